@@ -1,0 +1,136 @@
+"""Checks of what a user passes in, made before anything is compiled.
+
+Every check says what is wrong, shows the value, and says what to type instead. Values inside a JAX
+transformation (tracers) carry no number to look at, so only their shapes are checked.
+"""
+
+import math
+import numbers
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+
+class NonFiniteError(RuntimeError):
+    """Some trajectories became NaN. Everything computed is in `.result`."""
+
+    def __init__(self, message: str, result: Any):
+        super().__init__(message)
+        self.result = result
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a run. The rows finished so far are in `.result`."""
+
+    def __init__(self, message: str, result: Any):
+        super().__init__(message)
+        self.result = result
+
+
+def is_traced(value: Any) -> bool:
+    return isinstance(value, jax.core.Tracer)
+
+
+def as_array(name: str, value: Any, example: str) -> Array:
+    """`value` as a strongly typed float array, or an error that names the argument."""
+    if is_traced(value):
+        return value
+    if value is None or isinstance(value, str | bytes):
+        raise TypeError(f"{name} must be a number or an array, not {value!r}. Type for example {example}.")
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
+            raise TypeError(f"its dtype is {array.dtype}")
+        return jnp.asarray(array, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name} must be a number or an array of real numbers, not {value!r} ({error}). Type for example {example}."
+        ) from None
+
+
+def finite(name: str, value: Any, example: str, shape: tuple[int, ...] | None = None) -> Array:
+    """A finite float array, of `shape` when one is given."""
+    array = as_array(name, value, example)
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, not {array.shape}. Type for example {example}.")
+    if not is_traced(array) and not np.isfinite(np.asarray(array)).all():
+        raise ValueError(f"{name} must be finite, not {np.asarray(value)!r}. Type for example {example}.")
+    return array
+
+
+def positive(name: str, value: Any, example: str) -> Array:
+    """A positive, finite scalar."""
+    array = as_array(name, value, example)
+    if array.shape != ():
+        raise ValueError(f"{name} must be one number, not an array of shape {array.shape}. Type for example {example}.")
+    if not is_traced(array):
+        number = float(np.asarray(value))
+        if not (math.isfinite(number) and number > 0):
+            raise ValueError(f"{name} must be positive and finite, not {value!r}. Type for example {example}.")
+        if not 0 < float(array) < math.inf:
+            raise ValueError(
+                f"{name} = {value!r} leaves the range of {array.dtype}. Rescale the problem, or switch JAX to float64 "
+                'with jax.config.update("jax_enable_x64", True).'
+            )
+    return array
+
+
+def fraction(name: str, value: Any, example: str) -> float:
+    """A number strictly between 0 and 1."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number between 0 and 1, not {value!r}. Type for example {example}.")
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must lie strictly between 0 and 1, not {value!r}. Type for example {example}.")
+    return float(value)
+
+
+def integer(name: str, value: Any, example: str, *, low: int = 1, high: int | None = None) -> int:
+    """An integer in `[low, high]`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer, not {value!r}. Type for example {example}.")
+    if value < low or (high is not None and value > high):
+        limits = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"{name} must be {limits}, not {value!r}. Type for example {example}.")
+    return int(value)
+
+
+def seed(value: Any) -> int:
+    """A seed: an integer of at most 64 bits, hashed whole."""
+    return integer("seed", value, "seed=0", low=0, high=2**64 - 1)
+
+
+def stability_index(value: Any) -> Array:
+    """The stability index alpha, in (0, 2]."""
+    alpha = positive("alpha", value, "alpha=1.5")
+    if not is_traced(alpha) and float(np.asarray(value)) > 2:
+        raise ValueError(
+            f"alpha must lie in (0, 2], not {value!r}: no stable law has an index above 2. "
+            "Type for example alpha=1.5; alpha=2 is Gaussian."
+        )
+    return alpha
+
+
+def writable(name: str, path: str | os.PathLike) -> Path:
+    """A file path that can be written to; its folder is made when missing."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f'{name} must be a path, not {path!r}. Type for example {name}="run.npz".')
+    path = Path(path).expanduser()
+    try:
+        if path.is_dir():
+            raise OSError("it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe = path.parent / f".{path.name}.{os.getpid()}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"{name} = {str(path)!r} cannot be written ({error}). Give a path in a folder you own.") from None
+    return path
+
+
+def missing_extra(package: str, extra: str, purpose: str) -> ImportError:
+    return ImportError(f'{purpose} needs {package}, which is not installed. Type: pip install "levysde[{extra}]"')

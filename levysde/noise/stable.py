@@ -1,0 +1,189 @@
+"""Symmetric alpha-stable drivers.
+
+Convention: SaS(s) has `E exp(i k X) = exp(-|s k|^alpha)`, so that alpha = 2 is a normal of variance `2 s^2`.
+Both drivers have SaS(1) marginals at time 1 and differ in how coordinates jump: one at a time (`StableComponents`) or
+together (`StableIsotropic`). Chambers, Mallows, Stuck, JASA 71 (1976); Kanter, Ann. Probab. 3 (1975); Lévy constants
+from Samorodnitsky and Taqqu, "Stable non-Gaussian random processes" (1994).
+
+Both samplers work with the angle's distance to its pole, where the large draws come from, and with logarithms, so that
+no alpha in (0, 2] needs a branch; a draw is capped at 1e30, so that the state stays finite.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import gammaln
+from jaxtyping import Array, Float, UInt
+
+from levysde import errors
+from levysde.protocols import Driver, Point, Scalar, Words
+from levysde.random import exponential, half_pair, normal_pair, sinpi, unit_pair
+
+LOG_CAP = float(np.log(1e30))
+_TINY = 1e-30
+
+
+def levy_constant(alpha: Scalar) -> Scalar:
+    """`C_a = Gamma(1+a) sin(pi a/2) / pi`: the Lévy density of SaS(1) is `C_a |y|^(-1-a)`. 0 at a = 2: no jumps."""
+    return jnp.exp(gammaln(1 + alpha)) * sinpi(1 - jnp.maximum(alpha, 1) / 2 - jnp.maximum(1 - alpha, 0) / 2) / jnp.pi
+
+
+def stable(angle: UInt[Array, "..."], tail: UInt[Array, "..."], alpha: Scalar) -> Float[Array, "..."]:
+    """SaS(1) draws from two words each (Chambers, Mallows, Stuck). Exact at alpha = 1 (Cauchy) and 2 (N(0, 2))."""
+    dtype = alpha.dtype
+    pole, centre, sign = half_pair(angle, dtype)  # the angle is pi * centre, its distance to the pole pi * pole
+    scaled = alpha * centre
+    # past the quarter turn the sine is taken of the complement, which has no cancellation as alpha -> 2
+    sine = sinpi(jnp.where(scaled > 0.5, (1 - alpha / 2) + alpha * pole, scaled))
+    turn = jnp.abs(1 - alpha)
+    cosine = sinpi((1 - turn) / 2 + turn * pole)  # cos((1 - alpha) * angle)
+    power = (1 - alpha) * jnp.log(cosine / exponential(tail, dtype)) - jnp.log(sinpi(pole))
+    return sign * sine * jnp.exp(jnp.minimum(power / alpha, LOG_CAP))
+
+
+def log_positive_stable(angle: UInt[Array, "..."], tail: UInt[Array, "..."], index: Scalar) -> Float[Array, "..."]:
+    """log V with `E exp(-s V) = exp(-s^index)`, index in (0, 1], from two words each (Kanter). 0 at index = 1."""
+    dtype = index.dtype
+    turn, pole = unit_pair(angle, dtype)  # the angle is pi * turn
+    rest = 1 - index
+    first = sinpi(jnp.where(index * turn > 0.5, rest + index * pole, index * turn))
+    second = sinpi(jnp.where(rest * turn > 0.5, index + rest * pole, rest * turn))
+    log_second = jnp.log(jnp.maximum(second, _TINY) / exponential(tail, dtype))
+    return jnp.log(first) + (rest * log_second - jnp.log(sinpi(jnp.minimum(turn, pole)))) / index
+
+
+def _require_jumps(driver: "StableComponents | StableIsotropic") -> None:
+    if not errors.is_traced(driver.alpha) and float(driver.alpha) == 2:
+        raise ValueError(
+            "alpha = 2 is Gaussian: the driver has no jumps, so no Lévy measure and no stable escape law. "
+            "Use alpha below 2, or a Gaussian law (Kramers)."
+        )
+
+
+class StableComponents(Driver):
+    """d independent SaS(1) coordinates: `E exp(i <k, L_t>) = exp(-t sum_i |k_i|^alpha)`; jumps lie on the axes.
+
+    `alpha` in (0, 2]; at 2 each coordinate is a Brownian motion of variance 2t. Raises ValueError outside the range.
+    """
+
+    alpha: Array
+
+    def __init__(self, alpha: float | Array):
+        self.alpha = errors.stability_index(alpha)
+
+    @property
+    def index(self) -> Scalar:
+        return self.alpha
+
+    def words_per_step(self, dim: int) -> int:
+        return 2 * dim
+
+    def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
+        return jnp.exp(jnp.log(dt) / self.alpha) * stable(words[:dim], words[dim:], self.alpha)
+
+    def exponent(self, k: Point) -> Scalar:
+        return jnp.sum(jnp.abs(k) ** self.alpha)
+
+    def levy_rays(self, dim: int, num: int = 0, seed: int = 0) -> tuple[Float[Array, "m d"], Float[Array, " m"]]:
+        """The `2 dim` half-axes, weight 1 each; `num` and `seed` are not needed."""
+        _require_jumps(self)
+        axes = jnp.eye(dim)
+        return jnp.concatenate([axes, -axes]), jnp.ones(2 * dim)
+
+    def ray_tail(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+        return levy_constant(self.alpha) / self.alpha * r**-self.alpha
+
+    def total_tail(self, dim: int) -> Scalar:
+        return 2 * dim * levy_constant(self.alpha) / self.alpha
+
+
+class StableIsotropic(Driver):
+    """The rotation-invariant stable driver: `E exp(i <k, L_t>) = exp(-t |k|^alpha)`; jumps in every direction.
+
+    `alpha` in (0, 2]; at 2 it is a Brownian motion of variance 2t a coordinate. Raises ValueError outside the range.
+    """
+
+    alpha: Array
+
+    def __init__(self, alpha: float | Array):
+        self.alpha = errors.stability_index(alpha)
+
+    @property
+    def index(self) -> Scalar:
+        return self.alpha
+
+    def words_per_step(self, dim: int) -> int:
+        return 2 + 2 * ((dim + 1) // 2)
+
+    def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
+        half = (dim + 1) // 2
+        even, odd = normal_pair(words[2 : 2 + half], words[2 + half :], self.alpha.dtype)
+        log_v = log_positive_stable(words[0], words[1], self.alpha / 2)
+        size = jnp.exp(jnp.minimum(0.5 * log_v, LOG_CAP) + jnp.log(dt) / self.alpha)
+        return np.sqrt(2).astype(self.alpha.dtype) * size * jnp.concatenate([even, odd])[:dim]
+
+    def exponent(self, k: Point) -> Scalar:
+        return jnp.sum(k * k) ** (self.alpha / 2)
+
+    def levy_rays(self, dim: int, num: int, seed: int) -> tuple[Float[Array, "m d"], Float[Array, " m"]]:
+        """Directions uniform on the sphere: both ends in d = 1, equal angles in d = 2, scrambled Sobol above."""
+        _require_jumps(self)
+        directions = _sphere(dim, num, seed)
+        weight = self.total_tail(dim) / directions.shape[0]
+        return jnp.asarray(directions, dtype=float), jnp.full(directions.shape[0], weight)
+
+    def ray_tail(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+        return r**-self.alpha
+
+    def total_tail(self, dim: int) -> Scalar:
+        a = self.alpha
+        if not errors.is_traced(a) and float(a) == 2:
+            return jnp.zeros(())
+        log_tail = a * jnp.log(2.0) + gammaln((dim + a) / 2) - gammaln(dim / 2) - gammaln(1 - a / 2)
+        return jnp.exp(log_tail)
+
+
+def _sphere(dim: int, num: int, seed: int) -> np.ndarray:
+    """About `num` directions spread evenly over the unit sphere of R^dim, in antipodal pairs."""
+    from scipy.stats import norm, qmc  # slow to import
+
+    if dim == 1:
+        return np.array([[1.0], [-1.0]])
+    if dim == 2:
+        start = np.random.default_rng(seed).uniform()
+        angles = 2 * np.pi * (np.arange(num) + start) / num
+        return np.stack([np.cos(angles), np.sin(angles)], 1)
+    uniform = qmc.Sobol(dim, rng=np.random.default_rng(seed)).random_base2(max(1, int(np.ceil(np.log2(num / 2)))))
+    gaussian = norm.ppf(np.clip(uniform, 1e-12, 1 - 1e-12))
+    unit = gaussian / np.linalg.norm(gaussian, axis=1, keepdims=True)
+    return np.concatenate([unit, -unit])
+
+
+class Brownian(Driver):
+    """Standard Brownian motion: variance t in each coordinate, no jumps."""
+
+    @property
+    def index(self) -> Scalar:
+        return jnp.asarray(2.0, dtype=float)
+
+    def words_per_step(self, dim: int) -> int:
+        return 2 * ((dim + 1) // 2)
+
+    def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
+        half = (dim + 1) // 2
+        even, odd = normal_pair(words[:half], words[half:], dt.dtype)
+        return jnp.sqrt(dt) * jnp.concatenate([even, odd])[:dim]
+
+    def exponent(self, k: Point) -> Scalar:
+        return jnp.sum(k * k) / 2
+
+    def levy_rays(self, dim: int, num: int, seed: int) -> tuple[Float[Array, "m d"], Float[Array, " m"]]:
+        raise ValueError(
+            "Brownian motion has no jumps, so no Lévy measure and no stable escape law. "
+            "Use StableComponents(alpha=1.5) or StableIsotropic(alpha=1.5), or a Gaussian law (Kramers)."
+        )
+
+    def ray_tail(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+        return jnp.zeros_like(r)
+
+    def total_tail(self, dim: int) -> Scalar:
+        return jnp.zeros(())
