@@ -6,9 +6,11 @@ Small contractions are written multiply-and-sum, never as library matmuls: those
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 from jaxtyping import Array, Bool, Float, Int, UInt
 
 Words = UInt[Array, " n"]
@@ -103,6 +105,11 @@ class Domain(eqx.Module):
     def convex(self) -> bool:
         """True when the set is known to be convex (then star-shaped about each of its points)."""
 
+    @property
+    @abstractmethod
+    def lane_invariant(self) -> bool:
+        """As for a landscape."""
+
 
 class Dynamics(eqx.Module):
     """A stochastic differential equation around a landscape, in SDE time."""
@@ -169,10 +176,32 @@ class Kernel(eqx.Module):
         """The number of steps after which the clock has reached `time`."""
 
     @abstractmethod
-    def noise_directions(self, x: Point) -> Float[Array, "m d"]:
-        """Directions in which the noise can push from `x`, enough to see whether any of them leaves a domain."""
+    def noise_directions(self) -> Float[Array, "m d"]:
+        """Directions in which the noise pushes, enough to see whether any of them leaves a domain."""
 
     @property
     @abstractmethod
     def lane_invariant(self) -> bool:
         """Whether results are the same bits for any number of lanes; if not, the engine keeps that number fixed."""
+
+
+# Primitives whose bits depend on the size of the batch, since a library picks the order of its sums by it.
+_LIBRARY = {"dot_general", "conv_general_dilated", "custom_linear_solve", "triangular_solve", "cholesky", "lu", "qr"}
+_LIBRARY |= {"eigh", "eig", "svd", "schur", "fft", "ragged_dot_general"}
+
+
+def is_lane_invariant(fn: Callable, *args: Any) -> bool:
+    """Whether `fn(*args)` avoids library matmuls and decompositions, read off its traced program."""
+
+    return _clean(jax.make_jaxpr(fn)(*args).jaxpr)
+
+
+def _clean(jaxpr: Any) -> bool:
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in _LIBRARY:
+            return False
+        for parameter in jax.tree.leaves(equation.params, is_leaf=lambda p: hasattr(p, "eqns") or hasattr(p, "jaxpr")):
+            inner = getattr(parameter, "jaxpr", parameter)
+            if hasattr(inner, "eqns") and not _clean(inner):
+                return False
+    return True

@@ -1,0 +1,7 @@
+"""The engine that runs trajectories to their exits."""
+
+from levysde.escape.checkpoint import Checkpoint as Checkpoint
+from levysde.escape.engine import simulate_escape as simulate_escape
+from levysde.escape.result import EscapeResult as EscapeResult
+from levysde.escape.result import RunInfo as RunInfo
+from levysde.escape.result import Status as Status

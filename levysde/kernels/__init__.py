@@ -1,0 +1,3 @@
+"""What can escape: an SDE with an integrator."""
+
+from levysde.kernels.euler import EulerMaruyama as EulerMaruyama

@@ -1,0 +1,126 @@
+"""Basins without a formula: sublevel sets of a loss, and any predicate. Rays leave them by search."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from levysde import errors
+from levysde.protocols import Domain, Label, Landscape, Point, Scalar, Truth, is_lane_invariant
+
+_SCAN = 64  # points looked at between the start and the first doubling that is outside
+_BISECTIONS = 40
+_FARTHEST = 2.0**60
+
+
+class Sublevel(Domain):
+    """`{x : F(x) < F(minimum) + height}`, `height` in units of the loss. A NaN loss is outside.
+
+    Not restricted to the connected component of the minimum. Raises ValueError when the height is not positive and
+    finite, or too small to be seen next to the loss at the minimum.
+    """
+
+    landscape: Landscape
+    height: Array
+    level: Array
+
+    def __init__(self, landscape: Landscape, *, height: float | Array):
+        if not isinstance(landscape, Landscape):
+            raise TypeError(
+                f"landscape must be a Landscape, not {landscape!r}. Type for example Sublevel(well, height=0.5); "
+                "make your own loss into one with levysde.from_function."
+            )
+        self.landscape = landscape
+        self.height = errors.positive("height", height, "height=0.5")
+        lowest = landscape.value(landscape.minimum)
+        self.level = lowest + self.height
+        if not errors.is_traced(self.level) and not float(self.level) - float(lowest) > 0.5 * float(self.height):
+            raise ValueError(
+                f"height = {height!r} is lost in rounding next to the loss at the minimum, {float(lowest)!r} in "
+                f"{lowest.dtype}. Give a larger height, or shift the loss to be about 0 at its minimum."
+            )
+
+    def contains(self, x: Point) -> Truth:
+        return self.landscape.value(x) < self.level
+
+    def label(self, x: Point) -> Label:
+        return (~self.contains(x)).astype(jnp.int32)
+
+    def ray_distance(self, x: Point, v: Point) -> Scalar:
+        return search_ray(self.contains, x, v)
+
+    @property
+    def convex(self) -> bool:
+        return False
+
+    @property
+    def lane_invariant(self) -> bool:
+        return self.landscape.lane_invariant
+
+
+class Predicate(Domain):
+    """Where `inside(x) -> bool` holds, for `x` of shape `(dim,)`, written with jax.numpy. NaN is outside.
+
+    Raises TypeError when `inside` does not return one truth value.
+    """
+
+    inside: Callable = eqx.field(static=True)
+    dim: int = eqx.field(static=True)
+
+    def __init__(self, inside: Callable[[Array], Array], *, dim: int):
+        self.dim = errors.integer("dim", dim, "dim=2")
+        if not callable(inside):
+            raise TypeError(f"inside must be a function of x, not {inside!r}. Type for example lambda x: x[0] < 1.")
+        out = jax.eval_shape(inside, jax.ShapeDtypeStruct((dim,), jnp.zeros(0).dtype))
+        if getattr(out, "shape", None) != () or out.dtype != bool:
+            raise TypeError(
+                f"inside(x) must return one truth value for x of shape ({dim},), not {out}. "
+                "Type for example lambda x: jnp.sum(x**2) < 1."
+            )
+        self.inside = inside
+
+    def contains(self, x: Point) -> Truth:
+        return self.inside(x) & jnp.all(x == x)
+
+    def label(self, x: Point) -> Label:
+        return (~self.contains(x)).astype(jnp.int32)
+
+    def ray_distance(self, x: Point, v: Point) -> Scalar:
+        return search_ray(self.contains, x, v)
+
+    @property
+    def convex(self) -> bool:
+        return False
+
+    @property
+    def lane_invariant(self) -> bool:
+        return is_lane_invariant(self.inside, jnp.zeros(self.dim))
+
+
+def search_ray(contains: Callable[[Array], Array], x: Point, v: Point) -> Scalar:
+    """The first `r > 0` with `x + r v` outside: doubling, a scan of 64 points below it, bisection.
+
+    A gap in the basin narrower than 1/64 of the way can be overlooked. inf past `2^60` steps of |v|, or for v = 0.
+    """
+    one = jnp.ones((), x.dtype)
+
+    def inside(r: Array) -> Array:
+        return contains(x + r * v)
+
+    far = jax.lax.while_loop(lambda r: inside(r) & (r < _FARTHEST), lambda r: 2 * r, one)
+    reach = jax.lax.while_loop(lambda r: ~inside(r / 2) & (r > 1 / _FARTHEST), lambda r: r / 2, far)
+    grid = jnp.arange(1, _SCAN + 1, dtype=x.dtype) / _SCAN * reach
+    first = jnp.argmax(~jax.lax.map(inside, grid))
+    low, high = grid[first] - reach / _SCAN, grid[first]
+
+    def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bracket
+        middle = (low + high) / 2
+        at = inside(middle)
+        return jnp.where(at, middle, low), jnp.where(at, high, middle)
+
+    _, high = jax.lax.fori_loop(0, _BISECTIONS, halve, (low, high))
+    return jnp.where(inside(far) | ~jnp.any(v != 0), np.inf, high)

@@ -1,0 +1,145 @@
+"""First-order dynamics: SGD under a Lévy driver, and Langevin.
+
+SGD (Zhou et al., NeurIPS 2020, eq. 4): `d th = -grad F(th) dt + eps S dL`. With `eps = eta^((a-1)/a)` one Euler step of
+size eta is exactly one noisy optimiser step of learning rate eta: `eps * eta^(1/a) = eta`.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.noise import Brownian, as_scale
+from levysde.protocols import Driver, Dynamics, Landscape, Point, Scalar, Scale
+
+
+def check_parts(landscape: Landscape, driver: Driver) -> None:
+    if not isinstance(landscape, Landscape):
+        raise TypeError(
+            f"landscape must be a Landscape, not {landscape!r}. Type for example Quadratic(hessian=jnp.eye(2)); "
+            "make your own loss into one with levysde.from_function."
+        )
+    if not isinstance(driver, Driver):
+        raise TypeError(f"driver must be a Driver, not {driver!r}. Type for example StableComponents(alpha=1.5).")
+
+
+def noise_amplitude(driver: Driver, epsilon: float | Array | None, learning_rate: float | Array | None) -> Array:
+    """`epsilon`, given or from the learning rate by `eps = eta^((a-1)/a)` (Zhou et al. 2020).
+
+    Raises ValueError unless exactly one is given, positive and finite. For a <= 1 eps does not fall with eta.
+    """
+    if (epsilon is None) == (learning_rate is None):
+        raise ValueError(
+            f"give exactly one of epsilon and learning_rate, not epsilon={epsilon!r} and learning_rate={learning_rate!r}. "
+            "Type for example epsilon=0.1."
+        )
+    if epsilon is not None:
+        return errors.positive("epsilon", epsilon, "epsilon=0.1")
+    eta = errors.positive("learning_rate", learning_rate, "learning_rate=1e-3")
+    return eta ** ((driver.index - 1) / driver.index)
+
+
+class SGD(Dynamics):
+    """`d th = -grad F(th) dt + epsilon S dL` (Zhou et al. 2020, eq. 4).
+
+    Args:
+        landscape: the loss F.
+        driver: the law of L.
+        epsilon: noise amplitude; or
+        learning_rate: eta, then `epsilon = eta^((a-1)/a)` and a step of `dt = eta` is one optimiser step.
+        scale: S: a number, `(d,)`, `(d, d)`, or a `Scale`; the identity by default.
+
+    Raises TypeError or ValueError for parts of the wrong kind, not exactly one of the two amplitudes, a bad scale.
+    """
+
+    landscape: Landscape
+    driver: Driver
+    epsilon: Array
+    scale: Scale
+
+    def __init__(self, landscape, driver, *, epsilon=None, learning_rate=None, scale=None):
+        check_parts(landscape, driver)
+        self.landscape, self.driver = landscape, driver
+        self.epsilon = noise_amplitude(driver, epsilon, learning_rate)
+        self.scale = as_scale(scale, landscape.dim)
+
+    def init(self, x0: Point) -> Point:
+        return x0
+
+    def step(self, state: Point, dt: Scalar, increment: Point) -> Point:
+        return state - dt * self.landscape.gradient(state) + self.jump(increment)
+
+    def position(self, state: Point) -> Point:
+        return state
+
+    @property
+    def attractor(self) -> Point:
+        return self.landscape.minimum
+
+    def jump(self, y: Point) -> Point:
+        return self.epsilon * self.scale.apply(y)
+
+    def linearisation(self) -> Float[Array, "d d"]:
+        return self.landscape.hessian(self.attractor)
+
+
+class Langevin(Dynamics):
+    """`d th = -grad F(th) dt + sqrt(2 D) dW`, W a standard Brownian motion.
+
+    Args:
+        landscape: the loss F.
+        diffusion: D: a number, `(d,)`, or a symmetric positive semidefinite `(d, d)`; loss units times 1 for scalar D
+            (the temperature).
+
+    Raises ValueError when D is not finite, not symmetric, or has a negative eigenvalue.
+    """
+
+    landscape: Landscape
+    driver: Driver
+    epsilon: Array
+    scale: Scale
+
+    def __init__(self, landscape, *, diffusion):
+        self.driver = Brownian()
+        check_parts(landscape, self.driver)
+        self.landscape = landscape
+        self.epsilon = jnp.asarray(1.0, dtype=float)
+        self.scale = as_scale(_root(diffusion, landscape.dim), landscape.dim)
+
+    def init(self, x0: Point) -> Point:
+        return x0
+
+    def step(self, state: Point, dt: Scalar, increment: Point) -> Point:
+        return state - dt * self.landscape.gradient(state) + self.jump(increment)
+
+    def position(self, state: Point) -> Point:
+        return state
+
+    @property
+    def attractor(self) -> Point:
+        return self.landscape.minimum
+
+    def jump(self, y: Point) -> Point:
+        return self.epsilon * self.scale.apply(y)
+
+    def linearisation(self) -> Float[Array, "d d"]:
+        return self.landscape.hessian(self.attractor)
+
+
+def _root(diffusion: Array, dim: int) -> Array:
+    """The symmetric root of 2 D."""
+    example = f"diffusion=0.1, {dim} values, or a {dim} x {dim} matrix"
+    array = errors.finite("diffusion", diffusion, example)
+    if errors.is_traced(array):
+        return jnp.sqrt(2 * array)
+    matrix = np.asarray(array, float)
+    if matrix.ndim < 2:
+        if (matrix < 0).any():
+            raise ValueError(f"diffusion must not be negative, but is {diffusion!r}. Give {example}.")
+        return jnp.asarray(np.sqrt(2 * matrix), dtype=float)
+    if matrix.shape != (dim, dim) or np.abs(matrix - matrix.T).max() > 1e-5 * np.abs(matrix).max():
+        raise ValueError(f"diffusion must be symmetric of shape ({dim}, {dim}), not {diffusion!r}. Give {example}.")
+    values, vectors = np.linalg.eigh(matrix)
+    if values[0] < -1e-6 * values[-1]:
+        raise ValueError(f"diffusion has a negative eigenvalue, {values[0]:.4g}. Give {example}.")
+    return jnp.asarray((vectors * np.sqrt(2 * np.maximum(values, 0))) @ vectors.T, dtype=float)

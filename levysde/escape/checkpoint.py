@@ -1,0 +1,124 @@
+"""Checkpoints: finished rows and living lanes in one file, replaced whole, so that a killed run goes on where it was.
+
+The file is an npz archive (each member with its own checksum) whose header names the run: seed, number of trajectories,
+limit, versions, and a fingerprint of the traced program, its numbers and the starts. A trajectory is a pure function of
+(seed, id, step), so a resumed run gives the bits of an undisturbed one.
+"""
+
+import hashlib
+import json
+import os
+import re
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from levysde import errors
+from levysde.escape.block import Feed, advance, empty_block
+from levysde.escape.ledger import Flight, Ledger, Rows
+from levysde.escape.worker import SMALLEST, Run
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where and how often to save: a path, and seconds between saves (stretched so that saving costs at most 5%)."""
+
+    path: str | os.PathLike
+    every: float = 5.0
+
+
+def fingerprint(run: Run) -> str:
+    """A hash of everything the results depend on: the traced program, its numbers, the starts, the limit."""
+    kernel, _, _ = run.problem
+    block = jax.eval_shape(lambda: empty_block(kernel, SMALLEST, run.starts.dtype))
+    pair = jax.ShapeDtypeStruct((2, SMALLEST), jnp.uint32)
+    fresh = jax.ShapeDtypeStruct((SMALLEST,), bool)
+    start = jax.ShapeDtypeStruct((kernel.dim, SMALLEST), run.starts.dtype)
+    scalar = jax.ShapeDtypeStruct((), jnp.uint32)
+    count = jax.ShapeDtypeStruct((), jnp.int32)
+    program = jax.make_jaxpr(advance)(run.problem, block, Feed(pair, fresh, start), scalar, count)
+    digest = hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", str(program)).encode())
+    for leaf in [*jax.tree.leaves(run.problem[:2]), run.starts]:
+        array = np.asarray(leaf)
+        digest.update(f"{array.shape}{array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def header(run: Run) -> dict[str, Any]:
+    lanes = run.lanes if not (run.problem[0].lane_invariant and run.problem[1].lane_invariant) else 0
+    return {
+        "format": _FORMAT,
+        "seed": run.seed,
+        "num": run.num,
+        "limit": run.limit,
+        "jax": jax.__version__,
+        "device": run.devices[0].device_kind,
+        "lanes": lanes,
+        "fingerprint": fingerprint(run),
+    }
+
+
+def save(path: Path, head: dict[str, Any], ledger: Ledger) -> None:
+    """Write to a new file, then put it in the place of the old one in one move."""
+    flight = ledger.in_flight()
+    with ledger.lock:
+        arrays = {f"row_{name}": values.copy() for name, values in ledger.rows.arrays().items()}
+    if flight is not None:
+        arrays |= {"flight_ids": flight.ids, "flight_step": flight.step, "flight_before": flight.before}
+        arrays |= {f"flight_leaf_{i}": leaf for i, leaf in enumerate(flight.leaves)}
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with open(fresh, "wb") as file:
+            np.savez(file, header=np.asarray(json.dumps(head)), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def load(path: Path, head: dict[str, Any], rows: Rows) -> Flight | None:
+    """Fill `rows` from the file and return the living lanes. Raises ValueError for another run or a damaged file."""
+    advice = f"Delete {str(path)!r} to start over, or give another checkpoint path."
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        saved = json.loads(str(arrays.pop("header")))
+        stored = {name[4:]: arrays[name] for name in arrays if name.startswith("row_")}
+        if not isinstance(saved, dict):
+            raise ValueError("its header is no table")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"the checkpoint {str(path)!r} is damaged or no checkpoint ({error}). {advice}") from None
+    words = {"fingerprint": "another run (its kernel, domain or start differs)", "seed": "another seed"}
+    for name in ("format", "seed", "num", "limit", "jax", "device", "lanes", "fingerprint"):
+        if saved.get(name) != head[name]:
+            what = words.get(name, f"a run with another {name}")
+            detail = "" if name == "fingerprint" else f": {saved.get(name)!r} in the file, {head[name]!r} asked for"
+            raise ValueError(f"the checkpoint {str(path)!r} is of {what}{detail}. {advice}")
+    for name, values in rows.arrays().items():
+        if name not in stored or stored[name].shape != values.shape or stored[name].dtype != values.dtype:
+            raise ValueError(f"the checkpoint {str(path)!r} is damaged (its column {name!r} does not fit). {advice}")
+        values[...] = stored[name]
+    if "flight_ids" not in arrays:
+        return None
+    count = sum(name.startswith("flight_leaf_") for name in arrays)
+    leaves = [arrays[f"flight_leaf_{i}"] for i in range(count)]
+    return Flight(arrays["flight_ids"], arrays["flight_step"], arrays["flight_before"], leaves)
+
+
+def as_checkpoint(value: Any) -> tuple[Path | None, float]:
+    """The path and the seconds between saves; the path is probed for writing."""
+    if value is None:
+        return None, np.inf
+    every = value.every if isinstance(value, Checkpoint) else Checkpoint("").every
+    path = errors.writable("checkpoint", value.path if isinstance(value, Checkpoint) else value)
+    return path, float(np.asarray(errors.positive("checkpoint.every", every, "every=5.0")))

@@ -1,0 +1,271 @@
+"""The escape engine: thousands of trajectories from their starts to their exits, on every core or accelerator.
+
+The host drives short compiled calls; between them it writes finished rows by trajectory id, hands out the next ids,
+reports progress, saves, and can stop. Ids are fixed in advance and each runs to exit or censoring: stopping at the first
+N exits would bias the mean. A trajectory is a pure function of (seed, id, step), so no field of the result depends on
+the number of lanes, the length of a call, the number of workers, or a restart.
+"""
+
+import importlib.metadata
+import math
+import os
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from levysde import errors
+from levysde.escape.checkpoint import Checkpoint, as_checkpoint, header, load, save
+from levysde.escape.ledger import Ledger, Rows
+from levysde.escape.result import EscapeResult, RunInfo, Status
+from levysde.escape.worker import SMALLEST, Run, Worker
+from levysde.protocols import Domain, Kernel
+from levysde.random import LAST_STEP, split_uint64
+
+_POLL_SECONDS = 0.05
+_SAVE_SHARE = 0.05  # of the time may go into saving
+
+
+def simulate_escape(
+    kernel: Kernel,
+    domain: Domain,
+    x0: Array,
+    *,
+    num: int,
+    seed: int,
+    max_time: float | None = None,
+    max_steps: int | None = None,
+    lanes: int | None = None,
+    chunk: int | None = None,
+    devices: int | None = None,
+    checkpoint: str | os.PathLike | Checkpoint | None = None,
+    progress: bool = False,
+    throw: bool = True,
+) -> EscapeResult:
+    """Escape times and places of `num` independent trajectories of `kernel` from `domain`.
+
+    Args:
+        kernel: what moves, for example `EulerMaruyama(dynamics, dt=1e-3)`.
+        domain: the basin.
+        x0: the start, `(d,)`, or one for each trajectory, `(num, d)`; inside the domain.
+        num: number of trajectories.
+        seed: 0 to 2^64 - 1; hashed whole.
+        max_time: a trajectory still inside then is censored, in the kernel's unit (SDE time for an SDE).
+        max_steps: the same in steps, at most 2^32 - 2. Without either a trajectory runs to its exit.
+        lanes: trajectories in flight for each worker; rounded up to a multiple of 16. A measured rule by default.
+        chunk: steps a compiled call makes; adapted to the run by default.
+        devices: workers: threads on CPU (all cores by default), else accelerators (all by default).
+        checkpoint: a file path, or `Checkpoint(path, every=seconds)`; a run that finds its file goes on from it.
+        progress: show a bar with exits so far and time left.
+        throw: raise `NonFiniteError` when a trajectory becomes NaN; False marks it in `status`.
+
+    Returns:
+        An `EscapeResult`, one row a trajectory.
+
+    Raises:
+        TypeError, ValueError: bad input, before anything is compiled.
+        NonFiniteError: see `throw`; its `result` holds all rows.
+        Interrupted: Ctrl-C; its `result` holds the finished rows, and the checkpoint, if any, has been saved.
+    """
+    path, every = as_checkpoint(checkpoint)
+    run = _checked(kernel, domain, x0, num, seed, max_time, max_steps, lanes, chunk, devices)
+    rows = Rows(run.num, kernel.dim, run.starts.dtype)
+    head = header(run) if path else {}
+    flight = load(path, head, rows) if path and path.exists() else None
+    ledger = Ledger(rows, flight)
+    start = time.perf_counter()
+    interrupted = _drive(run, ledger, path, head, every, progress)
+    result = _result(run, ledger, time.perf_counter() - start)
+    if interrupted:
+        kept = f"resume with checkpoint={str(path)!r}" if path else "give checkpoint=... to be able to resume"
+        raise errors.Interrupted(
+            f"interrupted with {ledger.finished} of {run.num} trajectories finished; they are in .result ({kept}).", result
+        )
+    bad = result.count(Status.NONFINITE)
+    if bad and throw:
+        raise errors.NonFiniteError(
+            f"{bad} of {run.num} trajectories became NaN. Take a smaller dt or learning rate, or throw=False to keep them as "
+            "status NONFINITE. All rows are in .result.",
+            result,
+        )
+    return result
+
+
+def _checked(kernel, domain, x0, num, seed, max_time, max_steps, lanes, chunk, devices) -> Run:
+    """Everything about the input that can be wrong, looked at before anything is compiled."""
+    if not isinstance(kernel, Kernel):
+        raise TypeError(f"kernel must be a Kernel, not {kernel!r}. Type for example EulerMaruyama(dynamics, dt=1e-3).")
+    if not isinstance(domain, Domain):
+        raise TypeError(f"domain must be a Domain, not {domain!r}. Type for example Ball(radius=1.0, center=jnp.zeros(2)).")
+    num = errors.integer("num", num, "num=10_000")
+    seed = errors.seed(seed)
+    starts = _starts(kernel, domain, x0, num)
+    limit = LAST_STEP
+    if max_steps is not None:
+        limit = errors.integer("max_steps", max_steps, "max_steps=1_000_000", high=LAST_STEP)
+    if max_time is not None:
+        errors.positive("max_time", max_time, "max_time=1e4")
+        limit = min(limit, kernel.steps_within(float(max_time)))
+    if max_time is None and max_steps is None:
+        _check_escapable(kernel, domain, starts)
+    places = _devices(devices)
+    if lanes is None:
+        lanes = _default_lanes(kernel, domain, places[0].platform)
+        lanes = min(lanes, -(-num // len(places)))
+    lanes = -(-errors.integer("lanes", lanes, "lanes=256") // SMALLEST) * SMALLEST
+    if chunk is not None:
+        chunk = errors.integer("chunk", chunk, "chunk=1024", high=2**30)
+    problem = (kernel, domain, jnp.asarray(split_uint64(seed)))
+    return Run(problem, starts, seed, num, limit, lanes, chunk, places)
+
+
+def _starts(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.ndarray:
+    starts = np.asarray(errors.as_array("x0", x0, f"jnp.zeros({kernel.dim})"))
+    if starts.shape not in ((kernel.dim,), (num, kernel.dim)):
+        raise ValueError(
+            f"x0 must have shape ({kernel.dim},), or ({num}, {kernel.dim}) for one start a trajectory, not {starts.shape}."
+        )
+    if not np.isfinite(starts).all():
+        raise ValueError(f"x0 must be finite, not {starts!r}. Type for example jnp.zeros({kernel.dim}).")
+    try:
+        inside = np.asarray(jax.vmap(domain.contains)(jnp.atleast_2d(starts)))
+    except TypeError as error:
+        raise ValueError(f"the domain does not take points of {kernel.dim} dimensions: {error}") from None
+    if not inside.all():
+        row = int(np.flatnonzero(~inside)[0])
+        which = f"x0[{row}] = {starts[row]}" if starts.ndim == 2 else f"x0 = {starts}"
+        raise ValueError(f"{which} lies outside the domain, so there is nothing to escape from. Start inside it.")
+    return starts
+
+
+def _check_escapable(kernel: Kernel, domain: Domain, starts: np.ndarray) -> None:
+    x = jnp.atleast_2d(starts)[0]
+    distances = np.asarray(jax.vmap(lambda v: domain.ray_distance(x, v))(kernel.noise_directions()))
+    if not np.isfinite(distances).any():
+        raise ValueError(
+            "the domain is unbounded along every direction in which the noise pushes, so the mean escape time is infinite. "
+            "Bound the domain, or give max_time to censor."
+        )
+
+
+def _devices(devices: int | None) -> tuple:
+    platform = jax.default_backend()
+    local = jax.local_devices(backend=platform)
+    if platform == "cpu":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return (local[0],) * (cores if devices is None else errors.integer("devices", devices, "devices=2"))
+    count = len(local) if devices is None else errors.integer("devices", devices, f"devices={len(local)}")
+    if count > len(local):
+        raise ValueError(f"devices = {count}, but there are {len(local)} {platform} devices. Type devices={len(local)} or less.")
+    return tuple(local[:count])
+
+
+def _default_lanes(kernel: Kernel, domain: Domain, platform: str) -> int:
+    """Measured: small states want a block that stays in the first-level cache, networks few lanes, GPUs many."""
+    if platform != "cpu":
+        return max(1024, min(2**20, 2**28 // kernel.dim))
+    if not (kernel.lane_invariant and domain.lane_invariant):
+        return 16
+    return int(np.clip(2 ** math.floor(math.log2(1024 / kernel.dim)), 16, 512))
+
+
+def _drive(run: Run, ledger: Ledger, path, head: dict, every: float, progress: bool) -> bool:
+    """Run the workers to the end; True when Ctrl-C cut it short. A worker's exception is raised here."""
+    failures: list[BaseException] = []
+
+    def work(worker: Worker) -> None:
+        try:
+            worker.run()
+        except BaseException as failure:
+            failures.append(failure)
+            ledger.stop.set()
+
+    workers = [Worker(i, run, ledger, device) for i, device in enumerate(run.devices)]
+    threads = [threading.Thread(target=work, args=(worker,), name=f"levysde-{i}") for i, worker in enumerate(workers)]
+    interrupted = False
+    with _bar(run.num, ledger.finished, progress) as bar:
+        try:
+            for thread in threads:
+                thread.start()
+            _watch(threads, ledger, path, head, every, bar)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            ledger.stop.set()
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+            bar.update(ledger.finished - bar.n)
+            if path and (run.num > ledger.finished or not failures):
+                save(path, head, ledger)
+    if failures:
+        raise failures[0]
+    return interrupted
+
+
+def _watch(threads: Sequence[threading.Thread], ledger: Ledger, path, head: dict, every: float, bar: Any) -> None:
+    """Wait for the threads; meanwhile show progress and save from time to time."""
+    last = time.monotonic()
+    while any(thread.is_alive() for thread in threads):
+        threads[0 if threads[0].is_alive() else -1].join(_POLL_SECONDS)
+        bar.update(ledger.finished - bar.n)
+        if path is None or time.monotonic() - last < every:
+            continue
+        if ledger.wanted == 0 or _all_deposited(threads, ledger):
+            if ledger.wanted:
+                start = time.monotonic()
+                save(path, head, ledger)
+                last = time.monotonic()
+                every = max(every, (last - start) / _SAVE_SHARE)
+            ledger.wanted += 1
+
+
+def _all_deposited(threads: Sequence[threading.Thread], ledger: Ledger) -> bool:
+    with ledger.lock:
+        snapshots = dict(ledger.snapshots)
+    return all(
+        not thread.is_alive() or snapshots.get(i, (0, None))[0] >= ledger.wanted for i, thread in enumerate(threads)
+    )
+
+
+def _bar(num: int, done: int, progress: bool) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=num, initial=done, unit="exit", disable=not progress, desc="escapes", smoothing=0.1)
+
+
+def _result(run: Run, ledger: Ledger, seconds: float) -> EscapeResult:
+    kernel, domain, _ = run.problem
+    dt = getattr(kernel, "dt", None)
+    info = RunInfo(
+        kernel=_describe(kernel),
+        domain=_describe(domain),
+        unit=kernel.unit,
+        dt=None if dt is None else float(dt),
+        seed=run.seed,
+        num=run.num,
+        lanes=run.lanes,
+        workers=len(run.devices),
+        device=f"{run.devices[0].platform} ({run.devices[0].device_kind})",
+        versions={name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy", "equinox")},
+        seconds=seconds,
+        compile_seconds=ledger.compile_seconds,
+        lane_steps=ledger.lane_steps,
+        live_steps=ledger.live_steps,
+    )
+    rows = ledger.rows
+    exited = rows.status == Status.EXITED
+    return EscapeResult(
+        rows.time, exited, rows.label, rows.last_inside, rows.first_outside, rows.steps, rows.status, info
+    )
+
+
+def _describe(part: Any) -> str:
+    inner = getattr(part, "dynamics", None)
+    name = type(part).__name__
+    return f"{name}({type(inner).__name__}, {type(inner.driver).__name__})" if inner is not None else name

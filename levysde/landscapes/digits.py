@@ -1,0 +1,63 @@
+"""A small network on real images: scikit-learn's bundled 8x8 digits."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from levysde import errors
+from levysde.landscapes.network import NetworkLandscape, from_network
+
+_CLASSES = 10
+_SMALLEST_CLASS = 174
+
+
+def digits_mlp(
+    hidden: int = 8, num_images: int = 300, weight_decay: float | Array = 0.02, seed: int = 0
+) -> NetworkLandscape:
+    """A one-hidden-layer tanh network with softmax cross-entropy (nats) on the UCI handwritten digits.
+
+    The images (Alpaydin and Kaynak 1998, as bundled with scikit-learn) are 8x8 with pixels scaled to [0, 1]. The marked
+    point is the network's random start, not a minimum: train and polish it.
+
+    Args:
+        hidden: hidden units; the network has `75 hidden + 10` parameters, 610 at 8.
+        num_images: images, in equal parts from each class, drawn by `seed`; a multiple of 10, up to 1740.
+        weight_decay: adds `weight_decay |x|^2 / 2`.
+        seed: chooses images and initial weights.
+
+    Raises:
+        TypeError, ValueError: an argument outside its range.
+        ImportError: scikit-learn is missing.
+    """
+    hidden = errors.integer("hidden", hidden, "hidden=8")
+    num_images = errors.integer("num_images", num_images, "num_images=300", low=10, high=10 * _SMALLEST_CLASS)
+    if num_images % _CLASSES:
+        raise ValueError(f"num_images must be a multiple of 10, one part a digit, not {num_images}. Type num_images=300.")
+    rng = np.random.default_rng(errors.seed(seed))
+    images, labels = _balanced(rng, num_images // _CLASSES)
+    params = {
+        "hidden": {"weight": rng.normal(size=(64, hidden)) / 8, "bias": np.zeros(hidden)},
+        "output": {"weight": rng.normal(size=(hidden, _CLASSES)) / np.sqrt(hidden), "bias": np.zeros(_CLASSES)},
+    }
+    return from_network(cross_entropy, params, images, labels, weight_decay=weight_decay)
+
+
+def cross_entropy(params: Any, image: Array, label: Array) -> Array:
+    """Softmax cross-entropy of a tanh network with one hidden layer, in nats, for one image `(64,)` and its label."""
+    activation = jnp.tanh(image @ params["hidden"]["weight"] + params["hidden"]["bias"])
+    logits = activation @ params["output"]["weight"] + params["output"]["bias"]
+    return jax.nn.logsumexp(logits) - jnp.sum(jnp.where(jnp.arange(_CLASSES) == label, logits, 0))
+
+
+def _balanced(rng: np.random.Generator, each: int) -> tuple[np.ndarray, np.ndarray]:
+    """`each` images of every class, pixels in [0, 1]: shapes `(10 each, 64)` and `(10 each,)`."""
+    try:
+        from sklearn.datasets import load_digits  # slow to import, and an extra
+    except ImportError:
+        raise errors.missing_extra("scikit-learn", "data", "The digits data set") from None
+    images, labels = load_digits(return_X_y=True)
+    chosen = np.concatenate([rng.permutation(np.flatnonzero(labels == k))[:each] for k in range(_CLASSES)])
+    return images[chosen] / 16, labels[chosen]

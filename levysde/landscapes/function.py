@@ -1,0 +1,86 @@
+"""A user's own loss as a landscape."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.protocols import Landscape, Point, Scalar, is_lane_invariant
+
+
+class FunctionLandscape(Landscape):
+    """A plain `fn(x) -> scalar` with a marked minimum; derivatives by JAX. Made by `from_function`."""
+
+    fn: Callable = eqx.field(static=True)
+    minimum: Array
+    dim: int = eqx.field(static=True)
+
+    def value(self, x: Point) -> Scalar:
+        return self.fn(x)
+
+    def gradient(self, x: Point) -> Point:
+        return jax.grad(self.fn)(x)
+
+    def hessian(self, x: Point) -> Float[Array, "d d"]:
+        return jax.hessian(self.fn)(x)
+
+    @property
+    def lane_invariant(self) -> bool:
+        return is_lane_invariant(jax.grad(self.fn), self.minimum)
+
+
+def from_function(fn: Callable[[Array], Array], *, dim: int, minimum: Array) -> FunctionLandscape:
+    """A landscape from a loss `fn(x) -> scalar` of a vector `x` of shape `(dim,)`, written with jax.numpy.
+
+    Args:
+        fn: the loss; differentiated by JAX.
+        dim: length of `x`.
+        minimum: a strict or flat minimum of `fn`, shape `(dim,)`: the gradient there must vanish.
+
+    Raises:
+        TypeError: `fn` is not a function, or does not return one real number.
+        ValueError: loss, gradient or Hessian are not finite at `minimum`, or it is not a minimum.
+    """
+    dim = errors.integer("dim", dim, "dim=2")
+    if not callable(fn):
+        raise TypeError(f"fn must be a function of x, not {fn!r}. Type for example lambda x: jnp.sum(x**2).")
+    minimum = errors.finite("minimum", minimum, f"minimum=jnp.zeros({dim})", (dim,))
+    try:
+        out = jax.eval_shape(fn, minimum)
+    except Exception as error:
+        raise TypeError(
+            f"fn(x) fails for x of shape ({dim},): {error}\nWrite it with jax.numpy for one x, for example "
+            "lambda x: jnp.sum(x**2)."
+        ) from None
+    if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
+        raise TypeError(f"fn(x) must return one real number, not {out}. Sum or average what it returns.")
+    landscape = FunctionLandscape(fn=fn, minimum=minimum, dim=dim)
+    check_minimum(landscape, minimum)
+    return landscape
+
+
+def check_minimum(landscape: Landscape, x: Point, tolerance: float = 1e-3) -> None:
+    """Raises ValueError unless `x` is finite in loss, gradient and Hessian, stationary, and no saddle or maximum.
+
+    Stationary: the gradient is below `tolerance` times what it becomes one unit away, `|H| (1 + |x|)`.
+    """
+    value, gradient, hessian = (np.asarray(f(x), float) for f in (landscape.value, landscape.gradient, landscape.hessian))
+    for name, number in (("loss", value), ("gradient", gradient), ("Hessian", hessian)):
+        if not np.isfinite(number).all():
+            raise ValueError(f"the {name} is not finite at the minimum, x = {np.asarray(x)}: {number}. Mend fn or move x.")
+    eigenvalues = np.linalg.eigvalsh((hessian + hessian.T) / 2)
+    size, norm = np.abs(eigenvalues).max(), np.linalg.norm(gradient)
+    if norm > tolerance * max(size, 1e-6) * (1 + np.linalg.norm(np.asarray(x))):
+        raise ValueError(
+            f"minimum = {np.asarray(x)} is not one: the gradient's norm there is {norm:.4g} (largest curvature {size:.4g}). "
+            "Find the minimum first, for example with scipy.optimize.minimize."
+        )
+    if eigenvalues[0] < -tolerance * size:
+        raise ValueError(
+            f"minimum = {np.asarray(x)} is a saddle or a maximum: the Hessian's smallest eigenvalue is "
+            f"{eigenvalues[0]:.4g}. Give a minimum."
+        )

@@ -1,0 +1,195 @@
+"""A network on data: the mean loss over the examples plus weight decay, as a landscape.
+
+    F(x) = 1/n sum_i loss(params(x), input_i, target_i) + weight_decay |x|^2 / 2
+
+`x` is the flat parameter vector: the leaves of the parameter tree, in the order of `jax.tree.leaves`, end to end.
+The weight decay makes minima strict: it adds `weight_decay` to every eigenvalue of the Hessian.
+
+`value` and `gradient` at one `x` in one jitted program share the forward pass. Measured on two cores, 610 parameters
+and 300 images, 32 to 256 lanes with the lane axis last: 9 to 13 us a gradient; 10 to 12 with the value at the same point;
+14 to 16 with the value at another.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from levysde import errors
+from levysde.protocols import Landscape, Point, Scalar
+
+_EXAMPLE = "from_network(loss, params, inputs, targets) with loss(params, input, target) -> one number"
+_CHUNK = 256  # examples whose gradients are computed at a time
+
+
+class NetworkLandscape(Landscape):
+    """Mean per-example loss over data, plus `weight_decay |x|^2 / 2`. Made by `from_network`.
+
+    Attributes:
+        inputs, targets: the data, leading axis the `n` examples.
+        weight_decay: a number, in units of the loss over squared parameters.
+        minimum: the marked point, shape `(d,)`; at first the parameters given. Move it with `at`.
+    """
+
+    loss: Callable = eqx.field(static=True)
+    treedef: Any = eqx.field(static=True)
+    shapes: tuple[tuple[int, ...], ...] = eqx.field(static=True)
+    inputs: Array
+    targets: Array
+    weight_decay: Array
+    minimum: Array
+    dim: int = eqx.field(static=True)
+
+    @property
+    def num_examples(self) -> int:
+        return self.inputs.shape[0]
+
+    @property
+    def lane_invariant(self) -> bool:
+        return False
+
+    def unflatten(self, x: Point) -> Any:
+        """The parameter tree of the flat vector `x`, in the dtype of `x`."""
+        ends = np.cumsum([math.prod(shape) for shape in self.shapes])
+        starts = [0, *ends[:-1]]
+        leaves = [x[a:b].reshape(shape) for a, b, shape in zip(starts, ends, self.shapes, strict=True)]
+        return jax.tree.unflatten(self.treedef, leaves)
+
+    def value(self, x: Point) -> Scalar:
+        return self._mean_loss(x, self.inputs, self.targets)
+
+    def gradient(self, x: Point) -> Point:
+        return jax.grad(self.value)(x)
+
+    def hessian(self, x: Point) -> Float[Array, "d d"]:
+        return jax.hessian(self.value)(x)
+
+    def batch_gradient(self, x: Point, index: Int[Array, " b"]) -> Point:
+        """The gradient over the examples numbered `index` alone, weight decay included. Shape `(d,)`."""
+        return jax.grad(self._mean_loss)(x, self.inputs[index], self.targets[index])
+
+    def example_gradients(self, x: Point) -> Float[Array, "n d"]:
+        """The gradient of each example, weight decay included: their mean is `gradient(x)`."""
+
+        def one(example: tuple[Array, Array]) -> Array:
+            return jax.grad(self.loss_at)(x, *example)
+
+        rows = jax.lax.map(one, (self.inputs, self.targets), batch_size=_CHUNK)
+        return rows + self.weight_decay * x
+
+    def loss_at(self, x: Point, example: Array, target: Array) -> Scalar:
+        """The loss of one example, without weight decay."""
+        return self.loss(self.unflatten(x), example, target)
+
+    def at(self, x: Array) -> "NetworkLandscape":
+        """This landscape with its minimum marked at `x`, shape `(d,)`.
+
+        Raises TypeError or ValueError for a wrong shape, or a loss or gradient that is not finite there. Whether it is a
+        minimum is not looked at: `levysde.analysis.polish` finds one and checks it.
+        """
+        x = errors.finite("x", x, f"x=jnp.zeros({self.dim})", (self.dim,))
+        moved = eqx.tree_at(lambda landscape: landscape.minimum, self, x)
+        if not errors.is_traced(x):
+            _check_finite(moved)
+        return moved
+
+    def _mean_loss(self, x: Point, inputs: Array, targets: Array) -> Scalar:
+        losses = jax.vmap(self.loss, (None, 0, 0))(self.unflatten(x), inputs, targets)
+        return jnp.mean(losses) + self.weight_decay / 2 * jnp.sum(x * x)
+
+
+def from_network(
+    loss: Callable[[Any, Array, Array], Array],
+    params: Any,
+    inputs: Array,
+    targets: Array,
+    *,
+    weight_decay: float | Array = 0.0,
+) -> NetworkLandscape:
+    """A landscape from a per-example loss over any tree of parameters, and data.
+
+    Args:
+        loss: `loss(params, input, target) -> scalar` for ONE example, written with jax.numpy.
+        params: any pytree of real arrays: the marked point, and where training starts.
+        inputs: the examples, leading axis `n`; real numbers become floats, integers stay (indices, tokens).
+        targets: as many targets, leading axis `n`.
+        weight_decay: adds `weight_decay |x|^2 / 2`; 0 or positive. Without it a network has no strict minimum.
+
+    Raises:
+        TypeError: `loss` is no function, fails on one example, or returns something else than one real number;
+            `params` hold something else than real arrays.
+        ValueError: no parameters, data of unequal length or without examples, data or parameters that are not finite,
+            a negative weight decay, a loss or gradient that is not finite at `params`.
+    """
+    if not callable(loss):
+        raise TypeError(f"loss must be a function, not {loss!r}. Type for example {_EXAMPLE}.")
+    leaves, treedef = jax.tree.flatten(params)
+    if not leaves:
+        raise ValueError(f"params hold no arrays: {params!r}. Give the network's weights, for example {{'w': jnp.ones(3)}}.")
+    leaves = [errors.finite("each array in params", leaf, "params={'w': jnp.ones(3)}") for leaf in leaves]
+    inputs, targets = _data("inputs", inputs), _data("targets", targets)
+    if inputs.shape[0] != targets.shape[0]:
+        raise ValueError(
+            f"inputs hold {inputs.shape[0]} examples but targets {targets.shape[0]}. "
+            "Give both the same leading axis, one row an example."
+        )
+    weight_decay = errors.finite("weight_decay", weight_decay, "weight_decay=0.02", ())
+    if not errors.is_traced(weight_decay) and float(weight_decay) < 0:
+        raise ValueError(f"weight_decay must not be negative, but is {float(weight_decay):g}. Give 0 or more.")
+    minimum = jnp.concatenate([leaf.ravel() for leaf in leaves])
+    landscape = NetworkLandscape(
+        loss=loss,
+        treedef=treedef,
+        shapes=tuple(leaf.shape for leaf in leaves),
+        inputs=inputs,
+        targets=targets,
+        weight_decay=weight_decay,
+        minimum=minimum,
+        dim=minimum.size,
+    )
+    _check_loss(landscape)
+    _check_finite(landscape)
+    return landscape
+
+
+def _data(name: str, value: Any) -> Array:
+    """Data as an array leaf with at least one row; integers and truth values keep their kind."""
+    array = value if errors.is_traced(value) else np.asarray(value)
+    if array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"{name} must be an array of numbers, not of dtype {array.dtype}. Give one row an example.")
+    if array.ndim == 0 or array.shape[0] == 0:
+        raise ValueError(f"{name} hold no examples: their shape is {array.shape}. Give one row an example.")
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        return errors.finite(name, array, f"{name} of shape (n, ...) without NaN")
+    return jnp.asarray(array)
+
+
+def _check_loss(landscape: NetworkLandscape) -> None:
+    try:
+        out = jax.eval_shape(landscape.loss_at, landscape.minimum, landscape.inputs[0], landscape.targets[0])
+    except Exception as error:
+        shapes = f"input of shape {landscape.inputs.shape[1:]}, target of shape {landscape.targets.shape[1:]}"
+        raise TypeError(
+            f"loss(params, input, target) fails on one example ({shapes}): {error}\nWrite it for ONE example with "
+            f"jax.numpy: {_EXAMPLE}."
+        ) from None
+    if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
+        raise TypeError(f"loss must return one real number for one example, not {out}. Sum or average what it returns.")
+
+
+def _check_finite(landscape: NetworkLandscape) -> None:
+    if any(errors.is_traced(leaf) for leaf in jax.tree.leaves(landscape)):
+        return
+    value, gradient = eqx.filter_jit(lambda net: (net.value(net.minimum), net.gradient(net.minimum)))(landscape)
+    bad = int(np.sum(~np.isfinite(gradient)))
+    for name, number in (("loss", value), (f"gradient ({bad} of {landscape.dim} entries)", gradient)):
+        if not np.isfinite(number).all():
+            raise ValueError(
+                f"the {name} is not finite at the parameters given (loss {float(value)}). "
+                "Give other parameters, or guard logarithms, roots and divisions in the loss."
+            )

@@ -1,0 +1,65 @@
+"""The quadratic well."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.protocols import Landscape, Point, Scalar
+
+
+class Quadratic(Landscape):
+    """`F(x) = (x - minimum)' H (x - minimum) / 2`.
+
+    Args:
+        hessian: `(d, d)`, symmetric, positive semidefinite; or its diagonal, `(d,)`, which is cheaper in many dimensions.
+        minimum: `(d,)`, the origin by default.
+
+    Raises ValueError for a Hessian that is not square, symmetric, finite, or has a negative eigenvalue.
+    """
+
+    matrix: Array
+    minimum: Array
+    dim: int = eqx.field(static=True)
+
+    def __init__(self, hessian: Array, minimum: Array | None = None):
+        example = "hessian=jnp.diag(jnp.array([1.0, 4.0]))"
+        self.matrix = errors.finite("hessian", hessian, example)
+        shape = self.matrix.shape
+        if self.matrix.ndim not in (1, 2) or not self.matrix.size or len(set(shape)) != 1:
+            raise ValueError(f"hessian must be square, or a vector (its diagonal), not of shape {shape}. Give {example}.")
+        self.dim = shape[0]
+        if not errors.is_traced(self.matrix):
+            _check_positive(np.asarray(self.matrix, float), example)
+        centre = jnp.zeros(self.dim) if minimum is None else minimum
+        self.minimum = errors.finite("minimum", centre, f"minimum=jnp.zeros({self.dim})", (self.dim,))
+
+    def value(self, x: Point) -> Scalar:
+        return jnp.sum((x - self.minimum) * self.gradient(x)) / 2
+
+    def gradient(self, x: Point) -> Point:
+        offset = x - self.minimum
+        if self.matrix.ndim == 1:
+            return self.matrix * offset
+        return jnp.sum(self.matrix * offset[None, :], 1)
+
+    def hessian(self, x: Point) -> Float[Array, "d d"]:
+        return jnp.diag(self.matrix) if self.matrix.ndim == 1 else self.matrix
+
+    @property
+    def lane_invariant(self) -> bool:
+        return True
+
+
+def _check_positive(matrix: np.ndarray, example: str) -> None:
+    full = np.diag(matrix) if matrix.ndim == 1 else matrix
+    size = np.abs(full).max()
+    gap = np.abs(full - full.T).max()
+    if gap > 1e-5 * size:
+        raise ValueError(f"hessian must be symmetric, but hessian - hessian.T reaches {gap:.3g}. Give {example}.")
+    lowest = np.linalg.eigvalsh((full + full.T) / 2)[0]
+    if lowest < -1e-5 * size:
+        raise ValueError(
+            f"hessian has a negative eigenvalue, {lowest:.4g}: its origin is a saddle, not a minimum. Give {example}."
+        )

@@ -1,0 +1,58 @@
+"""Wells with two minima."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.protocols import Landscape, Point, Scalar
+
+
+class DoubleWell(Landscape):
+    """`F(x) = barrier ((x_0 / width)^2 - 1)^2 + stiffness x_1^2 / 2`, in one or two dimensions.
+
+    Minima at `x_0 = -width` (the marked one) and `+width`, a saddle of height `barrier` at the origin. Curvature at a
+    minimum: `8 barrier / width^2`; at the saddle `-4 barrier / width^2`. Raises ValueError unless all are positive.
+    """
+
+    barrier: Array
+    width: Array
+    stiffness: Array
+    dim: int = eqx.field(static=True)
+
+    def __init__(self, *, barrier=1.0, width=1.0, stiffness=1.0, dim: int = 1):
+        self.barrier = errors.positive("barrier", barrier, "barrier=1.0")
+        self.width = errors.positive("width", width, "width=1.0")
+        self.stiffness = errors.positive("stiffness", stiffness, "stiffness=1.0")
+        self.dim = errors.integer("dim", dim, "dim=1", high=2)
+
+    @property
+    def minimum(self) -> Point:
+        return self.minima[0]
+
+    @property
+    def minima(self) -> Float[Array, "2 d"]:
+        return jnp.zeros((2, self.dim)).at[:, 0].set(jnp.stack([-self.width, self.width]))
+
+    @property
+    def saddles(self) -> Float[Array, "1 d"]:
+        return jnp.zeros((1, self.dim))
+
+    def value(self, x: Point) -> Scalar:
+        u = x[0] / self.width
+        well = self.barrier * (u * u - 1) ** 2
+        return well + self.stiffness * x[1] ** 2 / 2 if self.dim == 2 else well
+
+    def gradient(self, x: Point) -> Point:
+        u = x[0] / self.width
+        first = 4 * self.barrier / self.width * u * (u * u - 1)
+        return jnp.stack([first, self.stiffness * x[1]] if self.dim == 2 else [first])
+
+    def hessian(self, x: Point) -> Float[Array, "d d"]:
+        u = x[0] / self.width
+        first = 4 * self.barrier / self.width**2 * (3 * u * u - 1)
+        return jnp.diag(jnp.stack([first, self.stiffness] if self.dim == 2 else [first]))
+
+    @property
+    def lane_invariant(self) -> bool:
+        return True
