@@ -15,6 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+# The type of an argument that this module checks at run time, so that its message comes and not a type checker's:
+# numbers, lists, NumPy or JAX arrays.
+Checked = Any
+
 
 class NonFiniteError(RuntimeError):
     """Some trajectories became NaN. Everything computed is in `.result`."""
@@ -115,7 +119,7 @@ def stability_index(value: Any) -> Array:
     return alpha
 
 
-def writable(name: str, path: str | os.PathLike) -> Path:
+def writable(name: str, path: Checked) -> Path:
     """A file path that can be written to; its folder is made when missing."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f'{name} must be a path, not {path!r}. Type for example {name}="run.npz".')
@@ -128,7 +132,9 @@ def writable(name: str, path: str | os.PathLike) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise ValueError(f"{name} = {str(path)!r} cannot be written ({error}). Give a path in a folder you own.") from None
+        raise ValueError(
+            f"{name} = {str(path)!r} cannot be written ({error}). Give a path in a folder you own."
+        ) from None
     return path
 
 

@@ -42,7 +42,7 @@ def split_uint64(value: Array | np.ndarray | int) -> np.ndarray:
     return np.stack([(value & np.uint64(0xFFFFFFFF)).astype(np.uint32), (value >> np.uint64(32)).astype(np.uint32)])
 
 
-def trajectory_key(seed: UInt[Array, "2"], trajectory: UInt[Array, "2 *lanes"]) -> UInt[Array, "2 *lanes"]:
+def trajectory_key(seed: UInt[Array, "2"], trajectory: UInt[Array, "2 lanes"]) -> UInt[Array, "2 lanes"]:
     """The key of each trajectory: the cipher of its id under the seed, a bijection of ids for each seed."""
     return jnp.stack(threefry2x32(seed[0], seed[1], trajectory[0], trajectory[1]))
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
+from levysde.errors import Checked
 from levysde.protocols import Domain, Label, Landscape, Point, Scalar, Truth, is_lane_invariant
 
 _SCAN = 64  # points looked at between the start and the first doubling that is outside
@@ -27,7 +28,7 @@ class Sublevel(Domain):
     height: Array
     level: Array
 
-    def __init__(self, landscape: Landscape, *, height: float | Array):
+    def __init__(self, landscape: Checked, *, height: Checked):
         if not isinstance(landscape, Landscape):
             raise TypeError(
                 f"landscape must be a Landscape, not {landscape!r}. Type for example Sublevel(well, height=0.5); "
@@ -70,7 +71,7 @@ class Predicate(Domain):
     inside: Callable = eqx.field(static=True)
     dim: int = eqx.field(static=True)
 
-    def __init__(self, inside: Callable[[Array], Array], *, dim: int):
+    def __init__(self, inside: Checked, *, dim: Checked):
         self.dim = errors.integer("dim", dim, "dim=2")
         if not callable(inside):
             raise TypeError(f"inside must be a function of x, not {inside!r}. Type for example lambda x: x[0] < 1.")
@@ -116,7 +117,7 @@ def search_ray(contains: Callable[[Array], Array], x: Point, v: Point) -> Scalar
     first = jnp.argmax(~jax.lax.map(inside, grid))
     low, high = grid[first] - reach / _SCAN, grid[first]
 
-    def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
         middle = (low + high) / 2
         at = inside(middle)

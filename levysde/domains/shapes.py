@@ -5,6 +5,7 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
+from levysde.errors import Checked
 from levysde.protocols import Domain, Label, Point, Scalar, Truth
 
 
@@ -17,7 +18,7 @@ class Ball(Domain):
     radius: Array
     center: Array
 
-    def __init__(self, *, radius: float | Array, center: Array):
+    def __init__(self, *, radius: Checked, center: Checked):
         self.radius = errors.positive("radius", radius, "radius=1.0")
         self.center = _vector("center", center, "center=jnp.zeros(2)")
 
@@ -58,7 +59,7 @@ class Box(Domain):
     lower: Array
     upper: Array
 
-    def __init__(self, *, lower: Array, upper: Array):
+    def __init__(self, *, lower: Checked, upper: Checked):
         self.lower = errors.as_array("lower", lower, "lower=-jnp.ones(2)")
         self.upper = errors.as_array("upper", upper, "upper=jnp.ones(2)")
         if self.lower.ndim != 1 or self.lower.shape != self.upper.shape or not self.lower.size:
@@ -98,19 +99,19 @@ class Box(Domain):
         return True
 
 
-def _vector(name: str, value: Array, example: str) -> Array:
+def _vector(name: str, value: Checked, example: str) -> Array:
     array = errors.finite(name, value, example)
     if array.ndim != 1 or not array.size:
-        raise ValueError(f"{name} must be a vector of shape (d,), not of shape {array.shape}. Type for example {example}.")
+        raise ValueError(
+            f"{name} must be a vector of shape (d,), not of shape {array.shape}. Type for example {example}."
+        )
     return array
 
 
-def as_point(name: str, value: Array, dim: int | None = None) -> Array:
+def as_point(name: str, value: Checked, dim: int | None = None) -> Array:
     """A finite vector, of length `dim` when given."""
     example = f"{name}=jnp.zeros({dim or 2})"
     point = _vector(name, value, example)
     if dim is not None and point.shape != (dim,):
         raise ValueError(f"{name} must have shape ({dim},), not {point.shape}. Type for example {example}.")
     return point
-
-

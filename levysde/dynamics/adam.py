@@ -9,7 +9,7 @@ the step before th moves; then a step of `dt = eta` without noise is one step of
 explicit Euler is off by 1e-2 over 200 steps.) What the equation is not: ADAM sends its noise through the average m.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.dynamics.gradient import check_parts, noise_amplitude
+from levysde.errors import Checked
 from levysde.noise import as_scale
 from levysde.protocols import Driver, Dynamics, Landscape, Point, Scalar, Scale
 
@@ -64,17 +65,17 @@ class Adam(Dynamics):
 
     def __init__(
         self,
-        landscape: Landscape,
-        driver: Driver,
+        landscape: Checked,
+        driver: Checked,
         *,
-        epsilon: float | Array | None = None,
-        learning_rate: float | Array | None = None,
-        scale: Array | Scale | float | None = None,
-        gradient_variance: float | Array = 1.0,
-        rates: tuple[float, float] | Array | None = None,
-        delta: float | Array = 1e-8,
-        square: Literal["mean", "sampled"] = "mean",
-        bias_correction: bool = False,
+        epsilon: Checked = None,
+        learning_rate: Checked = None,
+        scale: Checked = None,
+        gradient_variance: Checked = 1.0,
+        rates: Checked = None,
+        delta: Checked = 1e-8,
+        square: Checked = "mean",
+        bias_correction: Checked = False,
     ):
         check_parts(landscape, driver)
         self.landscape, self.driver = landscape, driver
@@ -134,7 +135,7 @@ class Adam(Dynamics):
         return self.landscape.hessian(self.attractor) / self.preconditioner[:, None]
 
 
-def _variance(value: float | Array, dim: int) -> Array:
+def _variance(value: Checked, dim: int) -> Array:
     array = errors.finite("gradient_variance", value, f"gradient_variance=1.0, or {dim} values")
     if array.shape not in ((), (dim,)):
         raise ValueError(f"gradient_variance must be one number or {dim} values, not of shape {array.shape}.")
@@ -143,7 +144,7 @@ def _variance(value: float | Array, dim: int) -> Array:
     return jnp.broadcast_to(array, (dim,))
 
 
-def _rates(rates, driver: Driver, epsilon, learning_rate) -> Array:
+def _rates(rates: Checked, driver: Driver, epsilon: Checked, learning_rate: Checked) -> Array:
     if rates is not None:
         array = errors.finite("rates", jnp.asarray(rates), "rates=(100.0, 1.0)", (2,))
         if not errors.is_traced(array) and not np.all(np.asarray(array) > 0):

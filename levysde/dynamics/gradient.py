@@ -9,11 +9,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
+from levysde.errors import Checked
 from levysde.noise import Brownian, as_scale
 from levysde.protocols import Driver, Dynamics, Landscape, Point, Scalar, Scale
 
 
-def check_parts(landscape: Landscape, driver: Driver) -> None:
+def check_parts(landscape: Checked, driver: Checked) -> None:
     if not isinstance(landscape, Landscape):
         raise TypeError(
             f"landscape must be a Landscape, not {landscape!r}. Type for example Quadratic(hessian=jnp.eye(2)); "
@@ -23,7 +24,7 @@ def check_parts(landscape: Landscape, driver: Driver) -> None:
         raise TypeError(f"driver must be a Driver, not {driver!r}. Type for example StableComponents(alpha=1.5).")
 
 
-def noise_amplitude(driver: Driver, epsilon: float | Array | None, learning_rate: float | Array | None) -> Array:
+def noise_amplitude(driver: Driver, epsilon: Checked, learning_rate: Checked) -> Array:
     """`epsilon`, given or from the learning rate by `eps = eta^((a-1)/a)` (Zhou et al. 2020).
 
     Raises ValueError unless exactly one is given, positive and finite. For a <= 1 eps does not fall with eta.
@@ -57,7 +58,15 @@ class SGD(Dynamics):
     epsilon: Array
     scale: Scale
 
-    def __init__(self, landscape, driver, *, epsilon=None, learning_rate=None, scale=None):
+    def __init__(
+        self,
+        landscape: Checked,
+        driver: Checked,
+        *,
+        epsilon: Checked = None,
+        learning_rate: Checked = None,
+        scale: Checked = None,
+    ):
         check_parts(landscape, driver)
         self.landscape, self.driver = landscape, driver
         self.epsilon = noise_amplitude(driver, epsilon, learning_rate)
@@ -99,7 +108,7 @@ class Langevin(Dynamics):
     epsilon: Array
     scale: Scale
 
-    def __init__(self, landscape, *, diffusion):
+    def __init__(self, landscape: Checked, *, diffusion: Checked):
         self.driver = Brownian()
         check_parts(landscape, self.driver)
         self.landscape = landscape
@@ -126,7 +135,7 @@ class Langevin(Dynamics):
         return self.landscape.hessian(self.attractor)
 
 
-def _root(diffusion: Array, dim: int) -> Array:
+def _root(diffusion: Checked, dim: int) -> Array:
     """The symmetric root of 2 D."""
     example = f"diffusion=0.1, {dim} values, or a {dim} x {dim} matrix"
     array = errors.finite("diffusion", diffusion, example)

@@ -67,7 +67,7 @@ def advance(problem: tuple[Kernel, Domain, Array], block: Block, feed: Feed, lim
     key = trajectory_key(seed, feed.ids)
     positions, contains = _lanes(kernel.position), _lanes(domain.contains)
 
-    def turn(_: int, block: Block) -> Block:
+    def turn(_: Array, block: Block) -> Block:
         x = positions(block.state)
         alive = contains(x) & (block.step < limit)
         words = jax.lax.optimization_barrier(step_words(key, block.step, kernel.words_per_step))
@@ -99,4 +99,3 @@ _device_advance = jax.jit(advance)
 def compiled_advance(platform: str):
     """The jitted `advance` of a platform; its cache outlives a run, so equal structures compile once."""
     return _cpu_advance if platform == "cpu" else _device_advance
-

@@ -90,7 +90,7 @@ def load(path: Path, head: dict[str, Any], rows: Rows) -> Flight | None:
     """Fill `rows` from the file and return the living lanes. Raises ValueError for another run or a damaged file."""
     advice = f"Delete {str(path)!r} to start over, or give another checkpoint path."
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         saved = json.loads(str(arrays.pop("header")))
         stored = {name[4:]: arrays[name] for name in arrays if name.startswith("row_")}

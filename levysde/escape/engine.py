@@ -17,10 +17,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from levysde import errors
-from levysde.escape.checkpoint import Checkpoint, as_checkpoint, header, load, save
+from levysde.errors import Checked
+from levysde.escape.checkpoint import as_checkpoint, header, load, save
 from levysde.escape.ledger import Ledger, Rows
 from levysde.escape.result import EscapeResult, RunInfo, Status
 from levysde.escape.worker import SMALLEST, Run, Worker
@@ -32,18 +32,18 @@ _SAVE_SHARE = 0.05  # of the time may go into saving
 
 
 def simulate_escape(
-    kernel: Kernel,
-    domain: Domain,
-    x0: Array,
+    kernel: Checked,
+    domain: Checked,
+    x0: Checked,
     *,
-    num: int,
-    seed: int,
-    max_time: float | None = None,
-    max_steps: int | None = None,
-    lanes: int | None = None,
-    chunk: int | None = None,
-    devices: int | None = None,
-    checkpoint: str | os.PathLike | Checkpoint | None = None,
+    num: Checked,
+    seed: Checked,
+    max_time: Checked = None,
+    max_steps: Checked = None,
+    lanes: Checked = None,
+    chunk: Checked = None,
+    devices: Checked = None,
+    checkpoint: Checked = None,
     progress: bool = False,
     throw: bool = True,
 ) -> EscapeResult:
@@ -84,7 +84,8 @@ def simulate_escape(
     if interrupted:
         kept = f"resume with checkpoint={str(path)!r}" if path else "give checkpoint=... to be able to resume"
         raise errors.Interrupted(
-            f"interrupted with {ledger.finished} of {run.num} trajectories finished; they are in .result ({kept}).", result
+            f"interrupted with {ledger.finished} of {run.num} trajectories finished; they are in .result ({kept}).",
+            result,
         )
     bad = result.count(Status.NONFINITE)
     if bad and throw:
@@ -96,12 +97,25 @@ def simulate_escape(
     return result
 
 
-def _checked(kernel, domain, x0, num, seed, max_time, max_steps, lanes, chunk, devices) -> Run:
+def _checked(
+    kernel: Checked,
+    domain: Checked,
+    x0: Checked,
+    num: Checked,
+    seed: Checked,
+    max_time: Checked,
+    max_steps: Checked,
+    lanes: Checked,
+    chunk: Checked,
+    devices: Checked,
+) -> Run:
     """Everything about the input that can be wrong, looked at before anything is compiled."""
     if not isinstance(kernel, Kernel):
         raise TypeError(f"kernel must be a Kernel, not {kernel!r}. Type for example EulerMaruyama(dynamics, dt=1e-3).")
     if not isinstance(domain, Domain):
-        raise TypeError(f"domain must be a Domain, not {domain!r}. Type for example Ball(radius=1.0, center=jnp.zeros(2)).")
+        raise TypeError(
+            f"domain must be a Domain, not {domain!r}. Type for example Ball(radius=1.0, center=jnp.zeros(2))."
+        )
     num = errors.integer("num", num, "num=10_000")
     seed = errors.seed(seed)
     starts = _starts(kernel, domain, x0, num)
@@ -153,7 +167,7 @@ def _check_escapable(kernel: Kernel, domain: Domain, starts: np.ndarray) -> None
         )
 
 
-def _devices(devices: int | None) -> tuple:
+def _devices(devices: Checked) -> tuple:
     platform = jax.default_backend()
     local = jax.local_devices(backend=platform)
     if platform == "cpu":
@@ -161,7 +175,9 @@ def _devices(devices: int | None) -> tuple:
         return (local[0],) * (cores if devices is None else errors.integer("devices", devices, "devices=2"))
     count = len(local) if devices is None else errors.integer("devices", devices, f"devices={len(local)}")
     if count > len(local):
-        raise ValueError(f"devices = {count}, but there are {len(local)} {platform} devices. Type devices={len(local)} or less.")
+        raise ValueError(
+            f"devices = {count}, but there are {len(local)} {platform} devices. Type devices={len(local)} or less."
+        )
     return tuple(local[:count])
 
 

@@ -34,7 +34,9 @@ class Flight:
     leaves: list[np.ndarray]
 
     def take(self, keep: np.ndarray) -> "Flight":
-        return Flight(self.ids[keep], self.step[keep], self.before[..., keep], [leaf[..., keep] for leaf in self.leaves])
+        return Flight(
+            self.ids[keep], self.step[keep], self.before[..., keep], [leaf[..., keep] for leaf in self.leaves]
+        )
 
     @staticmethod
     def join(parts: list["Flight"]) -> "Flight | None":

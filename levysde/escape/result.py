@@ -93,7 +93,10 @@ class EscapeResult:
         exits = self.count(Status.EXITED)
         mean = f"{at_risk / exits:.5g}" if exits else "none"
         rows: list[tuple[str, Any]] = [
-            ("trajectories", f"{self.num}: " + ", ".join(f"{self.count(s)} {s.name.lower()}" for s in Status if self.count(s))),
+            (
+                "trajectories",
+                f"{self.num}: " + ", ".join(f"{self.count(s)} {s.name.lower()}" for s in Status if self.count(s)),
+            ),
             (f"mean escape time ({info.unit})", f"{mean} (time at risk over exits)"),
             ("kernel", info.kernel),
             ("domain", info.domain),

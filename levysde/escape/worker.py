@@ -119,7 +119,12 @@ class Worker:
 
     def ready(self) -> None:
         """Compile for this block size if that has not been done, one thread at a time, and book the time apart."""
-        key = (jax.tree.structure(self.problem), self.device, *(leaf.shape for leaf in jax.tree.leaves(self.problem)), len(self.used))
+        key = (
+            jax.tree.structure(self.problem),
+            self.device,
+            *(leaf.shape for leaf in jax.tree.leaves(self.problem)),
+            len(self.used),
+        )
         if key in _compiled:
             return
         with _compile_lock:
@@ -164,6 +169,8 @@ class Worker:
         step = np.asarray(self.block.step)[lanes]
         keep = lanes[step != IDLE]
         leaves = [np.asarray(leaf)[..., keep].copy() for leaf in jax.tree.leaves(self.block.state)]
-        flight = Flight(self.ids[keep], np.asarray(self.block.step)[keep], np.asarray(self.block.before)[:, keep], leaves)
+        flight = Flight(
+            self.ids[keep], np.asarray(self.block.step)[keep], np.asarray(self.block.before)[:, keep], leaves
+        )
         self.ledger.deposit(self.number, number, flight)
         self.snapshot = number

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
+from levysde.errors import Checked
 from levysde.protocols import Dynamics, Kernel, Point, State, Words
 
 
@@ -24,7 +25,7 @@ class EulerMaruyama(Kernel):
     dt: Array
     unit: str = eqx.field(static=True)
 
-    def __init__(self, dynamics: Dynamics, dt: float | Array):
+    def __init__(self, dynamics: Checked, dt: Checked):
         if not isinstance(dynamics, Dynamics):
             raise TypeError(
                 f"dynamics must be a Dynamics, not {dynamics!r}. "
@@ -60,7 +61,7 @@ class EulerMaruyama(Kernel):
         return np.asarray(steps, np.float64) * float(self.dt)
 
     def steps_within(self, time: float) -> int:
-        return max(1, math.ceil(time / float(self.dt) * (1 - 1e-12)))
+        return max(1, math.ceil(time / float(self.dt) * (1 - 1e-6)))  # a clock rounded to float32 has not reached less
 
     def noise_directions(self) -> Float[Array, "m d"]:
         axes = jnp.eye(self.dim)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
+from levysde.errors import Checked
 from levysde.protocols import Landscape, Point, Scalar, is_lane_invariant
 
 
@@ -33,7 +34,7 @@ class FunctionLandscape(Landscape):
         return is_lane_invariant(jax.grad(self.fn), self.minimum)
 
 
-def from_function(fn: Callable[[Array], Array], *, dim: int, minimum: Array) -> FunctionLandscape:
+def from_function(fn: Checked, *, dim: Checked, minimum: Checked) -> FunctionLandscape:
     """A landscape from a loss `fn(x) -> scalar` of a vector `x` of shape `(dim,)`, written with jax.numpy.
 
     Args:
@@ -68,10 +69,14 @@ def check_minimum(landscape: Landscape, x: Point, tolerance: float = 1e-3) -> No
 
     Stationary: the gradient is below `tolerance` times what it becomes one unit away, `|H| (1 + |x|)`.
     """
-    value, gradient, hessian = (np.asarray(f(x), float) for f in (landscape.value, landscape.gradient, landscape.hessian))
+    value, gradient, hessian = (
+        np.asarray(f(x), float) for f in (landscape.value, landscape.gradient, landscape.hessian)
+    )
     for name, number in (("loss", value), ("gradient", gradient), ("Hessian", hessian)):
         if not np.isfinite(number).all():
-            raise ValueError(f"the {name} is not finite at the minimum, x = {np.asarray(x)}: {number}. Mend fn or move x.")
+            raise ValueError(
+                f"the {name} is not finite at the minimum, x = {np.asarray(x)}: {number}. Mend fn or move x."
+            )
     eigenvalues = np.linalg.eigvalsh((hessian + hessian.T) / 2)
     size, norm = np.abs(eigenvalues).max(), np.linalg.norm(gradient)
     if norm > tolerance * max(size, 1e-6) * (1 + np.linalg.norm(np.asarray(x))):

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
+from levysde.errors import Checked
 from levysde.protocols import Landscape, Point, Scalar
 
 
@@ -23,12 +24,14 @@ class Quadratic(Landscape):
     minimum: Array
     dim: int = eqx.field(static=True)
 
-    def __init__(self, hessian: Array, minimum: Array | None = None):
+    def __init__(self, hessian: Checked, minimum: Checked = None):
         example = "hessian=jnp.diag(jnp.array([1.0, 4.0]))"
         self.matrix = errors.finite("hessian", hessian, example)
         shape = self.matrix.shape
         if self.matrix.ndim not in (1, 2) or not self.matrix.size or len(set(shape)) != 1:
-            raise ValueError(f"hessian must be square, or a vector (its diagonal), not of shape {shape}. Give {example}.")
+            raise ValueError(
+                f"hessian must be square, or a vector (its diagonal), not of shape {shape}. Give {example}."
+            )
         self.dim = shape[0]
         if not errors.is_traced(self.matrix):
             _check_positive(np.asarray(self.matrix, float), example)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from levysde import errors
+from levysde.errors import Checked
 from levysde.protocols import Landscape, Point, Scalar
 
 
@@ -20,7 +21,7 @@ class DoubleWell(Landscape):
     stiffness: Array
     dim: int = eqx.field(static=True)
 
-    def __init__(self, *, barrier=1.0, width=1.0, stiffness=1.0, dim: int = 1):
+    def __init__(self, *, barrier: Checked = 1.0, width: Checked = 1.0, stiffness: Checked = 1.0, dim: Checked = 1):
         self.barrier = errors.positive("barrier", barrier, "barrier=1.0")
         self.width = errors.positive("width", width, "width=1.0")
         self.stiffness = errors.positive("stiffness", stiffness, "stiffness=1.0")

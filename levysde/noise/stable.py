@@ -6,7 +6,8 @@ together (`StableIsotropic`). Chambers, Mallows, Stuck, JASA 71 (1976); Kanter, 
 from Samorodnitsky and Taqqu, "Stable non-Gaussian random processes" (1994).
 
 Both samplers work with the angle's distance to its pole, where the large draws come from, and with logarithms, so that
-no alpha in (0, 2] needs a branch; a draw is capped at 1e30, so that the state stays finite.
+no alpha in (0, 2] needs a branch. The step's own factor dt^(1/alpha) joins the logarithm too (at alpha = 0.1 and
+dt = 1e-3 it is 1e-30 and would underflow), and what comes out is capped at 1e30, so that the state stays finite.
 """
 
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, UInt
 
 from levysde import errors
+from levysde.errors import Checked
 from levysde.protocols import Driver, Point, Scalar, Words
 from levysde.random import exponential, half_pair, normal_pair, sinpi, unit_pair
 
@@ -27,8 +29,11 @@ def levy_constant(alpha: Scalar) -> Scalar:
     return jnp.exp(gammaln(1 + alpha)) * sinpi(1 - jnp.maximum(alpha, 1) / 2 - jnp.maximum(1 - alpha, 0) / 2) / jnp.pi
 
 
-def stable(angle: UInt[Array, "..."], tail: UInt[Array, "..."], alpha: Scalar) -> Float[Array, "..."]:
-    """SaS(1) draws from two words each (Chambers, Mallows, Stuck). Exact at alpha = 1 (Cauchy) and 2 (N(0, 2))."""
+def stable(
+    angle: UInt[Array, "..."], tail: UInt[Array, "..."], alpha: Scalar, log_dt: Scalar | float = 0.0
+) -> Float[Array, "..."]:
+    """SaS(dt^(1/alpha)) draws from two words each (Chambers, Mallows, Stuck): at dt = 1, Cauchy for alpha = 1 and
+    N(0, 2) for alpha = 2."""
     dtype = alpha.dtype
     pole, centre, sign = half_pair(angle, dtype)  # the angle is pi * centre, its distance to the pole pi * pole
     scaled = alpha * centre
@@ -37,7 +42,7 @@ def stable(angle: UInt[Array, "..."], tail: UInt[Array, "..."], alpha: Scalar) -
     turn = jnp.abs(1 - alpha)
     cosine = sinpi((1 - turn) / 2 + turn * pole)  # cos((1 - alpha) * angle)
     power = (1 - alpha) * jnp.log(cosine / exponential(tail, dtype)) - jnp.log(sinpi(pole))
-    return sign * sine * jnp.exp(jnp.minimum(power / alpha, LOG_CAP))
+    return sign * sine * jnp.exp(jnp.minimum((power + log_dt) / alpha, LOG_CAP))
 
 
 def log_positive_stable(angle: UInt[Array, "..."], tail: UInt[Array, "..."], index: Scalar) -> Float[Array, "..."]:
@@ -67,7 +72,7 @@ class StableComponents(Driver):
 
     alpha: Array
 
-    def __init__(self, alpha: float | Array):
+    def __init__(self, alpha: Checked):
         self.alpha = errors.stability_index(alpha)
 
     @property
@@ -78,7 +83,7 @@ class StableComponents(Driver):
         return 2 * dim
 
     def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
-        return jnp.exp(jnp.log(dt) / self.alpha) * stable(words[:dim], words[dim:], self.alpha)
+        return stable(words[:dim], words[dim:], self.alpha, jnp.log(dt))
 
     def exponent(self, k: Point) -> Scalar:
         return jnp.sum(jnp.abs(k) ** self.alpha)
@@ -104,7 +109,7 @@ class StableIsotropic(Driver):
 
     alpha: Array
 
-    def __init__(self, alpha: float | Array):
+    def __init__(self, alpha: Checked):
         self.alpha = errors.stability_index(alpha)
 
     @property
@@ -118,7 +123,7 @@ class StableIsotropic(Driver):
         half = (dim + 1) // 2
         even, odd = normal_pair(words[2 : 2 + half], words[2 + half :], self.alpha.dtype)
         log_v = log_positive_stable(words[0], words[1], self.alpha / 2)
-        size = jnp.exp(jnp.minimum(0.5 * log_v, LOG_CAP) + jnp.log(dt) / self.alpha)
+        size = jnp.exp(jnp.minimum(0.5 * log_v + jnp.log(dt) / self.alpha, LOG_CAP))
         return np.sqrt(2).astype(self.alpha.dtype) * size * jnp.concatenate([even, odd])[:dim]
 
     def exponent(self, k: Point) -> Scalar:
