@@ -70,11 +70,20 @@ def _fraction(word: Array, dtype) -> Array:
     return (word.astype(dtype) + np.asarray(0.5, dtype)) * np.asarray(2.0**-32, dtype)
 
 
-def half_pair(word: UInt[Array, "..."], dtype=jnp.float32) -> tuple[Array, Array, Array]:
-    """A uniform p on (0, 1/2), 1/2 - p, and an independent sign, from one word."""
+def half_pair(
+    word: UInt[Array, "..."], dtype=jnp.float32, finer: UInt[Array, "..."] | None = None
+) -> tuple[Array, Array, Array]:
+    """A uniform p on (0, 1/2), 1/2 - p, and an independent sign, from one word.
+
+    The low 16 bits of `finer`, when given, carry p on below 2^-32: without them p is a whole number of units and a
+    half, and a tail probability of 1e-8 a whole number of 2^-31, up to 2% off.
+    """
     pole, centre = word >> U32(1), ~word >> U32(1)
     sign = (word & U32(1)).astype(dtype) * 2 - 1
-    return _fraction(pole, dtype), _fraction(centre, dtype), sign
+    if finer is None:
+        return _fraction(pole, dtype), _fraction(centre, dtype), sign
+    below = (finer & U32(0xFFFF)).astype(dtype) * np.asarray(2.0**-16, dtype) + np.asarray(2.0**-17, dtype)
+    return (pole.astype(dtype) + below) * np.asarray(2.0**-32, dtype), _fraction(centre, dtype), sign
 
 
 def exponential(word: UInt[Array, "..."], dtype=jnp.float32) -> Array:

@@ -1,0 +1,16 @@
+"""What runs and theory say together, and how a network is brought to a minimum."""
+
+from levysde.analysis.compare import Comparison as Comparison
+from levysde.analysis.compare import compare as compare
+from levysde.analysis.experiment import Case as Case
+from levysde.analysis.experiment import EscapeSettings as EscapeSettings
+from levysde.analysis.experiment import Rung as Rung
+from levysde.analysis.experiment import ladder as ladder
+from levysde.analysis.experiment import prepare as prepare
+from levysde.analysis.experiment import run_rung as run_rung
+from levysde.analysis.experiment import with_epsilon as with_epsilon
+from levysde.analysis.gradient_noise import GradientNoise as GradientNoise
+from levysde.analysis.gradient_noise import measure_gradient_noise as measure_gradient_noise
+from levysde.analysis.training import Minimum as Minimum
+from levysde.analysis.training import polish as polish
+from levysde.analysis.training import train as train

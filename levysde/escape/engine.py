@@ -186,7 +186,7 @@ def _default_lanes(kernel: Kernel, domain: Domain, platform: str) -> int:
     if platform != "cpu":
         return max(1024, min(2**20, 2**28 // kernel.dim))
     if not (kernel.lane_invariant and domain.lane_invariant):
-        return 16
+        return 32
     return int(np.clip(2 ** math.floor(math.log2(1024 / kernel.dim)), 16, 512))
 
 

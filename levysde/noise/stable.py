@@ -35,7 +35,8 @@ def stable(
     """SaS(dt^(1/alpha)) draws from two words each (Chambers, Mallows, Stuck): at dt = 1, Cauchy for alpha = 1 and
     N(0, 2) for alpha = 2."""
     dtype = alpha.dtype
-    pole, centre, sign = half_pair(angle, dtype)  # the angle is pi * centre, its distance to the pole pi * pole
+    # the angle is pi * centre, its distance to the pole pi * pole; the exponential needs the tail word's high bits only
+    pole, centre, sign = half_pair(angle, dtype, finer=tail)
     scaled = alpha * centre
     # past the quarter turn the sine is taken of the complement, which has no cancellation as alpha -> 2
     sine = sinpi(jnp.where(scaled > 0.5, (1 - alpha / 2) + alpha * pole, scaled))

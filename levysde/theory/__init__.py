@@ -1,0 +1,8 @@
+"""What theory says: escape laws and exact oracles. Float64, on the host."""
+
+from levysde.theory.exact import boundary_shift as boundary_shift
+from levysde.theory.exact import brownian_mean_exit as brownian_mean_exit
+from levysde.theory.exact import getoor_mean_exit as getoor_mean_exit
+from levysde.theory.exact import ryznar_mean_exit as ryznar_mean_exit
+from levysde.theory.exit_law import EscapeLaw as EscapeLaw
+from levysde.theory.exit_law import escape_law as escape_law

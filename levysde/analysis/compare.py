@@ -1,0 +1,241 @@
+"""A run held against theory, or against another run: the ratio of the means, with its interval and its conditions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from levysde import errors, stats
+from levysde.errors import Checked
+from levysde.escape import EscapeResult, Status
+from levysde.stats import Estimate, Exponentiality
+from levysde.theory import EscapeLaw
+
+SAMPLER_FLOOR = 1e-8  # the samplers are right to 1% down to this chance of a draw
+_FEW_EXITS = 100
+_STIFFEST = 0.5  # dt times the stiffest curvature
+_LATEST = 0.02  # relative lateness of a skeleton
+_SLOWEST = 0.1  # rate over relaxation
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """A measured escape time against a reference.
+
+    Attributes:
+        mean: measured mean escape time (time at risk over exits) with its interval, in `unit`.
+        reference: the reference's mean; its interval is the quadrature's for a law, the run's for a run.
+        ratio: measured mean over reference mean, with its interval; 1 where they agree.
+        exponentiality: score test and Weibull shape of the measured times; None below two distinct exit times.
+        exits, num: trajectories that left, and that the estimates rest on.
+        censored_share: share of those still inside at the end of the run.
+        regime: rate over relaxation (NaN against a run).
+        one_step_chance: chance that one step from the attractor leaves (NaN against a run, or without a step).
+        skeleton_bias: relative lateness to be expected of the step, at most (NaN as above, and for alpha <= 1).
+        dt: the step, None for an algorithm that has none.
+        unit: of times.
+        name: of the reference.
+        warnings: what stands against reading the ratio as it is, each with its number and what to do.
+    """
+
+    mean: Estimate
+    reference: Estimate
+    ratio: Estimate
+    exponentiality: Exponentiality | None
+    exits: int
+    num: int
+    censored_share: float
+    regime: float
+    one_step_chance: float
+    skeleton_bias: float
+    dt: float | None
+    unit: str
+    name: str
+    warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        test = self.exponentiality
+        share = f"{self.confidence:.0%} interval"
+        rows = [
+            (f"measured mean ({self.unit})", f"{self.mean}  ({share})"),
+            ("reference mean", f"{self.reference.value:.4g}"),
+            ("measured over reference", f"{self.ratio}"),
+            ("Weibull shape, 1 if exponential", f"{test.shape}  (p = {test.p_value:.2g})" if test else "too few exits"),
+            ("exits", f"{self.exits} of {self.num}, {self.censored_share:.1%} censored"),
+        ]
+        if np.isfinite(self.regime):
+            rows.append(("rate over relaxation", f"{self.regime:.3g}"))
+        if self.dt is not None:
+            rows.append(("step dt", f"{self.dt:g}"))
+        if np.isfinite(self.one_step_chance):
+            rows.append(("one-step exit chance", f"{self.one_step_chance:.3g}"))
+        if np.isfinite(self.skeleton_bias):
+            rows.append(("lateness, at most, by dt", f"{self.skeleton_bias:.2%}"))
+        width = max(len(name) for name, _ in rows)
+        lines = [f"Comparison with {self.name}", *(f"  {name:<{width}}  {value}" for name, value in rows)]
+        return "\n".join(lines + [f"  warning: {warning}" for warning in self.warnings])
+
+    @property
+    def confidence(self) -> float:
+        return self.ratio.confidence
+
+
+def compare(result: Checked, reference: Checked, *, confidence: Checked = 0.95) -> Comparison:
+    """The mean escape time of `result` over that of `reference`, with interval, shape test and warnings.
+
+    Args:
+        result: an `EscapeResult`; rows that became NaN or did not finish are left out, with a warning.
+        reference: an `EscapeLaw`, or another `EscapeResult` of independent trajectories.
+        confidence: coverage of every interval.
+
+    Raises:
+        TypeError: arguments of another kind.
+        ValueError: the two run on different clocks, or no row of a result can be used.
+    """
+    if not isinstance(result, EscapeResult):
+        raise TypeError(
+            f"result must be an EscapeResult, not {type(result).__name__}. Type compare(simulate_escape(...), law)."
+        )
+    if not isinstance(reference, EscapeLaw | EscapeResult):
+        raise TypeError(
+            f"reference must be an EscapeLaw or an EscapeResult, not {type(reference).__name__}. "
+            "Type for example compare(result, escape_law(dynamics, domain))."
+        )
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    law = reference if isinstance(reference, EscapeLaw) else None
+    unit, other_unit = result.info.unit, law.unit if law else reference.info.unit
+    if unit != other_unit:
+        raise ValueError(
+            f"the result counts {unit} and the reference {other_unit}: their means do not compare. "
+            "Give both the same clock; for an algorithm and its SDE that is SDE time = learning rate x iterations."
+        )
+    time, exited = _rows(result, "result")
+    mean = stats.mean_time(time, exited, confidence=confidence)
+    if law is not None:
+        expected, ratio, name = *_against(law, mean), law.name
+    else:
+        other = _rows(reference, "reference")
+        expected = stats.mean_time(*other, confidence=confidence)
+        ratio = stats.mean_ratio(time, exited, *other, confidence=confidence)
+        name = f"a run of {reference.info.kernel}"
+    test = stats.exponentiality(time, exited, confidence=confidence) if np.unique(time[exited]).size > 1 else None
+    dt = result.info.dt
+    stepped = law is not None and dt is not None
+    return Comparison(
+        mean=mean,
+        reference=expected,
+        ratio=ratio,
+        exponentiality=test,
+        exits=int(exited.sum()),
+        num=len(time),
+        censored_share=float(1 - exited.mean()),
+        regime=law.regime if law else float("nan"),
+        one_step_chance=law.one_step_chance(dt) if stepped else float("nan"),
+        skeleton_bias=law.skeleton_bias(dt) if stepped else float("nan"),
+        dt=dt,
+        unit=unit,
+        name=name,
+        warnings=(
+            *_about_run(result, "run"),
+            *_about_shape(test),
+            *(_about_law(law, dt) if law is not None else _about_run(reference, "reference run")),
+        ),
+    )
+
+
+def _rows(result: EscapeResult, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """`time` and `exited` of the rows that left or were censored."""
+    used = (result.status == Status.EXITED) | (result.status == Status.CENSORED)
+    if not used.any():
+        raise ValueError(
+            f"no trajectory of the {name} left or was censored: there is nothing to compare. Run it longer."
+        )
+    return result.time[used], result.exited[used]
+
+
+def _against(law: EscapeLaw, mean: Estimate) -> tuple[Estimate, Estimate]:
+    """The law's mean and the ratio to it, the error of the law's quadrature joined in quadrature of the logarithms."""
+    from scipy.stats import norm  # slow to import
+
+    error = norm.isf((1 - mean.confidence) / 2) * law.rate_error / law.rate
+    expected = Estimate(law.mean, law.mean * np.exp(-error), law.mean * np.exp(error), mean.confidence)
+    if not np.isfinite(mean.value):
+        return expected, Estimate(np.inf, mean.low * law.rate * np.exp(-error), np.inf, mean.confidence)
+    down, up = (np.exp(np.hypot(np.log(end), error)) for end in (mean.value / mean.low, mean.high / mean.value))
+    value = mean.value * law.rate
+    return expected, Estimate(value, float(value / down), float(value * up), mean.confidence)
+
+
+def _about_run(result: EscapeResult, name: str) -> list[str]:
+    """What a run's own rows say against it."""
+    exits, censored, nonfinite, unfinished = (
+        result.count(s) for s in (Status.EXITED, Status.CENSORED, Status.NONFINITE, Status.UNFINISHED)
+    )
+    found = []
+    if exits < _FEW_EXITS:
+        found.append(
+            f"the {name} has {exits} exits, fewer than {_FEW_EXITS}: the intervals are wide and the shape test is weak. "
+            "Raise num or max_time."
+        )
+    if censored:
+        found.append(
+            f"{censored / result.num:.1%} of the {name}'s trajectories were censored: the mean is that of an exponential "
+            "law. Raise max_time, or read stats.restricted_mean."
+        )
+    if nonfinite:
+        found.append(
+            f"{nonfinite} trajectories of the {name} became NaN and are left out, which biases the mean. Take a smaller dt."
+        )
+    if unfinished:
+        found.append(
+            f"{unfinished} trajectories of the {name} did not finish and are left out, which biases the mean towards "
+            "early exits. Resume it from its checkpoint."
+        )
+    return found
+
+
+def _about_shape(test: Exponentiality | None) -> list[str]:
+    if test is None or test.p_value > 1e-3:
+        return []
+    return [
+        f"the times are not exponential (Weibull shape {test.shape}, p = {test.p_value:.1g}), which the intervals assume. "
+        "Read stats.kaplan_meier; for the law's limit take a smaller epsilon."
+    ]
+
+
+def _about_law(law: EscapeLaw, dt: float | None) -> list[str]:
+    """Where the law, or the step it is tested with, is outside its conditions."""
+    found = []
+    if law.normalization == "printed":
+        found.append(
+            'the reference is the rate as printed, not the true one. Type normalization="true" to test theory.'
+        )
+    if not law.star_shaped:
+        found.append(
+            "the basin is not star-shaped about the attractor: the rate counts every stretch outside seen on a grid of each "
+            "ray, and trajectories that cross a stretch within one step are not counted as exits."
+        )
+    if law.regime > _SLOWEST:
+        found.append(
+            f"the rate over relaxation is {law.regime:.3g}, above {_SLOWEST}: escape is not rare, and the law is a limit "
+            "for rare escape. Take a smaller epsilon or a larger basin."
+        )
+    if dt is None:
+        return found
+    chance, lateness = law.one_step_chance(dt), law.skeleton_bias(dt)
+    if chance < SAMPLER_FLOOR:
+        found.append(
+            f"the one-step exit chance is {chance:.2g}, below the {SAMPLER_FLOOR:g} down to which the sampler is right to "
+            "1%. Take a larger dt or epsilon."
+        )
+    if dt * law.stiffness > _STIFFEST:
+        found.append(
+            f"dt times the largest curvature is {dt * law.stiffness:.3g}, above {_STIFFEST}: dt is too coarse for the flow. "
+            f"Type dt={_STIFFEST / law.stiffness:.2g} or less."
+        )
+    if lateness > _LATEST:
+        finer = dt * (_LATEST / lateness) ** law.alpha
+        found.append(
+            f"dt = {dt:g} makes exits late by up to {lateness:.1%}: it is too coarse. Type dt={finer:.2g} or less for "
+            f"{_LATEST:.0%}, and see whether halving it moves the mean."
+        )
+    return found

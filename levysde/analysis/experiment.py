@@ -1,0 +1,228 @@
+"""The escape experiment: optimisers in their minima, a ladder of noise amplitudes, measured times against the law.
+
+What is fixed before a run, and reported whatever comes out: the ladder (in predicted mean steps, so that eps follows
+from the law and not from the measurement), the seeds, the step, the basin. A rung's verdict is its ratio with interval.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from levysde import errors
+from levysde.analysis.compare import Comparison, compare
+from levysde.analysis.gradient_noise import GradientNoise, measure_gradient_noise
+from levysde.analysis.training import Minimum, polish, train
+from levysde.domains import Sublevel
+from levysde.dynamics import SGD, Adam
+from levysde.errors import Checked
+from levysde.escape import EscapeResult, simulate_escape
+from levysde.kernels import EulerMaruyama
+from levysde.landscapes import DoubleWell, Quadratic, digits_mlp
+from levysde.noise import StableComponents, StableIsotropic
+from levysde.protocols import Domain, Driver, Dynamics, Landscape
+from levysde.theory import EscapeLaw, escape_law
+
+LANDSCAPES = ("digits", "quadratic", "double-well")
+NOISES = {"components": StableComponents, "isotropic": StableIsotropic}
+OPTIMIZERS = ("sgd", "adam")
+LADDER = (30, 100, 300, 1000)
+_STABLE_STEP = 0.3  # dt times the largest curvature, where dt is not given
+_TRAINING = {"sgd": 0.1, "adam": 0.01}  # learning rates
+
+
+@dataclass(frozen=True)
+class EscapeSettings:
+    """What to run. `None` means: by the rule in the attribute's line.
+
+    Attributes:
+        landscape: "digits" (a network on images), "quadratic" (curvatures 1 and 4), "double-well" (one dimension).
+        noise: "components" or "isotropic".
+        optimizers: any of "sgd" and "adam".
+        alpha: stability index, in (0, 2).
+        epsilons: the ladder of noise amplitudes; None: those whose predicted mean is 30, 100, 300 and 1000 steps.
+        num: trajectories a rung.
+        seed: of data, training, noise measurement and trajectories.
+        dt: step in SDE time; None: 0.3 over the largest curvature.
+        basin_height: height of the basin's rim over the minimum, in units of the loss; None: 0.05 for digits,
+            0.5 for quadratic, 0.5 for double-well.
+    """
+
+    landscape: str = "digits"
+    noise: str = "components"
+    optimizers: tuple[str, ...] = OPTIMIZERS
+    alpha: float = 1.5
+    epsilons: tuple[float, ...] | None = None
+    num: int = 2000
+    seed: int = 0
+    dt: float | None = None
+    basin_height: float | None = None
+
+    def __post_init__(self):
+        _one_of("landscape", self.landscape, LANDSCAPES)
+        _one_of("noise", self.noise, NOISES)
+        if not self.optimizers:
+            raise ValueError(f"optimizers is empty. Give any of {', '.join(OPTIMIZERS)}.")
+        for optimizer in self.optimizers:
+            _one_of("optimizer", optimizer, OPTIMIZERS)
+        if float(errors.stability_index(self.alpha)) == 2:
+            raise ValueError("alpha = 2 is Gaussian and has no stable escape law. Give alpha below 2, for example 1.5.")
+        for epsilon in self.epsilons or ():
+            errors.positive("epsilon", epsilon, "epsilon=0.1")
+        errors.integer("num", self.num, "num=2000")
+        errors.integer("seed", self.seed, "seed=0", low=0, high=2**63 - 1)
+        for name, example in (("dt", "dt=1e-3"), ("basin_height", "basin_height=0.05")):
+            if getattr(self, name) is not None:
+                errors.positive(name, getattr(self, name), example)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One optimiser in its minimum: the SDE at unit noise, its basin, the law there, and how the minimum was certified."""
+
+    optimizer: str
+    dynamics: Dynamics
+    domain: Domain
+    law: EscapeLaw
+    dt: float
+    height: float
+    minimum: Minimum
+    noise: GradientNoise | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One row of the table."""
+
+    case: Case
+    epsilon: float
+    law: EscapeLaw
+    result: EscapeResult
+    comparison: Comparison
+
+    def numbers(self) -> dict[str, Any]:
+        """The row as plain numbers; times in SDE time, speeds per second."""
+        c, info = self.comparison, self.result.info
+        test = c.exponentiality
+        return {
+            "optimizer": self.case.optimizer,
+            "alpha": self.law.alpha,
+            "epsilon": self.epsilon,
+            "dt": self.case.dt,
+            "m(W)": self.law.measure,
+            "predicted_mean": self.law.mean,
+            "predicted_steps": self.law.mean / self.case.dt,
+            "measured_mean": [c.mean.value, c.mean.low, c.mean.high],
+            "ratio": [c.ratio.value, c.ratio.low, c.ratio.high],
+            "shape": [test.shape.value, test.shape.low, test.shape.high] if test else None,
+            "p_exponential": test.p_value if test else None,
+            "num": c.num,
+            "exits": c.exits,
+            "censored_share": c.censored_share,
+            "regime": self.law.regime,
+            "steps_per_second": info.steps_per_second,
+            "useful_work": info.useful_work,
+            "warnings": list(c.warnings),
+        }
+
+
+def prepare(settings: EscapeSettings) -> list[Case]:
+    """Bring each optimiser to its minimum, measure the noise there, set the basin; a `Case` each.
+
+    Raises ValueError when no strict minimum is reached: without one the row would be void.
+    """
+    driver = NOISES[settings.noise](alpha=settings.alpha)
+    make = _digits_case if settings.landscape == "digits" else _well_case
+    return [make(settings, optimizer, driver) for optimizer in settings.optimizers]
+
+
+def ladder(settings: EscapeSettings, case: Case) -> list[float]:
+    """The noise amplitudes of a case: as given, or those of the fixed ladder of predicted mean steps.
+
+    The law's rate is `rate(1) eps^alpha`, so `eps = (rate(1) dt steps)^(-1/alpha)`.
+    """
+    if settings.epsilons is not None:
+        return list(settings.epsilons)
+    return [(case.law.rate * case.dt * steps) ** (-1 / case.law.alpha) for steps in LADDER]
+
+
+def run_rung(
+    settings: EscapeSettings, case: Case, epsilon: float, *, checkpoint: Path | None = None, progress: bool = False
+) -> Rung:
+    """Simulate one rung and hold it against the law. Nothing is censored below 30 predicted means."""
+    dynamics = with_epsilon(case.dynamics, epsilon)
+    law = escape_law(dynamics, case.domain)
+    result = simulate_escape(
+        EulerMaruyama(dynamics, dt=case.dt),
+        case.domain,
+        dynamics.attractor,
+        num=settings.num,
+        seed=settings.seed,
+        max_time=30 * law.mean,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    return Rung(case, epsilon, law, result, compare(result, law))
+
+
+def with_epsilon(dynamics: Dynamics, epsilon: Checked) -> Dynamics:
+    """The same SDE at another noise amplitude; every other number is kept."""
+    return eqx.tree_at(lambda d: d.epsilon, dynamics, errors.positive("epsilon", epsilon, "epsilon=0.1"))
+
+
+def _digits_case(settings: EscapeSettings, optimizer: str, driver: Driver) -> Case:
+    network = digits_mlp(seed=settings.seed)
+    trained = train(network, optimizer, seed=settings.seed, learning_rate=_TRAINING[optimizer])
+    minimum = polish(network, trained)
+    network = network.at(jnp.asarray(minimum.point, dtype=float))
+    noise = measure_gradient_noise(network, seed=settings.seed, alpha=settings.alpha)
+    height = 0.05 if settings.basin_height is None else settings.basin_height
+    return _case(settings, optimizer, network, driver, noise.scale, noise.variance, height, minimum, noise)
+
+
+def _well_case(settings: EscapeSettings, optimizer: str, driver: Driver) -> Case:
+    double = settings.landscape == "double-well"
+    well = DoubleWell() if double else Quadratic(hessian=jnp.diag(jnp.array([1.0, 4.0])))
+    minimum = polish(well, well.minimum)
+    height = 0.5 if settings.basin_height is None else settings.basin_height
+    if double and height >= 1:
+        raise ValueError(
+            f"basin_height = {height:g} reaches over the barrier, whose height is 1. Give less, for example 0.5."
+        )
+    return _case(settings, optimizer, well, driver, 1.0, 1.0, height, minimum, None)
+
+
+def _case(
+    settings: EscapeSettings,
+    optimizer: str,
+    landscape: Landscape,
+    driver: Driver,
+    scale: Checked,
+    variance: Checked,
+    height: float,
+    minimum: Minimum,
+    noise: GradientNoise | None,
+) -> Case:
+    if optimizer == "sgd":
+        dynamics = SGD(landscape, driver, epsilon=1.0, scale=scale)
+    else:
+        delta = 0.1 * float(np.sqrt(np.max(variance)))
+        dynamics = Adam(
+            landscape, driver, epsilon=1.0, scale=scale, gradient_variance=variance, delta=delta, rates=(1.0, 1.0)
+        )
+    domain = Sublevel(landscape, height=height)
+    law = escape_law(dynamics, domain)
+    dt = _STABLE_STEP / law.stiffness if settings.dt is None else settings.dt
+    if optimizer == "adam":
+        # the algorithm's averages span 10 and 1000 of its steps
+        rates = -np.log([0.9, 0.999]) / dt
+        dynamics = eqx.tree_at(lambda d: d.rates, dynamics, jnp.asarray(rates, dtype=float))
+    return Case(optimizer, dynamics, domain, law, dt, height, minimum, noise)
+
+
+def _one_of(name: str, value: Any, allowed: Any) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")

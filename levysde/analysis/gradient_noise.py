@@ -1,0 +1,189 @@
+"""The noise of a minibatch gradient at a point: its scale, its variance, its tail index.
+
+A minibatch of B of the n examples, drawn without replacement, has the gradient `g_B`; the noise is `g_B - g`, g the
+gradient over all examples. With `C1 = 1/n sum_i (g_i - g)(g_i - g)'` its covariance is `C1/B * (n-B)/(n-1)` exactly.
+
+Scale: a covariance is a Gaussian's parameter; a stable law of index a has a scale s, `E exp(i k X) = exp(-|s k|^a)`. It is
+measured coordinate by coordinate through `E log|X|`, which exists for every a (see `levysde.stats.stable_scale`).
+The noise of a finite data set is bounded, so an index below 2 is a description of its bulk, not of its far tail;
+both estimators are misled by mixed scales (see `levysde.stats.tail_index`), hence one index per coordinate first.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from levysde import errors
+from levysde.analysis.training import check_network
+from levysde.landscapes.network import NetworkLandscape
+from levysde.stats import Estimate, block_log_moment_index, characteristic_function_fit, stable_scale
+
+_POOLED = 20_000  # standardised values that the pooled estimates look at
+_ROUNDING = 1e-6  # a coordinate whose examples differ by less than this share of their size has no noise
+
+
+@dataclass(frozen=True)
+class TailIndex:
+    """Tail index of the noise over coordinates, by one estimator.
+
+    Attributes:
+        pooled: of the coordinates put on one scale each and pooled, at most 20,000 values. Its interval takes them as
+            independent; coordinates of one batch are not, so it is too narrow.
+        median: median of the coordinates' own indices; interval by a bootstrap over coordinates.
+        per_coordinate: the index of each coordinate, NaN where it has no noise or the estimator fails; shape `(d,)`.
+    """
+
+    pooled: Estimate
+    median: Estimate
+    per_coordinate: np.ndarray = field(repr=False)
+
+
+@dataclass(frozen=True)
+class GradientNoise:
+    """Minibatch gradient noise at a point.
+
+    Attributes:
+        scale: S, the stable scale of each coordinate at `alpha`, in gradient units, 0 without noise; shape `(d,)`.
+        alpha: the index `scale` was measured at.
+        variance: diag(C_B), exact for batches without replacement, gradient units squared; shape `(d,)`. ADAM's
+            stationary v at a minimum.
+        block_log_moment, characteristic_function: the tail index by the two estimators.
+        dead: coordinates without any noise (a pixel that is dark in every image).
+        batch_size, num_batches: examples a batch, and batches drawn.
+    """
+
+    scale: np.ndarray = field(repr=False)
+    alpha: float
+    variance: np.ndarray = field(repr=False)
+    block_log_moment: TailIndex
+    characteristic_function: TailIndex
+    dead: int
+    batch_size: int
+    num_batches: int
+
+    def __repr__(self) -> str:
+        live = self.scale > 0
+        low, middle, high = np.quantile(self.scale[live], [0.05, 0.5, 0.95])
+        block, cf = self.block_log_moment, self.characteristic_function
+        return (
+            f"GradientNoise: {self.num_batches} batches of {self.batch_size}, {live.size} coordinates, {self.dead} without "
+            f"noise\n  scale at alpha = {self.alpha:g}: median {middle:.3g}, 90% within {low:.3g} to {high:.3g}\n"
+            f"  tail index, block log-moment: median over coordinates {block.median}, pooled {block.pooled}\n"
+            f"  tail index, characteristic function: median over coordinates {cf.median}, pooled {cf.pooled}"
+        )
+
+
+def measure_gradient_noise(
+    landscape: NetworkLandscape,
+    x: Array | None = None,
+    *,
+    batch_size: int = 30,
+    num_batches: int = 2000,
+    seed: int = 0,
+    alpha: float = 1.5,
+) -> GradientNoise:
+    """Scale, variance and tail index of the noise of a minibatch gradient, coordinate by coordinate.
+
+    Args:
+        landscape: a network on data.
+        x: where, shape `(d,)`; the landscape's minimum by default.
+        batch_size: examples a batch, drawn without replacement; fewer than there are.
+        num_batches: batches to draw, at least 400.
+        seed: of the batches and of the bootstraps.
+        alpha: the stability index the scale is measured at, in (0, 2].
+
+    Raises:
+        TypeError, ValueError: an argument outside its range; no noise in any coordinate.
+    """
+    check_network(landscape)
+    example = f"x=jnp.zeros({landscape.dim})"
+    x = landscape.minimum if x is None else errors.finite("x", x, example, (landscape.dim,))
+    n = landscape.num_examples
+    if n < 2:
+        raise ValueError("one example has no minibatch noise: give a landscape with more data.")
+    batch_size = errors.integer("batch_size", batch_size, "batch_size=30", high=n - 1)
+    num_batches = errors.integer("num_batches", num_batches, "num_batches=2000", low=400)
+    seed = errors.seed(seed)
+    index = float(errors.stability_index(alpha))
+    deviations = _deviations(landscape, x)
+    live = deviations.any(0)
+    if not live.any():
+        raise ValueError("no coordinate has any gradient noise at x: all examples have the same gradient there.")
+    rng = np.random.default_rng(seed)
+    noise = _batch_noise(deviations[:, live], batch_size, num_batches, rng)
+    scale, variance = np.zeros(live.size), np.zeros(live.size)
+    scale[live] = _stable_scale(noise, index)
+    variance[live] = (deviations[:, live] ** 2).mean(0) / batch_size * (n - batch_size) / (n - 1)
+    block, cf = _tail_indices(noise, live, rng)
+    dead = int((~live).sum())
+    return GradientNoise(scale, index, variance, block, cf, dead, batch_size, num_batches)
+
+
+def _deviations(landscape: NetworkLandscape, x: Array) -> np.ndarray:
+    """`g_i - g`, float64, shape `(n, d)`; exactly 0 in coordinates that vary by rounding only."""
+    rows = np.asarray(eqx.filter_jit(lambda net, x: net.example_gradients(x))(landscape, jnp.asarray(x)), np.float64)
+    if not np.isfinite(rows).all():
+        raise ValueError("the gradient of some example is not finite at x. Give another point.")
+    deviations = rows - rows.mean(0)
+    rounding = _ROUNDING * np.abs(rows).max(0)
+    return np.where(np.abs(deviations).max(0) <= rounding, 0.0, deviations)
+
+
+def _batch_noise(deviations: np.ndarray, batch_size: int, num_batches: int, rng: np.random.Generator) -> np.ndarray:
+    """`g_B - g` for independent batches, shape `(num_batches, d)`."""
+    n = deviations.shape[0]
+    chosen = rng.permuted(np.broadcast_to(np.arange(n), (num_batches, n)), axis=1)[:, :batch_size]
+    member = np.zeros((num_batches, n))
+    np.put_along_axis(member, chosen, 1 / batch_size, axis=1)
+    return member @ deviations
+
+
+def _stable_scale(noise: np.ndarray, alpha: float) -> np.ndarray:
+    """As `stable_scale`, where a batch may happen to have no noise in a coordinate: the zeros are left out there."""
+    scale = np.empty(noise.shape[1])
+    whole = noise.all(0)
+    scale[whole] = stable_scale(noise[:, whole], alpha)
+    for j in np.flatnonzero(~whole):
+        column = noise[:, j]
+        scale[j] = stable_scale(column[column != 0], alpha) if column.any() else 0.0
+    return scale
+
+
+def _tail_indices(noise: np.ndarray, live: np.ndarray, rng: np.random.Generator) -> tuple[TailIndex, TailIndex]:
+    spread = np.median(np.abs(noise), axis=0)
+    usable = spread > 0
+    standard = noise[:, usable] / spread[usable]
+    # batch by batch, so that sums of neighbours stay within one coordinate
+    columns = rng.permutation(standard.shape[1])[: max(1, _POOLED // standard.shape[0])]
+    pooled = standard[:, columns].T.ravel()
+    pooled = pooled[pooled != 0]
+    block = [_or_nan(lambda c=c: block_log_moment_index(c, resamples=20).value) for c in noise.T]
+    cf = [_or_nan(lambda c=c: characteristic_function_fit(c).alpha.value) for c in noise.T]
+    return (
+        _summary(block_log_moment_index(pooled, block=int(np.sqrt(noise.shape[0]))), block, live, rng),
+        _summary(characteristic_function_fit(pooled).alpha, cf, live, rng),
+    )
+
+
+def _or_nan(estimate: Callable[[], float]) -> float:
+    """NaN where an estimator has no answer for this coordinate (a pixel lit in one image makes a two-valued noise)."""
+    try:
+        with np.errstate(divide="raise", invalid="raise", over="raise"):
+            return estimate()
+    except (ValueError, FloatingPointError):
+        return np.nan
+
+
+def _summary(pooled: Estimate, values: list[float], live: np.ndarray, rng: np.random.Generator) -> TailIndex:
+    per_coordinate = np.full(live.size, np.nan)
+    per_coordinate[live] = values
+    known = per_coordinate[np.isfinite(per_coordinate)]
+    if not known.size:
+        return TailIndex(pooled, Estimate(np.nan, np.nan, np.nan), per_coordinate)
+    draws = np.median(known[rng.integers(known.size, size=(1000, known.size))], axis=1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return TailIndex(pooled, Estimate(float(np.median(known)), float(low), float(high)), per_coordinate)

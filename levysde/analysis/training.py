@@ -1,0 +1,214 @@
+"""Training a network with minibatches, and polishing what comes out to a strict minimum in float64."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array
+
+from levysde import errors
+from levysde.landscapes.network import NetworkLandscape
+from levysde.protocols import Landscape
+
+_OPTIMIZERS = {"sgd": optax.sgd, "adam": optax.adam}
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """A strict local minimum, computed in float64.
+
+    Attributes:
+        point: where, shape `(d,)`.
+        loss: the loss there.
+        gradient_norm: Euclidean norm of the gradient there, in loss units over parameter units.
+        smallest_eigenvalue, largest_eigenvalue: of the Hessian there.
+        hessian: shape `(d, d)`.
+        distance: from the start of the polishing, in parameter units.
+    """
+
+    point: np.ndarray = field(repr=False)
+    loss: float
+    gradient_norm: float
+    smallest_eigenvalue: float
+    largest_eigenvalue: float
+    hessian: np.ndarray = field(repr=False)
+    distance: float
+
+
+def train(
+    landscape: NetworkLandscape,
+    optimizer: Literal["sgd", "adam"] = "sgd",
+    *,
+    seed: int = 0,
+    learning_rate: float = 0.1,
+    batch_size: int = 30,
+    epochs: int = 200,
+) -> Array:
+    """Train by real minibatches (optax) from the landscape's marked point; returns the last parameters, `(d,)`.
+
+    Each epoch walks through the examples once in a new random order, in batches without replacement; the examples left
+    over when `batch_size` does not divide their number are left out of that epoch. Weight decay is part of the gradient.
+
+    Args:
+        landscape: a network on data.
+        optimizer: "sgd", or "adam" (betas .9 and .999).
+        seed: of the batches.
+        learning_rate: of the optimiser; ADAM wants about a tenth of SGD's.
+        batch_size: examples a step, at most all of them.
+        epochs: walks through the data.
+
+    Raises:
+        TypeError, ValueError: an argument outside its range, or a run that diverged.
+    """
+    check_network(landscape)
+    if optimizer not in _OPTIMIZERS:
+        raise ValueError(f'optimizer must be "sgd" or "adam", not {optimizer!r}. Type for example optimizer="adam".')
+    rate = errors.positive("learning_rate", learning_rate, "learning_rate=0.1")
+    batch_size = errors.integer("batch_size", batch_size, "batch_size=30", high=landscape.num_examples)
+    epochs = errors.integer("epochs", epochs, "epochs=200")
+    seeds = np.random.SeedSequence(errors.seed(seed)).generate_state(1)
+    x = _run_epochs(landscape, optimizer, batch_size, epochs, rate, jax.random.key(seeds[0]))
+    if not np.isfinite(np.asarray(x)).all() or not np.isfinite(float(landscape.value(x))):
+        raise ValueError(
+            f"training diverged: {optimizer} with learning_rate = {float(rate):g} left the float range. "
+            f"Type a smaller one, for example learning_rate={float(rate) / 10:g}."
+        )
+    return x
+
+
+@eqx.filter_jit
+def _run_epochs(landscape: NetworkLandscape, optimizer: str, batch_size: int, epochs: int, rate: Array, key: Array):
+    transformation = _OPTIMIZERS[optimizer](rate)
+    steps = landscape.num_examples // batch_size
+
+    def batch(carry, index):
+        x, state = carry
+        update, state = transformation.update(landscape.batch_gradient(x, index), state, x)
+        return (x + update, state), None
+
+    def epoch(carry, key):
+        order = jax.random.permutation(key, landscape.num_examples)
+        return jax.lax.scan(batch, carry, order[: steps * batch_size].reshape(steps, batch_size))
+
+    start = (landscape.minimum, transformation.init(landscape.minimum))
+    (x, _), _ = jax.lax.scan(epoch, start, jax.random.split(key, epochs))
+    return x
+
+
+def polish(landscape: Landscape, x: Array, *, tolerance: float = 1e-8, max_steps: int = 500) -> Minimum:
+    """The strict minimum next to `x`, by Newton steps in a trust region (scipy's trust-exact), in float64.
+
+    The trust region keeps each step short and each step lowers the loss; saddles are left along negative curvature.
+    float64 is switched on for the length of the call only.
+
+    Args:
+        landscape: any landscape; its numbers are recomputed in float64.
+        x: where to start, shape `(d,)`; best the end of a training run.
+        tolerance: the gradient norm to reach.
+        max_steps: Newton steps; each needs one Hessian, `d^2` numbers.
+
+    Raises:
+        TypeError, ValueError: `x` of wrong shape or not finite; a gradient norm above `tolerance` at the end, or a
+            smallest eigenvalue that is not positive (then the point is a saddle, or the minimum is flat).
+    """
+    if not isinstance(landscape, Landscape):
+        raise TypeError(f"landscape must be a Landscape, not {landscape!r}. Type for example digits_mlp().")
+    errors.positive("tolerance", tolerance, "tolerance=1e-8")
+    max_steps = errors.integer("max_steps", max_steps, "max_steps=500")
+    errors.finite("x", x, f"x=jnp.zeros({landscape.dim})", (landscape.dim,))
+    start = np.asarray(x, np.float64)
+    with in_float64(landscape) as precise:
+        return _descend(precise, start, tolerance, max_steps)
+
+
+@contextmanager
+def in_float64(landscape: Landscape) -> Iterator[Landscape]:
+    """A copy of `landscape` with its floats in float64; JAX computes in float64 inside the `with` block."""
+    with jax.enable_x64(True):
+        yield jax.tree.map(_widen, landscape)
+
+
+def _widen(leaf):
+    return jnp.asarray(np.asarray(leaf, np.float64)) if eqx.is_inexact_array(leaf) else leaf
+
+
+def _descend(landscape: Landscape, start: np.ndarray, tolerance: float, max_steps: int) -> Minimum:
+    from scipy.optimize import minimize  # slow to import
+
+    both = eqx.filter_jit(lambda net, x: (net.value(x), net.gradient(x)))
+    second = eqx.filter_jit(lambda net, x: net.hessian(x))
+
+    def value_and_gradient(x):
+        value, gradient = both(landscape, jnp.asarray(x))
+        return float(value), np.asarray(gradient)
+
+    def hessian(x):
+        matrix = np.asarray(second(landscape, jnp.asarray(x)))
+        return (matrix + matrix.T) / 2
+
+    if not np.isfinite(value_and_gradient(start)[0]):
+        raise ValueError("the loss is not finite at x. Start the polishing from the end of a training run.")
+    options = {"gtol": 1e-6, "ftol": 0.0, "maxiter": 20 * max_steps, "maxfun": 40 * max_steps, "maxcor": 20}
+    near = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options=options).x
+    options = {"gtol": tolerance / 10, "maxiter": max_steps, "initial_trust_radius": 0.1}
+    found = minimize(value_and_gradient, near, jac=True, hess=hessian, method="trust-exact", options=options)
+    point = _newton(found.x, value_and_gradient, hessian)
+    loss, gradient = value_and_gradient(point)
+    matrix = hessian(point)
+    eigenvalues = np.linalg.eigvalsh(matrix)
+    minimum = Minimum(
+        point=point,
+        loss=loss,
+        gradient_norm=float(np.linalg.norm(gradient)),
+        smallest_eigenvalue=float(eigenvalues[0]),
+        largest_eigenvalue=float(eigenvalues[-1]),
+        hessian=matrix,
+        distance=float(np.linalg.norm(point - start)),
+    )
+    _check_strict(minimum, tolerance, found.nit)
+    return minimum
+
+
+def _newton(point: np.ndarray, value_and_gradient, hessian) -> np.ndarray:
+    """A last Newton step where the Hessian is positive and the step lowers the gradient's norm.
+
+    Near the minimum the loss no longer changes in its last digit, and a trust region that watches the loss stalls.
+    """
+    for _ in range(3):
+        gradient, matrix = value_and_gradient(point)[1], hessian(point)
+        if np.linalg.eigvalsh(matrix)[0] <= 0:
+            return point
+        closer = point - np.linalg.solve(matrix, gradient)
+        if not np.linalg.norm(value_and_gradient(closer)[1]) < np.linalg.norm(gradient):
+            return point
+        point = closer
+    return point
+
+
+def _check_strict(minimum: Minimum, tolerance: float, steps: int) -> None:
+    where = (
+        f"after {steps} Newton steps the gradient norm is {minimum.gradient_norm:.3g} (wanted {tolerance:g}) and the "
+        f"Hessian's eigenvalues run from {minimum.smallest_eigenvalue:.3g} to {minimum.largest_eigenvalue:.3g}"
+    )
+    if not minimum.gradient_norm <= tolerance:
+        raise ValueError(f"no minimum reached: {where}. Train longer first, or raise max_steps.")
+    # below the rounding of the largest eigenvalue a sign means nothing
+    if not minimum.smallest_eigenvalue > 1e-12 * minimum.largest_eigenvalue:
+        raise ValueError(
+            f"not a strict minimum: {where}. A flat direction has no escape time of its own: add weight decay "
+            "(for example weight_decay=0.02), or start from another training run."
+        )
+
+
+def check_network(landscape: NetworkLandscape) -> None:
+    if not isinstance(landscape, NetworkLandscape):
+        raise TypeError(
+            f"landscape must be a network on data, not {type(landscape).__name__}. "
+            "Type for example digits_mlp(), or make your own with from_network."
+        )

@@ -1,0 +1,177 @@
+"""Survival curves and ladders of ratios. Each function draws on the Axes it is given, or makes its own, and returns it.
+
+Colours are of middle lightness, so that they read on paper and on dark pages alike; reference lines take the colour of
+the axes' own text. Nothing is simulated, shown, or set globally.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from levysde import stats
+from levysde.errors import Checked
+from levysde.escape import EscapeResult, Status
+from levysde.theory import EscapeLaw
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_COLOURS = ("#2b83ba", "#d95f02", "#1b9e77", "#b0569b")
+_REFERENCE, _SERIES = "levysde: reference", "levysde: series"  # how lines are found again
+_MOST_TICKS = 8  # up to here every rung is a tick
+
+
+def survival(
+    result: Checked,
+    law: Checked = None,
+    *,
+    ax: "Axes | None" = None,
+    label: str = "measured",
+    confidence: Checked = 0.95,
+    artist: dict | None = None,
+) -> "Axes":
+    """The share still inside against time (Kaplan-Meier, with its pointwise band), and the law's `exp(-rate t)`.
+
+    Args:
+        result: an `EscapeResult`; rows that became NaN or did not finish are left out.
+        law: an `EscapeLaw`, or None.
+        ax: axes to draw on; a new figure by default.
+        label: what the legend calls the curve; the ratio of the means is added when there is a law.
+        confidence: coverage of the band and of the ratio's interval.
+        artist: keywords for the curve, as for `Axes.step`, for example `{"color": "k"}`.
+
+    Returns:
+        The axes: time in the result's unit against a logarithmic share.
+
+    Raises:
+        TypeError: arguments of another kind.
+        ValueError: no row can be used, or the law's unit is not the result's.
+    """
+    if not isinstance(result, EscapeResult) or not isinstance(law, EscapeLaw | None):
+        raise TypeError(
+            f"survival draws an EscapeResult and an EscapeLaw or None, not {type(result).__name__} and "
+            f"{type(law).__name__}. Type for example plots.survival(result, law)."
+        )
+    unit = result.info.unit
+    if law is not None and law.unit != unit:
+        raise ValueError(f"the result counts {unit} and the law {law.unit}. Give both the same clock.")
+    used = (result.status == Status.EXITED) | (result.status == Status.CENSORED)
+    if not used.any():
+        raise ValueError("no trajectory left or was censored: there is nothing to draw. Run it longer.")
+    time, exited = result.time[used], result.exited[used]
+    curve = stats.kaplan_meier(time, exited, confidence=confidence)
+    if law is not None:
+        mean = stats.mean_time(time, exited, confidence=confidence)
+        ends = ", ".join(f"{end * law.rate:.3f}" for end in (mean.low, mean.high))
+        label = f"{label}, {exited.sum()} exits: rate × mean {mean.value * law.rate:.3f} [{ends}]"
+    ax = _axes(ax)
+    look = {"color": _next_colour(ax), "linewidth": 1.6, "label": label} | (artist or {})
+    t, share, low, high = (
+        np.concatenate([[start], values])
+        for start, values in ((0.0, curve.time), (1.0, curve.survival), (1.0, curve.low), (1.0, curve.high))
+    )
+    first = not _series(ax)
+    (line,) = ax.step(t, share, where="post", **look)
+    line.set_gid(_SERIES)
+    ax.fill_between(t, low, high, step="post", color=line.get_color(), alpha=0.3, linewidth=0)
+    if law is not None:
+        _reference_curve(ax, law, float(t[-1]))
+    ax.set_yscale("log")
+    bottom = 0.5 / len(time)
+    ax.set_ylim(bottom if first else min(bottom, ax.get_ylim()[0]), 1.5)
+    ax.set_xlim(0, 1.02 * t[-1] if first else max(1.02 * t[-1], ax.get_xlim()[1]))
+    ax.set_xlabel(f"time ({unit})")
+    ax.set_ylabel("share still inside")
+    ax.legend(frameon=False)
+    return ax
+
+
+def ratio_ladder(
+    x: Checked,
+    ratios: Checked,
+    intervals: Checked,
+    *,
+    label: str | None = None,
+    xlabel: str = "noise amplitude ε",
+    ax: "Axes | None" = None,
+    artist: dict | None = None,
+) -> "Axes":
+    """Rate times measured mean, rung by rung, with error bars and a line at 1, where theory and runs agree.
+
+    Call it again with the same `ax` for a second series.
+
+    Args:
+        x: what is lowered from rung to rung (epsilon, or the predicted mean in steps), positive, shape `(n,)`.
+        ratios: rate times measured mean, shape `(n,)`.
+        intervals: their lower and upper ends, shape `(n, 2)`.
+        label: the series' name in the legend.
+        xlabel: name of `x`, with its unit.
+        ax: axes to draw on; a new figure by default.
+        artist: keywords for the points, as for `Axes.errorbar`.
+
+    Returns:
+        The axes, `x` logarithmic.
+
+    Raises:
+        ValueError: the shapes do not fit, or an `x` is not positive and finite.
+    """
+    x, ratios, intervals = (np.asarray(values, dtype=float) for values in (x, ratios, intervals))
+    if x.ndim != 1 or not x.size or ratios.shape != x.shape or intervals.shape != (x.size, 2):
+        raise ValueError(
+            "x, ratios and intervals must have shapes (n,), (n,) and (n, 2), "
+            f"not {x.shape}, {ratios.shape} and {intervals.shape}."
+        )
+    if not (np.isfinite(x) & (x > 0)).all():
+        raise ValueError(f"x must be positive and finite, for a logarithmic axis, not {x}.")
+    ax = _axes(ax)
+    look: dict[str, Any] = {"color": _next_colour(ax), "linewidth": 1.4, "capsize": 3, "label": label}
+    look["marker"] = "osD^"[_series(ax) % 4]
+    look |= artist or {}
+    drawn = ax.errorbar(x, ratios, yerr=np.abs(intervals.T - ratios), **look)
+    drawn.lines[0].set_gid(_SERIES)
+    if not any(line.get_gid() == _REFERENCE for line in ax.lines):
+        ax.axhline(1.0, color=ax.xaxis.label.get_color(), linewidth=1.0, linestyle=":", gid=_REFERENCE)
+    ax.set_xscale("log")
+    rungs = np.unique(np.concatenate([line.get_xdata() for line in ax.lines if line.get_gid() == _SERIES]))
+    if len(rungs) <= _MOST_TICKS:
+        ax.set_xticks(rungs, [f"{rung:.4g}" for rung in rungs])
+        ax.minorticks_off()
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel("rate × measured mean")
+    if label is not None:
+        ax.legend(frameon=False)
+    return ax
+
+
+def _axes(ax: "Axes | None") -> "Axes":
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt  # slow to import
+
+    return plt.subplots(layout="constrained")[1]
+
+
+def _series(ax: "Axes") -> int:
+    """Series drawn on these axes so far."""
+    return sum(line.get_gid() == _SERIES for line in ax.lines)
+
+
+def _next_colour(ax: "Axes") -> str:
+    return _COLOURS[_series(ax) % len(_COLOURS)]
+
+
+def _reference_curve(ax: "Axes", law: EscapeLaw, last: float) -> None:
+    """The law up to time `last`, once for each mean in the legend."""
+    label = f"law, mean {law.mean:.4g}"
+    if any(line.get_label() == label for line in ax.lines):
+        label = "_" + label
+    t = np.linspace(0, last, 200)
+    ax.plot(
+        t,
+        law.survival(t),
+        color=ax.xaxis.label.get_color(),
+        linestyle="--",
+        linewidth=1.2,
+        label=label,
+        gid=_REFERENCE,
+    )

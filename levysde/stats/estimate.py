@@ -1,0 +1,22 @@
+"""A number with its interval, the form every estimate here takes."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, repr=False)
+class Estimate:
+    """A point estimate and its two-sided confidence interval.
+
+    Attributes:
+        value: the estimate.
+        low, high: ends of the interval, in the unit of `value`.
+        confidence: the interval's coverage, between 0 and 1.
+    """
+
+    value: float
+    low: float
+    high: float
+    confidence: float = 0.95
+
+    def __repr__(self) -> str:
+        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"

@@ -1,0 +1,187 @@
+"""Escape rate, mean and survival curve from exit times of which some are censored.
+
+Notation: N exits, T the total time at risk (censored runs included), one row a trajectory. Censored times are never
+averaged: an average of them measures `max_time`.
+
+Sources: Epstein and Sobel, J. Amer. Statist. Assoc. 48 (1953), chi-square law of `2 rate T`; Cox, Biometrika 40 (1953),
+its two-sided form under censoring at fixed times; Kaplan and Meier, J. Amer. Statist. Assoc. 53 (1958).
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.stats.estimate import Estimate
+
+
+@dataclass(frozen=True)
+class SurvivalCurve:
+    """Kaplan-Meier estimate of `P(escape time > t)`, a step function continuous from the right.
+
+    Attributes:
+        time: where it steps (every distinct time, exits and censorings), ascending, shape `(m,)`.
+        survival: its value from each time on, shape `(m,)`.
+        low, high: pointwise band, shape `(m,)`; 0 and the last finite limit where the curve has reached 0.
+        confidence: the band's pointwise coverage.
+    """
+
+    time: np.ndarray
+    survival: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    confidence: float
+
+
+def checked(time: Checked, exited: Checked) -> tuple[np.ndarray, np.ndarray]:
+    """`time` as float64 and `exited` as bool, both of shape `(num,)`, or an error that names the fault."""
+    time, exited = np.asarray(time, dtype=float), np.asarray(exited)
+    if exited.dtype != bool:
+        raise TypeError(f"exited must hold booleans, not {exited.dtype}. Type for example result.exited.")
+    if time.ndim != 1 or time.shape != exited.shape or not time.size:
+        raise ValueError(
+            f"time and exited must be two arrays of one shape (num,) with num at least 1, not {time.shape} and "
+            f"{exited.shape}. Type for example result.time, result.exited."
+        )
+    if not np.isfinite(time).all() or (time < 0).any() or (time[exited] == 0).any():
+        raise ValueError(
+            "time must be finite, at least 0, and positive where a trajectory exited; "
+            f"{np.sum(~np.isfinite(time) | (time < 0) | (exited & (time == 0)))} of {time.size} rows are not. "
+            "Keep the rows that exited or were censored."
+        )
+    if not time.any():
+        raise ValueError("every time is 0: nothing was observed. Give a longer max_time.")
+    return time, exited
+
+
+def escape_rate(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> Estimate:
+    """Exits a unit time, `N / T`, with its chi-square interval; exact for exponential escape times.
+
+    Args:
+        time: escape or censoring times, shape `(num,)`, any unit.
+        exited: whether each is an escape, bool, shape `(num,)`.
+        confidence: coverage of the interval.
+
+    Returns:
+        The rate, in 1/unit. Uncensored: `chi2(2N)` on both ends, exact. Censored at fixed times: `chi2(2N)` below and
+        `chi2(2N + 2)` above, conservative. No exit: 0 with the one-sided upper limit `-log(1 - confidence) / T`,
+        3.0/T at 95%.
+
+    Raises:
+        TypeError, ValueError: not two arrays of one shape, not finite, negative.
+    """
+    from scipy.stats import chi2  # slow to import
+
+    time, exited = checked(time, exited)
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    exits, at_risk = int(exited.sum()), float(time.sum())
+    if not exits:
+        return Estimate(0.0, 0.0, -np.log1p(-confidence) / at_risk, confidence)
+    tail = (1 - confidence) / 2
+    above = 2 * exits if exited.all() else 2 * exits + 2
+    low, high = chi2.ppf(tail, 2 * exits) / (2 * at_risk), chi2.isf(tail, above) / (2 * at_risk)
+    return Estimate(exits / at_risk, float(low), float(high), confidence)
+
+
+def mean_time(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> Estimate:
+    """Mean escape time `T / N` and its interval: the inverse of `escape_rate`, whose arguments and errors it shares.
+
+    With no exit the mean is infinite and `low` is its one-sided lower limit. Under censoring this is the mean of an
+    exponential law; for another shape use `restricted_mean`.
+    """
+    rate = escape_rate(time, exited, confidence=confidence)
+    value, low, high = (1 / r if r > 0 else np.inf for r in (rate.value, rate.high, rate.low))
+    return Estimate(value, low, high, confidence)
+
+
+def mean_ratio(
+    time: Checked,
+    exited: Checked,
+    other_time: Checked,
+    other_exited: Checked,
+    *,
+    confidence: Checked = 0.95,
+) -> Estimate:
+    """Mean escape time of one sample over that of another, independent one, with its F interval.
+
+    Exact for exponential times without censoring, else conservative (Clopper and Pearson, Biometrika 26, 1934, on the
+    share of the exits that fell to each sample). Infinite ends where a sample has no exit; NaN when neither has.
+    Arguments and errors as in `escape_rate`.
+    """
+    from scipy.stats import f  # slow to import
+
+    time, exited = checked(time, exited)
+    other_time, other_exited = checked(other_time, other_exited)
+    tail = (1 - errors.fraction("confidence", confidence, "confidence=0.95")) / 2
+    n, n_other = int(exited.sum()), int(other_exited.sum())
+    more, more_other = n + (not exited.all()), n_other + (not other_exited.all())
+    risk = time.sum() / other_time.sum()
+    low = risk * n_other / more / f.isf(tail, 2 * more, 2 * n_other) if n_other else 0.0
+    high = risk * more_other / n * f.isf(tail, 2 * more_other, 2 * n) if n else np.inf
+    value = risk * n_other / n if n else (np.inf if n_other else np.nan)
+    return Estimate(float(value), float(low), float(high), confidence)
+
+
+def kaplan_meier(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> SurvivalCurve:
+    """The survival curve and its pointwise band (log-log Greenwood), by `scipy.stats.ecdf`.
+
+    Arguments and errors as in `escape_rate`; `time` in any unit.
+    """
+    from scipy.stats import CensoredData, ecdf  # slow to import
+
+    time, exited = checked(time, exited)
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    curve = ecdf(CensoredData(uncensored=time[exited], right=time[~exited])).sf
+    survival = np.asarray(curve.probabilities)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # the formula has no value where the curve is 0 or 1
+        band = curve.confidence_interval(confidence, method="log-log")
+    low, high = np.array(band.low.probabilities), np.array(band.high.probabilities)
+    low[survival == 1] = high[survival == 1] = 1.0
+    low[survival == 0] = 0.0
+    high[survival == 0] = high[survival > 0][-1] if (survival > 0).any() else 1.0
+    return SurvivalCurve(np.asarray(curve.quantiles), survival, low, high, confidence)
+
+
+def restricted_mean(time: Checked, exited: Checked, horizon: Checked = None, *, confidence: Checked = 0.95) -> Estimate:
+    """`E min(escape time, horizon)`, the area under the Kaplan-Meier curve, with Greenwood's normal interval.
+
+    Needs no law: the mean to report when the times are censored and not exponential.
+
+    Args:
+        time, exited, confidence: as in `escape_rate`.
+        horizon: in the unit of `time`; by default the largest time.
+
+    Raises:
+        ValueError: the horizon is not positive, or lies where the curve is unknown (past the largest censored time
+            while some trajectories had still not left).
+    """
+    from scipy.stats import norm  # slow to import
+
+    time, exited = checked(time, exited)
+    last = float(time.max())
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    if horizon is not None:
+        errors.positive("horizon", horizon, f"horizon={last:.6g}")
+    horizon = last if horizon is None else float(horizon)
+    order, counts = np.unique(time, return_counts=True)
+    exits = np.bincount(np.searchsorted(order, time[exited]), minlength=order.size)
+    at_risk = time.size - np.concatenate([[0], np.cumsum(counts)[:-1]])
+    curve = np.cumprod(1 - exits / at_risk)
+    if horizon > last and curve[-1] > 0:
+        raise ValueError(
+            f"horizon = {horizon!r} lies past the last time {last!r}, where the survival is unknown. "
+            f"Type horizon={last!r} or less, or run longer."
+        )
+    inside = order < horizon
+    edges = np.concatenate([[0.0], order[inside], [horizon]])
+    pieces = np.diff(edges) * np.concatenate([[1.0], curve[inside]])
+    rest = pieces[::-1].cumsum()[::-1][1:]  # area beyond each time
+    exits, at_risk = exits[inside], at_risk[inside]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(exits < at_risk, rest**2 * exits / (at_risk * (at_risk - exits)), 0.0)
+    half = float(norm.isf((1 - confidence) / 2) * np.sqrt(terms.sum()))
+    value = float(pieces.sum())
+    return Estimate(value, value - half, value + half, confidence)

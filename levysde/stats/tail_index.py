@@ -1,0 +1,187 @@
+"""The stable index and scale of noise, from a sample.
+
+Notation: a the stability index, s the scale, `E exp(i k X) = exp(-|s k|^a)`; gamma is Euler's constant.
+
+Both estimators of the index assume values that are independent, symmetric and identically scaled, and both are misled
+when they are not. Measured readings of the block log-moment estimator: a Gaussian scale mixture reads 1.17; averaged
+(momentum) noise with beta = 0.9 and blocks of 100 reads 1.14, 1.21, 1.23 where the truth is 1.5, 1.8, 2.0. So:
+estimate coordinate by coordinate, thin correlated series, and look at both.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.stats.estimate import Estimate
+
+
+@dataclass(frozen=True)
+class StableFit:
+    """Index and scale of a symmetric stable law, each with its interval."""
+
+    alpha: Estimate
+    scale: Estimate
+
+
+def block_log_moment_index(
+    x: Checked, *, block: Checked = None, resamples: Checked = 1000, seed: Checked = 0, confidence: Checked = 0.95
+) -> Estimate:
+    """Stable index by how sums grow: `1/a = [mean log|Y| - mean log|X|] / log K`, Y the sums of K consecutive values.
+
+    Mohammadi, Mohammadpour, Ogata, Metrika 78 (2015), as used by Simsekli et al., ICML 2019. The interval is a
+    bootstrap over whole blocks (a block keeps its sum and its values together), by percentiles.
+
+    Bias: `1/a` is estimated without bias for independent, symmetric stable values of one scale, so `a` reads high by
+    about its squared standard error over a (0.02 at a = 1.5 and n = 500, where the error is 0.2). The 95% interval
+    covers about 90% with 22 blocks and 93% with 70. A nonzero mean pulls towards 1, correlation and unequal scales
+    below the truth (see the top of this file), and nothing holds the result under 2: sums of light-tailed but
+    dependent values can read above it. Subtract the mean first when it is not zero.
+
+    Args:
+        x: the sample in its order, shape `(n,)`, any unit.
+        block: K; by default the whole part of `sqrt(n)`. Values after the last whole block are left out.
+        resamples: bootstrap resamples.
+        seed: of the bootstrap.
+        confidence: coverage of the interval.
+
+    Raises:
+        TypeError, ValueError: not one finite 1-D sample, a zero in it (or a block that sums to zero), fewer than 8
+            blocks, or sums that do not grow with K (no index exists).
+    """
+    x = _sample(x)
+    example = "block=100"
+    block = int(np.sqrt(x.size)) if block is None else errors.integer("block", block, example, low=2)
+    count = x.size // block
+    if count < 8 or block < 2:
+        raise ValueError(
+            f"{x.size} values make {count} blocks of {block}; at least 8 blocks of 2 are needed. "
+            f"Give more values or a smaller block, for example block={max(2, x.size // 16)}."
+        )
+    blocks = x[: count * block].reshape(count, block)
+    growth = (_log_size(blocks.sum(1)) - _log_size(blocks).mean(1)) / np.log(block)
+    rng = np.random.default_rng(errors.seed(seed))
+    resamples = errors.integer("resamples", resamples, "resamples=1000", low=20)
+    tail = (1 - errors.fraction("confidence", confidence, "confidence=0.95")) / 2
+    draws = np.array([growth[rng.integers(count, size=count)].mean() for _ in range(resamples)])
+    inverse, low, high = growth.mean(), np.quantile(draws, tail), np.quantile(draws, 1 - tail)
+    if inverse <= 0:
+        raise ValueError(
+            f"sums of {block} values are no larger than single values (1/alpha = {inverse:.3g}): the values cancel, "
+            "and no stable index describes them. Thin or decorrelate the series."
+        )
+    return Estimate(float(1 / inverse), float(1 / high), float(1 / low) if low > 0 else np.inf, confidence)
+
+
+def characteristic_function_fit(x: Checked, *, block: Checked = 1, confidence: Checked = 0.95) -> StableFit:
+    """Stable index and scale from the empirical characteristic function phi: `log(-log phi(k)) = a log s + a log k`.
+
+    Least squares on 10 frequencies from 0.1 to 1 over the scale (Press, J. Amer. Statist. Assoc. 67, 1972;
+    Koutrouvelis, J. Amer. Statist. Assoc. 75, 1980), with x centred at its median and put on its interquartile range,
+    then once more on the fitted scale. The interval is the delta method, over block means.
+
+    Bias: below a fifth of a standard error from n = 500 on for independent stable values; the 95% interval covers
+    86-97% there and 94-96% at n = 5000. It reads the law near its centre, not the far tail: a Student t with 3 degrees
+    of freedom reads 1.70 and a Laplace law 1.78, though both have index 2; a lognormal mixture of Gaussians reads 1.2.
+    Correlation does not bias it, but narrows the interval unless `block` covers it.
+
+    Args:
+        x: the sample in its order, symmetric about its median, shape `(n,)`, any unit.
+        block: length of a stretch of dependent values; 1 for independent ones.
+        confidence: coverage of the intervals.
+
+    Returns:
+        The index (may pass 2 by chance) and the scale, in the unit of `x`.
+
+    Raises:
+        TypeError, ValueError: not one finite 1-D sample, fewer than 20 blocks, or a zero interquartile range.
+    """
+    from scipy.stats import norm  # slow to import
+
+    x = _sample(x)
+    block = errors.integer("block", block, "block=1")
+    z = norm.isf((1 - errors.fraction("confidence", confidence, "confidence=0.95")) / 2)
+    count = x.size // block
+    if count < 20:
+        raise ValueError(f"{x.size} values make {count} blocks of {block}; at least 20 are needed. Give more values.")
+    lower, centre, upper = np.quantile(x, [0.25, 0.5, 0.75])
+    unit = (upper - lower) / 2  # the scale of SaS at a = 1; 0.954 scales at a = 2
+    if not unit > 0:
+        raise ValueError("the interquartile range is 0: more than half the values are equal. Leave out the constants.")
+    x = x[: count * block] - centre
+    for _ in range(2):
+        log_k, cosines, phi = _cosines(x / unit, count)
+        alpha, log_scale, influence = _line(log_k, cosines, phi)
+        last_unit, unit = unit, unit * np.exp(log_scale)
+    error = z * influence.std(axis=1, ddof=1) / np.sqrt(count)
+    scale = float(last_unit * np.exp(log_scale))
+    return StableFit(
+        Estimate(float(alpha), float(alpha - error[0]), float(alpha + error[0]), confidence),
+        Estimate(scale, float(scale * np.exp(-error[1])), float(scale * np.exp(error[1])), confidence),
+    )
+
+
+def stable_scale(x: Checked, alpha: Checked) -> np.ndarray:
+    """Scale of symmetric stable noise at a known index: `exp(mean log|x| - gamma (1/a - 1))`, over the first axis.
+
+    Unbiased in the logarithm; its standard error there is `sqrt(pi^2/6 (1/a^2 + 1/2) / n)`, 0.0125 at a = 1.5 and
+    n = 10,000. A wrong index shifts it: 0.1 too small an index makes the scale 3% too small at a = 1.5.
+
+    Args:
+        x: samples, shape `(n,)` or `(n, d)`, centred at 0, any unit.
+        alpha: the stability index, in (0, 2].
+
+    Returns:
+        The scale of each coordinate, in the unit of `x`, shape `()` or `(d,)`; 0 for a coordinate that is always 0.
+
+    Raises:
+        TypeError, ValueError: not finite, or a coordinate that is 0 in some rows only (its log-moment does not exist).
+    """
+    x = np.asarray(x, dtype=float)
+    a = float(errors.stability_index(alpha))
+    if x.ndim == 0 or not x.size or not np.isfinite(x).all():
+        raise ValueError(f"x must be finite, of shape (n,) or (n, d) with n at least 1, not of shape {x.shape}.")
+    zero = x == 0
+    mixed = zero.any(0) & ~zero.all(0)
+    if mixed.any():
+        raise ValueError(
+            f"{int(mixed.sum())} of {mixed.size} coordinates are exactly 0 in some rows but not in all, so mean log|x| "
+            "is minus infinity. Leave those coordinates out, or use characteristic_function_fit for them."
+        )
+    mean_log = np.log(np.where(zero, 1.0, np.abs(x))).mean(0)
+    return np.where(zero.all(0), 0.0, np.exp(mean_log - np.euler_gamma * (1 / a - 1)))
+
+
+def _sample(x: Checked) -> np.ndarray:
+    x = np.asarray(x, dtype=float)
+    if x.ndim != 1 or not np.isfinite(x).all():
+        raise ValueError(f"x must be finite and of shape (n,), not of shape {x.shape}. Give one coordinate: x[:, 0].")
+    return x
+
+
+def _log_size(x: np.ndarray) -> np.ndarray:
+    if not x.all():
+        raise ValueError(
+            f"{int(np.sum(x == 0))} of {x.size} values (or block sums) are exactly 0, whose logarithm is infinite. "
+            "Leave them out: x[x != 0]."
+        )
+    return np.log(np.abs(x))
+
+
+def _cosines(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`log k`, the block means of `cos(k x)` (shape `(10, count)`) and their means, kept inside (0, 1)."""
+    k = np.linspace(0.1, 1.0, 10)
+    cosines = np.stack([np.cos(f * x).reshape(count, -1).mean(1) for f in k])
+    return np.log(k), cosines, np.clip(cosines.mean(1), 1e-3, 1 - 1e-12)
+
+
+def _line(log_k: np.ndarray, cosines: np.ndarray, phi: np.ndarray) -> tuple[float, float, np.ndarray]:
+    """Slope a, log scale, and the influence of each block on both (shape `(2, count)`)."""
+    design = np.stack([log_k, np.ones_like(log_k)], 1)
+    weights = np.linalg.pinv(design)  # rows: slope, intercept
+    y = np.log(-np.log(phi))
+    slope, intercept = weights @ y
+    moves = weights @ ((cosines - phi[:, None]) / (phi * np.log(phi))[:, None])
+    log_scale = intercept / slope
+    return slope, log_scale, np.stack([moves[0], (moves[1] - log_scale * moves[0]) / slope])

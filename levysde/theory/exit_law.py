@@ -1,0 +1,293 @@
+"""The escape law for heavy tails: from a basin and a stable noise, a rate; the escape time is then exponential.
+
+Notation: `th*` the attractor, Omega the basin, nu the driver's Lévy measure, `epsilon A y` the displacement that a
+noise jump y makes, a the stability index, `r_i = inf{r > 0 : th* + r epsilon A v_i not in Omega}` along noise
+direction v_i, `share_i` the direction's share of the rate.
+
+    rate = nu({y : th* + epsilon A y not in Omega}),   rate * escape time -> Exp(1) in law as epsilon -> 0
+    rate = epsilon^a T_nu m(W),   W = {y : th* + A y not in Omega},   m(|y| >= 1) = 1,   T_nu = nu(|y| >= 1)
+
+Pavlyukevich, Stochastics and Dynamics 11 (2011); Zhou, Feng, Ma, Xiong, Hoi, E, NeurIPS 2020, Theorem 1. Zhou et al.
+print the rate as `(2/a) epsilon^a m(W)`, which is `1/(d C_a)` of the true one for d independent stable coordinates and
+`(2/a) / T_nu` of it for isotropic noise; it is offered for comparison only.
+"""
+
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.noise import StableComponents, StableIsotropic
+from levysde.protocols import Domain, Driver, Dynamics
+from levysde.theory.exact import boundary_shift
+
+_REPLICATES = 8  # independent sets of quasi-random directions, for the rate's standard error
+# where a ray is looked at, in units of its first crossing: is the basin left for good there, and not before?
+_GRID = np.concatenate([np.geomspace(0.02, 0.99, 15), np.geomspace(1.01, 1000.0, 40)])
+_BISECTIONS = 30
+_BATCH = 256  # rays at a time, which bounds the memory a network needs
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class EscapeLaw:
+    """The exponential law of the escape time, in SDE time.
+
+    Attributes:
+        rate: escapes a unit time; `mean` is its inverse.
+        rate_error: standard error of `rate` from the quadrature over directions; 0 where the directions are exact.
+        measure: `m(W)`, the Radon measure of the jumps (before epsilon) that leave the basin, with `m(|y| >= 1) = 1`.
+        alpha, epsilon: stability index, noise amplitude.
+        regime: rate over relaxation, `rate * sum_i share_i / kappa_i`, kappa_i the curvature of the noiseless flow
+            along the jump; the law needs it far below 1.
+        stiffness: largest modulus of an eigenvalue of the noiseless flow at the attractor, per unit time.
+        star_shaped: whether every ray, once outside, stays outside (True for a convex basin; else as seen on a grid of
+            55 points a ray, from 0.02 to 1000 times the first crossing).
+        ray_distance, ray_share: `r_i` in jumps of size one (`inf` where a ray never leaves) and the direction's share
+            of the rate, shape `(m,)`.
+        normalization: "true", or "printed" for the rate as printed by Zhou et al.
+        name, assumptions, unit: what this is, when it holds, and the unit of time.
+    """
+
+    rate: float
+    rate_error: float
+    measure: float
+    alpha: float
+    epsilon: float
+    regime: float
+    stiffness: float
+    star_shaped: bool
+    ray_distance: np.ndarray
+    ray_share: np.ndarray
+    normalization: str
+    name: str
+    assumptions: tuple[str, ...]
+    unit: str = "SDE time"
+
+    @property
+    def mean(self) -> float:
+        return 1 / self.rate
+
+    def survival(self, t: Checked) -> np.ndarray | float:
+        """`P(escape time > t) = exp(-rate t)`, `t` in SDE time, any shape."""
+        return np.exp(-self.rate * np.maximum(np.asarray(t, dtype=float), 0))
+
+    def quantile(self, p: Checked) -> np.ndarray | float:
+        """The time by which a share `p` of the trajectories has escaped."""
+        return -np.log1p(-np.asarray(p, dtype=float)) / self.rate
+
+    def one_step_chance(self, dt: Checked) -> float:
+        """The chance that one step of length `dt` from the attractor leaves the basin, `1 - exp(-rate dt)`. A sampler
+        must be right in the tail at this probability."""
+        return float(-np.expm1(-self.rate * float(dt)))
+
+    def skeleton_bias(self, dt: Checked) -> float:
+        """How much later, relative to the mean, a process seen every `dt` escapes than one seen always:
+        `a rho_a dt^(1/a) sum_i share_i / r_i`, the leading order as dt and epsilon fall. At a larger dt the drift carries
+        near misses away from the boundary and the lateness is smaller: 0.4 to 0.9 of this in an OU well at
+        epsilon / r = 0.1 to 0.2, dt = 0.1 to 0.01. NaN for a <= 1, where no constant is known."""
+        if self.alpha <= 1:
+            return float("nan")
+        closeness = np.sum(self.ray_share / self.ray_distance)
+        return float(self.alpha * boundary_shift(self.alpha) * float(dt) ** (1 / self.alpha) * closeness)
+
+    def __repr__(self) -> str:
+        error = f" +- {self.rate_error:.1g}" if self.rate_error > 1e-6 * self.rate else ""
+        printed = " (as printed, for comparison only)" if self.normalization == "printed" else ""
+        leaving = int(np.sum(self.ray_share > 0))
+        rows = [
+            (f"mean escape time ({self.unit})", f"{self.mean:.6g}{printed}"),
+            ("rate", f"{self.rate:.6g}{error}"),
+            ("m(W)", f"{self.measure:.6g}"),
+            ("alpha, epsilon", f"{self.alpha:g}, {self.epsilon:g}"),
+            ("rate over relaxation", f"{self.regime:.3g} (the law needs it far below 1)"),
+            ("noise directions that leave", f"{leaving} of {len(self.ray_share)}"),
+            ("star-shaped basin", "yes" if self.star_shaped else "no: every stretch outside is counted"),
+        ]
+        width = max(len(name) for name, _ in rows)
+        return f"EscapeLaw: {self.name}\n" + "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+
+
+def escape_law(
+    dynamics: Checked,
+    domain: Checked,
+    *,
+    normalization: Checked = "true",
+    num_rays: Checked = 4096,
+    seed: Checked = 0,
+) -> EscapeLaw:
+    """The stable escape law of `dynamics` from `domain` (see the top of this file).
+
+    Args:
+        dynamics: an SDE with a stable driver, alpha below 2; its attractor must lie inside `domain`.
+        domain: the basin.
+        normalization: "true", or "printed" for the rate as printed by Zhou et al.
+        num_rays: directions for isotropic noise, rounded to 8 sets of a power of two; component noise has 2d exactly.
+        seed: of the quasi-random directions.
+
+    Raises:
+        TypeError, ValueError: a driver without jumps (alpha = 2, Brownian), an attractor outside the domain, a basin
+            unbounded along every noise ray (infinite mean), an unknown normalization, a bad `num_rays` or `seed`.
+    """
+    if not isinstance(dynamics, Dynamics) or not isinstance(domain, Domain):
+        raise TypeError(
+            f"escape_law takes a dynamics and a domain, not {type(dynamics).__name__} and {type(domain).__name__}. "
+            "Type for example escape_law(dynamics, Ball(radius=1.0, center=jnp.zeros(2)))."
+        )
+    if normalization not in ("true", "printed"):
+        raise ValueError(f'normalization must be "true" or "printed", not {normalization!r}.')
+    driver, dim = dynamics.driver, dynamics.landscape.dim
+    directions, weights, sets = _directions(driver, dim, num_rays, seed)
+    if not bool(domain.contains(dynamics.attractor)):
+        raise ValueError(
+            f"the attractor {np.asarray(dynamics.attractor)} lies outside the domain: there is nothing to escape from. "
+            "Center the domain on dynamics.attractor."
+        )
+    jumps = _jumps(dynamics, directions)
+    distance, tails, star_shaped = _tails(dynamics, domain, jumps)
+    parts = weights * tails
+    rate = float(parts.sum())
+    if not rate > 0:
+        raise ValueError(
+            "the mean escape time is infinite: the basin is unbounded along every noise ray (no jump of the noise "
+            "leaves it). Bound the domain, or let the scale reach the directions in which it ends."
+        )
+    share = parts / rate
+    alpha, epsilon = float(driver.index), float(dynamics.epsilon)
+    measure = rate / (epsilon**alpha * float(driver.total_tail(dim)))
+    error = float(np.std(parts.reshape(sets, -1).sum(1) * sets, ddof=1) / np.sqrt(sets)) if sets > 1 else 0.0
+    flow = np.asarray(dynamics.linearisation(), dtype=float)
+    regime = rate * _relaxation(flow, np.asarray(jumps, dtype=float), share)
+    if normalization == "printed":
+        rate, error = _as_printed(driver, rate, error, measure, epsilon)
+    return EscapeLaw(
+        rate=rate,
+        rate_error=error,
+        measure=measure,
+        alpha=alpha,
+        epsilon=epsilon,
+        regime=regime,
+        stiffness=_stiffness(flow),
+        star_shaped=star_shaped,
+        ray_distance=distance,
+        ray_share=share,
+        normalization=normalization,
+        name=f"stable escape law of {type(dynamics).__name__} with {type(driver).__name__}",
+        assumptions=_ASSUMPTIONS,
+    )
+
+
+_ASSUMPTIONS = (
+    "The noise amplitude is small: the rate is far below the rate of relaxation.",
+    "The noiseless flow never leaves the basin, and the attractor is its only attractor there.",
+    "The basin is bounded along the noise's directions, and its boundary carries no jumps.",
+    "The start is inside, away from the boundary.",
+    "Escape is by one jump from the attractor: the height of the barrier does not matter.",
+)
+
+
+def _directions(driver: Driver, dim: int, num_rays: Checked, seed: Checked) -> tuple[Array, np.ndarray, int]:
+    """Directions `(m, d)`, weights `(m,)` in float64, and in how many independent sets of equal size they come."""
+    num_rays = errors.integer("num_rays", num_rays, "num_rays=4096", low=8 * _REPLICATES)
+    seeds = np.random.SeedSequence(errors.seed(seed)).generate_state(_REPLICATES)
+    sets = [driver.levy_rays(dim, num_rays // _REPLICATES, int(s)) for s in seeds[:2]]
+    if np.array_equal(sets[0][0], sets[1][0]):
+        return sets[0][0], np.asarray(sets[0][1], dtype=float), 1
+    sets += [driver.levy_rays(dim, num_rays // _REPLICATES, int(s)) for s in seeds[2:]]
+    weights = np.concatenate([np.asarray(w, dtype=float) for _, w in sets]) / _REPLICATES
+    return jnp.concatenate([v for v, _ in sets]), weights, _REPLICATES
+
+
+@eqx.filter_jit
+def _jumps(dynamics: Dynamics, directions: Float[Array, "m d"]) -> Float[Array, "m d"]:
+    return jax.vmap(dynamics.jump)(directions)
+
+
+@eqx.filter_jit
+def _ray_distances(domain: Domain, x: Float[Array, " d"], jumps: Float[Array, "m d"]) -> Float[Array, " m"]:
+    return jax.lax.map(lambda v: domain.ray_distance(x, v), jumps, batch_size=_BATCH)
+
+
+@eqx.filter_jit
+def _inside(
+    domain: Domain, x: Float[Array, " d"], jumps: Float[Array, "m d"], r: Float[Array, "m n"]
+) -> Bool[Array, "m n"]:
+    """Whether `x + r_ij v_i` lies inside."""
+
+    def along(ray):
+        return jax.vmap(lambda s: domain.contains(x + s * ray[0]))(ray[1])
+
+    return jax.lax.map(along, (jumps, r), batch_size=_BATCH)
+
+
+def _tails(dynamics: Dynamics, domain: Domain, jumps: Array) -> tuple[np.ndarray, np.ndarray, bool]:
+    """First crossing of each ray, the tail's mass outside along it, and whether every ray stays outside."""
+    x, driver = dynamics.attractor, dynamics.driver
+    distance = np.array(_ray_distances(domain, x, jumps), dtype=float)
+    finite = np.isfinite(distance)
+    tails = np.zeros_like(distance)
+    tails[finite] = np.asarray(driver.ray_tail(jnp.asarray(distance[finite], dtype=float)), dtype=float)
+    if domain.convex or not finite.any():
+        return distance, tails, True
+    reach = np.where(finite, distance, np.median(distance[finite]))
+    radii = reach[:, None] * np.concatenate([[0.0], _GRID])
+    inside = np.array(_inside(domain, x, jumps, jnp.asarray(radii, dtype=float)))
+    expected = np.concatenate([[True], _GRID < 1]) | ~finite[:, None]
+    odd = np.flatnonzero((inside != expected).any(1))
+    if odd.size:
+        distance[odd], tails[odd] = _crossings(dynamics, domain, jumps[odd], radii[odd], inside[odd])
+    return distance, tails, not odd.size
+
+
+def _crossings(
+    dynamics: Dynamics, domain: Domain, jumps: Array, radii: np.ndarray, inside: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """First crossing and mass outside of rays that cross the boundary more than once: `tail` is added where a ray
+    leaves and taken off where it comes back. What the last point shows is held to last for ever."""
+    ray, step = np.nonzero(inside[:, 1:] != inside[:, :-1])  # in order along each ray
+    low, high, leaves = radii[ray, step], radii[ray, step + 1], inside[ray, step]
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        row = jnp.asarray(middle[:, None], dtype=float)
+        still = np.asarray(_inside(domain, dynamics.attractor, jumps[ray], row))[:, 0] == leaves
+        low, high = np.where(still, middle, low), np.where(still, high, middle)
+    tail = np.asarray(dynamics.driver.ray_tail(jnp.asarray(high, dtype=float)), dtype=float)
+    mass = np.bincount(ray, np.where(leaves, tail, -tail), minlength=len(radii))
+    first = np.full(len(radii), np.inf)
+    np.minimum.at(first, ray, high)
+    return first, mass
+
+
+def _as_printed(driver: Driver, rate: float, error: float, measure: float, epsilon: float) -> tuple[float, float]:
+    """The rate `(2/a) epsilon^a m(W)` printed by Zhou et al., and its error."""
+    if not isinstance(driver, StableComponents | StableIsotropic):
+        raise ValueError(
+            f'normalization="printed" is known for StableComponents and StableIsotropic, not {type(driver).__name__}. '
+            'Type normalization="true".'
+        )
+    alpha = float(driver.alpha)
+    printed = 2 / alpha * epsilon**alpha * measure
+    return printed, error * printed / rate
+
+
+def _relaxation(flow: np.ndarray, jumps: np.ndarray, share: np.ndarray) -> float:
+    """`sum_i share_i / kappa_i`, `kappa_i = v'Jv / v'v`: the relaxation time after a jump that leaves. Infinite where
+    the flow does not pull back along such a jump."""
+    jumps, share = jumps[share > 0], share[share > 0]
+    unit = jumps / np.linalg.norm(jumps, axis=1, keepdims=True)
+    kappa = np.sum((unit @ flow) * unit, 1)
+    return float(np.sum(share / kappa)) if (kappa > 0).all() else float("inf")
+
+
+def _stiffness(flow: np.ndarray) -> float:
+    """Largest modulus of an eigenvalue; by Arnoldi where a full decomposition would take long."""
+    if len(flow) <= 200:
+        return float(np.abs(np.linalg.eigvals(flow)).max())
+    from scipy.sparse.linalg import eigs  # slow to import
+
+    start = np.random.default_rng(0).normal(size=len(flow))
+    return float(np.abs(eigs(flow, k=1, which="LM", v0=start, tol=1e-6, return_eigenvectors=False))[0])
