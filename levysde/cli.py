@@ -2,16 +2,18 @@
 
 import hashlib
 import json
+import re
 import sys
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:  # jax is imported inside the commands, so that --help is instant
     from levysde.analysis import Case, EscapeSettings, Rung
+    from levysde.stats import Estimate
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -123,12 +125,13 @@ def describe(case: "Case") -> str:
     return "\n".join(lines)
 
 
+# fmt: off
 def table(rungs: "list[Rung]") -> str:
     """The rows as aligned text; intervals are 95%."""
     head = (
         "optimiser", "alpha", "eps", "m(W)", "predicted", "measured", "ratio", "shape", "p(exp)", "censored", "regime",
         "steps/s", "useful",
-    )  # fmt: skip
+    )
     rows = [head]
     for rung in rungs:
         c, info, law = rung.comparison, rung.result.info, rung.law
@@ -148,7 +151,7 @@ def table(rungs: "list[Rung]") -> str:
                 f"{law.regime:.2g}",
                 f"{info.steps_per_second:.2g}",
                 f"{info.useful_work:.2f}",
-            )  # fmt: skip
+            )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
@@ -156,8 +159,19 @@ def table(rungs: "list[Rung]") -> str:
     return "\n".join(lines)
 
 
-def _interval(ratio: Any) -> str:
+# fmt: on
+def _interval(ratio: "Estimate") -> str:
     return f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
+
+
+def _warnings(rungs: "list[Rung]") -> list[str]:
+    """One line a kind of warning: the rows it concerns, and its words for the last of them."""
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    for rung in rungs:
+        for warning in rung.comparison.warnings:
+            kind = re.sub(r"[\d.]+(e[+-]?\d+)?", "#", warning)
+            kinds.setdefault(kind, []).append((f"{rung.case.optimizer} {rung.epsilon:.4g}", warning))
+    return [f"warning ({', '.join(row for row, _ in rows)}): {rows[-1][1]}" for rows in kinds.values()]
 
 
 def _finish(settings: "EscapeSettings", rungs: "list[Rung]", out: Path, seconds: float) -> None:
@@ -166,9 +180,8 @@ def _finish(settings: "EscapeSettings", rungs: "list[Rung]", out: Path, seconds:
     typer.echo("\n" + table(rungs))
     typer.echo("predicted, measured: mean escape time in SDE time; ratio: rate x measured mean; [95% intervals]; shape: "
                "Weibull, 1 if exponential; regime: rate over relaxation")  # fmt: skip
-    warnings = {warning: rung for rung in rungs for warning in rung.comparison.warnings}
-    for warning, rung in warnings.items():
-        typer.echo(f"warning ({rung.case.optimizer}, eps = {rung.epsilon:.4g}): {warning}")
+    for line in _warnings(rungs):
+        typer.echo(line)
     info = rungs[0].result.info
     report = {
         "settings": dataclasses.asdict(settings),

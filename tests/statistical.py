@@ -5,7 +5,9 @@ import numpy as np
 SIGMAS = 5.0  # a correct estimate fails once in 1.7 million comparisons
 
 
-def assert_close(estimate: float, standard_error: float, expected: float, relative_error: float, what: str = "") -> None:
+def assert_close(
+    estimate: float, standard_error: float, expected: float, relative_error: float, what: str = ""
+) -> None:
     """Asserts `estimate == expected` within five standard errors, by a run able to see `relative_error`.
 
     Fails when the difference exceeds five standard errors, and ALSO when five standard errors exceed

@@ -34,7 +34,9 @@ def words_of(seed, first, lanes, step, num):
 
 def draw(driver, lanes: int, dim: int, seed: int = 1, step: int = 0) -> np.ndarray:
     """Unit increments, `(dim, lanes)`, of trajectories 0, 1, ... at one step."""
-    words = words_of(jnp.asarray(split_uint64(seed)), jnp.uint32(0), lanes, jnp.uint32(step), driver.words_per_step(dim))
+    words = words_of(
+        jnp.asarray(split_uint64(seed)), jnp.uint32(0), lanes, jnp.uint32(step), driver.words_per_step(dim)
+    )
     return np.asarray(increments(driver, words, jnp.asarray(1.0), dim), np.float64)
 
 
@@ -54,7 +56,9 @@ def reference_components(angle: np.ndarray, tail: np.ndarray, alpha: float) -> n
     """Chambers-Mallows-Stuck as printed, but at an angle given by its distance to the pole."""
     pole = ((angle >> 1) + ((tail & 0xFFFF) + 0.5) * 2.0**-16) * 2.0**-32
     phi = np.pi * np.maximum(0.5 - ((angle >> 1) + 0.5) * 2.0**-32, 0)
-    sine = np.where(alpha * phi > np.pi / 2, np.sin(np.pi * (1 - alpha / 2) + alpha * np.pi * pole), np.sin(alpha * phi))
+    sine = np.where(
+        alpha * phi > np.pi / 2, np.sin(np.pi * (1 - alpha / 2) + alpha * np.pi * pole), np.sin(alpha * phi)
+    )
     turn = abs(1 - alpha)
     cosine = np.sin(np.pi * ((1 - turn) / 2 + turn * pole))
     log_size = ((1 - alpha) * np.log(cosine / exact_exponential(tail)) - np.log(np.sin(np.pi * pole))) / alpha
@@ -89,7 +93,10 @@ def test_isotropic_equals_the_formula_of_kanter(alpha, dtype):
     log_v = np.log(sine) - over_pole + (1 - index) / index * second
     radius = np.sqrt(2 * exact_exponential(grid[2:4]))
     turn = np.pi * ((grid[4:6] >> 1) + 0.5) * 2.0**-32
-    normals = [radius * np.cos(turn) * np.where(grid[4:6] & 1, 1, -1), radius * np.sin(turn) * np.where(grid[4:6] & 2, 1, -1)]
+    normals = [
+        radius * np.cos(turn) * np.where(grid[4:6] & 1, 1, -1),
+        radius * np.sin(turn) * np.where(grid[4:6] & 2, 1, -1),
+    ]
     expected = np.sqrt(2) * np.exp(np.minimum(log_v / 2, np.log(1e30))) * np.concatenate(normals)[:3]
     np.testing.assert_allclose(drawn, expected, rtol=1e-11 if dtype == jnp.float64 else 5e-5, atol=0)
 
@@ -217,7 +224,13 @@ def test_each_pole_word_gives_its_own_draw(alpha):
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="the compiler option is the CPU's")
 @pytest.mark.parametrize(
     ("driver", "dim"),
-    [(StableComponents(1.5), 2), (StableComponents(0.7), 3), (StableIsotropic(1.5), 2), (StableIsotropic(1), 3), (Brownian(), 3)],
+    [
+        (StableComponents(1.5), 2),
+        (StableComponents(0.7), 3),
+        (StableIsotropic(1.5), 2),
+        (StableIsotropic(1), 3),
+        (Brownian(), 3),
+    ],
 )
 def test_bits_do_not_depend_on_the_number_of_lanes(driver, dim):
     def block(driver, seed, first, dt, lanes):
@@ -228,7 +241,9 @@ def test_bits_do_not_depend_on_the_number_of_lanes(driver, dim):
     wide = jax.jit(block, static_argnums=4, compiler_options={"xla_cpu_prefer_vector_width": "512"})
     total, seed = 2000, jnp.asarray(split_uint64(9))
     rows = {
-        lanes: np.concatenate([wide(driver, seed, jnp.uint32(i), jnp.asarray(1e-3), lanes) for i in range(0, total, lanes)], 1)
+        lanes: np.concatenate(
+            [wide(driver, seed, jnp.uint32(i), jnp.asarray(1e-3), lanes) for i in range(0, total, lanes)], 1
+        )
         for lanes in (16, 64, 256, 1000)
     }
     assert len(np.unique(rows[16])) > 0.99 * rows[16].size

@@ -80,7 +80,9 @@ def test_words_are_the_cipher_of_step_and_block_under_the_cipher_of_id_under_see
 def test_more_words_do_not_depend_on_how_many_lanes_are_asked_for():
     keys = lr.trajectory_key(as_key(1), jnp.asarray(lr.split_uint64(np.arange(100, dtype=np.uint64))))
     steps = jnp.arange(100, dtype=jnp.uint32)
-    np.testing.assert_array_equal(lr.step_words(keys, steps, 4)[:, 17:23], lr.step_words(keys[:, 17:23], steps[17:23], 4))
+    np.testing.assert_array_equal(
+        lr.step_words(keys, steps, 4)[:, 17:23], lr.step_words(keys[:, 17:23], steps[17:23], 4)
+    )
 
 
 # --- no two uses share words ---
@@ -127,6 +129,7 @@ def test_split_uint64_is_low_word_first_and_keeps_shape():
 
 
 # --- words to numbers ---
+
 
 def test_unit_pair_keeps_its_digits_at_both_ends(dtype):
     words = both_ends()

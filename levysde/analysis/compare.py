@@ -1,6 +1,7 @@
 """A run held against theory, or against another run: the ratio of the means, with its interval and its conditions."""
 
 from dataclasses import dataclass
+from math import exp, hypot, inf, log
 
 import numpy as np
 
@@ -101,8 +102,8 @@ def compare(result: Checked, reference: Checked, *, confidence: Checked = 0.95) 
             "Type for example compare(result, escape_law(dynamics, domain))."
         )
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
-    law = reference if isinstance(reference, EscapeLaw) else None
-    unit, other_unit = result.info.unit, law.unit if law else reference.info.unit
+    unit, dt = result.info.unit, result.info.dt
+    other_unit = reference.unit if isinstance(reference, EscapeLaw) else reference.info.unit
     if unit != other_unit:
         raise ValueError(
             f"the result counts {unit} and the reference {other_unit}: their means do not compare. "
@@ -110,16 +111,18 @@ def compare(result: Checked, reference: Checked, *, confidence: Checked = 0.95) 
         )
     time, exited = _rows(result, "result")
     mean = stats.mean_time(time, exited, confidence=confidence)
-    if law is not None:
-        expected, ratio, name = *_against(law, mean), law.name
+    test = stats.exponentiality(time, exited, confidence=confidence) if np.unique(time[exited]).size > 1 else None
+    regime = chance = bias = float("nan")
+    if isinstance(reference, EscapeLaw):
+        name, about, regime = reference.name, _about_law(reference, dt), reference.regime
+        expected, ratio = _against(reference, mean)
+        if dt is not None:
+            chance, bias = reference.one_step_chance(dt), reference.skeleton_bias(dt)
     else:
+        name, about = f"a run of {reference.info.kernel}", _about_run(reference, "reference run")
         other = _rows(reference, "reference")
         expected = stats.mean_time(*other, confidence=confidence)
         ratio = stats.mean_ratio(time, exited, *other, confidence=confidence)
-        name = f"a run of {reference.info.kernel}"
-    test = stats.exponentiality(time, exited, confidence=confidence) if np.unique(time[exited]).size > 1 else None
-    dt = result.info.dt
-    stepped = law is not None and dt is not None
     return Comparison(
         mean=mean,
         reference=expected,
@@ -128,17 +131,13 @@ def compare(result: Checked, reference: Checked, *, confidence: Checked = 0.95) 
         exits=int(exited.sum()),
         num=len(time),
         censored_share=float(1 - exited.mean()),
-        regime=law.regime if law else float("nan"),
-        one_step_chance=law.one_step_chance(dt) if stepped else float("nan"),
-        skeleton_bias=law.skeleton_bias(dt) if stepped else float("nan"),
+        regime=regime,
+        one_step_chance=chance,
+        skeleton_bias=bias,
         dt=dt,
         unit=unit,
         name=name,
-        warnings=(
-            *_about_run(result, "run"),
-            *_about_shape(test),
-            *(_about_law(law, dt) if law is not None else _about_run(reference, "reference run")),
-        ),
+        warnings=(*_about_run(result, "run"), *_about_shape(test), *about),
     )
 
 
@@ -156,13 +155,13 @@ def _against(law: EscapeLaw, mean: Estimate) -> tuple[Estimate, Estimate]:
     """The law's mean and the ratio to it, the error of the law's quadrature joined in quadrature of the logarithms."""
     from scipy.stats import norm  # slow to import
 
-    error = norm.isf((1 - mean.confidence) / 2) * law.rate_error / law.rate
-    expected = Estimate(law.mean, law.mean * np.exp(-error), law.mean * np.exp(error), mean.confidence)
-    if not np.isfinite(mean.value):
-        return expected, Estimate(np.inf, mean.low * law.rate * np.exp(-error), np.inf, mean.confidence)
-    down, up = (np.exp(np.hypot(np.log(end), error)) for end in (mean.value / mean.low, mean.high / mean.value))
+    error = float(norm.isf((1 - mean.confidence) / 2)) * law.rate_error / law.rate
+    expected = Estimate(law.mean, law.mean * exp(-error), law.mean * exp(error), mean.confidence)
+    if mean.value == inf:
+        return expected, Estimate(inf, mean.low * law.rate * exp(-error), inf, mean.confidence)
     value = mean.value * law.rate
-    return expected, Estimate(value, float(value / down), float(value * up), mean.confidence)
+    low, high = (hypot(log(end / mean.value), error) for end in (mean.low, mean.high))
+    return expected, Estimate(value, value * exp(-low), value * exp(high), mean.confidence)
 
 
 def _about_run(result: EscapeResult, name: str) -> list[str]:

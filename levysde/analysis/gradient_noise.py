@@ -19,10 +19,12 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.analysis.training import check_network
-from levysde.landscapes.network import NetworkLandscape
+from levysde.errors import Checked
+from levysde.landscapes import NetworkLandscape
 from levysde.stats import Estimate, block_log_moment_index, characteristic_function_fit, stable_scale
 
 _POOLED = 20_000  # standardised values that the pooled estimates look at
+_VARIED = 0.1  # share of examples that need a value of their own: a pixel lit in few images makes a noise of few values
 _ROUNDING = 1e-6  # a coordinate whose examples differ by less than this share of their size has no noise
 
 
@@ -34,7 +36,9 @@ class TailIndex:
         pooled: of the coordinates put on one scale each and pooled, at most 20,000 values. Its interval takes them as
             independent; coordinates of one batch are not, so it is too narrow.
         median: median of the coordinates' own indices; interval by a bootstrap over coordinates.
-        per_coordinate: the index of each coordinate, NaN where it has no noise or the estimator fails; shape `(d,)`.
+        per_coordinate: the index of each coordinate; NaN where it has no noise, where fewer than a tenth of the examples
+            have a gradient of their own (a pixel lit in few images), or where the estimator fails; shape `(d,)`. The two
+            summaries leave the same coordinates out.
     """
 
     pooled: Estimate
@@ -78,13 +82,13 @@ class GradientNoise:
 
 
 def measure_gradient_noise(
-    landscape: NetworkLandscape,
-    x: Array | None = None,
+    landscape: Checked,
+    x: Checked = None,
     *,
-    batch_size: int = 30,
-    num_batches: int = 2000,
-    seed: int = 0,
-    alpha: float = 1.5,
+    batch_size: Checked = 30,
+    num_batches: Checked = 2000,
+    seed: Checked = 0,
+    alpha: Checked = 1.5,
 ) -> GradientNoise:
     """Scale, variance and tail index of the noise of a minibatch gradient, coordinate by coordinate.
 
@@ -110,7 +114,7 @@ def measure_gradient_noise(
     seed = errors.seed(seed)
     index = float(errors.stability_index(alpha))
     deviations = _deviations(landscape, x)
-    live = deviations.any(0)
+    live = np.asarray(deviations.any(0))
     if not live.any():
         raise ValueError("no coordinate has any gradient noise at x: all examples have the same gradient there.")
     rng = np.random.default_rng(seed)
@@ -118,7 +122,8 @@ def measure_gradient_noise(
     scale, variance = np.zeros(live.size), np.zeros(live.size)
     scale[live] = _stable_scale(noise, index)
     variance[live] = (deviations[:, live] ** 2).mean(0) / batch_size * (n - batch_size) / (n - 1)
-    block, cf = _tail_indices(noise, live, rng)
+    varied = np.array([np.unique(c).size >= _VARIED * n for c in deviations[:, live].T])
+    block, cf = _tail_indices(noise, live, varied, rng)
     dead = int((~live).sum())
     return GradientNoise(scale, index, variance, block, cf, dead, batch_size, num_batches)
 
@@ -153,37 +158,38 @@ def _stable_scale(noise: np.ndarray, alpha: float) -> np.ndarray:
     return scale
 
 
-def _tail_indices(noise: np.ndarray, live: np.ndarray, rng: np.random.Generator) -> tuple[TailIndex, TailIndex]:
-    spread = np.median(np.abs(noise), axis=0)
-    usable = spread > 0
-    standard = noise[:, usable] / spread[usable]
-    # batch by batch, so that sums of neighbours stay within one coordinate
-    columns = rng.permutation(standard.shape[1])[: max(1, _POOLED // standard.shape[0])]
-    pooled = standard[:, columns].T.ravel()
-    pooled = pooled[pooled != 0]
-    block = [_or_nan(lambda c=c: block_log_moment_index(c, resamples=20).value) for c in noise.T]
-    cf = [_or_nan(lambda c=c: characteristic_function_fit(c).alpha.value) for c in noise.T]
+def _tail_indices(
+    noise: np.ndarray, live: np.ndarray, varied: np.ndarray, rng: np.random.Generator
+) -> tuple[TailIndex, TailIndex]:
+    block, cf = np.full(live.size, np.nan), np.full(live.size, np.nan)
+    nothing = Estimate(np.nan, np.nan, np.nan)
+    if not varied.any():
+        return TailIndex(nothing, nothing, block), TailIndex(nothing, nothing, cf)
+    where = np.flatnonzero(live)[varied]
+    noise = noise[:, varied]
+    block[where] = [_or_nan(lambda c=c: block_log_moment_index(c, resamples=20).value) for c in noise.T]
+    cf[where] = [_or_nan(lambda c=c: characteristic_function_fit(c).alpha.value) for c in noise.T]
+    # one coordinate after the other, so that the sums of neighbours stay within one
+    columns = rng.permutation(noise.shape[1])[: max(1, _POOLED // noise.shape[0])]
+    pooled = (noise[:, columns] / np.median(np.abs(noise[:, columns]), axis=0)).T.ravel()
     return (
-        _summary(block_log_moment_index(pooled, block=int(np.sqrt(noise.shape[0]))), block, live, rng),
-        _summary(characteristic_function_fit(pooled).alpha, cf, live, rng),
+        TailIndex(block_log_moment_index(pooled, block=int(np.sqrt(noise.shape[0]))), _median(block, rng), block),
+        TailIndex(characteristic_function_fit(pooled).alpha, _median(cf, rng), cf),
     )
 
 
-def _or_nan(estimate: Callable[[], float]) -> float:
-    """NaN where an estimator has no answer for this coordinate (a pixel lit in one image makes a two-valued noise)."""
-    try:
-        with np.errstate(divide="raise", invalid="raise", over="raise"):
-            return estimate()
-    except (ValueError, FloatingPointError):
-        return np.nan
-
-
-def _summary(pooled: Estimate, values: list[float], live: np.ndarray, rng: np.random.Generator) -> TailIndex:
-    per_coordinate = np.full(live.size, np.nan)
-    per_coordinate[live] = values
-    known = per_coordinate[np.isfinite(per_coordinate)]
+def _median(values: np.ndarray, rng: np.random.Generator) -> Estimate:
+    known = values[np.isfinite(values)]
     if not known.size:
-        return TailIndex(pooled, Estimate(np.nan, np.nan, np.nan), per_coordinate)
+        return Estimate(np.nan, np.nan, np.nan)
     draws = np.median(known[rng.integers(known.size, size=(1000, known.size))], axis=1)
     low, high = np.quantile(draws, [0.025, 0.975])
-    return TailIndex(pooled, Estimate(float(np.median(known)), float(low), float(high)), per_coordinate)
+    return Estimate(float(np.median(known)), float(low), float(high))
+
+
+def _or_nan(estimate: Callable[[], float]) -> float:
+    """NaN where an estimator says that it has no answer for this coordinate."""
+    try:
+        return estimate()
+    except ValueError:
+        return np.nan

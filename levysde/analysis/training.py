@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
 
 import equinox as eqx
 import jax
@@ -13,7 +12,8 @@ import optax
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.landscapes.network import NetworkLandscape
+from levysde.errors import Checked
+from levysde.landscapes import NetworkLandscape
 from levysde.protocols import Landscape
 
 _OPTIMIZERS = {"sgd": optax.sgd, "adam": optax.adam}
@@ -42,13 +42,13 @@ class Minimum:
 
 
 def train(
-    landscape: NetworkLandscape,
-    optimizer: Literal["sgd", "adam"] = "sgd",
+    landscape: Checked,
+    optimizer: Checked = "sgd",
     *,
-    seed: int = 0,
-    learning_rate: float = 0.1,
-    batch_size: int = 30,
-    epochs: int = 200,
+    seed: Checked = 0,
+    learning_rate: Checked = 0.1,
+    batch_size: Checked = 30,
+    epochs: Checked = 1000,
 ) -> Array:
     """Train by real minibatches (optax) from the landscape's marked point; returns the last parameters, `(d,)`.
 
@@ -67,11 +67,11 @@ def train(
         TypeError, ValueError: an argument outside its range, or a run that diverged.
     """
     check_network(landscape)
-    if optimizer not in _OPTIMIZERS:
+    if not isinstance(optimizer, str) or optimizer not in _OPTIMIZERS:
         raise ValueError(f'optimizer must be "sgd" or "adam", not {optimizer!r}. Type for example optimizer="adam".')
     rate = errors.positive("learning_rate", learning_rate, "learning_rate=0.1")
     batch_size = errors.integer("batch_size", batch_size, "batch_size=30", high=landscape.num_examples)
-    epochs = errors.integer("epochs", epochs, "epochs=200")
+    epochs = errors.integer("epochs", epochs, "epochs=1000")
     seeds = np.random.SeedSequence(errors.seed(seed)).generate_state(1)
     x = _run_epochs(landscape, optimizer, batch_size, epochs, rate, jax.random.key(seeds[0]))
     if not np.isfinite(np.asarray(x)).all() or not np.isfinite(float(landscape.value(x))):
@@ -101,17 +101,17 @@ def _run_epochs(landscape: NetworkLandscape, optimizer: str, batch_size: int, ep
     return x
 
 
-def polish(landscape: Landscape, x: Array, *, tolerance: float = 1e-8, max_steps: int = 500) -> Minimum:
-    """The strict minimum next to `x`, by Newton steps in a trust region (scipy's trust-exact), in float64.
+def polish(landscape: Checked, x: Checked, *, tolerance: Checked = 1e-8, max_steps: Checked = 500) -> Minimum:
+    """The strict minimum next to `x`, in float64: L-BFGS, then Newton steps in a trust region (scipy's trust-exact).
 
-    The trust region keeps each step short and each step lowers the loss; saddles are left along negative curvature.
-    float64 is switched on for the length of the call only.
+    Every step lowers the loss; saddles are left along negative curvature. It may end in another basin than the one `x`
+    lies in where training has not settled: look at `distance`. float64 is switched on for the length of the call only.
 
     Args:
-        landscape: any landscape; its numbers are recomputed in float64.
+        landscape: any landscape; a copy with its numbers in float64 is used.
         x: where to start, shape `(d,)`; best the end of a training run.
         tolerance: the gradient norm to reach.
-        max_steps: Newton steps; each needs one Hessian, `d^2` numbers.
+        max_steps: Newton steps, each with one Hessian of `d^2` numbers; L-BFGS may take 20 times as many.
 
     Raises:
         TypeError, ValueError: `x` of wrong shape or not finite; a gradient norm above `tolerance` at the end, or a
@@ -171,7 +171,7 @@ def _descend(landscape: Landscape, start: np.ndarray, tolerance: float, max_step
         hessian=matrix,
         distance=float(np.linalg.norm(point - start)),
     )
-    _check_strict(minimum, tolerance, found.nit)
+    _check_strict(minimum, gradient, tolerance, found.nit)
     return minimum
 
 
@@ -191,7 +191,7 @@ def _newton(point: np.ndarray, value_and_gradient, hessian) -> np.ndarray:
     return point
 
 
-def _check_strict(minimum: Minimum, tolerance: float, steps: int) -> None:
+def _check_strict(minimum: Minimum, gradient: np.ndarray, tolerance: float, steps: int) -> None:
     where = (
         f"after {steps} Newton steps the gradient norm is {minimum.gradient_norm:.3g} (wanted {tolerance:g}) and the "
         f"Hessian's eigenvalues run from {minimum.smallest_eigenvalue:.3g} to {minimum.largest_eigenvalue:.3g}"
@@ -204,9 +204,15 @@ def _check_strict(minimum: Minimum, tolerance: float, steps: int) -> None:
             f"not a strict minimum: {where}. A flat direction has no escape time of its own: add weight decay "
             "(for example weight_decay=0.02), or start from another training run."
         )
+    ahead = float(np.linalg.norm(np.linalg.solve(minimum.hessian, gradient)))
+    if ahead > 1e-3 * (1 + float(np.linalg.norm(minimum.point))):
+        raise ValueError(
+            f"no minimum reached: {where}, but the next Newton step would still go {ahead:.3g} further: the loss falls "
+            "towards infinity. Add weight decay, for example weight_decay=0.02."
+        )
 
 
-def check_network(landscape: NetworkLandscape) -> None:
+def check_network(landscape: Checked) -> None:
     if not isinstance(landscape, NetworkLandscape):
         raise TypeError(
             f"landscape must be a network on data, not {type(landscape).__name__}. "

@@ -9,9 +9,11 @@ the number of lanes, the length of a call, the number of workers, or a restart.
 import importlib.metadata
 import math
 import os
+import platform
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -168,26 +170,26 @@ def _check_escapable(kernel: Kernel, domain: Domain, starts: np.ndarray) -> None
 
 
 def _devices(devices: Checked) -> tuple:
-    platform = jax.default_backend()
-    local = jax.local_devices(backend=platform)
-    if platform == "cpu":
+    backend = jax.default_backend()
+    local = jax.local_devices(backend=backend)
+    if backend == "cpu":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return (local[0],) * (cores if devices is None else errors.integer("devices", devices, "devices=2"))
     count = len(local) if devices is None else errors.integer("devices", devices, f"devices={len(local)}")
     if count > len(local):
         raise ValueError(
-            f"devices = {count}, but there are {len(local)} {platform} devices. Type devices={len(local)} or less."
+            f"devices = {count}, but there are {len(local)} {backend} devices. Type devices={len(local)} or less."
         )
     return tuple(local[:count])
 
 
-def _default_lanes(kernel: Kernel, domain: Domain, platform: str) -> int:
+def _default_lanes(kernel: Kernel, domain: Domain, backend: str) -> int:
     """Measured: small states want a block that stays in the first-level cache, networks few lanes, GPUs many."""
-    if platform != "cpu":
+    if backend != "cpu":
         return max(1024, min(2**20, 2**28 // kernel.dim))
     if not (kernel.lane_invariant and domain.lane_invariant):
         return 32
-    return int(np.clip(2 ** math.floor(math.log2(1024 / kernel.dim)), 16, 512))
+    return int(np.clip(2 ** math.floor(math.log2(512 / kernel.dim)), 16, 256))
 
 
 def _drive(run: Run, ledger: Ledger, path, head: dict, every: float, progress: bool) -> bool:
@@ -267,7 +269,7 @@ def _result(run: Run, ledger: Ledger, seconds: float) -> EscapeResult:
         num=run.num,
         lanes=run.lanes,
         workers=len(run.devices),
-        device=f"{run.devices[0].platform} ({run.devices[0].device_kind})",
+        device=_device_name(run.devices[0]),
         versions={name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy", "equinox")},
         seconds=seconds,
         compile_seconds=ledger.compile_seconds,
@@ -279,6 +281,17 @@ def _result(run: Run, ledger: Ledger, seconds: float) -> EscapeResult:
     return EscapeResult(
         rows.time, exited, rows.label, rows.last_inside, rows.first_outside, rows.steps, rows.status, info
     )
+
+
+def _device_name(device: Any) -> str:
+    """The accelerator's name, or the CPU's where the system tells it."""
+    if device.platform != "cpu":
+        return f"{device.platform}: {device.device_kind}"
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return "cpu: " + next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return f"cpu: {platform.processor() or platform.machine()}"
 
 
 def _describe(part: Any) -> str:

@@ -14,7 +14,7 @@ from levysde.escape.result import Status
 from levysde.random import split_uint64
 
 SMALLEST = 16  # below this XLA may vectorise differently and change the last bit
-_SHRINK = 4  # the draining block shrinks by this factor: each size compiles once
+_SHRINK = 2  # the draining block shrinks by this factor; each size compiles once
 _CALL_SECONDS = 0.05  # a call lasts about this long, so that stopping and progress are prompt
 _BUSY = 1 / 32  # share of lanes that may end in a call before calls are made shorter
 
@@ -85,7 +85,7 @@ class Worker:
         self.block = jax.device_put(jax.tree.unflatten(tree, arrays), self.device)
 
     def shrink(self) -> None:
-        """Pack the living lanes into a smaller block when at most a quarter of them live."""
+        """Pack the living lanes into a smaller block when at most half of them live."""
         size = len(self.used)
         while size > SMALLEST and self.used.sum() <= size / _SHRINK:
             size = max(SMALLEST, -(-size // _SHRINK // SMALLEST) * SMALLEST)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
+from levysde.errors import Checked
 from levysde.landscapes.network import NetworkLandscape, from_network
 
 _CLASSES = 10
@@ -15,7 +16,7 @@ _SMALLEST_CLASS = 174
 
 
 def digits_mlp(
-    hidden: int = 8, num_images: int = 300, weight_decay: float | Array = 0.02, seed: int = 0
+    hidden: Checked = 8, num_images: Checked = 300, weight_decay: Checked = 0.02, seed: Checked = 0
 ) -> NetworkLandscape:
     """A one-hidden-layer tanh network with softmax cross-entropy (nats) on the UCI handwritten digits.
 
@@ -35,7 +36,9 @@ def digits_mlp(
     hidden = errors.integer("hidden", hidden, "hidden=8")
     num_images = errors.integer("num_images", num_images, "num_images=300", low=10, high=10 * _SMALLEST_CLASS)
     if num_images % _CLASSES:
-        raise ValueError(f"num_images must be a multiple of 10, one part a digit, not {num_images}. Type num_images=300.")
+        raise ValueError(
+            f"num_images must be a multiple of 10, one part a digit, not {num_images}. Type num_images=300."
+        )
     rng = np.random.default_rng(errors.seed(seed))
     images, labels = _balanced(rng, num_images // _CLASSES)
     params = {

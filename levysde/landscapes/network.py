@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from levysde import errors
+from levysde.errors import Checked
 from levysde.protocols import Landscape, Point, Scalar
 
 _EXAMPLE = "from_network(loss, params, inputs, targets) with loss(params, input, target) -> one number"
@@ -77,16 +78,12 @@ class NetworkLandscape(Landscape):
         """The gradient of each example, weight decay included: their mean is `gradient(x)`."""
 
         def one(example: tuple[Array, Array]) -> Array:
-            return jax.grad(self.loss_at)(x, *example)
+            return jax.grad(lambda x: self.loss(self.unflatten(x), *example))(x)
 
         rows = jax.lax.map(one, (self.inputs, self.targets), batch_size=_CHUNK)
-        return rows + self.weight_decay * x
+        return rows + (self.weight_decay * x)[None, :]
 
-    def loss_at(self, x: Point, example: Array, target: Array) -> Scalar:
-        """The loss of one example, without weight decay."""
-        return self.loss(self.unflatten(x), example, target)
-
-    def at(self, x: Array) -> "NetworkLandscape":
+    def at(self, x: Checked) -> "NetworkLandscape":
         """This landscape with its minimum marked at `x`, shape `(d,)`.
 
         Raises TypeError or ValueError for a wrong shape, or a loss or gradient that is not finite there. Whether it is a
@@ -104,12 +101,12 @@ class NetworkLandscape(Landscape):
 
 
 def from_network(
-    loss: Callable[[Any, Array, Array], Array],
-    params: Any,
-    inputs: Array,
-    targets: Array,
+    loss: Checked,
+    params: Checked,
+    inputs: Checked,
+    targets: Checked,
     *,
-    weight_decay: float | Array = 0.0,
+    weight_decay: Checked = 0.0,
 ) -> NetworkLandscape:
     """A landscape from a per-example loss over any tree of parameters, and data.
 
@@ -130,7 +127,9 @@ def from_network(
         raise TypeError(f"loss must be a function, not {loss!r}. Type for example {_EXAMPLE}.")
     leaves, treedef = jax.tree.flatten(params)
     if not leaves:
-        raise ValueError(f"params hold no arrays: {params!r}. Give the network's weights, for example {{'w': jnp.ones(3)}}.")
+        raise ValueError(
+            f"params hold no arrays: {params!r}. Give the network's weights, for example {{'w': jnp.ones(3)}}."
+        )
     leaves = [errors.finite("each array in params", leaf, "params={'w': jnp.ones(3)}") for leaf in leaves]
     inputs, targets = _data("inputs", inputs), _data("targets", targets)
     if inputs.shape[0] != targets.shape[0]:
@@ -170,8 +169,9 @@ def _data(name: str, value: Any) -> Array:
 
 
 def _check_loss(landscape: NetworkLandscape) -> None:
+    example = (landscape.unflatten(landscape.minimum), landscape.inputs[0], landscape.targets[0])
     try:
-        out = jax.eval_shape(landscape.loss_at, landscape.minimum, landscape.inputs[0], landscape.targets[0])
+        out = jax.eval_shape(landscape.loss, *example)
     except Exception as error:
         shapes = f"input of shape {landscape.inputs.shape[1:]}, target of shape {landscape.targets.shape[1:]}"
         raise TypeError(

@@ -14,10 +14,11 @@ censoring the far tail is heavier (0.2-0.8% beyond the 0.1% point): there trust 
 the rate. Times on a grid of steps count as continuous: with a mean below about 100 steps the grid itself shows.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import xlogy
 
 from levysde import errors
@@ -87,18 +88,18 @@ def _shape(time: np.ndarray, exited: np.ndarray, confidence: float) -> Estimate:
         return exits / k + total - exits * (weight * log_time).sum() / weight.sum()
 
     below, above = _bracket(slope, 1.0)
-    best = brentq(slope, below, above, xtol=1e-12)
+    best = root_scalar(slope, bracket=(below, above), xtol=1e-12).root
     floor = likelihood(best) - chi2.ppf(confidence, 1) / 2
     ends = []
     for factor in (0.5, 2.0):
         outer = best * factor
         while likelihood(outer) > floor:
             outer *= factor
-        ends.append(brentq(lambda k: likelihood(k) - floor, best, outer, xtol=1e-9 * best))
+        ends.append(root_scalar(lambda k: likelihood(k) - floor, bracket=(best, outer), xtol=1e-9 * best).root)
     return Estimate(float(best), float(min(ends)), float(max(ends)), confidence)
 
 
-def _bracket(decreasing, start: float) -> tuple[float, float]:
+def _bracket(decreasing: Callable[[float], float], start: float) -> tuple[float, float]:
     """An interval around the root of a decreasing function of a positive number."""
     low = high = start
     while decreasing(low) < 0:

@@ -157,7 +157,7 @@ def escape_law(
             "leaves it). Bound the domain, or let the scale reach the directions in which it ends."
         )
     share = parts / rate
-    alpha, epsilon = float(driver.index), float(dynamics.epsilon)
+    alpha, epsilon = float(driver.index), float(dynamics.epsilon)  # pyright: ignore[reportAttributeAccessIssue]
     measure = rate / (epsilon**alpha * float(driver.total_tail(dim)))
     error = float(np.std(parts.reshape(sets, -1).sum(1) * sets, ddof=1) / np.sqrt(sets)) if sets > 1 else 0.0
     flow = np.asarray(dynamics.linearisation(), dtype=float)
@@ -290,4 +290,4 @@ def _stiffness(flow: np.ndarray) -> float:
     from scipy.sparse.linalg import eigs  # slow to import
 
     start = np.random.default_rng(0).normal(size=len(flow))
-    return float(np.abs(eigs(flow, k=1, which="LM", v0=start, tol=1e-6, return_eigenvectors=False))[0])
+    return float(np.abs(eigs(flow, k=1, which="LM", v0=start, return_eigenvectors=False))[0])

@@ -1,0 +1,181 @@
+"""How long does one step of a living trajectory take, beside C++, numba and diffrax, on the same job and machine?
+
+Job: first exits of dX = -X dt + 0.1 dL from the unit disc, L two independent SaS(1) coordinates with alpha = 1.5, Euler
+steps of 1e-3, from 0. Repeats are interleaved (one run of each peer, then again), so that a change in the machine's load
+meets them all; medians are reported. Compilation is apart. Every peer's mean exit time must agree with every other's.
+
+Run: python benchmarks/escape_throughput.py        --help shows the options; --quick takes a minute.
+"""
+
+import argparse
+import importlib.metadata
+import itertools
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from escape_peers import ALPHA, DIM, DT, EPSILON, RADIUS, Cpp, Diffrax, Levysde, Numba, Run
+
+TARGETS = {"levysde": ("at most", 10.0), "numba": ("at least", 10.0), "diffrax, jax.random": ("at least", 100.0)}
+PACKAGES = ("jax", "jaxlib", "diffrax", "equinox", "numba", "numpy")
+RESULT = Path(__file__).parent / "results" / "escape_throughput.json"
+
+
+def peers(args: argparse.Namespace) -> list:
+    slow = max(100, args.num // 5)
+    every = {
+        "levysde": lambda: [Levysde(args.num, args.threads)],
+        "cpp": lambda: [Cpp(args.num, args.threads)],
+        "numba": lambda: [Numba(slow, args.threads)],
+        "diffrax": lambda: [Diffrax(num, own) for own in (False, True) for num in args.diffrax_num],
+    }
+    return [peer for name in args.peers for peer in every[name]()]
+
+
+def measure(chosen: list, repeats: int) -> tuple[list, dict, dict]:
+    """Peers that could be prepared, seconds of preparation, and interleaved runs, both by position."""
+    ready, prepared = [], {}
+    for peer in chosen:
+        start = time.perf_counter()
+        try:
+            peer.prepare()
+        except ImportError as missing:
+            print(f"skipped {peer.name}: {missing}", file=sys.stderr)
+            continue
+        prepared[len(ready)] = time.perf_counter() - start
+        ready.append(peer)
+        print(f"{peer.name}, {peer.num} trajectories: {peer.settings}", file=sys.stderr)
+    runs: dict[int, list[Run]] = {i: [] for i in range(len(ready))}
+    for repeat in range(repeats):
+        for i, peer in enumerate(ready):
+            runs[i].append(peer.run(repeat + 1))
+            shown = f"{runs[i][-1].nanoseconds:9.2f} ns, mean {runs[i][-1].mean:.2f} +- {runs[i][-1].error:.2f}"
+            print(f"repeat {repeat + 1} {peer.name:24} {peer.num:6} {shown}", file=sys.stderr)
+    return ready, prepared, runs
+
+
+def pooled(runs: list[Run]) -> tuple[float, float]:
+    """Mean exit time over all repeats, and its standard error."""
+    mean = statistics.fmean(run.mean for run in runs)
+    return mean, float(np.sqrt(sum(run.error**2 for run in runs))) / len(runs)
+
+
+def worst_disagreement(means: list[tuple[float, float]]) -> float:
+    """The largest difference of two peers' means, in its standard errors."""
+    pairs = itertools.combinations(means, 2)
+    return max((abs(a - b) / float(np.hypot(da, db)) for (a, da), (b, db) in pairs), default=0.0)
+
+
+def processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = {line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")}
+        return ", ".join(sorted(names))
+    return platform.processor()
+
+
+def versions() -> dict[str, str]:
+    installed = {dist.metadata["Name"].lower(): dist.version for dist in importlib.metadata.distributions()}
+    return {"python": platform.python_version()} | {name: installed.get(name, "missing") for name in PACKAGES}
+
+
+def report(ready: list, prepared: dict, runs: dict, args: argparse.Namespace) -> dict:
+    rows = []
+    for i, peer in enumerate(ready):
+        mean, error = pooled(runs[i])
+        times = [run.nanoseconds for run in runs[i]]
+        rows.append(
+            {
+                "peer": peer.name,
+                "settings": peer.settings,
+                "trajectories": peer.num,
+                "prepare_seconds": round(prepared[i], 3),
+                "ns_per_live_step": round(statistics.median(times), 3),
+                "ns_all_repeats": [round(t, 3) for t in times],
+                "mean_exit_time": round(mean, 4),
+                "standard_error": round(error, 4),
+            }
+        )
+    own = next((row["ns_per_live_step"] for row in rows if row["peer"] == "levysde"), None)
+    for row in rows:
+        row["ratio_to_levysde"] = round(row["ns_per_live_step"] / own, 2) if own else None
+    return {
+        "job": {"alpha": ALPHA, "epsilon": EPSILON, "dt": DT, "dim": DIM, "radius": RADIUS},
+        "command": " ".join(["python", "benchmarks/escape_throughput.py", *sys.argv[1:]]),
+        "threads": args.threads,
+        "repeats": args.repeats,
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "jax_device": f"{jax.devices()[0].platform} ({jax.devices()[0].device_kind})",
+        "load_average_after": [round(load, 2) for load in os.getloadavg()],
+        "versions": versions(),
+        "largest_difference_of_means_in_standard_errors": round(
+            worst_disagreement([(row["mean_exit_time"], row["standard_error"]) for row in rows]), 2
+        ),
+        "peers": rows,
+    }
+
+
+def table(summary: dict) -> str:
+    lines = [
+        "| | trajectories | ns per live step (median) | range | times levysde | mean exit time | compile s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in summary["peers"]:
+        low, high = min(row["ns_all_repeats"]), max(row["ns_all_repeats"])
+        lines.append(
+            f"| {row['peer']} | {row['trajectories']} | {row['ns_per_live_step']:.2f} | {low:.2f}-{high:.2f} | "
+            f"{row['ratio_to_levysde']} | {row['mean_exit_time']:.2f} ± {row['standard_error']:.2f} | "
+            f"{row['prepare_seconds']:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def verdicts(summary: dict) -> list[str]:
+    """The targets, each met or missed, by the peer's best row."""
+    said = []
+    for name, (sense, bound) in TARGETS.items():
+        rows = [row for row in summary["peers"] if row["peer"] == name]
+        if not rows or rows[0]["ratio_to_levysde"] is None:
+            continue
+        if name == "levysde":
+            value, unit = rows[0]["ns_per_live_step"], "ns a live step"
+        else:
+            value, unit = min(row["ratio_to_levysde"] for row in rows), "times levysde's time"
+        met = value <= bound if sense == "at most" else value >= bound
+        said.append(f"{name}: {value:.1f} {unit}, target {sense} {bound:g}: {'met' if met else 'MISSED'}")
+    return said
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--num", type=int, default=10_000, help="trajectories a run (numba: a fifth)")
+    parser.add_argument("--diffrax-num", type=int, nargs="+", default=[200, 1000], help="trajectories for diffrax")
+    parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats of every peer")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads for levysde, C++ and numba")
+    parser.add_argument("--peers", nargs="+", default=["levysde", "cpp", "numba", "diffrax"], help="which to run")
+    parser.add_argument("--quick", action="store_true", help="1000 trajectories, diffrax 50, two repeats, nothing written")
+    parser.add_argument("--out", type=Path, default=RESULT, help="JSON file for the numbers")
+    args = parser.parse_args()
+    if args.quick:
+        args.num, args.diffrax_num, args.repeats = 1000, [50], 2
+    summary = report(*measure(peers(args), args.repeats), args)
+    if not args.quick:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(summary, indent=2) + "\n")
+    print(table(summary))
+    print("\n".join(["", *verdicts(summary)]))
+    difference = summary["largest_difference_of_means_in_standard_errors"]
+    agree = difference <= 3
+    print(f"largest difference of two means: {difference} standard errors ({'agree' if agree else 'DISAGREE'})")
+    return 0 if agree else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""`compare`: the ratio and its interval on times of a known law, every warning, and refusals."""
+
+import dataclasses
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from statistical import SIGMAS, assert_mean
+
+import levysde as ls
+from levysde.analysis import compare
+from levysde.escape import EscapeResult, RunInfo, Status
+from levysde.theory import escape_law
+
+
+def law(epsilon=0.05, domain=None, alpha=1.5):
+    """Mean 112 at the default epsilon, stiffness 4."""
+    well = ls.Quadratic(hessian=jnp.array([1.0, 4.0]))
+    dynamics = ls.SGD(well, ls.StableComponents(alpha=alpha), epsilon=epsilon)
+    return escape_law(dynamics, domain or ls.Ball(radius=1.0, center=jnp.zeros(2)))
+
+
+def run(time, cut=np.inf, dt=1e-3, unit="SDE time", status=None):
+    """A result with the given escape times, censored at `cut`."""
+    num = len(time)
+    exited = np.asarray(time) < cut
+    status = np.where(exited, Status.EXITED, Status.CENSORED).astype(np.int8) if status is None else status
+    info = RunInfo(
+        kernel="a kernel", domain="a domain", unit=unit, dt=dt, seed=0, num=num, lanes=16, workers=1, device="cpu", versions={}
+    )  # fmt: skip
+    blank = np.zeros((num, 2))
+    steps = np.ones(num, np.uint32)
+    return EscapeResult(
+        np.minimum(time, cut), status == Status.EXITED, exited.astype(np.int32), blank, blank, steps, status, info
+    )
+
+
+def exponential(num, mean, seed=0):
+    return np.random.default_rng(seed).exponential(mean, num)
+
+
+def test_numbers_of_a_clean_comparison():
+    reference = law()
+    times = exponential(2000, 0.9 * reference.mean)
+    found = compare(run(times), reference)
+    assert found.ratio.value == pytest.approx(times.mean() / reference.mean)
+    assert found.ratio.low < 0.9 < found.ratio.high < 1
+    assert found.mean.value == pytest.approx(times.mean())
+    assert found.reference.value == reference.mean == found.reference.low == found.reference.high
+    assert found.exponentiality.shape.low < 1 < found.exponentiality.shape.high
+    assert (found.exits, found.num, found.censored_share) == (2000, 2000, 0)
+    assert found.regime == reference.regime
+    assert found.one_step_chance == pytest.approx(1e-3 * reference.rate, rel=1e-3)
+    assert found.skeleton_bias == reference.skeleton_bias(1e-3)
+    assert found.warnings == ()
+    for part in (f"{found.ratio}", "95% interval", "SDE time", "2000 of 2000", "rate over relaxation", "Weibull"):
+        assert part in repr(found)
+    assert "warning" not in repr(found)
+
+
+@pytest.mark.parametrize("cut", [np.inf, 100.0])
+def test_coverage(cut):
+    """The ratio's interval covers the truth as often as it says, with and without censoring."""
+    reference, runs = law(), 400
+    hits = np.zeros(runs)
+    for i in range(runs):
+        ratio = compare(run(exponential(40, reference.mean, seed=i), cut), reference, confidence=0.8).ratio
+        hits[i] = ratio.low <= 1 <= ratio.high
+    if cut == np.inf:
+        assert_mean(hits, 0.8, relative_error=0.13)
+    else:
+        assert 0.8 - SIGMAS * 0.4 / np.sqrt(runs) < hits.mean() < 0.95
+
+
+def test_two_runs():
+    first, second = run(exponential(400, 3.0, seed=1)), run(exponential(300, 2.0, seed=2), dt=None)
+    found = compare(first, second)
+    assert found.ratio.value == pytest.approx(first.time.mean() / second.time.mean())
+    assert found.ratio.low < 1.5 < found.ratio.high
+    assert found.reference.low < 2.0 < found.reference.high
+    assert np.isnan([found.regime, found.one_step_chance, found.skeleton_bias]).all()
+    assert found.warnings == ()
+    back = compare(second, first).ratio
+    np.testing.assert_allclose([back.low, back.high], [1 / found.ratio.high, 1 / found.ratio.low])
+    assert "a run of a kernel" in repr(found)
+
+
+def test_the_error_of_the_law_widens_the_interval():
+    reference = law()
+    shaky = dataclasses.replace(reference, rate_error=0.05 * reference.rate)
+    result = run(exponential(100_000, reference.mean))
+    sharp, wide = compare(result, reference).ratio, compare(result, shaky).ratio
+    assert wide.value == sharp.value
+    assert wide.high - wide.low == pytest.approx(2 * 1.96 * 0.05, rel=0.05)
+    assert sharp.high - sharp.low < 0.02
+
+
+def test_no_exit_at_all():
+    found = compare(run(np.full(50, 99.0), cut=10.0), law())
+    assert found.mean.value == found.ratio.value == found.ratio.high == np.inf
+    assert found.ratio.low == pytest.approx(500 / -np.log(0.05) * law().rate)
+    assert found.exponentiality is None
+    assert "too few exits" in repr(found)
+    assert any("0 exits" in warning for warning in found.warnings)
+
+
+def island(x):
+    return (jnp.sum(x**2) < 1) | (jnp.sum((x - jnp.array([3.0, 0.0])) ** 2) < 1)
+
+
+MEAN = 112.1
+STATUS = np.full(2000, Status.EXITED, np.int8)
+STATUS[:3], STATUS[3:8] = Status.NONFINITE, Status.UNFINISHED
+
+
+@pytest.mark.parametrize(
+    ("result", "reference", "message"),
+    [
+        (run(exponential(99, MEAN)), law, "99 exits, fewer than 100"),
+        (run(exponential(2000, MEAN), cut=200.0), law, "% of the run's trajectories were censored"),
+        (run(exponential(2000, MEAN), status=STATUS), law, "3 trajectories of the run became NaN"),
+        (run(exponential(2000, MEAN), status=STATUS), law, "5 trajectories of the run did not finish"),
+        (run(MEAN * np.random.default_rng(0).weibull(1.3, 2000)), law, "not exponential"),
+        (run(exponential(2000, MEAN), dt=1e-6), law, r"8\.9e-09, below the 1e-08"),
+        (run(exponential(2000, MEAN), dt=0.2), law, r"curvature is 0\.8, above 0\.5.*dt=0\.12"),
+        (run(exponential(2000, MEAN), dt=0.2), law, r"late by up to 2\.1%"),
+        (run(exponential(2000, MEAN)), lambda: law(epsilon=0.5), r"relaxation is 0\.\d+, above 0\.1"),
+        (run(exponential(2000, MEAN)), lambda: law(domain=ls.Predicate(island, dim=2)), "not star-shaped"),
+        (run(exponential(2000, MEAN)), lambda: dataclasses.replace(law(), normalization="printed"), "as printed"),
+        (run(exponential(2000, MEAN)), lambda: run(exponential(9, MEAN)), "the reference run has 9 exits"),
+    ],
+)
+def test_warnings(result, reference, message):
+    found = compare(result, reference())
+    assert re.search(message, "\n".join(found.warnings)), found.warnings
+    assert "warning: " in repr(found)
+
+
+def test_left_out_rows_count_nowhere():
+    times = exponential(2000, MEAN)
+    times[:8] = np.nan
+    found = compare(run(times, status=STATUS), law())
+    assert found.num == found.exits == 1992
+    assert found.mean.value == pytest.approx(times[8:].mean())
+
+
+def test_the_suggested_step_cures_the_lateness():
+    reference = law()
+    assert reference.skeleton_bias(0.2) > 0.02
+    finer = 0.2 * (0.02 / reference.skeleton_bias(0.2)) ** 1.5
+    assert reference.skeleton_bias(finer) == pytest.approx(0.02)
+
+
+def test_without_a_step_or_above_one():
+    found = compare(run(exponential(500, MEAN), dt=None), law())
+    assert np.isnan(found.one_step_chance)
+    assert found.regime == law().regime
+    assert "step dt" not in repr(found)
+    heavy = law(alpha=0.8, epsilon=0.01)
+    found = compare(run(exponential(500, heavy.mean)), heavy)
+    assert np.isnan(found.skeleton_bias)
+    assert found.warnings == ()
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match=r"counts iterations and the reference SDE time"):
+        compare(run(exponential(10, 1.0), unit="iterations"), law())
+    with pytest.raises(ValueError, match=r"counts SDE time and the reference iterations"):
+        compare(run(exponential(10, 1.0)), run(exponential(10, 1.0), unit="iterations"))
+    with pytest.raises(ValueError, match="no trajectory of the result"):
+        compare(run(exponential(3, 1.0), status=np.full(3, Status.NONFINITE, np.int8)), law())
+    with pytest.raises(ValueError, match="confidence"):
+        compare(run(exponential(10, 1.0)), law(), confidence=2)
+    with pytest.raises(TypeError, match="result must be an EscapeResult"):
+        compare(law(), law())
+    with pytest.raises(TypeError, match="reference must be"):
+        compare(run(exponential(10, 1.0)), 3.0)
+
+
+def test_a_real_run_agrees_with_its_law():
+    """The whole chain: a well, its noise, thousands of escapes; the law is 5% high at epsilon = 0.1, as it should be."""
+    well = ls.Quadratic(hessian=jnp.array([1.0]))
+    dynamics = ls.SGD(well, ls.StableComponents(alpha=1.5), epsilon=0.1)
+    ball = ls.Ball(radius=1.0, center=jnp.zeros(1))
+    result = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=0.01), ball, jnp.zeros(1), num=4000, seed=3)
+    reference = escape_law(dynamics, ball)
+    found = compare(result, reference)
+    exact = 75.1263 * reference.rate  # the exact mean exit time
+    assert exact == pytest.approx(0.95, abs=0.01)
+    assert found.ratio.high - found.ratio.low < 0.08
+    assert abs(found.ratio.value - exact) < 0.5 * SIGMAS / 1.96 * (found.ratio.high - found.ratio.low)
+    assert found.exponentiality.p_value > 1e-6
+    assert found.warnings == ()

@@ -1,0 +1,205 @@
+"""Networks on data as landscapes: values, derivatives, layouts, and what bad input is told."""
+
+import builtins
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from levysde.landscapes import NetworkLandscape, digits_mlp, from_network
+
+DECAY = 0.3
+
+
+def hinge_free(params, image, label):
+    """A per-example loss over a nested tree: tanh layer, list of outputs, squared error against a class number."""
+    hidden = jnp.tanh(image @ params["w"] + params["b"])
+    return (jnp.sum(hidden * params["out"][0]) + params["out"][1] - label) ** 2
+
+
+def parts(rows: int = 7, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    params = {"w": rng.normal(size=(3, 2)), "b": rng.normal(size=2), "out": [rng.normal(size=2), rng.normal()]}
+    return params, rng.normal(size=(rows, 3)), rng.integers(0, 4, rows)
+
+
+@pytest.fixture
+def network() -> NetworkLandscape:
+    return from_network(hinge_free, *parts(), weight_decay=DECAY)
+
+
+def by_hand(x: np.ndarray) -> float:
+    """The same loss written a second time, with numpy, example by example. Order: b, out[0], out[1], w."""
+    _, inputs, targets = parts()
+    b, out, bias, w = x[:2], x[2:4], x[4], x[5:].reshape(3, 2)
+    total = 0.0
+    for image, label in zip(inputs, targets, strict=True):
+        total += (np.tanh(image @ w + b) @ out + bias - label) ** 2
+    return total / len(targets) + DECAY / 2 * np.sum(x**2)
+
+
+def differences(fn, x: np.ndarray, h: float = 1e-5) -> np.ndarray:
+    """Central differences of `fn` along every axis, derivative axis first."""
+    return np.array([(fn(x + h * e) - fn(x - h * e)) / (2 * h) for e in np.eye(x.size)])
+
+
+def test_value_is_the_mean_loss_plus_weight_decay(float64):
+    network = from_network(hinge_free, *parts(), weight_decay=DECAY)
+    x = np.random.default_rng(1).normal(size=network.dim)
+    assert network.dim == 11
+    assert float(network.value(jnp.asarray(x))) == pytest.approx(by_hand(x), rel=1e-12)
+
+
+def test_derivatives_equal_differences(float64):
+    network = from_network(hinge_free, *parts(), weight_decay=DECAY)
+    x = np.random.default_rng(2).normal(size=network.dim)
+    gradient = np.asarray(network.gradient(jnp.asarray(x)))
+    np.testing.assert_allclose(gradient, differences(by_hand, x), rtol=1e-6, atol=1e-8)
+    hessian = np.asarray(jax.jit(lambda y: network.hessian(y))(jnp.asarray(x)))
+    gradient = jax.jit(lambda y: network.gradient(y))
+    numeric = differences(lambda y: np.asarray(gradient(jnp.asarray(y))), x)
+    np.testing.assert_allclose(hessian, numeric, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(hessian, hessian.T, atol=1e-13)
+
+
+def test_example_gradients_average_to_the_gradient():
+    # more examples than one chunk of the map
+    network = from_network(hinge_free, *parts(600), weight_decay=DECAY)
+    x = jnp.asarray(np.random.default_rng(3).normal(size=network.dim), dtype=float)
+    rows = jax.jit(lambda y: network.example_gradients(y))(x)
+    assert rows.shape == (600, network.dim)
+    np.testing.assert_allclose(rows.mean(0), network.gradient(x), rtol=2e-5, atol=2e-5)
+    index = jnp.array([3, 400, 599])
+    np.testing.assert_allclose(rows[index].mean(0), network.batch_gradient(x, index), rtol=2e-5, atol=2e-5)
+    assert float(jnp.abs(rows[3] - rows[400]).max()) > 0.1
+
+
+def test_flat_vector_and_tree_are_the_same_numbers(network):
+    tree = network.unflatten(network.minimum)
+    params = parts()[0]
+    assert jax.tree.structure(tree) == jax.tree.structure(params)
+    for got, given in zip(jax.tree.leaves(tree), jax.tree.leaves(params), strict=True):
+        assert got.shape == np.shape(given)
+        np.testing.assert_array_equal(got, np.asarray(given, np.float32))
+
+
+def test_lanes_last_gives_the_gradient_of_each_lane():
+    network = digits_mlp(hidden=3, num_images=20)
+    assert not network.lane_invariant
+    x = network.minimum[:, None] + 0.1 * jax.random.normal(jax.random.key(0), (network.dim, 17))
+    lanes = jax.jit(jax.vmap(network.gradient, -1, -1))(x)
+    for lane in (0, 16):
+        np.testing.assert_allclose(lanes[:, lane], network.gradient(x[:, lane]), rtol=1e-4, atol=1e-6)
+
+
+def test_new_numbers_compile_nothing():
+    traces = []
+
+    @eqx.filter_jit
+    def value(net):
+        traces.append(1)
+        return net.value(net.minimum)
+
+    first = digits_mlp(hidden=2, num_images=20, weight_decay=0.02, seed=0)
+    second = digits_mlp(hidden=2, num_images=20, weight_decay=0.03, seed=1)
+    assert float(value(first)) != float(value(second.at(second.minimum * 2)))
+    assert len(traces) == 1
+
+
+def test_at_moves_only_the_mark(network):
+    moved = network.at(np.full(11, 0.25))
+    np.testing.assert_array_equal(moved.minimum, np.full(11, 0.25, np.float32))
+    x = jnp.linspace(-1, 1, 11)
+    assert float(moved.value(x)) == float(network.value(x))
+
+
+def test_an_extreme_jump_leaves_a_loss_that_is_not_below_any_level():
+    network = digits_mlp(hidden=2, num_images=20)
+    for size in (1e5, 1e20, 1e30):
+        far = network.value(network.minimum.at[0].add(size))
+        assert not bool(far < 1e6)
+
+
+def test_digits_are_balanced_scaled_and_seeded():
+    network = digits_mlp()
+    assert network.dim == 64 * 8 + 8 + 8 * 10 + 10
+    assert network.inputs.shape == (300, 64)
+    assert float(network.inputs.min()) == 0
+    assert float(network.inputs.max()) == 1
+    np.testing.assert_array_equal(np.bincount(network.targets), np.full(10, 30))
+    again, other = digits_mlp(), digits_mlp(seed=1)
+    np.testing.assert_array_equal(network.inputs, again.inputs)
+    assert bool(jnp.any(network.inputs != other.inputs))
+    # nothing learned yet: about log 10 nats, plus the weight decay
+    assert 2.2 < float(network.value(network.minimum)) < 3.0
+
+
+def log_of_first(params, image, label):
+    return jnp.log(params["w"][0, 0]) * label
+
+
+BAD = [
+    ({"loss": 3}, TypeError, "loss must be a function"),
+    ({"loss": lambda p, x, y: x}, TypeError, "one real number for one example"),
+    ({"loss": lambda p, x, y: p["nothing"]}, TypeError, "fails on one example .input of shape .3"),
+    ({"loss": lambda p, x, y: jnp.argmax(x)}, TypeError, "one real number"),
+    ({"params": {}}, ValueError, "hold no arrays"),
+    ({"params": {"w": "weights"}}, TypeError, "each array in params"),
+    ({"params": {"w": np.array([[np.nan, 1]])}}, ValueError, "each array in params must be finite"),
+    ({"targets": np.arange(5)}, ValueError, "7 examples but targets 5"),
+    ({"inputs": np.zeros((0, 3)), "targets": np.zeros(0)}, ValueError, "hold no examples"),
+    ({"inputs": np.array(["a", "b"])}, TypeError, "array of numbers"),
+    ({"inputs": np.full((7, 3), np.inf)}, ValueError, "inputs must be finite"),
+    ({"weight_decay": -0.1}, ValueError, "must not be negative"),
+    ({"weight_decay": [0.1, 0.2]}, ValueError, "shape"),
+    ({"loss": log_of_first, "params": {"w": -np.ones((1, 1))}}, ValueError, "the loss is not finite"),
+    ({"loss": lambda p, x, y: jnp.sqrt(p["w"][0, 0])}, ValueError, "gradient .1 of 1 entries. is not finite"),
+]
+
+
+@pytest.mark.parametrize(("change", "error", "message"), BAD)
+def test_bad_networks_are_told_what_to_type(change, error, message):
+    params, inputs, targets = parts()
+    arguments = {
+        "loss": hinge_free,
+        "params": params,
+        "inputs": inputs,
+        "targets": targets,
+        "weight_decay": 0.1,
+    } | change
+    if "gradient" in message:
+        arguments["params"] = {"w": np.zeros((1, 1))}
+    decay = arguments.pop("weight_decay")
+    with pytest.raises(error, match=message):
+        from_network(*arguments.values(), weight_decay=decay)
+
+
+def test_a_mark_of_wrong_shape_or_nan_is_refused(network):
+    with pytest.raises(ValueError, match=r"shape \(11,\)"):
+        network.at(np.zeros(10))
+    with pytest.raises(ValueError, match="must be finite"):
+        network.at(np.full(11, np.nan))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"num_images": 301}, "multiple of 10"), ({"num_images": 2000}, "from 10 to 1740"), ({"hidden": 0}, "at least 1")],
+)
+def test_digits_outside_their_range_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        digits_mlp(**arguments)
+
+
+def test_missing_scikit_learn_names_the_extra(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *rest):
+        if name.startswith("sklearn"):
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=r'scikit-learn, which is not installed. Type: pip install "levysde\[data\]"'):
+        digits_mlp()

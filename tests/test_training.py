@@ -1,0 +1,128 @@
+"""Training by minibatches and polishing to a strict minimum in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from levysde.analysis import polish, train
+from levysde.landscapes import DoubleWell, digits_mlp, from_function, from_network
+
+
+def squared(params, features, target):
+    return (jnp.sum(features * params) - target) ** 2 / 2
+
+
+def regression(rows: int = 64, dim: int = 4, decay: float = 0.1, seed: int = 0):
+    """A ridge regression and its exact solution in float64."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(rows, dim)).astype(np.float32).astype(np.float64)
+    targets = rng.normal(size=rows).astype(np.float32).astype(np.float64)
+    network = from_network(squared, np.zeros(dim), features, targets, weight_decay=np.float32(decay))
+    hessian = features.T @ features / rows + float(np.float32(decay)) * np.eye(dim)
+    return network, np.linalg.solve(hessian, features.T @ targets / rows), hessian
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.05), ("adam", 0.01)])
+def test_training_goes_to_the_minimum(optimizer, rate):
+    network, solution, _ = regression()
+    x = train(network, optimizer, seed=0, learning_rate=rate, batch_size=16, epochs=200)
+    start, end = np.linalg.norm(solution), np.linalg.norm(np.asarray(x) - solution)
+    assert 0 < end < 0.3 * start  # not the minimum itself: minibatches keep it moving
+
+
+def test_full_batches_are_gradient_descent():
+    network, solution, hessian = regression()
+    x = train(network, "sgd", seed=0, learning_rate=0.1, batch_size=64, epochs=5)
+    expected = solution - np.linalg.matrix_power(np.eye(4) - 0.1 * hessian, 5) @ solution
+    np.testing.assert_allclose(x, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_batches_follow_the_seed_and_walk_through_all_examples():
+    network, *_ = regression()
+
+    def run(seed):
+        return np.asarray(train(network, "sgd", seed=seed, learning_rate=0.01, batch_size=8, epochs=1))
+
+    np.testing.assert_array_equal(run(0), run(0))
+    assert (run(0) != run(1)).any()
+    # to first order in the rate, an epoch without replacement is the same whatever the order
+    full = -0.01 * 8 * np.asarray(network.gradient(jnp.zeros(4)))
+    np.testing.assert_allclose(run(0), full, atol=0.1 * np.abs(full).max())
+
+
+def test_polish_solves_a_ridge_regression_in_float64():
+    network, solution, hessian = regression()
+    minimum = polish(network, np.zeros(4))
+    np.testing.assert_allclose(minimum.point, solution, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(minimum.hessian, hessian, rtol=1e-12, atol=1e-14)
+    eigenvalues = np.linalg.eigvalsh(hessian)
+    np.testing.assert_allclose(
+        [minimum.smallest_eigenvalue, minimum.largest_eigenvalue], eigenvalues[[0, -1]], rtol=1e-10
+    )
+    assert minimum.gradient_norm < 1e-12
+    assert minimum.distance == pytest.approx(np.linalg.norm(solution))
+
+
+def test_polish_certifies_a_trained_network_and_restores_float32():
+    network = digits_mlp(hidden=3, num_images=50, weight_decay=0.03)
+    x = train(network, "sgd", seed=0, learning_rate=0.1, batch_size=10, epochs=200)
+    minimum = polish(network, x)
+    assert minimum.point.dtype == np.float64
+    assert minimum.gradient_norm < 1e-8
+    assert minimum.smallest_eigenvalue > 0
+    assert minimum.loss <= float(network.value(x)) + 1e-6
+    # the certificate against a second difference of the loss, in float64, along the softest and the stiffest direction
+    values, vectors = np.linalg.eigh(minimum.hessian)
+    with jax.enable_x64(True):
+        precise = digits_mlp(hidden=3, num_images=50, weight_decay=np.float32(0.03))
+        for k in (0, -1):
+            step = 1e-3 * vectors[:, k]
+            up, down = (float(precise.value(jnp.asarray(minimum.point + s * step))) for s in (1, -1))
+            assert (up + down - 2 * minimum.loss) / 1e-6 == pytest.approx(values[k], rel=1e-3, abs=1e-6)
+    assert jnp.zeros(1).dtype == jnp.float32
+    assert x.dtype == jnp.float32
+
+
+def test_polish_leaves_a_saddle_downhill():
+    well = DoubleWell(dim=2)
+    minimum = polish(well, np.array([1e-3, 0.5]))
+    np.testing.assert_allclose(np.abs(minimum.point), [1, 0], atol=1e-8)
+    np.testing.assert_allclose([minimum.smallest_eigenvalue, minimum.largest_eigenvalue], [1, 8], rtol=1e-9)
+
+
+def test_polish_refuses_a_saddle_a_flat_minimum_and_a_loss_without_one():
+    with pytest.raises(ValueError, match=r"not a strict minimum.*eigenvalues run from -4"):
+        polish(DoubleWell(), np.zeros(1))  # the gradient vanishes, so nothing pushes
+    valley = from_function(lambda x: x[0] ** 2 + 0 * x[1], dim=2, minimum=jnp.zeros(2))
+    with pytest.raises(ValueError, match=r"not a strict minimum.*add weight decay"):
+        polish(valley, np.ones(2))
+    network = from_network(lambda p, x, y: jnp.exp(-p[0] * x), np.zeros(1), np.ones(3), np.ones(3))
+    with pytest.raises(ValueError, match=r"the loss falls towards infinity. Add weight decay"):
+        polish(network, np.zeros(1))
+    banana = from_function(
+        lambda x: jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2), dim=6, minimum=jnp.ones(6)
+    )
+    with pytest.raises(ValueError, match=r"no minimum reached: after 1 Newton steps.*wanted 1e-08.*Train longer"):
+        polish(banana, np.tile([-1.2, 1.0], 3), max_steps=1)
+
+
+def test_bad_training_input_is_told_what_to_type():
+    network, *_ = regression()
+    for arguments, message in [
+        ({"optimizer": "rmsprop"}, '"sgd" or "adam"'),
+        ({"learning_rate": -1.0}, "learning_rate must be positive"),
+        ({"batch_size": 65}, "batch_size must be from 1 to 64"),
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"learning_rate": 1e4}, "diverged.*smaller one"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            train(network, **({"epochs": 50} | arguments))
+    with pytest.raises(TypeError, match="must be a network on data"):
+        train(DoubleWell(), "sgd")
+    with pytest.raises(ValueError, match="shape"):
+        polish(network, np.zeros(3))
+    with pytest.raises(ValueError, match="finite"):
+        polish(network, np.full(4, np.nan))
+    with pytest.raises(TypeError, match="must be a Landscape"):
+        polish(squared, np.zeros(4))
