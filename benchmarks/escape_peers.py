@@ -126,6 +126,7 @@ def numba_simulation():
 
     f32, u64 = np.float32, np.uint64
     unit, half, pi, quarter = f32(2.0**-31), f32(0.5), f32(np.pi), f32(np.pi / 2)
+    below_one = f32(1 - 2.0**-24)
 
     @numba.njit(fastmath=True, inline="always")
     def stable(word, alpha, inverse, rest):
@@ -133,7 +134,7 @@ def numba_simulation():
         tail = word & u64(0x7FFFFFFF)
         pole = (f32(np.int32(angle)) + half) * (unit * half * pi)
         centre = quarter - pole
-        exponential = -math.log((f32(np.int32(tail)) + half) * unit)
+        exponential = -math.log(min((f32(np.int32(tail)) + half) * unit, below_one))  # never 0: fastmath knows no inf
         ratio = math.log(math.cos(rest * centre) / exponential)
         size = math.sin(alpha * centre) * math.exp((rest * ratio - math.log(math.sin(pole))) * inverse)
         return size if (word >> u64(32)) & u64(1) else -size

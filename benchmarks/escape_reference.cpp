@@ -43,8 +43,10 @@ static inline float stable(Block& b, int i, float alpha, float inverse, float re
     const uint32_t angle = next(b, i), tail = next(b, i);
     const float pole = ((float)(int32_t)(angle >> 1) + 0.5f) * (3.14159265f / 4294967296.0f);
     const float centre = 1.57079633f - pole;
-    const float exponential = -logf(((float)(int32_t)(tail >> 1) + 0.5f) * (1.0f / 2147483648.0f));
-    const float size = sinf(alpha * centre) * expf((rest * (logf(cosf(rest * centre)) - logf(exponential)) - logf(sinf(pole))) * inverse);
+    const float uniform = ((float)(int32_t)(tail >> 1) + 0.5f) * (1.0f / 2147483648.0f);
+    const float exponential = -logf(uniform < 0.99999994f ? uniform : 0.99999994f);  // never 0: -ffast-math knows no inf
+    const float power = rest * (logf(cosf(rest * centre)) - logf(exponential)) - logf(sinf(pole));
+    const float size = sinf(alpha * centre) * expf(power * inverse);
     return (angle & 1) ? size : -size;
 }
 

@@ -107,7 +107,7 @@ def _sinpi_coefficients(degree: int) -> np.ndarray:
     return series.convert(kind=np.polynomial.Polynomial, domain=[-1, 1], window=[-1, 1]).coef
 
 
-_SINPI = {32: _sinpi_coefficients(5), 64: _sinpi_coefficients(10)}
+_SINPI = {32: _sinpi_coefficients(4), 64: _sinpi_coefficients(10)}
 
 
 def sinpi(x: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -73,6 +73,13 @@ def test_coverage(cut):
         assert 0.8 - SIGMAS * 0.4 / np.sqrt(runs) < hits.mean() < 0.95
 
 
+def test_the_interval_is_that_of_the_mean():
+    reference = law()
+    found = compare(run(exponential(10, 3.0)), reference)
+    scaled = np.array([found.mean.value, found.mean.low, found.mean.high]) * reference.rate
+    np.testing.assert_allclose([found.ratio.value, found.ratio.low, found.ratio.high], scaled)
+
+
 def test_two_runs():
     first, second = run(exponential(400, 3.0, seed=1)), run(exponential(300, 2.0, seed=2), dt=None)
     found = compare(first, second)
@@ -91,6 +98,10 @@ def test_the_error_of_the_law_widens_the_interval():
     shaky = dataclasses.replace(reference, rate_error=0.05 * reference.rate)
     result = run(exponential(100_000, reference.mean))
     sharp, wide = compare(result, reference).ratio, compare(result, shaky).ratio
+    expected = compare(result, shaky).reference
+    assert (
+        expected.high / expected.value == expected.value / expected.low == pytest.approx(np.exp(1.96 * 0.05), rel=1e-4)
+    )
     assert wide.value == sharp.value
     assert wide.high - wide.low == pytest.approx(2 * 1.96 * 0.05, rel=0.05)
     assert sharp.high - sharp.low < 0.02

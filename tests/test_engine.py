@@ -210,18 +210,25 @@ def job(num, **more):
 
 def test_killed_at_random_moments_and_resumed(tmp_path):
     """SIGKILL at 10 random moments; what is resumed in the end equals an undisturbed run in every bit."""
-    num, path = 20_000, tmp_path / "run.npz"
+    num, path = 40_000, tmp_path / "run.npz"
     moments = random.Random(0)
-    resumed = 0
     for _ in range(10):
         process = start_script(tmp_path, path, num)
-        time.sleep(moments.uniform(0.3, 1.5))
+        before, deadline = saved_at(path), time.monotonic() + 60
+        while saved_at(path) == before and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.3))  # some of these fall into a save
+        assert process.poll() is None, "the run ended before it could be killed: give it more to do"
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        resumed += path.exists()
-    assert resumed > 0
+    with np.load(path) as file:
+        assert 0 < (file["row_status"] == ls.Status.EXITED).sum() < num
     assert_same(job(num, checkpoint=path), job(num))
+
+
+def saved_at(path):
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def test_ctrl_c_keeps_rows_and_is_prompt(tmp_path):

@@ -36,8 +36,10 @@ def test_survival_draws_the_estimate_its_band_and_the_law():
     assert measured.get_drawstyle() == "steps-post"
     np.testing.assert_allclose(theory.get_ydata(), np.exp(-theory.get_xdata() / reference.mean))
     assert theory.get_xdata()[-1] == 200.0
-    band = ax.collections[0].get_paths()[0].vertices[:, 1]
-    assert band.min() == pytest.approx(curve.low.min())
+    band = ax.collections[0].get_paths()[0].vertices
+    assert band[:, 1].min() == pytest.approx(curve.low.min())
+    for corner in ([curve.time[4], curve.low[3]], [curve.time[4], curve.low[4]]):  # a step, like the curve
+        assert np.isclose(band, corner).all(1).any()
     assert ax.get_yscale() == "log"
     assert ax.get_xlabel() == "time (SDE time)"
     assert ax.get_ylabel() == "share still inside"

@@ -61,6 +61,15 @@ def test_coverage_of_rate_and_ratio(cut):
             assert 0.95 - SIGMAS * np.sqrt(0.05 * 0.95 / runs) < hits.mean() < 0.99
 
 
+def test_ratio_against_the_f_table():
+    time, yes = np.full(10, 2.0), np.ones(10, bool)
+    ratio = stats.mean_ratio(3 * time, yes, time, yes)
+    np.testing.assert_allclose([ratio.value, ratio.low, ratio.high], [3, 3 / 2.4645, 3 * 2.4645], rtol=1e-4)
+    more = np.append(time, 0.0), np.append(yes, False)  # F(22, 20) and F(20, 22) at 97.5%: 2.434, 2.389
+    ratio = stats.mean_ratio(*more, *more)
+    np.testing.assert_allclose([ratio.low, ratio.high], [10 / 11 / 2.4339, 1.1 * 2.4339], rtol=1e-3)
+
+
 def test_ratio_without_exits():
     time, yes, no = np.full(5, 2.0), np.ones(5, bool), np.zeros(5, bool)
     assert stats.mean_ratio(time, no, time, yes).value == np.inf

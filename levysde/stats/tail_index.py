@@ -113,9 +113,9 @@ def characteristic_function_fit(x: Checked, *, block: Checked = 1, confidence: C
     for _ in range(2):
         log_k, cosines, phi = _cosines(x / unit, count)
         alpha, log_scale, influence = _line(log_k, cosines, phi)
-        last_unit, unit = unit, unit * np.exp(log_scale)
+        unit *= np.exp(log_scale)
     error = z * influence.std(axis=1, ddof=1) / np.sqrt(count)
-    scale = float(last_unit * np.exp(log_scale))
+    scale = float(unit)
     return StableFit(
         Estimate(float(alpha), float(alpha - error[0]), float(alpha + error[0]), confidence),
         Estimate(scale, float(scale * np.exp(-error[1])), float(scale * np.exp(error[1])), confidence),
@@ -177,11 +177,10 @@ def _cosines(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def _line(log_k: np.ndarray, cosines: np.ndarray, phi: np.ndarray) -> tuple[float, float, np.ndarray]:
-    """Slope a, log scale, and the influence of each block on both (shape `(2, count)`)."""
+    """Slope a, log scale, and the influence of each block on both (shape `(2, count)`) where the log scale is near 0."""
     design = np.stack([log_k, np.ones_like(log_k)], 1)
     weights = np.linalg.pinv(design)  # rows: slope, intercept
     y = np.log(-np.log(phi))
     slope, intercept = weights @ y
     moves = weights @ ((cosines - phi[:, None]) / (phi * np.log(phi))[:, None])
-    log_scale = intercept / slope
-    return slope, log_scale, np.stack([moves[0], (moves[1] - log_scale * moves[0]) / slope])
+    return slope, intercept / slope, np.stack([moves[0], moves[1] / slope])
