@@ -197,7 +197,11 @@ class Diffrax:
     """diffeqsolve with an Event under vmap and jit: every lane runs until the last one has exited."""
 
     def __init__(self, num: int, own_words: bool):
-        self.name, self.num, self.own_words = f"diffrax, {'levysde words' if own_words else 'jax.random'}", num, own_words
+        self.name, self.num, self.own_words = (
+            f"diffrax, {'levysde words' if own_words else 'jax.random'}",
+            num,
+            own_words,
+        )
         self.option = {"xla_cpu_prefer_vector_width": "512"} if jax.default_backend() == "cpu" else {}
         source = "levysde's words" if own_words else "jax.random.bits(fold_in(key, step))"
         self.settings = (

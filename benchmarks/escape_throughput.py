@@ -160,7 +160,9 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats of every peer")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads for levysde, C++ and numba")
     parser.add_argument("--peers", nargs="+", default=["levysde", "cpp", "numba", "diffrax"], help="which to run")
-    parser.add_argument("--quick", action="store_true", help="1000 trajectories, diffrax 50, two repeats, nothing written")
+    parser.add_argument(
+        "--quick", action="store_true", help="1000 trajectories, diffrax 50, two repeats, nothing written"
+    )
     parser.add_argument("--out", type=Path, default=RESULT, help="JSON file for the numbers")
     args = parser.parse_args()
     if args.quick:

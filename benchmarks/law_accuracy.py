@@ -90,8 +90,10 @@ def main() -> None:
     print(f"\nsolver: {sum(s['within_2_percent'] for s in solver)} of {len(solver)} within 2%;",
           f"law: {sum(v['holds'] for v in verdicts)} of {len(verdicts)} hold")  # fmt: skip
     info = run.info
-    report = {"num": options.num, "seed": options.seed, "seconds": time.monotonic() - start, "device": info.device,
-              "workers": info.workers, "versions": info.versions, "solver": solver, "rows": rows, "verdicts": verdicts}  # fmt: skip
+    report = {
+        "num": options.num, "seed": options.seed, "seconds": time.monotonic() - start, "device": info.device,
+        "workers": info.workers, "versions": info.versions, "solver": solver, "rows": rows, "verdicts": verdicts,
+    }  # fmt: skip
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=1))
 

@@ -60,7 +60,9 @@ def escape(
     seed: Annotated[
         int, typer.Option(help="Of data, training, noise measurement and trajectories; 0 to 2^63 - 1.")
     ] = 0,
-    dt: Annotated[float | None, typer.Option(help="Step in SDE time. Default: 0.3 over the largest curvature.")] = None,
+    dt: Annotated[
+        float | None, typer.Option(help="Step in SDE time. Default: 0.45 over the largest curvature.")
+    ] = None,
     basin_height: Annotated[
         float | None,
         typer.Option(help="Rim of the basin over the minimum, in units of the loss. Default: by landscape."),
@@ -132,7 +134,7 @@ def table(rungs: "list[Rung]") -> str:
         "optimiser", "alpha", "eps", "m(W)", "predicted", "measured", "ratio", "shape", "p(exp)", "censored", "regime",
         "steps/s", "useful",
     )
-    rows = [head]
+    rows: list[tuple[str, ...]] = [head]
     for rung in rungs:
         c, info, law = rung.comparison, rung.result.info, rung.law
         test = c.exponentiality

@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array
 
 # The type of an argument that this module checks at run time, so that its message comes and not a type checker's:
@@ -37,7 +37,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def is_traced(value: Any) -> bool:
-    return isinstance(value, jax.core.Tracer)
+    return isinstance(value, Tracer)
 
 
 def as_array(name: str, value: Any, example: str) -> Array:
@@ -88,7 +88,7 @@ def fraction(name: str, value: Any, example: str) -> float:
     """A number strictly between 0 and 1."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number between 0 and 1, not {value!r}. Type for example {example}.")
-    if not 0 < value < 1:
+    if not 0 < float(value) < 1:
         raise ValueError(f"{name} must lie strictly between 0 and 1, not {value!r}. Type for example {example}.")
     return float(value)
 
@@ -97,7 +97,7 @@ def integer(name: str, value: Any, example: str, *, low: int = 1, high: int | No
     """An integer in `[low, high]`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, not {value!r}. Type for example {example}.")
-    if value < low or (high is not None and value > high):
+    if int(value) < low or (high is not None and int(value) > high):
         limits = f"at least {low}" if high is None else f"from {low} to {high}"
         raise ValueError(f"{name} must be {limits}, not {value!r}. Type for example {example}.")
     return int(value)

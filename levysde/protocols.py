@@ -88,6 +88,8 @@ class Landscape(eqx.Module):
 class Domain(eqx.Module):
     """The set to escape from. Inside is `label == 0`."""
 
+    dim: eqx.AbstractVar[int]  # d, the length of the points it takes
+
     @abstractmethod
     def contains(self, x: Point) -> Truth:
         """Whether `x` is inside; False for NaN."""
@@ -116,6 +118,7 @@ class Dynamics(eqx.Module):
 
     landscape: eqx.AbstractVar[Landscape]
     driver: eqx.AbstractVar[Driver]
+    epsilon: eqx.AbstractVar[Array]  # noise amplitude
 
     @abstractmethod
     def init(self, x0: Point) -> State: ...

@@ -64,6 +64,7 @@ def test_conformance(name):
     np.testing.assert_array_equal(lanes, inside)
     assert isinstance(domain.convex, bool)
     assert domain.lane_invariant is True
+    assert domain.dim == 2
 
 
 def test_box_labels_and_open_sides():

@@ -218,7 +218,7 @@ RUN = {"num": 4, "seed": 0, "max_steps": 2}
         ({"x0": jnp.zeros((3, 2))}, "one start a trajectory"),
         ({"kernel": "euler"}, "kernel must be a Kernel"),
         ({"domain": None}, "domain must be a Domain"),
-        ({"domain": ls.Ball(radius=1.0, center=jnp.zeros(3))}, "does not take points of 2 dimensions"),
+        ({"domain": ls.Ball(radius=1.0, center=jnp.zeros(3))}, "takes points of 3 dimensions, the kernel moves in 2"),
         ({"checkpoint": 7}, "checkpoint must be a path"),
         ({"checkpoint": "/proc/no/such.npz"}, "cannot be written"),
         ({"checkpoint": ls.Checkpoint("run.npz", every=0.0)}, "every must be positive"),

@@ -372,3 +372,21 @@ def test_bad_input(call, message):
 def test_wrong_kinds():
     with pytest.raises(TypeError, match="a dynamics and a domain"):
         escape_law(ball(), sgd())
+
+
+def test_with_epsilon_is_the_law_at_that_amplitude():
+    well = ls.Quadratic(hessian=jnp.array([[2.0, 0.5], [0.5, 1.0]]))
+    for driver in (ls.StableComponents(alpha=1.3), ls.StableIsotropic(alpha=1.7)):
+        basin = ls.Sublevel(well, height=0.7)
+        first = escape_law(ls.SGD(well, driver, epsilon=0.4), basin).with_epsilon(0.1)
+        second = escape_law(ls.SGD(well, driver, epsilon=0.1), basin)
+        np.testing.assert_allclose(first.rate_error, second.rate_error, rtol=1e-3, atol=1e-6 * second.rate)
+        for name in ("rate", "measure", "regime", "epsilon", "stiffness", "ray_distance", "ray_share"):
+            np.testing.assert_allclose(getattr(first, name), getattr(second, name), rtol=1e-3, err_msg=name)
+        np.testing.assert_allclose(first.skeleton_bias(1e-3), second.skeleton_bias(1e-3), rtol=1e-3)
+
+
+def test_a_domain_of_another_dimension_is_refused():
+    well = ls.Quadratic(hessian=jnp.eye(2))
+    with pytest.raises(ValueError, match="takes points of 1 dimensions, the dynamics move in 2"):
+        escape_law(ls.SGD(well, ls.StableComponents(alpha=1.3), epsilon=0.4), ls.Ball(radius=1.0, center=jnp.zeros(1)))

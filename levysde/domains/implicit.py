@@ -54,6 +54,10 @@ class Sublevel(Domain):
         return search_ray(self.contains, x, v)
 
     @property
+    def dim(self) -> int:
+        return self.landscape.dim
+
+    @property
     def convex(self) -> bool:
         return False
 

@@ -40,6 +40,10 @@ class Ball(Domain):
         return jnp.where(size > 0, (root - along) / jnp.where(size > 0, size, 1), jnp.inf)
 
     @property
+    def dim(self) -> int:
+        return self.center.shape[0]
+
+    @property
     def convex(self) -> bool:
         return True
 
@@ -89,6 +93,10 @@ class Box(Domain):
         wall = jnp.where(v > 0, self.upper, self.lower)
         moving = v != 0
         return jnp.min(jnp.where(moving, (wall - x) / jnp.where(moving, v, 1), jnp.inf))
+
+    @property
+    def dim(self) -> int:
+        return self.lower.shape[0]
 
     @property
     def convex(self) -> bool:

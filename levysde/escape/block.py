@@ -6,7 +6,7 @@ The words of a step are materialised once (an optimisation barrier): fused into 
 for each, at twice the time of the whole step.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +25,12 @@ class Block(NamedTuple):
 
 
 class Feed(NamedTuple):
-    """What the host hands to the lanes: ids `(2, lanes)`, which lanes start anew `(lanes,)`, their starts `(d, lanes)`."""
+    """What the host hands to the lanes, NumPy arrays: ids `(2, lanes)`, which lanes start anew `(lanes,)`, and their
+    starts `(d, lanes)`."""
 
-    ids: Array
-    fresh: Array
-    start: Array
+    ids: Any
+    fresh: Any
+    start: Any
 
 
 class Report(NamedTuple):

@@ -71,7 +71,7 @@ def save(path: Path, head: dict[str, Any], ledger: Ledger) -> None:
     """Write to a new file, then put it in the place of the old one in one move."""
     flight = ledger.in_flight()
     with ledger.lock:
-        arrays = {f"row_{name}": values.copy() for name, values in ledger.rows.arrays().items()}
+        arrays: dict[str, Any] = {f"row_{name}": values.copy() for name, values in ledger.rows.arrays().items()}
     if flight is not None:
         arrays |= {"flight_ids": flight.ids, "flight_step": flight.step, "flight_before": flight.before}
         arrays |= {f"flight_leaf_{i}": leaf for i, leaf in enumerate(flight.leaves)}

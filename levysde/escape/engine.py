@@ -148,10 +148,11 @@ def _starts(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.ndarray:
         )
     if not np.isfinite(starts).all():
         raise ValueError(f"x0 must be finite, not {starts!r}. Type for example jnp.zeros({kernel.dim}).")
-    try:
-        inside = np.asarray(jax.vmap(domain.contains)(jnp.atleast_2d(starts)))
-    except TypeError as error:
-        raise ValueError(f"the domain does not take points of {kernel.dim} dimensions: {error}") from None
+    if domain.dim != kernel.dim:
+        raise ValueError(
+            f"the domain takes points of {domain.dim} dimensions, the kernel moves in {kernel.dim}. Make them one."
+        )
+    inside = np.asarray(jax.vmap(domain.contains)(jnp.atleast_2d(starts)))
     if not inside.all():
         row = int(np.flatnonzero(~inside)[0])
         which = f"x0[{row}] = {starts[row]}" if starts.ndim == 2 else f"x0 = {starts}"

@@ -114,6 +114,11 @@ def characteristic_function_fit(x: Checked, *, block: Checked = 1, confidence: C
         log_k, cosines, phi = _cosines(x / unit, count)
         alpha, log_scale, influence = _line(log_k, cosines, phi)
         unit *= np.exp(log_scale)
+        if not (alpha > 0 and 0 < unit < np.inf):
+            raise ValueError(
+                f"the characteristic function of this sample is not that of a stable law (index {alpha:.3g}, scale {unit:.3g} "
+                "fitted): it may take only a few values. Give a continuous sample."
+            )
     error = z * influence.std(axis=1, ddof=1) / np.sqrt(count)
     scale = float(unit)
     return StableFit(

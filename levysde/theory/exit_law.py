@@ -12,7 +12,7 @@ print the rate as `(2/a) epsilon^a m(W)`, which is `1/(d C_a)` of the true one f
 `(2/a) / T_nu` of it for isotropic noise; it is offered for comparison only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import equinox as eqx
 import jax
@@ -71,6 +71,20 @@ class EscapeLaw:
     @property
     def mean(self) -> float:
         return 1 / self.rate
+
+    def with_epsilon(self, epsilon: Checked) -> "EscapeLaw":
+        """The law at another noise amplitude, without looking at the basin again: the rate is a power of epsilon."""
+        epsilon = float(np.asarray(errors.positive("epsilon", epsilon, "epsilon=0.1")))
+        ratio = epsilon / self.epsilon
+        factor = ratio**self.alpha
+        return replace(
+            self,
+            rate=self.rate * factor,
+            rate_error=self.rate_error * factor,
+            regime=self.regime * factor,
+            epsilon=epsilon,
+            ray_distance=self.ray_distance / ratio,
+        )
 
     def survival(self, t: Checked) -> np.ndarray | float:
         """`P(escape time > t) = exp(-rate t)`, `t` in SDE time, any shape."""
@@ -142,6 +156,10 @@ def escape_law(
         raise ValueError(f'normalization must be "true" or "printed", not {normalization!r}.')
     driver, dim = dynamics.driver, dynamics.landscape.dim
     directions, weights, sets = _directions(driver, dim, num_rays, seed)
+    if domain.dim != dim:
+        raise ValueError(
+            f"the domain takes points of {domain.dim} dimensions, the dynamics move in {dim}. Make them one."
+        )
     if not bool(domain.contains(dynamics.attractor)):
         raise ValueError(
             f"the attractor {np.asarray(dynamics.attractor)} lies outside the domain: there is nothing to escape from. "
@@ -157,7 +175,7 @@ def escape_law(
             "leaves it). Bound the domain, or let the scale reach the directions in which it ends."
         )
     share = parts / rate
-    alpha, epsilon = float(driver.index), float(dynamics.epsilon)  # pyright: ignore[reportAttributeAccessIssue]
+    alpha, epsilon = float(driver.index), float(dynamics.epsilon)
     measure = rate / (epsilon**alpha * float(driver.total_tail(dim)))
     error = float(np.std(parts.reshape(sets, -1).sum(1) * sets, ddof=1) / np.sqrt(sets)) if sets > 1 else 0.0
     flow = np.asarray(dynamics.linearisation(), dtype=float)
