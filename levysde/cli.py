@@ -56,7 +56,7 @@ def escape(
             help="Noise amplitude of a rung (repeat for a ladder). Default: predicted means of 30 to 1000 steps."
         ),
     ] = None,
-    num: Annotated[int, typer.Option(help="Trajectories a rung.")] = 2000,
+    num: Annotated[int, typer.Option(help="Trajectories a rung.")] = 1500,
     seed: Annotated[
         int, typer.Option(help="Of data, training, noise measurement and trajectories; 0 to 2^63 - 1.")
     ] = 0,
@@ -224,11 +224,11 @@ def figure(rungs: "list[Rung]", path: Path) -> None:
         last = max(own, key=lambda rung: rung.law.mean)
         plots.survival(last.result, last.law, ax=ax)
         ax.set_title(f"{name.upper()}, eps = {last.epsilon:.3g}")
-        relaxations = [1 / rung.law.regime for rung in own]
+        steps = [rung.law.mean / rung.case.dt for rung in own]
         ratios = [rung.comparison.ratio for rung in own]
         plots.ratio_ladder(
-            relaxations, [r.value for r in ratios], [(r.low, r.high) for r in ratios], label=name.upper(),
-            xlabel="predicted mean escape time over relaxation time", ax=axes[-1],
+            steps, [r.value for r in ratios], [(r.low, r.high) for r in ratios], label=name.upper(),
+            xlabel="predicted mean escape time (steps)", ax=axes[-1],
         )  # fmt: skip
     axes[-1].set_title("smaller noise to the right")
     sheet.savefig(path, dpi=150)

@@ -16,7 +16,7 @@ from levysde import errors
 from levysde.analysis.compare import Comparison, compare
 from levysde.analysis.gradient_noise import GradientNoise, measure_gradient_noise
 from levysde.analysis.training import Minimum, polish, train
-from levysde.domains import Sublevel
+from levysde.domains import Box, Sublevel
 from levysde.dynamics import SGD, Adam
 from levysde.errors import Checked
 from levysde.escape import EscapeResult, simulate_escape
@@ -58,7 +58,7 @@ class EscapeSettings:
     optimizers: tuple[str, ...] = OPTIMIZERS
     alpha: float = 1.5
     epsilons: tuple[float, ...] | None = None
-    num: int = 2000
+    num: int = 1500
     seed: int = 0
     dt: float | None = None
     basin_height: float | None = None
@@ -74,7 +74,7 @@ class EscapeSettings:
             raise ValueError("alpha = 2 is Gaussian and has no stable escape law. Give alpha below 2, for example 1.5.")
         for epsilon in self.epsilons or ():
             errors.positive("epsilon", epsilon, "epsilon=0.1")
-        errors.integer("num", self.num, "num=2000")
+        errors.integer("num", self.num, "num=1500")
         errors.integer("seed", self.seed, "seed=0", low=0, high=2**63 - 1)
         for name, example in (("dt", "dt=1e-3"), ("basin_height", "basin_height=0.05")):
             if getattr(self, name) is not None:
@@ -182,24 +182,31 @@ def _digits_case(settings: EscapeSettings, optimizer: str, driver: Driver) -> Ca
     network = network.at(jnp.asarray(minimum.point, dtype=float))
     noise = measure_gradient_noise(network, seed=settings.seed, alpha=settings.alpha)
     height = 0.05 if settings.basin_height is None else settings.basin_height
-    return _case(settings, optimizer, network, driver, noise.scale, noise.variance, height, minimum, noise)
+    domain = Sublevel(network, height=height)
+    return _case(settings, optimizer, domain, network, driver, noise.scale, noise.variance, height, minimum, noise)
 
 
 def _well_case(settings: EscapeSettings, optimizer: str, driver: Driver) -> Case:
-    double = settings.landscape == "double-well"
-    well = DoubleWell() if double else Quadratic(hessian=jnp.diag(jnp.array([1.0, 4.0])))
-    minimum = polish(well, well.minimum)
     height = 0.5 if settings.basin_height is None else settings.basin_height
-    if double and height >= 1:
-        raise ValueError(
-            f"basin_height = {height:g} reaches over the barrier, whose height is 1. Give less, for example 0.5."
-        )
-    return _case(settings, optimizer, well, driver, 1.0, 1.0, height, minimum, None)
+    if settings.landscape == "quadratic":
+        well = Quadratic(hessian=jnp.diag(jnp.array([1.0, 4.0])))
+        domain: Domain = Sublevel(well, height=height)
+    else:
+        well = DoubleWell()
+        if height >= 1:
+            raise ValueError(
+                f"basin_height = {height:g} reaches over the barrier, whose height is 1. Give less, for example 0.5."
+            )
+        # the sublevel set has a part in each well; this is the marked one's
+        ends = -jnp.sqrt(1 + jnp.array([1.0, -1.0]) * height**0.5)
+        domain = Box(lower=ends[:1], upper=ends[1:])
+    return _case(settings, optimizer, domain, well, driver, 1.0, 1.0, height, polish(well, well.minimum), None)
 
 
 def _case(
     settings: EscapeSettings,
     optimizer: str,
+    domain: Domain,
     landscape: Landscape,
     driver: Driver,
     scale: Checked,
@@ -215,7 +222,6 @@ def _case(
         dynamics = Adam(
             landscape, driver, epsilon=1.0, scale=scale, gradient_variance=variance, delta=delta, rates=(1.0, 1.0)
         )
-    domain = Sublevel(landscape, height=height)
     law = escape_law(dynamics, domain)
     dt = _STABLE_STEP / law.stiffness if settings.dt is None else settings.dt
     if optimizer == "adam":

@@ -189,7 +189,7 @@ def _default_lanes(kernel: Kernel, domain: Domain, backend: str) -> int:
     if backend != "cpu":
         return max(1024, min(2**20, 2**28 // kernel.dim))
     if not (kernel.lane_invariant and domain.lane_invariant):
-        return 32
+        return 16
     return int(np.clip(2 ** math.floor(math.log2(512 / kernel.dim)), 16, 256))
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _COLOURS = ("#2b83ba", "#d95f02", "#1b9e77", "#b0569b")
 _REFERENCE, _SERIES = "levysde: reference", "levysde: series"  # how lines are found again
-_MOST_TICKS = 8  # up to here every rung is a tick
+_MOST_TICKS = 8  # up to here every rung is a tick,
+_TICK_GAP = 0.04  # but of two closer than this share of the axis only the first
 
 
 def survival(
@@ -63,7 +64,7 @@ def survival(
     if law is not None:
         mean = stats.mean_time(time, exited, confidence=confidence)
         ends = ", ".join(f"{end * law.rate:.3f}" for end in (mean.low, mean.high))
-        label = f"{label}, {exited.sum()} exits: rate × mean {mean.value * law.rate:.3f} [{ends}]"
+        label = f"{label}, {exited.sum()} exits:\nrate × mean {mean.value * law.rate:.3f} [{ends}]"
     ax = _axes(ax)
     look = {"color": _next_colour(ax), "linewidth": 1.6, "label": label} | (artist or {})
     t, share, low, high = (
@@ -133,6 +134,7 @@ def ratio_ladder(
         ax.axhline(1.0, color=ax.xaxis.label.get_color(), linewidth=1.0, linestyle=":", gid=_REFERENCE)
     ax.set_xscale("log")
     rungs = np.unique(np.concatenate([line.get_xdata() for line in ax.lines if line.get_gid() == _SERIES]))
+    rungs = rungs[np.diff(np.log(rungs), prepend=-np.inf) > _TICK_GAP * np.ptp(np.log(rungs))]
     if len(rungs) <= _MOST_TICKS:
         ax.set_xticks(rungs, [f"{rung:.4g}" for rung in rungs])
         ax.minorticks_off()
