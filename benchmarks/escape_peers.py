@@ -92,13 +92,19 @@ class Cpp:
 
 
 class Numba:
-    """One trajectory an iteration of a parallel loop, everything in registers."""
+    """One trajectory an iteration of a parallel loop: as its documentation has it, or tuned by hand."""
 
-    def __init__(self, num: int, threads: int):
-        self.name, self.num, self.threads = "numba", num, threads
+    def __init__(self, num: int, threads: int, tuned: bool):
+        self.name, self.num, self.threads, self.tuned = (
+            f"numba, {'tuned' if tuned else 'np.random'}",
+            num,
+            threads,
+            tuned,
+        )
+        how = "float32, xoroshiro128+ in registers" if tuned else "float64, np.random and the textbook draw"
         self.settings = (
             f"njit(parallel=True, fastmath=True, cache=False), prange over trajectories, {threads} threads, "
-            "parallel_chunksize(16) against uneven loads, float32, xoroshiro128+"
+            f"parallel_chunksize(16) against uneven loads, {how}"
         )
 
     def prepare(self) -> None:
@@ -108,18 +114,51 @@ class Numba:
             raise ImportError('numba is missing. Type: pip install "levysde[bench]"') from None
         numba.set_num_threads(self.threads)
         self.chunks = numba.parallel_chunksize
-        self.simulate = numba_simulation()
-        self.simulate(16, np.uint64(0), np.float32(ALPHA), np.float32(EPSILON), np.float32(DT))
+        self.simulate = numba_tuned() if self.tuned else numba_textbook()
+        real = np.float32 if self.tuned else np.float64
+        self.numbers = real(ALPHA), real(EPSILON), real(DT)
+        self.simulate(16, np.uint64(0), *self.numbers)
 
     def run(self, seed: int) -> Run:
         start = time.perf_counter()
         with self.chunks(16):
-            steps = self.simulate(self.num, np.uint64(seed), np.float32(ALPHA), np.float32(EPSILON), np.float32(DT))
+            steps = self.simulate(self.num, np.uint64(seed), *self.numbers)
         return run_of(time.perf_counter() - start, steps)
 
 
 @functools.cache
-def numba_simulation():
+def numba_textbook():
+    import math
+
+    import numba
+
+    @numba.njit(fastmath=True)
+    def stable(alpha):
+        angle = np.pi * (np.random.random() - 0.5)  # noqa: NPY002  53 bits, numba's own generator
+        exponential = np.random.standard_exponential()  # noqa: NPY002
+        size = math.sin(alpha * angle) / math.cos(angle) ** (1 / alpha)
+        return size * (math.cos((1 - alpha) * angle) / exponential) ** ((1 - alpha) / alpha)
+
+    @numba.njit(parallel=True, fastmath=True, cache=False)
+    def simulate(num, seed, alpha, eps, dt):
+        steps = np.zeros(num, np.int64)
+        scale, keep = eps * dt ** (1 / alpha), 1 - dt
+        for n in numba.prange(num):
+            np.random.seed(seed * num + n)  # noqa: NPY002  each thread holds a generator of its own
+            x = y = 0.0
+            count = 0
+            while x * x + y * y < 1:
+                x = keep * x + scale * stable(alpha)
+                y = keep * y + scale * stable(alpha)
+                count += 1
+            steps[n] = count
+        return steps
+
+    return simulate
+
+
+@functools.cache
+def numba_tuned():
     import math
 
     import numba
@@ -205,8 +244,8 @@ class Diffrax:
         self.option = {"xla_cpu_prefer_vector_width": "512"} if jax.default_backend() == "cpu" else {}
         source = "levysde's words" if own_words else "jax.random.bits(fold_in(key, step))"
         self.settings = (
-            f"diffeqsolve(Euler, Event, SaveAt(t1=True), max_steps=None), vmap and jit, {self.option or 'no'} compiler options, "
-            f"clock in steps, levysde's sampler on {source}, float32"
+            f"diffeqsolve(Euler, Event, SaveAt(t1=True), max_steps=None), vmap and jit, clock in steps, float32, "
+            f"{self.option or 'no'} compiler options, levysde's sampler on {source}"
         )
 
     def prepare(self) -> None:

@@ -1,8 +1,9 @@
 """How long does one step of a living trajectory take, beside C++, numba and diffrax, on the same job and machine?
 
 Job: first exits of dX = -X dt + 0.1 dL from the unit disc, L two independent SaS(1) coordinates with alpha = 1.5, Euler
-steps of 1e-3, from 0. Repeats are interleaved (one run of each peer, then again), so that a change in the machine's load
-meets them all; medians are reported. Compilation is apart. Every peer's mean exit time must agree with every other's.
+steps of 1e-3, from 0. Repeats are interleaved (one run of each peer, then again), so that a change in the machine's
+load meets them all; medians are reported. Compilation is apart. Every two peers' mean exit times must agree within
+three standard errors. numba and diffrax appear twice: as commonly used, and with our own help.
 
 Run: python benchmarks/escape_throughput.py        --help shows the options; --quick takes a minute.
 """
@@ -22,7 +23,8 @@ import jax
 import numpy as np
 from escape_peers import ALPHA, DIM, DT, EPSILON, RADIUS, Cpp, Diffrax, Levysde, Numba, Run
 
-TARGETS = {"levysde": ("at most", 10.0), "numba": ("at least", 10.0), "diffrax, jax.random": ("at least", 100.0)}
+OWN_TARGET = 10.0  # ns per live step, at most
+TARGETS = {"numba": 10.0, "diffrax": 100.0}  # times levysde's time, at least
 PACKAGES = ("jax", "jaxlib", "diffrax", "equinox", "numba", "numpy")
 RESULT = Path(__file__).parent / "results" / "escape_throughput.json"
 
@@ -32,7 +34,7 @@ def peers(args: argparse.Namespace) -> list:
     every = {
         "levysde": lambda: [Levysde(args.num, args.threads)],
         "cpp": lambda: [Cpp(args.num, args.threads)],
-        "numba": lambda: [Numba(slow, args.threads)],
+        "numba": lambda: [Numba(slow, args.threads, tuned) for tuned in (False, True)],
         "diffrax": lambda: [Diffrax(num, own) for own in (False, True) for num in args.diffrax_num],
     }
     return [peer for name in args.peers for peer in every[name]()]
@@ -138,18 +140,20 @@ def table(summary: dict) -> str:
 
 
 def verdicts(summary: dict) -> list[str]:
-    """The targets, each met or missed, by the peer's best row."""
+    """Each target, met or missed, against every row of the peer: how it is commonly used, and with help."""
     said = []
-    for name, (sense, bound) in TARGETS.items():
-        rows = [row for row in summary["peers"] if row["peer"] == name]
-        if not rows or rows[0]["ratio_to_levysde"] is None:
-            continue
-        if name == "levysde":
-            value, unit = rows[0]["ns_per_live_step"], "ns a live step"
-        else:
-            value, unit = min(row["ratio_to_levysde"] for row in rows), "times levysde's time"
-        met = value <= bound if sense == "at most" else value >= bound
-        said.append(f"{name}: {value:.1f} {unit}, target {sense} {bound:g}: {'met' if met else 'MISSED'}")
+    for row in summary["peers"]:
+        target = TARGETS.get(row["peer"].split(",")[0])
+        if row["peer"] == "levysde":
+            met = row["ns_per_live_step"] <= OWN_TARGET
+            value = row["ns_per_live_step"]
+            said.append(f"levysde: {value:.1f} ns, target at most {OWN_TARGET:g}: {'met' if met else 'MISSED'}")
+        elif target and row["ratio_to_levysde"]:
+            met = row["ratio_to_levysde"] >= target
+            name = f"{row['peer']}, {row['trajectories']} trajectories"
+            said.append(
+                f"{name}: {row['ratio_to_levysde']:.1f} times, target at least {target:g}: {'met' if met else 'MISSED'}"
+            )
     return said
 
 
