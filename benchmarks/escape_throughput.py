@@ -109,7 +109,8 @@ def report(ready: list, prepared: dict, runs: dict, args: argparse.Namespace) ->
         row["ratio_to_levysde"] = round(row["ns_per_live_step"] / own, 2) if own else None
     return {
         "job": {"alpha": ALPHA, "epsilon": EPSILON, "dt": DT, "dim": DIM, "radius": RADIUS},
-        "command": " ".join(["python", "benchmarks/escape_throughput.py", *sys.argv[1:]]),
+        "command": f"python benchmarks/escape_throughput.py --num {args.num} --repeats {args.repeats} "
+        f"--threads {args.threads} --diffrax-num {' '.join(map(str, args.diffrax_num))} --peers {' '.join(args.peers)}",
         "threads": args.threads,
         "repeats": args.repeats,
         "processor": processor(),
