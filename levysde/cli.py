@@ -124,6 +124,9 @@ def describe(case: "Case") -> str:
     ]
     if case.noise is not None:
         lines.append(str(case.noise))
+        lines.append(
+            f"  the rows below take alpha = {case.law.alpha:g}, which is given and not measured, and the scale at that alpha"
+        )
     return "\n".join(lines)
 
 

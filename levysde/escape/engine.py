@@ -197,28 +197,32 @@ def _drive(run: Run, ledger: Ledger, path, head: dict, every: float, progress: b
     """Run the workers to the end; True when Ctrl-C cut it short. A worker's exception is raised here."""
     failures: list[BaseException] = []
 
-    def work(worker: Worker) -> None:
+    def work(worker: Worker, done: threading.Event) -> None:
         try:
             worker.run()
         except BaseException as failure:
             failures.append(failure)
             ledger.stop.set()
+        finally:
+            done.set()
 
+    # an event a worker, and never Thread.join: a join cut short by Ctrl-C takes the thread for ended (Python 3.11, 3.12)
+    ended = [threading.Event() for _ in run.devices]
     workers = [Worker(i, run, ledger, device) for i, device in enumerate(run.devices)]
-    threads = [threading.Thread(target=work, args=(worker,), name=f"levysde-{i}") for i, worker in enumerate(workers)]
+    threads = [threading.Thread(target=work, args=pair) for pair in zip(workers, ended, strict=True)]
     interrupted = False
     with _bar(run.num, ledger.finished, progress) as bar:
         try:
             for thread in threads:
                 thread.start()
-            _watch(threads, ledger, path, head, every, bar)
+            _watch(ended, ledger, path, head, every, bar)
         except KeyboardInterrupt:
             interrupted = True
         finally:
             ledger.stop.set()
-            for thread in threads:
+            for thread, done in zip(threads, ended, strict=True):
                 if thread.ident is not None:
-                    thread.join()
+                    done.wait()
             bar.update(ledger.finished - bar.n)
             if path and (run.num > ledger.finished or not failures):
                 save(path, head, ledger)
@@ -227,15 +231,15 @@ def _drive(run: Run, ledger: Ledger, path, head: dict, every: float, progress: b
     return interrupted
 
 
-def _watch(threads: Sequence[threading.Thread], ledger: Ledger, path, head: dict, every: float, bar: Any) -> None:
-    """Wait for the threads; meanwhile show progress and save from time to time."""
+def _watch(ended: Sequence[threading.Event], ledger: Ledger, path, head: dict, every: float, bar: Any) -> None:
+    """Wait for the workers; meanwhile show progress and save from time to time."""
     last = time.monotonic()
-    while any(thread.is_alive() for thread in threads):
-        threads[0 if threads[0].is_alive() else -1].join(_POLL_SECONDS)
+    while any(not done.is_set() for done in ended):
+        next((done for done in ended if not done.is_set()), ended[0]).wait(_POLL_SECONDS)
         bar.update(ledger.finished - bar.n)
         if path is None or time.monotonic() - last < every:
             continue
-        if ledger.wanted == 0 or _all_deposited(threads, ledger):
+        if ledger.wanted == 0 or _all_deposited(ended, ledger):
             if ledger.wanted:
                 start = time.monotonic()
                 save(path, head, ledger)
@@ -244,12 +248,10 @@ def _watch(threads: Sequence[threading.Thread], ledger: Ledger, path, head: dict
             ledger.wanted += 1
 
 
-def _all_deposited(threads: Sequence[threading.Thread], ledger: Ledger) -> bool:
+def _all_deposited(ended: Sequence[threading.Event], ledger: Ledger) -> bool:
     with ledger.lock:
         snapshots = dict(ledger.snapshots)
-    return all(
-        not thread.is_alive() or snapshots.get(i, (0, None))[0] >= ledger.wanted for i, thread in enumerate(threads)
-    )
+    return all(done.is_set() or snapshots.get(i, (0, None))[0] >= ledger.wanted for i, done in enumerate(ended))
 
 
 def _bar(num: int, done: int, progress: bool) -> Any:
