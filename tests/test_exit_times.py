@@ -11,7 +11,6 @@ from statistical import assert_close, assert_mean
 import levysde as ls
 from levysde.theory import boundary_shift, brownian_mean_exit, getoor_mean_exit, ryznar_mean_exit
 
-
 LANES = 4096  # short trajectories want many lanes for the host to keep up; results do not depend on their number
 
 
