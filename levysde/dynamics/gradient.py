@@ -40,7 +40,35 @@ def noise_amplitude(driver: Driver, epsilon: Checked, learning_rate: Checked) ->
     return eta ** ((driver.index - 1) / driver.index)
 
 
-class SGD(Dynamics):
+class _GradientFlow(Dynamics):
+    """What SGD and Langevin share: `d th = -grad F(th) dt + epsilon S dL`, the state being the position."""
+
+    landscape: Landscape
+    driver: Driver
+    epsilon: Array
+    scale: Scale
+
+    def init(self, x0: Point) -> Point:
+        return x0
+
+    def step(self, state: Point, dt: Scalar, increment: Point) -> Point:
+        return state - dt * self.landscape.gradient(state) + self.jump(increment)
+
+    def position(self, state: Point) -> Point:
+        return state
+
+    @property
+    def attractor(self) -> Point:
+        return self.landscape.minimum
+
+    def jump(self, y: Point) -> Point:
+        return self.epsilon * self.scale.apply(y)
+
+    def linearisation(self) -> Float[Array, "d d"]:
+        return self.landscape.hessian(self.attractor)
+
+
+class SGD(_GradientFlow):
     """`d th = -grad F(th) dt + epsilon S dL` (Zhou et al. 2020, eq. 4).
 
     Args:
@@ -52,11 +80,6 @@ class SGD(Dynamics):
 
     Raises TypeError or ValueError for parts of the wrong kind, not exactly one of the two amplitudes, a bad scale.
     """
-
-    landscape: Landscape
-    driver: Driver
-    epsilon: Array
-    scale: Scale
 
     def __init__(
         self,
@@ -72,27 +95,8 @@ class SGD(Dynamics):
         self.epsilon = noise_amplitude(driver, epsilon, learning_rate)
         self.scale = as_scale(scale, landscape.dim)
 
-    def init(self, x0: Point) -> Point:
-        return x0
 
-    def step(self, state: Point, dt: Scalar, increment: Point) -> Point:
-        return state - dt * self.landscape.gradient(state) + self.jump(increment)
-
-    def position(self, state: Point) -> Point:
-        return state
-
-    @property
-    def attractor(self) -> Point:
-        return self.landscape.minimum
-
-    def jump(self, y: Point) -> Point:
-        return self.epsilon * self.scale.apply(y)
-
-    def linearisation(self) -> Float[Array, "d d"]:
-        return self.landscape.hessian(self.attractor)
-
-
-class Langevin(Dynamics):
+class Langevin(_GradientFlow):
     """`d th = -grad F(th) dt + sqrt(2 D) dW`, W a standard Brownian motion.
 
     Args:
@@ -103,36 +107,12 @@ class Langevin(Dynamics):
     Raises ValueError when D is not finite, not symmetric, or has a negative eigenvalue.
     """
 
-    landscape: Landscape
-    driver: Driver
-    epsilon: Array
-    scale: Scale
-
     def __init__(self, landscape: Checked, *, diffusion: Checked):
         self.driver = Brownian()
         check_parts(landscape, self.driver)
         self.landscape = landscape
         self.epsilon = jnp.asarray(1.0, dtype=float)
         self.scale = as_scale(_root(diffusion, landscape.dim), landscape.dim)
-
-    def init(self, x0: Point) -> Point:
-        return x0
-
-    def step(self, state: Point, dt: Scalar, increment: Point) -> Point:
-        return state - dt * self.landscape.gradient(state) + self.jump(increment)
-
-    def position(self, state: Point) -> Point:
-        return state
-
-    @property
-    def attractor(self) -> Point:
-        return self.landscape.minimum
-
-    def jump(self, y: Point) -> Point:
-        return self.epsilon * self.scale.apply(y)
-
-    def linearisation(self) -> Float[Array, "d d"]:
-        return self.landscape.hessian(self.attractor)
 
 
 def _root(diffusion: Checked, dim: int) -> Array:
