@@ -7,10 +7,13 @@ Small contractions are written multiply-and-sum, never as library matmuls: those
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt
 
 Words = UInt[Array, " n"]
@@ -21,13 +24,36 @@ Label = Int[Array, ""]
 State = Any  # a pytree of arrays
 
 
+@dataclass(frozen=True)
+class LevyRays:
+    """A Lévy measure as weighted half-lines: `nu(W) = sum_i weights_i nu_i({r : r directions_i in W})`. On the host.
+
+    Attributes:
+        directions: unit vectors, shape `(m, d)`.
+        weights: float64, shape `(m,)`.
+        tail: `tail(r, i)` is `nu_i((r, inf))` of the rays numbered `i`, per unit time; float64 arrays of one shape.
+        index: alpha where every tail is a multiple of `r^-alpha` (the law is then a power of epsilon); else NaN.
+    """
+
+    directions: np.ndarray
+    weights: np.ndarray
+    tail: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    index: float
+
+    def total(self, radius: float = 1.0) -> float:
+        """`nu(|y| >= radius)`, per unit time."""
+        rays = np.arange(len(self.weights))
+        return float(np.sum(self.weights * self.tail(np.full(len(rays), float(radius)), rays)))
+
+
 class Driver(eqx.Module):
     """The law of the driving noise L: `E exp(i <k, L_t>) = exp(-t * exponent(k))`."""
 
     @property
     @abstractmethod
     def index(self) -> Scalar:
-        """Stability index alpha: an increment over dt scales as dt^(1/alpha). 2 for Brownian motion."""
+        """Stability index alpha: one step of `dt = eta` is one optimiser step where `epsilon = eta^((a-1)/a)`. For stable
+        laws an increment over dt scales as dt^(1/alpha); 2 for every law of finite variance."""
 
     @abstractmethod
     def words_per_step(self, dim: int) -> int:
@@ -38,30 +64,29 @@ class Driver(eqx.Module):
         """The increment of L over `dt`, a pure function of its words. Shape `(dim,)`."""
 
     @abstractmethod
-    def exponent(self, k: Point) -> Scalar:
-        """The characteristic exponent at frequency `k`."""
+    def exponent(self, k: Point) -> Array:
+        """The characteristic exponent at frequency `k`; complex where the law is not symmetric."""
 
     @abstractmethod
-    def levy_rays(self, dim: int, num: int, seed: int) -> tuple[Float[Array, "m d"], Float[Array, " m"]]:
-        """Unit directions and weights of the Lévy measure: `nu(W) = sum_i weight_i * nu_1({r : r v_i in W})`, with
-        `nu_1((r, inf)) = ray_tail(r)`. Exact for atoms; else about `num` quasi-random directions drawn from `seed`.
-        Raises ValueError when the driver has no jumps."""
+    def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
+        """The Lévy measure in `dim` dimensions: exact for atoms; else about `num` quasi-random directions drawn from
+        `seed`. Raises ValueError, naming the driver, when it has no jumps or no escape law of jumps."""
 
-    @abstractmethod
-    def ray_tail(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
-        """`nu_1((r, inf))`, the tail along a ray of weight one, per unit time."""
-
-    @abstractmethod
-    def total_tail(self, dim: int) -> Scalar:
-        """`nu(|y| >= 1)` in `dim` dimensions, per unit time; 0 when there are no jumps."""
+    def check_step(self, dt: float) -> None:
+        """Raises ValueError when the driver cannot make increments over `dt`; by default it can."""
+        return None
 
 
 class Scale(eqx.Module):
-    """A linear map that shapes the driver's noise."""
+    """A map that shapes the driver's noise, linear in the noise."""
 
     @abstractmethod
-    def apply(self, y: Point) -> Point:
-        """`S y`."""
+    def apply(self, y: Point, x: Point) -> Point:
+        """`S(x) y` at the position `x`. Shape of `y`: `(noise_dim(d),)`."""
+
+    def noise_dim(self, dim: int) -> int:
+        """How many coordinates the driver has where the position has `dim`; as many unless the scale is low-rank."""
+        return dim
 
 
 class Landscape(eqx.Module):
@@ -79,11 +104,6 @@ class Landscape(eqx.Module):
     @abstractmethod
     def hessian(self, x: Point) -> Float[Array, "d d"]: ...
 
-    @property
-    @abstractmethod
-    def lane_invariant(self) -> bool:
-        """Whether a value's bits are the same for any number of lanes (no library matmul inside)."""
-
 
 class Domain(eqx.Module):
     """The set to escape from. Inside is `label == 0`."""
@@ -94,9 +114,9 @@ class Domain(eqx.Module):
     def contains(self, x: Point) -> Truth:
         """Whether `x` is inside; False for NaN."""
 
-    @abstractmethod
     def label(self, x: Point) -> Label:
-        """0 inside, else the number of the exit set, from 1."""
+        """0 inside, else the number of the exit set, from 1; 1 everywhere outside unless a class knows several."""
+        return (~self.contains(x)).astype(jnp.int32)
 
     @abstractmethod
     def ray_distance(self, x: Point, v: Point) -> Scalar:
@@ -107,11 +127,6 @@ class Domain(eqx.Module):
     def convex(self) -> bool:
         """True when the set is known to be convex (then star-shaped about each of its points)."""
 
-    @property
-    @abstractmethod
-    def lane_invariant(self) -> bool:
-        """As for a landscape."""
-
 
 class Dynamics(eqx.Module):
     """A stochastic differential equation around a landscape, in SDE time."""
@@ -119,6 +134,7 @@ class Dynamics(eqx.Module):
     landscape: eqx.AbstractVar[Landscape]
     driver: eqx.AbstractVar[Driver]
     epsilon: eqx.AbstractVar[Array]  # noise amplitude
+    scale: eqx.AbstractVar[Scale]
 
     @abstractmethod
     def init(self, x0: Point) -> State: ...
@@ -130,6 +146,10 @@ class Dynamics(eqx.Module):
     @abstractmethod
     def position(self, state: State) -> Point: ...
 
+    @abstractmethod
+    def move(self, state: State, x: Point) -> State:
+        """`state` with its position put at `x`, everything else as it was."""
+
     @property
     @abstractmethod
     def attractor(self) -> Point:
@@ -137,11 +157,24 @@ class Dynamics(eqx.Module):
 
     @abstractmethod
     def jump(self, y: Point) -> Point:
-        """Where a driver jump `y` at the attractor moves the position: `epsilon A y`."""
+        """How far a driver jump `y` at the attractor moves the position before the flow pulls back: `epsilon A y`, linear in
+        `y`. With `response` "flow" it is approached only where the flow pulls back slowly."""
 
     @abstractmethod
     def linearisation(self) -> Float[Array, "d d"]:
-        """`J` of the position's noiseless flow `dx = -J (x - attractor) dt` near the attractor."""
+        """`J` of the position's noiseless flow `dx = -J (x - attractor) dt` near the attractor, where averages follow fast."""
+
+    @property
+    def response(self) -> str:
+        """How a jump `y` at the attractor decides an escape. "linear": the position moves by `jump(y)` at once. "map": it
+        moves at once, but not linearly (one `step` with `dt = 0`). "flow": the noise enters an average, and the position
+        goes on moving; the noiseless flow after the jump decides."""
+        return "linear"
+
+    @property
+    def noise_dim(self) -> int:
+        """Number of the driver's coordinates."""
+        return self.scale.noise_dim(self.landscape.dim)
 
 
 class Kernel(eqx.Module):
@@ -181,11 +214,6 @@ class Kernel(eqx.Module):
     @abstractmethod
     def noise_directions(self) -> Float[Array, "m d"]:
         """Directions in which the noise pushes, enough to see whether any of them leaves a domain."""
-
-    @property
-    @abstractmethod
-    def lane_invariant(self) -> bool:
-        """Whether results are the same bits for any number of lanes; if not, the engine keeps that number fixed."""
 
 
 # Primitives whose bits depend on the size of the batch, since a library picks the order of its sums by it.

@@ -22,7 +22,7 @@ def test_scale_is_its_matrix(case, dtype):
     scale = as_scale(value, 3)
     assert type(scale) is cls
     for y in np.random.default_rng(0).normal(size=(5, 3)):
-        scaled = scale.apply(jnp.asarray(y))
+        scaled = scale.apply(jnp.asarray(y), jnp.zeros(3))
         assert scaled.dtype == dtype
         np.testing.assert_allclose(scaled, matrix @ y, rtol=1e-12 if dtype == jnp.float64 else 2e-6, atol=1e-6)
 

@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.protocols import Domain, Label, Landscape, Point, Scalar, Truth, is_lane_invariant
+from levysde.protocols import Domain, Landscape, Point, Scalar, Truth
 
 _SCAN = 64  # points looked at between the start and the first doubling that is outside
 _BISECTIONS = 40
@@ -47,9 +47,6 @@ class Sublevel(Domain):
     def contains(self, x: Point) -> Truth:
         return self.landscape.value(x) < self.level
 
-    def label(self, x: Point) -> Label:
-        return (~self.contains(x)).astype(jnp.int32)
-
     def ray_distance(self, x: Point, v: Point) -> Scalar:
         return search_ray(self.contains, x, v)
 
@@ -60,10 +57,6 @@ class Sublevel(Domain):
     @property
     def convex(self) -> bool:
         return False
-
-    @property
-    def lane_invariant(self) -> bool:
-        return self.landscape.lane_invariant
 
 
 class Predicate(Domain):
@@ -90,19 +83,12 @@ class Predicate(Domain):
     def contains(self, x: Point) -> Truth:
         return self.inside(x) & jnp.all(x == x)
 
-    def label(self, x: Point) -> Label:
-        return (~self.contains(x)).astype(jnp.int32)
-
     def ray_distance(self, x: Point, v: Point) -> Scalar:
         return search_ray(self.contains, x, v)
 
     @property
     def convex(self) -> bool:
         return False
-
-    @property
-    def lane_invariant(self) -> bool:
-        return is_lane_invariant(self.inside, jnp.zeros(self.dim))
 
 
 def search_ray(contains: Callable[[Array], Array], x: Point, v: Point) -> Scalar:

@@ -26,9 +26,6 @@ class Ball(Domain):
         offset = x - self.center
         return jnp.sum(offset * offset) < self.radius * self.radius
 
-    def label(self, x: Point) -> Label:
-        return (~self.contains(x)).astype(jnp.int32)
-
     def ray_distance(self, x: Point, v: Point) -> Scalar:
         size = jnp.sqrt(jnp.sum(v * v))
         unit = v / jnp.where(size > 0, size, 1)
@@ -45,10 +42,6 @@ class Ball(Domain):
 
     @property
     def convex(self) -> bool:
-        return True
-
-    @property
-    def lane_invariant(self) -> bool:
         return True
 
 
@@ -100,10 +93,6 @@ class Box(Domain):
 
     @property
     def convex(self) -> bool:
-        return True
-
-    @property
-    def lane_invariant(self) -> bool:
         return True
 
 

@@ -100,7 +100,7 @@ class Adam(Dynamics):
 
     def step(self, state: AdamState, dt: Scalar, increment: Point) -> AdamState:
         gradient = self.landscape.gradient(state.x)
-        noise = self.epsilon * self.scale.apply(increment)
+        noise = self.epsilon * self.scale.apply(increment, state.x)
         if self.square == "mean":
             square = gradient * gradient + self.gradient_variance
         else:
@@ -118,6 +118,9 @@ class Adam(Dynamics):
     def position(self, state: AdamState) -> Point:
         return state.x
 
+    def move(self, state: AdamState, x: Point) -> AdamState:
+        return state._replace(x=x)
+
     @property
     def attractor(self) -> Point:
         return self.landscape.minimum
@@ -128,7 +131,7 @@ class Adam(Dynamics):
         return jnp.sqrt(self.gradient_variance) + self.delta
 
     def jump(self, y: Point) -> Point:
-        return self.epsilon * self.scale.apply(y) / self.preconditioner
+        return self.epsilon * self.scale.apply(y, self.attractor) / self.preconditioner
 
     def linearisation(self) -> Float[Array, "d d"]:
         """`Q*^-1 H`: the position's flow where m follows the gradient faster than th moves."""

@@ -52,17 +52,20 @@ class _GradientFlow(Dynamics):
         return x0
 
     def step(self, state: Point, dt: Scalar, increment: Point) -> Point:
-        return state - dt * self.landscape.gradient(state) + self.jump(increment)
+        return state - dt * self.landscape.gradient(state) + self.epsilon * self.scale.apply(increment, state)
 
     def position(self, state: Point) -> Point:
         return state
+
+    def move(self, state: Point, x: Point) -> Point:
+        return x
 
     @property
     def attractor(self) -> Point:
         return self.landscape.minimum
 
     def jump(self, y: Point) -> Point:
-        return self.epsilon * self.scale.apply(y)
+        return self.epsilon * self.scale.apply(y, self.attractor)
 
     def linearisation(self) -> Float[Array, "d d"]:
         return self.landscape.hessian(self.attractor)

@@ -54,7 +54,7 @@ def fingerprint(run: Run) -> str:
 
 
 def header(run: Run) -> dict[str, Any]:
-    lanes = run.lanes if not (run.problem[0].lane_invariant and run.problem[1].lane_invariant) else 0
+    lanes = 0 if run.lane_invariant else run.lanes
     return {
         "format": _FORMAT,
         "seed": run.seed,

@@ -26,7 +26,7 @@ from levysde.escape.checkpoint import as_checkpoint, header, load, save
 from levysde.escape.ledger import Ledger, Rows
 from levysde.escape.result import EscapeResult, RunInfo, Status
 from levysde.escape.worker import SMALLEST, Run, Worker
-from levysde.protocols import Domain, Kernel
+from levysde.protocols import Domain, Kernel, is_lane_invariant
 from levysde.random import LAST_STEP, split_uint64
 
 _POLL_SECONDS = 0.05
@@ -130,14 +130,15 @@ def _checked(
     if max_time is None and max_steps is None:
         _check_escapable(kernel, domain, starts)
     places = _devices(devices)
+    lane_invariant = _is_lane_invariant(kernel, domain)
     if lanes is None:
-        lanes = _default_lanes(kernel, domain, places[0].platform)
+        lanes = _default_lanes(kernel.dim, lane_invariant, places[0].platform)
         lanes = min(lanes, -(-num // len(places)))
     lanes = -(-errors.integer("lanes", lanes, "lanes=256") // SMALLEST) * SMALLEST
     if chunk is not None:
         chunk = errors.integer("chunk", chunk, "chunk=1024", high=2**30)
     problem = (kernel, domain, jnp.asarray(split_uint64(seed)))
-    return Run(problem, starts, seed, num, limit, lanes, chunk, places)
+    return Run(problem, starts, seed, num, limit, lanes, chunk, places, lane_invariant)
 
 
 def _starts(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.ndarray:
@@ -184,13 +185,22 @@ def _devices(devices: Checked) -> tuple:
     return tuple(local[:count])
 
 
-def _default_lanes(kernel: Kernel, domain: Domain, backend: str) -> int:
+def _is_lane_invariant(kernel: Kernel, domain: Domain) -> bool:
+    """Whether a step and the exit test avoid library matmuls, whose bits depend on the number of lanes."""
+    state = jax.eval_shape(kernel.init, jnp.zeros(kernel.dim), jnp.zeros(kernel.words_per_init, jnp.uint32))
+    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
+    return is_lane_invariant(kernel.step, jnp.zeros(kernel.words_per_step, jnp.uint32), state) and is_lane_invariant(
+        domain.contains, jnp.zeros(kernel.dim)
+    )
+
+
+def _default_lanes(dim: int, lane_invariant: bool, backend: str) -> int:
     """Measured: small states want a block that stays in the first-level cache, networks few lanes, GPUs many."""
     if backend != "cpu":
-        return max(1024, min(2**20, 2**28 // kernel.dim))
-    if not (kernel.lane_invariant and domain.lane_invariant):
+        return max(1024, min(2**20, 2**28 // dim))
+    if not lane_invariant:
         return 16
-    return int(np.clip(2 ** math.floor(math.log2(512 / kernel.dim)), 16, 256))
+    return int(np.clip(2 ** math.floor(math.log2(512 / dim)), 16, 256))
 
 
 def _drive(run: Run, ledger: Ledger, path, head: dict, every: float, progress: bool) -> bool:

@@ -24,7 +24,8 @@ _compiled: set[Any] = set()
 
 @dataclass(frozen=True)
 class Run:
-    """What is the same for every worker: `(kernel, domain, seed words)`, starts `(d,)` or `(num, d)`, limits, layout."""
+    """What is the same for every worker: `(kernel, domain, seed words)`, starts `(d,)` or `(num, d)`, limits, layout.
+    `lane_invariant`: whether results are the same bits for any number of lanes; if not, a block keeps its lanes."""
 
     problem: tuple
     starts: np.ndarray
@@ -34,6 +35,7 @@ class Run:
     lanes: int
     chunk: int | None
     devices: tuple
+    lane_invariant: bool
 
 
 class Worker:
@@ -45,7 +47,7 @@ class Worker:
         self.problem = jax.device_put(problem, device)
         self.kernel = problem[0]
         self.limit = np.uint32(limit)
-        self.fixed_lanes = not (problem[0].lane_invariant and problem[1].lane_invariant)
+        self.fixed_lanes = not run.lane_invariant
         self.chunk, self.steps = chunk, chunk or 32
         self.ids = np.zeros(lanes, np.uint64)
         self.used = np.zeros(lanes, bool)

@@ -33,6 +33,8 @@ class EulerMaruyama(Kernel):
             )
         self.dynamics = dynamics
         self.dt = errors.positive("dt", dt, "dt=1e-3")
+        if not errors.is_traced(self.dt):
+            dynamics.driver.check_step(float(np.asarray(dt)))
         self.unit = "SDE time"
 
     @property
@@ -41,7 +43,7 @@ class EulerMaruyama(Kernel):
 
     @property
     def words_per_step(self) -> int:
-        return self.dynamics.driver.words_per_step(self.dim)
+        return self.dynamics.driver.words_per_step(self.dynamics.noise_dim)
 
     @property
     def words_per_init(self) -> int:
@@ -51,7 +53,7 @@ class EulerMaruyama(Kernel):
         return self.dynamics.init(x0)
 
     def step(self, words: Words, state: State) -> State:
-        increment = self.dynamics.driver.increment(words, self.dim, self.dt)
+        increment = self.dynamics.driver.increment(words, self.dynamics.noise_dim, self.dt)
         return self.dynamics.step(state, self.dt, increment)
 
     def position(self, state: State) -> Point:
@@ -64,10 +66,6 @@ class EulerMaruyama(Kernel):
         return max(1, math.ceil(time / float(self.dt) * (1 - 1e-6)))  # a clock rounded to float32 has not reached less
 
     def noise_directions(self) -> Float[Array, "m d"]:
-        axes = jnp.eye(self.dim)
+        axes = jnp.eye(self.dynamics.noise_dim)
         jumps = jax.vmap(self.dynamics.jump)(axes)
         return jnp.concatenate([jumps, -jumps])
-
-    @property
-    def lane_invariant(self) -> bool:
-        return self.dynamics.landscape.lane_invariant

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.protocols import Landscape, Point, Scalar, is_lane_invariant
+from levysde.protocols import Landscape, Point, Scalar
 
 
 class FunctionLandscape(Landscape):
@@ -28,10 +28,6 @@ class FunctionLandscape(Landscape):
 
     def hessian(self, x: Point) -> Float[Array, "d d"]:
         return jax.hessian(self.fn)(x)
-
-    @property
-    def lane_invariant(self) -> bool:
-        return is_lane_invariant(jax.grad(self.fn), self.minimum)
 
 
 def from_function(fn: Checked, *, dim: Checked, minimum: Checked) -> FunctionLandscape:

@@ -50,10 +50,6 @@ class NetworkLandscape(Landscape):
     def num_examples(self) -> int:
         return self.inputs.shape[0]
 
-    @property
-    def lane_invariant(self) -> bool:
-        return False
-
     def unflatten(self, x: Point) -> Any:
         """The parameter tree of the flat vector `x`, in the dtype of `x`."""
         ends = np.cumsum([math.prod(shape) for shape in self.shapes])

@@ -50,10 +50,6 @@ class Quadratic(Landscape):
     def hessian(self, x: Point) -> Float[Array, "d d"]:
         return jnp.diag(self.matrix) if self.matrix.ndim == 1 else self.matrix
 
-    @property
-    def lane_invariant(self) -> bool:
-        return True
-
 
 def _check_positive(matrix: np.ndarray, example: str) -> None:
     full = np.diag(matrix) if matrix.ndim == 1 else matrix

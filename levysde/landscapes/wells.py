@@ -53,7 +53,3 @@ class DoubleWell(Landscape):
         u = x[0] / self.width
         first = 4 * self.barrier / self.width**2 * (3 * u * u - 1)
         return jnp.diag(jnp.stack([first, self.stiffness] if self.dim == 2 else [first]))
-
-    @property
-    def lane_invariant(self) -> bool:
-        return True

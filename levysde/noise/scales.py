@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -15,7 +16,7 @@ class ScalarScale(Scale):
 
     factor: Array
 
-    def apply(self, y: Point) -> Point:
+    def apply(self, y: Point, x: Point) -> Point:
         return self.factor * y
 
 
@@ -24,7 +25,7 @@ class DiagonalScale(Scale):
 
     factors: Array
 
-    def apply(self, y: Point) -> Point:
+    def apply(self, y: Point, x: Point) -> Point:
         return self.factors * y
 
 
@@ -33,7 +34,7 @@ class DenseScale(Scale):
 
     matrix: Array
 
-    def apply(self, y: Point) -> Point:
+    def apply(self, y: Point, x: Point) -> Point:
         return jnp.sum(self.matrix * y[None, :], 1)
 
 
@@ -42,9 +43,10 @@ def as_scale(value: Any, dim: int) -> Scale:
 
     Raises TypeError or ValueError when it is none of these, is not finite, or is zero throughout.
     """
-    if isinstance(value, Scale):
-        return value
     example = f"scale=1.0, {dim} factors, or a {dim} x {dim} matrix"
+    if isinstance(value, Scale):
+        _check_fit(value, dim, example)
+        return value
     array = errors.finite("scale", 1.0 if value is None else value, example)
     classes = {(): ScalarScale, (dim,): DiagonalScale, (dim, dim): DenseScale}
     if array.shape not in classes:
@@ -52,3 +54,15 @@ def as_scale(value: Any, dim: int) -> Scale:
     if not errors.is_traced(array) and not np.any(np.asarray(array)):
         raise ValueError(f"scale is zero throughout: nothing would move. Give {example}.")
     return classes[array.shape](array)
+
+
+def _check_fit(scale: Scale, dim: int, example: str) -> None:
+    y, x = (jax.ShapeDtypeStruct((n,), jnp.zeros(0).dtype) for n in (scale.noise_dim(dim), dim))
+    try:
+        out = jax.eval_shape(scale.apply, y, x).shape
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{type(scale).__name__} does not fit d = {dim}: {error}. Give {example}.") from None
+    if out != (dim,):
+        raise ValueError(
+            f"{type(scale).__name__} gives noise of shape {out}, which does not fit d = {dim}. Give {example}."
+        )

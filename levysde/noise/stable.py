@@ -11,24 +11,24 @@ dt = 1e-3 it is 1e-30 and would underflow), and what comes out is capped at 1e30
 """
 
 import math
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, UInt
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.protocols import Driver, Point, Scalar, Words
+from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
 from levysde.random import exponential, half_pair, normal_pair, sinpi, unit_pair
 
 LOG_CAP = float(np.log(1e30))
 _TINY = 1e-30
 
 
-def levy_constant(alpha: Scalar) -> Scalar:
+def levy_constant(alpha: float) -> float:
     """`C_a = Gamma(1+a) sin(pi a/2) / pi`: the Lévy density of SaS(1) is `C_a |y|^(-1-a)`. 0 at a = 2: no jumps."""
-    return jnp.exp(gammaln(1 + alpha)) * sinpi(1 - jnp.maximum(alpha, 1) / 2 - jnp.maximum(1 - alpha, 0) / 2) / jnp.pi
+    return math.gamma(1 + alpha) * math.sin(math.pi * min(alpha, 2 - alpha) / 2) / math.pi
 
 
 def stable(
@@ -59,12 +59,21 @@ def log_positive_stable(angle: UInt[Array, "..."], tail: UInt[Array, "..."], ind
     return jnp.log(first) + (rest * log_second - jnp.log(sinpi(jnp.minimum(turn, pole)))) / index
 
 
-def _require_jumps(driver: "StableComponents | StableIsotropic") -> None:
-    if not errors.is_traced(driver.alpha) and float(driver.alpha) == 2:
+def require_jumps(alpha: Array) -> float:
+    """alpha as a number below 2, or a ValueError: at 2 there is no Lévy measure."""
+    if errors.is_traced(alpha):
+        raise TypeError("the Lévy measure is computed on the host, but alpha is traced by JAX. Ask for it outside jit.")
+    if float(alpha) == 2:
         raise ValueError(
             "alpha = 2 is Gaussian: the driver has no jumps, so no Lévy measure and no stable escape law. "
             "Use alpha below 2, or a Gaussian law (Kramers)."
         )
+    return float(alpha)
+
+
+def power_tail(alpha: float, factor: float = 1.0) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """`r^-alpha` times `factor`, the same along every ray."""
+    return lambda r, _: factor * np.asarray(r, dtype=float) ** -alpha
 
 
 class StableComponents(Driver):
@@ -91,17 +100,12 @@ class StableComponents(Driver):
     def exponent(self, k: Point) -> Scalar:
         return jnp.sum(jnp.abs(k) ** self.alpha)
 
-    def levy_rays(self, dim: int, num: int = 0, seed: int = 0) -> tuple[Float[Array, "m d"], Float[Array, " m"]]:
-        """The `2 dim` half-axes, weight 1 each; `num` and `seed` are not needed."""
-        _require_jumps(self)
-        axes = jnp.eye(dim)
-        return jnp.concatenate([axes, -axes]), jnp.ones(2 * dim)
-
-    def ray_tail(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
-        return levy_constant(self.alpha) / self.alpha * r**-self.alpha
-
-    def total_tail(self, dim: int) -> Scalar:
-        return 2 * dim * levy_constant(self.alpha) / self.alpha
+    def levy_rays(self, dim: int, num: int = 0, seed: int = 0) -> LevyRays:
+        """The `2 dim` half-axes; `num` and `seed` are not needed."""
+        alpha = require_jumps(self.alpha)
+        axes = np.eye(dim)
+        tail = power_tail(alpha, levy_constant(alpha) / alpha)
+        return LevyRays(np.concatenate([axes, -axes]), np.ones(2 * dim), tail, alpha)
 
 
 class StableIsotropic(Driver):
@@ -132,32 +136,22 @@ class StableIsotropic(Driver):
     def exponent(self, k: Point) -> Scalar:
         return jnp.sum(k * k) ** (self.alpha / 2)
 
-    def levy_rays(self, dim: int, num: int, seed: int) -> tuple[Float[Array, "m d"], Float[Array, " m"]]:
+    def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
         """Directions uniform on the sphere: both ends in d = 1, equal angles in d = 2, scrambled Sobol above."""
-        _require_jumps(self)
-        directions = _sphere(dim, num, seed)
-        weight = self.total_tail(dim) / directions.shape[0]
-        return jnp.asarray(directions, dtype=float), jnp.full(directions.shape[0], weight)
-
-    def ray_tail(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
-        return r**-self.alpha
-
-    def total_tail(self, dim: int) -> Scalar:
-        if not errors.is_traced(self.alpha):  # on the host: float32 loses 2e-3 of a gamma function at d = 10,000
-            return jnp.asarray(_isotropic_tail(float(self.alpha), dim), dtype=float)
-        a = self.alpha
-        return jnp.exp(a * jnp.log(2.0) + gammaln((dim + a) / 2) - gammaln(dim / 2) - gammaln(1 - a / 2))
+        alpha = require_jumps(self.alpha)
+        directions = sphere(dim, num, seed)
+        weights = np.full(len(directions), _isotropic_tail(alpha, dim) / len(directions))
+        return LevyRays(directions, weights, power_tail(alpha), alpha)
 
 
 def _isotropic_tail(alpha: float, dim: int) -> float:
-    if alpha == 2:
-        return 0.0
+    """`nu(|y| >= 1)`, in logarithms: the gamma functions overflow from d = 300 on."""
     return math.exp(
         alpha * math.log(2) + math.lgamma((dim + alpha) / 2) - math.lgamma(dim / 2) - math.lgamma(1 - alpha / 2)
     )
 
 
-def _sphere(dim: int, num: int, seed: int) -> np.ndarray:
+def sphere(dim: int, num: int, seed: int) -> np.ndarray:
     """About `num` directions spread evenly over the unit sphere of R^dim, in antipodal pairs."""
     from scipy.stats import norm, qmc  # slow to import
 
@@ -191,14 +185,8 @@ class Brownian(Driver):
     def exponent(self, k: Point) -> Scalar:
         return jnp.sum(k * k) / 2
 
-    def levy_rays(self, dim: int, num: int, seed: int) -> tuple[Float[Array, "m d"], Float[Array, " m"]]:
+    def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
         raise ValueError(
             "Brownian motion has no jumps, so no Lévy measure and no stable escape law. "
             "Use StableComponents(alpha=1.5) or StableIsotropic(alpha=1.5), or a Gaussian law (Kramers)."
         )
-
-    def ray_tail(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
-        return jnp.zeros_like(r)
-
-    def total_tail(self, dim: int) -> Scalar:
-        return jnp.zeros(())

@@ -14,23 +14,18 @@ print the rate as `(2/a) epsilon^a m(W)`, which is `1/(d C_a)` of the true one f
 
 from dataclasses import dataclass, replace
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
 
 from levysde import errors
 from levysde.errors import Checked
 from levysde.noise import StableComponents, StableIsotropic
-from levysde.protocols import Domain, Driver, Dynamics
+from levysde.protocols import Domain, Driver, Dynamics, LevyRays
 from levysde.theory.exact import boundary_shift
+from levysde.theory.exit_rays import Response, crossings
 
 _REPLICATES = 8  # independent sets of quasi-random directions, for the rate's standard error
-# where a ray is looked at, in units of its first crossing: is the basin left for good there, and not before?
-_GRID = np.concatenate([np.geomspace(0.02, 0.99, 15), np.geomspace(1.01, 1000.0, 40)])
-_BISECTIONS = 30
-_BATCH = 256  # rays at a time, which bounds the memory a network needs
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -40,8 +35,10 @@ class EscapeLaw:
     Attributes:
         rate: escapes a unit time; `mean` is its inverse.
         rate_error: standard error of `rate` from the quadrature over directions; 0 where the directions are exact.
-        measure: `m(W)`, the Radon measure of the jumps (before epsilon) that leave the basin, with `m(|y| >= 1) = 1`.
-        alpha, epsilon: stability index, noise amplitude.
+        measure: `m(W)`, the Radon measure of the jumps (before epsilon) that leave the basin, with `m(|y| >= 1) = 1`;
+            NaN where alpha is.
+        alpha, epsilon: stability index (NaN where the Lévy tail is no power, as for tempered noise: the rate is then no
+            power of epsilon), noise amplitude.
         regime: rate over relaxation, `rate * sum_i share_i / kappa_i`, kappa_i the curvature of the noiseless flow
             along the jump; the law needs it far below 1.
         stiffness: largest modulus of an eigenvalue of the noiseless flow at the attractor, per unit time.
@@ -50,6 +47,7 @@ class EscapeLaw:
         ray_distance, ray_share: `r_i` in jumps of size one (`inf` where a ray never leaves) and the direction's share
             of the rate, shape `(m,)`.
         normalization: "true", or "printed" for the rate as printed by Zhou et al.
+        response: how a jump leads to an escape, see `Dynamics.response`.
         name, assumptions, unit: what this is, when it holds, and the unit of time.
     """
 
@@ -64,6 +62,7 @@ class EscapeLaw:
     ray_distance: np.ndarray
     ray_share: np.ndarray
     normalization: str
+    response: str
     name: str
     assumptions: tuple[str, ...]
     unit: str = "SDE time"
@@ -73,7 +72,14 @@ class EscapeLaw:
         return 1 / self.rate
 
     def with_epsilon(self, epsilon: Checked) -> "EscapeLaw":
-        """The law at another noise amplitude, without looking at the basin again: the rate is a power of epsilon."""
+        """The law at another noise amplitude, without looking at the basin again: the rate is a power of epsilon.
+
+        Raises ValueError where it is not: tempered noise, a sum of drivers, or a jump that acts nonlinearly."""
+        if not (self.alpha == self.alpha and self.response != "map"):
+            raise ValueError(
+                f"the rate of this law ({self.name}) is no power of epsilon. Build the dynamics with epsilon={epsilon!r} "
+                "and call escape_law again."
+            )
         epsilon = float(np.asarray(errors.positive("epsilon", epsilon, "epsilon=0.1")))
         ratio = epsilon / self.epsilon
         factor = ratio**self.alpha
@@ -103,8 +109,9 @@ class EscapeLaw:
         """How much later, relative to the mean, a process seen every `dt` escapes than one seen always:
         `a rho_a dt^(1/a) sum_i share_i / r_i`, the leading order as dt and epsilon fall. At a larger dt the drift carries
         near misses away from the boundary and the lateness is smaller: 0.4 to 0.9 of this in an OU well at
-        epsilon / r = 0.1 to 0.2, dt = 0.1 to 0.01. NaN for a <= 1, where no constant is known."""
-        if self.alpha <= 1:
+        epsilon / r = 0.1 to 0.2, dt = 0.1 to 0.01. NaN where no constant is known: a <= 1, no power law, or a position that
+        the noise reaches otherwise than by straight jumps."""
+        if not self.alpha > 1 or self.response != "linear":
             return float("nan")
         closeness = np.sum(self.ray_share / self.ray_distance)
         return float(self.alpha * boundary_shift(self.alpha) * float(dt) ** (1 / self.alpha) * closeness)
@@ -113,11 +120,12 @@ class EscapeLaw:
         error = f" +- {self.rate_error:.1g}" if self.rate_error > 1e-6 * self.rate else ""
         printed = " (as printed, for comparison only)" if self.normalization == "printed" else ""
         leaving = int(np.sum(self.ray_share > 0))
+        power = self.alpha == self.alpha
         rows = [
             (f"mean escape time ({self.unit})", f"{self.mean:.6g}{printed}"),
             ("rate", f"{self.rate:.6g}{error}"),
-            ("m(W)", f"{self.measure:.6g}"),
-            ("alpha, epsilon", f"{self.alpha:g}, {self.epsilon:g}"),
+            ("m(W)", f"{self.measure:.6g}" if power else "none: the rate is no power of epsilon"),
+            ("alpha, epsilon", f"{self.alpha:g}, {self.epsilon:g}" if power else f"no power law, {self.epsilon:g}"),
             ("rate over relaxation", f"{self.regime:.3g} (the law needs it far below 1)"),
             ("noise directions that leave", f"{leaving} of {len(self.ray_share)}"),
             ("star-shaped basin", "yes" if self.star_shaped else "no: every stretch outside is counted"),
@@ -133,19 +141,22 @@ def escape_law(
     normalization: Checked = "true",
     num_rays: Checked = 4096,
     seed: Checked = 0,
+    dt: Checked = None,
 ) -> EscapeLaw:
-    """The stable escape law of `dynamics` from `domain` (see the top of this file).
+    """The escape law of `dynamics` from `domain` by single jumps (see the top of this file).
 
     Args:
-        dynamics: an SDE with a stable driver, alpha below 2; its attractor must lie inside `domain`.
+        dynamics: an SDE whose driver has a Lévy measure; its attractor must lie inside `domain`.
         domain: the basin.
         normalization: "true", or "printed" for the rate as printed by Zhou et al.
         num_rays: directions for isotropic noise, rounded to 8 sets of a power of two; component noise has 2d exactly.
         seed: of the quasi-random directions.
+        dt: step at which the flow after a jump is followed, where the noise enters an average (`response` "flow").
 
     Raises:
-        TypeError, ValueError: a driver without jumps (alpha = 2, Brownian), an attractor outside the domain, a basin
-            unbounded along every noise ray (infinite mean), an unknown normalization, a bad `num_rays` or `seed`.
+        TypeError, ValueError: a driver without jumps (alpha = 2, Brownian) or without an escape law of jumps, an
+            attractor outside the domain, a basin unbounded along every noise ray (infinite mean), an unknown
+            normalization, a bad `num_rays` or `seed`, no `dt` where one is needed.
     """
     if not isinstance(dynamics, Dynamics) or not isinstance(domain, Domain):
         raise TypeError(
@@ -155,7 +166,7 @@ def escape_law(
     if normalization not in ("true", "printed"):
         raise ValueError(f'normalization must be "true" or "printed", not {normalization!r}.')
     driver, dim = dynamics.driver, dynamics.landscape.dim
-    directions, weights, sets = _directions(driver, dim, num_rays, seed)
+    sets = _ray_sets(driver, dynamics.noise_dim, num_rays, seed)
     if domain.dim != dim:
         raise ValueError(
             f"the domain takes points of {domain.dim} dimensions, the dynamics move in {dim}. Make them one."
@@ -165,9 +176,11 @@ def escape_law(
             f"the attractor {np.asarray(dynamics.attractor)} lies outside the domain: there is nothing to escape from. "
             "Center the domain on dynamics.attractor."
         )
-    jumps = _jumps(dynamics, directions)
-    distance, tails, star_shaped = _tails(dynamics, domain, jumps)
-    parts = weights * tails
+    directions = jnp.asarray(np.concatenate([rays.directions for rays in sets]), dtype=float)
+    distance, (ray, radius, sign), star_shaped = crossings(
+        Response(dynamics, domain, _response_step(dynamics, dt)), directions
+    )
+    parts = np.bincount(ray, sign * _masses(sets, ray, radius), minlength=len(directions)) / len(sets)
     rate = float(parts.sum())
     if not rate > 0:
         raise ValueError(
@@ -175,11 +188,13 @@ def escape_law(
             "leaves it). Bound the domain, or let the scale reach the directions in which it ends."
         )
     share = parts / rate
-    alpha, epsilon = float(driver.index), float(dynamics.epsilon)
-    measure = rate / (epsilon**alpha * float(driver.total_tail(dim)))
-    error = float(np.std(parts.reshape(sets, -1).sum(1) * sets, ddof=1) / np.sqrt(sets)) if sets > 1 else 0.0
+    alpha, epsilon = sets[0].index, float(dynamics.epsilon)
+    measure = rate / (epsilon**alpha * sets[0].total())
+    by_set = parts.reshape(len(sets), -1).sum(1) * len(sets)
+    error = float(np.std(by_set, ddof=1) / np.sqrt(len(sets))) if len(sets) > 1 else 0.0
     flow = np.asarray(dynamics.linearisation(), dtype=float)
-    regime = rate * _relaxation(flow, np.asarray(jumps, dtype=float), share)
+    jumps = np.asarray(jax.vmap(dynamics.jump)(directions), dtype=float)
+    regime = rate * _relaxation(flow, jumps, share)
     if normalization == "printed":
         rate, error = _as_printed(driver, rate, error, measure, epsilon)
     return EscapeLaw(
@@ -194,7 +209,8 @@ def escape_law(
         ray_distance=distance,
         ray_share=share,
         normalization=normalization,
-        name=f"stable escape law of {type(dynamics).__name__} with {type(driver).__name__}",
+        response=dynamics.response,
+        name=f"{'stable ' if alpha == alpha else ''}escape law of {type(dynamics).__name__} with {type(driver).__name__}",
         assumptions=_ASSUMPTIONS,
     )
 
@@ -208,81 +224,40 @@ _ASSUMPTIONS = (
 )
 
 
-def _directions(driver: Driver, dim: int, num_rays: Checked, seed: Checked) -> tuple[Array, np.ndarray, int]:
-    """Directions `(m, d)`, weights `(m,)` in float64, and in how many independent sets of equal size they come."""
+def _ray_sets(driver: Driver, dim: int, num_rays: Checked, seed: Checked) -> list[LevyRays]:
+    """One set of rays where they are exact, else independent sets of equal size."""
     num_rays = errors.integer("num_rays", num_rays, "num_rays=4096", low=8 * _REPLICATES)
     seeds = np.random.SeedSequence(errors.seed(seed)).generate_state(_REPLICATES)
     sets = [driver.levy_rays(dim, num_rays // _REPLICATES, int(s)) for s in seeds[:2]]
-    if np.array_equal(sets[0][0], sets[1][0]):
-        return sets[0][0], np.asarray(sets[0][1], dtype=float), 1
-    sets += [driver.levy_rays(dim, num_rays // _REPLICATES, int(s)) for s in seeds[2:]]
-    weights = np.concatenate([np.asarray(w, dtype=float) for _, w in sets]) / _REPLICATES
-    return jnp.concatenate([v for v, _ in sets]), weights, _REPLICATES
+    if np.array_equal(sets[0].directions, sets[1].directions):
+        return sets[:1]
+    return sets + [driver.levy_rays(dim, num_rays // _REPLICATES, int(s)) for s in seeds[2:]]
 
 
-@eqx.filter_jit
-def _jumps(dynamics: Dynamics, directions: Float[Array, "m d"]) -> Float[Array, "m d"]:
-    return jax.vmap(dynamics.jump)(directions)
+def _masses(sets: list[LevyRays], ray: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """The Lévy measure beyond `radius` along each `ray`, rays being numbered through all sets."""
+    each, mass = len(sets[0].weights), np.empty(len(ray))
+    for number, rays in enumerate(sets):
+        mine = ray // each == number
+        i = ray[mine] % each
+        mass[mine] = rays.weights[i] * rays.tail(radius[mine], i)
+    return mass
 
 
-@eqx.filter_jit
-def _ray_distances(domain: Domain, x: Float[Array, " d"], jumps: Float[Array, "m d"]) -> Float[Array, " m"]:
-    return jax.lax.map(lambda v: domain.ray_distance(x, v), jumps, batch_size=_BATCH)
-
-
-@eqx.filter_jit
-def _inside(
-    domain: Domain, x: Float[Array, " d"], jumps: Float[Array, "m d"], r: Float[Array, "m n"]
-) -> Bool[Array, "m n"]:
-    """Whether `x + r_ij v_i` lies inside."""
-
-    def along(ray):
-        return jax.vmap(lambda s: domain.contains(x + s * ray[0]))(ray[1])
-
-    return jax.lax.map(along, (jumps, r), batch_size=_BATCH)
-
-
-def _tails(dynamics: Dynamics, domain: Domain, jumps: Array) -> tuple[np.ndarray, np.ndarray, bool]:
-    """First crossing of each ray, the tail's mass outside along it, and whether every ray stays outside."""
-    x, driver = dynamics.attractor, dynamics.driver
-    distance = np.array(_ray_distances(domain, x, jumps), dtype=float)
-    finite = np.isfinite(distance)
-    tails = np.zeros_like(distance)
-    tails[finite] = np.asarray(driver.ray_tail(jnp.asarray(distance[finite], dtype=float)), dtype=float)
-    if domain.convex or not finite.any():
-        return distance, tails, True
-    reach = np.where(finite, distance, np.median(distance[finite]))
-    radii = reach[:, None] * np.concatenate([[0.0], _GRID])
-    inside = np.array(_inside(domain, x, jumps, jnp.asarray(radii, dtype=float)))
-    expected = np.concatenate([[True], _GRID < 1]) | ~finite[:, None]
-    odd = np.flatnonzero((inside != expected).any(1))
-    if odd.size:
-        distance[odd], tails[odd] = _crossings(dynamics, domain, jumps[odd], radii[odd], inside[odd])
-    return distance, tails, not odd.size
-
-
-def _crossings(
-    dynamics: Dynamics, domain: Domain, jumps: Array, radii: np.ndarray, inside: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """First crossing and mass outside of rays that cross the boundary more than once: `tail` is added where a ray
-    leaves and taken off where it comes back. What the last point shows is held to last for ever."""
-    ray, step = np.nonzero(inside[:, 1:] != inside[:, :-1])  # in order along each ray
-    low, high, leaves = radii[ray, step], radii[ray, step + 1], inside[ray, step]
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        row = jnp.asarray(middle[:, None], dtype=float)
-        still = np.asarray(_inside(domain, dynamics.attractor, jumps[ray], row))[:, 0] == leaves
-        low, high = np.where(still, middle, low), np.where(still, high, middle)
-    tail = np.asarray(dynamics.driver.ray_tail(jnp.asarray(high, dtype=float)), dtype=float)
-    mass = np.bincount(ray, np.where(leaves, tail, -tail), minlength=len(radii))
-    first = np.full(len(radii), np.inf)
-    np.minimum.at(first, ray, high)
-    return first, mass
+def _response_step(dynamics: Dynamics, dt: Checked):
+    if dynamics.response != "flow":
+        return jnp.asarray(0.0, dtype=float)
+    if dt is None:
+        raise ValueError(
+            f"the noise of {type(dynamics).__name__} enters an average, so the noiseless flow after a jump decides whether "
+            "it leaves. Give the step at which to follow it, that of the simulation: escape_law(dynamics, domain, dt=1e-3)."
+        )
+    return errors.positive("dt", dt, "dt=1e-3")
 
 
 def _as_printed(driver: Driver, rate: float, error: float, measure: float, epsilon: float) -> tuple[float, float]:
     """The rate `(2/a) epsilon^a m(W)` printed by Zhou et al., and its error."""
-    if not isinstance(driver, StableComponents | StableIsotropic):
+    if not isinstance(driver, StableComponents | StableIsotropic):  # printed for the two drivers of Zhou et al. only
         raise ValueError(
             f'normalization="printed" is known for StableComponents and StableIsotropic, not {type(driver).__name__}. '
             'Type normalization="true".'

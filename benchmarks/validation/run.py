@@ -1,0 +1,86 @@
+"""Is every class right? One exact or independent check of each, written to docs/validation.md.
+
+    python benchmarks/validation/run.py [--areas noise domains ...] [--out docs/validation.md]
+
+Each area is a module beside this file with `checks() -> Iterator[Check]`. Tolerances stand in those files, fixed before the
+run; every check is reported, and the exit status is 1 when one fails.
+"""
+
+import argparse
+import importlib
+import json
+import platform
+import sys
+from pathlib import Path
+
+import jax
+from check import timed
+
+import levysde
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+AREAS = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("run", "check"))
+HEAD = """# Validation
+
+Every class held against something that is not itself: a closed form, a quadrature, an independent method, a real algorithm.
+Written by `python benchmarks/validation/run.py`, which fails when a row does; tolerances are fixed in the files beside it.
+An error is relative, absolute where the reference is 0; where the value is random its standard error is given, and a row
+fails beyond five of them too.
+"""
+
+
+def number(x: float) -> str:
+    return f"{x:.6g}"
+
+
+def section(area: str, rows: list[dict]) -> str:
+    lines = [
+        f"## {area.replace('_', ' ').capitalize()}",
+        "",
+        f"`python benchmarks/validation/run.py --areas {area}`",
+        "",
+        "| class | quantity | value | reference | error | allowed | reference from | |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        spread = f" ± {row['standard_error']:.1g}" if row["standard_error"] is not None else ""
+        cells = [f"`{row['part']}`", row["quantity"], number(row["value"]) + spread, number(row["reference"])]
+        cells += [
+            f"{row['error']:.1e}",
+            f"{row['tolerance']:.0e}",
+            row["source"],
+            "ok" if row["passed"] else "**FAILS**",
+        ]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--areas", nargs="+", default=AREAS, choices=AREAS, help="which to run")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "validation.md", help="the page to write")
+    parser.add_argument("--dry-run", action="store_true", help="print only, write nothing")
+    args = parser.parse_args()
+    record = HERE.parent / "results" / "validation.json"
+    known = json.loads(record.read_text())["areas"] if record.exists() else {}
+    for area in args.areas:
+        rows = []
+        for check, seconds in timed(importlib.import_module(area).checks):
+            rows.append({**vars(check), "error": check.error, "passed": check.passed, "seconds": round(seconds, 2)})
+            print(f"{'ok   ' if check.passed else 'FAILS'} {check.part}: {check.quantity}: {number(check.value)}, "
+                  f"reference {number(check.reference)}, error {check.error:.1e} ({seconds:.1f} s)", flush=True)  # fmt: skip
+        known[area] = rows
+    known = {area: known[area] for area in AREAS if area in known}
+    where = {"levysde": levysde.__version__, "jax": jax.__version__, "python": platform.python_version()}
+    failed = [row for area in args.areas for row in known[area] if not row["passed"]]
+    print(f"{len(failed)} of {sum(len(known[area]) for area in args.areas)} checks failed")
+    if args.dry_run:
+        return 1 if failed else 0
+    record.write_text(json.dumps({"versions": where, "areas": known}, indent=1) + "\n")
+    args.out.write_text("\n".join([HEAD, *(section(area, rows) for area, rows in known.items())]))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
