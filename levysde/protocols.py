@@ -139,6 +139,10 @@ class Dynamics(eqx.Module):
     @abstractmethod
     def init(self, x0: Point) -> State: ...
 
+    def settled(self, x: Point) -> State:
+        """A state at `x` whose averages have their stationary values there; as `init` unless a class starts otherwise."""
+        return self.init(x)
+
     @abstractmethod
     def step(self, state: State, dt: Scalar, increment: Point) -> State:
         """One explicit step over `dt` with the driver's increment over `dt` (Ito: coefficients before the jump)."""

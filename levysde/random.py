@@ -9,6 +9,7 @@ A word is a `uint32`. The primitives keep relative precision at BOTH ends of the
 one-step exit is 1e-5 to 1e-8, and a 24-bit uniform is 12% short there), hence the half offsets and complements.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt
@@ -82,42 +83,75 @@ def half_pair(
     sign = (word & U32(1)).astype(dtype) * 2 - 1
     if finer is None:
         return _fraction(pole, dtype), _fraction(centre, dtype), sign
+    return _finer_fraction(pole, finer, dtype), _fraction(centre, dtype), sign
+
+
+def _finer_fraction(word: Array, finer: Array, dtype) -> Array:
     below = (finer & U32(0xFFFF)).astype(dtype) * np.asarray(2.0**-16, dtype) + np.asarray(2.0**-17, dtype)
-    return (pole.astype(dtype) + below) * np.asarray(2.0**-32, dtype), _fraction(centre, dtype), sign
+    return (word.astype(dtype) + below) * np.asarray(2.0**-32, dtype)
 
 
-def exponential(word: UInt[Array, "..."], dtype=jnp.float32) -> Array:
-    """A unit exponential, resolved at both ends: from 2^-33 to 22.9."""
+def _interpolated(f, degree: int, low: float, high: float) -> np.ndarray:
+    """Coefficients, lowest power first, of the polynomial through `f` at Chebyshev points."""
+    series = np.polynomial.chebyshev.Chebyshev.interpolate(f, degree, domain=[low, high])
+    return series.convert(kind=np.polynomial.Polynomial, domain=[-1, 1], window=[-1, 1]).coef
+
+
+def polynomial(coefficients: Array | np.ndarray, x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`sum_i coefficients[i] x^i`, by Horner's rule."""
+    total = jnp.full_like(x, 1) * coefficients[-1].astype(x.dtype)
+    for i in range(coefficients.shape[0] - 2, -1, -1):
+        total = total * x + coefficients[i].astype(x.dtype)
+    return total
+
+
+_LOG2 = _interpolated(lambda z: np.log1p(z) / (z * np.log(2)), 8, 0.5**0.5 - 1, 2**0.5 - 1)
+_EXP2 = _interpolated(np.exp2, 6, -0.5, 0.5)
+_ROOT_HALF_BITS = 0x3F3504F3  # of the float32 nearest to sqrt(1/2)
+
+
+def log2(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """log2 of positive normal numbers, to 1e-7 (float32) beside the rounding of the result; half the cost of XLA's own."""
+    if x.dtype != jnp.float32:
+        return jnp.log2(x)
+    bits = jax.lax.bitcast_convert_type(x, jnp.int32)
+    exponent = (bits - _ROOT_HALF_BITS) >> 23
+    above = jax.lax.bitcast_convert_type(bits - (exponent << 23), jnp.float32) - 1  # x / 2^exponent - 1, within 0.42
+    return exponent.astype(jnp.float32) + above * polynomial(_LOG2, above)
+
+
+def exp2(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """2^x for x <= 126, to 2e-7 relative (float32); 2^-126 below -126."""
+    if x.dtype != jnp.float32:
+        return jnp.exp2(x)
+    x = jnp.maximum(x, -126)
+    whole = jnp.round(x)
+    power = jax.lax.bitcast_convert_type((whole.astype(jnp.int32) + 127) << 23, jnp.float32)
+    return power * polynomial(_EXP2, x - whole)
+
+
+def exponential(word: UInt[Array, "..."], dtype=jnp.float32, finer: UInt[Array, "..."] | None = None) -> Array:
+    """A unit exponential, resolved at both ends: from 2^-33 to 22.9; to 34.0 with the low 16 bits of `finer`."""
     u, v = unit_pair(word, dtype)
+    u = u if finer is None else _finer_fraction(word, finer, dtype)
     if dtype == jnp.float64:
         return jnp.where(v < 0.5, -jnp.log1p(-jnp.minimum(v, 0.5)), -jnp.log(u))
     # -log(1 - v) by its series where u has lost the digits of v
     small = v * (1 + v * (0.5 + v * (1 / 3 + v * 0.25)))
-    return jnp.where(v < 2.0**-6, small, -jnp.log(jnp.minimum(u, 1 - 2.0**-8)))
+    return jnp.where(v < 2.0**-6, small, -np.asarray(np.log(2), dtype) * log2(jnp.minimum(u, 1 - 2.0**-8)))
 
 
-def _sinpi_coefficients(degree: int) -> np.ndarray:
-    """Coefficients of sin(pi x)/x as a polynomial in x^2 on |x| <= 1/2, by interpolation at Chebyshev points."""
-
-    def f(t):
-        root = np.sqrt(np.maximum(t, 1e-30))
-        return np.sin(np.pi * root) / root
-
-    series = np.polynomial.chebyshev.Chebyshev.interpolate(f, degree, domain=[0, 0.25])
-    return series.convert(kind=np.polynomial.Polynomial, domain=[-1, 1], window=[-1, 1]).coef
+def _sine_over_x(t: np.ndarray) -> np.ndarray:
+    root = np.sqrt(np.maximum(t, 1e-30))
+    return np.sin(np.pi * root) / root
 
 
-_SINPI = {32: _sinpi_coefficients(4), 64: _sinpi_coefficients(10)}
+_SINPI = {32: _interpolated(_sine_over_x, 4, 0, 0.25), 64: _interpolated(_sine_over_x, 10, 0, 0.25)}
 
 
 def sinpi(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """sin(pi x) for |x| <= 1/2, to the last digits of the dtype relative to itself; no range reduction."""
-    t = x * x
-    coefficients = _SINPI[64 if x.dtype == jnp.float64 else 32].astype(x.dtype)
-    total = jnp.full_like(x, coefficients[-1])
-    for c in coefficients[-2::-1]:
-        total = total * t + c
-    return x * total
+    return x * polynomial(_SINPI[64 if x.dtype == jnp.float64 else 32], x * x)
 
 
 def normal_pair(first: UInt[Array, "..."], second: UInt[Array, "..."], dtype=jnp.float32) -> tuple[Array, Array]:

@@ -1,24 +1,50 @@
 """Domains: one conformance suite for every class, and each one's own geometry."""
 
+from math import gamma, pi, sin
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import integrate, optimize
+from statistical import assert_mean
 
 import levysde as ls
-from levysde.protocols import Domain, is_lane_invariant
+from levysde.domains import entry_distance
+from levysde.protocols import Domain, Landscape, is_lane_invariant
+from levysde.theory import boundary_shift
 
 
 def ellipse(x):
     return x[0] ** 2 + 4 * x[1] ** 2 < 1
 
 
+def disc(x=0.0, y=0.0, radius=1.0):
+    return ls.Ball(radius=radius, center=jnp.array([x, y]))
+
+
+MATRIX = np.array([[2.0, 0.5], [0.5, 1.0]])
+WELLS = ls.DoubleWell(dim=2, stiffness=3.0)  # the watershed is x_0 = 0
+LEFT = jnp.array([-1.0, 0.0])
 CASES = {
     "Ball": ls.Ball(radius=1.0, center=jnp.array([0.2, -0.1])),
+    "Basin": ls.Basin(WELLS, minima=WELLS.minima),
     "Box": ls.Box(lower=jnp.array([-1.0, -0.5]), upper=jnp.array([0.7, jnp.inf])),
-    "Sublevel": ls.Sublevel(ls.Quadratic(hessian=jnp.array([[2.0, 0.5], [0.5, 1.0]])), height=0.4),
+    "Complement": ls.Complement(disc(1.2, 0.3)),
+    "Component": ls.Component(WELLS, height=0.5, minima=WELLS.minima, saddles=WELLS.saddles),
+    "Ellipsoid": ls.Ellipsoid(center=jnp.array([0.1, 0.2]), matrix=jnp.array(MATRIX)),
+    "ExitSets": ls.ExitSets(disc(1.2, 0.3), ls.Box(lower=jnp.array([-9.0, -2.0]), upper=jnp.array([9.0, -0.4]))),
+    "HalfSpaces": ls.HalfSpaces(
+        normals=jnp.array([[3.0, 4.0], [-1.0, 0.0], [0.0, -2.0]]), offsets=jnp.array([5.0, 0.5, 0.8])
+    ),
+    "Inner": ls.Inner(ls.Sublevel(ls.Quadratic(hessian=jnp.array(MATRIX)), height=0.9), delta=0.2),
+    "Intersection": ls.Intersection(disc(0.3), ls.Predicate(ellipse, dim=2)),
     "Predicate": ls.Predicate(ellipse, dim=2),
+    "Sublevel": ls.Sublevel(ls.Quadratic(hessian=jnp.array([[2.0, 0.5], [0.5, 1.0]])), height=0.4),
 }
+STARTS = {"Basin": LEFT, "Component": LEFT}  # inside; the origin for all others
+SLACK = {"Basin": 1e-2}  # how sharply the boundary is known, in units of the way there; 1e-4 for all others
 
 
 def final_classes(interface):
@@ -26,7 +52,17 @@ def final_classes(interface):
     for child in interface.__subclasses__():
         below = final_classes(child)
         found |= below or {child}
-    return {c for c in found if c.__module__.startswith("levysde.")}
+    return {c for c in found if c.__module__.startswith("levysde.domains.")}
+
+
+def many(fn, *arrays):
+    """`fn` over the rows of arrays, compiled once for methods of equal domains."""
+    return np.asarray(_many(fn, *(jnp.asarray(a, dtype=float) for a in arrays)))
+
+
+@eqx.filter_jit
+def _many(fn, *arrays):
+    return jax.vmap(fn)(*arrays)
 
 
 def test_every_domain_is_in_the_suite():
@@ -35,36 +71,50 @@ def test_every_domain_is_in_the_suite():
 
 @pytest.mark.parametrize("name", CASES)
 def test_conformance(name):
-    domain, rng = CASES[name], np.random.default_rng(0)
-    points = jnp.asarray(rng.normal(size=(400, 2)), dtype=float)
-    inside, label = jax.vmap(domain.contains)(points), jax.vmap(domain.label)(points)
+    domain, rng, start = CASES[name], np.random.default_rng(0), STARTS.get(name, jnp.zeros(2))
+    points = start[None] + jnp.asarray(rng.normal(size=(400, 2)), dtype=float)
+    inside, label = many(domain.contains, points), many(domain.label, points)
     assert inside.dtype == bool
     assert 20 < inside.sum() < 380
     np.testing.assert_array_equal(label == 0, inside)
-    for bad in (jnp.nan, jnp.inf, -jnp.inf):
-        far = jnp.array([bad, 0.0])
-        assert not domain.contains(far)
-        assert domain.label(far) > 0
-    assert not domain.contains(jnp.array([0.0, jnp.nan]))
+    bad = jnp.array([[jnp.nan, 0.0], [jnp.inf, 0.0], [-jnp.inf, 0.0], [0.0, jnp.nan]])
+    assert not many(domain.contains, bad).any()
+    assert (many(domain.label, bad) > 0).all()
     # a ray is inside just before its distance and outside just after, in units of |v|
-    origin = jnp.zeros(2)
-    directions = jnp.asarray(rng.normal(size=(200, 2)) * 10.0 ** rng.uniform(-3, 3, (200, 1)), dtype=float)
-    distance = jax.vmap(lambda v: domain.ray_distance(origin, v))(directions)
+    directions = jnp.asarray(rng.normal(size=(60, 2)) * 10.0 ** rng.uniform(-3, 3, (60, 1)), dtype=float)
+    slack = SLACK.get(name, 1e-4)
+    distance = many(lambda v: domain.ray_distance(start, v), directions)
     assert (distance > 0).all()
     reach = np.where(np.isfinite(distance), distance, 1e6)[:, None]
-    assert jax.vmap(domain.contains)(directions * reach * (1 - 1e-4)).all()
+    assert many(domain.contains, start[None] + directions * reach * (1 - slack)).all()
     hits = np.isfinite(distance)
-    assert not jax.vmap(domain.contains)(directions * reach * (1 + 1e-4))[hits].any()
-    np.testing.assert_allclose(
-        jax.vmap(lambda v: domain.ray_distance(origin, 4 * v))(directions), distance / 4, rtol=1e-4
-    )
-    assert domain.ray_distance(origin, jnp.zeros(2)) == jnp.inf
-    # the same under vmap with the lane axis last, as the engine calls it
-    lanes = jax.vmap(domain.contains, in_axes=-1)(points.T)
-    np.testing.assert_array_equal(lanes, inside)
+    assert hits.sum() > 10
+    assert not many(domain.contains, start[None] + directions * reach * (1 + slack))[hits].any()
+    longer = many(lambda v: domain.ray_distance(start, v), jnp.concatenate([4 * directions, jnp.zeros((1, 2))]))
+    np.testing.assert_allclose(longer[:-1], distance / 4, rtol=slack)
+    assert longer[-1] == jnp.inf
+    # the same under vmap with the lane axis last, as the engine calls it, in any number of lanes
+    lanes = jax.jit(jax.vmap(domain.label, in_axes=-1))(points[:48].T)
+    np.testing.assert_array_equal(lanes, label[:48])
     assert isinstance(domain.convex, bool)
-    assert is_lane_invariant(domain.contains, origin)
+    assert is_lane_invariant(domain.contains, start)
     assert domain.dim == 2
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_numbers_are_leaves(name):
+    """Other numbers compile nothing new."""
+    traces = []
+
+    @eqx.filter_jit
+    def look(domain, x):
+        traces.append(1)
+        return domain.contains(x)
+
+    domain = CASES[name]
+    look(domain, jnp.zeros(2))
+    look(jax.tree.map(lambda leaf: leaf * 1.01 if eqx.is_inexact_array(leaf) else leaf, domain), jnp.zeros(2))
+    assert len(traces) == 1
 
 
 def test_box_labels_and_open_sides():
@@ -89,6 +139,350 @@ def test_first_exit_of_a_ray_that_comes_back():
     np.testing.assert_allclose(domain.ray_distance(jnp.zeros(1), jnp.ones(1)), 1, rtol=1e-5)
 
 
+# convex shapes
+
+
+def shapes(dim, rng):
+    """One of each convex shape about the origin, with `inside` written another way, in float64."""
+    root = rng.normal(size=(dim, dim))
+    matrix, center = root @ root.T + 0.3 * np.eye(dim), 0.2 * rng.normal(size=dim) / dim
+    normals, offsets = rng.normal(size=(2 * dim + 1, dim)), rng.uniform(0.5, 1.5, 2 * dim + 1)
+    size = np.linalg.norm(normals, axis=1)
+    lower, upper = -rng.uniform(0.5, 1.5, dim), rng.uniform(0.5, 1.5, dim)
+    ball = ls.Ball(radius=0.9, center=jnp.array(center))
+    yield ball, lambda x: 0.9**2 - np.sum((x - center) ** 2)
+    yield ls.Box(lower=jnp.array(lower), upper=jnp.array(upper)), lambda x: min((x - lower).min(), (upper - x).min())
+    ellipsoid = ls.Ellipsoid(center=jnp.array(center), matrix=jnp.array(matrix))
+    yield ellipsoid, lambda x: 1 - (x - center) @ matrix @ (x - center)
+    polytope = ls.HalfSpaces(normals=jnp.array(normals), offsets=jnp.array(offsets))
+    yield polytope, lambda x: ((offsets - normals @ x) / size).min()
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("dim", [1, 2, 5])
+def test_chords_end_on_the_boundary(dim):
+    """Both ends of every chord are roots of the shape's formula, from starts inside and outside; lines that miss, miss."""
+    rng, missed = np.random.default_rng(dim), 0
+    for shape, gap in shapes(dim, rng):
+        x, v = (
+            1.2 / dim * rng.normal(size=(60, dim)),
+            rng.normal(size=(60, dim)) * 10.0 ** rng.uniform(-30, 30, (60, 1)),
+        )
+        low, high = many(lambda x, v, s=shape: jnp.stack(s.chord(x, v)), x, v).T
+        entry, leave = many(lambda x, v, s=shape: entry_distance(s, x, v), x, v), many(shape.ray_distance, x, v)
+        inside, hit = many(shape.contains, x), np.isfinite(low)
+        assert 5 < inside.sum() < 60
+        for i in range(60):
+            assert inside[i] == (gap(x[i]) > 0) == (low[i] < 0 < high[i])
+            if hit[i]:
+                ends = gap(x[i] + low[i] * v[i]), gap(x[i] + high[i] * v[i])
+                np.testing.assert_allclose(ends, 0, atol=1e-9)
+                assert gap(x[i] + (low[i] + high[i]) / 2 * v[i]) > 0
+            else:
+                line = np.linspace(-10, 10, 301)[:, None] * v[i] / np.linalg.norm(v[i])
+                assert max(gap(x[i] + step) for step in line) <= 0
+        missed += int(np.sum(~hit))
+        np.testing.assert_allclose(leave, np.where(inside, high, 0), rtol=1e-12)
+        np.testing.assert_allclose(entry, np.where(inside, 0, np.where(low > 0, low, np.inf)), rtol=1e-12)
+    assert missed > 5 or dim == 1
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("dim", [1, 2])
+def test_distance_is_that_of_the_nearest_way_out(dim):
+    """Over all directions, on a grid of angles that resolves the nearest to 1e-5."""
+    angles = 2 * pi * np.arange(2000) / 2000
+    around = np.stack([np.cos(angles), np.sin(angles)], 1) if dim == 2 else np.array([[1.0], [-1.0]])
+    rng = np.random.default_rng(dim)
+    for shape, _ in shapes(dim, rng):
+        x = rng.normal(size=(20, dim)) * 0.5
+
+        def nearest(x, shape=shape):
+            return jnp.min(jax.vmap(lambda u: shape.ray_distance(x, u))(jnp.array(around)))
+
+        assert (many(shape.margin, x) > 0).sum() > 4
+        np.testing.assert_allclose(many(shape.margin, x), many(nearest, x), rtol=2e-5)
+
+
+@pytest.mark.usefixtures("float64")
+def test_distance_in_an_ellipsoid_of_five_dimensions():
+    """Against a minimisation over its surface, `center + root u`, u on the sphere."""
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(5, 5))
+    shape = ls.Ellipsoid(center=jnp.ones(5), matrix=jnp.array(np.linalg.inv(root @ root.T)))
+    for _ in range(4):
+        u = rng.normal(size=5)
+        x = root @ u / np.linalg.norm(u) * rng.uniform(0.2, 0.95)
+
+        def away(u, x=x):
+            return np.sum((root @ u / np.linalg.norm(u) - x) ** 2)
+
+        found = min(optimize.minimize(away, start, tol=1e-12).fun for start in rng.normal(size=(6, 5)))
+        np.testing.assert_allclose(shape.margin(jnp.array(1 + x)), np.sqrt(found), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("dtype")
+def test_distance_in_an_ellipsoid_from_its_symmetry_planes():
+    """Where the nearest point lies beside the long axis: `b sqrt(1 - x^2 / (a^2 - b^2))` for x on it, near the center."""
+    shape = ls.Ellipsoid(center=jnp.zeros(3), radii=jnp.array([3.0, 1.0, 1.0]))
+    x = np.array([0.0, 0.5, 1.5, 2.6, 2.9])
+    points = np.stack([x, 0 * x, 0 * x], 1)
+    expected = np.where(x < 8 / 3, np.sqrt(np.maximum(1 - x**2 / 8, 0)), 3 - x)
+    np.testing.assert_allclose(many(shape.margin, points), expected, rtol=2e-6)
+    sphere = ls.Ellipsoid(center=jnp.zeros(3), radii=2 * jnp.ones(3))
+    np.testing.assert_allclose(many(sphere.margin, points), np.maximum(2 - x, 0), rtol=2e-6, atol=1e-6)
+
+
+def test_ellipsoid_from_matrix_or_axes():
+    angle = 0.6
+    axes = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    by_axes = ls.Ellipsoid(center=jnp.ones(2), radii=jnp.array([0.5, 2.0]), axes=jnp.array(axes))
+    matrix = axes @ np.diag([4.0, 0.25]) @ axes.T
+    by_matrix = ls.Ellipsoid(center=jnp.ones(2), matrix=jnp.array(matrix))
+    x = 1 + np.random.default_rng(0).normal(size=(300, 2))
+    expected = np.einsum("ni,ij,nj->n", x - 1, matrix, x - 1) < 1
+    np.testing.assert_array_equal(many(by_axes.contains, x), expected)
+    np.testing.assert_array_equal(many(by_matrix.contains, x), expected)
+
+
+@pytest.mark.parametrize("driver", [ls.StableComponents, ls.StableIsotropic])
+def test_rate_of_a_half_space(driver):
+    """Only the projection on the normal matters: `eps^a (C_a / a) b^-a`, times `sum |n_i|^a` for component noise."""
+    alpha, normal, offset = 1.5, np.array([0.6, -0.8]), 0.7
+    dynamics = ls.SGD(ls.Quadratic(hessian=jnp.eye(2)), driver(alpha=alpha), epsilon=0.1)
+    basin = ls.half_space(normal=jnp.array(3 * normal), offset=3 * offset)
+    constant = gamma(1 + alpha) * sin(pi * alpha / 2) / pi
+    factor = np.sum(np.abs(normal) ** alpha) if driver is ls.StableComponents else 1.0
+    rate = ls.escape_law(dynamics, basin).rate
+    assert rate == pytest.approx((0.1 / offset) ** alpha * constant / alpha * factor, rel=1e-4)
+
+
+def test_half_spaces_as_a_box():
+    box = ls.Box(lower=jnp.array([-1.0, -0.5]), upper=jnp.array([0.7, 2.0]))
+    planes = ls.HalfSpaces(
+        normals=jnp.array([[-2.0, 0.0], [0.5, 0.0], [0.0, -1.0], [0.0, 3.0]]), offsets=jnp.array([2.0, 0.35, 0.5, 6.0])
+    )
+    x = 2 * np.random.default_rng(0).normal(size=(500, 2))
+    np.testing.assert_array_equal(many(planes.label, x), many(box.label, x))
+    np.testing.assert_allclose(planes.inradius, 0.85, rtol=1e-6)
+    triangle = ls.HalfSpaces(
+        normals=jnp.array([[-1.0, 0.0], [0.0, -1.0], [4.0, 3.0]]), offsets=jnp.array([0.0, 0.0, 12.0])
+    )
+    np.testing.assert_allclose(triangle.inradius, 1, rtol=1e-6)  # sides 3, 4, 5
+
+
+def test_shapes_are_made_inside_jit():
+    @jax.jit
+    def inside(size, x):
+        ellipsoid = ls.Ellipsoid(center=jnp.zeros(2), matrix=jnp.eye(2) / size**2)
+        planes = ls.HalfSpaces(normals=jnp.eye(2) * size, offsets=size * jnp.ones(2))
+        inner = ls.Inner(ls.Ball(radius=size, center=jnp.zeros(2)), delta=0.5)
+        return ellipsoid.contains(x), planes.contains(x), inner.contains(x)
+
+    assert [bool(each) for each in inside(2.0, jnp.array([0.9, 0.9]))] == [True, True, True]
+    assert [bool(each) for each in inside(1.0, jnp.array([0.9, 0.9]))] == [False, True, False]
+
+
+# basins by gradient flow
+
+
+def mueller_brown(x):
+    a, b, c = jnp.array([-1.0, -1.0, -6.5, 0.7]), jnp.array([0.0, 0.0, 11.0, 0.6]), jnp.array([-10.0, -10.0, -6.5, 0.7])
+    u, w = x[0] - jnp.array([1.0, 0.0, -0.5, -1.0]), x[1] - jnp.array([0.0, 0.5, 1.5, 1.0])
+    return jnp.sum(jnp.array([-200.0, -100.0, -170.0, 15.0]) * jnp.exp(a * u * u + b * u * w + c * w * w))
+
+
+def test_basin_against_an_ode_solver():
+    """The gradient flow of Mueller and Brown's surface by LSODA, to the nearest of its three minima."""
+    minima = np.array([[-0.55822, 1.44173], [0.62350, 0.02804], [-0.05001, 0.46669]])
+    slope = jax.jit(jax.vmap(jax.grad(mueller_brown)))
+    x = np.random.default_rng(0).uniform([-1.5, -0.5], [1.2, 2.0], (60, 2))
+
+    def flow(_, y):  # all starts in one system, whose Jacobian is made of blocks
+        return -np.asarray(slope(y.reshape(-1, 2)), float).ravel()
+
+    ends = integrate.solve_ivp(flow, (0, 1), x.ravel(), method="LSODA", lband=1, uband=1).y[:, -1].reshape(-1, 2)
+    expected = np.argmin(np.linalg.norm(ends[:, None] - minima[None], axis=2), axis=1)
+    well = ls.from_function(mueller_brown, dim=2, minimum=jnp.array(minima[0]))
+    basin = ls.Basin(well, minima=jnp.array(minima[1:]))
+    np.testing.assert_array_equal(many(basin.label, x), expected)
+    assert (np.bincount(expected) > 5).all()
+    # without the list the other two are one
+    np.testing.assert_array_equal(many(ls.Basin(well).label, x), np.minimum(expected, 1))
+
+
+def test_basin_labels_and_budget():
+    """The marked minimum may be in the list; stiff, far, and unfinished flows."""
+    basin, x = CASES["Basin"], jnp.array([[-0.01, 2.0], [0.01, -2.0], [-1e6, 1.0], [1e6, 1.0], [0.0, 0.0]])
+    np.testing.assert_array_equal(many(basin.label, x), [0, 2, 0, 2, 3])  # a start on the saddle goes nowhere
+    stiff = ls.Basin(ls.DoubleWell(dim=2, stiffness=1e3))
+    np.testing.assert_array_equal(many(stiff.label, x[:4]), [0, 1, 0, 1])
+    hasty = ls.Basin(WELLS, minima=WELLS.minima, max_steps=2)
+    np.testing.assert_array_equal(many(hasty.label, jnp.array([[-0.01, 2.0], [-1.1, 0.1]])), [3, 0])
+
+
+def chain(x):
+    """Minima of value 0 at the integers; the saddle between k and k + 1 has a height of about `1 + (k + 1/2) / 2`."""
+    return jnp.sin(jnp.pi * x[0]) ** 2 * (1 + 0.5 * x[0])
+
+
+def test_component_among_several_minima():
+    """Only the own well without lists; with them, wells that are joined below the level."""
+    well = ls.from_function(chain, dim=1, minimum=jnp.zeros(1))
+    slope = jax.jit(jax.grad(lambda x: chain(x[None])))
+    ridge = [optimize.brentq(slope, k + 0.3, k + 0.7, xtol=1e-7) for k in (-1, 0, 1)]
+    heights = [float(chain(jnp.array([x]))) for x in ridge]
+    lists = {"minima": jnp.array([[-1.0], [0.0], [1.0], [2.0]]), "saddles": jnp.array(ridge)[:, None]}
+    x = np.linspace(-1.4, 2.4, 401)[:, None]
+    value = many(chain, x)
+    for height, left in ((0.6, ridge[0]), (1.0, -9.0)):
+        assert (height > heights[0]) == (left == -9.0)
+        own = (value < height) & (x[:, 0] > ridge[0]) & (x[:, 0] < ridge[1])
+        both = (value < height) & (x[:, 0] > left) & (x[:, 0] < ridge[1])
+        np.testing.assert_array_equal(many(ls.Component(well, height=height).contains, x), own)
+        component = ls.Component(well, height=height, **lists)
+        np.testing.assert_array_equal(many(component.contains, x), both)
+        assert many(ls.Sublevel(well, height=height).contains, x).sum() > both.sum()
+    assert many(ls.Component(well, height=1.5, **lists).contains, x)[np.abs(x[:, 0] - 1) < 0.1].all()
+
+
+def test_component_ends_where_the_sublevel_set_does():
+    """A ray through the other well: outside from the first crossing of the level on."""
+    component, sublevel = CASES["Component"], ls.Sublevel(WELLS, height=0.5)
+    right = jnp.array([1.0, 0.0])
+    assert sublevel.contains(right)
+    assert not component.contains(right)
+    expected = 1 - np.sqrt(1 - np.sqrt(0.5))
+    listed = ls.Component(WELLS, height=0.5, minima=WELLS.minima, saddles=WELLS.saddles)
+    for domain in (component, listed):
+        np.testing.assert_allclose(domain.ray_distance(LEFT, right), expected, rtol=1e-5)
+    joined = ls.Component(WELLS, height=1.5, minima=WELLS.minima, saddles=WELLS.saddles)
+    assert joined.contains(right)
+
+
+# domains made of domains
+
+
+def test_first_listed_wins():
+    one, two, three = disc(radius=2.0), ls.Box(lower=-jnp.ones(2), upper=jnp.ones(2)), disc(0.5)
+    x = jnp.array([[0.0, 0.0], [1.2, 0.0], [-0.9, 0.0], [3.0, 0.0], [0.0, -1.5]])
+    np.testing.assert_array_equal(many(ls.Intersection(one, two, three).label, x), [0, 2, 3, 1, 2])
+    x = jnp.array([[0.0, 0.0], [3.0, 0.0], [0.7, 0.0], [1.0, 0.0], [jnp.inf, 0.0], [jnp.nan, 0.0]])
+    sets = ls.ExitSets(disc(1.5), disc(1.0, radius=0.6), names=("big", "small"))
+    np.testing.assert_array_equal(many(sets.label, x), [0, 0, 1, 1, 3, 3])
+    np.testing.assert_array_equal(many(ls.ExitSets(*sets.sets[::-1]).label, x), [0, 0, 1, 1, 3, 3])
+    assert sets.label(jnp.array([0.45, 0.0])) == 2
+    assert sets.names[1] == "small"
+    assert ls.Intersection(one, two).convex
+    assert not ls.Intersection(one, sets).convex
+
+
+def test_first_entry():
+    """Into shapes, their intersection and their complement by formula; into others by search, to the same numbers."""
+    lens = ls.Intersection(disc(2.0), disc(2.5))
+    searched = ls.Predicate(lambda x: lens.contains(x), dim=2)
+    v = np.random.default_rng(0).normal(size=(200, 2)) * 0.01 + np.array([0.02, 0.0])
+    found, sought = (many(lambda v, d=d: entry_distance(d, jnp.zeros(2), v), v) for d in (lens, searched))
+    assert 30 < np.isfinite(found).sum() < 170
+    np.testing.assert_allclose(sought, found, rtol=1e-4)
+    for domain in (lens, searched, ls.Predicate(lambda x: x[0] < 9, dim=2)):
+        assert entry_distance(domain, jnp.array([2.3, 0.0]), jnp.ones(2)) == 0
+    back = ls.Complement(ls.Complement(disc()))
+    np.testing.assert_allclose(back.ray_distance(jnp.zeros(2), jnp.array([0.0, 4.0])), 0.25, rtol=1e-6)
+
+
+def test_rate_between_wells():
+    """`q_ij = eps^a (C_a / a) | |s_(j-1) - m_i|^-a - |s_j - m_i|^-a |`, the sum over two other wells; their sides apart."""
+    alpha, epsilon = 1.5, 0.05
+    wells = ls.ExitSets(ls.Box(lower=[0.8], upper=[2.0]), ls.Box(lower=[-7.0], upper=[-3.0]))
+    dynamics = ls.SGD(ls.Quadratic(hessian=jnp.ones(1)), ls.StableComponents(alpha=alpha), epsilon=epsilon)
+    law = ls.escape_law(dynamics, wells)
+    constant = gamma(1 + alpha) * sin(pi * alpha / 2) / pi
+    sides = epsilon**alpha * constant / alpha * np.array([0.8**-alpha - 2.0**-alpha, 3.0**-alpha - 7.0**-alpha])
+    assert law.rate == pytest.approx(sides.sum(), rel=1e-4)
+    np.testing.assert_allclose(law.ray_share, sides / sides.sum(), rtol=1e-4)
+
+
+def right_exit(alpha, x):
+    """Which side a symmetric stable process leaves (-1, 1) on, from x: Blumenthal, Getoor, Ray (1961)."""
+    weight = integrate.quad(lambda u: (1 - u * u) ** (alpha / 2 - 1), -1, x)[0]
+    return 2 ** (1 - alpha) * gamma(alpha) / gamma(alpha / 2) ** 2 * weight
+
+
+@pytest.mark.parametrize("alpha", [1.5, 2.0])
+def test_which_side_is_entered_first(alpha):
+    """Driftless noise in (-2, 1): the share of labels, the boundary moved out by the skeleton's shift."""
+    flat, dt = ls.Quadratic(hessian=jnp.zeros(1)), 4e-3
+    sets = ls.ExitSets(ls.half_space(normal=[-1.0], offset=-1.0), ls.half_space(normal=[1.0], offset=-2.0))
+    kernel = ls.EulerMaruyama(ls.SGD(flat, ls.StableComponents(alpha=alpha), epsilon=1.0), dt=dt)
+    result = ls.simulate_escape(kernel, sets, jnp.zeros(1), num=20_000, seed=3)
+    assert set(result.label) == {1, 2}
+    np.testing.assert_array_equal(result.label == 1, result.first_outside[:, 0] > 0)
+    half = 1.5 + boundary_shift(alpha) * dt ** (1 / alpha)
+    assert_mean(result.label == 1, right_exit(alpha, 0.5 / half), relative_error=0.03)
+
+
+# inner sets
+
+
+def test_inner_sets_of_shapes():
+    x = np.random.default_rng(0).normal(size=(500, 2))
+    pairs = [
+        (disc(0.2, radius=1.5), disc(0.2, radius=1.2)),
+        (
+            ls.Box(lower=jnp.array([-1.0, -jnp.inf]), upper=jnp.array([0.7, 2.0])),
+            ls.Box(lower=jnp.array([-0.7, -jnp.inf]), upper=jnp.array([0.4, 1.7])),
+        ),
+        (ls.half_space(normal=[3.0, 4.0], offset=5.0), ls.half_space(normal=[3.0, 4.0], offset=3.5)),
+    ]
+    pairs.append(tuple(ls.Intersection(*each) for each in zip(*pairs, strict=True)))
+    for domain, smaller in pairs:
+        inner = ls.Inner(domain, delta=0.3)
+        np.testing.assert_array_equal(many(inner.contains, x), many(smaller.contains, x))
+        assert inner.convex
+        twice = ls.Inner(ls.Inner(domain, delta=0.1), delta=0.2)
+        np.testing.assert_array_equal(many(twice.contains, x), many(smaller.contains, x))
+        apart = many(lambda x, i=inner: ls.boundary_distance(i, x), x)
+        np.testing.assert_allclose(apart, many(lambda x, s=smaller: ls.boundary_distance(s, x), x), atol=1e-6)
+
+
+def test_inner_sets_by_probing():
+    """The same ellipsoid as a sublevel set is as sharp; as a predicate it is a little too large, never too small."""
+    exact = ls.Inner(ls.Ellipsoid(center=jnp.zeros(3), matrix=jnp.diag(jnp.array([1.0, 4.0, 9.0]))), delta=0.1)
+    well = ls.Quadratic(hessian=jnp.array([1.0, 4.0, 9.0]))
+    x = np.random.default_rng(0).normal(size=(4000, 3)) * np.array([0.5, 0.25, 0.17])
+    inner = many(exact.contains, x)
+    np.testing.assert_array_equal(many(ls.Inner(ls.Sublevel(well, height=0.5), delta=0.1).contains, x), inner)
+    predicate = ls.Predicate(lambda x: jnp.sum(jnp.array([1.0, 4.0, 9.0]) * x * x) < 1, dim=3)
+    probed = many(ls.Inner(predicate, delta=0.1, num_directions=256).contains, x)
+    smaller = many(ls.Inner(exact.domain, delta=0.09).contains, x)
+    assert not (inner & ~probed).any()
+    assert not (probed & ~smaller).any()
+    line = ls.Inner(ls.Complement(ls.Ball(radius=1.0, center=jnp.zeros(1))), delta=0.25)
+    np.testing.assert_array_equal(
+        many(line.contains, jnp.array([[1.2], [1.3], [-1.2], [-1.3], [0.0]])), [0, 1, 0, 1, 0]
+    )
+
+
+class Marked(Landscape):
+    """A double well whose marked point is put anywhere."""
+
+    minimum: jax.Array
+    dim: int = eqx.field(static=True)
+
+    def __init__(self, x):
+        self.minimum, self.dim = jnp.array([x, 0.0]), 2
+
+    def value(self, x):
+        return WELLS.value(x)
+
+    def gradient(self, x):
+        return WELLS.gradient(x)
+
+    def hessian(self, x):
+        return WELLS.hessian(x)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -106,6 +500,58 @@ def test_first_exit_of_a_ray_that_comes_back():
         (lambda: ls.Predicate(3, dim=2), "inside must be a function"),
         (lambda: ls.Predicate(lambda x: x, dim=2), "one truth value"),
         (lambda: ls.Predicate(ellipse, dim=0), "dim must be at least 1"),
+        (lambda: ls.Ellipsoid(center=jnp.zeros(2)), "exactly one of matrix and radii"),
+        (lambda: ls.Ellipsoid(center=jnp.zeros(2), matrix=jnp.eye(2), radii=jnp.ones(2)), "exactly one of"),
+        (lambda: ls.Ellipsoid(center=jnp.zeros(2), matrix=jnp.eye(2), axes=jnp.eye(2)), "axes belong to radii"),
+        (lambda: ls.Ellipsoid(center=jnp.zeros(2), matrix=jnp.eye(3)), r"matrix must have shape \(2, 2\)"),
+        (lambda: ls.Ellipsoid(center=jnp.zeros(2), matrix=[[1.0, 1.0], [0.0, 1.0]]), "must be symmetric"),
+        (lambda: ls.Ellipsoid(center=jnp.zeros(2), matrix=jnp.diag(jnp.array([1.0, 0.0]))), "positive definite"),
+        (lambda: ls.Ellipsoid(center=jnp.zeros(2), radii=[1.0, -1.0]), "radii must be positive"),
+        (lambda: ls.Ellipsoid(center=jnp.zeros(2), radii=jnp.ones(3)), r"radii must have shape \(2,\)"),
+        (lambda: ls.Ellipsoid(center=jnp.zeros(2), radii=jnp.ones(2), axes=jnp.ones((2, 2))), "orthonormal columns"),
+        (lambda: ls.Ellipsoid(center="here", radii=jnp.ones(2)), "center must be a number or an array"),
+        (lambda: ls.HalfSpaces(normals=jnp.ones(2), offsets=jnp.ones(1)), r"shape \(n, d\)"),
+        (lambda: ls.HalfSpaces(normals=jnp.eye(2), offsets=jnp.ones(3)), r"offsets \(n,\), not \(2, 2\) and \(3,\)"),
+        (lambda: ls.HalfSpaces(normals=jnp.zeros((1, 2)), offsets=jnp.ones(1)), r"normals\[0\] = \[0. 0.\]"),
+        (lambda: ls.HalfSpaces(normals=jnp.eye(2), offsets=[1.0, jnp.inf]), "offsets must be finite"),
+        (lambda: ls.HalfSpaces(normals=[[1.0], [-1.0]], offsets=[-1.0, -1.0]), "no point in common"),
+        (lambda: ls.HalfSpaces(normals=[[1.0], [-1.0]], offsets=[1.0, -1.0]), "no point in common"),
+        (lambda: ls.half_space(normal=1.0, offset=1.0), "normal must be a vector"),
+        (lambda: ls.half_space(normal=[1.0], offset=[1.0]), r"offset must have shape \(\)"),
+        (lambda: ls.Basin(disc()), "landscape must be a Landscape"),
+        (lambda: ls.Basin(WELLS, minima=jnp.zeros((1, 2))), r"minima\[0\], x = \[0. 0.\], is a saddle.*no basin"),
+        (lambda: ls.Basin(Marked(0.0)), "the landscape's minimum, x = .*is a saddle or a maximum"),
+        (lambda: ls.Basin(Marked(0.5)), "no stationary point"),
+        (lambda: ls.Basin(ls.Quadratic(hessian=jnp.array([1.0, 0.0]))), "is not isolated"),
+        (lambda: ls.Basin(WELLS, minima=jnp.zeros(2)), r"minima must have shape \(n, 2\)"),
+        (lambda: ls.Basin(WELLS, max_steps=0), "max_steps must be from 1"),
+        (lambda: jax.jit(lambda w: ls.Basin(ls.DoubleWell(width=w)).contains(jnp.zeros(1)))(1.0), "traced by JAX"),
+        (lambda: ls.Component(WELLS, height=-1.0), "height must be positive"),
+        (lambda: ls.Component(Marked(0.0), height=1.0), "is a saddle or a maximum"),
+        (lambda: ls.Component(WELLS, height=1.0, minima=WELLS.minima), "minima without saddles"),
+        (lambda: ls.Component(WELLS, height=1.0, saddles=WELLS.saddles), "saddles without minima"),
+        (lambda: ls.Component(WELLS, height=2.0, minima=WELLS.minima, saddles=WELLS.minima), "is no saddle"),
+        (lambda: ls.Component(WELLS, height=2.0, minima=WELLS.minima[:1], saddles=WELLS.saddles), "none of the minima"),
+        (lambda: ls.Intersection(), "at least one domain"),
+        (lambda: ls.Intersection(disc(), 3), "Intersection takes domains, not 3"),
+        (lambda: ls.Intersection(disc(), ls.Box(lower=[0.0], upper=[1.0])), r"one dimension, not of \[2, 1\]"),
+        (lambda: ls.Complement("disc"), "Complement takes domains, not 'disc'"),
+        (lambda: ls.ExitSets(), "at least one domain"),
+        (lambda: ls.ExitSets(disc(), None), "ExitSets takes domains, not None"),
+        (lambda: ls.ExitSets(disc(), disc(3.0), names=("one",)), "2 different strings"),
+        (lambda: ls.ExitSets(disc(), disc(3.0), names=("one", "one")), "2 different strings"),
+        (lambda: ls.ExitSets(disc(), names="one"), "names must be strings"),
+        (lambda: ls.ExitSets(disc(), names=3), "names must be strings"),
+        (lambda: ls.Inner(3, delta=0.1), "domain must be a Domain"),
+        (lambda: ls.Inner(disc(), delta=0.0), "delta must be positive"),
+        (lambda: ls.Inner(disc(), delta=0.1, num_directions=1), "num_directions must be at least 2"),
+        (lambda: ls.Inner(disc(), delta=1.0), "nothing is left: delta = 1.0.* has radius 1"),
+        (lambda: ls.Inner(ls.Inner(disc(), delta=0.5), delta=0.5), "nothing is left: .* has radius 0.5"),
+        (lambda: ls.Inner(ls.Intersection(disc(), disc(radius=0.3)), delta=0.4), "nothing is left"),
+        (lambda: ls.Inner(ls.Ellipsoid(center=jnp.zeros(2), radii=[0.2, 3.0]), delta=0.3), "nothing is left"),
+        (lambda: ls.Inner(ls.Box(lower=-jnp.ones(2), upper=jnp.ones(2)), delta=1.5), "nothing is left"),
+        (lambda: ls.Inner(ls.Sublevel(WELLS, height=0.1), delta=0.5), "reaches past the minimum"),
+        (lambda: ls.boundary_distance(CASES["Predicate"], jnp.zeros(2)), "Predicate has no formula"),
     ],
 )
 def test_bad_input(make, message):

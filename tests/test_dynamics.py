@@ -1,5 +1,6 @@
 """Landscapes, dynamics and Euler-Maruyama against closed forms and against the real algorithms."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,33 +59,109 @@ def test_library_matmuls_are_noticed():
     assert not is_lane_invariant(stepper.step, words, well.minimum)
 
 
-def dynamics_of(name, driver):
-    well = WELLS["dense"]
-    if name == "SGD":
-        return ls.SGD(well, driver, epsilon=0.2, scale=jnp.array([1.0, 0.5]))
-    if name == "Adam":
-        return ls.Adam(well, driver, epsilon=0.2, rates=(5.0, 0.5), gradient_variance=jnp.array([0.5, 2.0]), delta=0.1)
+def dynamics_of(name, driver, epsilon=0.2):
+    well = ls.Quadratic(hessian=np.array([[2.0, 0.5], [0.5, 1.0]]))  # in the precision at hand
+    common = {"epsilon": epsilon, "scale": jnp.array([1.0, 0.5])}
+    second = {"gradient_variance": jnp.array([0.5, 2.0]), "delta": 0.1}
+    match name:
+        case "SGD":
+            return ls.SGD(well, driver, **common)
+        case "Adam":
+            return ls.Adam(well, driver, rates=(5.0, 0.5), **second, **common)
+        case "Adam, noise averaged":
+            return ls.Adam(well, driver, rates=(300.0, 0.5), noise="average", **second, **common)
+        case "AdamW":
+            well = ls.Quadratic(hessian=well.matrix, minimum=jnp.array([0.5, -1.0]))
+            return ls.AdamW(well, driver, rates=(5.0, 0.5), weight_decay=0.2, **second, **common)
+        case "RMSProp":
+            return ls.RMSProp(well, driver, rate=0.5, **second, **common)
+        case "Momentum":
+            return ls.Momentum(well, driver, rate=300.0, averaged=True, **common)
+        case "Momentum, Nesterov":
+            return ls.Momentum(well, driver, rate=300.0, averaged=True, nesterov=True, **common)
+        case "Scheduled":
+            return ls.Scheduled(dynamics_of("SGD", driver, epsilon), 0.7)
     return ls.Langevin(well, diffusion=jnp.array([[0.3, 0.1], [0.1, 0.2]]))
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "Langevin"])
+DYNAMICS = ["SGD", "Adam", "Adam, noise averaged", "AdamW", "Langevin", "Momentum", "Momentum, Nesterov", "RMSProp"]
+DYNAMICS += ["Scheduled"]
+
+
+def final_classes(cls):
+    """The package's own classes without subclasses; tests define others."""
+    below = [c for c in cls.__subclasses__() if c.__module__.startswith("levysde.")]
+    return {name for c in below for name in final_classes(c)} or {cls.__name__}
+
+
+def test_every_dynamics_is_here():
+    assert final_classes(Dynamics) == {name.split(",")[0] for name in DYNAMICS}
+
+
+@pytest.mark.parametrize("name", DYNAMICS)
 def test_dynamics_conformance(name):
-    classes = {c for base in Dynamics.__subclasses__() for c in (base.__subclasses__() or [base])}
-    assert {c.__name__ for c in classes} == {"SGD", "Adam", "Langevin"}
     dynamics = dynamics_of(name, ls.StableComponents(alpha=1.5))
     dt, zero = jnp.asarray(1e-3), jnp.zeros(2)
-    at_rest = dynamics.step(dynamics.init(dynamics.attractor), dt, zero)
-    np.testing.assert_allclose(dynamics.position(at_rest), dynamics.attractor, atol=1e-6)
-    # a driver jump y at the attractor moves the position by jump(y), which is linear
+    step = eqx.filter_jit(dynamics.step)
+    rest = dynamics.settled(dynamics.attractor)
+    np.testing.assert_allclose(dynamics.position(step(rest, dt, zero)), dynamics.attractor, atol=1e-6)
+    # a driver jump y at the attractor moves the position by jump(y), which is linear: at once, or before much is pulled back
     y = jnp.array([0.3, -2.0])
-    moved = dynamics.step(dynamics.init(dynamics.attractor), dt, y)
-    np.testing.assert_allclose(dynamics.position(moved) - dynamics.attractor, dynamics.jump(y), rtol=1e-4, atol=1e-6)
+    state, steps = step(rest, dt, y), 0 if dynamics.response == "linear" else 25
+    for _ in range(steps):
+        state = step(state, dt, zero)
+    moved = dynamics.position(state) - dynamics.attractor
+    np.testing.assert_allclose(moved, dynamics.jump(y), rtol=0.05 if steps else 1e-4, atol=1e-6)
     np.testing.assert_allclose(dynamics.jump(-3 * y), -3 * dynamics.jump(y), rtol=1e-5)
-    # near the attractor, once the averages have settled, the noiseless flow is that of the linearisation
-    small = 1e-3 * jnp.array([1.0, 0.4])
-    state = dynamics.init(dynamics.attractor + small)
-    velocity = (dynamics.position(dynamics.step(state, dt, zero)) - dynamics.position(state)) / dt
-    np.testing.assert_allclose(velocity, -dynamics.linearisation() @ small, rtol=2e-2)
+    # near the attractor, where the averages have settled, the noiseless flow is that of the linearisation
+    state = dynamics.settled(dynamics.attractor + 1e-3 * jnp.array([1.0, 0.4]))
+    small = dynamics.position(state) - dynamics.attractor
+    for _ in range(steps):
+        state = step(state, dt, zero)
+    before = dynamics.position(state)
+    velocity = (dynamics.position(step(state, dt, zero)) - before) / dt
+    np.testing.assert_allclose(velocity, -dynamics.linearisation() @ (before - dynamics.attractor), rtol=2e-2)
+    # `move` puts the position elsewhere and leaves the rest as it was
+    there = dynamics.move(state, small)
+    np.testing.assert_array_equal(dynamics.position(there), small)
+    jax.tree.map(np.testing.assert_array_equal, dynamics.move(there, before), state)
+    assert is_lane_invariant(dynamics.step, state, dt, y)
+
+
+@pytest.mark.parametrize("name", DYNAMICS)
+def test_dynamics_in_the_engine(name):
+    """It runs; one that remembers has the same bits whatever the layout."""
+    dynamics = dynamics_of(name, ls.StableComponents(alpha=1.5))
+    basin = ls.Ball(radius=0.8, center=dynamics.attractor)
+    runs = [
+        ls.simulate_escape(
+            ls.EulerMaruyama(dynamics, dt=0.02),
+            basin,
+            dynamics.attractor,
+            num=64,
+            seed=1,
+            max_time=20.0,
+            devices=1,
+            lanes=lanes,
+        )
+        for lanes in ([16, 64] if name == "Momentum" else [16])
+    ]
+    assert runs[0].exited.any()
+    for field in ("time", "exited", "last_inside", "first_outside", "steps", "status"):
+        np.testing.assert_array_equal(getattr(runs[0], field), getattr(runs[-1], field))
+
+
+@pytest.mark.parametrize("name", DYNAMICS)
+def test_dynamics_keep_their_precision_and_structure(name, dtype):
+    """A new number compiles nothing new, and a state is of the dtype at hand."""
+    driver = ls.StableComponents(alpha=1.5)
+    dynamics = dynamics_of(name, driver)
+    if name != "Langevin":
+        assert jax.tree.structure(dynamics_of(name, driver, epsilon=0.3)) == jax.tree.structure(dynamics)
+    state = dynamics.init(dynamics.attractor)
+    new = dynamics.step(state, jnp.asarray(0.02), jnp.ones(2))
+    assert [leaf.dtype for leaf in jax.tree.leaves(new)] == [leaf.dtype for leaf in jax.tree.leaves(state)]
+    assert dynamics.position(new).dtype == dtype
 
 
 def test_zero_noise_is_gradient_descent():

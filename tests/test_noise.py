@@ -16,6 +16,14 @@ from levysde.random import split_uint64, step_words, trajectory_key
 ALPHAS = [0.3, 0.5, 1.0, 1.2, 1.5, 1.8, 1.9, 1.99, 2.0]
 ALL_ALPHAS = [0.05, 0.1, *ALPHAS]
 STABLE = [StableComponents, StableIsotropic]
+
+
+def ExactComponents(alpha):
+    """Components by the formula, where the class itself would take the fitted quantile."""
+    return StableComponents(alpha, exact=True)
+
+
+SAMPLERS = [*STABLE, ExactComponents]
 EXTREMES = np.array([0, 1, 2, 3, 0x7FFFFFFE, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xFFFFFFFE, 0xFFFFFFFF], np.uint32)
 CAP = 1e27  # draws are capped at 1e30 times a factor of order one
 
@@ -70,7 +78,7 @@ def test_components_equal_the_formula_in_every_corner(alpha, dtype):
     ends = np.concatenate([np.arange(300), np.geomspace(300, 2**31 - 1, 200).astype(np.int64)]).astype(np.uint32)
     words = np.stack([grid.ravel() for grid in np.meshgrid(ends, np.concatenate([ends, ~ends]))])
     words[0, ::2] = ~words[0, ::2]
-    driver = StableComponents(alpha)
+    driver = StableComponents(alpha, exact=True)
     drawn = increments(driver, jnp.asarray(words), jnp.asarray(1.0), 1)
     assert drawn.dtype == dtype
     expected = reference_components(words[0], words[1], as_stored(alpha, dtype))
@@ -104,7 +112,7 @@ def test_isotropic_equals_the_formula_of_kanter(alpha, dtype):
 # --- in distribution ---
 
 
-@pytest.mark.parametrize("driver", STABLE)
+@pytest.mark.parametrize("driver", SAMPLERS)
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_marginal_characteristic_function(driver, alpha):
     x = draw(driver(alpha), 2_000_000, 1)
@@ -159,7 +167,7 @@ def test_brownian_motion_has_variance_t_in_independent_coordinates(dim):
 
 
 @pytest.mark.parametrize("alpha", ALL_ALPHAS)
-@pytest.mark.parametrize("driver", STABLE)
+@pytest.mark.parametrize("driver", SAMPLERS)
 def test_increments_over_dt_and_c_dt_differ_by_a_power_of_c(driver, alpha, dtype):
     driver, c = driver(alpha), 4.0
     words = words_of(jnp.asarray(split_uint64(5)), jnp.uint32(0), 5000, jnp.uint32(0), driver.words_per_step(2))
@@ -179,14 +187,14 @@ def test_brownian_increments_scale_by_the_square_root():
 # --- no NaN, no infinity, no atom ---
 
 
-@pytest.mark.parametrize("driver", STABLE)
+@pytest.mark.parametrize("driver", SAMPLERS)
 @pytest.mark.parametrize("dim", [1, 2, 3])
 @pytest.mark.parametrize("dt", [1e-6, 1.0])
 def test_extreme_words_give_finite_draws(driver, dim, dt, dtype):
-    num = driver(1.5).words_per_step(dim)
-    corners = np.array(list(itertools.product(EXTREMES[[0, 1, 5, 6, 9]], repeat=num if num <= 4 else 2)), np.uint32).T
-    words = np.concatenate([corners, *([corners[::-1]] * 2)])[:num] if num > 4 else corners
     for alpha in ALL_ALPHAS:
+        num = driver(alpha).words_per_step(dim)
+        corners = np.array(list(itertools.product(EXTREMES[[0, 1, 5, 6, 9]], repeat=min(num, 4))), np.uint32).T
+        words = np.concatenate([corners, corners[::-1]])[:num]
         drawn = np.asarray(increments(driver(alpha), jnp.asarray(words), jnp.asarray(dt), dim))
         assert np.isfinite(drawn).all(), alpha
         assert alpha < 0.5 or (drawn != 0).all(), alpha  # below, dt^(1/alpha) takes small draws under the float range
@@ -194,7 +202,7 @@ def test_extreme_words_give_finite_draws(driver, dim, dt, dtype):
 
 
 @pytest.mark.parametrize("alpha", ALL_ALPHAS)
-@pytest.mark.parametrize("driver", STABLE)
+@pytest.mark.parametrize("driver", SAMPLERS)
 def test_no_value_is_drawn_too_often(driver, alpha):
     drawn = np.abs(draw(driver(alpha), 1_000_000, 1)[0])
     assert np.isfinite(drawn).all()
@@ -205,10 +213,11 @@ def test_no_value_is_drawn_too_often(driver, alpha):
     assert np.unique(free, return_counts=True)[1].max() < 25
 
 
+@pytest.mark.parametrize("components", [StableComponents, ExactComponents])
 @pytest.mark.parametrize("alpha", [0.3, 0.5, 0.8, 1.0, 1.2, 1.5, 1.8, 1.9])
-def test_each_pole_word_gives_its_own_draw(alpha):
+def test_each_pole_word_gives_its_own_draw(alpha, components):
     k = np.arange(4096, dtype=np.uint32)
-    driver, fixed = StableComponents(alpha), np.full_like(k, 0x12345678)
+    driver, fixed = components(alpha), np.full_like(k, 0x12345678)
     by_pole = np.asarray(increments(driver, jnp.asarray(np.stack([2 * k, fixed])), jnp.asarray(1.0), 1))[0]
     assert (np.diff(by_pole) > 0).all()  # negative, largest first
     flipped = increments(driver, jnp.asarray(np.stack([2 * k + 1, fixed])), jnp.asarray(1.0), 1)[0]
@@ -226,7 +235,8 @@ def test_each_pole_word_gives_its_own_draw(alpha):
     ("driver", "dim"),
     [
         (StableComponents(1.5), 2),
-        (StableComponents(0.7), 3),
+        (StableComponents(1.8), 3),
+        (StableComponents(0.6), 3),
         (StableIsotropic(1.5), 2),
         (StableIsotropic(1), 3),
         (Brownian(), 3),
@@ -251,8 +261,11 @@ def test_bits_do_not_depend_on_the_number_of_lanes(driver, dim):
         np.testing.assert_array_equal(rows[lanes][:, :total].view(np.uint32), rows[16].view(np.uint32))
 
 
-@pytest.mark.parametrize("driver", STABLE)
-def test_another_alpha_or_dt_compiles_nothing(driver):
+@pytest.mark.parametrize(
+    ("driver", "alphas"),
+    [(StableComponents, (0.7, 1.0, 1.5, 1.9)), (ExactComponents, (0.5, 1.0, 2.0)), (StableIsotropic, (0.5, 1.0, 2.0))],
+)
+def test_another_alpha_or_dt_compiles_nothing(driver, alphas):
     traces = []
 
     @jax.jit
@@ -260,7 +273,7 @@ def test_another_alpha_or_dt_compiles_nothing(driver):
         traces.append(1)
         return driver.increment(words, 2, dt)
 
-    for alpha, dt in itertools.product((0.5, 1.0, 1.5, 2.0), (1e-3, 1e-2)):
+    for alpha, dt in itertools.product(alphas, (1e-3, 1e-2)):
         one(driver(alpha), jnp.arange(driver(alpha).words_per_step(2), dtype=jnp.uint32), jnp.asarray(dt))
     assert len(traces) == 1
 

@@ -55,13 +55,14 @@ def isotropic_tail(x: float, alpha: float, dim: int) -> float:
     return total * x**-alpha
 
 
-def component_sizes(alpha: float, dt: float = 1.0) -> np.ndarray:
-    return np.abs(np.asarray(increments(StableComponents(alpha), jnp.asarray(WORDS), jnp.asarray(dt))))
+def component_sizes(alpha: float, dt: float = 1.0, exact: bool = False) -> np.ndarray:
+    return np.abs(np.asarray(increments(StableComponents(alpha, exact=exact), jnp.asarray(WORDS), jnp.asarray(dt))))
 
 
+@pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("alpha", ALPHAS)
-def test_components_have_the_right_tail(alpha):
-    sizes = component_sizes(alpha)
+def test_components_have_the_right_tail(alpha, exact):
+    sizes = component_sizes(alpha, exact=exact)
     for probability in RARE:
         x = (marginal_tail(1.0, alpha, 1) / probability) ** (1 / alpha)
         assert np.sum(WEIGHTS[sizes > x]) == pytest.approx(marginal_tail(x, alpha), rel=0.01), probability

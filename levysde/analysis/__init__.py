@@ -2,6 +2,10 @@
 
 from levysde.analysis.compare import Comparison as Comparison
 from levysde.analysis.compare import compare as compare
+from levysde.analysis.exits import ExitDirections as ExitDirections
+from levysde.analysis.exits import LastJumps as LastJumps
+from levysde.analysis.exits import exit_directions as exit_directions
+from levysde.analysis.exits import last_jumps as last_jumps
 from levysde.analysis.experiment import Case as Case
 from levysde.analysis.experiment import EscapeSettings as EscapeSettings
 from levysde.analysis.experiment import Rung as Rung
@@ -11,6 +15,10 @@ from levysde.analysis.experiment import run_rung as run_rung
 from levysde.analysis.experiment import with_epsilon as with_epsilon
 from levysde.analysis.gradient_noise import GradientNoise as GradientNoise
 from levysde.analysis.gradient_noise import measure_gradient_noise as measure_gradient_noise
+from levysde.analysis.landing import Landings as Landings
+from levysde.analysis.landing import landing_sharpness as landing_sharpness
+from levysde.analysis.starts import Starts as Starts
+from levysde.analysis.starts import quasi_stationary_starts as quasi_stationary_starts
 from levysde.analysis.training import Minimum as Minimum
 from levysde.analysis.training import polish as polish
 from levysde.analysis.training import train as train

@@ -1,4 +1,6 @@
-"""Basins with a formula: ball and box."""
+"""Convex basins with a formula: the interface of all of them, ball and box."""
+
+from abc import abstractmethod
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,33 @@ from levysde.errors import Checked
 from levysde.protocols import Domain, Label, Point, Scalar, Truth
 
 
-class Ball(Domain):
+class ConvexShape(Domain):
+    """An open convex set that is known by formulas: where a line crosses it, how far its boundary is."""
+
+    @abstractmethod
+    def chord(self, x: Point, v: Point) -> tuple[Scalar, Scalar]:
+        """The ends `low < high` of the interval of r, negative ones too, where `x + r v` is inside, in units of |v|;
+        `(inf, -inf)` where the line misses. `x` may be anywhere."""
+
+    @abstractmethod
+    def margin(self, x: Point) -> Scalar:
+        """Distance from `x` to the nearest point outside, in the units of the parameters; 0 outside."""
+
+    @property
+    @abstractmethod
+    def inradius(self) -> float:
+        """Radius of the largest ball inside; inf where there is none. On the host."""
+
+    def ray_distance(self, x: Point, v: Point) -> Scalar:
+        _, high = self.chord(x, v)
+        return jnp.where(self.contains(x), jnp.maximum(high, 0), 0)
+
+    @property
+    def convex(self) -> bool:
+        return True
+
+
+class Ball(ConvexShape):
     """`|x - center| < radius`, in the units of the parameters.
 
     Raises ValueError when the radius is not positive and finite, or the center is not a finite vector.
@@ -20,32 +48,29 @@ class Ball(Domain):
 
     def __init__(self, *, radius: Checked, center: Checked):
         self.radius = errors.positive("radius", radius, "radius=1.0")
-        self.center = _vector("center", center, "center=jnp.zeros(2)")
+        self.center = as_point("center", center)
 
     def contains(self, x: Point) -> Truth:
         offset = x - self.center
         return jnp.sum(offset * offset) < self.radius * self.radius
 
-    def ray_distance(self, x: Point, v: Point) -> Scalar:
-        size = jnp.sqrt(jnp.sum(v * v))
-        unit = v / jnp.where(size > 0, size, 1)
+    def chord(self, x: Point, v: Point) -> tuple[Scalar, Scalar]:
+        return sphere_chord(x - self.center, v, self.radius)
+
+    def margin(self, x: Point) -> Scalar:
         offset = x - self.center
-        along = jnp.sum(offset * unit)
-        # written with the distance to the axis of the ray, so that no large squares cancel
-        across = offset - along * unit
-        root = jnp.sqrt(jnp.maximum(self.radius**2 - jnp.sum(across * across), 0))
-        return jnp.where(size > 0, (root - along) / jnp.where(size > 0, size, 1), jnp.inf)
+        return jnp.maximum(self.radius - jnp.sqrt(jnp.sum(offset * offset)), 0)
 
     @property
     def dim(self) -> int:
         return self.center.shape[0]
 
     @property
-    def convex(self) -> bool:
-        return True
+    def inradius(self) -> float:
+        return float(self.radius)
 
 
-class Box(Domain):
+class Box(ConvexShape):
     """`lower < x < upper`, coordinate by coordinate; bounds may be infinite.
 
     The exit set's label tells the face of the coordinate that is furthest outside, relative to the order
@@ -79,36 +104,70 @@ class Box(Domain):
 
     def label(self, x: Point) -> Label:
         excess = jnp.stack([self.lower - x, x - self.upper], 1).reshape(-1)
-        face = 1 + jnp.argmax(jnp.where(jnp.isnan(excess), -jnp.inf, excess)).astype(jnp.int32)
-        return jnp.where(self.contains(x), 0, face)
+        return jnp.where(self.contains(x), 0, furthest(excess))
 
-    def ray_distance(self, x: Point, v: Point) -> Scalar:
-        wall = jnp.where(v > 0, self.upper, self.lower)
+    def chord(self, x: Point, v: Point) -> tuple[Scalar, Scalar]:
         moving = v != 0
-        return jnp.min(jnp.where(moving, (wall - x) / jnp.where(moving, v, 1), jnp.inf))
+        speed = jnp.where(moving, v, 1)
+        ahead, behind = jnp.where(v > 0, self.upper, self.lower), jnp.where(v > 0, self.lower, self.upper)
+        between = jnp.all(moving | ((x > self.lower) & (x < self.upper)))
+        high = jnp.min(jnp.where(moving, (ahead - x) / speed, jnp.inf))
+        low = jnp.max(jnp.where(moving, (behind - x) / speed, -jnp.inf))
+        return unless_missed(between & (low < high), low, high)
+
+    def margin(self, x: Point) -> Scalar:
+        return jnp.maximum(jnp.min(jnp.minimum(x - self.lower, self.upper - x)), 0)
 
     @property
     def dim(self) -> int:
         return self.lower.shape[0]
 
     @property
-    def convex(self) -> bool:
-        return True
+    def inradius(self) -> float:
+        return float(np.min(np.asarray(self.upper) / 2 - np.asarray(self.lower) / 2))
 
 
-def _vector(name: str, value: Checked, example: str) -> Array:
-    array = errors.finite(name, value, example)
-    if array.ndim != 1 or not array.size:
-        raise ValueError(
-            f"{name} must be a vector of shape (d,), not of shape {array.shape}. Type for example {example}."
-        )
-    return array
+def sphere_chord(offset: Point, v: Point, radius: Array) -> tuple[Scalar, Scalar]:
+    """Where the line `offset + r v` lies inside the ball of `radius` about the origin; `(inf, -inf)` where it misses.
+
+    Written with the distance to the axis of the line, and each root in the form that has no difference of equals.
+    """
+    largest = jnp.max(jnp.abs(v))
+    still = largest == 0
+    w = v / jnp.where(still, 1, largest)  # squares of tiny or huge speeds would leave the float range
+    size = jnp.where(still, 1, jnp.sqrt(jnp.sum(w * w)))
+    unit = w / size
+    along = jnp.sum(offset * unit)
+    across = offset - along * unit
+    off, away = jnp.sqrt(jnp.sum(across * across)), jnp.sqrt(jnp.sum(offset * offset))
+    half = jnp.sqrt(jnp.maximum((radius - off) * (radius + off), 0))
+    power = (radius - away) * (radius + away)
+    sum_of = half + jnp.abs(along)
+    far, near = sum_of, jnp.where(sum_of > 0, power / jnp.where(sum_of > 0, sum_of, 1), 0)
+    low, high = jnp.where(along > 0, -far, -near), jnp.where(along > 0, near, far)
+    speed = size * jnp.where(still, 1, largest)
+    inside = away < radius
+    low, high = jnp.where(still, -jnp.inf, low / speed), jnp.where(still, jnp.inf, high / speed)
+    return unless_missed(jnp.where(still, inside, off < radius), low, high)
+
+
+def unless_missed(hit: Truth, low: Scalar, high: Scalar) -> tuple[Scalar, Scalar]:
+    return jnp.where(hit, low, jnp.inf), jnp.where(hit, high, -jnp.inf)
+
+
+def furthest(excess: Array) -> Label:
+    """The number, from 1, of the largest entry that is no NaN."""
+    return 1 + jnp.argmax(jnp.where(jnp.isnan(excess), -jnp.inf, excess)).astype(jnp.int32)
 
 
 def as_point(name: str, value: Checked, dim: int | None = None) -> Array:
     """A finite vector, of length `dim` when given."""
     example = f"{name}=jnp.zeros({dim or 2})"
-    point = _vector(name, value, example)
-    if dim is not None and point.shape != (dim,):
-        raise ValueError(f"{name} must have shape ({dim},), not {point.shape}. Type for example {example}.")
-    return point
+    array = errors.finite(name, value, example)
+    if array.ndim != 1 or not array.size:
+        raise ValueError(
+            f"{name} must be a vector of shape (d,), not of shape {array.shape}. Type for example {example}."
+        )
+    if dim is not None and array.shape != (dim,):
+        raise ValueError(f"{name} must have shape ({dim},), not {array.shape}. Type for example {example}.")
+    return array

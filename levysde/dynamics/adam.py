@@ -6,7 +6,12 @@
 
 `b1, b2` are rates. The algorithm's decay factors correspond as `beta = exp(-b eta)`, with m and v updated exactly over
 the step before th moves; then a step of `dt = eta` without noise is one step of ADAM to rounding. (`(1-beta)/eta` with
-explicit Euler is off by 1e-2 over 200 steps.) What the equation is not: ADAM sends its noise through the average m.
+explicit Euler is off by 1e-2 over 200 steps.) What the equation is not: ADAM sends its noise through the average m. With
+`noise="average"` it does:
+
+    d th = -mu_t Q_t^-1 m dt,    d m = b1 (grad F(th) - m) dt - b1 eps S dL;
+
+with `square="sampled"` too, a step of `dt = eta` is one step of ADAM on the gradient `grad F - eps S increment / eta`.
 """
 
 from typing import NamedTuple
@@ -17,6 +22,18 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
+from levysde.dynamics.averages import (
+    SETTLED,
+    SQUARES,
+    bias_corrections,
+    check_choice,
+    check_flag,
+    decay_rates,
+    learning_rate_of,
+    no_sampled_law,
+    squared_gradient,
+    variance_of,
+)
 from levysde.dynamics.gradient import check_parts, noise_amplitude
 from levysde.errors import Checked
 from levysde.noise import as_scale
@@ -49,6 +66,9 @@ class Adam(Dynamics):
             the true expectation is infinite); "sampled" squares the gradient with this step's noise.
         bias_correction: False starts from the stationary m = grad F, v (then mu = omega = 1); True starts as the
             algorithm does, from m = v = 0 with mu and omega.
+        noise: "position" is eq. 5; "average" sends the noise through m, as the algorithm does.
+
+    There is no escape law with `square="sampled"` (asking for it raises ValueError).
 
     Raises TypeError or ValueError for parts of the wrong kind or range.
     """
@@ -62,6 +82,7 @@ class Adam(Dynamics):
     delta: Array
     square: str = eqx.field(static=True)
     bias_correction: bool = eqx.field(static=True)
+    noise: str = eqx.field(static=True)
 
     def __init__(
         self,
@@ -76,44 +97,43 @@ class Adam(Dynamics):
         delta: Checked = 1e-8,
         square: Checked = "mean",
         bias_correction: Checked = False,
+        noise: Checked = "position",
     ):
         check_parts(landscape, driver)
         self.landscape, self.driver = landscape, driver
         self.epsilon = noise_amplitude(driver, epsilon, learning_rate)
         self.scale = as_scale(scale, landscape.dim)
-        self.gradient_variance = _variance(gradient_variance, landscape.dim)
+        self.gradient_variance = variance_of(gradient_variance, landscape.dim)
         self.rates = _rates(rates, driver, epsilon, learning_rate)
         self.delta = errors.positive("delta", delta, "delta=1e-8")
-        if square not in ("mean", "sampled"):
-            raise ValueError(f'square must be "mean" or "sampled", not {square!r}.')
-        if not isinstance(bias_correction, bool):
-            raise TypeError(f"bias_correction must be True or False, not {bias_correction!r}.")
-        self.square = square
-        self.bias_correction = bias_correction
+        self.square = check_choice("square", square, SQUARES)
+        self.bias_correction = check_flag("bias_correction", bias_correction)
+        self.noise = check_choice("noise", noise, ("position", "average"))
 
     def init(self, x0: Point) -> AdamState:
-        count = jnp.zeros((), jnp.uint32)
-        if self.bias_correction:
-            return AdamState(x0, jnp.zeros_like(x0), jnp.zeros_like(x0), count)
-        gradient = self.landscape.gradient(x0)
-        return AdamState(x0, gradient, gradient * gradient + self.gradient_variance, count)
+        if not self.bias_correction:
+            return self.settled(x0)
+        return AdamState(x0, jnp.zeros_like(x0), jnp.zeros_like(x0), jnp.zeros((), jnp.uint32))
+
+    def settled(self, x: Point) -> AdamState:
+        gradient = self.landscape.gradient(x)
+        count = jnp.full((), SETTLED if self.bias_correction else 0, jnp.uint32)
+        return AdamState(x, gradient, gradient * gradient + self.gradient_variance, count)
 
     def step(self, state: AdamState, dt: Scalar, increment: Point) -> AdamState:
         gradient = self.landscape.gradient(state.x)
         noise = self.epsilon * self.scale.apply(increment, state.x)
-        if self.square == "mean":
-            square = gradient * gradient + self.gradient_variance
-        else:
-            square = (gradient - noise / dt) ** 2
+        batch = gradient - noise / dt
+        square = squared_gradient(self.square, gradient, batch, self.gradient_variance)
         gain = -jnp.expm1(-self.rates * dt)
-        m = state.m + gain[0] * (gradient - state.m)
+        m = state.m + gain[0] * ((batch if self.noise == "average" else gradient) - state.m)
         v = state.v + gain[1] * (square - state.v)
         mu = omega = jnp.ones_like(dt)
         count = state.count + jnp.uint32(1)
         if self.bias_correction:
-            mu, omega = -1 / jnp.expm1(-self.rates * dt * count.astype(dt.dtype))
-        x = state.x + (noise - dt * mu * m) / (jnp.sqrt(omega * v) + self.delta)
-        return AdamState(x, m, v, count)
+            mu, omega = bias_corrections(self.rates, dt, count)
+        push = -dt * mu * m if self.noise == "average" else noise - dt * mu * m
+        return AdamState(state.x + push / (jnp.sqrt(omega * v) + self.delta), m, v, count)
 
     def position(self, state: AdamState) -> Point:
         return state.x
@@ -137,14 +157,11 @@ class Adam(Dynamics):
         """`Q*^-1 H`: the position's flow where m follows the gradient faster than th moves."""
         return self.landscape.hessian(self.attractor) / self.preconditioner[:, None]
 
-
-def _variance(value: Checked, dim: int) -> Array:
-    array = errors.finite("gradient_variance", value, f"gradient_variance=1.0, or {dim} values")
-    if array.shape not in ((), (dim,)):
-        raise ValueError(f"gradient_variance must be one number or {dim} values, not of shape {array.shape}.")
-    if not errors.is_traced(array) and np.any(np.asarray(array) < 0):
-        raise ValueError("gradient_variance must not be negative: it is the diagonal of a covariance.")
-    return jnp.broadcast_to(array, (dim,))
+    @property
+    def response(self) -> str:
+        """Raises ValueError with `square="sampled"`."""
+        no_sampled_law(self.square)
+        return "flow" if self.noise == "average" else "linear"
 
 
 def _rates(rates: Checked, driver: Driver, epsilon: Checked, learning_rate: Checked) -> Array:
@@ -153,13 +170,5 @@ def _rates(rates: Checked, driver: Driver, epsilon: Checked, learning_rate: Chec
         if not errors.is_traced(array) and not np.all(np.asarray(array) > 0):
             raise ValueError(f"rates must be positive, not {rates!r}. Type for example rates=(100.0, 1.0).")
         return array
-    eta = learning_rate
-    if eta is None:
-        index = driver.index
-        if not errors.is_traced(index) and float(index) <= 1:
-            raise ValueError(
-                f"alpha = {float(index):.4g} and epsilon = {epsilon!r} stand for no learning rate (eps = eta^((a-1)/a) needs "
-                "a > 1), so the rates of m and v are unknown. Give rates=(b1, b2) per unit of SDE time."
-            )
-        eta = jnp.asarray(epsilon, dtype=float) ** (index / (index - 1))
-    return -jnp.log(jnp.asarray([0.9, 0.999], dtype=float)) / eta
+    instead = "Give rates=(b1, b2) per unit of SDE time."
+    return decay_rates([0.9, 0.999], learning_rate_of(driver, epsilon, learning_rate, instead))

@@ -2,15 +2,22 @@
 
 SGD (Zhou et al., NeurIPS 2020, eq. 4): `d th = -grad F(th) dt + eps S dL`. With `eps = eta^((a-1)/a)` one Euler step of
 size eta is exactly one noisy optimiser step of learning rate eta: `eps * eta^(1/a) = eta`.
+
+Where S depends on th, a jump y of the noise moves th to `th + eps S(th) y` (Ito) or along the field `eps S(.) y` for unit time
+(Marcus, see `levysde.dynamics.marcus`). The set of jumps that leave a basin is another one, and so is the escape law.
 """
 
+from abc import abstractmethod
+
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
+from levysde.dynamics.marcus import marcus_displacement
 from levysde.errors import Checked
-from levysde.noise import Brownian, as_scale
+from levysde.noise import STATE_FREE, Brownian, as_scale, covariance_root
 from levysde.protocols import Driver, Dynamics, Landscape, Point, Scalar, Scale
 
 
@@ -51,8 +58,12 @@ class _GradientFlow(Dynamics):
     def init(self, x0: Point) -> Point:
         return x0
 
+    @abstractmethod
+    def kick(self, y: Point, x: Point) -> Point:
+        """The displacement that the noise y makes at x."""
+
     def step(self, state: Point, dt: Scalar, increment: Point) -> Point:
-        return state - dt * self.landscape.gradient(state) + self.epsilon * self.scale.apply(increment, state)
+        return state - dt * self.landscape.gradient(state) + self.kick(increment, state)
 
     def position(self, state: Point) -> Point:
         return state
@@ -80,9 +91,16 @@ class SGD(_GradientFlow):
         epsilon: noise amplitude; or
         learning_rate: eta, then `epsilon = eta^((a-1)/a)` and a step of `dt = eta` is one optimiser step.
         scale: S: a number, `(d,)`, `(d, d)`, or a `Scale`; the identity by default.
+        convention: of a scale that depends on the position: "ito" takes S before the jump; "marcus" follows the field of S
+            through the jump (Stratonovich for Brownian noise). The escape law uses the jump map of the same name.
+        marcus_steps: most sub-steps that a jump may take along its field.
 
-    Raises TypeError or ValueError for parts of the wrong kind, not exactly one of the two amplitudes, a bad scale.
+    Raises TypeError or ValueError for parts of the wrong kind, not exactly one of the two amplitudes, a bad scale, an unknown
+    convention, or "marcus" with a scale that does not depend on the position (the two are one there).
     """
+
+    convention: str = eqx.field(static=True)
+    marcus_steps: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -92,11 +110,35 @@ class SGD(_GradientFlow):
         epsilon: Checked = None,
         learning_rate: Checked = None,
         scale: Checked = None,
+        convention: Checked = "ito",
+        marcus_steps: Checked = 64,
     ):
         check_parts(landscape, driver)
         self.landscape, self.driver = landscape, driver
         self.epsilon = noise_amplitude(driver, epsilon, learning_rate)
         self.scale = as_scale(scale, landscape.dim)
+        self.convention = _convention(convention, self.scale)
+        self.marcus_steps = errors.integer("marcus_steps", marcus_steps, "marcus_steps=64")
+
+    def kick(self, y: Point, x: Point) -> Point:
+        if self.convention == "marcus":
+            return marcus_displacement(self.scale, self.epsilon, y, x, self.marcus_steps)
+        return self.epsilon * self.scale.apply(y, x)
+
+    @property
+    def response(self) -> str:
+        return "map" if self.convention == "marcus" else "linear"
+
+
+def _convention(value: Checked, scale: Scale) -> str:
+    if value not in ("ito", "marcus"):
+        raise ValueError(f'convention must be "ito" or "marcus", not {value!r}.')
+    if value == "marcus" and isinstance(scale, STATE_FREE):
+        raise ValueError(
+            f'convention="marcus" with {type(scale).__name__}: S does not depend on the position, so Marcus and Ito are the same. '
+            "Leave convention out, or give a scale of the position, for example StateScale(lambda x: 1 + x**2, dim=2)."
+        )
+    return value
 
 
 class Langevin(_GradientFlow):
@@ -117,6 +159,9 @@ class Langevin(_GradientFlow):
         self.epsilon = jnp.asarray(1.0, dtype=float)
         self.scale = as_scale(_root(diffusion, landscape.dim), landscape.dim)
 
+    def kick(self, y: Point, x: Point) -> Point:
+        return self.epsilon * self.scale.apply(y, x)
+
 
 def _root(diffusion: Checked, dim: int) -> Array:
     """The symmetric root of 2 D."""
@@ -124,14 +169,6 @@ def _root(diffusion: Checked, dim: int) -> Array:
     array = errors.finite("diffusion", diffusion, example)
     if errors.is_traced(array):
         return jnp.sqrt(2 * array)
-    matrix = np.asarray(array, float)
-    if matrix.ndim < 2:
-        if (matrix < 0).any():
-            raise ValueError(f"diffusion must not be negative, but is {diffusion!r}. Give {example}.")
-        return jnp.asarray(np.sqrt(2 * matrix), dtype=float)
-    if matrix.shape != (dim, dim) or np.abs(matrix - matrix.T).max() > 1e-5 * np.abs(matrix).max():
-        raise ValueError(f"diffusion must be symmetric of shape ({dim}, {dim}), not {diffusion!r}. Give {example}.")
-    values, vectors = np.linalg.eigh(matrix)
-    if values[0] < -1e-6 * values[-1]:
-        raise ValueError(f"diffusion has a negative eigenvalue, {values[0]:.4g}. Give {example}.")
-    return jnp.asarray((vectors * np.sqrt(2 * np.maximum(values, 0))) @ vectors.T, dtype=float)
+    if array.shape not in ((), (dim,), (dim, dim)):
+        raise ValueError(f"diffusion has shape {array.shape}, which does not fit d = {dim}. Give {example}.")
+    return jnp.asarray(np.sqrt(2) * covariance_root("diffusion", array), dtype=float)

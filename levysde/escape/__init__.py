@@ -2,6 +2,8 @@
 
 from levysde.escape.checkpoint import Checkpoint as Checkpoint
 from levysde.escape.engine import simulate_escape as simulate_escape
+from levysde.escape.paths import Paths as Paths
+from levysde.escape.paths import simulate_paths as simulate_paths
 from levysde.escape.result import EscapeResult as EscapeResult
 from levysde.escape.result import RunInfo as RunInfo
 from levysde.escape.result import Status as Status

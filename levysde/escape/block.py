@@ -53,7 +53,7 @@ def _select(condition: Array, yes: State, no: State) -> State:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
-def _refill(kernel: Kernel, key: Array, block: Block, feed: Feed) -> Block:
+def refill(kernel: Kernel, key: Array, block: Block, feed: Feed) -> Block:
     state = _lanes(kernel.init)(feed.start, init_words(key, kernel.words_per_init))
     return Block(
         _select(feed.fresh, state, block.state),
@@ -76,7 +76,7 @@ def advance(problem: tuple[Kernel, Domain, Array], block: Block, feed: Feed, lim
         step = block.step + alive.astype(jnp.uint32)
         return Block(_select(alive, new, block.state), jnp.where(alive, x, block.before), step)
 
-    block = jax.lax.fori_loop(0, count, turn, _refill(kernel, key, block, feed))
+    block = jax.lax.fori_loop(0, count, turn, refill(kernel, key, block, feed))
     x = positions(block.state)
     inside = contains(x)
     label = jnp.where(inside, 0, jnp.maximum(_lanes(domain.label)(x), 1))

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from levysde.escape.block import IDLE, Block, Feed, Report, compiled_advance, empty_block
 from levysde.escape.ledger import Flight, Ledger
 from levysde.escape.result import Status
+from levysde.protocols import Kernel
 from levysde.random import split_uint64
 
 SMALLEST = 16  # below this XLA may vectorise differently and change the last bit
@@ -53,9 +55,12 @@ class Worker:
         self.used = np.zeros(lanes, bool)
         self.block = jax.device_put(empty_block(self.kernel, lanes, starts.dtype), device)
         self.snapshot = 0
+        self.wide = (
+            jnp.result_type(float) == np.float64
+        )  # `with jax.enable_x64(True)` holds in the caller's thread only
 
     def run(self) -> None:
-        with jax.default_device(self.device):
+        with jax.enable_x64(self.wide), jax.default_device(self.device):
             while not self.ledger.stop.is_set() and self.fill():
                 self.turn()
                 if self.ledger.wanted > self.snapshot:
@@ -147,23 +152,7 @@ class Worker:
             self.steps = min(self.steps * 2, 2**20)
 
     def finish(self, lanes: np.ndarray, report: Report) -> None:
-        label = np.asarray(report.label)[lanes]
-        position = np.asarray(report.position)[:, lanes].T
-        steps = np.asarray(self.block.step)[lanes]
-        state = jax.tree.map(lambda leaf: np.asarray(leaf)[..., lanes], self.block.state)
-        exited = label > 0
-        status = np.where(exited, Status.EXITED, Status.CENSORED)
-        status = np.where(np.asarray(report.nonfinite)[lanes], Status.NONFINITE, status)
-        before = np.asarray(self.block.before)[:, lanes].T
-        columns = {
-            "time": self.kernel.elapsed(state, steps),
-            "label": np.where(status == Status.EXITED, label, 0),
-            "last_inside": np.where(exited[:, None], before, position),
-            "first_outside": np.where(exited[:, None], position, np.nan),
-            "steps": steps,
-            "status": status,
-        }
-        self.ledger.write(self.ids[lanes], columns)
+        self.ledger.write(self.ids[lanes], outcome(self.kernel, self.block, report, lanes))
 
     def deposit(self, number: int) -> None:
         """Leave a copy of the living lanes for the checkpoint."""
@@ -176,3 +165,23 @@ class Worker:
         )
         self.ledger.deposit(self.number, number, flight)
         self.snapshot = number
+
+
+def outcome(kernel: Kernel, block: Block, report: Report, lanes: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns of a result for `lanes`, as they stand: left, NaN, or still inside."""
+    label = np.asarray(report.label)[lanes]
+    position = np.asarray(report.position)[:, lanes].T
+    steps = np.asarray(block.step)[lanes]
+    state = jax.tree.map(lambda leaf: np.asarray(leaf)[..., lanes], block.state)
+    exited = label > 0
+    status = np.where(exited, Status.EXITED, Status.CENSORED)
+    status = np.where(np.asarray(report.nonfinite)[lanes], Status.NONFINITE, status)
+    before = np.asarray(block.before)[:, lanes].T
+    return {
+        "time": kernel.elapsed(state, steps),
+        "label": np.where(status == Status.EXITED, label, 0),
+        "last_inside": np.where(exited[:, None], before, position),
+        "first_outside": np.where(exited[:, None], position, np.nan),
+        "steps": steps,
+        "status": status,
+    }

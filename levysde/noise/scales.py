@@ -1,13 +1,22 @@
-"""Scales: the linear maps that turn a driver's unit noise into a model's noise."""
+"""Scales: the linear maps that turn a driver's unit noise into a model's noise.
 
+Notation: d the dimension of the position x, m that of the driver's noise y; `S(x) y` is the noise, S of shape `(d, m)`. The
+law of `S L` follows from `S S'` alone where L is rotation-invariant (`Brownian`, `StableIsotropic`); with components noise it
+does not: coordinate j of L then pushes along column j of S, whatever the other columns are. Scales that match a
+covariance: `levysde.noise.covariance`.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from levysde import errors
+from levysde.errors import Checked
 from levysde.protocols import Point, Scale
 
 
@@ -35,7 +44,132 @@ class DenseScale(Scale):
     matrix: Array
 
     def apply(self, y: Point, x: Point) -> Point:
-        return jnp.sum(self.matrix * y[None, :], 1)
+        return _times(self.matrix, y)
+
+
+class LowRankScale(Scale):
+    """`S y = factor @ y`, a driver of r coordinates in d dimensions.
+
+    Args:
+        factor: S, shape `(d, r)`, not zero throughout.
+
+    Attributes:
+        trace_share: which share of the trace of a covariance it holds, where `minibatch_scale` has cut one; else 1.
+
+    Raises TypeError or ValueError for a factor that is no finite matrix, or zero.
+    """
+
+    factor: Array
+    trace_share: Array
+
+    def __init__(self, factor: Checked, *, trace_share: Checked = 1.0):
+        self.factor = _finite_factor(factor)
+        self.trace_share = errors.finite("trace_share", trace_share, "trace_share=1.0", ())
+        if not errors.is_traced(self.trace_share) and not 0 < float(self.trace_share) <= 1:
+            raise ValueError(
+                f"trace_share must lie in (0, 1], not {trace_share!r}. Leave it out for a whole covariance."
+            )
+
+    def apply(self, y: Point, x: Point) -> Point:
+        return _times(self.factor, y)
+
+    def noise_dim(self, dim: int) -> int:
+        return self.factor.shape[1]
+
+
+class StateScale(Scale):
+    """S as a function of the position: multiplicative noise.
+
+    Read as Ito (S is taken before the jump) by every dynamics, unless it has a `convention` and is told otherwise, see `SGD`.
+
+    Args:
+        fn: `fn(x)` of shape `()` (`S y = s y`), `(d,)` (`S y = s * y`) or `(d, m)` (`S y = matrix @ y`, m noise coordinates),
+            for x of shape `(d,)`, written with jax.numpy: a plain function, or an `equinox.Module`, whose numbers may then be
+            swept without compiling anew.
+        dim: d.
+        noise_dim: m, if given: checked against what `fn` returns.
+
+    Raises TypeError for something that is no function, fails, or returns something else; ValueError for dimensions that
+    do not agree.
+    """
+
+    fn: Callable
+    dim: int = eqx.field(static=True)
+    columns: int = eqx.field(static=True)
+
+    def __init__(self, fn: Checked, *, dim: Checked, noise_dim: Checked = None):
+        self.dim = errors.integer("dim", dim, "dim=2")
+        if not callable(fn):
+            raise TypeError(f"fn must be a function of x, not {fn!r}. Type for example lambda x: 1 + x**2.")
+        law: Any = fn if isinstance(fn, eqx.Module) else _Function(fn)
+        self.fn = law
+        shape = _shape_of(law, self.dim)
+        self.columns = shape[1] if len(shape) == 2 else self.dim
+        if noise_dim is None:
+            return
+        if errors.integer("noise_dim", noise_dim, "noise_dim=1") != self.columns:
+            raise ValueError(
+                f"noise_dim = {noise_dim}, but fn(x) has shape {shape}, which takes noise of {self.columns} coordinates. "
+                f"Return a matrix of shape ({self.dim}, {noise_dim}), or leave noise_dim out."
+            )
+
+    def apply(self, y: Point, x: Point) -> Point:
+        factor = jnp.asarray(self.fn(x))
+        return _times(factor, y) if factor.ndim == 2 else factor * y
+
+    def noise_dim(self, dim: int) -> int:
+        return self.columns
+
+
+STATE_FREE: tuple[type[Scale], ...] = (
+    ScalarScale,
+    DiagonalScale,
+    DenseScale,
+    LowRankScale,
+)  # those that do not look at the position
+
+
+class _Function(eqx.Module):
+    """A plain function, part of the program."""
+
+    fn: Callable = eqx.field(static=True)
+
+    def __call__(self, x: Point) -> Array:
+        return self.fn(x)
+
+
+def _times(matrix: Float[Array, "d m"], y: Point) -> Point:
+    return jnp.sum(matrix * y[None, :], 1)
+
+
+def _finite_factor(value: Checked) -> Array:
+    example = "factor=jnp.ones((3, 1))"
+    factor = errors.finite("factor", value, example)
+    if factor.ndim != 2 or 0 in factor.shape:
+        raise ValueError(
+            f"factor must be a matrix of shape (d, r), not of shape {factor.shape}. Type for example {example}."
+        )
+    if not errors.is_traced(factor) and not np.any(np.asarray(factor)):
+        raise ValueError(f"factor is zero throughout: nothing would move. Type for example {example}.")
+    return factor
+
+
+def _shape_of(fn: Callable, dim: int) -> tuple[int, ...]:
+    """The shape of `fn(x)`, or an error that says what is wrong with `fn`."""
+    try:
+        out = jax.eval_shape(lambda x: jnp.asarray(fn(x)), jax.ShapeDtypeStruct((dim,), jnp.zeros(0).dtype))
+    except Exception as error:
+        raise TypeError(
+            f"fn(x) fails for x of shape ({dim},): {error}\nWrite it with jax.numpy for one x, for example "
+            "lambda x: 1 + x**2."
+        ) from None
+    fits = out.shape in ((), (dim,)) or (len(out.shape) == 2 and out.shape[0] == dim and out.shape[1] > 0)
+    if not fits or not jnp.issubdtype(out.dtype, jnp.floating):
+        raise TypeError(
+            f"fn(x) must return a real number, {dim} factors, or a matrix of {dim} rows, not {out.dtype} of shape "
+            f"{out.shape}. Type for example lambda x: 1 + x**2."
+        )
+    return out.shape
 
 
 def as_scale(value: Any, dim: int) -> Scale:
@@ -57,6 +191,8 @@ def as_scale(value: Any, dim: int) -> Scale:
 
 
 def _check_fit(scale: Scale, dim: int, example: str) -> None:
+    if isinstance(scale, StateScale) and scale.dim != dim:
+        raise ValueError(f"StateScale is made for dim = {scale.dim}, which does not fit d = {dim}. Give {example}.")
     y, x = (jax.ShapeDtypeStruct((n,), jnp.zeros(0).dtype) for n in (scale.noise_dim(dim), dim))
     try:
         out = jax.eval_shape(scale.apply, y, x).shape

@@ -1,7 +1,6 @@
 """Survival curves and ladders of ratios. Each function draws on the Axes it is given, or makes its own, and returns it.
 
-Colours are of middle lightness, so that they read on paper and on dark pages alike; reference lines take the colour of
-the axes' own text. Nothing is simulated, shown, or set globally.
+Colours and markers are those of `style.py`; nothing is simulated, shown, or set globally.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,12 @@ import numpy as np
 from levysde import stats
 from levysde.errors import Checked
 from levysde.escape import EscapeResult, Status
+from levysde.plots.style import COLOURS, MARKERS, axes, ink
 from levysde.theory import EscapeLaw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLOURS = ("#2b83ba", "#d95f02", "#1b9e77", "#b0569b")
 _REFERENCE, _SERIES = "levysde: reference", "levysde: series"  # how lines are found again
 _MOST_TICKS = 8  # up to here every rung is a tick,
 _TICK_GAP = 0.04  # but of two closer than this share of the axis only the first
@@ -65,7 +64,7 @@ def survival(
         mean = stats.mean_time(time, exited, confidence=confidence)
         ends = ", ".join(f"{end * law.rate:.3f}" for end in (mean.low, mean.high))
         label = f"{label}, {exited.sum()} exits:\nrate × mean {mean.value * law.rate:.3f} [{ends}]"
-    ax = _axes(ax)
+    ax = axes(ax)
     look = {"color": _next_colour(ax), "linewidth": 1.6, "label": label} | (artist or {})
     t, share, low, high = (
         np.concatenate([[start], values])
@@ -124,14 +123,14 @@ def ratio_ladder(
         )
     if not (np.isfinite(x) & (x > 0)).all():
         raise ValueError(f"x must be positive and finite, for a logarithmic axis, not {x}.")
-    ax = _axes(ax)
+    ax = axes(ax)
     look: dict[str, Any] = {"color": _next_colour(ax), "linewidth": 1.4, "capsize": 3, "label": label}
-    look["marker"] = "osD^"[_series(ax) % 4]
+    look["marker"] = MARKERS[_series(ax) % len(MARKERS)]
     look |= artist or {}
     drawn = ax.errorbar(x, ratios, yerr=np.abs(intervals.T - ratios), **look)
     drawn.lines[0].set_gid(_SERIES)
     if not any(line.get_gid() == _REFERENCE for line in ax.lines):
-        ax.axhline(1.0, color=ax.xaxis.label.get_color(), linewidth=1.0, linestyle=":", gid=_REFERENCE)
+        ax.axhline(1.0, color=ink(ax), linewidth=1.0, linestyle=":", gid=_REFERENCE)
     ax.set_xscale("log")
     rungs = np.unique(np.concatenate([line.get_xdata() for line in ax.lines if line.get_gid() == _SERIES]))
     rungs = rungs[np.diff(np.log(rungs), prepend=-np.inf) > _TICK_GAP * np.ptp(np.log(rungs))]
@@ -145,21 +144,13 @@ def ratio_ladder(
     return ax
 
 
-def _axes(ax: "Axes | None") -> "Axes":
-    if ax is not None:
-        return ax
-    import matplotlib.pyplot as plt  # slow to import
-
-    return plt.subplots(layout="constrained")[1]
-
-
 def _series(ax: "Axes") -> int:
     """Series drawn on these axes so far."""
     return sum(line.get_gid() == _SERIES for line in ax.lines)
 
 
 def _next_colour(ax: "Axes") -> str:
-    return _COLOURS[_series(ax) % len(_COLOURS)]
+    return COLOURS[_series(ax) % len(COLOURS)]
 
 
 def _reference_curve(ax: "Axes", law: EscapeLaw, last: float) -> None:
@@ -171,7 +162,7 @@ def _reference_curve(ax: "Axes", law: EscapeLaw, last: float) -> None:
     ax.plot(
         t,
         law.survival(t),
-        color=ax.xaxis.label.get_color(),
+        color=ink(ax),
         linestyle="--",
         linewidth=1.2,
         label=label,

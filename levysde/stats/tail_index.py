@@ -15,6 +15,7 @@ import numpy as np
 from levysde import errors
 from levysde.errors import Checked
 from levysde.stats.estimate import Estimate
+from levysde.stats.samples import sample, sizes
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ def block_log_moment_index(
     dependent values can read above it. Subtract the mean first when it is not zero.
 
     Args:
-        x: the sample in its order, shape `(n,)`, any unit.
+        x: the sample in its order, shape `(n,)`, or `(n, d)` for vectors, whose Euclidean norms stand for |X| and |Y|
+            (see `levysde.stats.vectors`); any unit.
         block: K; by default the whole part of `sqrt(n)`. Values after the last whole block are left out.
         resamples: bootstrap resamples.
         seed: of the bootstrap.
@@ -50,17 +52,18 @@ def block_log_moment_index(
         TypeError, ValueError: not one finite 1-D sample, a zero in it (or a block that sums to zero), fewer than 8
             blocks, or sums that do not grow with K (no index exists).
     """
-    x = _sample(x)
+    x = sample(x, vectors=True)
     example = "block=100"
-    block = int(np.sqrt(x.size)) if block is None else errors.integer("block", block, example, low=2)
-    count = x.size // block
+    block = int(np.sqrt(len(x))) if block is None else errors.integer("block", block, example, low=2)
+    count = len(x) // block
     if count < 8 or block < 2:
         raise ValueError(
-            f"{x.size} values make {count} blocks of {block}; at least 8 blocks of 2 are needed. "
-            f"Give more values or a smaller block, for example block={max(2, x.size // 16)}."
+            f"{len(x)} values make {count} blocks of {block}; at least 8 blocks of 2 are needed. "
+            f"Give more values or a smaller block, for example block={max(2, len(x) // 16)}."
         )
-    blocks = x[: count * block].reshape(count, block)
-    growth = (_log_size(blocks.sum(1)) - _log_size(blocks).mean(1)) / np.log(block)
+    blocks = x[: count * block].reshape(count, block, *x.shape[1:])
+    single = _log_size(sizes(x[: count * block])).reshape(count, block)
+    growth = (_log_size(sizes(blocks.sum(1))) - single.mean(1)) / np.log(block)
     rng = np.random.default_rng(errors.seed(seed))
     resamples = errors.integer("resamples", resamples, "resamples=1000", low=20)
     tail = (1 - errors.fraction("confidence", confidence, "confidence=0.95")) / 2
@@ -99,7 +102,7 @@ def characteristic_function_fit(x: Checked, *, block: Checked = 1, confidence: C
     """
     from scipy.stats import norm  # slow to import
 
-    x = _sample(x)
+    x = sample(x)
     block = errors.integer("block", block, "block=1")
     z = norm.isf((1 - errors.fraction("confidence", confidence, "confidence=0.95")) / 2)
     count = x.size // block
@@ -156,13 +159,6 @@ def stable_scale(x: Checked, alpha: Checked) -> np.ndarray:
         )
     mean_log = np.log(np.where(zero, 1.0, np.abs(x))).mean(0)
     return np.where(zero.all(0), 0.0, np.exp(mean_log - np.euler_gamma * (1 / a - 1)))
-
-
-def _sample(x: Checked) -> np.ndarray:
-    x = np.asarray(x, dtype=float)
-    if x.ndim != 1 or not np.isfinite(x).all():
-        raise ValueError(f"x must be finite and of shape (n,), not of shape {x.shape}. Give one coordinate: x[:, 0].")
-    return x
 
 
 def _log_size(x: np.ndarray) -> np.ndarray:

@@ -46,6 +46,7 @@ class EscapeLaw:
             55 points a ray, from 0.02 to 1000 times the first crossing).
         ray_distance, ray_share: `r_i` in jumps of size one (`inf` where a ray never leaves) and the direction's share
             of the rate, shape `(m,)`.
+        ray_direction: unit vectors along which the position jumps, `A v_i / |A v_i|`, shape `(m, d)`; zero where `A v_i` is.
         normalization: "true", or "printed" for the rate as printed by Zhou et al.
         response: how a jump leads to an escape, see `Dynamics.response`.
         name, assumptions, unit: what this is, when it holds, and the unit of time.
@@ -61,6 +62,7 @@ class EscapeLaw:
     star_shaped: bool
     ray_distance: np.ndarray
     ray_share: np.ndarray
+    ray_direction: np.ndarray
     normalization: str
     response: str
     name: str
@@ -194,6 +196,7 @@ def escape_law(
     error = float(np.std(by_set, ddof=1) / np.sqrt(len(sets))) if len(sets) > 1 else 0.0
     flow = np.asarray(dynamics.linearisation(), dtype=float)
     jumps = np.asarray(jax.vmap(dynamics.jump)(directions), dtype=float)
+    lengths = np.linalg.norm(jumps, axis=1, keepdims=True)
     regime = rate * _relaxation(flow, jumps, share)
     if normalization == "printed":
         rate, error = _as_printed(driver, rate, error, measure, epsilon)
@@ -208,6 +211,7 @@ def escape_law(
         star_shaped=star_shaped,
         ray_distance=distance,
         ray_share=share,
+        ray_direction=jumps / np.where(lengths > 0, lengths, 1),
         normalization=normalization,
         response=dynamics.response,
         name=f"{'stable ' if alpha == alpha else ''}escape law of {type(dynamics).__name__} with {type(driver).__name__}",
@@ -229,9 +233,17 @@ def _ray_sets(driver: Driver, dim: int, num_rays: Checked, seed: Checked) -> lis
     num_rays = errors.integer("num_rays", num_rays, "num_rays=4096", low=8 * _REPLICATES)
     seeds = np.random.SeedSequence(errors.seed(seed)).generate_state(_REPLICATES)
     sets = [driver.levy_rays(dim, num_rays // _REPLICATES, int(s)) for s in seeds[:2]]
-    if np.array_equal(sets[0].directions, sets[1].directions):
+    if _same(*sets):
         return sets[:1]
     return sets + [driver.levy_rays(dim, num_rays // _REPLICATES, int(s)) for s in seeds[2:]]
+
+
+def _same(first: LevyRays, second: LevyRays) -> bool:
+    """Whether two sets are one, tails included: jumps drawn on a half-line share their directions, not their sizes."""
+    if not np.array_equal(first.directions, second.directions):
+        return False
+    radii, rays = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e-6, 1e6, 61), np.arange(len(first.weights))))
+    return np.array_equal(first.tail(radii, rays), second.tail(radii, rays))
 
 
 def _masses(sets: list[LevyRays], ray: np.ndarray, radius: np.ndarray) -> np.ndarray:

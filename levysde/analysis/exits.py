@@ -1,0 +1,295 @@
+"""Where trajectories leave, and whether they jump out or creep out.
+
+Notation: x* the attractor, z the first point outside, `H = V diag(h) V'` the Hessian at the minimum, `c_k = V_k'(z - x*)` an
+exit's displacement in its eigenbasis, `epsilon A y` the displacement that a noise increment y makes at the attractor,
+`r(u) = inf{r > 0 : x* + r u outside}`.
+
+    share of eigenvector k = mean over exits of c_k^2 / sum_j c_j^2,
+                             which the law of single jumps puts at sum_i share_i (V_k'A v_i)^2 / |A v_i|^2
+    reach of a jump y      = 1 / r(epsilon A y): how much of the way to the boundary it goes alone; from 1 on it leaves
+
+A trajectory's noise is a pure function of (seed, id, step), so the step in which it left is drawn again, not stored.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.escape import EscapeResult, Paths
+from levysde.kernels import EulerMaruyama
+from levysde.protocols import Domain, Landscape
+from levysde.random import split_uint64, step_words, trajectory_key
+from levysde.stats import Estimate
+from levysde.theory import EscapeLaw
+
+
+class Exits(NamedTuple):
+    """The rows of a run that left: ids and steps `(k,)`, points `(k, d)` in float64, and the run's seed."""
+
+    ids: np.ndarray
+    steps: np.ndarray
+    last_inside: np.ndarray
+    first_outside: np.ndarray
+    seed: int
+
+
+def exits_of(result: Checked, dim: int) -> Exits:
+    """The exits of a run or of paths, or an error that says why there is none to look at."""
+    if not isinstance(result, EscapeResult | Paths):
+        raise TypeError(
+            f"result must be an EscapeResult or Paths, not {type(result).__name__}. Type for example simulate_escape(...)."
+        )
+    if result.first_outside.shape[1] != dim:
+        raise ValueError(
+            f"the result has points of {result.first_outside.shape[1]} dimensions, not {dim}. Make them one."
+        )
+    found = result.exited & np.isfinite(result.first_outside).all(1)
+    if not found.any():
+        raise ValueError("no trajectory left, so there is no exit to look at. Run longer, or raise epsilon.")
+    if isinstance(result, Paths):
+        ids, steps, seed = result.ids, result.end_step, result.seed
+    else:
+        ids, steps, seed = np.arange(result.num, dtype=np.uint64), result.steps, result.info.seed
+    last_inside, first_outside = (rows[found].astype(np.float64) for rows in (result.last_inside, result.first_outside))
+    return Exits(ids[found], steps[found], last_inside, first_outside, seed)
+
+
+def bounded_mean(total: float, num: int, confidence: float) -> Estimate:
+    """The mean of `num` independent values in [0, 1] whose sum is `total`, with Clopper and Pearson's interval (Biometrika
+    26, 1934): exact for values 0 and 1, conservative for others, which vary less."""
+    from scipy.stats import beta  # slow to import
+
+    tail, total = (1 - confidence) / 2, min(max(total, 0.0), float(num))
+    low = beta.ppf(tail, total, num - total + 1) if total > 0 else 0.0
+    high = beta.isf(tail, total + 1, num - total) if total < num else 1.0
+    return Estimate(total / num, float(low), float(high), confidence)
+
+
+@dataclass(frozen=True, repr=False)
+class ExitDirections:
+    """Along which eigenvectors of the Hessian trajectories left.
+
+    Attributes:
+        eigenvalues: of the Hessian at the minimum, ascending, shape `(d,)`.
+        eigenvectors: its columns, shape `(d, d)`.
+        components: each exit's displacement from the minimum in this basis, shape `(k, d)`.
+        share: mean share of its squared length along each eigenvector, shape `(d,)`; they sum to 1.
+        intervals: lower and upper ends, shape `(d, 2)`.
+        predicted: what a law of single jumps says, shape `(d,)`, or None.
+        confidence: of each interval.
+    """
+
+    eigenvalues: np.ndarray
+    eigenvectors: np.ndarray = field(repr=False)
+    components: np.ndarray = field(repr=False)
+    share: np.ndarray
+    intervals: np.ndarray
+    predicted: np.ndarray | None
+    confidence: float
+
+    def __repr__(self) -> str:
+        lines = [f"ExitDirections of {len(self.components)} exits ({self.confidence:.0%} intervals)"]
+        lines.append("  eigenvalue  share of squared displacement" + ("  law" if self.predicted is not None else ""))
+        top = np.sort(np.argsort(-self.share, kind="stable")[:10])
+        for k in top:
+            law = f"  {self.predicted[k]:.4f}" if self.predicted is not None else ""
+            low, high = self.intervals[k]
+            lines.append(f"  {self.eigenvalues[k]:<10.4g}  {self.share[k]:.4f} [{low:.4f}, {high:.4f}]     {law}")
+        if len(self.share) > len(top):
+            lines.append(f"  ... and {len(self.share) - len(top)} with smaller shares")
+        return "\n".join(lines)
+
+
+def exit_directions(
+    result: Checked, landscape: Checked, *, minimum: Checked = None, law: Checked = None, confidence: Checked = 0.95
+) -> ExitDirections:
+    """The share of the exits' squared displacement along each eigenvector of the Hessian.
+
+    Args:
+        result: an `EscapeResult` or `Paths`.
+        landscape: whose Hessian at its minimum is taken; or the Hessian itself, `(d, d)`, symmetric.
+        minimum: where displacements are measured from, `(d,)`; the landscape's by default, needed for a Hessian.
+        law: an `EscapeLaw` of linear jumps, whose prediction stands beside.
+        confidence: coverage of each interval (see `bounded_mean`).
+
+    Raises:
+        TypeError, ValueError: arguments of another kind or shape, no exit, a law whose jumps do not act at once.
+    """
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    if isinstance(landscape, Landscape):
+        minimum = landscape.minimum if minimum is None else minimum
+        errors.finite("minimum", minimum, f"minimum=jnp.zeros({landscape.dim})", (landscape.dim,))
+        hessian = np.asarray(landscape.hessian(jnp.asarray(minimum, dtype=float)), np.float64)
+    else:
+        hessian = _symmetric(landscape)
+        if minimum is None:
+            raise ValueError(
+                "a Hessian alone does not say where its minimum is. Type minimum=jnp.zeros(d), or pass a landscape."
+            )
+    dim = len(hessian)
+    errors.finite("minimum", minimum, f"minimum=jnp.zeros({dim})", (dim,))
+    exits = exits_of(result, dim)
+    predicted = None
+    values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
+    if law is not None:
+        predicted = _predicted(law, vectors)
+    components = (exits.first_outside - np.asarray(minimum, np.float64)) @ vectors
+    unit = components / np.abs(components).max(1, keepdims=True)
+    totals = (unit**2 / np.sum(unit**2, 1, keepdims=True)).sum(0)
+    means = [bounded_mean(total, len(components), confidence) for total in totals]
+    intervals = np.array([[mean.low, mean.high] for mean in means])
+    share = np.array([mean.value for mean in means])
+    return ExitDirections(values, vectors, components, share, intervals, predicted, confidence)
+
+
+def _symmetric(hessian: Checked) -> np.ndarray:
+    example = "hessian=jnp.eye(2)"
+    array = np.asarray(errors.finite("hessian", hessian, example), np.float64)
+    if array.ndim != 2 or array.shape[0] != array.shape[1] or not array.size:
+        raise ValueError(f"hessian must be square, not of shape {array.shape}. Give a landscape, or {example}.")
+    if np.abs(array - array.T).max() > 1e-4 * np.abs(array).max():
+        raise ValueError(f"hessian must be symmetric, not {hessian!r}. Give a landscape, or {example}.")
+    return array
+
+
+def _predicted(law: Checked, vectors: np.ndarray) -> np.ndarray:
+    if not isinstance(law, EscapeLaw):
+        raise TypeError(
+            f"law must be an EscapeLaw or None, not {type(law).__name__}. Type escape_law(dynamics, domain)."
+        )
+    if law.response != "linear":
+        raise ValueError(
+            f'the jumps of this law do not move the position at once along a line (its response is "{law.response}"), so it '
+            "says nothing about directions. Leave law out."
+        )
+    if law.ray_direction.shape[1] != len(vectors):
+        raise ValueError(
+            f"the law has {law.ray_direction.shape[1]} dimensions, the Hessian {len(vectors)}. Make them one."
+        )
+    return law.ray_share @ (law.ray_direction @ vectors) ** 2
+
+
+@dataclass(frozen=True, repr=False)
+class LastJumps:
+    """The noise in the step in which each trajectory left.
+
+    Attributes:
+        ids: trajectories that left, shape `(k,)`.
+        steps_back: how many steps before the last one the jump was made; 0 unless a window was asked for; shape `(k,)`.
+        increment: of the driver, in its own units, shape `(k, noise_dim)`.
+        jump: the displacement that it makes at the attractor, `epsilon A y`, in position units, shape `(k, d)`.
+        reach: share of the way from the attractor to the boundary that this jump goes alone; it leaves from 1 on, shape `(k,)`.
+        threshold: the reach from which an exit is called a jump.
+        jump_share: share of exits that jumped, with its binomial interval.
+    """
+
+    ids: np.ndarray
+    steps_back: np.ndarray
+    increment: np.ndarray = field(repr=False)
+    jump: np.ndarray = field(repr=False)
+    reach: np.ndarray
+    threshold: float
+    jump_share: Estimate
+
+    @property
+    def jumped(self) -> np.ndarray:
+        """Whether each exit was a jump; else it crept."""
+        return self.reach >= self.threshold
+
+    def __repr__(self) -> str:
+        low, middle, high = np.quantile(self.reach, [0.1, 0.5, 0.9])
+        return (
+            f"LastJumps of {len(self.ids)} exits\n"
+            f"  jumped (reach of at least {self.threshold:g})  {self.jump_share}\n"
+            f"  reach: tenth, median, ninetieth percentile  {low:.3g}, {middle:.3g}, {high:.3g}"
+        )
+
+
+def last_jumps(
+    result: Checked,
+    kernel: Checked,
+    domain: Checked,
+    *,
+    threshold: Checked = 0.5,
+    window: Checked = None,
+    confidence: Checked = 0.95,
+) -> LastJumps:
+    """The jump with which each trajectory left, drawn again from (seed, id, step), and how far it goes alone.
+
+    Args:
+        result: an `EscapeResult` or `Paths`, made by `kernel`.
+        kernel: the `EulerMaruyama` that made it.
+        domain: the basin that it left.
+        threshold: an exit is a jump when its last step alone, made from the attractor, goes at least this share of the way
+            to the boundary; else it is a creep. At small noise a stable driver jumps and a Brownian one creeps.
+        window: look at so many steps before the exit and take the one that reaches furthest; 1 by default. Needed where the
+            noise enters an average, since the position then leaves some steps after the jump: about the memory of the average.
+        confidence: coverage of the interval of the share of jumps.
+
+    Raises:
+        TypeError, ValueError: arguments of another kind, no exit, no window where one is needed.
+    """
+    if not isinstance(kernel, EulerMaruyama):
+        raise TypeError(
+            f"kernel must be an EulerMaruyama, whose increments can be drawn again, not {type(kernel).__name__}. "
+            "Type for example EulerMaruyama(dynamics, dt=1e-3)."
+        )
+    if not isinstance(domain, Domain):
+        raise TypeError(
+            f"domain must be a Domain, not {domain!r}. Type for example Ball(radius=1.0, center=jnp.zeros(2))."
+        )
+    if domain.dim != kernel.dim:
+        raise ValueError(
+            f"the domain takes points of {domain.dim} dimensions, the kernel moves in {kernel.dim}. Make them one."
+        )
+    threshold = float(np.asarray(errors.positive("threshold", threshold, "threshold=0.5")))
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    if window is None and kernel.dynamics.response == "flow":
+        raise ValueError(
+            f"the noise of {type(kernel.dynamics).__name__} enters an average, so the jump comes some steps before the exit. "
+            "Say how many to look at, for example window=100."
+        )
+    window = 1 if window is None else errors.integer("window", window, "window=1", high=10**6)
+    exits = exits_of(result, kernel.dim)
+    num = len(exits.ids)
+    pad = np.arange(2 ** (num - 1).bit_length()) % num  # sizes repeat, so that few programs are compiled
+    seed, ids = jnp.asarray(split_uint64(exits.seed)), jnp.asarray(split_uint64(exits.ids[pad]))
+    steps = jnp.asarray(exits.steps[pad].astype(np.uint32))
+    back, *found = _largest(kernel, domain, trajectory_key(seed, ids), steps, jnp.arange(window, dtype=jnp.uint32))
+    increment, jump, reach = (np.asarray(rows, np.float64)[..., :num].T for rows in found)
+    share = bounded_mean(float(np.sum(reach >= threshold)), num, confidence)
+    return LastJumps(exits.ids, np.asarray(back)[:num], increment, jump, reach, threshold, share)
+
+
+@eqx.filter_jit
+def _largest(kernel: EulerMaruyama, domain: Domain, key: Array, steps: Array, offsets: Array):
+    """Of the increments `offsets` steps before the last: how far back, increment, jump and reach of the furthest."""
+    dynamics = kernel.dynamics
+
+    def one(words: Array) -> tuple[Array, Array, Array]:
+        y = dynamics.driver.increment(words, dynamics.noise_dim, kernel.dt)
+        if dynamics.response == "map":
+            landing = dynamics.step(dynamics.init(dynamics.attractor), jnp.zeros_like(kernel.dt), y)
+            jump = dynamics.position(landing) - dynamics.attractor
+        else:
+            jump = dynamics.jump(y)
+        return y, jump, 1 / domain.ray_distance(dynamics.attractor, jump)
+
+    def look(offset: Array) -> tuple[Array, Array, Array, Array]:
+        words = step_words(key, steps - 1 - offset, kernel.words_per_step)
+        y, jump, reach = jax.vmap(one, in_axes=-1, out_axes=-1)(words)
+        reach = jnp.where(steps > offset, reach, -1)  # before the first step there was none
+        return jnp.full(steps.shape, offset), y, jump, reach
+
+    def further(best, offset):
+        new = look(offset)
+        return jax.tree.map(lambda a, b: jnp.where(new[-1] > best[-1], a, b), new, best), None
+
+    return jax.lax.scan(further, look(offsets[0]), offsets[1:])[0]

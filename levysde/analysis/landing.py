@@ -1,0 +1,185 @@
+"""Where an escape lands: gradient descent from the first point outside, and the sharpness of the minimum that it finds.
+
+Notation: g(x) the gradient, h the step. A step `x - h g(x)` is taken when `g(x - h g(x))'g(x) >= |g(x)|^2 / 2`, then h grows;
+else h is halved. So each step stays where the gradient has not turned (on a quadratic, `h` at most half of the exact line
+search), follows the gradient flow, and no difference of losses is formed, which float32 would lose near a minimum.
+Sharpness: trace and largest eigenvalue of the Hessian.
+"""
+
+from dataclasses import dataclass, field
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from levysde import errors
+from levysde.analysis.exits import bounded_mean, exits_of
+from levysde.errors import Checked
+from levysde.protocols import Landscape
+from levysde.stats import Estimate
+
+_GROW, _BATCH = 1.5, 4096
+_FIRST = 1e-2  # length of the first step, relative to 1 + |x|
+_NEAR = 0.1  # a landing belongs to a minimum within this share of the distance between minima
+
+
+@dataclass(frozen=True, repr=False)
+class Landings:
+    """Where trajectories come to rest after they left.
+
+    Attributes:
+        ids: trajectories that left, shape `(k,)`.
+        points: where gradient descent ended, shape `(k, d)`.
+        gradient_norm: Euclidean norm of the gradient there, in loss units over parameter units, shape `(k,)`.
+        settled: whether it is below the tolerance, shape `(k,)`.
+        minimum: number of the listed minimum it is at, -1 for none of them or where it has not settled, shape `(k,)`.
+        minima: the listed minima, shape `(m, d)`.
+        share: share of the exits that landed in each, with binomial intervals, length m.
+        trace, top: trace and largest eigenvalue of the Hessian where each landed, shape `(k,)`.
+    """
+
+    ids: np.ndarray
+    points: np.ndarray = field(repr=False)
+    gradient_norm: np.ndarray
+    settled: np.ndarray
+    minimum: np.ndarray
+    minima: np.ndarray
+    share: tuple[Estimate, ...]
+    trace: np.ndarray
+    top: np.ndarray
+
+    def __repr__(self) -> str:
+        lines = [
+            f"Landings of {len(self.ids)} exits, {int(self.settled.sum())} settled",
+            "  at, share of exits, trace, top",
+        ]
+        for i, share in enumerate(self.share):
+            here = self.minimum == i
+            sharpness = f"{self.trace[here].mean():.4g}, {self.top[here].mean():.4g}" if here.any() else "-, -"
+            lines.append(f"  minimum {i}: {share}, {sharpness}")
+        other = self.minimum < 0
+        if other.any():
+            lines.append(
+                f"  elsewhere: {other.mean():.4g}, {self.trace[other].mean():.4g}, {self.top[other].mean():.4g} (means)"
+            )
+        return "\n".join(lines)
+
+
+def landing_sharpness(
+    result: Checked,
+    landscape: Checked,
+    *,
+    minima: Checked = None,
+    tolerance: Checked = 1e-4,
+    max_steps: Checked = 10_000,
+    confidence: Checked = 0.95,
+) -> Landings:
+    """Follow gradient descent from each first point outside to where it comes to rest, and measure the sharpness there.
+
+    An exit need not be an escape to another minimum: a trajectory that left a ball may slide back.
+
+    Args:
+        result: an `EscapeResult` or `Paths`.
+        landscape: the loss it moved on.
+        minima: minima to recognise, `(m, d)`; those that the landscape knows by default, else its one marked minimum.
+        tolerance: gradient norm at which a point has come to rest, in loss units over parameter units.
+        max_steps: tries a trajectory at most makes, each with one gradient.
+        confidence: coverage of the intervals of the shares.
+
+    Raises:
+        TypeError, ValueError: arguments of another kind or shape, no exit.
+    """
+    if not isinstance(landscape, Landscape):
+        raise TypeError(
+            f"landscape must be a Landscape, not {landscape!r}. Type for example Quadratic(hessian=jnp.eye(2)); "
+            "make your own loss into one with levysde.from_function."
+        )
+    tolerance = errors.positive("tolerance", tolerance, "tolerance=1e-4")
+    max_steps = errors.integer("max_steps", max_steps, "max_steps=10_000", high=2**31 - 1)
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    listed = _minima(landscape, minima)
+    exits = exits_of(result, landscape.dim)
+    num, dtype = len(exits.ids), landscape.minimum.dtype
+    size = min(_BATCH, 2 ** (num - 1).bit_length())
+    ends, norms = [], []
+    for i in range(0, num, size):
+        rows = exits.first_outside[np.minimum(np.arange(i, i + size), num - 1)]
+        end, norm = _descend(landscape, jnp.asarray(rows, dtype), tolerance, jnp.asarray(max_steps))
+        ends.append(np.asarray(end))
+        norms.append(np.asarray(norm))
+    points, norm = np.concatenate(ends)[:num], np.concatenate(norms)[:num]
+    settled = norm <= float(tolerance)
+    number = np.where(settled, _nearest(points, listed), -1)
+    trace, top = _sharpness(landscape, points, number, listed)
+    share = tuple(bounded_mean(float(np.sum(number == i)), num, confidence) for i in range(len(listed)))
+    return Landings(exits.ids, points, norm, settled, number, listed, share, trace, top)
+
+
+def _minima(landscape: Landscape, minima: Checked) -> np.ndarray:
+    if minima is None:
+        minima = getattr(landscape, "minima", landscape.minimum[None, :])
+    example = f"minima=jnp.zeros((1, {landscape.dim}))"
+    errors.finite("minima", minima, example)
+    array = np.asarray(minima, float)
+    if array.ndim != 2 or not len(array) or array.shape[1] != landscape.dim:
+        raise ValueError(f"minima must have shape (m, {landscape.dim}), not {array.shape}. Type for example {example}.")
+    return array
+
+
+@eqx.filter_jit
+def _descend(landscape: Landscape, starts: Array, tolerance: Array, max_steps: Array) -> tuple[Array, Array]:
+    """Ends and gradient norms of gradient descent from each row of `starts`."""
+
+    def norm(g: Array) -> Array:
+        largest = jnp.max(jnp.abs(g))
+        return largest * jnp.sqrt(jnp.sum((g / jnp.where(largest > 0, largest, 1)) ** 2))
+
+    def descend(x: Array) -> tuple[Array, Array]:
+        def moving(carry) -> Array:
+            _, g, _, count = carry
+            return (norm(g) > tolerance) & (count < max_steps)
+
+        def follow(carry):
+            x, g, h, count = carry
+            size = norm(g)
+            new = x - h * g
+            there = landscape.gradient(new)
+            # over |g|, so that no square overflows far outside
+            turned = jnp.sum((there / size) * (g / size))
+            good = (turned >= 0.5) & jnp.all(jnp.isfinite(there))
+            x, g = jnp.where(good, new, x), jnp.where(good, there, g)
+            return x, g, jnp.where(good, _GROW, 0.5) * h, count + 1
+
+        g = landscape.gradient(x)
+        size = norm(g)
+        h = _FIRST * (1 + norm(x)) / jnp.where(size > 0, size, 1)
+        x, g, _, _ = jax.lax.while_loop(moving, follow, (x, g, h, jnp.zeros((), jnp.int32)))
+        return x, norm(g)
+
+    return jax.vmap(descend)(starts)
+
+
+def _nearest(points: np.ndarray, minima: np.ndarray) -> np.ndarray:
+    """The number of the minimum next to each point, -1 where none is near."""
+    gaps = np.linalg.norm(minima[:, None] - minima[None], axis=2) if len(minima) > 1 else np.zeros((1, 1))
+    near = _NEAR * (gaps[gaps > 0].min() if (gaps > 0).any() else 1 + np.linalg.norm(minima[0]))
+    best, distance = np.zeros(len(points), int), np.full(len(points), np.inf)
+    for i, minimum in enumerate(minima):
+        here = np.linalg.norm(points - minimum, axis=1)
+        best, distance = np.where(here < distance, i, best), np.minimum(here, distance)
+    return np.where(distance <= near, best, -1)
+
+
+def _sharpness(
+    landscape: Landscape, points: np.ndarray, number: np.ndarray, minima: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Trace and largest eigenvalue: at the listed minimum where there is one, else where the descent ended."""
+    other = np.flatnonzero(number < 0)
+    places = jnp.asarray(np.concatenate([minima, points[other]]), landscape.minimum.dtype)
+    hessian = eqx.filter_jit(lambda landscape, x: landscape.hessian(x))
+    eigenvalues = np.array([np.linalg.eigvalsh(np.asarray(hessian(landscape, x), float)) for x in places])
+    index = number.copy()
+    index[other] = len(minima) + np.arange(len(other))
+    return eigenvalues.sum(1)[index], eigenvalues[:, -1][index]

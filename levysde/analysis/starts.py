@@ -1,0 +1,82 @@
+"""Starts from the quasi-stationary law: where a trajectory is, given that it has not left for long.
+
+Notation: T the escape time. The law of the position at time t given T > t tends to the quasi-stationary law as t grows, whatever
+the start; begun from it, T is exactly exponential, with the rate that the survival from any start decays by in the end. So
+quasi-stationary starts take out of a measured mean what the first relaxation adds or takes away.
+
+Collet, Martínez, San Martín, "Quasi-Stationary Distributions", Springer 2013, theorem 2.2.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.escape import Status, simulate_escape
+
+_SMALLEST_BATCH = 512
+_SMALLEST_SHARE = 1e-3
+
+
+@dataclass(frozen=True, repr=False)
+class Starts:
+    """Positions of trajectories that had not left by `time`.
+
+    Attributes:
+        x0: one start each, shape `(num, d)`: give it to `simulate_escape` with the same `num`.
+        time: how long they had stayed, in `unit`.
+        tries: mean number of trajectories run for one that stayed.
+        unit: of time.
+    """
+
+    x0: np.ndarray
+    time: float
+    tries: float
+    unit: str
+
+    def __repr__(self) -> str:
+        num, dim = self.x0.shape
+        return (
+            f"Starts: {num} in {dim} dimensions, {self.time:g} {self.unit} without leaving, {self.tries:.3g} tries each"
+        )
+
+
+def quasi_stationary_starts(
+    kernel: Checked, domain: Checked, x0: Checked, *, num: Checked, seed: Checked, time: Checked
+) -> Starts:
+    """`num` positions of independent trajectories from `x0` that are still inside at `time`.
+
+    Every trajectory runs to its exit or to `time`, in batches, and the first `num` that stayed are kept by their number: which
+    ones left early chooses nothing else. Only positions are kept: a kernel with memory begins anew at each, by its `init`.
+
+    Args:
+        kernel, domain, x0: as for `simulate_escape`; `x0` of shape `(d,)`.
+        num: number of starts.
+        seed: of the trajectories; those of a later run with the same seed are independent of them.
+        time: in the kernel's unit; several relaxation times, so that x0 is forgotten. See whether doubling it moves the mean.
+
+    Raises:
+        TypeError, ValueError: bad input, before anything is compiled; or fewer than about one trajectory in 1000 stays.
+    """
+    num = errors.integer("num", num, "num=1000")
+    seed = errors.seed(seed)
+    errors.positive("time", time, "time=10.0")
+    start = errors.as_array("x0", x0, "jnp.zeros(2)")
+    if start.ndim != 1:
+        raise ValueError(
+            f"x0 must be one start of shape (d,), not of shape {start.shape}. Type for example jnp.zeros(2)."
+        )
+    batch, kept, stayed, tried = max(num, _SMALLEST_BATCH), [], 0, 0
+    while stayed < num:
+        # a seed for each batch, away from that of any run of the user's
+        words = np.random.SeedSequence(seed, spawn_key=(tried // batch,)).generate_state(1, np.uint64)
+        result = simulate_escape(kernel, domain, start, num=batch, seed=int(words[0]), max_time=time)
+        kept.append(result.last_inside[result.status == Status.CENSORED])
+        stayed, tried = stayed + len(kept[-1]), tried + batch
+        if stayed < num and stayed + 3 < _SMALLEST_SHARE * tried:
+            raise ValueError(
+                f"{stayed} of {tried} trajectories stayed until time = {float(time):g} {result.info.unit}: too few to start "
+                "from. Give a smaller time: a few relaxation times are enough."
+            )
+    return Starts(np.concatenate(kept)[:num], float(time), tried / stayed, kernel.unit)

@@ -1,0 +1,175 @@
+"""Domains made of domains: intersection, complement, and exit sets of which one is entered first."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from levysde.domains.shapes import ConvexShape
+from levysde.errors import Checked
+from levysde.protocols import Domain, Label, Point, Scalar, Truth
+
+# a set without formulas is looked for along a ray at these powers of two of |v|, a step being a factor of 1.044
+_NEAREST, _FARTHEST, _PER_DOUBLING = -20, 40, 16
+_BISECTIONS = 30
+
+
+class Intersection(Domain):
+    """Inside all of `domains`. The label is the number, from 1, of the first listed one that is left.
+
+    Raises TypeError or ValueError unless given domains of one dimension. An empty intersection is not noticed.
+    """
+
+    domains: tuple[Domain, ...]
+
+    def __init__(self, *domains: Checked):
+        self.domains = _checked("Intersection", domains)
+
+    def contains(self, x: Point) -> Truth:
+        return jnp.all(_inside(self.domains, x))
+
+    def label(self, x: Point) -> Label:
+        return _first(~_inside(self.domains, x))
+
+    def ray_distance(self, x: Point, v: Point) -> Scalar:
+        return jnp.min(jnp.stack([domain.ray_distance(x, v) for domain in self.domains]))
+
+    @property
+    def dim(self) -> int:
+        return self.domains[0].dim
+
+    @property
+    def convex(self) -> bool:
+        return all(domain.convex for domain in self.domains)
+
+
+class Complement(Domain):
+    """Outside of `domain`, within the range of floats: to escape from it is to enter `domain`. Its boundary belongs to it.
+
+    Raises TypeError when `domain` is no Domain.
+    """
+
+    domain: Domain
+
+    def __init__(self, domain: Checked):
+        (self.domain,) = _checked("Complement", (domain,))
+
+    def contains(self, x: Point) -> Truth:
+        return ~self.domain.contains(x) & jnp.all(jnp.isfinite(x))
+
+    def ray_distance(self, x: Point, v: Point) -> Scalar:
+        return entry_distance(self.domain, x, v)
+
+    @property
+    def dim(self) -> int:
+        return self.domain.dim
+
+    @property
+    def convex(self) -> bool:
+        return False
+
+
+class ExitSets(Domain):
+    """Inside until one of `sets` is entered, for example balls around other minima.
+
+    The label is the number, from 1, of the set entered, the first listed where sets overlap; one more than there are sets
+    where a point has left the range of floats without entering any. A process in steps can jump across a set unseen.
+
+    Args:
+        sets: domains of one dimension.
+        names: one for each set, so that `names[label - 1]` says which was entered; "1", "2", ... by default.
+
+    Raises TypeError or ValueError for no sets, something that is no Domain, different dimensions, bad names.
+    """
+
+    sets: tuple[Domain, ...]
+    names: tuple[str, ...] = eqx.field(static=True)
+
+    def __init__(self, *sets: Checked, names: Checked = None):
+        self.sets = _checked("ExitSets", sets)
+        given = tuple(str(i + 1) for i in range(len(sets))) if names is None else names
+        if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
+            raise TypeError(f'names must be strings, not {names!r}. Type for example names=("left", "right").')
+        if len(given) != len(sets) or len(set(given)) != len(sets):
+            raise ValueError(
+                f"names must be {len(sets)} different strings, one for each set, not {names!r}. "
+                'Type for example names=("left", "right").'
+            )
+        self.names = tuple(given)
+
+    def contains(self, x: Point) -> Truth:
+        return ~jnp.any(_inside(self.sets, x)) & jnp.all(jnp.isfinite(x))
+
+    def label(self, x: Point) -> Label:
+        lost = ~jnp.all(jnp.isfinite(x))
+        return _first(jnp.append(_inside(self.sets, x), lost))
+
+    def ray_distance(self, x: Point, v: Point) -> Scalar:
+        return jnp.min(jnp.stack([entry_distance(domain, x, v) for domain in self.sets]))
+
+    @property
+    def dim(self) -> int:
+        return self.sets[0].dim
+
+    @property
+    def convex(self) -> bool:
+        return False
+
+
+def entry_distance(domain: Domain, x: Point, v: Point) -> Scalar:
+    """`inf {r > 0 : x + r v in domain}` in units of |v|: 0 from inside, inf when the ray never enters.
+
+    By formula for convex shapes, their intersections, and complements. Else by search along `r = 2^(k/16)` from 2^-20 to
+    2^40: a stretch that the ray spends inside can be overlooked when it is shorter than 0.044 of its distance.
+    """
+    if isinstance(domain, Complement):
+        return domain.domain.ray_distance(x, v)
+    parts = domain.domains if isinstance(domain, Intersection) else (domain,)
+    chords = [part.chord(x, v) for part in parts if isinstance(part, ConvexShape)]
+    if len(chords) < len(parts):
+        return _search_entry(domain, x, v)
+    low = jnp.max(jnp.stack([chord[0] for chord in chords]))
+    high = jnp.min(jnp.stack([chord[1] for chord in chords]))
+    return jnp.where((low < high) & (high > 0), jnp.maximum(low, 0), jnp.inf)
+
+
+def _search_entry(domain: Domain, x: Point, v: Point) -> Scalar:
+    def inside(r: Array) -> Truth:
+        return domain.contains(x + r * v)
+
+    steps = jnp.arange(_NEAREST * _PER_DOUBLING, _FARTHEST * _PER_DOUBLING + 1, dtype=x.dtype)
+    radii = jnp.exp2(steps / _PER_DOUBLING)
+    seen = jax.lax.map(inside, radii)
+    first = jnp.argmax(seen)
+
+    def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bracket
+        middle = (low + high) / 2
+        at = inside(middle)
+        return jnp.where(at, low, middle), jnp.where(at, middle, high)
+
+    start = jnp.where(first > 0, radii[jnp.maximum(first - 1, 0)], 0), radii[first]
+    _, high = jax.lax.fori_loop(0, _BISECTIONS, halve, start)
+    return jnp.where(domain.contains(x), 0, jnp.where(jnp.any(seen), high, jnp.inf))
+
+
+def _inside(domains: tuple[Domain, ...], x: Point) -> Array:
+    return jnp.stack([domain.contains(x) for domain in domains])
+
+
+def _first(where: Array) -> Label:
+    """The number, from 1, of the first true entry; 0 when there is none."""
+    return jnp.where(jnp.any(where), 1 + jnp.argmax(where).astype(jnp.int32), 0)
+
+
+def _checked(name: str, domains: tuple) -> tuple[Domain, ...]:
+    example = f"{name}(Ball(radius=1.0, center=jnp.zeros(2)))"
+    for domain in domains:
+        if not isinstance(domain, Domain):
+            raise TypeError(f"{name} takes domains, not {domain!r}. Type for example {example}.")
+    if not domains:
+        raise ValueError(f"{name} needs at least one domain. Type for example {example}.")
+    dims = [domain.dim for domain in domains]
+    if len(set(dims)) > 1:
+        raise ValueError(f"{name} takes domains of one dimension, not of {dims}. Make them one.")
+    return domains

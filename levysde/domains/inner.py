@@ -1,0 +1,153 @@
+"""The inner part of a domain, away from its boundary, and the distance to the boundary.
+
+Notation: `margin(x)` is the distance from x to the nearest point outside the domain. The inner set `{margin >= delta}`
+is the `Omega^{-eps^gamma}` of Zhou et al., NeurIPS 2020: the escape law holds uniformly over starts in it.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.domains.algebra import Intersection
+from levysde.domains.implicit import search_ray
+from levysde.domains.shapes import ConvexShape
+from levysde.errors import Checked
+from levysde.protocols import Domain, Landscape, Point, Scalar, Truth
+
+_ASCENTS = 8  # steps towards the highest loss on the sphere of radius delta
+
+
+class Inner(Domain):
+    """The points of `domain` that are at least `delta` away from everything outside it.
+
+    Exact for `Ball`, `Box`, `Ellipsoid`, `HalfSpaces`, their intersections, and inner sets of these (see
+    `boundary_distance`). For any other domain `x` counts as inner when it is inside and so are all `x + delta u`, u from
+    a fixed set of directions: that is the exact set or a larger one. A flat piece of boundary whose normal is at an angle t
+    from the nearest direction is seen from `delta cos t` on. Where the domain comes from a landscape, the direction in
+    which the loss is highest at that distance is sought besides, and found where the loss is convex.
+
+    Args:
+        domain: what to take the inner part of.
+        delta: distance, in the units of the parameters.
+        num_directions: directions looked along where the distance has no formula; both ends in one dimension, equal
+            angles in two, quasi-random above.
+
+    Raises TypeError or ValueError for a bad argument, and when nothing is left: delta not below the radius of the largest
+    ball inside, where that is known, or the landscape's minimum not inner itself.
+    """
+
+    domain: Domain
+    delta: Array
+    directions: Array | None
+
+    def __init__(self, domain: Checked, *, delta: Checked, num_directions: Checked = 64):
+        if not isinstance(domain, Domain):
+            raise TypeError(
+                f"domain must be a Domain, not {domain!r}. Type for example "
+                "Inner(Ball(radius=1.0, center=jnp.zeros(2)), delta=0.1)."
+            )
+        self.domain = domain
+        self.delta = errors.positive("delta", delta, "delta=0.1")
+        num = errors.integer("num_directions", num_directions, "num_directions=64", low=2)
+        self.directions = None if has_distance(domain) else jnp.asarray(_directions(domain.dim, num), dtype=float)
+        if any(errors.is_traced(leaf) for leaf in jax.tree.leaves((domain, self.delta))):
+            return
+        largest, landscape = _inradius(domain), _landscape(domain)
+        if not float(self.delta) < largest:
+            raise ValueError(
+                f"nothing is left: delta = {delta!r}, but the largest ball inside the domain has radius {largest:.6g}. "
+                "Give a smaller delta."
+            )
+        if landscape is not None and not bool(self.contains(landscape.minimum)):
+            raise ValueError(
+                f"delta = {delta!r} reaches past the minimum: it is closer to the boundary of the domain than that. "
+                "Give a smaller delta."
+            )
+
+    def contains(self, x: Point) -> Truth:
+        if self.directions is None:
+            return boundary_distance(self.domain, x) >= self.delta
+        directions, landscape = self.directions.astype(x.dtype), _landscape(self.domain)
+        if landscape is not None:
+            directions = jnp.concatenate([directions, self._highest(landscape, directions, x)[None, :]])
+        reached = jax.vmap(self.domain.contains)(x[None, :] + self.delta * directions)
+        return self.domain.contains(x) & jnp.all(reached)
+
+    def _highest(self, landscape: Landscape, directions: Array, x: Point) -> Point:
+        """The direction of the highest loss at distance delta: from the best of `directions`, `u <- grad F(x + delta u)`,
+        normalised. For a convex loss each step goes up."""
+        heights = jax.vmap(landscape.value)(x[None, :] + self.delta * directions)
+
+        def ascend(_: Array, u: Point) -> Point:
+            slope = landscape.gradient(x + self.delta * u)
+            slope = slope / jnp.maximum(jnp.max(jnp.abs(slope)), jnp.finfo(x.dtype).tiny)
+            size = jnp.sqrt(jnp.sum(slope * slope))
+            return jnp.where(size > 0, slope / jnp.where(size > 0, size, 1), u)
+
+        return jax.lax.fori_loop(0, _ASCENTS, ascend, directions[jnp.argmax(heights)])
+
+    def ray_distance(self, x: Point, v: Point) -> Scalar:
+        return jnp.where(self.contains(x), search_ray(self.contains, x, v), 0)
+
+    @property
+    def dim(self) -> int:
+        return self.domain.dim
+
+    @property
+    def convex(self) -> bool:
+        return self.domain.convex
+
+
+def boundary_distance(domain: Checked, x: Checked) -> Scalar:
+    """Distance from `x`, shape `(d,)`, to the nearest point outside `domain`, in the units of the parameters; 0 outside.
+
+    Raises TypeError for a domain whose distance has no formula: known are Ball, Box, Ellipsoid, HalfSpaces, their
+    Intersection, and Inner of these.
+    """
+    if isinstance(domain, ConvexShape):
+        return domain.margin(x)
+    if isinstance(domain, Intersection):
+        return jnp.min(jnp.stack([boundary_distance(part, x) for part in domain.domains]))
+    if isinstance(domain, Inner) and domain.directions is None:
+        # straight to the nearest point outside, the distance falls as fast as one goes
+        return jnp.maximum(boundary_distance(domain.domain, x) - domain.delta, 0)
+    raise TypeError(
+        f"the distance to the boundary of {type(domain).__name__} has no formula. Known are Ball, Box, Ellipsoid, "
+        "HalfSpaces, their Intersection, and Inner of these; Inner(domain, delta=...) works for every domain."
+    )
+
+
+def has_distance(domain: Domain) -> bool:
+    """Whether `boundary_distance` knows the domain."""
+    if isinstance(domain, Intersection):
+        return all(has_distance(part) for part in domain.domains)
+    return isinstance(domain, ConvexShape) or (isinstance(domain, Inner) and domain.directions is None)
+
+
+def _inradius(domain: Domain) -> float:
+    """An upper limit of the radius of a ball inside; the radius itself for a convex shape."""
+    if isinstance(domain, ConvexShape):
+        return domain.inradius
+    if isinstance(domain, Intersection):
+        return min(_inradius(part) for part in domain.domains)
+    return _inradius(domain.domain) - float(domain.delta) if isinstance(domain, Inner) else float("inf")
+
+
+def _landscape(domain: Domain) -> Landscape | None:
+    return getattr(domain, "landscape", None)
+
+
+def _directions(dim: int, num: int) -> Float[np.ndarray, "m d"]:
+    """Unit vectors spread over the sphere."""
+    if dim == 1:
+        return np.array([[1.0], [-1.0]])
+    if dim == 2:
+        angles = 2 * np.pi * np.arange(num) / num
+        return np.stack([np.cos(angles), np.sin(angles)], 1)
+    from scipy.stats import norm, qmc  # slow to import
+
+    uniform = qmc.Sobol(dim, rng=np.random.default_rng(0)).random_base2(max(1, int(np.ceil(np.log2(num)))))
+    points = norm.ppf(np.clip(uniform, 1e-12, 1 - 1e-12))
+    return points / np.linalg.norm(points, axis=1, keepdims=True)

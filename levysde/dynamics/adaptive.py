@@ -1,0 +1,308 @@
+"""RMSProp, and ADAM with decoupled weight decay, as stochastic differential equations. Notation as in `adam.py`:
+
+    RMSProp    d th = -Q_t^-1 grad F(th) dt + eps Q_t^-1 S dL,    d v = b2 ((grad f_batch)^2 - v) dt,
+    AdamW      d th = -(mu_t Q_t^-1 m + lambda th) dt + eps Q_t^-1 S dL,    m, v as ADAM's,
+
+`Q_t = diag(sqrt(omega_t v) + delta)`. A step of `dt = eta` without noise is one step of the algorithm to rounding (RMSProp with
+delta outside the root, `optax.rmsprop(..., eps_in_sqrt=False)`). The decay moves the attractor away from the minimum of F, to
+
+    grad F(th*) / (sqrt(grad F(th*)^2 + diag C_B) + delta) + lambda th* = 0,
+
+which no loss has as its minimum in general: ADAMW minimises no regularised F.
+
+Tieleman, Hinton, Lecture 6.5, COURSERA (2012); Loshchilov, Hutter, "Decoupled weight decay regularization", ICLR 2019.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.dynamics.adam import Adam, AdamState
+from levysde.dynamics.averages import (
+    SETTLED,
+    SQUARES,
+    bias_corrections,
+    check_choice,
+    check_flag,
+    decay_rates,
+    learning_rate_of,
+    no_sampled_law,
+    squared_gradient,
+    variance_of,
+)
+from levysde.dynamics.gradient import check_parts, noise_amplitude
+from levysde.errors import Checked
+from levysde.noise import as_scale
+from levysde.protocols import Driver, Dynamics, Landscape, Point, Scalar, Scale
+
+
+class RMSPropState(NamedTuple):
+    """Position, squared-gradient average, steps made."""
+
+    x: Array
+    v: Array
+    count: Array
+
+
+class RMSProp(Dynamics):
+    """RMSProp's SDE; its noise acts on the position at once (see the head of this file).
+
+    Args:
+        landscape, driver, epsilon, learning_rate, scale, gradient_variance, delta, square: as for `Adam`.
+        rate: b2 per unit of SDE time. By default `-ln(0.9)/eta`, eta being the learning rate given or the one that epsilon
+            stands for (`eps^(a/(a-1))`, which needs a > 1).
+        bias_correction: False starts from the stationary v (then omega = 1); True from v = 0 with omega.
+
+    Raises TypeError or ValueError for parts of the wrong kind or range.
+    """
+
+    landscape: Landscape
+    driver: Driver
+    epsilon: Array
+    scale: Scale
+    gradient_variance: Array
+    rate: Array
+    delta: Array
+    square: str = eqx.field(static=True)
+    bias_correction: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        landscape: Checked,
+        driver: Checked,
+        *,
+        epsilon: Checked = None,
+        learning_rate: Checked = None,
+        scale: Checked = None,
+        gradient_variance: Checked = 1.0,
+        rate: Checked = None,
+        delta: Checked = 1e-8,
+        square: Checked = "mean",
+        bias_correction: Checked = False,
+    ):
+        check_parts(landscape, driver)
+        self.landscape, self.driver = landscape, driver
+        self.epsilon = noise_amplitude(driver, epsilon, learning_rate)
+        self.scale = as_scale(scale, landscape.dim)
+        self.gradient_variance = variance_of(gradient_variance, landscape.dim)
+        if rate is None:
+            self.rate = decay_rates(0.9, learning_rate_of(driver, epsilon, learning_rate, "Give rate=1.0, b2."))
+        else:
+            self.rate = errors.positive("rate", rate, "rate=1.0")
+        self.delta = errors.positive("delta", delta, "delta=1e-8")
+        self.square = check_choice("square", square, SQUARES)
+        self.bias_correction = check_flag("bias_correction", bias_correction)
+
+    def init(self, x0: Point) -> RMSPropState:
+        if not self.bias_correction:
+            return self.settled(x0)
+        return RMSPropState(x0, jnp.zeros_like(x0), jnp.zeros((), jnp.uint32))
+
+    def settled(self, x: Point) -> RMSPropState:
+        gradient = self.landscape.gradient(x)
+        count = jnp.full((), SETTLED if self.bias_correction else 0, jnp.uint32)
+        return RMSPropState(x, gradient * gradient + self.gradient_variance, count)
+
+    def step(self, state: RMSPropState, dt: Scalar, increment: Point) -> RMSPropState:
+        gradient = self.landscape.gradient(state.x)
+        noise = self.epsilon * self.scale.apply(increment, state.x)
+        square = squared_gradient(self.square, gradient, gradient - noise / dt, self.gradient_variance)
+        v = state.v - jnp.expm1(-self.rate * dt) * (square - state.v)
+        count = state.count + jnp.uint32(1)
+        omega = bias_corrections(self.rate, dt, count) if self.bias_correction else jnp.ones_like(dt)
+        x = state.x + (noise - dt * gradient) / (jnp.sqrt(omega * v) + self.delta)
+        return RMSPropState(x, v, count)
+
+    def position(self, state: RMSPropState) -> Point:
+        return state.x
+
+    def move(self, state: RMSPropState, x: Point) -> RMSPropState:
+        return state._replace(x=x)
+
+    @property
+    def attractor(self) -> Point:
+        return self.landscape.minimum
+
+    @property
+    def preconditioner(self) -> Point:
+        """The diagonal of Q*, the preconditioner at the minimum."""
+        return jnp.sqrt(self.gradient_variance) + self.delta
+
+    def jump(self, y: Point) -> Point:
+        return self.epsilon * self.scale.apply(y, self.attractor) / self.preconditioner
+
+    def linearisation(self) -> Float[Array, "d d"]:
+        return self.landscape.hessian(self.attractor) / self.preconditioner[:, None]
+
+    @property
+    def response(self) -> str:
+        """Raises ValueError with `square="sampled"`."""
+        no_sampled_law(self.square)
+        return "linear"
+
+
+class AdamW(Dynamics):
+    """ADAM's SDE with decoupled weight decay (see the head of this file).
+
+    Args:
+        landscape, driver, epsilon, learning_rate, scale, gradient_variance, rates, delta, square, bias_correction, noise: as for
+            `Adam`.
+        weight_decay: lambda, per unit of SDE time (the algorithm's: it is multiplied by the learning rate).
+
+    The attractor is found from the landscape's minimum by Newton steps, in stages of the decay, when the object is made: to
+    change a number on which it depends (landscape, gradient_variance, delta, weight_decay), make a new object.
+
+    Raises TypeError or ValueError for parts of the wrong kind or range, or where no stable fixed point is found.
+    """
+
+    adam: Adam
+    weight_decay: Array
+    fixed_point: Array
+
+    def __init__(
+        self,
+        landscape: Checked,
+        driver: Checked,
+        *,
+        epsilon: Checked = None,
+        learning_rate: Checked = None,
+        scale: Checked = None,
+        gradient_variance: Checked = 1.0,
+        rates: Checked = None,
+        delta: Checked = 1e-8,
+        weight_decay: Checked = 1e-4,
+        square: Checked = "mean",
+        bias_correction: Checked = False,
+        noise: Checked = "position",
+    ):
+        self.adam = Adam(
+            landscape,
+            driver,
+            epsilon=epsilon,
+            learning_rate=learning_rate,
+            scale=scale,
+            gradient_variance=gradient_variance,
+            rates=rates,
+            delta=delta,
+            square=square,
+            bias_correction=bias_correction,
+            noise=noise,
+        )
+        self.weight_decay = errors.positive("weight_decay", weight_decay, "weight_decay=1e-4")
+        self.fixed_point = _fixed_point(self.adam, self.weight_decay)
+
+    @property
+    def landscape(self) -> Landscape:
+        return self.adam.landscape
+
+    @property
+    def driver(self) -> Driver:
+        return self.adam.driver
+
+    @property
+    def epsilon(self) -> Array:
+        return self.adam.epsilon
+
+    @property
+    def scale(self) -> Scale:
+        return self.adam.scale
+
+    def init(self, x0: Point) -> AdamState:
+        return self.adam.init(x0)
+
+    def settled(self, x: Point) -> AdamState:
+        return self.adam.settled(x)
+
+    def step(self, state: AdamState, dt: Scalar, increment: Point) -> AdamState:
+        new = self.adam.step(state, dt, increment)
+        return new._replace(x=new.x - dt * self.weight_decay * state.x)
+
+    def position(self, state: AdamState) -> Point:
+        return state.x
+
+    def move(self, state: AdamState, x: Point) -> AdamState:
+        return state._replace(x=x)
+
+    @property
+    def attractor(self) -> Point:
+        return self.fixed_point
+
+    @property
+    def preconditioner(self) -> Point:
+        """The diagonal of Q*, the preconditioner at the attractor, where the gradient is not 0."""
+        return _preconditioner(self.adam, self.attractor)
+
+    def jump(self, y: Point) -> Point:
+        return self.epsilon * self.scale.apply(y, self.attractor) / self.preconditioner
+
+    def linearisation(self) -> Float[Array, "d d"]:
+        """The Jacobian of `grad F / (sqrt(grad F^2 + diag C_B) + delta) + lambda th`, v following the gradient."""
+        return _jacobian(self.adam, self.weight_decay, self.attractor)
+
+    @property
+    def response(self) -> str:
+        return self.adam.response
+
+
+def _root(adam: Adam, gradient: Point) -> Point:
+    """`sqrt(grad F^2 + diag C_B)`, differentiable where it is 0 (the gradient is 0 there too, and Q does not change)."""
+    square = gradient * gradient + adam.gradient_variance
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+
+
+def _preconditioner(adam: Adam, x: Point) -> Point:
+    """The diagonal of Q where v follows the gradient."""
+    return _root(adam, adam.landscape.gradient(x)) + adam.delta
+
+
+def _balance(adam: Adam, weight_decay: Scalar, x: Point) -> Point:
+    """`grad F + lambda Q x`: the drift times Q, which has its zeros and does not saturate where it is steep."""
+    return adam.landscape.gradient(x) + weight_decay * _preconditioner(adam, x) * x
+
+
+def _jacobian(adam: Adam, weight_decay: Scalar, x: Point) -> Float[Array, "d d"]:
+    """Of the drift `grad F / Q + lambda x`."""
+    gradient = adam.landscape.gradient(x)
+    root = _root(adam, gradient)
+    q = root + adam.delta
+    saturation = jnp.where(root > 0, gradient * gradient / (jnp.where(root > 0, root, 1) * q), 0)
+    return ((1 - saturation) / q)[:, None] * adam.landscape.hessian(x) + weight_decay * jnp.eye(len(x))
+
+
+@eqx.filter_jit
+def _newton(adam: Adam, weight_decay: Scalar, x: Point) -> Point:
+    import optimistix as optx  # slow to import
+
+    tiny = float(jnp.finfo(x.dtype).eps)
+    solver = optx.Newton(rtol=8 * tiny, atol=8 * tiny)
+    found = optx.root_find(lambda x, _: _balance(adam, weight_decay, x), solver, x, max_steps=_NEWTON_STEPS, throw=False)
+    return found.value
+
+
+def _fixed_point(adam: Adam, weight_decay: Scalar) -> Point:
+    """The stable zero of the drift into which the minimum moves as the decay grows from 0, by Newton steps at each stage."""
+    if any(errors.is_traced(leaf) for leaf in jax.tree.leaves((adam, weight_decay))):
+        raise TypeError("the attractor of AdamW is found on the host, but a number is traced by JAX. Make it outside jit.")
+    x = minimum = adam.landscape.minimum
+    for share in np.arange(1, _STAGES + 1) / _STAGES:
+        x = _newton(adam, weight_decay * jnp.asarray(share, x.dtype), x)
+    left = float(jnp.linalg.norm(_balance(adam, weight_decay, x)))
+    pull = float(jnp.linalg.norm(_balance(adam, weight_decay, minimum)))
+    floor = 100 * float(jnp.finfo(x.dtype).eps * jnp.linalg.norm(_preconditioner(adam, x)))
+    curvature = np.asarray(_jacobian(adam, weight_decay, x), float)
+    if not (np.isfinite(curvature).all() and left <= _RESIDUAL * pull + floor and np.linalg.eigvals(curvature).real.min() > 0):
+        raise ValueError(
+            f"weight_decay = {float(weight_decay):.4g} leaves no stable fixed point near the landscape's minimum: Newton steps "
+            f"from it end at grad F + lambda Q x of norm {left:.3g}, having begun at {pull:.3g}. Give a smaller weight_decay."
+        )
+    return x
+
+
+_STAGES = 8
+_NEWTON_STEPS = 50
+_RESIDUAL = 1e-3  # of the decay's pull at the minimum; what remains is rounding of the gradient

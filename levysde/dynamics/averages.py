@@ -1,0 +1,76 @@
+"""What the optimisers with memory share: decay factors as rates, and the average of squared gradients."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.protocols import Driver, Point, Scalar
+
+SETTLED = 2**31  # a number of steps after which no bias is left to correct
+SQUARES = ("mean", "sampled")
+
+
+def learning_rate_of(driver: Driver, epsilon: Checked, learning_rate: Checked, instead: str) -> Array:
+    """eta: as given, or the one that epsilon stands for, `eps^(a/(a-1))`.
+
+    Raises ValueError for a <= 1 with epsilon alone, `instead` being what to type then.
+    """
+    if learning_rate is not None:
+        return jnp.asarray(learning_rate, dtype=float)
+    index = driver.index
+    if not errors.is_traced(index) and float(index) <= 1:
+        raise ValueError(
+            f"alpha = {float(index):.4g} and epsilon = {epsilon!r} stand for no learning rate (eps = eta^((a-1)/a) needs "
+            f"a > 1), so the rates of the averages are unknown. {instead}"
+        )
+    return jnp.asarray(epsilon, dtype=float) ** (index / (index - 1))
+
+
+def decay_rates(betas: Checked, eta: Array) -> Array:
+    """The rates `b = -ln(beta) / eta` per unit of SDE time."""
+    return -jnp.log(jnp.asarray(betas, dtype=float)) / eta
+
+
+def variance_of(value: Checked, dim: int) -> Float[Array, " d"]:
+    """`diag(C_B)` from a number or `dim` numbers, not negative."""
+    array = errors.finite("gradient_variance", value, f"gradient_variance=1.0, or {dim} values")
+    if array.shape not in ((), (dim,)):
+        raise ValueError(f"gradient_variance must be one number or {dim} values, not of shape {array.shape}.")
+    if not errors.is_traced(array) and np.any(np.asarray(array) < 0):
+        raise ValueError("gradient_variance must not be negative: it is the diagonal of a covariance.")
+    return jnp.broadcast_to(array, (dim,))
+
+
+def check_choice(name: str, value: Checked, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise ValueError(f"{name} must be {' or '.join(repr(a) for a in allowed)}, not {value!r}.".replace("'", '"'))
+    return value
+
+
+def check_flag(name: str, value: Checked) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}.")
+    return value
+
+
+def squared_gradient(square: str, gradient: Point, batch_gradient: Point, variance: Point) -> Point:
+    """The model of `(grad f_batch)^2`; a sampled one is kept finite, so that a jump past the float range stays a jump."""
+    if square == "mean":
+        return gradient * gradient + variance
+    return jnp.minimum(batch_gradient * batch_gradient, jnp.finfo(gradient.dtype).max)
+
+
+def bias_corrections(rates: Array, dt: Scalar, count: Array) -> Array:
+    """`1 / (1 - exp(-b t))` at `t = count dt`, for each rate."""
+    return -1 / jnp.expm1(-rates * dt * count.astype(dt.dtype))
+
+
+def no_sampled_law(square: str) -> None:
+    """Raises ValueError for `square="sampled"`: what a jump does there is no matter of the flow after it."""
+    if square == "sampled":
+        raise ValueError(
+            'there is no escape law with square="sampled": a jump enters its own preconditioner, and between jumps v rests on '
+            'the noise, so no noiseless flow decides. Type square="mean" for the law, or simulate.'
+        )

@@ -1,0 +1,153 @@
+"""SGD with momentum, heavy ball or Nesterov, as a stochastic differential equation.
+
+The algorithm, g the noisy gradient, beta its `momentum` (that of `optax.sgd`), in two conventions:
+
+    raw        m <- beta m + g,               x <- x - eta m,    with Nesterov  x <- x - eta (g + beta m);
+    averaged   m <- beta m + (1 - beta) g,    x <- x - eta m,    with Nesterov  x <- x - eta ((1 - beta) g + beta m).
+
+Averaged is raw with the learning rate eta (1 - beta). The equation, with the rate `b = -ln(beta) / eta` and the gain
+`G = 1 / (1 - beta)` (raw) or 1 (averaged):
+
+    dx = -m dt,    dm = b (G grad F(x) - m) dt - b G epsilon S dL,
+
+the underdamped Langevin equation of mass `1/(b G)` and friction `1/G`; the noise enters through the average m. A step:
+
+    w = 1 - exp(-b dt),    g = grad F(x) - epsilon S increment / dt,
+    m <- m + w (G g - m),    x <- x - dt m,    with Nesterov  x <- x - dt (w G g + (1 - w) m).
+
+With dt = eta it is the algorithm (`w G` is 1, or 1 - beta, and `epsilon increment = eta S xi` for `g = grad F - S xi`, xi a
+unit draw); as dt falls with b and G kept it tends to the equation, Nesterov's too, whose look-ahead is of order dt. At x at
+rest `x - x* = G epsilon S y` is the whole way that a jump y goes where nothing pulls back.
+
+Polyak, USSR Comput. Math. Math. Phys. 4 (1964); Nesterov, Soviet Math. Dokl. 27 (1983).
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.dynamics.averages import check_flag, decay_rates, learning_rate_of
+from levysde.dynamics.gradient import check_parts, noise_amplitude
+from levysde.errors import Checked
+from levysde.noise import as_scale
+from levysde.protocols import Driver, Dynamics, Landscape, Point, Scalar, Scale
+
+
+class MomentumState(NamedTuple):
+    """Position, and the sum (raw) or average of gradients, each `(d,)`."""
+
+    x: Array
+    m: Array
+
+
+class Momentum(Dynamics):
+    """SGD with momentum, its noise sent through the momentum (see the head of this file).
+
+    Args:
+        landscape: the loss F.
+        driver: the law of L.
+        epsilon: noise amplitude; or
+        learning_rate: eta, then `epsilon = eta^((a-1)/a)` and a step of `dt = eta` is one optimiser step.
+        momentum: beta, in (0, 1), of the algorithm at the learning rate given or the one that epsilon stands for
+            (`eps^(a/(a-1))`, which needs a > 1); 0.9 by default; or
+        rate: `b = -ln(beta) / eta`, per unit of SDE time.
+        nesterov: look ahead by one step.
+        averaged: m is an average of gradients (as in ADAM) and not their sum (as in `optax.sgd` and PyTorch).
+        scale: S: a number, `(d,)`, `(d, d)`, or a `Scale`; the identity by default.
+
+    It starts at rest, m = 0, as the algorithm does. Raises TypeError or ValueError for parts of the wrong kind or range, both
+    of momentum and rate, or a learning rate that is needed and unknown.
+    """
+
+    landscape: Landscape
+    driver: Driver
+    epsilon: Array
+    scale: Scale
+    rate: Array
+    gain: Array
+    nesterov: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        landscape: Checked,
+        driver: Checked,
+        *,
+        epsilon: Checked = None,
+        learning_rate: Checked = None,
+        momentum: Checked = None,
+        rate: Checked = None,
+        nesterov: Checked = False,
+        averaged: Checked = False,
+        scale: Checked = None,
+    ):
+        check_parts(landscape, driver)
+        self.landscape, self.driver = landscape, driver
+        self.epsilon = noise_amplitude(driver, epsilon, learning_rate)
+        self.scale = as_scale(scale, landscape.dim)
+        self.nesterov = check_flag("nesterov", nesterov)
+        averaged = check_flag("averaged", averaged)
+        if rate is None:
+            beta = _decay_factor(0.9 if momentum is None else momentum)
+            eta = learning_rate_of(driver, epsilon, learning_rate, "Give rate=1.0 with averaged=True, or learning_rate.")
+            self.rate = decay_rates(beta, eta)
+        elif momentum is not None:
+            raise ValueError(
+                f"give one of momentum and rate, not momentum={momentum!r} and rate={rate!r}: rate is -ln(momentum) over the "
+                "learning rate. Type for example momentum=0.9."
+            )
+        else:
+            self.rate = errors.positive("rate", rate, "rate=10.0")
+        if averaged:
+            self.gain = jnp.ones((), self.rate.dtype)
+        elif rate is None:
+            self.gain = 1 / (1 - beta)
+        else:
+            self.gain = -1 / jnp.expm1(
+                -self.rate * learning_rate_of(driver, epsilon, learning_rate, "Give learning_rate, or averaged=True.")
+            )
+
+    def init(self, x0: Point) -> MomentumState:
+        return MomentumState(x0, jnp.zeros_like(x0))
+
+    def settled(self, x: Point) -> MomentumState:
+        return MomentumState(x, self.gain * self.landscape.gradient(x))
+
+    def step(self, state: MomentumState, dt: Scalar, increment: Point) -> MomentumState:
+        noise = self.epsilon * self.scale.apply(increment, state.x)
+        push = self.gain * (self.landscape.gradient(state.x) - noise / dt)
+        weight = -jnp.expm1(-self.rate * dt)
+        m = state.m + weight * (push - state.m)
+        ahead = m + weight * (push - m) if self.nesterov else m
+        return MomentumState(state.x - dt * ahead, m)
+
+    def position(self, state: MomentumState) -> Point:
+        return state.x
+
+    def move(self, state: MomentumState, x: Point) -> MomentumState:
+        return state._replace(x=x)
+
+    @property
+    def attractor(self) -> Point:
+        return self.landscape.minimum
+
+    def jump(self, y: Point) -> Point:
+        """`G epsilon S y`: how far the jump goes in all, where nothing pulls back."""
+        return self.gain * self.epsilon * self.scale.apply(y, self.attractor)
+
+    def linearisation(self) -> Float[Array, "d d"]:
+        """`G H`: the overdamped limit, m following the gradient faster than x moves."""
+        return self.gain * self.landscape.hessian(self.attractor)
+
+    @property
+    def response(self) -> str:
+        return "flow"
+
+
+def _decay_factor(value: Checked) -> Array:
+    beta = errors.positive("momentum", value, "momentum=0.9")
+    if not errors.is_traced(beta) and not float(beta) < 1:
+        raise ValueError(f"momentum must lie strictly between 0 and 1, not {value!r}. Type for example momentum=0.9.")
+    return beta

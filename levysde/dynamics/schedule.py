@@ -1,0 +1,136 @@
+"""A learning rate that changes in time: every step's displacement, drift and noise alike, times `u(t)`.
+
+For SGD, `d th = u(t) (-grad F(th) dt + eps S dL)`. The learning rate at time t is `u(t)` times the base dynamics' eta, and the
+averages of an optimiser with memory go on as they were: what `optax.scale_by_schedule` and a schedule given as
+`learning_rate` do (after the momentum, after ADAM's preconditioner, after ADAMW's decay).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.dynamics.averages import check_choice
+from levysde.errors import Checked
+from levysde.protocols import Driver, Dynamics, Landscape, Point, Scalar, Scale, State
+
+
+class ScheduledState(NamedTuple):
+    """State of the base dynamics, steps made."""
+
+    base: State
+    count: Array
+
+
+class Scheduled(Dynamics):
+    """`dynamics` with every displacement multiplied by a schedule (see the head of this file).
+
+    Args:
+        dynamics: the base.
+        schedule: u: a number (constant), or a function written with jax.numpy of one number, returning one number. Its own
+            numbers are part of the program: another schedule compiles anew.
+        clock: what the function takes: "time", the SDE time at the start of the step; or "steps", the number of steps made,
+            from 0, as an optax schedule does. A schedule of absolute learning rates belongs to a base with eta = 1, or is
+            divided by eta.
+
+    A rate of escape exists for a constant only: `escape_law` of another schedule raises ValueError.
+
+    Raises TypeError or ValueError for something that is no `Dynamics`, or a schedule that is neither.
+    """
+
+    dynamics: Dynamics
+    factor: Array | None  # of a constant schedule
+    schedule: Callable | None = eqx.field(static=True)
+    clock: str = eqx.field(static=True)
+
+    def __init__(self, dynamics: Checked, schedule: Checked, *, clock: Checked = "time"):
+        if not isinstance(dynamics, Dynamics):
+            raise TypeError(
+                f"dynamics must be a Dynamics, not {dynamics!r}. "
+                "Type for example Scheduled(SGD(well, StableComponents(alpha=1.5), learning_rate=0.1), lambda t: 1 / (1 + t))."
+            )
+        if isinstance(dynamics, Scheduled):
+            raise TypeError("dynamics is Scheduled already. Give one schedule, the product of the two.")
+        self.dynamics = dynamics
+        self.clock = check_choice("clock", clock, ("time", "steps"))
+        self.factor, self.schedule = None, None
+        if not callable(schedule):
+            self.factor = errors.positive("schedule", schedule, "schedule=0.5, or lambda t: 1 / (1 + t)")
+            return
+        self.schedule = schedule
+        at = jax.ShapeDtypeStruct((), jnp.int32 if clock == "steps" else jnp.zeros(0).dtype)
+        out = jax.eval_shape(schedule, at)
+        if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
+            raise TypeError(
+                f"schedule must return one real number for one number, not {out}. Type for example lambda t: 1 / (1 + t)."
+            )
+
+    @property
+    def landscape(self) -> Landscape:
+        return self.dynamics.landscape
+
+    @property
+    def driver(self) -> Driver:
+        return self.dynamics.driver
+
+    @property
+    def epsilon(self) -> Array:
+        return self.dynamics.epsilon
+
+    @property
+    def scale(self) -> Scale:
+        return self.dynamics.scale
+
+    def init(self, x0: Point) -> ScheduledState:
+        return ScheduledState(self.dynamics.init(x0), jnp.zeros((), jnp.uint32))
+
+    def settled(self, x: Point) -> ScheduledState:
+        return ScheduledState(self.dynamics.settled(x), jnp.zeros((), jnp.uint32))
+
+    def step(self, state: ScheduledState, dt: Scalar, increment: Point) -> ScheduledState:
+        before = self.dynamics.position(state.base)
+        base = self.dynamics.step(state.base, dt, increment)
+        x = before + self._factor(state.count, dt) * (self.dynamics.position(base) - before)
+        return ScheduledState(self.dynamics.move(base, x), state.count + jnp.uint32(1))
+
+    def position(self, state: ScheduledState) -> Point:
+        return self.dynamics.position(state.base)
+
+    def move(self, state: ScheduledState, x: Point) -> ScheduledState:
+        return state._replace(base=self.dynamics.move(state.base, x))
+
+    @property
+    def attractor(self) -> Point:
+        return self.dynamics.attractor
+
+    def jump(self, y: Point) -> Point:
+        """That of the base, times the constant or the schedule's value at the start."""
+        return self._start * self.dynamics.jump(y)
+
+    def linearisation(self) -> Float[Array, "d d"]:
+        """That of the base, times the constant or the schedule's value at the start."""
+        return self._start * self.dynamics.linearisation()
+
+    @property
+    def response(self) -> str:
+        """Raises ValueError unless the schedule is a constant."""
+        if self.factor is None:
+            raise ValueError(
+                "a schedule changes the noise in time, so there is no one rate of escape and no escape law. Give a constant "
+                "schedule, for example Scheduled(dynamics, 0.5), or the law of the base dynamics at one learning rate."
+            )
+        return self.dynamics.response
+
+    @property
+    def _start(self) -> Array:
+        return self._factor(jnp.zeros((), jnp.uint32), jnp.zeros_like(self.epsilon))
+
+    def _factor(self, count: Array, dt: Scalar) -> Array:
+        if self.schedule is None:
+            return self.factor
+        at = count.astype(jnp.int32) if self.clock == "steps" else count.astype(dt.dtype) * dt
+        return jnp.asarray(self.schedule(at), dt.dtype)

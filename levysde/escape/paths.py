@@ -1,0 +1,327 @@
+"""Whole trajectories at chosen times, by the program that the engine runs.
+
+The host calls the engine's block for the stretches between chosen steps, 64 a call; their lengths are traced numbers, so that
+all calls share one compilation. A trajectory draws the words of (seed, id, step) as in `simulate_escape`:
+path i of a seed is trajectory i of a run with that seed, bit for bit, and any trajectory of a large run can be looked at
+again by its id.
+"""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.escape.block import Block, Feed, Report, advance, empty_block, refill
+from levysde.escape.engine import _describe, _is_lane_invariant, _starts
+from levysde.escape.result import Status
+from levysde.escape.worker import SMALLEST, outcome
+from levysde.protocols import Domain, Kernel, Point, Scalar, Truth
+from levysde.random import LAST_STEP, split_uint64, trajectory_key
+
+_CALL_SECONDS = 0.1  # a call lasts about this long, so that Ctrl-C is prompt
+_LOOKS = 64  # looks a call
+_LAST_ID = 2**64 - 1
+
+
+@dataclass(frozen=True, repr=False)
+class Paths:
+    """Trajectories at chosen times. A path that has left the domain stays at its first point outside.
+
+    Attributes:
+        times: the clock at the chosen steps, in `unit`, ascending; float64, shape `(T,)`.
+        steps: the chosen steps; int64, shape `(T,)`.
+        positions: shape `(num, T, d)`.
+        ids: the trajectory of each path; uint64, shape `(num,)`.
+        end_time, end_step: clock and steps made when the path left, or at the last chosen step; shape `(num,)`.
+        exited, label, last_inside, first_outside, status: at the end, as in `EscapeResult`; `last_inside` is the last
+            point of a path that did not leave.
+        unit, seed, kernel, domain: how it was made; `domain` is None where there was none.
+    """
+
+    times: np.ndarray
+    steps: np.ndarray
+    positions: np.ndarray
+    ids: np.ndarray
+    end_time: np.ndarray
+    end_step: np.ndarray
+    exited: np.ndarray
+    label: np.ndarray
+    last_inside: np.ndarray
+    first_outside: np.ndarray
+    status: np.ndarray
+    unit: str
+    seed: int
+    kernel: str
+    domain: str | None = field(default=None)
+
+    @property
+    def num(self) -> int:
+        return len(self.ids)
+
+    @property
+    def dim(self) -> int:
+        return self.positions.shape[2]
+
+    @property
+    def inside(self) -> np.ndarray:
+        """Whether each path was still inside at each chosen time; bool, shape `(num, T)`."""
+        return ~self.exited[:, None] | (self.steps[None, :] < self.end_step[:, None])
+
+    def __repr__(self) -> str:
+        left = f", {int(self.exited.sum())} left {self.domain}" if self.domain is not None else ""
+        bad = int(np.sum(self.status == Status.NONFINITE))
+        rows = [
+            ("paths", f"{self.num} in {self.dim} dimensions{left}" + (f", {bad} became NaN" if bad else "")),
+            (f"times ({self.unit})", f"{len(self.times)} from {self.times[0]:.6g} to {self.times[-1]:.6g}"),
+            ("kernel", self.kernel),
+            ("seed", f"{self.seed}"),
+        ]
+        width = max(len(name) for name, _ in rows)
+        return "Paths\n" + "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+
+
+def simulate_paths(
+    kernel: Checked,
+    x0: Checked,
+    *,
+    seed: Checked,
+    num: Checked = None,
+    ids: Checked = None,
+    times: Checked = None,
+    every: Checked = None,
+    max_time: Checked = None,
+    max_steps: Checked = None,
+    domain: Checked = None,
+    lanes: Checked = None,
+    throw: bool = True,
+) -> Paths:
+    """A few whole trajectories of `kernel`, seen at chosen times.
+
+    Args:
+        kernel: what moves, for example `EulerMaruyama(dynamics, dt=1e-3)`.
+        x0: the start, `(d,)`, or one for each path, `(num, d)`.
+        seed: as in `simulate_escape`.
+        num: number of paths, then they are the trajectories 0 to num - 1; or
+        ids: the trajectories to look at, for example the slowest of a run, `np.argsort(result.time)[-5:]`.
+        times: when to look, increasing, in the kernel's clock, shape `(T,)`; seen at the first step that has reached each; or
+        every: to look every so many steps, from 0 on, and at the last step, of `max_steps` or `max_time`.
+        domain: a path that leaves it stays where it was first seen outside. None: paths never end.
+        lanes: a kernel with library matmuls (a network) has other bits at another number of lanes: give `result.info.lanes` to
+            see the trajectories of that run. 16 by default for such a kernel; does not matter for others.
+        throw: raise `NonFiniteError` when a path becomes NaN.
+
+    Returns:
+        `Paths`; memory `num * T * d` numbers.
+
+    Raises:
+        TypeError, ValueError: bad input, before anything is compiled; a kernel whose clock differs from path to path.
+        NonFiniteError: see `throw`; its `result` holds the paths.
+    """
+    if not isinstance(kernel, Kernel):
+        raise TypeError(f"kernel must be a Kernel, not {kernel!r}. Type for example EulerMaruyama(dynamics, dt=1e-3).")
+    if not isinstance(domain, Domain | None):
+        raise TypeError(
+            f"domain must be a Domain or None, not {domain!r}. Type for example Ball(radius=1.0, center=jnp.zeros(2))."
+        )
+    words = errors.seed(seed)
+    ids = _ids(num, ids)
+    basin = _Everywhere(kernel.dim) if domain is None else domain
+    starts = _starts(kernel, basin, x0, len(ids))
+    grid = _grid(kernel, times, every, max_time, max_steps)
+    problem = (kernel, basin, jnp.asarray(split_uint64(words)))
+    size = _lanes(kernel, basin, len(ids), lanes)
+    starts = np.broadcast_to(starts, (len(ids), kernel.dim))
+    parts = [_record(problem, starts[i : i + size], ids[i : i + size], size, grid) for i in range(0, len(ids), size)]
+    positions, columns = (
+        np.concatenate([part[0] for part in parts]),
+        {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]},
+    )
+    times = _clock(kernel, parts[0][2], columns, grid)
+    paths = Paths(
+        times=times,
+        steps=grid,
+        positions=positions,
+        ids=ids,
+        end_time=columns["time"],
+        end_step=columns["steps"],
+        exited=columns["status"] == Status.EXITED,
+        label=columns["label"],
+        last_inside=columns["last_inside"],
+        first_outside=columns["first_outside"],
+        status=columns["status"],
+        unit=kernel.unit,
+        seed=words,
+        kernel=_describe(kernel),
+        domain=None if domain is None else _describe(domain),
+    )
+    if throw:
+        _raise_on_nan(paths)
+    return paths
+
+
+def _raise_on_nan(paths: Paths) -> None:
+    bad = int(np.sum(paths.status == Status.NONFINITE))
+    if bad:
+        raise errors.NonFiniteError(
+            f"{bad} of {paths.num} paths became NaN. Take a smaller dt or learning rate, or throw=False to keep them. "
+            "All paths are in .result.",
+            paths,
+        )
+
+
+class _Everywhere(Domain):
+    """The whole space."""
+
+    dim: int
+
+    def contains(self, x: Point) -> Truth:
+        return jnp.ones((), bool)
+
+    def ray_distance(self, x: Point, v: Point) -> Scalar:
+        return jnp.full((), jnp.inf, x.dtype)
+
+    @property
+    def convex(self) -> bool:
+        return True
+
+
+def _look(problem: tuple, block: Block, feed: Feed, limit: Array, counts: Array) -> tuple[Block, Report]:
+    """Refill, then the engine's `advance` by each of `counts` steps in turn; the reports after each, stacked in front."""
+    block = refill(problem[0], trajectory_key(problem[2], feed.ids), block, feed)
+    feed = feed._replace(fresh=jnp.zeros_like(feed.fresh))
+    return jax.lax.scan(lambda block, count: advance(problem, block, feed, limit, count), block, counts)
+
+
+# As in the engine: the option exists on CPU only, and the same bits need the same option.
+_cpu_look = jax.jit(_look, compiler_options={"xla_cpu_prefer_vector_width": "512"})
+_device_look = jax.jit(_look)
+
+
+def _record(
+    problem: tuple, starts: np.ndarray, ids: np.ndarray, lanes: int, grid: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray], Any]:
+    """One block of lanes along the grid: positions `(num, T, d)`, the columns of a result, the last states."""
+    kernel, device = problem[0], jax.local_devices(backend=jax.default_backend())[0]
+    num, idle = len(ids), lanes - len(ids)
+    start = np.concatenate([starts, np.zeros((idle, kernel.dim), starts.dtype)]).T
+    pair = split_uint64(np.concatenate([ids, np.zeros(idle, np.uint64)]))
+    feed = Feed(pair, np.arange(lanes) < num, np.ascontiguousarray(start))
+    problem, feed, block = jax.device_put((problem, feed, empty_block(kernel, lanes, starts.dtype)), device)
+    look = _cpu_look if device.platform == "cpu" else _device_look
+    positions = np.empty((num, len(grid), kernel.dim), starts.dtype)
+    none = jax.device_put(np.zeros(lanes, bool), device)
+    limit, made, seen, budget = np.uint32(grid[-1]), 0, 0, _LOOKS
+    while seen < len(grid):
+        counts, reached, made = _plan(grid, seen, made, budget)
+        start = time.perf_counter()
+        block, reports = look(problem, block, feed, limit, counts)
+        feed = feed._replace(fresh=none)
+        positions[:, seen : seen + len(reached)] = np.moveaxis(np.asarray(reports.position)[reached, :, :num], 2, 0)
+        seen += len(reached)
+        budget = max(1, budget // 2) if time.perf_counter() - start > _CALL_SECONDS else min(2 * budget, 2**30)
+        report = jax.tree.map(lambda column: np.asarray(column)[-1], reports)
+        if report.done[:num].all():
+            positions[:, seen:] = report.position[:, :num].T[:, None]
+            break
+    return positions, outcome(kernel, block, report, np.arange(num)), jax.tree.map(np.asarray, block.state)
+
+
+def _plan(grid: np.ndarray, seen: int, made: int, budget: int) -> tuple[np.ndarray, list[int], int]:
+    """The next looks: steps before each, at most `budget` in all; which of them fall on the grid; steps made then."""
+    counts, reached = np.zeros(_LOOKS, np.int32), []
+    for look in range(_LOOKS):
+        if seen == len(grid) or (made < grid[seen] and not budget):
+            break
+        counts[look] = min(grid[seen] - made, budget)
+        made, budget = made + int(counts[look]), budget - int(counts[look])
+        if made == grid[seen]:
+            reached.append(look)
+            seen += 1
+    return counts, reached, made
+
+
+def _clock(kernel: Kernel, state: Any, columns: dict[str, np.ndarray], grid: np.ndarray) -> np.ndarray:
+    """The clock at the steps of the grid, which all paths must share."""
+    first = jax.tree.map(lambda leaf: np.repeat(leaf[..., :1], len(grid), -1), state)
+    times = np.asarray(kernel.elapsed(first, grid), np.float64)
+    staying = columns["status"] == Status.CENSORED
+    if not (columns["time"][staying] == times[-1]).all():
+        raise ValueError(
+            f"the clock of {type(kernel).__name__} differs from path to path, so paths have no times in common. "
+            "Look at them one by one, or use a kernel with a fixed step, for example EulerMaruyama(dynamics, dt=1e-3)."
+        )
+    return times
+
+
+def _ids(num: Checked, ids: Checked) -> np.ndarray:
+    if (num is None) == (ids is None):
+        raise ValueError(f"give exactly one of num and ids, not num={num!r} and ids={ids!r}. Type for example num=5.")
+    if ids is None:
+        return np.arange(errors.integer("num", num, "num=5"), dtype=np.uint64)
+    if np.ndim(ids) != 1 or not len(ids):
+        raise ValueError(f"ids must be a list of at least one trajectory, not {ids!r}. Type for example ids=[0, 7].")
+    numbers = (
+        ids if isinstance(ids, list | tuple) else np.asarray(ids)
+    )  # a list may mix numbers that NumPy makes floats
+    return np.array([errors.integer("ids", i, "ids=[0, 7]", low=0, high=_LAST_ID) for i in numbers], np.uint64)
+
+
+def _grid(kernel: Kernel, times: Checked, every: Checked, max_time: Checked, max_steps: Checked) -> np.ndarray:
+    """The steps to look at, int64, ascending."""
+    if (times is None) == (every is None):
+        raise ValueError(
+            f"give exactly one of times and every, not times={times!r} and every={every!r}. "
+            "Type for example times=np.linspace(0, 10, 101), or every=10 with max_steps=1000."
+        )
+    if times is not None:
+        if max_time is not None or max_steps is not None:
+            raise ValueError(
+                "max_time and max_steps go with every; with times the last of them is the end. Leave them out."
+            )
+        return _chosen(kernel, times)
+    every = errors.integer("every", every, "every=10", high=LAST_STEP)
+    if (max_time is None) == (max_steps is None):
+        raise ValueError(
+            f"every needs exactly one of max_time and max_steps, not max_time={max_time!r} and max_steps={max_steps!r}. "
+            "Type for example every=10, max_steps=1000."
+        )
+    if max_time is not None:
+        errors.positive("max_time", max_time, "max_time=10.0")
+        limit = kernel.steps_within(float(max_time))
+    else:
+        limit = errors.integer("max_steps", max_steps, "max_steps=1000", high=LAST_STEP)
+    if every > limit:
+        raise ValueError(f"every = {every} is more than the {limit} steps of the run. Type every={limit} or less.")
+    return np.union1d(np.arange(0, limit + 1, every), limit)
+
+
+def _chosen(kernel: Kernel, times: Checked) -> np.ndarray:
+    example = "times=np.linspace(0, 10, 101)"
+    errors.finite("times", times, example)
+    chosen = np.asarray(times, np.float64)
+    if chosen.ndim != 1 or not chosen.size:
+        raise ValueError(f"times must be a list of times, not of shape {chosen.shape}. Type for example {example}.")
+    if chosen[0] < 0 or (np.diff(chosen) <= 0).any():
+        raise ValueError(f"times must increase, from 0 on, not {times!r}. Type for example {example}.")
+    steps = np.array([kernel.steps_within(float(t)) if t > 0 else 0 for t in chosen], np.int64)
+    if (np.diff(steps) <= 0).any():
+        i = int(np.flatnonzero(np.diff(steps) <= 0)[0])
+        raise ValueError(
+            f"times {chosen[i]!r} and {chosen[i + 1]!r} fall into one step of the kernel. Space them at least a step apart."
+        )
+    if steps[-1] > LAST_STEP:
+        raise ValueError(f"times end after {steps[-1]} steps, past the limit of {LAST_STEP}. Take a larger dt.")
+    return steps
+
+
+def _lanes(kernel: Kernel, domain: Domain, num: int, lanes: Checked) -> int:
+    """How many paths go together: all, unless the bits of the kernel depend on it."""
+    if lanes is None:
+        lanes = num if _is_lane_invariant(kernel, domain) else SMALLEST
+    return -(-errors.integer("lanes", lanes, "lanes=16") // SMALLEST) * SMALLEST

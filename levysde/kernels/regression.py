@@ -1,0 +1,98 @@
+"""SGD on linear regression with fresh Gaussian inputs: heavy tails out of Gaussian gradients.
+
+Each iteration sees B new pairs (a_i, y_i), `a_i ~ N(0, s^2 I)`, `y_i = a_i . x* + b_i`, label noise `b_i ~ N(0, sigma^2)`,
+and descends the half mean square. In `x`, the error of the parameters (the minimum is 0):
+
+    x <- x - (eta/B) sum_i a_i (a_i . x - b_i) = M x + q,   M = I - (eta/B) sum_i a_i a_i'
+
+The noise multiplies x, so the stationary law has a power tail, whose index `levysde.theory.kesten_index` gives
+(Gurbuzbalaban, Simsekli, Zhu, ICML 2021; Hodgkinson, Mahoney, ICML 2021; Kesten, Acta Math. 131, 1973).
+"""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.protocols import Kernel, Point, State, Words
+from levysde.random import normal_pair
+
+
+class LinearRegressionSGD(Kernel):
+    """One-pass SGD on linear regression, in iterations; the state is the error of the parameters, `(d,)`.
+
+    Args:
+        dim: d.
+        learning_rate: eta.
+        batch_size: B, fresh pairs an iteration.
+        noise: sigma, standard deviation of the label noise; 0 leaves multiplicative noise only.
+        input_scale: s, standard deviation of an input's coordinate: the Hessian is `s^2 I`.
+
+    Raises TypeError or ValueError for a number out of range.
+    """
+
+    learning_rate: Array
+    noise: Array
+    input_scale: Array
+    size: int = eqx.field(static=True)
+    batch_size: int = eqx.field(static=True)
+    unit: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        dim: Checked,
+        learning_rate: Checked,
+        batch_size: Checked,
+        *,
+        noise: Checked = 1.0,
+        input_scale: Checked = 1.0,
+    ):
+        self.size = errors.integer("dim", dim, "dim=2")
+        self.learning_rate = errors.positive("learning_rate", learning_rate, "learning_rate=0.1")
+        self.batch_size = errors.integer("batch_size", batch_size, "batch_size=4")
+        self.noise = errors.finite("noise", noise, "noise=1.0", ())
+        if not errors.is_traced(self.noise) and float(self.noise) < 0:
+            raise ValueError(f"noise is a standard deviation and must not be negative, but is {noise!r}. Type noise=1.0.")
+        self.input_scale = errors.positive("input_scale", input_scale, "input_scale=1.0")
+        self.unit = "iterations"
+
+    @property
+    def dim(self) -> int:
+        return self.size
+
+    @property
+    def words_per_step(self) -> int:
+        return 2 * math.ceil(self.batch_size * (self.size + 1) / 2)
+
+    @property
+    def words_per_init(self) -> int:
+        return 0
+
+    def init(self, x0: Point, words: Words) -> State:
+        return x0
+
+    def step(self, words: Words, state: Point) -> Point:
+        half, batch = len(words) // 2, self.batch_size
+        normal = jnp.concatenate(normal_pair(words[:half], words[half:], state.dtype))
+        inputs = self.input_scale * normal[: batch * self.size].reshape(batch, self.size)
+        labels = self.noise * normal[batch * self.size : batch * (self.size + 1)]
+        residual = jnp.sum(inputs * state[None, :], 1) - labels
+        return state - self.learning_rate / batch * jnp.sum(inputs * residual[:, None], 0)
+
+    def position(self, state: Point) -> Point:
+        return state
+
+    def elapsed(self, state: Any, steps: Any) -> Any:
+        return np.asarray(steps, np.float64)
+
+    def steps_within(self, time: float) -> int:
+        return max(1, math.ceil(time))
+
+    def noise_directions(self) -> Float[Array, "m d"]:
+        axes = jnp.eye(self.size)
+        return jnp.concatenate([axes, -axes])

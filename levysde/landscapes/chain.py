@@ -1,0 +1,203 @@
+"""Wells in a row with every height, width and curvature given, and valleys with one steep and one gentle side.
+
+A chain is a C^2 piecewise quintic through its stationary points: at each, value, slope 0 and curvature are given, so that
+minima, saddles, barriers and sharpness are the user's numbers and not the outcome of a formula. Outside it is quadratic.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.landscapes.smooth import Smooth
+from levysde.protocols import Point, Scalar
+
+# rows: coefficients of 1, t, ..., t^5 on [0, 1] for value at 0, curvature at 0, value at 1, curvature at 1 (slopes 0)
+_HERMITE = np.array(
+    [[1, 0, 0, -10, 15, -6], [0, 0, 0.5, -1.5, 1.5, -0.5], [0, 0, 0, 10, -15, 6], [0, 0, 0, 0.5, -1, 0.5]], float
+)
+
+
+class WellChain(Smooth):
+    """n wells in a row along `x_0`, and `stiffness x_i^2 / 2` across.
+
+    Args:
+        positions: minimum, saddle, minimum, ..., minimum, ascending, shape `(2n - 1,)`.
+        heights: the loss at each; a saddle above its two neighbours.
+        curvatures: `F''` at each; positive at minima, negative at saddles.
+        stiffness: curvature of every other coordinate.
+        dim: d.
+        marked: which minimum is the marked one, from 0.
+
+    Raises ValueError where shapes, order or signs do not fit, or where the quintic between two stationary points would have
+    another one (curvatures too large for the height over the distance squared).
+    """
+
+    positions: Array
+    heights: Array
+    curvatures: Array
+    stiffness: Array
+    dim: int = eqx.field(static=True)
+    marked: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        positions: Checked,
+        heights: Checked,
+        curvatures: Checked,
+        *,
+        stiffness: Checked = 1.0,
+        dim: Checked = 1,
+        marked: Checked = 0,
+    ):
+        self.positions = errors.finite("positions", positions, "positions=[-1.0, 0.0, 1.0]")
+        self.heights = errors.finite("heights", heights, "heights=[0.0, 1.0, 0.0]")
+        self.curvatures = errors.finite("curvatures", curvatures, "curvatures=[8.0, -4.0, 8.0]")
+        self.stiffness = errors.positive("stiffness", stiffness, "stiffness=1.0")
+        self.dim = errors.integer("dim", dim, "dim=1")
+        shape = self.positions.shape
+        if len(shape) != 1 or shape[0] % 2 == 0 or not shape == self.heights.shape == self.curvatures.shape:
+            raise ValueError(
+                "positions, heights and curvatures must have one odd length (minimum, saddle, minimum, ...), not shapes "
+                f"{shape}, {self.heights.shape} and {self.curvatures.shape}. Type for example positions=[-1.0, 0.0, 1.0]."
+            )
+        self.marked = errors.integer("marked", marked, "marked=0", low=0, high=shape[0] // 2)
+        if not any(errors.is_traced(part) for part in (self.positions, self.heights, self.curvatures)):
+            _check_chain(*(np.asarray(part, float) for part in (self.positions, self.heights, self.curvatures)))
+
+    def value(self, x: Point) -> Scalar:
+        knots, u = self.positions, x[0]
+        within = (u > knots[0]) & (u < knots[-1])
+        along = jnp.where(within, self._between(jnp.where(within, u, knots[0])), self._outside(u))
+        return along + self.stiffness / 2 * jnp.sum(x[1:] * x[1:])
+
+    def _between(self, u: Scalar) -> Scalar:
+        left, right = self.positions[:-1], self.positions[1:]
+        width = right - left
+        pieces = jnp.stack(
+            [self.heights[:-1], self.curvatures[:-1] * width**2, self.heights[1:], self.curvatures[1:] * width**2]
+        )
+        rows = jnp.asarray(_HERMITE, u.dtype)
+        t, total = (u - left) / width, jnp.zeros_like(left)
+        for power in range(5, -1, -1):
+            total = total * t + jnp.sum(rows[:, power, None] * pieces, 0)
+        return jnp.sum(jnp.where((u >= left) & (u < right), total, 0))
+
+    def _outside(self, u: Scalar) -> Scalar:
+        end = jnp.where(u <= self.positions[0], 0, len(self.positions) - 1)
+        offset = u - self.positions[end]
+        return self.heights[end] + self.curvatures[end] / 2 * offset * offset
+
+    @property
+    def minimum(self) -> Point:
+        return self.minima[self.marked]
+
+    @property
+    def minima(self) -> Float[Array, "n d"]:
+        return self._points(self.positions[::2])
+
+    @property
+    def saddles(self) -> Float[Array, "m d"]:
+        return self._points(self.positions[1::2])
+
+    def _points(self, along: Array) -> Float[Array, "n d"]:
+        return jnp.zeros((len(along), self.dim), along.dtype).at[:, 0].set(along)
+
+
+def _check_chain(positions: np.ndarray, heights: np.ndarray, curvatures: np.ndarray) -> None:
+    if not (np.diff(positions) > 0).all():
+        raise ValueError(f"positions must ascend, but are {positions}. Sort them, with heights and curvatures.")
+    sign = np.where(np.arange(len(positions)) % 2, -1.0, 1.0)
+    if not (sign * curvatures > 0).all():
+        raise ValueError(f"curvatures must be positive at minima and negative at saddles, but are {curvatures}.")
+    if not (np.diff(heights) * sign[:-1] > 0).all():
+        raise ValueError(f"each saddle must be higher than the two minima beside it, but the heights are {heights}.")
+    t = np.linspace(0, 1, 401)[1:-1]
+    slopes = np.array([np.polynomial.polynomial.polyval(t, row[1:] * np.arange(1, 6)) for row in _HERMITE])
+    for i, width in enumerate(np.diff(positions)):
+        parts = [heights[i], curvatures[i] * width**2, heights[i + 1], curvatures[i + 1] * width**2]
+        if not (sign[i] * (parts @ slopes) > 0).all():
+            raise ValueError(
+                f"between positions {positions[i]:g} and {positions[i + 1]:g} the loss would not be monotone: curvatures of "
+                f"{curvatures[i]:g} and {curvatures[i + 1]:g} do not fit a height of {abs(heights[i + 1] - heights[i]):g} over "
+                f"a distance of {width:g}. Lower them (about 12 heights over the distance squared always fits) or widen."
+            )
+
+
+def sharp_flat(
+    *,
+    sharpness: Checked = 16.0,
+    flatness: Checked = 2.0,
+    barriers: Checked = (1.0, 1.0),
+    widths: Checked = (0.8, 2.0),
+    saddle_curvature: Checked = 2.0,
+    stiffness: Checked = 1.0,
+    dim: Checked = 1,
+    marked: Checked = 0,
+) -> WellChain:
+    """A sharp and a flat well side by side, the saddle at the origin.
+
+    Args:
+        sharpness, flatness: curvatures of the left and the right minimum.
+        barriers: heights of the saddle over the left and the right minimum; their difference is the asymmetry in depth.
+        widths: distances of the left and the right minimum from the saddle.
+        saddle_curvature: `|F''|` at the saddle.
+        stiffness, dim, marked: as in `WellChain`; the sharp well is number 0.
+
+    Returns a `WellChain`; the left minimum has loss 0. Raises as it does.
+    """
+    barriers = errors.finite("barriers", barriers, "barriers=(1.0, 1.0)", (2,))
+    widths = errors.finite("widths", widths, "widths=(0.8, 2.0)", (2,))
+    left, right = (errors.positive(n, v, f"{n}=2.0") for n, v in (("sharpness", sharpness), ("flatness", flatness)))
+    top = errors.positive("saddle_curvature", saddle_curvature, "saddle_curvature=2.0")
+    zero = jnp.zeros_like(top)
+    return WellChain(
+        jnp.stack([-widths[0], zero, widths[1]]),
+        jnp.stack([zero, barriers[0], barriers[0] - barriers[1]]),
+        jnp.stack([left, -top, right]),
+        stiffness=stiffness,
+        dim=dim,
+        marked=marked,
+    )
+
+
+class AsymmetricValley(Smooth):
+    """A valley that rises steeply on one side and gently on the other (He, Huang, Yuan, NeurIPS 2019).
+
+    Along `x_0` the curvature goes from `left` to `right` over a stretch of `smoothing`:
+    `F'' = (left + right)/2 + (right - left)/2 x_0 / sqrt(x_0^2 + smoothing^2)`, the minimum at the origin; across,
+    `stiffness x_i^2 / 2`. Raises ValueError unless all are positive.
+    """
+
+    left: Array
+    right: Array
+    smoothing: Array
+    stiffness: Array
+    dim: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        *,
+        left: Checked = 10.0,
+        right: Checked = 0.5,
+        smoothing: Checked = 0.1,
+        stiffness: Checked = 1.0,
+        dim: Checked = 1,
+    ):
+        self.left = errors.positive("left", left, "left=10.0")
+        self.right = errors.positive("right", right, "right=0.5")
+        self.smoothing = errors.positive("smoothing", smoothing, "smoothing=0.1")
+        self.stiffness = errors.positive("stiffness", stiffness, "stiffness=1.0")
+        self.dim = errors.integer("dim", dim, "dim=1")
+
+    def value(self, x: Point) -> Scalar:
+        u, w = x[0], self.smoothing
+        bend = (u * jnp.sqrt(u * u + w * w) + w * w * jnp.arcsinh(u / w)) / 2 - w * u
+        along = (self.left + self.right) / 4 * u * u + (self.right - self.left) / 2 * bend
+        return along + self.stiffness / 2 * jnp.sum(x[1:] * x[1:])
+
+    @property
+    def minimum(self) -> Point:
+        return jnp.zeros(self.dim, self.left.dtype)

@@ -1,0 +1,118 @@
+"""Linear classifiers on scikit-learn's bundled data: strictly convex with weight decay, so their minimum is the only one.
+
+The features are standardised to mean 0 and variance 1 (constant ones stay 0); losses are in nats, averaged over the examples;
+weight decay acts on weights and biases alike. The minimum is found on the host in float64 and marked.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.landscapes.network import NetworkLandscape, from_network
+
+_DATA = {"breast_cancer": 2, "iris": 3, "wine": 3, "digits": 10}  # classes
+
+
+def logistic_regression(dataset: Checked = "breast_cancer", *, weight_decay: Checked = 0.01) -> NetworkLandscape:
+    """Logistic regression on a data set of two classes, its minimum marked.
+
+    Args:
+        dataset: "breast_cancer" (569 examples, 30 features; `d = 31`).
+        weight_decay: adds `weight_decay |x|^2 / 2`; positive.
+
+    Raises:
+        TypeError, ValueError: an unknown data set, a weight decay that is not positive.
+        ImportError: scikit-learn is missing.
+    """
+    return _classifier(dataset, weight_decay, _binary_loss, 1, "logistic_regression")
+
+
+def softmax_regression(dataset: Checked = "wine", *, weight_decay: Checked = 0.01) -> NetworkLandscape:
+    """Softmax regression, one weight vector a class, its minimum marked.
+
+    Args:
+        dataset: "iris" (150 examples, `d = 15`), "wine" (178, 42), "breast_cancer" (569, 62) or "digits" (1797, 650).
+        weight_decay: adds `weight_decay |x|^2 / 2`; positive.
+
+    Raises as `logistic_regression`.
+    """
+    return _classifier(dataset, weight_decay, _softmax_loss, None, "softmax_regression")
+
+
+def _classifier(
+    dataset: Checked, weight_decay: Checked, loss: Any, outputs: int | None, caller: str
+) -> NetworkLandscape:
+    known = [name for name, classes in _DATA.items() if outputs is None or classes == 2]
+    if dataset not in known:
+        names = ", ".join(repr(name) for name in known)
+        raise ValueError(f"dataset must be one of {names}, not {dataset!r}. Type for example {caller}({known[0]!r}).")
+    decay = float(np.asarray(errors.positive("weight_decay", weight_decay, "weight_decay=0.01")))
+    features, labels = _standardised(dataset)
+    columns = outputs or _DATA[dataset]
+    params = {"weight": np.zeros((features.shape[1], columns)), "bias": np.zeros(columns)}
+    landscape = from_network(loss, params, features, labels, weight_decay=decay)
+    return landscape.at(_minimise(features, labels, columns, decay))
+
+
+def _binary_loss(params: Any, features: Array, label: Array) -> Array:
+    logit = jnp.sum(features[:, None] * params["weight"], 0)[0] + params["bias"][0]
+    return jax.nn.softplus(logit) - logit * label
+
+
+def _softmax_loss(params: Any, features: Array, label: Array) -> Array:
+    logits = jnp.sum(features[:, None] * params["weight"], 0) + params["bias"]
+    return jax.nn.logsumexp(logits) - jnp.sum(jnp.where(jnp.arange(len(logits)) == label, logits, 0))
+
+
+def _standardised(dataset: str) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        import sklearn.datasets as data  # slow to import, and an extra
+    except ImportError:
+        raise errors.missing_extra("scikit-learn", "data", f"The {dataset} data set") from None
+    features, labels = getattr(data, f"load_{dataset}")(return_X_y=True)
+    spread = features.std(0)
+    return (features - features.mean(0)) / np.where(spread > 0, spread, 1), labels
+
+
+def _minimise(features: np.ndarray, labels: np.ndarray, columns: int, decay: float) -> np.ndarray:
+    """The flat parameters (biases, then weights row by row, as `jax.tree.leaves` orders them) of least loss."""
+    from scipy.optimize import minimize  # slow to import
+
+    count, wide = len(labels), np.concatenate([np.ones((len(labels), 1)), features], 1)
+    # two classes with one column: the other class has logit 0
+    hot = np.eye(max(columns, 2))[labels][:, -columns:]
+
+    def parts(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        logits = wide @ x.reshape(-1, columns)
+        full = np.concatenate([np.zeros((count, 1)), logits], 1) if columns == 1 else logits
+        shift = full.max(1, keepdims=True)
+        norm = shift[:, 0] + np.log(np.exp(full - shift).sum(1))
+        return logits, norm, np.exp(logits - norm[:, None])
+
+    def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
+        logits, norm, chance = parts(x)
+        value = np.mean(norm - np.sum(logits * hot, 1)) + decay / 2 * x @ x
+        return value, (wide.T @ (chance - hot) / count).ravel() + decay * x
+
+    def curvature(x: np.ndarray, v: np.ndarray) -> np.ndarray:
+        chance = parts(x)[2]
+        moved = wide @ v.reshape(-1, columns)
+        inner = chance * (moved - np.sum(chance * moved, 1, keepdims=True))
+        return (wide.T @ inner / count).ravel() + decay * v
+
+    start = np.zeros(wide.shape[1] * columns)
+    found = minimize(
+        loss, start, jac=True, hessp=curvature, method="trust-ncg", options={"gtol": 1e-10, "maxiter": 500}
+    )
+    x = found.x
+    for _ in range(3):  # Newton by conjugate gradients, past the line search's rounding
+        from scipy.sparse.linalg import LinearOperator, cg
+
+        operator = LinearOperator((x.size, x.size), matvec=lambda v, x=x: curvature(x, v), dtype=float)
+        x = x - cg(operator, loss(x)[1], rtol=1e-8, maxiter=2000)[0]
+    return x

@@ -1,0 +1,157 @@
+"""A deep linear network as a loss of its weights.
+
+    F(x) = |W_L ... W_1 - T|^2 / 2 + weight_decay |x|^2 / 2      (Frobenius norms; x holds W_1, ..., W_L, each row by row)
+
+With `T = U diag(s) V'`, a balanced point has `W_1 = diag(u) V'`, `W_L = U diag(u)`, the layers between `diag(u)`, one
+factor `u_i` a singular value, and is stationary where for every `i`
+
+    u^(L-1) (u^L - s) + weight_decay u = 0.
+
+Without weight decay that is `u = s^(1/L)` or 0. With it, `u^2 = s - weight_decay` or 0 for two layers; for more layers, 0 (a
+minimum by itself) or one of two roots, the smaller one a maximum along the mode.
+"""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.protocols import Landscape, Point, Scalar
+
+
+class DeepLinear(Landscape):
+    """`|W_L ... W_1 - T|^2 / 2`, `W_l` of shape `(widths[l], widths[l - 1])`, plus `weight_decay |x|^2 / 2`.
+
+    On inputs `X` (one a column, `X X'/n = I`) and outputs `Y`, the mean squared error over two is this with `T = Y X'/n`,
+    plus a constant.
+
+    The marked minimum is a global one: the balanced factorisation of the best `T` of rank `min(widths)`. It is **not
+    strict**: `W_2 G, G^-1 W_1` is the same network, so that the Hessian has at least `sum h^2` zero eigenvalues, `h` the hidden
+    widths (exactly that many when every `h` is the rank of `T`). Weight decay leaves only rotations `G`: `sum h (h - 1) / 2`, none
+    at hidden width 1. `levysde.analysis.polish` refuses it accordingly.
+
+    Args:
+        widths: input, hidden and output widths, `L + 1` of them, `L >= 2`.
+        target: `T`, shape `(widths[-1], widths[0])`, not zero; a number already, not traced.
+        weight_decay: 0 or positive.
+
+    Attributes:
+        minimum: `(d,)`. Computed at construction for the numbers given then, as are the saddles.
+        saddles: `(m, d)`, one for each singular value in the minimum: the point with that one taken out. Strict (a
+            negative eigenvalue), of index 1 when `T` has rank `min(widths)` at most; zero eigenvalues as at the minimum.
+            Without weight decay the value is taken out of the first and last layer alone: out of all, in three layers or
+            more, leaves a saddle that no Hessian shows, as is `x = 0`.
+
+    Raises TypeError or ValueError for widths or a target that do not fit, or a negative weight decay.
+
+    Source: Kawaguchi, "Deep learning without poor local minima", NeurIPS 2016, theorem 2.3.
+    """
+
+    target: Array
+    weight_decay: Array
+    minimum: Array
+    saddles: Array
+    widths: tuple[int, ...] = eqx.field(static=True)
+    dim: int = eqx.field(static=True)
+
+    def __init__(self, widths: Checked, target: Checked, *, weight_decay: Checked = 0.0):
+        self.widths = _widths(widths)
+        shape = (self.widths[-1], self.widths[0])
+        if errors.is_traced(target) or errors.is_traced(weight_decay):
+            raise TypeError("target and weight_decay must be numbers, not traced. Make the landscape outside jax.jit.")
+        self.target = errors.finite("target", target, f"target=jnp.ones({shape})", shape)
+        if not np.asarray(self.target).any():
+            raise ValueError("target must not be zero: it has no singular value to learn. Type for example jnp.eye(2).")
+        self.weight_decay = errors.finite("weight_decay", weight_decay, "weight_decay=0.01", ())
+        if float(self.weight_decay) < 0:
+            raise ValueError(f"weight_decay must not be negative, but is {float(self.weight_decay):g}. Give 0 or more.")
+        self.dim = sum(a * b for a, b in zip(self.widths[1:], self.widths[:-1], strict=True))
+        minimum, saddles = _balanced(self.widths, np.asarray(self.target, float), float(self.weight_decay))
+        self.minimum = jnp.asarray(minimum, self.target.dtype)
+        self.saddles = jnp.asarray(saddles, self.target.dtype)
+
+    @property
+    def minima(self) -> Float[Array, "1 d"]:
+        """The marked one alone: the others are its images under the symmetry."""
+        return self.minimum[None]
+
+    def layers(self, x: Point) -> list[Float[Array, "m n"]]:
+        """`W_1, ..., W_L` of the flat vector `x`."""
+        layers, start = [], 0
+        for before, after in zip(self.widths[:-1], self.widths[1:], strict=True):
+            layers.append(x[start : start + after * before].reshape(after, before))
+            start += after * before
+        return layers
+
+    def value(self, x: Point) -> Scalar:
+        product, *rest = self.layers(x)
+        for layer in rest:
+            product = jnp.sum(layer[:, :, None] * product[None, :, :], 1)  # a matmul that no library reorders
+        return jnp.sum((product - self.target) ** 2) / 2 + self.weight_decay / 2 * jnp.sum(x * x)
+
+    def gradient(self, x: Point) -> Point:
+        return jax.grad(self.value)(x)
+
+    def hessian(self, x: Point) -> Float[Array, "d d"]:
+        return jax.hessian(self.value)(x)
+
+
+def _widths(widths: Checked) -> tuple[int, ...]:
+    example = "widths=(3, 2, 3): input, hidden and output widths"
+    if not isinstance(widths, list | tuple):
+        raise TypeError(f"widths must be a tuple of integers, not {widths!r}. Type for example {example}.")
+    if len(widths) < 3:
+        raise ValueError(f"widths must name at least one hidden layer, not {widths!r}. Type for example {example}.")
+    return tuple(errors.integer("each of widths", width, example) for width in widths)
+
+
+def _balanced(widths: tuple[int, ...], target: np.ndarray, decay: float) -> tuple[np.ndarray, np.ndarray]:
+    """The minimum and the saddles, flat, in float64."""
+    left, singular, right = np.linalg.svd(target)
+    depth, rank = len(widths) - 1, min(widths)
+    singular = np.where(singular > 1e-12 * singular[0], singular, 0)
+    found = [_factors(s, depth, decay) for s in singular[:rank]]
+    learnt = np.array([factor for factor, _ in found])
+
+    def point(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+        layers = []
+        for i, (before, after) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+            layer = np.zeros((after, before))
+            layer[:rank, :rank] = np.diag(outer if i in (0, depth - 1) else inner)
+            layers.append(layer)
+        layers[0], layers[-1] = layers[0] @ right, left @ layers[-1]
+        return np.concatenate([layer.ravel() for layer in layers])
+
+    saddles = []
+    for i in np.flatnonzero(learnt):
+        outer, inner = learnt.copy(), learnt.copy()
+        outer[i] = found[i][1]
+        inner[i] = learnt[i] if decay == 0 else found[i][1]
+        saddles.append(point(outer, inner))
+    return point(learnt, learnt), np.array(saddles).reshape(len(saddles), -1)
+
+
+def _factors(s: float, depth: int, decay: float) -> tuple[float, float]:
+    """A singular value's factor in each layer at the minimum, and at the saddle of its mode."""
+    from scipy.optimize import brentq  # slow to import
+
+    if decay == 0:
+        return s ** (1 / depth), 0.0
+    if depth == 2:
+        return math.sqrt(max(s - decay, 0)), 0.0
+
+    def slope(u: float) -> float:
+        return u ** (2 * depth - 2) - s * u ** (depth - 2) + decay
+
+    turn = ((depth - 2) * s / (2 * depth - 2)) ** (1 / depth)
+    if slope(turn) >= 0:
+        return 0.0, 0.0
+    small = brentq(slope, 0, turn, xtol=1e-15)
+    large = brentq(slope, turn, s ** (1 / depth), xtol=1e-15)
+    better = (large**depth - s) ** 2 + decay * depth * large**2 < s**2
+    return (large, small) if better else (0.0, small)

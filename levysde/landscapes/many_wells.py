@@ -1,0 +1,171 @@
+"""Many-well test functions of optimisation: Styblinski-Tang and Rastrigin in any dimension, Mueller-Brown in two."""
+
+import itertools
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.landscapes.smooth import Smooth
+from levysde.protocols import Point, Scalar
+
+# roots of 4 u^3 - 32 u + 5, the slope of u^4 - 16 u^2 + 5 u: deep minimum, maximum, shallow minimum
+_DEEP, _TOP, _SHALLOW = np.sort(np.roots([4.0, 0.0, -32.0, 5.0]).real)
+_MOST = 12  # dimensions in which all 2^d minima are listed
+
+
+class StyblinskiTang(Smooth):
+    """`F(x) = 1/2 sum_i (u_i^4 - 16 u_i^2 + 5 u_i)`, `u = sqrt(sharpness) x` (Styblinski and Tang, Neural Networks 3, 1990).
+
+    The stretch multiplies every Hessian by `sharpness` and leaves the depths (Xie, Sato, Sugiyama, ICLR 2021). The marked
+    minimum is the deepest, `u_i = -2.9035`, of loss `-39.166` a coordinate.
+
+    Args:
+        dim: d.
+        sharpness: k, positive.
+
+    Raises TypeError or ValueError for arguments out of range.
+    """
+
+    sharpness: Array
+    dim: int = eqx.field(static=True)
+
+    def __init__(self, dim: Checked, *, sharpness: Checked = 1.0):
+        self.dim = errors.integer("dim", dim, "dim=10")
+        self.sharpness = errors.positive("sharpness", sharpness, "sharpness=1.0")
+
+    def value(self, x: Point) -> Scalar:
+        u = jnp.sqrt(self.sharpness) * x
+        return jnp.sum(u * u * (u * u - 16) + 5 * u) / 2
+
+    @property
+    def minimum(self) -> Point:
+        return jnp.full(self.dim, _DEEP, self.sharpness.dtype) / jnp.sqrt(self.sharpness)
+
+    @property
+    def minima(self) -> Float[Array, "n d"]:
+        """All `2^d` minima, the deepest first. Raises ValueError above 12 dimensions."""
+        self._check_dim("minima")
+        rows = list(itertools.product((_DEEP, _SHALLOW), repeat=self.dim))
+        return jnp.asarray(rows, self.sharpness.dtype) / jnp.sqrt(self.sharpness)
+
+    @property
+    def saddles(self) -> Float[Array, "n d"]:
+        """The `d 2^(d-1)` saddles of index one: one coordinate on top. Raises ValueError above 12 dimensions."""
+        self._check_dim("saddles")
+        rest = itertools.product((_DEEP, _SHALLOW), repeat=self.dim - 1)
+        rows = [[*row[:i], _TOP, *row[i:]] for row in rest for i in range(self.dim)]
+        return jnp.asarray(rows, self.sharpness.dtype) / jnp.sqrt(self.sharpness)
+
+    def _check_dim(self, what: str) -> None:
+        if self.dim > _MOST:
+            raise ValueError(
+                f"in {self.dim} dimensions there are {2**self.dim} minima; {what} are listed up to {_MOST}. "
+                "Each coordinate of a minimum is one of those of StyblinskiTang(1).minima."
+            )
+
+
+class Rastrigin(Smooth):
+    """`F(x) = sum_i (amplitude (1 - cos(2 pi x_i)) + x_i^2)` (Rastrigin 1974; Rudolph 1990). The marked minimum is the origin,
+    of loss 0; others stand near every integer point while `2 pi^2 amplitude` exceeds 1.
+
+    Args:
+        dim: d.
+        amplitude: of the ripples, at least 1 (below about 0.3 the nearest wells vanish).
+
+    Raises TypeError or ValueError for arguments out of range.
+    """
+
+    amplitude: Array
+    dim: int = eqx.field(static=True)
+
+    def __init__(self, dim: Checked, *, amplitude: Checked = 10.0):
+        self.dim = errors.integer("dim", dim, "dim=2")
+        self.amplitude = errors.positive("amplitude", amplitude, "amplitude=10.0")
+        if not errors.is_traced(self.amplitude) and float(self.amplitude) < 1:
+            raise ValueError(f"amplitude must be at least 1, not {amplitude!r}. Type for example amplitude=10.0.")
+
+    def value(self, x: Point) -> Scalar:
+        return jnp.sum(x * x + self.amplitude * (1 - jnp.cos(2 * jnp.pi * x)))
+
+    @property
+    def minimum(self) -> Point:
+        return jnp.zeros(self.dim, self.amplitude.dtype)
+
+    @property
+    def minima(self) -> Float[Array, "n d"]:
+        """The origin and its `2 d` nearest neighbours, one step along an axis."""
+        axes = self._stationary(1.0) * jnp.eye(self.dim)
+        return jnp.concatenate([self.minimum[None, :], axes, -axes])
+
+    @property
+    def saddles(self) -> Float[Array, "n d"]:
+        """The `2 d` saddles between the origin and those neighbours."""
+        axes = self._stationary(0.5) * jnp.eye(self.dim)
+        return jnp.concatenate([axes, -axes])
+
+    def _stationary(self, near: float) -> Scalar:
+        """The root of `x + pi amplitude sin(2 pi x)` near a multiple of 1/2, by Newton."""
+        x = jnp.asarray(near, self.amplitude.dtype)
+        for _ in range(6):
+            slope = x + jnp.pi * self.amplitude * jnp.sin(2 * jnp.pi * x)
+            x = x - slope / (1 + 2 * jnp.pi**2 * self.amplitude * jnp.cos(2 * jnp.pi * x))
+        return x
+
+
+_MB_HEIGHT = np.array([-200.0, -100.0, -170.0, 15.0])
+_MB_A, _MB_B, _MB_C = np.array([[-1, -1, -6.5, 0.7], [0, 0, 11, 0.6], [-10, -10, -6.5, 0.7]])
+_MB_X, _MB_Y = np.array([[1.0, 0.0, -0.5, -1.0], [0.0, 0.5, 1.5, 1.0]])
+# to the digits of Mueller and Brown; Newton takes them on
+_MB_MINIMA = [[-0.558, 1.442], [0.623, 0.028], [-0.050, 0.467]]
+_MB_SADDLES = [[-0.822, 0.624], [0.212, 0.293]]
+
+
+class MuellerBrown(Smooth):
+    """The two-dimensional surface of Mueller and Brown, `sum_k A_k exp(a_k dx^2 + b_k dx dy + c_k dy^2)`, `dx = x_0 - x_k`,
+    `dy = x_1 - y_k` (Theor. Chim. Acta 53, 1979), times `height`.
+
+    Minima of loss -146.70 (the marked one), -108.17 and -80.77, saddles of -40.66 and -72.25. Small noise needs a small
+    `height`: at 1 the curvatures reach thousands. Raises ValueError unless `height` is positive.
+    """
+
+    height: Array
+    dim: int = eqx.field(static=True)
+
+    def __init__(self, *, height: Checked = 1.0):
+        self.height = errors.positive("height", height, "height=0.01")
+        self.dim = 2
+
+    def value(self, x: Point) -> Scalar:
+        height, a, b, c, x_k, y_k = (
+            jnp.asarray(part, x.dtype) for part in (_MB_HEIGHT, _MB_A, _MB_B, _MB_C, _MB_X, _MB_Y)
+        )
+        dx, dy = x[0] - x_k, x[1] - y_k
+        return self.height * jnp.sum(height * jnp.exp(a * dx * dx + b * dx * dy + c * dy * dy))
+
+    @property
+    def minimum(self) -> Point:
+        return self.minima[0]
+
+    @property
+    def minima(self) -> Float[Array, "3 2"]:
+        return self._refined(_MB_MINIMA)
+
+    @property
+    def saddles(self) -> Float[Array, "2 2"]:
+        return self._refined(_MB_SADDLES)
+
+    def _refined(self, points: list) -> Float[Array, "n 2"]:
+        """Newton from points known to three digits, the 2 x 2 systems solved by Cramer's rule."""
+        rows = []
+        for point in points:
+            x = jnp.asarray(point, self.height.dtype)
+            for _ in range(4):
+                g, h = self.gradient(x), self.hessian(x)
+                step = jnp.stack([h[1, 1] * g[0] - h[0, 1] * g[1], h[0, 0] * g[1] - h[1, 0] * g[0]])
+                x = x - step / (h[0, 0] * h[1, 1] - h[0, 1] * h[1, 0])
+            rows.append(x)
+        return jnp.stack(rows)

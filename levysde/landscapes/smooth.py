@@ -1,0 +1,16 @@
+"""What landscapes given by a formula for the loss share: derivatives by JAX."""
+
+import jax
+from jaxtyping import Array, Float
+
+from levysde.protocols import Landscape, Point
+
+
+class Smooth(Landscape):
+    """A landscape whose gradient and Hessian are JAX's derivatives of `value`."""
+
+    def gradient(self, x: Point) -> Point:
+        return jax.grad(self.value)(x)
+
+    def hessian(self, x: Point) -> Float[Array, "d d"]:
+        return jax.hessian(self.value)(x)

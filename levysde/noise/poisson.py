@@ -1,0 +1,242 @@
+"""Compound Poisson noise: separate jumps of a user's law, at a rate per unit time.
+
+Notation: lambda the intensity, mu = lambda dt, N ~ Poisson(mu) the number of jumps in a step, Y_1, Y_2, ... independent jumps,
+`L_dt = Y_1 + ... + Y_N`, phi(k) = E exp(i <k, Y>), `E exp(i <k, L_t>) = exp(-t psi(k))`:
+
+    psi(k) = lambda (1 - phi(k)),        nu(B) = lambda P(Y in B)
+
+Nothing is compensated: jumps of nonzero mean push. A step makes at most `max_jumps` of them; `check_step` keeps the chance of
+more, P(N > max_jumps), below 1e-9, and what is beyond is left out.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, UInt
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
+from levysde.random import normal_pair, unit_pair
+
+_OVERFULL = 1e-9  # largest chance, a step, of more jumps than `max_jumps`
+_EXTRA = 8  # terms of P(N >= j) beyond max_jumps
+
+
+class _Function(eqx.Module):
+    """A plain function as a jump law."""
+
+    fn: Callable = eqx.field(static=True)
+
+    def __call__(self, words: Words) -> Point:
+        return self.fn(words)
+
+
+class GaussianJump(eqx.Module):
+    """Normal jumps: `N(0, scale^2 I)` in `dim` dimensions. A jump law for `CompoundPoisson`, and a model to write others by."""
+
+    scale: Array
+    dim: int = eqx.field(static=True)
+
+    def __init__(self, scale: Checked, dim: Checked = 1):
+        self.scale = errors.positive("scale", scale, "scale=1.0")
+        self.dim = errors.integer("dim", dim, "dim=2")
+
+    @property
+    def words(self) -> int:
+        return 2 * ((self.dim + 1) // 2)
+
+    def __call__(self, words: Words) -> Point:
+        return self.scale * _normals(words, self.dim, self.scale.dtype)
+
+    def characteristic(self, k: Point) -> Scalar:
+        return jnp.exp(-self.scale * self.scale * jnp.sum(k * k) / 2)
+
+
+class ParetoJump(eqx.Module):
+    """Jumps of a uniform direction and a Pareto size: `P(|Y| > r) = (scale / r)^alpha` for `r >= scale`.
+
+    A jump law for `CompoundPoisson`: with `intensity = T scale^-alpha` its jumps are those of stable noise beyond `scale`.
+    """
+
+    alpha: Array
+    scale: Array
+    dim: int = eqx.field(static=True)
+
+    def __init__(self, alpha: Checked, scale: Checked, dim: Checked = 1):
+        self.alpha = errors.positive("alpha", alpha, "alpha=1.5")
+        self.scale = errors.positive("scale", scale, "scale=1.0")
+        self.dim = errors.integer("dim", dim, "dim=2")
+
+    @property
+    def words(self) -> int:
+        return 1 + 2 * ((self.dim + 1) // 2)
+
+    def __call__(self, words: Words) -> Point:
+        dtype = self.alpha.dtype
+        direction = _normals(words[1:], self.dim, dtype)
+        direction = direction / jnp.sqrt(jnp.sum(direction * direction))
+        uniform, _ = unit_pair(words[0], dtype)
+        return self.scale * jnp.exp(jnp.minimum(-jnp.log(uniform) / self.alpha, 60.0)) * direction
+
+
+def _normals(words: Words, dim: int, dtype) -> Point:
+    half = (dim + 1) // 2
+    even, odd = normal_pair(words[:half], words[half : 2 * half], dtype)
+    return jnp.concatenate([even, odd])[:dim]
+
+
+class CompoundPoisson(Driver):
+    """Jumps of a given law at `intensity` per unit time. See the top of the file.
+
+    Args:
+        intensity: expected number of jumps per unit time, positive.
+        jump: `jump(words) -> (d,)`, one jump from its random words (`uint32`), written with jax.numpy (helpers in
+            `levysde.random`): a plain function, or an `equinox.Module` such as `GaussianJump`, whose numbers may then be swept.
+        words: how many words a jump consumes; `jump.words` by default.
+        characteristic: `phi(k) -> complex or real number` of one jump, for `exponent`; `jump.characteristic` by default, where
+            there is one.
+        max_jumps: how many jumps a step can hold. 4 allow `intensity dt` up to 0.042, 2 up to 0.0018.
+
+    The escape law takes the jumps as they are: `num_rays` of them are drawn, and its `rate_error` says how well they fix the
+    rate, so ask for more when few jumps leave. It is no power of epsilon (`index` is 2, so `learning_rate` means
+    `epsilon = sqrt(learning_rate)`).
+
+    Raises TypeError or ValueError for an argument out of range, a jump that does not give a real vector, a missing `words`;
+    `check_step` ValueError for a dt with too many jumps; later ValueError for another number of coordinates than the noise has.
+    """
+
+    intensity: Array
+    jump: Callable
+    words: int = eqx.field(static=True)
+    characteristic: Callable | None = eqx.field(static=True)
+    max_jumps: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        intensity: Checked,
+        jump: Checked,
+        words: Checked = None,
+        characteristic: Checked = None,
+        max_jumps: Checked = 4,
+    ):
+        self.intensity = errors.positive("intensity", intensity, "intensity=1.0")
+        if not callable(jump):
+            raise TypeError(
+                f"jump must be a function of words, not {jump!r}. Type for example GaussianJump(scale=1.0)."
+            )
+        words = getattr(jump, "words", None) if words is None else words
+        if words is None:
+            raise TypeError("words is missing: say how many random words a jump consumes, for example words=2.")
+        self.words = errors.integer("words", words, "words=2")
+        self.max_jumps = errors.integer("max_jumps", max_jumps, "max_jumps=4", high=64)
+        law: Any = jump if isinstance(jump, eqx.Module) else _Function(jump)
+        self.jump = law
+        _jump_dim(law, self.words)
+        if characteristic is not None and not callable(characteristic):
+            raise TypeError(f"characteristic must be a function of k, not {characteristic!r}. Leave it out if unknown.")
+        self.characteristic = characteristic
+
+    @property
+    def index(self) -> Scalar:
+        return jnp.full_like(self.intensity, 2)
+
+    def words_per_step(self, dim: int) -> int:
+        own = _jump_dim(self.jump, self.words)
+        if own != dim:
+            raise ValueError(f"jump gives vectors of {own} coordinates, but the noise has {dim}. Make them one.")
+        return 2 + self.max_jumps * self.words
+
+    def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
+        v = _small_uniform(words[0], words[1], dt.dtype)
+        chances = _at_least(self.intensity * dt, self.max_jumps)
+        total = jnp.zeros(dim, dt.dtype)
+        for i, chance in enumerate(chances):
+            jump = self.jump(words[2 + i * self.words : 2 + (i + 1) * self.words]).astype(dt.dtype)
+            total = total + jnp.where(v < chance, jump, 0)
+        return total
+
+    def exponent(self, k: Point) -> Array:
+        phi = self.characteristic or getattr(self.jump, "characteristic", None)
+        if phi is None:
+            raise ValueError(
+                "the exponent of CompoundPoisson needs the characteristic function of a jump, and this jump has none. Type "
+                "CompoundPoisson(..., characteristic=lambda k: ...)."
+            )
+        return self.intensity * (1 - phi(k))
+
+    def check_step(self, dt: float) -> None:
+        from scipy.special import gammainc, gammaincinv  # slow to import
+
+        if errors.is_traced(self.intensity):
+            return
+        mean, most = float(self.intensity) * dt, self.max_jumps + 1
+        chance = float(gammainc(most, mean))
+        if chance > _OVERFULL:
+            longest = float(gammaincinv(most, _OVERFULL)) / float(self.intensity)
+            raise ValueError(
+                f"dt = {dt:g} holds {mean:.3g} jumps on average, and more than max_jumps = {self.max_jumps} with chance "
+                f"{chance:.1e}, above {_OVERFULL:g}. Type dt={longest:.2g} or less, or a larger max_jumps."
+            )
+
+    def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
+        """Jumps drawn by quasi-random words, at least `num` of them (a power of two): each is a ray that carries its share of
+        the intensity, at the jump's own size. Raises ValueError for a jump that is not finite."""
+        from scipy.stats import qmc  # slow to import
+
+        if errors.is_traced(self.intensity):
+            raise TypeError(
+                "the Lévy measure is computed on the host, but intensity is traced by JAX. Ask outside jit."
+            )
+        self.words_per_step(dim)
+        rng = np.random.default_rng(seed)
+        points = qmc.Sobol(self.words, rng=rng).random_base2(max(1, math.ceil(math.log2(max(num, 2)))))
+        high = (points * 2.0**16).astype(np.uint32)  # low bits, often used as signs, stay independent
+        words = jnp.asarray((high << 16) | rng.integers(0, 2**16, points.shape, dtype=np.uint32))
+        jumps = np.asarray(jax.jit(jax.vmap(self.jump))(words), dtype=float)
+        if not np.isfinite(jumps).all():
+            raise ValueError("jump gives values that are not finite. Cap them, for example with jnp.clip.")
+        sizes = np.linalg.norm(jumps, axis=1)
+        still = np.eye(dim)[0]
+        directions = np.where(sizes[:, None] > 0, jumps / np.where(sizes > 0, sizes, 1)[:, None], still)
+        weights = np.full(len(sizes), float(self.intensity) / len(sizes))
+
+        def tail(r: np.ndarray, i: np.ndarray) -> np.ndarray:
+            return (sizes[i] > np.asarray(r, dtype=float)).astype(float)
+
+        return LevyRays(directions, weights, tail, math.nan)
+
+
+def _jump_dim(jump: Callable, words: int) -> int:
+    """How many coordinates `jump` has, or a TypeError when it does not return a real vector."""
+    try:
+        out = jax.eval_shape(jump, jax.ShapeDtypeStruct((words,), jnp.uint32))
+    except Exception as error:
+        raise TypeError(
+            f"jump(words) fails for {words} words: {error}\nWrite it with jax.numpy for one jump, or mend words={words}."
+        ) from None
+    if len(getattr(out, "shape", ())) != 1 or not jnp.issubdtype(out.dtype, jnp.floating):
+        raise TypeError(
+            f"jump(words) must return a real vector of shape (d,), not {out}. Put a number in jnp.array([...])."
+        )
+    return out.shape[0]
+
+
+def _small_uniform(word: UInt[Array, ""], finer: UInt[Array, ""], dtype) -> Array:
+    """A uniform on (0, 1) with 64 bits below its leading one: P(N >= 1) may be 1e-8."""
+    below, _ = unit_pair(finer, dtype)
+    return (word.astype(dtype) + below) * np.asarray(2.0**-32, dtype)
+
+
+def _at_least(mean: Scalar, most: int) -> list[Scalar]:
+    """`P(N >= j)`, j = 1, ..., `most`, as sums of positive terms: right to the last digits however small."""
+    terms = list(
+        itertools.accumulate(range(1, most + _EXTRA + 1), lambda term, i: term * mean / i, initial=jnp.exp(-mean))
+    )
+    return list(itertools.accumulate(terms[:0:-1]))[::-1][:most]

@@ -1,0 +1,213 @@
+"""Drivers for discrete optimiser steps: the increments of a random walk over steps of exactly `dt`.
+
+Convention: `L_dt = sqrt(dt) xi`, xi the law of one step's gradient noise. With `epsilon = sqrt(eta)` (index 2, what
+`learning_rate=eta` sets) a step of `dt = eta` adds `eta xi`: one optimiser step. These laws are not known over another
+dt, so `check_step` refuses it.
+
+    StudentT          xi = G / sqrt(W / df),  G ~ N(0, I), W ~ chi-square(df);  density ~ (1 + |xi|^2/df)^(-(df + d)/2)
+    GaussianMixture   xi = s_J G,             J = j with probability w_j
+
+A chi-square of real df needs rejection, so the t law is drawn in pairs of coordinates instead: for d = 2 its radius is
+`R^2 = df (U^(-2/df) - 1)` exactly (Bailey, Math. Comp. 62, 1994), and given the pairs before it, with
+`q = df + sum |pair|^2`, the k-th pair (k = 0, 1, ...) is again a t law, of df + 2k degrees of freedom and squared scale
+`q / (df + 2k)` (Ding, Amer. Statist. 70, 2016). So `log q` is a sum of exponentials, `e_k = 2 E_k / (df + 2k)`, and
+
+    pair_k = sqrt(q_k (1 - exp(-e_k))) (cos, sin),   log q_k = log df + e_0 + ... + e_k,   E_k unit exponentials.
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.noise.stable import sphere
+from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
+from levysde.random import exp2, exponential, half_pair, normal_pair, sinpi
+
+_LOG2_CAP = float(np.log2(1e30))  # of a draw, so that the state stays finite
+_HALF_LOG2_E = float(np.log2(np.e) / 2)
+_NODES = 4096  # of the quadrature over log(W / df) in the exponent
+_WRITTEN_OUT = 32  # pairs
+
+
+def _require_step(name: str, own: Array, dt: float) -> None:
+    """`dt` is the walk's own step, up to float32 rounding; or a ValueError."""
+    if errors.is_traced(own) or abs(float(own) - dt) <= 1e-6 * dt:
+        return
+    raise ValueError(
+        f"{name} has increments over its own step dt = {float(own):g} only, not over dt = {dt:g}: their law over another "
+        f"step is not of the same kind. Type {name}(..., dt={dt:g}), or a step of dt={float(own):g}."
+    )
+
+
+class StudentT(Driver):
+    """Multivariate Student-t steps: rotation-invariant, unit scale matrix (variance `df/(df-2)` a coordinate, where df > 2).
+
+    Args:
+        df: degrees of freedom, positive; the tail of one step falls as r^-df.
+        dt: length of a step in SDE time, the only one allowed: the learning rate, for one optimiser step.
+
+    Raises TypeError or ValueError when one is not a positive, finite number.
+    """
+
+    df: Array
+    dt: Array
+
+    def __init__(self, df: Checked, dt: Checked):
+        self.df = errors.positive("df", df, "df=3.0")
+        self.dt = errors.positive("dt", dt, "dt=1e-3")
+
+    @property
+    def index(self) -> Scalar:
+        """2: epsilon = sqrt(eta), whatever df, so that a step of dt = eta is one optimiser step."""
+        return jnp.full_like(self.df, 2)
+
+    def words_per_step(self, dim: int) -> int:
+        return 2 * ((dim + 1) // 2)
+
+    def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
+        dtype, half = self.df.dtype, (dim + 1) // 2
+        sizes, turns = words[:half], words[half:]
+        pole, centre, sign = half_pair(turns, dtype)
+        spin = (turns & jnp.uint32(2)).astype(dtype) - 1
+        # the two bits that choose the signs are not those that carry the size below 2^-32
+        unit = exponential(sizes, dtype, finer=turns >> jnp.uint32(2))
+        e = jax.lax.optimization_barrier(unit * (2 / (self.df + 2 * jnp.arange(half, dtype=dtype))))
+        log_q = jnp.log(self.df) + jnp.log(dt) + _running_sum(e)
+        # the cap goes on the logarithm: at df = 0.1 a size is up to 1e147
+        size = jnp.sqrt(_one_minus_exp(e)) * exp2(jnp.minimum(log_q * _HALF_LOG2_E, _LOG2_CAP))
+        return jnp.concatenate([size * sinpi(centre) * sign, size * sinpi(pole) * spin])[:dim]
+
+    def exponent(self, k: Point) -> Scalar:
+        """`-log(phi)/dt`, phi the law of one increment: with `z = |k| sqrt(df dt)`,
+        `phi = z^(df/2) K_(df/2)(z) / (2^(df/2-1) Gamma(df/2))`. By quadrature over `t = log(W/df)`, which has no
+        cancellation at small k, for df from 0.1 up and while phi > 1e-15."""
+        half = self.df / 2
+        # e^t has the density exp(-half (e^t - 1 - t)): 40 and more below its top at both ends
+        low, high = -(40 / half + 9 / jnp.sqrt(half)), jnp.log1p(40 / half + 9 / jnp.sqrt(half))
+        t = jnp.linspace(low, high, _NODES)
+        weight = jnp.exp(-half * (jnp.expm1(t) - t))
+        weight = weight / jnp.sum(weight)
+        inverse = jnp.exp(jnp.minimum(-t, 60))  # finite, so that k = 0 gives 0
+        return _from_mixture(weight, self.dt * jnp.sum(k * k) * inverse) / self.dt
+
+    def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
+        """The law of one increment over dt, per unit time: `|xi|^2/d` has the F law of (d, df). No power: index NaN."""
+        from scipy.special import betainc  # slow to import
+
+        if errors.is_traced(self.df) or errors.is_traced(self.dt):
+            raise TypeError("the Lévy measure is computed on the host, but df or dt is traced. Ask for it outside jit.")
+        df, dt, directions = float(self.df), float(self.dt), sphere(dim, num, seed)
+
+        def tail(r: np.ndarray, _: np.ndarray) -> np.ndarray:
+            return betainc(df / 2, dim / 2, df / (df + np.asarray(r, dtype=float) ** 2 / dt)) / dt
+
+        return LevyRays(directions, np.full(len(directions), 1 / len(directions)), tail, float("nan"))
+
+    def check_step(self, dt: float) -> None:
+        _require_step("StudentT", self.dt, dt)
+
+
+class GaussianMixture(Driver):
+    """Isotropic scale mixture of normals: a step is `N(0, scales_j^2 I)` with probability `weights_j`.
+
+    Args:
+        weights: positive, sum 1, shape `(m,)`.
+        scales: standard deviations of a coordinate, shape `(m,)`; not negative, and not all zero. Both are kept in the
+            order of rising weight.
+        dt: length of a step in SDE time, the only one allowed: the learning rate, for one optimiser step.
+
+    Raises TypeError or ValueError when one is of the wrong shape or out of range.
+    """
+
+    weights: Array
+    scales: Array
+    dt: Array
+
+    def __init__(self, weights: Checked, scales: Checked, dt: Checked):
+        self.weights, self.scales = _components(weights, scales)
+        self.dt = errors.positive("dt", dt, "dt=1e-3")
+
+    @property
+    def index(self) -> Scalar:
+        """2: epsilon = sqrt(eta), so that a step of dt = eta is one optimiser step."""
+        return jnp.full_like(self.dt, 2)
+
+    def words_per_step(self, dim: int) -> int:
+        return 1 + 2 * ((dim + 1) // 2)
+
+    def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
+        half = (dim + 1) // 2
+        even, odd = normal_pair(words[1 : 1 + half], words[1 + half :], self.scales.dtype)
+        size = jnp.sqrt(dt) * self._scale(words[0], words[-1])
+        return size * jnp.concatenate([even, odd])[:dim]
+
+    def _scale(self, word: Array, finer: Array) -> Scalar:
+        """The scale of the component that a word chooses; rare ones come first, where a uniform is finest."""
+        half, _, _ = half_pair(word, self.weights.dtype, finer=finer >> jnp.uint32(2))
+        edges, chosen = jnp.cumsum(self.weights) / 2, self.scales[-1]
+        for j in range(len(self.scales) - 2, -1, -1):
+            chosen = jnp.where(half < edges[j], self.scales[j], chosen)
+        return chosen
+
+    def exponent(self, k: Point) -> Scalar:
+        """`-log(phi)/dt`, `phi = sum_j weights_j exp(-scales_j^2 |k|^2 dt / 2)`."""
+        return _from_mixture(self.weights, self.dt * jnp.sum(k * k) * self.scales**2) / self.dt
+
+    def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
+        raise ValueError(
+            "GaussianMixture has steps with light (Gaussian) tails: at small noise no escape is by one jump, so there is no "
+            "escape law of jumps. Use StudentT(df=3.0, dt=...), or a Gaussian law (Kramers)."
+        )
+
+    def check_step(self, dt: float) -> None:
+        _require_step("GaussianMixture", self.dt, dt)
+
+
+def _running_sum(e: Array) -> Array:
+    """Cumulative sum, additions in order: written out where there are few (three times as fast). The barriers here and
+    before it keep XLA from computing every term again in each later one."""
+    if len(e) > _WRITTEN_OUT:
+        return jnp.cumsum(e)
+    return jax.lax.optimization_barrier(jnp.stack(list(itertools.accumulate(e[k] for k in range(len(e))))))
+
+
+def _one_minus_exp(e: Array) -> Array:
+    """`1 - exp(-e)` for e > 0, right relative to itself at both ends; in float32 at half the cost of XLA's own."""
+    if e.dtype != jnp.float32:
+        return -jnp.expm1(-e)
+    small = e * (1 - e * (1 / 2 - e * (1 / 6 - e / 24)))
+    return jnp.where(e < 2.0**-5, small, 1 - exp2(-2 * _HALF_LOG2_E * jnp.maximum(e, 2.0**-5)))
+
+
+def _from_mixture(weights: Array, square: Array) -> Scalar:
+    """`-log sum_j weights_j exp(-square_j / 2)`, without cancellation where it is small."""
+    missing = jnp.sum(weights * -jnp.expm1(-square / 2))
+    far = jax.nn.logsumexp(-square / 2, b=weights)
+    return jnp.where(missing < 0.5, -jnp.log1p(-jnp.minimum(missing, 0.5)), -far)
+
+
+def _components(weights: Checked, scales: Checked) -> tuple[Array, Array]:
+    example = "weights=[0.9, 0.1], scales=[1.0, 10.0]"
+    weights = errors.finite("weights", weights, example)
+    scales = errors.finite("scales", scales, example)
+    if weights.ndim != 1 or weights.shape != scales.shape or not len(weights):
+        raise ValueError(
+            f"weights and scales must be two lists of one length, not of shapes {weights.shape} and {scales.shape}. "
+            f"Type for example {example}."
+        )
+    if not errors.is_traced(weights):
+        if (np.asarray(weights) <= 0).any() or abs(float(np.sum(weights)) - 1) > 1e-5:
+            raise ValueError(
+                f"weights must be positive with sum 1, not {np.asarray(weights)!r}. Type for example {example}."
+            )
+    if not errors.is_traced(scales) and ((np.asarray(scales) < 0).any() or not np.any(scales)):
+        raise ValueError(
+            f"scales must not be negative, nor zero throughout, but are {np.asarray(scales)!r}. Type for example {example}."
+        )
+    order = jnp.argsort(weights)
+    return (weights / jnp.sum(weights))[order], scales[order]

@@ -1,0 +1,97 @@
+"""Trajectories moving over a landscape, as a matplotlib animation: `to_jshtml()` shows it in a notebook, `save` writes it."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.escape import Paths
+from levysde.plots.landscape import landscape as draw_landscape
+from levysde.plots.paths import _coordinates, _frame_paths, track
+from levysde.plots.style import COLOURS, MARKERS, axes, is_framed
+
+if TYPE_CHECKING:
+    from matplotlib.animation import FuncAnimation
+    from matplotlib.axes import Axes
+
+
+def animate(
+    paths: Checked,
+    landscape: Checked = None,
+    *,
+    ax: "Axes | None" = None,
+    bounds: Checked = None,
+    domain: Checked = None,
+    coordinates: Checked = (0, 1),
+    tail: Checked = None,
+    milliseconds: Checked = 50,
+) -> "FuncAnimation":
+    """One frame for each chosen time of `paths`; a trajectory that has left stays where it was first seen
+    outside, its mark filled.
+
+    In a notebook: `IPython.display.HTML(plots.animate(paths, landscape).to_jshtml())`. To a file:
+    `plots.animate(paths, landscape).save("escape.gif", writer="pillow")`. Keep a reference to it while it runs.
+
+    Args:
+        paths: a `Paths` of at least two dimensions, best with evenly spaced times.
+        landscape: contour lines to move over, as for `plots.landscape`, or None.
+        ax: axes to draw on; a new figure by default.
+        bounds: of the contour lines, as for `plots.landscape`.
+        domain: a basin whose edge is drawn, or None; needs the landscape.
+        coordinates: the two that span the plane.
+        tail: how many of the last chosen times each trajectory trails; all by default.
+        milliseconds: a frame lasts.
+
+    Raises:
+        TypeError, ValueError: arguments of another kind, fewer than two dimensions, a domain or bounds without a landscape.
+    """
+    from matplotlib.animation import FuncAnimation  # slow to import
+
+    if not isinstance(paths, Paths):
+        raise TypeError(f"paths must be Paths, not {type(paths).__name__}. Type for example simulate_paths(...).")
+    chosen = _coordinates(coordinates, paths.dim)
+    if len(chosen) != 2:
+        raise ValueError(
+            f"an animation needs two coordinates, not {coordinates!r}. Type for example coordinates=(0, 1)."
+        )
+    tail = len(paths.times) + 1 if tail is None else errors.integer("tail", tail, "tail=50", low=1)
+    pause = float(np.asarray(errors.positive("milliseconds", milliseconds, "milliseconds=50")))
+    if landscape is None and (bounds is not None or domain is not None):
+        raise ValueError("bounds and domain belong to the contour lines. Pass the landscape too.")
+    ax = axes(ax)
+    tracks = [track(paths, i, chosen) for i in range(paths.num)]
+    if landscape is not None:
+        draw_landscape(landscape, ax=ax, bounds=bounds, domain=domain)
+    elif not is_framed(ax):
+        _frame_paths(ax, [(points[:, 0], points[:, 1]) for _, points in tracks], chosen)
+    ax.set_xlabel(f"$x_{{{chosen[0]}}}$")
+    ax.set_ylabel(f"$x_{{{chosen[1]}}}$")
+    artists = [_artists(ax, i) for i in range(paths.num)]
+    clock = ax.set_title("", fontsize="medium")
+
+    def draw(frame: int) -> list[Any]:
+        now = paths.times[frame]
+        clock.set_text(f"time {now:.4g} ({paths.unit})")
+        for i, ((times, points), (line, head)) in enumerate(zip(tracks, artists, strict=True)):
+            seen = int(np.searchsorted(times, now, side="right"))
+            gone = bool(paths.exited[i]) and now >= paths.end_time[i]
+            line.set_data(*points[max(0, seen - tail) : seen].T)
+            head.set_data(*points[max(0, seen - 1) : seen].T)
+            head.set_markerfacecolor(head.get_color() if gone else ax.get_facecolor())
+        return [clock, *(part for pair in artists for part in pair)]
+
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    draw(0)
+    figure.canvas.draw()
+    figure.set_layout_engine("none")  # keep this layout: finding it anew takes most of the time of a frame
+    return FuncAnimation(figure, draw, frames=len(paths.times), interval=pause, blit=False)
+
+
+def _artists(ax: "Axes", i: int) -> tuple[Any, Any]:
+    """The trail and the head of path `i`, empty."""
+    colour = COLOURS[i % len(COLOURS)]
+    (line,) = ax.plot([], [], color=colour, linewidth=1.0, zorder=2.5)
+    (head,) = ax.plot([], [], color=colour, marker=MARKERS[i % len(MARKERS)], markersize=7, zorder=4)
+    return line, head

@@ -1,0 +1,156 @@
+"""A two-dimensional loss as contour lines, with its minima, its saddles and the basin's edge."""
+
+from typing import TYPE_CHECKING
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.plots.style import axes, frame, ink, legend
+from levysde.protocols import Domain, Landscape
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_HIGHEST = 0.9  # contour lines end at this quantile of the values in view: the walls need none
+_FINER = 7  # points a side at which a cell on the edge is looked at
+_LABELLED = 4  # one in so many lines carries its height
+
+
+def landscape(
+    landscape: Checked,
+    *,
+    ax: "Axes | None" = None,
+    bounds: Checked = None,
+    levels: Checked = 16,
+    domain: Checked = None,
+    points: Checked = 201,
+    artist: dict | None = None,
+) -> "Axes":
+    """Contour lines of a loss of two parameters; heights are written on some of them, in loss units.
+
+    Lines lie closer near the lowest value, so that a quadratic well shows evenly spaced ones.
+
+    Args:
+        landscape: a `Landscape` with `dim` 2. Its `minima` and `saddles` are marked where it knows them.
+        ax: axes to draw on; a new figure by default. Later layers (`paths`, `exit_places`) keep its limits.
+        bounds: `((low, high), (low, high))` of the two parameters; around the minima by default.
+        levels: how many lines, or their heights, increasing.
+        domain: a basin whose edge is drawn as a dashed line, or None.
+        points: of the grid along each side.
+        artist: keywords for the lines, as for `Axes.contour`.
+
+    Returns:
+        The axes.
+
+    Raises:
+        TypeError, ValueError: arguments of another kind, another dimension than 2, bounds the wrong way round, no finite value.
+    """
+    if not isinstance(landscape, Landscape):
+        raise TypeError(f"landscape must be a Landscape, not {landscape!r}. Type for example DoubleWell(dim=2).")
+    if not isinstance(domain, Domain | None):
+        raise TypeError(
+            f"domain must be a Domain or None, not {domain!r}. Type for example Ball(radius=1.0, center=jnp.zeros(2))."
+        )
+    for name, part in (("landscape", landscape), ("domain", domain)):
+        if part is not None and part.dim != 2:
+            raise ValueError(
+                f"contour lines need two dimensions, but the {name} has {part.dim}. Draw a two-dimensional one."
+            )
+    points = errors.integer("points", points, "points=201", low=2, high=2001)
+    marks = {name: np.asarray(getattr(landscape, name, np.zeros((0, 2)))) for name in ("minima", "saddles")}
+    if not len(marks["minima"]):
+        marks["minima"] = np.asarray(landscape.minimum)[None]
+    (x, y), view = _view(bounds, np.concatenate(list(marks.values())), points)
+    values = _heights_on(landscape, x, y)
+    ax = axes(ax)
+    look = {"levels": _heights(levels, values), "colors": ink(ax), "alpha": 0.45, "linewidths": 0.7} | (artist or {})
+    lines = ax.contour(x, y, values, **look)
+    ax.clabel(lines, np.asarray(lines.levels)[_LABELLED - 1 :: _LABELLED], fontsize=7, fmt="%.3g", colors=[ink(ax)])
+    for (name, places), marker in zip(marks.items(), ("o", "X"), strict=True):
+        if len(places):
+            label = {"minima": "minimum", "saddles": "saddle"}[name]
+            ax.plot(*places.T, marker, color=ink(ax), markersize=6, label=label, zorder=3)
+    cover = np.ones((2, 2)) if domain is None else _cover(domain, x, y)
+    if cover.min() < 0.5 < cover.max():
+        ax.contour(x, y, cover, levels=[0.5], colors=[ink(ax)], linestyles="--", linewidths=1.4)
+        ax.plot([], [], color=ink(ax), linestyle="--", linewidth=1.4, label="edge of the basin")
+    frame(ax, *view)
+    ax.set_xlabel("$x_0$")
+    ax.set_ylabel("$x_1$")
+    legend(ax)
+    return ax
+
+
+def _view(bounds: Checked, marks: np.ndarray, points: int) -> tuple[tuple[np.ndarray, np.ndarray], tuple]:
+    """The grid's coordinates and the limits."""
+    example = "bounds=((-2, 2), (-1, 1))"
+    if bounds is None:
+        low, high = marks.min(0), marks.max(0)
+        wide = max(float((high - low).max()), 1.0)
+        view = np.stack([low - 0.6 * wide, high + 0.6 * wide], 1)
+    else:
+        errors.finite("bounds", bounds, example, (2, 2))
+        view = np.asarray(bounds, float)
+        if not (view[:, 0] < view[:, 1]).all():
+            raise ValueError(
+                f"bounds must be (low, high) of each parameter, low first, not {bounds!r}. Type {example}."
+            )
+    x, y = (np.linspace(low, high, points) for low, high in view)
+    return (x, y), (tuple(view[0]), tuple(view[1]))
+
+
+def _grid(x: np.ndarray, y: np.ndarray) -> Array:
+    return jnp.asarray(np.stack(np.meshgrid(x, y), -1).reshape(-1, 2), dtype=float)
+
+
+def _heights_on(landscape: Landscape, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The loss, NaN where it is not finite; shape `(len(y), len(x))`."""
+    values = np.asarray(_values(landscape, _grid(x, y)), float).reshape(len(y), len(x))
+    if not np.isfinite(values).any():
+        raise ValueError("the loss is finite nowhere in these bounds. Choose others.")
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _cover(domain: Domain, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """How much of the cell around each grid point is in the basin, 0 to 1: its level line 1/2 has no stairs."""
+    inside = np.asarray(_contains(domain, _grid(x, y))).reshape(len(y), len(x))
+    padded = np.pad(inside, 1, mode="edge")
+    near = [padded[1 + i : len(y) + 1 + i, 1 + j : len(x) + 1 + j] for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    row, column = np.nonzero(np.any(near, 0) & ~np.all(near, 0))
+    if not len(row):
+        return inside.astype(float)
+    steps = np.linspace(-1, 1, _FINER)
+    fine = np.stack(np.meshgrid(steps * (x[1] - x[0]), steps * (y[1] - y[0])), -1).reshape(1, -1, 2)
+    pad = np.arange(2 ** (len(row) - 1).bit_length()) % len(row)  # sizes repeat, so that few programs are compiled
+    around = np.stack([x[column], y[row]], 1)[pad, None] + fine
+    share = np.asarray(_contains(domain, jnp.asarray(around.reshape(-1, 2), dtype=float))).reshape(len(pad), -1).mean(1)
+    cover = inside.astype(float)
+    cover[row, column] = share[: len(row)]
+    return cover
+
+
+@eqx.filter_jit
+def _values(landscape: Landscape, grid: Array) -> Array:
+    return jax.vmap(landscape.value)(grid)
+
+
+@eqx.filter_jit
+def _contains(domain: Domain, grid: Array) -> Array:
+    return jax.vmap(domain.contains)(grid)
+
+
+def _heights(levels: Checked, values: np.ndarray) -> np.ndarray:
+    if isinstance(levels, int) and not isinstance(levels, bool):
+        num = errors.integer("levels", levels, "levels=16", high=200)
+        low, high = np.nanmin(values), np.nanquantile(values, _HIGHEST)
+        return low + (high - low) * (np.arange(1, num + 1) / num) ** 2
+    errors.finite("levels", levels, "levels=16")
+    heights = np.asarray(levels, float)
+    if heights.ndim != 1 or not heights.size or (np.diff(heights) <= 0).any():
+        raise ValueError(f"levels must be a number of lines or increasing heights, not {levels!r}. Type levels=16.")
+    return heights

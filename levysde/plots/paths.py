@@ -1,0 +1,247 @@
+"""Trajectories, in a plane of two coordinates or one coordinate against time, and the places where they left.
+
+What lies beyond the frame is never dropped in silence: the legend counts it.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.escape import EscapeResult, Paths
+from levysde.plots.style import COLOURS, LINES, MARKERS, axes, frame, ink, is_framed, legend, limits, outside
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_PATH, _PLACES, _SHARES = "levysde: path", "levysde: places", "levysde: shares"  # how series are found again
+_NAMED = 6  # up to so many paths get a name each
+_JOINED = 100  # up to so many exits show the step they left by
+_TICKED = 12  # up to so many eigenvalues are written out
+
+
+def paths(
+    paths: Checked,
+    *,
+    ax: "Axes | None" = None,
+    coordinates: Checked = None,
+    label: str | None = None,
+    artist: dict | None = None,
+) -> "Axes":
+    """Trajectories as lines, each with a mark at its end: filled where it was first seen outside, hollow where it goes on.
+
+    Args:
+        paths: a `Paths`.
+        ax: axes to draw on, for example those of `plots.landscape`, whose limits are kept; a new figure by default.
+        coordinates: two, for the plane that they span; or one, which is drawn against time. (0, 1) by default, 0 where there
+            is only one.
+        label: one name and one look for all of them; by default each has its own look, and up to six have a name.
+        artist: keywords for the lines, as for `Axes.plot`.
+
+    Returns:
+        The axes.
+
+    Raises:
+        TypeError, ValueError: arguments of another kind, a coordinate that does not exist.
+    """
+    if not isinstance(paths, Paths):
+        raise TypeError(f"paths must be Paths, not {type(paths).__name__}. Type for example simulate_paths(...).")
+    chosen = _coordinates(coordinates, paths.dim)
+    ax = axes(ax)
+    lines = [_line(paths, i, chosen) for i in range(paths.num)]
+    if not is_framed(ax):
+        _frame_paths(ax, lines, chosen)
+    ends = np.array([[x[-1], y[-1]] for x, y in lines], float)
+    hidden = outside(ax, ends)
+    drawn = len({line.get_gid() for line in ax.lines if (line.get_gid() or "").startswith(_PATH)})
+    for i, (x, y) in enumerate(lines):
+        number = drawn + (0 if label is not None else i)
+        look: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "zorder": 2.5}
+        look |= {"linewidth": 1.0 if len(chosen) == 1 else 0.7}
+        look |= {"linestyle": LINES[number % len(LINES)] if len(chosen) == 1 else "-"}
+        look |= {"marker": MARKERS[number % len(MARKERS)], "markersize": 6, "markevery": [len(x) - 1]}
+        look |= {"markeredgecolor": ink(ax) if paths.exited[i] else look["color"]}
+        look |= {"markerfacecolor": look["color"] if paths.exited[i] else ax.get_facecolor()} | (artist or {})
+        ax.plot(x, y, gid=f"{_PATH} {number}", label=_name(paths, i, hidden, label), **look)
+    names = [f"$x_{{{k}}}$" for k in chosen]
+    ax.set_xlabel(names[0] if len(chosen) == 2 else f"time ({paths.unit})")
+    ax.set_ylabel(names[-1])
+    legend(ax)
+    return ax
+
+
+def track(paths: Paths, i: int, chosen: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Clock `(n,)` and points `(n, len(chosen))` of path `i`: while inside, then its first point outside."""
+    inside = paths.inside[i]
+    times, points = paths.times[inside], paths.positions[i, inside]
+    if paths.exited[i]:
+        times = np.append(times, paths.end_time[i])
+        points = np.concatenate([points, paths.first_outside[i, None]])
+    return times, points[:, list(chosen)].astype(float)
+
+
+def _line(paths: Paths, i: int, chosen: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    times, points = track(paths, i, chosen)
+    return (points[:, 0], points[:, 1]) if len(chosen) == 2 else (times, points[:, 0])
+
+
+def _frame_paths(ax: "Axes", lines: list, chosen: tuple[int, ...]) -> None:
+    """Limits by what the paths did inside: one far jump would squeeze all else into a dot."""
+    x = np.concatenate([line[0][:-1] for line in lines] + [line[0][:1] for line in lines])
+    y = np.concatenate([line[1][:-1] for line in lines] + [line[1][:1] for line in lines])
+    if len(chosen) == 2:
+        frame(ax, limits(x, 0.3), limits(y, 0.3))
+    else:
+        last = max(float(line[0][-1]) for line in lines)
+        frame(ax, (0.0, 1.02 * last or 1.0), limits(y, 0.3))
+
+
+def _name(paths: Paths, i: int, hidden: np.ndarray, label: str | None) -> str | None:
+    """What the legend says of path `i`."""
+    if label is not None:
+        out = int((hidden & paths.exited).sum())
+        left = f": {int(paths.exited.sum())} of {paths.num} left" if paths.domain is not None else ""
+        return label + left + (f", {out} beyond the frame" if out else "") if i == 0 else None
+    if paths.num > _NAMED:
+        return None
+    beyond = " beyond the frame" if hidden[i] else ""
+    end = f", left at {paths.end_time[i]:.4g}" if paths.exited[i] else ", inside" if paths.domain is not None else ""
+    return f"trajectory {paths.ids[i]}{end}{beyond}"
+
+
+def exit_places(
+    result: Checked,
+    *,
+    ax: "Axes | None" = None,
+    coordinates: Checked = (0, 1),
+    label: str | None = None,
+    artist: dict | None = None,
+) -> "Axes":
+    """Where trajectories were first seen outside, one mark for each exit set; for up to 100 of them, the step they left by.
+
+    Args:
+        result: an `EscapeResult` or `Paths`.
+        ax: axes to draw on, whose limits are kept if they show a landscape; a new figure by default.
+        coordinates: the two that span the plane.
+        label: what the legend calls them; "exits" by default.
+        artist: keywords for the marks, as for `Axes.scatter`.
+
+    Returns:
+        The axes.
+
+    Raises:
+        TypeError, ValueError: arguments of another kind, fewer than two dimensions, no exit.
+    """
+    if not isinstance(result, EscapeResult | Paths):
+        raise TypeError(
+            f"result must be an EscapeResult or Paths, not {type(result).__name__}. Type simulate_escape(...)."
+        )
+    chosen = _coordinates(coordinates, result.first_outside.shape[1])
+    if len(chosen) != 2:
+        raise ValueError(f"exit places need two coordinates, not {coordinates!r}. Type for example coordinates=(0, 1).")
+    if not result.exited.any():
+        raise ValueError("no trajectory left: there is nothing to draw. Run longer, or raise epsilon.")
+    before, after, sets = (rows[result.exited] for rows in (result.last_inside, result.first_outside, result.label))
+    before, after = (rows[:, list(chosen)].astype(float) for rows in (before, after))
+    ax = axes(ax)
+    if not is_framed(ax):
+        low, high = np.quantile(after, [0.05, 0.95], axis=0)
+        seen = np.concatenate([before, low[None], high[None]])
+        frame(ax, limits(seen[:, 0], 0.15), limits(seen[:, 1], 0.15))
+    drawn = sum(c.get_gid() == _PLACES for c in ax.collections)
+    groups = np.unique(sets)
+    for number, group in enumerate(groups):
+        here = sets == group
+        look: dict[str, Any] = {"s": 18, "linewidths": 0.9, "facecolors": "none", "alpha": 0.9, "zorder": 3}
+        look |= {"edgecolors": COLOURS[(drawn + number) % 4], "marker": MARKERS[(drawn + number) % 4]}
+        name = (label or "exits") + (f" through set {group}" if len(groups) > 1 else "")
+        hidden = outside(ax, after[here]).sum()
+        look["label"] = f"{name}, {here.sum()}" + (f" ({hidden} beyond the frame)" if hidden else "")
+        look |= artist or {}
+        ax.scatter(*after[here].T, gid=_PLACES, **look)
+        if here.sum() <= _JOINED:
+            _steps(ax, before[here], after[here], look)
+    for axis, k in zip((ax.xaxis, ax.yaxis), chosen, strict=True):
+        axis.set_label_text(f"$x_{{{k}}}$")
+    legend(ax)
+    return ax
+
+
+def _steps(ax: "Axes", before: np.ndarray, after: np.ndarray, look: dict) -> None:
+    """The last step of each exit as a thin line."""
+    from matplotlib.collections import LineCollection  # slow to import
+
+    colour = look.get("edgecolors", look.get("color"))
+    lines = LineCollection(list(np.stack([before, after], 1)), colors=[colour], linewidths=0.5, alpha=0.5, zorder=2)
+    ax.add_collection(lines, autolim=False)
+
+
+def exit_directions(
+    eigenvalues: Checked,
+    share: Checked,
+    intervals: Checked,
+    *,
+    predicted: Checked = None,
+    label: str = "measured",
+    ax: "Axes | None" = None,
+    artist: dict | None = None,
+) -> "Axes":
+    """Share of the exits' squared displacement along each Hessian eigenvector, with intervals, and what a law predicts.
+
+    The arguments are the fields of `analysis.exit_directions`. Call it again with the same `ax` for a second series.
+
+    Args:
+        eigenvalues: of the Hessian, shape `(d,)`.
+        share: shape `(d,)`.
+        intervals: their lower and upper ends, shape `(d, 2)`.
+        predicted: shape `(d,)`, or None.
+        label: the series' name in the legend.
+        ax: axes to draw on; a new figure by default.
+        artist: keywords for the points, as for `Axes.errorbar`.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    eigenvalues, share, intervals = (np.asarray(values, float) for values in (eigenvalues, share, intervals))
+    num = eigenvalues.size
+    if eigenvalues.ndim != 1 or not num or share.shape != (num,) or intervals.shape != (num, 2):
+        raise ValueError(
+            "eigenvalues, share and intervals must have shapes (d,), (d,) and (d, 2), "
+            f"not {eigenvalues.shape}, {share.shape} and {intervals.shape}."
+        )
+    if predicted is not None and np.shape(predicted) != (num,):
+        raise ValueError(f"predicted must have shape ({num},) like share, not {np.shape(predicted)}.")
+    ax = axes(ax)
+    drawn = sum(line.get_gid() == _SHARES for line in ax.lines)
+    place = np.arange(num) + 0.12 * drawn
+    look: dict[str, Any] = {"color": COLOURS[drawn % 4], "marker": MARKERS[drawn % 4], "markersize": 5, "capsize": 3}
+    look |= {"linestyle": "none", "label": label} | (artist or {})
+    bars = ax.errorbar(place, share, yerr=np.abs(intervals.T - share), **look)
+    bars.lines[0].set_gid(_SHARES)
+    if predicted is not None:
+        size = max(3.0, 22.0 - num)
+        ax.plot(place, predicted, "_", color=ink(ax), markersize=size, markeredgewidth=1.6, label=f"law, for {label}")
+    if num <= _TICKED:
+        ax.set_xticks(np.arange(num), [f"{value:.3g}" for value in eigenvalues])
+        ax.set_xlabel("eigenvalue of the Hessian")
+    else:
+        ax.set_xlabel("Hessian eigenvector, from the flattest to the sharpest")
+    ax.set_xlim(-0.6, num - 0.4 + 0.12 * drawn)
+    ax.set_ylim(0, max(ax.get_ylim()[1], 1.05 * min(1.0, intervals.max())))
+    ax.set_ylabel("share of squared exit displacement")
+    legend(ax)
+    return ax
+
+
+def _coordinates(coordinates: Checked, dim: int) -> tuple[int, ...]:
+    if coordinates is None:
+        return (0, 1) if dim > 1 else (0,)
+    chosen = tuple(coordinates) if isinstance(coordinates, tuple | list) else (coordinates,)
+    chosen = tuple(errors.integer("coordinates", k, "coordinates=(0, 1)", low=0, high=dim - 1) for k in chosen)
+    if len(chosen) not in (1, 2):
+        raise ValueError(f"coordinates must be one or two, not {coordinates!r}. Type for example coordinates=(0, 1).")
+    return chosen

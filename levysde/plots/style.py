@@ -1,0 +1,83 @@
+"""What all figures share: axes, colours, and how series are told apart without colour.
+
+Colours are of middle lightness, so that they read on paper and on dark pages alike; reference lines take the colour of
+the axes' own text. In print series differ by line style and marker. Nothing is set globally.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = ("#2b83ba", "#d95f02", "#1b9e77", "#b0569b")
+MARKERS = ("o", "s", "D", "^")
+LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))  # solid, dashed, dotted, dash-dotted
+_BELOW = -34.0  # points from the axes to a legend below them: room for ticks and label
+FRAME = "levysde: frame"  # the mark of axes whose limits show a landscape, which later layers keep
+
+
+def axes(ax: "Axes | None") -> "Axes":
+    """`ax`, or the axes of a new figure."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt  # slow to import
+
+    return plt.subplots(layout="constrained")[1]
+
+
+def ink(ax: "Axes") -> Any:
+    """The colour of the axes' own text: black on paper, white on a dark page."""
+    return ax.xaxis.label.get_color()
+
+
+def legend(ax: "Axes") -> None:
+    """Names of what is drawn, each once: below the axes where the figure makes room for it, since any corner may hold
+    data, else in a corner on a page-coloured ground."""
+    handles, labels = ax.get_legend_handles_labels()
+    if not handles:
+        return
+    first = {label: handle for handle, label in reversed(list(zip(handles, labels, strict=True)))}
+    names = list(dict.fromkeys(labels))
+    figure = ax.get_figure(root=True)
+    look: dict[str, Any] = {"loc": "upper right", "framealpha": 0.8, "facecolor": ax.get_facecolor()}
+    if figure is not None and figure.get_layout_engine() is not None:
+        from matplotlib.transforms import offset_copy  # slow to import
+
+        below = offset_copy(ax.transAxes, fig=figure, y=_BELOW, units="points")
+        look = {
+            "loc": "upper center",
+            "bbox_to_anchor": (0.5, 0),
+            "bbox_transform": below,
+            "ncols": 2,
+            "frameon": False,
+        }
+    ax.legend([first[name] for name in names], names, fontsize="small", **look)
+
+
+def is_framed(ax: "Axes") -> bool:
+    """Whether the axes' limits have been chosen by `frame`."""
+    return ax.get_gid() == FRAME
+
+
+def frame(ax: "Axes", x: tuple[float, float], y: tuple[float, float]) -> None:
+    """Show this part of the plane, now and under every later layer."""
+    ax.set_xlim(*x)
+    ax.set_ylim(*y)
+    ax.set_autoscale_on(False)
+    ax.set_gid(FRAME)
+
+
+def limits(values: np.ndarray, margin: float = 0.1) -> tuple[float, float]:
+    """The range of the finite values, with a margin on both sides."""
+    values = values[np.isfinite(values)]
+    low, high = (float(values.min()), float(values.max())) if values.size else (-1.0, 1.0)
+    wide = (high - low) or max(abs(high), 1e-3)
+    return low - margin * wide, high + margin * wide
+
+
+def outside(ax: "Axes", points: np.ndarray) -> np.ndarray:
+    """Which of the points `(k, 2)` lie beyond the axes' limits."""
+    (left, right), (bottom, top) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
+    return ~((points[:, 0] >= left) & (points[:, 0] <= right) & (points[:, 1] >= bottom) & (points[:, 1] <= top))

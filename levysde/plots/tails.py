@@ -1,0 +1,69 @@
+"""Stability plot of the Hill estimate. Drawn on the Axes it is given, or its own, and returned; nothing is set globally."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from levysde import stats
+from levysde.errors import Checked
+from levysde.plots.style import COLOURS, LINES, MARKERS, axes, ink, legend
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_SERIES = "levysde: Hill"  # how curves are found again
+
+
+def hill(
+    curve: Checked,
+    *,
+    stable: Checked = None,
+    ax: "Axes | None" = None,
+    label: str = "Hill",
+    artist: dict | None = None,
+) -> "Axes":
+    """The Hill estimate against the number of largest values used, its pointwise band, and the k chosen by `stats.hill`.
+
+    A power tail shows as a level stretch. A stable law shows as the curve drawn for `stable`, which is level only far to the
+    left when the index is near 2. Call it again with the same `ax` for a second sample.
+
+    Args:
+        curve: a `HillCurve`, from `stats.hill_curve(x)`.
+        stable: an index from 0.5 to 2, or None: draws what Hill reads on the exact symmetric stable law of that index.
+        ax: axes to draw on; a new figure by default.
+        label: the curve's name in the legend.
+        artist: keywords for the curve, as for `Axes.plot`, for example `{"color": "k"}`.
+
+    Returns:
+        The axes: k on a logarithmic axis, the index on a linear one.
+
+    Raises:
+        TypeError: `curve` is not a `HillCurve`.
+        ValueError: `stable` outside its range.
+    """
+    if not isinstance(curve, stats.HillCurve):
+        raise TypeError(
+            f"hill draws a HillCurve, not {type(curve).__name__}. Type for example plots.hill(stats.hill_curve(x))."
+        )
+    share = curve.k / curve.size
+    inside = share >= 1e-4  # where the table of exact readings begins
+    exact = None
+    if stable is not None:
+        exact = np.array([stats.hill_on_stable(stable, float(s)) for s in share[inside]])
+    ax = axes(ax)
+    number = sum(line.get_gid() == _SERIES for line in ax.lines)
+    look = {"color": COLOURS[number % len(COLOURS)], "linestyle": LINES[number % len(LINES)], "linewidth": 1.6}
+    (line,) = ax.plot(curve.k, curve.alpha, **(look | {"label": label} | (artist or {})))
+    line.set_gid(_SERIES)
+    ax.fill_between(curve.k, curve.low, curve.high, color=line.get_color(), alpha=0.25, linewidth=0)
+    at = np.interp(curve.chosen, curve.k, curve.alpha)
+    marker = MARKERS[number % len(MARKERS)]
+    chosen = f"{label}: k = {curve.chosen} chosen, index {at:.3g}"
+    ax.plot(curve.chosen, at, marker, color=line.get_color(), markeredgecolor=ink(ax), markersize=8, label=chosen)
+    if exact is not None:
+        ax.plot(curve.k[inside], exact, color=ink(ax), linewidth=1.2, linestyle=":", label=f"exact stable law, {stable:g}")
+    ax.set_xscale("log")
+    ax.set_xlabel("largest values used, k")
+    ax.set_ylabel("tail index")
+    legend(ax)
+    return ax

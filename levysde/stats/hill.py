@@ -1,0 +1,165 @@
+"""The tail index from the largest values (Hill, Annals of Statistics 3, 1975).
+
+Notation: `z_1 >= z_2 >= ...` the sizes |x| in falling order, `k` how many are used, `u = z_(k+1)` the threshold,
+`1/a = (1/k) sum_(i<=k) log(z_i / u)`.
+
+Hill reads the tail beyond u as a pure power. A stable law becomes one far out only, the later the nearer a is to 2: what
+Hill reads there is known (`hill_on_stable`), at a share k/n of .001/.01/.05/.1 of the sample
+
+    a = 1.2: {t12}    a = 1.5: {t15}    a = 1.8: {t18}    a = 1.95: {t195}
+
+so near 2 no sample of less than millions shows the index to Hill: compare a reading with `hill_on_stable`, not with 2.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.stats.estimate import Estimate
+from levysde.stats.samples import sample, sizes
+from levysde.stats.tables import stable_table
+
+_FEWEST = 10  # values used by the automatic choice
+_REGRESSED = 0.1  # share of the sample over which the drift of the curve is fitted
+
+
+@dataclass(frozen=True)
+class HillFit:
+    """Tail index, with the number `k` of largest values used and their threshold, in the unit of `x`."""
+
+    alpha: Estimate
+    k: int
+    threshold: float
+
+
+@dataclass(frozen=True)
+class HillCurve:
+    """The Hill estimate against k, for a stability plot (`plots.hill`).
+
+    Attributes:
+        k: how many of the largest values are used, ascending, shape `(m,)`.
+        alpha: the estimate with each, shape `(m,)`.
+        low, high: pointwise interval, shape `(m,)`.
+        chosen: the k that `hill` chooses by itself.
+        size: n, how many values the sample has.
+        confidence: pointwise coverage.
+    """
+
+    k: np.ndarray
+    alpha: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    chosen: int
+    size: int
+    confidence: float
+
+
+def hill(x: Checked, k: Checked = None, *, confidence: Checked = 0.95) -> HillFit:
+    """Tail index `k / sum_(i<=k) log(z_i / z_(k+1))` of the sizes `|x|`, Euclidean norms for vectors.
+
+    Choice of k: along the curve, `1/a_k ~ 1/a + b k` (the bias of a law with second-order parameter -1, as stable laws
+    have), fitted over k up to a quarter of the sample with weights k (Huisman, Koedijk, Kool, Palm, J. Bus. Econ. Stat.
+    19, 2001); then k minimises the asymptotic mean square error `(b k)^2 + 1/(a^2 k)`: `k = (1 / (2 a^2 b^2))^(1/3)`.
+
+    The interval is exact for independent values with a Pareto tail, `2k a/a_k` being chi-square with 2k degrees of freedom;
+    it holds neither the bias (see the top of this file) nor dependence (`block_bootstrap` does).
+
+    Args:
+        x: the sample, in any order, shape `(n,)` or `(n, d)`, any unit, centred: sizes are measured from 0.
+        k: how many of the largest values to use, from 2 to n - 1.
+        confidence: coverage of the interval.
+
+    Raises:
+        TypeError, ValueError: not a finite sample of 50 values, k out of range, or no spread above the threshold.
+    """
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    size, inverse = _curve(x)
+    k = _choice(inverse) if k is None else errors.integer("k", k, "k=100", low=2, high=inverse.size)
+    low, high = _interval(np.array(k), confidence)
+    if not inverse[k - 1] > 0:
+        raise ValueError(f"the {k + 1} largest values are equal: their tail has no index. Type a larger k.")
+    a = float(1 / inverse[k - 1])
+    return HillFit(Estimate(a, float(a * low), float(a * high), confidence), int(k), float(size[k]))
+
+
+def hill_curve(x: Checked, *, confidence: Checked = 0.95) -> HillCurve:
+    """The Hill estimate for up to 400 values of k, from 10 to half the sample. Arguments and errors as in `hill`."""
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    size, inverse = _curve(x)
+    k = np.unique(np.geomspace(_FEWEST, inverse.size // 2, 400).astype(int))
+    k = k[inverse[k - 1] > 0]
+    low, high = _interval(k, confidence)
+    a = 1 / inverse[k - 1]
+    return HillCurve(k, a, a * low, a * high, _choice(inverse), size.size, confidence)
+
+
+def hill_on_stable(alpha: Checked, share: Checked) -> float:
+    """What Hill reads on a symmetric stable law of index `alpha` with a share `k/n` of an endless sample.
+
+    From a table of exact values (`benchmarks/stable_quantiles.py`), interpolated to about 1e-3.
+
+    Args:
+        alpha: the true index, from 0.5 to 2.
+        share: k/n, from 0.0001 to 0.5.
+
+    Raises:
+        TypeError, ValueError: outside these ranges.
+    """
+    a = _index(alpha)
+    share = errors.fraction("share", share, "share=0.01")
+    table = stable_table()
+    if not (table["alpha"][0] <= a and table["share"][0] <= share <= table["share"][-1]):
+        raise ValueError(
+            f"alpha = {alpha!r} and share = {share!r} lie outside the table: alpha from 0.5 to 2, share from 0.0001 to 0.5."
+        )
+    return float(np.exp(-_excess_spline()(a, np.log(share))[0, 0]))
+
+
+def _index(alpha: Checked) -> float:
+    errors.stability_index(alpha)
+    return float(alpha)
+
+
+@cache
+def _excess_spline():
+    """The logarithm of the mean log excess; straight in alpha, where the curve bends sharply towards 2."""
+    from scipy.interpolate import RectBivariateSpline  # slow to import
+
+    table = stable_table()
+    return RectBivariateSpline(table["alpha"], np.log(table["share"]), np.log(table["log_excess"]), kx=1, ky=3)
+
+
+def _curve(x: Checked) -> tuple[np.ndarray, np.ndarray]:
+    """Sizes in falling order, zeros left out, and `1/a` for k = 1, 2, ..."""
+    x = sample(x, vectors=True, least=50)
+    size = np.sort(sizes(x))[::-1]
+    size = size[size > 0]
+    if size.size < 50 or size[0] == size[-1]:
+        raise ValueError(
+            f"{size.size} of {len(x)} values differ from 0 and the largest is {size[:1]}: at least 50 unequal sizes are "
+            "needed. Give a continuous sample."
+        )
+    log_size = np.log(size)
+    k = np.arange(1, size.size)
+    return size, np.cumsum(log_size)[:-1] / k - log_size[1:]
+
+
+def _interval(k: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Factors of the estimate at both ends."""
+    from scipy.special import chdtri  # slow to import
+
+    tail = (1 - confidence) / 2
+    return chdtri(2 * k, 1 - tail) / (2 * k), chdtri(2 * k, tail) / (2 * k)
+
+
+def _choice(inverse: np.ndarray) -> int:
+    k = np.arange(_FEWEST, max(2 * _FEWEST, int(_REGRESSED * inverse.size)) + 1)
+    y = inverse[k - 1]
+    slope, level = np.polyfit(k, y, 1, w=np.sqrt(k))
+    level = max(level, 0.2 * float(np.median(y)))
+    with np.errstate(divide="ignore"):
+        best = np.cbrt(level**2 / (2 * slope**2))
+    return int(np.clip(best, _FEWEST, k[-1]))

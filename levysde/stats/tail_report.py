@@ -1,0 +1,175 @@
+"""Is a sample what the index estimators assume: independent, symmetric, alpha-stable values of one scale?
+
+An index alone cannot say. A Gaussian mixture, an averaged stable series and a Student t all yield a plausible number, each
+a different one by every estimator. Six checks, each a statistic that is about standard normal (or chi-square, turned into
+normal) on independent, symmetric stable values, told apart by what they mean:
+
+* correlated: portmanteau of the autocorrelations of normal scores over 20 lags (Ljung, Box, Biometrika 65, 1978);
+* varying scale: the same of the sizes about the median;
+* drifts under sums: characteristic-function index of sums of 5 and of 10 consecutive values against that of single ones;
+* tail: Hill's reading over the largest 2% against what it reads on the exact stable law of the fitted index;
+* asymmetric: `(q95 + q05 - 2 q50)/(q95 - q05)`, over 25 interleaved parts of the sample;
+* Gaussian: the index is not below 2.
+
+Scores come from ranks, so no check needs a moment. Each is made at `level / 6`, so that together they err at `level`.
+{rates}
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.stats.bootstrap import autocovariance, normal_scores
+from levysde.stats.estimate import Estimate
+from levysde.stats.hill import hill, hill_on_stable
+from levysde.stats.mcculloch import mcculloch
+from levysde.stats.samples import sample
+from levysde.stats.tail_index import block_log_moment_index, characteristic_function_fit
+
+LAGS = 20
+SUMS = (5, 10)
+SHARE = 0.02
+PARTS = 25
+_LEAST = 1000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check.
+
+    Attributes:
+        name: "correlated", "varying scale", "drifts under sums", "tail", "asymmetric" or "Gaussian".
+        statistic: about standard normal for independent, symmetric stable values.
+        flagged: whether it is beyond its threshold.
+        meaning: what a flag says about the sample, in words.
+    """
+
+    name: str
+    statistic: float
+    flagged: bool
+    meaning: str
+
+
+@dataclass(frozen=True, repr=False)
+class TailReport:
+    """Every estimate of the index, and whether the sample is one to which they apply. Prints as a table.
+
+    Attributes:
+        indices: the estimates by name.
+        by_sum: the characteristic-function index of sums of m values, by m; constant for a stable law.
+        findings: the six checks.
+        size: n.
+    """
+
+    indices: dict[str, Estimate]
+    by_sum: dict[int, Estimate]
+    findings: tuple[Finding, ...]
+    size: int
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Names of the checks that failed."""
+        return tuple(f.name for f in self.findings if f.flagged)
+
+    @property
+    def verdict(self) -> str:
+        if not self.flags:
+            return f"consistent with independent symmetric stable values, index {self.indices['characteristic function']}"
+        return "not independent symmetric stable noise: " + "; ".join(f.meaning for f in self.findings if f.flagged)
+
+    def __repr__(self) -> str:
+        rows = [f"{self.size} values"]
+        rows += [f"  index, {name:<24} {found}" for name, found in self.indices.items()]
+        rows += [f"  index of sums of {m:<14} {found}" for m, found in self.by_sum.items()]
+        rows += [f"  {f.name:<31} {f.statistic:+8.2f} {'FLAG' if f.flagged else 'ok'}" for f in self.findings]
+        return "\n".join([*rows, self.verdict])
+
+
+def tail_report(x: Checked, *, level: Checked = 0.02, confidence: Checked = 0.95) -> TailReport:
+    """All estimators of the tail index on one series, with the checks at the top of this file.
+
+    The intervals assume independent values; where "correlated" or "varying scale" is flagged take them from
+    `block_bootstrap`, and mind that then the other checks are no longer calibrated.
+
+    Args:
+        x: the series in its order, shape `(n,)`, any unit; for vectors, one coordinate or projection at a time.
+        level: chance of any flag on independent, symmetric stable values (index below 2).
+        confidence: coverage of the intervals.
+
+    Raises:
+        TypeError, ValueError: not a finite 1-D series of 1000 values, more than half of them equal.
+    """
+    from scipy.stats import norm  # slow to import
+
+    x = sample(x, least=_LEAST)
+    level = errors.fraction("level", level, "level=0.02")
+    centred = x - np.median(x)
+    centred = centred[centred != 0]
+    fits = {m: characteristic_function_fit(_sums(x, m), confidence=confidence).alpha for m in (1, *SUMS)}
+    quantiles = mcculloch(x, confidence=confidence)
+    indices = {
+        "characteristic function": fits[1],
+        "block log-moment": block_log_moment_index(centred, confidence=confidence),
+        "quantiles (McCulloch)": quantiles.alpha,
+        "Hill": hill(centred, confidence=confidence).alpha,
+    }
+    z_one, z_two = float(norm.isf(level / 6)), float(norm.isf(level / 12))
+    error = (fits[1].high - fits[1].low) / (2 * norm.isf((1 - fits[1].confidence) / 2))
+    serial, sized = _portmanteau(x), _portmanteau(np.abs(x - np.median(x)))
+    drift = _drift(fits, error)
+    tail = _tail(centred, fits[1].value, error)
+    skew = _skew(x)
+    below = (2 - fits[1].value) / error
+    findings = (
+        Finding("correlated", serial, serial > z_one, "values are correlated in time, thin or decorrelate them first"),
+        Finding("varying scale", sized, sized > z_one, "sizes are correlated in time, the scale varies"),
+        Finding("drifts under sums", drift, abs(drift) > z_two, "the index changes when values are summed, not stable"),
+        Finding("tail", tail, abs(tail) > z_two, f"the far tail is {'lighter' if tail > 0 else 'heavier'} than stable"),
+        Finding("asymmetric", skew, abs(skew) > z_two, "the law is not symmetric"),
+        Finding("Gaussian", below, below < z_one, "the index is not below 2: no heavy tail seen"),
+    )
+    return TailReport(indices, fits, findings, x.size)
+
+
+def _sums(x: np.ndarray, m: int) -> np.ndarray:
+    count = x.size // m
+    return x[: count * m].reshape(count, m).sum(1)
+
+
+def _portmanteau(x: np.ndarray) -> float:
+    """Ljung-Box on normal scores, turned into a normal quantile (cube root of a chi-square, Wilson and Hilferty 1931)."""
+    r = autocovariance(normal_scores(x), LAGS)
+    n = x.size
+    q = n * (n + 2) * np.sum((r[1:] / r[0]) ** 2 / (n - np.arange(1, LAGS + 1)))
+    return float((np.cbrt(q / LAGS) - (1 - 2 / (9 * LAGS))) / np.sqrt(2 / (9 * LAGS)))
+
+
+def _drift(fits: dict[int, Estimate], error: float) -> float:
+    """The larger, by size, of the two differences over their standard errors."""
+    scores = [(fits[m].value - fits[1].value) / (error * np.sqrt(m + 1)) for m in SUMS]
+    return float(max(scores, key=abs))
+
+
+def _tail(x: np.ndarray, alpha: float, error: float) -> float:
+    """Hill against the exact stable law, in 1/a: positive where the tail is lighter."""
+    size = np.sort(np.abs(x))[::-1]
+    k = int(SHARE * size.size)
+    excess = np.log(size[:k] / size[k])
+    index = min(max(alpha, 0.5), 2.0)
+    near = [1 / hill_on_stable(a, SHARE) for a in (index, max(index - 0.02, 0.5), min(index + 0.02, 2.0))]
+    slope = (near[2] - near[1]) / (min(index + 0.02, 2.0) - max(index - 0.02, 0.5))
+    spread = np.hypot(excess.std(ddof=1) / np.sqrt(k), slope * error)
+    return float((near[0] - excess.mean()) / spread)
+
+
+def _skew(x: np.ndarray) -> float:
+    """Quantile skewness over 25 interleaved parts of the sample: a t statistic, turned into a normal quantile."""
+    from scipy.stats import norm, t  # slow to import
+
+    parts = x[: x.size // PARTS * PARTS].reshape(-1, PARTS)
+    low, middle, high = np.quantile(parts, [0.05, 0.5, 0.95], axis=0)
+    skew = (high + low - 2 * middle) / (high - low)
+    score = skew.mean() / (skew.std(ddof=1) / np.sqrt(PARTS))
+    return float(np.sign(score) * norm.isf(t.sf(abs(score), PARTS - 1)))

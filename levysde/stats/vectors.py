@@ -1,0 +1,86 @@
+"""Any estimator of the tail index on samples of vectors: coordinate by coordinate, and on random projections.
+
+`block_log_moment_index` and `hill` take vectors whole, through their norms (for the first, Mohammadi et al., Metrika 78,
+2015: `1/a = [mean log|Y| - mean log|X|] / log K` holds for strictly stable vectors with |.| any norm). Every projection of a
+stable vector is stable with the same index, so projections that disagree show a vector that is not.
+
+Norms in many dimensions hide as much as they show. {norms}
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.stats.bootstrap import reading
+from levysde.stats.samples import sample
+
+
+@dataclass(frozen=True, repr=False)
+class DirectionalIndex:
+    """The index along several directions of one sample.
+
+    Attributes:
+        values: shape `(m,)`; NaN where a direction has no estimate (no noise there, too few values).
+        directions: unit vectors, shape `(m, d)`.
+    """
+
+    values: np.ndarray
+    directions: np.ndarray
+
+    @property
+    def median(self) -> float:
+        return float(np.nanmedian(self.values))
+
+    def __repr__(self) -> str:
+        low, high = np.nanquantile(self.values, [0.05, 0.95])
+        count = int(np.isfinite(self.values).sum())
+        return f"median {self.median:.4g} over {count} directions, 5% to 95% of them {low:.4g} to {high:.4g}"
+
+
+def per_coordinate(estimator: Checked, x: Checked) -> DirectionalIndex:
+    """`estimator` on each coordinate of `x`. The spread over coordinates is no confidence interval: use
+    `block_bootstrap(lambda x: per_coordinate(estimator, x).median, x)`.
+
+    Args:
+        estimator: takes an array `(n,)` and gives a number, an `Estimate`, or a fit with `.alpha`.
+        x: shape `(n, d)`, any unit.
+
+    Raises:
+        TypeError, ValueError: x is not `(n, d)` and finite, or no coordinate has an estimate.
+    """
+    x = _vectors(x)
+    return _along(estimator, x, np.eye(x.shape[1]))
+
+
+def projections(estimator: Checked, x: Checked, *, directions: Checked = 50, seed: Checked = 0) -> DirectionalIndex:
+    """`estimator` on `directions` projections of `x` on independent, uniform directions. Else as `per_coordinate`.
+
+    Coordinates of unequal scale are not made equal: divide by `stable_scale` first where they should be.
+    """
+    x = _vectors(x)
+    shape = (errors.integer("directions", directions, "directions=50"), x.shape[1])
+    drawn = np.random.default_rng(errors.seed(seed)).normal(size=shape)
+    return _along(estimator, x, drawn / np.sqrt((drawn**2).sum(1, keepdims=True)))
+
+
+def _vectors(x: Checked) -> np.ndarray:
+    x = sample(x, vectors=True)
+    if x.ndim != 2:
+        raise ValueError(f"x must have shape (n, d), not {x.shape}. Type x[:, None] for one coordinate.")
+    return x
+
+
+def _along(estimator: Checked, x: np.ndarray, directions: np.ndarray) -> DirectionalIndex:
+    if not callable(estimator):
+        raise TypeError(f"estimator must be a function of a sample, not {estimator!r}. Type for example stats.hill.")
+    values, fault = np.full(len(directions), np.nan), None
+    for i, direction in enumerate(directions):
+        try:
+            values[i] = reading(estimator(x @ direction))
+        except ValueError as error:
+            fault = error
+    if np.isnan(values).all():
+        raise ValueError(f"no direction has an estimate; the last one failed with: {fault}")
+    return DirectionalIndex(values, directions)
