@@ -28,7 +28,7 @@ OUT = Path(__file__).parents[1] / "levysde" / "stats" / "stable_quantiles.npz"
 ALPHA = np.append(np.linspace(0.5, 1.9, 29), [1.925, 1.95, 1.97, 1.98, 1.99, 1.995, 1.998, 1.999, 2.0])
 BETA = np.linspace(0.0, 1.0, 11)
 LEVEL = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
-SHARE = np.geomspace(1e-4, 0.5, 24)
+SHARE = np.geomspace(1e-4, 0.5, 60)
 NODE, WEIGHT = np.polynomial.legendre.leggauss(16)
 
 

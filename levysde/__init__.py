@@ -47,7 +47,6 @@ from levysde.landscapes import MatrixSensing as MatrixSensing
 from levysde.landscapes import MuellerBrown as MuellerBrown
 from levysde.landscapes import Quadratic as Quadratic
 from levysde.landscapes import Rastrigin as Rastrigin
-from levysde.landscapes import SharpFlat as SharpFlat
 from levysde.landscapes import StyblinskiTang as StyblinskiTang
 from levysde.landscapes import WellChain as WellChain
 from levysde.landscapes import digits_cnn as digits_cnn
@@ -55,6 +54,7 @@ from levysde.landscapes import digits_mlp as digits_mlp
 from levysde.landscapes import from_function as from_function
 from levysde.landscapes import from_network as from_network
 from levysde.landscapes import logistic_regression as logistic_regression
+from levysde.landscapes import sharp_flat as sharp_flat
 from levysde.landscapes import softmax_regression as softmax_regression
 from levysde.noise import Brownian as Brownian
 from levysde.noise import CompoundPoisson as CompoundPoisson

@@ -1,7 +1,8 @@
 """The interfaces that join the parts, each written for ONE trajectory; the engine adds the lanes.
 
 Every implementation is an `equinox.Module`: its numbers are array leaves (a new value compiles nothing new), its
-structure is static. Shapes: `d` is the dimension of the parameter vector, `n` a number of random words.
+structure is static. Shapes: `d` is the dimension of the parameter vector, `m` that of the driver's noise, `n` a number of
+random words.
 Small contractions are written multiply-and-sum, never as library matmuls: those change bits with the number of lanes.
 """
 
@@ -18,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt
 
 Words = UInt[Array, " n"]
 Point = Float[Array, " d"]
+NoiseVector = Float[Array, " m"]  # in the coordinates of the driver, m = noise_dim
 Scalar = Float[Array, ""]
 Truth = Bool[Array, ""]
 Label = Int[Array, ""]
@@ -81,7 +83,7 @@ class Scale(eqx.Module):
     """A map that shapes the driver's noise, linear in the noise."""
 
     @abstractmethod
-    def apply(self, y: Point, x: Point) -> Point:
+    def apply(self, y: NoiseVector, x: Point) -> Point:
         """`S(x) y` at the position `x`. Shape of `y`: `(noise_dim(d),)`."""
 
     def noise_dim(self, dim: int) -> int:
@@ -144,7 +146,7 @@ class Dynamics(eqx.Module):
         return self.init(x)
 
     @abstractmethod
-    def step(self, state: State, dt: Scalar, increment: Point) -> State:
+    def step(self, state: State, dt: Scalar, increment: NoiseVector) -> State:
         """One explicit step over `dt` with the driver's increment over `dt` (Ito: coefficients before the jump)."""
 
     @abstractmethod
@@ -160,7 +162,7 @@ class Dynamics(eqx.Module):
         """The stable point of the noiseless flow."""
 
     @abstractmethod
-    def jump(self, y: Point) -> Point:
+    def jump(self, y: NoiseVector) -> Point:
         """How far a driver jump `y` at the attractor moves the position before the flow pulls back: `epsilon A y`, linear in
         `y`. With `response` "flow" it is approached only where the flow pulls back slowly."""
 

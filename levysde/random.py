@@ -54,7 +54,8 @@ def step_words(key: UInt[Array, "2 lanes"], step: UInt[Array, " lanes"], num: in
     shape = (blocks, step.shape[0])
     step, first, second = (jnp.broadcast_to(row[None], shape) for row in (step, key[0], key[1]))
     block = jnp.broadcast_to(jnp.arange(blocks, dtype=U32)[:, None], shape)
-    return jnp.concatenate(threefry2x32(first, second, step, block))[:num]
+    # materialised: fused into its consumers, the cipher would run again for each, and take minutes to compile
+    return jax.lax.optimization_barrier(jnp.concatenate(threefry2x32(first, second, step, block))[:num])
 
 
 def init_words(key: UInt[Array, "2 lanes"], num: int) -> UInt[Array, "num lanes"]:

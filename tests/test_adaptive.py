@@ -191,7 +191,7 @@ def test_bias_correction_does_not_enter_the_law():
 
 
 def test_a_moving_second_moment():
-    """The smallest jump that leaves, against ADAM's recursion written out: v grows with the gradient and holds the jump back."""
+    """The smallest jump that leaves, against ADAM's recursion written out: v grows with the gradient, which holds it back."""
     eta, w, variance = 0.02, 0.1, 0.01
     dynamics = ls.Adam(
         valley(),

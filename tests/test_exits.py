@@ -178,6 +178,11 @@ def test_a_window_finds_the_furthest_of_several_steps(stable):
         assert found.reach[row] == pytest.approx(max(sizes), rel=1e-4)
 
 
+def test_before_the_first_step_there_was_none(stable):
+    first = dataclasses.replace(stable, steps=np.ones(2000, np.uint32))
+    assert last_jumps(first, stepper(), ball(), window=6).steps_back.max() == 0
+
+
 def test_overshoot_of_the_exiting_jump():
     """`P(X > x) = (a0/x)^alpha`: half of the jumps beyond a0 go beyond 2^(1/alpha) a0 (theory: the exit place)."""
     well = ls.Quadratic(hessian=jnp.ones(1))

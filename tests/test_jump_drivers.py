@@ -1,4 +1,7 @@
-"""Skewed, tempered, truncated stable and compound Poisson drivers: their laws, tails, Lévy measures, exits and refusals."""
+"""Skewed, tempered, truncated stable and compound Poisson drivers: their laws, Lévy measures, exits and refusals.
+
+The skewed draw itself is tested in `test_skewed.py`.
+"""
 
 import itertools
 
@@ -49,10 +52,14 @@ def increments(driver, words, dt, dim):
     return jax.vmap(lambda column: driver.increment(column, dim, dt), in_axes=-1, out_axes=-1)(words)
 
 
-def draw(driver, lanes: int, dim: int, dt: float) -> np.ndarray:
+@eqx.filter_jit
+def words_of(lanes, num):
     ids = jnp.stack([jnp.arange(lanes, dtype=jnp.uint32), jnp.zeros(lanes, jnp.uint32)])
-    key = trajectory_key(jnp.asarray(split_uint64(1)), ids)
-    words = step_words(key, jnp.zeros(lanes, jnp.uint32), driver.words_per_step(dim))
+    return step_words(trajectory_key(jnp.asarray(split_uint64(1)), ids), jnp.zeros(lanes, jnp.uint32), num)
+
+
+def draw(driver, lanes: int, dim: int, dt: float) -> np.ndarray:
+    words = words_of(lanes, driver.words_per_step(dim))
     return np.asarray(increments(driver, words, jnp.asarray(dt), dim), np.float64)
 
 
@@ -127,109 +134,12 @@ def test_every_driver_escapes_and_has_a_law(name):
     assert ("no power" in repr(law)) != stable
 
 
-# --- skewed stable ---
-
-
-def reference_skewed(angle: np.ndarray, tail: np.ndarray, alpha: float, beta: float, dt: float, kind: str):
-    """Chambers, Mallows, Stuck as printed (Nolan 2020, theorem 1.3), float64, the angle given by its distance to a pole."""
-    pole = np.pi * ((angle >> 1) + ((tail & 0xFFFF) + 0.5) * 2.0**-16) * 2.0**-32
-    u = np.where(angle & 1, np.pi / 2 - pole, pole - np.pi / 2)
-    low, high = (tail + 0.5) * 2.0**-32, (~tail + 0.5) * 2.0**-32
-    w = np.where(high < 0.5, -np.log1p(-high), -np.log(low))
-    if alpha == 1:
-        slope = np.pi / 2 + beta * u
-        x = 2 / np.pi * (slope * np.tan(u) - beta * np.log(np.pi / 2 * w * np.sin(pole) / slope))
-        return dt * x + 2 / np.pi * beta * dt * np.log(dt)
-    z = beta * np.tan(np.pi * alpha / 2)
-    theta = np.arctan(z) / alpha
-    x = np.sin(alpha * (theta + u)) / (np.cos(alpha * theta) * np.sin(pole)) ** (1 / alpha)
-    x = x * (np.cos(alpha * theta + (alpha - 1) * u) / w) ** ((1 - alpha) / alpha)
-    return dt ** (1 / alpha) * x - (dt * z if kind == "S0" else 0)
-
-
-@pytest.mark.parametrize("kind", ["S0", "S1"])
-@pytest.mark.parametrize("alpha", [0.3, 0.7, 0.99, 1.0, 1.01, 1.5, 1.9, 1.999])
-def test_skewed_equals_the_printed_formula(alpha, kind, dtype):
-    words = np.random.default_rng(1).integers(0, 2**32, (2, 50_000), np.uint32)
-    for beta, dt in itertools.product((0.0, 0.5, -1.0, 1.0), (1.0, 1e-2)):
-        drawn = increments(ls.SkewedComponents(alpha, beta, kind), jnp.asarray(words), jnp.asarray(dt), 1)[0]
-        a, step = (float(np.asarray(v, dtype)) for v in (alpha, dt))
-        expected = reference_skewed(words[0], words[1], a, beta, step, kind)
-        # zeros of the sine are crossed where the other factor is large, most so at small alpha
-        spread = np.abs(expected) + step ** (1 / a) + (step if kind == "S0" else 0)
-        error = np.abs(np.asarray(drawn, np.float64) - expected) / spread
-        assert error.max() < (1e-6 if dtype == jnp.float64 else 2e-5 if alpha > 0.5 else 1e-3), (beta, dt)
-
-
-def test_s0_passes_smoothly_through_alpha_one(dtype):
-    words = jnp.asarray(np.random.default_rng(2).integers(0, 2**32, (2, 20_000), np.uint32))
-    rows = [
-        np.asarray(increments(ls.SkewedComponents(a, 1.0, "S0"), words, jnp.asarray(0.01), 1)[0], np.float64)
-        for a in (1 - 1e-5, 1.0, 1 + 1e-5)
-    ]
-    for row in rows:
-        np.testing.assert_allclose(row, rows[1], rtol=2e-3, atol=1e-5)
-    assert 0 < np.max(np.abs(rows[0] - rows[2]))
-
-
 def word_grid(enumerated: int, strata: int) -> tuple[np.ndarray, np.ndarray]:
     """Words and their probabilities: both ends one by one, geometric strata in between."""
     edges = np.unique(np.geomspace(enumerated, 2**31, strata + 1).astype(np.int64))
     low = np.concatenate([np.arange(enumerated), (edges[1:] + edges[:-1]) // 2])
     share = np.concatenate([np.ones(enumerated), np.diff(edges)]) * 2.0**-32
     return np.concatenate([low, 2**32 - 1 - low]).astype(np.uint32), np.concatenate([share, share])
-
-
-@pytest.mark.parametrize("alpha", [0.5, 0.9, 1.0, 1.2, 1.5, 1.9])
-@pytest.mark.parametrize("beta", [0.0, 0.6, -1.0])
-def test_both_tails_of_skewed_are_right_to_a_percent_at_1e8(alpha, beta):
-    (angles, angle_share), (tails, tail_share) = word_grid(2048, 300), word_grid(32, 100)
-    # the lowest bit of the angle is its sign: a stratum stands for both
-    words = np.stack([g.ravel() for g in np.meshgrid(np.concatenate([angles >> 1 << 1, angles | 1]), tails, indexing="ij")])
-    weights = np.outer(np.concatenate([angle_share, angle_share]) / 2, tail_share).ravel()
-    assert weights.sum() == pytest.approx(1)
-    x = np.asarray(increments(ls.SkewedComponents(alpha, beta), jnp.asarray(words), jnp.asarray(1.0), 1)[0], np.float64)
-    for probability in (1e-7, 1e-8):
-        for side in (1 + beta, 1 - beta):
-            level = (levy_constant(alpha) / alpha * max(side, 0.1) / probability) ** (1 / alpha)
-            measured = np.sum(weights[(x if side == 1 + beta else -x) > level])
-            expected = levy_constant(alpha) / alpha * side * level**-alpha
-            assert measured == pytest.approx(expected, rel=0.01, abs=1e-12), (probability, side)
-
-
-@pytest.mark.parametrize(("alpha", "kind"), [(0.4, "S1"), (0.9, "S1"), (1.2, "S1"), (1.7, "S1"), (1.7, "S0"), (0.4, "S0")])
-def test_skewed_exponent_is_the_levy_khintchine_integral_of_its_rays(alpha, kind, float64):
-    """Below 1 without, above 1 with compensation of every jump; S0 is S1 with a drift."""
-    driver = ls.SkewedComponents(alpha, 0.6, kind)
-    rays = driver.levy_rays(1)
-    up, down = rays.weights * rays.tail(np.ones(2), np.arange(2)) * alpha  # densities at 1
-    k = 1.3
-    even = integrate.quad(lambda y: y ** (1 - alpha), 0, 1e-4)[0] / 2 + integrate.quad(
-        lambda y: (1 - np.cos(y)) * y ** (-1 - alpha), 1e-4, 1e3, limit=4000
-    )[0] + 1e3**-alpha / alpha  # fmt: skip
-    compensated = alpha > 1
-
-    def odd(y):
-        return (np.sin(y) - (y if compensated else 0)) * y ** (-1 - alpha)
-
-    total = integrate.quad(odd, 1e-5, 1e3, limit=4000)[0]
-    total += -(1e3 ** (1 - alpha)) / (alpha - 1) if compensated else 1e-5 ** (1 - alpha) / (1 - alpha)
-    expected = k**alpha * ((up + down) * even - 1j * (up - down) * total)
-    drift = 0.6 * np.tan(np.pi * alpha / 2) * k if kind == "S0" else 0.0
-    value = complex(driver.exponent(jnp.array([k])))
-    assert value == pytest.approx(expected + 1j * drift, rel=2e-3)
-    assert complex(driver.exponent(jnp.array([-k]))) == pytest.approx(value.conjugate())
-
-
-def test_unskewed_is_the_symmetric_driver_and_one_sided_below_one_only_grows():
-    k = jnp.array([0.7, -1.9])
-    for alpha in (0.6, 1.0, 1.4, 2.0):
-        for kind in ("S0", "S1"):
-            value = complex(ls.SkewedComponents(alpha, 0.0, kind).exponent(k))
-            assert value == pytest.approx(complex(ls.StableComponents(alpha).exponent(k)), rel=1e-5)
-    assert complex(ls.SkewedComponents(1.3, 0.7).exponent(jnp.zeros(2))) == 0
-    for alpha in (0.3, 0.6, 0.95):
-        assert (draw(ls.SkewedComponents(alpha, 1.0), 100_000, 1, 0.1) > 0).all()
 
 
 # --- tempered ---
@@ -244,7 +154,8 @@ def test_tempered_tail_gives_back_the_exponent(alpha, length):
     nodes, weights = np.polynomial.legendre.leggauss(20)
     r = (edges[1:, None] + edges[:-1, None]) / 2 + np.diff(edges)[:, None] / 2 * nodes
     values = k * np.sin(k * r) * relativistic_tail(r, alpha, length, 1)
-    total = np.sum(values * weights * np.diff(edges)[:, None] / 2)
+    total = np.sum((values * weights * np.diff(edges)[:, None] / 2)[1:])
+    total += k**2 * 2 * levy_constant(alpha) / alpha * edges[1] ** (2 - alpha) / (2 - alpha)  # stable there
     driver = ls.TemperedComponents(alpha, length)
     assert total == pytest.approx(float(driver.exponent(jnp.array([k]))), rel=2e-4)
     rays = driver.levy_rays(1)
@@ -252,12 +163,21 @@ def test_tempered_tail_gives_back_the_exponent(alpha, length):
     assert np.isnan(rays.index)
 
 
-def test_tempered_tail_is_the_integral_of_bessels_density():
-    for alpha, dim, r in itertools.product((0.6, 1.5), (1, 2, 7), (0.01, 1.0, 30.0)):
-        m, nu = 0.8, (dim + alpha) / 2
-        front = alpha / special.gamma(1 - alpha / 2) * 2 * (2 * m) ** nu / (4**(dim / 2) * special.gamma(dim / 2))  # fmt: skip
-        value = integrate.quad(lambda u: np.exp(u * (dim - nu)) * special.kv(nu, m * np.exp(u)), np.log(r), np.log(r + 90))  # noqa: B023
-        assert relativistic_tail(np.array([r]), alpha, 1 / m, dim)[0] == pytest.approx(front * value[0], rel=1e-6)
+def bessel_tail(r: float, alpha: float, m: float, dim: int) -> float:
+    """The radial density of the Lévy measure in closed form, integrated numerically."""
+    nu = (dim + alpha) / 2
+    front = alpha / special.gamma(1 - alpha / 2) * 2 * (2 * m) ** nu / (2**dim * special.gamma(dim / 2))
+    density = integrate.quad(
+        lambda u: np.exp(u * (dim - nu)) * special.kv(nu, m * np.exp(u)), np.log(r), np.log(r + 90)
+    )
+    return front * density[0]
+
+
+@pytest.mark.parametrize("alpha", [0.6, 1.5])
+def test_tempered_tail_is_the_integral_of_bessels_density(alpha):
+    for dim, r in itertools.product((1, 2, 7), (0.01, 1.0, 30.0)):
+        tail = relativistic_tail(np.array([r]), alpha, 1.25, dim)[0]
+        assert tail == pytest.approx(bessel_tail(r, alpha, 0.8, dim), rel=1e-6)
 
 
 def test_tempered_jumps_are_stable_when_small_and_cut_when_large():
@@ -284,7 +204,9 @@ def test_exhausted_tries_give_the_mean_of_the_clock():
     driver, dt = ls.TemperedIsotropic(1.0, 0.1, tries=3), 0.01
     words = np.zeros((driver.words_per_step(1), 2), np.uint32)
     words[:2] = np.array([[123456789], [987654321]])
-    reference = float(increments(ls.TemperedIsotropic(2.0, 1e6, tries=3), jnp.asarray(words), jnp.asarray(1.0), 1)[0, 0])
+    reference = float(
+        increments(ls.TemperedIsotropic(2.0, 1e6, tries=3), jnp.asarray(words), jnp.asarray(1.0), 1)[0, 0]
+    )
     tries = words[2:].reshape(3, 3, 2)
     tries[:, 0] = 0xFFFFFFF0  # near the pole: a huge V
     tries[:, 2] = 0xFFFFFFFF  # the least exponential: kept with certainty only if V = 0
@@ -299,10 +221,11 @@ def test_exhausted_tries_give_the_mean_of_the_clock():
 def test_truncated_exponent_is_its_levy_khintchine_integral(alpha):
     cutoff = 2.0
     for k in (0.1, 1.0, 12.0):
-        value = 0.0
-        for a, b in itertools.pairwise([0.0, *np.arange(0.5, k * cutoff, 0.5), k * cutoff]):
-            head = integrate.quad(lambda z: 2 * np.sinc(z / 2 / np.pi) ** 2 / 4, a, b, weight="alg", wvar=(1 - alpha, 0))[0] if a == 0 else 0  # fmt: skip
-            value += head or integrate.quad(lambda z: (1 - np.cos(z)) * z ** (-1 - alpha), max(a, 1e-300), b)[0]
+        split = min(1.0, k * cutoff)
+        value = integrate.quad(lambda z: np.sinc(z / 2 / np.pi) ** 2 / 2, 0, split, weight="alg", wvar=(1 - alpha, 0))[
+            0
+        ]
+        value += integrate.quad(lambda z: (1 - np.cos(z)) * z ** (-1 - alpha), split, k * cutoff)[0]
         expected = 2 * levy_constant(alpha) * k**alpha * value
         one = ls.TruncatedComponents(alpha, cutoff).exponent(jnp.array([k]))
         assert float(one) == pytest.approx(expected, rel=1e-4)
@@ -382,13 +305,13 @@ def test_pareto_jumps_are_the_large_jumps_of_stable_noise():
     np.testing.assert_allclose(np.linalg.norm(rays.directions, axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(np.mean(rays.directions**2, 0), 1 / dim, atol=0.02)
     sizes = np.linalg.norm(draw(ls.CompoundPoisson(1.0, ls.ParetoJump(alpha, scale, dim)), 500_000, dim, 0.04), axis=0)
-    assert_mean(sizes > 2 * scale, 0.04 * 2**-alpha, 0.05, "tail at twice the scale")  # two jumps in a step: 2%
+    assert_mean(sizes > 2 * scale, 0.04 * 2**-alpha, 0.07, "tail at twice the scale")  # two jumps in a step: 2%
 
 
 # --- exits against the exact walk ---
 
 
-def walk_exits(density, no_jump: float, dt: float, cells: int = 500) -> tuple[float, float]:
+def walk_exits(density, no_jump: float, dt: float, cells: int = 300) -> tuple[float, float]:
     """Mean number of steps, and chance of the right side, of `x <- (1 - dt) x + noise` from 0 out of (-1, 1): the integral
     equation on midpoints. `density` of the noise's continuous part; `no_jump` is the atom at zero."""
     x = (np.arange(cells) + 0.5) * 2 / cells - 1
@@ -400,8 +323,10 @@ def walk_exits(density, no_jump: float, dt: float, cells: int = 500) -> tuple[fl
     kernel[np.arange(cells), left + 1] += no_jump * (at - left)
     system = np.eye(cells) - kernel
     mean = np.interp(0, x, np.linalg.solve(system, np.ones(cells)))
-    y = np.concatenate([np.linspace(0, 3, 6001), np.geomspace(3, 1e5, 4000)[1:]])
-    right = integrate.trapezoid(density(1 - start[:, None] + y[None, :]), y, axis=1)
+    y = np.concatenate([np.linspace(0, 3, 3001), np.geomspace(3, 90, 1000)[1:]])
+    values = density(y)
+    beyond = np.append(np.cumsum((np.diff(y) * (values[1:] + values[:-1]) / 2)[::-1])[::-1], 0)
+    right = np.interp(1 - start, y, beyond)
     return mean, np.interp(0, x, np.linalg.solve(system, right))
 
 
@@ -428,9 +353,9 @@ def test_exits_of_the_walk_are_exact(driver, epsilon, dt, float64):
     steps, right = walk_exits(density_of(driver, epsilon, dt), 0.0, dt)
     dynamics = ls.SGD(ls.Quadratic(hessian=jnp.ones(1)), driver, epsilon=epsilon)
     ball = ls.Ball(radius=1.0, center=jnp.zeros(1))
-    run = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=dt), ball, jnp.zeros(1), num=100_000, seed=4)
-    assert_mean(run.steps, steps, 0.02, "mean number of steps")
-    assert_mean(run.first_outside[:, 0] > 0, right, 0.02, "right side")
+    run = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=dt), ball, jnp.zeros(1), num=40_000, seed=4)
+    assert_mean(run.steps, steps, 0.03, "mean number of steps")
+    assert_mean(run.first_outside[:, 0] > 0, right, 0.03, "right side")
 
 
 def test_exits_of_the_compound_poisson_walk_are_exact():
@@ -444,8 +369,8 @@ def test_exits_of_the_compound_poisson_walk_are_exact():
     steps, _ = walk_exits(density, chance(0), dt)
     dynamics = ls.SGD(ls.Quadratic(hessian=jnp.ones(1)), driver, epsilon=epsilon)
     ball = ls.Ball(radius=1.0, center=jnp.zeros(1))
-    run = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=dt), ball, jnp.zeros(1), num=60_000, seed=4)
-    assert_mean(run.steps, steps, 0.025, "mean number of steps")
+    run = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=dt), ball, jnp.zeros(1), num=30_000, seed=4)
+    assert_mean(run.steps, steps, 0.035, "mean number of steps")
 
 
 # --- refusals ---
@@ -481,12 +406,18 @@ BAD = [
     (lambda: ls.CompoundPoisson(1.0, lambda w: jnp.ones(1), words=-2), "words must be"),
     (lambda: ls.CompoundPoisson(1.0, lambda w: jnp.ones(()), words=1), "must return a real vector"),
     (lambda: ls.CompoundPoisson(1.0, lambda w: w, words=1), "must return a real vector"),
-    (lambda: ls.CompoundPoisson(1.0, lambda w: jnp.ones(1) * w[2], words=1), r"jump\(words\)"),
+    (lambda: ls.CompoundPoisson(1.0, lambda w: jnp.ones(w), words=1), r"jump\(words\) fails"),
     (lambda: ls.CompoundPoisson(1.0, JUMP, characteristic=2.0), "characteristic must be a function"),
     (lambda: ls.CompoundPoisson(1.0, JUMP, max_jumps=0), "max_jumps must be"),
-    (lambda: ls.CompoundPoisson(1.0, JUMP).words_per_step(3), "jump gives vectors of 2 coordinates, but the noise has 3"),
+    (
+        lambda: ls.CompoundPoisson(1.0, JUMP).words_per_step(3),
+        "jump gives vectors of 2 coordinates, but the noise has 3",
+    ),
     (lambda: ls.CompoundPoisson(1.0, JUMP).check_step(0.1), r"more than max_jumps = 4.*Type dt=0.04"),
-    (lambda: ls.CompoundPoisson(1.0, ls.ParetoJump(1.5, 1.0)).exponent(jnp.ones(1)), "CompoundPoisson needs the characteristic"),
+    (
+        lambda: ls.CompoundPoisson(1.0, ls.ParetoJump(1.5, 1.0)).exponent(jnp.ones(1)),
+        "CompoundPoisson needs the characteristic",
+    ),
     (lambda: ls.CompoundPoisson(1.0, lambda w: jnp.full(1, np.nan), words=1).levy_rays(1, 8, 0), "not finite"),
     (lambda: ls.GaussianJump(-1.0), "scale must be positive"),
     (lambda: ls.ParetoJump(-1.0, 1.0), "alpha must be positive"),

@@ -11,18 +11,16 @@ import levysde as ls
 from levysde.landscapes.function import check_minimum
 from levysde.protocols import Landscape, is_lane_invariant
 
-DEEP = {
-    "target": jnp.array([[2.0, 0.5, 0.0], [0.0, 1.0, -0.3]]),
-    "hidden": (2, 3),
-    "weight_decay": 0.1,
-}
+TARGET = jnp.array([[2.0, 0.5, 0.0], [0.0, 1.0, -0.3]])
 SYNTHETIC = {
     "StyblinskiTang": ls.StyblinskiTang(3, sharpness=2.5),
     "Rastrigin": ls.Rastrigin(3, amplitude=4.0),
     "MuellerBrown": ls.MuellerBrown(height=0.01),
-    "WellChain": ls.WellChain([-2, -1, 0.5, 1.5, 3], [0.0, 1.0, 0.2, 0.8, -0.5], [4.0, -3.0, 3.0, -2.0, 2.5], dim=2, marked=1),
+    "WellChain": ls.WellChain(
+        [-2, -1, 0.5, 1.5, 3], [0.0, 1.0, 0.2, 0.8, -0.5], [4.0, -3.0, 3.0, -2.0, 2.5], dim=2, marked=1
+    ),
     "AsymmetricValley": ls.AsymmetricValley(left=8.0, right=0.5, smoothing=0.2, dim=2),
-    "DeepLinear": ls.DeepLinear(**DEEP),
+    "DeepLinear": ls.DeepLinear((3, 2, 3, 2), TARGET, weight_decay=0.1),
     "MatrixSensing": ls.MatrixSensing(4, rank=2, measurements=40),
     "DoubleWell": ls.DoubleWell(barrier=0.7, width=1.3, stiffness=2.0, dim=2),
     "Quadratic": ls.Quadratic(hessian=jnp.array([[2.0, 0.5], [0.5, 1.0]])),
@@ -123,19 +121,30 @@ def test_deep_linear_minimum_is_the_best_factorisation():
     well = SYNTHETIC["DeepLinear"]
     layers = [np.asarray(layer, float) for layer in well.layers(well.minimum)]
     product = layers[2] @ layers[1] @ layers[0]
-    error = np.sum((product - np.asarray(DEEP["target"])) ** 2) / 2
+    error = np.sum((product - np.asarray(TARGET)) ** 2) / 2
     assert well.value(well.minimum) == pytest.approx(error + 0.05 * sum(np.sum(w**2) for w in layers), rel=1e-5)
     rng = np.random.default_rng(3)
+    starts = jnp.asarray(rng.normal(size=(20, well.dim)), dtype=float)
+    walk = jax.vmap(lambda x: jax.lax.fori_loop(0, 20_000, lambda _, x: x - 0.003 * well.gradient(x), x))
+    ends = np.asarray(jax.vmap(well.value)(jax.jit(walk)(starts)), float)
     lowest = float(well.value(well.minimum))
-    for _ in range(20):  # gradient descent from random starts ends no lower
-        x = jnp.asarray(rng.normal(size=well.dim), dtype=float)
-        x = jax.lax.fori_loop(0, 2000, lambda _, x: x - 0.03 * well.gradient(x), x)
-        assert well.value(x) > lowest - 1e-5
-    two = ls.DeepLinear(jnp.diag(jnp.array([2.0, 1.0])), hidden=(2,))
+    assert (ends > lowest - 1e-5).all()  # NaN fails
+    assert ends.min() == pytest.approx(lowest, rel=1e-3)
+    two = ls.DeepLinear((2, 2, 2), jnp.diag(jnp.array([2.0, 1.0])))
     assert two.value(two.minimum) == pytest.approx(0, abs=1e-10)
-    assert np.linalg.eigvalsh(two.hessian(two.saddles[0]))[0] == pytest.approx(-2.0)  # minus the largest singular value
-    narrow = ls.DeepLinear(jnp.diag(jnp.array([2.0, 1.0])), hidden=(1,))
+    narrow = ls.DeepLinear((2, 1, 2), jnp.diag(jnp.array([2.0, 1.0])))
     assert narrow.value(narrow.minimum) == pytest.approx(0.5, rel=1e-5)  # half the square of what rank 1 must leave out
+
+
+@pytest.mark.parametrize(
+    ("widths", "decay"), [((3, 2, 2), 0.0), ((3, 2, 2), 0.1), ((3, 2, 3, 2), 0.0), ((3, 2, 3, 2), 0.1)]
+)
+def test_deep_linear_saddles_are_strict(widths, decay):
+    well = ls.DeepLinear(widths, TARGET, weight_decay=decay)
+    for x in well.saddles:
+        assert np.linalg.norm(well.gradient(x)) < 1e-5
+        assert np.linalg.eigvalsh(well.hessian(x))[0] < -0.05
+        assert well.value(x) > well.value(well.minimum)
 
 
 def test_matrix_sensing_is_its_sum():
@@ -159,7 +168,9 @@ def test_linear_classifiers_agree_with_scikit_learn():
     features, labels = np.asarray(well.inputs, float), np.asarray(well.targets)
     # scikit-learn does not decay its intercept: a column of ones does
     wide = np.concatenate([np.ones((len(labels), 1)), features], 1)
-    other = LogisticRegression(C=1 / (decay * len(labels)), fit_intercept=False, tol=1e-10, max_iter=10_000).fit(wide, labels)
+    other = LogisticRegression(C=1 / (decay * len(labels)), fit_intercept=False, tol=1e-10, max_iter=10_000).fit(
+        wide, labels
+    )
     np.testing.assert_allclose(np.concatenate([bias, weight]), other.coef_[0], atol=2e-5)
     well = ls.softmax_regression("wine", weight_decay=decay)
     check_minimum(well, well.minimum, tolerance=1e-5)
@@ -184,7 +195,7 @@ def test_convolutional_network_is_the_written_out_sum():
     assert loss == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["StyblinskiTang", "Rastrigin", "MuellerBrown", "WellChain", "AsymmetricValley"])
+@pytest.mark.parametrize("name", [*SYNTHETIC])
 def test_it_can_be_escaped_from(name):
     well = SYNTHETIC[name]
     dynamics = ls.SGD(well, ls.StableComponents(alpha=1.5), epsilon=0.5)
@@ -208,14 +219,17 @@ def test_it_can_be_escaped_from(name):
         (lambda: ls.WellChain([-1.0, 0.0, 1.0], [0.0, -1.0, 0.0], [1.0, -1.0, 1.0]), "saddle must be higher"),
         (lambda: ls.WellChain([-1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0]), "negative at saddles"),
         (lambda: ls.WellChain([-1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [90.0, -1.0, 1.0]), "would not be monotone"),
-        (lambda: ls.WellChain([-1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [5.0, -5.0, 5.0], marked=2), "marked must be from 0 to 1"),
+        (
+            lambda: ls.WellChain([-1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [5.0, -5.0, 5.0], marked=2),
+            "marked must be from 0 to 1",
+        ),
         (lambda: ls.sharp_flat(widths=(1.0, 1.0, 1.0)), r"widths must have shape \(2,\)"),
         (lambda: ls.sharp_flat(sharpness=-2.0), "sharpness must be positive"),
         (lambda: ls.AsymmetricValley(smoothing=0.0), "smoothing must be positive"),
-        (lambda: ls.DeepLinear(jnp.ones(3)), "target must be a matrix"),
-        (lambda: ls.DeepLinear(jnp.eye(2), hidden=()), "hidden must be a tuple"),
-        (lambda: ls.DeepLinear(jnp.eye(2), weight_decay=-1.0), "weight_decay must not be negative"),
-        (lambda: ls.DeepLinear(jnp.eye(2), weight_decay=50.0), "so large that the minimum is zero"),
+        (lambda: ls.DeepLinear((2, 2, 2), jnp.ones(3)), "target must have shape"),
+        (lambda: ls.DeepLinear((2, 2), jnp.eye(2)), "widths"),
+        (lambda: ls.DeepLinear((2, 2, 2), jnp.zeros((2, 2))), "target must not be zero"),
+        (lambda: ls.DeepLinear((2, 2, 2), jnp.eye(2), weight_decay=-1.0), "weight_decay must not be negative"),
         (lambda: ls.MatrixSensing(3, rank=4), "rank must be from 1 to 3"),
         (lambda: ls.logistic_regression("digits"), "dataset must be one of 'breast_cancer'"),
         (lambda: ls.softmax_regression("mnist"), "dataset must be one of"),

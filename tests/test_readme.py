@@ -3,10 +3,16 @@
 import re
 from pathlib import Path
 
+import jax.numpy as jnp
 import matplotlib
 import numpy as np
+import pytest
+
+import levysde as ls
+from levysde.noise import levy_constant
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
+GUIDE = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
 
 
 def test_the_twelve_lines_run_as_written_and_print_what_it_says(capsys):
@@ -28,3 +34,17 @@ def test_there_are_two_set_up_lines():
     assert len(lines) == 2
     assert lines[0].endswith("levysde escape")
     assert lines[1].endswith("python -m pytest")
+
+
+def test_the_guide_to_a_new_domain_works_as_written():
+    (code,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    assert len(code.splitlines()) < 80
+    names = {"__name__": "slab"}
+    exec(code, names)
+    slab = names["Slab"](half_width=0.5, dim=2)
+    assert [int(slab.label(jnp.array([u, 9.0]))) for u in (-0.6, 0.0, 0.6, np.nan)] == [1, 0, 2, 2]
+    dynamics = ls.SGD(ls.Quadratic(hessian=jnp.eye(2)), ls.StableComponents(alpha=1.5), epsilon=0.1)
+    exact = 2 * 0.1**1.5 * levy_constant(1.5) / 1.5 * 0.5**-1.5
+    assert ls.escape_law(dynamics, slab).rate == pytest.approx(exact, rel=1e-5)
+    with pytest.raises(ValueError, match="axis must be from 0 to 1"):
+        names["Slab"](half_width=1.0, axis=2)

@@ -272,7 +272,7 @@ def test_bootstrap_is_a_function_of_its_seed():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: stats.block_log_moment_index(x.reshape(-1, 2)), "shape"),
+        (lambda x: stats.block_log_moment_index(x.reshape(2, 2, -1)), "shape"),
         (lambda x: stats.block_log_moment_index(np.where(x > 3, np.nan, x)), "finite"),
         (lambda x: stats.block_log_moment_index(np.where(np.arange(x.size) == 3, 0.0, x)), "1 of 992"),
         (lambda x: stats.block_log_moment_index(x[:20]), "at least 8 blocks"),

@@ -12,7 +12,7 @@ from statistical import assert_close, assert_mean
 
 import levysde as ls
 from levysde.noise import Brownian, DriverSum, GaussianMixture, StableComponents, StableIsotropic, StudentT
-from levysde.protocols import is_lane_invariant
+from levysde.protocols import Driver, LevyRays, is_lane_invariant
 from levysde.random import split_uint64, step_words, trajectory_key
 from levysde.theory import escape_law
 
@@ -210,7 +210,9 @@ def test_a_sum_has_the_sum_of_the_exponents():
 
 
 def test_the_rays_of_a_sum():
-    driver = DriverSum((Brownian(), 0.5), (StableComponents(1.5), 2.0), (StableIsotropic(1.5), 0.5), GaussianMixture([1.0], [1.0], 1))
+    driver = DriverSum(
+        (Brownian(), 0.5), (StableComponents(1.5), 2.0), (StableIsotropic(1.5), 0.5), GaussianMixture([1.0], [1.0], 1)
+    )
     rays = driver.levy_rays(3, 64, 0)
     parts = [StableComponents(1.5).levy_rays(3), StableIsotropic(1.5).levy_rays(3, 64, 0)]
     assert rays.index == 1.5
@@ -222,18 +224,27 @@ def test_the_rays_of_a_sum():
     assert mixed.total(3.0) == pytest.approx(sum(StableComponents(a).levy_rays(2).total(3.0) for a in (1.5, 1.2)))
 
 
+class OneSided(Driver):
+    """Jumps along the first axis only, upwards; nothing else is needed here."""
+
+    @property
+    def index(self):
+        return jnp.asarray(1.5)
+
+    def words_per_step(self, dim):
+        return 0
+
+    def increment(self, words, dim, dt):
+        return jnp.zeros(dim)
+
+    def exponent(self, k):
+        return jnp.zeros(())
+
+    def levy_rays(self, dim, num, seed):
+        return LevyRays(np.eye(dim)[:1], np.ones(1), lambda r, i: r**-1.5, 1.5)
+
+
 def test_a_negative_factor_turns_the_rays():
-    """A one-sided part: its jumps go the other way under a negative factor."""
-
-    class OneSided(ls.protocols.Driver):
-        index = property(lambda self: jnp.asarray(1.5))
-        words_per_step = lambda self, dim: 0
-        increment = lambda self, words, dim, dt: jnp.zeros(dim)
-        exponent = lambda self, k: jnp.zeros(())
-
-        def levy_rays(self, dim, num, seed):
-            return ls.protocols.LevyRays(np.eye(dim)[:1], np.ones(1), lambda r, i: r**-1.5, 1.5)
-
     rays = DriverSum((OneSided(), -2.0), (OneSided(), 3.0)).levy_rays(2, 8, 0)
     np.testing.assert_array_equal(rays.directions, [[-1, 0], [1, 0]])
     np.testing.assert_allclose(rays.tail(np.full(2, 6.0), np.arange(2)), [3**-1.5, 2**-1.5])
@@ -270,7 +281,11 @@ def test_extreme_words_give_finite_draws(name, dim, dtype):
     driver = DRIVERS[name]()
     ends = np.array([0, 1, 2, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF], np.uint32)
     num = driver.words_per_step(dim)
-    words = np.random.default_rng(0).choice(ends, (num, 4000)) if num > 4 else np.array([*itertools.product(ends, repeat=num)]).T
+    words = (
+        np.random.default_rng(0).choice(ends, (num, 4000))
+        if num > 4
+        else np.array([*itertools.product(ends, repeat=num)]).T
+    )
     drivers = [driver] if name != "t" else [driver, StudentT(0.1, dt=0.25), StudentT(1e6, dt=0.25)]
     for driver in drivers:
         drawn = np.asarray(increments(driver, jnp.asarray(words), jnp.asarray(0.25), dim))
@@ -389,7 +404,7 @@ def test_brownian_noise_beside_stable_jumps_leaves_the_law_of_the_jumps():
         (lambda: DriverSum((Brownian(), np.nan)), ValueError, "factor of part 0 must be finite"),
         (lambda: DriverSum((Brownian(), [1.0, 2.0])), ValueError, "factor of part 0 must have shape"),
         (lambda: DriverSum((Brownian(), "2")), TypeError, "factor of part 0 must be a number"),
-        (lambda: DriverSum(Brownian(), StableIsotropic(2)).levy_rays(2, 8, 0), ValueError, "no driver .* Brownian: .* alpha = 2"),
+        (lambda: DriverSum(Brownian(), StableIsotropic(2)).levy_rays(2, 8, 0), ValueError, "no driver .* Brownian: .*alpha"),
     ],
 )  # fmt: skip
 def test_bad_input(call, error, message):

@@ -63,7 +63,9 @@ def algebra() -> Iterator[Check]:
     yield Check("Intersection", "escape rate of a strip cut by a disc", rate(both), RATE * (1 + 3 * 1.5**-ALPHA), 1e-5,
                 "closed form, along the axes")  # fmt: skip
     disc = ls.Ball(radius=1.0, center=jnp.array([3.0, 0.0]))
-    law = ls.escape_law(ls.SGD(WELL, ls.StableIsotropic(alpha=ALPHA), epsilon=EPSILON), ls.Complement(disc), num_rays=32768)
+    law = ls.escape_law(
+        ls.SGD(WELL, ls.StableIsotropic(alpha=ALPHA), epsilon=EPSILON), ls.Complement(disc), num_rays=32768
+    )
     density = ALPHA * 2 ** (ALPHA - 1) * gamma(1 + ALPHA / 2) / (pi * gamma(1 - ALPHA / 2))
     mass = integrate.dblquad(
         lambda t, r: r * (9 + 6 * r * np.cos(t) + r * r) ** (-1 - ALPHA / 2), 0, 1, 0, 2 * pi
@@ -74,7 +76,9 @@ def algebra() -> Iterator[Check]:
     expected = RATE * (0.8**-ALPHA - 2.0**-ALPHA + 3.0**-ALPHA - 7.0**-ALPHA)
     yield Check("ExitSets", "rate into either of two other wells", rate(wells, landscape=ls.Quadratic(hessian=jnp.ones(1))),
                 expected, 1e-5, "q_ij summed, closed form")  # fmt: skip
-    lens = ls.Intersection(ls.Ball(radius=1.0, center=jnp.array([2.0, 0.0])), ls.Ball(radius=1.0, center=jnp.array([2.5, 0.0])))
+    lens = ls.Intersection(
+        ls.Ball(radius=1.0, center=jnp.array([2.0, 0.0])), ls.Ball(radius=1.0, center=jnp.array([2.5, 0.0]))
+    )
     v = jnp.array([1.0, 0.2])
     searched = ls.Predicate(lambda x: lens.contains(x), dim=2)
     root = (5 - np.sqrt(25 - 4 * 1.04 * 5.25)) / (2 * 1.04)  # |v r - (2.5, 0)| = 1
@@ -94,7 +98,9 @@ def sides() -> Iterator[Check]:
         expected = 2 ** (1 - alpha) * gamma(alpha) / gamma(alpha / 2) ** 2 * weight
         yield Check("ExitSets", f"share entering the right set first, from 0 in (-2, 1), no drift, a = {alpha}", right.mean(),
                     expected, 0.02, "Blumenthal, Getoor, Ray 1961", right.std() / np.sqrt(num))  # fmt: skip
-    kernel = ls.EulerMaruyama(ls.SGD(ls.Quadratic(hessian=jnp.ones(1)), ls.StableComponents(alpha=1.5), epsilon=0.03), dt=0.02)
+    kernel = ls.EulerMaruyama(
+        ls.SGD(ls.Quadratic(hessian=jnp.ones(1)), ls.StableComponents(alpha=1.5), epsilon=0.03), dt=0.02
+    )
     right = ls.simulate_escape(kernel, sets, jnp.zeros(1), num=10_000, seed=1).label == 1
     yield Check("ExitSets", "share of right exits of an OU well (-2, 1), eps = .03, a = 1.5", right.mean(),
                 1 / (1 + 2**-1.5), 0.03, "closed form, a0^-a / (a0^-a + b0^-a)", right.std() / np.sqrt(10_000))  # fmt: skip

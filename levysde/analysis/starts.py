@@ -1,8 +1,8 @@
 """Starts from the quasi-stationary law: where a trajectory is, given that it has not left for long.
 
-Notation: T the escape time. The law of the position at time t given T > t tends to the quasi-stationary law as t grows, whatever
-the start; begun from it, T is exactly exponential, with the rate that the survival from any start decays by in the end. So
-quasi-stationary starts take out of a measured mean what the first relaxation adds or takes away.
+Notation: T the escape time. The law of the position at time t given T > t tends to the quasi-stationary law as t grows,
+whatever the start; begun from it, T is exactly exponential, with the rate by which the survival from any start decays in the
+end. So quasi-stationary starts take out of a measured mean what the first relaxation adds or takes away.
 
 Collet, Martínez, San Martín, "Quasi-Stationary Distributions", Springer 2013, theorem 2.2.
 """

@@ -19,9 +19,9 @@ class Basin(Domain):
 
     The flow is followed in steps of controlled error until it enters a ball about a known minimum that no flow leaves
     (looked at along many directions when the domain is built). A point whose flow ends elsewhere, or has not arrived after
-    `max_steps` steps, is outside; within about 1e-4 of the distance to the minimum, a point beside the watershed may be
-    put on the wrong side. The basin is that of the loss: where the noiseless dynamics is not its gradient flow (momentum,
-    ADAM), theirs differs.
+    `max_steps` steps, is outside. Beside the watershed, within about 1e-4 of the distance to the minimum, a point may be
+    put on the wrong side; from 1e7 times the size of the well, floats of 32 bits no longer follow a flow. The basin is that
+    of the loss: where the noiseless dynamics is not its gradient flow (momentum, ADAM), theirs differs.
 
     The label is `1 + i` where the flow ends at `minima[i]`, and one more than there are `minima` where it ends elsewhere or
     has not arrived.

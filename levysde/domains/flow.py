@@ -21,7 +21,7 @@ from levysde.protocols import Landscape, Point, Scalar, Truth
 
 _TOLERANCE = 1e-4  # error allowed in a step, in units of the distance to the nearest known minimum
 _LONGEST = 0.25  # largest step, in the same units
-_TURN = 0.5  # cosine of the largest turn in a step: no step crosses a valley floor and comes back
+_BEND = 5e-3  # error allowed in a step, in units of its length: a turn is followed, however narrow for the distance
 _STALL = 1e-6  # at an unknown minimum the direction flips and every step is refused, until it is this short
 _DIRECTIONS = 64  # random ones, beside the principal axes, along which a capture ball is looked at
 _PRINCIPAL = 32  # principal axes looked at, half from either end of the spectrum
@@ -50,17 +50,16 @@ class Attractors(eqx.Module):
             return jnp.min(jnp.max(jnp.abs(y[None, :] - self.minima), 1))
 
         def going(carry: tuple) -> Truth:
-            y, _, length, stalled, count = carry
+            y, _, _, stalled, count = carry
             return moving & ~jnp.any(caught(y)) & ~stalled & (count < self.max_steps)
 
         def walk(carry: tuple) -> tuple:
             y, u, length, _, count = carry
             new, error, after = _step(landscape, y, u, length)
-            allowed = _TOLERANCE * scale(y)
-            straight = jnp.sum(u * after) > _TURN
-            accept = (error <= allowed) & straight
+            allowed = jnp.minimum(_TOLERANCE * scale(y), _BEND * length)
+            accept = error <= allowed
             growth = jnp.clip(0.9 * jnp.cbrt(allowed / jnp.maximum(error, allowed * 1e-3)), 0.2, 2.0)
-            growth = jnp.where(straight & jnp.isfinite(error), growth, 0.3)
+            growth = jnp.where(jnp.isfinite(error), growth, 0.2)
             y, u = jnp.where(accept, new, y), jnp.where(accept, after, u)
             length = jnp.minimum(length * growth, _LONGEST * scale(y))
             stalled = length < _STALL * (scale(y) + jnp.max(jnp.abs(y)))

@@ -37,7 +37,7 @@ from levysde.dynamics.averages import (
 from levysde.dynamics.gradient import check_parts, noise_amplitude
 from levysde.errors import Checked
 from levysde.noise import as_scale
-from levysde.protocols import Driver, Dynamics, Landscape, Point, Scalar, Scale
+from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale
 
 
 class AdamState(NamedTuple):
@@ -120,7 +120,7 @@ class Adam(Dynamics):
         count = jnp.full((), SETTLED if self.bias_correction else 0, jnp.uint32)
         return AdamState(x, gradient, gradient * gradient + self.gradient_variance, count)
 
-    def step(self, state: AdamState, dt: Scalar, increment: Point) -> AdamState:
+    def step(self, state: AdamState, dt: Scalar, increment: NoiseVector) -> AdamState:
         gradient = self.landscape.gradient(state.x)
         noise = self.epsilon * self.scale.apply(increment, state.x)
         batch = gradient - noise / dt
@@ -150,7 +150,7 @@ class Adam(Dynamics):
         """The diagonal of Q*, the preconditioner at the minimum."""
         return jnp.sqrt(self.gradient_variance) + self.delta
 
-    def jump(self, y: Point) -> Point:
+    def jump(self, y: NoiseVector) -> Point:
         return self.epsilon * self.scale.apply(y, self.attractor) / self.preconditioner
 
     def linearisation(self) -> Float[Array, "d d"]:

@@ -38,7 +38,7 @@ from levysde.dynamics.averages import (
 from levysde.dynamics.gradient import check_parts, noise_amplitude
 from levysde.errors import Checked
 from levysde.noise import as_scale
-from levysde.protocols import Driver, Dynamics, Landscape, Point, Scalar, Scale
+from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale
 
 
 class RMSPropState(NamedTuple):
@@ -108,7 +108,7 @@ class RMSProp(Dynamics):
         count = jnp.full((), SETTLED if self.bias_correction else 0, jnp.uint32)
         return RMSPropState(x, gradient * gradient + self.gradient_variance, count)
 
-    def step(self, state: RMSPropState, dt: Scalar, increment: Point) -> RMSPropState:
+    def step(self, state: RMSPropState, dt: Scalar, increment: NoiseVector) -> RMSPropState:
         gradient = self.landscape.gradient(state.x)
         noise = self.epsilon * self.scale.apply(increment, state.x)
         square = squared_gradient(self.square, gradient, gradient - noise / dt, self.gradient_variance)
@@ -133,7 +133,7 @@ class RMSProp(Dynamics):
         """The diagonal of Q*, the preconditioner at the minimum."""
         return jnp.sqrt(self.gradient_variance) + self.delta
 
-    def jump(self, y: Point) -> Point:
+    def jump(self, y: NoiseVector) -> Point:
         return self.epsilon * self.scale.apply(y, self.attractor) / self.preconditioner
 
     def linearisation(self) -> Float[Array, "d d"]:
@@ -150,8 +150,8 @@ class AdamW(Dynamics):
     """ADAM's SDE with decoupled weight decay (see the head of this file).
 
     Args:
-        landscape, driver, epsilon, learning_rate, scale, gradient_variance, rates, delta, square, bias_correction, noise: as for
-            `Adam`.
+        landscape, driver, epsilon, learning_rate, scale, gradient_variance, rates, delta, square, bias_correction, noise: as
+            for `Adam`.
         weight_decay: lambda, per unit of SDE time (the algorithm's: it is multiplied by the learning rate).
 
     The attractor is found from the landscape's minimum by Newton steps, in stages of the decay, when the object is made: to
@@ -218,7 +218,7 @@ class AdamW(Dynamics):
     def settled(self, x: Point) -> AdamState:
         return self.adam.settled(x)
 
-    def step(self, state: AdamState, dt: Scalar, increment: Point) -> AdamState:
+    def step(self, state: AdamState, dt: Scalar, increment: NoiseVector) -> AdamState:
         new = self.adam.step(state, dt, increment)
         return new._replace(x=new.x - dt * self.weight_decay * state.x)
 
@@ -237,7 +237,7 @@ class AdamW(Dynamics):
         """The diagonal of Q*, the preconditioner at the attractor, where the gradient is not 0."""
         return _preconditioner(self.adam, self.attractor)
 
-    def jump(self, y: Point) -> Point:
+    def jump(self, y: NoiseVector) -> Point:
         return self.epsilon * self.scale.apply(y, self.attractor) / self.preconditioner
 
     def linearisation(self) -> Float[Array, "d d"]:
@@ -280,14 +280,18 @@ def _newton(adam: Adam, weight_decay: Scalar, x: Point) -> Point:
 
     tiny = float(jnp.finfo(x.dtype).eps)
     solver = optx.Newton(rtol=8 * tiny, atol=8 * tiny)
-    found = optx.root_find(lambda x, _: _balance(adam, weight_decay, x), solver, x, max_steps=_NEWTON_STEPS, throw=False)
+    found = optx.root_find(
+        lambda x, _: _balance(adam, weight_decay, x), solver, x, max_steps=_NEWTON_STEPS, throw=False
+    )
     return found.value
 
 
 def _fixed_point(adam: Adam, weight_decay: Scalar) -> Point:
     """The stable zero of the drift into which the minimum moves as the decay grows from 0, by Newton steps at each stage."""
     if any(errors.is_traced(leaf) for leaf in jax.tree.leaves((adam, weight_decay))):
-        raise TypeError("the attractor of AdamW is found on the host, but a number is traced by JAX. Make it outside jit.")
+        raise TypeError(
+            "the attractor of AdamW is found on the host, but a number is traced by JAX. Make it outside jit."
+        )
     x = minimum = adam.landscape.minimum
     for share in np.arange(1, _STAGES + 1) / _STAGES:
         x = _newton(adam, weight_decay * jnp.asarray(share, x.dtype), x)
@@ -295,7 +299,11 @@ def _fixed_point(adam: Adam, weight_decay: Scalar) -> Point:
     pull = float(jnp.linalg.norm(_balance(adam, weight_decay, minimum)))
     floor = 100 * float(jnp.finfo(x.dtype).eps * jnp.linalg.norm(_preconditioner(adam, x)))
     curvature = np.asarray(_jacobian(adam, weight_decay, x), float)
-    if not (np.isfinite(curvature).all() and left <= _RESIDUAL * pull + floor and np.linalg.eigvals(curvature).real.min() > 0):
+    if not (
+        np.isfinite(curvature).all()
+        and left <= _RESIDUAL * pull + floor
+        and np.linalg.eigvals(curvature).real.min() > 0
+    ):
         raise ValueError(
             f"weight_decay = {float(weight_decay):.4g} leaves no stable fixed point near the landscape's minimum: Newton steps "
             f"from it end at grad F + lambda Q x of norm {left:.3g}, having begun at {pull:.3g}. Give a smaller weight_decay."

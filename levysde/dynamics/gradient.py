@@ -18,7 +18,7 @@ from levysde import errors
 from levysde.dynamics.marcus import marcus_displacement
 from levysde.errors import Checked
 from levysde.noise import STATE_FREE, Brownian, as_scale, covariance_root
-from levysde.protocols import Driver, Dynamics, Landscape, Point, Scalar, Scale
+from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale
 
 
 def check_parts(landscape: Checked, driver: Checked) -> None:
@@ -59,10 +59,10 @@ class _GradientFlow(Dynamics):
         return x0
 
     @abstractmethod
-    def kick(self, y: Point, x: Point) -> Point:
+    def kick(self, y: NoiseVector, x: Point) -> Point:
         """The displacement that the noise y makes at x."""
 
-    def step(self, state: Point, dt: Scalar, increment: Point) -> Point:
+    def step(self, state: Point, dt: Scalar, increment: NoiseVector) -> Point:
         return state - dt * self.landscape.gradient(state) + self.kick(increment, state)
 
     def position(self, state: Point) -> Point:
@@ -75,7 +75,7 @@ class _GradientFlow(Dynamics):
     def attractor(self) -> Point:
         return self.landscape.minimum
 
-    def jump(self, y: Point) -> Point:
+    def jump(self, y: NoiseVector) -> Point:
         return self.epsilon * self.scale.apply(y, self.attractor)
 
     def linearisation(self) -> Float[Array, "d d"]:
@@ -120,7 +120,7 @@ class SGD(_GradientFlow):
         self.convention = _convention(convention, self.scale)
         self.marcus_steps = errors.integer("marcus_steps", marcus_steps, "marcus_steps=64")
 
-    def kick(self, y: Point, x: Point) -> Point:
+    def kick(self, y: NoiseVector, x: Point) -> Point:
         if self.convention == "marcus":
             return marcus_displacement(self.scale, self.epsilon, y, x, self.marcus_steps)
         return self.epsilon * self.scale.apply(y, x)
@@ -135,7 +135,7 @@ def _convention(value: Checked, scale: Scale) -> str:
         raise ValueError(f'convention must be "ito" or "marcus", not {value!r}.')
     if value == "marcus" and isinstance(scale, STATE_FREE):
         raise ValueError(
-            f'convention="marcus" with {type(scale).__name__}: S does not depend on the position, so Marcus and Ito are the same. '
+            f'convention="marcus" with {type(scale).__name__}: S does not depend on the position, so Marcus and Ito are one. '
             "Leave convention out, or give a scale of the position, for example StateScale(lambda x: 1 + x**2, dim=2)."
         )
     return value
@@ -159,7 +159,7 @@ class Langevin(_GradientFlow):
         self.epsilon = jnp.asarray(1.0, dtype=float)
         self.scale = as_scale(_root(diffusion, landscape.dim), landscape.dim)
 
-    def kick(self, y: Point, x: Point) -> Point:
+    def kick(self, y: NoiseVector, x: Point) -> Point:
         return self.epsilon * self.scale.apply(y, x)
 
 

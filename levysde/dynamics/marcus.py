@@ -7,10 +7,10 @@ Notation: `f_y(x) = epsilon S(x) y`. Where Ito moves x to `x + f_y(x)`, Marcus m
 so that the chain rule holds as in ordinary calculus; for Brownian noise it is Stratonovich's. Marcus, IEEE Trans. Inform.
 Theory 24 (1978); Kurtz, Pardoux, Protter, Ann. Inst. H. Poincaré B 31 (1995).
 
-The flow is followed by Dormand and Prince's method of order 5 (J. Comput. Appl. Math. 6, 1980), step length by its error
-estimate: jumps of heavy-tailed noise are of every size, and with steps of a fixed number a large one along a field that falls to
-zero would leave the way and end far out. The unknown is the displacement `u = phi - x`, the clock runs to `|y|`, so that every number
-stays in range. Most jumps take one sub-step.
+The flow is followed by Dormand and Prince's method of order 5 (J. Comput. Appl. Math. 6, 1980), its step length chosen by
+its error estimate: jumps of heavy-tailed noise are of every size, and an equal division of a large one would be thrown far out
+where the field falls to zero. The unknown is the displacement `u = phi - x`, and the clock runs to `max |y_i|` along a unit
+jump, so that numbers stay in range. Most jumps take one sub-step.
 """
 
 import jax
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from levysde.protocols import Point, Scale
+from levysde.protocols import NoiseVector, Point, Scale
 
 _TOLERANCE = 1e-5  # error of a sub-step, as a share of the displacement so far
 _SAFETY, _SHRINK, _GROW = 0.9, 1e-3, 8.0
@@ -33,10 +33,10 @@ _STAGES = (
 _ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
 
 
-def marcus_displacement(scale: Scale, epsilon: Array, y: Point, x: Point, most: int) -> Point:
+def marcus_displacement(scale: Scale, epsilon: Array, y: NoiseVector, x: Point, most: int) -> Point:
     """`phi(1) - x`, to about 1e-5 of itself, shape `(d,)`, by at most `most` sub-steps, tried or made.
 
-    What is left of a jump then is dropped. By the default of `SGD` this is one that has gone round some twenty times, or
+    What is left of a jump then is dropped. By the default of `SGD` this is one that has gone round some three times, or
     has stretched or shrunk its field by a factor 1e8 and more: it has arrived at a zero of the field, or is far out.
     """
     length = jnp.max(jnp.abs(y))

@@ -33,7 +33,7 @@ from levysde.dynamics.averages import check_flag, decay_rates, learning_rate_of
 from levysde.dynamics.gradient import check_parts, noise_amplitude
 from levysde.errors import Checked
 from levysde.noise import as_scale
-from levysde.protocols import Driver, Dynamics, Landscape, Point, Scalar, Scale
+from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale
 
 
 class MomentumState(NamedTuple):
@@ -89,25 +89,21 @@ class Momentum(Dynamics):
         self.scale = as_scale(scale, landscape.dim)
         self.nesterov = check_flag("nesterov", nesterov)
         averaged = check_flag("averaged", averaged)
-        if rate is None:
-            beta = _decay_factor(0.9 if momentum is None else momentum)
-            eta = learning_rate_of(driver, epsilon, learning_rate, "Give rate=1.0 with averaged=True, or learning_rate.")
-            self.rate = decay_rates(beta, eta)
-        elif momentum is not None:
+        if rate is not None and momentum is not None:
             raise ValueError(
                 f"give one of momentum and rate, not momentum={momentum!r} and rate={rate!r}: rate is -ln(momentum) over the "
                 "learning rate. Type for example momentum=0.9."
             )
-        else:
+        if rate is not None:
             self.rate = errors.positive("rate", rate, "rate=10.0")
-        if averaged:
-            self.gain = jnp.ones((), self.rate.dtype)
-        elif rate is None:
-            self.gain = 1 / (1 - beta)
+            instead = "Give learning_rate, or averaged=True."
+            eta = 0 if averaged else learning_rate_of(driver, epsilon, learning_rate, instead)
+            beta = jnp.exp(-self.rate * eta)
         else:
-            self.gain = -1 / jnp.expm1(
-                -self.rate * learning_rate_of(driver, epsilon, learning_rate, "Give learning_rate, or averaged=True.")
-            )
+            beta = _decay_factor(0.9 if momentum is None else momentum)
+            instead = "Give rate=1.0 with averaged=True, or learning_rate."
+            self.rate = decay_rates(beta, learning_rate_of(driver, epsilon, learning_rate, instead))
+        self.gain = jnp.ones_like(self.rate) if averaged else 1 / (1 - beta)
 
     def init(self, x0: Point) -> MomentumState:
         return MomentumState(x0, jnp.zeros_like(x0))
@@ -115,7 +111,7 @@ class Momentum(Dynamics):
     def settled(self, x: Point) -> MomentumState:
         return MomentumState(x, self.gain * self.landscape.gradient(x))
 
-    def step(self, state: MomentumState, dt: Scalar, increment: Point) -> MomentumState:
+    def step(self, state: MomentumState, dt: Scalar, increment: NoiseVector) -> MomentumState:
         noise = self.epsilon * self.scale.apply(increment, state.x)
         push = self.gain * (self.landscape.gradient(state.x) - noise / dt)
         weight = -jnp.expm1(-self.rate * dt)
@@ -133,7 +129,7 @@ class Momentum(Dynamics):
     def attractor(self) -> Point:
         return self.landscape.minimum
 
-    def jump(self, y: Point) -> Point:
+    def jump(self, y: NoiseVector) -> Point:
         """`G epsilon S y`: how far the jump goes in all, where nothing pulls back."""
         return self.gain * self.epsilon * self.scale.apply(y, self.attractor)
 

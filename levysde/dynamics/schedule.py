@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from levysde import errors
 from levysde.dynamics.averages import check_choice
 from levysde.errors import Checked
-from levysde.protocols import Driver, Dynamics, Landscape, Point, Scalar, Scale, State
+from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale, State
 
 
 class ScheduledState(NamedTuple):
@@ -91,7 +91,7 @@ class Scheduled(Dynamics):
     def settled(self, x: Point) -> ScheduledState:
         return ScheduledState(self.dynamics.settled(x), jnp.zeros((), jnp.uint32))
 
-    def step(self, state: ScheduledState, dt: Scalar, increment: Point) -> ScheduledState:
+    def step(self, state: ScheduledState, dt: Scalar, increment: NoiseVector) -> ScheduledState:
         before = self.dynamics.position(state.base)
         base = self.dynamics.step(state.base, dt, increment)
         x = before + self._factor(state.count, dt) * (self.dynamics.position(base) - before)
@@ -107,7 +107,7 @@ class Scheduled(Dynamics):
     def attractor(self) -> Point:
         return self.dynamics.attractor
 
-    def jump(self, y: Point) -> Point:
+    def jump(self, y: NoiseVector) -> Point:
         """That of the base, times the constant or the schedule's value at the start."""
         return self._start * self.dynamics.jump(y)
 
@@ -130,7 +130,7 @@ class Scheduled(Dynamics):
         return self._factor(jnp.zeros((), jnp.uint32), jnp.zeros_like(self.epsilon))
 
     def _factor(self, count: Array, dt: Scalar) -> Array:
-        if self.schedule is None:
-            return self.factor
+        if self.factor is not None or self.schedule is None:
+            return jnp.asarray(self.factor)
         at = count.astype(jnp.int32) if self.clock == "steps" else count.astype(dt.dtype) * dt
         return jnp.asarray(self.schedule(at), dt.dtype)

@@ -2,8 +2,8 @@
 
 The lane axis is last. One turn of the loop looks whether each lane's state is inside, and only then steps it, so that a
 loss used by both the domain and the gradient is computed once, and a lane that is outside keeps its first point outside.
-The words of a step are materialised once (an optimisation barrier): fused into every consumer they would be drawn again
-for each, at twice the time of the whole step.
+The words of a step are materialised once, by `step_words`: fused into every consumer they would be drawn again for each, at
+twice the time of the whole step.
 """
 
 from typing import Any, NamedTuple
@@ -71,7 +71,7 @@ def advance(problem: tuple[Kernel, Domain, Array], block: Block, feed: Feed, lim
     def turn(_: Array, block: Block) -> Block:
         x = positions(block.state)
         alive = contains(x) & (block.step < limit)
-        words = jax.lax.optimization_barrier(step_words(key, block.step, kernel.words_per_step))
+        words = step_words(key, block.step, kernel.words_per_step)
         new = _lanes(kernel.step)(words, block.state)
         step = block.step + alive.astype(jnp.uint32)
         return Block(_select(alive, new, block.state), jnp.where(alive, x, block.before), step)

@@ -57,7 +57,9 @@ class LinearRegressionSGD(Kernel):
         self.batch_size = errors.integer("batch_size", batch_size, "batch_size=4")
         self.noise = errors.finite("noise", noise, "noise=1.0", ())
         if not errors.is_traced(self.noise) and float(self.noise) < 0:
-            raise ValueError(f"noise is a standard deviation and must not be negative, but is {noise!r}. Type noise=1.0.")
+            raise ValueError(
+                f"noise is a standard deviation and must not be negative, but is {noise!r}. Type noise=1.0."
+            )
         self.input_scale = errors.positive("input_scale", input_scale, "input_scale=1.0")
         self.unit = "iterations"
 

@@ -109,10 +109,4 @@ def _minimise(features: np.ndarray, labels: np.ndarray, columns: int, decay: flo
     found = minimize(
         loss, start, jac=True, hessp=curvature, method="trust-ncg", options={"gtol": 1e-10, "maxiter": 500}
     )
-    x = found.x
-    for _ in range(3):  # Newton by conjugate gradients, past the line search's rounding
-        from scipy.sparse.linalg import LinearOperator, cg
-
-        operator = LinearOperator((x.size, x.size), matvec=lambda v, x=x: curvature(x, v), dtype=float)
-        x = x - cg(operator, loss(x)[1], rtol=1e-8, maxiter=2000)[0]
-    return x
+    return np.asarray(found.x)

@@ -11,20 +11,21 @@ Without weight decay that is `u = s^(1/L)` or 0. With it, `u^2 = s - weight_deca
 minimum by itself) or one of two roots, the smaller one a maximum along the mode.
 """
 
+import itertools
 import math
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.protocols import Landscape, Point, Scalar
+from levysde.landscapes.smooth import Smooth
+from levysde.protocols import Point, Scalar
 
 
-class DeepLinear(Landscape):
+class DeepLinear(Smooth):
     """`|W_L ... W_1 - T|^2 / 2`, `W_l` of shape `(widths[l], widths[l - 1])`, plus `weight_decay |x|^2 / 2`.
 
     On inputs `X` (one a column, `X X'/n = I`) and outputs `Y`, the mean squared error over two is this with `T = Y X'/n`,
@@ -32,8 +33,8 @@ class DeepLinear(Landscape):
 
     The marked minimum is a global one: the balanced factorisation of the best `T` of rank `min(widths)`. It is **not
     strict**: `W_2 G, G^-1 W_1` is the same network, so that the Hessian has at least `sum h^2` zero eigenvalues, `h` the hidden
-    widths (exactly that many when every `h` is the rank of `T`). Weight decay leaves only rotations `G`: `sum h (h - 1) / 2`, none
-    at hidden width 1. `levysde.analysis.polish` refuses it accordingly.
+    widths (exactly that many when every `h` is the rank of `T`). Weight decay leaves only rotations `G`: `sum h (h - 1) /
+    2`, none at hidden width 1. `levysde.analysis.polish` refuses it accordingly.
 
     Args:
         widths: input, hidden and output widths, `L + 1` of them, `L >= 2`.
@@ -94,12 +95,6 @@ class DeepLinear(Landscape):
             product = jnp.sum(layer[:, :, None] * product[None, :, :], 1)  # a matmul that no library reorders
         return jnp.sum((product - self.target) ** 2) / 2 + self.weight_decay / 2 * jnp.sum(x * x)
 
-    def gradient(self, x: Point) -> Point:
-        return jax.grad(self.value)(x)
-
-    def hessian(self, x: Point) -> Float[Array, "d d"]:
-        return jax.hessian(self.value)(x)
-
 
 def _widths(widths: Checked) -> tuple[int, ...]:
     example = "widths=(3, 2, 3): input, hidden and output widths"
@@ -120,7 +115,7 @@ def _balanced(widths: tuple[int, ...], target: np.ndarray, decay: float) -> tupl
 
     def point(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
         layers = []
-        for i, (before, after) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for i, (before, after) in enumerate(itertools.pairwise(widths)):
             layer = np.zeros((after, before))
             layer[:rank, :rank] = np.diag(outer if i in (0, depth - 1) else inner)
             layers.append(layer)

@@ -97,57 +97,6 @@ def _sample(num_images: Checked, seed: Checked) -> tuple[np.random.Generator, np
     return rng, *_balanced(rng, num_images // _CLASSES)
 
 
-def digits_cnn(
-    channels: Checked = (3, 6), num_images: Checked = 300, weight_decay: Checked = 0.02, seed: Checked = 0
-) -> NetworkLandscape:
-    """A small convolutional tanh network with softmax cross-entropy (nats) on the UCI handwritten digits.
-
-    Two 3x3 convolutions of stride 2 (8x8 to 4x4 to 2x2 pixels, borders padded with zeros), then a linear layer. Images as in
-    `digits_mlp`. The marked point is the network's random start, not a minimum: train and polish it.
-
-    Args:
-        channels: of the two convolutions, `(a, b)`; the network has `10 a + b (9 a + 1) + 40 b + 10` parameters, 448 at (3, 6).
-        num_images: images, in equal parts from each class, drawn by `seed`; a multiple of 10, up to 1740.
-        weight_decay: adds `weight_decay |x|^2 / 2`.
-        seed: chooses images and initial weights.
-
-    Raises:
-        TypeError, ValueError: an argument outside its range.
-        ImportError: scikit-learn is missing.
-    """
-    if not isinstance(channels, list | tuple) or len(channels) != 2:
-        raise TypeError(f"channels must be two integers, not {channels!r}. Type for example channels=(3, 6).")
-    a, b = (errors.integer("each of channels", number, "channels=(3, 6)") for number in channels)
-    rng, images, labels = _drawn(num_images, seed)
-    params = {
-        "first": {"weight": rng.normal(size=(a, 1, 3, 3)) / 3, "bias": np.zeros(a)},
-        "second": {"weight": rng.normal(size=(b, a, 3, 3)) / np.sqrt(9 * a), "bias": np.zeros(b)},
-        "output": {"weight": rng.normal(size=(4 * b, _CLASSES)) / np.sqrt(4 * b), "bias": np.zeros(_CLASSES)},
-    }
-    return from_network(convolutional_cross_entropy, params, images, labels, weight_decay=weight_decay)
-
-
-def convolutional_cross_entropy(params: Any, image: Array, label: Array) -> Array:
-    """Softmax cross-entropy of a tanh network with two convolutions, in nats, for one image `(64,)` and its label."""
-    activation = image.reshape(1, 1, 8, 8)
-    for layer in (params["first"], params["second"]):
-        activation = jax.lax.conv(activation, layer["weight"], window_strides=(2, 2), padding="SAME")
-        activation = jnp.tanh(activation + layer["bias"][None, :, None, None])
-    logits = activation.reshape(-1) @ params["output"]["weight"] + params["output"]["bias"]
-    return jax.nn.logsumexp(logits) - jnp.sum(jnp.where(jnp.arange(_CLASSES) == label, logits, 0))
-
-
-def _drawn(num_images: Checked, seed: Checked) -> tuple[np.random.Generator, np.ndarray, np.ndarray]:
-    """The generator of `seed` after it drew `num_images` images and their labels."""
-    num_images = errors.integer("num_images", num_images, "num_images=300", low=10, high=10 * _SMALLEST_CLASS)
-    if num_images % _CLASSES:
-        raise ValueError(
-            f"num_images must be a multiple of 10, one part a digit, not {num_images}. Type num_images=300."
-        )
-    rng = np.random.default_rng(errors.seed(seed))
-    return rng, *_balanced(rng, num_images // _CLASSES)
-
-
 def _balanced(rng: np.random.Generator, each: int) -> tuple[np.ndarray, np.ndarray]:
     """`each` images of every class, pixels in [0, 1]: shapes `(10 each, 64)` and `(10 each,)`."""
     try:

@@ -1,87 +1,52 @@
-"""Symmetric low-rank matrix sensing.
-
-F(U) = 1/(4 m) sum_i (<A_i, U U'> - y_i)^2,   y_i = <A_i, U* U*'>,   <A, B> = sum_jk A_jk B_jk
-"""
+"""Matrix sensing: recover a low-rank matrix from random measurements of it."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.protocols import Landscape, Point, Scalar
+from levysde.landscapes.smooth import Smooth
+from levysde.protocols import Point, Scalar
 
 
-class MatrixSensing(Landscape):
-    """Recover `U*` of shape `(size, rank)` from `m` noiseless Gaussian measurements of `U* U*'`.
+class MatrixSensing(Smooth):
+    """`F(U) = 1/(4m) sum_i (<A_i, U U'> - y_i)^2` (Ge, Jin, Zheng, ICML 2017): recover `U U'` from m random symmetric Gaussian
+    measurements `y_i = <A_i, truth truth'>`. `x` is U row by row, `d = size * rank`.
 
-    `x` is `U` row by row, `d = size rank`. `A_i = (G + G') / 2` with standard normal entries in `G`, so that for many measurements
-    F tends to `|U U' - U* U*'|^2 / 4`. `U*` has orthonormal columns, by `seed`.
-
-    The truth is the marked minimum, with loss 0. For rank 1 it is strict; above, `U R` is as good for every rotation `R`: the
-    Hessian has `rank (rank - 1) / 2` zero eigenvalues, and `levysde.analysis.polish` refuses it. With few measurements there
-    may be further minima.
+    The marked minimum is the truth, of loss 0; so is the truth times any rotation, hence zero eigenvalues for `rank > 1`.
 
     Args:
-        size, rank: of the matrix, `rank <= size`.
-        num_measurements: `m`, at least the number of unknowns, `size rank - rank (rank - 1) / 2`.
-        seed: of measurements and truth.
+        size: rows of U.
+        rank: columns of U, at most `size`.
+        measurements: m; from about `3 size rank` on there are no other minima.
+        seed: of the truth (columns of length about 1) and the measurements.
 
-    Raises TypeError or ValueError for an argument outside its range.
-
-    Source: Bhojanapalli, Neyshabur, Srebro, NeurIPS 2016; Ge, Jin, Zheng, ICML 2017 (no spurious minima for many measurements).
+    Raises TypeError or ValueError for arguments out of range.
     """
 
-    measurements: Float[Array, "m n n"]
-    outcomes: Float[Array, " m"]
+    sensors: Array
+    readings: Array
     minimum: Array
-    size: int = eqx.field(static=True)
     rank: int = eqx.field(static=True)
     dim: int = eqx.field(static=True)
 
-    def __init__(self, size: Checked = 5, rank: Checked = 1, *, num_measurements: Checked = 50, seed: Checked = 0):
-        self.size = errors.integer("size", size, "size=5")
-        self.rank = errors.integer("rank", rank, "rank=1", high=self.size)
-        self.dim = self.size * self.rank
-        unknowns = self.dim - self.rank * (self.rank - 1) // 2
-        m = errors.integer("num_measurements", num_measurements, "num_measurements=50")
-        if m < unknowns:
-            raise ValueError(
-                f"num_measurements = {m} cannot fix a matrix of size {self.size} and rank {self.rank}, with {unknowns} unknowns. "
-                f"Type for example num_measurements={4 * unknowns}."
-            )
+    def __init__(self, size: Checked = 5, *, rank: Checked = 1, measurements: Checked = 30, seed: Checked = 0):
+        size = errors.integer("size", size, "size=5")
+        self.rank = errors.integer("rank", rank, "rank=1", high=size)
+        measurements = errors.integer("measurements", measurements, "measurements=30")
         rng = np.random.default_rng(errors.seed(seed))
-        draws = rng.normal(size=(m, self.size, self.size))
-        truth = np.linalg.qr(rng.normal(size=(self.size, self.rank)))[0]
-        self.measurements = jnp.asarray((draws + draws.transpose(0, 2, 1)) / 2, dtype=float)
+        truth = rng.normal(size=(size, self.rank)) / np.sqrt(size)
+        raw = rng.normal(size=(measurements, size, size))
+        sensors = (raw + raw.transpose(0, 2, 1)) / 2
+        self.sensors = jnp.asarray(sensors, dtype=float)
+        self.readings = jnp.asarray(np.einsum("mij,ik,jk->m", sensors, truth, truth), dtype=float)
         self.minimum = jnp.asarray(truth.ravel(), dtype=float)
-        self.outcomes = self._measure(self.minimum)[1]
-
-    @property
-    def minima(self) -> Float[Array, "2 d"]:
-        """The truth and its negative."""
-        return jnp.stack([self.minimum, -self.minimum])
-
-    @property
-    def saddles(self) -> Float[Array, "1 d"]:
-        """The origin: stationary, and a strict saddle or a maximum; in general of higher index than 1."""
-        return jnp.zeros((1, self.dim), self.minimum.dtype)
+        self.dim = size * self.rank
 
     def value(self, x: Point) -> Scalar:
-        return jnp.mean((self._measure(x)[1] - self.outcomes) ** 2) / 4
-
-    def gradient(self, x: Point) -> Point:
-        applied, outcomes = self._measure(x)
-        return jnp.mean((outcomes - self.outcomes)[:, None, None] * applied, 0).ravel()
-
-    def hessian(self, x: Point) -> Float[Array, "d d"]:
-        return jax.jacfwd(self.gradient)(x)
-
-    def _measure(self, x: Point) -> tuple[Float[Array, "m n r"], Float[Array, " m"]]:
-        """`A_i U` and `<A_i, U U'>`."""
-        u = x.reshape(self.size, self.rank)
-        # a matmul that no library reorders
-        applied = jnp.sum(self.measurements[:, :, :, None] * u[None, None, :, :], 2)
-        return applied, jnp.sum(applied * u[None], (1, 2))
+        u = x.reshape(-1, self.rank)
+        square = jnp.sum(u[:, None, :] * u[None, :, :], 2)
+        error = jnp.sum(self.sensors * square[None, :, :], (1, 2)) - self.readings
+        return jnp.sum(error * error) / (4 * self.readings.shape[0])

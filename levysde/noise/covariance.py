@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.noise.scales import STATE_FREE, DiagonalScale, LowRankScale, ScalarScale, as_scale
+from levysde.noise.scales import STATE_FREE, LowRankScale, ScalarScale, as_scale
 from levysde.protocols import Driver, Landscape, Scale
 
 _NEGATIVE = ("refuse", "absolute")
@@ -34,8 +34,8 @@ _AGREE = 3e-3
 def unit_variance(driver: Checked, dim: Checked = 1) -> float:
     """v, the variance of each coordinate of L at time 1, read off the exponent; `2 s^2` for stable noise of scale s.
 
-    Raises TypeError for something that is no driver, or whose numbers JAX traces; ValueError where the coordinates have no finite
-    variance and no stable scale, or not all the same one, uncorrelated.
+    Raises TypeError for something that is no driver, or whose numbers JAX traces; ValueError where the coordinates have no
+    finite variance and no stable scale, or not all the same one, uncorrelated.
     """
     dim = errors.integer("dim", dim, "dim=2")
     if not isinstance(driver, Driver):
@@ -64,7 +64,7 @@ def unit_variance(driver: Checked, dim: Checked = 1) -> float:
             at += 1
         return float(found[at + 1, 0])
     raise ValueError(
-        f"{type(driver).__name__} shows no finite variance, the same in every direction, so no scale of it matches a covariance. "
+        f"{type(driver).__name__} shows no finite variance, the same in every direction, so no scale matches a covariance. "
         "Make the scale yourself, for example scale=jnp.ones(2)."
     )
 
@@ -80,8 +80,8 @@ def covariance_scale(covariance: Checked, driver: Checked, *, negative: Checked 
     Returns:
         A scalar, diagonal or dense scale, by the shape of C.
 
-    Raises TypeError or ValueError for a covariance that is not finite, square, symmetric, is traced by JAX, zero, or has negative
-    eigenvalues; a driver without a variance to match.
+    Raises TypeError or ValueError for a covariance that is not finite, square, symmetric, is traced by JAX, zero, or has
+    negative eigenvalues; a driver without a variance to match.
     """
     root = covariance_root("covariance", covariance, negative)
     scaled = root / np.sqrt(unit_variance(driver, len(root) if root.ndim else 1))
@@ -145,7 +145,7 @@ def minibatch_scale(
         raise ValueError(
             f"gradients must have shape (n, d) with n at least 2, not {array.shape}. Type for example {example}."
         )
-    n, d = array.shape
+    n = len(array)
     batch = errors.integer("batch_size", batch_size, "batch_size=32")
     if not isinstance(replacement, bool):
         raise TypeError(f"replacement must be True or False, not {replacement!r}.")
@@ -220,7 +220,7 @@ def covariance_root(name: str, value: Any, negative: Checked = "refuse") -> np.n
     if negative == "refuse" and lowest < (0 if vectors is None else -_ROUNDING * size):
         what = "must not be negative, but reaches" if vectors is None else "has a negative eigenvalue,"
         raise ValueError(f'{name} {what} {lowest:.4g}. Mend it, or take absolute values by negative="absolute".')
-    root = np.sqrt(np.abs(values) if negative == "absolute" else np.maximum(values, 0))
+    root = np.asarray(np.sqrt(np.abs(values) if negative == "absolute" else np.maximum(values, 0)))
     return root if vectors is None else (vectors * root) @ vectors.T
 
 

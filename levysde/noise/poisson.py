@@ -34,7 +34,7 @@ class _Function(eqx.Module):
 
     fn: Callable = eqx.field(static=True)
 
-    def __call__(self, words: Words) -> Point:
+    def __call__(self, words: Words) -> Any:  # looked at by `_jump_dim`
         return self.fn(words)
 
 
@@ -106,7 +106,9 @@ class CompoundPoisson(Driver):
 
     The escape law takes the jumps as they are: `num_rays` of them are drawn, and its `rate_error` says how well they fix the
     rate, so ask for more when few jumps leave. It is no power of epsilon (`index` is 2, so `learning_rate` means
-    `epsilon = sqrt(learning_rate)`).
+    `epsilon = sqrt(learning_rate)`). It counts single jumps: right where jumps are heavy-tailed, or rare against relaxation.
+    Light and frequent ones leave together, and far sooner: Gaussian jumps in OU with curvature 1 at intensity 2, epsilon 0.3
+    took 0.06 of the predicted mean, at intensity 0.01, epsilon 0.5 (d = 2) 0.97 of it.
 
     Raises TypeError or ValueError for an argument out of range, a jump that does not give a real vector, a missing `words`;
     `check_step` ValueError for a dt with too many jumps; later ValueError for another number of coordinates than the noise has.

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.protocols import Point, Scale
+from levysde.protocols import NoiseVector, Point, Scale
 
 
 class ScalarScale(Scale):
@@ -25,7 +25,7 @@ class ScalarScale(Scale):
 
     factor: Array
 
-    def apply(self, y: Point, x: Point) -> Point:
+    def apply(self, y: NoiseVector, x: Point) -> Point:
         return self.factor * y
 
 
@@ -34,7 +34,7 @@ class DiagonalScale(Scale):
 
     factors: Array
 
-    def apply(self, y: Point, x: Point) -> Point:
+    def apply(self, y: NoiseVector, x: Point) -> Point:
         return self.factors * y
 
 
@@ -43,7 +43,7 @@ class DenseScale(Scale):
 
     matrix: Array
 
-    def apply(self, y: Point, x: Point) -> Point:
+    def apply(self, y: NoiseVector, x: Point) -> Point:
         return _times(self.matrix, y)
 
 
@@ -70,7 +70,7 @@ class LowRankScale(Scale):
                 f"trace_share must lie in (0, 1], not {trace_share!r}. Leave it out for a whole covariance."
             )
 
-    def apply(self, y: Point, x: Point) -> Point:
+    def apply(self, y: NoiseVector, x: Point) -> Point:
         return _times(self.factor, y)
 
     def noise_dim(self, dim: int) -> int:
@@ -113,7 +113,7 @@ class StateScale(Scale):
                 f"Return a matrix of shape ({self.dim}, {noise_dim}), or leave noise_dim out."
             )
 
-    def apply(self, y: Point, x: Point) -> Point:
+    def apply(self, y: NoiseVector, x: Point) -> Point:
         factor = jnp.asarray(self.fn(x))
         return _times(factor, y) if factor.ndim == 2 else factor * y
 
@@ -138,7 +138,7 @@ class _Function(eqx.Module):
         return self.fn(x)
 
 
-def _times(matrix: Float[Array, "d m"], y: Point) -> Point:
+def _times(matrix: Float[Array, "d m"], y: NoiseVector) -> Point:
     return jnp.sum(matrix * y[None, :], 1)
 
 

@@ -109,7 +109,9 @@ class TemperedComponents(Driver):
         length: jump size beyond which jumps die out exponentially, in units of L.
         tries: draws a step and coordinate may take, 3 words each. 4 allow a dt up to `0.0056 length^alpha`, 6 up to 0.032.
 
-    The escape law holds, with the real tail in place of a power: the rate is then no power of epsilon.
+    The escape law takes the real tail in place of a power: the rate is then no power of epsilon. It is good where the jump that
+    leaves is not many lengths long; beyond, several jumps and the noise before them help, and escape is faster. Simulated over
+    predicted mean (alpha = 1.5, curvature and radius 1): 0.96 at length 10, epsilon 0.05; 0.80 at 3, 0.1; 0.38 at 1, 0.2.
     Raises TypeError or ValueError for an argument out of range; `check_step` ValueError for a dt that needs more tries.
     """
 
@@ -157,7 +159,9 @@ class TemperedIsotropic(Driver):
         length: jump size beyond which jumps die out exponentially, in units of L.
         tries: draws a step may take, 3 words each. 4 allow a dt up to `0.0056 length^alpha`, 6 up to 0.032.
 
-    The escape law holds, with the real tail in place of a power: the rate is then no power of epsilon.
+    The escape law takes the real tail in place of a power: the rate is then no power of epsilon. It is good where the jump that
+    leaves is not many lengths long; beyond, several jumps and the noise before them help, and escape is faster. Simulated over
+    predicted mean (alpha = 1.5, curvature and radius 1): 0.96 at length 10, epsilon 0.05; 0.80 at 3, 0.1; 0.38 at 1, 0.2.
     Raises TypeError or ValueError for an argument out of range; `check_step` ValueError for a dt that needs more tries.
     """
 

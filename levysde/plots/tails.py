@@ -61,7 +61,9 @@ def hill(
     chosen = f"{label}: k = {curve.chosen} chosen, index {at:.3g}"
     ax.plot(curve.chosen, at, marker, color=line.get_color(), markeredgecolor=ink(ax), markersize=8, label=chosen)
     if exact is not None:
-        ax.plot(curve.k[inside], exact, color=ink(ax), linewidth=1.2, linestyle=":", label=f"exact stable law, {stable:g}")
+        ax.plot(
+            curve.k[inside], exact, color=ink(ax), linewidth=1.2, linestyle=":", label=f"exact stable law, {stable:g}"
+        )
     ax.set_xscale("log")
     ax.set_xlabel("largest values used, k")
     ax.set_ylabel("tail index")

@@ -4,7 +4,7 @@ Moving blocks: Kuensch, Annals of Statistics 17 (1989). Stationary: geometric le
 J. Amer. Statist. Assoc. 89 (1994). Block length: Politis and White, Econometric Reviews 23 (2004), as corrected by Patton,
 Politis, White, Econometric Reviews 28 (2009):
 
-    b = (2 G^2 / D)^(1/3) n^(1/3),  G = sum_h w(h/M) |h| R(h),  D = 2 g^2 (stationary) or 4 g^2/3 (moving),  g = sum_h w(h/M) R(h),
+    b = (2 n G^2 / D)^(1/3),  G = sum_h w(h/M) |h| R(h),  g = sum_h w(h/M) R(h),  D = 2 g^2 (stationary), 4 g^2/3 (moving),
 
 R the autocovariance, w flat to 1/2 and then linear to 0 at 1, M twice the lag beyond which R stays within its noise.
 """
@@ -88,7 +88,8 @@ def block_bootstrap(
     The interval is the estimate plus and minus normal quantiles times the bootstrap's robust standard deviation (from its
     quartiles), so that a rare resample without an estimate or far out does not decide it. Resamples in which the estimator
     raises ValueError are left out; more than one in ten is an error.
-    {coverage}
+    Measured with moving blocks, n = 5000, 200 series: the 95% interval covers 94% for the mean of an AR(1) series (0.7), 94%
+    for the index of independent stable values, 90% for that of stable noise averaged by momentum 0.9 (plain interval: 42%).
 
     Args:
         estimator: takes an array like `x` and gives a number, an `Estimate`, or a fit with `.alpha`.
@@ -108,7 +109,9 @@ def block_bootstrap(
         raise TypeError(f"estimator must be a function of a sample, not {estimator!r}. Type for example stats.hill.")
     x = sample(x, vectors=True, least=50)
     _check_kind(kind)
-    block = block_length(x, kind=kind) if block is None else errors.integer("block", block, "block=50", high=len(x) // 8)
+    block = (
+        block_length(x, kind=kind) if block is None else errors.integer("block", block, "block=50", high=len(x) // 8)
+    )
     resamples = errors.integer("resamples", resamples, "resamples=200", low=20)
     rng = np.random.default_rng(errors.seed(seed))
     z = norm.isf((1 - errors.fraction("confidence", confidence, "confidence=0.95")) / 2)

@@ -6,9 +6,12 @@ Notation: `z_1 >= z_2 >= ...` the sizes |x| in falling order, `k` how many are u
 Hill reads the tail beyond u as a pure power. A stable law becomes one far out only, the later the nearer a is to 2: what
 Hill reads there is known (`hill_on_stable`), at a share k/n of .001/.01/.05/.1 of the sample
 
-    a = 1.2: {t12}    a = 1.5: {t15}    a = 1.8: {t18}    a = 1.95: {t195}
+    a = 1.2 : 1.20 1.20 1.22 1.23        a = 1.8 : 1.82 2.01 2.66 2.81
+    a = 1.5 : 1.50 1.53 1.63 1.72        a = 1.95: 2.07 3.73 4.53 4.05
 
-so near 2 no sample of less than millions shows the index to Hill: compare a reading with `hill_on_stable`, not with 2.
+so near 2 only samples of millions show Hill the index: compare a reading with `hill_on_stable`, not with 2. With the automatic
+k and n = 10,000 (100,000) the mean reading was 1.23 (1.22), 1.61 (1.57), 2.34 (2.04), 4.62 (4.32) for these four, 2.79 (2.87)
+for a Student t with 3 degrees of freedom, 2.03 (2.01) for a Pareto law of index 2.
 """
 
 from dataclasses import dataclass
@@ -61,11 +64,12 @@ def hill(x: Checked, k: Checked = None, *, confidence: Checked = 0.95) -> HillFi
     """Tail index `k / sum_(i<=k) log(z_i / z_(k+1))` of the sizes `|x|`, Euclidean norms for vectors.
 
     Choice of k: along the curve, `1/a_k ~ 1/a + b k` (the bias of a law with second-order parameter -1, as stable laws
-    have), fitted over k up to a quarter of the sample with weights k (Huisman, Koedijk, Kool, Palm, J. Bus. Econ. Stat.
+    have), fitted over k up to a tenth of the sample with weights k (Huisman, Koedijk, Kool, Palm, J. Bus. Econ. Stat.
     19, 2001); then k minimises the asymptotic mean square error `(b k)^2 + 1/(a^2 k)`: `k = (1 / (2 a^2 b^2))^(1/3)`.
 
     The interval is exact for independent values with a Pareto tail, `2k a/a_k` being chi-square with 2k degrees of freedom;
-    it holds neither the bias (see the top of this file) nor dependence (`block_bootstrap` does).
+    it allows neither for bias nor for dependence (`block_bootstrap` does for the latter). With the automatic k it covered
+    93% for the Pareto law, 70% for stable values at a = 1.5, 10% at a = 1.8 and never at a = 1.95 (n = 10,000).
 
     Args:
         x: the sample, in any order, shape `(n,)` or `(n, d)`, any unit, centred: sizes are measured from 0.
@@ -78,7 +82,7 @@ def hill(x: Checked, k: Checked = None, *, confidence: Checked = 0.95) -> HillFi
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     size, inverse = _curve(x)
     k = _choice(inverse) if k is None else errors.integer("k", k, "k=100", low=2, high=inverse.size)
-    low, high = _interval(np.array(k), confidence)
+    low, high = (end[0] for end in _interval(np.array([k]), confidence))
     if not inverse[k - 1] > 0:
         raise ValueError(f"the {k + 1} largest values are equal: their tail has no index. Type a larger k.")
     a = float(1 / inverse[k - 1])
@@ -159,7 +163,7 @@ def _choice(inverse: np.ndarray) -> int:
     k = np.arange(_FEWEST, max(2 * _FEWEST, int(_REGRESSED * inverse.size)) + 1)
     y = inverse[k - 1]
     slope, level = np.polyfit(k, y, 1, w=np.sqrt(k))
-    level = max(level, 0.2 * float(np.median(y)))
+    level = max(level, 0.2 * float(np.median(y)))  # a line may fall below 0 where the curve bends
     with np.errstate(divide="ignore"):
         best = np.cbrt(level**2 / (2 * slope**2))
     return int(np.clip(best, _FEWEST, k[-1]))

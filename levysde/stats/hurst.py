@@ -13,8 +13,21 @@ piece and leaving pieces out one at a time gives an interval (jackknife, Student
 * Fractional Gaussian noise, exact: circulant embedding of `r(h) = (|h+1|^2H - 2|h|^2H + |h-1|^2H)/2` (Davies, Harte, Biometrika
   74, 1987).
 
-{measured}
+Bias and coverage of the 95% interval on fractional Gaussian noise, mean of 300 series, n = 10,000 (1000):
+
+| H | DFA, order 1 | covers | R/S | covers |
+|---|---|---|---|---|
+| 0.3 | 0.301 (0.302) | 96% (92%) | 0.335 (0.343) | 20% |
+| 0.5 | 0.499 (0.495) | 96% (93%) | 0.499 (0.495) | 97% |
+| 0.7 | 0.697 (0.692) | 95% (93%) | 0.663 (0.641) | 56% |
+| 0.9 | 0.896 (0.891) | 95% (93%) | 0.804 (0.762) | 0% |
+
+So R/S tests independence and is no measure of H elsewhere. On independent stable values neither sees the index: R/S reads
+0.476, 0.484, 0.492 at a = 1.2, 1.5, 1.8 (the range is over the deviation), DFA with moment 2 0.48, 0.49, 0.49 (the largest jump
+rules both sides); with moment 1/2 DFA reads 1/a: 0.83, 0.66, 0.55.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -26,6 +39,7 @@ from levysde.stats.samples import sample
 _PIECES = 10
 _LEAST = 500
 _SIZES = 12
+_ROUNDING = 1e-12  # spread below this share of the values is none
 
 
 def hurst_rs(x: Checked, *, smallest: Checked = 16, confidence: Checked = 0.95) -> Estimate:
@@ -98,32 +112,36 @@ def fractional_gaussian_noise(size: Checked, hurst: Checked, *, seed: Checked = 
     rng = np.random.default_rng(errors.seed(seed))
     lag = np.arange(n + 1, dtype=float)
     r = ((lag + 1) ** (2 * h) - 2 * lag ** (2 * h) + np.abs(lag - 1) ** (2 * h)) / 2
-    spectrum = np.maximum(np.real(fft(np.append(r, r[-2:0:-1])))[: n + 1], 0)  # of the circle of 2n; >= 0 but for rounding
+    spectrum = np.maximum(
+        np.real(fft(np.append(r, r[-2:0:-1])))[: n + 1], 0
+    )  # of the circle of 2n; >= 0 but for rounding
     noise = rng.normal(size=n + 1) + 1j * rng.normal(size=n + 1)
     noise[[0, n]] = noise[[0, n]].real * np.sqrt(2)
     return irfft(noise * np.sqrt(spectrum * n), 2 * n)[:n]
 
 
-def _windows(size: int, smallest: Checked, least: int) -> np.ndarray:
+def _windows(size: int, smallest: Checked, least: int) -> list[int]:
     """Window lengths, evenly spaced in the logarithm, from `smallest` to a piece."""
     piece = size // _PIECES
     smallest = errors.integer("smallest", smallest, "smallest=16", low=least)
     if 2 * smallest > piece:
         raise ValueError(
-            f"{size} values in {_PIECES} pieces leave windows of at most {piece}, and smallest = {smallest} must be half of that "
-            f"or less. Give more values, or type smallest={max(least, piece // 4)}."
+            f"{size} values in {_PIECES} pieces leave windows of at most {piece}, and smallest = {smallest} must be half "
+            f"of that or less. Give more values, or type smallest={max(least, piece // 4)}."
         )
-    return np.unique(np.geomspace(smallest, piece, _SIZES).astype(int))
+    return np.unique(np.geomspace(smallest, piece, _SIZES).astype(int)).tolist()
 
 
-def _by_piece(x: np.ndarray, window: int, measure) -> np.ndarray:
+def _by_piece(x: np.ndarray, window: int, measure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """The mean over a piece's windows of `measure`, which takes `(k, window)` to `(k,)`: shape `(pieces,)`."""
     piece = x.size // _PIECES
     count = piece // window
     cut = x[: _PIECES * piece].reshape(_PIECES, piece)[:, : count * window].reshape(-1, window)
     found = measure(cut)
     if not (found > 0).all():
-        raise ValueError(f"a window of {window} values has no spread: part of the series is constant. Leave that part out.")
+        raise ValueError(
+            f"a window of {window} values has no spread: part of the series is constant. Leave that part out."
+        )
     return found.reshape(_PIECES, count).mean(1)
 
 
@@ -132,7 +150,7 @@ def _rescaled_range(x: np.ndarray) -> np.ndarray:
     walk = np.cumsum(deviation, 1)
     spread = np.sqrt((deviation**2).mean(1))
     reach = np.maximum(walk.max(1), 0) - np.minimum(walk.min(1), 0)
-    return np.divide(reach, spread, out=np.zeros_like(reach), where=spread > 0)
+    return np.divide(reach, spread, out=np.zeros_like(reach), where=spread > _ROUNDING * np.abs(x).max(1))
 
 
 def _anis_lloyd(window: int) -> float:
@@ -148,14 +166,15 @@ def _residual(path: np.ndarray, order: int) -> np.ndarray:
     """Mean square about the least-squares polynomial."""
     base, _ = np.linalg.qr(np.vander(np.linspace(-1, 1, path.shape[1]), order + 1))
     rest = path - (path @ base) @ base.T
-    return (rest**2).mean(1)
+    square = (rest**2).mean(1)
+    return np.where(square > _ROUNDING**2 * (path**2).mean(1), square, 0)
 
 
-def _slope(windows: np.ndarray, y: np.ndarray) -> float:
+def _slope(windows: list[int], y: np.ndarray) -> float:
     return float(np.polyfit(np.log(windows), y, 1)[0])
 
 
-def _jackknife(by_piece: np.ndarray, exponent, confidence: Checked) -> Estimate:
+def _jackknife(by_piece: np.ndarray, exponent: Callable[[np.ndarray], float], confidence: Checked) -> Estimate:
     """`exponent` of the means over pieces, `by_piece` of shape `(windows, pieces)`, with a Student interval."""
     from scipy.stats import t  # slow to import
 

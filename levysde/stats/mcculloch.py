@@ -9,7 +9,7 @@ Two functionals are free of scale and location, `(q95 - q05)/(q75 - q25)` for a 
 then `s = (q75 - q25)/(Q75 - Q25)` and `m = q50 - s Q50`. The exact Q are tabulated by `benchmarks/stable_quantiles.py`.
 
 Nothing beyond the 5% and 95% quantiles is looked at: it reads the body of the law, and any law has a reading (Student t
-with 3 degrees of freedom {t3}, Laplace {laplace}, both of index 2).
+with 3 degrees of freedom 1.53, Laplace 1.44, both of index 2; a Gaussian of independent lognormal scales 1.10).
 """
 
 from dataclasses import dataclass
@@ -39,9 +39,11 @@ class SkewedStableFit:
 def mcculloch(x: Checked, *, confidence: Checked = 0.95) -> SkewedStableFit:
     """Stable index, skewness, scale and location by quantiles (see the top of this file), with delta-method intervals.
 
-    Bias and coverage for independent stable values: {measured}
-    At a = 2 the skewness has no meaning and is given as 0 in [-1, 1]. The location of the S1 parametrisation is
-    `location - beta scale tan(pi alpha/2)`.
+    For independent stable values of index 0.8 to 1.8 the mean error at n = 500 is below a fifth of a standard error (which is
+    0.06 to 0.12 for the index, 0.13 to 0.4 for the skewness), and the 95% intervals cover 92-98%, those of the skewness all
+    near a = 2, where it leaves little trace. The index cannot pass 2, so it reads low there: 1.91 at a = 1.95 and 1.93 at
+    a = 2 for n = 500, 1.95 and 1.98 for n = 5000. At a = 2 the skewness has no meaning and is given as 0 in [-1, 1]. The
+    location of the S1 parametrisation is `location - beta scale tan(pi alpha/2)`.
 
     Args:
         x: the sample, in any order, shape `(n,)`, any unit.
@@ -123,7 +125,8 @@ def _covariance(theta: np.ndarray, size: int) -> np.ndarray:
     f = _at("density", alpha, beta) / scale
     spread = np.minimum.outer(level, level) * (1 - np.maximum.outer(level, level)) / np.outer(f, f) / size
     moves = np.stack(
-        [scale * _at("quantile", alpha, beta, da=1), scale * _at("quantile", alpha, beta, db=1), unit, np.ones(5)], axis=1
+        [scale * _at("quantile", alpha, beta, da=1), scale * _at("quantile", alpha, beta, db=1), unit, np.ones(5)],
+        axis=1,
     )  # of the quantiles with the parameters
     q = scale * unit
     wide, box = q[4] - q[0], q[3] - q[1]

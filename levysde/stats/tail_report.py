@@ -12,7 +12,10 @@ normal) on independent, symmetric stable values, told apart by what they mean:
 * Gaussian: the index is not below 2.
 
 Scores come from ranks, so no check needs a moment. Each is made at `level / 6`, so that together they err at `level`.
-{rates}
+Measured at level 0.02, n = 10,000, 200 samples each: independent stable values of index 0.8, 1.2, 1.5, 1.8, 1.95 are flagged in
+2.0%, 1.5%, 2.5%, 1.0%, 1.0%. Always flagged, for their reason: Gaussians of independent lognormal scales and Student t with 3
+degrees of freedom (tail; sums in 100% and 97%), Laplace (sums, tail), Gaussians of slow lognormal scales (varying scale; a
+third are called correlated too), stable noise averaged by momentum 0.9 (correlated; half are called asymmetric too), Gaussian.
 """
 
 from dataclasses import dataclass
@@ -76,7 +79,9 @@ class TailReport:
     @property
     def verdict(self) -> str:
         if not self.flags:
-            return f"consistent with independent symmetric stable values, index {self.indices['characteristic function']}"
+            return (
+                f"consistent with independent symmetric stable values, index {self.indices['characteristic function']}"
+            )
         return "not independent symmetric stable noise: " + "; ".join(f.meaning for f in self.findings if f.flagged)
 
     def __repr__(self) -> str:
@@ -121,7 +126,7 @@ def tail_report(x: Checked, *, level: Checked = 0.02, confidence: Checked = 0.95
     drift = _drift(fits, error)
     tail = _tail(centred, fits[1].value, error)
     skew = _skew(x)
-    below = (2 - fits[1].value) / error
+    below = float((2 - fits[1].value) / error)
     findings = (
         Finding("correlated", serial, serial > z_one, "values are correlated in time, thin or decorrelate them first"),
         Finding("varying scale", sized, sized > z_one, "sizes are correlated in time, the scale varies"),

@@ -3,8 +3,8 @@
 Notation: `th*` the attractor, v a unit direction of the driver, a jump is `r v` with `r > 0`. It leaves when the point
 where it lands is outside (`response` "linear" and "map"), or when the noiseless flow after it goes outside ("flow"), at any of
 its steps of dt, on whichever side. The flow is followed until the averages have spent what the jump gave them: a step from the
-state is then a step from the settled state at its position, and the law assumes that this flow stays where it is inside. Since an
-oscillating flow passes through such states, it must have been so for half of the time since the jump.
+state is then a step from the settled state at its position, and the law assumes that this flow stays where it is inside. Since
+an oscillating flow passes through such states, it must have been so for half of the time since the jump.
 """
 
 import equinox as eqx
@@ -21,7 +21,8 @@ from levysde.protocols import Domain, Dynamics, Point, State, Truth
 _GRID = np.concatenate([np.geomspace(0.02, 0.99, 15), np.geomspace(1.01, 1000.0, 40)])
 _BISECTIONS = 30
 _BATCH = 256  # rays at a time, which bounds the memory a network needs
-_SPENT = 1e-3  # the flow is followed until a step differs from a settled one by less than this share of its largest step
+# the flow is followed until a step differs from a settled one by less than this share of its largest step,
+_SPENT = 1e-3
 _ROUNDING = 4  # or by less than so many last digits of the position
 _BETWEEN = 8  # steps between two looks at that
 _LONGEST = 10**6  # steps
@@ -69,11 +70,14 @@ class Response(eqx.Module):
             count = count + _BETWEEN
             return state, inside, largest, jnp.where(settled_now, restless, count), count
 
+        def going(carry: tuple) -> Truth:
+            _, inside, _, restless, count = carry
+            return inside & (count < 2 * restless) & (count < _LONGEST)
+
         state = dynamics.step(rest, self.dt, y)
         x = dynamics.position(state)
-        zero = jnp.zeros((), jnp.int32)
-        start = (state, domain.contains(x), jnp.abs(x - dynamics.attractor), zero + _BETWEEN, zero)  # restless: last seen so
-        going = lambda c: c[1] & (c[4] < 2 * c[3]) & (c[4] < _LONGEST)  # noqa: E731
+        first = jnp.asarray(_BETWEEN, jnp.int32), jnp.asarray(0, jnp.int32)  # last seen restless, steps made
+        start = state, domain.contains(x), jnp.abs(x - dynamics.attractor), *first
         _, inside, _, restless, count = jax.lax.while_loop(going, look, start)
         return inside, (count >= 2 * restless) | ~inside
 
@@ -137,7 +141,8 @@ def _check_flow(response: Response) -> None:
 def _check_spent(response: Response, directions: Array, distance: np.ndarray) -> None:
     """Raises ValueError when the flow just inside a crossing could not be followed to its end."""
     finite = np.isfinite(distance)
-    if finite.any() and not bool(_all_spent(response, directions[finite] * jnp.asarray(0.99 * distance[finite, None], dtype=float))):
+    jumps = jnp.asarray(0.99 * distance[finite, None], dtype=float) * directions[finite]
+    if finite.any() and not bool(_all_spent(response, jumps)):
         raise ValueError(
             f"the averages of {type(response.dynamics).__name__} are not back at rest {_LONGEST} steps of dt = "
             f"{float(response.dt):.4g} after a jump, so whether it leaves is not known. Give a larger dt."

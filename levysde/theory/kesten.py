@@ -133,12 +133,12 @@ def _log_sum(terms: np.ndarray) -> float:
 
 
 def _root(growth: _Growth, high: float) -> float:
-    from scipy.optimize import brentq  # slow to import
+    from scipy.optimize import root_scalar  # slow to import
 
     low = high / 2
     while growth.log_moment(low) >= 0:
         low, high = low / 2, low
-    return float(brentq(growth.log_moment, low, high, xtol=1e-12 * high, rtol=1e-12))
+    return float(root_scalar(growth.log_moment, method="brentq", bracket=(low, high), xtol=1e-12 * high).root)
 
 
 def _contracting(eta: float, c: float, batch: int, d: int) -> float:

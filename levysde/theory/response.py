@@ -33,14 +33,14 @@ class JumpResponse(NamedTuple):
 def jump_response(beta: Checked, decay: Checked, *, gradient: Checked) -> JumpResponse:
     """P: by how much the jump of an averaged noise is to be multiplied before it is held against the boundary.
 
-    Multiply an escape rate without memory by `P^alpha`: `forward` for the boundary on the jump's side, `backward` for the one on
-    the other side, whichever needs the smaller jump. Exact for a quadratic loss seen at steps of the algorithm.
+    Multiply an escape rate without memory by `P^alpha`: `forward` for the boundary on the jump's side, `backward` for the one
+    on the other side, whichever needs the smaller jump. Exact for a quadratic loss seen at steps of the algorithm.
 
     Args:
         beta: decay factor of the average, in (0, 1).
         decay: `eta h`, positive; the flow must be stable.
-        gradient: "averaged" when the gradient goes through the average with its noise, as in the algorithms; "raw" when only the
-            noise does.
+        gradient: "averaged" when the gradient goes through the average with its noise, as in the algorithms; "raw" when only
+            the noise does.
 
     Raises:
         TypeError, ValueError: a number out of range, a decay for which the noiseless steps grow (raw: 2 and more; averaged:
@@ -62,7 +62,7 @@ def jump_response(beta: Checked, decay: Checked, *, gradient: Checked) -> JumpRe
 
 def _extremes(p: complex, q: complex) -> np.ndarray:
     """Whole n >= 1 that hold the extremes of `(p^n - q^n) / (p - q)`: all those next to where its derivative vanishes."""
-    if p.imag:  # r^n sin(n angle): two turning points, and all n before r^n is lost, since whole n may miss the first peaks
+    if p.imag:  # r^n sin(n angle): a full turn, and all n before r^n is lost, since whole n may miss the first peaks
         fall = -np.log(abs(p))
         last = 2 * np.pi / abs(np.angle(p)) + 3 / fall
         return np.arange(1, min(last, _LONGEST) + 2)
