@@ -2,8 +2,9 @@
 
     python benchmarks/step_cost.py [--repeats 7] [--out benchmarks/results/step_cost.json]
 
-One worker, 256 lanes, no exits (a far-off boundary of the same kind), so that a lane-step is a step; repeats are interleaved and the
-medians compared. Where a class draws more words than its relative, the relative's time is that of its step plus the difference in
+One worker, 256 lanes, no exits (a far-off boundary of the same kind), so that a lane-step is a step; repeats are interleaved
+and the medians compared. Where a class draws more words than its relative, the relative's time is that of its step plus the
+difference in
 words, at the cost of a word measured in the same run ("at equal words"). Verdict, fixed beforehand: at most 1.5 times.
 """
 
@@ -60,7 +61,10 @@ def cases() -> dict[str, tuple[str | None, Callable]]:
         "MuellerBrown": ("DoubleWell", lambda: (sgd(COMPONENTS, ls.MuellerBrown(height=0.01)), FAR)),
         "WellChain": ("DoubleWell", lambda: (sgd(COMPONENTS, ls.sharp_flat(dim=2)), FAR)),
         "AsymmetricValley": ("DoubleWell", lambda: (sgd(COMPONENTS, ls.AsymmetricValley(dim=2)), FAR)),
-        "Ellipsoid": ("Sublevel", lambda: (sgd(COMPONENTS), ls.Ellipsoid(center=jnp.zeros(2), radii=jnp.array([1e9, 2e9])))),
+        "Ellipsoid": (
+            "Sublevel",
+            lambda: (sgd(COMPONENTS), ls.Ellipsoid(center=jnp.zeros(2), radii=jnp.array([1e9, 2e9]))),
+        ),
         "HalfSpaces": (
             "Box",
             lambda: (sgd(COMPONENTS), ls.HalfSpaces(normals=jnp.array([[1.0, 0.5], [-1.0, 0.5]]), offsets=[1e9, 1e9])),
@@ -97,7 +101,9 @@ def measure(kernel: ls.EulerMaruyama, domain, seed: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7, help="interleaved repeats")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "step_cost.json", help="JSON file for the numbers")
+    parser.add_argument(
+        "--out", type=Path, default=HERE / "results" / "step_cost.json", help="JSON file for the numbers"
+    )
     args = parser.parse_args()
     ready = {}
     for name, (relative, make) in cases().items():
@@ -113,8 +119,8 @@ def main() -> None:
             times.append(measure(kernel, domain, 1 + repeat))
     medians = {name: statistics.median(times) for name, (*_, times) in ready.items()}
     words = {name: kernel.words_per_step for name, (_, kernel, _, _) in ready.items()}
-    # a word: the exact sampler draws two more than the fitted one and does more with them; isotropic noise in d = 2 and Brownian
-    # noise differ in words and a radius. The cipher alone was measured as a quarter of the exact sampler's step.
+    # a word: the exact sampler draws two more than the fitted one and does more with them; isotropic noise in d = 2
+    # and Brownian noise differ in words and a radius. The cipher alone was measured as a quarter of the exact sampler's step.
     word = medians["StableComponents, exact"] / 4 / words["StableComponents, exact"]
     rows = []
     for name, (relative, *_) in ready.items():
@@ -128,7 +134,11 @@ def main() -> None:
         rows.append(row | {"met": ratio <= LIMIT})
     print("\n| class | ns a lane-step | words | nearest | times, at equal words | |\n|---|---|---|---|---|---|")
     for row in rows:
-        tail = f"{row['relative']} | {row['ratio']:.2f} | {'met' if row['met'] else '**over**'}" if "ratio" in row else "| |"
+        tail = (
+            f"{row['relative']} | {row['ratio']:.2f} | {'met' if row['met'] else '**over**'}"
+            if "ratio" in row
+            else "| |"
+        )
         print(f"| {row['class']} | {row['ns']:.1f} | {row['words']} | {tail} |")
     versions = {"jax": jax.__version__, "python": platform.python_version(), "levysde": ls.__version__}
     args.out.write_text(json.dumps({"versions": versions, "repeats": args.repeats, "rows": rows}, indent=1) + "\n")

@@ -88,7 +88,10 @@ def test_a_trajectory_is_a_pure_function_of_seed_and_id(reference):
         key = trajectory_key(jnp.asarray(split_uint64(7)), jnp.asarray(split_uint64(np.array([trajectory]))))
         x, steps = jnp.zeros(2), 0
         while steps < 300 and float(jnp.sum(x * x)) < 1:
-            x, steps = stepper.step(step_words(key, jnp.array([steps], jnp.uint32), 4)[:, 0], x), steps + 1
+            x, steps = (
+                stepper.step(step_words(key, jnp.array([steps], jnp.uint32), stepper.words_per_step)[:, 0], x),
+                steps + 1,
+            )
         assert steps == reference.steps[trajectory]
         last = reference.first_outside if reference.exited[trajectory] else reference.last_inside
         np.testing.assert_allclose(x, last[trajectory], rtol=1e-4, atol=1e-6)
@@ -133,7 +136,7 @@ def test_sweeping_numbers_compiles_nothing():
     run = {"num": 64, "seed": 0, "max_steps": 50, "lanes": 64, "devices": 1}
     ls.simulate_escape(kernel(), ball(), jnp.zeros(2), **run)
     before = advance._cache_size()
-    for epsilon, alpha, dt, radius in ((0.1, 1.2, 0.02, 1.1), (0.3, 0.7, 0.005, 0.9), (0.2, 2.0, 0.01, 2.0)):
+    for epsilon, alpha, dt, radius in ((0.1, 1.2, 0.02, 1.1), (0.3, 0.7, 0.005, 0.9), (0.2, 1.95, 0.01, 2.0)):
         ls.simulate_escape(kernel(epsilon, alpha, dt), ball(radius=radius), jnp.zeros(2), **run)
     assert advance._cache_size() == before
 

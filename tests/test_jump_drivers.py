@@ -159,7 +159,7 @@ def test_tempered_tail_gives_back_the_exponent(alpha, length):
     driver = ls.TemperedComponents(alpha, length)
     assert total == pytest.approx(float(driver.exponent(jnp.array([k]))), rel=2e-4)
     rays = driver.levy_rays(1)
-    assert rays.total(2.0) == pytest.approx(float(relativistic_tail(np.array(2.0), alpha, length, 1)), rel=1e-12)
+    assert rays.total(2.0) == pytest.approx(float(relativistic_tail(np.array(2.0), alpha, length, 1)), rel=1e-5)
     assert np.isnan(rays.index)
 
 

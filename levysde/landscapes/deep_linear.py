@@ -133,7 +133,7 @@ def _balanced(widths: tuple[int, ...], target: np.ndarray, decay: float) -> tupl
 
 def _factors(s: float, depth: int, decay: float) -> tuple[float, float]:
     """A singular value's factor in each layer at the minimum, and at the saddle of its mode."""
-    from scipy.optimize import brentq  # slow to import
+    from scipy.optimize import root_scalar  # slow to import
 
     if decay == 0:
         return s ** (1 / depth), 0.0
@@ -146,7 +146,7 @@ def _factors(s: float, depth: int, decay: float) -> tuple[float, float]:
     turn = ((depth - 2) * s / (2 * depth - 2)) ** (1 / depth)
     if slope(turn) >= 0:
         return 0.0, 0.0
-    small = brentq(slope, 0, turn, xtol=1e-15)
-    large = brentq(slope, turn, s ** (1 / depth), xtol=1e-15)
+    small = root_scalar(slope, bracket=(0, turn), xtol=1e-15).root
+    large = root_scalar(slope, bracket=(turn, s ** (1 / depth)), xtol=1e-15).root
     better = (large**depth - s) ** 2 + decay * depth * large**2 < s**2
     return (large, small) if better else (0.0, small)

@@ -76,7 +76,7 @@ def log_positive_stable(angle: UInt[Array, "..."], tail: UInt[Array, "..."], ind
     second = sinpi(jnp.where(rest * turn > 0.5, index + rest * pole, rest * turn))
     log_second = log2(jnp.maximum(second, _TINY) / exponential(tail, dtype))
     log2_v = log2(first) + (rest * log_second - log2(sinpi(jnp.minimum(turn, pole)))) / index
-    return np.asarray(np.log(2), dtype) * log2_v
+    return log2_v * np.asarray(np.log(2), dtype)
 
 
 def require_jumps(alpha: Array) -> float:

@@ -1,6 +1,6 @@
 """Stability plot of the Hill estimate. Drawn on the Axes it is given, or its own, and returned; nothing is set globally."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,8 +52,14 @@ def hill(
         exact = np.array([stats.hill_on_stable(stable, float(s)) for s in share[inside]])
     ax = axes(ax)
     number = sum(line.get_gid() == _SERIES for line in ax.lines)
-    look = {"color": COLOURS[number % len(COLOURS)], "linestyle": LINES[number % len(LINES)], "linewidth": 1.6}
-    (line,) = ax.plot(curve.k, curve.alpha, **(look | {"label": label} | (artist or {})))
+    look: dict[str, Any] = {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": LINES[number % len(LINES)],
+        "linewidth": 1.6,
+        "label": label,
+    }
+    look |= artist or {}
+    (line,) = ax.plot(curve.k, curve.alpha, **look)
     line.set_gid(_SERIES)
     ax.fill_between(curve.k, curve.low, curve.high, color=line.get_color(), alpha=0.25, linewidth=0)
     at = np.interp(curve.chosen, curve.k, curve.alpha)

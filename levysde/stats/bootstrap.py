@@ -48,8 +48,8 @@ def autocovariance(x: np.ndarray, lags: int) -> np.ndarray:
     from scipy.fft import irfft, next_fast_len, rfft  # slow to import
 
     size = next_fast_len(x.size + lags + 1, real=True)
-    power = np.abs(rfft(x - x.mean(), size)) ** 2
-    return irfft(power, size)[: lags + 1] / x.size
+    power = np.abs(np.asarray(rfft(x - x.mean(), size))) ** 2
+    return np.asarray(irfft(power, size))[: lags + 1] / x.size
 
 
 def block_length(x: Checked, *, kind: str = "moving") -> int:
@@ -114,7 +114,7 @@ def block_bootstrap(
     )
     resamples = errors.integer("resamples", resamples, "resamples=200", low=20)
     rng = np.random.default_rng(errors.seed(seed))
-    z = norm.isf((1 - errors.fraction("confidence", confidence, "confidence=0.95")) / 2)
+    z = float(norm.isf((1 - errors.fraction("confidence", confidence, "confidence=0.95")) / 2))
     value = reading(estimator(x))
     draws = []
     for _ in range(resamples):
@@ -128,7 +128,7 @@ def block_bootstrap(
             "Give more values, or an estimator that takes any sample of this size."
         )
     error = z * float(np.diff(np.quantile(draws, [0.25, 0.75]))[0]) / (2 * norm.isf(0.25))
-    return Estimate(value, value - error, value + error, confidence)
+    return Estimate(value, float(value - error), float(value + error), confidence)
 
 
 def _check_kind(kind: str) -> None:

@@ -112,12 +112,11 @@ def fractional_gaussian_noise(size: Checked, hurst: Checked, *, seed: Checked = 
     rng = np.random.default_rng(errors.seed(seed))
     lag = np.arange(n + 1, dtype=float)
     r = ((lag + 1) ** (2 * h) - 2 * lag ** (2 * h) + np.abs(lag - 1) ** (2 * h)) / 2
-    spectrum = np.maximum(
-        np.real(fft(np.append(r, r[-2:0:-1])))[: n + 1], 0
-    )  # of the circle of 2n; >= 0 but for rounding
+    circle = np.asarray(fft(np.append(r, r[-2:0:-1])))  # of length 2n; its spectrum is >= 0 but for rounding
+    spectrum = np.maximum(np.real(circle)[: n + 1], 0)
     noise = rng.normal(size=n + 1) + 1j * rng.normal(size=n + 1)
     noise[[0, n]] = noise[[0, n]].real * np.sqrt(2)
-    return irfft(noise * np.sqrt(spectrum * n), 2 * n)[:n]
+    return np.asarray(irfft(noise * np.sqrt(spectrum * n), 2 * n))[:n]
 
 
 def _windows(size: int, smallest: Checked, least: int) -> list[int]:

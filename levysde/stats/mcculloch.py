@@ -69,8 +69,8 @@ def mcculloch(x: Checked, *, confidence: Checked = 0.95) -> SkewedStableFit:
     low, high = theta - error, theta + error
     low[:3] = np.maximum(low[:3], [table["alpha"][0], -1, 0])
     high[:2] = np.minimum(high[:2], [2, 1])
-    found = [Estimate(*map(float, row), confidence) for row in zip(theta, low, high, strict=True)]
-    return SkewedStableFit(*found)
+    rows = zip(theta, low, high, strict=True)
+    return SkewedStableFit(*(Estimate(float(at), float(a), float(b), confidence) for at, a, b in rows))
 
 
 def _shape(q: np.ndarray) -> tuple[float, float]:

@@ -9,5 +9,5 @@ import numpy as np
 @cache
 def stable_table() -> dict[str, np.ndarray]:
     """`alpha`, `beta`, `level`, `quantile`, `density`, `share`, `log_excess`, as described where they are made."""
-    with files(__package__).joinpath("stable_quantiles.npz").open("rb") as file, np.load(file) as held:
+    with files("levysde.stats").joinpath("stable_quantiles.npz").open("rb") as file, np.load(file) as held:
         return {name: held[name] for name in held.files}

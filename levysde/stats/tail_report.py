@@ -121,7 +121,7 @@ def tail_report(x: Checked, *, level: Checked = 0.02, confidence: Checked = 0.95
         "Hill": hill(centred, confidence=confidence).alpha,
     }
     z_one, z_two = float(norm.isf(level / 6)), float(norm.isf(level / 12))
-    error = (fits[1].high - fits[1].low) / (2 * norm.isf((1 - fits[1].confidence) / 2))
+    error = float((fits[1].high - fits[1].low) / (2 * norm.isf((1 - fits[1].confidence) / 2)))
     serial, sized = _portmanteau(x), _portmanteau(np.abs(x - np.median(x)))
     drift = _drift(fits, error)
     tail = _tail(centred, fits[1].value, error)
