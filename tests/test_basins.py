@@ -3,10 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy import integrate, optimize
 from test_domains import CASES, LEFT, WELLS, disc, many
 
 import levysde as ls
+
+pytestmark = pytest.mark.slow
 
 # basins by gradient flow
 

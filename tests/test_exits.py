@@ -13,6 +13,8 @@ from levysde.analysis import Landings, exit_directions, landing_sharpness, last_
 from levysde.analysis.exits import bounded_mean
 from levysde.random import split_uint64, step_words, trajectory_key
 
+pytestmark = pytest.mark.slow
+
 WELL = ls.Quadratic(hessian=jnp.array([[1.5, 0.5], [0.5, 1.5]]))  # eigenvalues 1 and 2, along (1, -1) and (1, 1)
 
 

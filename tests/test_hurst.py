@@ -8,6 +8,8 @@ from statistical import SIGMAS, assert_mean
 from levysde import stats
 from levysde.stats.hurst import _anis_lloyd
 
+pytestmark = pytest.mark.slow
+
 
 def noises(hurst, size, runs):
     return [stats.fractional_gaussian_noise(size, hurst, seed=seed) for seed in range(runs)]

@@ -20,6 +20,8 @@ from levysde.noise.tempered import relativistic_tail
 from levysde.protocols import is_lane_invariant
 from levysde.random import split_uint64, step_words, trajectory_key
 
+pytestmark = pytest.mark.slow
+
 # one of each class and kind, with its noise dimension and a step it accepts
 CASES = {
     "skewed": (lambda: ls.SkewedComponents(1.5, 0.5), 2, 0.7),

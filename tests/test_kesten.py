@@ -15,6 +15,8 @@ from levysde.protocols import is_lane_invariant
 from levysde.random import normal_pair, split_uint64, step_words, trajectory_key
 from levysde.theory import kesten_index
 
+pytestmark = pytest.mark.slow
+
 
 @partial(jax.jit, static_argnums=3)
 def _advance(kernel, x, seed, steps):

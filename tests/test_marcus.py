@@ -15,6 +15,8 @@ from levysde.noise import levy_constant
 from levysde.protocols import is_lane_invariant
 from levysde.theory import escape_law
 
+pytestmark = pytest.mark.slow
+
 ALPHA = 1.5
 
 

@@ -12,6 +12,8 @@ import levysde as ls
 from levysde.protocols import Driver, Dynamics, Landscape, Scale
 from levysde.theory import escape_law, exit_rays, jump_response
 
+pytestmark = pytest.mark.slow
+
 ETA = 0.05
 MATRIX, CENTRE = np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([0.3, -0.4])
 

@@ -12,6 +12,8 @@ from levysde.analysis import starts as starts_module
 from levysde.stats import exponentiality
 from levysde.theory import boundary_shift, escape_law
 
+pytestmark = pytest.mark.slow
+
 ETA = 0.05
 MATRIX, CENTRE = np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([0.3, -0.4])
 

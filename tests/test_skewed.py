@@ -12,6 +12,8 @@ from scipy import integrate
 import levysde as ls
 from levysde.noise import levy_constant
 
+pytestmark = pytest.mark.slow
+
 
 @eqx.filter_jit
 def increments(driver, words, dt, dim):

@@ -13,6 +13,8 @@ from statistical import SIGMAS, assert_close, assert_mean
 from levysde import stats
 from levysde.stats.tables import stable_table
 
+pytestmark = pytest.mark.slow
+
 
 def stable(alpha, shape, seed, beta=0.0):
     """An implementation of the stable law that is not ours (S1; location 0)."""
