@@ -41,6 +41,7 @@ def test_the_skeleton_itself(driver, dt, exact):
 
 @pytest.mark.parametrize("dim", [1, 2, 3])
 @pytest.mark.parametrize("alpha", [0.8, 1.2, 1.5, 1.8])
+@pytest.mark.slow
 def test_getoor(alpha, dim):
     """Isotropic, no drift; above alpha = 1 with the boundary moved out by the constant of the skeleton."""
     dt = 1e-3
@@ -52,6 +53,7 @@ def test_getoor(alpha, dim):
 
 
 @pytest.mark.parametrize("alpha", [0.8, 1.5])
+@pytest.mark.slow
 def test_ryznar(alpha):
     """Independent coordinates in d = 2, from a start off the centre; the bias falls as dt^(1/alpha)."""
     exact = ryznar_mean_exit(alpha=alpha, dim=2, start=0.5)
@@ -63,6 +65,7 @@ def test_ryznar(alpha):
     assert_close(estimate, error + 0.003 * exact / 5, exact, 0.035)
 
 
+@pytest.mark.slow
 def test_brownian_ball():
     for dim in (1, 2):
         run = free(ls.Brownian(), dim, 2e-4, 20_000)
@@ -71,6 +74,7 @@ def test_brownian_ball():
         assert_mean(run.time, exact, 0.04)
 
 
+@pytest.mark.slow
 def test_langevin_is_the_gaussian_link():
     """SaS(1) at alpha = 2 with epsilon = sqrt(D) is Langevin with diffusion D: one law, two samplers."""
     stable = well(ls.StableComponents(alpha=2.0), np.sqrt(0.3), 2e-3, 40_000)
@@ -100,12 +104,14 @@ def test_ornstein_uhlenbeck(alpha, epsilon, exact, num):
     assert abs(run.time.mean() / (1 + late) / exact - 1) < 0.02
 
 
+@pytest.mark.slow
 def test_ornstein_uhlenbeck_disc():
     run = well(ls.StableIsotropic(alpha=1.5), 0.5, 1e-3, 100_000, dim=2)
     late = 1.5 * boundary_shift(1.5) * 0.5 * 1e-3 ** (1 / 1.5)
     assert_close(run.time.mean() / (1 + late), run.time.std() / np.sqrt(run.num) + 0.001, 1.98425, 0.025)
 
 
+@pytest.mark.slow
 def test_exponential_shape_comes_before_the_mean():
     """E t^2 / 2 (E t)^2 = .962, .998 at eps = .5, .2 (alpha = 1.5)."""
     for epsilon, exact in ((0.5, 0.962), (0.2, 0.998)):

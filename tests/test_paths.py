@@ -9,6 +9,8 @@ import levysde as ls
 from levysde.escape import Paths
 from levysde.protocols import Kernel
 
+pytestmark = pytest.mark.slow
+
 FIELDS = {"end_time": "time", "end_step": "steps"} | {
     name: name for name in ("exited", "label", "last_inside", "first_outside", "status")
 }

@@ -16,6 +16,8 @@ from levysde.protocols import Driver, LevyRays, is_lane_invariant
 from levysde.random import split_uint64, step_words, trajectory_key
 from levysde.theory import escape_law
 
+pytestmark = pytest.mark.slow
+
 DFS = [0.5, 1.0, 3.0, 30.0]
 MIXTURE = ([0.7, 0.05, 0.25], [1.0, 6.0, 0.3])
 DRIVERS = {
