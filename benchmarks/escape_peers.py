@@ -55,13 +55,13 @@ class Levysde:
         well = ls.Quadratic(hessian=jnp.eye(DIM))
         dynamics = ls.SGD(well, ls.StableComponents(alpha=ALPHA), epsilon=EPSILON)
         self.kernel = ls.EulerMaruyama(dynamics, dt=DT)
-        self.ball = ls.Ball(radius=RADIUS, center=jnp.zeros(DIM))
+        self.domain, self.start = ls.Ball(radius=RADIUS, center=jnp.zeros(DIM)), jnp.zeros(DIM)
         self.run(0)  # all of the run: the lane block halves as it drains, and each size compiles once
 
     def run(self, seed: int) -> Run:
         start = time.perf_counter()
         result = ls.simulate_escape(
-            self.kernel, self.ball, jnp.zeros(DIM), num=self.num, seed=seed, max_time=1e6, devices=self.threads
+            self.kernel, self.domain, self.start, num=self.num, seed=seed, max_time=1e6, devices=self.threads
         )
         seconds = time.perf_counter() - start
         if not result.exited.all():
@@ -77,15 +77,19 @@ class Cpp:
         self.settings = f"g++ {CPP_FLAGS}; {threads} threads, 32 lanes, 256 steps between refills, float32, xoshiro128+"
 
     def prepare(self) -> None:
+        self.build(Path(__file__).with_name("escape_reference.cpp"))
+
+    def run(self, seed: int) -> Run:
+        return self.time(self.num, ALPHA, EPSILON, DT, self.threads, seed)
+
+    def build(self, source: Path, *options: str) -> None:
         if shutil.which("g++") is None:
             raise ImportError("the C++ reference needs g++, which is not on the path")
         self.folder = tempfile.TemporaryDirectory()
-        source = Path(__file__).with_name("escape_reference.cpp")
-        self.program = str(Path(self.folder.name, "escape_reference"))
-        subprocess.run(["g++", str(source), "-o", self.program, *CPP_FLAGS.split()], check=True)
+        self.program = str(Path(self.folder.name, source.stem))
+        subprocess.run(["g++", str(source), "-o", self.program, *options, *CPP_FLAGS.split()], check=True)
 
-    def run(self, seed: int) -> Run:
-        arguments = (self.num, ALPHA, EPSILON, DT, self.threads, seed)
+    def time(self, *arguments: float) -> Run:
         line = subprocess.run([self.program, *map(str, arguments)], check=True, capture_output=True, text=True).stdout
         row = json.loads(line)
         return Run(row["seconds"], row["live_steps"], row["mean"], row["error"], self.num)

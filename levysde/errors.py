@@ -103,6 +103,20 @@ def integer(name: str, value: Any, example: str, *, low: int = 1, high: int | No
     return int(value)
 
 
+def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """One of the words `allowed`."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} must be {' or '.join(repr(a) for a in allowed)}, not {value!r}.".replace("'", '"'))
+    return value
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}.")
+    return value
+
+
 def seed(value: Any) -> int:
     """A seed: an integer of at most 64 bits, hashed whole."""
     return integer("seed", value, "seed=0", low=0, high=2**64 - 1)

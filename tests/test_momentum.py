@@ -5,11 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jaxtyping import Array
 from scipy.linalg import expm, solve_continuous_lyapunov, solve_discrete_lyapunov
 
 import levysde as ls
-from levysde.protocols import Driver, Dynamics, Landscape, Scale
 from levysde.theory import escape_law, exit_rays, jump_response
 
 pytestmark = pytest.mark.slow
@@ -200,48 +198,22 @@ def test_law_does_not_depend_on_units():
     np.testing.assert_allclose(rates, rates[0], rtol=1e-3)
 
 
-class AveragedNoise(Dynamics):
+class RawGradient(ls.Momentum):
     """Gradient descent with averaged noise, `n <- beta n + (1-beta) xi`, the gradient itself raw."""
 
-    landscape: Landscape
-    driver: Driver
-    epsilon: Array
-    scale: Scale
-    beta: Array
-
-    def init(self, x0):
-        return x0, jnp.zeros_like(x0)
+    def settled(self, x):
+        return self.init(x)
 
     def step(self, state, dt, increment):
-        x, n = state
-        n = self.beta * n + (1 - self.beta) * self.epsilon * self.scale.apply(increment, x)
-        return x - dt * self.landscape.gradient(x) + n, n
-
-    def position(self, state):
-        return state[0]
-
-    def move(self, state, x):
-        return x, state[1]
-
-    @property
-    def attractor(self):
-        return self.landscape.minimum
-
-    def jump(self, y):
-        return self.epsilon * self.scale.apply(y, self.attractor)
-
-    def linearisation(self):
-        return self.landscape.hessian(self.attractor)
-
-    @property
-    def response(self):
-        return "flow"
+        kick = self.epsilon * self.scale.apply(increment, state.x)
+        noise = state.m - jnp.expm1(-self.rate * dt) * (kick - state.m)
+        return state._replace(x=state.x - dt * self.landscape.gradient(state.x) + noise, m=noise)
 
 
 def test_raw_gradient_and_averaged_noise():
     """The formula printed in terms of c = 1 - eta h alone."""
     inner = ls.SGD(well([[1.0]]), stable(), epsilon=0.1)
-    dynamics = AveragedNoise(inner.landscape, inner.driver, inner.epsilon, inner.scale, jnp.asarray(0.9))
+    dynamics = RawGradient(inner.landscape, inner.driver, epsilon=0.1, rate=-np.log(0.9) / 0.02, averaged=True)
     basin = ls.Ball(radius=1.0, center=jnp.zeros(1))
     ratio = escape_law(dynamics, basin, dt=0.02).rate / escape_law(inner, basin).rate
     assert ratio == pytest.approx(jump_response(0.9, 0.02, gradient="raw").forward ** 1.5, rel=1e-4)

@@ -8,12 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from check import Check
-from jaxtyping import Array
 from scipy.linalg import expm
 from scipy.optimize import brentq
 
 import levysde as ls
-from levysde.protocols import Driver, Dynamics, Landscape, Scale
+from levysde.protocols import Dynamics, Landscape
 from levysde.stats import exponentiality
 from levysde.theory import boundary_shift, escape_law, jump_response
 
@@ -133,42 +132,16 @@ def _stationary(dynamics: Dynamics, lanes: int, steps: int) -> np.ndarray:
     return np.asarray(final.x[0])
 
 
-class RawGradient(Dynamics):
+class RawGradient(ls.Momentum):
     """The setting of the rule as noted: the noise averaged, `n <- beta n + (1 - beta) xi`, the gradient raw."""
 
-    landscape: Landscape
-    driver: Driver
-    epsilon: Array
-    scale: Scale
-    beta: Array
-
-    def init(self, x0):
-        return x0, jnp.zeros_like(x0)
+    def settled(self, x):
+        return self.init(x)
 
     def step(self, state, dt, increment):
-        x, n = state
-        n = self.beta * n + (1 - self.beta) * self.epsilon * self.scale.apply(increment, x)
-        return x - dt * self.landscape.gradient(x) + n, n
-
-    def position(self, state):
-        return state[0]
-
-    def move(self, state, x):
-        return x, state[1]
-
-    @property
-    def attractor(self):
-        return self.landscape.minimum
-
-    def jump(self, y):
-        return self.epsilon * self.scale.apply(y, self.attractor)
-
-    def linearisation(self):
-        return self.landscape.hessian(self.attractor)
-
-    @property
-    def response(self):
-        return "flow"
+        kick = self.epsilon * self.scale.apply(increment, state.x)
+        noise = state.m - jnp.expm1(-self.rate * dt) * (kick - state.m)
+        return state._replace(x=state.x - dt * self.landscape.gradient(state.x) + noise, m=noise)
 
 
 def _jumps() -> Iterator[Check]:
@@ -178,8 +151,7 @@ def _jumps() -> Iterator[Check]:
     unit = escape_law(ls.SGD(valley, _stable(), learning_rate=DECAY), basin).rate * DECAY
     scale = (1 / (PREDICTED * unit)) ** (1 / ALPHA) / factor["raw"]
     common = {"learning_rate": DECAY, "scale": scale}
-    base = ls.SGD(valley, _stable(), **common)
-    raw = RawGradient(valley, _stable(), base.epsilon, base.scale, jnp.asarray(BETA))
+    raw = RawGradient(valley, _stable(), averaged=True, **common)
     momentum = ls.Momentum(valley, _stable(), averaged=True, **common)
     rates = (-np.log(BETA) / DECAY, 1e-9)
     adam = ls.Adam(valley, _stable(), learning_rate=DECAY, rates=rates, scale=2 * scale, gradient_variance=2.25,

@@ -19,25 +19,22 @@ from typing import NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from levysde import errors
 from levysde.dynamics.averages import (
     SETTLED,
-    SQUARES,
+    Preconditioned,
     bias_corrections,
-    check_choice,
-    check_flag,
     decay_rates,
     learning_rate_of,
     no_sampled_law,
     squared_gradient,
     variance_of,
 )
-from levysde.dynamics.gradient import check_parts, noise_amplitude
+from levysde.dynamics.gradient import noisy_parts
 from levysde.errors import Checked
-from levysde.noise import as_scale
-from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale
+from levysde.protocols import Driver, NoiseVector, Point, Scalar
 
 
 class AdamState(NamedTuple):
@@ -49,7 +46,7 @@ class AdamState(NamedTuple):
     count: Array
 
 
-class Adam(Dynamics):
+class Adam(Preconditioned):
     """ADAM's SDE with Q frozen by its own v (Zhou et al. 2020, eq. 5; see the head of this file).
 
     Args:
@@ -73,15 +70,7 @@ class Adam(Dynamics):
     Raises TypeError or ValueError for parts of the wrong kind or range.
     """
 
-    landscape: Landscape
-    driver: Driver
-    epsilon: Array
-    scale: Scale
-    gradient_variance: Array
     rates: Array
-    delta: Array
-    square: str = eqx.field(static=True)
-    bias_correction: bool = eqx.field(static=True)
     noise: str = eqx.field(static=True)
 
     def __init__(
@@ -99,16 +88,15 @@ class Adam(Dynamics):
         bias_correction: Checked = False,
         noise: Checked = "position",
     ):
-        check_parts(landscape, driver)
-        self.landscape, self.driver = landscape, driver
-        self.epsilon = noise_amplitude(driver, epsilon, learning_rate)
-        self.scale = as_scale(scale, landscape.dim)
-        self.gradient_variance = variance_of(gradient_variance, landscape.dim)
+        self.landscape, self.driver, self.epsilon, self.scale = noisy_parts(
+            landscape, driver, epsilon, learning_rate, scale
+        )
         self.rates = _rates(rates, driver, epsilon, learning_rate)
+        self.gradient_variance = variance_of(gradient_variance, landscape.dim)
         self.delta = errors.positive("delta", delta, "delta=1e-8")
-        self.square = check_choice("square", square, SQUARES)
-        self.bias_correction = check_flag("bias_correction", bias_correction)
-        self.noise = check_choice("noise", noise, ("position", "average"))
+        self.square = errors.choice("square", square, ("mean", "sampled"))
+        self.bias_correction = errors.flag("bias_correction", bias_correction)
+        self.noise = errors.choice("noise", noise, ("position", "average"))
 
     def init(self, x0: Point) -> AdamState:
         if not self.bias_correction:
@@ -134,28 +122,6 @@ class Adam(Dynamics):
             mu, omega = bias_corrections(self.rates, dt, count)
         push = -dt * mu * m if self.noise == "average" else noise - dt * mu * m
         return AdamState(state.x + push / (jnp.sqrt(omega * v) + self.delta), m, v, count)
-
-    def position(self, state: AdamState) -> Point:
-        return state.x
-
-    def move(self, state: AdamState, x: Point) -> AdamState:
-        return state._replace(x=x)
-
-    @property
-    def attractor(self) -> Point:
-        return self.landscape.minimum
-
-    @property
-    def preconditioner(self) -> Point:
-        """The diagonal of Q*, the preconditioner at the minimum."""
-        return jnp.sqrt(self.gradient_variance) + self.delta
-
-    def jump(self, y: NoiseVector) -> Point:
-        return self.epsilon * self.scale.apply(y, self.attractor) / self.preconditioner
-
-    def linearisation(self) -> Float[Array, "d d"]:
-        """`Q*^-1 H`: the position's flow where m follows the gradient faster than th moves."""
-        return self.landscape.hessian(self.attractor) / self.preconditioner[:, None]
 
     @property
     def response(self) -> str:

@@ -25,19 +25,16 @@ from levysde import errors
 from levysde.dynamics.adam import Adam, AdamState
 from levysde.dynamics.averages import (
     SETTLED,
-    SQUARES,
+    Preconditioned,
     bias_corrections,
-    check_choice,
-    check_flag,
     decay_rates,
     learning_rate_of,
     no_sampled_law,
     squared_gradient,
     variance_of,
 )
-from levysde.dynamics.gradient import check_parts, noise_amplitude
+from levysde.dynamics.gradient import noisy_parts
 from levysde.errors import Checked
-from levysde.noise import as_scale
 from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale
 
 
@@ -49,7 +46,7 @@ class RMSPropState(NamedTuple):
     count: Array
 
 
-class RMSProp(Dynamics):
+class RMSProp(Preconditioned):
     """RMSProp's SDE; its noise acts on the position at once (see the head of this file).
 
     Args:
@@ -61,15 +58,7 @@ class RMSProp(Dynamics):
     Raises TypeError or ValueError for parts of the wrong kind or range.
     """
 
-    landscape: Landscape
-    driver: Driver
-    epsilon: Array
-    scale: Scale
-    gradient_variance: Array
     rate: Array
-    delta: Array
-    square: str = eqx.field(static=True)
-    bias_correction: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -85,18 +74,17 @@ class RMSProp(Dynamics):
         square: Checked = "mean",
         bias_correction: Checked = False,
     ):
-        check_parts(landscape, driver)
-        self.landscape, self.driver = landscape, driver
-        self.epsilon = noise_amplitude(driver, epsilon, learning_rate)
-        self.scale = as_scale(scale, landscape.dim)
-        self.gradient_variance = variance_of(gradient_variance, landscape.dim)
+        self.landscape, self.driver, self.epsilon, self.scale = noisy_parts(
+            landscape, driver, epsilon, learning_rate, scale
+        )
         if rate is None:
             self.rate = decay_rates(0.9, learning_rate_of(driver, epsilon, learning_rate, "Give rate=1.0, b2."))
         else:
             self.rate = errors.positive("rate", rate, "rate=1.0")
+        self.gradient_variance = variance_of(gradient_variance, landscape.dim)
         self.delta = errors.positive("delta", delta, "delta=1e-8")
-        self.square = check_choice("square", square, SQUARES)
-        self.bias_correction = check_flag("bias_correction", bias_correction)
+        self.square = errors.choice("square", square, ("mean", "sampled"))
+        self.bias_correction = errors.flag("bias_correction", bias_correction)
 
     def init(self, x0: Point) -> RMSPropState:
         if not self.bias_correction:
@@ -117,27 +105,6 @@ class RMSProp(Dynamics):
         omega = bias_corrections(self.rate, dt, count) if self.bias_correction else jnp.ones_like(dt)
         x = state.x + (noise - dt * gradient) / (jnp.sqrt(omega * v) + self.delta)
         return RMSPropState(x, v, count)
-
-    def position(self, state: RMSPropState) -> Point:
-        return state.x
-
-    def move(self, state: RMSPropState, x: Point) -> RMSPropState:
-        return state._replace(x=x)
-
-    @property
-    def attractor(self) -> Point:
-        return self.landscape.minimum
-
-    @property
-    def preconditioner(self) -> Point:
-        """The diagonal of Q*, the preconditioner at the minimum."""
-        return jnp.sqrt(self.gradient_variance) + self.delta
-
-    def jump(self, y: NoiseVector) -> Point:
-        return self.epsilon * self.scale.apply(y, self.attractor) / self.preconditioner
-
-    def linearisation(self) -> Float[Array, "d d"]:
-        return self.landscape.hessian(self.attractor) / self.preconditioner[:, None]
 
     @property
     def response(self) -> str:

@@ -1,15 +1,57 @@
-"""What the optimisers with memory share: decay factors as rates, and the average of squared gradients."""
+"""What the optimisers with memory share: their parts, decay factors as rates, and the average of squared gradients."""
 
+from typing import Any
+
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.protocols import Driver, Point, Scalar
+from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale
 
 SETTLED = 2**31  # a number of steps after which no bias is left to correct
-SQUARES = ("mean", "sampled")
+
+
+class Averaging(Dynamics):
+    """An optimiser whose state is a tuple of the position x and averages, resting at the landscape's minimum."""
+
+    landscape: Landscape
+    driver: Driver
+    epsilon: Array
+    scale: Scale
+
+    def position(self, state: Any) -> Point:
+        return state.x
+
+    def move(self, state: Any, x: Point) -> Any:
+        return state._replace(x=x)
+
+    @property
+    def attractor(self) -> Point:
+        return self.landscape.minimum
+
+
+class Preconditioned(Averaging):
+    """An optimiser that divides by `Q = diag(sqrt(v) + delta)`, v the average of squared gradients."""
+
+    gradient_variance: Array
+    delta: Array
+    square: str = eqx.field(static=True)
+    bias_correction: bool = eqx.field(static=True)
+
+    @property
+    def preconditioner(self) -> Point:
+        """The diagonal of Q*, the preconditioner at the minimum."""
+        return jnp.sqrt(self.gradient_variance) + self.delta
+
+    def jump(self, y: NoiseVector) -> Point:
+        return self.epsilon * self.scale.apply(y, self.attractor) / self.preconditioner
+
+    def linearisation(self) -> Float[Array, "d d"]:
+        """`Q*^-1 H`: the position's flow where the averages follow the gradient faster than th moves."""
+        return self.landscape.hessian(self.attractor) / self.preconditioner[:, None]
 
 
 def learning_rate_of(driver: Driver, epsilon: Checked, learning_rate: Checked, instead: str) -> Array:
@@ -41,18 +83,6 @@ def variance_of(value: Checked, dim: int) -> Float[Array, " d"]:
     if not errors.is_traced(array) and np.any(np.asarray(array) < 0):
         raise ValueError("gradient_variance must not be negative: it is the diagonal of a covariance.")
     return jnp.broadcast_to(array, (dim,))
-
-
-def check_choice(name: str, value: Checked, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise ValueError(f"{name} must be {' or '.join(repr(a) for a in allowed)}, not {value!r}.".replace("'", '"'))
-    return value
-
-
-def check_flag(name: str, value: Checked) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {value!r}.")
-    return value
 
 
 def squared_gradient(square: str, gradient: Point, batch_gradient: Point, variance: Point) -> Point:

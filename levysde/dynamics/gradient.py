@@ -47,6 +47,14 @@ def noise_amplitude(driver: Driver, epsilon: Checked, learning_rate: Checked) ->
     return eta ** ((driver.index - 1) / driver.index)
 
 
+def noisy_parts(
+    landscape: Checked, driver: Checked, epsilon: Checked, learning_rate: Checked, scale: Checked
+) -> tuple[Landscape, Driver, Array, Scale]:
+    """What every optimiser's SDE is made of, checked: landscape, driver, epsilon, scale."""
+    check_parts(landscape, driver)
+    return landscape, driver, noise_amplitude(driver, epsilon, learning_rate), as_scale(scale, landscape.dim)
+
+
 class _GradientFlow(Dynamics):
     """What SGD and Langevin share: `d th = -grad F(th) dt + epsilon S dL`, the state being the position."""
 
@@ -113,10 +121,9 @@ class SGD(_GradientFlow):
         convention: Checked = "ito",
         marcus_steps: Checked = 64,
     ):
-        check_parts(landscape, driver)
-        self.landscape, self.driver = landscape, driver
-        self.epsilon = noise_amplitude(driver, epsilon, learning_rate)
-        self.scale = as_scale(scale, landscape.dim)
+        self.landscape, self.driver, self.epsilon, self.scale = noisy_parts(
+            landscape, driver, epsilon, learning_rate, scale
+        )
         self.convention = _convention(convention, self.scale)
         self.marcus_steps = errors.integer("marcus_steps", marcus_steps, "marcus_steps=64")
 
@@ -131,9 +138,7 @@ class SGD(_GradientFlow):
 
 
 def _convention(value: Checked, scale: Scale) -> str:
-    if value not in ("ito", "marcus"):
-        raise ValueError(f'convention must be "ito" or "marcus", not {value!r}.')
-    if value == "marcus" and isinstance(scale, STATE_FREE):
+    if errors.choice("convention", value, ("ito", "marcus")) == "marcus" and isinstance(scale, STATE_FREE):
         raise ValueError(
             f'convention="marcus" with {type(scale).__name__}: S does not depend on the position, so Marcus and Ito are one. '
             "Leave convention out, or give a scale of the position, for example StateScale(lambda x: 1 + x**2, dim=2)."

@@ -29,11 +29,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.dynamics.averages import check_flag, decay_rates, learning_rate_of
-from levysde.dynamics.gradient import check_parts, noise_amplitude
+from levysde.dynamics.averages import Averaging, decay_rates, learning_rate_of
+from levysde.dynamics.gradient import noisy_parts
 from levysde.errors import Checked
-from levysde.noise import as_scale
-from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale
+from levysde.protocols import NoiseVector, Point, Scalar
 
 
 class MomentumState(NamedTuple):
@@ -43,7 +42,7 @@ class MomentumState(NamedTuple):
     m: Array
 
 
-class Momentum(Dynamics):
+class Momentum(Averaging):
     """SGD with momentum, its noise sent through the momentum (see the head of this file).
 
     Args:
@@ -62,10 +61,6 @@ class Momentum(Dynamics):
     of momentum and rate, or a learning rate that is needed and unknown.
     """
 
-    landscape: Landscape
-    driver: Driver
-    epsilon: Array
-    scale: Scale
     rate: Array
     gain: Array
     nesterov: bool = eqx.field(static=True)
@@ -83,12 +78,11 @@ class Momentum(Dynamics):
         averaged: Checked = False,
         scale: Checked = None,
     ):
-        check_parts(landscape, driver)
-        self.landscape, self.driver = landscape, driver
-        self.epsilon = noise_amplitude(driver, epsilon, learning_rate)
-        self.scale = as_scale(scale, landscape.dim)
-        self.nesterov = check_flag("nesterov", nesterov)
-        averaged = check_flag("averaged", averaged)
+        self.landscape, self.driver, self.epsilon, self.scale = noisy_parts(
+            landscape, driver, epsilon, learning_rate, scale
+        )
+        self.nesterov = errors.flag("nesterov", nesterov)
+        averaged = errors.flag("averaged", averaged)
         if rate is not None and momentum is not None:
             raise ValueError(
                 f"give one of momentum and rate, not momentum={momentum!r} and rate={rate!r}: rate is -ln(momentum) over the "
@@ -118,16 +112,6 @@ class Momentum(Dynamics):
         m = state.m + weight * (push - state.m)
         ahead = m + weight * (push - m) if self.nesterov else m
         return MomentumState(state.x - dt * ahead, m)
-
-    def position(self, state: MomentumState) -> Point:
-        return state.x
-
-    def move(self, state: MomentumState, x: Point) -> MomentumState:
-        return state._replace(x=x)
-
-    @property
-    def attractor(self) -> Point:
-        return self.landscape.minimum
 
     def jump(self, y: NoiseVector) -> Point:
         """`G epsilon S y`: how far the jump goes in all, where nothing pulls back."""

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.dynamics.averages import check_choice
 from levysde.errors import Checked
 from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale, State
 
@@ -56,7 +55,7 @@ class Scheduled(Dynamics):
         if isinstance(dynamics, Scheduled):
             raise TypeError("dynamics is Scheduled already. Give one schedule, the product of the two.")
         self.dynamics = dynamics
-        self.clock = check_choice("clock", clock, ("time", "steps"))
+        self.clock = errors.choice("clock", clock, ("time", "steps"))
         self.factor, self.schedule = None, None
         if not callable(schedule):
             self.factor = errors.positive("schedule", schedule, "schedule=0.5, or lambda t: 1 / (1 + t)")

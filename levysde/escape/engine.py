@@ -120,7 +120,7 @@ def _checked(
         )
     num = errors.integer("num", num, "num=10_000")
     seed = errors.seed(seed)
-    starts = _starts(kernel, domain, x0, num)
+    starts = starting_points(kernel, domain, x0, num)
     limit = LAST_STEP
     if max_steps is not None:
         limit = errors.integer("max_steps", max_steps, "max_steps=1_000_000", high=LAST_STEP)
@@ -130,7 +130,7 @@ def _checked(
     if max_time is None and max_steps is None:
         _check_escapable(kernel, domain, starts)
     places = _devices(devices)
-    lane_invariant = _is_lane_invariant(kernel, domain)
+    lane_invariant = runs_by_lanes(kernel, domain)
     if lanes is None:
         lanes = _default_lanes(kernel.dim, lane_invariant, places[0].platform)
         lanes = min(lanes, -(-num // len(places)))
@@ -141,7 +141,7 @@ def _checked(
     return Run(problem, starts, seed, num, limit, lanes, chunk, places, lane_invariant)
 
 
-def _starts(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.ndarray:
+def starting_points(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.ndarray:
     starts = np.asarray(errors.as_array("x0", x0, f"jnp.zeros({kernel.dim})"))
     if starts.shape not in ((kernel.dim,), (num, kernel.dim)):
         raise ValueError(
@@ -185,7 +185,7 @@ def _devices(devices: Checked) -> tuple:
     return tuple(local[:count])
 
 
-def _is_lane_invariant(kernel: Kernel, domain: Domain) -> bool:
+def runs_by_lanes(kernel: Kernel, domain: Domain) -> bool:
     """Whether a step and the exit test avoid library matmuls, whose bits depend on the number of lanes."""
     state = jax.eval_shape(kernel.init, jnp.zeros(kernel.dim), jnp.zeros(kernel.words_per_init, jnp.uint32))
     state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
@@ -274,8 +274,8 @@ def _result(run: Run, ledger: Ledger, seconds: float) -> EscapeResult:
     kernel, domain, _ = run.problem
     dt = getattr(kernel, "dt", None)
     info = RunInfo(
-        kernel=_describe(kernel),
-        domain=_describe(domain),
+        kernel=describe(kernel),
+        domain=describe(domain),
         unit=kernel.unit,
         dt=None if dt is None else float(dt),
         seed=run.seed,
@@ -307,7 +307,7 @@ def _device_name(device: Any) -> str:
         return f"cpu: {platform.processor() or platform.machine()}"
 
 
-def _describe(part: Any) -> str:
+def describe(part: Any) -> str:
     inner = getattr(part, "dynamics", None)
     name = type(part).__name__
     return f"{name}({type(inner).__name__}, {type(inner.driver).__name__})" if inner is not None else name

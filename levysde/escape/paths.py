@@ -18,7 +18,7 @@ from jaxtyping import Array
 from levysde import errors
 from levysde.errors import Checked
 from levysde.escape.block import Block, Feed, Report, advance, empty_block, refill
-from levysde.escape.engine import _describe, _is_lane_invariant, _starts
+from levysde.escape.engine import describe, runs_by_lanes, starting_points
 from levysde.escape.result import Status
 from levysde.escape.worker import SMALLEST, outcome
 from levysde.protocols import Domain, Kernel, Point, Scalar, Truth
@@ -132,7 +132,7 @@ def simulate_paths(
     words = errors.seed(seed)
     ids = _ids(num, ids)
     basin = _Everywhere(kernel.dim) if domain is None else domain
-    starts = _starts(kernel, basin, x0, len(ids))
+    starts = starting_points(kernel, basin, x0, len(ids))
     grid = _grid(kernel, times, every, max_time, max_steps)
     problem = (kernel, basin, jnp.asarray(split_uint64(words)))
     size = _lanes(kernel, basin, len(ids), lanes)
@@ -157,8 +157,8 @@ def simulate_paths(
         status=columns["status"],
         unit=kernel.unit,
         seed=words,
-        kernel=_describe(kernel),
-        domain=None if domain is None else _describe(domain),
+        kernel=describe(kernel),
+        domain=None if domain is None else describe(domain),
     )
     if throw:
         _raise_on_nan(paths)
@@ -323,5 +323,5 @@ def _chosen(kernel: Kernel, times: Checked) -> np.ndarray:
 def _lanes(kernel: Kernel, domain: Domain, num: int, lanes: Checked) -> int:
     """How many paths go together: all, unless the bits of the kernel depend on it."""
     if lanes is None:
-        lanes = num if _is_lane_invariant(kernel, domain) else SMALLEST
+        lanes = num if runs_by_lanes(kernel, domain) else SMALLEST
     return -(-errors.integer("lanes", lanes, "lanes=16") // SMALLEST) * SMALLEST

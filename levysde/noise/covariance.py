@@ -147,9 +147,7 @@ def minibatch_scale(
         )
     n = len(array)
     batch = errors.integer("batch_size", batch_size, "batch_size=32")
-    if not isinstance(replacement, bool):
-        raise TypeError(f"replacement must be True or False, not {replacement!r}.")
-    if not replacement and batch >= n:
+    if not errors.flag("replacement", replacement) and batch >= n:
         raise ValueError(
             f"batch_size = {batch} without replacement needs more than {batch} examples, but there are {n}: "
             + ("a batch of all of them has no noise." if batch == n else "a batch cannot be larger than the data.")

@@ -22,8 +22,6 @@ Nothing here cancels near a = 1 (z t tends to 2b/pi, (E - 1)/t to log(dt c / (W 
 exact near both poles, and the a = 1 term dt log dt comes by itself.
 """
 
-from typing import Literal
-
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +29,7 @@ from jaxtyping import Array, Complex, Float, UInt
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.noise.stable import levy_constant, require_jumps
+from levysde.noise.stable import levy_constant, power_tail, require_jumps
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
 from levysde.random import exponential, half_pair, sinpi
 
@@ -108,14 +106,12 @@ class SkewedComponents(Driver):
 
     alpha: Array
     beta: Array
-    parameterization: Literal["S0", "S1"] = eqx.field(static=True)
+    parameterization: str = eqx.field(static=True)
 
     def __init__(self, alpha: Checked, beta: Checked, parameterization: Checked = "S1"):
         self.alpha = errors.stability_index(alpha)
         self.beta = _skewness(beta)
-        if parameterization not in ("S0", "S1"):
-            raise ValueError(f'parameterization must be "S1" or "S0", not {parameterization!r}. Type "S1" if in doubt.')
-        self.parameterization = parameterization
+        self.parameterization = errors.choice("parameterization", parameterization, ("S1", "S0"))
         known = not (errors.is_traced(self.alpha) or errors.is_traced(self.beta))
         if known and float(self.alpha) == 2 and np.any(np.asarray(self.beta) != 0):
             raise ValueError(
@@ -156,11 +152,7 @@ class SkewedComponents(Driver):
             raise TypeError("the Lévy measure is computed on the host, but beta is traced by JAX. Ask outside jit.")
         beta = np.broadcast_to(np.asarray(self.beta, dtype=float), (dim,))
         axes = np.eye(dim)
-        factor = levy_constant(alpha) / alpha
-
-        def tail(r: np.ndarray, _: np.ndarray) -> np.ndarray:
-            return factor * np.asarray(r, dtype=float) ** -alpha
-
+        tail = power_tail(alpha, levy_constant(alpha) / alpha)
         return LevyRays(np.concatenate([axes, -axes]), np.concatenate([1 + beta, 1 - beta]), tail, alpha)
 
 

@@ -115,8 +115,7 @@ class StableComponents(Driver):
 
     def __init__(self, alpha: Checked, *, exact: Checked = False):
         self.alpha = errors.stability_index(alpha)
-        if not isinstance(exact, bool):
-            raise TypeError(f"exact must be True or False, not {exact!r}.")
+        exact = errors.flag("exact", exact)
         number = math.nan if errors.is_traced(self.alpha) else round(float(self.alpha), 7)  # float32 has no 1.95
         fitted = not exact and FITTED[0] <= number <= FITTED[1]
         self.ratio = jnp.asarray(fit_quantile(number), dtype=float) if fitted else None

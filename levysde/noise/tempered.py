@@ -93,15 +93,31 @@ def relativistic_tail(r: np.ndarray, alpha: float, length: float, dim: int) -> n
     return out.reshape(np.shape(r))
 
 
-def _check_step(driver: "TemperedComponents | TemperedIsotropic", dt: float) -> None:
-    if errors.is_traced(driver.alpha) or errors.is_traced(driver.length):
-        return
-    unit = float(driver.length) ** float(driver.alpha)
-    longest = -unit * math.log1p(-(EXHAUSTED ** (1 / driver.tries)))
-    check_tries(type(driver).__name__, -math.expm1(-dt / unit), driver.tries, dt, longest)
+class _Tempered(Driver):
+    """What the two laws share: index, length and tries of the subordinator."""
+
+    alpha: Array
+    length: Array
+    tries: int = eqx.field(static=True)
+
+    def __init__(self, alpha: Checked, length: Checked, tries: Checked = 4):
+        self.alpha = errors.stability_index(alpha)
+        self.length = errors.positive("length", length, "length=1.0")
+        self.tries = errors.integer("tries", tries, "tries=4", high=64)
+
+    @property
+    def index(self) -> Scalar:
+        return jnp.full_like(self.alpha, 2)  # finite variance
+
+    def check_step(self, dt: float) -> None:
+        if errors.is_traced(self.alpha) or errors.is_traced(self.length):
+            return
+        unit = float(self.length) ** float(self.alpha)
+        longest = -unit * math.log1p(-(EXHAUSTED ** (1 / self.tries)))
+        check_tries(type(self).__name__, -math.expm1(-dt / unit), self.tries, dt, longest)
 
 
-class TemperedComponents(Driver):
+class TemperedComponents(_Tempered):
     """d independent tempered stable coordinates; jumps lie on the axes. See the top of the file.
 
     Args:
@@ -115,19 +131,6 @@ class TemperedComponents(Driver):
     Raises TypeError or ValueError for an argument out of range; `check_step` ValueError for a dt that needs more tries.
     """
 
-    alpha: Array
-    length: Array
-    tries: int = eqx.field(static=True)
-
-    def __init__(self, alpha: Checked, length: Checked, tries: Checked = 4):
-        self.alpha = errors.stability_index(alpha)
-        self.length = errors.positive("length", length, "length=1.0")
-        self.tries = errors.integer("tries", tries, "tries=4", high=64)
-
-    @property
-    def index(self) -> Scalar:
-        return jnp.full_like(self.alpha, 2)  # finite variance
-
     def words_per_step(self, dim: int) -> int:
         return 3 * self.tries * dim + 2 * ((dim + 1) // 2)
 
@@ -136,9 +139,6 @@ class TemperedComponents(Driver):
 
     def exponent(self, k: Point) -> Scalar:
         return jnp.sum(relativistic_exponent(k * k, self.alpha, 1 / self.length))
-
-    def check_step(self, dt: float) -> None:
-        _check_step(self, dt)
 
     def levy_rays(self, dim: int, num: int = 0, seed: int = 0) -> LevyRays:
         """The `2 dim` half-axes; `num` and `seed` are not needed."""
@@ -151,7 +151,7 @@ class TemperedComponents(Driver):
         return LevyRays(np.concatenate([axes, -axes]), np.ones(2 * dim), tail, math.nan)
 
 
-class TemperedIsotropic(Driver):
+class TemperedIsotropic(_Tempered):
     """Rotation-invariant tempered stable noise; jumps in every direction. See the top of the file.
 
     Args:
@@ -159,24 +159,9 @@ class TemperedIsotropic(Driver):
         length: jump size beyond which jumps die out exponentially, in units of L.
         tries: draws a step may take, 3 words each. 4 allow a dt up to `0.0056 length^alpha`, 6 up to 0.032.
 
-    The escape law takes the real tail in place of a power: the rate is then no power of epsilon. It is good where the jump that
-    leaves is not many lengths long; beyond, several jumps and the noise before them help, and escape is faster. Simulated over
-    predicted mean (alpha = 1.5, curvature and radius 1): 0.96 at length 10, epsilon 0.05; 0.80 at 3, 0.1; 0.38 at 1, 0.2.
+    The escape law holds as it does for `TemperedComponents`.
     Raises TypeError or ValueError for an argument out of range; `check_step` ValueError for a dt that needs more tries.
     """
-
-    alpha: Array
-    length: Array
-    tries: int = eqx.field(static=True)
-
-    def __init__(self, alpha: Checked, length: Checked, tries: Checked = 4):
-        self.alpha = errors.stability_index(alpha)
-        self.length = errors.positive("length", length, "length=1.0")
-        self.tries = errors.integer("tries", tries, "tries=4", high=64)
-
-    @property
-    def index(self) -> Scalar:
-        return jnp.full_like(self.alpha, 2)  # finite variance
 
     def words_per_step(self, dim: int) -> int:
         return 3 * self.tries + 2 * ((dim + 1) // 2)
@@ -186,9 +171,6 @@ class TemperedIsotropic(Driver):
 
     def exponent(self, k: Point) -> Scalar:
         return relativistic_exponent(jnp.sum(k * k), self.alpha, 1 / self.length)
-
-    def check_step(self, dt: float) -> None:
-        _check_step(self, dt)
 
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
         """Directions uniform on the sphere, as those of `StableIsotropic`."""
@@ -201,9 +183,7 @@ class TemperedIsotropic(Driver):
         return LevyRays(directions, np.full(len(directions), 1 / len(directions)), tail, math.nan)
 
 
-def _mixture(
-    driver: TemperedComponents | TemperedIsotropic, words: Words, shape: tuple[int, ...], dim: int, dt: Scalar
-) -> Point:
+def _mixture(driver: _Tempered, words: Words, shape: tuple[int, ...], dim: int, dt: Scalar) -> Point:
     """`sqrt(2V) G`, V of `shape`, G of `dim` coordinates."""
     half = (dim + 1) // 2
     even, odd = normal_pair(words[:half], words[half : 2 * half], driver.alpha.dtype)

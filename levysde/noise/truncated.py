@@ -31,7 +31,37 @@ from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
 _SIZES, _ANGLES = 256, 64  # nodes of the quadratures over a jump's size and angle; enough for |k| cutoff up to 100
 
 
-class TruncatedComponents(Driver):
+class _Truncated(Driver):
+    """What the two laws share: draws of the free stable law, made again while they lie beyond the cutoff."""
+
+    free: eqx.AbstractVar[StableComponents | StableIsotropic]
+    cutoff: Array
+    tries: int = eqx.field(static=True)
+
+    @property
+    def alpha(self) -> Scalar:
+        return self.free.alpha
+
+    @property
+    def index(self) -> Scalar:
+        return jnp.full_like(self.alpha, 2)  # finite variance
+
+    def words_per_step(self, dim: int) -> int:
+        return self.tries * self.free.words_per_step(dim)
+
+    def check_step(self, dt: float) -> None:
+        from scipy.special import erfc  # slow to import
+
+        if errors.is_traced(self.alpha) or errors.is_traced(self.cutoff):
+            return
+        alpha, cutoff = float(self.alpha), float(self.cutoff)
+        rate = 2 * levy_constant(alpha) / alpha * cutoff**-alpha
+        # near alpha = 2 jumps are rare, and what reaches beyond the cutoff is the body of the law
+        failure = min(1.0, rate * dt + erfc(cutoff / (2 * dt ** (1 / alpha))))
+        check_tries(type(self).__name__, failure, self.tries, dt, 0.99 * dt * EXHAUSTED ** (1 / self.tries) / failure)
+
+
+class TruncatedComponents(_Truncated):
     """d independent truncated stable coordinates; jumps lie on the axes. See the top of the file.
 
     Args:
@@ -45,25 +75,10 @@ class TruncatedComponents(Driver):
     """
 
     free: StableComponents
-    cutoff: Array
-    tries: int = eqx.field(static=True)
 
     def __init__(self, alpha: Checked, cutoff: Checked, tries: Checked = 3):
-        _check_jumps(alpha)
-        self.free = StableComponents(alpha)
-        self.cutoff = errors.positive("cutoff", cutoff, "cutoff=5.0")
-        self.tries = errors.integer("tries", tries, "tries=3", high=64)
-
-    @property
-    def alpha(self) -> Scalar:
-        return self.free.alpha
-
-    @property
-    def index(self) -> Scalar:
-        return jnp.full_like(self.alpha, 2)  # finite variance
-
-    def words_per_step(self, dim: int) -> int:
-        return self.tries * self.free.words_per_step(dim)
+        self.free = StableComponents(_jumping(alpha))
+        self.cutoff, self.tries = _checked(cutoff, tries)
 
     def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
         kept = jnp.zeros(dim, self.alpha.dtype)
@@ -75,15 +90,12 @@ class TruncatedComponents(Driver):
     def exponent(self, k: Point) -> Scalar:
         return jnp.sum(_exponent(k * self.cutoff, 1, self.alpha)) * self.cutoff**-self.alpha
 
-    def check_step(self, dt: float) -> None:
-        _check_step(self, dt)
-
     def levy_rays(self, dim: int, num: int = 0, seed: int = 0) -> LevyRays:
         """The `2 dim` half-axes; `num` and `seed` are not needed."""
         return _cut(self.free.levy_rays(dim), self.cutoff)
 
 
-class TruncatedIsotropic(Driver):
+class TruncatedIsotropic(_Truncated):
     """Rotation-invariant truncated stable noise; jumps in every direction. See the top of the file.
 
     Args:
@@ -97,25 +109,10 @@ class TruncatedIsotropic(Driver):
     """
 
     free: StableIsotropic
-    cutoff: Array
-    tries: int = eqx.field(static=True)
 
     def __init__(self, alpha: Checked, cutoff: Checked, tries: Checked = 3):
-        _check_jumps(alpha)
-        self.free = StableIsotropic(alpha)
-        self.cutoff = errors.positive("cutoff", cutoff, "cutoff=5.0")
-        self.tries = errors.integer("tries", tries, "tries=3", high=64)
-
-    @property
-    def alpha(self) -> Scalar:
-        return self.free.alpha
-
-    @property
-    def index(self) -> Scalar:
-        return jnp.full_like(self.alpha, 2)  # finite variance
-
-    def words_per_step(self, dim: int) -> int:
-        return self.tries * self.free.words_per_step(dim)
+        self.free = StableIsotropic(_jumping(alpha))
+        self.cutoff, self.tries = _checked(cutoff, tries)
 
     def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
         kept = jnp.zeros(dim, self.alpha.dtype)
@@ -137,20 +134,22 @@ class TruncatedIsotropic(Driver):
         along = _exponent(size * jnp.asarray(v, dtype), dim, self.alpha)
         return jnp.sum(along * jnp.asarray(weights / weights.sum(), dtype)) * self.cutoff**-self.alpha
 
-    def check_step(self, dt: float) -> None:
-        _check_step(self, dt)
-
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
         """Directions uniform on the sphere, as those of `StableIsotropic`."""
         return _cut(self.free.levy_rays(dim, num, seed), self.cutoff)
 
 
-def _check_jumps(alpha: Checked) -> None:
+def _jumping(alpha: Checked) -> Array:
     array = errors.stability_index(alpha)
     if not errors.is_traced(array) and float(array) == 2:
         raise ValueError(
             "alpha = 2 is Gaussian and has no jumps to cut off. Type for example alpha=1.5, or use Brownian()."
         )
+    return array
+
+
+def _checked(cutoff: Checked, tries: Checked) -> tuple[Array, int]:
+    return errors.positive("cutoff", cutoff, "cutoff=5.0"), errors.integer("tries", tries, "tries=3", high=64)
 
 
 def _exponent(k: Float[Array, " n"], dim: int, alpha: Scalar) -> Float[Array, " n"]:
@@ -164,18 +163,6 @@ def _exponent(k: Float[Array, " n"], dim: int, alpha: Scalar) -> Float[Array, " 
     p = 4 / (2 - alpha)
     sinc = jnp.sinc(k[:, None] * (v**p)[None, :] / (2 * np.pi))
     return total * alpha * p * k * k / 2 * jnp.sum(sinc * sinc * (weights * v**3)[None, :], 1)
-
-
-def _check_step(driver: TruncatedComponents | TruncatedIsotropic, dt: float) -> None:
-    from scipy.special import erfc  # slow to import
-
-    if errors.is_traced(driver.alpha) or errors.is_traced(driver.cutoff):
-        return
-    alpha, cutoff = float(driver.alpha), float(driver.cutoff)
-    rate = 2 * levy_constant(alpha) / alpha * cutoff**-alpha
-    # near alpha = 2 jumps are rare, and what reaches beyond the cutoff is the body of the law
-    failure = min(1.0, rate * dt + erfc(cutoff / (2 * dt ** (1 / alpha))))
-    check_tries(type(driver).__name__, failure, driver.tries, dt, 0.99 * dt * EXHAUSTED ** (1 / driver.tries) / failure)
 
 
 def _cut(rays: LevyRays, cutoff: Array) -> LevyRays:

@@ -8,7 +8,7 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.escape import Paths
 from levysde.plots.landscape import landscape as draw_landscape
-from levysde.plots.paths import _coordinates, _frame_paths, track
+from levysde.plots.paths import chosen_coordinates, frame_paths, track
 from levysde.plots.style import COLOURS, MARKERS, axes, is_framed
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def animate(
 
     if not isinstance(paths, Paths):
         raise TypeError(f"paths must be Paths, not {type(paths).__name__}. Type for example simulate_paths(...).")
-    chosen = _coordinates(coordinates, paths.dim)
+    chosen = chosen_coordinates(coordinates, paths.dim)
     if len(chosen) != 2:
         raise ValueError(
             f"an animation needs two coordinates, not {coordinates!r}. Type for example coordinates=(0, 1)."
@@ -64,7 +64,7 @@ def animate(
     if landscape is not None:
         draw_landscape(landscape, ax=ax, bounds=bounds, domain=domain)
     elif not is_framed(ax):
-        _frame_paths(ax, [(points[:, 0], points[:, 1]) for _, points in tracks], chosen)
+        frame_paths(ax, [(points[:, 0], points[:, 1]) for _, points in tracks], chosen)
     ax.set_xlabel(f"$x_{{{chosen[0]}}}$")
     ax.set_ylabel(f"$x_{{{chosen[1]}}}$")
     artists = [_artists(ax, i) for i in range(paths.num)]

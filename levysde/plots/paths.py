@@ -47,11 +47,11 @@ def paths(
     """
     if not isinstance(paths, Paths):
         raise TypeError(f"paths must be Paths, not {type(paths).__name__}. Type for example simulate_paths(...).")
-    chosen = _coordinates(coordinates, paths.dim)
+    chosen = chosen_coordinates(coordinates, paths.dim)
     ax = axes(ax)
     lines = [_line(paths, i, chosen) for i in range(paths.num)]
     if not is_framed(ax):
-        _frame_paths(ax, lines, chosen)
+        frame_paths(ax, lines, chosen)
     ends = np.array([[x[-1], y[-1]] for x, y in lines], float)
     hidden = outside(ax, ends)
     drawn = len({line.get_gid() for line in ax.lines if (line.get_gid() or "").startswith(_PATH)})
@@ -86,7 +86,7 @@ def _line(paths: Paths, i: int, chosen: tuple[int, ...]) -> tuple[np.ndarray, np
     return (points[:, 0], points[:, 1]) if len(chosen) == 2 else (times, points[:, 0])
 
 
-def _frame_paths(ax: "Axes", lines: list, chosen: tuple[int, ...]) -> None:
+def frame_paths(ax: "Axes", lines: list, chosen: tuple[int, ...]) -> None:
     """Limits by what the paths did inside: one far jump would squeeze all else into a dot."""
     x = np.concatenate([line[0][:-1] for line in lines] + [line[0][:1] for line in lines])
     y = np.concatenate([line[1][:-1] for line in lines] + [line[1][:1] for line in lines])
@@ -137,7 +137,7 @@ def exit_places(
         raise TypeError(
             f"result must be an EscapeResult or Paths, not {type(result).__name__}. Type simulate_escape(...)."
         )
-    chosen = _coordinates(coordinates, result.first_outside.shape[1])
+    chosen = chosen_coordinates(coordinates, result.first_outside.shape[1])
     if len(chosen) != 2:
         raise ValueError(f"exit places need two coordinates, not {coordinates!r}. Type for example coordinates=(0, 1).")
     if not result.exited.any():
@@ -237,7 +237,7 @@ def exit_directions(
     return ax
 
 
-def _coordinates(coordinates: Checked, dim: int) -> tuple[int, ...]:
+def chosen_coordinates(coordinates: Checked, dim: int) -> tuple[int, ...]:
     if coordinates is None:
         return (0, 1) if dim > 1 else (0,)
     chosen = tuple(coordinates) if isinstance(coordinates, tuple | list) else (coordinates,)
