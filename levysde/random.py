@@ -9,22 +9,24 @@ A word is a `uint32`. The primitives keep relative precision at BOTH ends of the
 one-step exit is 1e-5 to 1e-8, and a 24-bit uniform is 12% short there), hence the half offsets and complements.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt
 
-U32 = jnp.uint32
+U32 = np.uint32
 LAST_STEP = 2**32 - 2  # counters above are reserved: the initial draw uses 2**32 - 1
 _INIT_STEP = 2**32 - 1
 
 
-def _rotate(x: Array, k: int) -> Array:
+def _rotate(x: Any, k: int) -> Any:
     return (x << U32(k)) | (x >> U32(32 - k))
 
 
-def threefry2x32(k0: Array, k1: Array, x0: Array, x1: Array) -> tuple[Array, Array]:
-    """The threefry-2x32 block cipher, 20 rounds. `uint32` in, `uint32` out, elementwise."""
+def threefry2x32(k0: Any, k1: Any, x0: Any, x1: Any) -> tuple[Any, Any]:
+    """The threefry-2x32 block cipher, 20 rounds. `uint32` in, `uint32` out, elementwise, NumPy or JAX."""
     rotations = ((13, 15, 26, 6), (17, 29, 16, 24))
     keys = (k0, k1, k0 ^ k1 ^ U32(0x1BD11BDA))
     x0, x1 = x0 + keys[0], x1 + keys[1]
@@ -43,9 +45,13 @@ def split_uint64(value: Array | np.ndarray | int) -> np.ndarray:
     return np.stack([(value & np.uint64(0xFFFFFFFF)).astype(np.uint32), (value >> np.uint64(32)).astype(np.uint32)])
 
 
-def trajectory_key(seed: UInt[Array, "2"], trajectory: UInt[Array, "2 lanes"]) -> UInt[Array, "2 lanes"]:
-    """The key of each trajectory: the cipher of its id under the seed, a bijection of ids for each seed."""
-    return jnp.stack(threefry2x32(seed[0], seed[1], trajectory[0], trajectory[1]))
+def trajectory_key(seed: Any, trajectory: Any) -> Any:
+    """The key of each trajectory: the cipher of its id `(2, lanes)` under the seed `(2,)`, a bijection of ids for each seed.
+
+    NumPy in, NumPy out, on the host; JAX in, JAX out.
+    """
+    stack = np.stack if isinstance(trajectory, np.ndarray) else jnp.stack
+    return stack(threefry2x32(seed[0], seed[1], trajectory[0], trajectory[1]))
 
 
 def step_words(key: UInt[Array, "2 lanes"], step: UInt[Array, " lanes"], num: int) -> UInt[Array, "num lanes"]:

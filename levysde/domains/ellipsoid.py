@@ -16,7 +16,7 @@ from jaxtyping import Array
 from levysde import errors
 from levysde.domains.shapes import ConvexShape, as_point, sphere_chord
 from levysde.errors import Checked
-from levysde.protocols import Point, Scalar, Truth
+from levysde.protocols import Point, Scalar, Truth, matvec
 
 _SMALLEST = -60.0  # log2 of the smallest q looked at
 _BISECTIONS = 40
@@ -83,7 +83,7 @@ class Ellipsoid(ConvexShape):
         return jnp.where(self.contains(x), shortest * jnp.sqrt(jnp.sum(shift * shift) + beside), 0)
 
     def _principal(self, offset: Point) -> Point:
-        return offset if self.axes is None else jnp.sum(self.axes * offset[:, None], 0)
+        return offset if self.axes is None else matvec(self.axes.T, offset)
 
     @property
     def dim(self) -> int:

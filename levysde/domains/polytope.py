@@ -11,7 +11,7 @@ from jaxtyping import Array
 from levysde import errors
 from levysde.domains.shapes import ConvexShape, furthest, unless_missed
 from levysde.errors import Checked
-from levysde.protocols import Label, Point, Scalar, Truth
+from levysde.protocols import Label, Point, Scalar, Truth, matvec
 
 _EXAMPLE = "HalfSpaces(normals=jnp.array([[1.0, 0.0], [0.0, 1.0]]), offsets=jnp.array([1.0, 1.0]))"
 
@@ -63,7 +63,7 @@ class HalfSpaces(ConvexShape):
         return jnp.where(self.contains(x), 0, furthest(-self._gaps(x)))
 
     def chord(self, x: Point, v: Point) -> tuple[Scalar, Scalar]:
-        gaps, speed = self._gaps(x), jnp.sum(self.normals * v[None, :], 1)
+        gaps, speed = self._gaps(x), matvec(self.normals, v)
         r = gaps / jnp.where(speed != 0, speed, 1)
         high = jnp.min(jnp.where(speed > 0, r, jnp.inf))
         low = jnp.max(jnp.where(speed < 0, r, -jnp.inf))
@@ -75,7 +75,7 @@ class HalfSpaces(ConvexShape):
 
     def _gaps(self, x: Point) -> Array:
         """Signed distances to the planes, positive inside, shape `(n,)`."""
-        return self.offsets - jnp.sum(self.normals * x[None, :], 1)
+        return self.offsets - matvec(self.normals, x)
 
     @property
     def dim(self) -> int:

@@ -1,51 +1,76 @@
-"""The compiled part: a block of lanes refilled and advanced by a number of steps.
+"""The compiled part: blocks of lanes, advanced by a number of steps and refilled from a queue, round after round.
 
-The lane axis is last. One turn of the loop looks whether each lane's state is inside, and only then steps it, so that a
-loss used by both the domain and the gradient is computed once, and a lane that is outside keeps its first point outside.
-The words of a step are materialised once, by `step_words`: fused into every consumer they would be drawn again for each, at
-twice the time of the whole step.
+The lane axis is last. One turn of the innermost loop looks whether each lane's state is inside, and only then steps it, so that
+a loss used by both the domain and the gradient is computed once, and a lane that is outside keeps its first point outside.
+
+A call takes a stack of blocks. In each round its blocks are advanced one after the other, each small enough to stay in the
+first-level cache; then lanes that have ended are written down and take the next trajectory from the queue, so that a call can
+be long beside the host's work and few steps go to lanes that wait. How many blocks, steps and rounds is traced: a run that
+adapts them, or drains, compiles nothing new.
 """
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from levysde.protocols import Domain, Kernel, State
-from levysde.random import init_words, step_words, trajectory_key
+from levysde.random import init_words, step_words
 
-
-class Block(NamedTuple):
-    """Lanes in flight: kernel state `(..., lanes)`, last position inside `(d, lanes)`, steps made `(lanes,)`."""
-
-    state: State
-    before: Array
-    step: Array
-
-
-class Feed(NamedTuple):
-    """What the host hands to the lanes, NumPy arrays: ids `(2, lanes)`, which lanes start anew `(lanes,)`, and their
-    starts `(d, lanes)`."""
-
-    ids: Any
-    fresh: Any
-    start: Any
-
-
-class Report(NamedTuple):
-    """What the host reads back: position `(d, lanes)`, `done`, exit-set label, NaN flag, each `(lanes,)`."""
-
-    position: Array
-    done: Array
-    label: Array
-    nonfinite: Array
-
-
+INSIDE, AT_LIMIT, IS_NAN = 0, -1, -2
 IDLE = 0xFFFFFFFF  # the step number of a lane that holds no trajectory: above every limit
 
 
-def _lanes(fn):
+# Arrays below are JAX's in the compiled part and NumPy's on the host, hence Any.
+
+
+class Block(NamedTuple):
+    """Lanes in flight: kernel state `(..., lanes)`, last position inside `(d, lanes)`, steps made `(lanes,)`, key of the
+    trajectory `(2, lanes)`, and the slot where its end is recorded `(lanes,)`, below 0 where there is none."""
+
+    state: Any
+    before: Any
+    step: Any
+    key: Any
+    slot: Any
+
+
+class Queue(NamedTuple):
+    """Trajectories that wait, NumPy arrays from the host: keys `(2, places)`, starts `(d, places)` or `(d, 1)` when they have
+    one in common, and how many places are taken."""
+
+    key: Any
+    start: Any
+    count: Any
+
+
+class Records(NamedTuple):
+    """The ends of trajectories, `(slots, ...)`: how each stands (the label of the exit set it is in, `AT_LIMIT` or `IS_NAN`;
+    `INSIDE` where it has not ended), position, last position inside, steps, state. Slots are numbered by lane for those in
+    flight when the call began, then by place in the queue."""
+
+    standing: Any
+    position: Any
+    before: Any
+    step: Any
+    state: Any
+
+
+class Limits(NamedTuple):
+    """Numbers of a call: most steps of a trajectory, steps a round, rounds, blocks in use; and it ends early when the queue is
+    empty and at most `floor` lanes live."""
+
+    limit: Any
+    count: Any
+    rounds: Any
+    blocks: Any
+    floor: Any
+
+
+def lanes(fn):
+    """`fn` over a last axis of lanes."""
     return jax.vmap(fn, in_axes=-1, out_axes=-1)
 
 
@@ -53,50 +78,132 @@ def _select(condition: Array, yes: State, no: State) -> State:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
-def refill(kernel: Kernel, key: Array, block: Block, feed: Feed) -> Block:
-    state = _lanes(kernel.init)(feed.start, init_words(key, kernel.words_per_init))
-    return Block(
-        _select(feed.fresh, state, block.state),
-        jnp.where(feed.fresh, feed.start, block.before),
-        jnp.where(feed.fresh, jnp.uint32(0), block.step),
-    )
+def begin(kernel: Kernel, block: Block, fresh: Array, start: Array, key: Array, slot: Array) -> Block:
+    """`block` with the `fresh` lanes at the start of a trajectory: starts `(d, lanes)`, keys `(2, lanes)`."""
+    state = lanes(kernel.init)(start, init_words(key, kernel.words_per_init))
+    return _select(fresh, Block(state, start, jnp.zeros_like(block.step), key, slot), block)
 
 
-def advance(problem: tuple[Kernel, Domain, Array], block: Block, feed: Feed, limit: Array, count: Array):
-    """Refill, then `count` steps for every lane that is inside and has made fewer than `limit`."""
-    kernel, domain, seed = problem
-    key = trajectory_key(seed, feed.ids)
-    positions, contains = _lanes(kernel.position), _lanes(domain.contains)
+def advance(problem: tuple[Kernel, Domain], block: Block, limit: Array, count: Array) -> Block:
+    """`count` steps for every lane that is inside and has made fewer than `limit`.
+
+    The words of a step are materialised once, by `step_words`: fused into every consumer they would be drawn again for each,
+    at twice the time of the whole step.
+    """
+    kernel, domain = problem
+    positions, contains = lanes(kernel.position), lanes(domain.contains)
 
     def turn(_: Array, block: Block) -> Block:
         x = positions(block.state)
         alive = contains(x) & (block.step < limit)
-        words = step_words(key, block.step, kernel.words_per_step)
-        new = _lanes(kernel.step)(words, block.state)
+        words = step_words(block.key, block.step, kernel.words_per_step)
+        new = lanes(kernel.step)(words, block.state)
         step = block.step + alive.astype(jnp.uint32)
-        return Block(_select(alive, new, block.state), jnp.where(alive, x, block.before), step)
+        return block._replace(
+            state=_select(alive, new, block.state), before=jnp.where(alive, x, block.before), step=step
+        )
 
-    block = jax.lax.fori_loop(0, count, turn, refill(kernel, key, block, feed))
-    x = positions(block.state)
-    inside = contains(x)
-    label = jnp.where(inside, 0, jnp.maximum(_lanes(domain.label)(x), 1))
-    return block, Report(x, ~inside | (block.step >= limit), label, jnp.any(x != x, 0))
+    return jax.lax.fori_loop(0, count, turn, block)
 
 
-def empty_block(kernel: Kernel, lanes: int, dtype) -> Block:
-    """A block whose lanes are all idle."""
+def standing(problem: tuple[Kernel, Domain], block: Block, limit: Array) -> tuple[Array, Array]:
+    """Positions `(d, lanes)`, and how each lane stands, as in `Records`."""
+    kernel, domain = problem
+    x = lanes(kernel.position)(block.state)
+    label = jnp.maximum(lanes(domain.label)(x), 1)
+    within = jnp.where(block.step < limit, INSIDE, AT_LIMIT)
+    stands = jnp.where(lanes(domain.contains)(x), within, label)
+    return x, jnp.where((stands != INSIDE) & jnp.any(x != x, 0), IS_NAN, stands).astype(jnp.int32)
+
+
+def advance_stack(
+    problem: tuple[Kernel, Domain], stack: Block, queue: Queue, limits: Limits
+) -> tuple[Block, Records, Array, Array]:
+    """Rounds of a stack of blocks, every array with a leading axis of blocks. Returns the stack, the records, how many places
+    of the queue were taken, and the rounds made."""
+    size = stack.step.size
+    numbers = jnp.arange(size, dtype=jnp.int32).reshape(stack.step.shape)
+    stack = stack._replace(slot=jnp.where(stack.slot >= 0, numbers, -1))
+    records = _empty_records(problem, stack, size + queue.key.shape[1])
+
+    def one(i: Array, carry: tuple[Block, Array]) -> tuple[Block, Array]:
+        stack, count = carry
+        block = jax.tree.map(lambda leaf: leaf[i], stack)
+        block = advance(problem, block, limits.limit, count)
+        return jax.tree.map(lambda whole, part: whole.at[i].set(part), stack, block), count
+
+    def round_(carry: tuple) -> tuple:
+        stack, records, taken, made, _ = carry
+        stack, records, taken = _turnover(problem, stack, queue, records, taken, limits)
+        living = jnp.sum(stack.slot >= 0)
+        more = (made < limits.rounds) & (living > 0) & ((taken < queue.count) | (living > limits.floor))
+        stack, _ = jax.lax.fori_loop(0, limits.blocks, one, (stack, jnp.where(more, limits.count, 0)))
+        return stack, records, taken, made + more, more
+
+    zero = jnp.zeros((), jnp.int32)
+    carry = stack, records, zero, zero, jnp.ones((), bool)
+    return jax.lax.while_loop(lambda carry: carry[-1], round_, carry)[:-1]
+
+
+def _turnover(
+    problem: tuple[Kernel, Domain], stack: Block, queue: Queue, records: Records, taken: Array, limits: Limits
+) -> tuple[Block, Records, Array]:
+    """Write down the lanes that have ended, and hand free lanes to the next trajectories of the queue."""
+    size, slots = stack.step.size, len(records.step)
+    position, stands = jax.vmap(lambda block: standing(problem, block, limits.limit))(stack)
+    done = (stands != INSIDE) & (stack.slot >= 0)
+    where = jnp.where(done, stack.slot, slots).reshape(size)
+    ends = Records(stands, position, stack.before, stack.step, stack.state)
+    records = jax.tree.map(lambda all_, end: all_.at[where].set(_rows(end), mode="drop"), records, ends)
+    in_use = jnp.arange(len(stack.step)) < limits.blocks
+    free = (done | (stack.slot < 0)) & in_use[:, None]
+    place = taken + (jnp.cumsum(free.reshape(size), dtype=jnp.int32) - 1).reshape(free.shape)
+    fresh = free & (place < queue.count)
+    place = jnp.where(fresh, place, 0)
+    key = jnp.moveaxis(queue.key[:, place], 0, 1)
+    start = jnp.moveaxis(queue.start[:, place if queue.start.shape[1] > 1 else jnp.zeros_like(place)], 0, 1)
+    stack = stack._replace(slot=jnp.where(done, -1, stack.slot), step=jnp.where(done, jnp.uint32(IDLE), stack.step))
+    stack = jax.vmap(lambda *parts: begin(problem[0], *parts))(stack, fresh, start, key, size + place)
+    return stack, records, taken + jnp.sum(fresh, dtype=jnp.int32)
+
+
+def _rows(leaf: Array) -> Array:
+    """`(blocks, ..., width)` as `(lanes, ...)`."""
+    moved = jnp.moveaxis(leaf, -1, 1)
+    return moved.reshape(-1, *moved.shape[2:])
+
+
+def _empty_records(problem: tuple[Kernel, Domain], stack: Block, slots: int) -> Records:
+    ends = Records(stack.slot, stack.before, stack.before, stack.step, stack.state)
+    return jax.tree.map(lambda leaf: jnp.zeros((slots, *leaf.shape[1:-1]), leaf.dtype), ends)
+
+
+def empty_stack(kernel: Kernel, blocks: int, width: int, dtype: Any) -> Block:
+    """A stack of blocks whose lanes are all idle."""
     x = jax.ShapeDtypeStruct((kernel.dim,), dtype)
     words = jax.ShapeDtypeStruct((kernel.words_per_init,), jnp.uint32)
     state = jax.eval_shape(kernel.init, x, words)
-    zeros = jax.tree.map(lambda leaf: jnp.zeros((*leaf.shape, lanes), leaf.dtype), state)
-    return Block(zeros, jnp.zeros((kernel.dim, lanes), dtype), jnp.full(lanes, IDLE, jnp.uint32))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros((blocks, *leaf.shape, width), leaf.dtype), state)
+    return Block(
+        state=zeros,
+        before=jnp.zeros((blocks, kernel.dim, width), dtype),
+        step=jnp.full((blocks, width), IDLE, jnp.uint32),
+        key=jnp.zeros((blocks, 2, width), jnp.uint32),
+        slot=jnp.full((blocks, width), -1, jnp.int32),
+    )
+
+
+def empty_queue(starts: np.ndarray, places: int) -> Queue:
+    """A queue with no trajectory in it; `starts` as the run's, `(d,)` or `(num, d)`."""
+    start = starts[:, None] if starts.ndim == 1 else np.zeros((starts.shape[1], places), starts.dtype)
+    return Queue(np.zeros((2, places), np.uint32), start, np.int32(0))
 
 
 # The option gains 1.4x on CPUs with 512-bit vectors, touches nothing global, and exists on CPU only.
-_cpu_advance = jax.jit(advance, compiler_options={"xla_cpu_prefer_vector_width": "512"})
-_device_advance = jax.jit(advance)
+_cpu_advance = jax.jit(advance_stack, compiler_options={"xla_cpu_prefer_vector_width": "512"})
+_device_advance = jax.jit(advance_stack)
 
 
 def compiled_advance(platform: str):
-    """The jitted `advance` of a platform; its cache outlives a run, so equal structures compile once."""
+    """The jitted `advance_stack` of a platform; its cache outlives a run, so equal structures compile once."""
     return _cpu_advance if platform == "cpu" else _device_advance

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from levysde import errors
-from levysde.escape.block import Feed, advance, empty_block
+from levysde.escape.block import Limits, advance_stack, empty_queue, empty_stack
 from levysde.escape.ledger import Flight, Ledger, Rows
 from levysde.escape.worker import SMALLEST, Run
 
@@ -37,16 +36,10 @@ class Checkpoint:
 
 def fingerprint(run: Run) -> str:
     """A hash of everything the results depend on: the traced program, its numbers, the starts, the limit."""
-    kernel, _, _ = run.problem
-    block = jax.eval_shape(lambda: empty_block(kernel, SMALLEST, run.starts.dtype))
-    pair = jax.ShapeDtypeStruct((2, SMALLEST), jnp.uint32)
-    fresh = jax.ShapeDtypeStruct((SMALLEST,), bool)
-    start = jax.ShapeDtypeStruct((kernel.dim, SMALLEST), run.starts.dtype)
-    scalar = jax.ShapeDtypeStruct((), jnp.uint32)
-    count = jax.ShapeDtypeStruct((), jnp.int32)
-    program = jax.make_jaxpr(advance)(run.problem, block, Feed(pair, fresh, start), scalar, count)
+    stack = jax.eval_shape(lambda: empty_stack(run.problem[0], 1, SMALLEST, run.starts.dtype))
+    program = jax.make_jaxpr(advance_stack)(run.problem, stack, empty_queue(run.starts, 1), Limits(0, 0, 0, 0, 0))
     digest = hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", str(program)).encode())
-    for leaf in [*jax.tree.leaves(run.problem[:2]), run.starts]:
+    for leaf in [*jax.tree.leaves(run.problem), run.starts]:
         array = np.asarray(leaf)
         digest.update(f"{array.shape}{array.dtype}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -54,7 +47,7 @@ def fingerprint(run: Run) -> str:
 
 
 def header(run: Run) -> dict[str, Any]:
-    lanes = 0 if run.lane_invariant else run.lanes
+    lanes = 0 if run.lane_invariant else run.width
     return {
         "format": _FORMAT,
         "seed": run.seed,

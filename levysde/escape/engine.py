@@ -27,10 +27,12 @@ from levysde.escape.ledger import Ledger, Rows
 from levysde.escape.result import EscapeResult, RunInfo, Status
 from levysde.escape.worker import SMALLEST, Run, Worker
 from levysde.protocols import Domain, Kernel, is_lane_invariant
-from levysde.random import LAST_STEP, split_uint64
+from levysde.random import LAST_STEP
 
 _POLL_SECONDS = 0.05
 _SAVE_SHARE = 0.05  # of the time may go into saving
+_BLOCK_NUMBERS, _WIDEST, _BLOCKS = 512, 64, 2  # numbers in a block's state, its lanes, blocks of a worker
+_DRAIN = 16  # trajectories a lane sees at least, in the mean
 
 
 def simulate_escape(
@@ -59,8 +61,9 @@ def simulate_escape(
         seed: 0 to 2^64 - 1; hashed whole.
         max_time: a trajectory still inside then is censored, in the kernel's unit (SDE time for an SDE).
         max_steps: the same in steps, at most 2^32 - 2. Without either a trajectory runs to its exit.
-        lanes: trajectories in flight for each worker; rounded up to a multiple of 16. A measured rule by default.
-        chunk: steps a compiled call makes; adapted to the run by default.
+        lanes: trajectories in flight for each worker; rounded up to a multiple of 16, above one block (64 lanes for d up to 8)
+            to whole blocks. A measured rule by default.
+        chunk: steps between two refills of the lanes; adapted to the run by default.
         devices: workers: threads on CPU (all cores by default), else accelerators (all by default).
         checkpoint: a file path, or `Checkpoint(path, every=seconds)`; a run that finds its file goes on from it.
         progress: show a bar with exits so far and time left.
@@ -131,14 +134,10 @@ def _checked(
         _check_escapable(kernel, domain, starts)
     places = _devices(devices)
     lane_invariant = runs_by_lanes(kernel, domain)
-    if lanes is None:
-        lanes = _default_lanes(kernel.dim, lane_invariant, places[0].platform)
-        lanes = min(lanes, -(-num // len(places)))
-    lanes = -(-errors.integer("lanes", lanes, "lanes=256") // SMALLEST) * SMALLEST
+    lanes, width = layout(kernel.dim, lane_invariant, places, num, lanes)
     if chunk is not None:
         chunk = errors.integer("chunk", chunk, "chunk=1024", high=2**30)
-    problem = (kernel, domain, jnp.asarray(split_uint64(seed)))
-    return Run(problem, starts, seed, num, limit, lanes, chunk, places, lane_invariant)
+    return Run((kernel, domain), starts, seed, num, limit, lanes, width, chunk, places, lane_invariant)
 
 
 def starting_points(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.ndarray:
@@ -194,13 +193,22 @@ def runs_by_lanes(kernel: Kernel, domain: Domain) -> bool:
     )
 
 
-def _default_lanes(dim: int, lane_invariant: bool, backend: str) -> int:
-    """Measured: small states want a block that stays in the first-level cache, networks few lanes, GPUs many."""
-    if backend != "cpu":
-        return max(1024, min(2**20, 2**28 // dim))
-    if not lane_invariant:
-        return 16
-    return int(np.clip(2 ** math.floor(math.log2(512 / dim)), 16, 256))
+def layout(dim: int, lane_invariant: bool, places: tuple, num: int, lanes: Checked) -> tuple[int, int]:
+    """Lanes of a worker, and of each of its blocks, as measured: small states want blocks that stay in the first-level cache
+    and are not split between threads, networks few lanes, GPUs one block of many; and few trajectories want fewer lanes, since
+    those drain."""
+    if places[0].platform != "cpu":
+        widest = most = max(1024, min(2**20, 2**28 // dim))
+        share = -(-num // len(places))
+    else:
+        widest = int(np.clip(2 ** math.floor(math.log2(_BLOCK_NUMBERS / dim)), SMALLEST, _WIDEST))
+        widest = widest if lane_invariant else SMALLEST
+        most = _BLOCKS * widest if lane_invariant else widest
+        share = -(-num // (_DRAIN * len(places)))
+    lanes = min(most, share) if lanes is None else errors.integer("lanes", lanes, "lanes=256")
+    lanes = -(-lanes // SMALLEST) * SMALLEST
+    width = lanes if lanes < widest or places[0].platform != "cpu" else widest
+    return -(-lanes // width) * width, width
 
 
 def _drive(run: Run, ledger: Ledger, path, head: dict, every: float, progress: bool) -> bool:
@@ -271,7 +279,7 @@ def _bar(num: int, done: int, progress: bool) -> Any:
 
 
 def _result(run: Run, ledger: Ledger, seconds: float) -> EscapeResult:
-    kernel, domain, _ = run.problem
+    kernel, domain = run.problem
     dt = getattr(kernel, "dt", None)
     info = RunInfo(
         kernel=describe(kernel),

@@ -1,5 +1,6 @@
 """What the workers share: the counter of ids, the rows of finished trajectories, the lanes still in flight."""
 
+import math
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,24 +70,37 @@ class Ledger:
             waiting[self.flight.ids] = False
         self.queue = np.flatnonzero(waiting).astype(np.uint64)
         self.next = 0
+        self.returned = np.zeros(0, np.uint64)
         self.finished = int(np.sum(self.rows.status != Status.UNFINISHED))
 
-    def take(self, count: int) -> tuple[np.ndarray, Flight | None]:
-        """Up to `count` trajectories: resumed ones with their lanes, and fresh ids."""
+    def resume(self, count: int) -> Flight | None:
+        """Up to `count` resumed trajectories with their lanes."""
         with self.lock:
-            resumed = None
-            if self.flight is not None:
-                resumed = self.flight.take(np.arange(0, min(count, len(self.flight.ids))))
-                rest = self.flight.take(np.arange(len(resumed.ids), len(self.flight.ids)))
-                self.flight = rest if len(rest.ids) else None
-                count -= len(resumed.ids)
-            fresh = self.queue[self.next : self.next + count]
+            if self.flight is None or not count:
+                return None
+            resumed = self.flight.take(np.arange(0, min(count, len(self.flight.ids))))
+            rest = self.flight.take(np.arange(len(resumed.ids), len(self.flight.ids)))
+            self.flight = rest if len(rest.ids) else None
+            return resumed
+
+    def take(self, count: int, share: float) -> np.ndarray:
+        """Fresh ids: `count`, or that `share` of those that wait if it is less."""
+        with self.lock:
+            waiting = len(self.queue) - self.next + len(self.returned)
+            count = min(count, math.ceil(share * waiting))
+            back, self.returned = self.returned[:count], self.returned[count:]
+            fresh = self.queue[self.next : self.next + count - len(back)]
             self.next += len(fresh)
-            return fresh, resumed
+            return np.concatenate([back, fresh])
+
+    def give_back(self, ids: np.ndarray) -> None:
+        """Ids that were taken and not begun."""
+        with self.lock:
+            self.returned = np.concatenate([self.returned, ids])
 
     @property
     def exhausted(self) -> bool:
-        return self.next >= len(self.queue) and self.flight is None
+        return self.next >= len(self.queue) and self.flight is None and not len(self.returned)
 
     def write(self, ids: np.ndarray, columns: dict[str, np.ndarray]) -> None:
         """Store finished rows."""

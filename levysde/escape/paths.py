@@ -17,8 +17,8 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.escape.block import Block, Feed, Report, advance, empty_block, refill
-from levysde.escape.engine import describe, runs_by_lanes, starting_points
+from levysde.escape.block import INSIDE, Block, Records, advance, begin, empty_stack, standing
+from levysde.escape.engine import describe, layout, runs_by_lanes, starting_points
 from levysde.escape.result import Status
 from levysde.escape.worker import SMALLEST, outcome
 from levysde.protocols import Domain, Kernel, Point, Scalar, Truth
@@ -112,8 +112,8 @@ def simulate_paths(
         times: when to look, increasing, in the kernel's clock, shape `(T,)`; seen at the first step that has reached each; or
         every: to look every so many steps, from 0 on, and at the last step, of `max_steps` or `max_time`.
         domain: a path that leaves it stays where it was first seen outside. None: paths never end.
-        lanes: a kernel with library matmuls (a network) has other bits at another number of lanes: give `result.info.lanes` to
-            see the trajectories of that run. 16 by default for such a kernel; does not matter for others.
+        lanes: on an accelerator a kernel with library matmuls (a network) has other bits at another number of lanes: give
+            `result.info.lanes` to see the trajectories of that run. Does not matter for others, nor on CPUs.
         throw: raise `NonFiniteError` when a path becomes NaN.
 
     Returns:
@@ -134,10 +134,10 @@ def simulate_paths(
     basin = _Everywhere(kernel.dim) if domain is None else domain
     starts = starting_points(kernel, basin, x0, len(ids))
     grid = _grid(kernel, times, every, max_time, max_steps)
-    problem = (kernel, basin, jnp.asarray(split_uint64(words)))
     size = _lanes(kernel, basin, len(ids), lanes)
     starts = np.broadcast_to(starts, (len(ids), kernel.dim))
-    parts = [_record(problem, starts[i : i + size], ids[i : i + size], size, grid) for i in range(0, len(ids), size)]
+    pieces = [slice(i, i + size) for i in range(0, len(ids), size)]
+    parts = [_record((kernel, basin), words, starts[piece], ids[piece], size, grid) for piece in pieces]
     positions, columns = (
         np.concatenate([part[0] for part in parts]),
         {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]},
@@ -191,11 +191,14 @@ class _Everywhere(Domain):
         return True
 
 
-def _look(problem: tuple, block: Block, feed: Feed, limit: Array, counts: Array) -> tuple[Block, Report]:
-    """Refill, then the engine's `advance` by each of `counts` steps in turn; the reports after each, stacked in front."""
-    block = refill(problem[0], trajectory_key(problem[2], feed.ids), block, feed)
-    feed = feed._replace(fresh=jnp.zeros_like(feed.fresh))
-    return jax.lax.scan(lambda block, count: advance(problem, block, feed, limit, count), block, counts)
+def _look(problem: tuple, block: Block, limit: Array, counts: Array) -> tuple[Block, tuple[Array, Array]]:
+    """The engine's `advance` by each of `counts` steps in turn; positions and standings after each, stacked in front."""
+
+    def ahead(block: Block, count: Array) -> tuple[Block, tuple[Array, Array]]:
+        block = advance(problem, block, limit, count)
+        return block, standing(problem, block, limit)
+
+    return jax.lax.scan(ahead, block, counts)
 
 
 # As in the engine: the option exists on CPU only, and the same bits need the same option.
@@ -204,32 +207,33 @@ _device_look = jax.jit(_look)
 
 
 def _record(
-    problem: tuple, starts: np.ndarray, ids: np.ndarray, lanes: int, grid: np.ndarray
+    problem: tuple, seed: int, starts: np.ndarray, ids: np.ndarray, lanes: int, grid: np.ndarray
 ) -> tuple[np.ndarray, dict[str, np.ndarray], Any]:
     """One block of lanes along the grid: positions `(num, T, d)`, the columns of a result, the last states."""
     kernel, device = problem[0], jax.local_devices(backend=jax.default_backend())[0]
     num, idle = len(ids), lanes - len(ids)
-    start = np.concatenate([starts, np.zeros((idle, kernel.dim), starts.dtype)]).T
-    pair = split_uint64(np.concatenate([ids, np.zeros(idle, np.uint64)]))
-    feed = Feed(pair, np.arange(lanes) < num, np.ascontiguousarray(start))
-    problem, feed, block = jax.device_put((problem, feed, empty_block(kernel, lanes, starts.dtype)), device)
+    start = np.ascontiguousarray(np.concatenate([starts, np.zeros((idle, kernel.dim), starts.dtype)]).T)
+    keys = trajectory_key(split_uint64(seed), split_uint64(np.concatenate([ids, np.zeros(idle, np.uint64)])))
+    problem, start, keys = jax.device_put((problem, start, keys), device)
+    empty = jax.tree.map(lambda leaf: leaf[0], empty_stack(kernel, 1, lanes, starts.dtype))
+    fresh = np.arange(lanes) < num
+    block = jax.jit(begin)(kernel, empty, fresh, start, keys, np.where(fresh, 0, -1).astype(np.int32))
     look = _cpu_look if device.platform == "cpu" else _device_look
     positions = np.empty((num, len(grid), kernel.dim), starts.dtype)
-    none = jax.device_put(np.zeros(lanes, bool), device)
     limit, made, seen, budget = np.uint32(grid[-1]), 0, 0, _LOOKS
     while seen < len(grid):
         counts, reached, made = _plan(grid, seen, made, budget)
-        start = time.perf_counter()
-        block, reports = look(problem, block, feed, limit, counts)
-        feed = feed._replace(fresh=none)
-        positions[:, seen : seen + len(reached)] = np.moveaxis(np.asarray(reports.position)[reached, :, :num], 2, 0)
+        began = time.perf_counter()
+        block, (points, stands) = jax.tree.map(np.asarray, look(problem, block, limit, counts))
+        positions[:, seen : seen + len(reached)] = np.moveaxis(points[reached, :, :num], 2, 0)
         seen += len(reached)
-        budget = max(1, budget // 2) if time.perf_counter() - start > _CALL_SECONDS else min(2 * budget, 2**30)
-        report = jax.tree.map(lambda column: np.asarray(column)[-1], reports)
-        if report.done[:num].all():
-            positions[:, seen:] = report.position[:, :num].T[:, None]
+        budget = max(1, budget // 2) if time.perf_counter() - began > _CALL_SECONDS else min(2 * budget, 2**30)
+        if (stands[-1, :num] != INSIDE).all():
+            positions[:, seen:] = points[-1, :, :num].T[:, None]
             break
-    return positions, outcome(kernel, block, report, np.arange(num)), jax.tree.map(np.asarray, block.state)
+    ends = Records(stands[-1], points[-1], block.before, block.step, block.state)
+    rows = jax.tree.map(lambda leaf: np.moveaxis(leaf, -1, 0)[:num], ends)
+    return positions, outcome(kernel.elapsed, rows), block.state
 
 
 def _plan(grid: np.ndarray, seen: int, made: int, budget: int) -> tuple[np.ndarray, list[int], int]:
@@ -321,7 +325,7 @@ def _chosen(kernel: Kernel, times: Checked) -> np.ndarray:
 
 
 def _lanes(kernel: Kernel, domain: Domain, num: int, lanes: Checked) -> int:
-    """How many paths go together: all, unless the bits of the kernel depend on it."""
-    if lanes is None:
-        lanes = num if runs_by_lanes(kernel, domain) else SMALLEST
-    return -(-errors.integer("lanes", lanes, "lanes=16") // SMALLEST) * SMALLEST
+    """How many paths go together: all, unless the bits of the kernel depend on it; then as many as in the engine's blocks."""
+    places = (jax.local_devices(backend=jax.default_backend())[0],)
+    width = layout(kernel.dim, False, places, num, lanes)[1]
+    return -(-num // SMALLEST) * SMALLEST if runs_by_lanes(kernel, domain) else width

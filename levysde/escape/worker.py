@@ -1,7 +1,11 @@
-"""A worker: one host thread that keeps one block of lanes busy."""
+"""A worker: one host thread that keeps a stack of blocks of lanes busy.
+
+To the host a lane is one number: lane n is column `n % width` of block `n // width`.
+"""
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,16 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from levysde.escape.block import IDLE, Block, Feed, Report, compiled_advance, empty_block
+from levysde.escape.block import INSIDE, IS_NAN, Block, Limits, Records, compiled_advance, empty_queue, empty_stack
 from levysde.escape.ledger import Flight, Ledger
 from levysde.escape.result import Status
-from levysde.protocols import Kernel
-from levysde.random import split_uint64
+from levysde.random import split_uint64, trajectory_key
 
 SMALLEST = 16  # below this XLA may vectorise differently and change the last bit
-_SHRINK = 2  # the draining block shrinks by this factor; each size compiles once
 _CALL_SECONDS = 0.05  # a call lasts about this long, so that stopping and progress are prompt
-_BUSY = 1 / 32  # share of lanes that may end in a call before calls are made shorter
+_ROUNDS_A_LIFE = 64  # in the mean, so that a lane that has ended waits for little
+_PLACES, _QUEUE_NUMBERS = 8192, 2**18  # of the queue: places, and numbers in their starts
+_SPARE = 32  # a call ends when the queue is empty and one lane in so many is idle
 
 _compile_lock = threading.Lock()
 _compiled: set[Any] = set()
@@ -26,8 +30,9 @@ _compiled: set[Any] = set()
 
 @dataclass(frozen=True)
 class Run:
-    """What is the same for every worker: `(kernel, domain, seed words)`, starts `(d,)` or `(num, d)`, limits, layout.
-    `lane_invariant`: whether results are the same bits for any number of lanes; if not, a block keeps its lanes."""
+    """What is the same for every worker: `(kernel, domain)`, starts `(d,)` or `(num, d)`, limits, layout.
+    A worker has `lanes` lanes in blocks of `width`. `lane_invariant`: whether results are the same bits for any width; if
+    not, it is kept to the end."""
 
     problem: tuple
     starts: np.ndarray
@@ -35,6 +40,7 @@ class Run:
     num: int
     limit: int
     lanes: int
+    width: int
     chunk: int | None
     devices: tuple
     lane_invariant: bool
@@ -44,144 +50,180 @@ class Worker:
     """Advances lanes until the ledger has no more trajectories. `run` is the thread's target."""
 
     def __init__(self, number: int, run: Run, ledger: Ledger, device: Any):
-        problem, lanes, chunk, starts, limit = run.problem, run.lanes, run.chunk, run.starts, run.limit
-        self.number, self.ledger, self.starts, self.device = number, ledger, starts, device
-        self.problem = jax.device_put(problem, device)
-        self.kernel = problem[0]
-        self.limit = np.uint32(limit)
-        self.fixed_lanes = not run.lane_invariant
-        self.chunk, self.steps = chunk, chunk or 32
-        self.ids = np.zeros(lanes, np.uint64)
-        self.used = np.zeros(lanes, bool)
-        self.block = jax.device_put(empty_block(self.kernel, lanes, starts.dtype), device)
-        self.snapshot = 0
-        self.wide = (
-            jnp.result_type(float) == np.float64
-        )  # `with jax.enable_x64(True)` holds in the caller's thread only
+        self.number, self.ledger, self.starts, self.device = number, ledger, run.starts, device
+        self.problem = jax.device_put(run.problem, device)
+        self.kernel = run.problem[0]
+        self.elapsed = self.kernel.elapsed  # equinox binds a method anew at each look, in 0.2 ms
+        self.limit, self.seed = np.uint32(run.limit), split_uint64(run.seed)
+        self.fixed_width, self.share = not run.lane_invariant, 1 / (4 * len(run.devices))
+        self.chunk, self.steps, self.rounds = run.chunk, run.chunk or 32, 1
+        self.lane_steps = self.ended = self.taken = 0
+        self.blocks, self.width = run.lanes // run.width, run.width
+        self.ids, self.used = np.zeros(run.lanes, np.uint64), np.zeros(run.lanes, bool)
+        self.made = 0  # steps made so far by the lanes in use
+        self.stack = jax.device_put(empty_stack(self.kernel, self.blocks, self.width, self.starts.dtype), device)
+        self.places = max(run.lanes, min(_PLACES, _QUEUE_NUMBERS // self.kernel.dim))
+        self.snapshot, self.compiled = 0, False
+        # `with jax.enable_x64(True)` holds in the caller's thread only
+        self.wide = jnp.result_type(float) == np.float64
 
     def run(self) -> None:
         with jax.enable_x64(self.wide), jax.default_device(self.device):
-            while not self.ledger.stop.is_set() and self.fill():
-                self.turn()
+            while not self.ledger.stop.is_set() and self.turn():
                 if self.ledger.wanted > self.snapshot:
                     self.deposit(self.ledger.wanted)
             self.deposit(self.ledger.wanted)
 
-    def fill(self) -> bool:
-        """Hand idle lanes to new trajectories; shrink the block once there are none. False when all is done."""
-        idle = np.flatnonzero(~self.used)
-        fresh, resumed = self.ledger.take(len(idle)) if len(idle) else (np.zeros(0, np.uint64), None)
-        self.fresh = np.zeros(len(self.used), bool)
-        lanes = idle[: len(fresh)]
-        self.fresh[lanes], self.ids[lanes], self.used[lanes] = True, fresh, True
-        if resumed is not None:
-            lanes = idle[len(fresh) : len(fresh) + len(resumed.ids)]
-            self.ids[lanes], self.used[lanes] = resumed.ids, True
-            self.restore(lanes, resumed)
-        if not self.fixed_lanes and self.ledger.exhausted:
-            self.shrink()
-        return bool(self.used.any())
-
-    def restore(self, lanes: np.ndarray, flight: Flight) -> None:
-        """Write saved lanes into the block."""
-        leaves, tree = jax.tree.flatten(self.block)
-        saved = [*flight.leaves, flight.before, flight.step]
-        arrays = [np.array(leaf) for leaf in leaves]
-        for array, values in zip(arrays, saved, strict=True):
-            array[..., lanes] = values
-        self.block = jax.device_put(jax.tree.unflatten(tree, arrays), self.device)
-
-    def shrink(self) -> None:
-        """Pack the living lanes into a smaller block when at most half of them live."""
-        size = len(self.used)
-        while size > SMALLEST and self.used.sum() <= size / _SHRINK:
-            size = max(SMALLEST, -(-size // _SHRINK // SMALLEST) * SMALLEST)
-        if size < len(self.used):
-            keep = np.concatenate([np.flatnonzero(self.used), np.flatnonzero(~self.used)])[:size]
-            block = jax.tree.map(lambda leaf: np.ascontiguousarray(np.asarray(leaf)[..., keep]), self.block)
-            self.block = jax.device_put(block, self.device)
-            self.ids, self.used, self.fresh = self.ids[keep], self.used[keep], self.fresh[keep]
-
-    def turn(self) -> None:
-        """One call of the compiled part, and the rows of those that finished in it."""
-        self.ready()
-        before = self.total_steps(~self.fresh)
+    def turn(self) -> bool:
+        """One call of the compiled part, and the rows of those that finished in it. False when all is done."""
+        if self.ledger.flight is not None:
+            self.restore()
+        idle = len(self.used) - int(self.used.sum())
+        ids = self.ledger.take(min(self.places, idle + 2 * self.taken + SMALLEST), self.share)
+        if not len(ids):
+            self.pack()
+        if not len(ids) and not self.used.any():
+            return False
+        if not self.compiled:
+            self.compile()
         start = time.perf_counter()
-        self.block, report = self.call(self.steps)
-        done = np.asarray(report.done) & self.used
+        self.stack, records, taken, rounds = self.call(ids, self.rounds)
+        self.taken, rounds = int(taken), int(rounds)
         seconds = time.perf_counter() - start
-        self.ledger.count_work(len(self.used) * self.steps, self.total_steps() - before)
-        lanes = np.flatnonzero(done)
-        if len(lanes):
-            self.finish(lanes, report)
-        self.used &= ~done
+        self.ledger.give_back(ids[self.taken :])
+        self.book(np.concatenate([self.ids, ids]), records, rounds)
         if self.chunk is None:
-            self.adapt(seconds, len(lanes))
+            self.adapt(seconds, rounds)
+        return True
 
-    def call(self, steps: int) -> tuple[Block, Report]:
-        starts = self.starts if self.starts.ndim == 1 else self.starts[self.ids]
-        start = np.broadcast_to(starts[:, None], (len(starts), len(self.used))) if starts.ndim == 1 else starts.T
-        feed = Feed(split_uint64(self.ids), self.fresh, np.ascontiguousarray(start))
-        return compiled_advance(self.device.platform)(self.problem, self.block, feed, self.limit, np.int32(steps))
+    @property
+    def narrow(self) -> int:
+        """The width that follows when few lanes live; 0 for none. Each width is compiled, hence the large step."""
+        width = max(SMALLEST, -(-self.width // 4 // SMALLEST) * SMALLEST)
+        return 0 if self.fixed_width or width == self.width else width
 
-    def ready(self) -> None:
-        """Compile for this block size if that has not been done, one thread at a time, and book the time apart."""
-        key = (
-            jax.tree.structure(self.problem),
-            self.device,
-            *(leaf.shape for leaf in jax.tree.leaves(self.problem)),
-            len(self.used),
-        )
-        if key in _compiled:
+    def call(self, ids: np.ndarray, rounds: int) -> tuple:
+        queue = empty_queue(self.starts, self.places)
+        queue.key[:, : len(ids)] = trajectory_key(self.seed, split_uint64(ids))
+        if self.starts.ndim == 2:
+            queue.start[:, : len(ids)] = self.starts[ids].T
+        lanes = self.blocks * self.width
+        if len(ids):
+            floor = lanes - max(1, lanes // _SPARE)
+        else:
+            floor = self.width * (self.blocks - 1) or self.narrow
+        numbers = np.array([self.steps, rounds, self.blocks, floor], np.int32)
+        limits = Limits(self.limit, *numbers)
+        advance = compiled_advance(self.device.platform)
+        return advance(self.problem, self.stack, queue._replace(count=np.int32(len(ids))), limits)
+
+    def book(self, ids: np.ndarray, records: Records, rounds: int) -> None:
+        """Write the rows of the slots that ended, and see who is in the lanes now."""
+        step, slot = (np.asarray(leaf).reshape(-1) for leaf in (self.stack.step, self.stack.slot))
+        ended = np.flatnonzero(np.asarray(records.standing)[: len(ids)] != INSIDE)
+        before = self.made
+        if len(ended):
+            rows = jax.tree.map(lambda leaf: np.asarray(leaf)[ended], records)
+            self.ledger.write(ids[ended], outcome(self.elapsed, rows))
+            before -= int(rows.step.sum(dtype=np.uint64))
+        self.used = slot >= 0
+        self.ids = ids[np.maximum(slot, 0)]
+        self.made = int(step.sum(where=self.used, dtype=np.uint64))
+        lane_steps = rounds * self.blocks * self.width * self.steps
+        self.ledger.count_work(lane_steps, self.made - before)
+        self.lane_steps, self.ended = self.lane_steps + lane_steps, self.ended + len(ended)
+
+    def adapt(self, seconds: float, rounds: int) -> None:
+        """Steps in a round: so few that a lane seldom waits; rounds in a call: so many that the host seldom does."""
+        life = self.lane_steps / (self.ended + 1)
+        pace = max(seconds, 1e-6) / max(1, rounds * self.steps)  # seconds a step of the stack
+        steps = min(life / _ROUNDS_A_LIFE, _CALL_SECONDS / pace, 16 * self.steps)
+        self.steps = max(16, 2 ** int(np.log2(max(steps, 1))))
+        self.rounds = int(np.clip(_CALL_SECONDS / (pace * self.steps), 1, 16 * self.rounds))
+
+    def restore(self) -> None:
+        """Go on with saved trajectories in the lanes that are idle."""
+        lanes = np.flatnonzero(~self.used[: self.blocks * self.width])
+        flight = self.ledger.resume(len(lanes))
+        if flight is None:
             return
+        lanes = lanes[: len(flight.ids)]
+        self.ids[lanes], self.used[lanes] = flight.ids, True
+        saved = Block(
+            jax.tree.unflatten(jax.tree.structure(self.stack.state), flight.leaves),
+            flight.before,
+            flight.step,
+            trajectory_key(self.seed, split_uint64(flight.ids)),
+            lanes.astype(np.int32),
+        )
+
+        def written(leaf: Any, values: np.ndarray) -> np.ndarray:
+            array = np.array(leaf)
+            block, column = np.divmod(lanes, self.width)
+            array[block, ..., column] = np.moveaxis(values, -1, 0)
+            return array
+
+        self.made += int(flight.step.sum(dtype=np.uint64))
+        self.stack = jax.device_put(jax.tree.map(written, self.stack, saved), self.device)
+
+    def pack(self) -> None:
+        """Move the living lanes together once they need fewer blocks, or fit into a narrow one."""
+        living, width = int(self.used.sum()), self.width
+        if self.blocks == 1 and living <= self.narrow:
+            width = self.narrow or width
+        needed = max(1, -(-living // width))
+        if width == self.width and needed == self.blocks:
+            return
+        order = np.argsort(~self.used, kind="stable")[: len(self.used) if width == self.width else width]
+
+        def moved(leaf: Any) -> np.ndarray:
+            values = _lanes_of(np.asarray(leaf), order)
+            blocks = values.reshape(*values.shape[:-1], -1, width)
+            return np.ascontiguousarray(np.moveaxis(blocks, -2, 0))
+
+        self.stack = jax.device_put(jax.tree.map(moved, self.stack), self.device)
+        self.ids, self.used = self.ids[order], self.used[order]
+        self.blocks, self.width, self.compiled = needed, width, self.compiled and width == self.width
+
+    def compile(self) -> None:
+        """Compile for this layout if that has not been done, one thread at a time, and book the time apart."""
+        leaves = jax.tree.leaves((self.problem, self.stack))
+        key = (jax.tree.structure(self.problem), self.device, self.places)
+        key += tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         with _compile_lock:
             if key not in _compiled:
                 start = time.perf_counter()
-                jax.block_until_ready(self.call(0))
+                jax.block_until_ready(self.call(np.zeros(0, np.uint64), 0))
                 _compiled.add(key)
                 self.ledger.count_work(0, 0, time.perf_counter() - start)
-
-    def total_steps(self, lanes: np.ndarray | bool = True) -> int:
-        return int(np.asarray(self.block.step)[self.used & lanes].sum(dtype=np.uint64))
-
-    def adapt(self, seconds: float, ended: int) -> None:
-        """Longer calls while few lanes end in one and it is short; shorter ones otherwise. Results do not depend on it."""
-        if seconds > 2 * _CALL_SECONDS or ended > 2 * _BUSY * len(self.used):
-            self.steps = max(16, self.steps // 2)
-        elif seconds < _CALL_SECONDS and ended <= _BUSY * len(self.used):
-            self.steps = min(self.steps * 2, 2**20)
-
-    def finish(self, lanes: np.ndarray, report: Report) -> None:
-        self.ledger.write(self.ids[lanes], outcome(self.kernel, self.block, report, lanes))
+        self.compiled = True
 
     def deposit(self, number: int) -> None:
         """Leave a copy of the living lanes for the checkpoint."""
         lanes = np.flatnonzero(self.used)
-        step = np.asarray(self.block.step)[lanes]
-        keep = lanes[step != IDLE]
-        leaves = [np.asarray(leaf)[..., keep].copy() for leaf in jax.tree.leaves(self.block.state)]
-        flight = Flight(
-            self.ids[keep], np.asarray(self.block.step)[keep], np.asarray(self.block.before)[:, keep], leaves
-        )
-        self.ledger.deposit(self.number, number, flight)
+        step, before = (_lanes_of(np.asarray(leaf), lanes) for leaf in (self.stack.step, self.stack.before))
+        leaves = [_lanes_of(np.asarray(leaf), lanes) for leaf in jax.tree.leaves(self.stack.state)]
+        self.ledger.deposit(self.number, number, Flight(self.ids[lanes], step, before, leaves))
         self.snapshot = number
 
 
-def outcome(kernel: Kernel, block: Block, report: Report, lanes: np.ndarray) -> dict[str, np.ndarray]:
-    """The columns of a result for `lanes`, as they stand: left, NaN, or still inside."""
-    label = np.asarray(report.label)[lanes]
-    position = np.asarray(report.position)[:, lanes].T
-    steps = np.asarray(block.step)[lanes]
-    state = jax.tree.map(lambda leaf: np.asarray(leaf)[..., lanes], block.state)
-    exited = label > 0
-    status = np.where(exited, Status.EXITED, Status.CENSORED)
-    status = np.where(np.asarray(report.nonfinite)[lanes], Status.NONFINITE, status)
-    before = np.asarray(block.before)[:, lanes].T
+def _lanes_of(leaf: np.ndarray, lanes: np.ndarray) -> np.ndarray:
+    """Some lanes of a stacked array `(blocks, ..., width)`, as `(..., len(lanes))`."""
+    block, column = np.divmod(lanes, leaf.shape[-1])
+    chosen = leaf[block, ..., column]  # the lanes come first
+    return chosen if chosen.ndim == 1 else np.moveaxis(chosen, 0, -1)
+
+
+def outcome(elapsed: Callable, ends: Records) -> dict[str, np.ndarray]:
+    """The columns of a result, a row an end. `elapsed` is the kernel's."""
+    standing = ends.standing
+    outside = ((standing > 0) | (standing == IS_NAN))[:, None]
+    status = np.where(standing > 0, Status.EXITED, np.where(standing == IS_NAN, Status.NONFINITE, Status.CENSORED))
     return {
-        "time": kernel.elapsed(state, steps),
-        "label": np.where(status == Status.EXITED, label, 0),
-        "last_inside": np.where(exited[:, None], before, position),
-        "first_outside": np.where(exited[:, None], position, np.nan),
-        "steps": steps,
+        "time": elapsed(jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, -1), ends.state), ends.step),
+        "label": np.maximum(standing, 0),
+        "last_inside": np.where(outside, ends.before, ends.position),
+        "first_outside": np.where(outside, ends.position, np.nan),
+        "steps": ends.step,
         "status": status,
     }

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.protocols import Kernel, Point, State, Words
+from levysde.protocols import Kernel, Point, State, Words, matvec
 from levysde.random import normal_pair
 
 
@@ -83,7 +83,7 @@ class LinearRegressionSGD(Kernel):
         normal = jnp.concatenate(normal_pair(words[:half], words[half:], state.dtype))
         inputs = self.input_scale * normal[: batch * self.size].reshape(batch, self.size)
         labels = self.noise * normal[batch * self.size : batch * (self.size + 1)]
-        residual = jnp.sum(inputs * state[None, :], 1) - labels
+        residual = matvec(inputs, state) - labels
         return state - self.learning_rate / batch * jnp.sum(inputs * residual[:, None], 0)
 
     def position(self, state: Point) -> Point:

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.protocols import Landscape, Point, Scalar
+from levysde.protocols import Landscape, Point, Scalar, matvec
 
 
 class Quadratic(Landscape):
@@ -45,7 +45,7 @@ class Quadratic(Landscape):
         offset = x - self.minimum
         if self.matrix.ndim == 1:
             return self.matrix * offset
-        return jnp.sum(self.matrix * offset[None, :], 1)
+        return matvec(self.matrix, offset)
 
     def hessian(self, x: Point) -> Float[Array, "d d"]:
         return jnp.diag(self.matrix) if self.matrix.ndim == 1 else self.matrix

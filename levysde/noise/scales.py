@@ -13,11 +13,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.protocols import NoiseVector, Point, Scale
+from levysde.protocols import NoiseVector, Point, Scale, matvec
 
 
 class ScalarScale(Scale):
@@ -44,7 +44,7 @@ class DenseScale(Scale):
     matrix: Array
 
     def apply(self, y: NoiseVector, x: Point) -> Point:
-        return _times(self.matrix, y)
+        return matvec(self.matrix, y)
 
 
 class LowRankScale(Scale):
@@ -71,7 +71,7 @@ class LowRankScale(Scale):
             )
 
     def apply(self, y: NoiseVector, x: Point) -> Point:
-        return _times(self.factor, y)
+        return matvec(self.factor, y)
 
     def noise_dim(self, dim: int) -> int:
         return self.factor.shape[1]
@@ -115,7 +115,7 @@ class StateScale(Scale):
 
     def apply(self, y: NoiseVector, x: Point) -> Point:
         factor = jnp.asarray(self.fn(x))
-        return _times(factor, y) if factor.ndim == 2 else factor * y
+        return matvec(factor, y) if factor.ndim == 2 else factor * y
 
     def noise_dim(self, dim: int) -> int:
         return self.columns
@@ -136,10 +136,6 @@ class _Function(eqx.Module):
 
     def __call__(self, x: Point) -> Array:
         return self.fn(x)
-
-
-def _times(matrix: Float[Array, "d m"], y: NoiseVector) -> Point:
-    return jnp.sum(matrix * y[None, :], 1)
 
 
 def _finite_factor(value: Checked) -> Array:
