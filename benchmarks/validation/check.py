@@ -29,14 +29,14 @@ class Check:
     @property
     def error(self) -> float:
         """Relative error, absolute where the reference is 0."""
-        return abs(self.value - self.reference) / (abs(self.reference) or 1.0)
+        return float(abs(self.value - self.reference) / (abs(self.reference) or 1.0))
 
     @property
     def passed(self) -> bool:
         within = self.error <= self.tolerance
         if self.standard_error is None:
             return within
-        return within and abs(self.value - self.reference) <= 5 * self.standard_error
+        return within and bool(abs(self.value - self.reference) <= 5 * self.standard_error)
 
 
 def timed(checks: Callable[[], Iterator[Check]]) -> Iterator[tuple[Check, float]]:

@@ -56,6 +56,13 @@ def section(area: str, rows: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write(known: dict[str, list[dict]], record: Path, page: Path) -> None:
+    """What is known so far, after each area: a run that is cut short loses nothing."""
+    where = {"levysde": levysde.__version__, "jax": jax.__version__, "python": platform.python_version()}
+    record.write_text(json.dumps({"versions": where, "areas": known}, indent=1, default=float) + "\n")
+    page.write_text("\n".join([HEAD, *(section(area, rows) for area, rows in known.items())]))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--areas", nargs="+", default=AREAS, choices=AREAS, help="which to run")
@@ -71,14 +78,10 @@ def main() -> int:
             print(f"{'ok   ' if check.passed else 'FAILS'} {check.part}: {check.quantity}: {number(check.value)}, "
                   f"reference {number(check.reference)}, error {check.error:.1e} ({seconds:.1f} s)", flush=True)  # fmt: skip
         known[area] = rows
-    known = {area: known[area] for area in AREAS if area in known}
-    where = {"levysde": levysde.__version__, "jax": jax.__version__, "python": platform.python_version()}
+        if not args.dry_run:
+            write({area: known[area] for area in AREAS if area in known}, record, args.out)
     failed = [row for area in args.areas for row in known[area] if not row["passed"]]
     print(f"{len(failed)} of {sum(len(known[area]) for area in args.areas)} checks failed")
-    if args.dry_run:
-        return 1 if failed else 0
-    record.write_text(json.dumps({"versions": where, "areas": known}, indent=1) + "\n")
-    args.out.write_text("\n".join([HEAD, *(section(area, rows) for area, rows in known.items())]))
     return 1 if failed else 0
 
 
