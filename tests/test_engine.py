@@ -261,6 +261,32 @@ def test_a_finished_checkpoint_answers_at_once(tmp_path):
     assert_same(first, again)
 
 
+def test_times_alone_are_the_same_times(reference):
+    run = ls.simulate_escape(kernel(), ball(), jnp.zeros(2), num=1500, seed=7, max_time=3.0, record="times")
+    for name in ("time", "exited", "label", "steps", "status"):
+        np.testing.assert_array_equal(getattr(run, name), getattr(reference, name))
+    assert run.last_inside.shape == run.first_outside.shape == (1500, 0)
+    with pytest.raises(ValueError, match='kept no places.*record="places"'):
+        ls.exit_directions(run, ls.Quadratic(hessian=jnp.eye(2)))
+    with pytest.raises(ValueError, match='record must be "places" or "times", not "all"'):
+        ls.simulate_escape(kernel(), ball(), jnp.zeros(2), num=10, seed=7, max_time=3.0, record="all")
+
+
+def test_lanes_are_refilled_within_a_call():
+    """Lives of 30 steps: a call of the compiled part sees far more trajectories than lanes, and none twice."""
+    fast = ls.EulerMaruyama(
+        ls.SGD(ls.Quadratic(hessian=jnp.eye(2)), ls.StableComponents(alpha=1.5), epsilon=1.0), dt=0.02
+    )
+    runs = [
+        ls.simulate_escape(fast, ball(), jnp.zeros(2), num=50_000, seed=3, lanes=lanes, chunk=chunk, devices=devices)
+        for lanes, chunk, devices in ((256, 16, 1), (64, None, 2), (16, 1, 3))
+    ]
+    assert runs[0].exited.all() and runs[0].steps.min() >= 1
+    assert runs[2].info.useful_work > 0.95  # a lane waits for half a step
+    for other in runs[1:]:
+        assert_same(runs[0], other)
+
+
 def test_checkpoints_of_other_runs_are_refused(tmp_path):
     path = tmp_path / "run.npz"
     job(200, checkpoint=path)
@@ -271,6 +297,8 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path):
         ls.simulate_escape(*arguments, num=200, seed=5, checkpoint=path)
     with pytest.raises(ValueError, match="another num"):
         job(201, checkpoint=path)
+    with pytest.raises(ValueError, match="another record: 'places' in the file, 'times' asked for"):
+        job(200, checkpoint=path, record="times")
     damaged = bytearray(path.read_bytes())
     damaged[len(damaged) // 2] ^= 0xFF
     for content in (bytes(damaged), path.read_bytes()[:1000], b"", b"hello"):

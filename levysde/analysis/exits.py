@@ -22,7 +22,7 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.escape import EscapeResult, Paths
+from levysde.escape import EscapeResult, Paths, check_places
 from levysde.kernels import EulerMaruyama
 from levysde.protocols import Domain, Landscape
 from levysde.random import split_uint64, step_words, trajectory_key
@@ -46,6 +46,7 @@ def exits_of(result: Checked, dim: int) -> Exits:
         raise TypeError(
             f"result must be an EscapeResult or Paths, not {type(result).__name__}. Type for example simulate_escape(...)."
         )
+    check_places(result)
     if result.first_outside.shape[1] != dim:
         raise ValueError(
             f"the result has points of {result.first_outside.shape[1]} dimensions, not {dim}. Make them one."

@@ -7,3 +7,4 @@ from levysde.escape.paths import simulate_paths as simulate_paths
 from levysde.escape.result import EscapeResult as EscapeResult
 from levysde.escape.result import RunInfo as RunInfo
 from levysde.escape.result import Status as Status
+from levysde.escape.result import check_places as check_places

@@ -92,7 +92,7 @@ def load(path: Path, head: dict[str, Any], rows: Rows) -> Flight | None:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"the checkpoint {str(path)!r} is damaged or no checkpoint ({error}). {advice}") from None
     words = {"fingerprint": "another run (its kernel, domain or start differs)", "seed": "another seed"}
-    for name in ("format", "seed", "num", "limit", "jax", "device", "lanes", "fingerprint"):
+    for name in ("format", "seed", "num", "limit", "jax", "device", "lanes", "record", "fingerprint"):
         if saved.get(name) != head[name]:
             what = words.get(name, f"a run with another {name}")
             detail = "" if name == "fingerprint" else f": {saved.get(name)!r} in the file, {head[name]!r} asked for"

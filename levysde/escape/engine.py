@@ -47,6 +47,7 @@ def simulate_escape(
     lanes: Checked = None,
     chunk: Checked = None,
     devices: Checked = None,
+    record: Checked = "places",
     checkpoint: Checked = None,
     progress: bool = False,
     throw: bool = True,
@@ -65,6 +66,7 @@ def simulate_escape(
             to whole blocks. A measured rule by default.
         chunk: steps between two refills of the lanes; adapted to the run by default.
         devices: workers: threads on CPU (all cores by default), else accelerators (all by default).
+        record: "places" keeps where each trajectory left; "times" does not, for very many trajectories: 17 bytes each.
         checkpoint: a file path, or `Checkpoint(path, every=seconds)`; a run that finds its file goes on from it.
         progress: show a bar with exits so far and time left.
         throw: raise `NonFiniteError` when a trajectory becomes NaN; False marks it in `status`.
@@ -79,8 +81,9 @@ def simulate_escape(
     """
     path, every = as_checkpoint(checkpoint)
     run = _checked(kernel, domain, x0, num, seed, max_time, max_steps, lanes, chunk, devices)
-    rows = Rows(run.num, kernel.dim, run.starts.dtype)
-    head = header(run) if path else {}
+    places = errors.choice("record", record, ("places", "times")) == "places"
+    rows = Rows(run.num, kernel.dim if places else 0, run.starts.dtype)
+    head = header(run) | {"record": record} if path else {}
     flight = load(path, head, rows) if path and path.exists() else None
     ledger = Ledger(rows, flight)
     start = time.perf_counter()

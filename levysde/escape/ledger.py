@@ -11,7 +11,7 @@ from levysde.escape.result import Status
 
 
 class Rows:
-    """One row a trajectory, filled in any order."""
+    """One row a trajectory, filled in any order; places of `dim` numbers, 0 where they are not kept."""
 
     def __init__(self, num: int, dim: int, dtype: Any):
         self.time = np.full(num, np.nan)
@@ -68,7 +68,7 @@ class Ledger:
         waiting = self.rows.status == Status.UNFINISHED
         if self.flight is not None:
             waiting[self.flight.ids] = False
-        self.queue = np.flatnonzero(waiting).astype(np.uint64)
+        self.queue = range(len(waiting)) if waiting.all() else np.flatnonzero(waiting)
         self.next = 0
         self.returned = np.zeros(0, np.uint64)
         self.finished = int(np.sum(self.rows.status != Status.UNFINISHED))
@@ -89,7 +89,7 @@ class Ledger:
             waiting = len(self.queue) - self.next + len(self.returned)
             count = min(count, math.ceil(share * waiting))
             back, self.returned = self.returned[:count], self.returned[count:]
-            fresh = self.queue[self.next : self.next + count - len(back)]
+            fresh = np.asarray(self.queue[self.next : self.next + count - len(back)], np.uint64)
             self.next += len(fresh)
             return np.concatenate([back, fresh])
 
@@ -106,7 +106,8 @@ class Ledger:
         """Store finished rows."""
         with self.lock:
             for name, values in columns.items():
-                getattr(self.rows, name)[ids] = values
+                column = getattr(self.rows, name)
+                column[ids] = values if column.ndim == 1 else values[:, : column.shape[1]]
             self.finished += len(ids)
 
     def count_work(self, lane_steps: int, live_steps: int, compile_seconds: float = 0.0) -> None:

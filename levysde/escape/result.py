@@ -64,8 +64,8 @@ class EscapeResult:
         time: clock at the exit, or at censoring, in `info.unit`; float64, shape `(num,)`. NaN where unfinished.
         exited: whether the trajectory left the domain; bool, shape `(num,)`.
         label: 0 where it did not leave, else which exit set it entered; int32, shape `(num,)`.
-        last_inside: last position inside; shape `(num, d)`.
-        first_outside: first position outside, NaN where it did not leave; shape `(num, d)`.
+        last_inside: last position inside; shape `(num, d)`, `(num, 0)` from a run with `record="times"`.
+        first_outside: first position outside, NaN where it did not leave; the same shape.
         steps: steps made; uint32, shape `(num,)`.
         status: a `Status` for each; int8, shape `(num,)`.
         info: seed, versions, device, speed of the run.
@@ -105,3 +105,9 @@ class EscapeResult:
         ]
         width = max(len(name) for name, _ in rows)
         return "EscapeResult\n" + "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+
+
+def check_places(result: Any) -> None:
+    """Raises ValueError where a run kept no places of its exits."""
+    if not result.first_outside.shape[1]:
+        raise ValueError('this run kept no places (record="times"). Run it again with record="places".')

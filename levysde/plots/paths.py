@@ -9,7 +9,7 @@ import numpy as np
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.escape import EscapeResult, Paths
+from levysde.escape import EscapeResult, Paths, check_places
 from levysde.plots.style import COLOURS, LINES, MARKERS, axes, frame, ink, is_framed, legend, limits, outside
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ def exit_places(
         raise TypeError(
             f"result must be an EscapeResult or Paths, not {type(result).__name__}. Type simulate_escape(...)."
         )
+    check_places(result)
     chosen = chosen_coordinates(coordinates, result.first_outside.shape[1])
     if len(chosen) != 2:
         raise ValueError(f"exit places need two coordinates, not {coordinates!r}. Type for example coordinates=(0, 1).")
