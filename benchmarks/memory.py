@@ -1,6 +1,6 @@
 """How much memory do ten million trajectories take, with and without the places of their exits?
 
-Exits of job J's noise at epsilon = 1 and dt = 0.01 (about 50 steps a trajectory, so that rows and not steps are the work), d = 2.
+Exits of job J's noise at epsilon = 1 and dt = 0.01 (about 50 steps a trajectory, so that rows are the work), d = 2.
 Each run is a process of its own; reported are its peak resident memory and that of a run of 1,000, which is Python, JAX and the
 compiled program. Verdict, fixed beforehand: the peak with record="times" is at most 1 GiB.
 

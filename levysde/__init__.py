@@ -36,6 +36,7 @@ from levysde.escape import Checkpoint as Checkpoint
 from levysde.escape import EscapeResult as EscapeResult
 from levysde.escape import Paths as Paths
 from levysde.escape import Status as Status
+from levysde.escape import join_shards as join_shards
 from levysde.escape import simulate_escape as simulate_escape
 from levysde.escape import simulate_paths as simulate_paths
 from levysde.kernels import EulerMaruyama as EulerMaruyama

@@ -266,7 +266,7 @@ def test_times_alone_are_the_same_times(reference):
     for name in ("time", "exited", "label", "steps", "status"):
         np.testing.assert_array_equal(getattr(run, name), getattr(reference, name))
     assert run.last_inside.shape == run.first_outside.shape == (1500, 0)
-    with pytest.raises(ValueError, match='kept no places.*record="places"'):
+    with pytest.raises(ValueError, match="kept no places"):
         ls.exit_directions(run, ls.Quadratic(hessian=jnp.eye(2)))
     with pytest.raises(ValueError, match='record must be "places" or "times", not "all"'):
         ls.simulate_escape(kernel(), ball(), jnp.zeros(2), num=10, seed=7, max_time=3.0, record="all")
@@ -281,7 +281,8 @@ def test_lanes_are_refilled_within_a_call():
         ls.simulate_escape(fast, ball(), jnp.zeros(2), num=50_000, seed=3, lanes=lanes, chunk=chunk, devices=devices)
         for lanes, chunk, devices in ((256, 16, 1), (64, None, 2), (16, 1, 3))
     ]
-    assert runs[0].exited.all() and runs[0].steps.min() >= 1
+    assert runs[0].exited.all()
+    assert runs[0].steps.min() >= 1
     assert runs[2].info.useful_work > 0.95  # a lane waits for half a step
     for other in runs[1:]:
         assert_same(runs[0], other)

@@ -8,3 +8,4 @@ from levysde.escape.result import EscapeResult as EscapeResult
 from levysde.escape.result import RunInfo as RunInfo
 from levysde.escape.result import Status as Status
 from levysde.escape.result import check_places as check_places
+from levysde.escape.shards import join_shards as join_shards

@@ -25,6 +25,7 @@ from levysde.errors import Checked
 from levysde.escape.checkpoint import as_checkpoint, header, load, save
 from levysde.escape.ledger import Ledger, Rows
 from levysde.escape.result import EscapeResult, RunInfo, Status
+from levysde.escape.shards import as_shard, gathered
 from levysde.escape.worker import SMALLEST, Run, Worker
 from levysde.protocols import Domain, Kernel, is_lane_invariant
 from levysde.random import LAST_STEP
@@ -48,6 +49,7 @@ def simulate_escape(
     chunk: Checked = None,
     devices: Checked = None,
     record: Checked = "places",
+    shard: Checked = None,
     checkpoint: Checked = None,
     progress: bool = False,
     throw: bool = True,
@@ -67,6 +69,9 @@ def simulate_escape(
         chunk: steps between two refills of the lanes; adapted to the run by default.
         devices: workers: threads on CPU (all cores by default), else accelerators (all by default).
         record: "places" keeps where each trajectory left; "times" does not, for very many trajectories: 17 bytes each.
+        shard: `(i, n)` or "i/n": of n processes that share the run, the i-th, from 0, which makes every n-th trajectory; the
+            rows of others stay `UNFINISHED`, see `join_shards`. By default the processes that `jax.distributed` joins share
+            the run, and each returns all of it.
         checkpoint: a file path, or `Checkpoint(path, every=seconds)`; a run that finds its file goes on from it.
         progress: show a bar with exits so far and time left.
         throw: raise `NonFiniteError` when a trajectory becomes NaN; False marks it in `status`.
@@ -83,16 +88,21 @@ def simulate_escape(
     run = _checked(kernel, domain, x0, num, seed, max_time, max_steps, lanes, chunk, devices)
     places = errors.choice("record", record, ("places", "times")) == "places"
     rows = Rows(run.num, kernel.dim if places else 0, run.starts.dtype)
+    part = as_shard(shard)
+    if path and part[1] > 1:
+        path = path.with_name(f"{path.name}.{part[0]}-of-{part[1]}")
     head = header(run) | {"record": record} if path else {}
     flight = load(path, head, rows) if path and path.exists() else None
-    ledger = Ledger(rows, flight)
+    ledger = Ledger(rows, part, flight)
     start = time.perf_counter()
     interrupted = _drive(run, ledger, path, head, every, progress)
     result = _result(run, ledger, time.perf_counter() - start)
+    if shard is None and part[1] > 1 and not interrupted:
+        result = gathered(result)
     if interrupted:
         kept = f"resume with checkpoint={str(path)!r}" if path else "give checkpoint=... to be able to resume"
         raise errors.Interrupted(
-            f"interrupted with {ledger.finished} of {run.num} trajectories finished; they are in .result ({kept}).",
+            f"interrupted with {ledger.finished} of {ledger.num} trajectories finished; they are in .result ({kept}).",
             result,
         )
     bad = result.count(Status.NONFINITE)
@@ -232,7 +242,7 @@ def _drive(run: Run, ledger: Ledger, path, head: dict, every: float, progress: b
     workers = [Worker(i, run, ledger, device) for i, device in enumerate(run.devices)]
     threads = [threading.Thread(target=work, args=pair) for pair in zip(workers, ended, strict=True)]
     interrupted = False
-    with _bar(run.num, ledger.finished, progress) as bar:
+    with _bar(ledger.num, ledger.finished, progress) as bar:
         try:
             for thread in threads:
                 thread.start()
@@ -245,7 +255,7 @@ def _drive(run: Run, ledger: Ledger, path, head: dict, every: float, progress: b
                 if thread.ident is not None:
                     done.wait()
             bar.update(ledger.finished - bar.n)
-            if path and (run.num > ledger.finished or not failures):
+            if path and (ledger.num > ledger.finished or not failures):
                 save(path, head, ledger)
     if failures:
         raise failures[0]

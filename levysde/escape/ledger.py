@@ -54,6 +54,7 @@ class Ledger:
     """The state that workers share; every method takes the lock."""
 
     rows: Rows
+    shard: tuple[int, int] = (0, 1)  # this one, of so many: every so-manieth id is ours
     flight: Flight | None = None  # resumed lanes, handed out before new ids
     lock: threading.Lock = field(default_factory=threading.Lock)
     stop: threading.Event = field(default_factory=threading.Event)
@@ -68,7 +69,10 @@ class Ledger:
         waiting = self.rows.status == Status.UNFINISHED
         if self.flight is not None:
             waiting[self.flight.ids] = False
-        self.queue = range(len(waiting)) if waiting.all() else np.flatnonzero(waiting)
+        first, stride = self.shard
+        mine = range(first, len(waiting), stride)
+        self.queue = mine if waiting.all() else np.array([i for i in mine if waiting[i]], np.uint64)
+        self.num = len(mine)
         self.next = 0
         self.returned = np.zeros(0, np.uint64)
         self.finished = int(np.sum(self.rows.status != Status.UNFINISHED))
