@@ -163,7 +163,8 @@ def sinpi(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 def normal_pair(first: UInt[Array, "..."], second: UInt[Array, "..."], dtype=jnp.float32) -> tuple[Array, Array]:
     """Two independent standard normals from two words (Box and Muller 1958)."""
-    radius = jnp.sqrt(2 * exponential(first, dtype))
+    # materialised: a caller that joins the two would have it computed for each
+    radius = jax.lax.optimization_barrier(jnp.sqrt(2 * exponential(first, dtype)))
     pole, centre, sign = half_pair(second, dtype)
     spin = (second & U32(2)).astype(dtype) - 1
     return radius * sinpi(centre) * sign, radius * sinpi(pole) * spin

@@ -13,6 +13,7 @@ dt = 1e-3 it is 1e-30 and would underflow), and what comes out is capped at 1e30
 import math
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt
@@ -23,7 +24,6 @@ from levysde.noise.quantile import FITTED, fit_quantile
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
 from levysde.random import U32, exp2, exponential, half_pair, log2, normal_pair, polynomial, sinpi, unit_pair
 
-LOG_CAP = float(np.log(1e30))
 LOG2_CAP = float(np.log2(1e30))
 _TINY = 1e-30
 
@@ -167,8 +167,10 @@ class StableIsotropic(Driver):
         half = (dim + 1) // 2
         even, odd = normal_pair(words[2 : 2 + half], words[2 + half :], self.alpha.dtype)
         log_v = log_positive_stable(words[0], words[1], self.alpha / 2)
-        size = jnp.exp(jnp.minimum(0.5 * log_v + jnp.log(dt) / self.alpha, LOG_CAP))
-        return np.sqrt(2).astype(self.alpha.dtype) * size * jnp.concatenate([even, odd])[:dim]
+        log2_size = np.asarray(0.5 / np.log(2), log_v.dtype) * log_v + jnp.log2(dt) / self.alpha
+        # materialised: fused into the product it would be computed for every coordinate
+        size = jax.lax.optimization_barrier(exp2(jnp.minimum(log2_size + 0.5, LOG2_CAP)))
+        return size * jnp.concatenate([even, odd])[:dim]
 
     def exponent(self, k: Point) -> Scalar:
         return jnp.sum(k * k) ** (self.alpha / 2)
