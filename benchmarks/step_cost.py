@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 import levysde as ls
 
-LANES, STEPS, DT, LIMIT = 256, 6_000, 1e-3, 1.5
+LANES, STEPS, DT, LIMIT = 256, 30_000, 1e-3, 1.5
 HERE = Path(__file__).parent
 WELL = ls.Quadratic(hessian=jnp.array([1.0, 2.0]))
 FAR = ls.Ball(radius=1e12, center=jnp.zeros(2))
@@ -50,7 +50,7 @@ def cases() -> dict[str, tuple[str | None, Callable]]:
         "TruncatedIsotropic": ("StableIsotropic", lambda: (sgd(ls.TruncatedIsotropic(1.5, 5.0)), FAR)),
         "TemperedComponents": ("StableIsotropic", lambda: (sgd(ls.TemperedComponents(1.5, 5.0)), FAR)),
         "TemperedIsotropic": ("StableIsotropic", lambda: (sgd(ls.TemperedIsotropic(1.5, 5.0)), FAR)),
-        "CompoundPoisson": ("Brownian", lambda: (sgd(ls.CompoundPoisson(1.0, ls.GaussianJump(1.0))), FAR)),
+        "CompoundPoisson": ("Brownian", lambda: (sgd(ls.CompoundPoisson(1.0, ls.GaussianJump(1.0, dim=2))), FAR)),
         "StudentT": ("StableIsotropic", lambda: (sgd(ls.StudentT(3.0, DT)), FAR)),
         "GaussianMixture": ("Brownian", lambda: (sgd(ls.GaussianMixture([0.9, 0.1], [1.0, 5.0], DT)), FAR)),
         "DriverSum": ("StableComponents", lambda: (sgd(ls.DriverSum(ls.Brownian(), COMPONENTS), scale=None), FAR)),

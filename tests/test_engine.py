@@ -272,6 +272,20 @@ def test_times_alone_are_the_same_times(reference):
         ls.simulate_escape(kernel(), ball(), jnp.zeros(2), num=10, seed=7, max_time=3.0, record="all")
 
 
+def test_arrays_that_kernel_and_domain_share_go_in_once():
+    from levysde.escape.block import Problem
+
+    stepper = kernel()
+    domain = ls.Sublevel(stepper.dynamics.landscape, height=1.0)
+    problem = Problem(stepper, domain)
+    every = jax.tree.leaves((stepper, domain))
+    assert len(problem.leaves) == len(every) - 2  # the Hessian and the minimum
+    for mine, theirs in zip(jax.tree.leaves(problem.parts()), every, strict=True):
+        assert mine is theirs
+    other = Problem(kernel(epsilon=0.1), ls.Sublevel(kernel().dynamics.landscape, height=2.0))
+    assert len(other.leaves) == len(every)
+
+
 def test_lanes_are_refilled_within_a_call():
     """Lives of 30 steps: a call of the compiled part sees far more trajectories than lanes, and none twice."""
     fast = ls.EulerMaruyama(

@@ -11,6 +11,7 @@ adapts them, or drains, compiles nothing new.
 
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +22,27 @@ from levysde.random import init_words, step_words
 
 INSIDE, AT_LIMIT, IS_NAN = 0, -1, -2
 IDLE = 0xFFFFFFFF  # the step number of a lane that holds no trajectory: above every limit
+
+
+class Problem(eqx.Module):
+    """Kernel and domain as one argument of a compiled program. An array that both hold goes in once: of two equal arguments XLA
+    cannot know that a loss over the one is the loss over the other, and would compute it twice."""
+
+    leaves: tuple[Any, ...]
+    index: tuple[int, ...] = eqx.field(static=True)
+    treedef: Any = eqx.field(static=True)
+
+    def __init__(self, kernel: Kernel, domain: Domain):
+        leaves, self.treedef = jax.tree.flatten((kernel, domain))
+        # numbers stay apart: that two of them are one object is chance, and would compile anew where they are not
+        names = [id(leaf) if np.ndim(leaf) else -i for i, leaf in enumerate(leaves)]
+        first = {name: names.index(name) for name in names}
+        kept = sorted(first.values())
+        self.leaves = tuple(leaves[i] for i in kept)
+        self.index = tuple(kept.index(first[name]) for name in names)
+
+    def parts(self) -> tuple[Kernel, Domain]:
+        return jax.tree.unflatten(self.treedef, [self.leaves[i] for i in self.index])
 
 
 # Arrays below are JAX's in the compiled part and NumPy's on the host, hence Any.
@@ -116,12 +138,10 @@ def standing(problem: tuple[Kernel, Domain], block: Block, limit: Array) -> tupl
     return x, jnp.where((stands != INSIDE) & jnp.any(x != x, 0), IS_NAN, stands).astype(jnp.int32)
 
 
-def advance_stack(
-    problem: tuple[Kernel, Domain], stack: Block, queue: Queue, limits: Limits
-) -> tuple[Block, Records, Array, Array]:
+def advance_stack(whole: Problem, stack: Block, queue: Queue, limits: Limits) -> tuple[Block, Records, Array, Array]:
     """Rounds of a stack of blocks, every array with a leading axis of blocks. Returns the stack, the records, how many places
     of the queue were taken, and the rounds made."""
-    size = stack.step.size
+    problem, size = whole.parts(), stack.step.size
     numbers = jnp.arange(size, dtype=jnp.int32).reshape(stack.step.shape)
     stack = stack._replace(slot=jnp.where(stack.slot >= 0, numbers, -1))
     records = _empty_records(problem, stack, size + queue.key.shape[1])
@@ -130,7 +150,7 @@ def advance_stack(
         stack, count = carry
         block = jax.tree.map(lambda leaf: leaf[i], stack)
         block = advance(problem, block, limits.limit, count)
-        return jax.tree.map(lambda whole, part: whole.at[i].set(part), stack, block), count
+        return jax.tree.map(lambda every, part: every.at[i].set(part), stack, block), count
 
     def round_(carry: tuple) -> tuple:
         stack, records, taken, made, _ = carry

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from levysde import errors
-from levysde.escape.block import Limits, advance_stack, empty_queue, empty_stack
+from levysde.escape.block import Limits, Problem, advance_stack, empty_queue, empty_stack
 from levysde.escape.ledger import Flight, Ledger, Rows
 from levysde.escape.worker import SMALLEST, Run
 
@@ -37,7 +37,9 @@ class Checkpoint:
 def fingerprint(run: Run) -> str:
     """A hash of everything the results depend on: the traced program, its numbers, the starts, the limit."""
     stack = jax.eval_shape(lambda: empty_stack(run.problem[0], 1, SMALLEST, run.starts.dtype))
-    program = jax.make_jaxpr(advance_stack)(run.problem, stack, empty_queue(run.starts, 1), Limits(0, 0, 0, 0, 0))
+    program = jax.make_jaxpr(advance_stack)(
+        Problem(*run.problem), stack, empty_queue(run.starts, 1), Limits(0, 0, 0, 0, 0)
+    )
     digest = hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", str(program)).encode())
     for leaf in [*jax.tree.leaves(run.problem), run.starts]:
         array = np.asarray(leaf)

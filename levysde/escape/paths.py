@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.escape.block import INSIDE, Block, Records, advance, begin, empty_stack, standing
+from levysde.escape.block import INSIDE, Block, Problem, Records, advance, begin, empty_stack, standing
 from levysde.escape.engine import describe, layout, runs_by_lanes, starting_points
 from levysde.escape.result import Status
 from levysde.escape.worker import SMALLEST, outcome
@@ -191,8 +191,10 @@ class _Everywhere(Domain):
         return True
 
 
-def _look(problem: tuple, block: Block, limit: Array, counts: Array) -> tuple[Block, tuple[Array, Array]]:
+def _look(whole: Problem, block: Block, limit: Array, counts: Array) -> tuple[Block, tuple[Array, Array]]:
     """The engine's `advance` by each of `counts` steps in turn; positions and standings after each, stacked in front."""
+
+    problem = whole.parts()
 
     def ahead(block: Block, count: Array) -> tuple[Block, tuple[Array, Array]]:
         block = advance(problem, block, limit, count)
@@ -214,7 +216,7 @@ def _record(
     num, idle = len(ids), lanes - len(ids)
     start = np.ascontiguousarray(np.concatenate([starts, np.zeros((idle, kernel.dim), starts.dtype)]).T)
     keys = trajectory_key(split_uint64(seed), split_uint64(np.concatenate([ids, np.zeros(idle, np.uint64)])))
-    problem, start, keys = jax.device_put((problem, start, keys), device)
+    whole, start, keys = jax.device_put((Problem(*problem), start, keys), device)
     empty = jax.tree.map(lambda leaf: leaf[0], empty_stack(kernel, 1, lanes, starts.dtype))
     fresh = np.arange(lanes) < num
     block = jax.jit(begin)(kernel, empty, fresh, start, keys, np.where(fresh, 0, -1).astype(np.int32))
@@ -224,7 +226,7 @@ def _record(
     while seen < len(grid):
         counts, reached, made = _plan(grid, seen, made, budget)
         began = time.perf_counter()
-        block, (points, stands) = jax.tree.map(np.asarray, look(problem, block, limit, counts))
+        block, (points, stands) = jax.tree.map(np.asarray, look(whole, block, limit, counts))
         positions[:, seen : seen + len(reached)] = np.moveaxis(points[reached, :, :num], 2, 0)
         seen += len(reached)
         budget = max(1, budget // 2) if time.perf_counter() - began > _CALL_SECONDS else min(2 * budget, 2**30)

@@ -13,7 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from levysde.escape.block import INSIDE, IS_NAN, Block, Limits, Records, compiled_advance, empty_queue, empty_stack
+from levysde.escape.block import (
+    INSIDE,
+    IS_NAN,
+    Block,
+    Limits,
+    Problem,
+    Records,
+    compiled_advance,
+    empty_queue,
+    empty_stack,
+)
 from levysde.escape.ledger import Flight, Ledger
 from levysde.escape.result import Status
 from levysde.random import split_uint64, trajectory_key
@@ -51,7 +61,7 @@ class Worker:
 
     def __init__(self, number: int, run: Run, ledger: Ledger, device: Any):
         self.number, self.ledger, self.starts, self.device = number, ledger, run.starts, device
-        self.problem = jax.device_put(run.problem, device)
+        self.problem = jax.device_put(Problem(*run.problem), device)
         self.kernel = run.problem[0]
         self.elapsed = self.kernel.elapsed  # equinox binds a method anew at each look, in 0.2 ms
         self.limit, self.seed = np.uint32(run.limit), split_uint64(run.seed)
