@@ -24,7 +24,7 @@ class FunctionLandscape(Landscape):
         return self.fn(x)
 
     def gradient(self, x: Point) -> Point:
-        return jax.grad(self.fn)(x)
+        return jax.lax.optimization_barrier(jax.grad(self.fn)(x))  # materialised, see `Smooth.gradient`
 
     def hessian(self, x: Point) -> Float[Array, "d d"]:
         return jax.hessian(self.fn)(x)

@@ -47,7 +47,8 @@ class DoubleWell(Landscape):
     def gradient(self, x: Point) -> Point:
         u = x[0] / self.width
         first = 4 * self.barrier / self.width * u * (u * u - 1)
-        return jnp.stack([first, self.stiffness * x[1]] if self.dim == 2 else [first])
+        # chosen and not stacked: a stack fused into a step takes four times the time of the step
+        return jnp.where(jnp.arange(self.dim) == 0, first, self.stiffness * x)
 
     def hessian(self, x: Point) -> Float[Array, "d d"]:
         u = x[0] / self.width
