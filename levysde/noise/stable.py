@@ -169,7 +169,7 @@ class StableIsotropic(Driver):
         log_v = log_positive_stable(words[0], words[1], self.alpha / 2)
         log2_size = np.asarray(0.5 / np.log(2), log_v.dtype) * log_v + jnp.log2(dt) / self.alpha
         # materialised: fused into the product it would be computed for every coordinate
-        size = jax.lax.optimization_barrier(exp2(jnp.minimum(log2_size + 0.5, LOG2_CAP)))
+        size = jax.lax.optimization_barrier(exp2(jnp.minimum(log2_size, LOG2_CAP) + 0.5))
         return size * jnp.concatenate([even, odd])[:dim]
 
     def exponent(self, k: Point) -> Scalar:
