@@ -42,6 +42,7 @@ def main() -> int:
     args = parser.parse_args()
     seeds = range(args.repeats)
     found = {"compile_seconds": run(10_000, 0).info.compile_seconds}
+    run(2000, 1)  # another number of trajectories is another layout; a sweep keeps it
     swept = [run(2000, 1, alpha=1.7, epsilon=0.2), run(2000, 1, radius=0.8, dt=2e-3)]
     found["compile_seconds_of_a_sweep"] = sum(result.info.compile_seconds for result in swept)
     for num in (1000, 10_000):
