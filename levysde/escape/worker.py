@@ -148,7 +148,8 @@ class Worker:
         life = self.lane_steps / (self.ended + 1)
         pace = max(seconds, 1e-6) / max(1, rounds * self.steps)  # seconds a step of the stack
         steps = min(life / _ROUNDS_A_LIFE, _CALL_SECONDS / pace, 16 * self.steps)
-        self.steps = max(16, 2 ** int(np.log2(max(steps, 1))))
+        least = max(1, min(16, int(1e-3 / pace)))  # a refill costs some 10 us: beside a network's step, nothing
+        self.steps = max(least, 2 ** int(np.log2(max(steps, 1))))
         self.rounds = int(np.clip(_CALL_SECONDS / (pace * self.steps), 1, 16 * self.rounds))
 
     def restore(self) -> None:
