@@ -141,9 +141,39 @@ def log_of_first(params, image, label):
     return jnp.log(params["w"][0, 0]) * label
 
 
+def batched(params, images, labels):
+    """`hinge_free` of all examples at once, these on the last axis."""
+    hidden = jnp.tanh(params["w"].T @ images.T + params["b"][:, None])
+    return (params["out"][0] @ hidden + params["out"][1] - labels) ** 2
+
+
+def test_a_batched_loss_is_the_same_landscape(network):
+    both = from_network(batched, *parts(), weight_decay=DECAY, batched=True)
+    x, index = jnp.linspace(-1, 1, network.dim), jnp.array([2, 5])
+    for name, arguments in {"value": (x,), "gradient": (x,), "hessian": (x,), "example_gradients": (x,)}.items():
+        ours, theirs = getattr(both, name)(*arguments), getattr(network, name)(*arguments)
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-6, err_msg=name)
+    np.testing.assert_allclose(both.batch_gradient(x, index), network.batch_gradient(x, index), rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda *args: batched(*args).mean(), "one real number for each example, not .* for 2 examples"),
+        (lambda p, x, y: batched(p, x, y) * jnp.ones(7), "fails on 2 examples"),
+        (lambda p, x, y: batched(p, x, y).astype(int), "one real number for each example"),
+    ],
+)
+def test_a_bad_batched_loss_is_told_what_to_return(loss, message):
+    with pytest.raises(TypeError, match=message):
+        from_network(loss, *parts(), batched=True)
+    with pytest.raises(TypeError, match="batched"):
+        from_network(hinge_free, *parts(), batched=1)
+
+
 BAD = [
     ({"loss": 3}, TypeError, "loss must be a function"),
-    ({"loss": lambda p, x, y: x}, TypeError, "one real number for one example"),
+    ({"loss": lambda p, x, y: x}, TypeError, "one real number for each example"),
     ({"loss": lambda p, x, y: p["nothing"]}, TypeError, "fails on one example .input of shape .3"),
     ({"loss": lambda p, x, y: jnp.argmax(x)}, TypeError, "one real number"),
     ({"params": {}}, ValueError, "hold no arrays"),

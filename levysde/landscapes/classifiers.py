@@ -7,12 +7,12 @@ weight decay acts on weights and biases alike. The minimum is found on the host 
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
 from levysde.errors import Checked
+from levysde.landscapes.losses import softmax_cross_entropy
 from levysde.landscapes.network import NetworkLandscape, from_network
 
 _DATA = {"breast_cancer": 2, "iris": 3, "wine": 3, "digits": 10}  # classes
@@ -29,7 +29,7 @@ def logistic_regression(dataset: Checked = "breast_cancer", *, weight_decay: Che
         TypeError, ValueError: an unknown data set, a weight decay that is not positive.
         ImportError: scikit-learn is missing.
     """
-    return _classifier(dataset, weight_decay, _binary_loss, 1, "logistic_regression")
+    return _classifier(dataset, weight_decay, _binary_losses, 1, "logistic_regression")
 
 
 def softmax_regression(dataset: Checked = "wine", *, weight_decay: Checked = 0.01) -> NetworkLandscape:
@@ -41,7 +41,7 @@ def softmax_regression(dataset: Checked = "wine", *, weight_decay: Checked = 0.0
 
     Raises as `logistic_regression`.
     """
-    return _classifier(dataset, weight_decay, _softmax_loss, None, "softmax_regression")
+    return _classifier(dataset, weight_decay, _softmax_losses, None, "softmax_regression")
 
 
 def _classifier(
@@ -55,18 +55,17 @@ def _classifier(
     features, labels = _standardised(dataset)
     columns = outputs or _DATA[dataset]
     params = {"weight": np.zeros((features.shape[1], columns)), "bias": np.zeros(columns)}
-    landscape = from_network(loss, params, features, labels, weight_decay=decay)
+    landscape = from_network(loss, params, features, labels, weight_decay=decay, batched=True)
     return landscape.at(_minimise(features, labels, columns, decay))
 
 
-def _binary_loss(params: Any, features: Array, label: Array) -> Array:
-    logit = jnp.sum(features[:, None] * params["weight"], 0)[0] + params["bias"][0]
-    return jax.nn.softplus(logit) - logit * label
+def _binary_losses(params: Any, features: Array, labels: Array) -> Array:
+    logits = params["weight"][:, 0] @ features.T + params["bias"][0]
+    return jax.nn.softplus(logits) - logits * labels
 
 
-def _softmax_loss(params: Any, features: Array, label: Array) -> Array:
-    logits = jnp.sum(features[:, None] * params["weight"], 0) + params["bias"]
-    return jax.nn.logsumexp(logits) - jnp.sum(jnp.where(jnp.arange(len(logits)) == label, logits, 0))
+def _softmax_losses(params: Any, features: Array, labels: Array) -> Array:
+    return softmax_cross_entropy(params["weight"].T @ features.T + params["bias"][:, None], labels)
 
 
 def _standardised(dataset: str) -> tuple[np.ndarray, np.ndarray]:

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
 from levysde.errors import Checked
+from levysde.landscapes.losses import softmax_cross_entropy
 from levysde.landscapes.network import NetworkLandscape, from_network
 
 _CLASSES = 10
@@ -39,7 +39,7 @@ def digits_mlp(
         "hidden": {"weight": rng.normal(size=(64, hidden)) / 8, "bias": np.zeros(hidden)},
         "output": {"weight": rng.normal(size=(hidden, _CLASSES)) / np.sqrt(hidden), "bias": np.zeros(_CLASSES)},
     }
-    return from_network(cross_entropy, params, images, labels, weight_decay=weight_decay)
+    return from_network(_mlp_losses, params, images, labels, weight_decay=weight_decay, batched=True)
 
 
 def digits_cnn(
@@ -64,26 +64,25 @@ def digits_cnn(
             "bias": np.zeros(_CLASSES),
         },
     }
-    return from_network(_convolutional_loss, params, images, labels, weight_decay=weight_decay)
+    return from_network(_cnn_losses, params, images, labels, weight_decay=weight_decay, batched=True)
 
 
-def _convolutional_loss(params: Any, image: Array, label: Array) -> Array:
-    image = image.reshape(1, 1, 8, 8)
-    filtered = jax.lax.conv_general_dilated(image, params["filter"]["weight"], (1, 1), "VALID")[0]
-    activation = jnp.tanh(filtered + params["filter"]["bias"])
-    pooled = activation.reshape(-1, 3, 2, 3, 2).mean((2, 4)).ravel()
-    return _nats(pooled @ params["output"]["weight"] + params["output"]["bias"], label)
+def _mlp_losses(params: Any, images: Array, labels: Array) -> Array:
+    """Tanh network with one hidden layer, for images `(n, 64)` and labels `(n,)`; units first, examples last."""
+    hidden, output = params["hidden"], params["output"]
+    activation = jnp.tanh(hidden["weight"].T @ images.T + hidden["bias"][:, None])
+    return softmax_cross_entropy(output["weight"].T @ activation + output["bias"][:, None], labels)
 
 
-def cross_entropy(params: Any, image: Array, label: Array) -> Array:
-    """Softmax cross-entropy of a tanh network with one hidden layer, in nats, for one image `(64,)` and its label."""
-    activation = jnp.tanh(image @ params["hidden"]["weight"] + params["hidden"]["bias"])
-    logits = activation @ params["output"]["weight"] + params["output"]["bias"]
-    return _nats(logits, label)
-
-
-def _nats(logits: Array, label: Array) -> Array:
-    return jax.nn.logsumexp(logits) - jnp.sum(jnp.where(jnp.arange(_CLASSES) == label, logits, 0))
+def _cnn_losses(params: Any, images: Array, labels: Array) -> Array:
+    """The convolution as one product of the filters with the 3x3 patches, `(9, 36 n)`: channels first, examples last."""
+    output, n = params["output"], images.shape[0]
+    pixels = images.T.reshape(8, 8, n)
+    patches = jnp.stack([pixels[i : i + 6, j : j + 6].ravel() for i in range(3) for j in range(3)])
+    weight = params["filter"]["weight"]
+    activation = jnp.tanh(weight.reshape(-1, 9) @ patches + params["filter"]["bias"].reshape(-1, 1))
+    pooled = activation.reshape(-1, 3, 2, 3, 2, n).mean((2, 4)).reshape(-1, n)
+    return softmax_cross_entropy(output["weight"].T @ pooled + output["bias"][:, None], labels)
 
 
 def _sample(num_images: Checked, seed: Checked) -> tuple[np.random.Generator, np.ndarray, np.ndarray]:

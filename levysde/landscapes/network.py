@@ -5,9 +5,11 @@
 `x` is the flat parameter vector: the leaves of the parameter tree, in the order of `jax.tree.leaves`, end to end.
 The weight decay makes minima strict: it adds `weight_decay` to every eigenvalue of the Hessian.
 
-`value` and `gradient` at one `x` in one jitted program share the forward pass. Measured on two cores, 610 parameters
-and 300 images, 32 to 256 lanes with the lane axis last: 9 to 13 us a gradient; 10 to 12 with the value at the same point;
-14 to 16 with the value at another.
+`value` and `gradient` at one `x` in one jitted program share the forward pass.
+
+The loss is a function of one example, or with `batched=True` of all of them. A batched loss that keeps the examples on the
+last axis of its arrays, as `digits_mlp` does, takes half the time: XLA vectorises over the last axis, and a vmap over examples
+leaves the classes there (610 parameters, 300 images, 16 lanes, one core: 23 us a gradient against 48).
 """
 
 import math
@@ -25,6 +27,9 @@ from levysde.errors import Checked
 from levysde.protocols import Landscape, Point, Scalar
 
 _EXAMPLE = "from_network(loss, params, inputs, targets) with loss(params, input, target) -> one number"
+_BATCHED = (
+    "from_network(loss, params, inputs, targets, batched=True) with loss(params, inputs, targets) -> one number each"
+)
 _CHUNK = 256  # examples whose gradients are computed at a time
 
 
@@ -38,6 +43,7 @@ class NetworkLandscape(Landscape):
     """
 
     loss: Callable = eqx.field(static=True)
+    batched: bool = eqx.field(static=True)
     treedef: Any = eqx.field(static=True)
     shapes: tuple[tuple[int, ...], ...] = eqx.field(static=True)
     inputs: Array
@@ -53,8 +59,8 @@ class NetworkLandscape(Landscape):
     def unflatten(self, x: Point) -> Any:
         """The parameter tree of the flat vector `x`, in the dtype of `x`."""
         ends = np.cumsum([math.prod(shape) for shape in self.shapes])
-        starts = [0, *ends[:-1]]
-        leaves = [x[a:b].reshape(shape) for a, b, shape in zip(starts, ends, self.shapes, strict=True)]
+        # the transpose of a split is one concatenation, that of slices a sum of padded arrays, which XLA does not vectorise
+        leaves = [part.reshape(shape) for part, shape in zip(jnp.split(x, ends[:-1]), self.shapes, strict=True)]
         return jax.tree.unflatten(self.treedef, leaves)
 
     def value(self, x: Point) -> Scalar:
@@ -74,7 +80,8 @@ class NetworkLandscape(Landscape):
         """The gradient of each example, weight decay included: their mean is `gradient(x)`."""
 
         def one(example: tuple[Array, Array]) -> Array:
-            return jax.grad(lambda x: self.loss(self.unflatten(x), *example))(x)
+            alone = jax.tree.map(lambda leaf: leaf[None], example)
+            return jax.grad(lambda x: self._losses(x, *alone)[0])(x)
 
         rows = jax.lax.map(one, (self.inputs, self.targets), batch_size=_CHUNK)
         return rows + (self.weight_decay * x)[None, :]
@@ -91,9 +98,12 @@ class NetworkLandscape(Landscape):
             _check_finite(moved)
         return moved
 
+    def _losses(self, x: Point, inputs: Array, targets: Array) -> Float[Array, " n"]:
+        loss = self.loss if self.batched else jax.vmap(self.loss, (None, 0, 0))
+        return loss(self.unflatten(x), inputs, targets)
+
     def _mean_loss(self, x: Point, inputs: Array, targets: Array) -> Scalar:
-        losses = jax.vmap(self.loss, (None, 0, 0))(self.unflatten(x), inputs, targets)
-        return jnp.mean(losses) + self.weight_decay / 2 * jnp.sum(x * x)
+        return jnp.mean(self._losses(x, inputs, targets)) + self.weight_decay / 2 * jnp.sum(x * x)
 
 
 def from_network(
@@ -103,24 +113,28 @@ def from_network(
     targets: Checked,
     *,
     weight_decay: Checked = 0.0,
+    batched: Checked = False,
 ) -> NetworkLandscape:
-    """A landscape from a per-example loss over any tree of parameters, and data.
+    """A landscape from a loss over any tree of parameters, and data.
 
     Args:
-        loss: `loss(params, input, target) -> scalar` for ONE example, written with jax.numpy.
+        loss: `loss(params, input, target) -> scalar` for ONE example, written with jax.numpy; or, with `batched=True`,
+            `loss(params, inputs, targets) -> losses` of shape `(n,)` for any number of examples.
         params: any pytree of real arrays: the marked point, and where training starts.
         inputs: the examples, leading axis `n`; real numbers become floats, integers stay (indices, tokens).
         targets: as many targets, leading axis `n`.
         weight_decay: adds `weight_decay |x|^2 / 2`; 0 or positive. Without it a network has no strict minimum.
+        batched: whether `loss` takes all examples at once. It must not mix them: each has its own gradient.
 
     Raises:
-        TypeError: `loss` is no function, fails on one example, or returns something else than one real number;
-            `params` hold something else than real arrays.
+        TypeError: `loss` is no function, fails on an example, or returns something else than one real number each;
+            `batched` is not True or False; `params` hold something else than real arrays.
         ValueError: no parameters, data of unequal length or without examples, data or parameters that are not finite,
             a negative weight decay, a loss or gradient that is not finite at `params`.
     """
     if not callable(loss):
         raise TypeError(f"loss must be a function, not {loss!r}. Type for example {_EXAMPLE}.")
+    batched = errors.flag("batched", batched)
     leaves, treedef = jax.tree.flatten(params)
     if not leaves:
         raise ValueError(
@@ -139,6 +153,7 @@ def from_network(
     minimum = jnp.concatenate([leaf.ravel() for leaf in leaves])
     landscape = NetworkLandscape(
         loss=loss,
+        batched=batched,
         treedef=treedef,
         shapes=tuple(leaf.shape for leaf in leaves),
         inputs=inputs,
@@ -165,17 +180,20 @@ def _data(name: str, value: Any) -> Array:
 
 
 def _check_loss(landscape: NetworkLandscape) -> None:
-    example = (landscape.unflatten(landscape.minimum), landscape.inputs[0], landscape.targets[0])
+    shapes = f"input of shape {landscape.inputs.shape[1:]}, target of shape {landscape.targets.shape[1:]}"
+    batched = landscape.batched
+    # a batched loss is tried on two examples, so that one that averages them, or asks for all, is seen
+    count = min(2, landscape.num_examples) if batched else 1
+    one, which = (_BATCHED, f"{count} examples") if batched else (_EXAMPLE, "one example")
+    data = (landscape.inputs[:count], landscape.targets[:count])
+    example = data if batched else jax.tree.map(lambda leaf: leaf[0], data)
     try:
-        out = jax.eval_shape(landscape.loss, *example)
+        out = jax.eval_shape(landscape.loss, landscape.unflatten(landscape.minimum), *example)
     except Exception as error:
-        shapes = f"input of shape {landscape.inputs.shape[1:]}, target of shape {landscape.targets.shape[1:]}"
-        raise TypeError(
-            f"loss(params, input, target) fails on one example ({shapes}): {error}\nWrite it for ONE example with "
-            f"jax.numpy: {_EXAMPLE}."
-        ) from None
-    if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
-        raise TypeError(f"loss must return one real number for one example, not {out}. Sum or average what it returns.")
+        raise TypeError(f"loss fails on {which} ({shapes}): {error}\nWrite it with jax.numpy, as in {one}.") from None
+    shape = (count,) if batched else ()
+    if getattr(out, "shape", None) != shape or not jnp.issubdtype(out.dtype, jnp.floating):
+        raise TypeError(f"loss must return one real number for each example, not {out} for {which}, as in {one}.")
 
 
 def _check_finite(landscape: NetworkLandscape) -> None:
