@@ -11,8 +11,8 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.landscapes.smooth import Smooth
-from levysde.protocols import Point, Scalar
+from levysde.protocols import Landscape, Point, Scalar
+from levysde.random import polynomial
 
 # rows: coefficients of 1, t, ..., t^5 on [0, 1] for value at 0, curvature at 0, value at 1, curvature at 1 (slopes 0)
 _HERMITE = np.array(
@@ -20,7 +20,7 @@ _HERMITE = np.array(
 )
 
 
-class WellChain(Smooth):
+class WellChain(Landscape):
     """n wells in a row along `x_0`, and `stiffness x_i^2 / 2` across.
 
     Args:
@@ -68,27 +68,27 @@ class WellChain(Smooth):
             _check_chain(*(np.asarray(part, float) for part in (self.positions, self.heights, self.curvatures)))
 
     def value(self, x: Point) -> Scalar:
-        knots, u = self.positions, x[0]
-        within = (u > knots[0]) & (u < knots[-1])
-        along = jnp.where(within, self._between(jnp.where(within, u, knots[0])), self._outside(u))
-        return along + self.stiffness / 2 * jnp.sum(x[1:] * x[1:])
+        return self._along(x[0], 0) + self.stiffness / 2 * jnp.sum(x[1:] * x[1:])
 
-    def _between(self, u: Scalar) -> Scalar:
-        left, right = self.positions[:-1], self.positions[1:]
-        width = right - left
-        pieces = jnp.stack(
-            [self.heights[:-1], self.curvatures[:-1] * width**2, self.heights[1:], self.curvatures[1:] * width**2]
-        )
-        rows = jnp.asarray(_HERMITE, u.dtype)
-        t, total = (u - left) / width, jnp.zeros_like(left)
-        for power in range(5, -1, -1):
-            total = total * t + jnp.sum(rows[:, power, None] * pieces, 0)
-        return jnp.sum(jnp.where((u >= left) & (u < right), total, 0))
+    def gradient(self, x: Point) -> Point:
+        # chosen and not stacked, as in `DoubleWell`
+        return jnp.where(jnp.arange(self.dim) == 0, self._along(x[0], 1), self.stiffness * x)
 
-    def _outside(self, u: Scalar) -> Scalar:
-        end = jnp.where(u <= self.positions[0], 0, len(self.positions) - 1)
-        offset = u - self.positions[end]
-        return self.heights[end] + self.curvatures[end] / 2 * offset * offset
+    def hessian(self, x: Point) -> Float[Array, "d d"]:
+        return jnp.diag(jnp.where(jnp.arange(self.dim) == 0, self._along(x[0], 2), self.stiffness))
+
+    def _along(self, u: Scalar, order: int) -> Scalar:
+        """The loss along `x_0`, or its derivative of an order up to 2: the pieces written one over the other, left to right."""
+        knots, heights, curvatures = self.positions, self.heights, self.curvatures
+        total = _parabola(u - knots[0], heights[0], curvatures[0], order)
+        for i in range(len(knots) - 1):
+            width = knots[i + 1] - knots[i]
+            ends = (heights[i], curvatures[i] * width**2, heights[i + 1], curvatures[i + 1] * width**2)
+            rows = np.polynomial.polynomial.polyder(_HERMITE, order, axis=1) if order else _HERMITE
+            coefficients = sum(end * jnp.asarray(row, u.dtype) for end, row in zip(ends, rows, strict=True))
+            piece = polynomial(coefficients, (u - knots[i]) / width) / width**order
+            total = jnp.where(u > knots[i], piece, total)
+        return jnp.where(u > knots[-1], _parabola(u - knots[-1], heights[-1], curvatures[-1], order), total)
 
     @property
     def minimum(self) -> Point:
@@ -104,6 +104,13 @@ class WellChain(Smooth):
 
     def _points(self, along: Array) -> Float[Array, "n d"]:
         return jnp.zeros((len(along), self.dim), along.dtype).at[:, 0].set(along)
+
+
+def _parabola(offset: Scalar, height: Scalar, curvature: Scalar, order: int) -> Scalar:
+    """`height + curvature offset^2 / 2`, or its derivative of the order."""
+    return (height + curvature / 2 * offset * offset, curvature * offset, jnp.broadcast_to(curvature, offset.shape))[
+        order
+    ]
 
 
 def _check_chain(positions: np.ndarray, heights: np.ndarray, curvatures: np.ndarray) -> None:
@@ -163,7 +170,7 @@ def sharp_flat(
     )
 
 
-class AsymmetricValley(Smooth):
+class AsymmetricValley(Landscape):
     """A valley that rises steeply on one side and gently on the other (He, Huang, Yuan, NeurIPS 2019).
 
     Along `x_0` the curvature goes from `left` to `right` over a stretch of `smoothing`:
@@ -197,6 +204,17 @@ class AsymmetricValley(Smooth):
         bend = (u * jnp.sqrt(u * u + w * w) + w * w * jnp.arcsinh(u / w)) / 2 - w * u
         along = (self.left + self.right) / 4 * u * u + (self.right - self.left) / 2 * bend
         return along + self.stiffness / 2 * jnp.sum(x[1:] * x[1:])
+
+    def gradient(self, x: Point) -> Point:
+        u, w = x[0], self.smoothing
+        bend = jnp.sqrt(u * u + w * w) - w
+        along = (self.left + self.right) / 2 * u + (self.right - self.left) / 2 * bend
+        return jnp.where(jnp.arange(self.dim) == 0, along, self.stiffness * x)
+
+    def hessian(self, x: Point) -> Float[Array, "d d"]:
+        u, w = x[0], self.smoothing
+        along = (self.left + self.right) / 2 + (self.right - self.left) / 2 * u / jnp.sqrt(u * u + w * w)
+        return jnp.diag(jnp.where(jnp.arange(self.dim) == 0, along, self.stiffness))
 
     @property
     def minimum(self) -> Point:

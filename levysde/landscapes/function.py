@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.errors import Checked
+from levysde.landscapes.smooth import gradient_of
 from levysde.protocols import Landscape, Point, Scalar
 
 
@@ -24,7 +25,7 @@ class FunctionLandscape(Landscape):
         return self.fn(x)
 
     def gradient(self, x: Point) -> Point:
-        return jax.lax.optimization_barrier(jax.grad(self.fn)(x))  # materialised, see `Smooth.gradient`
+        return gradient_of(self.fn, x)
 
     def hessian(self, x: Point) -> Float[Array, "d d"]:
         return jax.hessian(self.fn)(x)

@@ -3,6 +3,7 @@
 import itertools
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -10,7 +11,8 @@ from jaxtyping import Array, Float
 from levysde import errors
 from levysde.errors import Checked
 from levysde.landscapes.smooth import Smooth
-from levysde.protocols import Point, Scalar
+from levysde.protocols import Landscape, Point, Scalar
+from levysde.random import sinpi
 
 # roots of 4 u^3 - 32 u + 5, the slope of u^4 - 16 u^2 + 5 u: deep minimum, maximum, shallow minimum
 _DEEP, _TOP, _SHALLOW = np.sort(np.roots([4.0, 0.0, -32.0, 5.0]).real)
@@ -68,7 +70,7 @@ class StyblinskiTang(Smooth):
             )
 
 
-class Rastrigin(Smooth):
+class Rastrigin(Landscape):
     """`F(x) = sum_i (amplitude (1 - cos(2 pi x_i)) + x_i^2)` (Rastrigin 1974; Rudolph 1990). The marked minimum is the origin,
     of loss 0; others stand near every integer point while `2 pi^2 amplitude` exceeds 1.
 
@@ -89,7 +91,16 @@ class Rastrigin(Smooth):
             raise ValueError(f"amplitude must be at least 1, not {amplitude!r}. Type for example amplitude=10.0.")
 
     def value(self, x: Point) -> Scalar:
-        return jnp.sum(x * x + self.amplitude * (1 - jnp.cos(2 * jnp.pi * x)))
+        sine = sinpi(x - jnp.round(x))
+        return jnp.sum(x * x + 2 * self.amplitude * sine * sine)
+
+    def gradient(self, x: Point) -> Point:
+        offset = x - jnp.round(x)
+        return 2 * x + 4 * jnp.pi * self.amplitude * sinpi(offset) * sinpi(0.5 - jnp.abs(offset))
+
+    def hessian(self, x: Point) -> Float[Array, "d d"]:
+        sine = sinpi(x - jnp.round(x))
+        return jnp.diag(2 + 4 * jnp.pi**2 * self.amplitude * (1 - 2 * sine * sine))
 
     @property
     def minimum(self) -> Point:
@@ -116,15 +127,15 @@ class Rastrigin(Smooth):
         return x
 
 
-_MB_HEIGHT = np.array([-200.0, -100.0, -170.0, 15.0])
-_MB_A, _MB_B, _MB_C = np.array([[-1, -1, -6.5, 0.7], [0, 0, 11, 0.6], [-10, -10, -6.5, 0.7]])
-_MB_X, _MB_Y = np.array([[1.0, 0.0, -0.5, -1.0], [0.0, 0.5, 1.5, 1.0]])
+_MB_HEIGHT = [-200.0, -100.0, -170.0, 15.0]
+_MB_A, _MB_B, _MB_C = [-1.0, -1.0, -6.5, 0.7], [0.0, 0.0, 11.0, 0.6], [-10.0, -10.0, -6.5, 0.7]
+_MB_X, _MB_Y = [1.0, 0.0, -0.5, -1.0], [0.0, 0.5, 1.5, 1.0]
 # to the digits of Mueller and Brown; Newton takes them on
 _MB_MINIMA = [[-0.558, 1.442], [0.623, 0.028], [-0.050, 0.467]]
 _MB_SADDLES = [[-0.822, 0.624], [0.212, 0.293]]
 
 
-class MuellerBrown(Smooth):
+class MuellerBrown(Landscape):
     """The two-dimensional surface of Mueller and Brown, `sum_k A_k exp(a_k dx^2 + b_k dx dy + c_k dy^2)`, `dx = x_0 - x_k`,
     `dy = x_1 - y_k` (Theor. Chim. Acta 53, 1979), times `height`.
 
@@ -140,11 +151,24 @@ class MuellerBrown(Smooth):
         self.dim = 2
 
     def value(self, x: Point) -> Scalar:
-        height, a, b, c, x_k, y_k = (
-            jnp.asarray(part, x.dtype) for part in (_MB_HEIGHT, _MB_A, _MB_B, _MB_C, _MB_X, _MB_Y)
-        )
-        dx, dy = x[0] - x_k, x[1] - y_k
-        return self.height * jnp.sum(height * jnp.exp(a * dx * dx + b * dx * dy + c * dy * dy))
+        return self.height * sum(size for size, *_ in self._hills(x))
+
+    def gradient(self, x: Point) -> Point:
+        hills = self._hills(x)
+        first, second = sum(size * p for size, p, _ in hills), sum(size * q for size, _, q in hills)
+        return self.height * jnp.where(jnp.arange(2) == 0, first, second)
+
+    def _hills(self, x: Point) -> list[tuple[Scalar, Scalar, Scalar]]:
+        """Of each term the size, and the two derivatives of its exponent."""
+        hills = []
+        for height, a, b, c, x_k, y_k in zip(_MB_HEIGHT, _MB_A, _MB_B, _MB_C, _MB_X, _MB_Y, strict=True):
+            dx, dy = x[0] - x_k, x[1] - y_k
+            size = height * jnp.exp(a * dx * dx + b * dx * dy + c * dy * dy)
+            hills.append((size, 2 * a * dx + b * dy, b * dx + 2 * c * dy))
+        return hills
+
+    def hessian(self, x: Point) -> Float[Array, "2 2"]:
+        return jax.jacfwd(self.gradient)(x)
 
     @property
     def minimum(self) -> Point:

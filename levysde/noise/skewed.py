@@ -31,10 +31,11 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.noise.stable import levy_constant, power_tail, require_jumps
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
-from levysde.random import exponential, half_pair, sinpi
+from levysde.random import exp2, exponential, half_pair, log2, sinpi
 
 _CAP = 1e30  # of a draw, so that the state stays finite
-_LOG_RANGE = 80.0  # of a factor before the pole's 1/cos(U), which adds at most 34
+_LOG_RANGE = 115.0  # of log2 of a factor before the pole's 1/cos(U), which adds at most 34
+_LARGEST = 120.0  # log2 beyond which a draw is capped anyway
 
 
 def _ratio(numerator: Array, t: Array, limit: Array | float) -> Array:
@@ -65,18 +66,21 @@ def skewed_stable(
     half_sine = sinpi(turn * middle / 2)  # of |tU|/2
     sine = sign * jnp.sign(t) * sinpi(turn * middle)  # sin(tU)
     cos_u, sin_u = sinpi(near), sign * sinpi(middle)
-    log_dt = jnp.log(dt)
-    depth = jnp.log(weighted) - jnp.log(exponential(tail, dtype)) - jnp.log(cos_u) + log_dt
-    range_ = jnp.minimum(50 - log_dt, _LOG_RANGE)
+    log_dt = jnp.log2(dt)  # logarithms to base 2 from here
+    log_cos = log2(cos_u)
+    depth = log2(weighted) - log2(exponential(tail, dtype)) - log_cos + log_dt
+    range_ = jnp.minimum(_LOG_RANGE - 43 - log_dt, _LOG_RANGE)
     power = jnp.minimum(t / alpha * depth, range_)
-    size = jnp.exp(power + log_dt - jnp.log(cos_u))  # dt E / cos(U)
+    size = exp2(jnp.minimum(power + log_dt - log_cos, _LARGEST))  # dt E / cos(U)
     z_t, tangent = _tan(alpha)
     jumps = size * (sin_u * weighted - cos_u * sine)
-    growth = _ratio(jnp.expm1(power), t, depth)  # (E - 1)/t
-    shifted = jumps + dt * beta * z_t * (growth * cosine - _ratio(2 * half_sine * half_sine, t, 0.0))
+    depth = np.asarray(np.log(2), dtype) * depth
     if centred:
         pure = size * (sin_u * weighted + cos_u * (beta * tangent * cosine - sine))
-        shifted = jnp.where(t == 0, shifted, pure)
+        shifted = jnp.where(t == 0, jumps + dt * beta * z_t * depth * cosine, pure)
+    else:
+        growth = _ratio(jnp.expm1(np.asarray(np.log(2), dtype) * power), t, depth)  # (E - 1)/t
+        shifted = jumps + dt * beta * z_t * (growth * cosine - _ratio(2 * half_sine * half_sine, t, 0.0))
     return jnp.clip(shifted, -_CAP, _CAP)
 
 
