@@ -12,7 +12,7 @@ from statistical import assert_close, assert_mean
 import levysde as ls
 from levysde.kernels import LinearRegressionSGD
 from levysde.protocols import is_lane_invariant
-from levysde.random import normal_pair, split_uint64, step_words, trajectory_key
+from levysde.random import normals, split_uint64, step_words, trajectory_key
 from levysde.theory import kesten_index
 
 pytestmark = pytest.mark.slow
@@ -153,8 +153,7 @@ def test_a_traced_learning_rate_is_refused():
 def test_one_step_is_the_formula(dim, batch, dtype):
     kernel = LinearRegressionSGD(dim, 0.3, batch, noise=0.7, input_scale=1.5)
     words = jnp.asarray(np.random.default_rng(0).integers(0, 2**32, kernel.words_per_step, np.uint32))
-    half = len(words) // 2
-    normal = np.concatenate(normal_pair(words[:half], words[half:], dtype)).astype(np.float64)
+    normal = np.asarray(normals(words, len(words), dtype), np.float64)
     x = np.linspace(-1, 2, dim)
     gradient = np.zeros(dim)
     for i in range(batch):

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from levysde import errors
 from levysde.errors import Checked
 from levysde.protocols import Kernel, Point, State, Words, matvec
-from levysde.random import normal_pair
+from levysde.random import normals
 
 
 class LinearRegressionSGD(Kernel):
@@ -79,8 +79,8 @@ class LinearRegressionSGD(Kernel):
         return x0
 
     def step(self, words: Words, state: Point) -> Point:
-        half, batch = len(words) // 2, self.batch_size
-        normal = jnp.concatenate(normal_pair(words[:half], words[half:], state.dtype))
+        batch = self.batch_size
+        normal = normals(words, len(words), state.dtype)
         inputs = self.input_scale * normal[: batch * self.size].reshape(batch, self.size)
         labels = self.noise * normal[batch * self.size : batch * (self.size + 1)]
         residual = matvec(inputs, state) - labels

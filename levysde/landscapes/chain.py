@@ -83,9 +83,9 @@ class WellChain(Landscape):
         total = _parabola(u - knots[0], heights[0], curvatures[0], order)
         for i in range(len(knots) - 1):
             width = knots[i + 1] - knots[i]
-            ends = (heights[i], curvatures[i] * width**2, heights[i + 1], curvatures[i + 1] * width**2)
+            ends = jnp.stack([heights[i], curvatures[i] * width**2, heights[i + 1], curvatures[i + 1] * width**2])
             rows = np.polynomial.polynomial.polyder(_HERMITE, order, axis=1) if order else _HERMITE
-            coefficients = sum(end * jnp.asarray(row, u.dtype) for end, row in zip(ends, rows, strict=True))
+            coefficients = jnp.sum(ends[:, None] * jnp.asarray(rows, u.dtype), 0)
             piece = polynomial(coefficients, (u - knots[i]) / width) / width**order
             total = jnp.where(u > knots[i], piece, total)
         return jnp.where(u > knots[-1], _parabola(u - knots[-1], heights[-1], curvatures[-1], order), total)

@@ -23,7 +23,7 @@ from jaxtyping import Array, UInt
 from levysde import errors
 from levysde.errors import Checked
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
-from levysde.random import normal_pair, unit_pair
+from levysde.random import normals, unit_pair
 
 _OVERFULL = 1e-9  # largest chance, a step, of more jumps than `max_jumps`
 _EXTRA = 8  # terms of P(N >= j) beyond max_jumps
@@ -53,7 +53,7 @@ class GaussianJump(eqx.Module):
         return 2 * ((self.dim + 1) // 2)
 
     def __call__(self, words: Words) -> Point:
-        return self.scale * _normals(words, self.dim, self.scale.dtype)
+        return self.scale * normals(words, self.dim, self.scale.dtype)
 
     def characteristic(self, k: Point) -> Scalar:
         return jnp.exp(-self.scale * self.scale * jnp.sum(k * k) / 2)
@@ -80,16 +80,10 @@ class ParetoJump(eqx.Module):
 
     def __call__(self, words: Words) -> Point:
         dtype = self.alpha.dtype
-        direction = _normals(words[1:], self.dim, dtype)
+        direction = normals(words[1:], self.dim, dtype)
         direction = direction / jnp.sqrt(jnp.sum(direction * direction))
         uniform, _ = unit_pair(words[0], dtype)
         return self.scale * jnp.exp(jnp.minimum(-jnp.log(uniform) / self.alpha, 60.0)) * direction
-
-
-def _normals(words: Words, dim: int, dtype) -> Point:
-    half = (dim + 1) // 2
-    even, odd = normal_pair(words[:half], words[half : 2 * half], dtype)
-    return jnp.concatenate([even, odd])[:dim]
 
 
 class CompoundPoisson(Driver):

@@ -74,7 +74,7 @@ def skewed_stable(
     size = exp2(jnp.minimum(power + log_dt - log_cos, _LARGEST))  # dt E / cos(U)
     z_t, tangent = _tan(alpha)
     jumps = size * (sin_u * weighted - cos_u * sine)
-    depth = np.asarray(np.log(2), dtype) * depth
+    depth = depth * np.asarray(np.log(2), dtype)
     if centred:
         pure = size * (sin_u * weighted + cos_u * (beta * tangent * cosine - sine))
         shifted = jnp.where(t == 0, jumps + dt * beta * z_t * depth * cosine, pure)

@@ -22,7 +22,7 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.noise.quantile import FITTED, fit_quantile
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
-from levysde.random import U32, exp2, exponential, half_pair, log2, normal_pair, polynomial, sinpi, unit_pair
+from levysde.random import U32, exp2, exponential, half_pair, log2, normals, polynomial, sinpi, unit_pair
 
 LOG2_CAP = float(np.log2(1e30))
 _TINY = 1e-30
@@ -67,16 +67,15 @@ def fitted_stable(
     return sign * size * exp2(jnp.minimum((log2_dt - log2(p)) / alpha, LOG2_CAP))
 
 
-def log_positive_stable(angle: UInt[Array, "..."], tail: UInt[Array, "..."], index: Scalar) -> Float[Array, "..."]:
-    """log V with `E exp(-s V) = exp(-s^index)`, index in (0, 1], from two words each (Kanter). 0 at index = 1."""
+def log2_positive_stable(angle: UInt[Array, "..."], tail: UInt[Array, "..."], index: Scalar) -> Float[Array, "..."]:
+    """log2 V with `E exp(-s V) = exp(-s^index)`, index in (0, 1], from two words each (Kanter). 0 at index = 1."""
     dtype = index.dtype
     turn, pole = unit_pair(angle, dtype)  # the angle is pi * turn
     rest = 1 - index
     first = sinpi(jnp.where(index * turn > 0.5, rest + index * pole, index * turn))
     second = sinpi(jnp.where(rest * turn > 0.5, index + rest * pole, rest * turn))
     log_second = log2(jnp.maximum(second, _TINY) / exponential(tail, dtype))
-    log2_v = log2(first) + (rest * log_second - log2(sinpi(jnp.minimum(turn, pole)))) / index
-    return log2_v * np.asarray(np.log(2), dtype)
+    return log2(first) + (rest * log_second - log2(sinpi(jnp.minimum(turn, pole)))) / index
 
 
 def require_jumps(alpha: Array) -> float:
@@ -164,13 +163,10 @@ class StableIsotropic(Driver):
         return 2 + 2 * ((dim + 1) // 2)
 
     def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
-        half = (dim + 1) // 2
-        even, odd = normal_pair(words[2 : 2 + half], words[2 + half :], self.alpha.dtype)
-        log_v = log_positive_stable(words[0], words[1], self.alpha / 2)
-        log2_size = np.asarray(0.5 / np.log(2), log_v.dtype) * log_v + jnp.log2(dt) / self.alpha
+        log2_size = log2_positive_stable(words[0], words[1], self.alpha / 2) / 2 + jnp.log2(dt) / self.alpha
         # materialised: fused into the product it would be computed for every coordinate
         size = jax.lax.optimization_barrier(exp2(jnp.minimum(log2_size, LOG2_CAP) + 0.5))
-        return size * jnp.concatenate([even, odd])[:dim]
+        return size * normals(words[2:], dim, self.alpha.dtype)
 
     def exponent(self, k: Point) -> Scalar:
         return jnp.sum(k * k) ** (self.alpha / 2)
@@ -217,9 +213,7 @@ class Brownian(Driver):
         return 2 * ((dim + 1) // 2)
 
     def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
-        half = (dim + 1) // 2
-        even, odd = normal_pair(words[:half], words[half:], dt.dtype)
-        return jnp.sqrt(dt) * jnp.concatenate([even, odd])[:dim]
+        return jnp.sqrt(dt) * normals(words, dim, dt.dtype)
 
     def exponent(self, k: Point) -> Scalar:
         return jnp.sum(k * k) / 2

@@ -26,7 +26,7 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.noise.stable import sphere
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
-from levysde.random import exp2, exponential, half_pair, normal_pair, sinpi
+from levysde.random import exp2, exponential, half_pair, normals, unit_circle
 
 _LOG2_CAP = float(np.log2(1e30))  # of a draw, so that the state stays finite
 _HALF_LOG2_E = float(np.log2(np.e) / 2)
@@ -72,15 +72,13 @@ class StudentT(Driver):
     def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
         dtype, half = self.df.dtype, (dim + 1) // 2
         sizes, turns = words[:half], words[half:]
-        pole, centre, sign = half_pair(turns, dtype)
-        spin = (turns & jnp.uint32(2)).astype(dtype) - 1
         # the two bits that choose the signs are not those that carry the size below 2^-32
         unit = exponential(sizes, dtype, finer=turns >> jnp.uint32(2))
         e = jax.lax.optimization_barrier(unit * (2 / (self.df + 2 * jnp.arange(half, dtype=dtype))))
         log_q = jnp.log(self.df) + jnp.log(dt) + _running_sum(e)
         # the cap goes on the logarithm: at df = 0.1 a size is up to 1e147
         size = jnp.sqrt(_one_minus_exp(e)) * exp2(jnp.minimum(log_q * _HALF_LOG2_E, _LOG2_CAP))
-        return jnp.concatenate([size * sinpi(centre) * sign, size * sinpi(pole) * spin])[:dim]
+        return (size[None] * unit_circle(turns, dtype).reshape(2, half)).reshape(-1)[:dim]
 
     def exponent(self, k: Point) -> Scalar:
         """`-log(phi)/dt`, phi the law of one increment: with `z = |k| sqrt(df dt)`,
@@ -141,10 +139,8 @@ class GaussianMixture(Driver):
         return 1 + 2 * ((dim + 1) // 2)
 
     def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
-        half = (dim + 1) // 2
-        even, odd = normal_pair(words[1 : 1 + half], words[1 + half :], self.scales.dtype)
         size = jnp.sqrt(dt) * self._scale(words[0], words[-1])
-        return size * jnp.concatenate([even, odd])[:dim]
+        return size * normals(words[1:], dim, self.scales.dtype)
 
     def _scale(self, word: Array, finer: Array) -> Scalar:
         """The scale of the component that a word chooses; rare ones come first, where a uniform is finest."""

@@ -27,12 +27,12 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.noise.stable import log_positive_stable, require_jumps, sphere
+from levysde.noise.stable import log2_positive_stable, require_jumps, sphere
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
-from levysde.random import exponential, normal_pair
+from levysde.random import exp2, exponential, normals
 
 EXHAUSTED = 1e-9  # largest chance, a draw, that all tries fail
-_LOG_CAP = 60.0  # of the subordinator; kept draws are far below
+_LOG2_CAP = 87.0  # log2, of the subordinator; kept draws are far below
 _NODES = (
     513  # of the trapezoid rule in log s; doubling it moves a tail by 1e-14 relative at d = 100, by 5e-6 at d = 1000
 )
@@ -61,8 +61,8 @@ def tempered_subordinator(
     blocks = words.reshape((tries, 3, *shape))
     kept = jnp.broadcast_to(dt * (alpha / 2) * inverse ** (alpha - 2), shape)
     for angle, tail, accept in blocks[::-1]:
-        log_v = log_positive_stable(angle, tail, alpha / 2) + 2 / alpha * jnp.log(dt)
-        v = jnp.exp(jnp.minimum(log_v, _LOG_CAP))
+        log2_v = log2_positive_stable(angle, tail, alpha / 2) + 2 / alpha * jnp.log2(dt)
+        v = exp2(jnp.minimum(log2_v, _LOG2_CAP))
         kept = jnp.where(rate * v < exponential(accept, dtype), v, kept)
     return kept
 
@@ -185,10 +185,9 @@ class TemperedIsotropic(_Tempered):
 
 def _mixture(driver: _Tempered, words: Words, shape: tuple[int, ...], dim: int, dt: Scalar) -> Point:
     """`sqrt(2V) G`, V of `shape`, G of `dim` coordinates."""
-    half = (dim + 1) // 2
-    even, odd = normal_pair(words[:half], words[half : 2 * half], driver.alpha.dtype)
-    v = tempered_subordinator(words[2 * half :], shape, driver.tries, driver.alpha, 1 / driver.length, dt)
-    return jnp.sqrt(2 * v) * jnp.concatenate([even, odd])[:dim]
+    split = 2 * ((dim + 1) // 2)
+    v = tempered_subordinator(words[split:], shape, driver.tries, driver.alpha, 1 / driver.length, dt)
+    return jnp.sqrt(2 * v) * normals(words[:split], dim, driver.alpha.dtype)
 
 
 def _known(length: Array) -> float:

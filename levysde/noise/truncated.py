@@ -117,7 +117,8 @@ class TruncatedIsotropic(_Truncated):
     def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
         kept = jnp.zeros(dim, self.alpha.dtype)
         for draw in words.reshape((self.tries, self.free.words_per_step(dim)))[::-1]:
-            drawn = self.free.increment(draw, dim, dt)
+            # materialised: it would be drawn once more for its size
+            drawn = jax.lax.optimization_barrier(self.free.increment(draw, dim, dt))
             small = drawn / self.cutoff  # the square of a capped draw would leave the float range
             inside = jnp.max(jnp.abs(small)) < 1
             square = jnp.sum(jnp.where(inside, small * small, 1))
