@@ -61,7 +61,23 @@ def step_words(key: UInt[Array, "2 lanes"], step: UInt[Array, " lanes"], num: in
     step, first, second = (jnp.broadcast_to(row[None], shape) for row in (step, key[0], key[1]))
     block = jnp.broadcast_to(jnp.arange(blocks, dtype=U32)[:, None], shape)
     # materialised: fused into its consumers, the cipher would run again for each, and take minutes to compile
-    return jax.lax.optimization_barrier(jnp.concatenate(threefry2x32(first, second, step, block))[:num])
+    words = jax.lax.platform_dependent(first, second, step, block, cpu=_enciphered_once, default=_enciphered)
+    return jax.lax.optimization_barrier(words[:num])
+
+
+def _enciphered(*block: Array) -> Array:
+    return jnp.concatenate(threefry2x32(*block))
+
+
+def _enciphered_once(*block: Array) -> Array:
+    """`_enciphered` by one run of the cipher: XLA makes each array by a loop of its own, with all that leads to it, and so would run
+    it for the first words and again for the second. They are made as the parts of one complex number."""
+    parts = (jax.lax.bitcast_convert_type(word, jnp.float32) for word in threefry2x32(*block))
+    both = jax.lax.optimization_barrier(jax.lax.complex(*parts))
+    first, second = (jax.lax.bitcast_convert_type(part(both), U32)[None] for part in (jax.lax.real, jax.lax.imag))
+    # by a mask, so that a vector of pairs is loaded and parted by one instruction
+    mask = jax.lax.optimization_barrier(np.array([0xFFFFFFFF, 0], U32))[:, None, None]
+    return ((first & mask) | (second & ~mask)).reshape(-1, both.shape[-1])
 
 
 def init_words(key: UInt[Array, "2 lanes"], num: int) -> UInt[Array, "num lanes"]:
@@ -114,6 +130,7 @@ def polynomial(coefficients: Array | np.ndarray, x: Float[Array, "..."]) -> Floa
 
 _LOG2 = _interpolated(lambda z: np.log1p(z) / (z * np.log(2)), 8, 0.5**0.5 - 1, 2**0.5 - 1)
 _EXP2 = _interpolated(np.exp2, 6, -0.5, 0.5)
+_ROUNDING = np.float32(1.5 * 2**23)
 _ROOT_HALF_BITS = 0x3F3504F3  # of the float32 nearest to sqrt(1/2)
 
 
@@ -131,10 +148,11 @@ def exp2(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """2^x for x <= 126, to 2e-7 relative (float32); 2^-126 below -126."""
     if x.dtype != jnp.float32:
         return jnp.exp2(x)
-    x = jnp.maximum(x, -126)
-    whole = jnp.round(x)
-    power = jax.lax.bitcast_convert_type((whole.astype(jnp.int32) + 127) << 23, jnp.float32)
-    return power * polynomial(_EXP2, x - whole)
+    # added to _ROUNDING, x is rounded to a whole number that stands in the low bits; a conversion would look out for overflow
+    shifted = jnp.maximum(x, -126) + _ROUNDING
+    bits = jax.lax.bitcast_convert_type(shifted, jnp.int32)
+    power = jax.lax.bitcast_convert_type((bits << 23) + np.int32(127 << 23), jnp.float32)
+    return power * polynomial(_EXP2, jnp.maximum(x, -126) - (shifted - _ROUNDING))
 
 
 def exponential(word: UInt[Array, "..."], dtype=jnp.float32, finer: UInt[Array, "..."] | None = None) -> Array:

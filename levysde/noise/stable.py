@@ -46,8 +46,8 @@ def stable(
     sine = sinpi(jnp.where(scaled > 0.5, (1 - alpha / 2) + alpha * pole, scaled))
     turn = jnp.abs(1 - alpha)
     cosine = sinpi((1 - turn) / 2 + turn * pole)  # cos((1 - alpha) * angle)
-    power = (1 - alpha) * log2(cosine / exponential(tail, dtype)) - log2(sinpi(pole))
-    return sign * sine * exp2(jnp.minimum((power + log2_dt) / alpha, LOG2_CAP))
+    power = (1 - alpha) * (log2(cosine) - log2(exponential(tail, dtype))) - log2(sinpi(pole))
+    return sign * sine * exp2(jnp.minimum((power + log2_dt) * (1 / alpha), LOG2_CAP))
 
 
 def fitted_stable(
@@ -64,7 +64,7 @@ def fitted_stable(
     p, rest = 2 * pole, 2 * centre  # P(|X| > |draw|) and its complement
     root = jnp.sqrt(p)
     size = rest * polynomial(ratio[0], root) / polynomial(ratio[1], root)
-    return sign * size * exp2(jnp.minimum((log2_dt - log2(p)) / alpha, LOG2_CAP))
+    return sign * size * exp2(jnp.minimum((log2_dt - log2(p)) * (1 / alpha), LOG2_CAP))
 
 
 def log2_positive_stable(angle: UInt[Array, "..."], tail: UInt[Array, "..."], index: Scalar) -> Float[Array, "..."]:
@@ -74,8 +74,8 @@ def log2_positive_stable(angle: UInt[Array, "..."], tail: UInt[Array, "..."], in
     rest = 1 - index
     first = sinpi(jnp.where(index * turn > 0.5, rest + index * pole, index * turn))
     second = sinpi(jnp.where(rest * turn > 0.5, index + rest * pole, rest * turn))
-    log_second = log2(jnp.maximum(second, _TINY) / exponential(tail, dtype))
-    return log2(first) + (rest * log_second - log2(sinpi(jnp.minimum(turn, pole)))) / index
+    log_second = log2(jnp.maximum(second, _TINY)) - log2(exponential(tail, dtype))
+    return log2(first) + (rest * log_second - log2(sinpi(jnp.minimum(turn, pole)))) * (1 / index)
 
 
 def require_jumps(alpha: Array) -> float:
