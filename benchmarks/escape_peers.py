@@ -1,4 +1,5 @@
 """What escape_throughput.py runs side by side: the same job by levysde, C++, numba and diffrax, each at its best.
+Those of `array_peers.py` are two more.
 
 Each peer compiles in `prepare`, apart from the runs, and draws the same law by Chambers, Mallows and Stuck from the
 angle's distance to its pole (31 bits or more: a 24-bit angle would be short of large jumps, and quicker to no purpose).
@@ -47,13 +48,14 @@ def run_of(seconds: float, steps: np.ndarray) -> Run:
 
 
 class Levysde:
-    def __init__(self, num: int, threads: int):
-        self.name, self.num, self.threads = "levysde", num, threads
-        self.settings = f"simulate_escape, devices={threads}, lanes and chunk by default, float32"
+    def __init__(self, num: int, threads: int, exact: bool = False):
+        self.name, self.num, self.threads, self.exact = "levysde" + ", exact" * exact, num, threads, exact
+        how = "the draw of the other peers" if exact else "one word a draw"
+        self.settings = f"simulate_escape, devices={threads}, lanes and chunk by default, float32, {how}"
 
     def prepare(self) -> None:
         well = ls.Quadratic(hessian=jnp.eye(DIM))
-        dynamics = ls.SGD(well, ls.StableComponents(alpha=ALPHA), epsilon=EPSILON)
+        dynamics = ls.SGD(well, ls.StableComponents(alpha=ALPHA, exact=self.exact), epsilon=EPSILON)
         self.kernel = ls.EulerMaruyama(dynamics, dt=DT)
         self.domain, self.start = ls.Ball(radius=RADIUS, center=jnp.zeros(DIM)), jnp.zeros(DIM)
         self.run(0)  # all of the run: the lane block halves as it drains, and each size compiles once

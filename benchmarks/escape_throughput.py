@@ -1,9 +1,10 @@
-"""How long does one step of a living trajectory take, beside C++, numba and diffrax, on the same job and machine?
+"""How long does one step of a living trajectory take, beside C++, numba, diffrax, numpy and PyTorch?
 
 Job: first exits of dX = -X dt + 0.1 dL from the unit disc, L two independent SaS(1) coordinates with alpha = 1.5, Euler
 steps of 1e-3, from 0. Repeats are interleaved (one run of each peer, then again), so that a change in the machine's
 load meets them all; medians are reported. Compilation is apart. Every two peers' mean exit times must agree within
-three standard errors. numba and diffrax appear twice: as commonly used, and with our own help.
+three standard errors. numba and diffrax appear twice: as commonly used, and with our own help; levysde too, with its own draw and
+("exact") with that of the peers.
 
 Run: python benchmarks/escape_throughput.py        --help shows the options; --quick takes a minute.
 """
@@ -21,11 +22,17 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from array_peers import Numpy, Torch
 from escape_peers import ALPHA, DIM, DT, EPSILON, RADIUS, Cpp, Diffrax, Levysde, Numba, Run
 
 OWN_TARGET = 10.0  # ns per live step, at most
-TARGETS = {"numba": 10.0, "diffrax": 100.0}  # times levysde's time, at least
+TARGETS = {
+    "C++": 1.25,
+    "numba": 30.0,
+    "diffrax": 500.0,
+}  # times levysde's time, at least (C++: levysde at most .8 of it)
 PACKAGES = ("jax", "jaxlib", "diffrax", "equinox", "numba", "numpy")
+PEERS = ["levysde", "exact", "cpp", "numba", "diffrax", "numpy", "torch"]
 RESULT = Path(__file__).parent / "results" / "escape_throughput.json"
 
 
@@ -33,9 +40,12 @@ def peers(args: argparse.Namespace) -> list:
     slow = max(100, args.num // 5)
     every = {
         "levysde": lambda: [Levysde(args.num, args.threads)],
+        "exact": lambda: [Levysde(args.num, args.threads, exact=True)],
         "cpp": lambda: [Cpp(args.num, args.threads)],
         "numba": lambda: [Numba(slow, args.threads, tuned) for tuned in (False, True)],
         "diffrax": lambda: [Diffrax(num, own) for own in (False, True) for num in args.diffrax_num],
+        "numpy": lambda: [Numpy(slow // 2)],
+        "torch": lambda: [Torch(slow // 2, args.threads)],
     }
     return [peer for name in args.peers for peer in every[name]()]
 
@@ -164,7 +174,12 @@ def main() -> int:
     parser.add_argument("--diffrax-num", type=int, nargs="+", default=[200, 1000], help="trajectories for diffrax")
     parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats of every peer")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads for levysde, C++ and numba")
-    parser.add_argument("--peers", nargs="+", default=["levysde", "cpp", "numba", "diffrax"], help="which to run")
+    parser.add_argument(
+        "--peers",
+        nargs="+",
+        default=["levysde", "exact", "cpp", "numba", "diffrax", "numpy", "torch"],
+        help="which to run",
+    )
     parser.add_argument(
         "--quick", action="store_true", help="1000 trajectories, diffrax 50, two repeats, nothing written"
     )

@@ -70,8 +70,8 @@ def _enciphered(*block: Array) -> Array:
 
 
 def _enciphered_once(*block: Array) -> Array:
-    """`_enciphered` by one run of the cipher: XLA makes each array by a loop of its own, with all that leads to it, and so would run
-    it for the first words and again for the second. They are made as the parts of one complex number."""
+    """`_enciphered` by one run of the cipher: XLA makes each array by a loop of its own, with all that leads to it, and so would
+    run it for the first words and again for the second. They are made as the parts of one complex number."""
     parts = (jax.lax.bitcast_convert_type(word, jnp.float32) for word in threefry2x32(*block))
     both = jax.lax.optimization_barrier(jax.lax.complex(*parts))
     first, second = (jax.lax.bitcast_convert_type(part(both), U32)[None] for part in (jax.lax.real, jax.lax.imag))
@@ -131,6 +131,7 @@ def polynomial(coefficients: Array | np.ndarray, x: Float[Array, "..."]) -> Floa
 _LOG2 = _interpolated(lambda z: np.log1p(z) / (z * np.log(2)), 8, 0.5**0.5 - 1, 2**0.5 - 1)
 _EXP2 = _interpolated(np.exp2, 6, -0.5, 0.5)
 _ROUNDING = np.float32(1.5 * 2**23)
+_ROUNDING_BITS = np.int32(0x4B400000)
 _ROOT_HALF_BITS = 0x3F3504F3  # of the float32 nearest to sqrt(1/2)
 
 
@@ -148,11 +149,12 @@ def exp2(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """2^x for x <= 126, to 2e-7 relative (float32); 2^-126 below -126."""
     if x.dtype != jnp.float32:
         return jnp.exp2(x)
-    # added to _ROUNDING, x is rounded to a whole number that stands in the low bits; a conversion would look out for overflow
-    shifted = jnp.maximum(x, -126) + _ROUNDING
-    bits = jax.lax.bitcast_convert_type(shifted, jnp.int32)
-    power = jax.lax.bitcast_convert_type((bits << 23) + np.int32(127 << 23), jnp.float32)
-    return power * polynomial(_EXP2, jnp.maximum(x, -126) - (shifted - _ROUNDING))
+    # added to _ROUNDING, x is rounded to a whole number in the low bits: `round` and a conversion would look out for overflow
+    x = jnp.maximum(x, -126)
+    whole = jax.lax.bitcast_convert_type(x + _ROUNDING, jnp.int32) - _ROUNDING_BITS
+    power = jax.lax.bitcast_convert_type((whole + 127) << 23, jnp.float32)
+    # the whole number goes back through an integer: jax 0.10 takes (x + a) - a for x
+    return power * polynomial(_EXP2, x - whole.astype(jnp.float32))
 
 
 def exponential(word: UInt[Array, "..."], dtype=jnp.float32, finer: UInt[Array, "..."] | None = None) -> Array:

@@ -32,7 +32,7 @@ from levysde.random import LAST_STEP
 
 _POLL_SECONDS = 0.05
 _SAVE_SHARE = 0.05  # of the time may go into saving
-_BLOCK_NUMBERS, _WIDEST, _BLOCKS = 512, 64, 2  # numbers in a block's state, its lanes, blocks of a worker
+_BLOCK_NUMBERS, _WIDEST, _BLOCKS = 4096, 64, 2  # numbers in a block's state, its lanes, blocks of a worker
 _DRAIN = 16  # trajectories a lane sees at least, in the mean
 
 
