@@ -3,8 +3,8 @@
 Job: first exits of dX = -X dt + 0.1 dL from the unit disc, L two independent SaS(1) coordinates with alpha = 1.5, Euler
 steps of 1e-3, from 0. Repeats are interleaved (one run of each peer, then again), so that a change in the machine's
 load meets them all; medians are reported. Compilation is apart. Every two peers' mean exit times must agree within
-three standard errors. numba and diffrax appear twice: as commonly used, and with our own help; levysde too, with its own draw and
-("exact") with that of the peers.
+three standard errors. numba and diffrax appear twice: as commonly used, and with our own help; levysde too, with its own
+draw and ("exact") with that of the peers.
 
 Run: python benchmarks/escape_throughput.py        --help shows the options; --quick takes a minute.
 """

@@ -70,8 +70,8 @@ def _enciphered(*block: Array) -> Array:
 
 
 def _enciphered_once(*block: Array) -> Array:
-    """`_enciphered` by one run of the cipher: XLA makes each array by a loop of its own, with all that leads to it, and so would
-    run it for the first words and again for the second. They are made as the parts of one complex number."""
+    """`_enciphered` by one run of the cipher: XLA makes each array by a loop of its own, with all that leads to it, and
+    would so run it for the first words and again for the second. They are made as the parts of one complex number."""
     parts = (jax.lax.bitcast_convert_type(word, jnp.float32) for word in threefry2x32(*block))
     both = jax.lax.optimization_barrier(jax.lax.complex(*parts))
     first, second = (jax.lax.bitcast_convert_type(part(both), U32)[None] for part in (jax.lax.real, jax.lax.imag))
