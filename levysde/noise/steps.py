@@ -26,7 +26,7 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.noise.stable import sphere
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
-from levysde.random import exp2, exponential, half_pair, normals, unit_circle
+from levysde.random import exp2, exponential, half_pair, normals, sinpi
 
 _LOG2_CAP = float(np.log2(1e30))  # of a draw, so that the state stays finite
 _HALF_LOG2_E = float(np.log2(np.e) / 2)
@@ -78,7 +78,10 @@ class StudentT(Driver):
         log_q = jnp.log(self.df) + jnp.log(dt) + _running_sum(e)
         # the cap goes on the logarithm: at df = 0.1 a size is up to 1e147
         size = jnp.sqrt(_one_minus_exp(e)) * exp2(jnp.minimum(log_q * _HALF_LOG2_E, _LOG2_CAP))
-        return (size[None] * unit_circle(turns, dtype).reshape(2, half)).reshape(-1)[:dim]
+        pole, centre, sign = half_pair(turns, dtype)
+        spin = (turns & jnp.uint32(2)).astype(dtype) - 1
+        # put end to end, unlike `unit_circle`: fused with that, a size would depend in its last bit on the number of lanes
+        return jnp.concatenate([size * sinpi(centre) * sign, size * sinpi(pole) * spin])[:dim]
 
     def exponent(self, k: Point) -> Scalar:
         """`-log(phi)/dt`, phi the law of one increment: with `z = |k| sqrt(df dt)`,
