@@ -177,7 +177,7 @@ def main() -> int:
     parser.add_argument(
         "--peers",
         nargs="+",
-        default=["levysde", "exact", "cpp", "numba", "diffrax", "numpy", "torch"],
+        default=PEERS,
         help="which to run",
     )
     parser.add_argument(

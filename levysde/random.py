@@ -181,20 +181,15 @@ def sinpi(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return x * polynomial(_SINPI[64 if x.dtype == jnp.float64 else 32], x * x)
 
 
-def unit_circle(words: UInt[Array, "half ..."], dtype=jnp.float32) -> Float[Array, "2*half ..."]:
-    """Cosines of `half` uniform angles, and then their sines, each right relative to itself near 0."""
-    pole, centre, sign = half_pair(words, dtype)
-    spin = (words & U32(2)).astype(dtype) - 1
-    # chosen and not put end to end: XLA does not vectorise a concatenation that it fuses with what follows
-    cosine = (jnp.arange(2) == 0).reshape(2, *[1] * words.ndim)
-    pairs = jnp.where(cosine, sign[None], spin[None]) * sinpi(jnp.where(cosine, centre[None], pole[None]))
-    return pairs.reshape(-1, *words.shape[1:])
-
-
 def normals(words: UInt[Array, "words ..."], dim: int, dtype=jnp.float32) -> Float[Array, "dim ..."]:
     """`dim` independent standard normals from as many words, rounded up to even (Box and Muller 1958)."""
     half = (dim + 1) // 2
     # materialised: it would be computed for each of the two it serves
     radius = jax.lax.optimization_barrier(jnp.sqrt(2 * exponential(words[:half], dtype)))
-    pairs = unit_circle(words[half : 2 * half], dtype).reshape(2, *radius.shape)
+    angles = words[half : 2 * half]
+    pole, centre, sign = half_pair(angles, dtype)
+    spin = (angles & U32(2)).astype(dtype) - 1
+    # chosen and not put end to end: XLA does not vectorise a concatenation that it fuses with what follows
+    cosine = (jnp.arange(2) == 0).reshape(2, *[1] * words.ndim)
+    pairs = jnp.where(cosine, sign[None], spin[None]) * sinpi(jnp.where(cosine, centre[None], pole[None]))
     return (radius[None] * pairs).reshape(-1, *words.shape[1:])[:dim]

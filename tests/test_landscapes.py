@@ -195,6 +195,20 @@ def test_convolutional_network_is_the_written_out_sum():
     assert losses[3] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("dim", [1, 2, 4, 5])
+def test_the_gradient_of_a_function_is_that_of_reverse_mode(dim):
+    """Up to four dimensions it is taken coordinate by coordinate, beyond by reverse mode."""
+    rotation = jnp.asarray(np.random.default_rng(0).normal(size=(dim, dim)), dtype=float)
+
+    def fn(x):
+        y = jnp.sum(rotation * x[None, :], 1)
+        return jnp.sum(y**4) + x[0] * jnp.sum(x[dim // 2 :] ** 2)
+
+    well = ls.from_function(fn, dim=dim, minimum=jnp.zeros(dim))
+    x = jnp.linspace(0.3, 1.7, dim)
+    np.testing.assert_allclose(well.gradient(x), jax.grad(fn)(x), rtol=2e-6)
+
+
 @pytest.mark.parametrize("name", [*SYNTHETIC])
 def test_it_can_be_escaped_from(name):
     well = SYNTHETIC[name]

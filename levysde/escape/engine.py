@@ -64,7 +64,7 @@ def simulate_escape(
         seed: 0 to 2^64 - 1; hashed whole.
         max_time: a trajectory still inside then is censored, in the kernel's unit (SDE time for an SDE).
         max_steps: the same in steps, at most 2^32 - 2. Without either a trajectory runs to its exit.
-        lanes: trajectories in flight for each worker; rounded up to a multiple of 16, above one block (64 lanes for d up to 8)
+        lanes: trajectories in flight for each worker; rounded up to a multiple of 16, above one block (64 lanes for d up to 64)
             to whole blocks. A measured rule by default.
         chunk: steps between two refills of the lanes; adapted to the run by default.
         devices: workers: threads on CPU (all cores by default), else accelerators (all by default).

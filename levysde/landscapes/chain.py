@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.errors import Checked
+from levysde.landscapes.smooth import first_and_rest
 from levysde.protocols import Landscape, Point, Scalar
 from levysde.random import polynomial
 
@@ -71,20 +72,19 @@ class WellChain(Landscape):
         return self._along(x[0], 0) + self.stiffness / 2 * jnp.sum(x[1:] * x[1:])
 
     def gradient(self, x: Point) -> Point:
-        # chosen and not stacked, as in `DoubleWell`
-        return jnp.where(jnp.arange(self.dim) == 0, self._along(x[0], 1), self.stiffness * x)
+        return first_and_rest(self._along(x[0], 1), self.stiffness * x)
 
     def hessian(self, x: Point) -> Float[Array, "d d"]:
-        return jnp.diag(jnp.where(jnp.arange(self.dim) == 0, self._along(x[0], 2), self.stiffness))
+        return jnp.diag(first_and_rest(self._along(x[0], 2), jnp.full(self.dim, self.stiffness)))
 
     def _along(self, u: Scalar, order: int) -> Scalar:
         """The loss along `x_0`, or its derivative of an order up to 2: the pieces written one over the other, left to right."""
         knots, heights, curvatures = self.positions, self.heights, self.curvatures
+        rows = np.polynomial.polynomial.polyder(_HERMITE, order, axis=1)
         total = _parabola(u - knots[0], heights[0], curvatures[0], order)
         for i in range(len(knots) - 1):
             width = knots[i + 1] - knots[i]
             ends = jnp.stack([heights[i], curvatures[i] * width**2, heights[i + 1], curvatures[i + 1] * width**2])
-            rows = np.polynomial.polynomial.polyder(_HERMITE, order, axis=1) if order else _HERMITE
             coefficients = jnp.sum(ends[:, None] * jnp.asarray(rows, u.dtype), 0)
             piece = polynomial(coefficients, (u - knots[i]) / width) / width**order
             total = jnp.where(u > knots[i], piece, total)
@@ -209,12 +209,12 @@ class AsymmetricValley(Landscape):
         u, w = x[0], self.smoothing
         bend = jnp.sqrt(u * u + w * w) - w
         along = (self.left + self.right) / 2 * u + (self.right - self.left) / 2 * bend
-        return jnp.where(jnp.arange(self.dim) == 0, along, self.stiffness * x)
+        return first_and_rest(along, self.stiffness * x)
 
     def hessian(self, x: Point) -> Float[Array, "d d"]:
         u, w = x[0], self.smoothing
         along = (self.left + self.right) / 2 + (self.right - self.left) / 2 * u / jnp.sqrt(u * u + w * w)
-        return jnp.diag(jnp.where(jnp.arange(self.dim) == 0, along, self.stiffness))
+        return jnp.diag(first_and_rest(along, jnp.full(self.dim, self.stiffness)))
 
     @property
     def minimum(self) -> Point:

@@ -80,7 +80,7 @@ class StudentT(Driver):
         size = jnp.sqrt(_one_minus_exp(e)) * exp2(jnp.minimum(log_q * _HALF_LOG2_E, _LOG2_CAP))
         pole, centre, sign = half_pair(turns, dtype)
         spin = (turns & jnp.uint32(2)).astype(dtype) - 1
-        # put end to end, unlike `unit_circle`: fused with that, a size would depend in its last bit on the number of lanes
+        # put end to end, unlike `normals`: chosen, a size would depend in its last bit on the number of lanes (jax 0.12)
         return jnp.concatenate([size * sinpi(centre) * sign, size * sinpi(pole) * spin])[:dim]
 
     def exponent(self, k: Point) -> Scalar:
