@@ -65,6 +65,13 @@ def step_words(key: UInt[Array, "2 lanes"], step: UInt[Array, " lanes"], num: in
     return jax.lax.optimization_barrier(words[:num])
 
 
+def lane_words(key: UInt[Array, " 2"], step: UInt[Array, ""], num: int) -> UInt[Array, " num"]:
+    """The column of `step_words` that belongs to one lane."""
+    block = jnp.arange((num + 1) // 2, dtype=U32)
+    words = _enciphered(*(jnp.broadcast_to(part, block.shape) for part in (key[0], key[1], step)), block)
+    return jax.lax.optimization_barrier(words[:num])
+
+
 def _enciphered(*block: Array) -> Array:
     return jnp.concatenate(threefry2x32(*block))
 

@@ -9,6 +9,7 @@ be long beside the host's work and few steps go to lanes that wait. How many blo
 adapts them, or drains, compiles nothing new.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -106,26 +107,37 @@ def begin(kernel: Kernel, block: Block, fresh: Array, start: Array, key: Array, 
     return _select(fresh, Block(state, start, jnp.zeros_like(block.step), key, slot), block)
 
 
+def turn(
+    problem: tuple[Kernel, Domain],
+    limit: Array,
+    words: Array,
+    state: State,
+    before: Array,
+    step: Array,
+    over: Callable[[Callable], Callable] = lanes,
+) -> tuple[State, Array, Array]:
+    """One step of every lane that is inside and has made fewer than `limit`. `over` carries the functions of one trajectory
+    over the lanes. (A vmap of the whole turn would lay the lanes first, at twelve times the time.)"""
+    kernel, domain = problem
+    x = over(kernel.position)(state)
+    alive = over(domain.contains)(x) & (step < limit)
+    new = over(kernel.step)(words, state)
+    return _select(alive, new, state), jnp.where(alive, x, before), step + alive.astype(jnp.uint32)
+
+
 def advance(problem: tuple[Kernel, Domain], block: Block, limit: Array, count: Array) -> Block:
     """`count` steps for every lane that is inside and has made fewer than `limit`.
 
     The words of a step are materialised once, by `step_words`: fused into every consumer they would be drawn again for each,
     at twice the time of the whole step.
     """
-    kernel, domain = problem
-    positions, contains = lanes(kernel.position), lanes(domain.contains)
 
-    def turn(_: Array, block: Block) -> Block:
-        x = positions(block.state)
-        alive = contains(x) & (block.step < limit)
-        words = step_words(block.key, block.step, kernel.words_per_step)
-        new = lanes(kernel.step)(words, block.state)
-        step = block.step + alive.astype(jnp.uint32)
-        return block._replace(
-            state=_select(alive, new, block.state), before=jnp.where(alive, x, block.before), step=step
-        )
+    def turns(_: Array, block: Block) -> Block:
+        words = step_words(block.key, block.step, problem[0].words_per_step)
+        state, before, step = turn(problem, limit, words, block.state, block.before, block.step)
+        return block._replace(state=state, before=before, step=step)
 
-    return jax.lax.fori_loop(0, count, turn, block)
+    return jax.lax.fori_loop(0, count, turns, block)
 
 
 def standing(problem: tuple[Kernel, Domain], block: Block, limit: Array) -> tuple[Array, Array]:
@@ -138,42 +150,57 @@ def standing(problem: tuple[Kernel, Domain], block: Block, limit: Array) -> tupl
     return x, jnp.where((stands != INSIDE) & jnp.any(x != x, 0), IS_NAN, stands).astype(jnp.int32)
 
 
-def advance_stack(whole: Problem, stack: Block, queue: Queue, limits: Limits) -> tuple[Block, Records, Array, Array]:
+def advance_stack(
+    whole: Problem, stack: Block, queue: Queue, limits: Limits, advance: Callable[..., Block] = advance
+) -> tuple[Block, Records, Array, Array]:
     """Rounds of a stack of blocks, every array with a leading axis of blocks. Returns the stack, the records, how many places
-    of the queue were taken, and the rounds made."""
+    of the queue were taken, and the rounds made. `advance` is how a block makes its steps.
+
+    A lane has ended where `advance` made fewer steps than it was asked for: only its own exit test decides. The same test
+    in another program may round otherwise, and a lane on the edge, ended for one and living for the other, would never go.
+    """
     problem, size = whole.parts(), stack.step.size
     numbers = jnp.arange(size, dtype=jnp.int32).reshape(stack.step.shape)
     stack = stack._replace(slot=jnp.where(stack.slot >= 0, numbers, -1))
     records = _empty_records(problem, stack, size + queue.key.shape[1])
 
-    def one(i: Array, carry: tuple[Block, Array]) -> tuple[Block, Array]:
-        stack, count = carry
+    def one(i: Array, carry: tuple[Block, Array, Array]) -> tuple[Block, Array, Array]:
+        stack, ended, count = carry
         block = jax.tree.map(lambda leaf: leaf[i], stack)
-        block = advance(problem, block, limits.limit, count)
-        return jax.tree.map(lambda every, part: every.at[i].set(part), stack, block), count
+        after = advance(problem, block, limits.limit, count)
+        stack = jax.tree.map(lambda every, part: every.at[i].set(part), stack, after)
+        return stack, ended.at[i].set(after.step - block.step < count.astype(jnp.uint32)), count
 
     def round_(carry: tuple) -> tuple:
-        stack, records, taken, made, _ = carry
-        stack, records, taken = _turnover(problem, stack, queue, records, taken, limits)
+        stack, records, ended, taken, made, _ = carry
+        stack, records, taken = _turnover(problem, stack, queue, records, ended, taken, limits)
         living = jnp.sum(stack.slot >= 0)
         more = (made < limits.rounds) & (living > 0) & ((taken < queue.count) | (living > limits.floor))
-        stack, _ = jax.lax.fori_loop(0, limits.blocks, one, (stack, jnp.where(more, limits.count, 0)))
-        return stack, records, taken, made + more, more
+        count = jnp.where(more, limits.count, 0)
+        stack, ended, _ = jax.lax.fori_loop(0, limits.blocks, one, (stack, jnp.zeros_like(ended), count))
+        return stack, records, ended, taken, made + more, more
 
-    zero = jnp.zeros((), jnp.int32)
-    carry = stack, records, zero, zero, jnp.ones((), bool)
-    return jax.lax.while_loop(lambda carry: carry[-1], round_, carry)[:-1]
+    zero, none = jnp.zeros((), jnp.int32), jnp.zeros(stack.step.shape, bool)
+    carry = stack, records, none, zero, zero, jnp.ones((), bool)
+    stack, records, _, taken, made, _ = jax.lax.while_loop(lambda carry: carry[-1], round_, carry)
+    return stack, records, taken, made
 
 
 def _turnover(
-    problem: tuple[Kernel, Domain], stack: Block, queue: Queue, records: Records, taken: Array, limits: Limits
+    problem: tuple[Kernel, Domain],
+    stack: Block,
+    queue: Queue,
+    records: Records,
+    ended: Array,
+    taken: Array,
+    limits: Limits,
 ) -> tuple[Block, Records, Array]:
     """Write down the lanes that have ended, and hand free lanes to the next trajectories of the queue."""
     size, slots = stack.step.size, len(records.step)
     position, stands = jax.vmap(lambda block: standing(problem, block, limits.limit))(stack)
-    done = (stands != INSIDE) & (stack.slot >= 0)
+    done = ended & (stack.slot >= 0)
     where = jnp.where(done, stack.slot, slots).reshape(size)
-    ends = Records(stands, position, stack.before, stack.step, stack.state)
+    ends = Records(jnp.where(stands == INSIDE, 1, stands), position, stack.before, stack.step, stack.state)
     records = jax.tree.map(lambda all_, end: all_.at[where].set(_rows(end), mode="drop"), records, ends)
     in_use = jnp.arange(len(stack.step)) < limits.blocks
     free = (done | (stack.slot < 0)) & in_use[:, None]
@@ -217,13 +244,3 @@ def empty_queue(starts: np.ndarray, places: int) -> Queue:
     """A queue with no trajectory in it; `starts` as the run's, `(d,)` or `(num, d)`."""
     start = starts[:, None] if starts.ndim == 1 else np.zeros((starts.shape[1], places), starts.dtype)
     return Queue(np.zeros((2, places), np.uint32), start, np.int32(0))
-
-
-# The option gains 1.4x on CPUs with 512-bit vectors, touches nothing global, and exists on CPU only.
-_cpu_advance = jax.jit(advance_stack, compiler_options={"xla_cpu_prefer_vector_width": "512"})
-_device_advance = jax.jit(advance_stack)
-
-
-def compiled_advance(platform: str):
-    """The jitted `advance_stack` of a platform; its cache outlives a run, so equal structures compile once."""
-    return _cpu_advance if platform == "cpu" else _device_advance

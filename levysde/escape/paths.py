@@ -6,7 +6,9 @@ path i of a seed is trajectory i of a run with that seed, bit for bit, and any t
 again by its id.
 """
 
+import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +21,7 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.escape.block import INSIDE, Block, Problem, Records, advance, begin, empty_stack, standing
 from levysde.escape.engine import describe, layout, runs_by_lanes, starting_points
+from levysde.escape.fused import FUSED, compiles, fused_or_looped
 from levysde.escape.result import Status
 from levysde.escape.worker import SMALLEST, outcome
 from levysde.protocols import Domain, Kernel, Point, Scalar, Truth
@@ -191,21 +194,22 @@ class _Everywhere(Domain):
         return True
 
 
-def _look(whole: Problem, block: Block, limit: Array, counts: Array) -> tuple[Block, tuple[Array, Array]]:
-    """The engine's `advance` by each of `counts` steps in turn; positions and standings after each, stacked in front."""
+@functools.cache
+def _compiled_look(platform: str, fused: bool) -> Callable:
+    """As in the engine, since the same bits need the same program and option: the engine's `advance` by each of `counts`
+    steps in turn; the block, and positions and standings after each, stacked in front."""
+    steps = fused_or_looped if fused else advance
 
-    problem = whole.parts()
+    def look(whole: Problem, block: Block, limit: Array, counts: Array) -> tuple[Block, tuple[Array, Array]]:
+        problem = whole.parts()
 
-    def ahead(block: Block, count: Array) -> tuple[Block, tuple[Array, Array]]:
-        block = advance(problem, block, limit, count)
-        return block, standing(problem, block, limit)
+        def ahead(block: Block, count: Array) -> tuple[Block, tuple[Array, Array]]:
+            block = steps(problem, block, limit, count)
+            return block, standing(problem, block, limit)
 
-    return jax.lax.scan(ahead, block, counts)
+        return jax.lax.scan(ahead, block, counts)
 
-
-# As in the engine: the option exists on CPU only, and the same bits need the same option.
-_cpu_look = jax.jit(_look, compiler_options={"xla_cpu_prefer_vector_width": "512"})
-_device_look = jax.jit(_look)
+    return jax.jit(look, compiler_options={"xla_cpu_prefer_vector_width": "512"} if platform == "cpu" else None)
 
 
 def _record(
@@ -220,9 +224,11 @@ def _record(
     empty = jax.tree.map(lambda leaf: leaf[0], empty_stack(kernel, 1, lanes, starts.dtype))
     fresh = np.arange(lanes) < num
     block = jax.jit(begin)(kernel, empty, fresh, start, keys, np.where(fresh, 0, -1).astype(np.int32))
-    look = _cpu_look if device.platform == "cpu" else _device_look
     positions = np.empty((num, len(grid), kernel.dim), starts.dtype)
     limit, made, seen, budget = np.uint32(grid[-1]), 0, 0, _LOOKS
+    arguments = whole, block, limit, np.zeros(_LOOKS, np.int32)
+    fused = device.platform in FUSED and compiles(_compiled_look(device.platform, True), *arguments)
+    look = _compiled_look(device.platform, fused)
     while seen < len(grid):
         counts, reached, made = _plan(grid, seen, made, budget)
         began = time.perf_counter()

@@ -1,0 +1,146 @@
+"""Many steps in one kernel of a GPU: state, words and draws stay in registers.
+
+A turn of a compiled loop costs a GPU some microseconds for each kernel that it launches, whatever the kernel does. Here the
+loop runs inside one Pallas kernel, a thread a lane, so that a launch is paid once in a round. The step is the engine's own
+`turn` with the same words, written out number by number by `levysde.escape.scalars`. What cannot be written out (networks,
+loops inside a step, thousands of operations) keeps XLA's loop.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from levysde.escape import block as loops
+from levysde.escape.block import Block, turn
+from levysde.escape.scalars import CannotWriteOut, Numbers, numbers, run
+from levysde.protocols import Domain, Kernel
+from levysde.random import lane_words
+
+FUSED = ("gpu", "cuda")  # platforms that get the kernel
+_LANES = 128  # of a program of the kernel's grid: four warps
+
+
+def fused_or_looped(problem: tuple[Kernel, Domain], block: Block, limit: Array, count: Array) -> Block:
+    """Decided while tracing, by whether the step can be written out."""
+    try:
+        return advance(problem, block, limit, count)
+    except CannotWriteOut:
+        return loops.advance(problem, block, limit, count)
+
+
+def compiles(call: Callable, *arguments: Any) -> bool:
+    """Whether a call of a program with the kernel in it works here. Kernel languages change with JAX and with the device, XLA's
+    loop does not: it takes over, with a warning."""
+    try:
+        jax.block_until_ready(call(*arguments))
+    except Exception as failure:  # of whatever kind: the loop has the same errors where they are the user's
+        warnings.warn(
+            f"steps run in XLA's loop, more slowly: their kernel did not compile here ({failure}).", stacklevel=1
+        )
+        return False
+    return True
+
+
+def advance(problem: tuple[Kernel, Domain], block: Block, limit: Array, count: Array, interpret: bool = False) -> Block:
+    """`block.advance` as one kernel. `interpret` runs it on any device, slowly, for tests.
+
+    Raises `CannotWriteOut`.
+    """
+    from jax.experimental import pallas as pl  # late: it takes as long to import as the rest of this package
+    from jax.experimental.pallas import triton
+
+    moving = block.state, block.before, block.step
+    shared = problem, jnp.asarray(limit, jnp.uint32)
+    one_lane = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype), (block.key, *moving))
+    program = jax.make_jaxpr(turn_of)(shared, *one_lane)
+    constants = [_Leaf(leaf) for leaf in jax.tree.leaves(shared)]
+    key, leaves = _Leaf(block.key, lanes=True), [_Leaf(leaf, lanes=True) for leaf in jax.tree.leaves(moving)]
+
+    def kernel(count_ref: Any, *refs: Any) -> None:
+        sources, sinks = iter(refs[: -len(leaves)]), refs[-len(leaves) :]
+        fixed = [leaf.load(next(sources)) for leaf in (*constants, key)]
+        begun = [leaf.load(next(sources)) for leaf in leaves]
+
+        def step(_: Array, flat: tuple) -> tuple:
+            rest = iter(flat)
+            now = [numbers(values.shape, [next(rest) for _ in range(values.size)]) for values in begun]
+            return _flat(run(program, [*fixed, *now], barriers=interpret), like=flat)
+
+        # the last leaf is the number of steps: a program whose lanes are all idle, as most are in the end, returns at once
+        living = jnp.max((begun[-1].item() < fixed[len(constants) - 1].item()).astype(jnp.int32))
+        flat = jax.lax.fori_loop(0, count_ref[0] * living, step, _flat(begun))
+        rest = iter(flat)
+        for leaf, sink in zip(leaves, sinks, strict=True):
+            leaf.store(sink, rest)
+
+    size = block.step.size
+    width = min(_LANES, size & -size)
+    called = pl.pallas_call(
+        kernel,
+        grid=(size // width,),
+        in_specs=[
+            _Leaf(jnp.zeros(1, jnp.int32)).spec(width),
+            *(leaf.spec(width) for leaf in (*constants, key, *leaves)),
+        ],
+        out_specs=[leaf.spec(width) for leaf in leaves],
+        out_shape=[jax.ShapeDtypeStruct(leaf.rows.shape, leaf.rows.dtype) for leaf in leaves],
+        interpret=interpret,
+        compiler_params=triton.CompilerParams(num_warps=_LANES // 32, num_stages=1),
+        name="levysde_steps",
+    )(jnp.reshape(count, 1).astype(jnp.int32), *(leaf.rows for leaf in (*constants, key, *leaves)))
+    state, before, step = jax.tree.unflatten(
+        jax.tree.structure(moving), [leaf.whole(rows) for leaf, rows in zip(leaves, called, strict=True)]
+    )
+    return block._replace(state=state, before=before, step=step)
+
+
+def turn_of(shared: Any, key: Array, state: Any, before: Array, step: Array) -> Any:
+    """One turn of one lane, its words included; `shared` is the problem and the limit."""
+    problem, limit = shared
+    words = lane_words(key, step, problem[0].words_per_step)
+    return turn(problem, limit, words, state, before, step, over=lambda one: one)
+
+
+def _flat(arrays: list[Numbers], like: tuple | None = None) -> tuple:
+    """All numbers in a row; as vectors of lanes like those given."""
+    flat = [value for array in arrays for value in array.reshape(-1)]
+    if like is None:
+        return tuple(flat)
+    return tuple(jnp.broadcast_to(jnp.asarray(a, b.dtype), b.shape) for a, b in zip(flat, like, strict=True))
+
+
+class _Leaf:
+    """An array as the kernel sees it: numbers in a row `(n,)`, or rows of lanes `(n, lanes)`; truth values as integers, and
+    nothing as one unused zero."""
+
+    def __init__(self, array: Any, lanes: bool = False):
+        array = jnp.asarray(array)
+        self.array, self.lanes = array, lanes
+        self.shape = array.shape[:-1] if lanes else array.shape
+        self.size = int(np.prod(self.shape))
+        tail = array.shape[-1:] if lanes else ()
+        rows = array.reshape(self.size, *tail) if self.size else jnp.zeros((1, *tail), array.dtype)
+        self.rows = rows.astype(jnp.int32) if rows.dtype == bool else rows
+
+    def spec(self, width: int) -> Any:
+        from jax.experimental import pallas as pl
+
+        if self.lanes:
+            return pl.BlockSpec((self.rows.shape[0], width), lambda i: (0, i))
+        return pl.BlockSpec(self.rows.shape, lambda i: (0,))
+
+    def load(self, ref: Any) -> Numbers:
+        values = [ref[i, :] if self.lanes else ref[i] for i in range(self.size)]
+        return numbers(self.shape, [value != 0 for value in values] if self.array.dtype == bool else values)
+
+    def store(self, ref: Any, values: Any) -> None:
+        for i in range(self.size):
+            ref[i, :] = next(values).astype(self.rows.dtype)
+
+    def whole(self, rows: Array) -> Array:
+        return rows[: self.size].reshape(self.array.shape).astype(self.array.dtype)
