@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import levysde as ls
+from levysde.escape.block import jit
 from levysde.escape.block import lanes as over_lanes
 from levysde.random import split_uint64, step_words, trajectory_key
 
@@ -31,8 +32,7 @@ RESULT = Path(__file__).parent / "results" / "network_share.json"
 
 def loop(step: Callable, start) -> Callable[[], float]:
     """Seconds a lane-step of `step` over a block of lanes."""
-    option = {"xla_cpu_prefer_vector_width": "512"} if jax.default_backend() == "cpu" else {}
-    run = jax.jit(lambda x, n: jax.lax.fori_loop(0, n, lambda i, x: step(x, i), x), compiler_options=option)
+    run = jit(lambda x, n: jax.lax.fori_loop(0, n, lambda i, x: step(x, i), x), jax.default_backend())
     jax.block_until_ready(run(start, 1))
 
     def timed() -> float:

@@ -1,5 +1,6 @@
 """The drivers have the law they claim: pointwise, in distribution, across time steps, dimensions and lanes."""
 
+import functools
 import itertools
 
 import equinox as eqx
@@ -10,6 +11,7 @@ import pytest
 from scipy import special, stats
 from statistical import assert_mean
 
+from levysde.escape.block import jit as engine_jit
 from levysde.noise import Brownian, StableComponents, StableIsotropic, levy_constant
 from levysde.random import split_uint64, step_words, trajectory_key
 
@@ -247,8 +249,12 @@ def test_bits_do_not_depend_on_the_number_of_lanes(driver, dim):
         words = step_words(trajectory_key(seed, ids), jnp.full(lanes, 7, jnp.uint32), driver.words_per_step(dim))
         return jax.vmap(lambda column: driver.increment(column, dim, dt), in_axes=-1, out_axes=-1)(words)
 
-    option = {"xla_cpu_prefer_vector_width": "512"} if jax.default_backend() == "cpu" else {}
-    wide = jax.jit(block, static_argnums=4, compiler_options=option)
+    def wide(driver, seed, first, dt, lanes):
+        return programs[lanes](driver, seed, first, dt)
+
+    programs = {
+        lanes: engine_jit(functools.partial(block, lanes=lanes), jax.default_backend()) for lanes in (16, 64, 256, 1000)
+    }
     total, seed = 2000, jnp.asarray(split_uint64(9))
     rows = {
         lanes: np.concatenate(

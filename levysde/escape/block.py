@@ -244,3 +244,15 @@ def empty_queue(starts: np.ndarray, places: int) -> Queue:
     """A queue with no trajectory in it; `starts` as the run's, `(d,)` or `(num, d)`."""
     start = starts[:, None] if starts.ndim == 1 else np.zeros((starts.shape[1], places), starts.dtype)
     return Queue(np.zeros((2, places), np.uint32), start, np.int32(0))
+
+
+# 512-bit vectors gain 1.4x on CPUs that have them. Up to 0.11.0, JAX dropped optimisation barriers before it fused: what they
+# set apart was computed again for every number that it serves, and whole steps were not vectorised (12 times in d = 10).
+_CPU_OPTIONS = {"xla_cpu_prefer_vector_width": "512"}
+if jax.__version_info__ < (0, 11, 1):
+    _CPU_OPTIONS["xla_disable_hlo_passes"] = "cse_barrier_expander"
+
+
+def jit(program: Callable, platform: str) -> Any:
+    """`jax.jit` with the options of the engine; they exist on CPU only and touch nothing global."""
+    return jax.jit(program, compiler_options=_CPU_OPTIONS if platform == "cpu" else None)

@@ -19,7 +19,7 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.escape.block import INSIDE, Block, Problem, Records, advance, begin, empty_stack, standing
+from levysde.escape.block import INSIDE, Block, Problem, Records, advance, begin, empty_stack, jit, standing
 from levysde.escape.engine import describe, layout, runs_by_lanes, starting_points
 from levysde.escape.fused import FUSED, compiles, fused_or_looped
 from levysde.escape.result import Status
@@ -209,7 +209,7 @@ def _compiled_look(platform: str, fused: bool) -> Callable:
 
         return jax.lax.scan(ahead, block, counts)
 
-    return jax.jit(look, compiler_options={"xla_cpu_prefer_vector_width": "512"} if platform == "cpu" else None)
+    return jit(look, platform)
 
 
 def _record(

@@ -25,6 +25,7 @@ from levysde.escape.block import (
     advance_stack,
     empty_queue,
     empty_stack,
+    jit,
 )
 from levysde.escape.fused import FUSED, compiles, fused_or_looped
 from levysde.escape.ledger import Flight, Ledger
@@ -47,9 +48,7 @@ _compiled: dict[Any, bool] = {}  # by layout and device, whether the steps are f
 def compiled_advance(platform: str, fused: bool) -> Any:
     """The jitted `advance_stack` of a platform, its steps in one kernel if `fused`; its cache outlives a run, so equal
     structures compile once."""
-    program = functools.partial(advance_stack, advance=fused_or_looped if fused else advance)
-    # the option gains 1.4x on CPUs with 512-bit vectors, touches nothing global, and exists on CPU only
-    return jax.jit(program, compiler_options={"xla_cpu_prefer_vector_width": "512"} if platform == "cpu" else None)
+    return jit(functools.partial(advance_stack, advance=fused_or_looped if fused else advance), platform)
 
 
 @dataclass(frozen=True)

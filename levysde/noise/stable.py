@@ -130,7 +130,7 @@ class StableComponents(Driver):
         log2_dt = jnp.log2(dt)
         if self.ratio is None:
             return stable(words[:dim], words[dim:], self.alpha, log2_dt)
-        finer = jnp.concatenate([words[1:], words[:1]])[:dim]
+        finer = words[::-1][:dim]
         return fitted_stable(words[:dim], finer, self.alpha, self.ratio, log2_dt)
 
     def exponent(self, k: Point) -> Scalar:
