@@ -6,13 +6,14 @@ N exits would bias the mean. A trajectory is a pure function of (seed, id, step)
 the number of lanes, the length of a call, the number of workers, or a restart.
 """
 
+import functools
 import importlib.metadata
 import math
 import os
 import platform
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -199,11 +200,29 @@ def _devices(devices: Checked) -> tuple:
 
 def runs_by_lanes(kernel: Kernel, domain: Domain) -> bool:
     """Whether a step and the exit test avoid library matmuls, whose bits depend on the number of lanes."""
-    state = jax.eval_shape(kernel.init, jnp.zeros(kernel.dim), jnp.zeros(kernel.words_per_init, jnp.uint32))
-    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
-    return is_lane_invariant(kernel.step, jnp.zeros(kernel.words_per_step, jnp.uint32), state) and is_lane_invariant(
-        domain.contains, jnp.zeros(kernel.dim)
+    leaves, structure = jax.tree.flatten((kernel, domain))
+    return _runs_by_lanes(structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
+
+
+@functools.lru_cache(maxsize=256)
+def _runs_by_lanes(structure: Any, kinds: tuple) -> bool:
+    """Read off programs that are traced anew: once for each structure, at 30 ms."""
+    leaves = [jax.ShapeDtypeStruct(*kind) for kind in kinds]
+    kernel, _ = jax.tree.unflatten(structure, leaves)
+    x, start, step = (
+        jax.ShapeDtypeStruct(shape, dtype)
+        for shape, dtype in (
+            ((kernel.dim,), jnp.result_type(float)),
+            ((kernel.words_per_init,), jnp.uint32),
+            ((kernel.words_per_step,), jnp.uint32),
+        )
     )
+
+    def part(i: int, method: str) -> Callable:
+        return lambda leaves, *arguments: getattr(jax.tree.unflatten(structure, leaves)[i], method)(*arguments)
+
+    state = jax.eval_shape(part(0, "init"), leaves, x, start)
+    return is_lane_invariant(part(0, "step"), leaves, step, state) and is_lane_invariant(part(1, "contains"), leaves, x)
 
 
 def layout(dim: int, lane_invariant: bool, places: tuple, num: int, lanes: Checked) -> tuple[int, int]:

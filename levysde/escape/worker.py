@@ -33,7 +33,7 @@ from levysde.escape.result import Status
 from levysde.random import split_uint64, trajectory_key
 
 SMALLEST = 16  # below this XLA may vectorise differently and change the last bit
-_CALL_SECONDS = 0.05  # a call lasts about this long, so that stopping and progress are prompt
+_CALL_SECONDS = 0.1  # a call lasts about this long, so that stopping and progress are prompt
 _DEVICE_CALL_SECONDS = 0.25  # on accelerators, whose records of a million lanes take a while to fetch
 _ROUNDS_A_LIFE = 64  # in the mean, so that a lane that has ended waits for little
 _PLACES, _QUEUE_NUMBERS = 8192, 2**18  # of the queue: places, and numbers in their starts

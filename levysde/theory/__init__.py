@@ -6,6 +6,8 @@ from levysde.theory.exact import getoor_mean_exit as getoor_mean_exit
 from levysde.theory.exact import ryznar_mean_exit as ryznar_mean_exit
 from levysde.theory.exit_law import EscapeLaw as EscapeLaw
 from levysde.theory.exit_law import escape_law as escape_law
+from levysde.theory.first_passage import FirstPassage as FirstPassage
+from levysde.theory.first_passage import first_passage as first_passage
 from levysde.theory.kesten import kesten_index as kesten_index
 from levysde.theory.response import JumpResponse as JumpResponse
 from levysde.theory.response import jump_response as jump_response

@@ -1,0 +1,274 @@
+"""First passage of a Gaussian diffusion in one dimension, by quadrature: no asymptotics. Plain float64, on the host.
+
+`dX = b(X) dt + sqrt(2 D(X)) dW` (Ito) on an interval from p to q. With `psi(x) = -int b/D`, scale `s' = e^psi` and speed
+`m = e^-psi / D`, and both ends absorbing, the mean of f collected until the exit is
+
+    u(x) = int G(x, z) f(z) m(z) dz,    G(x, z) = (s(min) - s(p)) (s(q) - s(max)) / (s(q) - s(p)),
+
+f = 1 for the mean exit time, f = 2 u for its second moment; an end that reflects takes its factor out. (Karlin and Taylor, A
+Second Course in Stochastic Processes, 1981, chapter 15; Gardiner, Handbook of Stochastic Methods, section 5.5.)
+
+Every integrand is positive and is summed in logarithms, so that a barrier of hundreds of D loses no digits. Panels of 16
+Gauss-Legendre points are doubled until two answers agree.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from levysde import errors
+from levysde.errors import Checked
+
+_POINTS = 16  # of a panel
+_PANELS = tuple(2**k for k in range(5, 15))
+_AGREE = 1e-11  # relative difference of two answers, at which the second is taken
+_TOLERANCE = 1e-7  # and the largest at which an answer is given at all
+_VANISHING = 1e-6, 1e-12  # of its median: a diffusion that falls below between two points, or is below at one, vanishes
+
+
+@dataclass(frozen=True)
+class FirstPassage:
+    """When and where a path first leaves an interval.
+
+    Attributes:
+        mean, second_moment: of the exit time, in the time of the equation. May be inf in float64 where `log_mean` is not.
+        log_mean: natural logarithm of the mean.
+        upper_probability: of leaving at the upper end; 0 or 1 where the other end is no exit.
+        error: relative difference of the last two refinements, the largest of the three quantities.
+    """
+
+    mean: float
+    second_moment: float
+    log_mean: float
+    upper_probability: float
+    error: float
+
+    @property
+    def variance(self) -> float:
+        """Of the exit time."""
+        return self.second_moment - self.mean**2
+
+
+def first_passage(
+    drift: Checked,
+    diffusion: Checked,
+    *,
+    start: Checked,
+    lower: Checked = None,
+    upper: Checked = None,
+    reflecting: Checked = None,
+) -> FirstPassage:
+    """Exit time and side of `dX = b(X) dt + sqrt(2 D(X)) dW` (Ito) from the interval between two ends.
+
+    Args:
+        drift: b, from points `(n,)` to values `(n,)`, float64.
+        diffusion: D, a positive number or a function like `drift`.
+        start: where the path starts, strictly between the ends.
+        lower, upper: the ends where it exits. One may be left out: the path then comes back from there by itself, or is
+            reflected at
+        reflecting: a place beyond the start on the side without an exit.
+
+    Raises:
+        TypeError: a drift or diffusion that cannot be called.
+        ValueError: ends and start out of order or not finite; a drift or diffusion that is not finite, or not of the shape of
+            its argument; a diffusion that vanishes or is negative in the interval; without `reflecting`, a path that does not
+            come back from the side without an exit, so that its mean exit time is infinite.
+        RuntimeError: the quadrature did not converge (a drift with a jump or a pole): it names the quantity.
+
+    With D = (eta / 2 B) |L''| taken literally a path never leaves a valley: D vanishes at the inflection while the drift points
+    back. It is refused, as a diffusion that vanishes.
+    """
+    b, d = _function("drift", drift, "lambda x: -x"), _diffusion(diffusion)
+    x = _place("start", start)
+    ends = [None if end is None else _place(name, end) for name, end in (("lower", lower), ("upper", upper))]
+    if ends == [None, None]:
+        raise ValueError("give lower, upper or both: without an end there is no exit. Type for example upper=1.0.")
+    mirror = None if reflecting is None else _place("reflecting", reflecting)
+    if mirror is not None and None not in ends:
+        raise ValueError(
+            f"reflecting = {reflecting!r} with two exits: a path meets an exit first. Leave one of the three out."
+        )
+    low, high = _ordered(ends[0], x, ends[1], mirror)
+    if low is not None and high is not None:
+        return _refined(b, d, low, x, high, (ends[0] is not None, ends[1] is not None))
+    return _from_afar(b, d, low, x, high)
+
+
+def _from_afar(b: Callable, d: Callable, low: float | None, x: float, high: float | None) -> FirstPassage:
+    """One exit, nothing on the other side: reflected ever further out, until the mean no longer feels it."""
+    exit_ = high if low is None else low
+    assert exit_ is not None
+    reach, before = 2 * abs(x - exit_), None
+    for _ in range(40):  # to 10^7 times the distance of the exit
+        ends = (x - reach, exit_) if low is None else (exit_, x + reach)
+        try:
+            found = _refined(b, d, ends[0], x, ends[1], (low is not None, low is None))
+        except RuntimeError:
+            if before is None:
+                raise
+            break
+        if before is not None and abs(found.log_mean - before) < max(_AGREE, found.error):
+            return found
+        before, reach = found.log_mean, 1.5 * reach
+    side = "below" if low is None else "above"
+    raise ValueError(
+        f"a path that goes far {side} does not come back soon enough: the mean first-passage time from {x:g} to {exit_:g} is "
+        f"infinite, or the drift is not integrable there. Bound the interval with reflecting=..., or give a second exit."
+    )
+
+
+def _refined(b: Callable, d: Callable, low: float, x: float, high: float, exits: tuple[bool, bool]) -> FirstPassage:
+    """Panels are doubled until the three quantities agree, or until rounding makes them differ more again."""
+    _check_positive(d, low, high)
+    before, best, smallest = None, None, np.inf
+    for panels in _PANELS:
+        now = _solved(b, d, low, x, high, exits, panels)
+        if before is not None:
+            step = float(np.max(np.abs(now - before)))
+            if step < smallest:
+                best, smallest = now, step
+            if smallest < _AGREE or (smallest < _TOLERANCE and step > 2 * smallest):
+                break
+        before = now
+    if best is None or smallest > _TOLERANCE:
+        raise RuntimeError(
+            f"the mean first-passage time over ({low:g}, {high:g}) did not converge: with {_PANELS[-1]} panels it still moves "
+            f"by {smallest:.1e} of itself. Is the drift or the diffusion discontinuous? Smooth it, or bring the ends together."
+        )
+    log_mean, log_second, log_upper = (float(value) for value in best)
+    upper = float(np.exp(log_upper)) if all(exits) else float(exits[1])
+    with np.errstate(over="ignore"):
+        return FirstPassage(float(np.exp(log_mean)), float(np.exp(log_second)), log_mean, upper, smallest)
+
+
+def _solved(
+    b: Callable, d: Callable, low: float, x: float, high: float, exits: tuple[bool, bool], panels: int
+) -> np.ndarray:
+    """Logarithms of mean, second moment and probability of the upper end. The start is the edge of a panel."""
+    left = min(max(1, round(panels * (x - low) / (high - low))), panels - 1)
+    edges = np.concatenate([np.linspace(low, x, left + 1), np.linspace(x, high, panels - left + 1)[1:]])
+    nodes, weights, cumulative = _rule()
+    half = np.diff(edges)[:, None] / 2
+    z = (edges[:-1, None] + edges[1:, None]) / 2 + half * nodes
+    diffusion = _values("diffusion", d, z)
+    ratio = _values("drift", b, z) / diffusion
+    reached = np.concatenate([[0.0], np.cumsum(half[:, 0] * (ratio @ weights))[:-1]])
+    psi = -(reached[:, None] + half * (ratio @ cumulative.T))
+    log_speed = -psi - np.log(diffusion)
+    up, _, up_at, _ = _integrals(psi, half)
+    _, down, _, down_at = _integrals(psi, half)
+    whole, log_upper = up_at[-1], up_at[left] - up_at[-1]
+    if not all(exits):
+        whole = log_upper = 0.0
+        up, up_at = (up, up_at) if exits[0] else (np.zeros_like(up), np.zeros_like(up_at))
+        down, down_at = (down, down_at) if exits[1] else (np.zeros_like(down), np.zeros_like(down_at))
+    log_f, found = np.zeros_like(z), []
+    for _ in range(2):
+        before, _, before_at, _ = _integrals(up + log_speed + log_f, half)
+        _, after, _, after_at = _integrals(down + log_speed + log_f, half)
+        found.append(np.logaddexp(down_at[left] + before_at[left], up_at[left] + after_at[left]) - whole)
+        log_f = np.log(2) + np.logaddexp(down + before, up + after) - whole
+    return np.array([*found, log_upper])
+
+
+def _integrals(log_f: np.ndarray, half: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Logarithms of the integrals of e^log_f from the lower end to each point, and from each point to the upper end, both
+    `(panels, points)`; and to and from each edge of a panel, `(panels + 1,)`."""
+    _, weights, cumulative = _rule()
+    top = log_f.max(axis=1, keepdims=True)
+    f = np.exp(log_f - top)
+    with np.errstate(divide="ignore"):
+        total = np.log(half[:, 0] * (f @ weights)) + top[:, 0]
+        inside = (
+            np.log(np.maximum(half * (f @ cumulative.T), 0)) + top
+        )  # below 0 by rounding, or where panels are too wide
+        outside = np.log(np.maximum(half * (f @ cumulative[::-1, ::-1].T), 0)) + top
+    nothing = np.array([-np.inf])
+    to = np.concatenate([nothing, np.logaddexp.accumulate(total)])
+    since = np.concatenate([np.logaddexp.accumulate(total[::-1])[::-1], nothing])
+    return np.logaddexp(to[:-1, None], inside), np.logaddexp(since[1:, None], outside), to, since
+
+
+@functools.cache
+def _rule() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gauss-Legendre points and weights on (-1, 1), and the matrix that integrates from -1 to each point."""
+    legendre = np.polynomial.legendre
+    nodes, weights = legendre.leggauss(_POINTS)
+    integrals = np.stack([legendre.Legendre.basis(k).integ(lbnd=-1)(nodes) for k in range(_POINTS)], 1)
+    return nodes, weights, integrals @ np.linalg.inv(legendre.legvander(nodes, _POINTS - 1))
+
+
+def _check_positive(d: Callable, low: float, high: float) -> None:
+    """Refuses a diffusion that vanishes inside, also between the points that are looked at."""
+    from scipy.optimize import minimize_scalar  # slow to import
+
+    z = np.linspace(low, high, 2003)[1:-1]
+    values = _values("diffusion", d, z)
+    typical, i = float(np.median(np.abs(values))), int(np.argmin(values))
+    near = minimize_scalar(
+        lambda place: float(_values("diffusion", d, np.array([place]))[0]),
+        bounds=(max(low, z[i] - (z[1] - z[0])), min(high, z[i] + (z[1] - z[0]))),
+        method="bounded",
+        options={"xatol": 1e-13 * (high - low)},
+    )
+    smallest, place = min((float(values[i]), float(z[i])), (float(near.fun), float(near.x)))
+    falls = near.fun < _VANISHING[0] * typical and near.fun < 0.01 * values[i]
+    if falls or smallest <= _VANISHING[1] * typical:
+        raise ValueError(
+            f"the diffusion is {smallest:.3g} at x = {place:g}, inside ({low:g}, {high:g}): a path crosses such a place only "
+            "with the drift, never against it, and where the drift points back it never escapes. Give a diffusion that is positive "
+            "in the whole interval."
+        )
+
+
+def _values(name: str, function: Callable, z: np.ndarray) -> np.ndarray:
+    try:
+        values = np.asarray(function(z), dtype=float)
+    except (TypeError, ValueError) as failure:
+        raise type(failure)(f"{name} must map points (n,) to values (n,): {failure}") from failure
+    if values.shape != z.shape:
+        raise ValueError(
+            f"{name} must map points {z.shape} to as many values, not to {values.shape}. Type lambda x: -x."
+        )
+    if not np.isfinite(values).all():
+        place = z[~np.isfinite(values)][0]
+        raise ValueError(
+            f"{name} is {values[~np.isfinite(values)][0]} at x = {place:g}. It must be finite in the interval."
+        )
+    return values
+
+
+def _function(name: str, value: Checked, example: str) -> Callable:
+    if not callable(value):
+        raise TypeError(f"{name} must be a function of arrays, not {value!r}. Type for example {name}={example}.")
+    return value
+
+
+def _diffusion(value: Checked) -> Callable:
+    if callable(value):
+        return value
+    number = errors.positive("diffusion", value, "diffusion=0.1")
+    if errors.is_traced(number):
+        raise TypeError("diffusion is traced by JAX; exact values are plain Python numbers. Call this outside jit.")
+    return lambda x: np.full_like(x, float(value))
+
+
+def _place(name: str, value: Checked) -> float:
+    number = errors.finite(name, value, f"{name}=0.0", ())
+    if errors.is_traced(number):
+        raise TypeError(f"{name} is traced by JAX; exact values are plain Python numbers. Call this outside jit.")
+    return float(value)
+
+
+def _ordered(lower: float | None, x: float, upper: float | None, mirror: float | None) -> tuple:
+    """The ends of the interval, None where it has none."""
+    low = mirror if lower is None else lower
+    high = mirror if upper is None else upper
+    if (low is not None and low >= x) or (high is not None and high <= x):
+        raise ValueError(
+            f"start = {x:g} must lie strictly between the ends of the interval, not of ({low}, {high}). "
+            "Give lower < start < upper."
+        )
+    return low, high
