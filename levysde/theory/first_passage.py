@@ -218,8 +218,8 @@ def _check_positive(d: Callable, low: float, high: float) -> None:
     if falls or smallest <= _VANISHING[1] * typical:
         raise ValueError(
             f"the diffusion is {smallest:.3g} at x = {place:g}, inside ({low:g}, {high:g}): a path crosses such a place only "
-            "with the drift, never against it, and where the drift points back it never escapes. Give a diffusion that is positive "
-            "in the whole interval."
+            "with the drift, never against it, and where the drift points back it never escapes. Give a diffusion that is "
+            "positive in the whole interval."
         )
 
 
