@@ -11,3 +11,6 @@ from levysde.theory.first_passage import first_passage as first_passage
 from levysde.theory.kesten import kesten_index as kesten_index
 from levysde.theory.response import JumpResponse as JumpResponse
 from levysde.theory.response import jump_response as jump_response
+from levysde.theory.stable_exit import StableExit as StableExit
+from levysde.theory.stable_exit import stable_ball_exit as stable_ball_exit
+from levysde.theory.stable_exit import stable_exit as stable_exit

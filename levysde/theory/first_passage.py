@@ -80,12 +80,12 @@ def first_passage(
     With D = (eta / 2 B) |L''| taken literally a path never leaves a valley: D vanishes at the inflection while the drift points
     back. It is refused, as a diffusion that vanishes.
     """
-    b, d = _function("drift", drift, "lambda x: -x"), _diffusion(diffusion)
-    x = _place("start", start)
-    ends = [None if end is None else _place(name, end) for name, end in (("lower", lower), ("upper", upper))]
+    b, d = as_function("drift", drift, "lambda x: -x"), _diffusion(diffusion)
+    x = as_place("start", start)
+    ends = [None if end is None else as_place(name, end) for name, end in (("lower", lower), ("upper", upper))]
     if ends == [None, None]:
         raise ValueError("give lower, upper or both: without an end there is no exit. Type for example upper=1.0.")
-    mirror = None if reflecting is None else _place("reflecting", reflecting)
+    mirror = None if reflecting is None else as_place("reflecting", reflecting)
     if mirror is not None and None not in ends:
         raise ValueError(
             f"reflecting = {reflecting!r} with two exits: a path meets an exit first. Leave one of the three out."
@@ -152,8 +152,8 @@ def _solved(
     nodes, weights, cumulative = _rule()
     half = np.diff(edges)[:, None] / 2
     z = (edges[:-1, None] + edges[1:, None]) / 2 + half * nodes
-    diffusion = _values("diffusion", d, z)
-    ratio = _values("drift", b, z) / diffusion
+    diffusion = as_values("diffusion", d, z)
+    ratio = as_values("drift", b, z) / diffusion
     reached = np.concatenate([[0.0], np.cumsum(half[:, 0] * (ratio @ weights))[:-1]])
     psi = -(reached[:, None] + half * (ratio @ cumulative.T))
     log_speed = -psi - np.log(diffusion)
@@ -205,10 +205,10 @@ def _check_positive(d: Callable, low: float, high: float) -> None:
     from scipy.optimize import minimize_scalar  # slow to import
 
     z = np.linspace(low, high, 2003)[1:-1]
-    values = _values("diffusion", d, z)
+    values = as_values("diffusion", d, z)
     typical, i = float(np.median(np.abs(values))), int(np.argmin(values))
     near = minimize_scalar(
-        lambda place: float(_values("diffusion", d, np.array([place]))[0]),
+        lambda place: float(as_values("diffusion", d, np.array([place]))[0]),
         bounds=(max(low, z[i] - (z[1] - z[0])), min(high, z[i] + (z[1] - z[0]))),
         method="bounded",
         options={"xatol": 1e-13 * (high - low)},
@@ -223,7 +223,7 @@ def _check_positive(d: Callable, low: float, high: float) -> None:
         )
 
 
-def _values(name: str, function: Callable, z: np.ndarray) -> np.ndarray:
+def as_values(name: str, function: Callable, z: np.ndarray) -> np.ndarray:
     try:
         values = np.asarray(function(z), dtype=float)
     except (TypeError, ValueError) as failure:
@@ -240,7 +240,7 @@ def _values(name: str, function: Callable, z: np.ndarray) -> np.ndarray:
     return values
 
 
-def _function(name: str, value: Checked, example: str) -> Callable:
+def as_function(name: str, value: Checked, example: str) -> Callable:
     if not callable(value):
         raise TypeError(f"{name} must be a function of arrays, not {value!r}. Type for example {name}={example}.")
     return value
@@ -255,7 +255,7 @@ def _diffusion(value: Checked) -> Callable:
     return lambda x: np.full_like(x, float(value))
 
 
-def _place(name: str, value: Checked) -> float:
+def as_place(name: str, value: Checked) -> float:
     number = errors.finite(name, value, f"{name}=0.0", ())
     if errors.is_traced(number):
         raise TypeError(f"{name} is traced by JAX; exact values are plain Python numbers. Call this outside jit.")
