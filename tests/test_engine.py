@@ -85,14 +85,16 @@ def test_a_trajectory_is_a_pure_function_of_seed_and_id(reference):
     from levysde.random import split_uint64, step_words, trajectory_key
 
     stepper = kernel()
+
+    @jax.jit
+    def step(key, steps, x):
+        return stepper.step(step_words(key, steps[None], stepper.words_per_step)[:, 0], x)
+
     for trajectory in (0, 3, 1499):
         key = trajectory_key(jnp.asarray(split_uint64(7)), jnp.asarray(split_uint64(np.array([trajectory]))))
         x, steps = jnp.zeros(2), 0
         while steps < 300 and float(jnp.sum(x * x)) < 1:
-            x, steps = (
-                stepper.step(step_words(key, jnp.array([steps], jnp.uint32), stepper.words_per_step)[:, 0], x),
-                steps + 1,
-            )
+            x, steps = step(key, jnp.uint32(steps), x), steps + 1
         assert steps == reference.steps[trajectory]
         last = reference.first_outside if reference.exited[trajectory] else reference.last_inside
         np.testing.assert_allclose(x, last[trajectory], rtol=1e-4, atol=1e-6)
@@ -230,8 +232,7 @@ def test_killed_at_random_moments_and_resumed(tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-    with np.load(path) as file:
-        assert 0 < (file["row_status"] == ls.Status.EXITED).sum() < num
+    assert 0 < exits_in(path) < num
     assert_same(job(num, checkpoint=path), job(num))
 
 
@@ -239,10 +240,19 @@ def saved_at(path):
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
+def exits_in(path):
+    if not path.exists():
+        return 0
+    with np.load(path) as file:
+        return int((file["row_status"] == ls.Status.EXITED).sum())
+
+
 def test_ctrl_c_keeps_rows_and_is_prompt(tmp_path):
     path = tmp_path / "run.npz"
     process = start_script(tmp_path, path, 300_000)
-    time.sleep(4.0)  # start-up and compilation over
+    deadline = time.monotonic() + 120
+    while not exits_in(path) and time.monotonic() < deadline:
+        time.sleep(0.1)
     start = time.monotonic()
     process.send_signal(signal.SIGINT)
     try:
@@ -254,8 +264,7 @@ def test_ctrl_c_keeps_rows_and_is_prompt(tmp_path):
     kept = int(out.split()[-1])
     assert kept > 0
     assert seconds < 10  # prompt is 2 s on an idle machine; the benchmark measures it
-    with np.load(path) as file:
-        assert int((file["row_status"] == ls.Status.EXITED).sum()) == kept
+    assert exits_in(path) == kept
 
 
 def test_a_finished_checkpoint_answers_at_once(tmp_path):

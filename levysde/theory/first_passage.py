@@ -22,7 +22,7 @@ from levysde import errors
 from levysde.errors import Checked
 
 _POINTS = 16  # of a panel
-_PANELS = tuple(2**k for k in range(5, 15))
+_PANELS = tuple(2**k for k in range(5, 13))
 _AGREE = 1e-11  # relative difference of two answers, at which the second is taken
 _TOLERANCE = 1e-7  # and the largest at which an answer is given at all
 _VANISHING = 1e-6, 1e-12  # of its median: a diffusion that falls below between two points, or is below at one, vanishes
