@@ -1,7 +1,5 @@
 """Training a network with minibatches, and polishing what comes out to a strict minimum in float64."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import equinox as eqx
@@ -13,7 +11,7 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.landscapes import NetworkLandscape
+from levysde.landscapes import NetworkLandscape, in_float64
 from levysde.protocols import Landscape
 
 _OPTIMIZERS = {"sgd": optax.sgd, "adam": optax.adam}
@@ -125,17 +123,6 @@ def polish(landscape: Checked, x: Checked, *, tolerance: Checked = 1e-8, max_ste
     start = np.asarray(x, np.float64)
     with in_float64(landscape) as precise:
         return _descend(precise, start, tolerance, max_steps)
-
-
-@contextmanager
-def in_float64(landscape: Landscape) -> Iterator[Landscape]:
-    """A copy of `landscape` with its floats in float64; JAX computes in float64 inside the `with` block."""
-    with jax.enable_x64(True):
-        yield jax.tree.map(_widen, landscape)
-
-
-def _widen(leaf):
-    return jnp.asarray(np.asarray(leaf, np.float64)) if eqx.is_inexact_array(leaf) else leaf
 
 
 def _descend(landscape: Landscape, start: np.ndarray, tolerance: float, max_steps: int) -> Minimum:

@@ -16,5 +16,6 @@ from levysde.landscapes.many_wells import StyblinskiTang as StyblinskiTang
 from levysde.landscapes.matrix_sensing import MatrixSensing as MatrixSensing
 from levysde.landscapes.network import NetworkLandscape as NetworkLandscape
 from levysde.landscapes.network import from_network as from_network
+from levysde.landscapes.precision import in_float64 as in_float64
 from levysde.landscapes.quadratic import Quadratic as Quadratic
 from levysde.landscapes.wells import DoubleWell as DoubleWell

@@ -9,6 +9,10 @@ from levysde.theory.exit_law import escape_law as escape_law
 from levysde.theory.first_passage import FirstPassage as FirstPassage
 from levysde.theory.first_passage import first_passage as first_passage
 from levysde.theory.kesten import kesten_index as kesten_index
+from levysde.theory.kramers import KramersLaw as KramersLaw
+from levysde.theory.kramers import StationaryPoint as StationaryPoint
+from levysde.theory.kramers import kramers_law as kramers_law
+from levysde.theory.kramers import stationary_point as stationary_point
 from levysde.theory.response import JumpResponse as JumpResponse
 from levysde.theory.response import jump_response as jump_response
 from levysde.theory.stable_exit import StableExit as StableExit
