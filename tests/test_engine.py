@@ -100,6 +100,14 @@ def test_a_trajectory_is_a_pure_function_of_seed_and_id(reference):
         np.testing.assert_allclose(x, last[trajectory], rtol=1e-4, atol=1e-6)
 
 
+def test_a_driver_whose_words_depend_on_its_numbers_runs():
+    """The jumps of a compound Poisson process are looked at to count their words, which wants numbers and not their shapes."""
+    poisson = ls.CompoundPoisson(2.0, ls.GaussianJump(1.0, dim=2))
+    stepper = ls.EulerMaruyama(ls.SGD(ls.Quadratic(hessian=jnp.eye(2)), poisson, epsilon=1.0), dt=0.01)
+    run = ls.simulate_escape(stepper, ball(), jnp.zeros(2), num=64, seed=0)
+    assert run.exited.all()
+
+
 def test_more_trajectories_extend_a_run(reference):
     more = ls.simulate_escape(kernel(), ball(), jnp.zeros(2), num=2000, seed=7, max_time=3.0)
     np.testing.assert_array_equal(more.steps[:1500], reference.steps)

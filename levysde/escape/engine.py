@@ -201,20 +201,20 @@ def _devices(devices: Checked) -> tuple:
 def runs_by_lanes(kernel: Kernel, domain: Domain) -> bool:
     """Whether a step and the exit test avoid library matmuls, whose bits depend on the number of lanes."""
     leaves, structure = jax.tree.flatten((kernel, domain))
-    return _runs_by_lanes(structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
+    kinds = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    return _runs_by_lanes(structure, kinds, (kernel.dim, kernel.words_per_init, kernel.words_per_step))
 
 
 @functools.lru_cache(maxsize=256)
-def _runs_by_lanes(structure: Any, kinds: tuple) -> bool:
+def _runs_by_lanes(structure: Any, kinds: tuple, sizes: tuple[int, int, int]) -> bool:
     """Read off programs that are traced anew: once for each structure, at 30 ms."""
     leaves = [jax.ShapeDtypeStruct(*kind) for kind in kinds]
-    kernel, _ = jax.tree.unflatten(structure, leaves)
     x, start, step = (
         jax.ShapeDtypeStruct(shape, dtype)
         for shape, dtype in (
-            ((kernel.dim,), jnp.result_type(float)),
-            ((kernel.words_per_init,), jnp.uint32),
-            ((kernel.words_per_step,), jnp.uint32),
+            ((sizes[0],), jnp.result_type(float)),
+            ((sizes[1],), jnp.uint32),
+            ((sizes[2],), jnp.uint32),
         )
     )
 
