@@ -29,7 +29,6 @@ import time
 from functools import partial
 from pathlib import Path
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,29 +38,13 @@ from jax.experimental import pallas as pl
 import levysde as ls
 from levysde.escape import fused, scalars
 from levysde.escape.block import advance, begin, empty_stack
-from levysde.protocols import Domain
+from levysde.escape.paths import Everywhere
 from levysde.random import split_uint64, trajectory_key
 
 AIM, SHARE, PUBLISHED = 3e10, 0.5, 3.0e9
 RESULT = Path(__file__).parent / "results" / "accelerator.json"
 WHOLE = {"and", "or", "xor", "shift_left", "shift_right_logical", "shift_right_arithmetic", "add", "sub", "mul"}
 CHAINS = 8  # independent, so that none waits for itself
-
-
-class Everywhere(Domain):
-    """The whole space: nothing to test, nothing left."""
-
-    dim: int = eqx.field(static=True)
-
-    def contains(self, x):
-        return jnp.ones((), bool)
-
-    def ray_distance(self, x, v):
-        return jnp.full((), jnp.inf)
-
-    @property
-    def convex(self):
-        return True
 
 
 def linear(dim: int = 3) -> ls.EulerMaruyama:

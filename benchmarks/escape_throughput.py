@@ -116,7 +116,7 @@ def report(ready: list, prepared: dict, runs: dict, args: argparse.Namespace) ->
         )
     own = next((row["ns_per_live_step"] for row in rows if row["peer"] == "levysde"), None)
     for row in rows:
-        row["ratio_to_levysde"] = round(row["ns_per_live_step"] / own, 2) if own else None
+        row["ratio_to_levysde"] = round(row["ns_per_live_step"] / own, 4) if own else None
     return {
         "job": {"alpha": ALPHA, "epsilon": EPSILON, "dt": DT, "dim": DIM, "radius": RADIUS},
         "command": f"python benchmarks/escape_throughput.py --num {args.num} --repeats {args.repeats} "

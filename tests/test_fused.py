@@ -11,7 +11,8 @@ import pytest
 import levysde as ls
 from levysde.escape import fused, scalars, worker
 from levysde.escape.block import Block, advance, begin, empty_stack
-from levysde.protocols import Domain, Kernel
+from levysde.escape.paths import Everywhere
+from levysde.protocols import Kernel
 from levysde.random import split_uint64, step_words, trajectory_key
 
 LANES, LIMIT = 64, np.uint32(10_000)
@@ -90,22 +91,6 @@ def lowered(parts, lanes) -> str:
         return traced.lower(lowering_platforms=("cuda",)).as_text()
 
 
-class Still(Domain):
-    """Everything."""
-
-    dim: int = eqx.field(static=True)
-
-    def contains(self, x):
-        return jnp.ones((), bool)
-
-    def ray_distance(self, x, v):
-        return jnp.full((), jnp.inf)
-
-    @property
-    def convex(self):
-        return True
-
-
 class Words(Kernel):
     """Keeps the words of its last step, an odd number of them."""
 
@@ -133,7 +118,7 @@ class Words(Kernel):
 
 def test_words_are_the_same_bits():
     lanes = block(Words())
-    _, words = interpreted((Words(), Still(1)), lanes, 38).state
+    _, words = interpreted((Words(), Everywhere(1)), lanes, 38).state
     np.testing.assert_array_equal(words, step_words(lanes.key, jnp.full(LANES, 37, jnp.uint32), 5))
 
 

@@ -3,7 +3,7 @@
 A turn of a compiled loop costs a GPU some microseconds for each kernel that it launches, whatever the kernel does. Here the
 loop runs inside one Pallas kernel, a thread a lane, so that a launch is paid once in a round. The step is the engine's own
 `turn` with the same words, written out number by number by `levysde.escape.scalars`. What cannot be written out (networks,
-loops inside a step, thousands of operations) keeps XLA's loop.
+numbers looked up by other numbers, thousands of operations) keeps XLA's loop.
 """
 
 import warnings
@@ -51,7 +51,7 @@ def advance(problem: tuple[Kernel, Domain], block: Block, limit: Array, count: A
 
     Raises `CannotWriteOut`.
     """
-    from jax.experimental import pallas as pl  # late: it takes as long to import as the rest of this package
+    from jax.experimental import pallas as pl  # slow to import, and only accelerators want it
     from jax.experimental.pallas import triton
 
     moving = block.state, block.before, block.step

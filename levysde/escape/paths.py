@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -134,7 +135,7 @@ def simulate_paths(
         )
     words = errors.seed(seed)
     ids = _ids(num, ids)
-    basin = _Everywhere(kernel.dim) if domain is None else domain
+    basin = Everywhere(kernel.dim) if domain is None else domain
     starts = starting_points(kernel, basin, x0, len(ids))
     grid = _grid(kernel, times, every, max_time, max_steps)
     size = _lanes(kernel, basin, len(ids), lanes)
@@ -178,10 +179,10 @@ def _raise_on_nan(paths: Paths) -> None:
         )
 
 
-class _Everywhere(Domain):
-    """The whole space."""
+class Everywhere(Domain):
+    """The whole space: nothing to test, nothing left."""
 
-    dim: int
+    dim: int = eqx.field(static=True)
 
     def contains(self, x: Point) -> Truth:
         return jnp.ones((), bool)

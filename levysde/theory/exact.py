@@ -52,7 +52,7 @@ def brownian_mean_exit(*, dim: Checked, radius: Checked = 1.0, sigma: Checked = 
 
     Arguments and errors as `getoor_mean_exit`.
     """
-    sigma = _real("sigma", errors.positive("sigma", sigma, "sigma=1.0"), sigma)
+    sigma = as_real("sigma", errors.positive("sigma", sigma, "sigma=1.0"), sigma)
     _, d, gap, _ = _checked(2.0, dim, radius, 1.0, start)
     return gap / (d * sigma**2)
 
@@ -68,7 +68,7 @@ def boundary_shift(alpha: Checked) -> float:
     """
     from scipy.special import zeta  # slow to import
 
-    a = _real("alpha", errors.stability_index(alpha), alpha)
+    a = as_real("alpha", errors.stability_index(alpha), alpha)
     if a <= 1:
         raise ValueError(
             f"alpha must lie in (1, 2], not {alpha!r}: at and below 1 the skeleton is late by O(dt log(1/dt)) or O(dt) "
@@ -79,10 +79,10 @@ def boundary_shift(alpha: Checked) -> float:
 
 def _checked(alpha, dim, radius, epsilon, start) -> tuple[float, int, float, float]:
     """alpha, d, `r^2 - |x|^2`, epsilon, in float64."""
-    a = _real("alpha", errors.stability_index(alpha), alpha)
+    a = as_real("alpha", errors.stability_index(alpha), alpha)
     d = errors.integer("dim", dim, "dim=2")
-    r = _real("radius", errors.positive("radius", radius, "radius=1.0"), radius)
-    eps = _real("epsilon", errors.positive("epsilon", epsilon, "epsilon=0.1"), epsilon)
+    r = as_real("radius", errors.positive("radius", radius, "radius=1.0"), radius)
+    eps = as_real("epsilon", errors.positive("epsilon", epsilon, "epsilon=0.1"), epsilon)
     errors.finite("start", start, "start=0.0")
     x = np.asarray(start, dtype=float)
     if x.shape not in ((), (d,)):
@@ -93,7 +93,7 @@ def _checked(alpha, dim, radius, epsilon, start) -> tuple[float, int, float, flo
     return a, d, gap, eps
 
 
-def _real(name: str, checked, value) -> float:
+def as_real(name: str, checked, value) -> float:
     """The float64 number behind a checked argument (the check itself may hold fewer digits)."""
     if errors.is_traced(checked):
         raise TypeError(f"{name} is traced by JAX; exact values are plain Python numbers. Call this outside jit.")

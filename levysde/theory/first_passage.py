@@ -20,6 +20,7 @@ import numpy as np
 
 from levysde import errors
 from levysde.errors import Checked
+from levysde.theory.exact import as_real
 
 _POINTS = 16  # of a panel
 _PANELS = tuple(2**k for k in range(5, 13))
@@ -249,17 +250,12 @@ def as_function(name: str, value: Checked, example: str) -> Callable:
 def _diffusion(value: Checked) -> Callable:
     if callable(value):
         return value
-    number = errors.positive("diffusion", value, "diffusion=0.1")
-    if errors.is_traced(number):
-        raise TypeError("diffusion is traced by JAX; exact values are plain Python numbers. Call this outside jit.")
-    return lambda x: np.full_like(x, float(value))
+    number = as_real("diffusion", errors.positive("diffusion", value, "diffusion=0.1"), value)
+    return lambda x: np.full_like(x, number)
 
 
 def as_place(name: str, value: Checked) -> float:
-    number = errors.finite(name, value, f"{name}=0.0", ())
-    if errors.is_traced(number):
-        raise TypeError(f"{name} is traced by JAX; exact values are plain Python numbers. Call this outside jit.")
-    return float(value)
+    return as_real(name, errors.finite(name, value, f"{name}=0.0", ()), value)
 
 
 def _ordered(lower: float | None, x: float, upper: float | None, mirror: float | None) -> tuple:

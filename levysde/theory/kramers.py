@@ -22,6 +22,7 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.landscapes import in_float64
 from levysde.protocols import Landscape
+from levysde.theory.exact import as_real
 
 _GRADIENT = 1e-8  # of a stationary point, relative to its largest eigenvalue times its distance from the start, or 1
 _FLAT = 1e-10  # eigenvalues below this share of the largest in size are zero
@@ -162,8 +163,10 @@ def kramers_law(
     """
     if not isinstance(landscape, Landscape):
         raise TypeError(f"landscape must be a Landscape, not {landscape!r}. Type for example DoubleWell(dim=2).")
-    noise = float(np.asarray(errors.positive("diffusion", diffusion, "diffusion=0.1")))
-    drag = None if friction is None else float(np.asarray(errors.positive("friction", friction, "friction=1.0")))
+    noise = as_real("diffusion", errors.positive("diffusion", diffusion, "diffusion=0.1"), diffusion)
+    drag = friction
+    if friction is not None:
+        drag = as_real("friction", errors.positive("friction", friction, "friction=1.0"), friction)
     factor = {"other minimum": 1.0, "saddle": 2.0}[errors.choice("escape", escape, ("other minimum", "saddle"))]
     low = stationary_point(landscape, landscape.minimum if minimum is None else minimum)
     if low.index:

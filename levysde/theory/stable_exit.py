@@ -21,6 +21,7 @@ import numpy as np
 
 from levysde import errors
 from levysde.errors import Checked
+from levysde.theory.exact import as_real
 from levysde.theory.first_passage import as_function, as_place, as_values
 
 _SIZES = (32, 64, 128, 256, 512)
@@ -84,7 +85,7 @@ def stable_exit(
             quadratic well below epsilon = .05), or alpha < 1 and the drift points inwards at an end, where the answer jumps: a
             path that starts there is carried in before it jumps out.
     """
-    b, a, eps = as_function("drift", drift, "lambda x: -x"), _index(alpha), _amplitude(epsilon)
+    b, a, eps = as_function("drift", drift, "lambda x: -x"), *_law(alpha, epsilon)
     x, low, high = (as_place(name, value) for name, value in (("start", start), ("lower", lower), ("upper", upper)))
     if not low < x < high:
         raise ValueError(
@@ -121,7 +122,7 @@ def stable_ball_exit(
 
     Raises as `stable_exit`.
     """
-    b, a, eps = as_function("drift", drift, "lambda r: -r"), _index(alpha), _amplitude(epsilon)
+    b, a, eps = as_function("drift", drift, "lambda r: -r"), *_law(alpha, epsilon)
     d = errors.integer("dim", dim, "dim=2")
     r, edge = as_place("start", start), as_place("radius", radius)
     if not 0 <= r < edge:
@@ -242,15 +243,8 @@ def _free_side(a: float, place: float) -> tuple[float, float]:
     return float(betainc(a / 2, a / 2, (1 + place) / 2)), float(gamma(a) / gamma(a / 2) ** 2 * 2 ** (1 - a))
 
 
-def _index(alpha: Checked) -> float:
-    number = errors.stability_index(alpha)
-    if errors.is_traced(number):
-        raise TypeError("alpha is traced by JAX; exact values are plain Python numbers. Call this outside jit.")
-    return float(alpha)
-
-
-def _amplitude(epsilon: Checked) -> float:
-    number = errors.positive("epsilon", epsilon, "epsilon=0.1")
-    if errors.is_traced(number):
-        raise TypeError("epsilon is traced by JAX; exact values are plain Python numbers. Call this outside jit.")
-    return float(epsilon)
+def _law(alpha: Checked, epsilon: Checked) -> tuple[float, float]:
+    return (
+        as_real("alpha", errors.stability_index(alpha), alpha),
+        as_real("epsilon", errors.positive("epsilon", epsilon, "epsilon=0.1"), epsilon),
+    )
