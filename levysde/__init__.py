@@ -1,11 +1,15 @@
 """Escape times of stochastic optimisers under Gaussian and alpha-stable noise, simulated and held against theory."""
 
+from typing import TYPE_CHECKING
+
 from levysde import plots as plots
 from levysde import stats as stats
 from levysde import theory as theory
 from levysde.analysis import Comparison as Comparison
+from levysde.analysis import Extrapolation as Extrapolation
 from levysde.analysis import compare as compare
 from levysde.analysis import exit_directions as exit_directions
+from levysde.analysis import extrapolate_escape as extrapolate_escape
 from levysde.analysis import landing_sharpness as landing_sharpness
 from levysde.analysis import last_jumps as last_jumps
 from levysde.analysis import quasi_stationary_starts as quasi_stationary_starts
@@ -30,6 +34,7 @@ from levysde.dynamics import Langevin as Langevin
 from levysde.dynamics import Momentum as Momentum
 from levysde.dynamics import RMSProp as RMSProp
 from levysde.dynamics import Scheduled as Scheduled
+from levysde.dynamics import Underdamped as Underdamped
 from levysde.errors import Interrupted as Interrupted
 from levysde.errors import NonFiniteError as NonFiniteError
 from levysde.escape import Checkpoint as Checkpoint
@@ -39,12 +44,18 @@ from levysde.escape import Status as Status
 from levysde.escape import join_shards as join_shards
 from levysde.escape import simulate_escape as simulate_escape
 from levysde.escape import simulate_paths as simulate_paths
+from levysde.kernels import Bridged as Bridged
 from levysde.kernels import EulerMaruyama as EulerMaruyama
+from levysde.kernels import JumpAdapted as JumpAdapted
 from levysde.kernels import LinearRegressionSGD as LinearRegressionSGD
+from levysde.kernels import OrnsteinUhlenbeck as OrnsteinUhlenbeck
+from levysde.kernels import Shifted as Shifted
+from levysde.kernels import TamedEuler as TamedEuler
 from levysde.landscapes import AsymmetricValley as AsymmetricValley
 from levysde.landscapes import DeepLinear as DeepLinear
 from levysde.landscapes import DoubleWell as DoubleWell
 from levysde.landscapes import MatrixSensing as MatrixSensing
+from levysde.landscapes import Modified as Modified
 from levysde.landscapes import MuellerBrown as MuellerBrown
 from levysde.landscapes import Quadratic as Quadratic
 from levysde.landscapes import Rastrigin as Rastrigin
@@ -75,9 +86,28 @@ from levysde.noise import TruncatedComponents as TruncatedComponents
 from levysde.noise import TruncatedIsotropic as TruncatedIsotropic
 from levysde.noise import covariance_scale as covariance_scale
 from levysde.noise import hessian_aligned as hessian_aligned
+from levysde.noise import hessian_scale as hessian_scale
 from levysde.noise import minibatch_scale as minibatch_scale
+from levysde.noise import minibatch_state_scale as minibatch_state_scale
 from levysde.noise import trace_matched as trace_matched
 from levysde.theory import EscapeLaw as EscapeLaw
 from levysde.theory import escape_law as escape_law
 
+if TYPE_CHECKING:
+    from levysde.kernels import DiffraxKernel as DiffraxKernel
+    from levysde.kernels import LevyPath as LevyPath
+
 __version__ = "0.1.0.dev0"
+_LATE = ("DiffraxKernel", "LevyPath")  # made with diffrax, which is slow to import
+
+
+def __getattr__(name: str) -> object:
+    if name in _LATE:
+        from levysde import kernels
+
+        return getattr(kernels, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LATE])

@@ -129,6 +129,15 @@ class Domain(eqx.Module):
     def convex(self) -> bool:
         """True when the set is known to be convex (then star-shaped about each of its points)."""
 
+    def faces(self, x: Point) -> tuple[Float[Array, " k"], Float[Array, "k d"]]:
+        """Half-spaces that stand for the domain as seen from `x`: its distances from their planes, positive inside, `(k,)`,
+        and their unit normals, pointing outwards, `(k, d)`. Right to second order where `x` is near the boundary. Raises
+        TypeError for a domain that has no formula for them."""
+        raise TypeError(
+            f"{type(self).__name__} has no formula for its boundary, which a crossing between steps needs. Known are Ball, "
+            "Box, Ellipsoid, HalfSpaces, Sublevel, and Intersection of these."
+        )
+
 
 class Dynamics(eqx.Module):
     """A stochastic differential equation around a landscape, in SDE time."""

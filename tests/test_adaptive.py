@@ -258,7 +258,7 @@ def make(name, landscape=None, driver=None, **change):
         ({"gradient_variance": np.ones(3)}, "one number or 2 values"),
         ({"gradient_variance": -1.0}, "must not be negative"),
         ({"delta": 0.0}, "delta must be positive"),
-        ({"square": "mode"}, 'square must be "mean" or "sampled", not "mode"'),
+        ({"square": "mode"}, 'square must be "mean" or "noise" or "sampled", not "mode"'),
         ({"bias_correction": 1}, "bias_correction must be True or False"),
         ({"driver": stable(0.9), "learning_rate": None, "epsilon": 0.1}, "stand for no learning rate"),
     ],

@@ -11,7 +11,7 @@ from statistical import SIGMAS, assert_mean
 import levysde as ls
 from levysde.analysis import compare
 from levysde.escape import EscapeResult, RunInfo, Status
-from levysde.theory import escape_law
+from levysde.theory import escape_law, exact_exit, first_passage, getoor_mean_exit, kramers_law, stable_exit
 
 
 def law(epsilon=0.05, domain=None, alpha=1.5):
@@ -185,8 +185,119 @@ def test_refusals():
         compare(run(exponential(10, 1.0)), law(), confidence=2)
     with pytest.raises(TypeError, match="result must be an EscapeResult"):
         compare(law(), law())
-    with pytest.raises(TypeError, match="reference must be"):
+    with pytest.raises(TypeError, match=r"reference must be an EscapeLaw, KramersLaw, StableExit.*not float"):
         compare(run(exponential(10, 1.0)), 3.0)
+    with pytest.raises(TypeError, match="exact must be a StableExit or a FirstPassage, not EscapeLaw"):
+        compare(run(exponential(10, 1.0)), law(), exact=law())
+    with pytest.raises(ValueError, match=r"counts iterations and the reference SDE time"):
+        compare(run(exponential(10, 1.0), unit="iterations"), first_passage(lambda x: -x, 0.1, start=0.0, upper=1.0))
+
+
+def slope(x):
+    return -x
+
+
+def test_an_exact_mean_stands_beside_the_law():
+    reference = law()
+    exact = stable_exit(slope, alpha=1.5, epsilon=0.1, start=0.0, lower=-1.0, upper=1.0)
+    times = exponential(2000, 70.0)
+    found = compare(run(times), reference, exact=exact)
+    assert found.exact.value == exact.mean
+    assert found.exact_ratio.value == pytest.approx(times.mean() / exact.mean)
+    assert found.exact_ratio.high / found.exact_ratio.low == pytest.approx(found.ratio.high / found.ratio.low)
+    plain = compare(run(times), reference)
+    assert plain.exact is plain.exact_ratio is None
+    assert found.ratio == plain.ratio
+    for name, value in (("exact mean", "75.1263"), ("exact over reference", f"{exact.mean / reference.mean:.4g}")):
+        assert re.search(f"{name} +{re.escape(value)}", repr(found)), repr(found)
+        assert name not in repr(plain)
+
+
+def test_other_references():
+    """Anything whose mean is known: the ratio is to that, and what belongs to jumps is left open."""
+    passage = first_passage(slope, 0.2, start=0.0, lower=-1.0, upper=1.0)
+    shaky = dataclasses.replace(passage, error=0.1)
+    well = kramers_law(ls.DoubleWell(), saddles=jnp.zeros(1), diffusion=0.2)
+    jumps = stable_exit(slope, alpha=1.5, epsilon=0.1, start=0.0, lower=-1.0, upper=1.0)
+    times = exponential(2000, 3.0)
+    for reference, word in ((passage, "quadrature"), (well, "Eyring"), (jumps, "nonlocal")):
+        found = compare(run(times), reference)
+        assert found.ratio.value == pytest.approx(times.mean() / reference.mean)
+        assert word in repr(found)
+        assert np.isnan([found.regime, found.one_step_chance, found.skeleton_bias]).all()
+        assert found.warnings == ()
+    wide = compare(run(times), shaky)
+    assert wide.reference.high / wide.reference.value == pytest.approx(np.exp(0.1))
+    assert wide.ratio.low < compare(run(times), passage).ratio.low
+
+
+ONE = ls.Ball(radius=1.0, center=jnp.zeros(1))
+BOWL = ls.Quadratic(hessian=jnp.eye(1))
+
+
+def test_exact_exit_is_the_equation_of_the_dynamics():
+    """Amplitude, scale, kind of driver, Gaussian part, interval and start all arrive."""
+    flat = ls.Quadratic(hessian=1e-12 * jnp.eye(1))
+    for driver in (ls.StableComponents(alpha=1.3), ls.StableIsotropic(alpha=1.3)):
+        dynamics = ls.SGD(flat, driver, epsilon=0.5, scale=-1.4)
+        box = ls.Box(lower=jnp.array([-1.0]), upper=jnp.array([3.0]))
+        found = exact_exit(dynamics, box, start=jnp.array([0.5]))
+        free = getoor_mean_exit(alpha=1.3, dim=1, radius=2.0, epsilon=0.7, start=0.5)
+        assert found.mean == pytest.approx(free, rel=1e-6)
+        assert found.upper_probability < 0.5
+    brownian = (
+        ls.Langevin(BOWL, diffusion=0.18),
+        ls.SGD(BOWL, ls.Brownian(), epsilon=0.6),
+        ls.SGD(BOWL, ls.StableComponents(alpha=2.0), epsilon=0.6 / np.sqrt(2)),
+        ls.SGD(BOWL, ls.DriverSum((ls.Brownian(), 0.6), (ls.Brownian(), 0.8)), epsilon=0.6),
+    )
+    for dynamics in brownian:
+        found = exact_exit(dynamics, ONE)
+        assert found.mean == pytest.approx(first_passage(slope, 0.18, start=0.0, lower=-1, upper=1).mean, rel=1e-6)
+    mixed = ls.DriverSum((ls.StableComponents(alpha=1.5), 0.6), (ls.StableIsotropic(alpha=1.5), -0.8), ls.Brownian())
+    found = exact_exit(ls.SGD(BOWL, mixed, epsilon=0.5), ONE)
+    amplitude = 0.5 * (0.6**1.5 + 0.8**1.5) ** (1 / 1.5)
+    same = stable_exit(slope, alpha=1.5, epsilon=amplitude, diffusion=0.125, start=0.0, lower=-1.0, upper=1.0)
+    assert found.mean == pytest.approx(same.mean, rel=1e-6)
+    half_line = ls.Box(lower=jnp.array([-jnp.inf]), upper=jnp.array([0.0]))
+    found = exact_exit(ls.Langevin(ls.DoubleWell(), diffusion=0.2), half_line, start=jnp.array([-1.0]))
+    exact = first_passage(lambda x: -4 * (x**3 - x), 0.2, start=-1.0, upper=0.0)
+    assert found.mean == pytest.approx(exact.mean, rel=1e-6)
+
+
+def sgd(driver=None, **options):
+    return ls.SGD(BOWL, driver or ls.StableComponents(alpha=1.5), epsilon=0.1, **options)
+
+
+@pytest.mark.parametrize(
+    ("dynamics", "domain", "options", "kind", "message"),
+    [
+        (ls.Momentum(BOWL, ls.Brownian(), epsilon=0.1, rate=1.0), ONE, {}, TypeError, "not Momentum"),
+        (sgd(), "ball", {}, TypeError, "domain must be a Domain"),
+        (sgd(), ls.Ball(radius=1.0, center=jnp.zeros(2)), {}, ValueError, "the domain d = 2"),
+        (
+            sgd(),
+            ls.Predicate(lambda x: jnp.abs(x[0]) < 1, dim=1),
+            {},
+            ValueError,
+            "Predicate is not known to be an inter",
+        ),
+        (sgd(), ONE, {"start": jnp.ones(1)}, ValueError, "lies outside the domain"),
+        (sgd(), ls.Box(lower=jnp.array([-1.0]), upper=jnp.array([jnp.inf])), {}, ValueError, "no end on one side"),
+        (sgd(ls.TemperedComponents(alpha=1.5, length=1.0)), ONE, {}, TypeError, "not TemperedComponents"),
+        (sgd(scale=ls.StateScale(lambda x: 1 + x**2, dim=1)), ONE, {}, ValueError, "StateScale is no number"),
+        (
+            sgd(ls.DriverSum(ls.StableComponents(alpha=1.2), ls.StableComponents(alpha=1.5))),
+            ONE,
+            {},
+            ValueError,
+            "have the indices",
+        ),
+    ],
+)
+def test_exact_exit_refuses_what_it_does_not_know(dynamics, domain, options, kind, message):
+    with pytest.raises(kind, match=message):
+        exact_exit(dynamics, domain, **options)
 
 
 def test_a_real_run_agrees_with_its_law():
@@ -196,9 +307,11 @@ def test_a_real_run_agrees_with_its_law():
     ball = ls.Ball(radius=1.0, center=jnp.zeros(1))
     result = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=0.01), ball, jnp.zeros(1), num=4000, seed=3)
     reference = escape_law(dynamics, ball)
-    found = compare(result, reference)
+    found = compare(result, reference, exact=exact_exit(dynamics, ball))
     exact = 75.1263 * reference.rate  # the exact mean exit time
     assert exact == pytest.approx(0.95, abs=0.01)
+    assert found.exact.value == pytest.approx(75.1263, rel=1e-5)
+    assert found.exact_ratio.value == pytest.approx(found.ratio.value / exact, rel=1e-5)
     assert found.ratio.high - found.ratio.low < 0.08
     assert abs(found.ratio.value - exact) < 0.5 * SIGMAS / 1.96 * (found.ratio.high - found.ratio.low)
     assert found.exponentiality.p_value > 1e-6

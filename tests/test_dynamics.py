@@ -73,19 +73,29 @@ def dynamics_of(name, driver, epsilon=0.2):
         case "AdamW":
             well = ls.Quadratic(hessian=well.matrix, minimum=jnp.array([0.5, -1.0]))
             return ls.AdamW(well, driver, rates=(5.0, 0.5), weight_decay=0.2, **second, **common)
+        case "Adam, noise alone":
+            return ls.Adam(well, driver, rates=(5.0, 0.5), square="noise", **second, **common)
+        case "RMSProp, noise alone":
+            return ls.RMSProp(well, driver, rate=0.5, square="noise", **second, **common)
         case "RMSProp":
             return ls.RMSProp(well, driver, rate=0.5, **second, **common)
         case "Momentum":
             return ls.Momentum(well, driver, rate=300.0, averaged=True, **common)
+        case "Momentum, second order":
+            eta, scale = 0.01 * epsilon, common["scale"]
+            return ls.Momentum(well, driver, learning_rate=eta, rate=300.0, averaged=True, order=2, scale=scale)
         case "Momentum, Nesterov":
             return ls.Momentum(well, driver, rate=300.0, averaged=True, nesterov=True, **common)
         case "Scheduled":
             return ls.Scheduled(dynamics_of("SGD", driver, epsilon), 0.7)
+        case "Underdamped":
+            stiff = ls.Quadratic(hessian=300.0 * np.array([[2.0, 0.5], [0.5, 1.0]]))
+            return ls.Underdamped(stiff, diffusion=500.0 * epsilon, friction=300.0)
     return ls.Langevin(well, diffusion=jnp.array([[0.3, 0.1], [0.1, 0.2]]))
 
 
 DYNAMICS = ["SGD", "Adam", "Adam, noise averaged", "AdamW", "Langevin", "Momentum", "Momentum, Nesterov", "RMSProp"]
-DYNAMICS += ["Scheduled"]
+DYNAMICS += ["Scheduled", "Underdamped", "Momentum, second order", "Adam, noise alone", "RMSProp, noise alone"]
 
 
 def final_classes(cls):

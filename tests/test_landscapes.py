@@ -23,6 +23,7 @@ SYNTHETIC = {
     "DeepLinear": ls.DeepLinear((3, 2, 3, 2), TARGET, weight_decay=0.1),
     "MatrixSensing": ls.MatrixSensing(4, rank=2, measurements=40),
     "DoubleWell": ls.DoubleWell(barrier=0.7, width=1.3, stiffness=2.0, dim=2),
+    "Modified": ls.Modified(ls.Rastrigin(2, amplitude=4.0), learning_rate=0.003),
     "Quadratic": ls.Quadratic(hessian=jnp.array([[2.0, 0.5], [0.5, 1.0]])),
 }
 OTHERS = {"FunctionLandscape", "NetworkLandscape"}  # tests/test_dynamics.py and tests/test_network.py

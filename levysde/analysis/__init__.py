@@ -13,6 +13,8 @@ from levysde.analysis.experiment import ladder as ladder
 from levysde.analysis.experiment import prepare as prepare
 from levysde.analysis.experiment import run_rung as run_rung
 from levysde.analysis.experiment import with_epsilon as with_epsilon
+from levysde.analysis.extrapolate import Extrapolation as Extrapolation
+from levysde.analysis.extrapolate import extrapolate_escape as extrapolate_escape
 from levysde.analysis.gradient_noise import GradientNoise as GradientNoise
 from levysde.analysis.gradient_noise import measure_gradient_noise as measure_gradient_noise
 from levysde.analysis.landing import Landings as Landings

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import exp, hypot, inf, log
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from levysde import errors, stats
 from levysde.errors import Checked
 from levysde.escape import EscapeResult, Status
 from levysde.stats import Estimate, Exponentiality
-from levysde.theory import EscapeLaw
+from levysde.theory import EscapeLaw, FirstPassage, KramersLaw, StableExit
 
 SAMPLER_FLOOR = 1e-8  # the samplers are right to 1% down to this chance of a draw
 _FEW_EXITS = 100
@@ -26,6 +27,8 @@ class Comparison:
         mean: measured mean escape time (time at risk over exits) with its interval, in `unit`.
         reference: the reference's mean; its interval is the quadrature's for a law, the run's for a run.
         ratio: measured mean over reference mean, with its interval; 1 where they agree.
+        exact: the exact mean, where one was given, its interval the error of its computation; and
+        exact_ratio: measured mean over exact mean, with its interval. Exact over reference is what the law leaves out.
         exponentiality: score test and Weibull shape of the measured times; None below two distinct exit times.
         exits, num: trajectories that left, and that the estimates rest on.
         censored_share: share of those still inside at the end of the run.
@@ -41,6 +44,8 @@ class Comparison:
     mean: Estimate
     reference: Estimate
     ratio: Estimate
+    exact: Estimate | None
+    exact_ratio: Estimate | None
     exponentiality: Exponentiality | None
     exits: int
     num: int
@@ -60,6 +65,7 @@ class Comparison:
             (f"measured mean ({self.unit})", f"{self.mean}  ({share})"),
             ("reference mean", f"{self.reference.value:.4g}"),
             ("measured over reference", f"{self.ratio}"),
+            *self._exact_rows(),
             ("Weibull shape, 1 if exponential", f"{test.shape}  (p = {test.p_value:.2g})" if test else "too few exits"),
             ("exits", f"{self.exits} of {self.num}, {self.censored_share:.1%} censored"),
         ]
@@ -75,17 +81,30 @@ class Comparison:
         lines = [f"Comparison with {self.name}", *(f"  {name:<{width}}  {value}" for name, value in rows)]
         return "\n".join(lines + [f"  warning: {warning}" for warning in self.warnings])
 
+    def _exact_rows(self) -> list[tuple[str, str]]:
+        if self.exact is None:
+            return []
+        return [
+            ("exact mean", f"{self.exact.value:.6g}"),
+            ("measured over exact", f"{self.exact_ratio}"),
+            ("exact over reference", f"{self.exact.value / self.reference.value:.4g}"),
+        ]
+
     @property
     def confidence(self) -> float:
         return self.ratio.confidence
 
 
-def compare(result: Checked, reference: Checked, *, confidence: Checked = 0.95) -> Comparison:
+def compare(result: Checked, reference: Checked, *, exact: Checked = None, confidence: Checked = 0.95) -> Comparison:
     """The mean escape time of `result` over that of `reference`, with interval, shape test and warnings.
+
+    A law is a limit for small noise, which the mean approaches slowly (5% at epsilon = 0.1 in a unit quadratic well): give the
+    exact mean too, in one dimension, and the two ratios tell the law's error from the run's.
 
     Args:
         result: an `EscapeResult`; rows that became NaN or did not finish are left out, with a warning.
-        reference: an `EscapeLaw`, or another `EscapeResult` of independent trajectories.
+        reference: an `EscapeLaw` or a `KramersLaw`; or an `EscapeResult` of independent trajectories; or what `exact` takes.
+        exact: `exact_exit(dynamics, domain, start=...)` with the start of the run, or another `StableExit` or `FirstPassage`.
         confidence: coverage of every interval.
 
     Raises:
@@ -96,37 +115,48 @@ def compare(result: Checked, reference: Checked, *, confidence: Checked = 0.95) 
         raise TypeError(
             f"result must be an EscapeResult, not {type(result).__name__}. Type compare(simulate_escape(...), law)."
         )
-    if not isinstance(reference, EscapeLaw | EscapeResult):
+    if not isinstance(reference, EscapeResult | EscapeLaw | KramersLaw | StableExit | FirstPassage):
         raise TypeError(
-            f"reference must be an EscapeLaw or an EscapeResult, not {type(reference).__name__}. "
-            "Type for example compare(result, escape_law(dynamics, domain))."
+            f"reference must be an EscapeLaw, KramersLaw, StableExit, FirstPassage or EscapeResult, not "
+            f"{type(reference).__name__}. Type for example compare(result, escape_law(dynamics, domain))."
+        )
+    if not isinstance(exact, StableExit | FirstPassage | None):
+        raise TypeError(
+            f"exact must be a StableExit or a FirstPassage, not {type(exact).__name__}. "
+            "Type for example compare(result, law, exact=exact_exit(dynamics, domain))."
         )
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     unit, dt = result.info.unit, result.info.dt
-    other_unit = reference.unit if isinstance(reference, EscapeLaw) else reference.info.unit
-    if unit != other_unit:
+    units = {_unit(known) for known in (reference, exact) if known is not None}
+    if units != {unit}:
         raise ValueError(
-            f"the result counts {unit} and the reference {other_unit}: their means do not compare. "
+            f"the result counts {unit} and the reference {' and '.join(sorted(units - {unit}))}: their means do not compare. "
             "Give both the same clock; for an algorithm and its SDE that is SDE time = learning rate x iterations."
         )
     time, exited = _rows(result, "result")
     mean = stats.mean_time(time, exited, confidence=confidence)
     test = stats.exponentiality(time, exited, confidence=confidence) if np.unique(time[exited]).size > 1 else None
     regime = chance = bias = float("nan")
-    if isinstance(reference, EscapeLaw):
-        name, about, regime = reference.name, _about_law(reference, dt), reference.regime
-        expected, ratio = _against(reference, mean)
-        if dt is not None:
-            chance, bias = reference.one_step_chance(dt), reference.skeleton_bias(dt)
-    else:
+    about: list[str] = []
+    if isinstance(reference, EscapeResult):
         name, about = f"a run of {reference.info.kernel}", _about_run(reference, "reference run")
         other = _rows(reference, "reference")
         expected = stats.mean_time(*other, confidence=confidence)
         ratio = stats.mean_ratio(time, exited, *other, confidence=confidence)
+    else:
+        name = reference.name if isinstance(reference, EscapeLaw) else _NAMES[type(reference)]
+        expected, ratio = _against(reference, mean)
+    if isinstance(reference, EscapeLaw):
+        about, regime = _about_law(reference, dt), reference.regime
+        if dt is not None:
+            chance, bias = reference.one_step_chance(dt), reference.skeleton_bias(dt)
+    known, known_ratio = (None, None) if exact is None else _against(exact, mean)
     return Comparison(
         mean=mean,
         reference=expected,
         ratio=ratio,
+        exact=known,
+        exact_ratio=known_ratio,
         exponentiality=test,
         exits=int(exited.sum()),
         num=len(time),
@@ -151,15 +181,33 @@ def _rows(result: EscapeResult, name: str) -> tuple[np.ndarray, np.ndarray]:
     return result.time[used], result.exited[used]
 
 
-def _against(law: EscapeLaw, mean: Estimate) -> tuple[Estimate, Estimate]:
-    """The law's mean and the ratio to it, the error of the law's quadrature joined in quadrature of the logarithms."""
+_NAMES = {
+    KramersLaw: "the law of Eyring and Kramers",
+    StableExit: "the nonlocal equation, exact",
+    FirstPassage: "the first-passage quadrature, exact",
+}
+
+
+def _unit(reference: Any) -> str:
+    if isinstance(reference, EscapeResult):
+        return reference.info.unit
+    return "SDE time" if isinstance(reference, StableExit | FirstPassage) else reference.unit
+
+
+def _against(reference: Any, mean: Estimate) -> tuple[Estimate, Estimate]:
+    """The reference's mean and the ratio to it, the error of its computation joined in quadrature of the logarithms: standard
+    errors of a law, the whole error of an exact mean."""
     from scipy.stats import norm  # slow to import
 
-    error = float(norm.isf((1 - mean.confidence) / 2)) * law.rate_error / law.rate
-    expected = Estimate(law.mean, law.mean * exp(-error), law.mean * exp(error), mean.confidence)
+    error = 0.0
+    if isinstance(reference, EscapeLaw):
+        error = float(norm.isf((1 - mean.confidence) / 2)) * reference.rate_error / reference.rate
+    elif not isinstance(reference, KramersLaw):
+        error = reference.error
+    expected = Estimate(reference.mean, reference.mean * exp(-error), reference.mean * exp(error), mean.confidence)
     if mean.value == inf:
-        return expected, Estimate(inf, mean.low * law.rate * exp(-error), inf, mean.confidence)
-    value = mean.value * law.rate
+        return expected, Estimate(inf, mean.low / reference.mean * exp(-error), inf, mean.confidence)
+    value = mean.value / reference.mean
     low, high = (hypot(log(end / mean.value), error) for end in (mean.low, mean.high))
     return expected, Estimate(value, value * exp(-low), value * exp(high), mean.confidence)
 

@@ -34,6 +34,10 @@ class Intersection(Domain):
     def ray_distance(self, x: Point, v: Point) -> Scalar:
         return jnp.min(jnp.stack([domain.ray_distance(x, v) for domain in self.domains]))
 
+    def faces(self, x: Point) -> tuple[Array, Array]:
+        parts = [domain.faces(x) for domain in self.domains]
+        return jnp.concatenate([part[0] for part in parts]), jnp.concatenate([part[1] for part in parts])
+
     @property
     def dim(self) -> int:
         return self.domains[0].dim

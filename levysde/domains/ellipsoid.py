@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.domains.shapes import ConvexShape, as_point, sphere_chord
+from levysde.domains.shapes import ConvexShape, as_point, quadratic_distance, sphere_chord
 from levysde.errors import Checked
 from levysde.protocols import Point, Scalar, Truth, matvec
 
@@ -81,6 +81,17 @@ class Ellipsoid(ConvexShape):
         shift = z * (1 - q) / (longer + q)  # nearest point minus z
         beside = jnp.where(outside(jnp.exp2(ends[0])) > 0, 0, jnp.maximum(-outside(q), 0))
         return jnp.where(self.contains(x), shortest * jnp.sqrt(jnp.sum(shift * shift) + beside), 0)
+
+    def faces(self, x: Point) -> tuple[Array, Array]:
+        z = self._principal(x - self.center)
+        steep = 2 * z / (self.radii * self.radii)  # of sum (z / a)^2, along the principal axes
+        slope = jnp.sqrt(jnp.sum(steep * steep))
+        first = jnp.arange(self.dim) == jnp.argmin(self.radii)  # the direction seen from the center
+        unit = jnp.where(slope > 0, steep, first) / jnp.where(slope > 0, slope, 1)
+        curvature = 2 * jnp.sum((unit / self.radii) ** 2)
+        gap = 1 - jnp.sum((z / self.radii) ** 2)
+        distance = quadratic_distance(gap, jnp.maximum(slope, 1e-6 / jnp.min(self.radii)), curvature)
+        return distance[None], (unit if self.axes is None else matvec(self.axes, unit))[None]
 
     def _principal(self, offset: Point) -> Point:
         return offset if self.axes is None else matvec(self.axes.T, offset)

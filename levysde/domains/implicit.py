@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
+from levysde.domains.shapes import quadratic_distance
 from levysde.errors import Checked
 from levysde.protocols import Domain, Landscape, Point, Scalar, Truth
 
@@ -49,6 +50,16 @@ class Sublevel(Domain):
 
     def ray_distance(self, x: Point, v: Point) -> Scalar:
         return search_ray(self.contains, x, v)
+
+    def faces(self, x: Point) -> tuple[Array, Array]:
+        gradient = self.landscape.gradient(x)
+        slope = jnp.sqrt(jnp.sum(gradient * gradient))
+        unit = gradient / jnp.where(slope > 0, slope, 1)
+        _, turning = jax.jvp(self.landscape.gradient, (x,), (unit,))
+        slope = jnp.maximum(slope, jnp.finfo(x.dtype).tiny ** 0.5)
+        return quadratic_distance(self.level - self.landscape.value(x), slope, jnp.sum(unit * turning))[None], unit[
+            None
+        ]
 
     @property
     def dim(self) -> int:

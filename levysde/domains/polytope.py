@@ -73,6 +73,9 @@ class HalfSpaces(ConvexShape):
     def margin(self, x: Point) -> Scalar:
         return jnp.maximum(jnp.min(self._gaps(x)), 0)
 
+    def faces(self, x: Point) -> tuple[Array, Array]:
+        return self._gaps(x), self.normals
+
     def _gaps(self, x: Point) -> Array:
         """Signed distances to the planes, positive inside, shape `(n,)`."""
         return self.offsets - matvec(self.normals, x)

@@ -61,6 +61,12 @@ class Ball(ConvexShape):
         offset = x - self.center
         return jnp.maximum(self.radius - jnp.sqrt(jnp.sum(offset * offset)), 0)
 
+    def faces(self, x: Point) -> tuple[Array, Array]:
+        offset = x - self.center
+        size = jnp.sqrt(jnp.sum(offset * offset))
+        first = jnp.arange(self.dim) == 0  # the direction seen from the center
+        return (self.radius - size)[None], (jnp.where(size > 0, offset, first) / jnp.where(size > 0, size, 1))[None]
+
     @property
     def dim(self) -> int:
         return self.center.shape[0]
@@ -118,6 +124,10 @@ class Box(ConvexShape):
     def margin(self, x: Point) -> Scalar:
         return jnp.maximum(jnp.min(jnp.minimum(x - self.lower, self.upper - x)), 0)
 
+    def faces(self, x: Point) -> tuple[Array, Array]:
+        axes = jnp.eye(self.dim, dtype=x.dtype)
+        return jnp.concatenate([x - self.lower, self.upper - x]), jnp.concatenate([-axes, axes])
+
     @property
     def dim(self) -> int:
         return self.lower.shape[0]
@@ -149,6 +159,13 @@ def sphere_chord(offset: Point, v: Point, radius: Array) -> tuple[Scalar, Scalar
     inside = away < radius
     low, high = jnp.where(still, -jnp.inf, low / speed), jnp.where(still, jnp.inf, high / speed)
     return unless_missed(jnp.where(still, inside, off < radius), low, high)
+
+
+def quadratic_distance(gap: Scalar, slope: Scalar, curvature: Scalar) -> Scalar:
+    """The smallest root t of `gap = slope t + curvature t^2 / 2`, by the form without a difference of equals; where there is
+    none, that of the line."""
+    first = gap / slope
+    return 2 * first / (1 + jnp.sqrt(jnp.maximum(1 + 2 * curvature * first / slope, 0)))
 
 
 def unless_missed(hit: Truth, low: Scalar, high: Scalar) -> tuple[Scalar, Scalar]:

@@ -11,3 +11,5 @@ from levysde.dynamics.momentum import Momentum as Momentum
 from levysde.dynamics.momentum import MomentumState as MomentumState
 from levysde.dynamics.schedule import Scheduled as Scheduled
 from levysde.dynamics.schedule import ScheduledState as ScheduledState
+from levysde.dynamics.underdamped import Underdamped as Underdamped
+from levysde.dynamics.underdamped import UnderdampedState as UnderdampedState

@@ -12,6 +12,21 @@ explicit Euler is off by 1e-2 over 200 steps.) What the equation is not: ADAM se
     d th = -mu_t Q_t^-1 m dt,    d m = b1 (grad F(th) - m) dt - b1 eps S dL;
 
 with `square="sampled"` too, a step of `dt = eta` is one step of ADAM on the gradient `grad F - eps S increment / eta`.
+
+The Gaussian equations of others, `driver=Brownian()`, `learning_rate=eta` (then `eps = sqrt(eta)`), `noise="average"`,
+`bias_correction=True`, with a constant gradient covariance C (the scale its root, `gradient_variance=diag(C)`), and betas:
+
+    Compagnoni et al., ICLR 2025    square="mean",     rates=(1 - betas)/eta, their rho; t = k eta, our clock,
+        d V = rho2 ((grad f)^2 + diag C - V) dt,    d M = rho1 (grad f - M) dt + sqrt(eta) rho1 C^(1/2) dW,
+        d X = -(mu/sqrt(omega)) (M + eta rho1 (grad f - M)) dt / (sqrt(V) + delta/sqrt(omega)),
+    Malladi et al., NeurIPS 2022    square="noise",    rates=(1 - betas)/eta = eta (c1, c2); t = k eta^2, eta times our clock,
+        d u = c2 (diag Sigma - u) dt,    d m = c1 (grad f - m) dt + s0 c1 Sigma^(1/2) dW,
+        d th = -(mu/sqrt(omega)) m dt / (s0 sqrt(u) + eps0/sqrt(omega)),
+        s0 = eta s, eps0 = eta delta, C = s^2 Sigma, v = s^2 u.
+
+Malladi's is ours to the letter, in another clock. In Compagnoni's dX we leave out the term with eta: the algorithm moves by the
+new average, and so does a step of `dt = eta` here; the equation of small dt does not. Rates by default are `-ln(beta)/eta`, a
+factor `1 + (1 - beta)/2 + ...` larger: where eta falls with their rates kept, the same to first order.
 """
 
 from typing import NamedTuple
@@ -24,10 +39,12 @@ from jaxtyping import Array
 from levysde import errors
 from levysde.dynamics.averages import (
     SETTLED,
+    SQUARES,
     Preconditioned,
     bias_corrections,
     decay_rates,
     learning_rate_of,
+    mean_square,
     no_sampled_law,
     squared_gradient,
     variance_of,
@@ -55,12 +72,15 @@ class Adam(Preconditioned):
         epsilon: noise amplitude; or
         learning_rate: eta, then `epsilon = eta^((a-1)/a)`.
         scale: S: a number, `(d,)`, `(d, d)`, or a `Scale`; the identity by default.
-        gradient_variance: `diag(C_B)`, the variance of the minibatch gradient, a number or `(d,)`: the stationary v.
+        gradient_variance: `diag(C_B)`, the variance of the minibatch gradient, a number or `(d,)`: the stationary v. It is not
+            read off the scale: with `Brownian` noise and a learning rate the two agree where it is the diagonal of `S S'`, as
+            the defaults do.
         rates: `(b1, b2)` per unit of SDE time. By default `-ln(beta)/eta` for betas (0.9, 0.999), eta being the learning
             rate given or the one that epsilon stands for (`eps^(a/(a-1))`, which needs a > 1).
         delta: added to `sqrt(v)`, in units of the gradient.
         square: model of `(grad f_batch)^2`: "mean" is `(grad F)^2 + gradient_variance` (a modelling choice: for a < 2
-            the true expectation is infinite); "sampled" squares the gradient with this step's noise.
+            the true expectation is infinite); "noise" is `gradient_variance` alone, for noise that dominates the gradient
+            (Malladi et al. 2022); "sampled" squares the gradient with this step's noise.
         bias_correction: False starts from the stationary m = grad F, v (then mu = omega = 1); True starts as the
             algorithm does, from m = v = 0 with mu and omega.
         noise: "position" is eq. 5; "average" sends the noise through m, as the algorithm does.
@@ -94,7 +114,7 @@ class Adam(Preconditioned):
         self.rates = _rates(rates, driver, epsilon, learning_rate)
         self.gradient_variance = variance_of(gradient_variance, landscape.dim)
         self.delta = errors.positive("delta", delta, "delta=1e-8")
-        self.square = errors.choice("square", square, ("mean", "sampled"))
+        self.square = errors.choice("square", square, SQUARES)
         self.bias_correction = errors.flag("bias_correction", bias_correction)
         self.noise = errors.choice("noise", noise, ("position", "average"))
 
@@ -106,7 +126,7 @@ class Adam(Preconditioned):
     def settled(self, x: Point) -> AdamState:
         gradient = self.landscape.gradient(x)
         count = jnp.full((), SETTLED if self.bias_correction else 0, jnp.uint32)
-        return AdamState(x, gradient, gradient * gradient + self.gradient_variance, count)
+        return AdamState(x, gradient, mean_square(self.square, gradient, self.gradient_variance), count)
 
     def step(self, state: AdamState, dt: Scalar, increment: NoiseVector) -> AdamState:
         gradient = self.landscape.gradient(state.x)

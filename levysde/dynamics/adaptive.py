@@ -6,9 +6,17 @@
 `Q_t = diag(sqrt(omega_t v) + delta)`. A step of `dt = eta` without noise is one step of the algorithm to rounding (RMSProp with
 delta outside the root, `optax.rmsprop(..., eps_in_sqrt=False)`). The decay moves the attractor away from the minimum of F, to
 
-    grad F(th*) / (sqrt(grad F(th*)^2 + diag C_B) + delta) + lambda th* = 0,
+    grad F(th*) / (sqrt(grad F(th*)^2 + diag C_B) + delta) + lambda th* = 0
 
-which no loss has as its minimum in general: ADAMW minimises no regularised F.
+(`square="noise"`: without the gradient under the root), which no loss has as its minimum in general: ADAMW minimises no
+regularised F.
+
+The Gaussian equations of others are those of ADAM's family in `adam.py`, by the same arguments; RMSProp's need no `noise`:
+
+    Compagnoni et al., ICLR 2025    square="mean",     d X = -(grad f dt + sqrt(eta) C^(1/2) dW) / (sqrt(V) + delta),
+    Malladi et al., NeurIPS 2022    square="noise",    d th = -(grad f dt + s0 Sigma^(1/2) dW) / (s0 sqrt(u) + eps0),
+
+V and u as there, `rate=(1 - beta)/eta`; AdamW adds Compagnoni's `-lambda X dt`.
 
 Tieleman, Hinton, Lecture 6.5, COURSERA (2012); Loshchilov, Hutter, "Decoupled weight decay regularization", ICLR 2019.
 """
@@ -25,10 +33,12 @@ from levysde import errors
 from levysde.dynamics.adam import Adam, AdamState
 from levysde.dynamics.averages import (
     SETTLED,
+    SQUARES,
     Preconditioned,
     bias_corrections,
     decay_rates,
     learning_rate_of,
+    mean_square,
     no_sampled_law,
     squared_gradient,
     variance_of,
@@ -83,7 +93,7 @@ class RMSProp(Preconditioned):
             self.rate = errors.positive("rate", rate, "rate=1.0")
         self.gradient_variance = variance_of(gradient_variance, landscape.dim)
         self.delta = errors.positive("delta", delta, "delta=1e-8")
-        self.square = errors.choice("square", square, ("mean", "sampled"))
+        self.square = errors.choice("square", square, SQUARES)
         self.bias_correction = errors.flag("bias_correction", bias_correction)
 
     def init(self, x0: Point) -> RMSPropState:
@@ -94,7 +104,7 @@ class RMSProp(Preconditioned):
     def settled(self, x: Point) -> RMSPropState:
         gradient = self.landscape.gradient(x)
         count = jnp.full((), SETTLED if self.bias_correction else 0, jnp.uint32)
-        return RMSPropState(x, gradient * gradient + self.gradient_variance, count)
+        return RMSPropState(x, mean_square(self.square, gradient, self.gradient_variance), count)
 
     def step(self, state: RMSPropState, dt: Scalar, increment: NoiseVector) -> RMSPropState:
         gradient = self.landscape.gradient(state.x)
@@ -208,7 +218,7 @@ class AdamW(Dynamics):
         return self.epsilon * self.scale.apply(y, self.attractor) / self.preconditioner
 
     def linearisation(self) -> Float[Array, "d d"]:
-        """The Jacobian of `grad F / (sqrt(grad F^2 + diag C_B) + delta) + lambda th`, v following the gradient."""
+        """The Jacobian of `grad F / (sqrt(v) + delta) + lambda th`, v following the gradient."""
         return _jacobian(self.adam, self.weight_decay, self.attractor)
 
     @property
@@ -217,8 +227,9 @@ class AdamW(Dynamics):
 
 
 def _root(adam: Adam, gradient: Point) -> Point:
-    """`sqrt(grad F^2 + diag C_B)`, differentiable where it is 0 (the gradient is 0 there too, and Q does not change)."""
-    square = gradient * gradient + adam.gradient_variance
+    """`sqrt(v)` where v follows, `sqrt(grad F^2 + diag C_B)` or `sqrt(diag C_B)`; differentiable where it is 0 (the gradient
+    is 0 there too, and Q does not change)."""
+    square = mean_square(adam.square, gradient, adam.gradient_variance)
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
@@ -237,7 +248,8 @@ def _jacobian(adam: Adam, weight_decay: Scalar, x: Point) -> Float[Array, "d d"]
     gradient = adam.landscape.gradient(x)
     root = _root(adam, gradient)
     q = root + adam.delta
-    saturation = jnp.where(root > 0, gradient * gradient / (jnp.where(root > 0, root, 1) * q), 0)
+    follows = (root > 0) & (adam.square != "noise")  # else Q does not change
+    saturation = jnp.where(follows, gradient * gradient / (jnp.where(root > 0, root, 1) * q), 0)
     return ((1 - saturation) / q)[:, None] * adam.landscape.hessian(x) + weight_decay * jnp.eye(len(x))
 
 

@@ -11,6 +11,7 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale
 
+SQUARES = ("mean", "noise", "sampled")  # models of the squared minibatch gradient
 SETTLED = 2**31  # a number of steps after which no bias is left to correct
 
 
@@ -38,7 +39,7 @@ class Preconditioned(Averaging):
 
     gradient_variance: Array
     delta: Array
-    square: str = eqx.field(static=True)
+    square: str = eqx.field(static=True)  # of SQUARES
     bias_correction: bool = eqx.field(static=True)
 
     @property
@@ -85,10 +86,15 @@ def variance_of(value: Checked, dim: int) -> Float[Array, " d"]:
     return jnp.broadcast_to(array, (dim,))
 
 
+def mean_square(square: str, gradient: Point, variance: Point) -> Point:
+    """Where v goes while the gradient stays: the mean of `(grad f_batch)^2`, or with "noise" its variance alone."""
+    return variance if square == "noise" else gradient * gradient + variance
+
+
 def squared_gradient(square: str, gradient: Point, batch_gradient: Point, variance: Point) -> Point:
     """The model of `(grad f_batch)^2`; a sampled one is kept finite, so that a jump past the float range stays a jump."""
-    if square == "mean":
-        return gradient * gradient + variance
+    if square != "sampled":
+        return mean_square(square, gradient, variance)
     return jnp.minimum(batch_gradient * batch_gradient, jnp.finfo(gradient.dtype).max)
 
 

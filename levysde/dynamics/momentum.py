@@ -19,12 +19,25 @@ With dt = eta it is the algorithm (`w G` is 1, or 1 - beta, and `epsilon increme
 unit draw); as dt falls with b and G kept it tends to the equation, Nesterov's too, whose look-ahead is of order dt. At x at
 rest `x - x* = G epsilon S y` is the whole way that a jump y goes where nothing pulls back.
 
-Polyak, USSR Comput. Math. Math. Phys. 4 (1964); Nesterov, Soviet Math. Dokl. 27 (1983).
+With Gaussian noise the equation has weak order 1: moments at a fixed time are those of the algorithm up to eta, as eta falls
+with b and G kept. The modified equation (`order=2`) has weak order 2:
+
+    dx = -(m + l eta b (G grad F(x) - m)) dt + l eta b G epsilon S dL,
+    dm = b (G grad F(x) - m + eta G/2 H(x) m) dt - b G epsilon S dL,    l = 1/2, with Nesterov 3/2.
+
+A step of the algorithm is `z + eta P + eta^2 R + ...`, P the drift of the first equation; the correction is
+`eta (R - P' P / 2)`. The noise in dx goes with the gradient: order 2 does not need it (Li, Tai and E's equation has none), but
+without it x would diffuse too slowly where nothing pulls back, by the factor `(1 - l eta b)^2`. Its step over dt is the step
+above and the correction times `(eta - dt)/eta`: with dt = eta the algorithm, and off its equation by a multiple of eta dt.
+
+Polyak, USSR Comput. Math. Math. Phys. 4 (1964); Nesterov, Soviet Math. Dokl. 27 (1983); Li, Tai, E, J. Mach. Learn. Res. 20
+(2019).
 """
 
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -56,6 +69,7 @@ class Momentum(Averaging):
         nesterov: look ahead by one step.
         averaged: m is an average of gradients (as in ADAM) and not their sum (as in `optax.sgd` and PyTorch).
         scale: S: a number, `(d,)`, `(d, d)`, or a `Scale`; the identity by default.
+        order: 1, or 2 for the modified equation of the learning rate given or the one that epsilon stands for.
 
     It starts at rest, m = 0, as the algorithm does. Raises TypeError or ValueError for parts of the wrong kind or range, both
     of momentum and rate, or a learning rate that is needed and unknown.
@@ -63,6 +77,7 @@ class Momentum(Averaging):
 
     rate: Array
     gain: Array
+    modified: Array | None  # eta of the modified equation
     nesterov: bool = eqx.field(static=True)
 
     def __init__(
@@ -77,6 +92,7 @@ class Momentum(Averaging):
         nesterov: Checked = False,
         averaged: Checked = False,
         scale: Checked = None,
+        order: Checked = 1,
     ):
         self.landscape, self.driver, self.epsilon, self.scale = noisy_parts(
             landscape, driver, epsilon, learning_rate, scale
@@ -98,6 +114,9 @@ class Momentum(Averaging):
             instead = "Give rate=1.0 with averaged=True, or learning_rate."
             self.rate = decay_rates(beta, learning_rate_of(driver, epsilon, learning_rate, instead))
         self.gain = jnp.ones_like(self.rate) if averaged else 1 / (1 - beta)
+        self.modified = None
+        if errors.integer("order", order, "order=2", high=2) == 2:
+            self.modified = learning_rate_of(driver, epsilon, learning_rate, "Give learning_rate, or order=1.")
 
     def init(self, x0: Point) -> MomentumState:
         return MomentumState(x0, jnp.zeros_like(x0))
@@ -111,7 +130,13 @@ class Momentum(Averaging):
         weight = -jnp.expm1(-self.rate * dt)
         m = state.m + weight * (push - state.m)
         ahead = m + weight * (push - m) if self.nesterov else m
-        return MomentumState(state.x - dt * ahead, m)
+        new = MomentumState(state.x - dt * ahead, m)
+        if self.modified is None:
+            return new
+        late = dt * (self.modified - dt) * self.rate
+        _, turned = jax.jvp(self.landscape.gradient, (state.x,), (state.m,))
+        lag = 1.5 if self.nesterov else 0.5
+        return MomentumState(new.x - late * lag * (push - state.m), new.m + late * self.gain / 2 * turned)
 
     def jump(self, y: NoiseVector) -> Point:
         """`G epsilon S y`: how far the jump goes in all, where nothing pulls back."""

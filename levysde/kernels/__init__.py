@@ -1,4 +1,33 @@
 """What can escape: an SDE with an integrator."""
 
+from typing import TYPE_CHECKING
+
+from levysde.kernels.bridge import Bridged as Bridged
 from levysde.kernels.euler import EulerMaruyama as EulerMaruyama
+from levysde.kernels.jump_adapted import JumpAdapted as JumpAdapted
+from levysde.kernels.ou import OrnsteinUhlenbeck as OrnsteinUhlenbeck
 from levysde.kernels.regression import LinearRegressionSGD as LinearRegressionSGD
+from levysde.kernels.shifted import Shifted as Shifted
+from levysde.kernels.tamed import TamedEuler as TamedEuler
+
+if TYPE_CHECKING:
+    from levysde.kernels.diffrax_adapter import DiffraxKernel as DiffraxKernel
+    from levysde.kernels.levy_path import LevyPath as LevyPath
+
+_LATE = ("DiffraxKernel", "LevyPath")  # made with diffrax, which is slow to import
+
+
+def __getattr__(name: str) -> object:
+    if name == "DiffraxKernel":
+        from levysde.kernels.diffrax_adapter import DiffraxKernel
+
+        return DiffraxKernel
+    if name == "LevyPath":
+        from levysde.kernels.levy_path import LevyPath
+
+        return LevyPath
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LATE])

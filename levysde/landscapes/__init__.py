@@ -14,6 +14,7 @@ from levysde.landscapes.many_wells import MuellerBrown as MuellerBrown
 from levysde.landscapes.many_wells import Rastrigin as Rastrigin
 from levysde.landscapes.many_wells import StyblinskiTang as StyblinskiTang
 from levysde.landscapes.matrix_sensing import MatrixSensing as MatrixSensing
+from levysde.landscapes.modified import Modified as Modified
 from levysde.landscapes.network import NetworkLandscape as NetworkLandscape
 from levysde.landscapes.network import from_network as from_network
 from levysde.landscapes.precision import in_float64 as in_float64

@@ -1,5 +1,8 @@
 """Noise = driver (its law) x scale (a linear map)."""
 
+from levysde.noise.boundary import boundary_shift as boundary_shift
+from levysde.noise.boundary import small_jump_shift as small_jump_shift
+from levysde.noise.boundary import small_jump_variance as small_jump_variance
 from levysde.noise.covariance import covariance_root as covariance_root
 from levysde.noise.covariance import covariance_scale as covariance_scale
 from levysde.noise.covariance import hessian_aligned as hessian_aligned
@@ -21,6 +24,8 @@ from levysde.noise.stable import Brownian as Brownian
 from levysde.noise.stable import StableComponents as StableComponents
 from levysde.noise.stable import StableIsotropic as StableIsotropic
 from levysde.noise.stable import levy_constant as levy_constant
+from levysde.noise.state_covariance import hessian_scale as hessian_scale
+from levysde.noise.state_covariance import minibatch_state_scale as minibatch_state_scale
 from levysde.noise.steps import GaussianMixture as GaussianMixture
 from levysde.noise.steps import StudentT as StudentT
 from levysde.noise.sums import DriverSum as DriverSum

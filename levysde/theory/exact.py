@@ -1,11 +1,11 @@
-"""Exact mean exit times from a ball without drift, and the shift of an Euler skeleton. Plain float64.
+"""Exact mean exit times from a ball without drift. Plain float64.
 
 Notation: a the stability index, `epsilon L` the noise, r the radius, x the start relative to the centre, d the
 dimension. Times are in the time of L. Convention: `E exp(i k L_1) = exp(-|k|^a)` in each coordinate, so a = 2 is
 variance 2t.
 """
 
-from math import exp, gamma, lgamma, pi
+from math import exp, gamma, lgamma
 
 import numpy as np
 
@@ -55,26 +55,6 @@ def brownian_mean_exit(*, dim: Checked, radius: Checked = 1.0, sigma: Checked = 
     sigma = as_real("sigma", errors.positive("sigma", sigma, "sigma=1.0"), sigma)
     _, d, gap, _ = _checked(2.0, dim, radius, 1.0, start)
     return gap / (d * sigma**2)
-
-
-def boundary_shift(alpha: Checked) -> float:
-    """`rho_a = -zeta(1 - 1/a) Gamma(1 - 1/a) / pi`: exits of an Euler skeleton of step dt are late as if the boundary
-    stood further out by `rho_a s dt^(1/a)`, s the scale of the noise across it (SaS(s) at time 1).
-
-    1.2165 at a = 1.2, 0.8300 at 1.5, 0.8022 at 1.8, and at 2 0.8239 = sqrt(2) times the 0.5826 of Brownian motion
-    (Gobet and Menozzi, Stochastic Process. Appl. 120, 2010).
-
-    Raises ValueError unless alpha lies in (1, 2]: at and below 1 the lateness is not of this order.
-    """
-    from scipy.special import zeta  # slow to import
-
-    a = as_real("alpha", errors.stability_index(alpha), alpha)
-    if a <= 1:
-        raise ValueError(
-            f"alpha must lie in (1, 2], not {alpha!r}: at and below 1 the skeleton is late by O(dt log(1/dt)) or O(dt) "
-            "with no such constant. Halve dt and compare instead."
-        )
-    return float(-zeta(1 - 1 / a) * gamma(1 - 1 / a) / pi)
 
 
 def _checked(alpha, dim, radius, epsilon, start) -> tuple[float, int, float, float]:

@@ -20,9 +20,8 @@ import numpy as np
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.noise import StableComponents, StableIsotropic
+from levysde.noise import StableComponents, StableIsotropic, boundary_shift
 from levysde.protocols import Domain, Driver, Dynamics, LevyRays
-from levysde.theory.exact import boundary_shift
 from levysde.theory.exit_rays import Response, crossings
 
 _REPLICATES = 8  # independent sets of quasi-random directions, for the rate's standard error

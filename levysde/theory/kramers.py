@@ -15,6 +15,7 @@ D must be a number: where noise is stronger in some directions, F is not what th
 
 from dataclasses import dataclass
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
@@ -26,6 +27,11 @@ from levysde.theory.exact import as_real
 
 _GRADIENT = 1e-8  # of a stationary point, relative to its largest eigenvalue times its distance from the start, or 1
 _FLAT = 1e-10  # eigenvalues below this share of the largest in size are zero
+
+# compiled once for all points of a landscape: uncompiled, a loss that is differentiated by program takes half a second a point
+_value_at = eqx.filter_jit(lambda loss, x: loss.value(x))
+gradient_at = eqx.filter_jit(lambda loss, x: loss.gradient(x))
+hessian_at = eqx.filter_jit(lambda loss, x: loss.hessian(x))
 
 
 @dataclass(frozen=True)
@@ -110,10 +116,10 @@ def stationary_point(landscape: Checked, x: Checked, *, max_steps: Checked = 200
     with in_float64(landscape) as precise:
 
         def gradient(place: np.ndarray) -> np.ndarray:
-            return np.asarray(precise.gradient(jnp.asarray(place)))
+            return np.asarray(gradient_at(precise, jnp.asarray(place)))
 
         def hessian(place: np.ndarray) -> np.ndarray:
-            matrix = np.asarray(precise.hessian(jnp.asarray(place)))
+            matrix = np.asarray(hessian_at(precise, jnp.asarray(place)))
             return (matrix + matrix.T) / 2
 
         found = np.asarray(root(gradient, start, jac=hessian, options={"maxfev": steps, "xtol": 1e-12}).x)
@@ -122,7 +128,7 @@ def stationary_point(landscape: Checked, x: Checked, *, max_steps: Checked = 200
                 found = found - np.linalg.solve(hessian(found), gradient(found))
         eigenvalues = np.linalg.eigvalsh(hessian(found)) if np.isfinite(found).all() else np.full(len(start), np.nan)
         slope = float(np.linalg.norm(gradient(found)))
-        value = float(precise.value(jnp.asarray(found)))
+        value = float(_value_at(precise, jnp.asarray(found)))
     largest = float(np.max(np.abs(eigenvalues)))
     if not slope <= _GRADIENT * largest * max(1.0, float(np.linalg.norm(found - start))):
         raise ValueError(

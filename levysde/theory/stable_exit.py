@@ -1,10 +1,10 @@
-"""Exit of a one-dimensional or radial SDE under symmetric stable noise: the nonlocal equation, by a spectral method. Float64.
+"""Exit of a one-dimensional or radial SDE under symmetric stable noise: the nonlocal equation. Float64.
 
-`dX = b(X) dt + epsilon dL` leaves an interval, or with isotropic L and a radial drift a ball, mostly by a jump across the edge.
-What it collects until then solves `b u' + epsilon^a A u = -f` inside and is given on the whole outside, where
-`A = -(-Laplacian)^(a/2)`. On (-1, 1), and with `z = 2 r^2 - 1` on the unit ball of dimension d,
+`dX = b(X) dt + epsilon dL + sqrt(2D) dW` leaves an interval, or with isotropic L, D = 0 and a radial drift a ball, mostly by a
+jump across the edge. What it collects until then solves `b u' + epsilon^a A u + D u'' = -f` inside and is given on the whole
+outside, where `A = -(-Laplacian)^(a/2)`: f = 1 for the mean exit time, f = 2u for its second moment. On an interval it is
+solved by piecewise polynomials (`levysde.theory.graded_exit`). On the unit ball of dimension d, with `z = 2 r^2 - 1`,
 
-    A [(1 - x^2)^(a/2) P_n^(a/2, a/2)(x)] = -Gamma(a + n + 1) / n!  P_n^(a/2, a/2)(x),
     A [(1 - r^2)^(a/2) P_n^(a/2, d/2-1)(z)] = -mu_n P_n^(a/2, d/2-1)(z),
     mu_n = 2^a Gamma(a/2 + n + 1) Gamma((d + a)/2 + n) / (n! Gamma(d/2 + n))
 
@@ -23,11 +23,14 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.theory.exact import as_real
 from levysde.theory.first_passage import as_function, as_place, as_values
+from levysde.theory.graded_exit import solve_interval
 
 _SIZES = (32, 64, 128, 256, 512)
 _AGREE = 1e-9  # relative change at which the size is not doubled again
 _TOLERANCE = 1e-3  # largest relative error at which an answer is given
 _MODES = 256  # of a survival curve
+_NEAREST = 1e-12  # to an end, of half the interval, for a start: the distance itself is rounded
+_SHORTEST = 1e-6  # lives, beside the longest, that a survival curve has
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class StableExit:
     Attributes:
         mean, second_moment: of the exit time, in the time of the equation.
         upper_probability: of leaving beyond the upper end of an interval; NaN for a ball.
-        error: estimated relative error of the three: that of the extrapolation, the largest.
+        error: estimated error, the largest: relative for the moments, absolute for the probability.
     """
 
     mean: float
@@ -47,66 +50,94 @@ class StableExit:
     _system: tuple[np.ndarray, ...] = field(repr=False, compare=False)
 
     def survival(self, times: Checked) -> np.ndarray:
-        """Probability of being inside at `times`, `(n,)`, `>= 0`; to about 1e-3 for times beyond a hundredth of the mean."""
+        """Probability of being inside at `times`, `(n,)`, `>= 0`; to about 1e-3 for times beyond a hundredth of the mean.
+
+        Raises RuntimeError where its mean is not that of the equation: a strong outward drift."""
         t = np.asarray(errors.finite("times", times, "times=[1.0, 2.0]"), float)
         if (t < 0).any():
             raise ValueError(f"times must not be negative, not {t.min():g}. Type for example times=[1.0, 2.0].")
-        rates, weights = self._modes
-        return np.real(np.exp(np.multiply.outer(t, rates)) @ weights)
+        lives, weights = self._modes
+        return np.real(np.exp(-np.multiply.outer(t, 1 / lives)) @ weights)
 
     @property
     def decay_rate(self) -> float:
         """The rate at which survival falls in the end, a unit of time."""
-        return float(-np.real(self._modes[0]).max())
+        return float(np.real(1 / self._modes[0]).min())
 
     @functools.cached_property
     def _modes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rates and weights of the exponentials whose sum is the survival."""
+        """Lives and weights of the exponentials whose sum is the survival: of the inverse, whose large eigenvalues are exact
+        where the operator's own drown in those of the smallest elements."""
         operator, mass, one, at_start = self._system
-        rates, vectors = np.linalg.eig(np.linalg.solve(mass, operator))
-        return rates, (at_start @ vectors) * np.linalg.solve(vectors, np.linalg.solve(mass, one).astype(complex))
+        scale = 1 / np.sqrt(np.abs(np.diag(operator)))
+        inverse = -np.linalg.inv(operator * np.multiply.outer(scale, scale))
+        lives, vectors = np.linalg.eig(inverse @ (mass * np.multiply.outer(scale, scale)))
+        weights = ((at_start * scale) @ vectors) * np.linalg.solve(vectors, (inverse @ (one * scale)).astype(complex))
+        kept = np.real(lives) > _SHORTEST * np.abs(lives).max()
+        lives, means = lives[kept], weights[kept]
+        off = abs(float(np.real(means.sum())) / self.mean - 1)
+        if off > 5 * _TOLERANCE:
+            raise RuntimeError(
+                f"the survival curve did not converge: its mean is off by {off:.1e} of itself. A drift that carries paths out "
+                "against little noise has no stable modes: simulate, or take a larger epsilon."
+            )
+        return lives, means / lives
 
 
 def stable_exit(
-    drift: Checked, *, alpha: Checked, epsilon: Checked, start: Checked, lower: Checked, upper: Checked
+    drift: Checked,
+    *,
+    alpha: Checked,
+    epsilon: Checked,
+    start: Checked,
+    lower: Checked,
+    upper: Checked,
+    diffusion: Checked = 0.0,
 ) -> StableExit:
-    """Exit of `dX = b(X) dt + epsilon dL` from `(lower, upper)`, L symmetric stable with `E exp(i k L_1) = exp(-|k|^alpha)`.
+    """Exit of `dX = b(X) dt + epsilon dL + sqrt(2D) dW` from `(lower, upper)`, L symmetric stable with
+    `E exp(i k L_1) = exp(-|k|^alpha)`.
 
     Args:
         drift: b, from points `(n,)` to values `(n,)`, float64; smooth on the interval.
         alpha: stability index, in (0, 2]; 2 is Brownian motion of variance 2t.
         epsilon: noise amplitude.
-        start: where the path starts, between the ends.
+        start: where the path starts, between the ends; by 1e-12 of half the interval at least.
+        diffusion: D, not negative.
 
     Raises:
         TypeError: a drift that cannot be called, or a number that is traced by JAX.
         ValueError: numbers out of range or order; a drift that is not finite or not of the shape of its argument.
-        RuntimeError: the method did not converge, to 1e-3: the noise is too small beside the drift (at alpha = 1.5 and a unit
-            quadratic well below epsilon = .05), or alpha < 1 and the drift points inwards at an end, where the answer jumps: a
-            path that starts there is carried in before it jumps out.
+        RuntimeError: the method did not converge, to 1e-3: a drift that is not smooth, noise too small beside it, or a Gaussian
+            barrier too high for float64 (`first_passage` has no such limit).
     """
     b, a, eps = as_function("drift", drift, "lambda x: -x"), *_law(alpha, epsilon)
+    gauss = as_place("diffusion", diffusion)
+    if gauss < 0:
+        raise ValueError(f"diffusion = {gauss:g} must not be negative. Type diffusion=0.0 for none.")
     x, low, high = (as_place(name, value) for name, value in (("start", start), ("lower", lower), ("upper", upper)))
     if not low < x < high:
         raise ValueError(
             f"start = {x:g} must lie between lower = {low:g} and upper = {high:g}. Give lower < start < upper."
         )
-    half, middle = (high - low) / 2, (low + high) / 2
-    place = (x - middle) / half
+    half = (high - low) / 2
+    if min(x - low, high - x) < _NEAREST * half:
+        raise ValueError(
+            f"start = {x!r} is nearer to an end than {_NEAREST:g} of half the interval, where its distance is lost in "
+            "rounding. Start further in."
+        )
 
-    def system(size: int) -> tuple[np.ndarray, ...]:
-        nodes, weights, values, slopes = _functions(a, a / 2, a - 1, size)
-        velocity = as_values("drift", b, middle + half * nodes) / half
-        edge = (1 - nodes) * (1 + nodes)
-        carried = (values * (weights * velocity)) @ (edge * slopes - a * nodes * values).T
-        rates = (eps / half) ** a * np.exp(_log_gammas((a + 1,), (1,), size))
-        mass = (values * (weights * edge)) @ values.T
-        return carried - np.diag(rates), mass, _first(a / 2, a / 2, size), values @ (weights * velocity)
+    def velocity(below: np.ndarray, above: np.ndarray) -> np.ndarray:
+        return as_values("drift", b, np.where(below < above, low + half * below, high - half * above)) / half
 
-    def at(size: int) -> np.ndarray:
-        return (1 - place**2) ** (a / 2) * _polynomials(a / 2, a / 2, np.array([place]), size)[0][:, 0]
-
-    return _extrapolated(system, at, _free_side(a, place), a)
+    start_at = ((x - low) / half, (high - x) / half)
+    value, error, system = solve_interval(velocity, a, (eps / half) ** a, gauss / half**2, start_at)
+    if not error < _TOLERANCE or min(value[:2]) <= 0:
+        raise RuntimeError(
+            f"the mean exit time did not converge: at the finest mesh tried it still moves by {error:.1e} of itself. Is the "
+            "drift smooth, and the noise not too small beside it? Take a larger epsilon, or simulate"
+            + ("; without jumps first_passage(...) has no such limit." if a == 2 or gauss else ".")
+        )
+    return StableExit(float(value[0]), float(value[1]), float(np.clip(value[2], 0, 1)), error, system)
 
 
 def stable_ball_exit(
@@ -136,27 +167,23 @@ def stable_ball_exit(
         carried = (values * (weights * speed)) @ (2 * (1 - nodes) * slopes - a * values).T
         rates = (2 * eps / edge) ** a * np.exp(_log_gammas((a / 2 + 1, (d + a) / 2), (1, d / 2), size))
         mass = (values * (weights * (1 - nodes) / 2)) @ values.T
-        return carried - np.diag(rates), mass, _first(a / 2, d / 2 - 1, size), np.full(size, np.nan)
+        return carried - np.diag(rates), mass, _first(a / 2, d / 2 - 1, size)
 
     def at(size: int) -> np.ndarray:
         z = np.array([2 * (r / edge) ** 2 - 1])
         return (1 - (r / edge) ** 2) ** (a / 2) * _polynomials(a / 2, d / 2 - 1, z, size)[0][:, 0]
 
-    return _extrapolated(system, at, (np.nan, np.nan), a)
+    return _extrapolated(system, at, a)
 
 
-def _extrapolated(system: Callable, at: Callable, free: tuple[float, float], alpha: float) -> StableExit:
-    """Answers at doubled sizes, and their limit. `free`: without drift, the probability of the upper end and the factor of its
-    density."""
+def _extrapolated(system: Callable, at: Callable, alpha: float) -> StableExit:
+    """Answers at doubled sizes, and their limit."""
     answers, best = [], None
     for size in _SIZES:
-        operator, mass, one, push = system(size)
+        operator, mass, one = system(size)
         weights = at(size)
         mean = np.linalg.solve(operator, -one)
-        found = [weights @ mean, weights @ np.linalg.solve(operator, -2 * mass @ mean)]
-        if not np.isnan(free[0]):
-            found.append(free[0] + weights @ np.linalg.solve(operator, -free[1] * push))
-        answers.append(np.array(found))
+        answers.append(np.array([weights @ mean, weights @ np.linalg.solve(operator, -2 * mass @ mean)]))
         if size <= _MODES:
             modes = operator, mass, one, weights
         value, error = _limit(answers)
@@ -166,14 +193,13 @@ def _extrapolated(system: Callable, at: Callable, free: tuple[float, float], alp
             break
     assert best is not None
     value, error = best
-    if not error < _TOLERANCE or min(value[:2]) <= 0:
+    if not error < _TOLERANCE or min(value) <= 0:
         raise RuntimeError(
             f"the mean exit time did not converge: with {_SIZES[-1]} functions it still moves by {error:.1e} of itself. The "
             "noise is too small beside the drift for this method: take a larger epsilon, or simulate"
             + (", or the drift points inwards at the edge, where for alpha < 1 the answer jumps." if alpha < 1 else ".")
         )
-    side = float(np.clip(value[2], 0, 1)) if len(value) > 2 else float("nan")
-    return StableExit(float(value[0]), float(value[1]), side, error, modes)
+    return StableExit(float(value[0]), float(value[1]), float("nan"), error, modes)
 
 
 def _limit(answers: list[np.ndarray]) -> tuple[np.ndarray, float]:
@@ -233,14 +259,6 @@ def _log_gammas(above: tuple[float, ...], below: tuple[float, ...], size: int) -
 
     n = np.arange(size)
     return np.sum([gammaln(n + c) for c in above], 0) - np.sum([gammaln(n + c) for c in below], 0)
-
-
-def _free_side(a: float, place: float) -> tuple[float, float]:
-    """Without drift: the probability of leaving (-1, 1) upwards, and c in its derivative `c (1 - x^2)^(a/2 - 1)` (Blumenthal,
-    Getoor, Ray, Trans. Amer. Math. Soc. 99, 1961)."""
-    from scipy.special import betainc, gamma
-
-    return float(betainc(a / 2, a / 2, (1 + place) / 2)), float(gamma(a) / gamma(a / 2) ** 2 * 2 ** (1 - a))
 
 
 def _law(alpha: Checked, epsilon: Checked) -> tuple[float, float]:

@@ -1,0 +1,185 @@
+"""Richardson extrapolation of a simulated mean over the step: its limit, how far off the finest step was, and an interval.
+
+Notation: `m(h)` the mean at step h, `m(h) = v + c h^p + ...`. From rungs h_i of independent runs v and c are fitted by least
+squares, each rung weighed by its own standard error; the scatter that the fit leaves is tested by chi-square.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.escape import EscapeResult, Status, simulate_escape
+from levysde.kernels import EulerMaruyama, Shifted
+from levysde.protocols import Domain, Kernel
+from levysde.stats import Estimate
+
+_MISFIT = 1e-3  # below this chance the rungs do not follow the order
+
+
+@dataclass(frozen=True, repr=False)
+class Extrapolation:
+    """A mean with the error of its step taken away.
+
+    Attributes:
+        value: the limit, with its interval.
+        bias: mean at the finest step minus the limit, with its interval.
+        order: p, the power of the step.
+        steps, means, standard_errors, nums: of the rungs, the coarsest first; shape `(n,)`.
+        seeds: of the rungs.
+        p_value: chance of a scatter about the fit as large as seen; NaN for two rungs, where any fit passes.
+        warnings: what stands against reading the value as it is.
+    """
+
+    value: Estimate
+    bias: Estimate
+    order: float
+    steps: np.ndarray
+    means: np.ndarray
+    standard_errors: np.ndarray
+    nums: np.ndarray
+    seeds: tuple[int, ...]
+    p_value: float
+    warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        share = self.bias.value / self.value.value
+        rungs = zip(self.steps, self.means, self.standard_errors, self.nums, strict=True)
+        rows = [
+            ("limit", f"{self.value}  ({self.value.confidence:.0%} interval)"),
+            ("bias of the finest step", f"{self.bias}, {share:.2%} of the limit"),
+            (
+                f"fit of step^{self.order:.4g}",
+                f"p = {self.p_value:.2g}" if len(self.steps) > 2 else "two rungs: not tested",
+            ),
+            *((f"step {step:g}", f"{mean:.6g} +- {error:.2g}  (num = {num})") for step, mean, error, num in rungs),
+        ]
+        width = max(len(name) for name, _ in rows)
+        lines = ["Extrapolation", *(f"  {name:<{width}}  {value}" for name, value in rows)]
+        return "\n".join(lines + [f"  warning: {warning}" for warning in self.warnings])
+
+
+def extrapolate_escape(
+    make: Checked,
+    x0: Checked,
+    *,
+    steps: Checked,
+    num: Checked,
+    seed: Checked,
+    order: Checked = None,
+    value: Callable[[EscapeResult], np.ndarray] | None = None,
+    confidence: Checked = 0.95,
+) -> Extrapolation:
+    """The mean escape time, or another mean over exits, as the step falls to zero.
+
+    Args:
+        make: `make(step) -> (kernel, domain)`; the step may be dt, or the cutoff of `JumpAdapted`, or anything that errs as a
+            power of it.
+        x0: the start, `(d,)`.
+        steps: two or more, falling; three let the fit be tested.
+        num: trajectories of each rung, one number or one a rung. All run to their exits.
+        seed: of the whole; rungs have seeds of their own.
+        order: p; by default that of `EulerMaruyama` on a fixed domain, 1/alpha (1 for alpha <= 1, where it is O(dt) but for a
+            logarithm at 1), and 1 for everything else.
+        value: what to average, `(num,)` from a result; the escape time by default. `lambda result: result.label == 2` is the
+            chance of the second exit set.
+        confidence: coverage of the intervals.
+
+    Raises:
+        TypeError, ValueError: bad numbers, steps that do not fall, a `make` that does not give a kernel and a domain.
+        NonFiniteError: some trajectories became NaN.
+    """
+    steps, nums = _rungs(steps, num)
+    words = errors.seed(seed)
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    problems = [_problem(make, float(step)) for step in steps]
+    power = _order(problems) if order is None else float(np.asarray(errors.positive("order", order, "order=1.0")))
+    seeds = tuple(int(word) for word in np.random.SeedSequence(words).generate_state(len(steps), np.uint64))
+    means, deviations = [], []
+    for (kernel, domain), count, own in zip(problems, nums, seeds, strict=True):
+        result = simulate_escape(kernel, domain, x0, num=int(count), seed=own)
+        sample = np.asarray(result.time if value is None else value(result), float)
+        if sample.shape != (count,) or not np.all(result.status == Status.EXITED):
+            raise ValueError(f"value must give one number a trajectory, shape ({count},), not {sample.shape}.")
+        means.append(sample.mean())
+        deviations.append(sample.std(ddof=1) / np.sqrt(count))
+    return _fitted(steps, np.array(means), np.array(deviations), nums, seeds, power, confidence)
+
+
+def _fitted(
+    steps: np.ndarray,
+    means: np.ndarray,
+    errors_: np.ndarray,
+    nums: np.ndarray,
+    seeds: tuple[int, ...],
+    power: float,
+    confidence: float,
+) -> Extrapolation:
+    from scipy.stats import chi2, norm  # slow to import
+
+    weights = 1 / np.maximum(errors_, 1e-300)
+    design = np.stack([np.ones_like(steps), (steps / steps[-1]) ** power], 1)
+    inverse = np.linalg.inv((design * weights[:, None] ** 2).T @ design)
+    limit, slope = fit = inverse @ (design * weights[:, None] ** 2).T @ means
+    free = len(steps) - 2
+    scatter = float(np.sum(((means - design @ fit) * weights) ** 2))
+    p_value = float(chi2.sf(scatter, free)) if free else float("nan")
+    z = float(norm.isf((1 - confidence) / 2))
+    halves = z * np.sqrt(np.diag(inverse))
+    found = []
+    if p_value < _MISFIT:
+        found.append(
+            f"the rungs do not follow step^{power:.4g} (p = {p_value:.1g}): the interval leaves that out. Take finer steps, "
+            "or another order."
+        )
+    if abs(slope) > 0.2 * abs(limit):
+        found.append(f"the finest step is off by {slope / limit:.0%}: take finer steps.")
+    return Extrapolation(
+        Estimate(float(limit), float(limit - halves[0]), float(limit + halves[0]), confidence),
+        Estimate(float(slope), float(slope - halves[1]), float(slope + halves[1]), confidence),
+        power,
+        steps,
+        means,
+        errors_,
+        nums,
+        seeds,
+        p_value,
+        tuple(found),
+    )
+
+
+def _rungs(steps: Checked, num: Checked) -> tuple[np.ndarray, np.ndarray]:
+    array = np.asarray(errors.finite("steps", steps, "steps=[0.04, 0.02, 0.01]"), float)
+    if array.ndim != 1 or len(array) < 2 or not (array > 0).all() or not (np.diff(array) < 0).all():
+        raise ValueError(
+            f"steps must be two or more positive numbers that fall, not {steps!r}. Type [0.04, 0.02, 0.01]."
+        )
+    given = np.asarray(steps, float)  # as typed: the check may hold fewer digits
+    counts = list(num) if isinstance(num, list | tuple | np.ndarray) else [num] * len(given)
+    if len(counts) != len(given):
+        raise ValueError(f"num must be one number, or {len(given)}, one a step, not {num!r}.")
+    return given, np.array([errors.integer("num", count, "num=10_000", low=2) for count in counts])
+
+
+def _problem(make: Checked, step: float) -> tuple[Kernel, Domain]:
+    example = "lambda dt: (EulerMaruyama(dynamics, dt=dt), domain)"
+    if not callable(make):
+        raise TypeError(f"make must be a function of the step, not {make!r}. Type for example {example}.")
+    made = make(step)
+    if (
+        not isinstance(made, tuple)
+        or len(made) != 2
+        or not isinstance(made[0], Kernel)
+        or not isinstance(made[1], Domain)
+    ):
+        raise TypeError(f"make({step:g}) must give a kernel and a domain, not {made!r}. Type for example {example}.")
+    return made
+
+
+def _order(problems: list[tuple[Kernel, Domain]]) -> float:
+    kernel, domain = problems[0]
+    if isinstance(kernel, EulerMaruyama) and not isinstance(domain, Shifted):
+        return min(1.0, 1 / float(kernel.dynamics.driver.index))
+    return 1.0

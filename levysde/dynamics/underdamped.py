@@ -1,0 +1,102 @@
+"""Underdamped Langevin dynamics: position and velocity, integrated by BAOAB.
+
+    dX = V dt,    dV = -(grad F(X) + g V) dt + sqrt(2 g D) dW,
+
+mass 1, friction g, temperature D: the stationary law is `exp(-(F(x) + |v|^2/2) / D)`. As g grows with t/g kept, it tends to
+`Langevin` with the diffusion D and the clock t/g. A step over dt, `xi = increment / sqrt(dt)` a unit draw, `c = exp(-g dt)`:
+
+    B  v <- v - dt/2 grad F(x)
+    A  x <- x + dt/2 v
+    O  v <- c v + sqrt(D (1 - c^2)) xi      (exact)
+    A, B again,
+
+of weak order 2, two gradients a step; on a quadratic loss of curvature h the stationary `<x^2> = D/h` is exact at any stable
+dt, and `<v^2> = D (1 - h dt^2/4)`.
+
+SGD with momentum (`momentum.py`: rate b, gain G, S = 1) is the same equation in another clock: with `t' = sqrt(b G) t`,
+`V = -m / sqrt(b G)`,
+
+    friction g = sqrt(b / G),    temperature D = G epsilon^2 / 2.
+
+Leimkuhler, Matthews, Appl. Math. Res. Express 2013 (BAOAB); J. Chem. Phys. 138 (2013), the exactness on a quadratic.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.dynamics.gradient import check_parts
+from levysde.errors import Checked
+from levysde.noise import Brownian, as_scale
+from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale
+
+
+class UnderdampedState(NamedTuple):
+    """Position and velocity, each `(d,)`."""
+
+    x: Array
+    v: Array
+
+
+class Underdamped(Dynamics):
+    """`dX = V dt, dV = -(grad F + g V) dt + sqrt(2 g D) dW` (see the head of this file).
+
+    Args:
+        landscape: the loss F.
+        diffusion: D, the temperature, in units of the loss.
+        friction: g, per unit of time.
+
+    It starts at rest, V = 0. There is no escape law of jumps: the noise is Gaussian.
+
+    Raises TypeError or ValueError for a part of the wrong kind, or a number that is not positive and finite.
+    """
+
+    landscape: Landscape
+    driver: Driver
+    epsilon: Array  # sqrt(2 g D)
+    scale: Scale
+    friction: Array
+
+    def __init__(self, landscape: Checked, *, diffusion: Checked, friction: Checked):
+        self.driver = Brownian()
+        check_parts(landscape, self.driver)
+        self.landscape = landscape
+        self.friction = errors.positive("friction", friction, "friction=1.0")
+        self.epsilon = jnp.sqrt(2 * self.friction * errors.positive("diffusion", diffusion, "diffusion=0.1"))
+        self.scale = as_scale(None, landscape.dim)
+
+    def init(self, x0: Point) -> UnderdampedState:
+        return UnderdampedState(x0, jnp.zeros_like(x0))
+
+    def step(self, state: UnderdampedState, dt: Scalar, increment: NoiseVector) -> UnderdampedState:
+        half, decay = dt / 2, self.friction * dt
+        v = state.v - half * self.landscape.gradient(state.x)
+        x = state.x + half * v
+        noise = self.epsilon * self.scale.apply(increment, x)
+        v = jnp.exp(-decay) * v + jnp.sqrt(-jnp.expm1(-2 * decay) / (2 * decay)) * noise
+        x = x + half * v
+        return UnderdampedState(x, v - half * self.landscape.gradient(x))
+
+    def position(self, state: UnderdampedState) -> Point:
+        return state.x
+
+    def move(self, state: UnderdampedState, x: Point) -> UnderdampedState:
+        return state._replace(x=x)
+
+    @property
+    def attractor(self) -> Point:
+        return self.landscape.minimum
+
+    def jump(self, y: NoiseVector) -> Point:
+        """`epsilon y / g`: how far a kick goes in all, where nothing pulls back."""
+        return self.epsilon * self.scale.apply(y, self.attractor) / self.friction
+
+    def linearisation(self) -> Float[Array, "d d"]:
+        """`H / g`: the overdamped limit, the velocity following the gradient faster than x moves."""
+        return self.landscape.hessian(self.attractor) / self.friction
+
+    @property
+    def response(self) -> str:
+        return "flow"

@@ -1,0 +1,152 @@
+"""Stable SDEs with every large jump at its own time, so that dt does not limit when an exit is seen.
+
+Notation: jumps of the driver larger than the cutoff c come as a Poisson process of rate `lambda = T c^-a` (one coordinate at a
+time for components), of size `c U^(-1/a)`; those below it are replaced by Brownian motion of the same variance (Asmussen,
+Rosinski, J. Appl. Probab. 38, 2001). A step goes to the next large jump, or for dt, whichever is sooner: a midpoint step of the
+flow with the Gaussian part, then the jump. The trajectory keeps its own clock.
+
+What is left is an error of the cutoff: the boundary seems nearer by `gamma_a s c`, which `Shifted(domain, dynamics, cutoff=c)`
+takes back (`levysde.noise.boundary`).
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.dynamics import SGD
+from levysde.errors import Checked
+from levysde.kernels.bridge import WORDS, crossing
+from levysde.kernels.shifted import check_boundary
+from levysde.noise import StableComponents, StableIsotropic, small_jump_variance
+from levysde.protocols import Domain, Kernel, Point, State, Words
+from levysde.random import exponential, log2, normals
+
+_LOG2_CAP = float(np.log2(1e30))
+_UNITS = 2**20  # of the clock in a step dt
+
+
+class JumpAdaptedState(NamedTuple):
+    """Position, time to the next large jump, and the clock: whole steps dt, and parts of one in units of 2^-20. In integers,
+    since a running float would lose short steps."""
+
+    x: Point
+    wait: Array
+    whole: Array
+    part: Array
+
+
+class JumpAdapted(Kernel):
+    """A stepper for stable noise whose large jumps come at their own times (see the head of this file).
+
+    Args:
+        dynamics: `SGD` (Ito) with `StableComponents` or `StableIsotropic`.
+        dt: longest step, in SDE time: what the flow and the Gaussian part need.
+        cutoff: c, in units of the driver: a jump moves the position by epsilon S times its size, so let `epsilon * cutoff` be
+            well below the size of the domain.
+        domain: when given, a path that leaves it by its Gaussian part between two times is noticed, by a Brownian bridge: the
+            one that `simulate_escape` gets.
+
+    Raises TypeError or ValueError for parts of another kind or numbers out of range.
+    """
+
+    dynamics: SGD
+    dt: Array
+    cutoff: Array
+    rate: Array
+    variance: Array
+    domain: Domain | None
+    unit: str = eqx.field(static=True)
+
+    def __init__(self, dynamics: Checked, *, dt: Checked, cutoff: Checked, domain: Checked = None):
+        if not isinstance(dynamics, SGD) or dynamics.response != "linear":
+            raise TypeError(
+                f"dynamics must be SGD (Ito), not {type(dynamics).__name__}. Type for example "
+                "JumpAdapted(SGD(well, StableComponents(alpha=1.5), epsilon=0.1), dt=0.01, cutoff=0.5)."
+            )
+        driver = dynamics.driver
+        if not isinstance(driver, StableComponents | StableIsotropic):
+            raise TypeError(
+                f"the driver must be StableComponents or StableIsotropic, not {type(driver).__name__}. EulerMaruyama takes "
+                "others; for Brownian motion type Bridged(EulerMaruyama(...), domain)."
+            )
+        self.dynamics = dynamics
+        self.dt = errors.positive("dt", dt, "dt=0.01")
+        self.cutoff = errors.positive("cutoff", cutoff, "cutoff=0.5")
+        a, dim = float(driver.alpha), dynamics.noise_dim
+        self.variance = small_jump_variance(driver, dim) * self.cutoff ** (2 - a)
+        self.rate = driver.levy_rays(dim, 2, 0).total() * self.cutoff**-a
+        self.domain = None if domain is None else check_boundary(domain, dynamics)[0]
+        self.unit = "SDE time"
+
+    @property
+    def dim(self) -> int:
+        return self.dynamics.landscape.dim
+
+    @property
+    def words_per_step(self) -> int:
+        """Those of the Gaussian part, the jump's direction, its size, the next wait, and the bridge's."""
+        even = 2 * ((self.dynamics.noise_dim + 1) // 2)
+        direction = even if isinstance(self.dynamics.driver, StableIsotropic) else 1
+        return 3 + even + direction + (0 if self.domain is None else WORDS)
+
+    @property
+    def words_per_init(self) -> int:
+        return 1
+
+    def init(self, x0: Point, words: Words) -> JumpAdaptedState:
+        zero = jnp.zeros((), jnp.uint32)
+        return JumpAdaptedState(x0, exponential(words[0], x0.dtype) / self.rate, zero, zero)
+
+    def step(self, words: Words, state: JumpAdaptedState) -> JumpAdaptedState:
+        dynamics, x, dtype = self.dynamics, state.x, state.x.dtype
+        m = dynamics.noise_dim
+        even = 2 * ((m + 1) // 2)
+        h = jnp.minimum(self.dt, state.wait)
+        lands = state.wait <= self.dt
+        gaussian = jnp.sqrt(self.variance * h) * normals(words[3 : 3 + even], m, dtype)
+        noise = dynamics.kick(gaussian, x)
+        middle = x + (noise - h * dynamics.landscape.gradient(x)) / 2
+        after = x + noise - h * dynamics.landscape.gradient(middle)
+        jump = self._jump(words[2], words[1], words[3 + even :], m)
+        landed = jnp.where(lands, after + dynamics.kick(jump, after), after)
+        if self.domain is not None:
+            found = crossing(self.domain, dynamics, x, after, h, self.variance, words[-WORDS:])
+            landed = jnp.where(found.left, found.place, landed)
+            h = jnp.where(found.left, found.share * h, h)
+        wait = jnp.where(lands, exponential(words[0], dtype) / self.rate, state.wait - h)
+        part = state.part + jnp.round(h / self.dt * _UNITS).astype(jnp.uint32)
+        return JumpAdaptedState(landed, wait, state.whole + part // _UNITS, part % _UNITS)
+
+    def _jump(self, size: Array, finer: Array, words: Words, m: int) -> Point:
+        """A jump beyond the cutoff."""
+        driver, dtype = self.dynamics.driver, self.cutoff.dtype
+        log2_size = exponential(size, dtype, finer=finer) * (math.log2(math.e) / driver.index)
+        length = jnp.exp2(jnp.minimum(log2_size + log2(self.cutoff), _LOG2_CAP))
+        if isinstance(driver, StableIsotropic):
+            direction = normals(words, m, dtype)
+            return length * direction / jnp.sqrt(jnp.sum(direction * direction))
+        axis = (words[0] >> jnp.uint32(1)) % jnp.uint32(m)
+        sign = (words[0] & jnp.uint32(1)).astype(dtype) * 2 - 1
+        return jnp.where(jnp.arange(m, dtype=jnp.uint32) == axis, length * sign, 0)
+
+    def position(self, state: State) -> Point:
+        return state.x
+
+    def elapsed(self, state: Any, steps: Any) -> Any:
+        return (np.asarray(state.whole, np.float64) + np.asarray(state.part, np.float64) / _UNITS) * float(self.dt)
+
+    def steps_within(self, time: float) -> int:
+        """So many that the clock has reached `time` but for a chance of 1e-9: a jump cuts a step short."""
+        jumps = float(self.rate) * time
+        return max(1, math.ceil(time / float(self.dt) + jumps + 6 * math.sqrt(jumps) + 20))
+
+    def noise_directions(self) -> Float[Array, "m d"]:
+        axes = jnp.eye(self.dynamics.noise_dim)
+        jumps = jax.vmap(self.dynamics.jump)(axes)
+        return jnp.concatenate([jumps, -jumps])

@@ -1,0 +1,102 @@
+"""Our drivers as paths of diffrax, for equations that its users write themselves.
+
+This module is imported on first use of its name: diffrax is slow to import.
+"""
+
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.protocols import Driver, Point
+from levysde.random import LAST_STEP, lane_words, split_uint64, trajectory_key
+
+_OFF = 0.1  # of a step: how far rounding may carry a time off the grid
+
+
+class LevyPath(diffrax.AbstractPath):
+    """A path of `driver` in `dim` coordinates, known at the times 0, dt, 2 dt, ..., for `diffrax.ControlTerm`.
+
+    Its increment over the i-th step is drawn from the words of (seed, trajectory, i), as in `simulate_paths`: diffrax's
+    `Euler` with `dt0=dt` and this path makes the trajectory of that number of `EulerMaruyama`, up to rounding. Any Lévy
+    noise has such a path, but where its coefficient depends on the position only schemes are right that take it before the
+    step (Ito), as `diffrax.Euler`.
+
+    Args:
+        driver: the law, for example `StableComponents(alpha=1.5)`.
+        dim: number of coordinates.
+        dt: the step.
+        seed: 0 to 2^64 - 1.
+        trajectory: 0 to 2^64 - 1; a number that JAX traces (by `jax.vmap` over trajectories) 0 to 2^32 - 1.
+
+    A time further than a tenth of a step off the grid is an error at run time, so take `dt0=dt` and a `t1` that is a
+    whole number of steps (diffrax stretches its steps to end at `t1`). float32 holds the grid for some hundred thousand
+    steps, float64 for ever.
+
+    Raises TypeError or ValueError for arguments out of range.
+    """
+
+    driver: Driver
+    dt: Array
+    key: Array  # of the trajectory; uint32, shape (2,)
+    dim: int = eqx.field(static=True)
+
+    def __init__(self, driver: Checked, dim: Checked, *, dt: Checked, seed: Checked, trajectory: Checked = 0):
+        if not isinstance(driver, Driver):
+            raise TypeError(f"driver must be a Driver, not {driver!r}. Type for example StableComponents(alpha=1.5).")
+        self.driver = driver
+        self.dim = errors.integer("dim", dim, "dim=2")
+        self.dt = errors.positive("dt", dt, "dt=1e-3")
+        if not errors.is_traced(self.dt):
+            driver.check_step(float(np.asarray(dt)))
+        self.key = _key(errors.seed(seed), trajectory)
+
+    @property
+    def t0(self) -> float:
+        return 0.0
+
+    @property
+    def t1(self) -> Array:
+        return self.dt * float(LAST_STEP + 1)
+
+    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Point:
+        """The increment over (t0, t1], or the path at `t0`, which is 0 at time 0; shape `(dim,)`. Of any number of steps,
+        one by one; times off the grid are an error at run time."""
+        first, last = (jnp.zeros((), jnp.uint32), self._step(t0)) if t1 is None else (self._step(t0), self._step(t1))
+
+        def add(i: Array, total: Point) -> Point:
+            words = lane_words(self.key, i.astype(jnp.uint32), self.driver.words_per_step(self.dim))
+            return total + self.driver.increment(words, self.dim, self.dt)
+
+        return jax.lax.fori_loop(first, last, add, jnp.zeros(self.dim, self.dt.dtype))
+
+    def _step(self, time: Any) -> Array:
+        """The number of steps up to `time`."""
+        steps = jax.lax.stop_gradient(time) / self.dt
+        whole = jnp.round(steps)
+        off = (jnp.abs(steps - whole) > _OFF) | (whole < 0) | (whole > float(LAST_STEP))
+        whole = eqx.error_if(
+            whole,
+            off,
+            "a LevyPath is known at multiples of its dt only. Take dt0=dt, and a t1 that is a whole number of steps.",
+        )
+        return whole.astype(jnp.uint32)
+
+
+def _key(seed: int, trajectory: Checked) -> Array:
+    if errors.is_traced(trajectory):
+        if jnp.shape(trajectory) != () or not jnp.issubdtype(trajectory.dtype, jnp.integer):
+            raise TypeError(f"trajectory must be one integer, not {trajectory}. Type jax.vmap over jnp.arange(100).")
+        words = jnp.stack([trajectory.astype(jnp.uint32), jnp.zeros((), jnp.uint32)])
+    else:
+        number = (
+            trajectory.item() if isinstance(trajectory, np.ndarray | jax.Array) and trajectory.ndim == 0 else trajectory
+        )
+        words = split_uint64(errors.integer("trajectory", number, "trajectory=0", low=0, high=2**64 - 1))
+    return jnp.asarray(trajectory_key(split_uint64(seed)[:, None], words[:, None])[:, 0])

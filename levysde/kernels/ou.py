@@ -1,0 +1,201 @@
+"""Gradient flows by their exact Ornstein-Uhlenbeck part: exponential time differencing.
+
+Notation: `d th = -grad F dt + epsilon S dL`, x* the minimum, H the Hessian of F there, `g(x) = grad F(x) - H (x - x*)` the
+remaining force, h a curvature, a the index of L, `phi1(z) = (1 - e^{-z}) / z`, `phi2(z) = (1 - phi1(z)) / z`. The linear
+part is solved exactly, with the noise of a step (Gillespie, Phys. Rev. E 54, 1996)
+
+    xi = integral_0^dt e^{-H (dt - s)} epsilon S dL_s
+
+and g is integrated along with it as a straight line in time (Cox, Matthews, J. Comput. Phys. 176, 2002, ETD2RK):
+
+    y  = x - dt phi1(H dt) grad F(x) + xi                                   exact where g is constant
+    x' = y - dt phi2(H dt) (grad F(y) - grad F(x) - H (y - x))              the bracket is g(y) - g(x)
+
+since `x* + e^{-H dt} (x - x*) - dt phi1(H dt) g(x) = x - dt phi1(H dt) grad F(x)`. For a `Quadratic` g = 0 and the first
+line is exact in law for any dt. Weak order 2 for Gaussian noise. Splittings that kick by g before and after the linear
+part are worse: with plain half kicks of order 1, repaired to order 2 (Lawson) with 2 to 19 times the error (double well,
+measured), since far from x* the linear force and g are large and opposite.
+
+xi in law. Gaussian, `H = V diag(h) V'`: covariance `V (V' Q V * dt phi1((h_i + h_j) dt)) V'`, `Q = epsilon^2 S S'`.
+Stable: where every column of S is an eigenvector of H, `H S_j = h_j S_j`, and L has independent coordinates, coordinate j
+is drawn over the time `dt phi1(a h_j dt)`, since `integral_0^dt e^{-h (dt-s)} dL_s` is SaS of scale s,
+`s^a = (1 - e^{-a h dt}) / (a h)`. Isotropic noise needs all h_j alike: else xi is stable, but no longer isotropic.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from levysde import errors
+from levysde.dynamics import SGD, Langevin
+from levysde.errors import Checked
+from levysde.kernels.fixed_step import FixedStep, gradient_flow
+from levysde.landscapes import Quadratic, in_float64
+from levysde.noise import STATE_FREE, Brownian, StableComponents, StableIsotropic
+from levysde.protocols import NoiseVector, Point, State, Words, matvec
+
+_SAME = 1e-5  # of the largest curvature: two that differ by less are one, in numbers that may come from float32
+
+
+class OrnsteinUhlenbeck(FixedStep):
+    """Steps a gradient flow with its linear part at the minimum solved exactly, `dt` in SDE time.
+
+    Exact in law for a `Quadratic` whatever dt is. Elsewhere a step takes two gradients and is of weak order 2 for
+    Gaussian noise; it gains where the loss is close to a quadratic around the minimum. Exits are looked for at the grid
+    times only, as by `EulerMaruyama`.
+
+    Args:
+        dynamics: `SGD` or `Langevin` whose scale does not depend on the position, with `Brownian` noise and any H and S;
+            with `StableComponents`, where the columns of S are eigenvectors of H (both diagonal, for example); or with
+            `StableIsotropic`, where they all have one curvature (`H = h I`).
+        dt: the step.
+
+    H, the exponential and the law of the noise are computed here, on the host in float64, once a kernel; they are array
+    leaves, so that other numbers compile nothing new.
+
+    Raises TypeError for other dynamics, scales and drivers, and for numbers that JAX traces; ValueError for a bad `dt`, or
+    where the law of the noise is not among the above.
+    """
+
+    dynamics: SGD | Langevin
+    dt: Array
+    drift: Array  # dt phi1(H dt); (d,) where H is diagonal, else (d, d)
+    mixing: Array  # xi = mixing times the driver's increment over `time`; (d,), or (d, m)
+    time: Array
+    rest: tuple[Array, Array] | None  # H and dt phi2(H dt), for the remaining force; None where there is none
+
+    def __init__(self, dynamics: Checked, dt: Checked):
+        self.dynamics = _exact_parts(dynamics)
+        self.dt = errors.positive("dt", dt, "dt=0.1")
+        if any(errors.is_traced(leaf) for leaf in jax.tree.leaves((self.dynamics, self.dt))):
+            raise TypeError(
+                "OrnsteinUhlenbeck computes the law of its noise on the host, but a number is traced by JAX. "
+                "Make the kernel outside jit; it can be passed in as an argument."
+            )
+        step, hessian = float(self.dt), _hessian(self.dynamics)
+        mixing, time = _noise_law(self.dynamics, hessian, step)
+        self.mixing, self.time = _leaf(mixing), _leaf(time)
+        self.drift = _leaf(step * _function(_phi1, hessian * step))
+        linear = isinstance(self.dynamics.landscape, Quadratic)
+        self.rest = None if linear else (_leaf(hessian), _leaf(step * _function(_phi2, hessian * step)))
+
+    @property
+    def words_per_step(self) -> int:
+        return self.dynamics.driver.words_per_step(self.mixing.shape[-1])
+
+    def init(self, x0: Point, words: Words) -> State:
+        return self.dynamics.init(x0)
+
+    def step(self, words: Words, state: Point) -> Point:
+        return self.advance(self.noise(words), state)
+
+    def position(self, state: Point) -> Point:
+        return state
+
+    def noise(self, words: Words) -> Point:
+        """xi, a function of its words; shape `(d,)`."""
+        return _product(self.mixing, self.dynamics.driver.increment(words, self.mixing.shape[-1], self.time))
+
+    def advance(self, noise: Point, x: Point) -> Point:
+        """The step with `xi = noise`."""
+        force = self.dynamics.landscape.gradient(x)
+        linear = x - _product(self.drift, force) + noise
+        if self.rest is None:
+            return linear
+        hessian, weight = self.rest
+        change = self.dynamics.landscape.gradient(linear) - force - _product(hessian, linear - x)
+        return linear - _product(weight, change)
+
+
+def _product(matrix: Array, vector: NoiseVector) -> Point:
+    return matrix * vector if matrix.ndim == 1 else matvec(matrix, vector)
+
+
+def _exact_parts(dynamics: Checked) -> SGD | Langevin:
+    flow = gradient_flow("OrnsteinUhlenbeck", dynamics)
+    if not isinstance(flow.scale, STATE_FREE):
+        raise TypeError(
+            f"OrnsteinUhlenbeck solves the linear part exactly, for which {type(flow.scale).__name__} must not depend on the "
+            "position. Type EulerMaruyama(dynamics, dt=1e-3) instead."
+        )
+    if not isinstance(flow.driver, Brownian | StableComponents | StableIsotropic):
+        raise TypeError(
+            "OrnsteinUhlenbeck knows the law of its noise for Brownian, StableComponents and StableIsotropic, not for "
+            f"{type(flow.driver).__name__}. Type EulerMaruyama(dynamics, dt=1e-3) instead."
+        )
+    return flow
+
+
+def _hessian(flow: SGD | Langevin) -> np.ndarray:
+    """H at the minimum, float64, symmetric."""
+    with in_float64(flow.landscape) as precise:
+        matrix = np.asarray(precise.hessian(precise.minimum), np.float64)
+    return (matrix + matrix.T) / 2
+
+
+def _noise_law(flow: SGD | Langevin, hessian: np.ndarray, dt: float) -> tuple[np.ndarray, float]:
+    """xi as a matrix times the driver's increment over a time. Float64."""
+    identity = jnp.eye(flow.noise_dim)
+    unit = np.asarray(jax.vmap(flow.scale.apply, (0, None), 1)(identity, flow.attractor), np.float64)
+    scale = float(flow.epsilon) * unit
+    if isinstance(flow.driver, Brownian):
+        curvatures, axes = np.linalg.eigh(hessian)
+        q = axes.T @ scale @ scale.T @ axes
+        covariance = axes @ (q * dt * _phi1((curvatures[:, None] + curvatures) * dt)) @ axes.T
+        return _function(lambda size: np.sqrt(np.maximum(size, 0)), covariance), 1.0
+    alpha = float(flow.driver.index)
+    times = dt * _phi1(alpha * _column_curvatures(flow, hessian, scale) * dt)
+    return scale * (times / times.max()) ** (1 / alpha), times.max()
+
+
+def _column_curvatures(flow: SGD | Langevin, hessian: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """h_j of `H S_j = h_j S_j`, shape `(m,)`; ValueError where there is none, or they differ and may not."""
+    sizes = np.sum(scale**2, 0)
+    used = sizes > 0
+    found = np.sum(scale * (hessian @ scale), 0)[used] / sizes[used]
+    size = max(np.abs(hessian).max(), np.finfo(float).tiny)
+    gap = np.linalg.norm(hessian @ scale[:, used] - found * scale[:, used], axis=0) / np.sqrt(sizes[used]) / size
+    name, instead = type(flow.driver).__name__, "Type EulerMaruyama(dynamics, dt=1e-3) instead."
+    if gap.max() > _SAME:
+        raise ValueError(
+            f"with {name} the noise of a step has no law in closed form here: column {np.flatnonzero(used)[gap.argmax()]} of "
+            f"the scale is no eigenvector of the Hessian at the minimum (off by {gap.max():.2g} of the largest curvature). "
+            f"{instead}"
+        )
+    if isinstance(flow.driver, StableIsotropic) and np.ptp(found) > _SAME * size:
+        raise ValueError(
+            "with StableIsotropic the noise of a step is isotropic only where the curvature is the same along all of the "
+            f"noise, but it goes from {found.min():.6g} to {found.max():.6g}. {instead}"
+        )
+    curvatures = np.full(scale.shape[1], found[0])  # a column of zeros may take any
+    curvatures[used] = found
+    return curvatures
+
+
+def _phi1(z: np.ndarray) -> np.ndarray:
+    """`(1 - e^{-z}) / z`, 1 at 0."""
+    safe = np.where(z == 0, 1, z)
+    return np.where(z == 0, 1.0, -np.expm1(-safe) / safe)
+
+
+def _phi2(z: np.ndarray) -> np.ndarray:
+    """`(1 - phi1(z)) / z`, 1/2 at 0; by its series where the difference loses digits."""
+    small = np.abs(z) < 1e-3
+    return np.where(small, 0.5 - z / 6 + z**2 / 24, (1 - _phi1(z)) / np.where(small, 1, z))
+
+
+def _function(fn: Callable[[np.ndarray], np.ndarray], matrix: np.ndarray) -> np.ndarray:
+    """`fn` of a symmetric matrix."""
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * fn(values)) @ vectors.T
+
+
+def _leaf(matrix: np.ndarray | float) -> Array:
+    """As JAX has it, and as its diagonal alone where there is nothing beside it."""
+    matrix = np.asarray(matrix)
+    square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
+    thin = np.diag(matrix) if square and not np.any(matrix - np.diag(np.diag(matrix))) else matrix
+    return jnp.asarray(thin, dtype=float)

@@ -1,0 +1,141 @@
+"""A domain with its boundary moved by what a stepper's small scales cost, so that exits come neither late nor early."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.domains import search_ray
+from levysde.dynamics import SGD, Langevin
+from levysde.errors import Checked
+from levysde.noise import Brownian, StableComponents, StableIsotropic, boundary_shift, small_jump_shift
+from levysde.protocols import Domain, Dynamics, Label, Point, Scalar, Truth
+
+
+class Shifted(Domain):
+    """`domain` with its boundary moved to where the exits of a stepper come on time, to leading order.
+
+    With `dt`, the step of a skeleton such as `EulerMaruyama`: inwards by `rho_a s dt^(1/a)`, s the scale of the noise across
+    the boundary there (`levysde.theory.boundary_shift`; Brownian noise: Gobet, Menozzi, Stochastic Process. Appl. 120, 2010).
+    With `cutoff`, that of `JumpAdapted`: outwards by `gamma_a s cutoff` (`levysde.noise.small_jump_shift`).
+
+    It belongs to an SDE, whose dt is an error. For a real optimiser dt is the learning rate, and its exits are as late as they
+    are: nothing applies it by itself.
+
+    Args:
+        domain: with a formula for its boundary: Ball, Box, Ellipsoid, HalfSpaces, Sublevel, Intersection.
+        dynamics: `SGD` (Ito) or `Langevin`, with Brownian or stable noise.
+        dt, cutoff: one of the two.
+
+    Raises TypeError or ValueError for parts of another kind, alpha <= 1 with `dt` (no such shift), or a shift past the start:
+    where nothing of the domain is left around the attractor.
+    """
+
+    domain: Domain
+    dynamics: Dynamics
+    size: Array  # of the shift, for noise of scale 1 across the boundary
+    by_cutoff: bool = eqx.field(static=True)
+
+    def __init__(self, domain: Checked, dynamics: Checked, *, dt: Checked = None, cutoff: Checked = None):
+        self.domain, self.dynamics = check_boundary(domain, dynamics)
+        driver = self.dynamics.driver
+        if (dt is None) == (cutoff is None):
+            raise ValueError(
+                f"give exactly one of dt and cutoff, not dt={dt!r} and cutoff={cutoff!r}. Type for example dt=1e-3."
+            )
+        self.by_cutoff = cutoff is not None
+        if dt is not None:
+            a = float(driver.index)
+            self.size = boundary_shift(a) * errors.positive("dt", dt, "dt=1e-3") ** (1 / a)
+        else:
+            self.size = -small_jump_shift(driver, self.dynamics.noise_dim) * errors.positive(
+                "cutoff", cutoff, "cutoff=0.1"
+            )
+        if not bool(self.contains(self.dynamics.attractor)):
+            raise ValueError(
+                f"nothing is left around the attractor {self.dynamics.attractor}: the shift is {float(self.size):.3g} times "
+                "the scale of the noise. Take a smaller dt, or a larger domain."
+            )
+
+    def contains(self, x: Point) -> Truth:
+        return jnp.all(self.faces(x)[0] > 0)
+
+    def faces(self, x: Point) -> tuple[Array, Array]:
+        distance, normal = self.domain.faces(x)
+        across = _jump_across if self.by_cutoff else noise_across
+        return distance - self.size * across(self.dynamics, x, normal), normal
+
+    def label(self, x: Point) -> Label:
+        """That of the face which `x` is furthest beyond."""
+        distance, normal = self.faces(x)
+        worst = jnp.argmin(distance)
+        beyond = x + (self.domain.faces(x)[0][worst] + 2 * jnp.abs(distance[worst])) * normal[worst]
+        label = jnp.maximum(self.domain.label(jnp.where(self.domain.contains(x), beyond, x)), 1)
+        return jnp.where(self.contains(x), 0, label)
+
+    def ray_distance(self, x: Point, v: Point) -> Scalar:
+        return jnp.where(self.contains(x), search_ray(self.contains, x, v), 0)
+
+    @property
+    def dim(self) -> int:
+        return self.domain.dim
+
+    @property
+    def convex(self) -> bool:
+        return False
+
+
+def noise_across(dynamics: Dynamics, x: Point, normals: Float[Array, "k d"]) -> Float[Array, " k"]:
+    """The scale of `epsilon S(x) L` along each unit normal, as SaS(s) at time 1: `sum_j |(S' n)_j|^a` to the power 1/a for
+    components, `|S' n|` for isotropic noise, and `|S' n| / sqrt(2)` for Brownian motion."""
+    pulled = pulled_back(dynamics, x, normals)
+    driver = dynamics.driver
+    if isinstance(driver, StableComponents):
+        return jnp.sum(jnp.abs(pulled) ** driver.alpha, 1) ** (1 / driver.alpha)
+    size = jnp.sqrt(jnp.sum(pulled * pulled, 1))
+    return size * jnp.sqrt(0.5).astype(size.dtype) if isinstance(driver, Brownian) else size
+
+
+def _jump_across(dynamics: Dynamics, x: Point, normals: Float[Array, "k d"]) -> Float[Array, " k"]:
+    """How far a jump of size 1 goes across each face: `|S' n|` for isotropic noise, exact with its constant; the mean over
+    coordinates, weighed by how often each jumps, for components (exact where the normal is an axis of the noise)."""
+    pulled = pulled_back(dynamics, x, normals)
+    driver = dynamics.driver
+    if not isinstance(driver, StableComponents):
+        return jnp.sqrt(jnp.sum(pulled * pulled, 1))
+    weight = jnp.abs(pulled) ** driver.alpha
+    total = jnp.sum(weight, 1)
+    return jnp.sum(weight * jnp.abs(pulled), 1) / jnp.where(total > 0, total, 1)
+
+
+def pulled_back(dynamics: Dynamics, x: Point, normals: Float[Array, "k d"]) -> Float[Array, "k m"]:
+    """`epsilon S(x)' n` for each normal."""
+    y = jax.ShapeDtypeStruct((dynamics.noise_dim,), x.dtype)
+    transposed = jax.linear_transpose(lambda y: dynamics.epsilon * dynamics.scale.apply(y, x), y)
+    return jax.vmap(lambda n: transposed(n)[0])(normals)
+
+
+def check_boundary(domain: Checked, dynamics: Checked) -> tuple[Domain, Dynamics]:
+    """A domain with faces and a gradient flow whose noise moves the position at once, or an error."""
+    if not isinstance(domain, Domain):
+        raise TypeError(
+            f"domain must be a Domain, not {domain!r}. Type for example Ball(radius=1.0, center=jnp.zeros(2))."
+        )
+    if not isinstance(dynamics, SGD | Langevin) or dynamics.response != "linear":
+        raise TypeError(
+            f"dynamics must be SGD (Ito) or Langevin, whose noise moves the position at once, not {type(dynamics).__name__}. "
+            "For others simulate with EulerMaruyama and extrapolate over dt."
+        )
+    if not isinstance(dynamics.driver, Brownian | StableComponents | StableIsotropic):
+        raise TypeError(
+            f"the driver must be Brownian, StableComponents or StableIsotropic, not {type(dynamics.driver).__name__}: for "
+            "others no constant is known. Extrapolate over dt."
+        )
+    if domain.dim != dynamics.landscape.dim:
+        raise ValueError(
+            f"the domain takes points of {domain.dim} dimensions, the dynamics move in {dynamics.landscape.dim}. Make them one."
+        )
+    x = jax.ShapeDtypeStruct((domain.dim,), jnp.zeros(0).dtype)
+    jax.eval_shape(domain.faces, x)
+    return domain, dynamics

@@ -1,0 +1,137 @@
+"""Scales that match the covariance of a gradient noise at every position: multiplicative noise.
+
+Notation and rule as in `covariance.py`: `S(x) S(x)' = C(x) / v`, v the driver's `unit_variance`, and then one step of
+`dt = eta`, `epsilon = sqrt(eta)` from x has the noise covariance `eta^2 C(x)` of an optimiser's step there. Two C:
+
+    |H(x)| / B      aligned with the Hessian at x (absolute eigenvalues),
+    C1(x) / B       of a minibatch drawn with replacement, `C1 = 1/n sum_i (g_i - g)(g_i - g)'` over the n examples.
+
+Read as Ito by the dynamics, as an optimiser does: S is taken before the step.
+
+`|H|/B`: Xie, Sato, Sugiyama, ICLR 2021; `C1/B`: Li, Tai, E, ICML 2017.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.noise.covariance import unit_variance
+from levysde.noise.scales import StateScale
+from levysde.protocols import Landscape, Point
+
+
+def hessian_scale(landscape: Checked, driver: Checked, *, batch_size: Checked) -> StateScale:
+    """The scale of gradient noise aligned with the Hessian at the position, `S(x) = sqrt(|H(x)| / (B v))`, symmetric.
+
+    `hessian_aligned` keeps the H of one point; here it is computed in every step, and decomposed: meant for few dimensions. Up
+    to two the root is in closed form, and bits do not depend on the number of lanes. The noise vanishes where H does: with
+    `Brownian` noise alone no path in one dimension crosses an inflection (the drift points back there).
+
+    Args:
+        landscape: the loss, that of one example on average.
+        driver: the noise it is for.
+        batch_size: B, at least 1.
+
+    Raises TypeError or ValueError for parts of the wrong kind, or a driver without a variance to match.
+    """
+    if not isinstance(landscape, Landscape):
+        raise TypeError(
+            f"landscape must be a Landscape, not {landscape!r}. Type for example Quadratic(hessian=jnp.eye(2))."
+        )
+    batch = errors.integer("batch_size", batch_size, "batch_size=32")
+    factor = (batch * unit_variance(driver, landscape.dim)) ** -0.5
+    return StateScale(_HessianRoot(landscape, jnp.asarray(factor, dtype=float)), dim=landscape.dim)
+
+
+def minibatch_state_scale(
+    example_gradients: Checked, n: Checked, dim: Checked, driver: Checked, *, batch_size: Checked
+) -> StateScale:
+    """The scale of a minibatch's mean gradient at the position: column i of S(x) is `(g_i(x) - g(x)) / sqrt(n B v)`.
+
+    `S S' = C1(x) / (B v)` exactly, with no decomposition; the driver has as many coordinates as there are examples. With
+    components noise each example jumps by itself.
+
+    Args:
+        example_gradients: a function of x that returns `g_i(x)`, shape `(n, dim)`, for example that of the same name of a
+            landscape made by `from_network`.
+        n: the number of examples, at least 2.
+        dim: d.
+        driver: the noise it is for.
+        batch_size: B, drawn with replacement.
+
+    Raises TypeError or ValueError for a number out of range, something that is no function, fails, or returns another shape;
+    a driver without a variance to match.
+    """
+    n = errors.integer("n", n, "n=100", low=2)
+    dim = errors.integer("dim", dim, "dim=2")
+    batch = errors.integer("batch_size", batch_size, "batch_size=32")
+    if not callable(example_gradients):
+        raise TypeError(
+            f"example_gradients must be a function of x, not {example_gradients!r}. Give for example the example_gradients of "
+            "a landscape made by from_network."
+        )
+    try:
+        out = jax.eval_shape(example_gradients, jax.ShapeDtypeStruct((dim,), jnp.zeros(0).dtype))
+    except Exception as error:
+        raise TypeError(f"example_gradients(x) fails for x of shape ({dim},): {error}") from None
+    if getattr(out, "shape", None) != (n, dim):
+        raise TypeError(
+            f"example_gradients(x) must return an array of shape (n, dim) = ({n}, {dim}), not {out}. Return one row an example."
+        )
+    factor = (n * batch * unit_variance(driver, n)) ** -0.5
+    gradients: Any = example_gradients if isinstance(example_gradients, eqx.Module) else _Static(example_gradients)
+    return StateScale(_Centred(gradients, jnp.asarray(factor, dtype=float)), dim=dim, noise_dim=n)
+
+
+def absolute_root(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
+    """The symmetric root of |matrix|, matrix symmetric."""
+    if matrix.shape[0] == 1:
+        return jnp.sqrt(jnp.abs(matrix))
+    if matrix.shape[0] == 2:
+        return _root_of_two(matrix)
+    values, vectors = jnp.linalg.eigh(matrix)
+    return jnp.sum(vectors[:, None, :] * vectors[None, :, :] * jnp.sqrt(jnp.abs(values))[None, None, :], 2)
+
+
+class _HessianRoot(eqx.Module):
+    landscape: Landscape
+    factor: Array
+
+    def __call__(self, x: Point) -> Float[Array, "d d"]:
+        return self.factor * absolute_root(self.landscape.hessian(x))
+
+
+class _Centred(eqx.Module):
+    example_gradients: Callable
+    factor: Array
+
+    def __call__(self, x: Point) -> Float[Array, "d n"]:
+        rows = self.example_gradients(x)
+        return self.factor * (rows - jnp.mean(rows, 0, keepdims=True)).T
+
+
+class _Static(eqx.Module):
+    """A plain function, part of the program."""
+
+    fn: Callable = eqx.field(static=True)
+
+    def __call__(self, x: Point) -> Array:
+        return self.fn(x)
+
+
+def _root_of_two(matrix: Float[Array, "2 2"]) -> Float[Array, "2 2"]:
+    """With eigenvalues `mean +- gap` and roots s, t of their sizes: `(s + t)/2 + (s - t)/2 (matrix - mean)/gap`, where
+    `(s - t)/gap = 2 mean / (max(|mean|, gap) (s + t))` does not cancel."""
+    a, b, c = matrix[0, 0], (matrix[0, 1] + matrix[1, 0]) / 2, matrix[1, 1]
+    mean, half = (a + c) / 2, (a - c) / 2
+    gap = jnp.hypot(half, b)
+    total = jnp.sqrt(jnp.abs(mean + gap)) + jnp.sqrt(jnp.abs(mean - gap))
+    largest = jnp.maximum(jnp.abs(mean), gap)
+    tilt = jnp.where(largest > 0, mean / jnp.where(largest > 0, largest * total, 1), 0)
+    return jnp.stack([jnp.stack([total / 2 + tilt * half, tilt * b]), jnp.stack([tilt * b, total / 2 - tilt * half])])

@@ -1,0 +1,168 @@
+"""A Markov chain in continuous time on the wells of a loss: where it rests, where it goes, how long it takes. Float64, host.
+
+`q_ij` is the rate of going from well i to well j; `levysde.theory.metastability` says where rates come from. They may differ by
+hundreds of orders of magnitude, so everything is computed from their logarithms by eliminating wells one by one, which adds and
+multiplies positive numbers only (Grassmann, Taksar, Heyman, Oper. Res. 33, 1985).
+"""
+
+import numbers
+from dataclasses import dataclass
+
+import numpy as np
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.theory.stationary import as_reals
+
+
+@dataclass(frozen=True)
+class MetastableChain:
+    """A continuous-time Markov chain on n wells.
+
+    Attributes:
+        log_rates: logarithms of the rates `q_ij` of going from i to j, -inf where there is no way and for i = j, `(n, n)`.
+        minima: the wells' minima, `(n, d)`.
+        name, assumptions: what it is made of, and when it holds.
+        escape: what ends a stay: "other minimum".
+        unit: of time.
+    """
+
+    log_rates: np.ndarray
+    minima: np.ndarray
+    name: str
+    assumptions: tuple[str, ...]
+    escape: str = "other minimum"
+    unit: str = "SDE time"
+
+    @property
+    def num(self) -> int:
+        """n, the number of wells."""
+        return len(self.log_rates)
+
+    @property
+    def rates(self) -> np.ndarray:
+        """`q_ij`, 0 for i = j, `(n, n)`."""
+        return np.exp(self.log_rates)
+
+    @property
+    def generator(self) -> np.ndarray:
+        """The rates, with diagonal entries that make each row sum to 0, `(n, n)`."""
+        return self.rates - np.diag(self.rates.sum(1))
+
+    @property
+    def mean_residence(self) -> np.ndarray:
+        """Mean time in each well before the next, `(n,)`; inf where float64 ends, or where there is no way out."""
+        with np.errstate(over="ignore"):
+            return np.exp(-np.logaddexp.reduce(self.log_rates, axis=1))
+
+    @property
+    def next_probabilities(self) -> np.ndarray:
+        """Which well is entered first from well i: row i, `(n, n)`. Raises ValueError where one has no way out."""
+        totals = np.logaddexp.reduce(self.log_rates, axis=1)
+        if np.isneginf(totals).any():
+            raise ValueError(f"well {int(np.argmin(totals))} has no way out. Add the saddles that lead out of it.")
+        return np.exp(self.log_rates - totals[:, None])
+
+    @property
+    def stationary(self) -> np.ndarray:
+        """The share of time in each well in the long run, `(n,)`. Raises ValueError where not all wells are joined."""
+        self._check_joined("long-run share of each well")
+        logs = self.log_rates.copy()
+        for k in range(self.num - 1, 0, -1):  # without well k: its neighbours pass through it
+            logs[:k, k] -= np.logaddexp.reduce(logs[k, :k])
+            logs[:k, :k] = np.logaddexp(logs[:k, :k], logs[:k, k, None] + logs[None, k, :k])
+            np.fill_diagonal(logs, -np.inf)
+        weights = np.zeros(self.num)
+        for k in range(1, self.num):
+            weights[k] = np.logaddexp.reduce(weights[:k] + logs[:k, k])
+        return np.exp(weights - np.logaddexp.reduce(weights))
+
+    @property
+    def mean_transitions(self) -> np.ndarray:
+        """Mean time from well i until well j is first entered, over any others, 0 for i = j, `(n, n)`.
+
+        Raises ValueError where not all wells are joined.
+        """
+        self._check_joined("mean time between two wells")
+        with np.errstate(over="ignore"):
+            return np.exp(np.stack([self._log_times_to(j) for j in range(self.num)], 1))
+
+    def mean_transition(self, i: Checked, j: Checked) -> float:
+        """Mean time from well `i` until well `j` is first entered. Raises as `mean_transitions`, and for bad numbers."""
+        start, end = (
+            errors.integer(name, value, f"{name}=0", low=0, high=self.num - 1) for name, value in (("i", i), ("j", j))
+        )
+        self._check_joined("mean time between two wells")
+        with np.errstate(over="ignore"):
+            return float(np.exp(self._log_times_to(end)[start]))
+
+    def occupation(self, t: Checked, start: Checked) -> np.ndarray:
+        """Probability of each well at times `t`, a number or `(T,)`, by `expm`: `(n,)` or `(T, n)`.
+
+        Args:
+            start: the number of a well, or probabilities of all, `(n,)`.
+
+        Raises TypeError or ValueError for negative times, a number that is no well, or no probabilities.
+        """
+        from scipy.linalg import expm  # slow to import
+
+        times = as_reals("t", t, "t=1.0")
+        if (times < 0).any():
+            raise ValueError(f"t must not be negative, not {times.min():g}. Type for example t=1.0.")
+        if isinstance(start, numbers.Integral):
+            first = np.eye(self.num)[errors.integer("start", start, "start=0", low=0, high=self.num - 1)]
+        else:
+            first = as_reals("start", start, "start=0", (self.num,))
+            if (first < 0).any() or abs(first.sum() - 1) > 1e-6:
+                raise ValueError(f"start must be probabilities that sum to 1, not {start!r}. Type for example start=0.")
+        return first @ expm(times[..., None, None] * self.generator)
+
+    def _log_times_to(self, target: int) -> np.ndarray:
+        """Logarithms of the mean times to `target`, `(n,)`, by eliminating all other wells."""
+        order = [target, *(k for k in range(self.num) if k != target)]
+        logs = self.log_rates[np.ix_(order, order)]
+        stay = np.zeros(
+            self.num
+        )  # log of the time gathered a unit of time spent in a well, with what was passed through
+        out = np.zeros(self.num)
+        for k in range(self.num - 1, 0, -1):
+            out[k] = np.logaddexp.reduce(logs[k, :k])
+            through = logs[1:k, k] - out[k]
+            stay[1:k] = np.logaddexp(stay[1:k], through + stay[k])
+            logs[1:k, :k] = np.logaddexp(logs[1:k, :k], through[:, None] + logs[None, k, :k])
+            np.fill_diagonal(logs, -np.inf)
+        times = np.full(self.num, -np.inf)
+        for k in range(1, self.num):
+            times[k] = np.logaddexp(stay[k], np.logaddexp.reduce(logs[k, :k] + times[:k])) - out[k]
+        found = np.empty(self.num)
+        found[order] = times
+        return found
+
+    def _check_joined(self, quantity: str) -> None:
+        from scipy.sparse.csgraph import connected_components  # slow to import
+
+        parts, labels = connected_components(np.isfinite(self.log_rates), connection="strong")
+        if parts > 1:
+            groups = " | ".join(" ".join(str(i) for i in np.flatnonzero(labels == part)) for part in range(parts))
+            raise ValueError(
+                f"the chain is disconnected, so that the {quantity} is not defined: wells {groups} are not joined both ways. "
+                "Add the saddles between them, or leave wells out."
+            )
+
+    def __repr__(self) -> str:
+        rows = [
+            ("from", self.name),
+            ("wells", f"{self.num} in {self.minima.shape[1]} dimensions"),
+            (f"mean residence ({self.unit})", _listed(self.mean_residence)),
+        ]
+        try:
+            rows.append(("share of time in each", _listed(self.stationary)))
+        except ValueError:
+            rows.append(("share of time in each", "not defined: the chain is disconnected"))
+        width = max(len(name) for name, _ in rows)
+        return "MetastableChain\n" + "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+
+
+def _listed(values: np.ndarray) -> str:
+    shown = ", ".join(f"{value:.4g}" for value in values[:8])
+    return shown + (f", ... ({len(values)})" if len(values) > 8 else "")

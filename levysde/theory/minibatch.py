@@ -1,0 +1,322 @@
+"""Escape under minibatch noise: the laws of Xie, Sato and Sugiyama, what is right in them, what any bowl does.
+
+SGD at learning rate eta and batch B, in the time `t = eta * iterations`: `dX = -L'(X) dt + sqrt(2 D) dW`, `D = eta C_B / 2`,
+and near a stationary point the covariance of the noise is about the curvature's size, `C_B ~ |H| / B`. A path of escape climbs
+a barrier dL, a fraction s of it at the noise of the minimum, `D_a = eta H_a / 2B`, and the rest at that of the saddle,
+`D_b = eta |H_b| / 2B`, H_a and H_b the curvatures along the path (ICLR 2021, Theorem 3.2, as printed):
+
+    tau = (2 pi / |H_b|) exp[(2 B dL / eta) (s / H_a + (1 - s) / |H_b|)].
+
+In one dimension this is the equation whose D jumps from D_a to D_b on the way, and its mean is known (first_passage.py): with
+`psi = int L'/D`, the well gives `int e^-psi / D = sqrt(2 pi / (D_a H_a))`, and the saddle
+`int e^psi = e^psi(b) sqrt(2 pi D_b / |H_b|)`, so that
+
+    tau = 2 pi sqrt(D_b / D_a) / sqrt(H_a |H_b|) exp[dL (s / D_a + (1 - s) / D_b)] = (2 pi / H_a) exp[...],
+
+to the other minimum, half of it to the saddle, in Ito's convention, which is SGD's: the noise is that of the point before the
+step. The exponent is right; the printed prefactor is that of the isothermal convention (the noise of the point after the step),
+where `sqrt(D_b / D_a)` is turned over. In more dimensions it stays right where what lies across is independent of the path;
+elsewhere the prefactor has another factor of order 1, which no frozen temperatures can give.
+
+For other optimisers the exponent is known (Xie et al., ICML 2022). And a bowl with no saddle at all, whose edge comes nearer as
+its curvature k grows, has `-log rate = B r^2 / (eta k)` too (`null_model_exponent`): a straight line of -log rate against 1/k,
+B or 1/eta tells nothing yet. With D that follows the curvature everywhere SGD never leaves: see `literal_noise.py`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.theory.exact import as_real
+from levysde.theory.stationary import as_reals
+
+_ESCAPES = ("other minimum", "saddle")
+_OPTIMIZERS = ("sgd", "heavy ball", "averaged momentum", "adam")
+
+
+@dataclass(frozen=True)
+class MinibatchLaw:
+    """Exponential escape of SGD.
+
+    Attributes:
+        log_mean: logarithm of the mean escape time, in SDE time.
+        exponent: what stands in the exponential: of the likeliest path where there are several.
+        shares: of the escapes along each path, summing to 1.
+        learning_rate: eta: a unit of SDE time is `1 / eta` iterations.
+        escape: what is meant: "other minimum", or "saddle", twice as fast.
+        normalization: of the prefactor: "corrected" or "printed".
+        name, assumptions: of the law.
+        unit: of `mean` and `rate`.
+    """
+
+    log_mean: float
+    exponent: float
+    shares: tuple[float, ...]
+    learning_rate: float
+    escape: str
+    normalization: str
+    name: str
+    assumptions: tuple[str, ...]
+    unit: str = "SDE time"
+
+    @property
+    def mean(self) -> float:
+        """Mean escape time in SDE time; inf where float64 ends."""
+        return _exp(self.log_mean)
+
+    @property
+    def log_iterations(self) -> float:
+        return self.log_mean - math.log(self.learning_rate)
+
+    @property
+    def iterations(self) -> float:
+        """Mean escape time in iterations; inf where float64 ends."""
+        return _exp(self.log_iterations)
+
+    @property
+    def rate(self) -> float:
+        """Of escape, a unit of SDE time; 0 where float64 ends."""
+        return _exp(-self.log_mean)
+
+    def survival(self, t: Checked) -> np.ndarray | float:
+        """`P(escape time > t) = exp(-rate t)`, t in SDE time, any shape."""
+        return np.exp(-self.rate * np.maximum(np.asarray(t, dtype=float), 0))
+
+    def __repr__(self) -> str:
+        rows = [
+            ("from", f"{self.name}, prefactor {self.normalization}"),
+            ("mean escape time (SDE time)", _shown(self.log_mean)),
+            ("in iterations", _shown(self.log_iterations)),
+            ("to", self.escape),
+            ("exponent", f"{self.exponent:.4g}"),
+        ]
+        if len(self.shares) > 1:
+            rows.append(("share of each path", ", ".join(f"{share:.3g}" for share in self.shares)))
+        width = max(len(name) for name, _ in rows)
+        return "MinibatchLaw\n" + "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+
+
+def _exp(log: float) -> float:
+    return math.exp(log) if log < 709 else math.inf
+
+
+def _shown(log: float) -> str:
+    return f"{math.exp(log):.6g}" if log < 709 else f"10^{log / math.log(10):.6g}"
+
+
+def xie_law(
+    *,
+    barrier: Checked,
+    minimum_curvature: Checked,
+    saddle_curvature: Checked,
+    learning_rate: Checked,
+    batch_size: Checked,
+    path_fraction: Checked = 0.5,
+    prefactor: Checked = "corrected",
+    escape: Checked = "other minimum",
+) -> MinibatchLaw:
+    """Escape of SGD under minibatch noise along one path: Theorem 3.2 of Xie, Sato, Sugiyama, ICLR 2021 (top of this file).
+
+    Args:
+        barrier: dL, the height of the saddle over the minimum.
+        minimum_curvature: H_a, along the path.
+        saddle_curvature: of the saddle along the path: H_b or `|H_b|`, the sign does not matter.
+        learning_rate: eta.
+        batch_size: B.
+        path_fraction: s, the fraction of the barrier that is climbed at the minimum's noise, in (0, 1).
+        prefactor: "corrected", `2 pi / H_a`; or "printed", `2 pi / |H_b|`, for comparison.
+        escape: "other minimum", or "saddle": reached in half the time.
+
+    Raises TypeError or ValueError for numbers out of range. Several paths: `combined_law`.
+    """
+    scale, low, top, eta = _climb(barrier, minimum_curvature, saddle_curvature, learning_rate, batch_size)
+    s = errors.fraction("path_fraction", path_fraction, "path_fraction=0.5")
+    kind = errors.choice("prefactor", prefactor, ("corrected", "printed"))
+    factor = {"other minimum": 1.0, "saddle": 0.5}[errors.choice("escape", escape, _ESCAPES)]
+    exponent = scale * (s / low + (1 - s) / top)
+    log_mean = math.log(2 * math.pi * factor / (low if kind == "corrected" else top)) + exponent
+    return MinibatchLaw(
+        log_mean,
+        exponent,
+        (1.0,),
+        eta,
+        escape,
+        kind,
+        "Xie, Sato, Sugiyama 2021, Theorem 3.2",
+        (
+            "noise covariance |H| / B, frozen at the minimum's value below the switch and the saddle's above it",
+            "exponent large; one dimension, or independent of what lies across"
+            if kind == "corrected"
+            else "as printed",
+        ),
+    )
+
+
+def xie_white_law(
+    *,
+    barrier: Checked,
+    minimum_eigenvalues: Checked,
+    saddle_eigenvalues: Checked,
+    diffusion: Checked,
+    learning_rate: Checked = 1.0,
+    escape: Checked = "other minimum",
+) -> MinibatchLaw:
+    """Escape under white noise: Theorem 3.1 of Xie, Sato, Sugiyama, ICLR 2021, the law of Eyring and Kramers,
+    `(2 pi / |l|) sqrt(|det H_b| / det H_a) exp(dL / D)`; `kramers_law` makes it from a landscape.
+
+    Args:
+        barrier: dL.
+        minimum_eigenvalues: of H_a, `(d,)`, positive.
+        saddle_eigenvalues: of H_b, `(d,)`, one of them, l, negative.
+        diffusion: D; for a gradient noise of covariance `c^2 I` it is `eta c^2 / 2`.
+        learning_rate: eta, to count iterations.
+        escape: "other minimum", or "saddle".
+
+    Raises TypeError or ValueError for numbers out of range.
+    """
+    height = as_real("barrier", errors.positive("barrier", barrier, "barrier=1.0"), barrier)
+    noise = as_real("diffusion", errors.positive("diffusion", diffusion, "diffusion=0.1"), diffusion)
+    eta = as_real("learning_rate", errors.positive("learning_rate", learning_rate, "learning_rate=0.1"), learning_rate)
+    factor = {"other minimum": 1.0, "saddle": 0.5}[errors.choice("escape", escape, _ESCAPES)]
+    low, top = (
+        np.atleast_1d(as_reals(name, value, f"{name}=[1.0]"))
+        for name, value in (("minimum_eigenvalues", minimum_eigenvalues), ("saddle_eigenvalues", saddle_eigenvalues))
+    )
+    if low.ndim != 1 or low.shape != top.shape or not (low > 0).all() or np.sum(top < 0) != 1 or (top == 0).any():
+        raise ValueError(
+            f"a minimum has positive eigenvalues, a saddle as many of which one is negative, not {low} and {top}. Type for "
+            "example minimum_eigenvalues=[2.0, 1.0], saddle_eigenvalues=[-1.0, 1.0]."
+        )
+    determinants = (np.sum(np.log(np.abs(top))) - np.sum(np.log(low))) / 2
+    log_mean = math.log(2 * math.pi * factor / -top.min()) + float(determinants) + height / noise
+    return MinibatchLaw(
+        log_mean,
+        height / noise,
+        (1.0,),
+        eta,
+        escape,
+        "corrected",
+        "Xie, Sato, Sugiyama 2021, Theorem 3.1: Eyring-Kramers",
+        ("white noise of one strength in all directions", "D far below the barrier"),
+    )
+
+
+def combined_law(laws: Checked) -> MinibatchLaw:
+    """Several paths out of one minimum: their rates add.
+
+    Raises TypeError or ValueError for no laws, or laws of different learning rate, escape or normalization.
+    """
+    if not isinstance(laws, Sequence) or not laws or not all(isinstance(law, MinibatchLaw) for law in laws):
+        raise TypeError(
+            f"laws must be a list of MinibatchLaw, not {laws!r}. Type for example [xie_law(...), xie_law(...)]."
+        )
+    for name in ("learning_rate", "escape", "normalization"):
+        found = sorted({str(getattr(law, name)) for law in laws})
+        if len(found) > 1:
+            raise ValueError(f"laws must agree in {name}, but have {' and '.join(found)}. Make them alike.")
+    logs = np.array([-law.log_mean for law in laws])
+    total = float(np.logaddexp.reduce(logs))
+    shares = np.exp(logs - total)
+    names = list(dict.fromkeys(law.name for law in laws))
+    return MinibatchLaw(
+        -total,
+        laws[int(np.argmax(shares))].exponent,
+        tuple(float(share) for share in shares),
+        laws[0].learning_rate,
+        laws[0].escape,
+        laws[0].normalization,
+        f"{len(laws)} paths: {'; '.join(names)}",
+        tuple(dict.fromkeys(note for law in laws for note in law.assumptions)),
+    )
+
+
+def optimizer_exponent(
+    *,
+    optimizer: Checked,
+    barrier: Checked,
+    minimum_curvature: Checked,
+    saddle_curvature: Checked,
+    learning_rate: Checked,
+    batch_size: Checked,
+    path_fraction: Checked = 0.5,
+    momentum: Checked = 0.9,
+) -> float:
+    """The exponent of the mean escape time, `log mean` to leading order, of an optimiser (Xie et al., ICML 2022).
+
+    With `E = (2 B dL / eta) (s / H_a + (1 - s) / |H_b|)`: "sgd" E; "heavy ball", raw gradients as in `optax.sgd`,
+    (1 - momentum) E, since their sum is a step 1 / (1 - momentum) as long; "averaged momentum" E; "adam", its v settled at the
+    noise's variance `|H| / B` and delta far below its root,
+
+        (2 sqrt(B) dL / eta) (s / sqrt(H_a) + (1 - s) / sqrt(|H_b|)).
+
+    Args:
+        momentum: beta, of "heavy ball" only.
+        the others: as in `xie_law`.
+
+    Raises TypeError or ValueError for numbers out of range, or an unknown optimizer.
+    """
+    kind = errors.choice("optimizer", optimizer, _OPTIMIZERS)
+    scale, low, top, _ = _climb(barrier, minimum_curvature, saddle_curvature, learning_rate, batch_size)
+    s = errors.fraction("path_fraction", path_fraction, "path_fraction=0.5")
+    beta = errors.fraction("momentum", momentum, "momentum=0.9")
+    if kind == "adam":
+        batch = float(np.asarray(batch_size))
+        return scale / math.sqrt(batch) * (s / math.sqrt(low) + (1 - s) / math.sqrt(top))
+    return scale * (s / low + (1 - s) / top) * (1 - beta if kind == "heavy ball" else 1)
+
+
+def null_model_exponent(*, radius: Checked, sharpness: Checked, learning_rate: Checked, batch_size: Checked) -> float:
+    """`B r^2 / (eta k)`: the exponent of leaving a quadratic bowl of curvature k h whose edge stands at `r / sqrt(k)`, under
+    minibatch noise of covariance `k h / B`.
+
+    It does not know h, nor a saddle: the noise grows with the curvature, so the walk's width `sqrt(eta / 2B)` does not
+    change, and the edge comes nearer. What a plot of -log rate against 1/k, B or 1/eta has to beat.
+
+    Args:
+        radius: r, of the bowl at k = 1.
+        sharpness: k.
+        learning_rate, batch_size: eta, B.
+
+    Raises TypeError or ValueError unless all are positive numbers.
+    """
+    r, k, eta, batch = (
+        as_real(name, errors.positive(name, value, f"{name}=1.0"), value)
+        for name, value in (
+            ("radius", radius),
+            ("sharpness", sharpness),
+            ("learning_rate", learning_rate),
+            ("batch_size", batch_size),
+        )
+    )
+    return batch * r**2 / (eta * k)
+
+
+def _climb(
+    barrier: Checked, minimum_curvature: Checked, saddle_curvature: Checked, learning_rate: Checked, batch_size: Checked
+) -> tuple[float, float, float, float]:
+    """`2 B dL / eta`, H_a, |H_b| and eta."""
+    height, low, eta, batch = (
+        as_real(name, errors.positive(name, value, f"{name}=1.0"), value)
+        for name, value in (
+            ("barrier", barrier),
+            ("minimum_curvature", minimum_curvature),
+            ("learning_rate", learning_rate),
+            ("batch_size", batch_size),
+        )
+    )
+    top = abs(
+        as_real(
+            "saddle_curvature",
+            errors.finite("saddle_curvature", saddle_curvature, "saddle_curvature=-1.0", ()),
+            saddle_curvature,
+        )
+    )
+    if top == 0:
+        raise ValueError(
+            "saddle_curvature must not be 0: the path would have no top. Type for example saddle_curvature=-1.0."
+        )
+    return 2 * batch * height / eta, low, top, eta
