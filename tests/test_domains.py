@@ -41,6 +41,11 @@ CASES = {
     "Inner": ls.Inner(ls.Sublevel(ls.Quadratic(hessian=jnp.array(MATRIX)), height=0.9), delta=0.2),
     "Intersection": ls.Intersection(disc(0.3), ls.Predicate(ellipse, dim=2)),
     "Predicate": ls.Predicate(ellipse, dim=2),
+    "Shifted": ls.Shifted(
+        disc(0.2, -0.1),
+        ls.SGD(ls.Quadratic(hessian=jnp.array(MATRIX)), ls.StableIsotropic(1.5), epsilon=0.1),
+        cutoff=1.0,
+    ),
     "Sublevel": ls.Sublevel(ls.Quadratic(hessian=jnp.array([[2.0, 0.5], [0.5, 1.0]])), height=0.4),
 }
 STARTS = {"Basin": LEFT, "Component": LEFT}  # inside; the origin for all others
@@ -52,7 +57,7 @@ def final_classes(interface):
     for child in interface.__subclasses__():
         below = final_classes(child)
         found |= below or {child}
-    return {c for c in found if c.__module__.startswith("levysde.domains.")}
+    return {c for c in found if c.__module__.startswith(("levysde.domains.", "levysde.kernels."))}
 
 
 def many(fn, *arrays):
