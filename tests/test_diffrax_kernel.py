@@ -98,6 +98,7 @@ def test_strong_orders(name, float64):
     assert abs(orders[-1] - ORDERS[name]) < 0.06, (errors, orders)
 
 
+@pytest.mark.slow
 def test_weak_orders(float64):
     """The variance at time 1: order 1 for Euler, 2 for Heun."""
     for name, order in (("Euler", 1), ("Heun", 2)):
@@ -114,6 +115,7 @@ def halves_joined(first, second):
     return [first[0] + second[0], (first[1] + second[1]) / 2 + (first[0] - second[0]) / 4]
 
 
+@pytest.mark.slow
 def test_shark_beats_euler_on_a_double_well(float64):
     """Strong errors with one Brownian motion at three steps, against 16 times finer steps of its own."""
     flow, x = ls.Langevin(ls.DoubleWell(), diffusion=0.2), -jnp.ones(1)

@@ -218,7 +218,7 @@ def weak_errors(make, observable, steps):
 OBSERVABLES = {"mean": lambda x: x, "square": lambda x: x**2}
 
 
-@pytest.mark.parametrize("name", OBSERVABLES)
+@pytest.mark.parametrize("name", ["mean", pytest.param("square", marks=pytest.mark.slow)])
 def test_weak_orders_on_a_double_well(name, float64):
     observable, steps = OBSERVABLES[name], [1 / 64, 1 / 128, 1 / 256]
     kinds, errors = (ls.OrnsteinUhlenbeck, ls.EulerMaruyama, ls.TamedEuler), {}
