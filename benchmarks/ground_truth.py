@@ -89,8 +89,8 @@ def averaged(result: ls.EscapeResult, reference: float) -> tuple[float, float]:
 def no_drift(num: int, seed: int) -> Iterator[tuple]:
     """Unit ball from the centre; cutoffs 0.4 and 0.2, after the shift the error is taken to fall as the square."""
     for noise in ("components", "isotropic"):
-        for dim in (1, 2, 3, 10):
-            for alpha in (0.5, 0.8, 1.0, 1.2, 1.5, 1.8, 1.9):
+        for dim in (1, 2, 10) if noise == "components" else (2, 10):  # in one dimension they are one
+            for alpha in (0.5, 0.8, 1.0, 1.2, 1.5, 1.8, 1.9) if dim < 10 else (0.5, 1.0, 1.5, 1.9):
                 driver = ls.StableComponents(alpha) if noise == "components" else ls.StableIsotropic(alpha)
                 exact = theory.ryznar_mean_exit if noise == "components" else theory.getoor_mean_exit
                 reference = exact(alpha=alpha, dim=dim)
@@ -102,7 +102,7 @@ def no_drift(num: int, seed: int) -> Iterator[tuple]:
                     return ls.JumpAdapted(dynamics, dt=0.05 * reference, cutoff=cutoff, domain=basin), basin
 
                 found = ls.extrapolate_escape(
-                    make, jnp.zeros(dim), steps=[0.4, 0.2], num=[num, 2 * num], seed=seed, order=2.0
+                    make, jnp.zeros(dim), steps=[0.4, 0.2], num=[num, 2 * num], seed=seed, order=2.0, lanes=1024
                 )
                 spread = (found.value.high - found.value.low) / 2 / 1.96 / reference
                 yield f"{noise}, d = {dim}, alpha = {alpha}", "mean exit time", found.value.value, reference, spread

@@ -71,6 +71,7 @@ def extrapolate_escape(
     order: Checked = None,
     value: Callable[[EscapeResult], np.ndarray] | None = None,
     confidence: Checked = 0.95,
+    lanes: Checked = None,
 ) -> Extrapolation:
     """The mean escape time, or another mean over exits, as the step falls to zero.
 
@@ -86,6 +87,7 @@ def extrapolate_escape(
         value: what to average, `(num,)` from a result; the escape time by default. `lambda result: result.label == 2` is the
             chance of the second exit set.
         confidence: coverage of the intervals.
+        lanes: as in `simulate_escape`; very short trajectories want many.
 
     Raises:
         TypeError, ValueError: bad numbers, steps that do not fall, a `make` that does not give a kernel and a domain.
@@ -99,7 +101,9 @@ def extrapolate_escape(
     seeds = tuple(int(word) for word in np.random.SeedSequence(words).generate_state(len(steps), np.uint64))
     means, deviations = [], []
     for (kernel, domain), count, own in zip(problems, nums, seeds, strict=True):
-        result = simulate_escape(kernel, domain, x0, num=int(count), seed=own)
+        result = simulate_escape(
+            kernel, domain, x0, num=int(count), seed=own, lanes=lanes, record="times" if value is None else "places"
+        )
         sample = np.asarray(result.time if value is None else value(result), float)
         if sample.shape != (count,) or not np.all(result.status == Status.EXITED):
             raise ValueError(f"value must give one number a trajectory, shape ({count},), not {sample.shape}.")

@@ -12,6 +12,7 @@ Michael, Schucany, Haas, Amer. Statist. 30 (1976). Exact for a half-space withou
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -127,29 +128,33 @@ def crossing(
 ) -> Crossing:
     """The test over a time `h`, for Gaussian noise of `variance` per unit time and coordinate of the driver; words `(4,)`."""
     dtype = after.dtype
-    a, normal = domain.faces(before)
-    b, _ = domain.faces(after)
+    # materialised here and below: fused into what follows, the faces would be computed anew for every coordinate
+    a, normal = jax.lax.optimization_barrier(domain.faces(before))
+    b, _ = jax.lax.optimization_barrier(domain.faces(after))
     a = jnp.maximum(a, 0)
     pulled = pulled_back(dynamics, before, normal)
     spread = variance * h * jnp.sum(pulled * pulled, 1)  # s^2 h
     spread = jnp.maximum(spread, jnp.finfo(dtype).tiny)
     chance = jnp.where(b > 0, jnp.exp(-2 * a * b / spread), 1)
+    stays_out = ~domain.contains(after)
     uniform, _ = unit_pair(words[0], dtype)
     # never where all chances are 0: a uniform may round to 1, not to 0
     left = uniform < -jnp.expm1(jnp.sum(jnp.log1p(-chance)))
     # the face that it is furthest beyond, or likeliest to have left by
     i = jnp.arange(len(a)) == jnp.argmax(jnp.where(b > 0, chance, 1 - b))
     a, b, spread = (jnp.sum(jnp.where(i, values, 0)) for values in (a, b, spread))
-    share = _first_passage(a, b, spread, words[1:])
+    share = jax.lax.optimization_barrier(_first_passage(a, b, spread, words[1:]))
     on_the_way = before + share * (after - before)
-    gap, outward = domain.faces(on_the_way)
+    gap, outward = jax.lax.optimization_barrier(domain.faces(on_the_way))
     gap, outward = jnp.sum(jnp.where(i, gap, 0)), jnp.sum(jnp.where(i[:, None], outward, 0), 0)
-    place = after  # outside already, unless the path came back
+    place, outside = after, stays_out  # outside already, unless the path came back
     for beyond in _NEAR[::-1]:
         least = 8 * jnp.finfo(dtype).eps * jnp.max(jnp.abs(after))
         candidate = on_the_way + (gap + beyond * jnp.sqrt(spread) + least) * outward
-        place = jnp.where(domain.contains(candidate), place, candidate)
-    return Crossing(left & ~domain.contains(place), share, place)
+        candidate = jax.lax.optimization_barrier(candidate)
+        beyond_it = jax.lax.optimization_barrier(~domain.contains(candidate))
+        place, outside = jnp.where(beyond_it, candidate, place), outside | beyond_it
+    return Crossing(left & outside, share, place)
 
 
 def _first_passage(a: Array, b: Array, spread: Array, words: Words) -> Array:

@@ -11,6 +11,7 @@ from levysde.dynamics import SGD, Langevin
 from levysde.errors import Checked
 from levysde.noise import Brownian, StableComponents, StableIsotropic, boundary_shift, small_jump_shift
 from levysde.protocols import Domain, Dynamics, Label, Point, Scalar, Truth
+from levysde.random import exp2, log2
 
 
 class Shifted(Domain):
@@ -62,7 +63,7 @@ class Shifted(Domain):
         return jnp.all(self.faces(x)[0] > 0)
 
     def faces(self, x: Point) -> tuple[Array, Array]:
-        distance, normal = self.domain.faces(x)
+        distance, normal = jax.lax.optimization_barrier(self.domain.faces(x))
         across = _jump_across if self.by_cutoff else noise_across
         return distance - self.size * across(self.dynamics, x, normal), normal
 
@@ -92,7 +93,7 @@ def noise_across(dynamics: Dynamics, x: Point, normals: Float[Array, "k d"]) -> 
     pulled = pulled_back(dynamics, x, normals)
     driver = dynamics.driver
     if isinstance(driver, StableComponents):
-        return jnp.sum(jnp.abs(pulled) ** driver.alpha, 1) ** (1 / driver.alpha)
+        return jnp.sum(_power(pulled, driver.alpha), 1) ** (1 / driver.alpha)
     size = jnp.sqrt(jnp.sum(pulled * pulled, 1))
     return size * jnp.sqrt(0.5).astype(size.dtype) if isinstance(driver, Brownian) else size
 
@@ -104,9 +105,16 @@ def _jump_across(dynamics: Dynamics, x: Point, normals: Float[Array, "k d"]) -> 
     driver = dynamics.driver
     if not isinstance(driver, StableComponents):
         return jnp.sqrt(jnp.sum(pulled * pulled, 1))
-    weight = jnp.abs(pulled) ** driver.alpha
+    weight = _power(pulled, driver.alpha)
     total = jnp.sum(weight, 1)
     return jnp.sum(weight * jnp.abs(pulled), 1) / jnp.where(total > 0, total, 1)
+
+
+def _power(x: Array, alpha: Array) -> Array:
+    """`|x|^alpha`, by the fast primitives; 0 for x too small for a float."""
+    size = jnp.abs(x)
+    tiny = jnp.finfo(x.dtype).tiny
+    return jnp.where(size > tiny, exp2(alpha * log2(jnp.maximum(size, tiny))), 0)
 
 
 def pulled_back(dynamics: Dynamics, x: Point, normals: Float[Array, "k d"]) -> Float[Array, "k m"]:
