@@ -109,7 +109,8 @@ def no_drift(num: int, seed: int) -> Iterator[tuple]:
 
 
 def stable_wells(num: int, seed: int) -> Iterator[tuple]:
-    """dt = 0.04 over the largest curvature, a cutoff of a fifth of the distance to the edge."""
+    """dt = 0.04 over the largest curvature, a cutoff of a fiftieth of the distance to the edge: a first run with a fifth was
+    up to 2.4% late where the noise is small, since there the drift keeps paths off the edge and the shift is not needed."""
     wells = {
         "OU, (-1, 1)": (ls.Quadratic(hessian=jnp.ones(1)), lambda x: -x, 0.0, -1.0, 1.0, 1.0),
         "double well, (-2, 0)": (ls.DoubleWell(barrier=0.25), lambda x: x - x**3, -1.0, -2.0, 0.0, 2.0),
@@ -121,7 +122,7 @@ def stable_wells(num: int, seed: int) -> Iterator[tuple]:
                 exact = theory.stable_exit(drift, alpha=alpha, epsilon=epsilon, start=start, lower=lower, upper=upper)
                 yield case, "solver's own error", 1 + exact.error, 1.0, nan, 1e-5 if "OU" in name else 1e-4
                 dynamics = ls.SGD(well, ls.StableComponents(alpha), epsilon=epsilon)
-                cutoff = 0.2 / epsilon
+                cutoff = 0.02 / epsilon
                 box = ls.Box(lower=jnp.array([lower]), upper=jnp.array([upper]))
                 basin = ls.Shifted(box, dynamics, cutoff=cutoff)
                 dt = min(0.04 / steepest, 0.05 * exact.mean)

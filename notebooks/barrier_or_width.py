@@ -73,7 +73,7 @@ def stable(height, width):
     dynamics = ls.SGD(well, ls.StableComponents(alpha=ALPHA), epsilon=EPSILON)
     exact = theory.stable_exit(drift, alpha=ALPHA, epsilon=EPSILON, start=-width, lower=-4 * width, upper=0.0).mean
     law = theory.escape_law(dynamics, valley).mean
-    cutoff = 0.2 * width / EPSILON
+    cutoff = 0.02 * width / EPSILON
     basin = ls.Shifted(valley, dynamics, cutoff=cutoff)
     dt = 0.05 / float(jnp.max(well.hessian(well.minimum)))
     kernel = ls.JumpAdapted(dynamics, dt=dt, cutoff=cutoff, domain=basin)

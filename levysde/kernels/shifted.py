@@ -21,6 +21,11 @@ class Shifted(Domain):
     the boundary there (`levysde.theory.boundary_shift`; Brownian noise: Gobet, Menozzi, Stochastic Process. Appl. 120, 2010).
     With `cutoff`, that of `JumpAdapted`: outwards by `gamma_a s cutoff` (`levysde.noise.small_jump_shift`).
 
+    Both hold where paths reach the boundary by their small jumps. Where the noise is so small that the drift keeps them off
+    it, an exit is one large jump and needs no shift: then it makes the mean wrong by alpha times its share of the way to the
+    boundary, so let it be small, by a small dt or cutoff (an Ornstein-Uhlenbeck well at epsilon = 0.05, a cutoff of a fifth
+    of the way: 2% late).
+
     It belongs to an SDE, whose dt is an error. For a real optimiser dt is the learning rate, and its exits are as late as they
     are: nothing applies it by itself.
 
