@@ -1,5 +1,6 @@
 """Escape times of stochastic optimisers under Gaussian and alpha-stable noise, simulated and held against theory."""
 
+import importlib
 from typing import TYPE_CHECKING
 
 from levysde import plots as plots
@@ -96,16 +97,15 @@ from levysde.theory import escape_law as escape_law
 if TYPE_CHECKING:
     from levysde.kernels import DiffraxKernel as DiffraxKernel
     from levysde.kernels import LevyPath as LevyPath
+    from levysde.sweeps import open_sweep as open_sweep
 
 __version__ = "0.1.0.dev0"
-_LATE = ("DiffraxKernel", "LevyPath")  # made with diffrax, which is slow to import
+_LATE = {"DiffraxKernel": "kernels", "LevyPath": "kernels", "open_sweep": "sweeps"}  # made with what is slow to import
 
 
 def __getattr__(name: str) -> object:
     if name in _LATE:
-        from levysde import kernels
-
-        return getattr(kernels, name)
+        return getattr(importlib.import_module(f"levysde.{_LATE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -36,6 +36,10 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
+class CheckpointError(ValueError):
+    """The checkpoint file is damaged, or of another run."""
+
+
 def is_traced(value: Any) -> bool:
     return isinstance(value, Tracer)
 

@@ -1,6 +1,7 @@
 """The engine that runs trajectories to their exits."""
 
 from levysde.escape.checkpoint import Checkpoint as Checkpoint
+from levysde.escape.engine import describe as describe
 from levysde.escape.engine import simulate_escape as simulate_escape
 from levysde.escape.paths import Paths as Paths
 from levysde.escape.paths import simulate_paths as simulate_paths
@@ -8,4 +9,5 @@ from levysde.escape.result import EscapeResult as EscapeResult
 from levysde.escape.result import RunInfo as RunInfo
 from levysde.escape.result import Status as Status
 from levysde.escape.result import check_places as check_places
+from levysde.escape.shards import as_shard as as_shard
 from levysde.escape.shards import join_shards as join_shards

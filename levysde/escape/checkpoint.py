@@ -5,13 +5,15 @@ limit, versions, and a fingerprint of the traced program, its numbers and the st
 (seed, id, step), so a resumed run gives the bits of an undisturbed one.
 """
 
+import functools
 import hashlib
 import json
 import os
 import re
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +30,19 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where and how often to save: a path, and seconds between saves (stretched so that saving costs at most 5%)."""
+    """Where and how often to save.
+
+    Attributes:
+        path: the file.
+        every: seconds between saves, stretched so that saving costs at most 5%.
+        final: whether a finished run is saved too; False for one whose rows are stored elsewhere as soon as it returns.
+        on_save: called with the path after each save, for example to copy the file off the machine.
+    """
 
     path: str | os.PathLike
     every: float = 5.0
+    final: bool = True
+    on_save: Callable[[Path], None] | None = None
 
 
 def fingerprint(run: Run) -> str:
@@ -82,7 +93,7 @@ def save(path: Path, head: dict[str, Any], ledger: Ledger) -> None:
 
 
 def load(path: Path, head: dict[str, Any], rows: Rows) -> Flight | None:
-    """Fill `rows` from the file and return the living lanes. Raises ValueError for another run or a damaged file."""
+    """Fill `rows` from the file and return the living lanes. Raises CheckpointError for another run or a damaged file."""
     advice = f"Delete {str(path)!r} to start over, or give another checkpoint path."
     try:
         with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
@@ -92,16 +103,20 @@ def load(path: Path, head: dict[str, Any], rows: Rows) -> Flight | None:
         if not isinstance(saved, dict):
             raise ValueError("its header is no table")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"the checkpoint {str(path)!r} is damaged or no checkpoint ({error}). {advice}") from None
+        raise errors.CheckpointError(
+            f"the checkpoint {str(path)!r} is damaged or no checkpoint ({error}). {advice}"
+        ) from None
     words = {"fingerprint": "another run (its kernel, domain or start differs)", "seed": "another seed"}
     for name in ("format", "seed", "num", "limit", "jax", "device", "lanes", "record", "fingerprint"):
         if saved.get(name) != head[name]:
             what = words.get(name, f"a run with another {name}")
             detail = "" if name == "fingerprint" else f": {saved.get(name)!r} in the file, {head[name]!r} asked for"
-            raise ValueError(f"the checkpoint {str(path)!r} is of {what}{detail}. {advice}")
+            raise errors.CheckpointError(f"the checkpoint {str(path)!r} is of {what}{detail}. {advice}")
     for name, values in rows.arrays().items():
         if name not in stored or stored[name].shape != values.shape or stored[name].dtype != values.dtype:
-            raise ValueError(f"the checkpoint {str(path)!r} is damaged (its column {name!r} does not fit). {advice}")
+            raise errors.CheckpointError(
+                f"the checkpoint {str(path)!r} is damaged (its column {name!r} does not fit). {advice}"
+            )
         values[...] = stored[name]
     if "flight_ids" not in arrays:
         return None
@@ -110,10 +125,44 @@ def load(path: Path, head: dict[str, Any], rows: Rows) -> Flight | None:
     return Flight(arrays["flight_ids"], arrays["flight_step"], arrays["flight_before"], leaves)
 
 
-def as_checkpoint(value: Any) -> tuple[Path | None, float]:
-    """The path and the seconds between saves; the path is probed for writing."""
+@dataclass(frozen=True)
+class Saver:
+    """The checkpoint of one run. Its header is made when first asked for: tracing the program takes longer than a short run."""
+
+    path: Path
+    every: float
+    final: bool
+    on_save: Callable[[Path], None] | None
+    make_header: Callable[[], dict[str, Any]]
+
+    @functools.cached_property
+    def header(self) -> dict[str, Any]:
+        return self.make_header()
+
+    def load(self, rows: Rows) -> Flight | None:
+        return load(self.path, self.header, rows) if self.path.exists() else None
+
+    def save(self, ledger: Ledger) -> None:
+        save(self.path, self.header, ledger)
+        if self.on_save is not None:
+            self.on_save(self.path)
+
+
+def as_checkpoint(value: Any) -> Checkpoint | None:
+    """What the user gave as a `Checkpoint` with a checked path, which is probed for writing."""
     if value is None:
-        return None, np.inf
-    every = value.every if isinstance(value, Checkpoint) else Checkpoint("").every
-    path = errors.writable("checkpoint", value.path if isinstance(value, Checkpoint) else value)
-    return path, float(np.asarray(errors.positive("checkpoint.every", every, "every=5.0")))
+        return None
+    given = value if isinstance(value, Checkpoint) else Checkpoint(value)
+    path = errors.writable("checkpoint", given.path)
+    return replace(
+        given, path=path, every=float(np.asarray(errors.positive("checkpoint.every", given.every, "every=5.0")))
+    )
+
+
+def saver(checkpoint: Checkpoint, run: Run, record: str, part: tuple[int, int]) -> Saver:
+    """What saves `run`, under a name of its own for each of several shards."""
+    path = Path(checkpoint.path)
+    if part[1] > 1:
+        path = path.with_name(f"{path.name}.{part[0]}-of-{part[1]}")
+    make = lambda: header(run) | {"record": record}  # noqa: E731
+    return Saver(path, checkpoint.every, checkpoint.final, checkpoint.on_save, make)

@@ -23,7 +23,7 @@ import numpy as np
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.escape.checkpoint import as_checkpoint, header, load, save
+from levysde.escape.checkpoint import Saver, as_checkpoint, saver
 from levysde.escape.ledger import Ledger, Rows
 from levysde.escape.result import EscapeResult, RunInfo, Status
 from levysde.escape.shards import as_shard, gathered
@@ -52,7 +52,7 @@ def simulate_escape(
     record: Checked = "places",
     shard: Checked = None,
     checkpoint: Checked = None,
-    progress: bool = False,
+    progress: Checked = False,
     throw: bool = True,
 ) -> EscapeResult:
     """Escape times and places of `num` independent trajectories of `kernel` from `domain`.
@@ -74,7 +74,7 @@ def simulate_escape(
             rows of others stay `UNFINISHED`, see `join_shards`. By default the processes that `jax.distributed` joins share
             the run, and each returns all of it.
         checkpoint: a file path, or `Checkpoint(path, every=seconds)`; a run that finds its file goes on from it.
-        progress: show a bar with exits so far and time left.
+        progress: True shows a bar with exits so far and time left; a function is called with (finished, all) as that grows.
         throw: raise `NonFiniteError` when a trajectory becomes NaN; False marks it in `status`.
 
     Returns:
@@ -85,23 +85,20 @@ def simulate_escape(
         NonFiniteError: see `throw`; its `result` holds all rows.
         Interrupted: Ctrl-C; its `result` holds the finished rows, and the checkpoint, if any, has been saved.
     """
-    path, every = as_checkpoint(checkpoint)
+    checkpoint = as_checkpoint(checkpoint)
     run = _checked(kernel, domain, x0, num, seed, max_time, max_steps, lanes, chunk, devices)
     places = errors.choice("record", record, ("places", "times")) == "places"
     rows = Rows(run.num, kernel.dim if places else 0, run.starts.dtype)
     part = as_shard(shard)
-    if path and part[1] > 1:
-        path = path.with_name(f"{path.name}.{part[0]}-of-{part[1]}")
-    head = header(run) | {"record": record} if path else {}
-    flight = load(path, head, rows) if path and path.exists() else None
-    ledger = Ledger(rows, part, flight)
+    keeper = None if checkpoint is None else saver(checkpoint, run, record, part)
+    ledger = Ledger(rows, part, keeper.load(rows) if keeper else None)
     start = time.perf_counter()
-    interrupted = _drive(run, ledger, path, head, every, progress)
+    interrupted = _drive(run, ledger, keeper, progress)
     result = _result(run, ledger, time.perf_counter() - start)
     if shard is None and part[1] > 1 and not interrupted:
         result = gathered(result)
     if interrupted:
-        kept = f"resume with checkpoint={str(path)!r}" if path else "give checkpoint=... to be able to resume"
+        kept = f"resume with checkpoint={str(keeper.path)!r}" if keeper else "give checkpoint=... to be able to resume"
         raise errors.Interrupted(
             f"interrupted with {ledger.finished} of {ledger.num} trajectories finished; they are in .result ({kept}).",
             result,
@@ -243,7 +240,7 @@ def layout(dim: int, lane_invariant: bool, places: tuple, num: int, lanes: Check
     return -(-lanes // width) * width, width
 
 
-def _drive(run: Run, ledger: Ledger, path, head: dict, every: float, progress: bool) -> bool:
+def _drive(run: Run, ledger: Ledger, keeper: Saver | None, progress: Any) -> bool:
     """Run the workers to the end; True when Ctrl-C cut it short. A worker's exception is raised here."""
     failures: list[BaseException] = []
 
@@ -265,7 +262,7 @@ def _drive(run: Run, ledger: Ledger, path, head: dict, every: float, progress: b
         try:
             for thread in threads:
                 thread.start()
-            _watch(ended, ledger, path, head, every, bar)
+            _watch(ended, ledger, keeper, bar)
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -274,25 +271,25 @@ def _drive(run: Run, ledger: Ledger, path, head: dict, every: float, progress: b
                 if thread.ident is not None:
                     done.wait()
             bar.update(ledger.finished - bar.n)
-            if path and (ledger.num > ledger.finished or not failures):
-                save(path, head, ledger)
+            if keeper and (ledger.num > ledger.finished or (keeper.final and not failures)):
+                keeper.save(ledger)
     if failures:
         raise failures[0]
     return interrupted
 
 
-def _watch(ended: Sequence[threading.Event], ledger: Ledger, path, head: dict, every: float, bar: Any) -> None:
+def _watch(ended: Sequence[threading.Event], ledger: Ledger, keeper: Saver | None, bar: Any) -> None:
     """Wait for the workers; meanwhile show progress and save from time to time."""
-    last = time.monotonic()
+    last, every = time.monotonic(), keeper.every if keeper else math.inf
     while any(not done.is_set() for done in ended):
         next((done for done in ended if not done.is_set()), ended[0]).wait(_POLL_SECONDS)
         bar.update(ledger.finished - bar.n)
-        if path is None or time.monotonic() - last < every:
+        if keeper is None or time.monotonic() - last < every:
             continue
         if ledger.wanted == 0 or _all_deposited(ended, ledger):
             if ledger.wanted:
                 start = time.monotonic()
-                save(path, head, ledger)
+                keeper.save(ledger)
                 last = time.monotonic()
                 every = max(every, (last - start) / _SAVE_SHARE)
             ledger.wanted += 1
@@ -304,7 +301,27 @@ def _all_deposited(ended: Sequence[threading.Event], ledger: Ledger) -> bool:
     return all(done.is_set() or snapshots.get(i, (0, None))[0] >= ledger.wanted for i, done in enumerate(ended))
 
 
-def _bar(num: int, done: int, progress: bool) -> Any:
+class _Told:
+    """Stands for a bar where the caller wants to be told instead: called with (finished, all) whenever that changes."""
+
+    def __init__(self, tell: Callable[[int, int], None], num: int, done: int):
+        self.tell, self.num, self.n = tell, num, done
+
+    def __enter__(self) -> "_Told":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        return None
+
+    def update(self, more: int) -> None:
+        if more:
+            self.n += more
+            self.tell(self.n, self.num)
+
+
+def _bar(num: int, done: int, progress: Any) -> Any:
+    if callable(progress):
+        return _Told(progress, num, done)
     from tqdm.auto import tqdm
 
     return tqdm(total=num, initial=done, unit="exit", disable=not progress, desc="escapes", smoothing=0.1)

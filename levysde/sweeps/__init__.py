@@ -1,0 +1,24 @@
+"""Sweeps: thousands of settings from one file, run anywhere, into one labelled store. Needs the extra `sweep`."""
+
+from levysde.sweeps.driver import Tally as Tally
+from levysde.sweeps.driver import run_sweep as run_sweep
+from levysde.sweeps.escape_run import EscapeRun as EscapeRun
+from levysde.sweeps.experiment import Experiment as Experiment
+from levysde.sweeps.experiment import Job as Job
+from levysde.sweeps.experiment import Model as Model
+from levysde.sweeps.experiment import Variable as Variable
+from levysde.sweeps.experiment import Work as Work
+from levysde.sweeps.experiment import register as register
+from levysde.sweeps.main_job import MainJob as MainJob
+from levysde.sweeps.spec import Plan as Plan
+from levysde.sweeps.spec import Spec as Spec
+from levysde.sweeps.spec import SpecError as SpecError
+from levysde.sweeps.spec import make_plan as make_plan
+from levysde.sweeps.spec import read_spec as read_spec
+from levysde.sweeps.store import Store as Store
+from levysde.sweeps.store import StoreError as StoreError
+from levysde.sweeps.sweep import Sweep as Sweep
+from levysde.sweeps.sweep import open_sweep as open_sweep
+
+register(EscapeRun())
+register(MainJob())

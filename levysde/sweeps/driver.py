@@ -1,0 +1,312 @@
+"""Running a sweep: lay out the store, then run what is unfinished, in this process, as one of several, or through Ray.
+
+A point is a pure function of the spec, so a sweep that was cut short goes on by the same command: finished points are not
+run again, a long point goes on from its checkpoint, and the data are those of an undisturbed run. A point that fails is
+stored with its message; a store that fails stops the sweep.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.escape import Checkpoint, as_shard
+from levysde.sweeps.experiment import Job
+from levysde.sweeps.place import Place
+from levysde.sweeps.spec import Plan, Point, make_plan, read_spec
+from levysde.sweeps.store import Store, lay_out, now, versions
+
+LOG = logging.getLogger("levysde.sweeps")
+_TELL_SECONDS = 2.0  # between two notes of what is being run
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a call of `run_sweep` did."""
+
+    done: int
+    failed: int
+    skipped: int
+    seconds: float
+
+
+def run_sweep(
+    spec: Checked,
+    out: Checked,
+    *,
+    engine: Checked = "local",
+    shard: Checked = None,
+    workers: Checked = None,
+    hosts_per_point: Checked = 1,
+    retry_failed: Checked = False,
+    progress: Checked = False,
+    checkpoint_every: Checked = 5.0,
+    folder: Path | None = None,
+) -> Tally:
+    """Run every unfinished point of a sweep and store it.
+
+    Args:
+        spec: a `Spec`, a table, or the path of a TOML file.
+        out: folder or URL of the store; made when missing, continued when it holds this sweep.
+        engine: "local", in this process, one point after another on all cores or accelerators; or "ray".
+        shard: `(i, n)` or "i/n": of n processes on one store, the i-th, from 0, which runs every n-th point. Local engine only.
+        workers: actors of the Ray engine; by default one for each accelerator, or one that takes all cores of each node.
+        hosts_per_point: of the Ray engine: how many actors share each point.
+        retry_failed: run the points again that are stored as failed.
+        progress: show a bar.
+        checkpoint_every: seconds between saves of the point that is being run.
+        folder: where modules named by the spec are; by default that of the TOML file.
+
+    Returns:
+        How many points were run, failed, and had been finished before.
+
+    Raises:
+        SpecError, StoreError, BusyError: all ValueErrors: a spec that cannot be run, a place that holds something else, or is
+            being written by another driver. Before anything is run.
+        ValueError, TypeError, ImportError: the other arguments; an extra that is not installed.
+        OSError: the store cannot be written. Every point that was finished is in it.
+        Interrupted: Ctrl-C; the point under way has been saved.
+    """
+    if isinstance(spec, str | os.PathLike):
+        folder = Path(spec).resolve().parent if folder is None else folder
+        spec = read_spec(spec)
+    engine = errors.choice("engine", engine, ("local", "ray"))
+    part = _as_shard(shard)
+    every = float(errors.positive("checkpoint_every", checkpoint_every, "checkpoint_every=5.0"))
+    hosts = errors.integer("hosts_per_point", hosts_per_point, "hosts_per_point=2")
+    workers = None if workers is None else errors.integer("workers", workers, "workers=2")
+    errors.flag("retry_failed", retry_failed)
+    errors.flag("progress", progress)
+    if engine == "local" and (hosts > 1 or workers is not None):
+        raise ValueError('workers and hosts_per_point belong to engine="ray". Leave them out, or type engine="ray".')
+    if engine == "ray" and part[1] > 1:
+        raise ValueError('engine="ray" shares the points itself. Leave out shard, or the engine.')
+    place = Place(out)
+    plan = make_plan(spec, folder)
+    start = time.monotonic()
+    with place.locked(part):
+        with _laying_out(place, part):
+            store = lay_out(plan, place, _device())
+        _warn_of_versions(store)
+        todo, before = pending(plan, store, retry_failed, part)
+        LOG.info("%s: %d points to run, %d finished before", place.url, len(todo), before)
+        with Progress(plan, store, part, len(todo), show=progress) as told:
+            if engine == "ray":
+                from levysde.sweeps.ray_engine import run_points  # slow to import
+
+                run_points(plan, place, todo, told, workers=workers, hosts=hosts, every=every)
+            else:
+                failed = store.failed()
+                for point in todo:
+                    message = run_point(plan, store, point, every, told.inside, was_failed=point.index in failed)
+                    told.ended(point, message)
+    return Tally(told.done, told.failures, before, time.monotonic() - start)
+
+
+def pending(plan: Plan, store: Store, retry_failed: bool, part: tuple[int, int] = (0, 1)) -> tuple[list[Point], int]:
+    """The points of a shard that are to be run, and how many need not be."""
+    closed = store.finished() if retry_failed else store.finished() | store.failed()
+    mine = plan.points[part[0] :: part[1]]
+    todo = [point for point in mine if point.index not in closed]
+    return todo, len(mine) - len(todo)
+
+
+def run_point(
+    plan: Plan,
+    store: Store,
+    point: Point,
+    every: float,
+    inside: Callable[[int, int], None] | None,
+    *,
+    was_failed: bool,
+) -> str:
+    """Run one point and store it; its message when it failed, else "". Raises what the store raises, and Ctrl-C."""
+    start = time.monotonic()
+    outcome, message = attempt(plan, store.place, point, (0, 1), every, inside)
+    conclude(plan, store, point, outcome, message, time.monotonic() - start, was_failed=was_failed)
+    return message
+
+
+def attempt(
+    plan: Plan,
+    place: Place,
+    point: Point,
+    share: tuple[int, int],
+    every: float,
+    inside: Callable[[int, int], None] | None,
+) -> tuple[Any, str]:
+    """Run a point, or a share of it: what it yielded, and why it failed, or "". Errors of files and Ctrl-C are raised."""
+    job = Job(point.seed, checkpoint_of(place, point, share, every), share, inside)
+    try:
+        try:
+            return plan.experiment.run(point.settings, job), ""
+        except errors.CheckpointError as stale:
+            LOG.warning("%s starts over: %s", point.id, stale)
+            forget_checkpoint(place, point)
+            job = Job(point.seed, checkpoint_of(place, point, share, every), share, inside)
+            return plan.experiment.run(point.settings, job), ""
+    except OSError:
+        raise  # a disk or a network, which would fail the next point too
+    except errors.NonFiniteError as failure:
+        return failure.result, str(failure)
+    except Exception as failure:
+        LOG.debug("point %s failed", point.id, exc_info=True)
+        return None, f"{type(failure).__name__}: {failure}"
+
+
+def conclude(
+    plan: Plan, store: Store, point: Point, outcome: Any, message: str, seconds: float, *, was_failed: bool
+) -> None:
+    """Store what a point yielded, mark it, and forget its checkpoint."""
+    job = Job(point.seed)
+    columns = {} if outcome is None else plan.experiment.columns(point.settings, outcome, job)
+    how = {
+        "seconds": seconds,
+        "ended": now(),
+        "host": socket.gethostname(),
+        "device": _device(),
+        "versions": versions(),
+    }
+    if message:
+        store.fail(point.index, message, columns, how)
+        LOG.warning("%s failed: %s", point.id, message)
+    else:
+        store.write(point.index, columns, how, failed=was_failed)
+        LOG.info("%s: %.3g s", point.id, seconds)
+    forget_checkpoint(store.place, point)
+
+
+def checkpoint_of(place: Place, point: Point, share: tuple[int, int], every: float) -> Checkpoint:
+    """Where a point saves itself. In a bucket the file is kept on this machine and copied after each save."""
+    name = _checkpoint_name(point)
+    final = share[1] > 1  # a share is stored by none: it waits for the others
+    if place.is_local:
+        return Checkpoint(place.path(".run", "checkpoints", name), every=every, final=final)
+    folder = Path(tempfile.gettempdir()) / f"levysde-{os.getpid()}"
+    folder.mkdir(exist_ok=True)
+    file = folder / (f"{name}.{share[0]}-of-{share[1]}" if final else name)  # as the engine names that of a shard
+    file.unlink(missing_ok=True)
+    saved = place.read(".run", "checkpoints", file.name)
+    if saved is not None:
+        file.write_bytes(saved)
+
+    def copy(path: Path) -> None:
+        place.write(path.read_bytes(), ".run", "checkpoints", path.name)
+
+    return Checkpoint(folder / name, every=every, final=final, on_save=copy)
+
+
+def _checkpoint_name(point: Point) -> str:
+    return "-".join(map(str, point.index)) + ".npz"
+
+
+def forget_checkpoint(place: Place, point: Point) -> None:
+    """Remove what a point and its shares have saved."""
+    stem = _checkpoint_name(point)
+    if place.is_local and not os.path.isdir(place.path(".run", "checkpoints")):
+        return
+    for name in place.files(".run", "checkpoints"):
+        if name.startswith(stem):
+            place.remove(".run", "checkpoints", name)
+
+
+class Progress:
+    """What is done and how fast, as a bar, and as a note in the store for `levysde status`."""
+
+    def __init__(self, plan: Plan, store: Store, part: tuple[int, int], todo: int, *, show: bool):
+        self.store, self.todo = store, todo
+        self.name = f"now-{part[0]}-of-{part[1]}.json"
+        self.done = self.failures = 0
+        self.work = 0.0  # of points ended, in the units that experiments count
+        self.within = (0, 1)
+        self.start = self.told = time.monotonic()
+        from tqdm.auto import tqdm
+
+        self.bar = tqdm(total=todo, unit="point", disable=not show, desc=plan.spec.title or "sweep", smoothing=0)
+
+    def __enter__(self) -> "Progress":
+        self._note()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.bar.close()
+        with contextlib.suppress(OSError):
+            self.store.place.remove(".run", self.name)
+
+    def inside(self, finished: int, count: int) -> None:
+        """Called as a point goes on."""
+        self.within = (finished, count)
+        if time.monotonic() - self.told > _TELL_SECONDS:
+            self._show()
+
+    def ended(self, point: Point, message: str) -> None:
+        self.done += not message
+        self.failures += bool(message)
+        self.work += self.within[1]
+        self.within = (0, 1)
+        self.bar.update()
+        if message:
+            self.bar.write(f"{point.id} failed: {message}")
+        if time.monotonic() - self.told > _TELL_SECONDS:
+            self._show()
+
+    @property
+    def rate(self) -> float:
+        """Exits a second since the start."""
+        return (self.work + self.within[0]) / max(time.monotonic() - self.start, 1e-9)
+
+    def _show(self) -> None:
+        self.bar.set_postfix_str(f"{self.rate:.3g} exits/s, {self.failures} failed")
+        self._note()
+
+    def _note(self) -> None:
+        self.told = time.monotonic()
+        note = {
+            "pid": os.getpid(), "host": socket.gethostname(), "time": time.time(), "todo": self.todo,
+            "ended": self.done + self.failures, "within": self.within[0] / max(self.within[1], 1),
+            "rate": self.rate, "seconds": self.told - self.start,
+        }  # fmt: skip
+        with contextlib.suppress(OSError):  # a note is no data: a store that fails will say so itself
+            self.store.place.write(json.dumps(note).encode(), ".run", self.name)
+
+
+@contextlib.contextmanager
+def _laying_out(place: Place, part: tuple[int, int]) -> Iterator[None]:
+    """Of several shards that find no store, one lays it out while the others wait."""
+    if part[1] == 1:
+        yield
+        return
+    with place.waiting_for("layout"):
+        yield
+
+
+def _warn_of_versions(store: Store) -> None:
+    here, there = versions(), store.attributes["versions"]
+    other = [f"{name} {there.get(name)} there, {here[name]} here" for name in here if here[name] != there.get(name)]
+    if _device() != store.attributes["device"]:
+        other.append(f"{store.attributes['device']} there, {_device()} here")
+    if other:
+        LOG.warning(
+            "the store was begun with other versions or on another device (%s): points run now need not have the same bits. "
+            "How each was run is kept in its log.", "; ".join(other),
+        )  # fmt: skip
+
+
+def _device() -> str:
+    device = jax.local_devices()[0]
+    return f"{device.platform} {device.device_kind}"
+
+
+def _as_shard(shard: Any) -> tuple[int, int]:
+    return (0, 1) if shard is None else as_shard(shard)

@@ -1,0 +1,143 @@
+"""Library objects by their names: `{ name = "Quadratic", hessian = ... }` is `Quadratic(hessian=...)`.
+
+The names and their arguments are the library's own, so that a spec reads as the Python would; `module:function` names a
+user's own. Arguments that are other parts (`landscape`, `driver`, `dynamics`, `domain`) are filled in where they are
+required and not given, and the centre of a ball or an ellipsoid is the attractor.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from pydantic import ConfigDict, create_model
+
+from levysde import domains, dynamics, kernels, landscapes, noise
+from levysde.errors import Checked
+from levysde.protocols import Domain, Driver, Dynamics, Kernel, Landscape
+from levysde.sweeps.experiment import Model, imported, nearest
+from levysde.sweeps.spec import SpecError, validated
+
+ROLES: dict[str, tuple[type, tuple[Any, ...]]] = {
+    "landscape": (Landscape, (landscapes,)),
+    "driver": (Driver, (noise,)),
+    "dynamics": (Dynamics, (dynamics,)),
+    "domain": (Domain, (domains, kernels)),
+    "kernel": (Kernel, (kernels,)),
+}
+_CENTRED = "center"
+
+
+class Part(Model):
+    """A library object: its name and its arguments."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False, strict=True)
+
+    name: str
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+def build(role: str, part: Part, known: dict[str, Any]) -> Any:
+    """The object that plays `role`, with `known` parts at hand. Raises SpecError with the path of what is wrong."""
+    kind, _ = ROLES[role]
+    made = _made(f"run.{role}", role, part.name, part.arguments, known)
+    if not isinstance(made, kind):
+        raise SpecError(f"run.{role}.name: {part.name!r} is no {role}.{nearest(part.name, _names(role))}")
+    return made
+
+
+def _made(where: str, role: str | None, name: str, arguments: dict[str, Any], known: dict[str, Any]) -> Any:
+    maker = _maker(where, role, name)
+    validated(_signature(maker), arguments, tuple(where.split(".")))
+    given = {}
+    for key, value in arguments.items():
+        inner = isinstance(value, dict) and "name" in value
+        rest = {k: v for k, v in value.items() if k != "name"} if inner else None
+        given[key] = value if rest is None else _made(f"{where}.{key}", None, str(value["name"]), rest, known)
+    positional = []
+    for key, parameter in inspect.signature(maker).parameters.items():
+        needed = parameter.default is inspect.Parameter.empty and key not in given
+        if needed and key in known:
+            given[key] = known[key]
+        elif needed and key == _CENTRED and "dynamics" in known:
+            given[key] = known["dynamics"].attractor
+        elif needed:
+            raise SpecError(f"{where}.{key}: {name} needs this field.")
+        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+            positional.append(given.pop(key))
+    try:
+        return maker(*positional, **{key: _value(value) for key, value in given.items()})
+    except (ValueError, TypeError, ImportError) as error:
+        raise SpecError(f"{where}: {error}") from None
+
+
+def _value(value: Any) -> Any:
+    """Lists of numbers as arrays; other lists as tuples."""
+    if not isinstance(value, list):
+        return value
+    try:
+        array = np.asarray(value)
+        return array if array.dtype.kind in "fiub" else tuple(value)
+    except ValueError:  # ragged
+        return tuple(value)
+
+
+def _maker(where: str, role: str | None, name: str) -> Callable[..., Any]:
+    if ":" in name:
+        try:
+            found = imported(name)
+        except ValueError as error:
+            raise SpecError(f"{where}.name: {error}") from None
+        if not callable(found):
+            raise SpecError(f"{where}.name: {name!r} is {type(found).__name__}, not a function or class.")
+        return found
+    makers = _makers()
+    if name not in makers:
+        raise SpecError(f"{where}.name: there is no {role or 'part'} {name!r}.{nearest(name, _names(role))}")
+    return makers[name]
+
+
+@functools.cache
+def _makers() -> dict[str, Callable[..., Any]]:
+    """Every public class and function of the library that makes a part from plain arguments."""
+    found = {}
+    for module in (landscapes, noise, domains, dynamics, kernels):
+        for name in dir(module):
+            item = getattr(module, name)
+            if not name.startswith("_") and callable(item) and _takes_plain_arguments(item):
+                found[name] = item
+    return found
+
+
+def _takes_plain_arguments(item: Callable[..., Any]) -> bool:
+    """Whether the arguments are checked ones, as those of all classes and functions for users are, and none is `*parts`."""
+    if inspect.isabstract(item):
+        return False
+    parameters = inspect.signature(item).parameters.values()
+    kinds = {parameter.kind for parameter in parameters}
+    return inspect.Parameter.VAR_POSITIONAL not in kinds and all(p.annotation is Checked for p in parameters)
+
+
+@functools.cache
+def _names(role: str | None) -> tuple[str, ...]:
+    """The names that fit a role, as far as can be told without making one."""
+    if role is None:
+        return tuple(_makers())
+    kind, modules = ROLES[role]
+    names = []
+    for name, maker in _makers().items():
+        result = maker if inspect.isclass(maker) else inspect.signature(maker).return_annotation
+        if inspect.isclass(result) and issubclass(result, kind) and any(hasattr(module, name) for module in modules):
+            names.append(name)
+    return tuple(names)
+
+
+@functools.cache
+def _signature(maker: Callable[..., Any]) -> type[Model]:
+    """A model of the arguments of `maker`, which refuses those that it has not."""
+    fields: dict[str, Any] = {key: (Any, None) for key in inspect.signature(maker).parameters}
+    return create_model(maker.__name__, __base__=Model, **fields)

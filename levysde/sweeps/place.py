@@ -1,0 +1,193 @@
+"""Where a sweep lives, a folder or a URL: files beside the arrays, and who may write.
+
+All of it lies under `.run/`, which is no part of the data: locks, checkpoints of unfinished points, and a note of what each
+driver is doing. A folder is locked by the operating system, which lets go when the process dies; a bucket by a lease that its
+holder renews.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from levysde import errors
+from levysde.errors import Checked
+
+_EXTRAS = {"s3": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
+_RENEW, _EXPIRE = 15.0, 60.0  # seconds between renewals of a lease, and after which it has lapsed
+
+
+class BusyError(ValueError):
+    """Another driver is writing to the store."""
+
+
+class Place:
+    """A folder or URL, with the few file operations that a sweep needs."""
+
+    def __init__(self, out: Checked):
+        if not isinstance(out, str | os.PathLike) or not str(out):
+            raise ValueError(
+                f'out must be a folder or a URL, not {out!r}. Type for example "runs/first" or "s3://bucket/first".'
+            )
+        scheme, separator, _ = str(out).partition("://")
+        try:
+            from fsspec.core import url_to_fs
+        except ImportError:
+            raise errors.missing_extra("fsspec", "sweep", "a sweep") from None
+        try:
+            self.fs, root = url_to_fs(os.path.expanduser(str(out)))
+        except ImportError:
+            package, extra = _EXTRAS.get(scheme, (scheme, "s3"))
+            raise errors.missing_extra(package, extra, f"a store at {scheme}://") from None
+        except ValueError as error:
+            raise ValueError(f"out = {str(out)!r} is no folder and no URL that is known ({error}).") from None
+        self.root: str = str(root).rstrip("/")
+        self.is_local = not separator or scheme in ("file", "local")
+        self.url = self.root if self.is_local else str(out).rstrip("/")
+
+    def path(self, *parts: str) -> str:
+        return "/".join((self.root, *parts))
+
+    def read(self, *parts: str) -> bytes | None:
+        try:
+            return self.fs.cat_file(self.path(*parts))
+        except FileNotFoundError:
+            return None
+
+    def write(self, data: bytes, *parts: str) -> None:
+        """Replace a file whole."""
+        target = self.path(*parts)
+        if not self.is_local:
+            self.fs.pipe_file(target, data)
+            return
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        fresh = f"{target}.{uuid.uuid4().hex}.new"
+        try:
+            Path(fresh).write_bytes(data)
+            os.replace(fresh, target)
+        finally:
+            Path(fresh).unlink(missing_ok=True)
+
+    def remove(self, *parts: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(self.path(*parts))
+
+    def files(self, *parts: str) -> list[str]:
+        """Paths below a folder, relative to it."""
+        top = self.path(*parts)
+        if self.is_local:
+            base = Path(top)
+            return [str(p.relative_to(base)) for p in base.rglob("*") if p.is_file()] if base.is_dir() else []
+        self.fs.invalidate_cache(top)
+        try:
+            return [str(p)[len(top) :].lstrip("/") for p in self.fs.find(top)]
+        except FileNotFoundError:
+            return []
+
+    @contextlib.contextmanager
+    def locked(self, shard: tuple[int, int]) -> Iterator[None]:
+        """Hold the store for one driver, or for one shard among several. Raises BusyError when it is held."""
+        name = f"lock-{shard[0]}-of-{shard[1]}"
+        with contextlib.ExitStack() as held:
+            if self.is_local:
+                held.enter_context(_flock(Path(self.path(".run", "lock")), shared=shard[1] > 1, place=self.url))
+                held.enter_context(_flock(Path(self.path(".run", name)), shared=False, place=self.url))
+            else:
+                for other in self.files(".run"):
+                    if other.startswith("lock-") and not other.endswith(f"-of-{shard[1]}"):
+                        self._refuse_if_held(other)
+                held.enter_context(self._lease(name))
+            yield
+
+    @contextlib.contextmanager
+    def waiting_for(self, name: str) -> Iterator[None]:
+        """Hold the lock `name`, once nobody else does."""
+        while True:
+            lock = (
+                _flock(Path(self.path(".run", name)), shared=False, place=self.url)
+                if self.is_local
+                else self._lease(name)
+            )
+            try:
+                lock.__enter__()
+            except BusyError:
+                time.sleep(0.2)
+            else:
+                break
+        with contextlib.ExitStack() as held:
+            held.push(lock)
+            yield
+
+    def _refuse_if_held(self, name: str) -> None:
+        holder = json.loads(self.read(".run", name) or b"{}")
+        if time.time() - holder.get("renewed", 0) < _EXPIRE:
+            raise BusyError(_busy(self.url, holder))
+
+    @contextlib.contextmanager
+    def _lease(self, name: str) -> Iterator[None]:
+        mark = {"token": uuid.uuid4().hex, **_holder()}
+        self._refuse_if_held(name)
+        self.remove(".run", name)
+
+        def renew() -> None:
+            self.write(json.dumps(mark | {"renewed": time.time()}).encode(), ".run", name)
+
+        try:  # of two that see a lapsed lease, the store lets one create the new one
+            first = json.dumps(mark | {"renewed": time.time()}).encode()
+            self.fs.pipe_file(self.path(".run", name), first, mode="create")
+        except (FileExistsError, OSError) as error:
+            if not isinstance(error, FileExistsError) and "PreconditionFailed" not in str(error):
+                raise
+            raise BusyError(_busy(self.url, json.loads(self.read(".run", name) or b"{}"))) from None
+        stop = threading.Event()
+
+        def keep() -> None:
+            while not stop.wait(_RENEW):
+                with contextlib.suppress(Exception):  # unreachable for a moment: the next renewal may pass
+                    renew()
+
+        thread = threading.Thread(target=keep, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            self.remove(".run", name)
+
+
+@contextlib.contextmanager
+def _flock(path: Path, *, shared: bool, place: str) -> Iterator[None]:
+    import fcntl  # not on Windows
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            text = file.read()
+            raise BusyError(_busy(place, json.loads(text) if text else {})) from None
+        if not shared:
+            file.truncate(0)
+            file.write(json.dumps(_holder()))
+            file.flush()
+        yield
+
+
+def _holder() -> dict[str, Any]:
+    return {"host": socket.gethostname(), "pid": os.getpid()}
+
+
+def _busy(place: str, holder: dict[str, Any]) -> str:
+    who = f"process {holder['pid']} on {holder['host']}" if "pid" in holder else "other shards"
+    return (
+        f"{place} is being written by {who}. Wait for it, or stop it; to share a sweep between processes start each "
+        "with --shard i/n. Look at it with: levysde status"
+    )

@@ -1,0 +1,318 @@
+"""The result store: one zarr v3 group that `xarray.open_zarr` reads, laid out whole before any point is run.
+
+Every array has the sweep's axes as its first dimensions and one chunk a point, so that workers never touch each other's
+files. A point is finished when its chunk of `done` exists, which is written last; it has failed when its chunk of `failure`
+does. Both are seen by listing names, without reading. Numbers that are one float a point share the array `summary`, along
+`quantity`: a file each would cost more than a short point.
+"""
+
+import contextlib
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import uuid
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from levysde import errors
+from levysde.sweeps.experiment import Variable
+from levysde.sweeps.place import Place
+from levysde.sweeps.spec import Plan, Spec, as_spec
+
+FORMAT = 1
+_BLOCK = 4096  # bytes that a small file takes on a disk
+_SAFETY = 0.95  # of the free disk that a sweep may plan to fill
+
+
+class StoreError(ValueError):
+    """What is at the place is no store of this sweep."""
+
+
+class Store:
+    """A store that has been laid out, open for reading and for writing its points."""
+
+    def __init__(self, place: Place, group: Any):
+        self.place = place
+        self.group = group
+        self.attributes: dict[str, Any] = dict(group.attrs)
+        self.spec: Spec = as_spec(json.loads(self.attributes["spec"]))
+        self.arrays = {name: group[name] for name in group.array_keys()}
+        self.quantities: list[str] = list(self.attributes["quantities"])
+        self.shape: tuple[int, ...] = self.arrays["done"].shape
+
+    def finished(self) -> set[tuple[int, ...]]:
+        """Indices of the points that are done."""
+        return _chunks(self.place, "done")
+
+    def failed(self) -> set[tuple[int, ...]]:
+        return _chunks(self.place, "failure")
+
+    def write(
+        self, index: tuple[int, ...], columns: dict[str, Any], how: dict[str, Any], *, failed: bool = False
+    ) -> None:
+        """Store a point and mark it done, last; `failed` says that it had failed before."""
+        self._write_columns(index, columns, how)
+        if failed:
+            self.arrays["failure"][index] = ""
+        self.arrays["done"][index] = True
+
+    def fail(self, index: tuple[int, ...], message: str, columns: dict[str, Any], how: dict[str, Any]) -> None:
+        """Store why a point failed, with what it has yielded."""
+        self._write_columns(index, columns, how)
+        self.arrays["failure"][index] = message
+
+    def _write_columns(self, index: tuple[int, ...], columns: dict[str, Any], how: dict[str, Any]) -> None:
+        columns = dict(columns)
+        summary = np.array([columns.pop(name, np.nan) for name in self.quantities], float)
+        if self.quantities:
+            self.arrays["summary"][index] = summary
+        for name, values in columns.items():
+            array = self.arrays[name]
+            if array.ndim == len(index):
+                array[index] = values
+            else:
+                values = np.asarray(values)
+                whole = np.full(array.shape[len(index) :], array.fill_value, array.dtype)
+                whole[tuple(slice(0, n) for n in values.shape)] = values
+                array[index] = whole
+        self.group["log/how"][index] = json.dumps(how)
+
+    def how(self) -> dict[tuple[int, ...], dict[str, Any]]:
+        """How each point was run: seconds, device, versions, host."""
+        texts = self.group["log/how"][...]
+        return {index: json.loads(str(texts[index])) for index in np.ndindex(self.shape) if texts[index]}
+
+
+def lay_out(plan: Plan, place: Place, device: str) -> Store:
+    """Make the store of a plan, or open the one that is there. Raises StoreError for anything else that is there."""
+    if exists(place):
+        store = open_store(place)
+        _check_same(store, plan.spec)
+        return store
+    variables = plan.experiment.variables([point.settings for point in plan.points])
+    if not place.is_local:
+        _make(plan, place.url, variables, device)
+        return open_store(place)
+    _check_disk(plan, place, variables)
+    target = Path(place.root)
+    fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}.new")
+    try:
+        _make(plan, str(fresh), variables, device)
+        for name in os.listdir(target) if target.exists() else []:  # only .run, see `exists`
+            os.rename(target / name, fresh / name)
+        with contextlib.suppress(FileNotFoundError):
+            target.rmdir()
+        os.rename(fresh, target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return open_store(place)
+
+
+def exists(place: Place) -> bool:
+    """Whether a store has been laid out there. Raises StoreError where something else is."""
+    head = place.read("zarr.json")
+    if head is None:
+        others = [name for name in _names(place) if name != ".run"]
+        if others:
+            raise StoreError(
+                f"{place.url} is there already and is no sweep's store (it holds {', '.join(sorted(others)[:3])}). "
+                "Give a new folder."
+            )
+        return False
+    return bool(_attributes(head, place).get("levysde_complete"))
+
+
+def open_store(place: Place) -> Store:
+    """The store at a place. Raises StoreError when there is none, or one of another version."""
+    zarr = _zarr()
+    head = place.read("zarr.json")
+    if head is None:
+        raise StoreError(f"there is no sweep at {place.url}. Start one with: levysde sweep SPEC --out {place.url}")
+    if not _attributes(head, place).get("levysde_complete"):
+        raise StoreError(f"the sweep at {place.url} has not been laid out to the end. Start it again.")
+    return Store(place, zarr.open_group(place.url, mode="r+", use_consolidated=True))
+
+
+def _names(place: Place) -> list[str]:
+    try:
+        found = [str(entry).rstrip("/") for entry in place.fs.ls(place.root, detail=False)]
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError:
+        raise StoreError(f"{place.url} is a file. Give a folder.") from None
+    if place.is_local and os.path.isfile(place.root):
+        raise StoreError(f"{place.url} is a file. Give a folder.")
+    return [entry.rsplit("/", 1)[-1] for entry in found if entry != place.root]
+
+
+def _attributes(head: bytes, place: Place) -> dict[str, Any]:
+    try:
+        attributes = json.loads(head)["attributes"]
+        version = attributes["levysde_sweep"]
+    except (ValueError, KeyError, TypeError):
+        raise StoreError(f"{place.url} is a zarr store, but not of a sweep. Give a new folder.") from None
+    if version != FORMAT:
+        raise StoreError(
+            f"{place.url} is a sweep's store of version {version!r}; this levysde writes version {FORMAT}. Read it with the "
+            "levysde that made it, or give a new folder."
+        )
+    return attributes
+
+
+def _make(plan: Plan, url: str, variables: tuple[Variable, ...], device: str) -> None:
+    """Coordinates by xarray, then the arrays, empty, by zarr, whose chunks xarray would have to write."""
+    import xarray as xr
+
+    zarr = _zarr()
+    shape, dims = plan.shape, plan.dims
+    scalars = [v for v in variables if v.dtype == "float64" and not v.dims]
+    coordinates: dict[str, Any] = {}
+    for axis in plan.axes:
+        about = {"long_name": ".".join(axis.path)}
+        labels = _words(axis.labels) if isinstance(axis.labels[0], str) else np.array(axis.labels)
+        coordinates[axis.name] = (("point",) if plan.spec.list else (axis.name,), labels, about)
+    seeds = np.array([point.seed for point in plan.points], np.uint64).reshape(shape)
+    coordinates["seed"] = (dims, seeds, {"long_name": "seed of the point"})
+    if scalars:
+        coordinates["quantity"] = ("quantity", _words(v.name for v in scalars))
+        coordinates["quantity_units"] = ("quantity", _words(v.units for v in scalars))
+        coordinates["quantity_long_name"] = ("quantity", _words(v.long_name for v in scalars))
+    attributes = {
+        "levysde_sweep": FORMAT,
+        "levysde_complete": False,
+        "title": plan.spec.title or "sweep",
+        "spec": plan.spec.canonical(),
+        "quantities": [v.name for v in scalars],
+        "points": len(plan.points),
+        "versions": versions(),
+        "device": device,
+        "commit": commit(),
+        "folder": str(plan.folder) if plan.folder else "",
+    }
+    frame = xr.Dataset(coords=coordinates, attrs=attributes)
+    with _quiet():
+        frame.to_zarr(url, mode="w", zarr_format=3, consolidated=False)
+        group = zarr.open_group(url, mode="r+")
+        packed = Variable(
+            "summary", "float64", "numbers of the point", "see quantity_units", ("quantity",), (len(scalars),)
+        )
+        done = Variable("done", "bool", "whether the point is finished")
+        failure = Variable("failure", "str", "why the point failed")
+        how = Variable("log/how", "str", "seconds, device and versions of the run, as JSON")
+        for v in [v for v in variables if v not in scalars] + [packed] * bool(scalars) + [done, failure, how]:
+            group.create_array(
+                v.name,
+                shape=(*shape, *v.sizes),
+                chunks=(*(1 for _ in shape), *(max(1, n) for n in v.sizes)),
+                dtype=str if v.dtype == "str" else v.dtype,
+                fill_value=v.fill,
+                compressors="auto" if v.sizes and v is not packed else None,
+                dimension_names=(*dims, *v.dims),
+                attributes={"long_name": v.long_name, "units": v.units, "coordinates": "seed"},
+            )
+        group.update_attributes(attributes | {"levysde_complete": True})
+        zarr.consolidate_metadata(group.store)
+
+
+def _words(words: Iterable[str]) -> np.ndarray:
+    return np.array(list(words), dtype=np.dtypes.StringDType())
+
+
+def _check_same(store: Store, spec: Spec) -> None:
+    if store.spec.canonical() == spec.canonical():
+        return
+    old, new = _flat(store.spec.model_dump()), _flat(spec.model_dump())
+    lines = [
+        f"  {key}: {old.get(key, 'not there')} in the store, {new.get(key, 'not there')} in the spec"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    raise StoreError(
+        "\n".join([f"{store.place.url} holds another sweep:", *lines[:10], "Give a new folder, or the spec as it was."])
+    )
+
+
+def _flat(value: Any, path: str = "") -> dict[str, str]:
+    if isinstance(value, dict) and value:
+        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{path}.{key}".lstrip(".")).items()}
+    return {path: json.dumps(value)}
+
+
+def disk_bytes(plan: Plan, variables: tuple[Variable, ...]) -> int:
+    """What the store will take at most, uncompressed, in whole blocks of files."""
+    scalars = sum(v.dtype == "float64" and not v.dims for v in variables)
+    files = [v.nbytes for v in variables if v.dtype != "float64" or v.dims] + [8 * scalars, 1, 400]
+    return len(plan.points) * sum(-(-size // _BLOCK) * _BLOCK for size in files)
+
+
+def _check_disk(plan: Plan, place: Place, variables: tuple[Variable, ...]) -> None:
+    folder = Path(place.root).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    errors.writable("out", folder / "levysde.probe")
+    need, free = disk_bytes(plan, variables), shutil.disk_usage(folder).free
+    if need > _SAFETY * free:
+        raise StoreError(
+            f"{len(plan.points):,} points take up to {need / 1e9:.3g} GB, and {folder} has {free / 1e9:.3g} GB free. "
+            "Make an axis shorter, lower num, or give another folder."
+        )
+    files = len(plan.points) * (len(variables) + 3)
+    spare = os.statvfs(folder).f_favail
+    if 0 < spare < files:
+        raise StoreError(f"{len(plan.points):,} points take {files:,} files, and {folder} has room for {spare:,}.")
+
+
+def _chunks(place: Place, array: str) -> set[tuple[int, ...]]:
+    """Indices of the chunks of an array that exist."""
+    names = place.files(array, "c")
+    return {tuple(int(k) for k in name.split("/")) for name in names if name.replace("/", "").isdecimal()}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    names = ("levysde", "jax", "jaxlib", "numpy", "equinox", "xarray", "zarr")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+
+
+def commit() -> str:
+    """The commit of the source tree that runs, with a mark when it has been edited; "" for an installed package."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return ""
+    try:
+        answers = [
+            subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True)
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answers[0].stdout.strip() + (" and edits" if answers[1].stdout.strip() else "")
+
+
+def _zarr() -> Any:
+    try:
+        import xarray  # noqa: F401
+        import zarr
+    except ImportError as error:
+        raise errors.missing_extra(str(error.name), "sweep", "a sweep") from None
+    return zarr
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warning that consolidated metadata is no part of zarr v3 yet."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
+        yield
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

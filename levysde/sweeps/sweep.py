@@ -1,0 +1,183 @@
+"""A finished, or half-finished, sweep as one labelled data set, with its results, laws and comparisons."""
+
+import functools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from levysde import errors
+from levysde.analysis import Comparison, compare
+from levysde.errors import Checked
+from levysde.sweeps.experiment import Job
+from levysde.sweeps.place import Place
+from levysde.sweeps.spec import Plan, Point, make_plan
+from levysde.sweeps.store import Store, open_store
+from levysde.theory import exact_exit
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def open_sweep(path: Checked) -> "Sweep":
+    """The sweep at a folder or URL; nothing is run, and it may be running elsewhere.
+
+    Raises:
+        StoreError: there is none, or one of another version.
+        ImportError: the extra `sweep`, or that of the URL, is not installed.
+    """
+    return Sweep(open_store(Place(path)))
+
+
+class Sweep:
+    """A sweep's data and what they mean. `at` names a point by the values of its axes, for example
+    `{"alpha": 1.5, "epsilon": 0.1}`; axes of one value may be left out.
+
+    Attributes:
+        store: the arrays on disk.
+    """
+
+    def __init__(self, store: Store):
+        self.store = store
+
+    @functools.cached_property
+    def plan(self) -> Plan:
+        """The spec with its axes and points."""
+        folder = self.store.attributes.get("folder")
+        return make_plan(self.store.spec, Path(folder) if folder else None)
+
+    @property
+    def data(self) -> "xr.Dataset":
+        """Everything as one `xarray.Dataset`, read lazily, with one variable for each number of a point."""
+        import xarray as xr
+
+        frame = xr.open_zarr(self.store.place.url, chunks=None)
+        for name in frame.coords:
+            if isinstance(frame[name].dtype, np.dtypes.StringDType):
+                frame[name] = frame[name].astype(object)
+        if "summary" not in frame:
+            return frame
+        about = zip(
+            frame["quantity"].values, frame["quantity_units"].values, frame["quantity_long_name"].values, strict=True
+        )
+        columns = {
+            name: frame["summary"].sel(quantity=name, drop=True).assign_attrs(units=units, long_name=words)
+            for name, units, words in about
+        }
+        columns = {
+            name: column.drop_vars([c for c in column.coords if c.startswith("quantity")])
+            for name, column in columns.items()
+        }
+        return frame.drop_dims("quantity").assign(columns)
+
+    @property
+    def finished(self) -> list[Point]:
+        """The points that are done."""
+        done = self.store.finished()
+        return [point for point in self.plan.points if point.index in done]
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """The message of each point that failed, by its id."""
+        failed = self.store.failed()
+        texts = self.store.arrays["failure"]
+        return {p.id: str(texts[p.index]) for p in self.plan.points if p.index in failed}
+
+    def point(self, at: Checked) -> Point:
+        """The one point with these values. Raises ValueError, with the values there are, for none or several."""
+        if not isinstance(at, Mapping):
+            raise TypeError(f'at must be a dict, not {at!r}. Type for example {{"alpha": 1.5}}.')
+        axes = {axis.name: axis for axis in self.plan.axes}
+        for name in at:
+            if name not in axes:
+                raise ValueError(f"the sweep has no axis {name!r}. It has {', '.join(axes)}.")
+        found = [
+            p for p in self.plan.points if all(_is(self._label(p, axes[name]), value) for name, value in at.items())
+        ]
+        if len(found) == 1:
+            return found[0]
+        values = "; ".join(f"{name}: {', '.join(map(str, axis.labels[:8]))}" for name, axis in axes.items())
+        raise ValueError(f"{len(found) or 'no'} points are at {dict(at)}. The axes are {values}.")
+
+    def _label(self, point: Point, axis: Any) -> Any:
+        k = point.index[0] if self.plan.spec.list else point.index[self.plan.axes.index(axis)]
+        return axis.labels[k]
+
+    def columns(self, point: Point) -> dict[str, Any]:
+        """The stored columns of a point. Raises ValueError when it is not finished."""
+        if point.index not in self.store.finished():
+            raise ValueError(f"the point {point.id} is not finished. Type the command of the sweep again.")
+        arrays = self.store.arrays
+        columns = {n: np.asarray(a[point.index])[()] for n, a in arrays.items() if n in self._names}
+        if "summary" in arrays:
+            columns |= dict(zip(self.store.quantities, np.asarray(arrays["summary"][point.index]), strict=True))
+        return columns
+
+    @functools.cached_property
+    def _names(self) -> set[str]:
+        variables = self.plan.experiment.variables([p.settings for p in self.plan.points])
+        return {v.name for v in variables} & set(self.store.arrays)
+
+    def result(self, at: Checked) -> Any:
+        """What the point's run returned: for escapes an `EscapeResult`, bit for bit, without its speed."""
+        point = self.point(at)
+        return self.plan.experiment.outcome(point.settings, self.columns(point), Job(point.seed))
+
+    def law(self, at: Checked) -> Any:
+        """The law of the point: for escapes an `EscapeLaw`, None where there is none."""
+        return self.plan.experiment.law(self.point(at).settings)
+
+    def compare(self, at: Checked, *, exact: Checked = False) -> Comparison:
+        """The point's result against its law; with `exact` also against the exact mean, in one dimension.
+
+        Raises ValueError where the point has no law, and what `compare` and `exact_exit` raise.
+        """
+        law = self.law(at)
+        if law is None:
+            raise ValueError(
+                f"no law predicts the point {self.point(at).id}. Type compare(sweep.result(at), reference)."
+            )
+        known = None
+        if errors.flag("exact", exact):
+            problem = self.plan.experiment.problem(self.point(at).settings)
+            known = exact_exit(problem.dynamics, problem.domain, start=problem.start)
+        return compare(self.result(at), law, exact=known)
+
+    def to_parquet(self, path: Checked) -> None:
+        """Write the numbers of all points, one row a point, for tools that read tables. The rows of trajectories stay here.
+
+        Raises ValueError for a path that cannot be written, ImportError without pyarrow.
+        """
+        if not isinstance(path, str | os.PathLike):
+            raise ValueError(f'path must be a file, not {path!r}. Type for example "points.parquet".')
+        frame = self.data
+        narrow = frame.drop_dims([d for d in frame.dims if d not in self.plan.dims])
+        try:
+            import pyarrow  # noqa: F401
+        except ImportError:
+            raise errors.missing_extra("pyarrow", "sweep", "export to parquet") from None
+        narrow.to_dataframe().reset_index().to_parquet(errors.writable("path", path))
+
+    def __repr__(self) -> str:
+        store = self.store
+        done, failed = len(store.finished()), len(store.failed())
+        total = int(np.prod(store.shape))
+        axes = ", ".join(f"{axis.name} ({len(axis.values)})" for axis in self.plan.axes)
+        rows = [
+            ("at", store.place.url),
+            ("experiment", self.plan.experiment.name),
+            ("axes", axes + (", walked together" if self.plan.spec.list else "")),
+            ("points", f"{total}: {done} done, {failed} failed, {total - done - failed} to run"),
+            ("noise", "shared by all points" if self.plan.spec.coupled else "independent at each point"),
+        ]
+        width = max(len(name) for name, _ in rows)
+        title = store.attributes["title"]
+        return "\n".join([f"Sweep: {title}", *(f"  {name:<{width}}  {value}" for name, value in rows)])
+
+
+def _is(label: Any, value: Any) -> bool:
+    if isinstance(label, float) and isinstance(value, int | float):
+        return bool(np.isclose(label, value, rtol=1e-9, atol=0))
+    return label == value or str(label) == str(value)
