@@ -7,4 +7,6 @@ from levysde.plots.landscape import landscape as landscape
 from levysde.plots.paths import exit_directions as exit_directions
 from levysde.plots.paths import exit_places as exit_places
 from levysde.plots.paths import paths as paths
+from levysde.plots.style import COLOURS as COLOURS
+from levysde.plots.style import MARKERS as MARKERS
 from levysde.plots.tails import hill as hill

@@ -1,0 +1,372 @@
+"""Straight lines through the logarithm of the mean escape time along an axis of a sweep: the exponents of scaling laws.
+
+Notation: at the points p of a line, y_p = log(T_p / N_p), T_p the time at risk, N_p the escapes, and u_p = log x_p (a power
+law, whose slope is its exponent) or 1 / x_p (Kramers' law, whose slope is the barrier in units of x). The slope is that of
+weighted least squares with weights N_p; its variance is c' S c, c the slope's coefficients, S the covariance of the y_p:
+
+* points with noise of their own: S = diag(1 / N_p), that of exponential escape times, censored or not;
+* points that share their noise (`coupled = true`): trajectory i of one point goes with trajectory i of the others, so S is
+  that of a bootstrap which resamples the ids of trajectories, the same ids at every point. Efron and Tibshirani, An
+  Introduction to the Bootstrap (1993), ch. 8.
+
+Intervals are normal. Whether a line fits is told by the chi-square of its residuals under the same S.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.escape import Status
+from levysde.stats import Estimate
+from levysde.sweeps.rows import Row, Table, read_table, words_of
+
+if TYPE_CHECKING:
+    from levysde.sweeps.sweep import Sweep
+
+FEWEST_ESCAPES = 10  # below, log(T/N) is not normal with variance 1/N
+_LEAST_POINTS = 3
+_BATCH = 2_000_000  # weights drawn at once
+_ROUNDING = 1e-6  # a slope that is nothing but the last digits of the law's means, in single precision
+_SINGULAR = 1e-9  # variance of a residual, relative to that of a point, below which nothing is left to test with
+
+
+@dataclass(frozen=True, repr=False)
+class ScalingFit:
+    """A straight line through log(mean escape time) along one axis, the others held fixed.
+
+    Attributes:
+        x: the axis.
+        form: "power", mean = exp(intercept) x^slope, or "exponential", mean = exp(intercept + slope / x).
+        y: "mean_time", or "ratio" for the mean over the law's.
+        at: the values of the other axes, by name.
+        along: axes that change together with x, where a sweep's axes are walked together.
+        slope: with its interval.
+        intercept: of the line, in logarithms of the unit of time.
+        theory_slope: of the law's means at the same points with the same weights; NaN where no law predicts one of them.
+        low, high: the range of x.
+        points: how many the line goes through.
+        left_out: points with fewer than 10 escapes, which are not fitted.
+        chi_square, freedom, p_value: of the residuals; NaN where nothing is left to test with.
+        coupled: whether the points share their noise; the interval is then a bootstrap's of the trajectories' ids.
+    """
+
+    x: str
+    form: str
+    y: str
+    at: dict[str, Any]
+    along: tuple[str, ...]
+    slope: Estimate
+    intercept: float
+    theory_slope: float
+    low: float
+    high: float
+    points: int
+    left_out: int
+    chi_square: float
+    freedom: int
+    p_value: float
+    coupled: bool
+
+    def predict(self, x: Checked) -> np.ndarray:
+        """The line's mean at `x`, in the unit of time, same shape."""
+        return np.exp(self.intercept + self.slope.value * _abscissa(np.asarray(x, float), self.form))
+
+    @property
+    def where(self) -> str:
+        """What is held fixed, in words."""
+        return words_of(self.at)
+
+    @property
+    def method(self) -> str:
+        """What the interval rests on."""
+        return METHODS[self.coupled]
+
+    def __repr__(self) -> str:
+        against = f"log {self.x}" if self.form == "power" else f"1/{self.x}"
+        rows = [
+            ("slope", f"{self.slope}  ({self.slope.confidence:.0%} interval)"),
+            ("theory's slope", "none" if np.isnan(self.theory_slope) else f"{self.theory_slope:.4g}"),
+            ("points", f"{self.points}, {self.x} from {self.low:g} to {self.high:g}"),
+            ("straight", "not tested" if np.isnan(self.p_value) else f"p = {self.p_value:.2g}"),
+            ("interval", self.method),
+        ]
+        if self.at:
+            rows.insert(0, ("at", self.where))
+        if self.along:
+            rows.insert(0, ("along with it", ", ".join(self.along)))
+        if self.left_out:
+            rows.append(("left out", f"{self.left_out} points with fewer than {FEWEST_ESCAPES} escapes"))
+        width = max(len(name) for name, _ in rows)
+        head = f"ScalingFit of log {self.y} against {against}"
+        return "\n".join([head, *(f"  {name:<{width}}  {value}" for name, value in rows)])
+
+
+METHODS = {
+    False: "points of independent noise, exponential escape times",
+    True: "points that share their noise: bootstrap of trajectory ids, the same at every point",
+}
+
+
+@dataclass(frozen=True)
+class EndRatio:
+    """The mean at an axis's lowest value over that at its highest, the other axes held fixed: what a step size does."""
+
+    x: str
+    at: dict[str, Any]
+    low: float
+    high: float
+    ratio: Estimate
+    coupled: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points along one axis: `rows` by rising x, their covariance `(k, k)` of log mean, what is held fixed, what is not."""
+
+    rows: tuple[Row, ...]
+    covariance: np.ndarray
+    at: dict[str, Any]
+    along: tuple[str, ...]
+    left_out: int
+
+
+def scaling_fits(
+    sweep: "Sweep",
+    x: Checked = None,
+    y: Checked = "mean_time",
+    *,
+    form: Checked = "power",
+    confidence: Checked = 0.95,
+    resamples: Checked = 500,
+    seed: Checked = 0,
+) -> tuple[ScalingFit, ...]:
+    """Fit every line of at least three finished points along an axis.
+
+    Args:
+        sweep: with columns `mean_time` and `escapes`; it may be unfinished.
+        x: an axis of positive numbers; by default every one that changes what is run.
+        y: "mean_time", or "ratio", the mean over the law's.
+        form: "power" or "exponential".
+        confidence: coverage of the intervals.
+        resamples, seed: of the bootstrap, where points share their noise.
+
+    Returns:
+        A fit for each line, those of one axis after those of another. Empty where no line has three points.
+
+    Raises:
+        TypeError, ValueError: bad arguments; an axis that does not exist, or is not of positive numbers; no escape times.
+    """
+    errors.choice("y", y, ("mean_time", "ratio"))
+    errors.choice("form", form, ("power", "exponential"))
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    resamples = errors.integer("resamples", resamples, "resamples=500", low=20)
+    table = read_table(sweep)
+    axes = _axes(table, x)
+    covariance = log_mean_covariance(sweep, table, resamples, errors.seed(seed))
+    return tuple(
+        fit
+        for name in axes
+        for line in lines_along(table, name, covariance, _LEAST_POINTS)
+        if (fit := fit_line(line, name, y, form, confidence, sweep.store.spec.coupled)) is not None
+    )
+
+
+def end_ratios(table: Table, x: str, covariance: dict[Any, Any], coupled: bool, confidence: float) -> list[EndRatio]:
+    """For each line of at least two points that differ in x alone, the mean at its lowest x over that at its highest."""
+    found = []
+    for line in lines_along(table, x, covariance, 2):
+        if line.along:
+            continue
+        contrast = np.zeros(len(line.rows))
+        contrast[0], contrast[-1] = 1.0, -1.0
+        log_ratio = _interval(contrast, _log_means(line), line.covariance, confidence)
+        value, low, high = (float(np.exp(v)) for v in (log_ratio.value, log_ratio.low, log_ratio.high))
+        ends = line.rows[0].at[x], line.rows[-1].at[x]
+        found.append(EndRatio(x, line.at, *ends, Estimate(value, low, high, confidence), coupled))
+    return found
+
+
+def log_mean_covariance(sweep: "Sweep", table: Table, resamples: int, seed: int) -> dict[Any, Any]:
+    """What `lines_along` takes variances from: by a point's index its 1/N, or under shared noise its bootstrap draws of
+    log(T/N), shape `(resamples,)`."""
+    rows = _usable(table)
+    if not sweep.store.spec.coupled:
+        return {row.index: 1 / row.get("escapes") for row in rows}
+    arrays = sweep.store.arrays
+    if not rows or "time" not in arrays or "status" not in arrays:
+        return {}
+    status = np.stack([arrays["status"][row.index] for row in rows])
+    time = np.stack([arrays["time"][row.index] for row in rows])
+    return dict(zip((row.index for row in rows), joint_draws(time, status, resamples, seed).T, strict=True))
+
+
+def joint_draws(time: np.ndarray, status: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Bootstrap draws of log(T/N) at points that share their trajectories' noise.
+
+    Args:
+        time, status: of each point's trajectories, shape `(points, num)`; rows that neither left nor were censored count
+            nothing.
+        resamples, seed: how many draws, and of what.
+
+    Returns:
+        Shape `(resamples, points)`; in one draw every point has the same resampled ids.
+    """
+    exited = status == Status.EXITED
+    risk = np.where(exited | (status == Status.CENSORED), time, 0.0)
+    left, num = exited.astype(float), time.shape[1]
+    rng = np.random.default_rng(seed)
+    draws = []
+    step = max(1, _BATCH // num)
+    for begin in range(0, resamples, step):
+        count = min(step, resamples - begin)
+        drawn = rng.integers(num, size=(count, num)) + num * np.arange(count)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=count * num).reshape(count, num).astype(float)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a draw without escapes is left out below
+            draws.append(np.log(weights @ risk.T) - np.log(weights @ left.T))
+    return np.concatenate(draws)
+
+
+def groups_along(table: Table, x: str) -> tuple[list[list[Row]], tuple[str, ...]]:
+    """Finished points that differ in x alone, by rising x or in the order of its words.
+
+    Where axes are walked together and no two points do, all points are one group; the names of the axes that change
+    together with x come second.
+    """
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    others = [axis.name for axis in table.axes if axis.name != x]
+    for row in table.done:
+        groups.setdefault(tuple(row.at[name] for name in others), []).append(row)
+    along: tuple[str, ...] = ()
+    if table.walked and max(map(len, groups.values()), default=0) < 2:
+        groups, along = {(): table.done}, tuple(name for name in others if table.axis(name).varies)
+    axis = table.axis(x)
+    place = {label: label if axis.is_numeric else k for k, label in enumerate(axis.labels)}
+    return [sorted(rows, key=lambda row: place[row.at[x]]) for rows in groups.values()], along
+
+
+def lines_along(table: Table, x: str, covariance: dict[Any, Any], least: int) -> list[Line]:
+    """The lines of at least `least` usable points along x."""
+    groups, along = groups_along(table, x)
+    known = {row.index for row in _usable(table)} & set(covariance)
+    lines = []
+    for rows in groups:
+        used = [row for row in rows if row.index in known]
+        if len({row.at[x] for row in used}) < least:
+            continue
+        matrix = _matrix([covariance[row.index] for row in used])
+        lines.append(Line(tuple(used), matrix, held_fixed(table, used[0], x, along), along, len(rows) - len(used)))
+    return lines
+
+
+def held_fixed(table: Table, row: Row, x: str, along: tuple[str, ...]) -> dict[str, Any]:
+    """The values of a line's other axes, without those of one value and those that change together with x."""
+    return {n: v for n, v in row.at.items() if n != x and n not in along and table.axis(n).varies}
+
+
+def fit_line(line: Line, x: str, y: str, form: str, confidence: float, coupled: bool) -> ScalingFit | None:
+    """The weighted straight line, or None where the law that a ratio needs is missing."""
+    values = np.array([row.at[x] for row in line.rows], float)
+    u = _abscissa(values, form)
+    predicted = np.log([row.get("predicted_mean") for row in line.rows])
+    target = _log_means(line) - (predicted if y == "ratio" else 0.0)
+    if not np.isfinite(target).all():
+        return None
+    weights = np.array([row.get("escapes") for row in line.rows])
+    design = np.stack([np.ones_like(u), u], axis=1)
+    solve = np.linalg.solve(design.T @ (weights[:, None] * design), (weights[:, None] * design).T)
+    theory = float(solve[1] @ predicted) if y == "mean_time" else 0.0
+    chi_square, freedom, p_value = _straightness(design, target, line.covariance)
+    return ScalingFit(
+        x=x,
+        form=form,
+        y=y,
+        at=line.at,
+        along=line.along,
+        slope=_interval(solve[1], target, line.covariance, confidence),
+        intercept=float(solve[0] @ target),
+        theory_slope=0.0 if abs(theory) < _ROUNDING else theory,
+        low=float(values[0]),
+        high=float(values[-1]),
+        points=len(values),
+        left_out=line.left_out,
+        chi_square=chi_square,
+        freedom=freedom,
+        p_value=p_value,
+        coupled=coupled,
+    )
+
+
+def _interval(coefficients: np.ndarray, values: np.ndarray, covariance: np.ndarray, confidence: float) -> Estimate:
+    """A linear combination with its normal interval."""
+    from scipy.stats import norm  # slow to import
+
+    value = float(coefficients @ values)
+    variance = max(float(coefficients @ covariance @ coefficients), 0.0)
+    half = float(norm.isf((1 - confidence) / 2)) * variance**0.5
+    return Estimate(value, value - half, value + half, confidence)
+
+
+def _straightness(design: np.ndarray, target: np.ndarray, covariance: np.ndarray) -> tuple[float, int, float]:
+    """Chi-square of what no straight line can explain, its degrees of freedom, its p-value."""
+    from scipy.stats import chi2  # slow to import
+
+    freedom = len(target) - 2
+    rest = np.linalg.svd(design)[0][:, 2:]  # directions orthogonal to all straight lines
+    spread = rest.T @ covariance @ rest
+    scale = float(np.trace(covariance)) / len(target)
+    if freedom < 1 or np.linalg.eigvalsh(spread)[0] <= _SINGULAR * scale:
+        return np.nan, max(freedom, 0), np.nan
+    residual = rest.T @ target
+    chi_square = float(residual @ np.linalg.solve(spread, residual))
+    return chi_square, freedom, float(chi2.sf(chi_square, freedom))
+
+
+def _matrix(parts: Sequence[Any]) -> np.ndarray:
+    """Covariance of a line's log means, from variances, or from joint draws."""
+    if np.ndim(parts[0]) == 0:
+        return np.diag(np.array(parts, float))
+    draws = np.stack(parts, axis=1)
+    return np.atleast_2d(np.cov(draws[np.isfinite(draws).all(axis=1)], rowvar=False))
+
+
+def _log_means(line: Line) -> np.ndarray:
+    return np.log([row.get("mean_time") for row in line.rows])
+
+
+def _usable(table: Table) -> list[Row]:
+    """Finished points with a mean that is about normal."""
+    return [
+        row
+        for row in table.done
+        if row.get("escapes") >= FEWEST_ESCAPES and np.isfinite(row.get("mean_time")) and row.get("mean_time") > 0
+    ]
+
+
+def _abscissa(values: np.ndarray, form: str) -> np.ndarray:
+    return np.log(values) if form == "power" else 1 / values
+
+
+def can_be_fitted(table: Table, name: str) -> bool:
+    """Whether lines can be drawn along an axis: positive numbers, of which two differ."""
+    axis = table.axis(name)
+    return axis.is_numeric and axis.varies and min(axis.labels) > 0
+
+
+def _axes(table: Table, x: Any) -> list[str]:
+    names = [axis.name for axis in table.axes]
+    if not {"mean_time", "escapes"} <= set(table.quantities):
+        raise ValueError(
+            "the sweep has no columns mean_time and escapes, which a fit needs. Fit the arrays of sweep.data instead."
+        )
+    if x is None:
+        return [axis.name for axis in table.axes if axis.is_physical and can_be_fitted(table, axis.name)]
+    if not isinstance(x, str) or x not in names:
+        raise ValueError(f"x must be an axis of the sweep, {' or '.join(map(repr, names))}, not {x!r}.")
+    if not can_be_fitted(table, x):
+        shown = ", ".join(map(str, table.axis(x).labels[:5]))
+        raise ValueError(f"x = {x!r} must be an axis of different positive numbers; its values are {shown}.")
+    return [x]

@@ -1,0 +1,326 @@
+"""Figures of a sweep's report, each as one inline SVG that takes its ink from the page's text and so reads in light and dark.
+
+Panels are separate pictures of one size, which a page can put side by side or below each other. Text stays text. Series
+take colours and markers of `plots`, and are told apart without colour.
+"""
+
+import contextlib
+import html
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from levysde import stats
+from levysde.escape import Status
+from levysde.plots import COLOURS, MARKERS, ratio_ladder
+from levysde.sweeps.fits import Line, ScalingFit, groups_along, held_fixed
+from levysde.sweeps.rows import AxisColumn, Row, Table, number, shortened, words_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from levysde.sweeps.sweep import Sweep
+
+MOST_SERIES = len(COLOURS)
+MOST_CURVES = 9
+_INK = "#010203"  # drawn nowhere else, and replaced by the page's text colour
+_LINE = 0.19  # inches of a line of a legend
+_SIZE = (4.4, 3.5)  # inches; on a phone a panel is as wide as the page and its letters hardly shrink
+_STEPS = 160  # of a survival curve, enough for any eye
+_MOST_TICKS = 7
+_CLOSEST = 0.09  # of an axis's length: ticks nearer than this run into each other
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture: its SVG, what it shows in a few words, and its caption."""
+
+    svg: str
+    title: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points of one line: its rows by rising x, what is held fixed, and its fit where there is one."""
+
+    rows: list[Row]
+    label: str
+    fit: ScalingFit | None = None
+
+
+def series_along(table: Table, axis: AxisColumn, fits: Sequence[ScalingFit], lines: Sequence[Line]) -> list[Series]:
+    """All lines along an axis, also those too short to be fitted; `fits` are those of `lines`."""
+    fit_of = {row.index: fit for fit, line in zip(fits, lines, strict=True) for row in line.rows}
+    groups, along = groups_along(table, axis.name)
+    found = []
+    for rows in groups:
+        fit = next((fit_of[row.index] for row in rows if row.index in fit_of), None)
+        found.append(Series(rows, words_of(held_fixed(table, rows[0], axis.name, along)), fit))
+    return found
+
+
+def evenly(items: Sequence[Any], most: int) -> list[Any]:
+    """At most `most` of the items, evenly chosen, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[k] for k in np.linspace(0, len(items) - 1, most).round().astype(int)]
+
+
+def mean_panel(series: Sequence[Series], axis: AxisColumn, unit: str, name: str, form: str = "power") -> Panel:
+    """Mean escape time along an axis with its intervals, the law (dashed) and the fitted line (solid)."""
+    with _sheet(name) as (figure, ax):
+        for k, one in enumerate(evenly(series, MOST_SERIES)):
+            colour = COLOURS[k]
+            rows = [row for row in one.rows if np.isfinite(row.get("mean_time"))]
+            x, mean = _places(rows, axis, form), np.array([row.get("mean_time") for row in rows])
+            ends = [np.array([row.get(f"mean_time_{end}") for row in rows]) for end in ("low", "high")]
+            bars = np.abs(np.array([np.where(np.isfinite(end), end, mean) for end in ends]) - mean)
+            ax.errorbar(
+                x, mean, yerr=bars, fmt=MARKERS[k], color=colour, markersize=4.5, capsize=2.5, elinewidth=1.2,
+                label=one.label or "measured",
+            )  # fmt: skip
+            _law(ax, one, axis, form)
+            _fitted(ax, one, axis, form, colour)
+        ax.set_yscale("log")
+        _ticks(ax.yaxis, ax.get_ylim())
+        _x_axis(ax, axis, form, [row for one in series for row in one.rows])
+        ax.set_ylabel(f"mean escape time ({unit})")
+        _legend(ax, series)
+        return Panel(_svg(figure, name, f"mean escape time along {axis.name}"), axis.name)
+
+
+def ratio_panel(series: Sequence[Series], axis: AxisColumn, name: str) -> Panel:
+    """Measured over predicted mean along an axis, with a line at 1 where they agree."""
+    shown = evenly(series, MOST_SERIES)
+    with _sheet(name) as (figure, ax):
+        logarithmic = axis.is_numeric and min(axis.labels) > 0
+        aside = _aside(axis, logarithmic)
+        for k, one in enumerate(shown):
+            rows = [r for r in one.rows if np.isfinite([r.get("ratio"), r.get("ratio_low"), r.get("ratio_high")]).all()]
+            if not rows:
+                continue
+            x, off = _places(rows, axis, "power"), aside * (k - (len(shown) - 1) / 2)
+            ends = np.array([(row.get("ratio_low"), row.get("ratio_high")) for row in rows])
+            look = {"color": COLOURS[k], "marker": MARKERS[k], "markersize": 4.5, "capsize": 2.5}
+            look |= {} if axis.is_numeric else {"linestyle": "none"}
+            if logarithmic:
+                ratio_ladder(x * np.exp(off), np.array([row.get("ratio") for row in rows]), ends, ax=ax, artist=look)
+            else:
+                ratios = np.array([row.get("ratio") for row in rows])
+                ax.errorbar(x + off, ratios, yerr=np.abs(ends.T - ratios), **look)
+            ax.plot([], [], color=COLOURS[k], marker=MARKERS[k], markersize=4.5, label=one.label or "measured")
+        if not logarithmic:
+            ax.axhline(1.0, color=_INK, linewidth=1.0, linestyle=":")
+        _x_axis(ax, axis, "power", [row for one in series for row in one.rows])
+        ax.set_ylabel("measured / predicted mean")
+        _legend(ax, series)
+        return Panel(_svg(figure, name, f"measured over predicted mean along {axis.name}"), axis.name)
+
+
+def _aside(axis: AxisColumn, logarithmic: bool) -> float:
+    """How far apart the bars of two series at one x are drawn, so that they do not hide each other."""
+    if not axis.is_numeric:
+        return 0.08
+    values = np.array(axis.labels, float)
+    return 0.015 * float(np.ptp(np.log(values) if logarithmic else values))
+
+
+def survival_panels(sweep: "Sweep", table: Table) -> list[Panel]:
+    """The share still inside against time at up to nine points, evenly chosen over the sweep, with the law's curve."""
+    arrays = sweep.store.arrays
+    if "time" not in arrays or "status" not in arrays or "mean_time" not in table.quantities:
+        return []
+    usable = [row for row in table.done if row.get("escapes") >= 1]
+    panels = []
+    for k, row in enumerate(evenly(usable, MOST_CURVES)):
+        time, status = np.asarray(arrays["time"][row.index]), np.asarray(arrays["status"][row.index])
+        used = (status == Status.EXITED) | (status == Status.CENSORED)
+        panels.append(_survival_panel(row, time[used], status[used] == Status.EXITED, table, f"survival{k}"))
+    return panels
+
+
+def _survival_panel(row: Row, time: np.ndarray, exited: np.ndarray, table: Table, name: str) -> Panel:
+    curve = stats.kaplan_meier(time, exited)
+    kept = _thinned(curve.time, curve.survival)
+    t = np.concatenate([[0.0], curve.time[kept]])
+    share, low, high = (np.concatenate([[1.0], v[kept]]) for v in (curve.survival, curve.low, curve.high))
+    lowest = min(share[share > 0].min(), low[low > 0].min(initial=1.0))
+    bottom = max(0.5 / len(time), 0.7 * float(lowest))
+    share, low = np.maximum(share, bottom), np.maximum(low, bottom)  # zero has no place on a logarithmic axis
+    where = words_of(row.at, [axis.name for axis in table.axes if axis.varies]) or "the point"
+    with _sheet(name) as (figure, ax):
+        ax.step(t, share, where="post", color=COLOURS[0], linewidth=1.6, label="measured")
+        ax.fill_between(t, low, high, step="post", color=COLOURS[0], alpha=0.3, linewidth=0)
+        predicted = row.get("predicted_mean")
+        if np.isfinite(predicted):
+            span = np.linspace(0, t[-1], 60)
+            ax.plot(span, np.exp(-span / predicted), color=_INK, linestyle="--", linewidth=1.2, label="law")
+        ax.set_yscale("log")
+        ax.set_ylim(bottom, 1.5)
+        ax.set_xlim(0, 1.02 * t[-1])
+        _ticks(ax.yaxis, (bottom, 1.5))
+        ax.set_title(_folded(where), fontsize=10)
+        ax.set_xlabel(f"time ({table.quantities['mean_time'][0]})")
+        ax.set_ylabel("share still inside")
+        return Panel(_svg(figure, name, f"survival at {where}"), where)
+
+
+def _thinned(time: np.ndarray, survival: np.ndarray) -> np.ndarray:
+    """Which steps of a curve to draw: all of a short one, else those next to even places in time and in log share."""
+    if len(time) <= 2 * _STEPS:
+        return np.arange(len(time))
+    depth = -np.log(np.maximum(survival, 0.5 / len(time)))
+    even = [np.searchsorted(v, np.linspace(v[0], v[-1], _STEPS)) for v in (time, depth)]
+    last = len(time) - 1
+    return np.unique(np.concatenate([*even, [0, last - 1, last]]).clip(0, last))
+
+
+def _places(rows: Sequence[Row], axis: AxisColumn, form: str) -> np.ndarray:
+    """Where the rows are on the x axis: the value, or 1 over it, or the number of the word."""
+    if not axis.is_numeric:
+        order = {label: float(k) for k, label in enumerate(dict.fromkeys(axis.labels))}
+        return np.array([order[row.at[axis.name]] for row in rows])
+    values = np.array([row.at[axis.name] for row in rows], float)
+    return 1 / values if form == "exponential" else values
+
+
+def _law(ax: "Axes", one: Series, axis: AxisColumn, form: str) -> None:
+    rows = [row for row in one.rows if np.isfinite(row.get("predicted_mean"))]
+    if not rows:
+        return
+    look: dict[str, Any] = {"linestyle": "--"} if axis.is_numeric else {"linestyle": "none", "marker": "_"}
+    look |= {"color": _INK, "linewidth": 1.1, "markersize": 16, "label": "law", "zorder": 1.5}
+    ax.plot(_places(rows, axis, form), [row.get("predicted_mean") for row in rows], **look)
+
+
+def _fitted(ax: "Axes", one: Series, axis: AxisColumn, form: str, colour: str) -> None:
+    if one.fit is None or one.fit.form != form:
+        return
+    ends = np.array([one.fit.low, one.fit.high])
+    x = ends if form == "power" else 1 / ends
+    ax.plot(x, one.fit.predict(ends), color=colour, linewidth=1.1, alpha=0.8)
+
+
+def _x_axis(ax: "Axes", axis: AxisColumn, form: str, rows: Sequence[Row]) -> None:
+    """Scale, ticks and name of the swept axis."""
+    if not axis.is_numeric:
+        words = list(dict.fromkeys(axis.labels))
+        slanted = sum(map(len, words)) > 30
+        look: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+        ax.set_xticks(range(len(words)), [shortened(word, 16) for word in words], **look)
+        _taller(ax, 0.6 * slanted)
+        ax.set_xlim(-0.5, len(words) - 0.5)
+        ax.set_xlabel(axis.setting)
+        return
+    if form == "exponential":
+        ax.set_xlabel(f"1 / {axis.name}")
+        ax.xaxis.set_major_formatter(lambda value, _: number(value))
+        return
+    values = np.unique([row.at[axis.name] for row in rows]).astype(float)
+    if values[0] > 0:
+        ax.set_xscale("log")
+        _ticks(ax.xaxis, ax.get_xlim(), values)
+    ax.set_xlabel(axis.name)
+
+
+def _ticks(axis: Any, limits: tuple[float, float], values: np.ndarray | None = None) -> None:
+    """Ticks of a logarithmic axis: at few `values` themselves, else at round numbers."""
+    from matplotlib import ticker  # slow to import
+
+    axis.set_minor_locator(ticker.NullLocator())
+    axis.set_major_formatter(lambda value, _: number(value, 3))
+    if values is not None and 1 < len(values) <= _MOST_TICKS:
+        if (np.diff(np.log(values)) > _CLOSEST * np.ptp(np.log(values))).all():
+            axis.set_major_locator(ticker.FixedLocator(values.tolist()))
+            return
+    low, high = limits
+    decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    if len(decades) > _MOST_TICKS:
+        return  # the locator of logarithmic axes leaves out some powers of ten
+    ticks = decades
+    for digits in ((1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0), (1.0, 2.0, 5.0), (1.0,)):
+        ticks = np.sort(np.outer(10**decades, digits).ravel())
+        ticks = ticks[(ticks >= low) & (ticks <= high)]
+        if len(ticks) <= _MOST_TICKS:
+            break
+    axis.set_major_locator(ticker.FixedLocator(ticks.tolist()) if len(ticks) > 2 else ticker.MaxNLocator(4))
+
+
+def _legend(ax: "Axes", series: Sequence[Series]) -> None:
+    """Names below the axes, where no data are."""
+    handles, labels = ax.get_legend_handles_labels()
+    first = {label: handle for handle, label in reversed(list(zip(handles, labels, strict=True)))}
+    names = list(dict.fromkeys(labels))
+    if len(names) < 2 and len(series) < 2:
+        return
+    columns = 1 if max(map(len, names)) > 26 else 2
+    figure = _taller(ax, _LINE * (-(-len(names) // columns) - 2))
+    figure.legend(
+        [first[n] for n in names], names, loc="outside lower center", ncols=columns, fontsize=9, frameon=False
+    )
+
+
+def _taller(ax: "Axes", inches: float) -> "Figure":
+    """The figure, made taller by what else it has to hold, so that the axes keep their height and their name fits."""
+    figure: Any = ax.get_figure(root=True)
+    figure.set_figheight(figure.get_figheight() + max(inches, 0.0))
+    return figure
+
+
+def _folded(text: str, width: int = 44) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, width)[:3])
+
+
+@contextlib.contextmanager
+def _sheet(name: str) -> Iterator[tuple["Figure", "Axes"]]:
+    """A figure with one pair of axes, drawn in the ink that `_svg` replaces. No setting outlives it."""
+    import matplotlib as mpl  # slow to import
+    from matplotlib.figure import Figure
+
+    ink = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK)
+    settings: Any = ink | {
+        "svg.fonttype": "none",
+        "svg.hashsalt": name,
+        "font.size": 10,
+        "font.family": "sans-serif",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.color": _INK,
+        "grid.alpha": 0.12,
+        "text.parse_math": False,
+    }
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)  # the browser's font has it
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        yield figure, figure.subplots()
+
+
+def _svg(figure: "Figure", name: str, about: str) -> str:
+    """The figure as an `<svg>` element: transparent, with ids of its own, no outside names, and the page's ink."""
+    import io
+
+    out = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(out, format="svg", transparent=True, metadata=nothing)
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<!--.*?-->|<style.*?</style>", "", text, flags=re.DOTALL)  # the page says how lines join
+    head, body = text.split(">", 1)
+    box = re.search(r'viewBox="[^"]*"', head)
+    assert box is not None
+    body = re.sub(r'<g id="[^"]*"', "<g", body)
+    body = re.sub(r'(\bid=")', rf"\1{name}-", body)
+    body = re.sub(r'(?:xlink:)?href="#', f'href="#{name}-', body)
+    body = body.replace("url(#", f"url(#{name}-")
+    body = re.sub(r'(?<= d=")[^"]*', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), body)
+    body = body.replace(_INK, "currentColor")
+    return f'<svg {box[0]} role="img" aria-label="{html.escape(about, quote=True)}">{body.strip()}'
