@@ -127,8 +127,9 @@ def _aside(axis: AxisColumn, logarithmic: bool) -> float:
     """How far apart the bars of two series at one x are drawn, so that they do not hide each other."""
     if not axis.is_numeric:
         return 0.08
-    values = np.array(axis.labels, float)
-    return 0.015 * float(np.ptp(np.log(values) if logarithmic else values))
+    values = np.unique(np.array(axis.labels, float))
+    values = np.log(values) if logarithmic else values
+    return min(0.015 * float(np.ptp(values)), 0.15 * float(np.diff(values).min(initial=np.inf)))
 
 
 def survival_panels(sweep: "Sweep", table: Table) -> list[Panel]:
