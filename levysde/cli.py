@@ -1,10 +1,12 @@
 """The `levysde` command: thin calls of public functions."""
 
+import contextlib
 import hashlib
 import json
 import re
 import sys
 import time
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +18,11 @@ if TYPE_CHECKING:  # jax is imported inside the commands, so that --help is inst
     from levysde.stats import Estimate
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+class EngineName(StrEnum):
+    local = "local"
+    ray = "ray"
 
 
 class LandscapeName(StrEnum):
@@ -235,6 +242,110 @@ def figure(rungs: "list[Rung]", path: Path) -> None:
         )  # fmt: skip
     axes[-1].set_title("smaller noise to the right")
     sheet.savefig(path, dpi=150)
+
+
+@app.command()
+def sweep(
+    spec: Annotated[Path, typer.Argument(help="The TOML file that says what to run.")],
+    out: Annotated[str, typer.Option(help="Folder or URL (s3://, gs://) of the result store.")],
+    engine: Annotated[EngineName, typer.Option(help="In this process, or on a Ray cluster.")] = EngineName.local,
+    shard: Annotated[
+        str | None, typer.Option(help="i/n: of n processes that share the sweep, the i-th, from 0.", metavar="I/N")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Actors of the Ray engine; default: one an accelerator.")] = None,
+    hosts_per_point: Annotated[int, typer.Option(help="How many Ray actors share each point.")] = 1,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run the points again that failed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print points, time and disk; run nothing.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each point.")] = False,
+) -> None:
+    """Run every point of a sweep and store it. The same command goes on after any interruption."""
+    with _told_apart():
+        from levysde import errors
+        from levysde.sweeps import Place, estimate, make_plan, read_spec, run_sweep
+
+        _log(verbose)
+        if dry_run:
+            typer.echo(repr(estimate(make_plan(read_spec(spec), spec.resolve().parent), Place(out))))
+            return
+        try:
+            tally = run_sweep(
+                spec, out, engine=engine.value, shard=shard, workers=workers, hosts_per_point=hosts_per_point,
+                retry_failed=retry_failed, progress=sys.stderr.isatty(),
+            )  # fmt: skip
+        except (errors.Interrupted, KeyboardInterrupt):
+            typer.echo(
+                "\nlevysde: stopped. Finished points are stored. Type the same command again to go on.", err=True
+            )
+            raise typer.Exit(130) from None
+        except OSError as error:
+            typer.echo(
+                f"levysde: the store cannot be written: {error}\nFinished points are in it. Type the command again to go on.",
+                err=True,
+            )
+            raise typer.Exit(3) from None
+    typer.echo(
+        f"{tally.done} points run, {tally.failed} failed, {tally.skipped} there already, in {tally.seconds:.3g} s: {out}\n"
+        f"Look at it: levysde report {out}"
+    )
+    if tally.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(store: Annotated[str, typer.Argument(help="Folder or URL of a sweep.")]) -> None:
+    """How far a sweep is, from another shell or machine."""
+    with _told_apart():
+        from levysde.sweeps import sweep_status
+
+        typer.echo(repr(sweep_status(store)))
+
+
+@app.command()
+def report(
+    store: Annotated[str, typer.Argument(help="Folder or URL of a sweep.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page to write. Default: report.html in the store, or here.")
+    ] = None,
+) -> None:
+    """Write one page that holds what a sweep found: tables, figures, fits, warnings, how to reproduce it."""
+    with _told_apart():
+        from levysde.sweeps import open_sweep, write_report
+
+        found = open_sweep(store)
+        page = out or (
+            Path(found.store.place.root) / "report.html" if found.store.place.is_local else Path("report.html")
+        )
+        typer.echo(f"report: {write_report(found, page)}")
+
+
+@app.command()
+def export(
+    store: Annotated[str, typer.Argument(help="Folder or URL of a sweep.")],
+    out: Annotated[Path, typer.Argument(help="The parquet file to write.")],
+) -> None:
+    """Write the numbers of a sweep's points as one parquet table."""
+    with _told_apart():
+        from levysde.sweeps import open_sweep
+
+        open_sweep(store).to_parquet(out)
+        typer.echo(f"table: {out}")
+
+
+@contextlib.contextmanager
+def _told_apart() -> Iterator[None]:
+    """Errors of the input as one message, without the code that found them."""
+    try:
+        yield
+    except (ValueError, TypeError, ImportError) as error:
+        typer.echo(f"levysde: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _log(verbose: bool) -> None:
+    import logging
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("levysde").setLevel(logging.INFO if verbose else logging.WARNING)
 
 
 def main() -> None:

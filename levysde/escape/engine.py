@@ -304,7 +304,7 @@ def _all_deposited(ended: Sequence[threading.Event], ledger: Ledger) -> bool:
 class _Told:
     """Stands for a bar where the caller wants to be told instead: called with (finished, all) whenever that changes."""
 
-    def __init__(self, tell: Callable[[int, int], None], num: int, done: int):
+    def __init__(self, tell: Callable[[int, int], Any], num: int, done: int):
         self.tell, self.num, self.n = tell, num, done
 
     def __enter__(self) -> "_Told":
@@ -320,7 +320,7 @@ class _Told:
 
 
 def _bar(num: int, done: int, progress: Any) -> Any:
-    if callable(progress):
+    if not isinstance(progress, bool):
         return _Told(progress, num, done)
     from tqdm.auto import tqdm
 

@@ -102,6 +102,6 @@ def _balanced(rng: np.random.Generator, each: int) -> tuple[np.ndarray, np.ndarr
         from sklearn.datasets import load_digits  # slow to import, and an extra
     except ImportError:
         raise errors.missing_extra("scikit-learn", "data", "The digits data set") from None
-    images, labels = load_digits(return_X_y=True)
+    images, labels = (np.asarray(part) for part in load_digits(return_X_y=True))
     chosen = np.concatenate([rng.permutation(np.flatnonzero(labels == k))[:each] for k in range(_CLASSES)])
     return images[chosen] / 16, labels[chosen]

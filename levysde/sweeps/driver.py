@@ -24,8 +24,9 @@ from levysde.errors import Checked
 from levysde.escape import Checkpoint, as_shard
 from levysde.sweeps.experiment import Job
 from levysde.sweeps.place import Place
-from levysde.sweeps.spec import Plan, Point, make_plan, read_spec
-from levysde.sweeps.store import Store, lay_out, now, versions
+from levysde.sweeps.plan import Plan, Point, make_plan
+from levysde.sweeps.spec import read_spec
+from levysde.sweeps.store import Store, check_place, lay_out, now, versions
 
 LOG = logging.getLogger("levysde.sweeps")
 _TELL_SECONDS = 2.0  # between two notes of what is being run
@@ -94,6 +95,7 @@ def run_sweep(
         raise ValueError('engine="ray" shares the points itself. Leave out shard, or the engine.')
     place = Place(out)
     plan = make_plan(spec, folder)
+    check_place(plan, place)
     start = time.monotonic()
     with place.locked(part):
         with _laying_out(place, part):
@@ -247,6 +249,10 @@ class Progress:
     def inside(self, finished: int, count: int) -> None:
         """Called as a point goes on."""
         self.within = (finished, count)
+        self.beat()
+
+    def beat(self) -> None:
+        """Show how it goes, now and then."""
         if time.monotonic() - self.told > _TELL_SECONDS:
             self._show()
 
@@ -258,8 +264,7 @@ class Progress:
         self.bar.update()
         if message:
             self.bar.write(f"{point.id} failed: {message}")
-        if time.monotonic() - self.told > _TELL_SECONDS:
-            self._show()
+        self.beat()
 
     @property
     def rate(self) -> float:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
+import jax.numpy as jnp
 import numpy as np
 from pydantic import Field
 
@@ -13,7 +14,6 @@ from levysde import errors
 from levysde.analysis import polish, train
 from levysde.escape import EscapeResult, join_shards, simulate_escape
 from levysde.landscapes import NetworkLandscape
-from levysde.noise import Brownian
 from levysde.protocols import Domain, Dynamics, Kernel, Landscape
 from levysde.sweeps.escape_columns import columns_of, measured, restored
 from levysde.sweeps.experiment import Experiment, Job, Model, Variable, Work
@@ -78,17 +78,25 @@ class Problem:
         self.domain: Domain = build("domain", settings.domain, known)
         known["domain"] = self.domain
         self.kernel: Kernel = build("kernel", settings.kernel, known)
-        self.start = self.dynamics.attractor if settings.start is None else np.asarray(settings.start, float)
+        self.start = self.dynamics.attractor if settings.start is None else jnp.asarray(settings.start, float)
+
+    @property
+    def law(self) -> EscapeLaw | None:
+        """The law of these dynamics and this basin; None where there is none, and `no_law` says why."""
+        return self._law_and_fault[0]
+
+    @property
+    def no_law(self) -> str:
+        return self._law_and_fault[1]
 
     @functools.cached_property
-    def law(self) -> EscapeLaw | None:
-        """The law of these dynamics and this basin; None where there is none."""
-        if isinstance(self.dynamics.driver, Brownian):
-            return None
+    def _law_and_fault(self) -> tuple[EscapeLaw | None, str]:
         try:
-            return escape_law(self.dynamics, self.domain)
-        except (ValueError, TypeError):
-            return None
+            if self.dynamics.response == "flow":
+                return escape_law(self.dynamics, self.domain, dt=self.kernel.dt), ""  # pyright: ignore[reportAttributeAccessIssue]
+            return escape_law(self.dynamics, self.domain), ""
+        except (ValueError, TypeError) as error:
+            return None, str(error)
 
 
 class EscapeRun(Experiment):
@@ -96,6 +104,7 @@ class EscapeRun(Experiment):
 
     name = "escape"
     settings = EscapeSettings
+    work_unit = "trajectory-steps"
 
     def check(self, settings: EscapeSettings) -> None:
         problem = _problem(settings)
@@ -104,9 +113,9 @@ class EscapeRun(Experiment):
         if not bool(problem.domain.contains(problem.start)):
             raise SpecError(f"run.start: {np.asarray(problem.start)} lies outside the domain. Start inside it.")
         if settings.max_time is None and settings.max_steps is None and (settings.max_means is None or not problem.law):
+            reason = "" if settings.max_means is None else f" (no law predicts its length: {problem.no_law})"
             raise SpecError(
-                "run.max_time: no law predicts this run's length, so it needs a budget. Type for example max_time = 1e4 or "
-                "max_steps = 1_000_000."
+                f"run.max_time: this run needs a budget{reason}. Type for example max_time = 1e4 or max_steps = 1_000_000."
             )
 
     def variables(self, points: Sequence[EscapeSettings]) -> tuple[Variable, ...]:
@@ -173,12 +182,13 @@ class EscapeRun(Experiment):
 
 def _limit(settings: EscapeSettings, problem: Problem) -> float | None:
     """The time at which a trajectory is censored: the nearer of the two budgets."""
-    law = problem.law if settings.max_means is not None else None
-    budgets = [settings.max_time, None if law is None else settings.max_means * law.mean]
+    budgets = [settings.max_time]
+    if settings.max_means is not None and problem.law is not None:
+        budgets.append(settings.max_means * problem.law.mean)
     return min((budget for budget in budgets if budget is not None), default=None)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=500)  # those looked at before the run are not made again
 def _problem_of(text: str) -> Problem:
     return Problem(EscapeSettings.model_validate_json(text))
 

@@ -84,6 +84,7 @@ class Experiment(ABC):
 
     name: ClassVar[str]
     settings: ClassVar[type[Model]]
+    work_unit: ClassVar[str] = "units"  # of what `work` counts
 
     @abstractmethod
     def check(self, settings: Any) -> None:

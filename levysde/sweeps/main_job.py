@@ -21,7 +21,7 @@ class MainJobSettings(Model):
     Attributes:
         landscape, noise, optimizer, alpha, dt, basin_height: as in `levysde escape`.
         epsilon: noise amplitude; or
-        steps: the predicted mean escape time in steps, from which the law gives epsilon.
+        predicted_steps: the predicted mean escape time in steps, from which the law gives epsilon.
         num: trajectories.
         training_seed: of data, training and the noise's measurement.
         max_means: budget of a trajectory in predicted means.
@@ -32,7 +32,7 @@ class MainJobSettings(Model):
     optimizer: Literal["sgd", "adam"] = "sgd"
     alpha: Annotated[float, Field(gt=0, lt=2)] = 1.5
     epsilon: Annotated[float, Field(gt=0)] | None = None
-    steps: Annotated[float, Field(gt=0)] | None = None
+    predicted_steps: Annotated[float, Field(gt=0)] | None = None
     num: Annotated[int, Field(ge=1, le=10**9)] = 1500
     training_seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     dt: Annotated[float, Field(gt=0)] | None = None
@@ -45,10 +45,13 @@ class MainJob(Experiment):
 
     name = "main-job"
     settings = MainJobSettings
+    work_unit = "trajectory-steps"
 
     def check(self, settings: MainJobSettings) -> None:
-        if (settings.epsilon is None) == (settings.steps is None):
-            raise SpecError("run.epsilon: give either epsilon, or steps, the predicted mean escape time in steps.")
+        if (settings.epsilon is None) == (settings.predicted_steps is None):
+            raise SpecError(
+                "run.epsilon: give either epsilon, or predicted_steps, the predicted mean escape time in steps."
+            )
         if settings.landscape == "double-well" and (settings.basin_height or 0) >= 1:
             raise SpecError(f"run.basin_height: {settings.basin_height:g} reaches over the barrier, whose height is 1.")
 
@@ -81,7 +84,9 @@ class MainJob(Experiment):
         return restored(columns, settings.num, _kernel(case, self.law(settings).epsilon), case.domain, job.seed)
 
     def work(self, settings: MainJobSettings) -> Work | None:
-        return None if settings.steps is None else Work(settings.num * settings.steps, is_bound=False)
+        return (
+            None if settings.predicted_steps is None else Work(settings.num * settings.predicted_steps, is_bound=False)
+        )
 
     def units_per_second(self, settings: MainJobSettings) -> float:
         case = _case(settings)
@@ -96,7 +101,9 @@ class MainJob(Experiment):
         case = _case(settings)
         if settings.epsilon is not None:
             return case.law.with_epsilon(settings.epsilon)
-        return case.law.with_epsilon((case.law.rate * case.dt * float(settings.steps or 1)) ** (-1 / case.law.alpha))
+        return case.law.with_epsilon(
+            (case.law.rate * case.dt * float(settings.predicted_steps or 1)) ** (-1 / case.law.alpha)
+        )
 
 
 def _kernel(case: Case, epsilon: float) -> EulerMaruyama:

@@ -70,7 +70,8 @@ def _made(where: str, role: str | None, name: str, arguments: dict[str, Any], kn
         if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
             positional.append(given.pop(key))
     try:
-        return maker(*positional, **{key: _value(value) for key, value in given.items()})
+        with np.errstate(over="ignore"):  # a number beyond the float range is refused as not finite
+            return maker(*positional, **{key: _value(value) for key, value in given.items()})
     except (ValueError, TypeError, ImportError) as error:
         raise SpecError(f"{where}: {error}") from None
 
@@ -96,6 +97,8 @@ def _maker(where: str, role: str | None, name: str) -> Callable[..., Any]:
             raise SpecError(f"{where}.name: {name!r} is {type(found).__name__}, not a function or class.")
         return found
     makers = _makers()
+    if name in makers and role is not None and name not in _names(role):
+        raise SpecError(f"{where}.name: {name!r} is no {role}.{nearest(name, _names(role))}")
     if name not in makers:
         raise SpecError(f"{where}.name: there is no {role or 'part'} {name!r}.{nearest(name, _names(role))}")
     return makers[name]

@@ -41,7 +41,9 @@ class Place:
         except ImportError:
             raise errors.missing_extra("fsspec", "sweep", "a sweep") from None
         try:
-            self.fs, root = url_to_fs(os.path.expanduser(str(out)))
+            # others write here too: what was listed before says nothing
+            fresh = {"use_listings_cache": False} if separator else {}
+            self.fs, root = url_to_fs(os.path.expanduser(str(out)), **fresh)
         except ImportError:
             package, extra = _EXTRAS.get(scheme, (scheme, "s3"))
             raise errors.missing_extra(package, extra, f"a store at {scheme}://") from None
@@ -54,9 +56,20 @@ class Place:
     def path(self, *parts: str) -> str:
         return "/".join((self.root, *parts))
 
+    @contextlib.contextmanager
+    def reached(self) -> Iterator[None]:
+        """Whatever a file system or a network raises, as an OSError; missing files and wrong input as they are."""
+        try:
+            yield
+        except (OSError, ValueError):
+            raise
+        except Exception as error:
+            raise OSError(f"{self.url} cannot be reached ({type(error).__name__}: {error})") from error
+
     def read(self, *parts: str) -> bytes | None:
         try:
-            return self.fs.cat_file(self.path(*parts))
+            with self.reached():
+                return self.fs.cat_file(self.path(*parts))
         except FileNotFoundError:
             return None
 
@@ -64,7 +77,8 @@ class Place:
         """Replace a file whole."""
         target = self.path(*parts)
         if not self.is_local:
-            self.fs.pipe_file(target, data)
+            with self.reached():
+                self.fs.pipe_file(target, data)
             return
         os.makedirs(os.path.dirname(target), exist_ok=True)
         fresh = f"{target}.{uuid.uuid4().hex}.new"
@@ -75,7 +89,7 @@ class Place:
             Path(fresh).unlink(missing_ok=True)
 
     def remove(self, *parts: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), self.reached():
             self.fs.rm_file(self.path(*parts))
 
     def files(self, *parts: str) -> list[str]:
@@ -84,11 +98,12 @@ class Place:
         if self.is_local:
             base = Path(top)
             return [str(p.relative_to(base)) for p in base.rglob("*") if p.is_file()] if base.is_dir() else []
-        self.fs.invalidate_cache(top)
         try:
-            return [str(p)[len(top) :].lstrip("/") for p in self.fs.find(top)]
+            with self.reached():
+                found = self.fs.find(top)
         except FileNotFoundError:
             return []
+        return [str(p)[len(top) :].lstrip("/") for p in found]
 
     @contextlib.contextmanager
     def locked(self, shard: tuple[int, int]) -> Iterator[None]:
@@ -174,10 +189,9 @@ def _flock(path: Path, *, shared: bool, place: str) -> Iterator[None]:
             file.seek(0)
             text = file.read()
             raise BusyError(_busy(place, json.loads(text) if text else {})) from None
-        if not shared:
-            file.truncate(0)
-            file.write(json.dumps(_holder()))
-            file.flush()
+        file.truncate(0)
+        file.write("" if shared else json.dumps(_holder()))
+        file.flush()
         yield
 
 

@@ -25,7 +25,8 @@ import numpy as np
 from levysde import errors
 from levysde.sweeps.experiment import Variable
 from levysde.sweeps.place import Place
-from levysde.sweeps.spec import Plan, Spec, as_spec
+from levysde.sweeps.plan import Plan
+from levysde.sweeps.spec import Spec, as_spec
 
 FORMAT = 1
 _BLOCK = 4096  # bytes that a small file takes on a disk
@@ -59,15 +60,17 @@ class Store:
         self, index: tuple[int, ...], columns: dict[str, Any], how: dict[str, Any], *, failed: bool = False
     ) -> None:
         """Store a point and mark it done, last; `failed` says that it had failed before."""
-        self._write_columns(index, columns, how)
-        if failed:
-            self.arrays["failure"][index] = ""
-        self.arrays["done"][index] = True
+        with self.place.reached():
+            self._write_columns(index, columns, how)
+            if failed:
+                self.arrays["failure"][index] = ""
+            self.arrays["done"][index] = True
 
     def fail(self, index: tuple[int, ...], message: str, columns: dict[str, Any], how: dict[str, Any]) -> None:
         """Store why a point failed, with what it has yielded."""
-        self._write_columns(index, columns, how)
-        self.arrays["failure"][index] = message
+        with self.place.reached():
+            self._write_columns(index, columns, how)
+            self.arrays["failure"][index] = message
 
     def _write_columns(self, index: tuple[int, ...], columns: dict[str, Any], how: dict[str, Any]) -> None:
         columns = dict(columns)
@@ -101,7 +104,6 @@ def lay_out(plan: Plan, place: Place, device: str) -> Store:
     if not place.is_local:
         _make(plan, place.url, variables, device)
         return open_store(place)
-    _check_disk(plan, place, variables)
     target = Path(place.root)
     fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}.new")
     try:
@@ -116,8 +118,18 @@ def lay_out(plan: Plan, place: Place, device: str) -> Store:
     return open_store(place)
 
 
+def check_place(plan: Plan, place: Place) -> None:
+    """Raises StoreError for a place that holds anything but this sweep, or has no room for it. Nothing is written."""
+    if exists(place):
+        _check_same(open_store(place), plan.spec)
+    elif place.is_local:
+        _check_disk(plan, place, plan.experiment.variables([point.settings for point in plan.points]))
+
+
 def exists(place: Place) -> bool:
     """Whether a store has been laid out there. Raises StoreError where something else is."""
+    if place.is_local and os.path.isfile(place.root):
+        raise StoreError(f"{place.url} is a file. Give a folder.")
     head = place.read("zarr.json")
     if head is None:
         others = [name for name in _names(place) if name != ".run"]
@@ -146,10 +158,6 @@ def _names(place: Place) -> list[str]:
         found = [str(entry).rstrip("/") for entry in place.fs.ls(place.root, detail=False)]
     except FileNotFoundError:
         return []
-    except NotADirectoryError:
-        raise StoreError(f"{place.url} is a file. Give a folder.") from None
-    if place.is_local and os.path.isfile(place.root):
-        raise StoreError(f"{place.url} is a file. Give a folder.")
     return [entry.rsplit("/", 1)[-1] for entry in found if entry != place.root]
 
 
@@ -191,6 +199,7 @@ def _make(plan: Plan, url: str, variables: tuple[Variable, ...], device: str) ->
         "title": plan.spec.title or "sweep",
         "spec": plan.spec.canonical(),
         "quantities": [v.name for v in scalars],
+        "axes": [axis.name for axis in plan.axes],
         "points": len(plan.points),
         "versions": versions(),
         "device": device,
@@ -234,7 +243,7 @@ def _check_same(store: Store, spec: Spec) -> None:
         f"  {key}: {old.get(key, 'not there')} in the store, {new.get(key, 'not there')} in the spec"
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
-    ]
+    ] or ["  its axes are in another order"]
     raise StoreError(
         "\n".join([f"{store.place.url} holds another sweep:", *lines[:10], "Give a new folder, or the spec as it was."])
     )

@@ -11,9 +11,11 @@ import numpy as np
 from levysde import errors
 from levysde.analysis import Comparison, compare
 from levysde.errors import Checked
+from levysde.sweeps.escape_run import EscapeRun
 from levysde.sweeps.experiment import Job
+from levysde.sweeps.fits import ScalingFit, scaling_fits
 from levysde.sweeps.place import Place
-from levysde.sweeps.spec import Plan, Point, make_plan
+from levysde.sweeps.plan import Plan, Point, make_plan
 from levysde.sweeps.store import Store, open_store
 from levysde.theory import exact_exit
 
@@ -65,9 +67,10 @@ class Sweep:
         columns = {
             name: frame["summary"].sel(quantity=name, drop=True).assign_attrs(units=units, long_name=words)
             for name, units, words in about
+            if name not in frame.coords  # an axis of that name says the same
         }
         columns = {
-            name: column.drop_vars([c for c in column.coords if c.startswith("quantity")])
+            name: column.drop_vars([c for c in column.coords if str(c).startswith("quantity")])
             for name, column in columns.items()
         }
         return frame.drop_dims("quantity").assign(columns)
@@ -139,11 +142,20 @@ class Sweep:
             raise ValueError(
                 f"no law predicts the point {self.point(at).id}. Type compare(sweep.result(at), reference)."
             )
-        known = None
+        known, experiment = None, self.plan.experiment
         if errors.flag("exact", exact):
-            problem = self.plan.experiment.problem(self.point(at).settings)
+            if not isinstance(experiment, EscapeRun):
+                raise ValueError(f"exact means are those of the experiment 'escape', not of {experiment.name!r}.")
+            problem = experiment.problem(self.point(at).settings)
             known = exact_exit(problem.dynamics, problem.domain, start=problem.start)
         return compare(self.result(at), law, exact=known)
+
+    def fit(
+        self, x: Checked = None, y: Checked = "mean_time", *, form: Checked = "power", confidence: Checked = 0.95
+    ) -> tuple[ScalingFit, ...]:
+        """Straight lines through log(mean escape time) along an axis, by default along every one that changes what is run; see
+        `scaling_fits`."""
+        return scaling_fits(self, x, y, form=form, confidence=confidence)
 
     def to_parquet(self, path: Checked) -> None:
         """Write the numbers of all points, one row a point, for tools that read tables. The rows of trajectories stay here.
