@@ -13,6 +13,9 @@ from sweeping import SPEC, data_files, long_spec, start
 
 from levysde.sweeps import BusyError, Place, open_sweep, run_sweep, sweep_status
 
+pytestmark = pytest.mark.filterwarnings(  # clients of servers that are gone
+    "ignore:Unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 ray = pytest.importorskip("ray", reason="ray has no wheel for this Python")
 
 

@@ -208,7 +208,7 @@ def _make(plan: Plan, url: str, variables: tuple[Variable, ...], device: str) ->
     }
     frame = xr.Dataset(coords=coordinates, attrs=attributes)
     with _quiet():
-        frame.to_zarr(url, mode="w", zarr_format=3, consolidated=False)
+        frame.to_zarr(url, mode="a", zarr_format=3, consolidated=False)  # "w" would take the lock away
         group = zarr.open_group(url, mode="r+")
         packed = Variable(
             "summary", "float64", "numbers of the point", "see quantity_units", ("quantity",), (len(scalars),)
@@ -219,6 +219,7 @@ def _make(plan: Plan, url: str, variables: tuple[Variable, ...], device: str) ->
         for v in [v for v in variables if v not in scalars] + [packed] * bool(scalars) + [done, failure, how]:
             group.create_array(
                 v.name,
+                overwrite=True,  # of a layout that was cut short
                 shape=(*shape, *v.sizes),
                 chunks=(*(1 for _ in shape), *(max(1, n) for n in v.sizes)),
                 dtype=str if v.dtype == "str" else v.dtype,
@@ -317,9 +318,10 @@ def _zarr() -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warning that consolidated metadata is no part of zarr v3 yet."""
+    """Without the warnings that consolidated metadata is no part of zarr v3 yet, and that `.run` is none of its arrays."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
+        warnings.filterwarnings("ignore", message=r"Object at \.run", category=UserWarning)
         yield
 
 
