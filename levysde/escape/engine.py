@@ -340,7 +340,7 @@ def _result(run: Run, ledger: Ledger, seconds: float) -> EscapeResult:
         lanes=run.lanes,
         workers=len(run.devices),
         device=_device_name(run.devices[0]),
-        versions={name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy", "equinox")},
+        versions=dict(_versions()),
         seconds=seconds,
         compile_seconds=ledger.compile_seconds,
         lane_steps=ledger.lane_steps,
@@ -351,6 +351,12 @@ def _result(run: Run, ledger: Ledger, seconds: float) -> EscapeResult:
     return EscapeResult(
         rows.time, exited, rows.label, rows.last_inside, rows.first_outside, rows.steps, rows.status, info
     )
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Read once: looking through what is installed takes as long as a short run."""
+    return {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy", "equinox")}
 
 
 def _device_name(device: Any) -> str:

@@ -26,6 +26,7 @@ from levysde.sweeps.status import SweepStatus as SweepStatus
 from levysde.sweeps.status import sweep_status as sweep_status
 from levysde.sweeps.store import Store as Store
 from levysde.sweeps.store import StoreError as StoreError
+from levysde.sweeps.store import versions as versions
 from levysde.sweeps.sweep import Sweep as Sweep
 from levysde.sweeps.sweep import open_sweep as open_sweep
 

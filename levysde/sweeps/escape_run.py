@@ -2,7 +2,6 @@
 
 import functools
 import json
-import time
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -21,7 +20,7 @@ from levysde.sweeps.parts import Part, build
 from levysde.sweeps.spec import SpecError
 from levysde.theory import EscapeLaw, escape_law
 
-_TRIAL_SECONDS, _TRIAL_NUM = 1.0, 256
+_TRIAL_SECONDS, _TRIAL_NUM, _TRIALS = 0.5, 4096, 8
 
 
 class Training(Model):
@@ -163,14 +162,24 @@ class EscapeRun(Experiment):
 
     def units_per_second(self, settings: EscapeSettings) -> float:
         problem = _problem(settings)
-        steps, rate, end = 1000, 0.0, time.monotonic() + _TRIAL_SECONDS
-        while time.monotonic() < end:
-            num = min(settings.num, _TRIAL_NUM)
+        num, steps, rate = min(settings.num, _TRIAL_NUM), 100, 0.0
+        for trial in range(_TRIALS):  # longer and longer, until what a run costs besides its steps does not count
             result = simulate_escape(
-                problem.kernel, problem.domain, problem.start, num=num, seed=0, max_steps=steps, throw=False
+                problem.kernel,
+                problem.domain,
+                problem.start,
+                num=num,
+                seed=0,
+                max_steps=steps,
+                throw=False,
+                record="times",
             )
+            if trial == 0:
+                continue  # it was traced, loaded and compiled
             rate = max(rate, result.info.steps_per_second)
-            steps = min(2 * steps, 2**31)
+            if result.info.seconds > _TRIAL_SECONDS:
+                break
+            steps *= 4
         return rate
 
     def law(self, settings: EscapeSettings) -> EscapeLaw | None:

@@ -8,6 +8,7 @@ does. Both are seen by listing names, without reading. Numbers that are one floa
 
 import contextlib
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
@@ -286,6 +287,7 @@ def _chunks(place: Place, array: str) -> set[tuple[int, ...]]:
     return {tuple(int(k) for k in name.split("/")) for name in names if name.replace("/", "").isdecimal()}
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
     names = ("levysde", "jax", "jaxlib", "numpy", "equinox", "xarray", "zarr")
@@ -326,4 +328,4 @@ def _quiet() -> Iterator[None]:
 
 
 def now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
