@@ -13,6 +13,7 @@ not. With friction g, `dX = V dt, dV = -(grad F + g V) dt + sqrt(2 g D) dW`, and
 D must be a number: where noise is stronger in some directions, F is not what the path has to climb.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -30,8 +31,8 @@ _FLAT = 1e-10  # eigenvalues below this share of the largest in size are zero
 
 # compiled once for all points of a landscape: uncompiled, a loss that is differentiated by program takes half a second a point
 _value_at = eqx.filter_jit(lambda loss, x: loss.value(x))
-gradient_at = eqx.filter_jit(lambda loss, x: loss.gradient(x))
-hessian_at = eqx.filter_jit(lambda loss, x: loss.hessian(x))
+_gradient_at = eqx.filter_jit(lambda loss, x: loss.gradient(x))
+_hessian_at = eqx.filter_jit(lambda loss, x: loss.hessian(x))
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,19 @@ class KramersLaw:
         return "KramersLaw\n" + "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
 
 
+def derivatives(landscape: Landscape) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
+    """Gradient and Hessian, made symmetric, as functions of NumPy points; in the precision that JAX is set to."""
+
+    def gradient(x: np.ndarray) -> np.ndarray:
+        return np.asarray(_gradient_at(landscape, jnp.asarray(x)))
+
+    def hessian(x: np.ndarray) -> np.ndarray:
+        matrix = np.asarray(_hessian_at(landscape, jnp.asarray(x)))
+        return (matrix + matrix.T) / 2
+
+    return gradient, hessian
+
+
 def stationary_point(landscape: Checked, x: Checked, *, max_steps: Checked = 200) -> StationaryPoint:
     """The stationary point that Newton's method finds from `x`, `(d,)`, in float64: a minimum or a saddle.
 
@@ -114,14 +128,7 @@ def stationary_point(landscape: Checked, x: Checked, *, max_steps: Checked = 200
     steps = errors.integer("max_steps", max_steps, "max_steps=200")
     start = np.asarray(x, np.float64)
     with in_float64(landscape) as precise:
-
-        def gradient(place: np.ndarray) -> np.ndarray:
-            return np.asarray(gradient_at(precise, jnp.asarray(place)))
-
-        def hessian(place: np.ndarray) -> np.ndarray:
-            matrix = np.asarray(hessian_at(precise, jnp.asarray(place)))
-            return (matrix + matrix.T) / 2
-
+        gradient, hessian = derivatives(precise)
         found = np.asarray(root(gradient, start, jac=hessian, options={"maxfev": steps, "xtol": 1e-12}).x)
         for _ in range(3):  # the root finder's quotients leave some digits
             if np.isfinite(found).all() and abs(np.linalg.det(hessian(found))) > 0:

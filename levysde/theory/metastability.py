@@ -16,7 +16,6 @@ summed over the saddles between the two (see `levysde.theory.kramers`, also for 
 
 from collections.abc import Callable
 
-import jax.numpy as jnp
 import numpy as np
 
 from levysde import errors
@@ -25,7 +24,7 @@ from levysde.landscapes import in_float64
 from levysde.noise import levy_constant
 from levysde.protocols import Landscape
 from levysde.theory.exact import as_real
-from levysde.theory.kramers import StationaryPoint, gradient_at, hessian_at, stationary_point
+from levysde.theory.kramers import StationaryPoint, derivatives, stationary_point
 from levysde.theory.metastable_chain import MetastableChain
 from levysde.theory.stationary import as_reals
 
@@ -194,14 +193,7 @@ def _descents(landscape: Landscape, tops: list[StationaryPoint], lows: list[Stat
     """For each saddle the numbers of the minima on its two sides."""
     places = np.stack([low.x for low in lows])
     with in_float64(landscape) as precise:
-
-        def gradient(x: np.ndarray) -> np.ndarray:
-            return np.asarray(gradient_at(precise, jnp.asarray(x)))
-
-        def hessian(x: np.ndarray) -> np.ndarray:
-            matrix = np.asarray(hessian_at(precise, jnp.asarray(x)))
-            return (matrix + matrix.T) / 2
-
+        gradient, hessian = derivatives(precise)
         pairs = []
         for top in tops:
             away = _LEAVE * np.linalg.norm(places - top.x, axis=1).min() * np.linalg.eigh(hessian(top.x))[1][:, 0]

@@ -121,9 +121,8 @@ class MetastableChain:
         """Logarithms of the mean times to `target`, `(n,)`, by eliminating all other wells."""
         order = [target, *(k for k in range(self.num) if k != target)]
         logs = self.log_rates[np.ix_(order, order)]
-        stay = np.zeros(
-            self.num
-        )  # log of the time gathered a unit of time spent in a well, with what was passed through
+        # log of the time gathered a unit of time spent in a well, with what was passed through
+        stay = np.zeros(self.num)
         out = np.zeros(self.num)
         for k in range(self.num - 1, 0, -1):
             out[k] = np.logaddexp.reduce(logs[k, :k])

@@ -283,31 +283,21 @@ def null_model_exponent(*, radius: Checked, sharpness: Checked, learning_rate: C
 
     Raises TypeError or ValueError unless all are positive numbers.
     """
-    r, k, eta, batch = (
-        as_real(name, errors.positive(name, value, f"{name}=1.0"), value)
-        for name, value in (
-            ("radius", radius),
-            ("sharpness", sharpness),
-            ("learning_rate", learning_rate),
-            ("batch_size", batch_size),
-        )
-    )
+    r, k = _positive("radius", radius), _positive("sharpness", sharpness)
+    eta, batch = _positive("learning_rate", learning_rate), _positive("batch_size", batch_size)
     return batch * r**2 / (eta * k)
+
+
+def _positive(name: str, value: Checked) -> float:
+    return as_real(name, errors.positive(name, value, f"{name}=1.0"), value)
 
 
 def _climb(
     barrier: Checked, minimum_curvature: Checked, saddle_curvature: Checked, learning_rate: Checked, batch_size: Checked
 ) -> tuple[float, float, float, float]:
     """`2 B dL / eta`, H_a, |H_b| and eta."""
-    height, low, eta, batch = (
-        as_real(name, errors.positive(name, value, f"{name}=1.0"), value)
-        for name, value in (
-            ("barrier", barrier),
-            ("minimum_curvature", minimum_curvature),
-            ("learning_rate", learning_rate),
-            ("batch_size", batch_size),
-        )
-    )
+    height, low = _positive("barrier", barrier), _positive("minimum_curvature", minimum_curvature)
+    eta, batch = _positive("learning_rate", learning_rate), _positive("batch_size", batch_size)
     top = abs(
         as_real(
             "saddle_curvature",
