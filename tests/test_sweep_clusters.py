@@ -70,6 +70,27 @@ def test_a_killed_ray_driver_leaves_a_store_that_goes_on(undisturbed, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_node_that_goes_leaves_its_points_to_others(undisturbed, tmp_path, monkeypatch):
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        first, _ = (cluster.add_node(num_cpus=1) for _ in range(2))
+        out = tmp_path / "out"
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        process = start(long_spec(), str(out), engine="ray")
+        wait_for(lambda: len(list(out.glob(".run/checkpoints/*.npz"))) == 2)
+        cluster.remove_node(first, allow_graceful=False)
+        output, _ = process.communicate(timeout=400)
+    finally:
+        cluster.shutdown()
+    assert process.returncode == 0, output
+    assert "Tally(done=3, failed=0, skipped=0" in output
+    assert data_files(out) == undisturbed
+
+
+@pytest.mark.slow
 def test_a_point_that_takes_its_worker_down_has_failed_and_stops_no_other(tmp_path):
     (tmp_path / "deadly.py").write_text(
         "import os, sys\nfrom levysde.sweeps import EscapeRun\n\n"

@@ -1,29 +1,36 @@
 """The sweep's points on a Ray cluster: one long-lived actor for each accelerator, or for all cores of a node.
 
 Actors are sent the spec, build the points themselves, and write them themselves. An actor that dies is started again with
-what it was doing, which goes on from the point's checkpoint; a point that takes its actor down four times has failed. A gang
-shares a point: each member runs every n-th trajectory, which needs no exchange, and the driver joins the shares.
+what it was doing, which goes on from the point's checkpoint; a point that takes its actor down four times has failed, one whose
+node has gone is handed to another. A gang shares a point: each member runs every n-th trajectory, which needs no exchange, and
+the driver joins the shares.
 """
 
 import functools
+import itertools
 import logging
 import os
 import tempfile
 import time
 import warnings
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from levysde import errors
+from levysde.sweeps.driver import attempt, conclude, run_point
 from levysde.sweeps.place import Place
 from levysde.sweeps.plan import Plan, Point, make_plan
 from levysde.sweeps.spec import Spec
 from levysde.sweeps.store import Store, open_store
 
 LOG = logging.getLogger("levysde.sweeps")
-_RETRIES = 3
+_RETRIES, _CHANCES = (
+    1,
+    2,
+)  # of a point by an actor that dies, and of handing it out again: its worker may die four times
 _POLL_SECONDS = 1.0
 _STORE_BYTES = 10**8  # of shared memory on one machine: outcomes are small
 
@@ -56,8 +63,6 @@ class Runner:
 
     def run(self, number: int, was_failed: bool, seat: tuple[int, int]) -> tuple[str, float]:
         """Run a point and store it: its message when it failed, else "", and how many units it was."""
-        from levysde.sweeps.driver import run_point
-
         _sit(seat)
         point = self.plan.points[number]
         if point.index in self.store.finished():  # the actor died after storing it
@@ -71,8 +76,6 @@ class Runner:
 
     def share(self, number: int, part: tuple[int, int], seat: tuple[int, int]) -> tuple[Any, str]:
         """This actor's share of a point: what it yielded, and why it failed, or ""."""
-        from levysde.sweeps.driver import attempt
-
         _sit(seat)
         return attempt(self.plan, self.store.place, self.plan.points[number], part, self.every, None)
 
@@ -80,107 +83,153 @@ class Runner:
 def run_points(
     plan: Plan, place: Place, todo: Sequence[Point], told: Any, *, workers: int | None, hosts: int, every: float
 ) -> None:
-    """Run the points `todo`. `told` hears of each that ends. Raises OSError when a store cannot be written."""
+    """Run the points `todo`, each by `hosts` actors. `told` hears of each that ends.
+
+    Raises OSError when the store cannot be written, or no node is left.
+    """
     ray = _ray()
     mine = not ray.is_initialized()
     if mine:
         _start(ray)
     try:
-        count, resources = _actors(ray, workers, hosts)
+        count, resources, cores = _actors(ray, workers, hosts)
         LOG.info("%d actors, each with %s", count, resources)
         make = ray.remote(max_restarts=-1, max_task_retries=_RETRIES, **resources)(Runner)
         folder = str(plan.folder) if plan.folder else None
-        handles = [make.remote(plan.spec.model_dump_json(), folder, place.url, every) for _ in range(count)]
-        nodes = ray.get([handle.node.remote() for handle in handles])
-        actors = [(h, (nodes[:k].count(nodes[k]), nodes.count(nodes[k]))) for k, h in enumerate(handles)]
-        if hosts > 1:
-            _run_gangs(ray, plan, place, todo, told, [actors[k : k + hosts] for k in range(0, count, hosts)])
-        else:
-            _run_singly(ray, plan, place, todo, told, actors)
-        for handle in handles:
-            ray.kill(handle)
+        crew = _Crew(ray, lambda: make.remote(plan.spec.model_dump_json(), folder, place.url, every), count, cores)
+        try:
+            _run(crew, plan, place, todo, told, hosts)
+        finally:
+            crew.dismiss()
     finally:
         if mine:
             ray.shutdown()
 
 
-def _run_singly(ray: Any, plan: Plan, place: Place, todo: Sequence[Point], told: Any, actors: Sequence[Any]) -> None:
-    """Hand each actor its next point while it runs one, so that it never waits."""
-    from levysde.sweeps.driver import conclude
+class _Crew:
+    """The actors: those that a node is still being found for, those that wait for work, those whose node has gone."""
 
-    store = open_store(place)
-    number = {point.index: k for k, point in enumerate(plan.points)}
-    failed = store.failed()
-    waiting, running = deque(todo), {}
+    def __init__(self, ray: Any, make: Callable[[], Any], count: int, cores: int):
+        self.ray, self.make, self.cores = ray, make, cores
+        self.joining: dict[Any, Any] = {}  # the task that tells an actor's node -> the actor
+        self.seats: dict[Any, tuple[str, int]] = {}  # actor -> its node, and its number there
+        self.idle: list[Any] = []
+        for _ in range(count):
+            self._hire()
 
-    def hand_out(actor: Any) -> None:
-        if waiting:
-            point, (handle, seat) = waiting.popleft(), actor
-            running[handle.run.remote(number[point.index], point.index in failed, seat)] = (actor, point)
+    def _hire(self) -> None:
+        actor = self.make()
+        self.joining[actor.node.remote()] = actor
 
-    for _ in range(2):
-        for actor in actors:
-            hand_out(actor)
-    while running:
-        ready, _ = ray.wait(list(running), timeout=_POLL_SECONDS)
-        told.beat()
-        for task in ready:
-            actor, point = running.pop(task)
-            start = time.monotonic()
+    def update(self) -> None:
+        """Seat who has come, let go who has lost its node, and look for another in its place."""
+        nodes = {n["NodeID"]: n["Resources"] for n in self.ray.nodes() if n["Alive"]}
+        for task in (
+            self.ray.wait(list(self.joining), num_returns=len(self.joining), timeout=0)[0] if self.joining else ()
+        ):
+            actor = self.joining.pop(task)
             try:
-                message, units = ray.get(task)
-                told.inside(units, units)
-            except ray.exceptions.RayActorError as death:
-                message = f"the worker died {_RETRIES + 1} times while it ran this point (out of memory?): {_first_line(death)}"
-                conclude(plan, store, point, None, message, time.monotonic() - start, was_failed=False)
-            except ray.exceptions.RayTaskError as failure:
-                raise failure.cause from None
-            told.ended(point, message)
-            hand_out(actor)
-
-
-def _run_gangs(
-    ray: Any, plan: Plan, place: Place, todo: Sequence[Point], told: Any, gangs: Sequence[Sequence[Any]]
-) -> None:
-    """Each gang runs a point at a time, a share a member; the shares are joined here and stored."""
-    from levysde.sweeps.driver import conclude
-
-    store = open_store(place)
-    number = {point.index: k for k, point in enumerate(plan.points)}
-    failed = store.failed()
-    waiting, running = deque(todo), {}
-
-    def hand_out(gang: Sequence[Any]) -> None:
-        if waiting:
-            point = waiting.popleft()
-            k, n = number[point.index], len(gang)
-            shares = [handle.share.remote(k, (i, n), seat) for i, (handle, seat) in enumerate(gang)]
-            running[point.index] = (gang, point, shares, time.monotonic())
-
-    for gang in gangs:
-        hand_out(gang)
-    while running:
-        ray.wait([task for _, _, shares, _ in running.values() for task in shares], timeout=_POLL_SECONDS)
-        told.beat()
-        for index, (gang, point, shares, start) in list(running.items()):
-            if len(ray.wait(shares, num_returns=len(shares), timeout=0)[0]) < len(shares):
+                node = self.ray.get(task)
+            except self.ray.exceptions.RayActorError:
+                self.ray.kill(actor)
+                self._hire()
                 continue
-            del running[index]
-            outcome = None
+            taken = {k for other, k in self.seats.values() if other == node}
+            self.seats[actor] = (node, next(k for k in itertools.count() if k not in taken))
+            self.idle.append(actor)
+        for actor, (node, _) in list(self.seats.items()):
+            if node not in nodes:
+                LOG.warning("a node has gone, with a worker of this sweep; its points go to others")
+                del self.seats[actor]
+                self.idle = [other for other in self.idle if other is not actor]
+                self.ray.kill(actor)
+                self._hire()
+        self.nodes = nodes
+
+    def seat(self, actor: Any) -> tuple[int, int]:
+        """Which part of its node's cores is the actor's: the k-th of so many."""
+        node, k = self.seats[actor]
+        return k, max(k + 1, int(self.nodes[node].get("CPU", 1)) // self.cores) if self.cores else 1
+
+    def release(self, actors: Sequence[Any]) -> None:
+        self.idle += [actor for actor in actors if actor in self.seats]
+
+    def recall(self, actors: Sequence[Any]) -> None:
+        """Give them nothing more until they answer: one of them has died, and perhaps its node."""
+        for actor in actors:
+            if self.seats.pop(actor, None):
+                self.joining[actor.node.remote()] = actor
+
+    def dismiss(self) -> None:
+        for actor in [*self.seats, *self.joining.values()]:
+            self.ray.kill(actor)
+
+
+def _run(crew: _Crew, plan: Plan, place: Place, todo: Sequence[Point], told: Any, hosts: int) -> None:
+    """Hand points to actors that wait, as many to each point as share it, until all have ended."""
+    ray, store = crew.ray, open_store(place)
+    number = {point.index: k for k, point in enumerate(plan.points)}
+    failed = store.failed()
+    waiting: deque[Point] = deque(todo)
+    running: list[_Running] = []
+    deaths: Counter[tuple[int, ...]] = Counter()
+    while waiting or running:
+        crew.update()
+        while waiting and len(crew.idle) >= hosts:
+            point, members = waiting.popleft(), [crew.idle.pop(0) for _ in range(hosts)]
+            k, was_failed = number[point.index], point.index in failed
+            if hosts == 1:
+                tasks = [members[0].run.remote(k, was_failed, crew.seat(members[0]))]
+            else:
+                tasks = [actor.share.remote(k, (i, hosts), crew.seat(actor)) for i, actor in enumerate(members)]
+            running.append(_Running(point, members, tasks, time.monotonic(), was_failed))
+        ray.wait([task for run in running for task in run.tasks] + list(crew.joining), timeout=_POLL_SECONDS)
+        told.beat()
+        for run in list(running):
+            if len(ray.wait(run.tasks, num_returns=len(run.tasks), timeout=0)[0]) < len(run.tasks):
+                continue
+            running.remove(run)
+            crew.update()
             try:
-                parts = ray.get(shares)
-                message = next((message for _, message in parts if message), "")
-                if all(part is not None for part, _ in parts):
-                    outcome = plan.experiment.join([part for part, _ in parts])
+                message = _concluded(ray, plan, store, run, told)
             except ray.exceptions.RayActorError as death:
-                message = (
-                    f"a worker died {_RETRIES + 1} times while it ran this point (out of memory?): {_first_line(death)}"
-                )
-            except ray.exceptions.RayTaskError as failure:
-                raise failure.cause from None
-            conclude(plan, store, point, outcome, message, time.monotonic() - start, was_failed=point.index in failed)
-            told.ended(point, message)
-            hand_out(gang)
+                deaths[run.point.index] += not isinstance(death, ray.exceptions.ActorUnavailableError)
+                crew.recall(run.members)
+                if deaths[run.point.index] < _CHANCES:
+                    waiting.appendleft(run.point)
+                    continue
+                message = f"its worker died {_CHANCES * (_RETRIES + 1)} times (out of memory?): {_first_line(death)}"
+                conclude(plan, store, run.point, None, message, time.monotonic() - run.start, was_failed=run.was_failed)
+            told.ended(run.point, message)
+            crew.release(run.members)
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A point under way, by one actor or by a gang."""
+
+    point: Point
+    members: list[Any]
+    tasks: list[Any]
+    start: float
+    was_failed: bool
+
+
+def _concluded(ray: Any, plan: Plan, store: Store, run: _Running, told: Any) -> str:
+    """The message of a point that has ended, "" when it is done. A gang's shares are joined and stored here."""
+    try:
+        results = ray.get(run.tasks)
+    except ray.exceptions.RayTaskError as failure:
+        raise failure.cause from None
+    if len(results) == 1:
+        message, units = results[0]
+        told.inside(units, units)
+        return message
+    message = next((message for _, message in results if message), "")
+    parts = [part for part, _ in results]
+    outcome = None if any(part is None for part in parts) else plan.experiment.join(parts)
+    conclude(plan, store, run.point, outcome, message, time.monotonic() - run.start, was_failed=run.was_failed)
+    return message
 
 
 def _ray() -> Any:
@@ -207,19 +256,21 @@ def _start(ray: Any) -> None:
         ray.init(address="local", include_dashboard=False, object_store_memory=_STORE_BYTES, _temp_dir=short, **quiet)
 
 
-def _actors(ray: Any, workers: int | None, hosts: int) -> tuple[int, dict[str, Any]]:
-    """How many actors, and what each asks for: an accelerator, or an equal part of a node's cores."""
+def _actors(ray: Any, workers: int | None, hosts: int) -> tuple[int, dict[str, Any], int]:
+    """How many actors, what each asks for (an accelerator, or an equal part of the cores), and how many cores it keeps to, 0
+    where that does not matter."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for kind in ("GPU", "TPU"):
         count = int(sum(node.get(kind, 0) for node in nodes))
         if count:
-            count = count if workers is None else workers
             asked: dict[str, Any] = {"num_gpus": 1} if kind == "GPU" else {"resources": {"TPU": 1}}
-            return _whole_gangs(count, hosts), asked
-    count = len(nodes) if workers is None else workers
-    count = _whole_gangs(max(count, hosts) if workers is None else count, hosts)
-    cores = max(1, int(sum(node.get("CPU", 0) for node in nodes)) // count)
-    return count, {"num_cpus": cores, "runtime_env": {"env_vars": {"JAX_PLATFORMS": "cpu"}}}
+            return _whole_gangs(count if workers is None else workers, hosts), asked, 0
+    cores = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1]
+    if not cores:
+        raise ValueError("the cluster has neither accelerators nor cores to give. Add a node.")
+    count = _whole_gangs(max(len(cores), hosts) if workers is None else workers, hosts)
+    each = max(1, min(min(cores), sum(cores) // count))
+    return count, {"num_cpus": each, "runtime_env": {"env_vars": {"JAX_PLATFORMS": "cpu"}}}, each
 
 
 def _sit(seat: tuple[int, int]) -> None:
