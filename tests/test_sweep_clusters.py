@@ -38,7 +38,13 @@ def runners(process: int) -> list[psutil.Process]:
     return [p for p in psutil.Process(process).children(recursive=True) if "Runner" in " ".join(p.cmdline())]
 
 
-@pytest.mark.parametrize("options", [{"workers": 2}, {"hosts_per_point": 2}], ids=["two workers", "a gang of two"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"workers": 2}, id="two workers"),
+        pytest.param({"hosts_per_point": 2}, id="a gang of two", marks=pytest.mark.slow),
+    ],
+)
 def test_ray_makes_the_same_store_although_a_worker_is_killed(options, undisturbed, tmp_path):
     out = tmp_path / "out"
     process = start(long_spec(), str(out), engine="ray", **options)
@@ -172,6 +178,7 @@ def test_two_drivers_on_a_bucket(bucket):
     assert run_sweep(SPEC, url, shard="0/2").done == 3
 
 
+@pytest.mark.slow
 def test_a_bucket_out_of_reach_is_said_in_words(monkeypatch):
     for name, value in {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",

@@ -83,6 +83,7 @@ def test_shards_make_the_same_store(small, tmp_path):
     assert data_files(tmp_path / "parts") == data_files(small)
 
 
+@pytest.mark.slow
 def test_shards_that_start_together_lay_out_one_store(small, tmp_path):
     parts = [start(SPEC, str(tmp_path / "parts"), shard=f"{i}/2") for i in range(2)]
     for part in parts:
@@ -127,6 +128,7 @@ def test_a_killed_sweep_goes_on_inside_its_point(undisturbed, tmp_path):
     assert not list(out.glob(".run/checkpoints/*"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_point_under_way(undisturbed, tmp_path):
     out = tmp_path / "stopped"
     process = start(long_spec(), str(out))
@@ -139,6 +141,7 @@ def test_ctrl_c_keeps_the_point_under_way(undisturbed, tmp_path):
     assert data_files(out) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_starts_its_point_over(undisturbed, tmp_path):
     out = tmp_path / "damaged"
     (out / ".run/checkpoints").mkdir(parents=True)
