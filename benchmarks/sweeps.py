@@ -180,8 +180,8 @@ def actors(pid: int) -> list:
 
 
 def kills(folder: Path, first: int = 0) -> dict:
-    """20 kills: 8 of a driver in its own process, 6 of a Ray driver with all it started, 6 of a Ray worker; or those from `first`
-    on."""
+    """20 kills: 8 of a driver in its own process, 6 of a Ray driver with all it started, 6 of a Ray worker; from the number
+    `first` on."""
     swept(KILLED, folder / "undisturbed")
     truth = data_files(folder / "undisturbed")
     rows, misses = [], 0
