@@ -297,6 +297,7 @@ def status(store: Annotated[str, typer.Argument(help="Folder or URL of a sweep."
     with _told_apart():
         from levysde.sweeps import sweep_status
 
+        _log(False)
         typer.echo(repr(sweep_status(store)))
 
 
@@ -311,6 +312,7 @@ def report(
     with _told_apart():
         from levysde.sweeps import open_sweep, write_report
 
+        _log(False)
         found = open_sweep(store)
         page = out or (
             Path(found.store.place.root) / "report.html" if found.store.place.is_local else Path("report.html")
@@ -327,18 +329,22 @@ def export(
     with _told_apart():
         from levysde.sweeps import open_sweep
 
+        _log(False)
         open_sweep(store).to_parquet(out)
         typer.echo(f"table: {out}")
 
 
 @contextlib.contextmanager
 def _told_apart() -> Iterator[None]:
-    """Errors of the input as one message, without the code that found them."""
+    """Errors of the input, or of the store, as one message, without the code that found them."""
     try:
         yield
     except (ValueError, TypeError, ImportError) as error:
         typer.echo(f"levysde: {error}", err=True)
         raise typer.Exit(2) from None
+    except OSError as error:
+        typer.echo(f"levysde: {error}", err=True)
+        raise typer.Exit(3) from None
 
 
 def _log(verbose: bool) -> None:
@@ -346,6 +352,8 @@ def _log(verbose: bool) -> None:
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("levysde").setLevel(logging.INFO if verbose else logging.WARNING)
+    for name in ("gcsfs", "s3fs", "botocore", "aiobotocore"):  # what they find comes as an error too
+        logging.getLogger(name).setLevel(logging.WARNING if verbose else logging.CRITICAL)
 
 
 def main() -> None:

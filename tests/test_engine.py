@@ -351,6 +351,22 @@ def test_only_the_exit_test_of_the_steps_ends_a_lane():
         assert (np.linalg.norm(records.before, axis=1) <= radius * (1 + 1e-6)).all()
 
 
+def test_a_checkpoint_may_leave_nothing_of_a_finished_run_and_tell_of_each_save(tmp_path):
+    path, told = tmp_path / "run.npz", []
+    job(200, checkpoint=ls.Checkpoint(path, final=False, on_save=told.append))
+    assert not path.exists()
+    assert not told
+    job(200, checkpoint=ls.Checkpoint(path, on_save=told.append))
+    assert told == [path]
+
+
+def test_progress_is_told_to_a_function():
+    told = []
+    job(200, progress=lambda finished, of: told.append((finished, of)))
+    assert told[-1] == (200, 200)
+    assert [finished for finished, _ in told] == sorted({finished for finished, _ in told})
+
+
 def test_checkpoints_of_other_runs_are_refused(tmp_path):
     path = tmp_path / "run.npz"
     job(200, checkpoint=path)

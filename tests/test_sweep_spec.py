@@ -129,7 +129,6 @@ MALFORMED = [
     (spec(run__kernel__dt={"of": "epsilon", "power": 1e9}), "run.kernel", "dt"),
     (spec(experiment="escapes"), "experiment", "escape"),
     (spec(experiment="nowhere:thing"), "experiment", "cannot be imported"),
-    (spec(run__training={"seed": 1}, grid={"seed": [1, 2]}), "grid.seed", "training.seed"),
     (spec(seed=-1), "seed", "greater than or equal to 0"),
     (spec(seed=True), "seed", "valid integer"),
     (spec(coupled="yes"), "coupled", "boolean"),

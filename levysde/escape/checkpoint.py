@@ -152,8 +152,8 @@ def as_checkpoint(value: Any) -> Checkpoint | None:
     """What the user gave as a `Checkpoint` with a checked path, which is probed for writing."""
     if value is None:
         return None
-    given = value if isinstance(value, Checkpoint) else Checkpoint(value)
-    path = errors.writable("checkpoint", given.path)
+    path = errors.writable("checkpoint", value.path if isinstance(value, Checkpoint) else value)
+    given = value if isinstance(value, Checkpoint) else Checkpoint(path)
     return replace(
         given, path=path, every=float(np.asarray(errors.positive("checkpoint.every", given.every, "every=5.0")))
     )

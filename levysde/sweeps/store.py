@@ -30,6 +30,7 @@ from levysde.sweeps.plan import Plan
 from levysde.sweeps.spec import Spec, as_spec
 
 FORMAT = 1
+_LAYING_OUT = "laying-out"  # there while a layout is being moved to its place
 _BLOCK = 4096  # bytes that a small file takes on a disk
 _SAFETY = 0.95  # of the free disk that a sweep may plan to fill
 
@@ -105,18 +106,25 @@ def lay_out(plan: Plan, place: Place, device: str) -> Store:
     if not place.is_local:
         _make(plan, place.url, variables, device)
         return open_store(place)
-    target = Path(place.root)
-    fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}.new")
+    fresh = Path(place.path(".run", f"new-{uuid.uuid4().hex}"))
     try:
         _make(plan, str(fresh), variables, device)
-        for name in os.listdir(target) if target.exists() else []:  # only .run, see `exists`
-            os.rename(target / name, fresh / name)
-        with contextlib.suppress(FileNotFoundError):
-            target.rmdir()
-        os.rename(fresh, target)
+        _settle(fresh, Path(place.root))
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return open_store(place)
+
+
+def _settle(fresh: Path, target: Path) -> None:
+    """Move a layout to its place, where other shards may wait already; what makes it a store comes last."""
+    marker = target / ".run" / _LAYING_OUT
+    marker.touch()
+    for name in os.listdir(target):
+        if name != ".run":  # of a move that was cut short, see `exists`
+            shutil.rmtree(target / name)
+    for name in sorted(os.listdir(fresh), key=lambda name: name == "zarr.json"):
+        os.rename(fresh / name, target / name)
+    marker.unlink()
 
 
 def check_place(plan: Plan, place: Place) -> None:
@@ -134,7 +142,7 @@ def exists(place: Place) -> bool:
     head = place.read("zarr.json")
     if head is None:
         others = [name for name in _names(place) if name != ".run"]
-        if others:
+        if others and place.read(".run", _LAYING_OUT) is None:
             raise StoreError(
                 f"{place.url} is there already and is no sweep's store (it holds {', '.join(sorted(others)[:3])}). "
                 "Give a new folder."
