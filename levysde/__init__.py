@@ -49,6 +49,7 @@ from levysde.kernels import Bridged as Bridged
 from levysde.kernels import EulerMaruyama as EulerMaruyama
 from levysde.kernels import JumpAdapted as JumpAdapted
 from levysde.kernels import LinearRegressionSGD as LinearRegressionSGD
+from levysde.kernels import OptimizerKernel as OptimizerKernel
 from levysde.kernels import OrnsteinUhlenbeck as OrnsteinUhlenbeck
 from levysde.kernels import Shifted as Shifted
 from levysde.kernels import TamedEuler as TamedEuler

@@ -334,6 +334,37 @@ def export(
         typer.echo(f"table: {out}")
 
 
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="zhou2020, xie2021 or jelassi2022.")],
+    quick: Annotated[bool, typer.Option("--quick", help="A smaller run, in under three minutes.")] = False,
+    section: Annotated[list[str] | None, typer.Option(help="Only this section of it (may be repeated).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for verdicts, figures and data. Default: by the name.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each point.")] = False,
+) -> None:
+    """Test the claims of a paper: a verdict for each, with what was measured. The same command goes on where it stopped."""
+    with _told_apart():
+        from levysde import errors
+        from levysde.studies import run_study
+
+        _log(verbose)
+        folder = out or Path(f"{name}-quick" if quick else name)
+        start = time.monotonic()
+        try:
+            verdicts = run_study(name, folder, quick=quick, sections=section, progress=sys.stderr.isatty())
+        except (errors.Interrupted, KeyboardInterrupt):
+            typer.echo(
+                "\nlevysde: stopped. What is finished is stored. Type the same command again to go on.", err=True
+            )
+            raise typer.Exit(130) from None
+    for verdict in verdicts:
+        condition = f" ({verdict.condition})" if verdict.condition else ""
+        typer.echo(f"{verdict.word.upper()}{condition}: {verdict.claim.statement}\n    measured: {verdict.measured}")
+    typer.echo(f"{time.monotonic() - start:.0f} s. Verdicts, figures and data: {folder}")
+
+
 @contextlib.contextmanager
 def _told_apart() -> Iterator[None]:
     """Errors of the input, or of the store, as one message, without the code that found them."""

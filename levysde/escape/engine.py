@@ -372,5 +372,5 @@ def _device_name(device: Any) -> str:
 
 def describe(part: Any) -> str:
     inner = getattr(part, "dynamics", None)
-    name = type(part).__name__
+    name = getattr(part, "name", type(part).__name__)
     return f"{name}({type(inner).__name__}, {type(inner.driver).__name__})" if inner is not None else name

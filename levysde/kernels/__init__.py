@@ -1,10 +1,11 @@
-"""What can escape: an SDE with an integrator."""
+"""What can escape: an SDE with an integrator, or a real optimiser."""
 
 from typing import TYPE_CHECKING
 
 from levysde.kernels.bridge import Bridged as Bridged
 from levysde.kernels.euler import EulerMaruyama as EulerMaruyama
 from levysde.kernels.jump_adapted import JumpAdapted as JumpAdapted
+from levysde.kernels.optimizer import OptimizerKernel as OptimizerKernel
 from levysde.kernels.ou import OrnsteinUhlenbeck as OrnsteinUhlenbeck
 from levysde.kernels.regression import LinearRegressionSGD as LinearRegressionSGD
 from levysde.kernels.shifted import Shifted as Shifted

@@ -90,6 +90,8 @@ class Problem:
 
     @functools.cached_property
     def _law_and_fault(self) -> tuple[EscapeLaw | None, str]:
+        if self.kernel.unit != "SDE time":
+            return None, f"the law is in SDE time, the kernel counts {self.kernel.unit}: give it iteration_time"
         try:
             if self.dynamics.response == "flow":
                 return escape_law(self.dynamics, self.domain, dt=self.kernel.dt), ""  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,352 @@
+"""A real optimiser as a kernel: any optax transformation, on minibatches of data or under synthetic gradient noise.
+
+    g_k = gradient of the loss over the k-th minibatch                       (batch_size), or
+    g_k = grad F(x_k) - S(x_k) xi_k,  xi_k a unit increment of the driver    (noise)
+    updates, state = transformation.update(g_k, state, params);   x_{k+1} = x_k + updates
+
+The sign is that of an SDE's noise: a draw pushes the position its own way, so that plain SGD under a stable driver makes the
+very steps of `EulerMaruyama(SGD(landscape, driver, learning_rate=eta), dt=eta)` from the same seed.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.kernels.minibatches import first_order, next_of_epoch, subset, with_replacement, words_of_batch
+from levysde.landscapes import NetworkLandscape
+from levysde.noise import as_scale
+from levysde.protocols import Driver, Kernel, Landscape, Point, Scale, State, Words
+
+_EXAMPLE = "OptimizerKernel(optax.sgd(0.1), landscape, batch_size=30)"
+_DIRECTIONS = 64  # of noise, that are looked along for a way out
+_SAMPLINGS = ("independent", "replacement", "epochs")
+
+
+class OptimizerState(NamedTuple):
+    """`position` `(d,)`; the optimiser's state, its hidden keys as bare words; what the walk through the data carries."""
+
+    position: Any
+    inner: Any
+    data: Any
+
+
+class OptimizerKernel(Kernel):
+    """Replicas of a real optimiser, one iteration a step.
+
+    Args:
+        transformation: an optax `GradientTransformation`, for example `optax.chain(optax.clip(1.0), optax.adam(0.01))`; or what
+            makes one, `optax.adam` or its name "adam", with `hyperparameters`. Parameters reach it in the tree of the
+            landscape's network, so that it may treat layers differently.
+        landscape: the loss. A network on data for minibatches; any landscape under `noise`.
+        batch_size: examples a batch, all of them for gradient descent; or
+        noise: a driver, whose increment over 1 is the gradient noise of an iteration, negative: `Brownian()`,
+            `StableComponents(alpha=1.5)`, `StudentT(df=3.0, dt=1.0)`, `EmpiricalSteps(rows, batch_size)`, ...
+        scale: S of the noise, as in `SGD`; the identity by default.
+        hyperparameters: of a transformation that is made here. Its numbers are array leaves: another learning rate compiles
+            nothing new, whereas `optax.sgd(0.1)` and `optax.sgd(0.2)` are two programs.
+        sampling: of minibatches. "independent": B different examples, drawn anew each iteration. "replacement": drawn one by
+            one, so that one may come twice. "epochs": without repetition until the data have been walked through.
+        optimizer_state: the optimiser's state at the start, for example with averages as they are in the minimum; by default
+            `transformation.init(params)`.
+        iteration_time: SDE time that one iteration stands for (the learning rate of SGD): the clock then counts SDE time, to be
+            compared with an SDE. By default it counts iterations.
+        iterations_per_step: iterations between two looks whether the trajectory has left, which costs a loss over all data in a
+            sublevel set. Exits are seen late by up to so many iterations less one.
+
+    A random key inside the optimiser's state (`optax.noisy_sgd`) is drawn anew for each trajectory.
+
+    Raises:
+        TypeError: parts of the wrong kind; a transformation that cannot be made, fails, or whose state holds something else
+            than arrays or changes its shape.
+        ValueError: neither or both of `batch_size` and `noise`; a batch larger than the data; numbers out of range.
+    """
+
+    transformation: Any = eqx.field(static=True)
+    numbers: dict[str, Array]
+    options: tuple[tuple[str, Any], ...] = eqx.field(static=True)
+    landscape: Landscape
+    noise: Driver | None
+    scale: Scale | None
+    start: Any
+    iteration_time: Array | None
+    batch_size: int | None = eqx.field(static=True)
+    sampling: str = eqx.field(static=True)
+    iterations_per_step: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        transformation: Checked,
+        landscape: Checked,
+        batch_size: Checked = None,
+        *,
+        noise: Checked = None,
+        scale: Checked = None,
+        hyperparameters: Checked = None,
+        sampling: Checked = "independent",
+        optimizer_state: Checked = None,
+        iteration_time: Checked = None,
+        iterations_per_step: Checked = 1,
+    ):
+        if not isinstance(landscape, Landscape):
+            raise TypeError(f"landscape must be a Landscape, not {landscape!r}. Type for example {_EXAMPLE}.")
+        self.landscape = landscape
+        self.transformation, self.numbers, self.options = _maker(transformation, hyperparameters)
+        self.batch_size, self.noise, self.scale = _noise(landscape, batch_size, noise, scale)
+        self.sampling = errors.choice("sampling", sampling, _SAMPLINGS)
+        self.iterations_per_step = errors.integer("iterations_per_step", iterations_per_step, "iterations_per_step=10")
+        self.iteration_time = (
+            None if iteration_time is None else errors.positive("iteration_time", iteration_time, "iteration_time=0.1")
+        )
+        self.start = optimizer_state
+        _check_update(self)
+
+    @property
+    def name(self) -> str:
+        """For the head of a result: the optimiser, where it is known by a name."""
+        made = isinstance(self.transformation, optax.GradientTransformation)
+        how = "optax" if made else getattr(self.transformation, "__name__", "optax")
+        data = f"batches of {self.batch_size}" if self.noise is None else type(self.noise).__name__
+        return f"OptimizerKernel({how}, {data})"
+
+    @property
+    def unit(self) -> str:
+        return "iterations" if self.iteration_time is None else "SDE time"
+
+    @property
+    def dt(self) -> float | None:
+        """SDE time between two looks, None where iterations are counted."""
+        return None if self.iteration_time is None else self.iterations_per_step * float(self.iteration_time)
+
+    @property
+    def dim(self) -> int:
+        return self.landscape.dim
+
+    @property
+    def words_per_iteration(self) -> int:
+        if self.noise is not None:
+            return self.noise.words_per_step(self._noise_dim)
+        assert isinstance(self.landscape, NetworkLandscape)
+        return words_of_batch(self.batch_size or 0, self.landscape.num_examples)
+
+    @property
+    def words_per_step(self) -> int:
+        return self.iterations_per_step * self.words_per_iteration
+
+    @property
+    def words_per_init(self) -> int:
+        return 2 * len(_keys(self._initial()))
+
+    def init(self, x0: Point, words: Words) -> State:
+        leaves, structure = jax.tree.flatten(self._initial(x0))
+        taken = 0
+        for i, leaf in enumerate(leaves):
+            if _is_key(leaf):
+                leaves[i] = words[taken : taken + 2]
+                taken += 2
+            else:
+                leaves[i] = jnp.asarray(leaf, jnp.result_type(leaf))
+        walks = self.noise is None and self.sampling == "epochs"
+        data = first_order(self.landscape.num_examples) if walks else ()  # pyright: ignore[reportAttributeAccessIssue]
+        return OptimizerState(x0, jax.tree.unflatten(structure, leaves), data)
+
+    def step(self, words: Words, state: OptimizerState) -> OptimizerState:
+        if self.iterations_per_step == 1:
+            return self._iterate(words, state)
+        rows = words.reshape(self.iterations_per_step, self.words_per_iteration)
+        state, _ = jax.lax.scan(lambda state, row: (self._iterate(row, state), None), state, rows)
+        return state
+
+    def position(self, state: OptimizerState) -> Point:
+        return state.position
+
+    def elapsed(self, state: Any, steps: Any) -> Any:
+        time = 1.0 if self.iteration_time is None else float(self.iteration_time)
+        return np.asarray(steps, np.float64) * self.iterations_per_step * time
+
+    def steps_within(self, time: float) -> int:
+        each = self.iterations_per_step * (1.0 if self.iteration_time is None else float(self.iteration_time))
+        return max(1, math.ceil(time / each * (1 - 1e-6)))  # a clock rounded to float32 has not reached less
+
+    def noise_directions(self) -> Float[Array, "m d"]:
+        """Some of the draws of a synthetic noise, or of the examples' gradients: enough to look for a way out."""
+        if self.noise is not None:
+            count = self._noise_dim
+            axes = jnp.eye(count)[:: max(1, count // _DIRECTIONS)]
+            found = jax.vmap(lambda y: self.scale.apply(y, self.landscape.minimum))(axes)  # pyright: ignore[reportOptionalMemberAccess]
+        else:
+            network: Any = self.landscape
+            some = jnp.arange(0, network.num_examples, max(1, network.num_examples // _DIRECTIONS))
+            found = jax.lax.map(lambda i: network.batch_gradient(network.minimum, i[None]), some)
+            found = found - jnp.mean(found, 0)[None]
+        return jnp.concatenate([found, -found])
+
+    @property
+    def _noise_dim(self) -> int:
+        return 0 if self.scale is None else self.scale.noise_dim(self.dim)
+
+    def _made(self) -> Any:
+        """The transformation itself."""
+        if isinstance(self.transformation, optax.GradientTransformation):
+            return self.transformation
+        return self.transformation(**self.numbers, **dict(self.options))
+
+    def _initial(self, x: Point | None = None) -> Any:
+        """The optimiser's state at the start, keys and all; `x` is the landscape's minimum by default."""
+        if self.start is not None:
+            return self.start
+        return self._made().init(self._tree(self.landscape.minimum if x is None else x))
+
+    def _tree(self, x: Point) -> Any:
+        return self.landscape.unflatten(x) if isinstance(self.landscape, NetworkLandscape) else x
+
+    def _iterate(self, words: Words, state: OptimizerState) -> OptimizerState:
+        gradient, data = self._gradient(words, state)
+        params, known = self._tree(state.position), self._initial()
+        updates, inner = self._made().update(self._tree(gradient), _with_keys(known, state.inner), params)
+        moved = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(updates)]).astype(state.position.dtype)
+        inner = jax.tree.map(lambda new, old: _bare(new).astype(old.dtype), inner, state.inner, is_leaf=_is_key)
+        return OptimizerState(state.position + moved, inner, data)
+
+    def _gradient(self, words: Words, state: OptimizerState) -> tuple[Point, State]:
+        x = state.position
+        if self.noise is not None:
+            draw = self.noise.increment(words, self._noise_dim, jnp.ones((), x.dtype))
+            return self.landscape.gradient(x) - self.scale.apply(draw, x), state.data  # pyright: ignore[reportOptionalMemberAccess]
+        network: Any = self.landscape
+        n = network.num_examples
+        if self.batch_size == n:
+            return network.gradient(x), state.data
+        if self.sampling == "epochs":
+            index, data = next_of_epoch(words, state.data)
+            return network.batch_gradient(x, index), data
+        index = subset(words, n) if self.sampling == "independent" else with_replacement(words, n)
+        return network.batch_gradient(x, index), state.data
+
+
+def _maker(transformation: Any, hyperparameters: Any) -> tuple[Any, dict[str, Array], tuple[tuple[str, Any], ...]]:
+    """A transformation, or what makes it, with its numbers as arrays and its other options apart."""
+    if isinstance(transformation, optax.GradientTransformation):
+        if hyperparameters is not None:
+            raise ValueError(
+                "hyperparameters belong to a transformation that is made here, and this one has been made. Type for example "
+                'OptimizerKernel("sgd", landscape, batch_size=30, hyperparameters={"learning_rate": 0.1}).'
+            )
+        return transformation, {}, ()
+    if isinstance(transformation, str):
+        made = getattr(optax, transformation, None)
+        if not callable(made):
+            raise ValueError(f"optax has no optimiser {transformation!r}. Type for example {_EXAMPLE}.")
+        transformation = made
+    if not callable(transformation):
+        raise TypeError(
+            f"transformation must be an optax GradientTransformation, not {transformation!r}. Type for example {_EXAMPLE}."
+        )
+    given = {} if hyperparameters is None else hyperparameters
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f'hyperparameters must be a dict, not {given!r}. Type for example {{"learning_rate": 0.1, "momentum": 0.9}}.'
+        )
+    numbers, options = {}, []
+    for name, value in given.items():
+        if value is None or isinstance(value, bool | str) or callable(value):
+            options.append((name, value))
+        else:
+            numbers[name] = errors.finite(f"hyperparameters[{name!r}]", value, "0.1", ())
+    try:
+        found = transformation(**numbers, **dict(options))
+    except Exception as error:  # a user's maker may raise anything
+        raise TypeError(
+            f"{getattr(transformation, '__name__', transformation)!r} makes no transformation of {dict(given)!r}: {error}. "
+            'Type for example OptimizerKernel("sgd", landscape, batch_size=30, hyperparameters={"learning_rate": 0.1}).'
+        ) from None
+    if not isinstance(found, optax.GradientTransformation):
+        raise TypeError(f"transformation must make an optax GradientTransformation, not {found!r}. Type {_EXAMPLE}.")
+    return transformation, numbers, tuple(options)
+
+
+def _noise(
+    landscape: Landscape, batch_size: Any, noise: Any, scale: Any
+) -> tuple[int | None, Driver | None, Scale | None]:
+    if (batch_size is None) == (noise is None):
+        raise ValueError(
+            f"give exactly one of batch_size and noise, not batch_size={batch_size!r} and noise={noise!r}. Type for example "
+            f"{_EXAMPLE}, or OptimizerKernel(optax.sgd(0.1), landscape, noise=StableComponents(alpha=1.5))."
+        )
+    if noise is not None:
+        if not isinstance(noise, Driver):
+            raise TypeError(
+                f"noise must be a Driver, not {noise!r}. Type for example noise=StableComponents(alpha=1.5)."
+            )
+        noise.check_step(1.0)
+        return None, noise, as_scale(scale, landscape.dim)
+    if scale is not None:
+        raise ValueError("scale belongs to a synthetic noise; minibatches have their own. Leave it out, or give noise.")
+    if not isinstance(landscape, NetworkLandscape):
+        raise TypeError(
+            f"{type(landscape).__name__} has no examples to take minibatches of. Give a network on data (from_network), or "
+            "noise=StableComponents(alpha=1.5) in place of batch_size."
+        )
+    return errors.integer("batch_size", batch_size, "batch_size=30", high=landscape.num_examples), None, None
+
+
+def _check_update(kernel: OptimizerKernel) -> None:
+    """That the optimiser runs on these parameters, and keeps a state of arrays of constant shape."""
+    for leaf in jax.tree.leaves(kernel._initial()):
+        if not (errors.is_traced(leaf) or isinstance(leaf, jax.Array | np.ndarray | float | int)):
+            raise TypeError(
+                f"the optimiser's state must hold arrays only, but holds {leaf!r}. Keep constants in the functions of the "
+                "GradientTransformation, not in its state."
+            )
+    x, words = (
+        jax.ShapeDtypeStruct((kernel.dim,), kernel.landscape.minimum.dtype),
+        jax.ShapeDtypeStruct((kernel.words_per_iteration,), jnp.uint32),
+    )
+    start = jax.ShapeDtypeStruct((kernel.words_per_init,), jnp.uint32)
+    try:
+        before = jax.eval_shape(kernel.init, x, start)
+        after = jax.eval_shape(kernel._iterate, words, before)
+    except Exception as error:  # a user's transformation may raise anything
+        raise TypeError(
+            f"the optimiser fails on this landscape's parameters: {error}\nIt must be a GradientTransformation whose update "
+            "takes gradients, its state and the parameters, and keeps the tree of its state."
+        ) from None
+    old, new = (jax.tree.map(lambda leaf: leaf.shape, state) for state in (before, after))
+    if old != new:
+        raise TypeError(f"the optimiser's state changes its shape in a step, from {old} to {new}. Keep it constant.")
+
+
+def _is_key(leaf: Any) -> bool:
+    """Whether a leaf is a random key: JAX's typed ones, or the bare two words of old."""
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None:
+        return False
+    return jnp.issubdtype(dtype, jax.dtypes.prng_key) or (dtype == jnp.uint32 and jnp.shape(leaf) == (2,))
+
+
+def _keys(state: Any) -> list[Any]:
+    return [leaf for leaf in jax.tree.leaves(state) if _is_key(leaf)]
+
+
+def _bare(leaf: Any) -> Array:
+    """A key as its words, anything else as an array."""
+    typed = _is_key(leaf) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if typed else jnp.asarray(leaf)
+
+
+def _with_keys(known: Any, state: Any) -> Any:
+    """`state` with its bare words as the keys that `known` has in their place."""
+
+    def restored(old: Any, new: Any) -> Any:
+        typed = _is_key(old) and jnp.issubdtype(old.dtype, jax.dtypes.prng_key)
+        return jax.random.wrap_key_data(new, impl=jax.random.key_impl(old)) if typed else new
+
+    return jax.tree.map(restored, known, state, is_leaf=_is_key)

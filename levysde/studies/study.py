@@ -1,0 +1,151 @@
+"""A study: the claims of one paper, the sweeps that test them, and the verdicts. Run again, it goes on where it stopped."""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.studies.verdicts import Claim, Verdict, as_json, markdown
+from levysde.sweeps import Sweep, open_sweep, run_sweep, versions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LOG = logging.getLogger("levysde.studies")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a section found.
+
+    Attributes:
+        verdicts: one for each of its claims, in their order.
+        figures: pictures by name.
+        data: tables by name, each a list of rows `{column: number or word}`.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    figures: "dict[str, Figure]" = field(default_factory=dict)
+    data: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One question to a paper.
+
+    Attributes:
+        name: of its folder.
+        claims: fixed before the run.
+        sweeps: for quick or not, the specs to run, by name; as in a sweep's TOML file.
+        judge: from the finished sweeps, and quick or not, what was found.
+    """
+
+    name: str
+    claims: tuple[Claim, ...]
+    sweeps: Callable[[bool], dict[str, dict[str, Any]]]
+    judge: Callable[[dict[str, Sweep], bool], Finding]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A paper under test.
+
+    Attributes:
+        name: as in `levysde study NAME`.
+        paper: authors, title, venue.
+        sections: in the order they are run.
+    """
+
+    name: str
+    paper: str
+    sections: tuple[Section, ...]
+
+
+def run_study(
+    study: Checked,
+    out: Checked,
+    *,
+    quick: Checked = False,
+    sections: Checked = None,
+    progress: Checked = False,
+) -> tuple[Verdict, ...]:
+    """Run a study's sweeps into `out`, and write `verdicts.md`, `verdicts.json`, `data.json` and the figures there.
+
+    Args:
+        study: a `Study`, or the name of one: "zhou2020", "xie2021", "jelassi2022".
+        out: a folder. Finished points of an earlier run are not run again.
+        quick: a smaller run of under three minutes, whose verdicts are weaker; not in the folder of a full one.
+        sections: names of those to run; all by default.
+        progress: show a bar for each sweep.
+
+    Returns the verdicts, in the order of the claims.
+
+    Raises:
+        ValueError: an unknown study or section, a folder that cannot be written or holds another run.
+        RuntimeError: a point failed; the others are stored.
+        Interrupted: Ctrl-C; type the same command again.
+    """
+    study = study if isinstance(study, Study) else find_study(study)
+    chosen = _chosen(study, sections)
+    errors.flag("quick", quick)
+    folder = errors.writable("out", Path(out) / "verdicts.md").parent
+    verdicts: list[Verdict] = []
+    tables: dict[str, Any] = {}
+    for section in chosen:
+        finding = _run_section(section, folder, quick, progress)
+        keys = [verdict.claim.key for verdict in finding.verdicts]
+        assert keys == [claim.key for claim in section.claims], f"{section.name} judged {keys}"
+        verdicts += finding.verdicts
+        tables |= {f"{section.name}/{name}": rows for name, rows in finding.data.items()}
+        for name, figure in finding.figures.items():
+            figure.savefig(folder / f"{section.name}-{name}.png", dpi=150)
+    command = _command(study, folder, quick, sections)
+    (folder / "verdicts.md").write_text(markdown(verdicts, command))
+    (folder / "verdicts.json").write_text(as_json(verdicts))
+    about = {"study": study.name, "paper": study.paper, "quick": quick, "command": command, "versions": versions()}
+    (folder / "data.json").write_text(json.dumps(about | {"tables": tables}, indent=1, default=float))
+    return tuple(verdicts)
+
+
+def _run_section(section: Section, folder: Path, quick: bool, progress: bool) -> Finding:
+    found: dict[str, Sweep] = {}
+    for name, spec in section.sweeps(quick).items():
+        place = folder / section.name / name
+        LOG.info("%s: %s", section.name, name)
+        tally = run_sweep({"title": f"{section.name}: {name}"} | spec, place, progress=progress)
+        found[name] = open_sweep(place)
+        if tally.failed or found[name].failures:
+            first = next(iter(found[name].failures.items()))
+            raise RuntimeError(f"{place}: the point {first[0]} failed: {first[1]}")
+    return section.judge(found, quick)
+
+
+def _chosen(study: Study, names: Any) -> Sequence[Section]:
+    if names is None:
+        return study.sections
+    known = {section.name: section for section in study.sections}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{study.name} has no section {name!r}. There are {', '.join(known)}.")
+    return [section for section in study.sections if section.name in names]
+
+
+def _command(study: Study, folder: Path, quick: bool, sections: Any) -> str:
+    words = ["levysde study", study.name, "--quick" * quick, *(f"--section {name}" for name in sections or ())]
+    return " ".join([*filter(None, words), f"--out {folder.name}"])
+
+
+STUDIES = ("jelassi2022", "xie2021", "zhou2020")
+
+
+def find_study(name: Checked) -> Study:
+    """The study of that name. Raises ValueError with the names there are."""
+    import importlib
+
+    if name not in STUDIES:
+        raise ValueError(f"there is no study {name!r}. There are {', '.join(STUDIES)}.")
+    return importlib.import_module(f"levysde.studies.{name}").STUDY
