@@ -7,8 +7,10 @@ from levysde import plots as plots
 from levysde import stats as stats
 from levysde import theory as theory
 from levysde.analysis import Comparison as Comparison
+from levysde.analysis import Diagnosis as Diagnosis
 from levysde.analysis import Extrapolation as Extrapolation
 from levysde.analysis import compare as compare
+from levysde.analysis import diagnose as diagnose
 from levysde.analysis import exit_directions as exit_directions
 from levysde.analysis import extrapolate_escape as extrapolate_escape
 from levysde.analysis import landing_sharpness as landing_sharpness

@@ -2,6 +2,10 @@
 
 from levysde.analysis.compare import Comparison as Comparison
 from levysde.analysis.compare import compare as compare
+from levysde.analysis.diagnose import diagnose as diagnose
+from levysde.analysis.diagnosis import Diagnosis as Diagnosis
+from levysde.analysis.diagnosis import PredictedEscape as PredictedEscape
+from levysde.analysis.diagnosis import SimulatedEscape as SimulatedEscape
 from levysde.analysis.exits import ExitDirections as ExitDirections
 from levysde.analysis.exits import LastJumps as LastJumps
 from levysde.analysis.exits import exit_directions as exit_directions

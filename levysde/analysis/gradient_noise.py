@@ -24,7 +24,7 @@ from levysde.landscapes import NetworkLandscape
 from levysde.stats import Estimate, block_log_moment_index, characteristic_function_fit, stable_scale
 
 _POOLED = 20_000  # standardised values that the pooled estimates look at
-_VARIED = 0.1  # share of examples that need a value of their own: a pixel lit in few images makes a noise of few values
+VARIED = 0.1  # share of examples that need a value of their own: a pixel lit in few images makes a noise of few values
 _ROUNDING = 1e-6  # a coordinate whose examples differ by less than this share of their size has no noise
 
 
@@ -122,8 +122,8 @@ def measure_gradient_noise(
     scale, variance = np.zeros(live.size), np.zeros(live.size)
     scale[live] = _stable_scale(noise, index)
     variance[live] = (deviations[:, live] ** 2).mean(0) / batch_size * (n - batch_size) / (n - 1)
-    varied = np.array([np.unique(c).size >= _VARIED * n for c in deviations[:, live].T])
-    block, cf = _tail_indices(noise, live, varied, rng)
+    varied = np.array([np.unique(c).size >= VARIED * n for c in deviations[:, live].T])
+    block, cf = tail_indices(noise, live, varied, rng)
     dead = int((~live).sum())
     return GradientNoise(scale, index, variance, block, cf, dead, batch_size, num_batches)
 
@@ -158,9 +158,11 @@ def _stable_scale(noise: np.ndarray, alpha: float) -> np.ndarray:
     return scale
 
 
-def _tail_indices(
+def tail_indices(
     noise: np.ndarray, live: np.ndarray, varied: np.ndarray, rng: np.random.Generator
 ) -> tuple[TailIndex, TailIndex]:
+    """By block log-moments and by the characteristic function. `live` says which of the coordinates, `(d,)`, are columns of
+    `noise`, and `varied` which of these columns have values enough for an estimate."""
     block, cf = np.full(live.size, np.nan), np.full(live.size, np.nan)
     nothing = Estimate(np.nan, np.nan, np.nan)
     if not varied.any():
@@ -173,12 +175,14 @@ def _tail_indices(
     columns = rng.permutation(noise.shape[1])[: max(1, _POOLED // noise.shape[0])]
     pooled = (noise[:, columns] / np.median(np.abs(noise[:, columns]), axis=0)).T.ravel()
     return (
-        TailIndex(block_log_moment_index(pooled, block=int(np.sqrt(noise.shape[0]))), _median(block, rng), block),
-        TailIndex(characteristic_function_fit(pooled).alpha, _median(cf, rng), cf),
+        TailIndex(
+            block_log_moment_index(pooled, block=int(np.sqrt(noise.shape[0]))), median_estimate(block, rng), block
+        ),
+        TailIndex(characteristic_function_fit(pooled).alpha, median_estimate(cf, rng), cf),
     )
 
 
-def _median(values: np.ndarray, rng: np.random.Generator) -> Estimate:
+def median_estimate(values: np.ndarray, rng: np.random.Generator) -> Estimate:
     known = values[np.isfinite(values)]
     if not known.size:
         return Estimate(np.nan, np.nan, np.nan)

@@ -76,6 +76,10 @@ class NetworkLandscape(Landscape):
         """The gradient over the examples numbered `index` alone, weight decay included. Shape `(d,)`."""
         return jax.grad(self._mean_loss)(x, self.inputs[index], self.targets[index])
 
+    def losses(self, x: Point, index: Int[Array, " b"]) -> Float[Array, " b"]:
+        """The losses of the examples numbered `index`, weight decay left out. Shape `(b,)`."""
+        return self._losses(x, self.inputs[index], self.targets[index])
+
     def example_gradients(self, x: Point) -> Float[Array, "n d"]:
         """The gradient of each example, weight decay included: their mean is `gradient(x)`."""
 

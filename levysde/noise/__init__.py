@@ -24,6 +24,7 @@ from levysde.noise.stable import Brownian as Brownian
 from levysde.noise.stable import StableComponents as StableComponents
 from levysde.noise.stable import StableIsotropic as StableIsotropic
 from levysde.noise.stable import levy_constant as levy_constant
+from levysde.noise.stable import total_tail as total_tail
 from levysde.noise.state_covariance import hessian_scale as hessian_scale
 from levysde.noise.state_covariance import minibatch_state_scale as minibatch_state_scale
 from levysde.noise.steps import GaussianMixture as GaussianMixture

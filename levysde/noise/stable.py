@@ -90,6 +90,21 @@ def require_jumps(alpha: Array) -> float:
     return float(alpha)
 
 
+def total_tail(driver: Checked, dim: Checked) -> float:
+    """`T_nu = nu(|y| >= 1)` of a stable driver in `dim` dimensions, per unit time, without its rays: `2 d C_a / a` for
+    components, `2^a Gamma((d+a)/2) / (Gamma(d/2) Gamma(1-a/2))` for isotropic noise.
+
+    Raises TypeError for another driver, ValueError at alpha = 2, which has no jumps.
+    """
+    dim = errors.integer("dim", dim, "dim=2")
+    if isinstance(driver, StableComponents):
+        alpha = require_jumps(driver.alpha)
+        return 2 * dim * levy_constant(alpha) / alpha
+    if isinstance(driver, StableIsotropic):
+        return _isotropic_tail(require_jumps(driver.alpha), dim)
+    raise TypeError(f"driver must be stable, not {driver!r}. Type for example StableComponents(alpha=1.5).")
+
+
 def power_tail(alpha: float, factor: float = 1.0) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """`r^-alpha` times `factor`, the same along every ray."""
     return lambda r, _: factor * np.asarray(r, dtype=float) ** -alpha

@@ -24,6 +24,7 @@ from levysde.stats.survival import restricted_mean as restricted_mean
 from levysde.stats.tail_index import StableFit as StableFit
 from levysde.stats.tail_index import block_log_moment_index as block_log_moment_index
 from levysde.stats.tail_index import characteristic_function_fit as characteristic_function_fit
+from levysde.stats.tail_index import index_of_growth as index_of_growth
 from levysde.stats.tail_index import stable_scale as stable_scale
 from levysde.stats.tail_report import Finding as Finding
 from levysde.stats.tail_report import TailReport as TailReport

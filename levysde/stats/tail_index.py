@@ -62,8 +62,31 @@ def block_log_moment_index(
             f"Give more values or a smaller block, for example block={max(2, len(x) // 16)}."
         )
     blocks = x[: count * block].reshape(count, block, *x.shape[1:])
-    single = _log_size(sizes(x[: count * block])).reshape(count, block)
-    growth = (_log_size(sizes(blocks.sum(1))) - single.mean(1)) / np.log(block)
+    single = sizes(x[: count * block]).reshape(count, block)
+    return index_of_growth(single, sizes(blocks.sum(1)), resamples=resamples, seed=seed, confidence=confidence)
+
+
+def index_of_growth(
+    single: Checked, summed: Checked, *, resamples: Checked = 1000, seed: Checked = 0, confidence: Checked = 0.95
+) -> Estimate:
+    """`block_log_moment_index` from sizes alone, for vectors too long to be kept: K values a block and their sum.
+
+    Args:
+        single: sizes of the values, any norm, shape `(count, K)`, a block in each row.
+        summed: size of each block's sum, shape `(count,)`.
+        resamples, seed, confidence: of the bootstrap over blocks.
+
+    Raises:
+        TypeError, ValueError: other shapes, fewer than 8 blocks of 2, a size of 0 or not finite, or sums that do not grow.
+    """
+    single, summed = sample(np.asarray(single).ravel()).reshape(np.shape(single)), sample(summed)
+    if single.ndim != 2 or len(single) != len(summed) or len(single) < 8 or single.shape[1] < 2:
+        raise ValueError(
+            f"single and summed must have shapes (count, K) and (count,) with count at least 8 and K at least 2, not "
+            f"{single.shape} and {summed.shape}. Give more blocks."
+        )
+    count, block = single.shape
+    growth = (_log_size(summed) - _log_size(single).mean(1)) / np.log(block)
     rng = np.random.default_rng(errors.seed(seed))
     resamples = errors.integer("resamples", resamples, "resamples=1000", low=20)
     tail = (1 - errors.fraction("confidence", confidence, "confidence=0.95")) / 2

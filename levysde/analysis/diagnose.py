@@ -1,0 +1,373 @@
+"""Landscape diagnostics of a user's own model: noise, curvature, tails, basin and escapes about one point.
+
+The basin is the sublevel set `F < F(point) + height`. Its default height is a tenth of the standard deviation of the examples'
+losses: a rise that is small beside what tells examples apart, in whatever unit and from whatever zero the loss is counted.
+
+The law: SGD's equation at the learning rate given, scale S measured coordinate by coordinate, `A = S`; and ADAM's, with the
+preconditioner at rest, `A = S / (sqrt(diag C_B) + delta)` (Zhou et al., NeurIPS 2020; `levysde.theory.exit_law`). Then
+`rate = epsilon^a T_nu m(W)` in SDE time, of which one iteration is `learning_rate`.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from levysde import errors
+from levysde.analysis.basins import measure_basins
+from levysde.analysis.curvature import DENSE, krylov_bytes, lanczos, spectrum
+from levysde.analysis.diagnose_input import Request, as_landscape, as_optimizer
+from levysde.analysis.diagnosis import Diagnosis, PredictedEscape
+from levysde.analysis.diagnosis_warnings import find_warnings
+from levysde.analysis.example_blocks import GIB
+from levysde.analysis.gradient_covariance import GradientCovariance, alignment, gradient_covariance
+from levysde.analysis.noise_tails import NoiseTails, measure_tails, sampled_coordinates
+from levysde.analysis.products import Products
+from levysde.analysis.simulated import simulate
+from levysde.errors import Checked
+from levysde.landscapes import in_float64
+from levysde.noise import StableComponents, StableIsotropic, total_tail
+
+_DRIVERS = {"components": StableComponents, "isotropic": StableIsotropic}
+_ROUNDING = 1e-6  # a coordinate whose gradients differ by less than this share of their size has no noise
+_HIGHEST_ALPHA, _LOWEST_ALPHA = 1.95, 0.5  # between which a measured index is held
+_SHARE = 0.1  # of the standard deviation of the losses: the basin's height
+_DESCENT_STEPS = 30
+
+
+def diagnose(
+    loss_fn: Checked,
+    params: Checked,
+    data: Checked,
+    *,
+    batch_size: Checked,
+    optimizer: Checked = "sgd",
+    learning_rate: Checked = None,
+    weight_decay: Checked = 0.0,
+    batched: Checked = False,
+    alpha: Checked = None,
+    noise: Checked = "components",
+    basin_height: Checked = None,
+    delta: Checked = 1e-8,
+    num_batches: Checked = 2000,
+    num_eigenvalues: Checked = 10,
+    num_probes: Checked = 64,
+    num_rays: Checked = 256,
+    num_escapes: Checked = 100,
+    memory_budget: Checked = 4.0,
+    time_budget: Checked = 120.0,
+    confidence: Checked = 0.95,
+    seed: Checked = 0,
+) -> Diagnosis:
+    """What a network's noise and curvature are at a point, and how its optimiser would leave the basin around it.
+
+        import jax, jax.numpy as jnp, levysde as ls
+        from sklearn.datasets import load_digits
+        images, labels = load_digits(return_X_y=True)
+        def loss_fn(params, image, label):  # of one example
+            logits = jnp.tanh(image @ params["w"]) @ params["v"]
+            return jax.nn.logsumexp(logits) - logits[label]
+        params = ...  # trained
+        report = ls.diagnose(loss_fn, params, (images / 16, labels), batch_size=32, learning_rate=0.1, weight_decay=1e-3)
+        print(report)
+        ls.plots.diagnosis(report)  # -> matplotlib Figure
+
+    Args:
+        loss_fn: `loss_fn(params, input, target) -> scalar` for one example, or with `batched=True` of many at once, as in
+            `from_network`; of `(params, input)` where `data` is one array.
+        params: any pytree of real arrays, near a minimum of the loss with its weight decay.
+        data: `(inputs, targets)`, leading axes the n examples; or one array.
+        batch_size: examples a minibatch, different ones; fewer than n.
+        optimizer: "sgd", "adam" (betas .9 and .999), or an optax `GradientTransformation` that holds its own learning rate:
+            what simulated escapes run. m(W) and the law are given for SGD and ADAM whatever it is.
+        learning_rate: of the law, and of an optimiser given by name. An optax optimiser does not tell its own: give it here
+            too. Without it there are no predicted times.
+        weight_decay: adds `weight_decay |x|^2 / 2` to the loss.
+        batched: whether `loss_fn` takes all examples at once.
+        alpha: stability index of the law, below 2. By default the measured one, held within 0.5 and 1.95: minibatch noise of
+            finite data is bounded and mostly near Gaussian, and a warning says so.
+        noise: "components", independent in each coordinate, or "isotropic".
+        basin_height: of the basin `F < F(params) + height`, in units of the loss. By default a tenth of the standard deviation
+            of the examples' losses.
+        delta: ADAM's addition to `sqrt(v)`, in units of the gradient (optax calls it eps).
+        num_batches: minibatches drawn for the tail index and the scale, at least 400.
+        num_eigenvalues: of the Hessian and of the covariance.
+        num_probes: random sign vectors for trace and diagonal of the Hessian, and examples drawn for the alignment.
+        num_rays: coordinates along which the basin is looked at, both ways (all, where there are no more); directions of
+            isotropic noise.
+        num_escapes: trajectories of the real optimiser; 0 for none.
+        memory_budget: GiB that the computation may take beyond Python, JAX, data and parameters; held by working through the
+            examples in blocks.
+        time_budget: seconds that simulated escapes may take, by one timed iteration; longer ones are left out, which the table
+            says. The rest does not depend on it.
+        confidence: coverage of all intervals.
+        seed: of everything drawn.
+
+    Returns:
+        A `Diagnosis`. Escape times are in iterations.
+
+    Raises:
+        TypeError: a loss that is not one of single examples or not written with jax.numpy, parameters that are no real arrays,
+            data that are no arrays, an optimiser of another kind or whose state holds something else than arrays.
+        ValueError: data of unequal length, a batch not smaller than the data, a loss that mixes examples or is not finite,
+            no noise at all, a model that takes more than the memory budget, numbers out of range.
+    """
+    rate = None
+    if learning_rate is not None:
+        rate = float(errors.positive("learning_rate", learning_rate, "learning_rate=0.1"))
+    small = float(errors.positive("delta", delta, "delta=1e-8"))
+    landscape, layers = as_landscape(loss_fn, params, data, weight_decay, batched)
+    n = landscape.num_examples
+    if n < 2:
+        raise ValueError("one example has no minibatch noise. Give more data.")
+    if not isinstance(batch_size, bool) and isinstance(batch_size, int | np.integer) and batch_size >= n:
+        raise ValueError(
+            f"batch_size = {batch_size}, but there are {n} examples: a batch of all of them has no noise, and none is larger. "
+            f"Type batch_size={max(1, min(32, n // 2))} or less than {n}."
+        )
+    batch = errors.integer("batch_size", batch_size, "batch_size=32")
+    name, kernel = as_optimizer(optimizer, landscape, rate, batch, small)
+    request = Request(
+        landscape=landscape,
+        layers=layers,
+        optimizer=name,
+        kernel=kernel,
+        learning_rate=rate,
+        batch_size=batch,
+        delta=small,
+        alpha=None if alpha is None else _below_two(alpha),
+        noise=errors.choice("noise", noise, tuple(_DRIVERS)),
+        height=None
+        if basin_height is None
+        else float(errors.positive("basin_height", basin_height, "basin_height=0.05")),
+        num_batches=errors.integer("num_batches", num_batches, "num_batches=2000", low=400),
+        num_eigenvalues=errors.integer("num_eigenvalues", num_eigenvalues, "num_eigenvalues=10"),
+        num_probes=errors.integer("num_probes", num_probes, "num_probes=64", low=4),
+        num_rays=errors.integer("num_rays", num_rays, "num_rays=256", low=16),
+        num_escapes=errors.integer("num_escapes", num_escapes, "num_escapes=100", low=0),
+        memory_budget=float(errors.positive("memory_budget", memory_budget, "memory_budget=4.0")),
+        time_budget=float(errors.positive("time_budget", time_budget, "time_budget=120.0")),
+        confidence=errors.fraction("confidence", confidence, "confidence=0.95"),
+        seed=errors.seed(seed),
+    )
+    return _run(request)
+
+
+def _below_two(alpha: Checked) -> float:
+    index = float(errors.stability_index(alpha))
+    if index == 2:
+        raise ValueError(
+            "alpha = 2 is Gaussian: such noise has no jumps, and no escape law of jumps. Give alpha below 2, for example 1.9, "
+            "or leave it out to have it measured."
+        )
+    return index
+
+
+def _held_bytes(request: Request) -> int:
+    """What is held beside the programs: Krylov vectors, eigenvectors of both matrices, sampled columns, some vectors."""
+    dim, n = request.landscape.dim, request.landscape.num_examples
+    count = min(request.num_eigenvalues, dim)
+    sampled = 8 * 2000 * (n + request.num_batches)
+    return krylov_bytes(dim, count) + 8 * dim * (2 * count + 20) + min(sampled, 8 * dim * (n + request.num_batches))
+
+
+def _limit(request: Request) -> int:
+    """Bytes that programs may take, or a ValueError that says what the model needs."""
+    held, budget = _held_bytes(request), int(request.memory_budget * GIB)
+    if held >= budget:
+        raise ValueError(
+            f"memory_budget = {request.memory_budget:g} GiB, but {request.landscape.dim:,} parameters take "
+            f"{held / GIB:.3g} GiB for their Krylov vectors alone. Raise memory_budget above that, or type fewer eigenvalues, "
+            f"for example num_eigenvalues={max(1, request.num_eigenvalues // 3)}."
+        )
+    return budget - held
+
+
+class _Clock:
+    """Seconds of each part."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)
+
+
+def _run(request: Request) -> Diagnosis:
+    limit, clock, landscape = _limit(request), _Clock(), request.landscape
+    seeds = [int(s) for s in np.random.SeedSequence(request.seed).generate_state(7)]
+    wide = landscape.dim <= DENSE
+    precise: Any
+    with in_float64(landscape) if wide else nullcontext(landscape) as precise:
+        with clock.part("products"):
+            model = Products(precise, limit)
+        with clock.part("hessian"):
+            hessian = spectrum(
+                model.hessian, model.dim, request.num_eigenvalues, request.num_probes, seeds[0], request.confidence
+            )
+        with clock.part("noise"):
+            covariance, tails = _noise(request, model, seeds)
+            aligned = alignment(
+                hessian,
+                covariance,
+                model.covariance,
+                model.example_curvature(),
+                request.num_probes if not wide else landscape.num_examples,
+                seeds[3],
+                request.confidence,
+            )
+        descent = descent_left(model)
+        height = request.height if request.height is not None else _SHARE * float(model.losses.std())
+        _check_height(height, model.loss)
+        alpha = request.alpha if request.alpha is not None else _measured(tails)
+        variance = covariance.variance * covariance.batch_factor(request.batch_size)
+        scale = tails.scale(alpha)
+        divisors = {"sgd": np.ones(model.dim), "adam": np.sqrt(variance) + request.delta}
+        measures = {}
+        if descent < height:
+            with clock.part("basin"):
+                measures = measure_basins(
+                    model,
+                    {name: scale / divisor for name, divisor in divisors.items()},
+                    divisors,
+                    hessian.diagonal,
+                    height=height,
+                    alpha=alpha,
+                    noise=request.noise,
+                    num_rays=request.num_rays,
+                    seed=seeds[4],
+                    confidence=request.confidence,
+                )
+    predictions = _predicted(request, measures, alpha)
+    expected = _expected(request, predictions)
+    simulated, left_out = None, "the point is not near a minimum, so there is no basin to leave (see the warnings)"
+    if descent < height:
+        with clock.part("escapes"):
+            simulated, left_out = simulate(
+                landscape,
+                request.kernel,
+                height,
+                expected,
+                request.num_escapes,
+                request.time_budget,
+                limit,
+                seeds[5],
+                request.confidence,
+            )
+    report = Diagnosis(
+        landscape=landscape,
+        layers=request.layers,
+        loss=model.loss,
+        loss_spread=float(model.losses.std()),
+        gradient_norm=float(np.linalg.norm(model.slope)),
+        descent=descent,
+        hessian=hessian,
+        covariance=covariance,
+        alignment=aligned,
+        tails=tails,
+        excess=float("nan") if request.learning_rate is None else request.learning_rate * float(variance.sum()) / 4,
+        alpha=alpha,
+        measured=request.alpha is None,
+        noise=request.noise,
+        height=height,
+        measures=measures,
+        predictions=predictions,
+        simulated=simulated,
+        left_out=left_out,
+        optimizer=request.optimizer,
+        learning_rate=request.learning_rate,
+        batch_size=request.batch_size,
+        delta=request.delta,
+        warnings=(),
+        seconds=clock.seconds,
+        memory_bytes=_held_bytes(request) + model.needs,
+    )
+    return find_warnings(report, request)
+
+
+def _noise(request: Request, model: Products, seeds: list[int]) -> tuple[GradientCovariance, NoiseTails]:
+    rng = np.random.default_rng(seeds[1])
+    coordinates = sampled_coordinates(model.landscape, rng)
+    variance, largest, columns = model.moments(coordinates)
+    if not np.isfinite(variance).all():
+        raise ValueError("the gradient of some example is not finite at params. Give another point.")
+    variance = np.where(np.sqrt(variance) <= _ROUNDING * largest, 0.0, variance)
+    if not variance.any():
+        raise ValueError(
+            "no coordinate has any gradient noise at params: all examples have the same gradient there. Give data that differ."
+        )
+    covariance = gradient_covariance(
+        model.covariance,
+        variance,
+        model.gradient,
+        model.landscape.num_examples,
+        request.num_eigenvalues,
+        seeds[2],
+        request.confidence,
+    )
+    tails = measure_tails(
+        model.landscape,
+        np.asarray(model.x),
+        model.gradient,
+        tuple(name for name, _ in request.layers),
+        variance,
+        columns,
+        coordinates,
+        request.batch_size,
+        request.num_batches,
+        rng,
+    )
+    return covariance, tails
+
+
+def descent_left(model: Products) -> float:
+    """`g' H^-1 g / 2`: by how much the loss would fall to the minimum of the quadratic about the point, in the Krylov space of
+    the gradient; inf where negative curvature lies there."""
+    size = float(np.linalg.norm(model.slope))
+    if size == 0:
+        return 0.0
+    nodes, weights = lanczos(model.hessian, model.slope, _DESCENT_STEPS)
+    felt = weights > 1e-6
+    if (nodes[felt] <= 0).any():
+        return float("inf")
+    return float(size**2 / 2 * np.sum(weights[felt] / nodes[felt]))
+
+
+def _check_height(height: float, loss: float) -> None:
+    if not height > 10 * float(jnp.finfo(jnp.zeros(0).dtype).eps) * abs(loss):
+        raise ValueError(
+            f"the basin's height, {height:.3g}, is lost in rounding next to the loss, {loss:.6g}. Give a larger basin_height, "
+            f"for example basin_height={max(1e-3 * abs(loss), 1e-6):.2g}."
+        )
+
+
+def _measured(tails: NoiseTails) -> float:
+    """The median index over coordinates, held where the law has one; the highest where none could be read."""
+    found = tails.characteristic_function.median.value
+    return float(np.clip(found, _LOWEST_ALPHA, _HIGHEST_ALPHA)) if np.isfinite(found) else _HIGHEST_ALPHA
+
+
+def _predicted(request: Request, measures: dict, alpha: float) -> dict[str, PredictedEscape]:
+    if request.learning_rate is None:
+        return {}
+    eta = request.learning_rate
+    epsilon = eta ** ((alpha - 1) / alpha)
+    total = total_tail(_DRIVERS[request.noise](alpha), request.landscape.dim)
+    found = {}
+    for name, measure in measures.items():
+        rates = [epsilon**alpha * total * m for m in (measure.value.value, measure.value.low, measure.value.high)]
+        means = [1 / (rate * eta) if rate > 0 else np.inf for rate in rates]
+        estimate = type(measure.value)(means[0], means[2], means[1], request.confidence)
+        found[name] = PredictedEscape(estimate, rates[0], rates[0] * measure.relaxation, epsilon)
+    return found
+
+
+def _expected(request: Request, predictions: dict[str, PredictedEscape]) -> float:
+    law = predictions.get("adam" if request.optimizer == "adam" else "sgd")
+    return float("nan") if law is None else law.mean.value

@@ -1,0 +1,162 @@
+"""What a user gives to `diagnose`, looked at before anything is computed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.kernels import OptimizerKernel
+from levysde.landscapes import NetworkLandscape, from_network
+
+OPTIMIZERS = ("sgd", "adam")
+_CALL = "diagnose(loss_fn, params, (inputs, targets), batch_size=30) with loss_fn(params, input, target) -> one number"
+_BATCHED = (
+    "diagnose(loss_fn, params, (inputs, targets), batch_size=30, batched=True) with loss_fn(params, inputs, targets) -> "
+    "one number for each example"
+)
+_LOOKED_AT = 8  # examples whose losses are computed together and alone
+_ALONE = 1e-3  # relative difference above which a loss mixes examples; rounding is far below
+
+
+@dataclass(frozen=True)
+class Request:
+    """Checked arguments; `kernel` is the real optimiser on minibatches, None where a named one lacks its learning rate."""
+
+    landscape: NetworkLandscape
+    layers: tuple[tuple[str, int], ...]
+    optimizer: str
+    kernel: OptimizerKernel | None
+    learning_rate: float | None
+    batch_size: int
+    delta: float
+    alpha: float | None
+    noise: str
+    height: float | None
+    num_batches: int
+    num_eigenvalues: int
+    num_probes: int
+    num_rays: int
+    num_escapes: int
+    memory_budget: float
+    time_budget: float
+    confidence: float
+    seed: int
+
+
+def as_landscape(
+    loss_fn: Checked, params: Checked, data: Checked, weight_decay: Checked, batched: Checked
+) -> tuple[NetworkLandscape, tuple[tuple[str, int], ...]]:
+    """The network, and name and size of each leaf of its parameters. Raises as `diagnose` does."""
+    if not callable(loss_fn):
+        raise TypeError(f"loss_fn must be a function, not {loss_fn!r}. Type for example {_CALL}.")
+    batched = errors.flag("batched", batched)
+    loss, inputs, targets = _data(loss_fn, data, batched)
+    _check_leaves(params)
+    _check_loss(loss, params, inputs, targets, batched)
+    landscape = from_network(loss, params, inputs, targets, weight_decay=weight_decay, batched=batched)
+    if batched:
+        _check_apart(landscape)
+    paths = jax.tree_util.tree_leaves_with_path(params)
+    layers = tuple(
+        (jax.tree_util.keystr(path, simple=True, separator=".") or "params", int(np.size(leaf))) for path, leaf in paths
+    )
+    return landscape, layers
+
+
+def _data(loss_fn: Callable, data: Checked, batched: bool) -> tuple[Callable, np.ndarray, np.ndarray]:
+    """The loss as one of inputs and targets, and both. Data without targets get zeros, which their loss does not see."""
+    if isinstance(data, tuple | list) and len(data) == 2:
+        inputs, targets = (np.asarray(part) for part in data)
+        if not inputs.ndim or not targets.ndim or len(inputs) != len(targets):
+            counts = [len(part) if part.ndim else "no" for part in (inputs, targets)]
+            raise ValueError(
+                f"data hold {counts[0]} inputs but {counts[1]} targets. Give both the same leading axis, one row an example: "
+                "data=(inputs, targets)."
+            )
+        return loss_fn, inputs, targets
+    if isinstance(data, tuple | list | dict) or not hasattr(data, "shape"):
+        raise TypeError(
+            f"data must be (inputs, targets), or one array for a loss without targets, not {type(data).__name__}"
+            f"{f' of {len(data)}' if hasattr(data, '__len__') else ''}. Type for example data=(inputs, targets)."
+        )
+    inputs = np.asarray(data)
+    if not inputs.ndim or not len(inputs):
+        raise ValueError(f"data hold no examples: their shape is {inputs.shape}. Give one row an example.")
+    return (lambda params, inputs, _: loss_fn(params, inputs)), inputs, np.zeros(len(inputs), np.int32)
+
+
+def _check_leaves(params: Checked) -> None:
+    """Names the leaf that is no array of real numbers."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        kind = getattr(leaf, "dtype", np.asarray(leaf).dtype)
+        if not jnp.issubdtype(kind, jnp.floating):
+            raise TypeError(
+                f"params{jax.tree_util.keystr(path)} is of {kind}, and only real parameters have gradients. Keep other things "
+                "in loss_fn: partial(loss_fn, static), or eqx.partition(model, eqx.is_inexact_array)."
+            )
+
+
+def _check_loss(loss: Callable, params: Checked, inputs: np.ndarray, targets: np.ndarray, batched: bool) -> None:
+    count = min(2, len(inputs)) if batched else 1
+    given = [part[:count] if batched else part[0] for part in (inputs, targets)]
+    shapes = f"input of shape {given[0].shape}, target of shape {given[1].shape}"
+    which = f"{count} examples" if batched else "one example"
+    example = _BATCHED if batched else _CALL
+    try:
+        out: Any = jax.eval_shape(loss, params, *map(jnp.asarray, given))
+    except Exception as error:  # a user's loss may raise anything
+        raise TypeError(
+            f"loss_fn fails on {which} ({shapes}): {error}\n"
+            f"It must be a loss of {'any number of examples' if batched else 'ONE example'}: {example}."
+        ) from None
+    shape = (count,) if batched else ()
+    if getattr(out, "shape", None) != shape or not jnp.issubdtype(out.dtype, jnp.floating):
+        means = batched and getattr(out, "shape", None) == ()
+        raise TypeError(
+            f"loss_fn must return one real number for each example, but gives {out} for {which} ({shapes})"
+            + (": it seems to take their mean, and the noise lies in the single ones" if means else "")
+            + f". Type {example}."
+        )
+
+
+def _check_apart(landscape: NetworkLandscape) -> None:
+    """Raises ValueError when an example's loss depends on which others stand beside it."""
+    count = min(_LOOKED_AT, landscape.num_examples)
+    index = jnp.arange(count)
+    together = jax.jit(lambda net, i: net.losses(net.minimum, i))(landscape, index)
+    alone = jax.jit(lambda net, i: jax.lax.map(lambda k: net.losses(net.minimum, k[None])[0], i))(landscape, index)
+    together, alone = np.asarray(together, float), np.asarray(alone, float)
+    apart = float(np.abs(together - alone).max())
+    if not apart <= _ALONE * (1e-3 + float(np.abs(alone).max())):
+        raise ValueError(
+            f"loss_fn mixes examples: their losses change by up to {apart:.3g} with the others in the batch (normalisation "
+            "over a batch does this). Use fixed statistics, so that each example has a loss, and a gradient, of its own."
+        )
+
+
+def as_optimizer(
+    optimizer: Checked, landscape: NetworkLandscape, learning_rate: float | None, batch_size: int, delta: float
+) -> tuple[str, OptimizerKernel | None]:
+    """The optimiser's name and its kernel. Raises as `diagnose` does."""
+    if isinstance(optimizer, str):
+        if optimizer not in OPTIMIZERS:
+            raise ValueError(
+                f'optimizer must be "sgd", "adam" or an optax GradientTransformation, not {optimizer!r}. '
+                "Type for example optimizer=optax.rmsprop(1e-3), learning_rate=1e-3."
+            )
+        if learning_rate is None:
+            return optimizer, None
+        numbers = {"learning_rate": learning_rate} | ({"eps": delta} if optimizer == "adam" else {})
+        return optimizer, OptimizerKernel(optimizer, landscape, batch_size, hyperparameters=numbers)
+    if not isinstance(optimizer, optax.GradientTransformation):
+        raise TypeError(
+            f'optimizer must be "sgd", "adam" or an optax GradientTransformation, not {optimizer!r}. '
+            "Type for example optimizer=optax.sgd(0.1, momentum=0.9), learning_rate=0.1."
+        )
+    return "optax", OptimizerKernel(optimizer, landscape, batch_size)
