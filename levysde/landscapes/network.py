@@ -200,10 +200,16 @@ def _check_loss(landscape: NetworkLandscape) -> None:
         raise TypeError(f"loss must return one real number for each example, not {out} for {which}, as in {one}.")
 
 
+@eqx.filter_jit
+def _value_and_gradient(landscape: NetworkLandscape) -> tuple[Array, Array]:
+    """At the marked point. One function for all landscapes: those of one shape and loss are compiled once."""
+    return landscape.value(landscape.minimum), landscape.gradient(landscape.minimum)
+
+
 def _check_finite(landscape: NetworkLandscape) -> None:
     if any(errors.is_traced(leaf) for leaf in jax.tree.leaves(landscape)):
         return
-    value, gradient = eqx.filter_jit(lambda net: (net.value(net.minimum), net.gradient(net.minimum)))(landscape)
+    value, gradient = _value_and_gradient(landscape)
     bad = int(np.sum(~np.isfinite(gradient)))
     for name, number in (("loss", value), (f"gradient ({bad} of {landscape.dim} entries)", gradient)):
         if not np.isfinite(number).all():

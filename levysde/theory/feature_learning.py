@@ -1,0 +1,78 @@
+"""How far momentum carries a network along a feature that it has learned already.
+
+Jelassi and Li (ICML 2022): examples share one feature w* at two margins, alpha (a fraction 1 - mu) and beta << alpha (see
+`levysde.landscapes.patch_data`). Gradient descent with averaged gradients, `g <- gamma g + (1 - gamma) grad`,
+`W <- W - eta g`, is as gamma -> 1 a ball with friction: in time counted in steps
+
+    W'' = -eta (1 - gamma) grad F - (1 - gamma) W'.
+
+Along the feature the loss of the large-margin examples falls from `(1 - mu) ln 2` at `c = <w, w*>` near 0 to nothing at c of
+order 1/alpha. That takes about `(eta (1 - gamma))^(-1/2)` steps and friction acts over `1/(1 - gamma)`, so that in the limit
+no energy is lost on the way: `|c'|^2 / 2 = eta (1 - gamma) (1 - mu) ln 2` at the bottom. On the flat the ball then rolls
+on for `|c'| / (1 - gamma)`:
+
+    |c| -> sqrt(2 ln2 (1 - mu) eta / (1 - gamma)),   c_r = <w_r, w*>, |c| its norm over the filters.
+
+Corrections are of relative order `sqrt(1 - gamma)`. Where it rolls past 1/beta, the small-margin examples are told by the
+feature too, the momentum having carried it there without their help: `beta |c| >= 1`, that is
+`1 - gamma <= 2 ln2 (1 - mu) eta beta^2`. From there on their loss pushes too, and |c| at fixed beta tends to the value
+without the factor 1 - mu.
+"""
+
+import math
+
+import numpy as np
+
+from levysde import errors
+from levysde.errors import Checked
+
+
+def momentum_overshoot(*, learning_rate: Checked, gamma: Checked, small_fraction: Checked = 0.0) -> float:
+    """How far along the feature averaged gradients carry a network: `sqrt(2 ln2 (1 - mu) eta / (1 - gamma))`.
+
+    A limit for gamma -> 1 (top of this file); below it the loss still pulls on the way, and the true value is larger.
+
+    Args:
+        learning_rate: eta, the step along the average of the gradients; heavy ball's own is `eta (1 - gamma)`.
+        gamma: weight of the old average, in [0, 1).
+        small_fraction: mu, the examples that do not push, in [0, 1).
+
+    Raises TypeError or ValueError for an argument out of range.
+    """
+    eta = _number("learning_rate", learning_rate, "learning_rate=0.1")
+    memory = _from_zero("gamma", gamma, "gamma=0.99")
+    mu = _from_zero("small_fraction", small_fraction, "small_fraction=0.1")
+    return math.sqrt(2 * math.log(2) * (1 - mu) * eta / (1 - memory))
+
+
+def momentum_threshold(*, learning_rate: Checked, small_margin: Checked, small_fraction: Checked = 0.0) -> float:
+    """The largest `1 - gamma` at which that overshoot tells the small-margin examples: `2 ln2 (1 - mu) eta beta^2`.
+
+    Args:
+        learning_rate: eta, as in `momentum_overshoot`.
+        small_margin: beta.
+        small_fraction: mu, in [0, 1).
+
+    Raises TypeError or ValueError for an argument out of range.
+    """
+    eta = _number("learning_rate", learning_rate, "learning_rate=0.1")
+    beta = _number("small_margin", small_margin, "small_margin=0.3")
+    mu = _from_zero("small_fraction", small_fraction, "small_fraction=0.1")
+    return 2 * math.log(2) * (1 - mu) * eta * beta**2
+
+
+def _number(name: str, value: Checked, example: str) -> float:
+    checked = errors.positive(name, value, example)
+    if errors.is_traced(checked):
+        raise TypeError(f"{name} is traced by JAX; this law is a plain Python number. Call it outside jit.")
+    return float(np.asarray(value))
+
+
+def _from_zero(name: str, value: Checked, example: str) -> float:
+    checked = errors.finite(name, value, example, ())
+    if errors.is_traced(checked):
+        raise TypeError(f"{name} is traced by JAX; this law is a plain Python number. Call it outside jit.")
+    number = float(np.asarray(value))
+    if not 0 <= number < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, not {value!r}. Type for example {example}.")
+    return number
