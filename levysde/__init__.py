@@ -21,6 +21,7 @@ from levysde.domains import Basin as Basin
 from levysde.domains import Box as Box
 from levysde.domains import Complement as Complement
 from levysde.domains import Component as Component
+from levysde.domains import Dilated as Dilated
 from levysde.domains import Ellipsoid as Ellipsoid
 from levysde.domains import ExitSets as ExitSets
 from levysde.domains import HalfSpaces as HalfSpaces
@@ -69,12 +70,15 @@ from levysde.landscapes import digits_cnn as digits_cnn
 from levysde.landscapes import digits_mlp as digits_mlp
 from levysde.landscapes import from_function as from_function
 from levysde.landscapes import from_network as from_network
+from levysde.landscapes import fully_connected as fully_connected
 from levysde.landscapes import logistic_regression as logistic_regression
+from levysde.landscapes import rescaled as rescaled
 from levysde.landscapes import sharp_flat as sharp_flat
 from levysde.landscapes import softmax_regression as softmax_regression
 from levysde.noise import Brownian as Brownian
 from levysde.noise import CompoundPoisson as CompoundPoisson
 from levysde.noise import DriverSum as DriverSum
+from levysde.noise import EmpiricalSteps as EmpiricalSteps
 from levysde.noise import GaussianJump as GaussianJump
 from levysde.noise import GaussianMixture as GaussianMixture
 from levysde.noise import LowRankScale as LowRankScale

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt
+from jaxtyping import Array, Float, Int, UInt
 
 U32 = np.uint32
 LAST_STEP = 2**32 - 2  # counters above are reserved: the initial draw uses 2**32 - 1
@@ -119,6 +119,17 @@ def half_pair(
 def _finer_fraction(word: Array, finer: Array, dtype) -> Array:
     below = (finer & U32(0xFFFF)).astype(dtype) * np.asarray(2.0**-16, dtype) + np.asarray(2.0**-17, dtype)
     return (word.astype(dtype) + below) * np.asarray(2.0**-32, dtype)
+
+
+def below(word: UInt[Array, "..."], bound: Array | int) -> Int[Array, "..."]:
+    """A whole number, uniform on `[0, bound)` to one part in `2^32 / bound`: the high half of `word * bound`."""
+    bound = jnp.asarray(bound, jnp.uint32)
+    mask = jnp.uint32(0xFFFF)
+    high, low = word >> jnp.uint32(16), word & mask
+    above, under = bound >> jnp.uint32(16), bound & mask
+    middle = high * under + ((low * under) >> jnp.uint32(16))
+    carry = low * above + (middle & mask)
+    return (high * above + (middle >> jnp.uint32(16)) + (carry >> jnp.uint32(16))).astype(jnp.int32)
 
 
 def _interpolated(f, degree: int, low: float, high: float) -> np.ndarray:

@@ -20,6 +20,9 @@ KERNELS = {
     "EulerMaruyama": ls.EulerMaruyama(STABLE, dt=0.02),
     "JumpAdapted": ls.JumpAdapted(STABLE, dt=0.02, cutoff=0.5, domain=BALL),
     "LinearRegressionSGD": ls.LinearRegressionSGD(2, 0.2, 3),
+    "OptimizerKernel": ls.OptimizerKernel(
+        "adam", WELL, noise=ls.StableComponents(alpha=1.5), hyperparameters={"learning_rate": 0.02}, iteration_time=0.02
+    ),
     "OrnsteinUhlenbeck": ls.OrnsteinUhlenbeck(STABLE, dt=0.02),
     "TamedEuler": ls.TamedEuler(STABLE, dt=0.02),
 }

@@ -9,19 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, UInt
 
 from levysde.protocols import State, Words
+from levysde.random import below
 
 _WRITTEN_OUT = 64  # examples of a batch: more are drawn by a loop
-
-
-def below(word: UInt[Array, "..."], bound: Array | int) -> Int[Array, "..."]:
-    """A whole number, uniform on `[0, bound)` to one part in `2^32 / bound`: the high half of `word * bound`."""
-    bound = jnp.asarray(bound, jnp.uint32)
-    mask = jnp.uint32(0xFFFF)
-    high, low = word >> jnp.uint32(16), word & mask
-    above, under = bound >> jnp.uint32(16), bound & mask
-    middle = high * under + ((low * under) >> jnp.uint32(16))
-    carry = low * above + (middle & mask)
-    return (high * above + (middle >> jnp.uint32(16)) + (carry >> jnp.uint32(16))).astype(jnp.int32)
 
 
 def subset(words: UInt[Array, " b"], n: int) -> Int[Array, " b"]:

@@ -300,7 +300,15 @@ def _noise(
 
 def _check_update(kernel: OptimizerKernel) -> None:
     """That the optimiser runs on these parameters, and keeps a state of arrays of constant shape."""
-    for leaf in jax.tree.leaves(kernel._initial()):
+    failed = (
+        "the optimiser fails on this landscape's parameters: {error}\nIt must be a GradientTransformation whose update takes "
+        "gradients, its state and the parameters, and keeps the tree of its state."
+    )
+    try:
+        initial = kernel._initial()
+    except Exception as error:  # a user's transformation may raise anything
+        raise TypeError(failed.format(error=error)) from None
+    for leaf in jax.tree.leaves(initial):
         if not (errors.is_traced(leaf) or isinstance(leaf, jax.Array | np.ndarray | float | int)):
             raise TypeError(
                 f"the optimiser's state must hold arrays only, but holds {leaf!r}. Keep constants in the functions of the "
@@ -314,11 +322,8 @@ def _check_update(kernel: OptimizerKernel) -> None:
     try:
         before = jax.eval_shape(kernel.init, x, start)
         after = jax.eval_shape(kernel._iterate, words, before)
-    except Exception as error:  # a user's transformation may raise anything
-        raise TypeError(
-            f"the optimiser fails on this landscape's parameters: {error}\nIt must be a GradientTransformation whose update "
-            "takes gradients, its state and the parameters, and keeps the tree of its state."
-        ) from None
+    except Exception as error:
+        raise TypeError(failed.format(error=error)) from None
     old, new = (jax.tree.map(lambda leaf: leaf.shape, state) for state in (before, after))
     if old != new:
         raise TypeError(f"the optimiser's state changes its shape in a step, from {old} to {new}. Keep it constant.")

@@ -9,6 +9,7 @@ from levysde.noise.covariance import hessian_aligned as hessian_aligned
 from levysde.noise.covariance import minibatch_scale as minibatch_scale
 from levysde.noise.covariance import trace_matched as trace_matched
 from levysde.noise.covariance import unit_variance as unit_variance
+from levysde.noise.empirical import EmpiricalSteps as EmpiricalSteps
 from levysde.noise.poisson import CompoundPoisson as CompoundPoisson
 from levysde.noise.poisson import GaussianJump as GaussianJump
 from levysde.noise.poisson import ParetoJump as ParetoJump

@@ -34,7 +34,7 @@ _NODES = 4096  # of the quadrature over log(W / df) in the exponent
 _WRITTEN_OUT = 32  # pairs
 
 
-def _require_step(name: str, own: Array, dt: float) -> None:
+def require_step(name: str, own: Array, dt: float) -> None:
     """`dt` is the walk's own step, up to float32 rounding; or a ValueError."""
     if errors.is_traced(own) or abs(float(own) - dt) <= 1e-6 * dt:
         return
@@ -110,7 +110,7 @@ class StudentT(Driver):
         return LevyRays(directions, np.full(len(directions), 1 / len(directions)), tail, float("nan"))
 
     def check_step(self, dt: float) -> None:
-        _require_step("StudentT", self.dt, dt)
+        require_step("StudentT", self.dt, dt)
 
 
 class GaussianMixture(Driver):
@@ -164,7 +164,7 @@ class GaussianMixture(Driver):
         )
 
     def check_step(self, dt: float) -> None:
-        _require_step("GaussianMixture", self.dt, dt)
+        require_step("GaussianMixture", self.dt, dt)
 
 
 def _running_sum(e: Array) -> Array:
