@@ -21,15 +21,14 @@ narrowed down to 1e-5 of its distance, and all of them count: `r^-a` with a plus
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from levysde.stats import Estimate
 
-_GRID = np.array(
-    [1 / 16, 1 / 8, 1 / 4, 0.5, 0.7, 0.9, 1.1, 1.4, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0]
-)  # of the guessed length
+# of the guessed length: finer beyond it, where the basin may come back
+_GRID = np.array([1 / 16, 1 / 8, 1 / 4, 0.5, 0.7, 0.9, 1.1, 1.3, 1.6, 2, 2.5, 3.2, 4, 5.6, 8, 16, 64, 256])
 _WIDER, _FARTHEST, _NEAREST = (
     16.0,
     2.0**50,
@@ -78,6 +77,8 @@ class BasinMeasure:
         by_sampling: the part of the chances p, the rest being the control variate's.
         relaxation: `sum_i share_i / kappa_i`, the mean time of return after a jump that leaves, in SDE time.
         returning: the share of rays that come back into the basin: 0 for a star-shaped one.
+        numbers: of the coordinates (or directions) looked at, each once, rising, shape `(k,)`; and of each
+        masses, predicted: m_i as found and q_i by the quadratic, shape `(k,)`.
     """
 
     value: Estimate
@@ -88,6 +89,9 @@ class BasinMeasure:
     by_sampling: float
     relaxation: float
     returning: float
+    numbers: np.ndarray = field(repr=False)
+    masses: np.ndarray = field(repr=False)
+    predicted: np.ndarray = field(repr=False)
 
 
 def cross(loss: Loss, guess: np.ndarray) -> Crossings:
@@ -224,17 +228,12 @@ def axis_measure(
     weight = np.ones(count) if np.isnan(chance).all() else 1 / (dim * chance[drawn])
     relaxation = _relaxation(masses * weight, kappa)
     quadratic = float(predicted.mean())
+    seen, once = np.unique(drawn, return_index=True)
+    rest = relaxation, returning, seen, masses[once], predicted[seen]
     if np.isnan(chance).all():
         value = float(masses.mean())
         return BasinMeasure(
-            Estimate(value, value, value, confidence),
-            quadratic,
-            2 * dim,
-            2 * dim,
-            np.inf,
-            np.inf,
-            relaxation,
-            returning,
+            Estimate(value, value, value, confidence), quadratic, 2 * dim, 2 * dim, np.inf, np.inf, *rest
         )
     z, y = masses * weight, predicted[drawn] * weight
     slope = _slope(z, y)
@@ -245,8 +244,7 @@ def axis_measure(
     reduction = plain / left.var(ddof=2) if left.var() > 0 else np.inf
     by_sampling = plain / z.var(ddof=1) if z.var() > 0 else np.inf
     estimate = _student(value, error, count - 2, confidence)
-    rays = 2 * len(np.unique(drawn))
-    return BasinMeasure(estimate, quadratic, rays, 2 * dim, float(reduction), float(by_sampling), relaxation, returning)
+    return BasinMeasure(estimate, quadratic, 2 * len(seen), 2 * dim, float(reduction), float(by_sampling), *rest)
 
 
 def isotropic_measure(
@@ -270,6 +268,9 @@ def isotropic_measure(
         1.0,
         _relaxation(masses, kappa),
         returning,
+        np.arange(count),
+        masses,
+        near,
     )
 
 

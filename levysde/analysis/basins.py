@@ -60,7 +60,7 @@ def _components(
     predicted = {name: quadratic_masses(size, diagonal, height, alpha) for name, size in sizes.items()}
     drawn, chance = draw_axes(list(predicted.values()), num_rays, np.random.default_rng(seed))
     axes, where = np.unique(drawn, return_inverse=True)
-    curvature = np.array([_row(model, axis)[axis] for axis in axes])
+    curvature = np.array([_row(model, int(axis))[axis] for axis in axes])
     found = _crossings(
         model.along_axes(np.concatenate([axes, axes]), np.repeat([1.0, -1.0], len(axes))),
         np.concatenate([curvature, curvature]),

@@ -117,8 +117,8 @@ def diagnose(
     """
     rate = None
     if learning_rate is not None:
-        rate = float(errors.positive("learning_rate", learning_rate, "learning_rate=0.1"))
-    small = float(errors.positive("delta", delta, "delta=1e-8"))
+        rate = _positive("learning_rate", learning_rate, "learning_rate=0.1")
+    small = _positive("delta", delta, "delta=1e-8")
     landscape, layers = as_landscape(loss_fn, params, data, weight_decay, batched)
     n = landscape.num_examples
     if n < 2:
@@ -140,24 +140,29 @@ def diagnose(
         delta=small,
         alpha=None if alpha is None else _below_two(alpha),
         noise=errors.choice("noise", noise, tuple(_DRIVERS)),
-        height=None
-        if basin_height is None
-        else float(errors.positive("basin_height", basin_height, "basin_height=0.05")),
+        height=None if basin_height is None else _positive("basin_height", basin_height, "basin_height=0.05"),
         num_batches=errors.integer("num_batches", num_batches, "num_batches=2000", low=400),
         num_eigenvalues=errors.integer("num_eigenvalues", num_eigenvalues, "num_eigenvalues=10"),
         num_probes=errors.integer("num_probes", num_probes, "num_probes=64", low=4),
         num_rays=errors.integer("num_rays", num_rays, "num_rays=256", low=16),
         num_escapes=errors.integer("num_escapes", num_escapes, "num_escapes=100", low=0),
-        memory_budget=float(errors.positive("memory_budget", memory_budget, "memory_budget=4.0")),
-        time_budget=float(errors.positive("time_budget", time_budget, "time_budget=120.0")),
+        memory_budget=_positive("memory_budget", memory_budget, "memory_budget=4.0"),
+        time_budget=_positive("time_budget", time_budget, "time_budget=120.0"),
         confidence=errors.fraction("confidence", confidence, "confidence=0.95"),
         seed=errors.seed(seed),
     )
     return _run(request)
 
 
+def _positive(name: str, value: Checked, example: str) -> float:
+    """A positive number, in the digits it was given in: checked ones are rounded to JAX's."""
+    errors.positive(name, value, example)
+    return float(np.asarray(value))
+
+
 def _below_two(alpha: Checked) -> float:
-    index = float(errors.stability_index(alpha))
+    errors.stability_index(alpha)
+    index = float(np.asarray(alpha))
     if index == 2:
         raise ValueError(
             "alpha = 2 is Gaussian: such noise has no jumps, and no escape law of jumps. Give alpha below 2, for example 1.9, "
@@ -340,6 +345,11 @@ def descent_left(model: Products) -> float:
 
 
 def _check_height(height: float, loss: float) -> None:
+    if height == 0:
+        raise ValueError(
+            "all examples have the same loss, so there is no default height for the basin. Give one in units of the loss, for "
+            "example basin_height=0.05."
+        )
     if not height > 10 * float(jnp.finfo(jnp.zeros(0).dtype).eps) * abs(loss):
         raise ValueError(
             f"the basin's height, {height:.3g}, is lost in rounding next to the loss, {loss:.6g}. Give a larger basin_height, "

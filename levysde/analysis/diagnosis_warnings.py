@@ -94,8 +94,9 @@ def _about_basin(r: Diagnosis) -> list[str]:
         )
     if r.excess > _FULL * r.height:
         found.append(
-            f"SGD's noise holds the loss up by about {r.excess:.3g}, {r.excess / r.height:.0%} of the basin's height: it "
-            "crosses the edge without any rare jump, and no escape law holds. Raise basin_height, or lower the learning rate."
+            f"SGD's noise holds the loss up by about {r.excess:.3g}, {r.excess / r.height:.0%} of the basin's height: many "
+            "small kicks may reach the edge too, and the law counts single jumps only. Raise basin_height, or lower the "
+            "learning rate."
         )
     return found
 

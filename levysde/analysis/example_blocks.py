@@ -178,15 +178,42 @@ def batch_noise(
     return total, logs, moved, values, sizes
 
 
+def example_curvature(blocks: Blocks, x: Point, mean: Point, i: Int[Array, ""]) -> tuple[Point, Scalar]:
+    """`g_i - g` and `(g_i - g)' H (g_i - g)`."""
+    apart = jax.grad(lambda x: blocks.landscape.losses(x, i[None])[0])(x) - mean
+    return apart, jnp.sum(apart * hessian_product(blocks, x, apart))
+
+
+def direction_curvature(
+    blocks: Blocks, x: Point, sizes: Point, divisor: Point, key: Array, number: Int[Array, ""]
+) -> Float[Array, "3"]:
+    """`|A v|`, `u'Hu`, `u'Q^-1 Hu` for the direction of this number, `u = A v / |A v|`, Q the diagonal `divisor`."""
+    u, length = unit_direction(key, number, sizes)
+    pull = hessian_product(blocks, x, u)
+    return jnp.stack([length, jnp.sum(u * pull), jnp.sum(u * pull / divisor)])
+
+
+_MOST_KEPT = 64
+_kept: dict[
+    Any, tuple[Any, int]
+] = {}  # programs by what they are and the shapes that they take, for the next diagnosis
+
+
 def compiled(program: Callable, *args: Any) -> tuple[Any, int]:
     """`program` compiled for arguments of these shapes, and the bytes that it needs beyond them."""
-    made = jax.jit(program).lower(*args).compile()
-    memory = made.memory_analysis()
-    # a backend that does not say is taken at its arguments' size
-    needs = getattr(memory, "temp_size_in_bytes", None)
-    output = getattr(memory, "output_size_in_bytes", 0)
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(args)) if needs is None else needs + output
-    return made, int(size)
+    leaves, structure = jax.tree.flatten(args)
+    key = program, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+    if key not in _kept:
+        if len(_kept) >= _MOST_KEPT:
+            _kept.clear()
+        made = jax.jit(program).lower(*args).compile()
+        memory = made.memory_analysis()
+        # a backend that does not say is taken at its arguments' size
+        needs = getattr(memory, "temp_size_in_bytes", None)
+        output = getattr(memory, "output_size_in_bytes", 0)
+        size = sum(leaf.nbytes for leaf in leaves) if needs is None else needs + output
+        _kept[key] = made, int(size)
+    return _kept[key]
 
 
 def fitting(make: Callable[[int], tuple[Any, int]], most: int, limit: int, what: str) -> tuple[int, Any, int]:

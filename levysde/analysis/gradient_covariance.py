@@ -72,7 +72,7 @@ class Alignment:
     """How C1 lies to the Hessian (see the top of this file).
 
     Attributes:
-        cosine, factor: with intervals of the examples drawn; of no width where all were taken.
+        cosine, factor: with intervals of all that was drawn; of no width where nothing was.
         curvature, noise: `lambda_j` and `u_j' C1 u_j`, shape `(k,)`.
         overlap, chance: of the spans of the largest directions, and what random ones would have.
     """
@@ -137,8 +137,8 @@ def alignment(
     overlap = float(np.sum((vectors[:, :k].T @ covariance.vectors[:, :k]) ** 2) / k) if k else float("nan")
     size = float(np.sqrt(covariance.squares.value * hessian.squares.value))
     return Alignment(
-        cosine=_over(joint, size),
-        factor=_over(joint, hessian.squares.value),
+        cosine=_over(joint, size, _relative(covariance.squares) / 2, _relative(hessian.squares) / 2),
+        factor=_over(joint, hessian.squares.value, _relative(hessian.squares)),
         curvature=hessian.largest[: len(noise)],
         noise=noise,
         overlap=overlap,
@@ -146,5 +146,12 @@ def alignment(
     )
 
 
-def _over(estimate: Estimate, by: float) -> Estimate:
-    return Estimate(estimate.value / by, estimate.low / by, estimate.high / by, estimate.confidence)
+def _relative(estimate: Estimate) -> float:
+    return (estimate.high - estimate.low) / 2 / estimate.value
+
+
+def _over(estimate: Estimate, by: float, *errors: float) -> Estimate:
+    """The quotient, with the relative errors of what stands below joined in quadrature."""
+    value = estimate.value / by
+    half = float(np.hypot((estimate.high - estimate.low) / 2 / by, value * np.sqrt(np.sum(np.square(errors)))))
+    return Estimate(value, value - half, value + half, estimate.confidence)

@@ -35,7 +35,6 @@ class Products:
 
         size, self._hessian, self.needs = fitting(second, n, limit, "a product with the Hessian")
         self.blocks: Blocks = in_blocks(landscape, size)
-        self._covariance = self._made(programs.covariance_product, self.x, self.x)
         self.losses = np.asarray(self._made(programs.example_losses, self.x)(self.blocks, self.x), float).ravel()[:n]
         gradient = self._made(programs.data_gradient, self.x)(self.blocks, self.x)
         self.gradient = np.asarray(gradient, float)
@@ -60,7 +59,8 @@ class Products:
         return np.asarray(self._hessian(self.blocks, self.x, self._device(v)), float)
 
     def covariance(self, v: np.ndarray) -> np.ndarray:
-        along = np.asarray(self._covariance(self.blocks, self.x, self._device(v)), float)
+        made = self._made(programs.covariance_product, self.x, self.x)
+        along = np.asarray(made(self.blocks, self.x, self._device(v)), float)
         return along - self.gradient * (self.gradient @ v)
 
     def moments(self, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -79,13 +79,8 @@ class Products:
 
     def example_curvature(self) -> Any:
         """The function `i -> g_i - g, (g_i - g)' H (g_i - g)`."""
-
-        def program(blocks: Blocks, x: Any, mean: Any, i: Any) -> Any:
-            apart = jax.grad(lambda x: blocks.landscape.losses(x, i[None])[0])(x) - mean
-            return apart, jnp.sum(apart * programs.hessian_product(blocks, x, apart))
-
         mean = self._device(self.gradient)
-        made = self._made(program, self.x, mean, jnp.asarray(0, jnp.int32))
+        made = self._made(programs.example_curvature, self.x, mean, jnp.asarray(0, jnp.int32))
 
         def curved(i: int) -> tuple[np.ndarray, float]:
             apart, value = made(self.blocks, self.x, mean, jnp.asarray(i, jnp.int32))
@@ -122,13 +117,8 @@ class Products:
             jnp.asarray(0, jnp.int32),
         )
 
-        def curved(blocks: Blocks, x: Any, sizes: Any, divisor: Any, key: Any, number: Any) -> Any:
-            u, length = programs.unit_direction(key, number, sizes)
-            pull = programs.hessian_product(blocks, x, u)
-            return jnp.stack([length, jnp.sum(u * pull), jnp.sum(u * pull / divisor)])
-
         divisor = self._device(preconditioner)
-        second = self._made(curved, self.x, factors, divisor, key, jnp.asarray(0, jnp.int32))
+        second = self._made(programs.direction_curvature, self.x, factors, divisor, key, jnp.asarray(0, jnp.int32))
 
         def losses(ray: np.ndarray, r: np.ndarray) -> np.ndarray:
             return self._in_calls(lambda i, s, count: made(self.blocks, self.x, factors, key, i, s, count), ray, r)

@@ -25,14 +25,14 @@ _SEEN = 3000  # minibatches that ADAM's averages see
 _TIMED = 5  # runs of the pair of programs that one iteration is made of
 
 
+def _iteration(net: NetworkLandscape, x: Array, index: Array) -> tuple[Array, Array]:
+    return net.value(x), net.batch_gradient(x, index)
+
+
 def cost_of_iteration(landscape: NetworkLandscape, batch_size: int) -> tuple[float, int]:
     """Seconds and bytes of one loss over all data, which the exit test is, with one gradient over a batch."""
     index = jnp.arange(batch_size)
-
-    def both(net: NetworkLandscape, x: Array, i: Array) -> tuple[Array, Array]:
-        return net.value(x), net.batch_gradient(x, i)
-
-    program, needs = compiled(both, landscape, landscape.minimum, index)
+    program, needs = compiled(_iteration, landscape, landscape.minimum, index)
     jax.block_until_ready(program(landscape, landscape.minimum, index))
     taken = []
     for _ in range(_TIMED):

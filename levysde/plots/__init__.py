@@ -1,6 +1,12 @@
 """Figures: `ax=None -> Axes`, nothing simulated, nothing shown, no global style."""
 
 from levysde.plots.animate import animate as animate
+from levysde.plots.diagnosis import basin_masses as basin_masses
+from levysde.plots.diagnosis import diagnosis as diagnosis
+from levysde.plots.diagnosis import escape_times as escape_times
+from levysde.plots.diagnosis import hessian_spectrum as hessian_spectrum
+from levysde.plots.diagnosis import noise_alignment as noise_alignment
+from levysde.plots.diagnosis import tail_indices as tail_indices
 from levysde.plots.escape import ratio_ladder as ratio_ladder
 from levysde.plots.escape import survival as survival
 from levysde.plots.landscape import landscape as landscape

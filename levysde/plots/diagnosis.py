@@ -1,0 +1,264 @@
+"""Figures of a diagnosis: spectrum, alignment, tail indices, basin, escape times; each alone, or all on one page."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from levysde.errors import Checked
+from levysde.plots.style import COLOURS, MARKERS, axes, ink, legend
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_NEEDED = ("hessian", "covariance", "alignment", "tails", "measures", "predictions")
+_LAYERS = 20  # rows of the figure of tail indices
+_NAMES = {"sgd": "SGD", "adam": "ADAM"}
+
+
+def _checked(report: Any, name: str) -> Any:
+    if not all(hasattr(report, part) for part in _NEEDED):
+        raise TypeError(
+            f"{name} draws a Diagnosis, not {type(report).__name__}. Type for example plots.{name}(diagnose(...))."
+        )
+    return report
+
+
+def diagnosis(report: Checked) -> "Figure":
+    """All figures of a diagnosis on one page: `plots.diagnosis(report).savefig("diagnosis.png")`.
+
+    Args:
+        report: a `Diagnosis`, from `diagnose`.
+
+    Raises:
+        TypeError: something else.
+    """
+    _checked(report, "diagnosis")
+    import matplotlib.pyplot as plt  # slow to import
+
+    figure, parts = plt.subplot_mosaic(
+        [["spectrum", "alignment", "basin"], ["tails", "tails", "escapes"]], layout="constrained", figsize=(13, 8)
+    )
+    hessian_spectrum(report, ax=parts["spectrum"])
+    noise_alignment(report, ax=parts["alignment"])
+    tail_indices(report, ax=parts["tails"])
+    basin_masses(report, ax=parts["basin"])
+    escape_times(report, ax=parts["escapes"])
+    figure.suptitle(
+        f"{report.dim:,} parameters, {report.landscape.num_examples:,} examples, batches of {report.batch_size}"
+    )
+    return figure
+
+
+def hessian_spectrum(report: Checked, *, ax: "Axes | None" = None, artist: dict | None = None) -> "Axes":
+    """Eigenvalues of the Hessian against their rank, both logarithmic, and the largest of the gradients' covariance.
+
+    The line is the spectrum as a whole: every eigenvalue where all are known, else the quadrature of its density. Negative
+    eigenvalues are drawn by their size, dashed, ranked from the most negative one.
+
+    Args:
+        report: a `Diagnosis`.
+        ax: axes to draw on; a new figure by default.
+        artist: keywords for the line, as for `Axes.step`.
+
+    Raises:
+        TypeError: something else than a diagnosis.
+    """
+    h, c = _checked(report, "hessian_spectrum").hessian, report.covariance
+    ax = axes(ax)
+    dim = report.dim
+    rounding = 1e-6 * np.abs(h.nodes).max()
+    for side, style, name in ((1, "-", "Hessian"), (-1, "--", "Hessian, negative")):
+        here = side * h.nodes > rounding
+        if here.any():
+            order = np.argsort(side * h.nodes[here])[::-1]
+            rank = dim * np.cumsum(h.weights[here][order])
+            look: dict[str, Any] = {"color": COLOURS[0], "linestyle": style, "linewidth": 1.4, "label": name} | (
+                artist or {}
+            )
+            ax.step(np.maximum(rank, 1), side * h.nodes[here][order], where="pre", **look)
+    known = h.largest > 0
+    rank = np.arange(1, len(h.largest) + 1)
+    ax.plot(rank[known], h.largest[known], MARKERS[0], color=COLOURS[0], markersize=5, label="Hessian, largest")
+    rank = np.arange(1, len(c.eigenvalues) + 1)
+    ax.plot(rank, c.eigenvalues, MARKERS[1], color=COLOURS[1], markersize=5, label="gradient covariance, largest")
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlabel("rank")
+    ax.set_ylabel("eigenvalue")
+    legend(ax)
+    return ax
+
+
+def noise_alignment(report: Checked, *, ax: "Axes | None" = None, artist: dict | None = None) -> "Axes":
+    """Gradient noise of one example along the Hessian's sharpest directions against the curvature there.
+
+    On the dotted line the covariance is the Hessian; on the dashed one it is the multiple that comes nearest.
+
+    Args:
+        report: a `Diagnosis`.
+        ax: axes to draw on; a new figure by default.
+        artist: keywords for the points, as for `Axes.plot`.
+
+    Raises:
+        TypeError: something else than a diagnosis.
+    """
+    a = _checked(report, "noise_alignment").alignment
+    ax = axes(ax)
+    shown = (a.curvature > 0) & (a.noise > 0)
+    look: dict[str, Any] = {
+        "color": COLOURS[0],
+        "marker": MARKERS[0],
+        "linestyle": "none",
+        "label": "sharpest directions",
+    }
+    ax.plot(a.curvature[shown], a.noise[shown], **(look | (artist or {})))
+    if shown.any():
+        ends = np.array([a.curvature[shown].min(), a.curvature[shown].max()]) * [0.8, 1.25]
+        factor = a.factor.value
+        if factor > 0:
+            ax.plot(ends, factor * ends, "--", color=ink(ax), linewidth=1.2, label=f"nearest multiple, {factor:.3g} H")
+        ax.plot(ends, ends, ":", color=ink(ax), linewidth=1.2, label="covariance = Hessian")
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    _few_ticks(ax)
+    ax.set_xlabel("curvature  $u'Hu$")
+    ax.set_ylabel("noise of one example  $u'C_1u$")
+    ax.set_title(f"cosine {a.cosine.value:.3g}", fontsize="medium")
+    legend(ax)
+    return ax
+
+
+def tail_indices(report: Checked, *, ax: "Axes | None" = None, artist: dict | None = None) -> "Axes":
+    """Tail index of the minibatch noise, layer by layer and over all, by two estimators, with intervals; 2 is Gaussian.
+
+    Args:
+        report: a `Diagnosis`.
+        ax: axes to draw on; a new figure by default.
+        artist: keywords for the bars, as for `Axes.errorbar`.
+
+    Raises:
+        TypeError: something else than a diagnosis.
+    """
+    t = _checked(report, "tail_indices").tails
+    ax = axes(ax)
+    layers = t.layers[:_LAYERS]
+    over_all = t.characteristic_function.median, t.block_log_moment.median, t.norm
+    rows = [(row.index, row.block, row.norm) for row in layers]
+    rows, names = [over_all, *rows], ["all", *(row.name for row in layers)]
+    series = ("coordinates, characteristic function", "coordinates, block log-moment", "norm, block sums")
+    for k, name in enumerate(series):
+        found = [row[k] for row in rows]
+        value, low, high = (np.array([getattr(f, end) for f in found]) for end in ("value", "low", "high"))
+        place = np.arange(len(rows)) + 0.22 * (k - 1)
+        look: dict[str, Any] = {
+            "color": COLOURS[k],
+            "marker": MARKERS[k],
+            "markersize": 5,
+            "linestyle": "none",
+            "capsize": 2,
+        }
+        bars = np.abs(np.stack([value - low, high - value]))
+        ax.errorbar(value, place, xerr=bars, **(look | {"label": name} | (artist or {})))
+    ax.axvline(2, color=ink(ax), linestyle=":", linewidth=1.2, label="Gaussian")
+    ax.axvline(report.alpha, color=ink(ax), linestyle="--", linewidth=1.2, label=f"the law's alpha, {report.alpha:.3g}")
+    ax.set_yticks(np.arange(len(rows)), names)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_xlabel("tail index")
+    if len(t.layers) > len(layers):
+        ax.set_title(f"the first {len(layers)} of {len(t.layers)} layers", fontsize="medium")
+    legend(ax)
+    return ax
+
+
+def basin_masses(report: Checked, *, ax: "Axes | None" = None, artist: dict | None = None) -> "Axes":
+    """What each ray adds to m(W) against what the Hessian alone predicts; on the dotted line the basin is quadratic.
+
+    Args:
+        report: a `Diagnosis`; without a basin the axes say so.
+        ax: axes to draw on; a new figure by default.
+        artist: keywords for the points, as for `Axes.plot`.
+
+    Raises:
+        TypeError: something else than a diagnosis.
+    """
+    measures = _checked(report, "basin_masses").measures
+    ax = axes(ax)
+    ends = []
+    for k, (name, m) in enumerate(measures.items()):
+        shown = (m.predicted > 0) & (m.masses > 0)
+        label = f"{_NAMES[name]}, m(W) = {m.value}"
+        look: dict[str, Any] = {
+            "color": COLOURS[k],
+            "marker": MARKERS[k],
+            "markersize": 3,
+            "linestyle": "none",
+            "label": label,
+        }
+        ax.plot(m.predicted[shown], m.masses[shown], **(look | {"alpha": 0.6} | (artist or {})))
+        ends += [m.predicted[shown].min(initial=np.inf), m.predicted[shown].max(initial=0)]
+    if ends and np.isfinite(ends).all() and max(ends) > 0:
+        ax.plot(
+            [min(ends), max(ends)], [min(ends), max(ends)], ":", color=ink(ax), linewidth=1.2, label="quadratic basin"
+        )
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+    _say(ax, bool(measures), "no basin: the point is not near a minimum")
+    ax.set_xlabel("by the Hessian")
+    ax.set_ylabel(f"by rays, to {report.height:.3g} over the loss")
+    ax.set_title(f"share of each ray in m(W), alpha = {report.alpha:.3g}", fontsize="medium")
+    legend(ax)
+    return ax
+
+
+def escape_times(report: Checked, *, ax: "Axes | None" = None, artist: dict | None = None) -> "Axes":
+    """Predicted mean escape times of SGD and ADAM and the simulated one, in iterations, with intervals.
+
+    An arrow is a lower limit: no simulated trajectory left.
+
+    Args:
+        report: a `Diagnosis`; what was left out is named.
+        ax: axes to draw on; a new figure by default.
+        artist: keywords for the bars, as for `Axes.errorbar`.
+
+    Raises:
+        TypeError: something else than a diagnosis.
+    """
+    _checked(report, "escape_times")
+    ax = axes(ax)
+    rows = [(f"law of {_NAMES[name]}", law.mean) for name, law in report.predictions.items()]
+    if report.simulated is not None:
+        rows.append((f"simulated, {report.optimizer}", report.simulated.mean))
+    for k, (_, mean) in enumerate(rows):
+        look: dict[str, Any] = {"color": COLOURS[k], "marker": MARKERS[k], "markersize": 7, "capsize": 3} | (
+            artist or {}
+        )
+        if np.isfinite(mean.value):
+            high = mean.high if np.isfinite(mean.high) else mean.value
+            ax.errorbar(mean.value, k, xerr=[[mean.value - mean.low], [high - mean.value]], **look)
+        elif np.isfinite(mean.low):
+            ax.errorbar(mean.low, k, xerr=[[0], [mean.low]], xlolims=True, **look)
+    if rows:
+        ax.set_xscale("log")
+    _say(ax, bool(rows), "no times: " + ("no learning rate" if report.learning_rate is None else "no basin"))
+    ax.set_yticks(np.arange(len(rows)), [name for name, _ in rows])
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    rate = "" if report.learning_rate is None else f" at learning rate {report.learning_rate:g}"
+    ax.set_xlabel(f"mean escape time (iterations{rate})")
+    if report.simulated is None and rows:
+        ax.set_title("simulated escapes were left out", fontsize="medium")
+    return ax
+
+
+def _few_ticks(ax: "Axes") -> None:
+    """Labels at 1, 2 and 5 of a decade: over less than two decades the usual ones run into each other."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # slow to import
+
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _say(ax: "Axes", known: bool, text: str) -> None:
+    if not known:
+        ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize="small")
