@@ -33,6 +33,7 @@ CASES = {
     "Box": ls.Box(lower=jnp.array([-1.0, -0.5]), upper=jnp.array([0.7, jnp.inf])),
     "Complement": ls.Complement(disc(1.2, 0.3)),
     "Component": ls.Component(WELLS, height=0.5, minima=WELLS.minima, saddles=WELLS.saddles),
+    "Dilated": ls.Dilated(disc(0.2, -0.1), factor=0.8),
     "Ellipsoid": ls.Ellipsoid(center=jnp.array([0.1, 0.2]), matrix=jnp.array(MATRIX)),
     "ExitSets": ls.ExitSets(disc(1.2, 0.3), ls.Box(lower=jnp.array([-9.0, -2.0]), upper=jnp.array([9.0, -0.4]))),
     "HalfSpaces": ls.HalfSpaces(

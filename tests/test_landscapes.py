@@ -25,6 +25,7 @@ SYNTHETIC = {
     "DoubleWell": ls.DoubleWell(barrier=0.7, width=1.3, stiffness=2.0, dim=2),
     "Modified": ls.Modified(ls.Rastrigin(2, amplitude=4.0), learning_rate=0.003),
     "Quadratic": ls.Quadratic(hessian=jnp.array([[2.0, 0.5], [0.5, 1.0]])),
+    "Rescaled": ls.rescaled(ls.DoubleWell(barrier=0.7, width=1.3, stiffness=2.0, dim=2), sharpness=1.7),
 }
 OTHERS = {"FunctionLandscape", "NetworkLandscape"}  # tests/test_dynamics.py and tests/test_network.py
 

@@ -6,6 +6,7 @@ from levysde.domains.algebra import Intersection as Intersection
 from levysde.domains.algebra import entry_distance as entry_distance
 from levysde.domains.attraction import Basin as Basin
 from levysde.domains.attraction import Component as Component
+from levysde.domains.dilated import Dilated as Dilated
 from levysde.domains.ellipsoid import Ellipsoid as Ellipsoid
 from levysde.domains.implicit import Predicate as Predicate
 from levysde.domains.implicit import Sublevel as Sublevel

@@ -3,6 +3,7 @@
 from levysde.landscapes.chain import AsymmetricValley as AsymmetricValley
 from levysde.landscapes.chain import WellChain as WellChain
 from levysde.landscapes.chain import sharp_flat as sharp_flat
+from levysde.landscapes.classifiers import fully_connected as fully_connected
 from levysde.landscapes.classifiers import logistic_regression as logistic_regression
 from levysde.landscapes.classifiers import softmax_regression as softmax_regression
 from levysde.landscapes.deep_linear import DeepLinear as DeepLinear
@@ -23,4 +24,6 @@ from levysde.landscapes.patches import cubic_responses as cubic_responses
 from levysde.landscapes.patches import patch_data as patch_data
 from levysde.landscapes.precision import in_float64 as in_float64
 from levysde.landscapes.quadratic import Quadratic as Quadratic
+from levysde.landscapes.rescaled import Rescaled as Rescaled
+from levysde.landscapes.rescaled import rescaled as rescaled
 from levysde.landscapes.wells import DoubleWell as DoubleWell

@@ -1,12 +1,15 @@
-"""Linear classifiers on scikit-learn's bundled data: strictly convex with weight decay, so their minimum is the only one.
+"""Classifiers on scikit-learn's bundled data: linear ones, and small fully connected networks.
 
 The features are standardised to mean 0 and variance 1 (constant ones stay 0); losses are in nats, averaged over the examples;
-weight decay acts on weights and biases alike. The minimum is found on the host in float64 and marked.
+weight decay acts on weights and biases alike. Linear ones are strictly convex with it: their minimum is the only one, is found
+on the host in float64 and marked.
 """
 
+import itertools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -44,13 +47,59 @@ def softmax_regression(dataset: Checked = "wine", *, weight_decay: Checked = 0.0
     return _classifier(dataset, weight_decay, _softmax_losses, None, "softmax_regression")
 
 
-def _classifier(
-    dataset: Checked, weight_decay: Checked, loss: Any, outputs: int | None, caller: str
+def fully_connected(
+    dataset: Checked = "wine",
+    *,
+    depth: Checked = 2,
+    width: Checked = 6,
+    weight_decay: Checked = 0.01,
+    seed: Checked = 0,
 ) -> NetworkLandscape:
-    known = [name for name, classes in _DATA.items() if outputs is None or classes == 2]
+    """A fully connected tanh network with softmax cross-entropy on one of the data sets.
+
+    The marked point is the network's random start, not a minimum: train and polish it.
+
+    Args:
+        dataset: "iris", "wine", "breast_cancer" or "digits", as in `softmax_regression`.
+        depth: layers of weights; 2 has one hidden layer.
+        width: units of each hidden layer. Depth 2 has `(features + 1) width + (width + 1) classes` parameters, 105 for wine
+            at width 6; each further layer adds `(width + 1) width`.
+        weight_decay: adds `weight_decay |x|^2 / 2`; positive.
+        seed: of the initial weights, normal with variance 1 over their inputs.
+
+    Raises as `softmax_regression`, and for a depth below 2.
+    """
+    _check_dataset(dataset, tuple(_DATA), "fully_connected")
+    depth, width = errors.integer("depth", depth, "depth=2", low=2), errors.integer("width", width, "width=6")
+    decay = float(np.asarray(errors.positive("weight_decay", weight_decay, "weight_decay=0.01")))
+    rng = np.random.default_rng(errors.seed(seed))
+    features, labels = _standardised(dataset)
+    sizes = [features.shape[1], *[width] * (depth - 1), _DATA[dataset]]
+    params = [
+        {"weight": rng.normal(size=(a, b)) / np.sqrt(a), "bias": np.zeros(b)}
+        for a, b in itertools.pairwise(sizes)
+    ]
+    return from_network(_layered_losses, params, features, labels, weight_decay=decay, batched=True)
+
+
+def _layered_losses(params: Any, features: Array, labels: Array) -> Array:
+    """Units first, examples last."""
+    active = features.T
+    for layer in params[:-1]:
+        active = jnp.tanh(layer["weight"].T @ active + layer["bias"][:, None])
+    return softmax_cross_entropy(params[-1]["weight"].T @ active + params[-1]["bias"][:, None], labels)
+
+
+def _check_dataset(dataset: Checked, known: tuple[str, ...], caller: str) -> None:
     if dataset not in known:
         names = ", ".join(repr(name) for name in known)
         raise ValueError(f"dataset must be one of {names}, not {dataset!r}. Type for example {caller}({known[0]!r}).")
+
+
+def _classifier(
+    dataset: Checked, weight_decay: Checked, loss: Any, outputs: int | None, caller: str
+) -> NetworkLandscape:
+    _check_dataset(dataset, tuple(name for name, n in _DATA.items() if outputs is None or n == 2), caller)
     decay = float(np.asarray(errors.positive("weight_decay", weight_decay, "weight_decay=0.01")))
     features, labels = _standardised(dataset)
     columns = outputs or _DATA[dataset]

@@ -20,28 +20,32 @@ _MOST = 12  # dimensions in which all 2^d minima are listed
 
 
 class StyblinskiTang(Smooth):
-    """`F(x) = 1/2 sum_i (u_i^4 - 16 u_i^2 + 5 u_i)`, `u = sqrt(sharpness) x` (Styblinski and Tang, Neural Networks 3, 1990).
+    """`F(x) = height/2 sum_i (u_i^4 - 16 u_i^2 + 5 u_i)`, `u = sqrt(sharpness) x` (Styblinski and Tang, Neural Networks 3,
+    1990).
 
     The stretch multiplies every Hessian by `sharpness` and leaves the depths (Xie, Sato, Sugiyama, ICLR 2021). The marked
-    minimum is the deepest, `u_i = -2.9035`, of loss `-39.166` a coordinate.
+    minimum is the deepest, `u_i = -2.9035`, of loss `-39.166 height` a coordinate.
 
     Args:
         dim: d.
         sharpness: k, positive.
+        height: of all depths, positive; at 1, curvatures are in the tens.
 
     Raises TypeError or ValueError for arguments out of range.
     """
 
     sharpness: Array
+    height: Array
     dim: int = eqx.field(static=True)
 
-    def __init__(self, dim: Checked, *, sharpness: Checked = 1.0):
+    def __init__(self, dim: Checked, *, sharpness: Checked = 1.0, height: Checked = 1.0):
         self.dim = errors.integer("dim", dim, "dim=10")
         self.sharpness = errors.positive("sharpness", sharpness, "sharpness=1.0")
+        self.height = errors.positive("height", height, "height=1.0")
 
     def value(self, x: Point) -> Scalar:
         u = jnp.sqrt(self.sharpness) * x
-        return jnp.sum(u * u * (u * u - 16) + 5 * u) / 2
+        return self.height * jnp.sum(u * u * (u * u - 16) + 5 * u) / 2
 
     @property
     def minimum(self) -> Point:

@@ -40,6 +40,7 @@ class NetworkLandscape(Landscape):
         inputs, targets: the data, leading axis the `n` examples.
         weight_decay: a number, in units of the loss over squared parameters.
         minimum: the marked point, shape `(d,)`; at first the parameters given. Move it with `at`.
+        stretch: a factor on the parameters before the loss, `F(stretch x)`, None for 1; see `rescaled`.
     """
 
     loss: Callable = eqx.field(static=True)
@@ -51,6 +52,7 @@ class NetworkLandscape(Landscape):
     weight_decay: Array
     minimum: Array
     dim: int = eqx.field(static=True)
+    stretch: Array | None = None
 
     @property
     def num_examples(self) -> int:
@@ -88,7 +90,8 @@ class NetworkLandscape(Landscape):
             return jax.grad(lambda x: self._losses(x, *alone)[0])(x)
 
         rows = jax.lax.map(one, (self.inputs, self.targets), batch_size=_CHUNK)
-        return rows + (self.weight_decay * x)[None, :]
+        decay = self.weight_decay if self.stretch is None else self.weight_decay * self.stretch**2
+        return rows + (decay * x)[None, :]
 
     def at(self, x: Checked) -> "NetworkLandscape":
         """This landscape with its minimum marked at `x`, shape `(d,)`.
@@ -104,10 +107,14 @@ class NetworkLandscape(Landscape):
 
     def _losses(self, x: Point, inputs: Array, targets: Array) -> Float[Array, " n"]:
         loss = self.loss if self.batched else jax.vmap(self.loss, (None, 0, 0))
-        return loss(self.unflatten(x), inputs, targets)
+        return loss(self.unflatten(self._stretched(x)), inputs, targets)
 
     def _mean_loss(self, x: Point, inputs: Array, targets: Array) -> Scalar:
-        return jnp.mean(self._losses(x, inputs, targets)) + self.weight_decay / 2 * jnp.sum(x * x)
+        decayed = self._stretched(x)
+        return jnp.mean(self._losses(x, inputs, targets)) + self.weight_decay / 2 * jnp.sum(decayed * decayed)
+
+    def _stretched(self, x: Point) -> Point:
+        return x if self.stretch is None else self.stretch * x
 
 
 def from_network(

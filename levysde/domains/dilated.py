@@ -1,0 +1,49 @@
+"""A domain made larger or smaller about the origin."""
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.protocols import Domain, Label, Point, Scalar, Truth
+
+
+class Dilated(Domain):
+    """`{factor x : x in domain}`, with the labels of `domain`: the basin that goes with a loss whose parameters are stretched
+    (`levysde.landscapes.rescaled`, factor `sharpness^(-1/2)`).
+
+    Raises TypeError for something that is no domain, ValueError for a factor that is not positive and finite.
+    """
+
+    domain: Domain
+    factor: Array
+
+    def __init__(self, domain: Checked, factor: Checked):
+        if not isinstance(domain, Domain):
+            raise TypeError(
+                f"domain must be a Domain, not {domain!r}. Type for example "
+                "Dilated(Ball(radius=1.0, center=jnp.zeros(2)), factor=0.5)."
+            )
+        self.domain = domain
+        self.factor = errors.positive("factor", factor, "factor=0.5")
+
+    def contains(self, x: Point) -> Truth:
+        return self.domain.contains(x / self.factor)
+
+    def label(self, x: Point) -> Label:
+        return self.domain.label(x / self.factor)
+
+    def ray_distance(self, x: Point, v: Point) -> Scalar:
+        return self.domain.ray_distance(x / self.factor, v / self.factor)
+
+    def faces(self, x: Point) -> tuple[Array, Array]:
+        gaps, normals = self.domain.faces(x / self.factor)
+        return jnp.asarray(self.factor * gaps), normals
+
+    @property
+    def dim(self) -> int:
+        return self.domain.dim
+
+    @property
+    def convex(self) -> bool:
+        return self.domain.convex

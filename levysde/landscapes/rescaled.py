@@ -1,0 +1,71 @@
+"""A loss made sharper or flatter by stretching its parameters: `L_k(x) = L(sqrt(k) x)`.
+
+Every Hessian is multiplied by k, every distance divided by sqrt(k), and all heights stay: minima, saddles and barriers keep
+their losses. It is how Xie, Sato and Sugiyama (ICLR 2021) make minima of one network sharper. The basin goes along: a
+`Sublevel` of the stretched loss is the stretched sublevel set, any other domain is `Dilated(domain, k^(-1/2))`.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.errors import Checked
+from levysde.landscapes.network import NetworkLandscape
+from levysde.protocols import Landscape, Point, Scalar
+
+
+class Rescaled(Landscape):
+    """`L(sqrt(sharpness) x)` with its minimum at `landscape.minimum / sqrt(sharpness)`. Made by `rescaled`."""
+
+    landscape: Landscape
+    sharpness: Array
+
+    @property
+    def dim(self) -> int:
+        return self.landscape.dim
+
+    @property
+    def minimum(self) -> Array:
+        return self.landscape.minimum / jnp.sqrt(self.sharpness)
+
+    def value(self, x: Point) -> Scalar:
+        return self.landscape.value(jnp.sqrt(self.sharpness) * x)
+
+    def gradient(self, x: Point) -> Point:
+        root = jnp.sqrt(self.sharpness)
+        return root * self.landscape.gradient(root * x)
+
+    def hessian(self, x: Point) -> Float[Array, "d d"]:
+        return self.sharpness * self.landscape.hessian(jnp.sqrt(self.sharpness) * x)
+
+
+def rescaled(landscape: Checked, sharpness: Checked) -> Landscape:
+    """The loss `L(sqrt(k) x)`: Hessians times k, distances over sqrt(k), heights as they were (top of this file).
+
+    Args:
+        landscape: the loss L, with its minimum.
+        sharpness: k, positive; an array leaf of the result, so that another k compiles nothing new.
+
+    Returns:
+        A network stays a network on the same data, with all that networks have: minibatch gradients are those of the
+        stretched loss, so that an `OptimizerKernel` runs on it. Any other landscape becomes a `Rescaled`.
+
+    Raises TypeError or ValueError for something that is no landscape, or a sharpness that is not positive and finite.
+    """
+    if not isinstance(landscape, Landscape):
+        raise TypeError(
+            f"landscape must be a Landscape, not {landscape!r}. Type for example rescaled(DoubleWell(), sharpness=2.0)."
+        )
+    k = errors.positive("sharpness", sharpness, "sharpness=2.0")
+    if not isinstance(landscape, NetworkLandscape):
+        return Rescaled(landscape, k)
+    root = jnp.sqrt(k)
+    stretch = root if landscape.stretch is None else root * landscape.stretch
+    return eqx.tree_at(
+        lambda net: (net.stretch, net.minimum), landscape, (stretch, landscape.minimum / root), is_leaf=_is_none
+    )
+
+
+def _is_none(leaf: object) -> bool:
+    return leaf is None
