@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from statistical import assert_mean
+from statistical import assert_close, assert_mean
 
 import levysde as ls
-from levysde.kernels.minibatches import first_order, next_of_epoch, subset, with_replacement
+from levysde.kernels.minibatches import first_epoch, next_of_epoch, ordered, subset, with_replacement
 from levysde.random import below, split_uint64, step_words, trajectory_key
 from levysde.theory import sgd_covariance
 
@@ -59,7 +59,7 @@ def test_below_is_the_high_half_of_a_product():
 @pytest.mark.parametrize("size", [3, 70])
 def test_a_subset_has_no_example_twice_and_favours_none(size):
     n, lanes = size + 4, 40_000 if size < 10 else 4_000
-    index = np.asarray(columns(lambda w: subset(w, n), drawn(1, lanes, 0, size)))
+    index = np.asarray(columns(lambda w: subset(w, size, n), drawn(1, lanes, 0, 2)))
     assert (np.sort(index, 0)[1:] != np.sort(index, 0)[:-1]).all()
     assert index.min() >= 0
     assert index.max() < n
@@ -71,14 +71,38 @@ def test_a_subset_has_no_example_twice_and_favours_none(size):
         assert_mean(member[i] * member[j], size * (size - 1) / (n * (n - 1)), 0.1, f"examples {i} and {j}")
 
 
+@pytest.mark.parametrize("n", [2, 3, 5, 16, 17, 300, 1000])
+def test_an_order_is_one_to_one(n):
+    keys = drawn(7, 200, 0, 2)
+    orders = np.asarray(columns(lambda key: ordered(jnp.arange(n), key, n), keys))
+    np.testing.assert_array_equal(np.sort(orders, 0), np.broadcast_to(np.arange(n)[:, None], orders.shape))
+
+
+def test_all_orders_of_four_are_equally_likely():
+    orders = np.asarray(columns(lambda key: ordered(jnp.arange(4), key, 4), drawn(8, 200_000, 0, 2)))
+    for order in itertools.permutations(range(4)):
+        assert_mean((orders == np.array(order)[:, None]).all(0), 1 / 24, 0.06, f"{order}")
+
+
+def test_pairs_of_places_are_equally_likely_among_many_examples():
+    """Of 300, by the largest of 89,700 counts and their chi-square: a cipher of too few rounds shows here."""
+    n, lanes = 300, 1_000_000
+    pairs = np.asarray(columns(lambda key: ordered(jnp.array([3, 200]), key, n), drawn(9, lanes, 0, 2)), np.int64)
+    counts = np.bincount(pairs[0] * n + pairs[1], minlength=n * n).reshape(n, n)
+    assert np.trace(counts) == 0
+    off, expected = counts[~np.eye(n, dtype=bool)], lanes / (n * (n - 1))
+    cells = off.size
+    assert_close(np.sum((off - expected) ** 2) / expected / cells, np.sqrt(2 / cells), 1.0, 0.03, "chi-square")
+
+
 def test_an_epoch_walks_through_every_example_once_in_any_order():
     n, size, lanes = 12, 4, 20_000
-    state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[..., None], (*leaf.shape, lanes)), first_order(n))
-    step = eqx.filter_jit(jax.vmap(next_of_epoch, (-1, -1), (-1, -1)))
+    state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[..., None], (*leaf.shape, lanes)), first_epoch(n))
+    step = eqx.filter_jit(jax.vmap(lambda words, state: next_of_epoch(words, size, n, state), (-1, -1), (-1, -1)))
     for epoch in range(2):
         seen = []
         for k in range(n // size):
-            index, state = step(drawn(2, lanes, epoch * n // size + k, size), state)
+            index, state = step(drawn(2, lanes, epoch * n // size + k, 2), state)
             seen.append(np.asarray(index))
         whole = np.concatenate(seen)
         np.testing.assert_array_equal(np.sort(whole, 0), np.arange(n)[:, None] * np.ones(lanes, int))
@@ -90,9 +114,9 @@ def test_an_epoch_walks_through_every_example_once_in_any_order():
 
 
 def test_an_epoch_leaves_out_what_makes_no_batch():
-    state, step, seen = first_order(10), eqx.filter_jit(next_of_epoch), []
+    state, seen = first_epoch(10), []
     for k in range(8):
-        index, state = step(drawn(3, 1, k, 4)[:, 0], state)
+        index, state = next_of_epoch(drawn(3, 1, k, 2)[:, 0], 4, 10, state)
         seen.append(np.asarray(index))
     for first, second in (
         itertools.batched(seen, 2) if hasattr(itertools, "batched") else zip(*[iter(seen)] * 2, strict=True)
@@ -106,8 +130,8 @@ def test_the_noise_of_a_batch_has_the_covariance_that_its_sampling_gives(samplin
     rows = np.asarray(net.example_gradients(net.minimum), np.float64)
     rows = rows - rows.mean(0)
     n = len(rows)
-    draw = (lambda w: subset(w, n)) if sampling == "independent" else (lambda w: with_replacement(w, n))
-    index = np.asarray(columns(draw, drawn(4, lanes, 0, size)))
+    draw = (lambda w: subset(w, size, n)) if sampling == "independent" else (lambda w: with_replacement(w, n))
+    index = np.asarray(columns(draw, drawn(4, lanes, 0, 2 if sampling == "independent" else size)))
     noise = rows[index].mean(0)  # (lanes, d)
     share = (n - size) / (n - 1) if sampling == "independent" else 1.0
     expected = (rows**2).mean(0) / size * share
@@ -144,7 +168,7 @@ def test_iterations_are_those_of_optax(name, sampling):
     kernel = ls.OptimizerKernel(OPTIMIZERS[name], net, batch_size=size, sampling=sampling)
     walk = ls.simulate_paths(kernel, net.minimum, num=3, seed=5, every=1, max_steps=num)
     params = jax.tree.map(jnp.asarray, net.unflatten(net.minimum))
-    state, order = OPTIMIZERS[name].init(params), first_order(net.num_examples)
+    state, order = OPTIMIZERS[name].init(params), first_epoch(net.num_examples)
     gradient = eqx.filter_jit(
         lambda params, index: jax.grad(
             lambda p: (
@@ -154,11 +178,11 @@ def test_iterations_are_those_of_optax(name, sampling):
         )(params)
     )
     for k in range(num):
-        words = drawn(5, 3, k, size)[:, 1]
+        words, n = drawn(5, 3, k, kernel.words_per_step)[:, 1], net.num_examples
         if sampling == "epochs":
-            index, order = next_of_epoch(words, order)
+            index, order = next_of_epoch(words, size, n, order)
         else:
-            index = (subset if sampling == "independent" else with_replacement)(words, net.num_examples)
+            index = subset(words, size, n) if sampling == "independent" else with_replacement(words, n)
         updates, state = OPTIMIZERS[name].update(gradient(params, index), state, params)
         params = optax.apply_updates(params, updates)
         flat = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(params)])

@@ -1,65 +1,71 @@
 """Minibatches out of random words: B of n examples, with or without replacement, or walking through epochs.
 
-Floyd's sampling draws a subset from exactly B words; an epoch is a Fisher-Yates shuffle that is carried on from step to step,
-so that it too takes a word an example and no sorting.
+A random order of the examples is never stored or sorted: its i-th place is computed, by a cipher of the numbers below n whose
+key is two random words. The cipher is a Feistel network on the next power of two (Luby and Rackoff, SIAM J. Comput. 17, 1988),
+applied again to whatever falls on n or above (cycle walking; Black and Rogaway, CT-RSA 2002), so that it is one to one. The
+places of a batch are independent of each other in the program: a loop that swaps examples costs as much as a small network's
+gradient.
 """
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int, UInt
 
 from levysde.protocols import State, Words
 from levysde.random import below
 
-_WRITTEN_OUT = 64  # examples of a batch: more are drawn by a loop
+WORDS = 2  # of the key of an order
+_ROUNDS = 12
+_GOLDEN = 0x9E3779B9  # 2^32 over the golden ratio: sets the rounds' keys apart
+_U32 = np.uint32
 
 
-def subset(words: UInt[Array, " b"], n: int) -> Int[Array, " b"]:
-    """`b` different numbers below `n`, every subset equally likely (Floyd; Bentley, Comm. ACM 30, 1987)."""
-    size = len(words)
-    if size <= _WRITTEN_OUT:
-        chosen: list[Array] = []
-        for j in range(size):
-            drawn = below(words[j], n - size + j + 1)
-            taken = jnp.zeros((), bool)
-            for other in chosen:
-                taken = taken | (drawn == other)
-            chosen.append(jnp.where(taken, n - size + j, drawn))
-        return jnp.stack(chosen)
+def ordered(place: Int[Array, " b"], key: UInt[Array, " 2"], n: int) -> Int[Array, " b"]:
+    """The examples at some places of the random order of n that `key` stands for."""
+    bits = max(2, (n - 1).bit_length())
+    low = bits // 2
+    keys = [_mixed(key[0] + _U32(k * _GOLDEN % 2**32)) ^ key[1] for k in range(_ROUNDS)]
 
-    def draw(j: Array, chosen: Array) -> Array:
-        number = below(words[j], n - size + j + 1)
-        taken = jnp.any(chosen == number)
-        return chosen.at[j].set(jnp.where(taken, n - size + j, number))
+    def cipher(x: Array) -> Array:
+        halves, sizes = [x >> _U32(low), x & _U32(2**low - 1)], (bits - low, low)
+        for k in range(_ROUNDS):
+            here, there = k % 2, 1 - k % 2
+            halves[here] = halves[here] ^ (_mixed(halves[there] ^ keys[k]) >> _U32(32 - sizes[here]))
+        return (halves[0] << _U32(low)) | halves[1]
 
-    return jax.lax.fori_loop(0, size, draw, jnp.full(size, -1, jnp.int32))
+    walked = jax.lax.while_loop(
+        lambda x: jnp.any(x >= n), lambda x: jnp.where(x >= n, cipher(x), x), cipher(place.astype(jnp.uint32))
+    )
+    return walked.astype(jnp.int32)
 
 
-def first_order(n: int) -> State:
-    """What a walk through epochs carries: an order of the examples, `(n,)`, and how many of it have been walked."""
-    return jnp.arange(n, dtype=jnp.int32), jnp.zeros((), jnp.int32)
+def _mixed(x: Array) -> Array:
+    """Every bit of the result depends on every bit of `x` (the last steps of MurmurHash3)."""
+    x = (x ^ (x >> _U32(16))) * _U32(0x85EBCA6B)
+    x = (x ^ (x >> _U32(13))) * _U32(0xC2B2AE35)
+    return x ^ (x >> _U32(16))
 
 
-def next_of_epoch(words: UInt[Array, " b"], carried: State) -> tuple[Int[Array, " b"], State]:
-    """The next `b` examples of a random order, and what is carried on. Where fewer than `b` are left an epoch begins, and the
-    rest is left out, as most loaders do with `drop_last`."""
-    order, walked = carried
-    n, size = len(order), len(words)
-    walked = jnp.where(walked + size > n, 0, walked)
-
-    def swap(j: Array, order: Array) -> Array:
-        here = walked + j
-        there = here + below(words[j], (n - here).astype(jnp.uint32))
-        return order.at[here].set(order[there]).at[there].set(order[here])
-
-    order = jax.lax.fori_loop(0, size, swap, order)
-    return jax.lax.dynamic_slice(order, (walked,), (size,)), (order, walked + size)
+def subset(words: UInt[Array, " 2"], size: int, n: int) -> Int[Array, " size"]:
+    """`size` different numbers below `n`."""
+    return ordered(jnp.arange(size), words, n)
 
 
-def words_of_batch(batch_size: int, n: int) -> int:
-    """How many words a batch takes; the whole data set is one batch and takes none."""
-    return 0 if batch_size == n else batch_size
+def first_epoch(n: int) -> State:
+    """What a walk through epochs carries: the key of the order, and how many of it have been walked, here all."""
+    return jnp.zeros(WORDS, jnp.uint32), jnp.full((), n, jnp.int32)
+
+
+def next_of_epoch(words: UInt[Array, " 2"], size: int, n: int, carried: State) -> tuple[Int[Array, " size"], State]:
+    """The next `size` examples of an order, and what is carried on. Where fewer are left a new order begins, and the rest of
+    the old is left out."""
+    key, walked = carried
+    over = walked + size > n
+    key, walked = jnp.where(over, words, key), jnp.where(over, 0, walked)
+    return ordered(walked + jnp.arange(size), key, n), (key, walked + size)
 
 
 def with_replacement(words: Words, n: int) -> Int[Array, " b"]:
+    """As many numbers below `n` as there are words, each drawn anew."""
     return below(words, n)

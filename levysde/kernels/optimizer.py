@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.kernels.minibatches import first_order, next_of_epoch, subset, with_replacement, words_of_batch
+from levysde.kernels.minibatches import WORDS, first_epoch, next_of_epoch, subset, with_replacement
 from levysde.landscapes import NetworkLandscape
 from levysde.noise import as_scale
 from levysde.protocols import Driver, Kernel, Landscape, Point, Scale, State, Words
@@ -134,8 +134,9 @@ class OptimizerKernel(Kernel):
     def words_per_iteration(self) -> int:
         if self.noise is not None:
             return self.noise.words_per_step(self._noise_dim)
-        assert isinstance(self.landscape, NetworkLandscape)
-        return words_of_batch(self.batch_size or 0, self.landscape.num_examples)
+        if self._whole_data:
+            return 0
+        return self.batch_size or 0 if self.sampling == "replacement" else WORDS
 
     @property
     def words_per_step(self) -> int:
@@ -154,8 +155,8 @@ class OptimizerKernel(Kernel):
                 taken += 2
             else:
                 leaves[i] = jnp.asarray(leaf, jnp.result_type(leaf))
-        walks = self.noise is None and self.sampling == "epochs"
-        data = first_order(self.landscape.num_examples) if walks else ()  # pyright: ignore[reportAttributeAccessIssue]
+        walks = self.noise is None and self.sampling == "epochs" and not self._whole_data
+        data = first_epoch(self.landscape.num_examples) if walks else ()  # pyright: ignore[reportAttributeAccessIssue]
         return OptimizerState(x0, jax.tree.unflatten(structure, leaves), data)
 
     def step(self, words: Words, state: OptimizerState) -> OptimizerState:
@@ -193,6 +194,12 @@ class OptimizerKernel(Kernel):
     def _noise_dim(self) -> int:
         return 0 if self.scale is None else self.scale.noise_dim(self.dim)
 
+    @property
+    def _whole_data(self) -> bool:
+        """Whether every iteration takes all examples, which needs no random words."""
+        examples = getattr(self.landscape, "num_examples", None)
+        return self.noise is None and self.sampling != "replacement" and self.batch_size == examples
+
     def _made(self) -> Any:
         """The transformation itself."""
         if isinstance(self.transformation, optax.GradientTransformation):
@@ -209,27 +216,30 @@ class OptimizerKernel(Kernel):
         return self.landscape.unflatten(x) if isinstance(self.landscape, NetworkLandscape) else x
 
     def _iterate(self, words: Words, state: OptimizerState) -> OptimizerState:
-        gradient, data = self._gradient(words, state)
         params, known = self._tree(state.position), self._initial()
-        updates, inner = self._made().update(self._tree(gradient), _with_keys(known, state.inner), params)
+        gradient, data = self._gradient(words, state, params)
+        updates, inner = self._made().update(gradient, _with_keys(known, state.inner), params)
         moved = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(updates)]).astype(state.position.dtype)
         inner = jax.tree.map(lambda new, old: _bare(new).astype(old.dtype), inner, state.inner, is_leaf=_is_key)
         return OptimizerState(state.position + moved, inner, data)
 
-    def _gradient(self, words: Words, state: OptimizerState) -> tuple[Point, State]:
+    def _gradient(self, words: Words, state: OptimizerState, params: Any) -> tuple[Any, State]:
+        """The gradient that this iteration sees, as a tree like `params`, and what the walk through the data carries on."""
         x = state.position
         if self.noise is not None:
             draw = self.noise.increment(words, self._noise_dim, jnp.ones((), x.dtype))
-            return self.landscape.gradient(x) - self.scale.apply(draw, x), state.data  # pyright: ignore[reportOptionalMemberAccess]
+            noisy = self.landscape.gradient(x) - self.scale.apply(draw, x)  # pyright: ignore[reportOptionalMemberAccess]
+            return self._tree(noisy), state.data
         network: Any = self.landscape
-        n = network.num_examples
-        if self.batch_size == n:
-            return network.gradient(x), state.data
+        n, size, data = network.num_examples, self.batch_size or 0, state.data
+        if self._whole_data:
+            return network.tree_gradient(params), data
         if self.sampling == "epochs":
-            index, data = next_of_epoch(words, state.data)
-            return network.batch_gradient(x, index), data
-        index = subset(words, n) if self.sampling == "independent" else with_replacement(words, n)
-        return network.batch_gradient(x, index), state.data
+            index, data = next_of_epoch(words, size, n, data)
+        else:
+            index = subset(words, size, n) if self.sampling == "independent" else with_replacement(words, n)
+        # materialised: fused into the gathering of examples, a batch would be drawn again for each number of each of them
+        return network.tree_gradient(params, jax.lax.optimization_barrier(index)), data
 
 
 def _maker(transformation: Any, hyperparameters: Any) -> tuple[Any, dict[str, Array], tuple[tuple[str, Any], ...]]:
