@@ -62,10 +62,12 @@ from levysde.landscapes import DoubleWell as DoubleWell
 from levysde.landscapes import MatrixSensing as MatrixSensing
 from levysde.landscapes import Modified as Modified
 from levysde.landscapes import MuellerBrown as MuellerBrown
+from levysde.landscapes import PatchData as PatchData
 from levysde.landscapes import Quadratic as Quadratic
 from levysde.landscapes import Rastrigin as Rastrigin
 from levysde.landscapes import StyblinskiTang as StyblinskiTang
 from levysde.landscapes import WellChain as WellChain
+from levysde.landscapes import cubic_patches as cubic_patches
 from levysde.landscapes import digits_cnn as digits_cnn
 from levysde.landscapes import digits_mlp as digits_mlp
 from levysde.landscapes import from_function as from_function
@@ -73,6 +75,7 @@ from levysde.landscapes import from_network as from_network
 from levysde.landscapes import fully_connected as fully_connected
 from levysde.landscapes import logistic_regression as logistic_regression
 from levysde.landscapes import rescaled as rescaled
+from levysde.landscapes import patch_data as patch_data
 from levysde.landscapes import sharp_flat as sharp_flat
 from levysde.landscapes import softmax_regression as softmax_regression
 from levysde.noise import Brownian as Brownian

@@ -115,7 +115,9 @@ class Training(Model):
         batch_size: examples a step; None, or as many as there are, for all.
         time: eta times the number of steps; or
         relaxations: how often the momentum's memory `1/(1 - gamma)` fits into the steps, whichever gives more steps; or
-        steps: their number.
+        steps: their number; or
+        epochs: passes over the examples.
+        examples: of the training set.
         runs: seeds.
         records: how often a training is looked at.
     """
@@ -129,6 +131,8 @@ class Training(Model):
     time: Positive = 150.0
     relaxations: Annotated[float, Field(ge=0)] = 0.0
     steps: Count | None = None
+    epochs: Count | None = None
+    examples: Count = 200
     runs: Annotated[int, Field(ge=2, le=10_000)] = 5
     records: Annotated[int, Field(ge=2, le=1000)] = 40
 
@@ -136,6 +140,8 @@ class Training(Model):
     def num_steps(self) -> int:
         if self.steps is not None:
             return self.steps
+        if self.epochs is not None:
+            return self.epochs * max(1, self.examples // (self.batch_size or self.examples))
         return math.ceil(max(self.time / self.learning_rate, self.relaxations / (1 - self.gamma)) - 1e-6)
 
     @property
@@ -147,8 +153,7 @@ class Training(Model):
         return {name: jnp.asarray(getattr(self, name), float) for name in names}
 
     def train(self, landscapes: NetworkLandscape, keys: Array) -> Float[Array, "runs records dim"]:
-        examples = landscapes.targets.shape[1]
-        batch = None if self.batch_size is None or self.batch_size >= examples else self.batch_size
+        batch = None if self.batch_size is None or self.batch_size >= self.examples else self.batch_size
         return train_runs(landscapes, self.rule, self.rates(), jnp.asarray(self.at), keys, batch)
 
 
@@ -159,7 +164,6 @@ class PatchSettings(Training):
         test_points: draws of the noise patches, each looked at with both margins and both signs.
     """
 
-    examples: Count = 200
     dim: Annotated[int, Field(ge=2)] = 50
     patches: Annotated[int, Field(ge=2)] = 3
     filters: Count = 10
@@ -182,6 +186,7 @@ _WORDS = {
     "signal": "norm over the filters of <w_r, w*>",
     "small_by_signal": "part of a small-margin training example's margin that the feature makes, mean",
     "small_by_noise": "part of a small-margin training example's margin that its own noise makes, mean",
+    "small_share": "fraction of the training examples that have the small margin",
 }
 
 
@@ -273,6 +278,7 @@ def _measured(
             "signal": jnp.sqrt(jnp.sum(along**2)),
             "small_by_signal": _mean_over(by_signal, data.small),
             "small_by_noise": _mean_over(by_noise, data.small),
+            "small_share": jnp.mean(data.small),
         }
 
     def one(path: Array, data: PatchData, test: Array) -> dict[str, Array]:
