@@ -74,8 +74,8 @@ from levysde.landscapes import from_function as from_function
 from levysde.landscapes import from_network as from_network
 from levysde.landscapes import fully_connected as fully_connected
 from levysde.landscapes import logistic_regression as logistic_regression
-from levysde.landscapes import rescaled as rescaled
 from levysde.landscapes import patch_data as patch_data
+from levysde.landscapes import rescaled as rescaled
 from levysde.landscapes import sharp_flat as sharp_flat
 from levysde.landscapes import softmax_regression as softmax_regression
 from levysde.noise import Brownian as Brownian
