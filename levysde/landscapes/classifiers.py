@@ -76,8 +76,7 @@ def fully_connected(
     features, labels = _standardised(dataset)
     sizes = [features.shape[1], *[width] * (depth - 1), _DATA[dataset]]
     params = [
-        {"weight": rng.normal(size=(a, b)) / np.sqrt(a), "bias": np.zeros(b)}
-        for a, b in itertools.pairwise(sizes)
+        {"weight": rng.normal(size=(a, b)) / np.sqrt(a), "bias": np.zeros(b)} for a, b in itertools.pairwise(sizes)
     ]
     return from_network(_layered_losses, params, features, labels, weight_decay=decay, batched=True)
 

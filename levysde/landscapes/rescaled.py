@@ -59,7 +59,7 @@ def rescaled(landscape: Checked, sharpness: Checked) -> Landscape:
         )
     k = errors.positive("sharpness", sharpness, "sharpness=2.0")
     if not isinstance(landscape, NetworkLandscape):
-        return Rescaled(landscape, k)
+        return Rescaled(landscape=landscape, sharpness=k)
     root = jnp.sqrt(k)
     stretch = root if landscape.stretch is None else root * landscape.stretch
     return eqx.tree_at(
