@@ -21,6 +21,7 @@ from levysde.analysis.curvature import lanczos, spectrum
 from levysde.analysis.diagnose import descent_left
 from levysde.analysis.gradient_covariance import alignment, gradient_covariance
 from levysde.analysis.products import Products
+from levysde.analysis.simulated import settled
 from levysde.landscapes import NetworkLandscape, from_network, in_float64
 from levysde.noise import StableComponents, StableIsotropic, total_tail
 from levysde.noise.stable import stable
@@ -86,6 +87,10 @@ def _clean_canvas() -> Iterator[None]:
     plt.switch_backend(before)
 
 
+def dense(net: NetworkLandscape, x: jax.Array) -> np.ndarray:
+    return np.asarray(jax.jit(type(net).hessian)(net, x))
+
+
 def error(estimate: stats.Estimate) -> float:
     """The standard error that an interval at 95% stands for."""
     return (estimate.high - estimate.low) / 2 / 1.96
@@ -133,16 +138,14 @@ def test_lanczos_to_the_end_is_the_whole_spectral_measure():
 def test_products_in_uneven_blocks_are_those_of_the_dense_matrices(network: NetworkLandscape):
     with in_float64(network) as net:
         x, n = net.minimum + 0.1, net.num_examples
-        rows = np.asarray(net.example_gradients(x)) - np.asarray(net.weight_decay * x)
+        rows = np.asarray(jax.jit(type(net).example_gradients)(net, x)) - np.asarray(net.weight_decay * x)
         mean = rows.mean(0)
         apart = rows - mean
         v = jnp.asarray(np.random.default_rng(0).normal(size=net.dim))
         size = 7
         blocks = programs.in_blocks(net, size)
         assert blocks.index.shape == (-(-n // size), size)
-        np.testing.assert_allclose(
-            jax.jit(programs.hessian_product)(blocks, x, v), np.asarray(net.hessian(x)) @ v, rtol=1e-9
-        )
+        np.testing.assert_allclose(jax.jit(programs.hessian_product)(blocks, x, v), dense(net, x) @ v, rtol=1e-9)
         np.testing.assert_allclose(jax.jit(programs.data_gradient)(blocks, x), mean, rtol=1e-9, atol=1e-12)
         second = np.asarray(jax.jit(programs.covariance_product)(blocks, x, v)) - mean * (mean @ v)
         np.testing.assert_allclose(second, apart.T @ (apart @ v) / n, rtol=1e-8, atol=1e-12)
@@ -161,8 +164,9 @@ def test_products_in_uneven_blocks_are_those_of_the_dense_matrices(network: Netw
 def test_batches_are_reduced_to_what_they_are(network: NetworkLandscape):
     with in_float64(network) as net:
         x, rows = net.minimum, jnp.array([[0, 1, 2], [3, 4, 5], [7, 9, 11]])
-        mean = programs.data_gradient(programs.in_blocks(net, 60), x)
-        noise = np.stack([net.batch_gradient(x, row) - net.weight_decay * x - mean for row in rows])
+        mean = jax.jit(programs.data_gradient)(programs.in_blocks(net, 60), x)
+        gradient = jax.jit(type(net).batch_gradient)
+        noise = np.stack([gradient(net, x, row) - net.weight_decay * x - mean for row in rows])
         total, logs, moved, values, sizes = jax.jit(programs.batch_noise)(net, x, mean, rows, jnp.array([1, 3]))
         np.testing.assert_allclose(total, noise.sum(0), atol=1e-12)
         np.testing.assert_allclose(logs, np.log(np.abs(noise)).sum(0), rtol=1e-9)
@@ -256,6 +260,7 @@ def test_sampled_measure_is_right_and_knows_its_error():
     assert claimed == pytest.approx(gain, rel=5 * np.sqrt(2 / repeats))
 
 
+@pytest.mark.slow
 def test_a_wrong_prediction_costs_accuracy_only():
     dim, count = 1000, 200
     masses, _ = skewed(dim, 2)
@@ -278,6 +283,7 @@ def test_few_coordinates_are_all_taken():
     assert np.isinf(negative.relaxation)
 
 
+@pytest.mark.slow
 def test_isotropic_measure_by_double_sampling():
     rng = np.random.default_rng(0)
     curvature = np.geomspace(0.1, 10, 8)
@@ -317,8 +323,8 @@ def test_total_tail_is_that_of_the_rays():
 def test_report_of_a_small_network_is_exact(network: NetworkLandscape, report: ls.Diagnosis):
     with in_float64(network) as net:
         x = net.minimum
-        h = np.asarray(net.hessian(x))
-        rows = np.asarray(net.example_gradients(x))
+        h = dense(net, x)
+        rows = np.asarray(jax.jit(type(net).example_gradients)(net, x))
         value, slope = float(net.value(x)), np.asarray(net.gradient(x))
     eigenvalues = np.linalg.eigvalsh(h)
     assert report.hessian.exact
@@ -371,7 +377,7 @@ def test_descent_left_is_that_of_the_quadratic():
     net = from_network(lambda p, x, y: (x @ p - y) ** 2 / 2, np.ones(3), features, np.ones(40), weight_decay=0.1)
     with in_float64(net) as precise:
         model = Products(precise, 2**30)
-        h, g = np.asarray(precise.hessian(precise.minimum)), np.asarray(precise.gradient(precise.minimum))
+        h, g = dense(precise, precise.minimum), np.asarray(precise.gradient(precise.minimum))
         np.testing.assert_allclose(model.slope, g, rtol=1e-9)
         assert descent_left(model) == pytest.approx(g @ np.linalg.solve(h, g) / 2, rel=1e-9)
 
@@ -425,6 +431,7 @@ def quick(network: NetworkLandscape, **arguments) -> ls.Diagnosis:
     return ls.diagnose(loss, parameters(network), data(), **settings)
 
 
+@pytest.mark.slow
 def test_isotropic_noise_against_the_escape_law(network: NetworkLandscape):
     found = quick(network, alpha=ALPHA, basin_height=HEIGHT, noise="isotropic", num_rays=200, learning_rate=0.05)
     dynamics = ls.SGD(network, ls.StableIsotropic(alpha=ALPHA), learning_rate=0.05, scale=found.tails.scale(ALPHA))
@@ -436,20 +443,44 @@ def test_isotropic_noise_against_the_escape_law(network: NetworkLandscape):
     assert found.predictions["sgd"].regime == pytest.approx(law.regime, rel=0.3)
 
 
-def test_simulated_escapes_are_those_of_the_real_optimiser(network: NetworkLandscape):
-    found = quick(network, learning_rate=1.0, basin_height=0.01, num_escapes=40, seed=3)
+def escapes(network: NetworkLandscape, num: int) -> ls.Diagnosis:
+    found = quick(network, learning_rate=1.0, basin_height=0.01, num_escapes=num, seed=3)
     s = found.simulated
     assert s is not None
-    assert s.num == 40
-    assert s.exits > 20
+    assert s.num == num
+    assert s.exits > num / 2
     assert s.result.info.unit == "iterations"
-    domain = ls.Sublevel(network, height=0.01)
+    assert f"{s.exits} of {num} left" in repr(found)
+    return found
+
+
+def test_the_real_optimiser_is_simulated_from_the_point(network: NetworkLandscape):
+    found = escapes(network, 20)
+    assert found.measured
+    plots.escape_times(found).figure.canvas.draw()
+
+
+@pytest.mark.slow
+def test_simulated_escapes_are_those_of_a_run_by_hand(network: NetworkLandscape):
+    s = escapes(network, 200).simulated
+    assert s is not None
     kernel = ls.OptimizerKernel(optax.sgd(1.0), network, 10)
+    domain = ls.Sublevel(network, height=0.01)
     direct = ls.simulate_escape(kernel, domain, network.minimum, num=400, seed=0, max_steps=s.longest)
     same = stats.mean_ratio(s.result.time, s.result.exited, direct.time, direct.exited)
-    assert_close(np.log(same.value) + 1, np.log(same.high / same.low) / 3.92, 1, 1.5, "mean over that of a run by hand")
-    assert f"{s.exits} of 40 left" in repr(found)
-    assert found.measured
+    assert_close(np.log(same.value) + 1, np.log(same.high / same.low) / 3.92, 1, 0.6, "mean over that of a run by hand")
+
+
+@pytest.mark.slow
+def test_adam_starts_with_its_averages_at_rest(network: NetworkLandscape):
+    found = quick(network, optimizer="adam", learning_rate=1e-3, basin_height=0.02, num_escapes=10)
+    assert found.simulated is not None
+    rested = settled(ls.OptimizerKernel("adam", network, 10, hyperparameters={"learning_rate": 1e-3}), 0)
+    second = rested.start[0].nu
+    variance = found.tree(found.covariance.variance * found.covariance.batch_factor(10))
+    for seen, expected in zip(jax.tree.leaves(second), jax.tree.leaves(variance), strict=True):
+        # 1 - beta^3000 is .95; v is a mean over some 2000 squares
+        np.testing.assert_allclose(seen / 0.95, expected, rtol=0.3)
 
 
 def test_what_cannot_be_afforded_is_left_out_and_said(network: NetworkLandscape):
@@ -602,6 +633,7 @@ def test_a_program_past_its_limit_is_refused_with_both_numbers(network: NetworkL
         Products(network, 8)
 
 
+@pytest.mark.slow
 def test_one_array_of_data_is_enough():
     points = np.random.default_rng(0).normal(size=(30, 3)) + 1
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -24,7 +25,7 @@ from levysde.analysis.diagnosis import Diagnosis, PredictedEscape
 from levysde.analysis.diagnosis_warnings import find_warnings
 from levysde.analysis.example_blocks import GIB
 from levysde.analysis.gradient_covariance import GradientCovariance, alignment, gradient_covariance
-from levysde.analysis.noise_tails import NoiseTails, measure_tails, sampled_coordinates
+from levysde.analysis.noise_tails import MOST_SAMPLED, NoiseTails, measure_tails, sampled_coordinates
 from levysde.analysis.products import Products
 from levysde.analysis.simulated import simulate
 from levysde.errors import Checked
@@ -70,10 +71,11 @@ def diagnose(
         def loss_fn(params, image, label):  # of one example
             logits = jnp.tanh(image @ params["w"]) @ params["v"]
             return jax.nn.logsumexp(logits) - logits[label]
-        params = ...  # trained
-        report = ls.diagnose(loss_fn, params, (images / 16, labels), batch_size=32, learning_rate=0.1, weight_decay=1e-3)
-        print(report)
-        ls.plots.diagnosis(report)  # -> matplotlib Figure
+        params = {"w": jax.random.normal(jax.random.key(0), (64, 16)) / 8, "v": jnp.zeros((16, 10))}
+        network = ls.from_network(loss_fn, params, images / 16, labels, weight_decay=0.01)
+        params = network.unflatten(ls.analysis.train(network, learning_rate=0.3, batch_size=1797, epochs=4000))
+        report = ls.diagnose(loss_fn, params, (images / 16, labels), batch_size=32, learning_rate=0.1, weight_decay=0.01)
+        print(report)  # a table; ls.plots.diagnosis(report) draws it
 
     Args:
         loss_fn: `loss_fn(params, input, target) -> scalar` for one example, or with `batched=True` of many at once, as in
@@ -119,6 +121,11 @@ def diagnose(
     if learning_rate is not None:
         rate = _positive("learning_rate", learning_rate, "learning_rate=0.1")
     small = _positive("delta", delta, "delta=1e-8")
+    batches = errors.integer("num_batches", num_batches, "num_batches=2000", low=400)
+    count = errors.integer("num_eigenvalues", num_eigenvalues, "num_eigenvalues=10")
+    budget = _positive("memory_budget", memory_budget, "memory_budget=4.0")
+    size = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))
+    _limit(_held_bytes(size, 1, count, batches), budget, size, count)  # before anything is computed
     landscape, layers = as_landscape(loss_fn, params, data, weight_decay, batched)
     n = landscape.num_examples
     if n < 2:
@@ -141,12 +148,12 @@ def diagnose(
         alpha=None if alpha is None else _below_two(alpha),
         noise=errors.choice("noise", noise, tuple(_DRIVERS)),
         height=None if basin_height is None else _positive("basin_height", basin_height, "basin_height=0.05"),
-        num_batches=errors.integer("num_batches", num_batches, "num_batches=2000", low=400),
-        num_eigenvalues=errors.integer("num_eigenvalues", num_eigenvalues, "num_eigenvalues=10"),
+        num_batches=batches,
+        num_eigenvalues=count,
         num_probes=errors.integer("num_probes", num_probes, "num_probes=64", low=4),
         num_rays=errors.integer("num_rays", num_rays, "num_rays=256", low=16),
         num_escapes=errors.integer("num_escapes", num_escapes, "num_escapes=100", low=0),
-        memory_budget=_positive("memory_budget", memory_budget, "memory_budget=4.0"),
+        memory_budget=budget,
         time_budget=_positive("time_budget", time_budget, "time_budget=120.0"),
         confidence=errors.fraction("confidence", confidence, "confidence=0.95"),
         seed=errors.seed(seed),
@@ -171,24 +178,22 @@ def _below_two(alpha: Checked) -> float:
     return index
 
 
-def _held_bytes(request: Request) -> int:
+def _held_bytes(dim: int, n: int, num_eigenvalues: int, num_batches: int) -> int:
     """What is held beside the programs: Krylov vectors, eigenvectors of both matrices, sampled columns, some vectors."""
-    dim, n = request.landscape.dim, request.landscape.num_examples
-    count = min(request.num_eigenvalues, dim)
-    sampled = 8 * 2000 * (n + request.num_batches)
-    return krylov_bytes(dim, count) + 8 * dim * (2 * count + 20) + min(sampled, 8 * dim * (n + request.num_batches))
+    count = min(num_eigenvalues, dim)
+    sampled = 8 * min(dim, MOST_SAMPLED) * (n + num_batches)
+    return krylov_bytes(dim, count) + 8 * dim * (2 * count + 20) + sampled
 
 
-def _limit(request: Request) -> int:
+def _limit(held: int, budget: float, dim: int, num_eigenvalues: int) -> int:
     """Bytes that programs may take, or a ValueError that says what the model needs."""
-    held, budget = _held_bytes(request), int(request.memory_budget * GIB)
-    if held >= budget:
+    if held >= budget * GIB:
         raise ValueError(
-            f"memory_budget = {request.memory_budget:g} GiB, but {request.landscape.dim:,} parameters take "
-            f"{held / GIB:.3g} GiB for their Krylov vectors alone. Raise memory_budget above that, or type fewer eigenvalues, "
-            f"for example num_eigenvalues={max(1, request.num_eigenvalues // 3)}."
+            f"memory_budget = {budget:g} GiB, but {dim:,} parameters take {held / GIB:.3g} GiB for their Krylov vectors and "
+            "what is sampled of their gradients alone. Raise memory_budget above that, or type fewer eigenvalues, for example "
+            f"num_eigenvalues={max(1, num_eigenvalues // 3)}."
         )
-    return budget - held
+    return int(budget * GIB) - held
 
 
 class _Clock:
@@ -205,7 +210,9 @@ class _Clock:
 
 
 def _run(request: Request) -> Diagnosis:
-    limit, clock, landscape = _limit(request), _Clock(), request.landscape
+    clock, landscape = _Clock(), request.landscape
+    held = _held_bytes(landscape.dim, landscape.num_examples, request.num_eigenvalues, request.num_batches)
+    limit = _limit(held, request.memory_budget, landscape.dim, request.num_eigenvalues)
     seeds = [int(s) for s in np.random.SeedSequence(request.seed).generate_state(7)]
     wide = landscape.dim <= DENSE
     precise: Any
@@ -291,7 +298,7 @@ def _run(request: Request) -> Diagnosis:
         delta=request.delta,
         warnings=(),
         seconds=clock.seconds,
-        memory_bytes=_held_bytes(request) + model.needs,
+        memory_bytes=held + model.needs,
     )
     return find_warnings(report, request)
 

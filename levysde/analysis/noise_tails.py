@@ -23,7 +23,8 @@ from levysde.analysis.gradient_noise import VARIED, TailIndex, median_estimate, 
 from levysde.landscapes import NetworkLandscape
 from levysde.stats import Estimate, hill, index_of_growth
 
-_COORDINATES, _FEWEST = 1000, 8  # sampled in all, and of each layer
+MOST_SAMPLED, _FEWEST = 1500, 8  # coordinates looked at in all, and at least of each layer where there is room
+_BY_SIZE = 1000  # of them shared out by the layers' sizes, the rest alike
 _NOTHING = Estimate(float("nan"), float("nan"), float("nan"))
 
 
@@ -82,9 +83,8 @@ class NoiseTails:
 def sampled_coordinates(landscape: NetworkLandscape, rng: np.random.Generator) -> np.ndarray:
     """Some coordinates of each layer, rising."""
     sizes = [int(np.prod(shape)) for shape in landscape.shapes]
-    share = [min(s, max(_FEWEST, round(_COORDINATES * s / sum(sizes)))) for s in sizes]
-    # a small layer is looked at as closely as a large one, as far as it goes
-    share = [min(s, max(k, _COORDINATES // (2 * len(sizes)))) for s, k in zip(sizes, share, strict=True)]
+    alike = max(_FEWEST, (MOST_SAMPLED - _BY_SIZE) // len(sizes)) if len(sizes) * _FEWEST <= MOST_SAMPLED else 1
+    share = [min(s, alike + _BY_SIZE * s // sum(sizes)) for s in sizes]
     starts = np.cumsum([0, *sizes[:-1]])
     return np.concatenate(
         [start + np.sort(rng.choice(s, k, replace=False)) for start, s, k in zip(starts, sizes, share, strict=True)]

@@ -158,8 +158,9 @@ def tail_indices(report: Checked, *, ax: "Axes | None" = None, artist: dict | No
             "linestyle": "none",
             "capsize": 2,
         }
+        look |= {"label": name} | (artist or {})
         bars = np.abs(np.stack([value - low, high - value]))
-        ax.errorbar(value, place, xerr=bars, **(look | {"label": name} | (artist or {})))
+        ax.errorbar(value, place, xerr=bars, **look)
     ax.axvline(2, color=ink(ax), linestyle=":", linewidth=1.2, label="Gaussian")
     ax.axvline(report.alpha, color=ink(ax), linestyle="--", linewidth=1.2, label=f"the law's alpha, {report.alpha:.3g}")
     ax.set_yticks(np.arange(len(rows)), names)
@@ -195,7 +196,8 @@ def basin_masses(report: Checked, *, ax: "Axes | None" = None, artist: dict | No
             "linestyle": "none",
             "label": label,
         }
-        ax.plot(m.predicted[shown], m.masses[shown], **(look | {"alpha": 0.6} | (artist or {})))
+        look |= {"alpha": 0.6} | (artist or {})
+        ax.plot(m.predicted[shown], m.masses[shown], **look)
         ends += [m.predicted[shown].min(initial=np.inf), m.predicted[shown].max(initial=0)]
     if ends and np.isfinite(ends).all() and max(ends) > 0:
         ax.plot(
