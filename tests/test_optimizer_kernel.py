@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 
 import equinox as eqx
 import jax
@@ -78,10 +79,11 @@ def test_an_order_is_one_to_one(n):
     np.testing.assert_array_equal(np.sort(orders, 0), np.broadcast_to(np.arange(n)[:, None], orders.shape))
 
 
-def test_all_orders_of_four_are_equally_likely():
-    orders = np.asarray(columns(lambda key: ordered(jnp.arange(4), key, 4), drawn(8, 200_000, 0, 2)))
-    for order in itertools.permutations(range(4)):
-        assert_mean((orders == np.array(order)[:, None]).all(0), 1 / 24, 0.06, f"{order}")
+@pytest.mark.parametrize(("n", "power"), [(3, 0.04), (4, 0.06), (5, 0.15)])
+def test_all_orders_of_a_few_are_equally_likely(n, power):
+    orders = np.asarray(columns(lambda key: ordered(jnp.arange(n), key, n), drawn(8, 200_000, 0, 2)))
+    for order in itertools.permutations(range(n)):
+        assert_mean((orders == np.array(order)[:, None]).all(0), 1 / math.factorial(n), power, f"{order}")
 
 
 def test_pairs_of_places_are_equally_likely_among_many_examples():
