@@ -14,10 +14,11 @@ from statistical import assert_mean
 from levysde import theory
 from levysde.landscapes import PatchData, cubic_patches, cubic_responses, from_network, patch_data
 from levysde.stats import Estimate
-from levysde.studies import Study, run_study
+from levysde.studies import Claim, Study, Verdict, run_study
 from levysde.studies.jelassi2022 import STUDY, batches, numbers, overshoot, real, threshold, toy, training
 from levysde.studies.jelassi2022.digits import DIGITS, DigitsSettings, _drawn, _logits, _start
 from levysde.studies.jelassi2022.training import PATCHES, PatchSettings, run_seeds, stacked, train_runs
+from levysde.studies.verdicts import markdown
 from levysde.sweeps import Job, Sweep
 
 
@@ -230,6 +231,36 @@ def test_threshold_is_where_the_overshoot_reaches_the_small_margin():
         jax.jit(lambda eta: theory.momentum_overshoot(learning_rate=eta, gamma=0.9))(0.1)
 
 
+def test_race_is_won_by_momentum_alone_where_noise_is_large_and_by_many_examples():
+    setting = {"learning_rate": 0.1, "small_margin": 0.3, "small_fraction": 0.1, "examples": 200, "init_scale": 0.05}
+    plain = theory.momentum_threshold(learning_rate=0.1, small_margin=0.3, small_fraction=0.1)
+    assert theory.memorization_threshold(noise_norm=1e4, **setting) == pytest.approx(plain)
+    # two normal numbers: the larger is 1/sqrt(pi) on average
+    bracket = 1 + 0.1 * 0.3**2 * 200 / (3**2 * 0.05 * 3 / math.sqrt(math.pi))
+    assert theory.memorization_threshold(noise_norm=3.0, chances=2, **setting) == pytest.approx(
+        plain * bracket**2, rel=1e-6
+    )
+    with pytest.raises(ValueError, match="chances must be at least 2"):
+        theory.memorization_threshold(noise_norm=3.0, chances=1, **setting)
+
+
+def test_race_is_won_where_two_equations_say_so(float64):
+    """The derivation's own equations, stepped: the feature is past 1/beta when the noise blows up, or it is not."""
+    beta, mu, count, norm, init = 0.3, 0.1, 200, 3.0, 0.05
+    setting = {"learning_rate": 0.1, "small_margin": beta, "small_fraction": mu}
+    rest = theory.memorization_threshold(examples=count, noise_norm=norm, init_scale=init, **setting)
+
+    def feature_at_the_end(rest: float) -> float:
+        c = theory.momentum_overshoot(learning_rate=0.1, gamma=1 - rest, small_fraction=mu)
+        u, dt = init * norm * 1.8674751, 1e-3
+        while u < 1e4 and c < 1e4:
+            c, u = c + dt * 1.5 * mu * beta**3 * c**2, u + dt * 1.5 * norm**2 / count * u**2
+            dt = 1e-3 * min(1 / (1.5 * norm**2 / count * u), 1 / (1.5 * mu * beta**3 * c))
+        return beta * c
+
+    assert feature_at_the_end(1.02 * rest) < 1 < feature_at_the_end(0.98 * rest)
+
+
 def test_digits_keep_training_and_test_images_apart():
     settings = DigitsSettings(examples=300, small_fraction=0.5, pixel_noise=0.0, low_contrast=0.25)
     images, labels, low, full, truth = _drawn(settings, 0, 1)
@@ -341,6 +372,16 @@ def test_threshold_verdicts_see_the_law_and_another(power, k, words):
     assert threshold._examples(error[0], gammas, np.array([100, 200, 400])).word == "fails"  # its rows go as a power
 
 
+@pytest.mark.parametrize(("power", "word"), [(1.0, "holds"), (0.0, "fails")])
+def test_race_verdict_sees_the_race_and_momentum_alone(power, word):
+    rest = np.geomspace(1, 1e-4, 17)
+    plain, bracket = np.full((2, 2, 2), 0.02), np.linspace(1.2, 12, 8).reshape(2, 2, 2)
+    noise = np.random.default_rng(0).normal(size=(2, 2, 2, 17, 12))
+    half = 0.4 * plain * bracket**power
+    share = 1 / (1 + (half[..., None, None] / rest[:, None]) ** 4 * np.exp(0.1 * noise))
+    assert threshold._race(share, rest, plain, plain * bracket).word == word
+
+
 def test_threshold_helpers():
     rest = np.array([1.0, 0.1, 0.01])
     assert threshold.crossings(np.array([[0.5, 0.25 + 0.05, 0.0]]), rest)[0] == pytest.approx(10 ** -(1 + 1 / 6))
@@ -368,6 +409,12 @@ def test_batch_and_digit_verdicts_name_where_they_hold():
     assert real._anywhere(claim, {(1.0, 0.9): small, (1.0, 0.99): -0.03 + small}).word == "fails"
     assert real._anywhere(claim, {(1.0, 0.9): 0.02 + small, (1.0, 0.99): small}).word == "holds only if"
     assert real._anywhere(claim, {(1.0, 0.9): 30 * small, (1.0, 0.99): small}).word == "not testable here"
+
+
+def test_bars_in_a_cell_do_not_end_it():
+    claim = Claim("a", "|c| grows", "x", "y", "z")
+    row = markdown([Verdict(claim, "holds", "1", "2")], "levysde study").splitlines()[2]
+    assert row == "| \\|c\\| grows | x | y | 1 | z | 2 | **holds** |"
 
 
 def test_keys_of_claims_are_unique_and_written_before():

@@ -85,12 +85,13 @@ def detection_chance(margin: float, measured: Estimate) -> float:
 def markdown(verdicts: Sequence[Verdict], command: str) -> str:
     """The verdicts as one table, and the command that made it."""
     head = "| claim | where | predicted | measured | would have failed if | power | verdict |\n|---|---|---|---|---|---|---|"
-    lines = [
-        f"| {c.statement} | {c.where} | {c.predicted} | {v.measured} | {c.fails_if} | {v.power} | {_word(v)} |"
+    rows = [
+        (c.statement, c.where, c.predicted, v.measured, c.fails_if, v.power, _word(v))
         for v in verdicts
         for c in [v.claim]
     ]
-    return "\n".join([head, *(line.replace("\n", " ") for line in lines), "", f"`{command}`", ""])
+    lines = ["| " + " | ".join(cell.replace("\n", " ").replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([head, *lines, "", f"`{command}`", ""])
 
 
 def _word(verdict: Verdict) -> str:

@@ -7,6 +7,7 @@ from levysde.theory.exact import ryznar_mean_exit as ryznar_mean_exit
 from levysde.theory.exact_exit import exact_exit as exact_exit
 from levysde.theory.exit_law import EscapeLaw as EscapeLaw
 from levysde.theory.exit_law import escape_law as escape_law
+from levysde.theory.feature_learning import memorization_threshold as memorization_threshold
 from levysde.theory.feature_learning import momentum_overshoot as momentum_overshoot
 from levysde.theory.feature_learning import momentum_threshold as momentum_threshold
 from levysde.theory.first_passage import FirstPassage as FirstPassage

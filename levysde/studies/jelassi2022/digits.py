@@ -79,7 +79,7 @@ class Digits(Experiment):
         ]
         keys = jax.vmap(jax.random.key)(jnp.asarray([one[2] for one in seeds], jnp.uint32))
         stack = stacked(landscapes)
-        trained = settings.train(stack, keys)
+        trained = settings.train(stack, keys, together=8)
         tests = [jnp.asarray(np.stack([part[k] for part in parts])) for k in (2, 3, 4)]
         measured = _measured(trained, stack, tests, jnp.asarray(settings.small_fraction, float))
         return measured | {"step": settings.at}

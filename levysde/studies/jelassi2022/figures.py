@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from levysde.plots import COLOURS, MARKERS
+from levysde.stats import Estimate
 from levysde.studies.jelassi2022.numbers import axis, over_runs, paths, runs
 from levysde.sweeps import Sweep
 
@@ -137,6 +138,26 @@ def by_examples(sizes: np.ndarray, gammas: np.ndarray, error: np.ndarray, law: f
     ax.axvline(law, color="0.3", linestyle="--", label="threshold, for every N")
     ax.set_ylabel("test error on small-margin points")
     _momenta(ax)
+    return figure
+
+
+def race(bracket: np.ndarray, half: list[Estimate]) -> "Figure":
+    """Where feature and noise share the small margins evenly, over the plain threshold, against the race's bracket."""
+    figure, (ax,) = blank(1, 5.5)
+    value = np.array([one.value for one in half])
+    ends = np.abs(np.array([[one.low, one.high] for one in half]).T - value)
+    ax.errorbar(
+        bracket, value, yerr=ends, color=COLOURS[0], marker=MARKERS[0], linestyle="", capsize=2, label="measured"
+    )
+    line = np.array([bracket.min() * 0.8, bracket.max() * 1.2])
+    middle = np.exp(np.mean(np.log(value / bracket)))
+    ax.plot(line, middle * line, color="0.3", linestyle="--", label=f"slope 1: race, times {middle:.2f}")
+    ax.axhline(1, color="0.3", linestyle=":", label="slope 0: momentum alone")
+    ax.set_xscale("log")
+    _plain_log(ax)
+    ax.set_xlabel("(1 + mu beta^2 N / (n^2 u0))^2")
+    ax.set_ylabel("halfway 1 - gamma over 2 ln2 (1 - mu) eta beta^2")
+    _below(ax, 3)
     return figure
 
 

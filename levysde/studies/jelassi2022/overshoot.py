@@ -6,7 +6,7 @@ import numpy as np
 
 from levysde.stats import Estimate
 from levysde.studies.jelassi2022 import figures
-from levysde.studies.jelassi2022.numbers import axis, over_runs, resampled, runs, shown, sight
+from levysde.studies.jelassi2022.numbers import axis, over_runs, paths, resampled, runs, shown, sight
 from levysde.studies.study import Finding, Section
 from levysde.studies.verdicts import Claim, Verdict, Word, all_judged, judged
 from levysde.sweeps import Sweep
@@ -65,9 +65,11 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     gammas = np.array(axis(sweep, "gamma"))
     laws = np.array([momentum_overshoot(learning_rate=ETA, gamma=g, small_fraction=MU) for g in gammas])
     signal = {beta: runs(sweep, "signal", small_margin=beta) for beta in (ALONE, TOY)}
-    # mu of the law is that of the training set, which differs from run to run
+    # the energy of a run is its own: its fraction of large margins times their loss at the start (after one step of the
+    # heaviest ball, which has hardly moved); 0.9 ln 2 is the mean of it
     shares = runs(sweep, "small_share", small_margin=ALONE, gamma=gammas[0])
-    own = laws[:, None] * np.sqrt((1 - shares) / (1 - MU))[None]
+    start = paths(sweep, "large_loss", small_margin=ALONE, gamma=gammas[-1])[:, 0]
+    own = laws[:, None] * np.sqrt((1 - shares) * start / ((1 - MU) * np.log(2)))[None]
     ratio = {beta: values / own for beta, values in signal.items()}
     by_rate = runs(found["learning-rate"], "signal")
     verdicts = (

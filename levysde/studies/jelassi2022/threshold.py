@@ -10,11 +10,12 @@ from levysde.studies.jelassi2022.numbers import axis, over_runs, resampled, runs
 from levysde.studies.study import Finding, Section
 from levysde.studies.verdicts import Claim, Verdict, all_judged, detection_chance, judged
 from levysde.sweeps import Sweep
-from levysde.theory import momentum_threshold
+from levysde.theory import memorization_threshold, momentum_threshold
 
 MU = 0.1
 SOLVED = 0.05  # error on small-margin points below which they are learned
 HALFWAY = 0.25  # between guessing and none
+RACE_RATE, RACE_MARGIN = 0.2, 0.3
 _WHERE = "not in the paper: derived, theory notes section 6"
 
 CLAIMS = (
@@ -53,6 +54,14 @@ CLAIMS = (
         "exponent 0 in N (a race between feature and memory, whose speed per example is 1/N, would make 2)",
         "the exponent of N outside [-.25, .25]",
     ),
+    Claim(
+        "threshold-race",
+        "Which of feature and noise tells the small-margin points is decided by a race",
+        "not in the paper: derived after the first run, tested on other seeds, mu, noise and starts",
+        "halfway (half of their margin by the feature) over 2 ln2 (1 - mu) eta beta^2 goes as (1 + mu beta^2 N / (n^2 u0))^2: "
+        "slope 1 between the logarithms (0 if momentum alone decided)",
+        "the slope outside [.75, 1.25]",
+    ),
 )
 
 
@@ -64,7 +73,22 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
     run = {"runs": 4 if quick else 16, "small_fraction": MU, "relaxations": 5.0}
     spec = {"experiment": "levysde.studies.jelassi2022.training:PATCHES", "seed": 0, "coupled": True}
     examples = {"examples": [100, 400] if quick else [100, 200, 400], "gamma": gammas if not quick else grid["gamma"]}
-    return {"grid": spec | {"run": run, "grid": grid}, "examples": spec | {"run": run, "grid": examples}}
+    race = {"small_fraction": [0.05, 0.2], "noise_norm": [2.5, 4.0], "init_scale": [0.05, 0.1], "gamma": grid["gamma"]}
+    if quick:
+        race |= {"noise_norm": [2.5], "init_scale": [0.1]}
+    # three times as long as it takes the slowest noise to be learned
+    slow = {
+        "runs": 4 if quick else 12,
+        "learning_rate": RACE_RATE,
+        "small_margin": RACE_MARGIN,
+        "time": 450.0,
+        "relaxations": 5.0,
+    }
+    return {
+        "grid": spec | {"run": run, "grid": grid},
+        "examples": spec | {"run": run, "grid": examples},
+        "race": spec | {"seed": 1, "run": slow, "grid": race},
+    }
 
 
 def judge(found: dict[str, Sweep], quick: bool) -> Finding:
@@ -84,33 +108,51 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     ]
     by_size = runs(found["examples"], "test_small")
     sizes, ladder = (np.array(axis(found["examples"], name)) for name in ("examples", "gamma"))
+    share, plain, race = race_cells(found["race"])
+    rest = 1 - np.array(axis(found["race"], "gamma"))
+    halves = [
+        resampled(lambda e, index=index: float(crossings(e[index].mean(-1), rest, 0.5) / plain[index]), share)
+        for index in np.ndindex(plain.shape)
+    ]
     verdicts = (
         _enough(error, beyond),
         _rank(error, beyond),
         _constant(error, gammas, law),
         _exponents(error, gammas, etas, betas),
         _examples(by_size, ladder, sizes),
+        _race(share, rest, plain, race),
     )
     more = [{"examples": n, "halfway": h} for n, h in zip(sizes, crossings(by_size.mean(-1), 1 - ladder), strict=True)]
+    races = [
+        {
+            "threshold": plain[index],
+            "race": race[index],
+            "halfway_over_threshold": half.value,
+            "low": half.low,
+            "high": half.high,
+        }
+        for index, half in zip(np.ndindex(plain.shape), halves, strict=True)
+    ]
     pictures = {
         "collapse": figures.collapse(etas, betas, gammas, law, error),
+        "race": figures.race((race / plain).ravel(), halves),
         "examples": figures.by_examples(
             sizes, ladder, by_size, momentum_threshold(learning_rate=0.1, small_margin=0.3, small_fraction=MU)
         ),
     }
-    return Finding(verdicts, pictures, {"cells": rows, "examples": more})
+    return Finding(verdicts, pictures, {"cells": rows, "examples": more, "race": races})
 
 
-def crossings(error: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """Where the error `(..., rungs)` first falls through HALFWAY as `rest = 1 - gamma` falls, linear in its logarithm; NaN
+def crossings(error: np.ndarray, rest: np.ndarray, level: float = HALFWAY) -> np.ndarray:
+    """Where the error `(..., rungs)` first falls through `level` as `rest = 1 - gamma` falls, linear in its logarithm; NaN
     where it starts below or never does."""
     found = np.full(error.shape[:-1], np.nan)
     for index in np.ndindex(found.shape):
         line = error[index]
-        below = np.flatnonzero(line < HALFWAY)
+        below = np.flatnonzero(line < level)
         if below.size and below[0] > 0:
             k = below[0]
-            part = (line[k - 1] - HALFWAY) / (line[k - 1] - line[k])
+            part = (line[k - 1] - level) / (line[k - 1] - line[k])
             found[index] = np.exp(np.log(rest[k - 1]) + part * (np.log(rest[k]) - np.log(rest[k - 1])))
     return found
 
@@ -200,6 +242,41 @@ def _examples(error: np.ndarray, gammas: np.ndarray, sizes: np.ndarray) -> Verdi
         judged(found, -0.25, 0.25),
         f"{shown(found)}; halfway at 1 - gamma = {each}",
         f"an exponent of .5 would have been seen with chance {detection_chance(0.25, found):.2f}",
+    )
+
+
+def race_cells(sweep: Sweep) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each setting: its noise's share of the small margins `(mu, noise, start, gamma, run)`, and its plain threshold and
+    the race's `(mu, noise, start)`."""
+    by_noise, by_signal = (runs(sweep, name) for name in ("small_by_noise", "small_by_signal"))
+    share = by_noise / (by_noise + by_signal)
+    axes = [axis(sweep, name) for name in ("small_fraction", "noise_norm", "init_scale")]
+    shared = {"learning_rate": RACE_RATE, "small_margin": RACE_MARGIN}
+    plain, race = np.empty(share.shape[:3]), np.empty(share.shape[:3])
+    for index in np.ndindex(plain.shape):
+        mu, norm, scale = (values[k] for values, k in zip(axes, index, strict=True))
+        plain[index] = momentum_threshold(small_fraction=mu, **shared)
+        more = {"examples": 200, "noise_norm": norm, "init_scale": scale}
+        race[index] = memorization_threshold(small_fraction=mu, **shared, **more)
+    return share, plain, race
+
+
+def _race(share: np.ndarray, rest: np.ndarray, plain: np.ndarray, race: np.ndarray) -> Verdict:
+    def slope(e: np.ndarray) -> float:
+        half = np.log(crossings(e.mean(-1), rest, 0.5) / plain)
+        there = np.isfinite(half)
+        return float(np.polyfit(np.log(race / plain)[there], half[there], 1)[0]) if there.sum() > 1 else np.nan
+
+    found = resampled(slope, share)
+    over = crossings(share.mean(-1), rest, 0.5) / race
+    over = over[np.isfinite(over)]
+    ends = f"{over.min():.3g} to {over.max():.3g}" if over.size else "nowhere"
+    return Verdict(
+        CLAIMS[5],
+        judged(found, 0.75, 1.25),
+        f"slope {shown(found)} over {over.size} of {race.size} settings, whose brackets squared differ by a factor of "
+        f"{float((race / plain).max() / (race / plain).min()):.3g}; halfway over the race's threshold {ends}",
+        f"a slope of .5 would have been seen with chance {detection_chance(0.25, found):.2f}",
     )
 
 

@@ -217,7 +217,8 @@ def _known(sweep: Sweep) -> Verdict:
             band = other_seeds(runs(sweep, name, gamma=gamma), _KNOWN_RUNS)
             if band.high < low or band.low > high:
                 misses.append(f"{name} at gamma = {gamma:g}: {shown(band)} for {low:g} to {high:g}")
-            widths.append((band.high - band.low) / 2 / max(abs(high), 1e-3))
+            if band.high > band.low:
+                widths.append((band.high - band.low) / 2 / max(abs(high), 1e-3))
         means = ", ".join(f"{over_runs(runs(sweep, name, gamma=gamma)).value:.3g}" for gamma in known)
         texts.append(f"{'test error' if name == 'test_error' else '|c|'} {means}")
     return Verdict(

@@ -152,9 +152,15 @@ class Training(Model):
         names = ("learning_rate", "gamma", "beta2", "delta")
         return {name: jnp.asarray(getattr(self, name), float) for name in names}
 
-    def train(self, landscapes: NetworkLandscape, keys: Array) -> Float[Array, "runs records dim"]:
+    def train(self, landscapes: NetworkLandscape, keys: Array, together: int = 32) -> Float[Array, "runs records dim"]:
+        """Train the stack, so many runs at once: as many as their arrays fit into a core's cache."""
         batch = None if self.batch_size is None or self.batch_size >= self.examples else self.batch_size
-        return train_runs(landscapes, self.rule, self.rates(), jnp.asarray(self.at), keys, batch)
+        at = jnp.asarray(self.at)
+        parts = []
+        for k in range(0, self.runs, together):
+            part = jax.tree.map(lambda leaf, k=k: leaf[k : k + together], (landscapes, keys))
+            parts.append(train_runs(part[0], self.rule, self.rates(), at, part[1], batch))
+        return jnp.concatenate(parts)
 
 
 class PatchSettings(Training):
