@@ -382,6 +382,32 @@ def test_descent_left_is_that_of_the_quadratic():
         assert descent_left(model) == pytest.approx(g @ np.linalg.solve(h, g) / 2, rel=1e-9)
 
 
+def test_at_a_saddle_the_descent_is_walked():
+    def valley(params, x, y):  # minima at +-1 along the first axis, F = -1/4 there
+        u = params[0] ** 2
+        return u * u / 4 - u / 2 + params[1] ** 2 + 0 * y + 0.01 * x * params[1]
+
+    net = from_network(valley, np.array([0.05, 0.0]), np.array([1.0, -1.0]), np.zeros(2))
+    with in_float64(net) as precise:
+        model = Products(precise, 2**30)
+        fall = model.loss + 0.25
+        assert descent_left(model) == pytest.approx(fall, rel=1e-6)
+        place, again = model.descend(100)
+    np.testing.assert_allclose(place, [1, 0], atol=1e-6)
+    assert again == pytest.approx(fall, rel=1e-9)
+
+
+def test_settle_brings_the_point_to_its_minimum(network: NetworkLandscape):
+    away = jax.tree.map(lambda leaf: leaf + 0.05, parameters(network))
+    found = ls.diagnose(
+        loss, away, data(), batch_size=10, weight_decay=DECAY, num_batches=400, settle=500, num_escapes=0
+    )
+    np.testing.assert_allclose(found.landscape.minimum, network.minimum, atol=1e-3)
+    assert found.gradient_norm < 1e-5
+    assert found.descent < 1e-6 * found.height
+    assert found.measures
+
+
 def test_scale_and_index_of_planted_layers():
     """Batches of one: the noise is the data, here one Gaussian layer and one of index 1.3."""
     rng = np.random.default_rng(2)
@@ -501,7 +527,7 @@ def test_a_point_off_the_minimum_is_told(network: NetworkLandscape):
     assert found.measures == {}
     assert found.predictions == {}
     assert found.simulated is None
-    assert any("not near a minimum" in warning and "Train longer" in warning for warning in found.warnings)
+    assert any("not near a minimum" in warning and "settle=1000" in warning for warning in found.warnings)
     assert "left out: the point is not near a minimum" in repr(found)
     plots.diagnosis(found).canvas.draw()
 

@@ -19,17 +19,17 @@ import numpy as np
 
 from levysde import errors
 from levysde.analysis.basins import measure_basins
-from levysde.analysis.curvature import DENSE, krylov_bytes, lanczos, spectrum
+from levysde.analysis.curvature import DENSE, lanczos, spectrum
 from levysde.analysis.diagnose_input import Request, as_landscape, as_optimizer
 from levysde.analysis.diagnosis import Diagnosis, PredictedEscape
 from levysde.analysis.diagnosis_warnings import find_warnings
-from levysde.analysis.example_blocks import GIB
 from levysde.analysis.gradient_covariance import GradientCovariance, alignment, gradient_covariance
-from levysde.analysis.noise_tails import MOST_SAMPLED, NoiseTails, measure_tails, sampled_coordinates
+from levysde.analysis.memory_plan import held_bytes, program_limit
+from levysde.analysis.noise_tails import NoiseTails, measure_tails, sampled_coordinates
 from levysde.analysis.products import Products
 from levysde.analysis.simulated import simulate
 from levysde.errors import Checked
-from levysde.landscapes import in_float64
+from levysde.landscapes import NetworkLandscape, in_float64
 from levysde.noise import StableComponents, StableIsotropic, total_tail
 
 _DRIVERS = {"components": StableComponents, "isotropic": StableIsotropic}
@@ -52,6 +52,7 @@ def diagnose(
     alpha: Checked = None,
     noise: Checked = "components",
     basin_height: Checked = None,
+    settle: Checked = 0,
     delta: Checked = 1e-8,
     num_batches: Checked = 2000,
     num_eigenvalues: Checked = 10,
@@ -94,6 +95,8 @@ def diagnose(
         noise: "components", independent in each coordinate, or "isotropic".
         basin_height: of the basin `F < F(params) + height`, in units of the loss. By default a tenth of the standard deviation
             of the examples' losses.
+        settle: most steps of L-BFGS, over all data, by which the point is first brought down to its minimum; 0 diagnoses it
+            where it is. The report's `landscape.minimum` is where it ends.
         delta: ADAM's addition to `sqrt(v)`, in units of the gradient (optax calls it eps).
         num_batches: minibatches drawn for the tail index and the scale, at least 400.
         num_eigenvalues: of the Hessian and of the covariance.
@@ -123,9 +126,10 @@ def diagnose(
     small = _positive("delta", delta, "delta=1e-8")
     batches = errors.integer("num_batches", num_batches, "num_batches=2000", low=400)
     count = errors.integer("num_eigenvalues", num_eigenvalues, "num_eigenvalues=10")
+    settle = errors.integer("settle", settle, "settle=1000", low=0)
     budget = _positive("memory_budget", memory_budget, "memory_budget=4.0")
     size = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))
-    _limit(_held_bytes(size, 1, count, batches), budget, size, count)  # before anything is computed
+    program_limit(held_bytes(size, 1, count, batches), budget, size, count)  # before anything is computed
     landscape, layers = as_landscape(loss_fn, params, data, weight_decay, batched)
     n = landscape.num_examples
     if n < 2:
@@ -137,6 +141,10 @@ def diagnose(
         )
     batch = errors.integer("batch_size", batch_size, "batch_size=32")
     name, kernel = as_optimizer(optimizer, landscape, rate, batch, small)
+    if settle:
+        limit = program_limit(held_bytes(size, n, count, batches), budget, size, count)
+        landscape = _settled(landscape, settle, limit)
+        name, kernel = as_optimizer(optimizer, landscape, rate, batch, small)
     request = Request(
         landscape=landscape,
         layers=layers,
@@ -178,24 +186,6 @@ def _below_two(alpha: Checked) -> float:
     return index
 
 
-def _held_bytes(dim: int, n: int, num_eigenvalues: int, num_batches: int) -> int:
-    """What is held beside the programs: Krylov vectors, eigenvectors of both matrices, sampled columns, some vectors."""
-    count = min(num_eigenvalues, dim)
-    sampled = 8 * min(dim, MOST_SAMPLED) * (n + num_batches)
-    return krylov_bytes(dim, count) + 8 * dim * (2 * count + 20) + sampled
-
-
-def _limit(held: int, budget: float, dim: int, num_eigenvalues: int) -> int:
-    """Bytes that programs may take, or a ValueError that says what the model needs."""
-    if held >= budget * GIB:
-        raise ValueError(
-            f"memory_budget = {budget:g} GiB, but {dim:,} parameters take {held / GIB:.3g} GiB for their Krylov vectors and "
-            "what is sampled of their gradients alone. Raise memory_budget above that, or type fewer eigenvalues, for example "
-            f"num_eigenvalues={max(1, num_eigenvalues // 3)}."
-        )
-    return int(budget * GIB) - held
-
-
 class _Clock:
     """Seconds of each part."""
 
@@ -211,8 +201,8 @@ class _Clock:
 
 def _run(request: Request) -> Diagnosis:
     clock, landscape = _Clock(), request.landscape
-    held = _held_bytes(landscape.dim, landscape.num_examples, request.num_eigenvalues, request.num_batches)
-    limit = _limit(held, request.memory_budget, landscape.dim, request.num_eigenvalues)
+    held = held_bytes(landscape.dim, landscape.num_examples, request.num_eigenvalues, request.num_batches)
+    limit = program_limit(held, request.memory_budget, landscape.dim, request.num_eigenvalues)
     seeds = [int(s) for s in np.random.SeedSequence(request.seed).generate_state(7)]
     wide = landscape.dim <= DENSE
     precise: Any
@@ -339,16 +329,26 @@ def _noise(request: Request, model: Products, seeds: list[int]) -> tuple[Gradien
 
 
 def descent_left(model: Products) -> float:
-    """`g' H^-1 g / 2`: by how much the loss would fall to the minimum of the quadratic about the point, in the Krylov space of
-    the gradient; inf where negative curvature lies there."""
+    """By how much the loss would still fall, at least: `g' H^-1 g / 2` in the Krylov space of the gradient g, which is to the
+    minimum of the quadratic about the point; and as it does in 30 steps of L-BFGS, which is all that is known where negative
+    curvature lies in that space."""
     size = float(np.linalg.norm(model.slope))
     if size == 0:
         return 0.0
+    fall = model.descend(_DESCENT_STEPS)[1]
     nodes, weights = lanczos(model.hessian, model.slope, _DESCENT_STEPS)
     felt = weights > 1e-6
     if (nodes[felt] <= 0).any():
-        return float("inf")
-    return float(size**2 / 2 * np.sum(weights[felt] / nodes[felt]))
+        return fall
+    return max(fall, float(size**2 / 2 * np.sum(weights[felt] / nodes[felt])))
+
+
+def _settled(landscape: NetworkLandscape, steps: int, limit: int) -> NetworkLandscape:
+    """The landscape with its point where L-BFGS leads from it."""
+    precise: Any
+    with in_float64(landscape) if landscape.dim <= DENSE else nullcontext(landscape) as precise:
+        x, _ = Products(precise, limit).descend(steps)
+    return landscape.at(x)
 
 
 def _check_height(height: float, loss: float) -> None:

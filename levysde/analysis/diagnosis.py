@@ -60,8 +60,8 @@ class Diagnosis:
             basin, `SGD(report.landscape, ...)` its equation.
         layers: name and size of each leaf of the parameter tree, in the order of the flat vector.
         loss, loss_spread: loss at the point (with weight decay), standard deviation of the examples' losses.
-        gradient_norm: at the point; `descent` is by how much the loss would still fall to the minimum of the quadratic about
-            it, inf where the gradient leads into negative curvature.
+        gradient_norm: at the point; `descent` is by how much the loss would still fall at least: to the minimum of the
+            quadratic about it, or within 30 steps of L-BFGS, whichever is more.
         hessian: a `Spectrum`. covariance: of the examples' gradients. alignment: of the two.
         tails: tail indices and scale of the minibatch noise.
         excess: by how much the noise alone lifts the loss of SGD in the quadratic about the point, to first order in the

@@ -9,7 +9,7 @@ from levysde.analysis.diagnosis import Diagnosis
 
 _GAUSSIAN = 1.9
 _DESCENT = 0.01  # of the basin's height
-_NEGATIVE = 1e-3  # of the largest eigenvalue
+_NEGATIVE = 1e-5  # of the largest eigenvalue: above the rounding of float32
 _SLOWEST = 0.1  # rate over relaxation
 _FEWEST_ITERATIONS = 10
 _WIDE = 0.5  # half-width of the interval of m(W) over its value
@@ -24,17 +24,11 @@ def find_warnings(report: Diagnosis, request: Request) -> Diagnosis:
 
 def _about_point(r: Diagnosis) -> list[str]:
     found = []
-    advice = (
-        "Train longer with a smaller learning rate, or bring it down by L-BFGS (levysde.analysis.polish up to some 1,000 "
-        "parameters); weight_decay makes a minimum strict."
-    )
+    advice = "Type settle=1000 to bring it down by L-BFGS first, or train longer; weight_decay makes a minimum strict."
     if r.descent >= r.height:
-        fall = (
-            "without end" if np.isinf(r.descent) else f"by {r.descent:.3g}, more than the basin's height {r.height:.3g}"
-        )
         found.append(
             f"the point is not near a minimum: the gradient's norm is {r.gradient_norm:.3g} and the loss would still fall "
-            f"{fall}. Basin and escapes are left out. {advice}"
+            f"by {r.descent:.3g}, more than the basin's height, {r.height:.3g}. Basin and escapes are left out. {advice}"
         )
     elif r.descent > _DESCENT * r.height:
         found.append(
@@ -44,7 +38,7 @@ def _about_point(r: Diagnosis) -> list[str]:
     if r.hessian.smallest < -_NEGATIVE * r.hessian.largest[0]:
         found.append(
             f"the Hessian has the eigenvalue {r.hessian.smallest:.3g}: the point is a saddle, and the basin about it is not "
-            "that of a minimum. Train longer, or add weight_decay."
+            "that of a minimum. Type settle=1000, train longer, or add weight_decay."
         )
     return found
 

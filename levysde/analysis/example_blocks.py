@@ -98,6 +98,11 @@ def direction_losses(
     return jax.lax.fori_loop(0, count, put, jnp.zeros_like(steps))
 
 
+def loss_and_slope(blocks: Blocks, x: Point) -> tuple[Scalar, Point]:
+    """F and its gradient, weight decay included."""
+    return _loss(blocks, x), data_gradient(blocks, x) + blocks.landscape.weight_decay * x
+
+
 def example_losses(blocks: Blocks, x: Point) -> Float[Array, "blocks size"]:
     return jax.lax.map(lambda i: blocks.landscape.losses(x, i), blocks.index)
 

@@ -10,6 +10,7 @@ from levysde.analysis import example_blocks as programs
 from levysde.analysis.example_blocks import Blocks, compiled, fitting, in_blocks
 from levysde.landscapes import NetworkLandscape
 
+LBFGS_VECTORS = 10  # pairs kept, which the Krylov vectors of the spectrum outnumber
 _RAYS = 256  # losses along rays in one compiled call
 _GRADIENTS = 64  # gradients of single examples held at a time, at most
 
@@ -62,6 +63,22 @@ class Products:
         made = self._made(programs.covariance_product, self.x, self.x)
         along = np.asarray(made(self.blocks, self.x, self._device(v)), float)
         return along - self.gradient * (self.gradient @ v)
+
+    def descend(self, steps: int) -> tuple[np.ndarray, float]:
+        """Where so many steps of L-BFGS lead from the point, and by how much the loss falls on the way."""
+        from scipy.optimize import minimize  # slow to import
+
+        made = self._made(programs.loss_and_slope, self.x)
+        start = np.asarray(self.x, float)
+
+        def both(x: np.ndarray) -> tuple[float, np.ndarray]:
+            value, slope = made(self.blocks, self._device(x))
+            return float(value), np.asarray(slope, float)
+
+        options = {"maxiter": steps, "maxfun": 3 * steps, "maxcor": LBFGS_VECTORS, "ftol": 0.0, "gtol": 1e-9}
+        found = minimize(both, start, jac=True, method="L-BFGS-B", options=options)
+        fall = both(start)[0] - float(found.fun)
+        return (np.asarray(found.x), fall) if np.isfinite(found.fun) and fall > 0 else (start, 0.0)
 
     def moments(self, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The diagonal of C1, largest size of an example's gradient in each coordinate, and `g_i - g` in the chosen
