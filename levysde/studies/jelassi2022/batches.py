@@ -21,7 +21,7 @@ CLAIMS = (
     Claim(
         "stochastic-gain",
         "With minibatches momentum helps as it does with all examples",
-        "experiments (recalled: SGD+M over SGD)",
+        "section 2 (known from a summary that quotes it: over a wide range of batch sizes)",
         f"test error of SGD less that of SGD+M (gamma = {MOMENTUM:g}) at least {_GAIN:g} at every batch size, equal steps",
         f"a batch size at which it is below {_GAIN:g}",
     ),

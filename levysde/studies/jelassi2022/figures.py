@@ -146,18 +146,31 @@ def race(bracket: np.ndarray, half: list[Estimate]) -> "Figure":
     figure, (ax,) = blank(1, 5.5)
     value = np.array([one.value for one in half])
     ends = np.abs(np.array([[one.low, one.high] for one in half]).T - value)
-    ax.errorbar(
-        bracket, value, yerr=ends, color=COLOURS[0], marker=MARKERS[0], linestyle="", capsize=2, label="measured"
-    )
-    line = np.array([bracket.min() * 0.8, bracket.max() * 1.2])
-    middle = np.exp(np.mean(np.log(value / bracket)))
-    ax.plot(line, middle * line, color="0.3", linestyle="--", label=f"slope 1: race, times {middle:.2f}")
+    sure, there = np.isfinite(ends).all(0), np.isfinite(value)
+    look: dict[str, Any] = {"color": COLOURS[0], "marker": MARKERS[0], "linestyle": ""}
+    if sure.any():
+        ax.errorbar(bracket[sure], value[sure], yerr=ends[:, sure], capsize=2, label="measured", **look)
+    if (there & ~sure).any():
+        ax.plot(
+            bracket[there & ~sure],
+            value[there & ~sure],
+            fillstyle="none",
+            label="undetermined: the runs disagree",
+            **look,
+        )
+    if there.any():
+        line = np.array([bracket.min() * 0.8, bracket.max() * 1.2])
+        middle = np.exp(np.median(np.log(value / bracket)[there]))
+        ax.plot(line, middle * line, color="0.3", linestyle="--", label=f"slope 1: the race, times {middle:.2f}")
     ax.axhline(1, color="0.3", linestyle=":", label="slope 0: momentum alone")
     ax.set_xscale("log")
+    ax.xaxis.set_minor_formatter("")
     _plain_log(ax)
+    ax.set_title(
+        "1 - gamma at which feature and noise share evenly,\nover 2 ln2 (1 - mu) eta beta^2", fontsize="medium"
+    )
     ax.set_xlabel("(1 + mu beta^2 N / (n^2 u0))^2")
-    ax.set_ylabel("halfway 1 - gamma over 2 ln2 (1 - mu) eta beta^2")
-    _below(ax, 3)
+    _below(ax)
     return figure
 
 
