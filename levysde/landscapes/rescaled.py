@@ -21,6 +21,9 @@ class Rescaled(Landscape):
     landscape: Landscape
     sharpness: Array
 
+    def __init__(self, landscape: Landscape, sharpness: Array):
+        self.landscape, self.sharpness = landscape, sharpness
+
     @property
     def dim(self) -> int:
         return self.landscape.dim
@@ -59,7 +62,7 @@ def rescaled(landscape: Checked, sharpness: Checked) -> Landscape:
         )
     k = errors.positive("sharpness", sharpness, "sharpness=2.0")
     if not isinstance(landscape, NetworkLandscape):
-        return Rescaled(landscape=landscape, sharpness=k)
+        return Rescaled(landscape, k)
     root = jnp.sqrt(k)
     stretch = root if landscape.stretch is None else root * landscape.stretch
     return eqx.tree_at(

@@ -18,11 +18,13 @@ MARKERS = ("o", "s", "D", "^")
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one kind with their fitted line; `law` is a theory's `-log rate` at the same x, drawn dashed."""
+    """Points of one kind with their fitted line; `law` is a theory's `-log rate` at the same x, drawn dashed; `look` is the
+    number of its colour and marker, by default its place in the panel."""
 
     label: str
     found: Ladder
     law: np.ndarray | None = None
+    look: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def ladder_figure(panels: Sequence[Sequence[Panel]], y: str = "−log rate (natu
 def _draw(ax: "Axes", panel: Panel) -> None:
     for k, series in enumerate(panel.series):
         found = series.found
+        k = k if series.look is None else series.look
         ax.errorbar(
             found.x,
             found.slowness,

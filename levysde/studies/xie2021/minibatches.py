@@ -24,6 +24,8 @@ from levysde.sweeps import Sweep
 
 AXES = {"batch_size": "B", "learning_rate": "1/η", "sharpness": "1/k"}
 _HERE = "levysde.studies.xie2021.networks"
+NUM = {"logistic": 600, "depth 2": 300, "depth 3": 250}  # trajectories a rung
+BOWLS = 250
 
 LINES = Claim(
     "nets-lines",
@@ -62,11 +64,11 @@ def problems(quick: bool) -> tuple[str, ...]:
 
 
 def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
-    num = 100 if quick else 200
     found = {}
     for i, name in enumerate(problems(quick)):
         for j, axis in enumerate(AXES):
-            for k, (kind, run) in enumerate({"net": net_run(name, num), "bowl": bowl_run(name, num)}.items()):
+            num, of_bowl = (100, 100) if quick else (NUM[name], BOWLS)
+            for k, (kind, run) in enumerate({"net": net_run(name, num), "bowl": bowl_run(name, of_bowl)}.items()):
                 path = {
                     "batch_size": "kernel.batch_size" if kind == "net" else "kernel.scale.batch_size",
                     "learning_rate": "kernel.iteration_time",

@@ -6,7 +6,6 @@ frozen     the same with two temperatures: the minimum's curvature until the los
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -16,6 +15,10 @@ from levysde.errors import Checked
 from levysde.landscapes import StyblinskiTang, in_float64
 from levysde.noise import StateScale, as_scale
 from levysde.protocols import Landscape, Point, Scale
+
+# compiled once for all numbers of a landscape
+_value_at = eqx.filter_jit(lambda loss, x: loss.value(x))
+_hessian_at = eqx.filter_jit(lambda loss, x: loss.hessian(x))
 
 
 def literal_noise(landscape: Checked, batch_size: Checked) -> StateScale:
@@ -55,15 +58,15 @@ def switches(landscape: Landscape, fraction: float) -> tuple[np.ndarray, np.ndar
     minima = np.sort(np.asarray(profile.minima, float)[:, 0])  # pyright: ignore[reportAttributeAccessIssue]
     top = float(np.asarray(profile.saddles, float)[0, 0])  # pyright: ignore[reportAttributeAccessIssue]
     with in_float64(profile) as precise:
-        value = jax.jit(lambda u: precise.value(u[None]))
-        bend = jax.jit(lambda u: precise.hessian(u[None])[0, 0])
-        high = float(value(jnp.asarray(top)))
-        places = []
+
+        def value(u: float) -> float:
+            return float(_value_at(precise, jnp.asarray([u])))
+
+        high, places = value(top), []
         for low in minima:
-            bottom = float(value(jnp.asarray(low)))
-            level = bottom + fraction * (high - bottom)
-            places.append(brentq(lambda u, level=level: float(value(jnp.asarray(u))) - level, low, top, xtol=1e-10))
-        curvatures = [abs(float(bend(jnp.asarray(u)))) for u in (minima[0], top, minima[1])]
+            level = (1 - fraction) * value(low) + fraction * high
+            places.append(brentq(lambda u, level=level: value(u) - level, low, top, xtol=1e-10))
+        curvatures = [abs(float(_hessian_at(precise, jnp.asarray([u]))[0, 0])) for u in (minima[0], top, minima[1])]
     return np.array(places), np.array(curvatures)
 
 

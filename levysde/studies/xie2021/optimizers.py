@@ -37,6 +37,7 @@ HEIGHT, BETA = 1 / 8000, 0.9
 BATCHES = (3, 4, 5, 6, 8)
 ADAM_BATCHES = (3, 5, 8, 13, 21)
 RATES = {"sgd": 2.0, "heavy ball": 2.0 * (1 - BETA), "averaged momentum": 2.0, "adam": 0.075}
+NAMES = {"sgd": "SGD", "heavy ball": "heavy ball, η/10", "averaged momentum": "averaged momentum", "adam": "ADAM"}
 AXES = {"batch_size": "B", "sharpness": "1/k"}
 
 HEAVY = Claim(
@@ -89,7 +90,7 @@ def transformation(name: str) -> dict[str, Any]:
 
 
 def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
-    num = 100 if quick else 200
+    num = 100 if quick else 250
     found = {}
     for i, name in enumerate(RATES):
         batches = ADAM_BATCHES if name == "adam" else BATCHES
@@ -160,10 +161,10 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     verdicts = (*_momenta(lines), _powers(lines), _size(lines, laws))
     panels = [
         [
-            Panel("B", [Series(n, lines[n, "batch_size"]) for n in RATES if n != "adam"], "SGD and momentum"),
-            Panel("sqrt(B)", [Series("adam", _rooted(lines["adam", "batch_size"]))], "ADAM"),
-            Panel("1/k", [Series("sgd", lines["sgd", "sharpness"])], "SGD"),
-            Panel("1/sqrt(k)", [Series("adam", _rooted(lines["adam", "sharpness"]))], "ADAM"),
+            Panel("B", [Series(NAMES[n], lines[n, "batch_size"]) for n in RATES if n != "adam"]),
+            Panel("√B", [Series("ADAM", _rooted(lines["adam", "batch_size"]), look=3)]),
+            Panel("1/k", [Series("SGD", lines["sgd", "sharpness"])]),
+            Panel("1/√k", [Series("ADAM", _rooted(lines["adam", "sharpness"]), look=3)]),
         ]
     ]
     data = {name: rows(found_, name.rsplit("-", 1)[1]) for name, found_ in raw.items()}

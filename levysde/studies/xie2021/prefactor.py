@@ -4,6 +4,7 @@
 the SDE by Euler steps of eta / 8, and its exact mean by Green's function on a fine grid.
 """
 
+import functools
 from math import exp, log
 from typing import Any
 
@@ -75,10 +76,14 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
     return found
 
 
+@functools.cache
+def _switches(fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    return switches(DoubleWell(barrier=BARRIER), fraction)
+
+
 def exact_log_mean(batch: float, fraction: float, *, points: int = 200_001) -> float:
     """`log mean` from the minimum to the saddle of the SDE with two frozen temperatures, by Green's function."""
-    well = DoubleWell(barrier=BARRIER)
-    places, curvatures = switches(well, fraction)
+    places, curvatures = _switches(fraction)
     x = np.linspace(-3.0, 0.0, points)
     h = x[1] - x[0]
     diffusion = RATE / (2 * batch) * np.where(x < places[0], curvatures[0], curvatures[1])

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from math import log
 from typing import Annotated, Any, Literal
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from pydantic import Field
@@ -31,7 +33,7 @@ from levysde.studies.xie2021.noise import frozen_noise, switches
 from levysde.sweeps import Experiment, Job, Model, Sweep, Variable
 
 HEIGHT, SHARP, FLAT, TOP = 0.02, 16.0, 2.0, 2.0  # curvatures before the height
-WIDTHS = (0.8, 2.0)
+WIDTHS = (0.8, 2.0)  # at the base sharpness
 RATE, FRACTION = 0.25, 0.5
 BATCHES = (0.75, 1.0, 1.25, 1.5)  # B: 2B/eta = 6 to 12
 SHARPNESSES = (3.0, 4.0, 6.0, 9.0, 16.0)  # H_s before the height, at B = 1
@@ -67,6 +69,9 @@ POLYNOMIAL = Claim(
     "the interval of that power outside [0.35, 0.65]",
 )
 CLAIMS = (EXPONENTIAL, SHARPER, FLATLINE, POLYNOMIAL)
+
+
+_slopes = eqx.filter_jit(lambda well, x: jax.vmap(lambda u: well.gradient(u[None])[0])(x))
 
 
 class Settings(Model):
@@ -125,11 +130,12 @@ OCCUPATION = Occupation()
 
 
 def valley(sharpness: float) -> WellChain:
+    """The two valleys; a sharper one is also narrower, by the root, so that its shape stays."""
     return sharp_flat(
         sharpness=HEIGHT * sharpness,
         flatness=HEIGHT * FLAT,
         barriers=(HEIGHT, HEIGHT),
-        widths=WIDTHS,
+        widths=(WIDTHS[0] * (SHARP / sharpness) ** 0.5, WIDTHS[1]),
         saddle_curvature=HEIGHT * TOP,
     )
 
@@ -137,7 +143,7 @@ def valley(sharpness: float) -> WellChain:
 def exact_share(settings: Settings, points: int = 400_001) -> float:
     """The flat valley's share of the stationary density, `exp(-int L'/D) / D`."""
     x = np.linspace(-3.0, 9.0, points)
-    slope = np.asarray(_slope(settings.sharpness)(jnp.asarray(x)), float)
+    slope = np.asarray(_slopes(valley(settings.sharpness), jnp.asarray(x)), float)
     if settings.noise == "sgd":
         places, curvatures = switches(valley(settings.sharpness), FRACTION)
         level = np.where(x < places[0], curvatures[0], np.where(x < places[1], curvatures[1], curvatures[2]))
@@ -148,13 +154,6 @@ def exact_share(settings: Settings, points: int = 400_001) -> float:
     psi = np.concatenate([[0.0], np.cumsum((force[1:] + force[:-1]) * (x[1] - x[0]) / 2)])
     density = np.exp(-(psi - psi.min())) / diffusion
     return float(density[x > 0].sum() / density.sum())
-
-
-def _slope(sharpness: float) -> Any:
-    import jax
-
-    well = valley(sharpness)
-    return jax.jit(jax.vmap(lambda u: well.gradient(u[None])[0]))
 
 
 def sweeps(quick: bool) -> dict[str, dict[str, Any]]:

@@ -157,7 +157,7 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
                     "log k (k: sharpness)",
                     [
                         Series("10 dimensions", ladders["k"].against(np.log(ladders["k"].x))),
-                        Series("bowl without a saddle", ladders["k-bowl"].against(np.log(ladders["k-bowl"].x))),
+                        Series("bowl without a saddle", ladders["k-bowl"].against(np.log(ladders["k-bowl"].x)), look=2),
                     ],
                     f"D = {AT:g}",
                 ),
