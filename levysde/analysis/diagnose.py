@@ -74,8 +74,10 @@ def diagnose(
             return jax.nn.logsumexp(logits) - logits[label]
         params = {"w": jax.random.normal(jax.random.key(0), (64, 16)) / 8, "v": jnp.zeros((16, 10))}
         network = ls.from_network(loss_fn, params, images / 16, labels, weight_decay=0.01)
-        params = network.unflatten(ls.analysis.train(network, learning_rate=0.3, batch_size=1797, epochs=4000))
-        report = ls.diagnose(loss_fn, params, (images / 16, labels), batch_size=32, learning_rate=0.1, weight_decay=0.01)
+        params = network.unflatten(ls.analysis.train(network, learning_rate=0.3, batch_size=1797, epochs=500))
+        report = ls.diagnose(
+            loss_fn, params, (images / 16, labels), batch_size=32, learning_rate=0.1, weight_decay=0.01, settle=1000
+        )
         print(report)  # a table; ls.plots.diagnosis(report) draws it
 
     Args:
@@ -106,8 +108,8 @@ def diagnose(
         num_escapes: trajectories of the real optimiser; 0 for none.
         memory_budget: GiB that the computation may take beyond Python, JAX, data and parameters; held by working through the
             examples in blocks.
-        time_budget: seconds that simulated escapes may take, by one timed iteration; longer ones are left out, which the table
-            says. The rest does not depend on it.
+        time_budget: seconds that simulated escapes may take, by one timed iteration: where the predicted mean is longer they
+            are left out, which the table says, and it bounds the iterations of each. The rest does not depend on it.
         confidence: coverage of all intervals.
         seed: of everything drawn.
 
