@@ -63,8 +63,9 @@ def resampled(statistic: Callable[[np.ndarray], float], values: np.ndarray, draw
     return Estimate(value, float(low), float(high), CONFIDENCE)
 
 
-def shown(found: Estimate) -> str:
-    return f"{found.value:.3g} [{found.low:.3g}, {found.high:.3g}]"
+def shown(found: Estimate, digits: int = 3) -> str:
+    value, low, high = (f"{number:.{digits}g}" for number in (found.value, found.low, found.high))
+    return f"{value} [{low}, {high}]"
 
 
 def sight(found: Estimate, margin: float, what: str) -> str:

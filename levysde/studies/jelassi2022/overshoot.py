@@ -15,7 +15,7 @@ from levysde.theory import momentum_overshoot
 MU, ETA = 0.1, 0.1
 ALONE, TOY = 0.01, 0.3  # small margins: too small to have a say, as the derivation has it, and the toy's
 RELAXATIONS = 15.0
-_WHERE = "not in the paper: derived, theory notes section 6"
+_WHERE = "not in the paper: derived (levysde.theory.momentum_overshoot)"
 
 CLAIMS = (
     Claim(
@@ -42,7 +42,7 @@ CLAIMS = (
     Claim(
         "overshoot-all-push",
         "Where the ball rolls past 1/beta, the small-margin loss pushes too: the limit then has no factor 1 - mu",
-        "not in the paper: derived (levysde.theory.momentum_overshoot)",
+        _WHERE,
         f"|c| at beta = .3 over |c| at beta = .01, last rung: {1 / np.sqrt(1 - MU):.3f}",
         "mean ratio outside [1.03, 1.08]; 1 if the law held as it stands",
     ),
@@ -78,19 +78,20 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         _exponents(signal[ALONE], gammas, by_rate, np.array(axis(found["learning-rate"], "learning_rate"))),
         _all_push(signal),
     )
-    rows = []
-    for beta, values in ratio.items():
-        for gamma, law, one in zip(gammas, laws, values, strict=True):
-            mean = over_runs(one)
-            rows.append({"beta": beta, "gamma": gamma, "law": law, "measured": mean.value * law})
-            rows[-1] |= {"ratio": mean.value, "ratio_low": mean.low, "ratio_high": mean.high}
+    rows = [
+        {"beta": beta, "gamma": gammas[i], "law": laws[i], "measured": float(values[i].mean())}
+        | {"ratio": mean.value, "ratio_low": mean.low, "ratio_high": mean.high}
+        for beta, values in signal.items()
+        for i in range(len(gammas))
+        for mean in [over_runs(ratio[beta][i])]
+    ]
     picture = figures.overshoot(gammas, laws, signal, ratio, MU)
     return Finding(verdicts, {"law": picture}, {"ladder": rows})
 
 
 def _limit(ratio: np.ndarray, gamma: float) -> Verdict:
     found = over_runs(ratio)
-    text = f"{shown(found)} at gamma = {gamma:g}"
+    text = f"{shown(found, 4)} at gamma = {gamma:g}"
     return Verdict(CLAIMS[0], judged(found, 0.9, 1.1), text, sight(found, 0.05, "a deviation"))
 
 
@@ -105,7 +106,7 @@ def _from_below(ratio: np.ndarray) -> Verdict:
         CLAIMS[1],
         all_judged(words),
         "ratios "
-        + ", ".join(f"{level.value:.3g}" for level in levels)
+        + ", ".join(f"{level.value:.4g}" for level in levels)
         + "; last steps "
         + ", ".join(map(shown, changes)),
         sight(changes[-1], 0.03, "a last step up"),
@@ -132,7 +133,7 @@ def slope(x: np.ndarray, values: np.ndarray) -> Estimate:
 
 def _all_push(signal: dict[float, np.ndarray]) -> Verdict:
     found = over_runs(signal[TOY][-1] / signal[ALONE][-1])
-    return Verdict(CLAIMS[3], judged(found, 1.03, 1.08), shown(found), sight(found, 0.054, "the whole effect"))
+    return Verdict(CLAIMS[3], judged(found, 1.03, 1.08), shown(found, 4), sight(found, 0.054, "the whole effect"))
 
 
 SECTION = Section("overshoot", CLAIMS, sweeps, judge)

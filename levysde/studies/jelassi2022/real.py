@@ -67,7 +67,9 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     on_small = {
         at: _gain(sweep, "test_small", FRACTION, *at) - _gain(sweep, "test_large", FRACTION, *at) for at in places
     }
-    verdicts = _trained(sweep), _anywhere(CLAIMS[1], more), _anywhere(CLAIMS[2], on_small)
+    whole = {at: over_runs(_gain(sweep, "test_error", FRACTION, *at)) for at in places}
+    also = "; the gain itself: " + ", ".join(shown(one) for one in whole.values())
+    verdicts = _trained(sweep), _anywhere(CLAIMS[1], more, also), _anywhere(CLAIMS[2], on_small)
     return Finding(verdicts, {"digits": figures.real(sweep, FRACTION)}, {"cells": rows})
 
 
@@ -96,12 +98,12 @@ def _seen(count: int) -> float:
     return float(sum(binom.pmf(k, count, 0.5) for k in range(count + 1) if share(k, count).high < _MOST))
 
 
-def _anywhere(claim: Claim, differences: dict[tuple[float, float], np.ndarray]) -> Verdict:
+def _anywhere(claim: Claim, differences: dict[tuple[float, float], np.ndarray], also: str = "") -> Verdict:
     """Holds where it holds everywhere, fails where it fails everywhere; else where it holds is named."""
     found = {at: over_runs(values) for at, values in differences.items()}
     words = {at: judged(one, low=_GAIN) for at, one in found.items()}
     held = [f"eta = {eta:g}, gamma = {gamma:g}" for (eta, gamma), word in words.items() if word == "holds"]
-    text = ", ".join(f"{shown(one)} (eta = {eta:g}, gamma = {gamma:g})" for (eta, gamma), one in found.items())
+    text = ", ".join(f"{shown(one)} (eta = {eta:g}, gamma = {gamma:g})" for (eta, gamma), one in found.items()) + also
     widest = max(found.values(), key=lambda one: one.high - one.low)
     power = sight(widest, 0.01, "where the interval is widest, a deviation")
     if len(held) == len(words):

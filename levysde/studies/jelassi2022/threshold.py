@@ -16,7 +16,7 @@ MU = 0.1
 SOLVED = 0.05  # error on small-margin points below which they are learned
 HALFWAY = 0.25  # between guessing and none
 RACE_RATE, RACE_MARGIN = 0.2, 0.3
-_WHERE = "not in the paper: derived, theory notes section 6"
+_WHERE = "not in the paper: derived (levysde.theory.momentum_threshold)"
 
 CLAIMS = (
     Claim(
@@ -57,7 +57,8 @@ CLAIMS = (
     Claim(
         "threshold-race",
         "Which of feature and noise tells the small-margin points is decided by a race",
-        "not in the paper: derived after the first run, tested on other seeds, mu, noise and starts",
+        "not in the paper: derived after the first run (levysde.theory.memorization_threshold), tested on other seeds, mu, "
+        "noise and starts",
         "halfway (half of their margin by the feature) over 2 ln2 (1 - mu) eta beta^2 goes as (1 + mu beta^2 N / (n^2 u0))^2: "
         "slope 1 between the logarithms (0 if momentum alone decided)",
         "the slope outside [.75, 1.25]",

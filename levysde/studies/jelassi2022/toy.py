@@ -15,7 +15,7 @@ MU = 0.1
 GAMMAS = [0.0, 0.9, 0.95, 0.98, 0.99, 0.995]
 MOMENTUM = 0.99  # "GD+M" of the claims: the first of the ladder at which the derived threshold (.989) is passed
 COLLAPSED = 0.01  # nats: the large-margin examples are done
-# test errors from two sets of 5 seeds by another program: the range of the two means (theory notes, section 6)
+# test errors from two sets of 5 seeds by another program: the range of the two means
 KNOWN_ERROR = {
     0.0: (0.049, 0.051), 0.9: (0.046, 0.046), 0.95: (0.035, 0.038), 0.98: (0.006, 0.009), 0.99: (0, 0.001), 0.995: (0, 0.001)
 }  # fmt: skip
@@ -143,7 +143,7 @@ def _zero_training(sweep: Sweep) -> Verdict:
         CLAIMS[0],
         all_judged([judged(one, low=0.8) for one in found.values()]),
         "runs with zero training error: " + ", ".join(f"{name} {shown(one)}" for name, one in found.items()),
-        f"at a true fraction of .8 a run that fails would have been among {count} with chance {seen:.0f}%",
+        f"at a true fraction of .8 a run that fails would have been among {count} with chance {seen:.1f}%",
     )
 
 
