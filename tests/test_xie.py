@@ -301,6 +301,13 @@ def test_white_constants_and_laws():
     assert white.EDGE**2 * white.CURVATURE / 2 == pytest.approx(white.DEPTH)
 
 
+def test_the_first_of_ten_coordinates():
+    """One coordinate against the quadrature; ten, where the noise is small, a tenth of it, and never less."""
+    assert white.exact_first(8.0, 1, points=500) == pytest.approx(white.exact(8.0), rel=1e-4)
+    assert white.exact_first(3.0, points=500) == pytest.approx(white.exact(3.0) / 10, rel=2e-3)
+    assert white.exact_first(13.0, points=500) > 1.1 * white.exact(13.0) / 10
+
+
 def test_exact_mean_of_two_temperatures():
     """By Green's function, against the library's quadrature where both temperatures are one, and against the law."""
     one = prefactor.exact_log_mean(5.0, 1 - 1e-9)

@@ -335,7 +335,8 @@ def _steps_figure(by_step: dict[float, Estimate]) -> Any:
     ax.set_yscale("log")
     ax.set_xlabel("step of integration over η")
     ax.set_ylabel("escape rate (1/SDE time)")
-    ax.set_title("the literal SDE, D = (η/2B)|H(θ)|; arrows: upper limits", fontsize="medium")
+    limits = "; arrows: upper limits" if any(not rate.value for rate in by_step.values()) else ""
+    ax.set_title(f"the literal SDE, D = (η/2B)|H(θ)|{limits}", fontsize="medium")
     return figure
 
 
