@@ -1,0 +1,42 @@
+"""What the figures of this study have in common."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from levysde.stats import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def new_figure(rows: int, columns: int) -> "tuple[Figure, list[Axes]]":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.4 * columns, 4.4 * rows), layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
+
+
+def curves(
+    ax: "Axes",
+    lines: Mapping[str, tuple[Sequence[float], Sequence[Estimate]]],
+    xlabel: str,
+    ylabel: str,
+    *,
+    scale: str = "log",
+) -> None:
+    """Estimates with their intervals against x, a line each; both axes in `scale`."""
+    for k, (label, (x, estimates)) in enumerate(lines.items()):
+        value = np.array([e.value for e in estimates])
+        low, high = (np.array([getattr(e, end) for e in estimates]) for end in ("low", "high"))
+        style: dict[str, Any] = {"marker": "osD^v<>p"[k % 8], "ms": 4, "lw": 1, "capsize": 2, "color": f"C{k % 10}"}
+        ax.errorbar(
+            x, value, yerr=[value - np.minimum(low, value), np.maximum(high, value) - value], label=label, **style
+        )
+    ax.set_xscale(scale)
+    ax.set_yscale(scale)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.legend(fontsize=7, frameon=False)
