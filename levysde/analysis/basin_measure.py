@@ -70,7 +70,7 @@ class BasinMeasure:
     """m(W) of one optimiser, with `m(|y| >= 1) = 1`.
 
     Attributes:
-        value: with its interval; of no width where every ray was looked at.
+        value: with the interval of its rays alone, at the scale and index measured; of no width where all were looked at.
         quadratic: what the Hessian alone predicts, `mean_i q_i`.
         rays: half-lines looked at, of `of` (inf for isotropic noise).
         reduction: how many times as many rays plain sampling would have needed for this interval; and of this

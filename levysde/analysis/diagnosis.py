@@ -196,7 +196,7 @@ class Diagnosis:
         ]
         for name, m in self.measures.items():
             of = "" if np.isinf(m.of) else f" of {m.of:,}"
-            gain = "exact" if np.isinf(m.reduction) else f"variance / {m.reduction:.3g} by the Hessian's diagonal"
+            gain = "exact" if np.isinf(m.reduction) else f"variance {m.reduction:.3g} times below plain sampling"
             rows.append((f"m(W) of {name.upper()}", f"{m.value}, {m.rays:,}{of} rays, {gain}"))
             rows.append(
                 (f"  by the Hessian alone ({name.upper()})", f"{m.quadratic:.4g}, {m.returning:.1%} of rays return")
