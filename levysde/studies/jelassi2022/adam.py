@@ -11,6 +11,7 @@ from levysde.sweeps import Sweep
 BETAS = [0.0, 0.9, 0.99]
 RATES = [0.001, 0.003, 0.01, 0.03]
 _GAIN = 0.005
+MU = 0.1  # the default of the patches
 
 CLAIMS = (
     Claim(
@@ -47,7 +48,7 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
             for name in ("train_error", "test_small", "test_large", "signal"):
                 row[name] = float(runs(sweep, name, learning_rate=eta, gamma=beta1).mean())
             rows.append(row)
-    return Finding((_learns(sweep), _average(sweep)), {"errors": figures.adam(sweep)}, {"cells": rows})
+    return Finding((_learns(sweep), _average(sweep)), {"errors": figures.adam(sweep, MU)}, {"cells": rows})
 
 
 def _learns(sweep: Sweep) -> Verdict:

@@ -190,13 +190,15 @@ def batches(sweeps: dict[str, Sweep], examples: int) -> "Figure":
     return figure
 
 
-def adam(sweep: Sweep) -> "Figure":
-    """Test errors of ADAM against its learning rate."""
+def adam(sweep: Sweep, mu: float) -> "Figure":
+    """Test errors of ADAM against its learning rate, from 0, where GD+M is."""
     figure, (left, right) = blank(2)
     for k, beta1 in enumerate(axis(sweep, "gamma")):
         for ax, name in ((left, "test_error"), (right, "signal")):
             bars(ax, axis(sweep, "learning_rate"), runs(sweep, name, gamma=beta1), k, f"beta1 = {beta1:g}")
     left.set_ylabel("test error")
+    left.set_ylim(0, 1.2 * mu / 2)
+    left.axhline(mu / 2, color="0.5", linewidth=0.8, linestyle="--", label="mu/2, as GD (GD+M, gamma = .99: 0)")
     right.set_ylabel("learned signal |c|")
     _plain_log(right)
     for ax in (left, right):
