@@ -2,11 +2,19 @@
 NeurIPS 2020."""
 
 from levysde.studies.study import Study
-from levysde.studies.zhou2020 import basins, law, model, ordering, scaling
+from levysde.studies.zhou2020 import basins, law, model, ordering, scaling, tails, wells
 
 STUDY = Study(
     "zhou2020",
     "Zhou, Feng, Ma, Xiong, Hoi, E, Towards theoretically understanding why SGD generalizes better than ADAM in deep learning, "
     "NeurIPS 2020",
-    (law.SECTION, basins.SECTION, scaling.SECTION, ordering.SECTION, model.SECTION),
+    (
+        law.SECTION,
+        basins.SECTION,
+        scaling.SECTION,
+        ordering.SECTION,
+        tails.SECTION,
+        wells.SECTION,
+        model.SECTION,
+    ),  # fmt: skip
 )
