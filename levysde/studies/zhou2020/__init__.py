@@ -16,5 +16,5 @@ STUDY = Study(
         tails.SECTION,
         wells.SECTION,
         model.SECTION,
-    ),  # fmt: skip
+    ),
 )

@@ -25,7 +25,7 @@ SLOPE = Claim(
 
 
 def _basins(quick: bool) -> list[tuple[int, float]]:
-    heights = np.exp(np.random.default_rng(0).uniform(*np.log(HEIGHTS), COUNT))
+    heights = np.exp(np.random.default_rng(0).uniform(np.log(HEIGHTS[0]), np.log(HEIGHTS[1]), COUNT))
     return [(k, float(f"{heights[k]:.4g}")) for k in range(10 if quick else COUNT)]
 
 
@@ -62,7 +62,7 @@ def line(measure: np.ndarray, mean: np.ndarray, escapes: np.ndarray) -> tuple[Es
     residual = y - weight @ y - slope * x
     error = float(np.sqrt(weight @ residual**2 / (len(x) - 2) / (weight @ (x * x))))
     half = float(t.isf(0.025, len(x) - 2)) * error
-    return Estimate(slope, slope - half, slope + half), float(spearmanr(measure, mean).statistic)
+    return Estimate(slope, slope - half, slope + half), float(spearmanr(measure, mean)[0])  # pyright: ignore[reportArgumentType]
 
 
 def judge(found: dict[str, Sweep], quick: bool) -> Finding:

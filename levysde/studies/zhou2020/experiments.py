@@ -148,14 +148,14 @@ class Tails(Experiment):
         if settings.source == "stable":
             from scipy.stats import levy_stable  # slow to import
 
-            return levy_stable.rvs(settings.alpha, 0, size=shape, random_state=rng)
+            return np.asarray(levy_stable.rvs(settings.alpha, 0, size=shape, random_state=rng))
         wide = np.where(rng.random(shape) < 0.1, 10.0, 1.0) if settings.source == "mixture" else 1.0
         return rng.normal(size=shape) * wide
 
     def columns(self, settings: TailsSettings, outcome: np.ndarray, job: Job) -> dict[str, Any]:
         from scipy.signal import lfilter  # slow to import
 
-        averaged = lfilter([0.1], [1.0, -0.9], outcome, axis=0)[_APART:]
+        averaged = np.asarray(lfilter([0.1], [1.0, -0.9], outcome, axis=0))[_APART:]
         samples = dict(zip(self.kinds, (outcome, averaged, averaged[::_APART]), strict=True))
         rng, found = np.random.default_rng(0), {}
         for kind, sample in samples.items():

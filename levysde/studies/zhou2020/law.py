@@ -12,7 +12,7 @@ import numpy as np
 from levysde.noise import levy_constant
 from levysde.stats import Estimate
 from levysde.studies.study import Finding, Section
-from levysde.studies.verdicts import Claim, Verdict, all_judged, detection_chance, judged
+from levysde.studies.verdicts import Claim, Verdict, Word, all_judged, detection_chance, judged
 from levysde.studies.zhou2020.figures import curves, new_figure
 from levysde.studies.zhou2020.problems import HEIGHT, at_regime, dynamics_part, law_of, valley
 from levysde.sweeps import Sweep
@@ -148,7 +148,7 @@ def _row(numbers: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
 def _laplace(claim: Claim, ladders: list[list[dict[str, Any]]]) -> Verdict:
     ends = [rungs[-1]["worst"] for rungs in ladders]
     falls = sum(rungs[-1]["worst"].low <= rungs[0]["worst"].value for rungs in ladders)
-    words = [judged(r, high=BAND) for r in ends]
+    words: list[Word] = [judged(r, high=BAND) for r in ends]
     word = all_judged(words) if falls == len(ladders) else "fails"
     first, last = ([rungs[i]["worst"].value for rungs in ladders] for i in (0, -1))
     shapes = [rungs[-1]["shape"] for rungs in ladders]
@@ -170,7 +170,7 @@ def _on_network(network: dict[str, list[dict[str, Any]]]) -> Verdict:
 
 
 def _as_printed(printed: dict[int, Estimate]) -> Verdict:
-    words = [judged(estimate, 0.9, 1.1) for estimate in printed.values()]
+    words: list[Word] = [judged(estimate, 0.9, 1.1) for estimate in printed.values()]
     text = ", ".join(f"{estimate} (d = {dim})" for dim, estimate in printed.items())
     true = ", ".join(f"{1 / (dim * float(levy_constant(ALPHA))):.3g}" for dim in printed)
     widest = max(printed.values(), key=lambda r: (r.high - r.low) / r.value)

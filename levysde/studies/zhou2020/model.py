@@ -58,7 +58,7 @@ def clipped_variance(clip: float) -> float:
     """`E min(|xi|, clip)^2` of a unit stable draw, by a million of them."""
     from scipy.stats import levy_stable  # slow to import
 
-    draws = levy_stable.rvs(ALPHA, 0, size=1_000_000, random_state=np.random.default_rng(0))
+    draws = np.asarray(levy_stable.rvs(ALPHA, 0, size=1_000_000, random_state=np.random.default_rng(0)))
     return float(np.mean(np.minimum(np.abs(draws), clip) ** 2))
 
 
@@ -71,7 +71,10 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
     }  # fmt: skip
     euler = {"name": "EulerMaruyama", "dt": rate}
     truthful = {"noise": "average", "square": "sampled"}
-    found = {_TRUTH: (adam, truthful), "truthful equation": (euler, truthful)}
+    found: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        _TRUTH: (adam, truthful),
+        "truthful equation": (euler, truthful),
+    }
     for clip in CLIPS:
         variance = float(f"{SCALE**2 * clipped_variance(clip):.4g}")
         found[f"eq. 5, clip {clip:g}"] = (euler, {"gradient_variance": variance})

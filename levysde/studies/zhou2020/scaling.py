@@ -144,8 +144,8 @@ def _mean(columns: dict[str, Any]) -> Estimate:
 
 
 def _times(estimate: Estimate, factor: float) -> Estimate:
-    ends = sorted((estimate.low * factor, estimate.high * factor))
-    return Estimate(estimate.value * factor, *ends, estimate.confidence)
+    low, high = sorted((estimate.low * factor, estimate.high * factor))
+    return Estimate(estimate.value * factor, low, high, estimate.confidence)
 
 
 SECTION = Section("scaling", CLAIMS, sweeps, judge)

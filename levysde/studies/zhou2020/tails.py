@@ -85,8 +85,8 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
             HEAVY,
             "holds" if set(words) == {"holds"} else "fails" if set(words) == {"fails"} else "holds only if",
             "; ".join(f"{index} ({who}, epoch {epoch})" for (who, epoch), index in raw.items()),
-            f"on Gaussian noise it reads {reading(controls['gaussian 2'][1], 'raw_fit')}; on a mixture of two normals, whose tail is "
-            f"Gaussian, {reading(controls['mixture 2'][1], 'raw_fit')}: a low reading does not show a heavy tail",
+            f"on Gaussian noise it reads {reading(controls['gaussian 2'][1], 'raw_fit')}; on a mixture of two normals, whose "
+            f"tail is Gaussian, {reading(controls['mixture 2'][1], 'raw_fit')}: a low reading does not show a heavy tail",
             "at some stages: " + ", ".join(f"{who} at epoch {e}" for (who, e), i in raw.items() if i.high < 1.9)
             if "holds" in words and set(words) != {"holds"}
             else "",
@@ -133,8 +133,10 @@ def _figure(stages: dict[Any, Any], controls: dict[str, Any]) -> Any:
                 )  # fmt: skip
         ax.axhline(2, color="0.5", lw=1, ls="--")
         ax.set_xticks(range(len(group)), list(group), fontsize=7)
-        ax.set(ylabel="tail index, median over coordinates", title=title)
-    axes[1].legend(fontsize=6, frameon=False)
+        ax.set(ylabel="tail index, median over coordinates", title=title, yscale="log", ylim=(0.95, 13))
+        ax.set_yticks([1, 1.5, 2, 3, 5, 10], ["1", "1.5", "2", "3", "5", "10"])
+        ax.minorticks_off()
+    figure.legend(*axes[1].get_legend_handles_labels(), fontsize=7, frameon=False, ncol=3, loc="outside lower center")
     return figure
 
 

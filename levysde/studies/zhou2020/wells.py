@@ -177,7 +177,7 @@ def _figure(ends: dict[str, dict[str, dict[str, Estimate]]]) -> Any:
         ax.set_title("two wells" if name == "two-wells" else "a valley, steep on the left")
     axes[0].axhline(ODDS / (1 + ODDS), color="0.5", ls="--", lw=1)
     axes[0].annotate(
-        "by widths (SGD)", (0.02, ODDS / (1 + ODDS) + 0.01), xycoords=("axes fraction", "data"), fontsize=8
+        "by widths (SGD)", (0.36, ODDS / (1 + ODDS) + 0.01), xycoords=("axes fraction", "data"), fontsize=8
     )
     return figure
 
