@@ -18,21 +18,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from levysde import errors
+from levysde.analysis.basin_measure import BasinMeasure
 from levysde.analysis.basins import measure_basins
-from levysde.analysis.curvature import DENSE, lanczos, spectrum
+from levysde.analysis.curvature import DENSE, Spectrum, lanczos, spectrum
 from levysde.analysis.diagnose_input import Request, as_landscape, as_optimizer
-from levysde.analysis.diagnosis import Diagnosis, PredictedEscape
+from levysde.analysis.diagnosis import Diagnosis, PredictedEscape, SimulatedEscape
 from levysde.analysis.diagnosis_warnings import find_warnings
 from levysde.analysis.gradient_covariance import GradientCovariance, alignment, gradient_covariance
 from levysde.analysis.memory_plan import held_bytes, program_limit
 from levysde.analysis.noise_tails import NoiseTails, measure_tails, sampled_coordinates
+from levysde.analysis.predicted import DRIVERS, expected_iterations, predicted_escapes
 from levysde.analysis.products import Products
 from levysde.analysis.simulated import simulate
 from levysde.errors import Checked
 from levysde.landscapes import NetworkLandscape, in_float64
-from levysde.noise import StableComponents, StableIsotropic, total_tail
 
-_DRIVERS = {"components": StableComponents, "isotropic": StableIsotropic}
 _ROUNDING = 1e-6  # a coordinate whose gradients differ by less than this share of their size has no noise
 _HIGHEST_ALPHA, _LOWEST_ALPHA = 1.95, 0.5  # between which a measured index is held
 _SHARE = 0.1  # of the standard deviation of the losses: the basin's height
@@ -156,7 +156,7 @@ def diagnose(
         batch_size=batch,
         delta=small,
         alpha=None if alpha is None else _below_two(alpha),
-        noise=errors.choice("noise", noise, tuple(_DRIVERS)),
+        noise=errors.choice("noise", noise, tuple(DRIVERS)),
         height=None if basin_height is None else _positive("basin_height", basin_height, "basin_height=0.05"),
         num_batches=batches,
         num_eigenvalues=count,
@@ -231,39 +231,13 @@ def _run(request: Request) -> Diagnosis:
         _check_height(height, model.loss)
         alpha = request.alpha if request.alpha is not None else _measured(tails)
         variance = covariance.variance * covariance.batch_factor(request.batch_size)
-        scale = tails.scale(alpha)
-        divisors = {"sgd": np.ones(model.dim), "adam": np.sqrt(variance) + request.delta}
         measures = {}
         if descent < height:
             with clock.part("basin"):
-                measures = measure_basins(
-                    model,
-                    {name: scale / divisor for name, divisor in divisors.items()},
-                    divisors,
-                    hessian.diagonal,
-                    height=height,
-                    alpha=alpha,
-                    noise=request.noise,
-                    num_rays=request.num_rays,
-                    seed=seeds[4],
-                    confidence=request.confidence,
-                )
-    predictions = _predicted(request, measures, alpha)
-    expected = _expected(request, predictions)
-    simulated, left_out = None, "the point is not near a minimum, so there is no basin to leave (see the warnings)"
-    if descent < height:
-        with clock.part("escapes"):
-            simulated, left_out = simulate(
-                landscape,
-                request.kernel,
-                height,
-                expected,
-                request.num_escapes,
-                request.time_budget,
-                limit,
-                seeds[5],
-                request.confidence,
-            )
+                measures = _measures(request, model, hessian, tails, variance, alpha, height, seeds[4])
+    predictions = predicted_escapes(request, measures, alpha)
+    with clock.part("escapes"):
+        simulated, left_out = _escapes(request, predictions, height, descent < height, limit, seeds[5])
     report = Diagnosis(
         landscape=landscape,
         layers=request.layers,
@@ -293,6 +267,56 @@ def _run(request: Request) -> Diagnosis:
         memory_bytes=held + model.needs,
     )
     return find_warnings(report, request)
+
+
+def _measures(
+    request: Request,
+    model: Products,
+    hessian: Spectrum,
+    tails: NoiseTails,
+    variance: np.ndarray,
+    alpha: float,
+    height: float,
+    seed: int,
+) -> dict[str, BasinMeasure]:
+    """m(W) of both optimisers; `variance` is the diagonal of C_B."""
+    scale = tails.scale(alpha)
+    divisors = {"sgd": np.ones(model.dim), "adam": np.sqrt(variance) + request.delta}
+    return measure_basins(
+        model,
+        {name: scale / divisor for name, divisor in divisors.items()},
+        divisors,
+        hessian.diagonal,
+        height=height,
+        alpha=alpha,
+        noise=request.noise,
+        num_rays=request.num_rays,
+        seed=seed,
+        confidence=request.confidence,
+    )
+
+
+def _escapes(
+    request: Request,
+    predictions: dict[str, PredictedEscape],
+    height: float,
+    has_basin: bool,
+    limit: int,
+    seed: int,
+) -> tuple[SimulatedEscape | None, str]:
+    if not has_basin:
+        return None, "the point is not near a minimum, so there is no basin to leave (see the warnings)"
+    return simulate(
+        request.landscape,
+        request.kernel,
+        height,
+        expected_iterations(request, predictions),
+        request.num_escapes,
+        request.time_budget,
+        limit,
+        seed,
+        request.confidence,
+    )
 
 
 def _noise(request: Request, model: Products, seeds: list[int]) -> tuple[GradientCovariance, NoiseTails]:
@@ -370,23 +394,3 @@ def _measured(tails: NoiseTails) -> float:
     """The median index over coordinates, held where the law has one; the highest where none could be read."""
     found = tails.characteristic_function.median.value
     return float(np.clip(found, _LOWEST_ALPHA, _HIGHEST_ALPHA)) if np.isfinite(found) else _HIGHEST_ALPHA
-
-
-def _predicted(request: Request, measures: dict, alpha: float) -> dict[str, PredictedEscape]:
-    if request.learning_rate is None:
-        return {}
-    eta = request.learning_rate
-    epsilon = eta ** ((alpha - 1) / alpha)
-    total = total_tail(_DRIVERS[request.noise](alpha), request.landscape.dim)
-    found = {}
-    for name, measure in measures.items():
-        rates = [epsilon**alpha * total * m for m in (measure.value.value, measure.value.low, measure.value.high)]
-        means = [1 / (rate * eta) if rate > 0 else np.inf for rate in rates]
-        estimate = type(measure.value)(means[0], means[2], means[1], request.confidence)
-        found[name] = PredictedEscape(estimate, rates[0], rates[0] * measure.relaxation, epsilon)
-    return found
-
-
-def _expected(request: Request, predictions: dict[str, PredictedEscape]) -> float:
-    law = predictions.get("adam" if request.optimizer == "adam" else "sgd")
-    return float("nan") if law is None else law.mean.value
