@@ -1,6 +1,7 @@
 """Settings shared by all tests: hostile to silent broadcasting, and compiled programs kept between runs."""
 
 import getpass
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,11 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(Path(tempfile.gettempdir(), f"levysde-tests-{getpass.getuser()}")))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: some tests wait for other processes."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture

@@ -171,7 +171,7 @@ def test_no_crossing_far_from_the_boundary():
         assert not bool(found.left)
 
 
-@pytest.mark.parametrize("dim", [1, 3])
+@pytest.mark.parametrize("dim", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_brownian_exit_from_a_ball(dim):
     """At a step of a fiftieth of the mean the bridge is not late, where the skeleton is by 17%; the shift takes most of it."""
     ball, exact = unit_ball(dim), brownian_mean_exit(dim=dim)
@@ -241,7 +241,7 @@ def test_stable_exits_with_a_shifted_boundary(noise, alpha, dim):
     ("noise", "alpha", "dim"),
     [
         ("components", 1.5, 3),
-        ("isotropic", 1.0, 3),
+        pytest.param("isotropic", 1.0, 3, marks=pytest.mark.slow),
         pytest.param("components", 0.7, 2, marks=pytest.mark.slow),
         pytest.param("isotropic", 1.8, 2, marks=pytest.mark.slow),
     ],

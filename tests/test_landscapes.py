@@ -160,7 +160,7 @@ def test_matrix_sensing_is_its_sum():
     assert well.value(jnp.asarray(rotated.ravel(), dtype=float)) == pytest.approx(0, abs=1e-9)
 
 
-def test_linear_classifiers_agree_with_scikit_learn():
+def test_logistic_regression_agrees_with_scikit_learn():
     from sklearn.linear_model import LogisticRegression
 
     decay = 0.05
@@ -174,6 +174,13 @@ def test_linear_classifiers_agree_with_scikit_learn():
         wide, labels
     )
     np.testing.assert_allclose(np.concatenate([bias, weight]), other.coef_[0], atol=2e-5)
+
+
+@pytest.mark.slow
+def test_softmax_regression_agrees_with_scikit_learn():
+    from sklearn.linear_model import LogisticRegression
+
+    decay = 0.05
     well = ls.softmax_regression("wine", weight_decay=decay)
     check_minimum(well, well.minimum, tolerance=1e-5)
     other = LogisticRegression(C=1 / (decay * 178), fit_intercept=False, tol=1e-10, max_iter=10_000)
