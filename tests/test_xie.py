@@ -337,6 +337,21 @@ def test_the_share_of_an_occupied_valley():
     assert logs[0] - logs[1] == pytest.approx(unit * 2 * 6.0 / selection.RATE, rel=0.03)
 
 
+def test_steps_across_the_switch_shift_the_share():
+    """The chain of Euler steps has the exact share under white noise, and comes nearer with finer steps under SGD's."""
+
+    def shift(**numbers):
+        settings = selection.Settings(**numbers)
+        shares = selection.exact_share(settings, 40_001), selection.stepped_share(settings, 800)
+        exact, stepped = (log(share / (1 - share)) for share in shares)
+        return stepped - exact
+
+    assert abs(shift(noise="white", strength=0.004)) < 0.05
+    coarse, fine = (shift(noise="sgd", strength=1.0, dt=selection.RATE / n) for n in (1, 8))
+    assert coarse > 0.3
+    assert fine < 0.6 * coarse
+
+
 def test_linear_exponent_of_an_isotropic_bowl(monkeypatch):
     """Noise H / B: the linear theory is the null model's B r^2 / (eta k) as eta falls, r the way along the steepest axis."""
     hessian = np.diag([2.0, 0.5])

@@ -256,7 +256,7 @@ def _figure(seen: dict[tuple[str, str], dict[str, Any]], names: list[str]) -> An
         ax.set_xlabel("eigenvalue of H")
         ax.set_title(f"{name} ({PROBLEMS[name][0].replace('_', ' ')})", fontsize="medium")
     axes[0, 0].set_ylabel("gradient variance along its eigenvector")
-    shared_legend(figure, axes.ravel())
+    shared_legend(figure, axes.ravel(), columns=len(names) + 2)
     return figure
 
 

@@ -80,7 +80,7 @@ def _draw(ax: "Axes", panel: Panel) -> None:
     ax.set_title(panel.title, fontsize="medium")
 
 
-def shared_legend(figure: "Figure", axes: Any, note: str = "") -> None:
+def shared_legend(figure: "Figure", axes: Any, columns: int = 2) -> None:
     """One legend above all axes: each name once."""
     found: dict[str, Any] = {}
     for ax in axes:
@@ -88,7 +88,10 @@ def shared_legend(figure: "Figure", axes: Any, note: str = "") -> None:
             found.setdefault(label, handle)
     if found:
         figure.legend(
-            list(found.values()), list(found), loc="outside upper center", ncols=2, frameon=False, fontsize="small"
+            list(found.values()),
+            list(found),
+            loc="outside upper center",
+            ncols=columns,
+            frameon=False,
+            fontsize="small",
         )
-    if note:
-        figure.text(0.5, 0.0, note, ha="center", va="bottom", fontsize="small")

@@ -187,6 +187,7 @@ def _lines(names: tuple[str, ...], lines: dict[Any, Ladder]) -> Verdict:
         all_judged(list(words.values())),
         f"relative change of slope {shown}; inside the band: {count} of {len(words)}",
         f"chance to see a change of slope of 1: {detection_chance(0.5, widest):.2f} or more",
+        ", ".join(f"{name} bends" for name, value in together.items() if not value.low <= 0 <= value.high),
     )
 
 

@@ -190,9 +190,9 @@ def _figure(ladders: dict[float, Ladder]) -> Any:
         at = EXPONENTS[: len(found.x)]
         value = np.exp(found.slowness - base)
         error = [value * (1 - np.exp(-Z * found.error)), value * (np.exp(Z * found.error) - 1)]
-        ax.errorbar(
-            at, value, error, ls="", marker=MARKERS[k], ms=4.5, capsize=2, color=COLOURS[k], label=f"SDE, s = {f:g}"
-        )
+        beside = np.add(at, 0.12 * (k - 1))  # so that none hides another
+        label = f"SDE, s = {f:g}"
+        ax.errorbar(beside, value, error, ls="", marker=MARKERS[k], ms=4.5, capsize=2, color=COLOURS[k], label=label)
     ax.axhline(1, color="0.4", lw=1, ls=(0, (4, 2)), label="law with 2π/H_a")
     ax.axhline(LOW / TOP, color="0.4", lw=1, ls=(0, (1, 1)), label="law as printed, 2π/|H_b|")
     ax.set_xlabel("exponent (2BΔL/η)(s/H_a + (1−s)/|H_b|)")

@@ -4,7 +4,9 @@ One dimension, `sharp_flat` times 1/50: curvatures H_s and H_f = 0.04 at the min
 Noise of two kinds: that of SGD frozen at two temperatures on each side (s = 1/2), D = (eta / 2B) times the curvature of the
 valley or of the saddle; and white noise. Replicas start in halves in either valley, their first fifth is thrown away, and the
 share of time right of the saddle is measured. The exact shares come from the stationary density, `exp(-int L'/D) / D` (Ito), by
-quadrature. Base: H_s = 0.32, eta = 0.25. With SGD's noise the masses of the valleys are, to leading order,
+quadrature. Those of the chain that Euler steps make, from its transition matrix on a grid, stand beside them: steps across the
+switch of the noise shift the log ratio by a multiple of sqrt(dt), so that SGD's noise is stepped by eta / 8. Base: H_s = 0.32,
+eta = 0.25. With SGD's noise the masses of the valleys are, to leading order,
 
     m_f / m_s = (H_s / H_f) exp[(2B / eta) s dL (1 / H_f - 1 / H_s)],    with white noise    sqrt(H_s / H_f).
 """
@@ -80,7 +82,7 @@ class Settings(Model):
     noise: Literal["sgd", "white"]
     strength: Annotated[float, Field(gt=0)]
     sharpness: Annotated[float, Field(gt=0)] = SHARP
-    dt: Annotated[float, Field(gt=0)] = RATE
+    dt: Annotated[float, Field(gt=0)] = RATE  # of the integration
     num: Annotated[int, Field(ge=2)] = 100
     steps: Annotated[int, Field(ge=_LOOKS)] = 1_000_000
 
@@ -102,6 +104,7 @@ class Occupation(Experiment):
             Variable("flat_share", "float64", "share of looks in the flat valley", "1", ("replica",), (most,)),
             Variable("crossings", "float64", "changes of side seen, all replicas"),
             Variable("exact_share", "float64", "the same in the long run, by quadrature"),
+            Variable("stepped_share", "float64", "the same of the chain of Euler steps"),
         )
 
     def run(self, settings: Settings, job: Job) -> dict[str, Any]:
@@ -120,6 +123,7 @@ class Occupation(Experiment):
             "flat_share": flat.mean(1),
             "crossings": float(np.sum(flat[:, 1:] != flat[:, :-1])),
             "exact_share": exact_share(settings),
+            "stepped_share": stepped_share(settings),
         }
 
     def columns(self, settings: Settings, outcome: dict[str, Any], job: Job) -> dict[str, Any]:
@@ -140,39 +144,55 @@ def valley(sharpness: float) -> WellChain:
     )
 
 
+def profile(settings: Settings, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The slope of the loss and D at `x`."""
+    slope = np.asarray(_slopes(valley(settings.sharpness), jnp.asarray(x)), float)
+    if settings.noise == "white":
+        return slope, np.full(len(x), settings.strength)
+    places, curvatures = switches(valley(settings.sharpness), FRACTION)
+    level = np.where(x < places[0], curvatures[0], np.where(x < places[1], curvatures[1], curvatures[2]))
+    return slope, RATE / (2 * settings.strength) * level
+
+
 def exact_share(settings: Settings, points: int = 400_001) -> float:
     """The flat valley's share of the stationary density, `exp(-int L'/D) / D`."""
     x = np.linspace(-3.0, 9.0, points)
-    slope = np.asarray(_slopes(valley(settings.sharpness), jnp.asarray(x)), float)
-    if settings.noise == "sgd":
-        places, curvatures = switches(valley(settings.sharpness), FRACTION)
-        level = np.where(x < places[0], curvatures[0], np.where(x < places[1], curvatures[1], curvatures[2]))
-        diffusion = RATE / (2 * settings.strength) * level
-    else:
-        diffusion = np.full(points, settings.strength)
+    slope, diffusion = profile(settings, x)
     force = slope / diffusion
     psi = np.concatenate([[0.0], np.cumsum((force[1:] + force[:-1]) * (x[1] - x[0]) / 2)])
     density = np.exp(-(psi - psi.min())) / diffusion
     return float(density[x > 0].sum() / density.sum())
 
 
+def stepped_share(settings: Settings, points: int = 1600) -> float:
+    """The same of the chain `x <- x - dt L' + sqrt(2 D dt) xi`, from its transition probabilities between cells of a grid."""
+    from scipy.special import ndtr  # slow to import
+
+    x = np.linspace(-3.0, 5.5, points)
+    slope, diffusion = profile(settings, x)
+    edges = np.concatenate([[-np.inf], (x[1:] + x[:-1]) / 2, [np.inf]])
+    mean, spread = x - settings.dt * slope, np.sqrt(2 * settings.dt * diffusion)
+    balance = np.diff(ndtr((edges[None, :] - mean[:, None]) / spread[:, None]), axis=1).T - np.eye(points)
+    balance[-1] = 1
+    stationary = np.linalg.solve(balance, np.append(np.zeros(points - 1), 1.0))
+    return float(stationary[x > 0].sum())
+
+
 def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
-    num, steps = (32, 200_000) if quick else (128, 1_000_000)
+    num, few = (32, 200_000) if quick else (128, 3_000_000)
+    fine, many = (RATE / 2, 400_000) if quick else (RATE / 8, 8_000_000)
     kinds = {
         "sgd": ("sgd", 1.0, {"strength": list(BATCHES)}),
         "sgd-sharpness": ("sgd", 1.0, {"sharpness": list(SHARPNESSES)}),
         "white": ("white", 0.004, {"strength": list(DIFFUSIONS)}),
         "white-sharpness": ("white", 0.004, {"sharpness": list(SHARPNESSES)}),
     }
-    return {
-        name: {
-            "experiment": f"{__name__}:OCCUPATION",
-            "seed": 800 + i,
-            "run": {"noise": noise, "strength": strength, "num": num, "steps": steps},
-            "grid": axis,
-        }
-        for i, (name, (noise, strength, axis)) in enumerate(kinds.items())
-    }
+    found = {}
+    for i, (name, (noise, strength, axis)) in enumerate(kinds.items()):
+        dt, steps = (fine, many) if noise == "sgd" else (RATE, few)
+        run = {"noise": noise, "strength": strength, "num": num, "steps": steps, "dt": dt}
+        found[name] = {"experiment": f"{__name__}:OCCUPATION", "seed": 800 + i, "run": run, "grid": axis}
+    return found
 
 
 def shares(sweep: Sweep) -> dict[str, np.ndarray]:
@@ -182,12 +202,19 @@ def shares(sweep: Sweep) -> dict[str, np.ndarray]:
         columns = sweep.columns(point)
         share = np.asarray(columns["flat_share"])
         mean, error = float(share.mean()), float(share.std(ddof=1) / len(share) ** 0.5)
-        exact = float(columns["exact_share"])
+        exact, stepped = float(columns["exact_share"]), float(columns["stepped_share"])
         x = float(sweep.plan.axes[0].labels[point.index[0]])
         table.append(
-            (x, log(mean / (1 - mean)), error / (mean * (1 - mean)), log(exact / (1 - exact)), columns["crossings"])
+            (
+                x,
+                log(mean / (1 - mean)),
+                error / (mean * (1 - mean)),
+                log(exact / (1 - exact)),
+                log(stepped / (1 - stepped)),
+                float(columns["crossings"]),
+            )
         )
-    names = ("x", "ratio", "error", "exact", "crossings")
+    names = ("x", "ratio", "error", "exact", "stepped", "crossings")
     return dict(zip(names, np.array(sorted(table)).T, strict=True))
 
 
@@ -206,9 +233,10 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     }
     sharper = -np.log(seen["sgd-sharpness"]["x"] / FLAT)
     slopes = {name: _fit(x[name], seen[name], extra=sharper if name == "sgd-sharpness" else 0.0) for name in seen}
-    exact = {
-        name: _fit(x[name], seen[name], "exact", sharper if name == "sgd-sharpness" else 0.0).value for name in seen
-    }
+    exact, stepped = (
+        {name: _fit(x[name], seen[name], what, sharper if name == "sgd-sharpness" else 0.0).value for name in seen}
+        for what in ("exact", "stepped")
+    )
     law = FRACTION * HEIGHT * (1 / (HEIGHT * FLAT) - 1 / (HEIGHT * SHARP))
     specs = (
         (EXPONENTIAL, "sgd", 0.8, 1.2, True, 0.2, f"; law {law:.3f} a unit of 2B/η"),
@@ -225,7 +253,8 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
             Verdict(
                 claim,
                 judged(value, low, high),
-                f"slope {slopes[name]}, exact {exact[name]:.4g}{more}{over}; {crossings:.0f} changes of valley or more a rung",
+                f"slope {slopes[name]}, exact {exact[name]:.4g}, of the chain of steps {stepped[name]:.4g}{more}{over}; "
+                f"{crossings:.0f} changes of valley or more a rung",
                 f"chance to see a value {margin:g} outside the band: {detection_chance(margin, value):.2f}",
             )
         )

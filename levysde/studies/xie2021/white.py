@@ -94,7 +94,7 @@ def exact(diffusion: float) -> float:
     return first_passage(lambda x: -(2 * x**3 - 16 * x + 2.5), diffusion, start=MINIMUM, lower=-10.0, upper=TOP).mean
 
 
-def exact_first(diffusion: float, dim: int = DIM, *, points: int = 1500) -> float:
+def exact_first(diffusion: float, dim: int = DIM, *, points: int = 800) -> float:
     """Mean time until the first of `dim` independent coordinates is at its saddle: the integral of the survival's power.
 
     `-L' d/dx + D d^2/dx^2` between a far reflecting end and the saddle, in its symmetric form: rates of going from cell to cell
