@@ -27,7 +27,7 @@ from levysde.analysis.diagnosis_warnings import find_warnings
 from levysde.analysis.gradient_covariance import GradientCovariance, alignment, gradient_covariance
 from levysde.analysis.memory_plan import held_bytes, program_limit
 from levysde.analysis.noise_tails import NoiseTails, measure_tails, sampled_coordinates
-from levysde.analysis.predicted import DRIVERS, expected_iterations, predicted_escapes
+from levysde.analysis.predicted import DRIVERS, expected_iterations, lifted, predicted_escapes
 from levysde.analysis.products import Products
 from levysde.analysis.simulated import simulate
 from levysde.errors import Checked
@@ -249,7 +249,9 @@ def _run(request: Request) -> Diagnosis:
         covariance=covariance,
         alignment=aligned,
         tails=tails,
-        excess=float("nan") if request.learning_rate is None else request.learning_rate * float(variance.sum()) / 4,
+        excess=lifted(
+            request.learning_rate, aligned, float(variance.sum()), covariance.batch_factor(request.batch_size)
+        ),
         alpha=alpha,
         measured=request.alpha is None,
         noise=request.noise,

@@ -64,8 +64,9 @@ class Diagnosis:
             quadratic about it, or within 30 steps of L-BFGS, whichever is more.
         hessian: a `Spectrum`. covariance: of the examples' gradients. alignment: of the two.
         tails: tail indices and scale of the minibatch noise.
-        excess: by how much the noise alone lifts the loss of SGD in the quadratic about the point, to first order in the
-            learning rate: `learning_rate tr(C_B) / 4`. NaN without a learning rate.
+        excess: by how much the noise alone lifts the loss of SGD in the quadratic about the point: `eta/2 sum_j c_j / (2 -
+            eta lambda_j)`, `c_j = u_j' C_B u_j`, with the curvature of the sharpest directions; `eta tr(C_B) / 4` to first
+            order. Infinite where eta lambda passes 2, NaN without a learning rate.
         alpha, measured: the index that m(W) and the predictions use, and whether it was measured.
         noise: "components" or "isotropic".
         height: of the basin over the loss at the point.

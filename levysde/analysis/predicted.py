@@ -5,6 +5,7 @@ import numpy as np
 from levysde.analysis.basin_measure import BasinMeasure
 from levysde.analysis.diagnose_input import Request
 from levysde.analysis.diagnosis import PredictedEscape
+from levysde.analysis.gradient_covariance import Alignment
 from levysde.noise import StableComponents, StableIsotropic, total_tail
 
 DRIVERS = {"components": StableComponents, "isotropic": StableIsotropic}
@@ -28,3 +29,16 @@ def predicted_escapes(request: Request, measures: dict[str, BasinMeasure], alpha
 def expected_iterations(request: Request, predictions: dict[str, PredictedEscape]) -> float:
     law = predictions.get("adam" if request.optimizer == "adam" else "sgd")
     return float("nan") if law is None else law.mean.value
+
+
+def lifted(learning_rate: float | None, aligned: Alignment, trace: float, factor: float) -> float:
+    """The mean loss that SGD's noise adds in a quadratic, `eta/2 sum_j c_j / (2 - eta lambda_j)`, from the trace of
+    `C_B = factor C1` and the sharpest directions; curvature is neglected in the others. It is the stationary covariance
+    `HS + SH - eta HSH = eta C_B` in the eigenvectors of H (Liu, Ziyin, Ueda, ICML 2021)."""
+    if learning_rate is None:
+        return float("nan")
+    left = 2 - learning_rate * aligned.curvature
+    if (left <= 0).any():
+        return float("inf")
+    sharp = factor * aligned.noise
+    return float(learning_rate / 2 * (np.sum(sharp / left) + max(trace - sharp.sum(), 0.0) / 2))
