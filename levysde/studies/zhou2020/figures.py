@@ -26,6 +26,7 @@ def curves(
     ylabel: str,
     *,
     scale: str = "log",
+    legend: bool = True,
 ) -> None:
     """Estimates with their intervals against x, a line each; both axes in `scale`."""
     for k, (label, (x, estimates)) in enumerate(lines.items()):
@@ -39,4 +40,5 @@ def curves(
     ax.set_yscale(scale)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    ax.legend(fontsize=7, frameon=False)
+    if legend:
+        ax.legend(fontsize=7, frameon=False)

@@ -51,9 +51,12 @@ CLAIMS = (LAPLACE, NETWORK, PRINTED)
 
 
 def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
-    found = {f"d{dim}": _spec(dim, 500 if quick else 4000, REGIMES[:2] if quick else REGIMES) for dim in _dims(quick)}
+    found = {
+        f"d{dim}": _spec(dim, 500 if quick else 4000 if dim > 10 else 20_000, REGIMES[:2] if quick else REGIMES)
+        for dim in _dims(quick)
+    }
     if not quick:
-        run = {"landscape": "digits", "num": 1000}
+        run = {"landscape": "digits", "num": 3000}
         grid = {"optimizer": ["sgd", "adam"], "predicted_steps": list(STEPS)}
         found["network"] = {"experiment": "main-job", "seed": 105, "run": run, "grid": grid}
     return found
@@ -187,17 +190,20 @@ def _figure(ladders: dict[Any, Any], network: dict[str, Any], regimes: tuple[flo
     figure, axes = new_figure(1, 2 if network else 1)
     lines = {
         f"{optimizer}, {driver.removeprefix('Stable').lower()}, d = {dim}": (
-            [n["regime"] for n in rungs], [n["worst"] for n in rungs],
+            [n["regime"] for n in rungs],
+            [n["worst"] for n in rungs],
         )
         for (optimizer, driver, dim), rungs in ladders.items()
-    }  # fmt: skip
-    curves(axes[0], lines, "rate over relaxation", "r that Theorem 1 needs, largest over u")
+    }
+    curves(axes[0], lines, "rate over relaxation", "r that Theorem 1 needs, largest over u", legend=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, frameon=False, ncol=4, loc="outside lower center")
     if network:
         lines = {name.upper(): (STEPS, [n["worst"] for n in rungs]) for name, rungs in network.items()}
         curves(axes[1], lines, "predicted mean (steps)", "r that Theorem 1 needs, largest over u")
         axes[1].set_title("network on digits, 610 parameters")
     for ax in axes:
         ax.axhline(BAND, color="0.5", lw=1, ls="--")
+        ax.set_ylim(3e-3, 0.6)
     axes[0].set_title(f"quadratic valleys, alpha = {ALPHA:g}")
     return figure
 
