@@ -95,6 +95,9 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         f"{len(_basins(quick))} random basins, d = {DIM}, alpha = {ALPHA:g}; dashed: the law", fontsize=10
     )
     axes[0].legend(frameon=False)
+    axes[0].minorticks_off()
+    axes[0].set_xticks([0.5, 1, 2, 5], ["0.5", "1", "2", "5"])
+    axes[0].set_yticks([20, 50, 100, 200], ["20", "50", "100", "200"])
     words = [judged(slope, -1.05, -0.95) for slope in slopes]
     word = "fails" if "fails" in words else "holds" if set(words) == {"holds"} else "not testable here"
     widest = max(slopes, key=lambda s: s.high - s.low)
