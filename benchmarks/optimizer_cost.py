@@ -1,8 +1,8 @@
 """What do replicas of a real optimiser cost beside the gradients that they take?
 
 Minibatches of the digits networks (300 images; MLPs of 610 and 4,810 parameters, a CNN of 410), by optax through the engine,
-one worker. Beside each, in the same blocks of lanes and with the same compiler option: the minibatch gradient alone (gathering its
-examples included, drawing their numbers not), as a tree, as the replicas take it, which counts, and as the flat vector of
+one worker. Beside each, in the same blocks of lanes and with the same compiler option: the minibatch gradient alone (gathering
+its examples included, drawing their numbers not), as a tree, as the replicas take it, which counts, and as the flat vector of
 `batch_gradient`.
 A ball as basin costs no loss; a sublevel set costs the loss over all 300 images whenever it is looked at, which is more than
 the gradient of 30, hence also every 10 iterations. Repeats are interleaved; the median of the ratios of pairs counts.

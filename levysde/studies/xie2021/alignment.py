@@ -247,9 +247,9 @@ def _figure(seen: dict[tuple[str, str], dict[str, Any]], names: list[str]) -> An
             good, bad = seen_ & (v > floor), seen_ & (v <= floor)
             label = {"minimum": "at the minimum", "start": "at the start"}[place]
             ax.loglog(h[good], v[good], MARKERS[k], ms=3.5, color=COLOURS[k], label=label)
-            ax.loglog(
-                h[bad], np.full(bad.sum(), floor), "v", ms=4.5, mfc="none", color=COLOURS[k], label=f"{label}: no noise"
-            )
+            if bad.any():
+                at, label = np.full(bad.sum(), floor), f"{label}: no noise"
+                ax.loglog(h[bad], at, "v", ms=4.5, mfc="none", color=COLOURS[k], label=label)
         ends = np.array(ax.get_xlim())
         ax.loglog(ends, ends, color="0.4", lw=1, ls=(0, (4, 2)), label="C = H")
         ax.set_xlim(*ends)

@@ -285,6 +285,10 @@ def _figure(seen: dict[str, dict[str, np.ndarray]], x: dict[str, np.ndarray]) ->
                 color=COLOURS[k], label=kind,
             )  # fmt: skip
             ax.plot(places, seen[name]["exact"], color=COLOURS[k], lw=1, label=f"{kind}, exact")
+            if not k:
+                ax.plot(
+                    places, seen[name]["stepped"], color=COLOURS[k], lw=1, ls=":", label="the same, with these steps"
+                )
         ax.set_xlabel(label)
     axes[0, 2].set_xscale("log")
     low = min(ax.get_ylim()[0] for ax in axes[0])
