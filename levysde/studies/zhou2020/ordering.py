@@ -25,7 +25,7 @@ ALPHAS = (1.2, 1.5, 1.8)
 CONDITIONS = (1.0, 10.0, 100.0)
 POWERS = (-0.5, 0.0, 0.5)  # s_i = size * h_i^power: against the curvature, even, and with it as minibatch noise is
 SIZES = (0.01, 0.1, 1.0, 10.0)  # of the noise, in units of the gradient
-SIMULATED = tuple(itertools.product((1.0, 10.0), (0.0, 0.5), (0.1, 1.0)))  # condition, power, size; alpha = 1.5
+SIMULATED = tuple(itertools.product((3.0, 10.0), (0.0, 0.5), (0.1, 1.0)))  # condition, power, size; alpha = 1.5
 REGIME = 0.01
 _EQUAL = 1e-6
 _AXES = {"size": "size", "power": "power of the curvature"}
