@@ -27,17 +27,24 @@ def curves(
     *,
     scale: str = "log",
     legend: bool = True,
+    first_large: bool = False,
 ) -> None:
-    """Estimates with their intervals against x, a line each; both axes in `scale`."""
+    """Estimates with their intervals against x, a line each; both axes in `scale`. `first_large`: so that lines which
+    agree with the first do not hide it."""
     for k, (label, (x, estimates)) in enumerate(lines.items()):
         value = np.array([e.value for e in estimates])
         low, high = (np.array([getattr(e, end) for e in estimates]) for end in ("low", "high"))
-        style: dict[str, Any] = {"marker": "osD^v<>p"[k % 8], "ms": 4, "lw": 1, "capsize": 2, "color": f"C{k % 10}"}
+        large = first_large and not k
+        size = {"ms": 7 if large else 4, "lw": 2.5 if large else 1, "zorder": 2 if large else 3}
+        style: dict[str, Any] = {"marker": "osD^v<>p"[k % 8], "capsize": 2, "color": f"C{k % 10}"} | size
         ax.errorbar(
             x, value, yerr=[value - np.minimum(low, value), np.maximum(high, value) - value], label=label, **style
         )
     ax.set_xscale(scale)
     ax.set_yscale(scale)
+    ticks = sorted({float(v) for x, _ in lines.values() for v in x})
+    ax.set_xticks(ticks, [f"{v:g}" for v in ticks])
+    ax.set_xticks([], minor=True)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     if legend:

@@ -163,6 +163,9 @@ def _laplace(claim: Claim, ladders: list[list[dict[str, Any]]]) -> Verdict:
         f"{max(last):.3f} at the smallest (highest end of an interval {max(r.high for r in ends):.3f}); falls in {falls} of "
         f"{len(ladders)}; Weibull shape there {min(shapes):.3f} to {max(shapes):.3f}",
         f"chance to see r = {2 * BAND:g}: {detection_chance(BAND, widest):.2f} in the widest interval",
+        "the widest intervals are those at u = -0.5, where the transform's variance is infinite"
+        if word == "not testable here"
+        else "",
     )
 
 

@@ -32,8 +32,8 @@ TRUTHFUL = Claim(
     "truthful",
     "An equation that averages the noisy gradient, and squares it, escapes as ADAM does",
     "not in the paper: its own step from ADAM to an equation, without the model of the noise",
-    "mean escape time of optax ADAM over that of the equation 1, in the band [0.9, 1.1], wherever both escape",
-    "the interval of a ratio lies outside [0.9, 1.1]",
+    "from the same noise, trajectory by trajectory, it leaves at the same iteration, at every learning rate",
+    "more than 1% of the trajectories leave at another iteration, or do not leave",
 )
 MODEL = Claim(
     "eq5-model",
@@ -79,7 +79,10 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
         variance = float(f"{SCALE**2 * clipped_variance(clip):.4g}")
         found[f"eq. 5, clip {clip:g}"] = (euler, {"gradient_variance": variance})
     rates = list(RATES[1:5:2] if quick else RATES)
-    return {name: _spec(k, *parts, rates, 100 if quick else 1000) for k, (name, parts) in enumerate(found.items())}
+    # the first two have one seed, and so the same noise in every trajectory
+    return {
+        name: _spec(max(k, 1), *parts, rates, 100 if quick else 1000) for k, (name, parts) in enumerate(found.items())
+    }
 
 
 def _spec(number: int, kernel: dict[str, Any], more: dict[str, Any], rates: list[float], num: int) -> dict[str, Any]:
@@ -100,17 +103,16 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     table = {name: _rungs(sweep) for name, sweep in found.items()}
     rates = list(table[_TRUTH])
     truth, model = table[_TRUTH], [name for name in table if name.startswith("eq. 5")]
-    agree = [_ratio(truth[r], table["truthful equation"][r]) for r in rates]
-    known = {r: ratio for r, ratio in zip(rates, agree, strict=True) if ratio is not None}
+    same = {r: float(np.mean(truth[r]["steps"] == table["truthful equation"][r]["steps"])) for r in rates}
     against = {name: [_ratio_or_bound(truth[r], table[name][r]) for r in rates] for name in model}
     words: dict[str, Word] = {name: all_judged([judged(r, 0.5, 2) for r in ratios]) for name, ratios in against.items()}
     exponents = {name: _exponent(table[name]) for name in (_TRUTH, *model)}
     verdicts = (
         Verdict(
             TRUTHFUL,
-            all_judged([judged(r, 0.9, 1.1) for r in known.values()]),
-            "; ".join(f"{ratio} at {rate:g}" for rate, ratio in known.items()) or "neither escapes",
-            f"intervals of {_width(list(known.values())):.0%}",
+            "holds" if min(same.values()) >= 0.99 else "fails",
+            "at the same iteration: " + ", ".join(f"{share:.1%} at {rate:g}" for rate, share in same.items()),
+            "every trajectory that differs is seen",
         ),
         Verdict(
             MODEL,
@@ -132,7 +134,9 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     )  # fmt: skip
     rows = [{"model": name, "learning_rate": r} | rung for name, rungs in table.items() for r, rung in rungs.items()]
     return Finding(
-        verdicts, {"escapes": _figure(table)}, {"rungs": [{k: v for k, v in r.items() if k != "mean"} for r in rows]}
+        verdicts,
+        {"escapes": _figure(table)},
+        {"rungs": [{k: v for k, v in r.items() if k not in ("mean", "steps")} for r in rows]},
     )
 
 
@@ -146,7 +150,13 @@ def _rungs(sweep: Sweep) -> dict[float, dict[str, Any]]:
         mean = (
             Estimate(risk / escapes, risk / escapes * np.exp(-half), risk / escapes * np.exp(half)) if escapes else None
         )
-        found[float(rate)] = {"escapes": escapes, "num": len(columns["time"]), "iterations": risk, "mean": mean}
+        found[float(rate)] = {
+            "escapes": escapes,
+            "num": len(columns["time"]),
+            "iterations": risk,
+            "mean": mean,
+            "steps": columns["steps"],
+        }
     return found
 
 
@@ -181,17 +191,13 @@ def _exponent(rungs: dict[float, dict[str, Any]]) -> Estimate:
     return Estimate(value, value - half, value + half)
 
 
-def _width(ratios: list[Estimate]) -> float:
-    return max((r.high / r.value - 1 for r in ratios), default=inf)
-
-
 def _figure(table: dict[str, dict[float, dict[str, Any]]]) -> Any:
     figure, axes = new_figure(1, 1)
     lines = {}
     for name, rungs in table.items():
         known = {rate: rung["mean"] for rate, rung in rungs.items() if rung["mean"] is not None}
         lines[name] = (list(known), list(known.values()))
-    curves(axes[0], lines, "learning rate (radius of the basin: 1)", "mean escape time (iterations)")
+    curves(axes[0], lines, "learning rate (radius of the basin: 1)", "mean escape time (iterations)", first_large=True)
     none = [rate for rate, rung in table[_TRUTH].items() if not rung["escapes"]]
     if none:
         risk = [table[_TRUTH][rate]["iterations"] / 3 for rate in none]

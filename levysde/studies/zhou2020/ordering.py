@@ -27,6 +27,7 @@ POWERS = (-0.5, 0.0, 0.5)  # s_i = size * h_i^power: against the curvature, even
 SIZES = (0.01, 0.1, 1.0, 10.0)  # of the noise, in units of the gradient
 SIMULATED = tuple(itertools.product((3.0, 10.0), (0.0, 0.5), (0.1, 1.0)))  # condition, power, size; alpha = 1.5
 REGIME = 0.01
+_FOLLOW = 5.0  # rate of ADAM's average over the fastest relaxation: the law is that of averages which follow
 _EQUAL = 1e-6
 _AXES = {"size": "size", "power": "power of the curvature"}
 
@@ -64,7 +65,7 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
         scale = _scale(condition, power, size)
         for optimizer in ("SGD", "Adam"):
             law, dt = at_regime(_law(optimizer, 1.5, condition, scale), REGIME)
-            part = dynamics_part(optimizer, law.epsilon, scale)
+            part = dynamics_part(optimizer, law.epsilon, scale, (_FOLLOW * law.stiffness, law.stiffness))
             values = part, condition, law.epsilon, dt
             for name, value in zip(("dynamics", "condition", "epsilon", "dt"), values, strict=True):
                 axes[name].append(value)
@@ -165,7 +166,8 @@ def _figure(places: list[dict[str, Any]]) -> Any:
     for ax, (name, alpha) in zip(axes, itertools.product(("measure_ratio", "relaxed_ratio"), ALPHAS), strict=True):
         for k, (power, condition) in enumerate(itertools.product(POWERS, CONDITIONS)):
             at = [r for r in places if (r["alpha"], r["power"], r["condition"]) == (alpha, power, condition)]
-            style = {"color": f"C{k // 3}", "ls": ("-", "--", ":")[k % 3], "marker": "o", "ms": 3}
+            even = {"lw": 5, "alpha": 0.4} if power == 0 else {}  # beneath what it coincides with
+            style = {"color": f"C{k // 3}", "ls": ("-", "--", ":")[k % 3], "marker": "o", "ms": 3} | even
             label = f"{labels[power]}, condition {condition:g}"
             ax.plot([r["size"] for r in at], [r[name] for r in at], label=label, **style)
         ax.axhline(1, color="0.4", lw=1)

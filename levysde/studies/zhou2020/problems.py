@@ -58,11 +58,15 @@ def dynamics(optimizer: str, landscape: Quadratic, driver: Driver, epsilon: floa
     return Adam(landscape, driver, epsilon=epsilon, scale=scale, gradient_variance=np.square(scale), **ADAM)
 
 
-def dynamics_part(optimizer: str, epsilon: float, scale: Any = 1.0) -> dict[str, Any]:
-    """`dynamics` as a part of a sweep."""
+def dynamics_part(
+    optimizer: str, epsilon: float, scale: Any = 1.0, rates: tuple[float, float] | None = None
+) -> dict[str, Any]:
+    """`dynamics` as a part of a sweep, with other rates of ADAM's averages if given."""
     scale = np.asarray(scale, float)
     part = {"name": optimizer, "epsilon": epsilon, "scale": scale.tolist()}
-    return part if optimizer == "SGD" else part | {"gradient_variance": np.square(scale).tolist()} | ADAM
+    if optimizer == "SGD":
+        return part
+    return part | {"gradient_variance": np.square(scale).tolist()} | ADAM | ({"rates": list(rates)} if rates else {})
 
 
 def law_of(

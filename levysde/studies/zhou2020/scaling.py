@@ -56,7 +56,8 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
         "learning-rate": {"seed": 301, "run": _run(stable, num), "grid": rates},
         "batch-size": {
             "seed": 302,
-            "run": _run({"name": f"{HERE}:mean_of", "alpha": 1.5, "count": 1}, num),
+            # exponents of 0.2 and more are to be told from each other: three times the trajectories
+            "run": _run({"name": f"{HERE}:mean_of", "alpha": 1.5, "count": 1}, 3 * num),
             "grid": batches,
         },
         "tail-index": {"seed": 303, "run": _run(stable, num), "grid": {"alpha": list(TAILS)}},

@@ -50,7 +50,7 @@ CLAIMS = (WIDTH, ENDS, VALLEY)
 
 
 def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
-    num, many = (200, 400) if quick else (2000, 2000)
+    num, many = (200, 400) if quick else (2000, 8000)
     axes = {"optimizer": ["sgd", *["adam"] * len(ADAM_RATES)], "learning_rate": [ETA, *ADAM_RATES]}
     where = {"scale": SCALE, "alpha": ALPHA, "num": many, "iterations": 20_000 if quick else 100_000}
     return {
@@ -173,7 +173,8 @@ def _figure(ends: dict[str, dict[str, dict[str, Estimate]]]) -> Any:
         for line in ax.lines:
             line.set_linestyle("")
         ax.set_xticks(range(len(shares)), [n.upper().replace(" ", "\n") for n in shares])
-        ax.set_ylim(-0.03, 1.03)
+        if name == "two-wells":
+            ax.set_ylim(-0.03, 1.03)
         ax.set_title("two wells" if name == "two-wells" else "a valley, steep on the left")
     axes[0].axhline(ODDS / (1 + ODDS), color="0.5", ls="--", lw=1)
     axes[0].annotate(
