@@ -33,7 +33,7 @@ GOALS = {
     "ray_ratio": 1.10,
     "clone_s": 360.0,
 }
-SEED, KILLS, REPEATS = 0, 20, 3
+SEED, KILLS, REPEATS, RAY_REPEATS = 0, 20, 3, 7
 RUN = {
     "landscape": {"name": "Quadratic", "hessian": [[1.0, 0.0], [0.0, 4.0]]},
     "driver": {"name": "StableComponents", "alpha": 1.5},
@@ -256,7 +256,7 @@ def rate(out: Path) -> float:
 def ray(folder: Path) -> dict:
     spec = table(num=8_000, dt=1e-3, count=6, low=0.12, high=0.14)
     pairs = []
-    for _ in range(REPEATS):
+    for _ in range(RAY_REPEATS):
         walls = (swept(spec, folder / "local"), swept(spec, folder / "ray", engine="ray"))
         pairs.append((rate(folder / "local"), rate(folder / "ray"), *walls))
     same = data_files(folder / "local") == data_files(folder / "ray")
