@@ -227,10 +227,10 @@ def job(num, **more):
 
 
 def test_killed_at_random_moments_and_resumed(tmp_path):
-    """SIGKILL at 6 random moments; what is resumed in the end equals an undisturbed run in every bit."""
+    """SIGKILL at 4 random moments; what is resumed in the end equals an undisturbed run in every bit."""
     num, path = 24_000, tmp_path / "run.npz"
     moments = random.Random(0)
-    for _ in range(6):
+    for _ in range(4):
         process = start_script(tmp_path, path, num)
         before, deadline = saved_at(path), time.monotonic() + 60
         while saved_at(path) == before and time.monotonic() < deadline:
