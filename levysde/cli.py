@@ -359,6 +359,9 @@ def study(
                 "\nlevysde: stopped. What is finished is stored. Type the same command again to go on.", err=True
             )
             raise typer.Exit(130) from None
+        except RuntimeError as error:  # a point of a sweep failed
+            typer.echo(f"levysde: {error}", err=True)
+            raise typer.Exit(1) from None
     for verdict in verdicts:
         condition = f" ({verdict.condition})" if verdict.condition else ""
         typer.echo(f"{verdict.word.upper()}{condition}: {verdict.claim.statement}\n    measured: {verdict.measured}")

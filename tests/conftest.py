@@ -20,7 +20,7 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
-# Left to the slow half: each takes five seconds or more, mostly of compilation, and has a lighter sister in the same file.
+# Left to the slow half: each takes some seconds, mostly of compilation, and has a lighter sister in the same file.
 SLOW_SISTERS = (
     "test_boundary.py::test_small_jumps_made_gaussian[0.5]",
     "test_diffrax_kernel.py::test_solvers_in_the_engine[Heun]",

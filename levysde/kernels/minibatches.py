@@ -47,9 +47,8 @@ def _turned(x: Array, word: Array, size: int) -> Array:
     """`x` plus a random number below `size`, modulo `size`."""
     short = size <= 256  # then 24 bits of the word, times the size, stay within 32
     drawn = ((word >> _U32(8)) * _U32(size)) >> _U32(24) if short else below(word, size).astype(_U32)
-    return jnp.minimum(
-        x + drawn, x + drawn - _U32(size)
-    )  # the second wraps around to a large number where it is negative
+    moved = x + drawn
+    return jnp.minimum(moved, moved - _U32(size))  # the second is large where it wraps around below 0
 
 
 def _mixed(x: Array) -> Array:

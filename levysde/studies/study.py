@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,13 +86,15 @@ def run_study(
     Returns the verdicts, in the order of the claims.
 
     Raises:
-        ValueError: an unknown study or section, a folder that cannot be written or holds another run.
-        RuntimeError: a point failed; the others are stored.
+        TypeError, ValueError: an unknown study or section, a folder that cannot be written or holds another run.
+        RuntimeError: a point failed; the others are stored, and the same call tries it again.
         Interrupted: Ctrl-C; type the same command again.
     """
     study = study if isinstance(study, Study) else find_study(study)
     chosen = _chosen(study, sections)
     errors.flag("quick", quick)
+    if not isinstance(out, str | os.PathLike):
+        raise TypeError(f'out must be a folder, not {out!r}. Type for example "zhou2020".')
     folder = errors.writable("out", Path(out) / "verdicts.md").parent
     verdicts: list[Verdict] = []
     tables: dict[str, Any] = {}
@@ -116,11 +119,14 @@ def _run_section(section: Section, folder: Path, quick: bool, progress: bool) ->
     for name, spec in section.sweeps(quick).items():
         place = folder / section.name / name
         LOG.info("%s: %s", section.name, name)
-        tally = run_sweep({"title": f"{section.name}: {name}"} | spec, place, progress=progress)
+        title = {"title": f"{section.name}: {name}"}
+        tally = run_sweep(title | spec, place, retry_failed=True, progress=progress)
         found[name] = open_sweep(place)
         if tally.failed or found[name].failures:
             first = next(iter(found[name].failures.items()))
-            raise RuntimeError(f"{place}: the point {first[0]} failed: {first[1]}")
+            raise RuntimeError(
+                f"{place}: the point {first[0]} failed: {first[1]}\nType the same command to try it again."
+            )
     return section.judge(found, quick)
 
 

@@ -119,8 +119,8 @@ class Experiment(ABC):
         return None
 
     def units_per_second(self, settings: Any) -> float:
-        """Speed of a short trial on this machine, in units of `work`."""
-        raise NotImplementedError
+        """Speed of a short trial on this machine, in units of `work`; asked only where that predicts a cost."""
+        raise NotImplementedError(f"{type(self).__name__} predicts `work`, and must tell `units_per_second` too")
 
 
 _REGISTERED: dict[str, Experiment] = {}

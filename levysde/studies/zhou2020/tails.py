@@ -133,7 +133,7 @@ def _figure(stages: dict[Any, Any], controls: dict[str, Any]) -> Any:
                 )  # fmt: skip
         ax.axhline(2, color="0.5", lw=1, ls="--")
         ax.set_xticks(range(len(group)), list(group), fontsize=7)
-        ax.set(ylabel="tail index, median over coordinates", title=title, yscale="log", ylim=(0.95, 13))
+        ax.set(ylabel="tail index, median over coordinates", title=title, yscale="log", ylim=(0.95, 20))
         ax.set_yticks([1, 1.5, 2, 3, 5, 10], ["1", "1.5", "2", "3", "5", "10"])
         ax.minorticks_off()
     figure.legend(*axes[1].get_legend_handles_labels(), fontsize=7, frameon=False, ncol=3, loc="outside lower center")
