@@ -9,10 +9,18 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+from hypothesis import HealthCheck, settings
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(Path(tempfile.gettempdir(), f"levysde-tests-{getpass.getuser()}")))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+HABITS = {"database": None, "deadline": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("quick", max_examples=10, derandomize=True, **HABITS)  # the same examples in every run
+settings.register_profile(
+    "campaign", max_examples=60, **HABITS
+)  # pytest --hypothesis-profile=campaign --hypothesis-seed=1
+settings.load_profile("quick")
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -1,0 +1,9 @@
+"""Calls of `levysde.sweeps`."""
+
+from collections.abc import Iterator
+
+from calls.table import Call, Exempt
+
+
+def calls() -> Iterator[Call | Exempt]:
+    yield from ()

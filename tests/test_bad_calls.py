@@ -1,0 +1,62 @@
+"""Every public constructor and function, called with odd values: it works, or names the argument in a ValueError or TypeError.
+
+Some examples of each here; a campaign of more is `pytest -n 0 -s tests/test_bad_calls.py --hypothesis-profile=campaign
+--hypothesis-seed=1`, which prints how many calls were made and what came of them.
+"""
+
+import inspect
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from bad_values import called, odd_values, why_wrong
+from calls import Call, Exempt, public_names, table
+from calls.table import ROOMS
+from hypothesis import given
+from hypothesis import strategies as st
+
+CALLS = [entry for room in ROOMS for entry in table(room) if isinstance(entry, Call)]
+EXEMPT = [entry for room in ROOMS for entry in table(room) if isinstance(entry, Exempt)]
+MADE: Counter[str] = Counter()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tally() -> Iterator[None]:
+    yield
+    print(f"\n{MADE.total()} odd calls of {len(CALLS)} names: {dict(MADE)}")
+
+
+def identity(call: Call) -> str:
+    return f"{call.target.__module__.split('.')[1]}.{call.name}"
+
+
+@pytest.mark.parametrize("call", CALLS, ids=identity)
+@given(data=st.data())
+def test_odd_values_work_or_are_refused_by_name(call, data):
+    if not call.arguments:
+        pytest.skip("takes no arguments")
+    argument = data.draw(st.sampled_from(sorted(call.arguments)))
+    parameter = inspect.signature(call.target).parameters[argument]
+    odd = data.draw(odd_values(call.arguments[argument], optional=parameter.default is None, host=call.host))
+    if odd.kind in call.fine.get(argument, ()) or (odd.verdict == "either" and not call.cheap):
+        MADE["passed over"] += 1
+        return
+    wrong = why_wrong(call, argument, odd)
+    MADE["wrong" if wrong else odd.verdict] += 1
+    assert not wrong, f"{call.name}({argument}=...): {wrong}"
+
+
+@pytest.mark.parametrize("call", [call for call in CALLS if call.cheap], ids=identity)
+def test_the_call_works(call):
+    called(call.target, call.arguments)
+
+
+@pytest.mark.parametrize("call", CALLS, ids=identity)
+def test_every_parameter_is_tried(call):
+    assert set(call.arguments) == set(inspect.signature(call.target).parameters)
+
+
+def test_every_public_name_is_called_or_exempt():
+    known = [entry.target for entry in [*CALLS, *EXEMPT]]
+    missing = [name for name, value in public_names().items() if not any(value is target for target in known)]
+    assert not missing
