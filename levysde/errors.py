@@ -19,6 +19,8 @@ from jaxtyping import Array
 # numbers, lists, NumPy or JAX arrays.
 Checked = Any
 
+_LARGEST = 2**63 - 1  # of an integer that arrays can hold
+
 
 class NonFiniteError(RuntimeError):
     """Some trajectories became NaN. Everything computed is in `.result`."""
@@ -44,31 +46,62 @@ def is_traced(value: Any) -> bool:
     return isinstance(value, Tracer)
 
 
+def shown(value: Any) -> str:
+    """`repr(value)` for a message, cut where it is long."""
+    try:
+        text = repr(value)
+    except Exception:  # an integer of more than 4300 digits has no repr, and a user's own may fail
+        return f"an object of type {type(value).__name__}"
+    return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+def concrete(name: str, value: Any) -> Any:
+    """`value`, unless it is traced: for what is computed on the host, by looking at numbers."""
+    if is_traced(value):
+        raise TypeError(
+            f"{name} is traced by JAX, but this is computed on the host, from plain numbers. "
+            "Call it outside jit, vmap and grad."
+        )
+    return value
+
+
 def as_array(name: str, value: Any, example: str) -> Array:
     """`value` as a strongly typed float array, or an error that names the argument."""
     if is_traced(value):
         return value
     if value is None or isinstance(value, str | bytes):
-        raise TypeError(f"{name} must be a number or an array, not {value!r}. Type for example {example}.")
+        raise TypeError(f"{name} must be a number or an array, not {shown(value)}. Type for example {example}.")
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
             raise TypeError(f"its dtype is {array.dtype}")
-        return jnp.asarray(array, dtype=float)
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite
+            return jnp.asarray(array, dtype=float)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"{name} must be a number or an array of real numbers, not {value!r} ({error}). Type for example {example}."
+            f"{name} must be a number or an array of real numbers, not {shown(value)} ({error}). Type for example {example}."
         ) from None
 
 
 def finite(name: str, value: Any, example: str, shape: tuple[int, ...] | None = None) -> Array:
-    """A finite float array, of `shape` when one is given."""
+    """A finite float array that is not empty, of `shape` when one is given."""
     array = as_array(name, value, example)
     if shape is not None and array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, not {array.shape}. Type for example {example}.")
+    if not array.size:
+        raise ValueError(f"{name} is empty: its shape is {array.shape}. Type for example {example}.")
     if not is_traced(array) and not np.isfinite(np.asarray(array)).all():
-        raise ValueError(f"{name} must be finite, not {np.asarray(value)!r}. Type for example {example}.")
+        if np.isfinite(np.asarray(value, dtype=float)).all():
+            raise ValueError(out_of_range(name, value, array))
+        raise ValueError(f"{name} must be finite, not {shown(np.asarray(value))}. Type for example {example}.")
     return array
+
+
+def out_of_range(name: str, value: Any, array: Array) -> str:
+    return (
+        f"{name} = {shown(value)} leaves the range of {array.dtype}. Rescale the problem, or switch JAX to float64 "
+        'with jax.config.update("jax_enable_x64", True).'
+    )
 
 
 def positive(name: str, value: Any, example: str) -> Array:
@@ -79,45 +112,63 @@ def positive(name: str, value: Any, example: str) -> Array:
     if not is_traced(array):
         number = float(np.asarray(value))
         if not (math.isfinite(number) and number > 0):
-            raise ValueError(f"{name} must be positive and finite, not {value!r}. Type for example {example}.")
+            raise ValueError(f"{name} must be positive and finite, not {shown(value)}. Type for example {example}.")
         if not 0 < float(array) < math.inf:
-            raise ValueError(
-                f"{name} = {value!r} leaves the range of {array.dtype}. Rescale the problem, or switch JAX to float64 "
-                'with jax.config.update("jax_enable_x64", True).'
-            )
+            raise ValueError(out_of_range(name, value, array))
     return array
+
+
+def real(name: str, value: Any, example: str) -> float:
+    """A finite number in float64, for what is computed on the host."""
+    array = finite(name, concrete(name, value), example)
+    if array.shape != ():
+        raise ValueError(f"{name} must be one number, not an array of shape {array.shape}. Type for example {example}.")
+    return float(np.asarray(value))
+
+
+def positive_real(name: str, value: Any, example: str) -> float:
+    """A positive, finite number in float64, for what is computed on the host."""
+    positive(name, concrete(name, value), example)
+    return float(np.asarray(value))
+
+
+def reals(name: str, value: Any, example: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """A finite array in float64, of `shape` when one is given, for what is computed on the host."""
+    finite(name, concrete(name, value), example, shape)
+    return np.asarray(value, np.float64)
 
 
 def fraction(name: str, value: Any, example: str) -> float:
     """A number strictly between 0 and 1."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number between 0 and 1, not {value!r}. Type for example {example}.")
-    if not 0 < float(value) < 1:
-        raise ValueError(f"{name} must lie strictly between 0 and 1, not {value!r}. Type for example {example}.")
-    return float(value)
+    number = real(name, value, example)
+    if not 0 < number < 1:
+        raise ValueError(f"{name} must lie strictly between 0 and 1, not {shown(value)}. Type for example {example}.")
+    return number
 
 
-def integer(name: str, value: Any, example: str, *, low: int = 1, high: int | None = None) -> int:
+def integer(name: str, value: Any, example: str, *, low: int = 1, high: int = _LARGEST) -> int:
     """An integer in `[low, high]`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be an integer, not {value!r}. Type for example {example}.")
-    if int(value) < low or (high is not None and int(value) > high):
-        limits = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{name} must be {limits}, not {value!r}. Type for example {example}.")
+        raise TypeError(f"{name} must be an integer, not {shown(value)}. Type for example {example}.")
+    if not low <= int(value) <= high:
+        limits = f"at least {low}" if high == _LARGEST and int(value) < low else f"from {low} to {high}"
+        raise ValueError(f"{name} must be {limits}, not {shown(value)}. Type for example {example}.")
     return int(value)
 
 
 def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     """One of the words `allowed`."""
     if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"{name} must be {' or '.join(repr(a) for a in allowed)}, not {value!r}.".replace("'", '"'))
+        raise ValueError(
+            f"{name} must be {' or '.join(repr(a) for a in allowed)}, not {shown(value)}.".replace("'", '"')
+        )
     return value
 
 
 def flag(name: str, value: Any) -> bool:
     """True or False."""
     if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {value!r}.")
+        raise TypeError(f"{name} must be True or False, not {shown(value)}.")
     return value
 
 
@@ -131,7 +182,7 @@ def stability_index(value: Any) -> Array:
     alpha = positive("alpha", value, "alpha=1.5")
     if not is_traced(alpha) and float(np.asarray(value)) > 2:
         raise ValueError(
-            f"alpha must lie in (0, 2], not {value!r}: no stable law has an index above 2. "
+            f"alpha must lie in (0, 2], not {shown(value)}: no stable law has an index above 2. "
             "Type for example alpha=1.5; alpha=2 is Gaussian."
         )
     return alpha
