@@ -2,8 +2,49 @@
 
 from collections.abc import Iterator
 
+import diffrax
+import jax.numpy as jnp
+import optax
+
+import levysde as ls
 from calls.table import Call, Exempt
+from levysde import kernels
+
+WELL = ls.Quadratic(hessian=jnp.array([1.0, 4.0]))
+STABLE = ls.SGD(WELL, ls.StableComponents(alpha=1.5), epsilon=0.1)
+GAUSSIAN = ls.Langevin(WELL, diffusion=0.1)
+BALL = ls.Ball(radius=1.0, center=jnp.zeros(2))
 
 
 def calls() -> Iterator[Call | Exempt]:
-    yield from ()
+    for kernel in (kernels.EulerMaruyama, kernels.TamedEuler, kernels.OrnsteinUhlenbeck):
+        host = kernel is kernels.OrnsteinUhlenbeck
+        yield Call(kernel, lambda: {"dynamics": STABLE, "dt": 0.01}, host=host)
+    yield Call(kernels.Bridged, lambda: {"kernel": kernels.EulerMaruyama(GAUSSIAN, dt=0.01), "domain": BALL})
+    yield Call(kernels.JumpAdapted, lambda: {"dynamics": STABLE, "dt": 0.01, "cutoff": 0.5, "domain": BALL})
+    yield Call(kernels.Shifted, lambda: {"domain": BALL, "dynamics": STABLE, "dt": 0.001, "cutoff": None})
+    yield Call(kernels.Shifted, lambda: {"domain": BALL, "dynamics": STABLE, "dt": None, "cutoff": 0.1})
+    yield Call(kernels.DiffraxKernel, lambda: {"solver": diffrax.Heun(), "dynamics": GAUSSIAN, "dt": 0.01})
+    path = {"driver": ls.StableComponents(alpha=1.5), "dim": 2, "dt": 0.01, "seed": 0, "trajectory": 0}
+    yield Call(kernels.LevyPath, lambda: path, fine={"trajectory": ("traced",)})  # by vmap over trajectories
+    regression = {"dim": 2, "learning_rate": 0.1, "batch_size": 4, "noise": 1.0, "input_scale": 1.0}
+    yield Call(kernels.LinearRegressionSGD, lambda: regression)
+    yield from optimizers()
+
+
+def optimizers() -> Iterator[Call]:
+    def loss(params, row, target):
+        return (row @ params - target) ** 2
+
+    network = ls.from_network(loss, jnp.ones(2), jnp.ones((3, 2)), jnp.arange(3.0))
+    own = {"scale": None, "optimizer_state": None, "iterations_per_step": 2}
+    batches = {"landscape": network, "batch_size": 2, "noise": None, "sampling": "epochs", "iteration_time": 0.1}
+    noisy = {"landscape": WELL, "batch_size": None, "noise": ls.Brownian(), "sampling": "independent"}
+    made = {"transformation": optax.sgd(0.1), "hyperparameters": None}
+    named = {"transformation": "sgd", "hyperparameters": {"learning_rate": 0.1}}
+    synthetic = own | noisy | {"scale": jnp.ones(2), "iteration_time": None}
+    yield Call(kernels.OptimizerKernel, lambda: own | batches | named)
+    yield Call(kernels.OptimizerKernel, lambda: synthetic | made)
+    momentum = optax.sgd(0.1, momentum=0.9)
+    started = {"transformation": momentum, "optimizer_state": momentum.init(jnp.zeros(2))}
+    yield Call(kernels.OptimizerKernel, lambda: synthetic | made | started)

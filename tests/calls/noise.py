@@ -2,8 +2,81 @@
 
 from collections.abc import Iterator
 
+import jax.numpy as jnp
+import numpy as np
+
+import levysde as ls
 from calls.table import Call, Exempt
+from levysde import noise
+
+STABLE = ls.StableComponents(alpha=1.5)
+WELL = ls.Quadratic(hessian=jnp.array([1.0, 4.0]))
+GRADIENTS = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
 
 
 def calls() -> Iterator[Call | Exempt]:
-    yield from ()
+    yield from drivers()
+    yield from scales()
+    yield from constants()
+
+
+def drivers() -> Iterator[Call | Exempt]:
+    yield Call(noise.Brownian, lambda: {})
+    yield Call(noise.StableComponents, lambda: {"alpha": 1.5, "exact": False})
+    yield Call(noise.StableIsotropic, lambda: {"alpha": 1.5})
+    yield Call(noise.SkewedComponents, lambda: {"alpha": 1.5, "beta": 0.5, "parameterization": "S1"})
+    yield Call(noise.SkewedComponents, lambda: {"alpha": 0.8, "beta": jnp.array([0.5, -1.0]), "parameterization": "S0"})
+    for law in (noise.TemperedComponents, noise.TemperedIsotropic):
+        yield Call(law, lambda: {"alpha": 1.5, "length": 1.0, "tries": 4})
+    for law in (noise.TruncatedComponents, noise.TruncatedIsotropic):
+        yield Call(law, lambda: {"alpha": 1.5, "cutoff": 5.0, "tries": 3})
+    yield Call(noise.StudentT, lambda: {"df": 3.0, "dt": 0.01})
+    mixture = {"weights": jnp.array([0.9, 0.1]), "scales": jnp.array([1.0, 10.0]), "dt": 0.01}
+    yield Call(noise.GaussianMixture, lambda: mixture)
+    yield Call(noise.EmpiricalSteps, lambda: {"rows": GRADIENTS, "batch_size": 3, "dt": 1.0})
+    yield Call(noise.DriverSum, lambda: {"parts": STABLE})
+    yield Call(noise.DriverSum, lambda: {"parts": (noise.Brownian(), (STABLE, 0.5))})
+    yield Call(noise.GaussianJump, lambda: {"scale": 1.0, "dim": 2})
+    yield Call(noise.ParetoJump, lambda: {"alpha": 1.5, "scale": 1.0, "dim": 2})
+    poisson = {"intensity": 1.0, "words": 2, "max_jumps": 4, "characteristic": lambda k: jnp.exp(-jnp.sum(k * k) / 2)}
+    yield Call(noise.CompoundPoisson, lambda: poisson | {"jump": lambda words: words[:1] * jnp.array([1e-9])})
+    yield Call(noise.CompoundPoisson, lambda: poisson | {"jump": noise.GaussianJump(scale=1.0)})
+
+
+def scales() -> Iterator[Call | Exempt]:
+    yield Call(noise.ScalarScale, lambda: {"factor": 0.5})
+    yield Call(noise.DiagonalScale, lambda: {"factors": jnp.array([1.0, 0.5])})
+    yield Call(noise.DenseScale, lambda: {"matrix": jnp.array([[1.0, 0.5], [0.0, 2.0]])})
+    yield Call(noise.LowRankScale, lambda: {"factor": jnp.array([[1.0], [0.5]]), "trace_share": 1.0})
+    yield Call(noise.StateScale, lambda: {"fn": lambda x: 1 + x**2, "dim": 2, "noise_dim": 2})
+    for value in (0.5, jnp.array([1.0, 0.5]), jnp.eye(2), noise.ScalarScale(jnp.asarray(0.5))):
+        yield Call(noise.as_scale, lambda value=value: {"value": value, "dim": 2}, also={"value": ("scale",)})
+    for value in (0.5, jnp.array([1.0, 0.5]), jnp.eye(2)):
+        matched = {"covariance": value, "driver": STABLE, "negative": "refuse"}
+        yield Call(noise.covariance_scale, lambda matched=matched: matched, host=True)
+        root = {"name": "covariance", "value": value, "negative": "absolute"}
+        yield Call(noise.covariance_root, lambda root=root: root, host=True, also={"value": ("covariance",)})
+    aligned = {"landscape": WELL, "driver": STABLE, "batch_size": 32, "x": jnp.zeros(2), "negative": "absolute"}
+    yield Call(noise.hessian_aligned, lambda: aligned, host=True)
+    yield Call(noise.hessian_scale, lambda: {"landscape": WELL, "driver": STABLE, "batch_size": 32})
+    minibatch = {"gradients": GRADIENTS, "driver": STABLE, "batch_size": 2, "replacement": True, "rank": 1}
+    yield Call(noise.minibatch_scale, lambda: minibatch, host=True)
+    yield Call(
+        noise.minibatch_state_scale,
+        lambda: {
+            "example_gradients": lambda x: GRADIENTS + x[None],
+            "n": 4,
+            "dim": 2,
+            "driver": STABLE,
+            "batch_size": 2,
+        },
+    )
+    yield Call(noise.trace_matched, lambda: {"scale": jnp.array([1.0, 0.5]), "dim": 2, "x": jnp.zeros(2)})
+
+
+def constants() -> Iterator[Call | Exempt]:
+    yield Call(noise.boundary_shift, lambda: {"alpha": 1.5}, host=True)
+    yield Call(noise.levy_constant, lambda: {"alpha": 1.5}, host=True)
+    for function in (noise.small_jump_shift, noise.small_jump_variance, noise.total_tail):
+        yield Call(function, lambda: {"driver": STABLE, "dim": 2}, host=True)
+    yield Call(noise.unit_variance, lambda: {"driver": STABLE, "dim": 2}, host=True)
