@@ -1,5 +1,6 @@
 """The engine that runs trajectories to their exits."""
 
+from levysde.escape.bar import progress_bar as progress_bar
 from levysde.escape.checkpoint import Checkpoint as Checkpoint
 from levysde.escape.engine import describe as describe
 from levysde.escape.engine import simulate_escape as simulate_escape

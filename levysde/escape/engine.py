@@ -23,6 +23,7 @@ import numpy as np
 
 from levysde import errors
 from levysde.errors import Checked
+from levysde.escape.bar import progress_bar
 from levysde.escape.checkpoint import Saver, as_checkpoint, saver
 from levysde.escape.ledger import Ledger, Rows
 from levysde.escape.result import EscapeResult, RunInfo, Status
@@ -322,9 +323,7 @@ class _Told:
 def _bar(num: int, done: int, progress: Any) -> Any:
     if not isinstance(progress, bool):
         return _Told(progress, num, done)
-    from tqdm.auto import tqdm
-
-    return tqdm(total=num, initial=done, unit="exit", disable=not progress, desc="escapes", smoothing=0.1)
+    return progress_bar(num, "exit", "escapes", show=progress, done=done, smoothing=0.1)
 
 
 def _result(run: Run, ledger: Ledger, seconds: float) -> EscapeResult:

@@ -21,7 +21,7 @@ import jax
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.escape import Checkpoint, as_shard
+from levysde.escape import Checkpoint, as_shard, progress_bar
 from levysde.sweeps.experiment import Job
 from levysde.sweeps.place import Place
 from levysde.sweeps.plan import Plan, Point, make_plan
@@ -233,9 +233,7 @@ class Progress:
         self.work = 0.0  # of points ended, in the units that experiments count
         self.within = (0, 1)
         self.start = self.told = time.monotonic()
-        from tqdm.auto import tqdm
-
-        self.bar = tqdm(total=todo, unit="point", disable=not show, desc=plan.spec.title or "sweep", smoothing=0)
+        self.bar = progress_bar(todo, "point", plan.spec.title or "sweep", show=show)
 
     def __enter__(self) -> "Progress":
         self._note()
