@@ -20,6 +20,7 @@ from jaxtyping import Array
 Checked = Any
 
 _LARGEST = 2**63 - 1  # of an integer that arrays can hold
+_HUGE = 1e75  # of a number whose powers float64 still holds
 
 
 class NonFiniteError(RuntimeError):
@@ -65,22 +66,27 @@ def concrete(name: str, value: Any) -> Any:
     return value
 
 
-def as_array(name: str, value: Any, example: str) -> Array:
-    """`value` as a strongly typed float array, or an error that names the argument."""
-    if is_traced(value):
-        return value
+def _numbers(name: str, value: Any, example: str) -> np.ndarray:
+    """`value` as an array of real numbers in a precision of its own, or an error that names the argument."""
     if value is None or isinstance(value, str | bytes):
         raise TypeError(f"{name} must be a number or an array, not {shown(value)}. Type for example {example}.")
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
             raise TypeError(f"its dtype is {array.dtype}")
-        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite
-            return jnp.asarray(array, dtype=float)
+        return array
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"{name} must be a number or an array of real numbers, not {shown(value)} ({error}). Type for example {example}."
         ) from None
+
+
+def as_array(name: str, value: Any, example: str) -> Array:
+    """`value` as a strongly typed float array, or an error that names the argument."""
+    if is_traced(value):
+        return value
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite
+        return jnp.asarray(_numbers(name, value, example), dtype=float)
 
 
 def finite(name: str, value: Any, example: str, shape: tuple[int, ...] | None = None) -> Array:
@@ -118,24 +124,40 @@ def positive(name: str, value: Any, example: str) -> Array:
     return array
 
 
+def reals(name: str, value: Any, example: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """A finite array in float64 that is not empty, of `shape` when one is given, for what is computed on the host."""
+    array = _numbers(name, concrete(name, value), example).astype(np.float64)
+    if shape == () != array.shape:
+        raise ValueError(f"{name} must be one number, not an array of shape {array.shape}. Type for example {example}.")
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, not {array.shape}. Type for example {example}.")
+    if not array.size:
+        raise ValueError(f"{name} is empty: its shape is {array.shape}. Type for example {example}.")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, not {shown(value)}. Type for example {example}.")
+    return array
+
+
 def real(name: str, value: Any, example: str) -> float:
     """A finite number in float64, for what is computed on the host."""
-    array = finite(name, concrete(name, value), example)
-    if array.shape != ():
-        raise ValueError(f"{name} must be one number, not an array of shape {array.shape}. Type for example {example}.")
-    return float(np.asarray(value))
+    number = float(reals(name, value, example, ()))
+    if abs(number) > _HUGE:
+        raise ValueError(
+            f"{name} = {shown(value)} is beyond {_HUGE:g}, where powers leave float64. Rescale the problem."
+        )
+    return number
 
 
 def positive_real(name: str, value: Any, example: str) -> float:
-    """A positive, finite number in float64, for what is computed on the host."""
-    positive(name, concrete(name, value), example)
-    return float(np.asarray(value))
-
-
-def reals(name: str, value: Any, example: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """A finite array in float64, of `shape` when one is given, for what is computed on the host."""
-    finite(name, concrete(name, value), example, shape)
-    return np.asarray(value, np.float64)
+    """A positive number in float64, for what is computed on the host."""
+    number = real(name, value, example)
+    if not number > 0:
+        raise ValueError(f"{name} must be positive and finite, not {shown(value)}. Type for example {example}.")
+    if number < 1 / _HUGE:
+        raise ValueError(
+            f"{name} = {shown(value)} is below {1 / _HUGE:g}, where powers leave float64. Rescale the problem."
+        )
+    return number
 
 
 def fraction(name: str, value: Any, example: str) -> float:
@@ -186,6 +208,12 @@ def stability_index(value: Any) -> Array:
             "Type for example alpha=1.5; alpha=2 is Gaussian."
         )
     return alpha
+
+
+def real_index(value: Any) -> float:
+    """The stability index as a float64 number, for what is computed on the host."""
+    stability_index(concrete("alpha", value))
+    return float(np.asarray(value))
 
 
 def writable(name: str, path: Checked) -> Path:
