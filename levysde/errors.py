@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -57,8 +58,8 @@ def shown(value: Any) -> str:
 
 
 def concrete(name: str, value: Any) -> Any:
-    """`value`, unless it is traced: for what is computed on the host, by looking at numbers."""
-    if is_traced(value):
+    """`value`, unless it or a part of it is traced: for what is computed on the host, by looking at numbers."""
+    if any(is_traced(leaf) for leaf in jax.tree.leaves(value)):
         raise TypeError(
             f"{name} is traced by JAX, but this is computed on the host, from plain numbers. "
             "Call it outside jit, vmap and grad."
