@@ -6,15 +6,19 @@ random words.
 Small contractions are written multiply-and-sum, never as library matmuls: those change bits with the number of lanes.
 """
 
+import inspect
+import re
+import textwrap
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, UInt
 
 Words = UInt[Array, " n"]
@@ -25,8 +29,29 @@ Truth = Bool[Array, ""]
 Label = Int[Array, ""]
 State = Any  # a pytree of arrays
 
+_LINE = 100  # columns of a part that prints on one line
+_FEW = 4  # numbers of an array that prints whole
 
-@dataclass(frozen=True)
+
+class Part(eqx.Module):
+    """What a run is made of. Prints as one would type it: numbers as numbers, large arrays by their shapes."""
+
+    def _arguments(self) -> dict[str, Any]:
+        """What is printed, by name: arguments of `__init__` that are kept, or all fields where a needed one is not."""
+        known = {field.name for field in fields(self)}
+        found = {}
+        for name, parameter in inspect.signature(type(self).__init__).parameters.items():
+            if name in known or isinstance(getattr(type(self), name, None), property):
+                found[name] = getattr(self, name, None)
+            elif name != "self" and parameter.default is parameter.empty:
+                return {field.name: getattr(self, field.name, None) for field in fields(self)}
+        return found
+
+    def __repr__(self) -> str:
+        return _written(self, _LINE)
+
+
+@dataclass(frozen=True, repr=False)
 class LevyRays:
     """A Lévy measure as weighted half-lines: `nu(W) = sum_i weights_i nu_i({r : r directions_i in W})`. On the host.
 
@@ -47,8 +72,12 @@ class LevyRays:
         rays = np.arange(len(self.weights))
         return float(np.sum(self.weights * self.tail(np.full(len(rays), float(radius)), rays)))
 
+    def __repr__(self) -> str:
+        directions, weights = _leaf(self.directions), _leaf(self.weights)
+        return f"LevyRays(directions={directions}, weights={weights}, index={self.index:g})"
 
-class Driver(eqx.Module):
+
+class Driver(Part):
     """The law of the driving noise L: `E exp(i <k, L_t>) = exp(-t * exponent(k))`."""
 
     @property
@@ -79,7 +108,7 @@ class Driver(eqx.Module):
         return None
 
 
-class Scale(eqx.Module):
+class Scale(Part):
     """A map that shapes the driver's noise, linear in the noise."""
 
     @abstractmethod
@@ -91,7 +120,7 @@ class Scale(eqx.Module):
         return dim
 
 
-class Landscape(eqx.Module):
+class Landscape(Part):
     """A loss with one marked minimum. `minimum` has shape `(d,)`; `dim` is d."""
 
     dim: eqx.AbstractVar[int]
@@ -107,7 +136,7 @@ class Landscape(eqx.Module):
     def hessian(self, x: Point) -> Float[Array, "d d"]: ...
 
 
-class Domain(eqx.Module):
+class Domain(Part):
     """The set to escape from. Inside is `label == 0`."""
 
     dim: eqx.AbstractVar[int]  # d, the length of the points it takes
@@ -139,7 +168,7 @@ class Domain(eqx.Module):
         )
 
 
-class Dynamics(eqx.Module):
+class Dynamics(Part):
     """A stochastic differential equation around a landscape, in SDE time."""
 
     landscape: eqx.AbstractVar[Landscape]
@@ -192,7 +221,7 @@ class Dynamics(eqx.Module):
         return self.scale.noise_dim(self.landscape.dim)
 
 
-class Kernel(eqx.Module):
+class Kernel(Part):
     """Anything that can escape: advances one trajectory by one step."""
 
     unit: eqx.AbstractVar[str]  # of `elapsed`: "SDE time" or "iterations"
@@ -268,3 +297,65 @@ def _clean(jaxpr: Any) -> bool:
             if hasattr(inner, "eqns") and not _clean(inner):
                 return False
     return True
+
+
+def _written(value: Any, room: int) -> str:
+    """A value as one would type it, on one line if it has room."""
+    if isinstance(value, Part):
+        opening, items, closing = f"{type(value).__name__}(", _items(value), ")"
+    elif isinstance(value, dict):
+        opening, items, closing = "{", [(f"{key!r}: ", inner) for key, inner in value.items()], "}"
+    elif type(value) in (tuple, list) and len(value) <= 2 * _FEW:
+        opening, items, closing = "[", [("", inner) for inner in value], "]"
+        if isinstance(value, tuple):
+            opening, closing = "(", ",)" if len(value) == 1 else ")"
+    else:
+        return _leaf(value)
+    line = opening + ", ".join(label + _written(inner, 10**9) for label, inner in items) + closing
+    if len(line) <= room or not items:
+        return line
+    inside = "".join(f"{label}{_written(inner, room - 4)},\n" for label, inner in items)
+    return f"{opening}\n{textwrap.indent(inside, '    ')}{closing.lstrip(',')}"
+
+
+def _items(part: Part) -> list[tuple[str, Any]]:
+    """The arguments that are not at their defaults, with `name=` before all but the parts that come first."""
+    found: list[tuple[str, Any]] = []
+    parameters = inspect.signature(type(part).__init__).parameters
+    bare = True
+    for name, value in part._arguments().items():
+        parameter = parameters.get(name)
+        if parameter is not None and parameter.kind is parameter.VAR_POSITIONAL:
+            found += [("", inner) for inner in value]
+            continue
+        if parameter is None or parameter.default is parameter.empty or _written(parameter.default, 0) != _leaf(value):
+            bare = bare and isinstance(value, Part) and parameter is not None and parameter.default is parameter.empty
+            found.append(("" if bare else f"{name}=", value))
+    return found
+
+
+def _leaf(value: Any) -> str:
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return _array(value)
+    if value is None or isinstance(value, bool | int | float | complex | str):
+        return repr(value)
+    return getattr(value, "__name__", f"{type(value).__name__}(...)")
+
+
+def _array(value: Any) -> str:
+    """The numbers of a small array, kind and shape of a large one or of one that JAX traces."""
+    name = re.sub("^(f|i|u|c)(loat|nt|int|omplex)", r"\1", str(value.dtype))
+    shape = f"{name}[{','.join(map(str, value.shape))}]"
+    whole = isinstance(value, np.ndarray | np.generic | jax.Array) and not isinstance(value, Tracer)
+    if not whole or not 0 < np.prod(value.shape) <= _FEW:
+        return shape
+    try:
+        return _numbers(np.asarray(value))
+    except (RuntimeError, TypeError):  # donated, on another host, or no numbers
+        return shape
+
+
+def _numbers(array: np.ndarray) -> str:
+    if array.ndim:
+        return f"[{', '.join(_numbers(row) for row in array)}]"
+    return repr(float(str(array))) if array.dtype.kind == "f" else str(array)  # the fewest digits, for any width

@@ -48,6 +48,10 @@ class Basin(Domain):
         self.landscape = landscape
         self.attractors = attractors(landscape, minima, max_steps)
 
+    def _arguments(self) -> dict:
+        known = self.attractors
+        return {"landscape": self.landscape, "minima": known.minima, "max_steps": known.max_steps}
+
     def contains(self, x: Point) -> Truth:
         return self.label(x) == 0
 

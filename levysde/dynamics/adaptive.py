@@ -173,6 +173,9 @@ class AdamW(Dynamics):
         self.weight_decay = errors.positive("weight_decay", weight_decay, "weight_decay=1e-4")
         self.fixed_point = _fixed_point(self.adam, self.weight_decay)
 
+    def _arguments(self) -> dict:
+        return {**self.adam._arguments(), "weight_decay": self.weight_decay}
+
     @property
     def landscape(self) -> Landscape:
         return self.adam.landscape

@@ -118,6 +118,9 @@ class Momentum(Averaging):
         if errors.integer("order", order, "order=2", high=2) == 2:
             self.modified = learning_rate_of(driver, epsilon, learning_rate, "Give learning_rate, or order=1.")
 
+    def _arguments(self) -> dict:
+        return {**super()._arguments(), "gain": self.gain, "modified": self.modified}
+
     def init(self, x0: Point) -> MomentumState:
         return MomentumState(x0, jnp.zeros_like(x0))
 

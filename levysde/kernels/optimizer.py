@@ -109,6 +109,9 @@ class OptimizerKernel(Kernel):
         self.start = optimizer_state
         _check_update(self)
 
+    def _arguments(self) -> dict[str, Any]:
+        return {**super()._arguments(), "hyperparameters": {**self.numbers, **dict(self.options)} or None}
+
     @property
     def name(self) -> str:
         """For the head of a result: the optimiser, where it is known by a name."""

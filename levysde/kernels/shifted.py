@@ -64,6 +64,9 @@ class Shifted(Domain):
                 "the scale of the noise. Take a smaller dt, or a larger domain."
             )
 
+    def _arguments(self) -> dict:
+        return {name: getattr(self, name) for name in ("domain", "dynamics", "size", "by_cutoff")}
+
     def contains(self, x: Point) -> Truth:
         return jnp.all(self.faces(x)[0] > 0)
 

@@ -45,6 +45,10 @@ class MatrixSensing(Smooth):
         self.minimum = jnp.asarray(truth.ravel(), dtype=float)
         self.dim = size * self.rank
 
+    def _arguments(self) -> dict:
+        size, measurements = self.dim // self.rank, self.sensors.shape[0]
+        return {"size": size, "rank": self.rank, "measurements": measurements, "sensors": self.sensors}
+
     def value(self, x: Point) -> Scalar:
         u = x.reshape(-1, self.rank)
         square = jnp.sum(u[:, None, :] * u[None, :, :], 2)

@@ -54,6 +54,9 @@ class NetworkLandscape(Landscape):
     dim: int = eqx.field(static=True)
     stretch: Array | None = None
 
+    def _arguments(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("loss", "inputs", "targets", "weight_decay", "dim", "stretch")}
+
     @property
     def num_examples(self) -> int:
         return self.inputs.shape[0]

@@ -10,7 +10,6 @@ does with those of small margin depends on the optimiser (Jelassi and Li, ICML 2
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,9 +18,10 @@ from jaxtyping import Array, Bool, Float, Int
 from levysde import errors
 from levysde.errors import Checked
 from levysde.landscapes.network import NetworkLandscape, from_network
+from levysde.protocols import Part
 
 
-class PatchData(eqx.Module):
+class PatchData(Part):
     """Examples with one feature patch each. Made by `patch_data`.
 
     Attributes:

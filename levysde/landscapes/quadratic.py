@@ -38,6 +38,9 @@ class Quadratic(Landscape):
         centre = jnp.zeros(self.dim) if minimum is None else minimum
         self.minimum = errors.finite("minimum", centre, f"minimum=jnp.zeros({self.dim})", (self.dim,))
 
+    def _arguments(self) -> dict[str, Array]:
+        return {"hessian": self.matrix, "minimum": self.minimum}
+
     def value(self, x: Point) -> Scalar:
         return jnp.sum((x - self.minimum) * self.gradient(x)) / 2
 

@@ -22,14 +22,14 @@ from jaxtyping import Array, UInt
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
+from levysde.protocols import Driver, LevyRays, Part, Point, Scalar, Words
 from levysde.random import normals, unit_pair
 
 _OVERFULL = 1e-9  # largest chance, a step, of more jumps than `max_jumps`
 _EXTRA = 8  # terms of P(N >= j) beyond max_jumps
 
 
-class _Function(eqx.Module):
+class _Function(Part):
     """A plain function as a jump law."""
 
     fn: Callable = eqx.field(static=True)
@@ -38,7 +38,7 @@ class _Function(eqx.Module):
         return self.fn(words)
 
 
-class GaussianJump(eqx.Module):
+class GaussianJump(Part):
     """Normal jumps: `N(0, scale^2 I)` in `dim` dimensions. A jump law for `CompoundPoisson`, and a model to write others by."""
 
     scale: Array
@@ -59,7 +59,7 @@ class GaussianJump(eqx.Module):
         return jnp.exp(-self.scale * self.scale * jnp.sum(k * k) / 2)
 
 
-class ParetoJump(eqx.Module):
+class ParetoJump(Part):
     """Jumps of a uniform direction and a Pareto size: `P(|Y| > r) = (scale / r)^alpha` for `r >= scale`.
 
     A jump law for `CompoundPoisson`: with `intensity = T scale^-alpha` its jumps are those of stable noise beyond `scale`.

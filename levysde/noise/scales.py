@@ -17,13 +17,16 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.protocols import NoiseVector, Point, Scale, matvec
+from levysde.protocols import NoiseVector, Part, Point, Scale, matvec
 
 
 class ScalarScale(Scale):
     """`S y = s y`."""
 
     factor: Array
+
+    def __init__(self, factor: Checked):
+        self.factor = errors.finite("factor", factor, "factor=0.5", ())
 
     def apply(self, y: NoiseVector, x: Point) -> Point:
         return self.factor * y
@@ -34,6 +37,13 @@ class DiagonalScale(Scale):
 
     factors: Array
 
+    def __init__(self, factors: Checked):
+        self.factors = errors.finite("factors", factors, "factors=jnp.ones(2)")
+        if self.factors.ndim != 1:
+            raise ValueError(
+                f"factors must have shape (d,), not {self.factors.shape}. Type for example factors=jnp.ones(2)."
+            )
+
     def apply(self, y: NoiseVector, x: Point) -> Point:
         return self.factors * y
 
@@ -42,6 +52,9 @@ class DenseScale(Scale):
     """`S y = matrix @ y`, written multiply-and-sum so that bits do not depend on the number of lanes."""
 
     matrix: Array
+
+    def __init__(self, matrix: Checked):
+        self.matrix = _finite_matrix("matrix", matrix, "matrix=jnp.eye(2)")
 
     def apply(self, y: NoiseVector, x: Point) -> Point:
         return matvec(self.matrix, y)
@@ -63,7 +76,9 @@ class LowRankScale(Scale):
     trace_share: Array
 
     def __init__(self, factor: Checked, *, trace_share: Checked = 1.0):
-        self.factor = _finite_factor(factor)
+        self.factor = _finite_matrix("factor", factor, "factor=jnp.ones((3, 1))")
+        if not errors.is_traced(self.factor) and not np.any(np.asarray(self.factor)):
+            raise ValueError("factor is zero throughout: nothing would move. Type for example factor=jnp.ones((3, 1)).")
         self.trace_share = errors.finite("trace_share", trace_share, "trace_share=1.0", ())
         if not errors.is_traced(self.trace_share) and not 0 < float(self.trace_share) <= 1:
             raise ValueError(
@@ -129,7 +144,7 @@ STATE_FREE: tuple[type[Scale], ...] = (
 )  # those that do not look at the position
 
 
-class _Function(eqx.Module):
+class _Function(Part):
     """A plain function, part of the program."""
 
     fn: Callable = eqx.field(static=True)
@@ -138,16 +153,11 @@ class _Function(eqx.Module):
         return self.fn(x)
 
 
-def _finite_factor(value: Checked) -> Array:
-    example = "factor=jnp.ones((3, 1))"
-    factor = errors.finite("factor", value, example)
-    if factor.ndim != 2 or 0 in factor.shape:
-        raise ValueError(
-            f"factor must be a matrix of shape (d, r), not of shape {factor.shape}. Type for example {example}."
-        )
-    if not errors.is_traced(factor) and not np.any(np.asarray(factor)):
-        raise ValueError(f"factor is zero throughout: nothing would move. Type for example {example}.")
-    return factor
+def _finite_matrix(name: str, value: Checked, example: str) -> Array:
+    matrix = errors.finite(name, value, example)
+    if matrix.ndim != 2:
+        raise ValueError(f"{name} must be a matrix, not of shape {matrix.shape}. Type for example {example}.")
+    return matrix
 
 
 def _shape_of(fn: Callable, dim: int) -> tuple[int, ...]:
@@ -168,11 +178,12 @@ def _shape_of(fn: Callable, dim: int) -> tuple[int, ...]:
     return out.shape
 
 
-def as_scale(value: Any, dim: int) -> Scale:
+def as_scale(value: Checked, dim: Checked) -> Scale:
     """A `Scale` from None (identity), a number, a vector of `dim` factors, or a `(dim, dim)` matrix.
 
     Raises TypeError or ValueError when it is none of these, is not finite, or is zero throughout.
     """
+    dim = errors.integer("dim", dim, "dim=2")
     example = f"scale=1.0, {dim} factors, or a {dim} x {dim} matrix"
     if isinstance(value, Scale):
         _check_fit(value, dim, example)

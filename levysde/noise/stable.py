@@ -28,9 +28,10 @@ LOG2_CAP = float(np.log2(1e30))
 _TINY = 1e-30
 
 
-def levy_constant(alpha: float) -> float:
+def levy_constant(alpha: Checked) -> float:
     """`C_a = Gamma(1+a) sin(pi a/2) / pi`: the Lévy density of SaS(1) is `C_a |y|^(-1-a)`. 0 at a = 2: no jumps."""
-    return math.gamma(1 + alpha) * math.sin(math.pi * min(alpha, 2 - alpha) / 2) / math.pi
+    a = errors.real_index(alpha)
+    return math.gamma(1 + a) * math.sin(math.pi * min(a, 2 - a) / 2) / math.pi
 
 
 def stable(
@@ -133,6 +134,9 @@ class StableComponents(Driver):
         number = math.nan if errors.is_traced(self.alpha) else round(float(self.alpha), 7)  # float32 has no 1.95
         fitted = not exact and FITTED[0] <= number <= FITTED[1]
         self.ratio = jnp.asarray(fit_quantile(number), dtype=float) if fitted else None
+
+    def _arguments(self) -> dict[str, Array | bool]:
+        return {"alpha": self.alpha, "exact": self.ratio is None}
 
     @property
     def index(self) -> Scalar:

@@ -36,6 +36,9 @@ class DriverSum(Driver):
         pairs = [_pair(number, part) for number, part in enumerate(parts)]
         self.drivers, self.factors = tuple(driver for driver, _ in pairs), tuple(factor for _, factor in pairs)
 
+    def _arguments(self) -> dict[str, tuple]:
+        return {"parts": tuple(zip(self.drivers, self.factors, strict=True))}
+
     @property
     def index(self) -> Scalar:
         """The common index of the parts. Raises ValueError where they have several: one step of dt = eta would need another
@@ -99,12 +102,14 @@ def _pair(number: int, part: Any) -> tuple[Driver, Array]:
     driver, factor = part if isinstance(part, tuple | list) and len(part) == 2 else (part, 1.0)
     if not isinstance(driver, Driver):
         raise TypeError(
-            f"part {number} of a DriverSum must be a Driver or a pair (driver, factor), not {part!r}. "
+            f"parts[{number}] of a DriverSum must be a Driver or a pair (driver, factor), not {errors.shown(part)}. "
             f"Type for example {_EXAMPLE}."
         )
-    factor = errors.finite(f"the factor of part {number}", factor, "(Brownian(), 0.5)", ())
+    factor = errors.finite(f"the factor of parts[{number}]", factor, "(Brownian(), 0.5)", ())
     if not errors.is_traced(factor) and float(factor) == 0:
-        raise ValueError(f"the factor of part {number} ({type(driver).__name__}) is zero. Leave the part out instead.")
+        raise ValueError(
+            f"the factor of parts[{number}] ({type(driver).__name__}) is zero. Leave the part out instead."
+        )
     return driver, factor
 
 

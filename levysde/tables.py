@@ -1,0 +1,154 @@
+"""Small tables: how a result prints, as text and in a notebook as HTML, both from one description.
+
+A class inherits `Tabled` and says by `_table` what it shows; how that looks is decided here alone. Both forms hold the same
+words in the same order.
+"""
+
+import html
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+WIDTH = 110  # of a line of text; longer values go on in the next
+_CELL = "padding:0.1em 1em 0.1em 0;vertical-align:top;background:none;color:inherit;border:none;"
+_VALUE = "font-family:monospace;"
+_TABLE = "border-collapse:collapse;border:none;color:inherit;background:none;width:auto;margin:0.5em 0;"
+_CAPTION = "caption-side:top;text-align:left;font-weight:bold;color:inherit;white-space:nowrap;"
+
+
+class Heading(str):
+    """Stands over the rows that follow."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Rows of several columns: names of the columns, and the cells."""
+
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """What an object shows.
+
+    Attributes:
+        title: what it is.
+        lines: in their order: rows `(label, value)`, a `Grid`, a `Heading`, or a note as a plain string.
+        warnings: what stands against reading it as it is.
+    """
+
+    title: str
+    lines: Sequence[tuple[str, str] | Grid | str] = ()
+    warnings: Sequence[str] = ()
+
+    def text(self) -> str:
+        width = max((len(line[0]) for line in self.lines if isinstance(line, tuple)), default=0)
+        found = [self.title]
+        for line in self.lines:
+            if isinstance(line, Heading):
+                found.append(f" {line}")
+            elif isinstance(line, str):
+                found += _wrapped("  ", line)
+            elif isinstance(line, Grid):
+                found += _columns(line)
+            else:
+                found += _wrapped(f"  {line[0]:<{width}}  ", line[1])
+        for warning in self.warnings:
+            found += _wrapped("  warning: ", warning)
+        return "\n".join(found)
+
+    def html(self) -> str:
+        if not self.lines and not self.warnings:
+            return f"<code>{html.escape(self.title)}</code>"
+        columns = max([2, *(len(line.head) for line in self.lines if isinstance(line, Grid))])
+        rows = [_html(line, columns) for line in self.lines]
+        rows += [_whole(f"<strong>warning:</strong> {html.escape(warning)}", columns) for warning in self.warnings]
+        caption = f'<caption style="{_CAPTION}">{html.escape(self.title)}</caption>'
+        return f'<table style="{_TABLE}">{caption}<tbody>{"".join(rows)}</tbody></table>'
+
+
+class Tabled:
+    """Prints as the small table that its `_table` describes."""
+
+    __slots__ = ()
+
+    def _table(self) -> Table:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return self._table().text()
+
+    def _repr_html_(self) -> str:
+        return self._table().html()
+
+
+def listed(values: Sequence[float] | np.ndarray, digits: str = ".4g", most: int = 8) -> str:
+    """The first few of some numbers, with how many there are when not all are shown."""
+    values = np.asarray(values).ravel()
+    shown = ", ".join(format(value, digits) for value in values[:most])
+    return (shown or "none") + (f", ... ({len(values)})" if len(values) > most else "")
+
+
+def spread(values: Sequence[float] | np.ndarray) -> str:
+    """Five numbers for many: the smallest, the quartiles, the largest; NaN counted apart."""
+    values = np.asarray(values, float).ravel()
+    known = values[~np.isnan(values)]
+    missing = f" ({values.size - known.size} NaN)" if known.size < values.size else ""
+    if not known.size:
+        return "none" + missing
+    low, *quartiles, high = np.quantile(known, [0, 0.25, 0.5, 0.75, 1], method="nearest")
+    return f"{low:.4g} to {high:.4g}, quartiles {', '.join(f'{q:.4g}' for q in quartiles)}{missing}"
+
+
+def _wrapped(start: str, text: str) -> list[str]:
+    """`text` after `start`, long text on several lines."""
+    if "\n" not in text and len(start) + len(text) <= WIDTH:
+        return [start + text]
+    room, under = max(WIDTH - len(start), 40), " " * min(len(start), WIDTH - 40)
+    pieces = [
+        piece
+        for part in text.split("\n")
+        for piece in textwrap.wrap(part, room, break_long_words=False, break_on_hyphens=False) or [""]
+    ]
+    return [start + pieces[0], *(under + piece for piece in pieces[1:])]
+
+
+def _columns(grid: Grid) -> list[str]:
+    """The first column to the left, numbers to the right."""
+    rows = [grid.head, *grid.rows]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(grid.head))]
+    return ["  " + "  ".join(_cell(row, k, width) for k, width in enumerate(widths)).rstrip() for row in rows]
+
+
+def _cell(row: tuple[str, ...], k: int, width: int) -> str:
+    return row[k].rjust(width) if k else row[k].ljust(width)
+
+
+def _html(line: tuple[str, str] | Grid | str, columns: int) -> str:
+    if isinstance(line, Grid):
+        head = "".join(_td(cell, "th", k) for k, cell in enumerate(line.head))
+        body = ("".join(_td(cell, "td", k) for k, cell in enumerate(row)) for row in line.rows)
+        return f"<tr>{head}</tr>" + "".join(f"<tr>{row}</tr>" for row in body)
+    if isinstance(line, Heading):
+        return _whole(f"<em>{html.escape(line)}</em>", columns)
+    if isinstance(line, str):
+        return _whole(html.escape(line), columns)
+    label, value = (html.escape(part) for part in line)
+    return (
+        f'<tr><th scope="row" style="{_CELL}text-align:left;font-weight:normal;">{label}</th>'
+        f'<td colspan="{columns - 1}" style="{_CELL}{_VALUE}text-align:left;">{value}</td></tr>'
+    )
+
+
+def _td(cell: str, tag: str, k: int) -> str:
+    style = f"{_CELL}{_VALUE if tag == 'td' else ''}text-align:{'right' if k else 'left'};"
+    return f'<{tag} style="{style}">{html.escape(cell)}</{tag}>'
+
+
+def _whole(content: str, columns: int) -> str:
+    return f'<tr><td colspan="{columns}" style="{_CELL}text-align:left;">{content}</td></tr>'
