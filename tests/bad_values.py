@@ -7,6 +7,7 @@ say that it is fine there, and a verdict fixed beforehand: it must be refused, i
 import inspect
 import math
 import re
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -145,7 +146,16 @@ def called(target: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
             places += given if isinstance(given, tuple) else [given]
         elif parameter.kind is parameter.POSITIONAL_ONLY:
             places.append(names.pop(parameter.name))
-    return target(*places, **names)
+    return put_away(target(*places, **names))
+
+
+def put_away(result: Any) -> Any:
+    """A result, with its figures closed and its animation, which nobody shows, told so."""
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+    if hasattr(result, "_draw_was_started"):
+        result._draw_was_started = True
+    return result
 
 
 def called_with(call: Call, argument: str, odd: Odd) -> Any:
