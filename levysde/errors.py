@@ -8,7 +8,8 @@ import math
 import numbers
 import os
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -195,6 +196,28 @@ def flag(name: str, value: Any) -> bool:
     return value
 
 
+def word(name: str, value: Any) -> str:
+    """A string."""
+    if not isinstance(value, str):
+        raise TypeError(f'{name} must be a word, not {shown(value)}. Type for example {name}="text".')
+    return value
+
+
+def instance(name: str, value: Any, kind: Any, example: str) -> Any:
+    """An object of `kind`, a class or a union of some, that is not traced."""
+    if not isinstance(value, kind):
+        names = " or ".join("None" if k is NoneType else k.__name__ for k in get_args(kind) or (kind,))
+        raise TypeError(f"{name} must be {names}, not {shown(value)}. Type for example {example}.")
+    return concrete(name, value)
+
+
+def function(name: str, value: Any, example: str) -> Any:
+    """Something to call, and no class."""
+    if not callable(value) or isinstance(value, type):
+        raise TypeError(f"{name} must be a function, not {shown(value)}. Type for example {example}.")
+    return value
+
+
 def seed(value: Any) -> int:
     """A seed: an integer of at most 64 bits, hashed whole."""
     return integer("seed", value, "seed=0", low=0, high=2**64 - 1)
@@ -220,16 +243,17 @@ def real_index(value: Any) -> float:
 def writable(name: str, path: Checked) -> Path:
     """A file path that can be written to; its folder is made when missing."""
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f'{name} must be a path, not {path!r}. Type for example {name}="run.npz".')
-    path = Path(path).expanduser()
+        raise TypeError(f'{name} must be a path, not {shown(path)}. Type for example {name}="run.npz".')
+    path = Path(path)
     try:
+        path = path.expanduser()
         if path.is_dir():
             raise OSError("it is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         probe = path.parent / f".{path.name}.{os.getpid()}.probe"
         probe.touch()
         probe.unlink()
-    except OSError as error:
+    except (OSError, ValueError, RuntimeError) as error:  # a zero byte in the path; a home that is not known
         raise ValueError(
             f"{name} = {str(path)!r} cannot be written ({error}). Give a path in a folder you own."
         ) from None
