@@ -18,7 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import root_scalar
 from scipy.special import xlogy
 
 from levysde import errors
@@ -74,7 +73,8 @@ def exponentiality(time: Checked, exited: Checked, *, confidence: Checked = 0.95
 def _shape(time: np.ndarray, exited: np.ndarray, confidence: float) -> Estimate:
     """Weibull shape by maximum likelihood, the rate profiled out; interval where twice the loss of likelihood passes
     the chi-square point."""
-    from scipy.stats import chi2  # slow to import
+    from scipy.optimize import root_scalar  # slow to import, as is
+    from scipy.stats import chi2
 
     used = time > 0
     log_time = np.log(time[used] / time.max())
