@@ -5,6 +5,7 @@ words in the same order.
 """
 
 import html
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -103,6 +104,15 @@ def spread(values: Sequence[float] | np.ndarray) -> str:
         return "none" + missing
     low, *quartiles, high = np.quantile(known, [0, 0.25, 0.5, 0.75, 1], method="nearest")
     return f"{low:.4g} to {high:.4g}, quartiles {', '.join(f'{q:.4g}' for q in quartiles)}{missing}"
+
+
+def from_log(log: float) -> str:
+    """The number whose natural logarithm this is, also beyond the range of floats."""
+    return (
+        f"{math.exp(log):.6g}"
+        if abs(log) < 700 or math.isinf(log) or math.isnan(log)
+        else f"10^{log / math.log(10):.6g}"
+    )
 
 
 def _wrapped(start: str, text: str) -> list[str]:

@@ -257,7 +257,7 @@ def test_stable_noise_passes():
     clean = next(report for report in reports if not report.flags)
     assert "consistent with" in clean.verdict
     text = repr(clean)
-    assert text.splitlines()[0] == "10000 values"
+    assert text.splitlines()[0] == "TailReport of 10000 values"
     for word in ("Hill", "McCulloch", "characteristic function", "sums of 10", "drifts under sums", clean.verdict):
         assert word in text
     assert "FLAG" not in text

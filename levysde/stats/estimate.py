@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from levysde.tables import Table, Tabled
+
 
 @dataclass(frozen=True, repr=False)
-class Estimate:
+class Estimate(Tabled):
     """A point estimate and its two-sided confidence interval.
 
     Attributes:
@@ -18,5 +20,5 @@ class Estimate:
     high: float
     confidence: float = 0.95
 
-    def __repr__(self) -> str:
-        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
+    def _table(self) -> Table:
+        return Table(f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]")

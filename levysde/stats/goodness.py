@@ -24,10 +24,11 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.stats.estimate import Estimate
 from levysde.stats.survival import checked
+from levysde.tables import Table, Tabled
 
 
-@dataclass(frozen=True)
-class Exponentiality:
+@dataclass(frozen=True, repr=False)
+class Exponentiality(Tabled):
     """How exponential a sample of escape times is.
 
     Attributes:
@@ -39,6 +40,14 @@ class Exponentiality:
     shape: Estimate
     statistic: float
     p_value: float
+
+    def _table(self) -> Table:
+        rows = [
+            ("Weibull shape, 1 if exponential", f"{self.shape}  ({self.shape.confidence:.0%} interval)"),
+            ("score statistic", f"{self.statistic:.3g} (standard normal if exponential)"),
+            ("p-value", f"{self.p_value:.2g}"),
+        ]
+        return Table("Exponentiality", rows)
 
 
 def exponentiality(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> Exponentiality:

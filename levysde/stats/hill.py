@@ -24,22 +24,30 @@ from levysde.errors import Checked
 from levysde.stats.estimate import Estimate
 from levysde.stats.samples import sample, sizes
 from levysde.stats.tables import stable_table
+from levysde.tables import Table, Tabled, spread
 
 _FEWEST = 10  # values used by the automatic choice
 _REGRESSED = 0.1  # share of the sample over which the drift of the curve is fitted
 
 
-@dataclass(frozen=True)
-class HillFit:
+@dataclass(frozen=True, repr=False)
+class HillFit(Tabled):
     """Tail index, with the number `k` of largest values used and their threshold, in the unit of `x`."""
 
     alpha: Estimate
     k: int
     threshold: float
 
+    def _table(self) -> Table:
+        rows = [
+            ("alpha", f"{self.alpha}  ({self.alpha.confidence:.0%} interval)"),
+            ("from", f"the {self.k} largest values, above {self.threshold:.4g}"),
+        ]
+        return Table("HillFit", rows)
 
-@dataclass(frozen=True)
-class HillCurve:
+
+@dataclass(frozen=True, repr=False)
+class HillCurve(Tabled):
     """The Hill estimate against k, for a stability plot (`plots.hill`).
 
     Attributes:
@@ -58,6 +66,18 @@ class HillCurve:
     chosen: int
     size: int
     confidence: float
+
+    def _table(self) -> Table:
+        i = int(np.argmin(np.abs(self.k - self.chosen)))
+        rows = [
+            ("k", f"{len(self.k)} from {self.k[0]} to {self.k[-1]}, of {self.size} values"),
+            ("alpha along k", spread(self.alpha)),
+            (
+                f"alpha at k = {self.k[i]}, chosen",
+                f"{self.alpha[i]:.4g} [{self.low[i]:.4g}, {self.high[i]:.4g}]  ({self.confidence:.0%} interval)",
+            ),
+        ]
+        return Table("HillCurve", rows)
 
 
 def hill(x: Checked, k: Checked = None, *, confidence: Checked = 0.95) -> HillFit:

@@ -22,18 +22,23 @@ from levysde.errors import Checked
 from levysde.stats.estimate import Estimate
 from levysde.stats.samples import sample
 from levysde.stats.tables import stable_table
+from levysde.tables import Table, Tabled
 
 _NEARLY_GAUSSIAN = 1.999  # from here on the skewness leaves no trace in the law
 
 
-@dataclass(frozen=True)
-class SkewedStableFit:
+@dataclass(frozen=True, repr=False)
+class SkewedStableFit(Tabled):
     """Index, skewness, scale and location (S0) of a stable law, each with its interval."""
 
     alpha: Estimate
     beta: Estimate
     scale: Estimate
     location: Estimate
+
+    def _table(self) -> Table:
+        rows = [(name, f"{getattr(self, name)}") for name in ("alpha", "beta", "scale", "location")]
+        return Table(f"SkewedStableFit ({self.alpha.confidence:.0%} intervals)", rows)
 
 
 def mcculloch(x: Checked, *, confidence: Checked = 0.95) -> SkewedStableFit:

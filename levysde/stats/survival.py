@@ -15,10 +15,11 @@ import numpy as np
 from levysde import errors
 from levysde.errors import Checked
 from levysde.stats.estimate import Estimate
+from levysde.tables import Table, Tabled
 
 
-@dataclass(frozen=True)
-class SurvivalCurve:
+@dataclass(frozen=True, repr=False)
+class SurvivalCurve(Tabled):
     """Kaplan-Meier estimate of `P(escape time > t)`, a step function continuous from the right.
 
     Attributes:
@@ -33,6 +34,16 @@ class SurvivalCurve:
     low: np.ndarray
     high: np.ndarray
     confidence: float
+
+    def _table(self) -> Table:
+        below = np.flatnonzero(self.survival <= 0.5)
+        end = f"{self.survival[-1]:.4g} [{self.low[-1]:.4g}, {self.high[-1]:.4g}]  ({self.confidence:.0%} interval)"
+        rows = [
+            ("times", f"{len(self.time)} from {self.time[0]:.4g} to {self.time[-1]:.4g}"),
+            ("median", f"{self.time[below[0]]:.4g}" if below.size else "beyond the last time"),
+            ("survival at the last time", end),
+        ]
+        return Table("SurvivalCurve", rows)
 
 
 def checked(time: Checked, exited: Checked) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +83,7 @@ def escape_rate(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -
     Raises:
         TypeError, ValueError: not two arrays of one shape, not finite, negative.
     """
-    from scipy.stats import chi2  # slow to import
+    from scipy.special import chdtri, gammaincinv  # quantiles of chi-square, as in scipy.stats, which is slow to import
 
     time, exited = checked(time, exited)
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
@@ -81,7 +92,7 @@ def escape_rate(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -
         return Estimate(0.0, 0.0, -np.log1p(-confidence) / at_risk, confidence)
     tail = (1 - confidence) / 2
     above = 2 * exits if exited.all() else 2 * exits + 2
-    low, high = chi2.ppf(tail, 2 * exits) / (2 * at_risk), chi2.isf(tail, above) / (2 * at_risk)
+    low, high = 2 * gammaincinv(exits, tail) / (2 * at_risk), chdtri(above, tail) / (2 * at_risk)
     return Estimate(exits / at_risk, float(low), float(high), confidence)
 
 

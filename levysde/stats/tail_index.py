@@ -16,14 +16,21 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.stats.estimate import Estimate
 from levysde.stats.samples import sample, sizes
+from levysde.tables import Table, Tabled
 
 
-@dataclass(frozen=True)
-class StableFit:
+@dataclass(frozen=True, repr=False)
+class StableFit(Tabled):
     """Index and scale of a symmetric stable law, each with its interval."""
 
     alpha: Estimate
     scale: Estimate
+
+    def _table(self) -> Table:
+        return Table(
+            f"StableFit ({self.alpha.confidence:.0%} intervals)",
+            [("alpha", f"{self.alpha}"), ("scale", f"{self.scale}")],
+        )
 
 
 def block_log_moment_index(

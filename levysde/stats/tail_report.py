@@ -30,6 +30,7 @@ from levysde.stats.hill import hill, hill_on_stable
 from levysde.stats.mcculloch import mcculloch
 from levysde.stats.samples import sample
 from levysde.stats.tail_index import block_log_moment_index, characteristic_function_fit
+from levysde.tables import Grid, Table, Tabled
 
 LAGS = 20
 SUMS = (5, 10)
@@ -38,8 +39,8 @@ PARTS = 25
 _LEAST = 1000
 
 
-@dataclass(frozen=True)
-class Finding:
+@dataclass(frozen=True, repr=False)
+class Finding(Tabled):
     """One check.
 
     Attributes:
@@ -54,9 +55,13 @@ class Finding:
     flagged: bool
     meaning: str
 
+    def _table(self) -> Table:
+        found = f"flagged: {self.meaning}" if self.flagged else "not flagged"
+        return Table(f"Finding: {self.name}", [("statistic", f"{self.statistic:+.2f}"), ("verdict", found)])
+
 
 @dataclass(frozen=True, repr=False)
-class TailReport:
+class TailReport(Tabled):
     """Every estimate of the index, and whether the sample is one to which they apply. Prints as a table.
 
     Attributes:
@@ -84,12 +89,13 @@ class TailReport:
             )
         return "not independent symmetric stable noise: " + "; ".join(f.meaning for f in self.findings if f.flagged)
 
-    def __repr__(self) -> str:
-        rows = [f"{self.size} values"]
-        rows += [f"  index, {name:<24} {found}" for name, found in self.indices.items()]
-        rows += [f"  index of sums of {m:<14} {found}" for m, found in self.by_sum.items()]
-        rows += [f"  {f.name:<31} {f.statistic:+8.2f} {'FLAG' if f.flagged else 'ok'}" for f in self.findings]
-        return "\n".join([*rows, self.verdict])
+    def _table(self) -> Table:
+        rows: list = [(f"index, {name}", f"{found}") for name, found in self.indices.items()]
+        rows += [(f"index of sums of {m}", f"{found}") for m, found in self.by_sum.items()]
+        checks = [(f.name, f"{f.statistic:+.2f}", "FLAG" if f.flagged else "ok") for f in self.findings]
+        return Table(
+            f"TailReport of {self.size} values", [*rows, Grid(("check", "statistic", "result"), checks), self.verdict]
+        )
 
 
 def tail_report(x: Checked, *, level: Checked = 0.02, confidence: Checked = 0.95) -> TailReport:

@@ -18,10 +18,11 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.stats.bootstrap import reading
 from levysde.stats.samples import sample
+from levysde.tables import Table, Tabled, spread
 
 
 @dataclass(frozen=True, repr=False)
-class DirectionalIndex:
+class DirectionalIndex(Tabled):
     """The index along several directions of one sample.
 
     Attributes:
@@ -36,10 +37,14 @@ class DirectionalIndex:
     def median(self) -> float:
         return float(np.nanmedian(self.values))
 
-    def __repr__(self) -> str:
-        low, high = np.nanquantile(self.values, [0.05, 0.95])
-        count = int(np.isfinite(self.values).sum())
-        return f"median {self.median:.4g} over {count} directions, 5% to 95% of them {low:.4g} to {high:.4g}"
+    def _table(self) -> Table:
+        known = self.values[np.isfinite(self.values)]
+        rows = [
+            ("directions", f"{len(known)} directions with an estimate, of {len(self.values)}"),
+            ("median", f"{np.median(known):.4g}" if known.size else "none"),
+            ("spread", spread(known)),
+        ]
+        return Table("DirectionalIndex", rows)
 
 
 def per_coordinate(estimator: Checked, x: Checked) -> DirectionalIndex:
