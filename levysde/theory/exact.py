@@ -5,7 +5,7 @@ dimension. Times are in the time of L. Convention: `E exp(i k L_1) = exp(-|k|^a)
 variance 2t.
 """
 
-from math import exp, gamma, lgamma
+from math import gamma, hypot
 
 import numpy as np
 
@@ -18,21 +18,28 @@ def getoor_mean_exit(
 ) -> float:
     """Mean exit time of `x + epsilon L`, L isotropic stable, from the ball of `radius`.
 
-    `Gamma(d/2) (r^2 - |x|^2)^(a/2) / (2^a Gamma(1 + a/2) Gamma((d + a)/2) epsilon^a)`; Getoor, Trans. Amer. Math. Soc.
-    101 (1961).
+    `Gamma(d/2) (r^2 - |x|^2)^(a/2) / (2^a Gamma(1 + a/2) Gamma((d + a)/2) epsilon^a)`.
 
     Args:
         alpha: stability index, in (0, 2].
-        dim: d.
-        radius, start: in one unit; `start` a point of shape `(d,)`, or its distance from the centre.
-        epsilon: noise amplitude.
+        dim: d, the dimension.
+        radius: of the ball, positive, in the unit of x; 1 by default.
+        epsilon: noise amplitude, positive; 1 by default.
+        start: x, relative to the centre: a point, `(d,)`, or its distance from the centre, which is 0 by default.
+
+    Returns:
+        The mean exit time, in the time of L.
 
     Raises:
-        TypeError, ValueError: a number out of range, or a start outside the ball.
+        ValueError, TypeError: a number out of range, or traced by JAX; a start outside the ball.
+
+    Source:
+        Getoor, Trans. Amer. Math. Soc. 101 (1961).
     """
+    from scipy.special import poch  # slow to import
+
     a, d, gap, eps = _checked(alpha, dim, radius, epsilon, start)
-    ratio = exp(lgamma(d / 2) - lgamma((d + a) / 2))
-    return ratio * gap ** (a / 2) / (2**a * gamma(1 + a / 2) * eps**a)
+    return float(gap ** (a / 2) / (2**a * gamma(1 + a / 2) * poch(d / 2, a / 2) * eps**a))
 
 
 def ryznar_mean_exit(
@@ -40,8 +47,24 @@ def ryznar_mean_exit(
 ) -> float:
     """Mean exit time of `x + epsilon L`, L of d independent stable coordinates, from the ball of `radius`.
 
-    `(r^2 - |x|^2)^(a/2) / (d Gamma(1 + a) epsilon^a)`; Ryznar 2025, who shows it for every symmetric stable process
-    with `Gamma(1-a/2) Gamma(1+a/2) nu(|y| >= 1)` in place of `d Gamma(1 + a)`. Arguments, errors as `getoor_mean_exit`.
+    `(r^2 - |x|^2)^(a/2) / (d Gamma(1 + a) epsilon^a)`, shown by Ryznar for every symmetric stable process with
+    `Gamma(1 - a/2) Gamma(1 + a/2) nu(|y| >= 1)` in place of `d Gamma(1 + a)`.
+
+    Args:
+        alpha: stability index, in (0, 2].
+        dim: d, the dimension.
+        radius: of the ball, positive, in the unit of x; 1 by default.
+        epsilon: noise amplitude, positive; 1 by default.
+        start: x, relative to the centre: a point, `(d,)`, or its distance from the centre, which is 0 by default.
+
+    Returns:
+        The mean exit time, in the time of L.
+
+    Raises:
+        ValueError, TypeError: a number out of range, or traced by JAX; a start outside the ball.
+
+    Source:
+        Ryznar (2025).
     """
     a, d, gap, eps = _checked(alpha, dim, radius, epsilon, start)
     return gap ** (a / 2) / (d * gamma(1 + a) * eps**a)
@@ -50,31 +73,45 @@ def ryznar_mean_exit(
 def brownian_mean_exit(*, dim: Checked, radius: Checked = 1.0, sigma: Checked = 1.0, start: Checked = 0.0) -> float:
     """Mean exit time of `x + sigma W`, W standard Brownian motion, from the ball: `(r^2 - |x|^2) / (d sigma^2)`.
 
-    Arguments and errors as `getoor_mean_exit`.
+    Args:
+        dim: d, the dimension.
+        radius: of the ball, positive, in the unit of x; 1 by default.
+        sigma: noise amplitude, positive; 1 by default.
+        start: x, relative to the centre: a point, `(d,)`, or its distance from the centre, which is 0 by default.
+
+    Returns:
+        The mean exit time, in the time of W.
+
+    Raises:
+        ValueError, TypeError: a number out of range, or traced by JAX; a start outside the ball.
+
+    Source:
+        elementary: the mean solves `sigma^2 u'' / 2 = -1`, as a Laplacian in d dimensions.
     """
-    sigma = as_real("sigma", errors.positive("sigma", sigma, "sigma=1.0"), sigma)
+    amplitude = errors.positive_real("sigma", sigma, "sigma=1.0")
     _, d, gap, _ = _checked(2.0, dim, radius, 1.0, start)
-    return gap / (d * sigma**2)
+    return gap / (d * amplitude**2)
 
 
-def _checked(alpha, dim, radius, epsilon, start) -> tuple[float, int, float, float]:
-    """alpha, d, `r^2 - |x|^2`, epsilon, in float64."""
-    a = as_real("alpha", errors.stability_index(alpha), alpha)
+def survival_at(rate: float, t: Checked) -> np.ndarray | float:
+    """`exp(-rate t)`, the chance that an exponential time is beyond t; 1 before 0."""
+    times = np.maximum(errors.reals("t", t, "t=1.0"), 0)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.exp(-rate * times)
+
+
+def _checked(
+    alpha: Checked, dim: Checked, radius: Checked, epsilon: Checked, start: Checked
+) -> tuple[float, int, float, float]:
+    """alpha, d, `r^2 - |x|^2`, epsilon."""
+    a = errors.real_index(alpha)
     d = errors.integer("dim", dim, "dim=2")
-    r = as_real("radius", errors.positive("radius", radius, "radius=1.0"), radius)
-    eps = as_real("epsilon", errors.positive("epsilon", epsilon, "epsilon=0.1"), epsilon)
-    errors.finite("start", start, "start=0.0")
-    x = np.asarray(start, dtype=float)
+    r = errors.positive_real("radius", radius, "radius=1.0")
+    eps = errors.positive_real("epsilon", epsilon, "epsilon=0.1")
+    x = errors.reals("start", start, "start=0.0")
     if x.shape not in ((), (d,)):
         raise ValueError(f"start must be a distance or have shape ({d},), not {x.shape}. Type for example start=0.0.")
-    gap = r**2 - float(np.sum(x * x))
-    if gap < 0:
+    distance = hypot(*x.ravel())
+    if distance > r:
         raise ValueError(f"start = {start!r} lies outside the ball of radius {radius!r}. Give a start inside.")
-    return a, d, gap, eps
-
-
-def as_real(name: str, checked, value) -> float:
-    """The float64 number behind a checked argument (the check itself may hold fewer digits)."""
-    if errors.is_traced(checked):
-        raise TypeError(f"{name} is traced by JAX; exact values are plain Python numbers. Call this outside jit.")
-    return float(value)
+    return a, d, (r - distance) * (r + distance), eps

@@ -28,20 +28,26 @@ def exact_exit(dynamics: Checked, domain: Checked, *, start: Checked = None) -> 
         dynamics: `SGD` or `Langevin` in one dimension, driven by stable noise, Brownian motion, or a `DriverSum` of them,
             with a scale that does not depend on the position.
         domain: a convex set in one dimension; with jumps, bounded.
-        start: `(1,)`; the attractor by default.
+        start: where the path starts, `(1,)`; the attractor by default.
+
+    Returns:
+        What `stable_exit` gives where there are jumps, else what `first_passage` gives; times are SDE time.
 
     Raises:
-        TypeError, ValueError: other dynamics, drivers, scales or domains, by name; a start outside; stable drivers of several
+        ValueError, TypeError: other dynamics, drivers, scales or domains, by name; a start outside; stable drivers of several
             indices; an interval without an end. Also what `stable_exit` and `first_passage` raise.
         RuntimeError: as they do.
+
+    Source:
+        `stable_exit` (the nonlocal equation) and `first_passage` (Karlin and Taylor, 1981, chapter 15).
     """
     if not isinstance(dynamics, SGD | Langevin):
         raise TypeError(
-            f"exact_exit knows SGD and Langevin, whose state is one number, not {type(dynamics).__name__}. Simulate instead."
+            f"dynamics must be SGD or Langevin, whose state is one number, not {errors.shown(dynamics)}. Simulate instead."
         )
     if not isinstance(domain, Domain):
         raise TypeError(
-            f"domain must be a Domain, not {domain!r}. Type for example Ball(radius=1.0, center=jnp.zeros(1))."
+            f"domain must be a Domain, not {errors.shown(domain)}. Type for example Ball(radius=1.0, center=jnp.zeros(1))."
         )
     if dynamics.landscape.dim != 1 or domain.dim != 1:
         raise ValueError(
@@ -51,6 +57,7 @@ def exact_exit(dynamics: Checked, domain: Checked, *, start: Checked = None) -> 
     if not domain.convex:
         raise ValueError(f"{type(domain).__name__} is not known to be an interval. Give a Ball or a Box.")
     alpha, epsilon, diffusion = _noise(dynamics)
+    errors.concrete("dynamics, domain or start", (dynamics, domain, start))
     place = dynamics.attractor if start is None else errors.finite("start", start, "start=jnp.zeros(1)", (1,))
     if not bool(domain.contains(place)):
         raise ValueError(f"the start {np.asarray(place)} lies outside the domain. Start inside.")

@@ -17,38 +17,44 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from levysde import errors
 from levysde.errors import Checked
 from levysde.noise import StableComponents, StableIsotropic, boundary_shift
 from levysde.protocols import Domain, Driver, Dynamics, LevyRays
+from levysde.tables import Table, Tabled
+from levysde.theory.exact import survival_at
 from levysde.theory.exit_rays import Response, crossings
 
 _REPLICATES = 8  # independent sets of quasi-random directions, for the rate's standard error
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class EscapeLaw:
-    """The exponential law of the escape time, in SDE time.
+class EscapeLaw(Tabled):
+    """The exponential law of the escape time, in SDE time, as `escape_law` gives it.
 
     Attributes:
         rate: escapes a unit time; `mean` is its inverse.
         rate_error: standard error of `rate` from the quadrature over directions; 0 where the directions are exact.
         measure: `m(W)`, the Radon measure of the jumps (before epsilon) that leave the basin, with `m(|y| >= 1) = 1`;
             NaN where alpha is.
-        alpha, epsilon: stability index (NaN where the Lévy tail is no power, as for tempered noise: the rate is then no
-            power of epsilon), noise amplitude.
+        alpha: stability index; NaN where the Lévy tail is no power, as for tempered noise: the rate is then no power of
+            epsilon.
+        epsilon: noise amplitude.
         regime: rate over relaxation, `rate * sum_i share_i / kappa_i`, kappa_i the curvature of the noiseless flow
             along the jump; the law needs it far below 1.
         stiffness: largest modulus of an eigenvalue of the noiseless flow at the attractor, per unit time.
         star_shaped: whether every ray, once outside, stays outside (True for a convex basin; else as seen on a grid of
             55 points a ray, from 0.02 to 1000 times the first crossing).
-        ray_distance, ray_share: `r_i` in jumps of size one (`inf` where a ray never leaves) and the direction's share
-            of the rate, shape `(m,)`.
+        ray_distance: `r_i` in jumps of size one, `inf` where a ray never leaves, shape `(m,)`.
+        ray_share: each direction's share of the rate, shape `(m,)`.
         ray_direction: unit vectors along which the position jumps, `A v_i / |A v_i|`, shape `(m, d)`; zero where `A v_i` is.
         normalization: "true", or "printed" for the rate as printed by Zhou et al.
         response: how a jump leads to an escape, see `Dynamics.response`.
-        name, assumptions, unit: what this is, when it holds, and the unit of time.
+        name: what this is the law of.
+        assumptions: when it holds.
+        unit: of time.
     """
 
     rate: float
@@ -70,10 +76,11 @@ class EscapeLaw:
 
     @property
     def mean(self) -> float:
+        """Mean escape time, in SDE time."""
         return 1 / self.rate
 
     def with_epsilon(self, epsilon: Checked) -> "EscapeLaw":
-        """The law at another noise amplitude, without looking at the basin again: the rate is a power of epsilon.
+        """The law at another noise amplitude, a positive number, without looking at the basin again: the rate is a power of it.
 
         Raises ValueError where it is not: tempered noise, a sum of drivers, or a jump that acts nonlinearly."""
         if not (self.alpha == self.alpha and self.response != "map"):
@@ -81,7 +88,7 @@ class EscapeLaw:
                 f"the rate of this law ({self.name}) is no power of epsilon. Build the dynamics with epsilon={epsilon!r} "
                 "and call escape_law again."
             )
-        epsilon = float(np.asarray(errors.positive("epsilon", epsilon, "epsilon=0.1")))
+        epsilon = errors.positive_real("epsilon", epsilon, "epsilon=0.1")
         ratio = epsilon / self.epsilon
         factor = ratio**self.alpha
         return replace(
@@ -94,17 +101,20 @@ class EscapeLaw:
         )
 
     def survival(self, t: Checked) -> np.ndarray | float:
-        """`P(escape time > t) = exp(-rate t)`, `t` in SDE time, any shape."""
-        return np.exp(-self.rate * np.maximum(np.asarray(t, dtype=float), 0))
+        """`P(escape time > t) = exp(-rate t)` at finite times `t`, in SDE time, any shape."""
+        return survival_at(self.rate, t)
 
     def quantile(self, p: Checked) -> np.ndarray | float:
-        """The time by which a share `p` of the trajectories has escaped."""
-        return -np.log1p(-np.asarray(p, dtype=float)) / self.rate
+        """The time by which a share `p` of the trajectories has escaped, at least 0 and below 1, any shape."""
+        share = errors.reals("p", p, "p=0.5")
+        if not ((share >= 0) & (share < 1)).all():
+            raise ValueError(f"p must be at least 0 and below 1, not {errors.shown(p)}. Type for example p=0.5.")
+        return -np.log1p(-share) / self.rate
 
     def one_step_chance(self, dt: Checked) -> float:
         """The chance that one step of length `dt` from the attractor leaves the basin, `1 - exp(-rate dt)`. A sampler
         must be right in the tail at this probability."""
-        return float(-np.expm1(-self.rate * float(dt)))
+        return float(-np.expm1(-self.rate * errors.positive_real("dt", dt, "dt=1e-3")))
 
     def skeleton_bias(self, dt: Checked) -> float:
         """How much later, relative to the mean, a process seen every `dt` escapes than one seen always:
@@ -112,27 +122,29 @@ class EscapeLaw:
         near misses away from the boundary and the lateness is smaller: 0.4 to 0.9 of this in an OU well at
         epsilon / r = 0.1 to 0.2, dt = 0.1 to 0.01. NaN where no constant is known: a <= 1, no power law, or a position that
         the noise reaches otherwise than by straight jumps."""
+        step = errors.positive_real("dt", dt, "dt=1e-3")
         if not self.alpha > 1 or self.response != "linear":
             return float("nan")
         closeness = np.sum(self.ray_share / self.ray_distance)
-        return float(self.alpha * boundary_shift(self.alpha) * float(dt) ** (1 / self.alpha) * closeness)
+        return float(self.alpha * boundary_shift(self.alpha) * step ** (1 / self.alpha) * closeness)
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         error = f" +- {self.rate_error:.1g}" if self.rate_error > 1e-6 * self.rate else ""
         printed = " (as printed, for comparison only)" if self.normalization == "printed" else ""
         leaving = int(np.sum(self.ray_share > 0))
         power = self.alpha == self.alpha
+        mean = f"{self.mean:.6g}" if self.rate else "inf"
         rows = [
-            (f"mean escape time ({self.unit})", f"{self.mean:.6g}{printed}"),
+            (f"mean escape time ({self.unit})", mean + printed),
             ("rate", f"{self.rate:.6g}{error}"),
             ("m(W)", f"{self.measure:.6g}" if power else "none: the rate is no power of epsilon"),
             ("alpha, epsilon", f"{self.alpha:g}, {self.epsilon:g}" if power else f"no power law, {self.epsilon:g}"),
             ("rate over relaxation", f"{self.regime:.3g} (the law needs it far below 1)"),
             ("noise directions that leave", f"{leaving} of {len(self.ray_share)}"),
             ("star-shaped basin", "yes" if self.star_shaped else "no: every stretch outside is counted"),
+            ("assumes", "\n".join(self.assumptions)),
         ]
-        width = max(len(name) for name, _ in rows)
-        return f"EscapeLaw: {self.name}\n" + "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+        return Table(f"EscapeLaw: {self.name}", rows)
 
 
 def escape_law(
@@ -144,28 +156,41 @@ def escape_law(
     seed: Checked = 0,
     dt: Checked = None,
 ) -> EscapeLaw:
-    """The escape law of `dynamics` from `domain` by single jumps (see the top of this file).
+    """The escape law of `dynamics` from `domain` by single jumps, exact as the noise amplitude falls.
+
+    The escape time is exponential, with the rate `nu({y : th* + epsilon A y not in Omega})`: the Lévy measure nu of the jumps
+    y that carry the attractor th* out of the basin Omega, `epsilon A y` being the displacement that a jump makes. For stable
+    noise it is `epsilon^a T_nu m(W)` (see `EscapeLaw`).
 
     Args:
         dynamics: an SDE whose driver has a Lévy measure; its attractor must lie inside `domain`.
         domain: the basin.
-        normalization: "true", or "printed" for the rate as printed by Zhou et al.
-        num_rays: directions for isotropic noise, rounded to 8 sets of a power of two; component noise has 2d exactly.
+        normalization: "true", or "printed" for the rate as printed by Zhou et al., `(2/a) epsilon^a m(W)`, for comparison.
+        num_rays: directions for isotropic noise, 64 or more, rounded to 8 sets of a power of two; component noise has 2d
+            exactly.
         seed: of the quasi-random directions.
-        dt: step at which the flow after a jump is followed, where the noise enters an average (`response` "flow").
+        dt: step at which the flow after a jump is followed, in SDE time; needed only where the noise enters an average
+            (`response` "flow").
+
+    Returns:
+        The law, with its conditions.
 
     Raises:
-        TypeError, ValueError: a driver without jumps (alpha = 2, Brownian) or without an escape law of jumps, an
+        ValueError, TypeError: a driver without jumps (alpha = 2, Brownian) or without an escape law of jumps, an
             attractor outside the domain, a basin unbounded along every noise ray (infinite mean), an unknown
             normalization, a bad `num_rays` or `seed`, no `dt` where one is needed.
+
+    Source:
+        Pavlyukevich, Stochastics and Dynamics 11 (2011); Zhou, Feng, Ma, Xiong, Hoi, E, NeurIPS 2020, Theorem 1.
     """
     if not isinstance(dynamics, Dynamics) or not isinstance(domain, Domain):
         raise TypeError(
             f"escape_law takes a dynamics and a domain, not {type(dynamics).__name__} and {type(domain).__name__}. "
             "Type for example escape_law(dynamics, Ball(radius=1.0, center=jnp.zeros(2)))."
         )
-    if normalization not in ("true", "printed"):
-        raise ValueError(f'normalization must be "true" or "printed", not {normalization!r}.')
+    errors.concrete("dynamics, domain or dt", (dynamics, domain, dt))
+    errors.choice("normalization", normalization, ("true", "printed"))
+    step = None if dt is None else errors.positive("dt", dt, "dt=1e-3")
     driver, dim = dynamics.driver, dynamics.landscape.dim
     sets = _ray_sets(driver, dynamics.noise_dim, num_rays, seed)
     if domain.dim != dim:
@@ -179,7 +204,7 @@ def escape_law(
         )
     directions = jnp.asarray(np.concatenate([rays.directions for rays in sets]), dtype=float)
     distance, (ray, radius, sign), star_shaped = crossings(
-        Response(dynamics, domain, _response_step(dynamics, dt)), directions
+        Response(dynamics, domain, _response_step(dynamics, step)), directions
     )
     parts = np.bincount(ray, sign * _masses(sets, ray, radius), minlength=len(directions)) / len(sets)
     rate = float(parts.sum())
@@ -255,7 +280,7 @@ def _masses(sets: list[LevyRays], ray: np.ndarray, radius: np.ndarray) -> np.nda
     return mass
 
 
-def _response_step(dynamics: Dynamics, dt: Checked):
+def _response_step(dynamics: Dynamics, dt: Array | None) -> Array:
     if dynamics.response != "flow":
         return jnp.asarray(0.0, dtype=float)
     if dt is None:
@@ -263,7 +288,7 @@ def _response_step(dynamics: Dynamics, dt: Checked):
             f"the noise of {type(dynamics).__name__} enters an average, so the noiseless flow after a jump decides whether "
             "it leaves. Give the step at which to follow it, that of the simulation: escape_law(dynamics, domain, dt=1e-3)."
         )
-    return errors.positive("dt", dt, "dt=1e-3")
+    return dt
 
 
 def _as_printed(driver: Driver, rate: float, error: float, measure: float, epsilon: float) -> tuple[float, float]:

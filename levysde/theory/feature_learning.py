@@ -42,16 +42,24 @@ from levysde.errors import Checked
 def momentum_overshoot(*, learning_rate: Checked, gamma: Checked, small_fraction: Checked = 0.0) -> float:
     """How far along the feature averaged gradients carry a network: `sqrt(2 ln2 (1 - mu) eta / (1 - gamma))`.
 
-    A limit for gamma -> 1 (top of this file); below it the loss still pulls on the way, and the true value is larger.
+    A limit for gamma -> 1; below it the loss still pulls on the way, and the true value is larger.
 
     Args:
-        learning_rate: eta, the step along the average of the gradients; heavy ball's own is `eta (1 - gamma)`.
+        learning_rate: eta, the step along the average of the gradients, positive; heavy ball's own is `eta (1 - gamma)`.
         gamma: weight of the old average, in [0, 1).
-        small_fraction: mu, the examples that do not push, in [0, 1).
+        small_fraction: mu, the share of the examples that do not push, in [0, 1); 0 by default.
 
-    Raises TypeError or ValueError for an argument out of range.
+    Returns:
+        `|c|`, the norm over the filters of their weights along the feature.
+
+    Raises:
+        ValueError, TypeError: a number out of range, or traced by JAX.
+
+    Source:
+        this package, from the equations of Jelassi and Li, ICML 2022, as `gamma` tends to 1; measured in
+        docs/studies/jelassi2022.md.
     """
-    eta = _number("learning_rate", learning_rate, "learning_rate=0.1")
+    eta = errors.positive_real("learning_rate", learning_rate, "learning_rate=0.1")
     memory = _from_zero("gamma", gamma, "gamma=0.99")
     mu = _from_zero("small_fraction", small_fraction, "small_fraction=0.1")
     return math.sqrt(2 * math.log(2) * (1 - mu) * eta / (1 - memory))
@@ -61,14 +69,22 @@ def momentum_threshold(*, learning_rate: Checked, small_margin: Checked, small_f
     """The largest `1 - gamma` at which that overshoot tells the small-margin examples: `2 ln2 (1 - mu) eta beta^2`.
 
     Args:
-        learning_rate: eta, as in `momentum_overshoot`.
-        small_margin: beta.
-        small_fraction: mu, in [0, 1).
+        learning_rate: eta, as in `momentum_overshoot`, positive.
+        small_margin: beta, the margin of the examples that are to be told, positive.
+        small_fraction: mu, their share, in [0, 1); 0 by default.
 
-    Raises TypeError or ValueError for an argument out of range.
+    Returns:
+        `1 - gamma`; momentum above `1 -` this is enough.
+
+    Raises:
+        ValueError, TypeError: a number out of range, or traced by JAX.
+
+    Source:
+        this package, from the equations of Jelassi and Li, ICML 2022, as `gamma` tends to 1; measured in
+        docs/studies/jelassi2022.md.
     """
-    eta = _number("learning_rate", learning_rate, "learning_rate=0.1")
-    beta = _number("small_margin", small_margin, "small_margin=0.3")
+    eta = errors.positive_real("learning_rate", learning_rate, "learning_rate=0.1")
+    beta = errors.positive_real("small_margin", small_margin, "small_margin=0.3")
     mu = _from_zero("small_fraction", small_fraction, "small_fraction=0.1")
     return 2 * math.log(2) * (1 - mu) * eta * beta**2
 
@@ -85,25 +101,33 @@ def memorization_threshold(
 ) -> float:
     """The largest `1 - gamma` at which the small-margin examples are told by the feature before their noise tells them.
 
-    The race at the top of this file, right in its shape and to a factor of order 1. u0 is the mean of the largest of
-    `chances` normal numbers of standard deviation `init_scale * noise_norm`.
+    A race, `2 ln2 (1 - mu) eta beta^2 (1 + mu beta^2 N / (n^2 u0))^2`, right in its shape and to a factor of order 1. u0 is
+    the mean of the largest of `chances` normal numbers of standard deviation `init_scale * noise_norm`.
 
     Args:
-        learning_rate: eta.
-        small_margin: beta.
-        small_fraction: mu, in [0, 1).
-        examples: N.
-        noise_norm: n, norm of a noise patch; `noise sqrt(dim)` of `levysde.landscapes.patch_data`.
-        init_scale: standard deviation of a starting weight.
-        chances: inner products of an example's noise with the start: filters times noise patches; 2 or more.
+        learning_rate: eta, as in `momentum_overshoot`, positive.
+        small_margin: beta, the margin of the examples that are to be told, positive.
+        small_fraction: mu, their share, in [0, 1).
+        examples: N, how many examples there are.
+        noise_norm: n, norm of a noise patch, positive; `noise sqrt(dim)` of `levysde.landscapes.patch_data`.
+        init_scale: standard deviation of a starting weight, positive.
+        chances: inner products of an example's noise with the start: filters times noise patches; 2 or more, 20 by default.
 
-    Raises TypeError or ValueError for an argument out of range.
+    Returns:
+        `1 - gamma`.
+
+    Raises:
+        ValueError, TypeError: a number out of range, or traced by JAX.
+
+    Source:
+        this package, from the equations of Jelassi and Li, ICML 2022, as `gamma` tends to 1; measured in
+        docs/studies/jelassi2022.md.
     """
     plain = momentum_threshold(learning_rate=learning_rate, small_margin=small_margin, small_fraction=small_fraction)
-    beta, mu = float(np.asarray(small_margin)), float(np.asarray(small_fraction))
+    beta, mu = float(small_margin), float(small_fraction)
     count = errors.integer("examples", examples, "examples=200")
-    norm = _number("noise_norm", noise_norm, "noise_norm=3.0")
-    first = _number("init_scale", init_scale, "init_scale=0.05") * norm * _largest_normal(chances)
+    norm = errors.positive_real("noise_norm", noise_norm, "noise_norm=3.0")
+    first = errors.positive_real("init_scale", init_scale, "init_scale=0.05") * norm * _largest_normal(chances)
     return plain * (1 + mu * beta**2 * count / (norm**2 * first)) ** 2
 
 
@@ -116,18 +140,8 @@ def _largest_normal(chances: Checked) -> float:
     return float(10 - np.trapezoid(np.exp(count * log_ndtr(x)), x))  # by parts: its distribution function is 1 at 10
 
 
-def _number(name: str, value: Checked, example: str) -> float:
-    checked = errors.positive(name, value, example)
-    if errors.is_traced(checked):
-        raise TypeError(f"{name} is traced by JAX; this law is a plain Python number. Call it outside jit.")
-    return float(np.asarray(value))
-
-
 def _from_zero(name: str, value: Checked, example: str) -> float:
-    checked = errors.finite(name, value, example, ())
-    if errors.is_traced(checked):
-        raise TypeError(f"{name} is traced by JAX; this law is a plain Python number. Call it outside jit.")
-    number = float(np.asarray(value))
+    number = errors.real(name, value, example)
     if not 0 <= number < 1:
         raise ValueError(f"{name} must be at least 0 and below 1, not {value!r}. Type for example {example}.")
     return number

@@ -20,7 +20,7 @@ import numpy as np
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.theory.exact import as_real
+from levysde.tables import Table, Tabled, from_log
 
 _POINTS = 16  # of a panel
 _PANELS = tuple(2**k for k in range(5, 13))
@@ -29,12 +29,13 @@ _TOLERANCE = 1e-7  # and the largest at which an answer is given at all
 _VANISHING = 1e-6, 1e-12  # of its median: a diffusion that falls below between two points, or is below at one, vanishes
 
 
-@dataclass(frozen=True)
-class FirstPassage:
-    """When and where a path first leaves an interval.
+@dataclass(frozen=True, repr=False)
+class FirstPassage(Tabled):
+    """When and where a path first leaves an interval, as `first_passage` gives it.
 
     Attributes:
-        mean, second_moment: of the exit time, in the time of the equation. May be inf in float64 where `log_mean` is not.
+        mean: of the exit time, in the time of the equation; may be inf in float64 where `log_mean` is not.
+        second_moment: of the exit time, in that time squared; may be inf too.
         log_mean: natural logarithm of the mean.
         upper_probability: of leaving at the upper end; 0 or 1 where the other end is no exit.
         error: relative difference of the last two refinements, the largest of the three quantities.
@@ -51,6 +52,15 @@ class FirstPassage:
         """Of the exit time."""
         return self.second_moment - self.mean**2
 
+    def _table(self) -> Table:
+        rows = [
+            ("mean exit time", from_log(self.log_mean)),
+            ("root of its second moment", f"{self.second_moment**0.5:.6g}"),
+            ("probability of the upper end", f"{self.upper_probability:.6g}"),
+            ("estimated error", f"{self.error:.2g}"),
+        ]
+        return Table("FirstPassage", rows)
+
 
 def first_passage(
     drift: Checked,
@@ -63,13 +73,20 @@ def first_passage(
 ) -> FirstPassage:
     """Exit time and side of `dX = b(X) dt + sqrt(2 D(X)) dW` (Ito) from the interval between two ends.
 
+    With `D = (eta / 2 B) |L''|` taken literally a path never leaves a valley: D vanishes at the inflection while the drift
+    points back. It is refused, as a diffusion that vanishes.
+
     Args:
         drift: b, from points `(n,)` to values `(n,)`, float64.
         diffusion: D, a positive number or a function like `drift`.
         start: where the path starts, strictly between the ends.
-        lower, upper: the ends where it exits. One may be left out: the path then comes back from there by itself, or is
-            reflected at
-        reflecting: a place beyond the start on the side without an exit.
+        lower: the lower end, where it exits. One end may be left out: the path then comes back from that side by itself, or is
+            reflected.
+        upper: the upper end, where it exits.
+        reflecting: where it is reflected, beyond the start on the side without an exit; by default nowhere.
+
+    Returns:
+        Mean, second moment and side of the exit, in the time of the equation.
 
     Raises:
         TypeError: a drift or diffusion that cannot be called.
@@ -78,15 +95,18 @@ def first_passage(
             come back from the side without an exit, so that its mean exit time is infinite.
         RuntimeError: the quadrature did not converge (a drift with a jump or a pole): it names the quantity.
 
-    With D = (eta / 2 B) |L''| taken literally a path never leaves a valley: D vanishes at the inflection while the drift points
-    back. It is refused, as a diffusion that vanishes.
+    Source:
+        Karlin and Taylor, A Second Course in Stochastic Processes (1981), chapter 15.
     """
     b, d = as_function("drift", drift, "lambda x: -x"), _diffusion(diffusion)
-    x = as_place("start", start)
-    ends = [None if end is None else as_place(name, end) for name, end in (("lower", lower), ("upper", upper))]
+    x = errors.real("start", start, "start=0.0")
+    ends = [
+        None if end is None else errors.real(name, end, f"{name}=0.0")
+        for name, end in (("lower", lower), ("upper", upper))
+    ]
     if ends == [None, None]:
         raise ValueError("give lower, upper or both: without an end there is no exit. Type for example upper=1.0.")
-    mirror = None if reflecting is None else as_place("reflecting", reflecting)
+    mirror = None if reflecting is None else errors.real("reflecting", reflecting, "reflecting=0.0")
     if mirror is not None and None not in ends:
         raise ValueError(
             f"reflecting = {reflecting!r} with two exits: a path meets an exit first. Leave one of the three out."
@@ -242,20 +262,16 @@ def as_values(name: str, function: Callable, z: np.ndarray) -> np.ndarray:
 
 
 def as_function(name: str, value: Checked, example: str) -> Callable:
-    if not callable(value):
+    if not callable(value) or isinstance(value, type):
         raise TypeError(f"{name} must be a function of arrays, not {value!r}. Type for example {name}={example}.")
     return value
 
 
 def _diffusion(value: Checked) -> Callable:
     if callable(value):
-        return value
-    number = as_real("diffusion", errors.positive("diffusion", value, "diffusion=0.1"), value)
+        return as_function("diffusion", value, "lambda x: 1 + x**2")
+    number = errors.positive_real("diffusion", value, "diffusion=0.1")
     return lambda x: np.full_like(x, number)
-
-
-def as_place(name: str, value: Checked) -> float:
-    return as_real(name, errors.finite(name, value, f"{name}=0.0", ()), value)
 
 
 def _ordered(lower: float | None, x: float, upper: float | None, mirror: float | None) -> tuple:

@@ -34,23 +34,30 @@ _DROP = 50.0  # integrals end where the integrand is e^-50 of its largest value
 def kesten_index(*, dim: Checked, learning_rate: Checked, batch_size: Checked, input_scale: Checked = 1.0) -> float:
     """The tail index alpha of the stationary law of `LinearRegressionSGD`: `P(|x| > r) ~ C r^-alpha`.
 
-    The root of `E |M e|^alpha = 1` (top of this file) to about 1e-9, by trapezoids in logarithmic variables.
+    The root of `E |M e|^alpha = 1`, to about 1e-9, by trapezoids in logarithmic variables. With `c = eta s^2 / B`, X and Y
+    independent chi-squares of B and d - 1 degrees of freedom, `|M e|^2 = (1 - c X)^2 + c^2 X Y`.
 
     Args:
-        dim: d.
-        learning_rate: eta.
-        batch_size: B.
-        input_scale: s, standard deviation of an input's coordinate.
+        dim: d, the dimension.
+        learning_rate: eta, positive.
+        batch_size: B, fresh pairs an iteration.
+        input_scale: s, standard deviation of an input's coordinate, positive; 1 by default.
+
+    Returns:
+        The tail index, positive, at most 128.
 
     Raises:
         TypeError: an argument of another kind, or traced by JAX.
         ValueError: a number out of range; no stationary law (`E log |M e| >= 0`: the iterates grow without bound); or
             an index above 128, a tail too thin for any sample to show.
+
+    Source:
+        Kesten, Acta Math. 131 (1973); Gurbuzbalaban, Simsekli, Zhu, ICML 2021, for Gaussian inputs.
     """
     d = errors.integer("dim", dim, "dim=2")
-    eta = _number("learning_rate", learning_rate, "learning_rate=0.1")
+    eta = errors.positive_real("learning_rate", learning_rate, "learning_rate=0.1")
     batch = errors.integer("batch_size", batch_size, "batch_size=4")
-    c = eta * _number("input_scale", input_scale, "input_scale=1.0") ** 2 / batch
+    c = eta * errors.positive_real("input_scale", input_scale, "input_scale=1.0") ** 2 / batch
     growth = _Growth(c, batch, d, 4.0)
     drift = growth.mean_log()
     if drift > -_RESOLVED:
@@ -147,10 +154,3 @@ def _contracting(eta: float, c: float, batch: int, d: int) -> float:
         eta, c = eta / 2, c / 2
         if _Growth(c, batch, d, 4.0).mean_log() < 0:
             return eta
-
-
-def _number(name: str, value: Checked, example: str) -> float:
-    checked = errors.positive(name, value, example)
-    if errors.is_traced(checked):
-        raise TypeError(f"{name} is traced by JAX; the tail index is a plain Python number. Call this outside jit.")
-    return float(np.asarray(value))

@@ -24,7 +24,8 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.landscapes import in_float64
 from levysde.protocols import Landscape
-from levysde.theory.exact import as_real
+from levysde.tables import Table, Tabled, from_log, listed
+from levysde.theory.exact import survival_at
 
 _GRADIENT = 1e-8  # of a stationary point, relative to its largest eigenvalue times its distance from the start, or 1
 _FLAT = 1e-10  # eigenvalues below this share of the largest in size are zero
@@ -35,9 +36,15 @@ _gradient_at = eqx.filter_jit(lambda loss, x: loss.gradient(x))
 _hessian_at = eqx.filter_jit(lambda loss, x: loss.hessian(x))
 
 
-@dataclass(frozen=True)
-class StationaryPoint:
-    """A point where the gradient vanishes: place `(d,)`, loss, eigenvalues of the Hessian ascending `(d,)`; float64."""
+@dataclass(frozen=True, repr=False)
+class StationaryPoint(Tabled):
+    """A point where the gradient vanishes, in float64, as `stationary_point` gives it.
+
+    Attributes:
+        x: the place, `(d,)`.
+        value: the loss there.
+        eigenvalues: of the Hessian there, ascending, `(d,)`.
+    """
 
     x: np.ndarray
     value: float
@@ -48,17 +55,28 @@ class StationaryPoint:
         """How many eigenvalues are negative: 0 for a minimum, 1 for a saddle that escapes pass over."""
         return int(np.sum(self.eigenvalues < 0))
 
+    def _table(self) -> Table:
+        kind = ("minimum", "saddle")[self.index] if self.index < 2 else f"saddle of index {self.index}"
+        rows = [
+            ("at", listed(self.x)),
+            ("loss", f"{self.value:.6g}"),
+            ("eigenvalues of the Hessian", listed(self.eigenvalues)),
+        ]
+        return Table(f"StationaryPoint: {kind}", rows)
 
-@dataclass(frozen=True)
-class KramersLaw:
-    """Exponential escape over saddles.
+
+@dataclass(frozen=True, repr=False)
+class KramersLaw(Tabled):
+    """Exponential escape over saddles, as `kramers_law` gives it.
 
     Attributes:
-        rate: of escape, a unit of time; `log_rate` holds where it underflows.
+        log_rate: natural logarithm of `rate`, which may underflow.
         barriers: `F(b) - F(a)` for each saddle, in units of the loss.
         shares: of the escapes that go over each saddle, summing to 1.
-        minimum, saddles: the stationary points that the law is made of.
-        diffusion, friction: D, and g or None without momentum.
+        minimum: where a path starts from.
+        saddles: which it passes over, in the order of `barriers`.
+        diffusion: D, in units of the loss.
+        friction: g, a unit of time; None without momentum.
         escape: what is meant: "other minimum", or "saddle": the first crossing of a dividing surface, twice as fast.
         unit: of time.
     """
@@ -75,6 +93,7 @@ class KramersLaw:
 
     @property
     def rate(self) -> float:
+        """Escapes a unit of time; 0 where float64 ends."""
         return float(np.exp(self.log_rate))
 
     @property
@@ -84,19 +103,20 @@ class KramersLaw:
             return float(np.exp(-self.log_rate))
 
     def survival(self, t: Checked) -> np.ndarray | float:
-        """`P(escape time > t) = exp(-rate t)`, any shape."""
-        return np.exp(-self.rate * np.maximum(np.asarray(t, dtype=float), 0))
+        """`P(escape time > t) = exp(-rate t)` at finite times `t`, any shape."""
+        return survival_at(self.rate, t)
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         rows = [
-            (f"mean escape time ({self.unit})", f"{self.mean:.6g}"),
+            (f"mean escape time ({self.unit})", from_log(-self.log_rate)),
+            ("rate", from_log(self.log_rate)),
             ("to", self.escape),
-            ("barriers over D", ", ".join(f"{barrier / self.diffusion:.4g}" for barrier in self.barriers)),
-            ("share of each saddle", ", ".join(f"{share:.3g}" for share in self.shares)),
+            ("diffusion D", f"{self.diffusion:g}"),
+            ("barriers over D", listed(self.barriers / self.diffusion)),
+            ("share of each saddle", listed(self.shares, ".3g")),
             ("friction", "none: first order" if self.friction is None else f"{self.friction:g}"),
         ]
-        width = max(len(name) for name, _ in rows)
-        return "KramersLaw\n" + "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+        return Table("KramersLaw", rows)
 
 
 def derivatives(landscape: Landscape) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
@@ -113,20 +133,32 @@ def derivatives(landscape: Landscape) -> tuple[Callable[[np.ndarray], np.ndarray
 
 
 def stationary_point(landscape: Checked, x: Checked, *, max_steps: Checked = 200) -> StationaryPoint:
-    """The stationary point that Newton's method finds from `x`, `(d,)`, in float64: a minimum or a saddle.
+    """The stationary point that Newton's method finds from a point nearby, in float64: a minimum or a saddle.
+
+    Args:
+        landscape: the loss F.
+        x: where to start, `(d,)`.
+        max_steps: evaluations of the gradient that the root finder may make; 200 by default.
+
+    Returns:
+        The place, the loss and the Hessian's eigenvalues there.
 
     Raises:
-        TypeError: no landscape.
+        TypeError: no landscape, or a point traced by JAX.
         ValueError: `x` of wrong shape or not finite; no point where the gradient vanishes is found; a Hessian with an
             eigenvalue 0 there, for which the law has no prefactor.
+
+    Source:
+        elementary: Powell's hybrid method (`scipy.optimize.root`), then three steps of Newton's.
     """
     from scipy.optimize import root  # slow to import
 
     if not isinstance(landscape, Landscape):
-        raise TypeError(f"landscape must be a Landscape, not {landscape!r}. Type for example DoubleWell(dim=2).")
-    errors.finite("x", x, f"x=jnp.zeros({landscape.dim})", (landscape.dim,))
-    steps = errors.integer("max_steps", max_steps, "max_steps=200")
-    start = np.asarray(x, np.float64)
+        raise TypeError(
+            f"landscape must be a Landscape, not {errors.shown(landscape)}. Type for example DoubleWell(dim=2)."
+        )
+    start = errors.reals("x", x, f"x=jnp.zeros({landscape.dim})", (landscape.dim,))
+    steps = errors.integer("max_steps", max_steps, "max_steps=200", high=10**6)
     with in_float64(landscape) as precise:
         gradient, hessian = derivatives(precise)
         found = np.asarray(root(gradient, start, jac=hessian, options={"maxfev": steps, "xtol": 1e-12}).x)
@@ -160,36 +192,47 @@ def kramers_law(
     friction: Checked = None,
     escape: Checked = "other minimum",
 ) -> KramersLaw:
-    """The law of Eyring and Kramers (top of this file).
+    """The law of Eyring and Kramers, for `dX = -grad F dt + sqrt(2 D) dW` as D falls below the barrier.
+
+    From a minimum a over a saddle b, l the negative eigenvalue of its Hessian:
+    `mean = (2 pi / |l|) sqrt(|det H_b| / det H_a) exp((F(b) - F(a)) / D)`; with friction g, `sqrt(g^2 / 4 + |l|) - g / 2` in
+    place of `|l|`. Several saddles add their rates.
 
     Args:
         landscape: the loss F.
         saddles: near which points to look for the saddles on the way, `(d,)`, or several, `(k, d)`.
-        diffusion: D, a number: `Langevin(landscape, diffusion=D)`.
-        minimum: near which point to look for the minimum; the landscape's own by default.
-        friction: g of the underdamped equation, in its time; first order by default.
+        diffusion: D, a positive number, in units of the loss: `Langevin(landscape, diffusion=D)`.
+        minimum: near which point to look for the minimum, `(d,)`; the landscape's own by default.
+        friction: g of the underdamped equation, positive, a unit of time; by default none, a first-order equation.
         escape: "other minimum", or "saddle", twice as fast.
 
+    Returns:
+        The law; times are SDE time.
+
     Raises:
-        TypeError, ValueError: bad numbers; a minimum that has negative eigenvalues; a saddle that is not of index one, or not
+        ValueError, TypeError: bad numbers; a minimum that has negative eigenvalues; a saddle that is not of index one, or not
             above the minimum.
+
+    Source:
+        Eyring, J. Chem. Phys. 3 (1935); Kramers, Physica 7 (1940); Bovier, Eckhoff, Gayrard, Klein, J. Eur. Math. Soc. 6
+        (2004); with friction Langer, Ann. Phys. 54 (1969).
     """
     if not isinstance(landscape, Landscape):
-        raise TypeError(f"landscape must be a Landscape, not {landscape!r}. Type for example DoubleWell(dim=2).")
-    noise = as_real("diffusion", errors.positive("diffusion", diffusion, "diffusion=0.1"), diffusion)
-    drag = friction
-    if friction is not None:
-        drag = as_real("friction", errors.positive("friction", friction, "friction=1.0"), friction)
+        raise TypeError(
+            f"landscape must be a Landscape, not {errors.shown(landscape)}. Type for example DoubleWell(dim=2)."
+        )
+    noise = errors.positive_real("diffusion", diffusion, "diffusion=0.1")
+    drag = None if friction is None else errors.positive_real("friction", friction, "friction=1.0")
     factor = {"other minimum": 1.0, "saddle": 2.0}[errors.choice("escape", escape, ("other minimum", "saddle"))]
-    low = stationary_point(landscape, landscape.minimum if minimum is None else minimum)
+    place = errors.reals("minimum", landscape.minimum if minimum is None else minimum, "minimum=landscape.minimum")
+    low = stationary_point(landscape, place)
     if low.index:
         raise ValueError(
             f"the stationary point at {low.x} has {low.index} negative eigenvalues: it is no minimum. Give minimum=..."
         )
     passes = _saddles(landscape, saddles, low)
     barriers = np.array([point.value - low.value for point in passes])
-    steepness = np.array([-point.eigenvalues[0] for point in passes])
-    speed = steepness if drag is None else np.sqrt(drag**2 / 4 + steepness) - drag / 2
+    speed = np.array([saddle_speed(point, drag) for point in passes])
     curvature = [np.sum(np.log(low.eigenvalues)) - np.sum(np.log(np.abs(point.eigenvalues))) for point in passes]
     logs = np.log(speed / (2 * np.pi)) + np.array(curvature) / 2 - barriers / noise
     total = float(np.logaddexp.reduce(logs))
@@ -197,9 +240,15 @@ def kramers_law(
     return KramersLaw(total + np.log(factor), barriers, shares, low, passes, noise, drag, escape)
 
 
+def saddle_speed(saddle: StationaryPoint, friction: float | None) -> float:
+    """At what rate a path leaves the top of a saddle: `|l|`, or `sqrt(g^2 / 4 + |l|) - g / 2`, without cancellation."""
+    steepness = -float(saddle.eigenvalues[0])
+    return steepness if friction is None else steepness / (np.hypot(friction / 2, np.sqrt(steepness)) + friction / 2)
+
+
 def _saddles(landscape: Landscape, places: Checked, low: StationaryPoint) -> tuple[StationaryPoint, ...]:
-    guesses = np.asarray(errors.finite("saddles", places, f"saddles=jnp.zeros({landscape.dim})"), float)
-    if guesses.ndim not in (1, 2) or guesses.shape[-1] != landscape.dim or not guesses.size:
+    guesses = errors.reals("saddles", places, f"saddles=jnp.zeros({landscape.dim})")
+    if guesses.ndim not in (1, 2) or guesses.shape[-1] != landscape.dim:
         raise ValueError(
             f"saddles must have shape ({landscape.dim},), or (k, {landscape.dim}) for several, not {guesses.shape}."
         )

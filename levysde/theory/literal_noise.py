@@ -16,8 +16,7 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.landscapes import in_float64
 from levysde.protocols import Landscape
-from levysde.theory.exact import as_real
-from levysde.theory.first_passage import FirstPassage, as_place, first_passage
+from levysde.theory.first_passage import FirstPassage, first_passage
 
 _GRID = 4001  # points on which inflections are looked for
 
@@ -34,26 +33,37 @@ def literal_passage(
     """Exit of the literal equation, `D(x) = (eta / 2B) |L''(x)|` at every x, in one dimension, by quadrature.
 
     Args:
-        landscape: the loss L, one dimension.
-        learning_rate, batch_size: eta, B.
-        start: the landscape's minimum by default.
-        lower, upper: the ends where it exits, one or both.
+        landscape: the loss L, in one dimension.
+        learning_rate: eta, positive.
+        batch_size: B, positive.
+        start: where the path starts, a number; the landscape's minimum by default.
+        lower: the lower end, where it exits; one of the two may be left out.
+        upper: the upper end, where it exits.
+
+    Returns:
+        Mean, second moment and side of the exit, in SDE time: a unit is `1 / eta` iterations.
 
     Raises:
-        TypeError, ValueError: as `first_passage`.
+        ValueError, TypeError: as `first_passage`.
         ValueError: "never escapes": an inflection with the slope pointing back stands before every end. D vanishes there, so
             nothing carries a path across; what a simulation shows is an artefact of its step.
+
+    Source:
+        the equation of Xie, Sato, Sugiyama, ICLR 2021, before they freeze its noise; solved by `first_passage`.
     """
     if not isinstance(landscape, Landscape):
-        raise TypeError(f"landscape must be a Landscape, not {landscape!r}. Type for example DoubleWell().")
+        raise TypeError(f"landscape must be a Landscape, not {errors.shown(landscape)}. Type for example DoubleWell().")
     if landscape.dim != 1:
-        raise ValueError(f"the exact mean is known in one dimension, but the landscape has {landscape.dim}. Simulate.")
+        raise ValueError(f"the exact mean is known in one dimension, but landscape has {landscape.dim}. Simulate.")
     eta, batch = (
-        as_real(name, errors.positive(name, value, f"{name}=1.0"), value)
+        errors.positive_real(name, value, f"{name}=1.0")
         for name, value in (("learning_rate", learning_rate), ("batch_size", batch_size))
     )
-    x = float(np.asarray(landscape.minimum)[0]) if start is None else as_place("start", start)
-    ends = [None if end is None else as_place(name, end) for name, end in (("lower", lower), ("upper", upper))]
+    x = float(np.asarray(landscape.minimum)[0]) if start is None else errors.real("start", start, "start=0.0")
+    ends = [
+        None if end is None else errors.real(name, end, f"{name}=0.0")
+        for name, end in (("lower", lower), ("upper", upper))
+    ]
     with in_float64(landscape) as precise:
         slope = jax.jit(jax.vmap(lambda u: precise.gradient(u[None])[0]))
         bend = jax.jit(jax.vmap(lambda u: precise.hessian(u[None])[0, 0]))

@@ -23,10 +23,8 @@ from levysde.errors import Checked
 from levysde.landscapes import in_float64
 from levysde.noise import levy_constant
 from levysde.protocols import Landscape
-from levysde.theory.exact import as_real
-from levysde.theory.kramers import StationaryPoint, derivatives, stationary_point
+from levysde.theory.kramers import StationaryPoint, derivatives, saddle_speed, stationary_point
 from levysde.theory.metastable_chain import MetastableChain
-from levysde.theory.stationary import as_reals
 
 _LEAVE = 1e-3  # how far from a saddle its descent starts, in distances to the nearest minimum
 _ARRIVED = 1e-6  # size of Newton's step to the minimum, in distances from the saddle
@@ -40,23 +38,32 @@ def stable_chain(
 ) -> MetastableChain:
     """The chain of `dX = -F'(X) dt + epsilon S dL` in one dimension, L symmetric stable, as epsilon falls.
 
-    It is the same for every loss with wells in these places.
+    A jump from the minimum m_i lands in well j, between the saddles s_{j-1} and s_j, at the rate
+    `(epsilon S)^a (C_a / a) | |s_{j-1} - m_i|^-a - |s_j - m_i|^-a |`: the same for every loss with wells in these places.
 
     Args:
-        minima: ascending, `(n,)` or `(n, 1)`.
+        minima: where the minima are, ascending, `(n,)` or `(n, 1)`.
         saddles: the maxima between them, `(n - 1,)` or `(n - 1, 1)`.
         alpha: stability index, in (0, 2).
-        epsilon, scale: noise amplitude and S.
+        epsilon: noise amplitude, positive.
+        scale: S, positive; 1 by default.
 
-    Raises TypeError or ValueError for numbers out of range, fewer than two wells, places that do not ascend in turns, or
-    alpha = 2: Brownian motion has no jumps.
+    Returns:
+        The chain on the n wells, in SDE time.
+
+    Raises:
+        ValueError, TypeError: numbers out of range, fewer than two wells, places that do not ascend in turns, or alpha = 2:
+            Brownian motion has no jumps.
+
+    Source:
+        Imkeller and Pavlyukevich, Stochastic Process. Appl. 116 (2006).
     """
     wells, tops = _on_a_line("minima", minima), _on_a_line("saddles", saddles)
-    a = as_real("alpha", errors.stability_index(alpha), alpha)
+    a = errors.real_index(alpha)
     if a == 2:
         raise ValueError("alpha = 2 is Gaussian and has no jumps: the chain is that of gaussian_chain(landscape, ...).")
-    size = as_real("epsilon", errors.positive("epsilon", epsilon, "epsilon=0.1"), epsilon)
-    size *= as_real("scale", errors.positive("scale", scale, "scale=1.0"), scale)
+    size = errors.positive_real("epsilon", epsilon, "epsilon=0.1")
+    size *= errors.positive_real("scale", scale, "scale=1.0")
     if len(wells) < 2 or len(tops) != len(wells) - 1:
         raise ValueError(
             f"{len(wells)} minima and {len(tops)} saddles are no row of wells: give two minima or more, and one saddle between "
@@ -69,10 +76,10 @@ def stable_chain(
         )
     ends = np.concatenate([[-np.inf], tops, [np.inf]])
     tails = np.abs(ends[None] - wells[:, None]) ** -a  # of well i and end s_j
-    rates = size**a * levy_constant(a) / a * np.abs(np.diff(tails, axis=1))
-    np.fill_diagonal(rates, 0)
+    shares = np.abs(np.diff(tails, axis=1))
+    np.fill_diagonal(shares, 0)
     with np.errstate(divide="ignore"):
-        logs = np.log(rates)
+        logs = a * np.log(size) + np.log(float(levy_constant(a)) / a) + np.log(shares)
     return MetastableChain(
         logs,
         wells[:, None],
@@ -86,7 +93,7 @@ def stable_chain(
 
 
 def _on_a_line(name: str, value: Checked) -> np.ndarray:
-    places = as_reals(name, value, f"{name}=[-1.0, 1.0]")
+    places = errors.reals(name, value, f"{name}=[-1.0, 1.0]")
     if places.ndim == 2 and places.shape[1] == 1:
         places = places[:, 0]
     if places.ndim != 1:
@@ -107,30 +114,38 @@ def gaussian_chain(
 
     Args:
         landscape: the loss F.
-        minima, saddles: near which points to look for them, `(n, d)` and `(k, d)`.
-        diffusion, friction: as in `kramers_law`.
+        minima: near which points to look for the minima, `(n, d)`.
+        saddles: near which points to look for the saddles between them, `(k, d)`.
+        diffusion: D, a positive number, in units of the loss.
+        friction: g of the underdamped equation, positive; by default none, as in `kramers_law`.
         connects: for each saddle the numbers `(i, j)` of the two minima it joins; by default found by descending from the
             saddle to both sides.
+
+    Returns:
+        The chain on the n wells, in SDE time.
 
     Raises:
         TypeError: no landscape; arguments of another kind.
         ValueError: bad numbers or shapes; fewer than two minima; a point that is no minimum, a saddle that is not of index one;
             two that lead to one; a saddle that leads to no minimum, to one not in the list or to the same from both sides.
+
+    Source:
+        as `kramers_law`: Eyring (1935), Kramers (1940); for several wells Bovier, Eckhoff, Gayrard, Klein, J. Eur. Math. Soc. 6
+        (2004).
     """
     if not isinstance(landscape, Landscape):
-        raise TypeError(f"landscape must be a Landscape, not {landscape!r}. Type for example DoubleWell(dim=2).")
-    noise = as_real("diffusion", errors.positive("diffusion", diffusion, "diffusion=0.1"), diffusion)
-    drag = friction
-    if friction is not None:
-        drag = as_real("friction", errors.positive("friction", friction, "friction=1.0"), friction)
+        raise TypeError(
+            f"landscape must be a Landscape, not {errors.shown(landscape)}. Type for example DoubleWell(dim=2)."
+        )
+    noise = errors.positive_real("diffusion", diffusion, "diffusion=0.1")
+    drag = None if friction is None else errors.positive_real("friction", friction, "friction=1.0")
     lows, tops = _points(landscape, "minima", minima, 0), _points(landscape, "saddles", saddles, 1)
     if len(lows) < 2:
         raise ValueError("a chain needs two minima or more. Type for example minima=landscape.minima.")
     pairs = _descents(landscape, tops, lows) if connects is None else _given(connects, tops, lows)
     logs = np.full((len(lows), len(lows)), -np.inf)
     for top, (i, j) in zip(tops, pairs, strict=True):
-        steepness = -top.eigenvalues[0]
-        speed = steepness if drag is None else np.sqrt(drag**2 / 4 + steepness) - drag / 2
+        speed = saddle_speed(top, drag)
         for a, b in ((i, j), (j, i)):
             curvature = np.sum(np.log(lows[a].eigenvalues)) - np.sum(np.log(np.abs(top.eigenvalues)))
             rate = np.log(speed / (2 * np.pi)) + curvature / 2 - (top.value - lows[a].value) / noise
@@ -148,8 +163,8 @@ def gaussian_chain(
 
 
 def _points(landscape: Landscape, name: str, places: Checked, index: int) -> list[StationaryPoint]:
-    guesses = as_reals(name, places, f"{name}=landscape.{name}")
-    if guesses.ndim != 2 or guesses.shape[1] != landscape.dim or not guesses.size:
+    guesses = errors.reals(name, places, f"{name}=landscape.{name}")
+    if guesses.ndim != 2 or guesses.shape[1] != landscape.dim:
         raise ValueError(
             f"{name} must have shape (n, {landscape.dim}), not {guesses.shape}. Type {name}=landscape.{name}."
         )

@@ -12,17 +12,20 @@ import numpy as np
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.theory.stationary import as_reals
+from levysde.tables import Table, Tabled, listed
+
+_QUICK = 64  # wells of a chain whose long run is worked out to be printed
 
 
-@dataclass(frozen=True)
-class MetastableChain:
-    """A continuous-time Markov chain on n wells.
+@dataclass(frozen=True, repr=False)
+class MetastableChain(Tabled):
+    """A continuous-time Markov chain on n wells, as `stable_chain` and `gaussian_chain` give it.
 
     Attributes:
         log_rates: logarithms of the rates `q_ij` of going from i to j, -inf where there is no way and for i = j, `(n, n)`.
         minima: the wells' minima, `(n, d)`.
-        name, assumptions: what it is made of, and when it holds.
+        name: what it is made of.
+        assumptions: when it holds.
         escape: what ends a stay: "other minimum".
         unit: of time.
     """
@@ -106,13 +109,13 @@ class MetastableChain:
         """
         from scipy.linalg import expm  # slow to import
 
-        times = as_reals("t", t, "t=1.0")
+        times = errors.reals("t", t, "t=1.0")
         if (times < 0).any():
             raise ValueError(f"t must not be negative, not {times.min():g}. Type for example t=1.0.")
         if isinstance(start, numbers.Integral):
             first = np.eye(self.num)[errors.integer("start", start, "start=0", low=0, high=self.num - 1)]
         else:
-            first = as_reals("start", start, "start=0", (self.num,))
+            first = errors.reals("start", start, "start=0", (self.num,))
             if (first < 0).any() or abs(first.sum() - 1) > 1e-6:
                 raise ValueError(f"start must be probabilities that sum to 1, not {start!r}. Type for example start=0.")
         return first @ expm(times[..., None, None] * self.generator)
@@ -148,20 +151,20 @@ class MetastableChain:
                 "Add the saddles between them, or leave wells out."
             )
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         rows = [
             ("from", self.name),
             ("wells", f"{self.num} in {self.minima.shape[1]} dimensions"),
-            (f"mean residence ({self.unit})", _listed(self.mean_residence)),
+            (f"mean residence ({self.unit})", listed(self.mean_residence)),
+            ("share of time in each", self._shares()),
+            ("assumes", "\n".join(self.assumptions)),
         ]
+        return Table("MetastableChain", rows)
+
+    def _shares(self) -> str:
+        if self.num > _QUICK:
+            return "in .stationary"
         try:
-            rows.append(("share of time in each", _listed(self.stationary)))
+            return listed(self.stationary)
         except ValueError:
-            rows.append(("share of time in each", "not defined: the chain is disconnected"))
-        width = max(len(name) for name, _ in rows)
-        return "MetastableChain\n" + "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
-
-
-def _listed(values: np.ndarray) -> str:
-    shown = ", ".join(f"{value:.4g}" for value in values[:8])
-    return shown + (f", ... ({len(values)})" if len(values) > 8 else "")
+            return "not defined: the chain is disconnected"

@@ -31,16 +31,16 @@ import numpy as np
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.theory.exact import as_real
-from levysde.theory.stationary import as_reals
+from levysde.tables import Table, Tabled, from_log, listed
+from levysde.theory.exact import survival_at
 
 _ESCAPES = ("other minimum", "saddle")
 _OPTIMIZERS = ("sgd", "heavy ball", "averaged momentum", "adam")
 
 
-@dataclass(frozen=True)
-class MinibatchLaw:
-    """Exponential escape of SGD.
+@dataclass(frozen=True, repr=False)
+class MinibatchLaw(Tabled):
+    """Exponential escape of SGD, as `xie_law`, `xie_white_law` and `combined_law` give it.
 
     Attributes:
         log_mean: logarithm of the mean escape time, in SDE time.
@@ -49,7 +49,8 @@ class MinibatchLaw:
         learning_rate: eta: a unit of SDE time is `1 / eta` iterations.
         escape: what is meant: "other minimum", or "saddle", twice as fast.
         normalization: of the prefactor: "corrected" or "printed".
-        name, assumptions: of the law.
+        name: of the law.
+        assumptions: when it holds.
         unit: of `mean` and `rate`.
     """
 
@@ -70,6 +71,7 @@ class MinibatchLaw:
 
     @property
     def log_iterations(self) -> float:
+        """Logarithm of `iterations`."""
         return self.log_mean - math.log(self.learning_rate)
 
     @property
@@ -83,29 +85,26 @@ class MinibatchLaw:
         return _exp(-self.log_mean)
 
     def survival(self, t: Checked) -> np.ndarray | float:
-        """`P(escape time > t) = exp(-rate t)`, t in SDE time, any shape."""
-        return np.exp(-self.rate * np.maximum(np.asarray(t, dtype=float), 0))
+        """`P(escape time > t) = exp(-rate t)` at finite times `t`, in SDE time, any shape."""
+        return survival_at(self.rate, t)
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         rows = [
             ("from", f"{self.name}, prefactor {self.normalization}"),
-            ("mean escape time (SDE time)", _shown(self.log_mean)),
-            ("in iterations", _shown(self.log_iterations)),
+            (f"mean escape time ({self.unit})", from_log(self.log_mean)),
+            ("in iterations", from_log(self.log_iterations)),
+            ("rate", from_log(-self.log_mean)),
             ("to", self.escape),
             ("exponent", f"{self.exponent:.4g}"),
+            ("learning rate", f"{self.learning_rate:g}"),
         ]
         if len(self.shares) > 1:
-            rows.append(("share of each path", ", ".join(f"{share:.3g}" for share in self.shares)))
-        width = max(len(name) for name, _ in rows)
-        return "MinibatchLaw\n" + "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+            rows.append(("share of each path", listed(self.shares, ".3g")))
+        return Table("MinibatchLaw", [*rows, ("assumes", "\n".join(self.assumptions))])
 
 
 def _exp(log: float) -> float:
     return math.exp(log) if log < 709 else math.inf
-
-
-def _shown(log: float) -> str:
-    return f"{math.exp(log):.6g}" if log < 709 else f"10^{log / math.log(10):.6g}"
 
 
 def xie_law(
@@ -119,19 +118,29 @@ def xie_law(
     prefactor: Checked = "corrected",
     escape: Checked = "other minimum",
 ) -> MinibatchLaw:
-    """Escape of SGD under minibatch noise along one path: Theorem 3.2 of Xie, Sato, Sugiyama, ICLR 2021 (top of this file).
+    """Escape of SGD under minibatch noise along one path: `(2 pi / H_a) exp[(2 B dL / eta) (s / H_a + (1 - s) / |H_b|)]`.
+
+    The exponent is that of Theorem 3.2 of Xie, Sato and Sugiyama; their prefactor is that of another convention (see
+    `prefactor`). Several paths: `combined_law`.
 
     Args:
-        barrier: dL, the height of the saddle over the minimum.
-        minimum_curvature: H_a, along the path.
+        barrier: dL, the height of the saddle over the minimum, positive.
+        minimum_curvature: H_a, of the minimum along the path, positive.
         saddle_curvature: of the saddle along the path: H_b or `|H_b|`, the sign does not matter.
-        learning_rate: eta.
-        batch_size: B.
-        path_fraction: s, the fraction of the barrier that is climbed at the minimum's noise, in (0, 1).
-        prefactor: "corrected", `2 pi / H_a`; or "printed", `2 pi / |H_b|`, for comparison.
+        learning_rate: eta, positive.
+        batch_size: B, positive.
+        path_fraction: s, the fraction of the barrier that is climbed at the minimum's noise, in (0, 1); 1/2 by default.
+        prefactor: "corrected", `2 pi / H_a`, exact in one dimension; or "printed", `2 pi / |H_b|`, for comparison.
         escape: "other minimum", or "saddle": reached in half the time.
 
-    Raises TypeError or ValueError for numbers out of range. Several paths: `combined_law`.
+    Returns:
+        The law; times are SDE time, `eta` of it an iteration.
+
+    Raises:
+        ValueError, TypeError: a number out of range, or traced by JAX; another word.
+
+    Source:
+        Xie, Sato, Sugiyama, ICLR 2021, Theorem 3.2; the prefactor: this package, from the exact mean in one dimension.
     """
     scale, low, top, eta = _climb(barrier, minimum_curvature, saddle_curvature, learning_rate, batch_size)
     s = errors.fraction("path_fraction", path_fraction, "path_fraction=0.5")
@@ -165,25 +174,34 @@ def xie_white_law(
     learning_rate: Checked = 1.0,
     escape: Checked = "other minimum",
 ) -> MinibatchLaw:
-    """Escape under white noise: Theorem 3.1 of Xie, Sato, Sugiyama, ICLR 2021, the law of Eyring and Kramers,
-    `(2 pi / |l|) sqrt(|det H_b| / det H_a) exp(dL / D)`; `kramers_law` makes it from a landscape.
+    """Escape under white noise: the law of Eyring and Kramers, `(2 pi / |l|) sqrt(|det H_b| / det H_a) exp(dL / D)`.
+
+    `kramers_law` makes it from a landscape.
 
     Args:
-        barrier: dL.
+        barrier: dL, the height of the saddle over the minimum, positive.
         minimum_eigenvalues: of H_a, `(d,)`, positive.
         saddle_eigenvalues: of H_b, `(d,)`, one of them, l, negative.
-        diffusion: D; for a gradient noise of covariance `c^2 I` it is `eta c^2 / 2`.
-        learning_rate: eta, to count iterations.
-        escape: "other minimum", or "saddle".
+        diffusion: D, positive; for a gradient noise of covariance `c^2 I` it is `eta c^2 / 2`.
+        learning_rate: eta, to count iterations, positive; 1 by default.
+        escape: "other minimum", or "saddle": reached in half the time.
 
-    Raises TypeError or ValueError for numbers out of range.
+    Returns:
+        The law; times are SDE time, `eta` of it an iteration.
+
+    Raises:
+        ValueError, TypeError: a number out of range, or traced by JAX; eigenvalues that are not those
+            of a minimum and a saddle.
+
+    Source:
+        Xie, Sato, Sugiyama, ICLR 2021, Theorem 3.1.
     """
-    height = as_real("barrier", errors.positive("barrier", barrier, "barrier=1.0"), barrier)
-    noise = as_real("diffusion", errors.positive("diffusion", diffusion, "diffusion=0.1"), diffusion)
-    eta = as_real("learning_rate", errors.positive("learning_rate", learning_rate, "learning_rate=0.1"), learning_rate)
+    height = _positive("barrier", barrier)
+    noise = errors.positive_real("diffusion", diffusion, "diffusion=0.1")
+    eta = errors.positive_real("learning_rate", learning_rate, "learning_rate=0.1")
     factor = {"other minimum": 1.0, "saddle": 0.5}[errors.choice("escape", escape, _ESCAPES)]
     low, top = (
-        np.atleast_1d(as_reals(name, value, f"{name}=[1.0]"))
+        np.atleast_1d(errors.reals(name, value, f"{name}=[1.0]"))
         for name, value in (("minimum_eigenvalues", minimum_eigenvalues), ("saddle_eigenvalues", saddle_eigenvalues))
     )
     if low.ndim != 1 or low.shape != top.shape or not (low > 0).all() or np.sum(top < 0) != 1 or (top == 0).any():
@@ -208,11 +226,21 @@ def xie_white_law(
 def combined_law(laws: Checked) -> MinibatchLaw:
     """Several paths out of one minimum: their rates add.
 
-    Raises TypeError or ValueError for no laws, or laws of different learning rate, escape or normalization.
+    Args:
+        laws: a list of `MinibatchLaw`, one for each path, of one learning rate, escape and normalization.
+
+    Returns:
+        The law of all of them, with the share of each path.
+
+    Raises:
+        ValueError, TypeError: no laws, or laws of different learning rate, escape or normalization.
+
+    Source:
+        elementary; stated by Xie, Sato, Sugiyama, ICLR 2021.
     """
     if not isinstance(laws, Sequence) or not laws or not all(isinstance(law, MinibatchLaw) for law in laws):
         raise TypeError(
-            f"laws must be a list of MinibatchLaw, not {laws!r}. Type for example [xie_law(...), xie_law(...)]."
+            f"laws must be a list of MinibatchLaw, not {errors.shown(laws)}. Type for example [xie_law(...), xie_law(...)]."
         )
     for name in ("learning_rate", "escape", "normalization"):
         found = sorted({str(getattr(law, name)) for law in laws})
@@ -245,7 +273,7 @@ def optimizer_exponent(
     path_fraction: Checked = 0.5,
     momentum: Checked = 0.9,
 ) -> float:
-    """The exponent of the mean escape time, `log mean` to leading order, of an optimiser (Xie et al., ICML 2022).
+    """The exponent of the mean escape time of an optimiser: the logarithm of the mean, to leading order.
 
     With `E = (2 B dL / eta) (s / H_a + (1 - s) / |H_b|)`: "sgd" E; "heavy ball", raw gradients as in `optax.sgd`,
     (1 - momentum) E, since their sum is a step 1 / (1 - momentum) as long; "averaged momentum" E; "adam", its v settled at the
@@ -254,57 +282,83 @@ def optimizer_exponent(
         (2 sqrt(B) dL / eta) (s / sqrt(H_a) + (1 - s) / sqrt(|H_b|)).
 
     Args:
-        momentum: beta, of "heavy ball" only.
-        the others: as in `xie_law`.
+        optimizer: "sgd", "heavy ball", "averaged momentum" or "adam".
+        barrier: dL, the height of the saddle over the minimum, positive.
+        minimum_curvature: H_a, of the minimum along the path, positive.
+        saddle_curvature: of the saddle along the path: H_b or `|H_b|`, the sign does not matter.
+        learning_rate: eta, positive.
+        batch_size: B, positive.
+        path_fraction: s, the fraction of the barrier that is climbed at the minimum's noise, in (0, 1); 1/2 by default.
+        momentum: beta, in (0, 1), used for "heavy ball" only; 0.9 by default.
 
-    Raises TypeError or ValueError for numbers out of range, or an unknown optimizer.
+    Returns:
+        The exponent, positive.
+
+    Raises:
+        ValueError, TypeError: a number out of range, or traced by JAX; an unknown optimizer.
+
+    Source:
+        Xie et al., ICML 2022.
     """
     kind = errors.choice("optimizer", optimizer, _OPTIMIZERS)
     scale, low, top, _ = _climb(barrier, minimum_curvature, saddle_curvature, learning_rate, batch_size)
     s = errors.fraction("path_fraction", path_fraction, "path_fraction=0.5")
     beta = errors.fraction("momentum", momentum, "momentum=0.9")
     if kind == "adam":
-        batch = float(np.asarray(batch_size))
-        return scale / math.sqrt(batch) * (s / math.sqrt(low) + (1 - s) / math.sqrt(top))
+        return scale / math.sqrt(float(batch_size)) * (s / math.sqrt(low) + (1 - s) / math.sqrt(top))
     return scale * (s / low + (1 - s) / top) * (1 - beta if kind == "heavy ball" else 1)
 
 
 def null_model_exponent(*, radius: Checked, sharpness: Checked, learning_rate: Checked, batch_size: Checked) -> float:
-    """`B r^2 / (eta k)`: the exponent of leaving a quadratic bowl of curvature k h whose edge stands at `r / sqrt(k)`, under
-    minibatch noise of covariance `k h / B`.
+    """`B r^2 / (eta k)`: the exponent of leaving a quadratic bowl whose edge comes nearer as it gets sharper.
 
-    It does not know h, nor a saddle: the noise grows with the curvature, so the walk's width `sqrt(eta / 2B)` does not
+    The bowl has curvature k h, its edge stands at `r / sqrt(k)`, the minibatch noise has covariance `k h / B`. The
+    exponent does not know h, nor a saddle: the noise grows with the curvature, so the walk's width `sqrt(eta / 2B)` does not
     change, and the edge comes nearer. What a plot of -log rate against 1/k, B or 1/eta has to beat.
 
     Args:
-        radius: r, of the bowl at k = 1.
-        sharpness: k.
-        learning_rate, batch_size: eta, B.
+        radius: r, of the bowl at k = 1, positive.
+        sharpness: k, positive.
+        learning_rate: eta, positive.
+        batch_size: B, positive.
 
-    Raises TypeError or ValueError unless all are positive numbers.
+    Returns:
+        The exponent, positive.
+
+    Raises:
+        ValueError, TypeError: a number that is not positive, or traced by JAX.
+
+    Source:
+        elementary: `V / D` at the edge, for `D = eta k h / 2B`.
     """
-    r, k = _positive("radius", radius), _positive("sharpness", sharpness)
-    eta, batch = _positive("learning_rate", learning_rate), _positive("batch_size", batch_size)
+    r, k = (
+        _positive("radius", radius),
+        _positive("sharpness", sharpness),
+    )
+    eta, batch = (
+        _positive("learning_rate", learning_rate),
+        _positive("batch_size", batch_size),
+    )
     return batch * r**2 / (eta * k)
 
 
 def _positive(name: str, value: Checked) -> float:
-    return as_real(name, errors.positive(name, value, f"{name}=1.0"), value)
+    return errors.positive_real(name, value, f"{name}=1.0")
 
 
 def _climb(
     barrier: Checked, minimum_curvature: Checked, saddle_curvature: Checked, learning_rate: Checked, batch_size: Checked
 ) -> tuple[float, float, float, float]:
     """`2 B dL / eta`, H_a, |H_b| and eta."""
-    height, low = _positive("barrier", barrier), _positive("minimum_curvature", minimum_curvature)
-    eta, batch = _positive("learning_rate", learning_rate), _positive("batch_size", batch_size)
-    top = abs(
-        as_real(
-            "saddle_curvature",
-            errors.finite("saddle_curvature", saddle_curvature, "saddle_curvature=-1.0", ()),
-            saddle_curvature,
-        )
+    height, low = (
+        _positive("barrier", barrier),
+        _positive("minimum_curvature", minimum_curvature),
     )
+    eta, batch = (
+        _positive("learning_rate", learning_rate),
+        _positive("batch_size", batch_size),
+    )
+    top = abs(errors.real("saddle_curvature", saddle_curvature, "saddle_curvature=-1.0"))
     if top == 0:
         raise ValueError(
             "saddle_curvature must not be 0: the path would have no top. Type for example saddle_curvature=-1.0."

@@ -22,16 +22,18 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 
+from levysde import errors
 from levysde.domains import Ball, Box, Ellipsoid, HalfSpaces, Intersection
 from levysde.errors import Checked
-from levysde.theory.stationary import as_reals, symmetric
+from levysde.tables import Table, Tabled, listed
+from levysde.theory.stationary import symmetric
 
 _RANK = 1e-12  # of the correlations' largest eigenvalue: a direction with less is not reached by the noise
 
 
-@dataclass(frozen=True)
-class QuasiPotential:
-    """The quasi-potential of a linear flow (top of this file), made by `quasi_potential`.
+@dataclass(frozen=True, repr=False)
+class QuasiPotential(Tabled):
+    """The quasi-potential of a linear flow, as `quasi_potential` gives it.
 
     Attributes:
         drift_matrix: J, `(d, d)`.
@@ -46,8 +48,11 @@ class QuasiPotential:
     covariance: np.ndarray
 
     def value(self, x: Checked) -> np.ndarray | float:
-        """`V(x)` at `x`, `(..., d)`."""
-        offset = as_reals("x", x, f"x=jnp.zeros({len(self.center)})") - self.center
+        """`V(x)` at `x`, `(..., d)`: the least action of a path from the center to x."""
+        offset = errors.reals("x", x, f"x=jnp.zeros({len(self.center)})")
+        if offset.shape[-1:] != self.center.shape:
+            raise ValueError(f"x must have shape (..., {len(self.center)}), not {offset.shape}. Type x=center.")
+        offset = offset - self.center
         costs = np.sum(offset * np.linalg.solve(self.covariance, offset[..., None])[..., 0], -1) / 2
         return float(costs) if costs.ndim == 0 else costs
 
@@ -76,8 +81,8 @@ class QuasiPotential:
         from scipy.linalg import expm  # slow to import
 
         dim = len(self.center)
-        end = as_reals("x", x, f"x=jnp.zeros({dim})", (dim,)) - self.center
-        back = as_reals("times", times, "times=jnp.linspace(0, 10, 101)")
+        end = errors.reals("x", x, f"x=jnp.zeros({dim})", (dim,)) - self.center
+        back = errors.reals("times", times, "times=jnp.linspace(0, 10, 101)")
         if back.ndim != 1 or (back < 0).any():
             raise ValueError(
                 f"times must be a vector without negative entries, the time left to the end, not {times!r}. "
@@ -105,24 +110,43 @@ class QuasiPotential:
             raise ValueError(f"center = {self.center} is not inside {domain!r}. Give a domain around it, or center=...")
         return least(self, domain)
 
+    def _table(self) -> Table:
+        rows = [
+            ("dimensions", f"{len(self.center)}"),
+            ("center", listed(self.center)),
+            ("diagonal of the drift matrix", listed(np.diag(self.drift_matrix))),
+            ("diagonal of the diffusion", listed(np.diag(self.diffusion))),
+            ("variances at T = 1", listed(np.diag(self.covariance))),
+        ]
+        return Table("QuasiPotential", rows)
+
 
 def quasi_potential(drift_matrix: Checked, diffusion: Checked = 1.0, *, center: Checked = None) -> QuasiPotential:
-    """The quasi-potential of `dX = -J (X - c) dt + sqrt(2 T D) dW` (top of this file).
+    """The quasi-potential of `dX = -J (X - c) dt + sqrt(2 T) S dW`, `D = S S'`: what a path has to climb as T falls.
+
+    `V(x) = (x - c)' C^-1 (x - c) / 2`, where `J C + C J' = 2 D`; the mean exit time goes as exp(min V / T), the minimum taken
+    over the boundary. Where J is a Hessian and D the identity, V is the loss; elsewhere it is V that decides.
 
     Args:
         drift_matrix: J, `(d, d)`; any, if every eigenvalue has a positive real part. `dynamics.linearisation()`.
-        diffusion: D: a number, `(d,)` for a diagonal, or `(d, d)`, without negative eigenvalues.
+        diffusion: D: a number, `(d,)` for a diagonal, or `(d, d)`, without negative eigenvalues; the identity by default.
         center: c, `(d,)`, the stable point; the origin by default.
+
+    Returns:
+        V, its cheapest exits and the paths that lead there.
 
     Raises:
         TypeError: an argument that is not made of real numbers, or traced by JAX.
         ValueError: shapes that do not fit; a flow that is not stable; a diffusion that is not symmetric or has negative
             eigenvalues, or that leaves a direction without noise.
+
+    Source:
+        Freidlin and Wentzell, Random Perturbations of Dynamical Systems (1984), chapter 4.
     """
     from scipy.linalg import solve_continuous_lyapunov  # slow to import
 
-    j = as_reals("drift_matrix", drift_matrix, "drift_matrix=jnp.eye(2)")
-    if j.ndim != 2 or j.shape[0] != j.shape[1] or not j.size:
+    j = errors.reals("drift_matrix", drift_matrix, "drift_matrix=jnp.eye(2)")
+    if j.ndim != 2 or j.shape[0] != j.shape[1]:
         raise ValueError(
             f"drift_matrix must have shape (d, d), not {j.shape}. Type for example drift_matrix=jnp.eye(2)."
         )
@@ -134,7 +158,7 @@ def quasi_potential(drift_matrix: Checked, diffusion: Checked = 1.0, *, center: 
             "at a minimum; the sign is that of a Hessian."
         )
     d = _diffusion(diffusion, dim)
-    c = np.zeros(dim) if center is None else as_reals("center", center, f"center=jnp.zeros({dim})", (dim,))
+    c = np.zeros(dim) if center is None else errors.reals("center", center, f"center=jnp.zeros({dim})", (dim,))
     covariance = solve_continuous_lyapunov(j, 2 * d)
     covariance = (covariance + covariance.T) / 2
     _check_reached(covariance)
@@ -142,7 +166,7 @@ def quasi_potential(drift_matrix: Checked, diffusion: Checked = 1.0, *, center: 
 
 
 def _diffusion(value: Checked, dim: int) -> np.ndarray:
-    d = as_reals("diffusion", value, f"diffusion=jnp.eye({dim})")
+    d = errors.reals("diffusion", value, f"diffusion=jnp.eye({dim})")
     if d.ndim < 2:
         if d.shape not in ((), (dim,)):
             raise ValueError(f"diffusion must be a number or have shape ({dim},) or ({dim}, {dim}), not {d.shape}.")

@@ -19,38 +19,54 @@ import numpy as np
 
 from levysde import errors
 from levysde.errors import Checked
+from levysde.tables import Table, Tabled
 
 _LONGEST = 10**6  # steps looked at
 
 
 class JumpResponse(NamedTuple):
-    """The farthest that a jump carries the position, in units of the jump without memory: its own way, and the other way."""
+    """The farthest that a jump carries the position, in units of the jump without memory.
+
+    Attributes:
+        forward: the jump's own way, positive.
+        backward: the other way, not negative.
+    """
 
     forward: float
     backward: float
 
+    def _table(self) -> Table:
+        rows = [("forward", f"{self.forward:.6g}"), ("backward", f"{self.backward:.6g}")]
+        return Table("JumpResponse, in jumps without memory", rows)
+
+    __repr__, _repr_html_ = Tabled.__repr__, Tabled._repr_html_  # a named tuple has no other base
+
 
 def jump_response(beta: Checked, decay: Checked, *, gradient: Checked) -> JumpResponse:
-    """P: by how much the jump of an averaged noise is to be multiplied before it is held against the boundary.
+    """By how much, P, the jump of an averaged noise is to be multiplied before it is held against the boundary.
 
     Multiply an escape rate without memory by `P^alpha`: `forward` for the boundary on the jump's side, `backward` for the one
     on the other side, whichever needs the smaller jump. Exact for a quadratic loss seen at steps of the algorithm.
 
     Args:
         beta: decay factor of the average, in (0, 1).
-        decay: `eta h`, positive; the flow must be stable.
+        decay: `eta h`, learning rate times curvature, positive; the flow must be stable.
         gradient: "averaged" when the gradient goes through the average with its noise, as in the algorithms; "raw" when only
             the noise does.
 
+    Returns:
+        Both factors.
+
     Raises:
-        TypeError, ValueError: a number out of range, a decay for which the noiseless steps grow (raw: 2 and more; averaged:
+        ValueError, TypeError: a number out of range, a decay for which the noiseless steps grow (raw: 2 and more; averaged:
             `2 (1 + beta) / (1 - beta)` and more), another name.
+
+    Source:
+        this package: the noiseless steps after a jump, solved (the roots of their recursion).
     """
     beta = errors.fraction("beta", beta, "beta=0.9")
-    errors.positive("decay", decay, "decay=0.02")
-    decay = float(decay)
-    if gradient not in ("averaged", "raw"):
-        raise ValueError(f'gradient must be "averaged" or "raw", not {gradient!r}.')
+    decay = errors.positive_real("decay", decay, "decay=0.02")
+    errors.choice("gradient", gradient, ("averaged", "raw"))
     limit = 2.0 if gradient == "raw" else 2 * (1 + beta) / (1 - beta)
     if decay >= limit:
         raise ValueError(f"decay = {decay!r} makes the noiseless steps grow; it must be below {limit:.4g}. Give less.")

@@ -21,8 +21,8 @@ import numpy as np
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.theory.exact import as_real
-from levysde.theory.first_passage import as_function, as_place, as_values
+from levysde.tables import Table, Tabled
+from levysde.theory.first_passage import as_function, as_values
 from levysde.theory.graded_exit import solve_interval
 
 _SIZES = (32, 64, 128, 256, 512)
@@ -33,12 +33,13 @@ _NEAREST = 1e-12  # to an end, of half the interval, for a start: the distance i
 _SHORTEST = 1e-6  # lives, beside the longest, that a survival curve has
 
 
-@dataclass(frozen=True)
-class StableExit:
-    """When and where a path first leaves an interval or a ball.
+@dataclass(frozen=True, repr=False)
+class StableExit(Tabled):
+    """When and where a path first leaves an interval or a ball, as `stable_exit` and `stable_ball_exit` give it.
 
     Attributes:
-        mean, second_moment: of the exit time, in the time of the equation.
+        mean: of the exit time, in the time of the equation.
+        second_moment: of the exit time, in that time squared.
         upper_probability: of leaving beyond the upper end of an interval; NaN for a ball.
         error: estimated error, the largest: relative for the moments, absolute for the probability.
     """
@@ -53,7 +54,7 @@ class StableExit:
         """Probability of being inside at `times`, `(n,)`, `>= 0`; to about 1e-3 for times beyond a hundredth of the mean.
 
         Raises RuntimeError where its mean is not that of the equation: a strong outward drift."""
-        t = np.asarray(errors.finite("times", times, "times=[1.0, 2.0]"), float)
+        t = errors.reals("times", times, "times=[1.0, 2.0]")
         if (t < 0).any():
             raise ValueError(f"times must not be negative, not {t.min():g}. Type for example times=[1.0, 2.0].")
         lives, weights = self._modes
@@ -83,6 +84,18 @@ class StableExit:
             )
         return lives, means / lives
 
+    def _table(self) -> Table:
+        rows = [
+            ("mean exit time", f"{self.mean:.6g}"),
+            ("root of its second moment", f"{self.second_moment**0.5:.6g}"),
+            (
+                "probability of the upper end",
+                f"{self.upper_probability:.6g}" if self.upper_probability == self.upper_probability else "none: a ball",
+            ),
+            ("estimated error", f"{self.error:.2g}"),
+        ]
+        return Table("StableExit", rows)
+
 
 def stable_exit(
     drift: Checked,
@@ -94,27 +107,40 @@ def stable_exit(
     upper: Checked,
     diffusion: Checked = 0.0,
 ) -> StableExit:
-    """Exit of `dX = b(X) dt + epsilon dL + sqrt(2D) dW` from `(lower, upper)`, L symmetric stable with
-    `E exp(i k L_1) = exp(-|k|^alpha)`.
+    """Exit of `dX = b(X) dt + epsilon dL + sqrt(2D) dW` from an interval, L symmetric stable: the nonlocal equation, solved.
+
+    `E exp(i k L_1) = exp(-|k|^alpha)`. A path leaves mostly by a jump across an end.
 
     Args:
         drift: b, from points `(n,)` to values `(n,)`, float64; smooth on the interval.
         alpha: stability index, in (0, 2]; 2 is Brownian motion of variance 2t.
-        epsilon: noise amplitude.
+        epsilon: noise amplitude, positive.
         start: where the path starts, between the ends; by 1e-12 of half the interval at least.
-        diffusion: D, not negative.
+        lower: the lower end of the interval.
+        upper: the upper end of the interval.
+        diffusion: D, not negative; 0 by default, without a Gaussian part.
+
+    Returns:
+        Mean, second moment and side of the exit, in the time of the equation, and its survival curve.
 
     Raises:
         TypeError: a drift that cannot be called, or a number that is traced by JAX.
         ValueError: numbers out of range or order; a drift that is not finite or not of the shape of its argument.
         RuntimeError: the method did not converge, to 1e-3: a drift that is not smooth, noise too small beside it, or a Gaussian
             barrier too high for float64 (`first_passage` has no such limit).
+
+    Source:
+        this package: piecewise polynomials on a graded mesh (`levysde.theory.graded_exit`), for the equation of a mean exit
+        time `b u' + epsilon^alpha A u + D u'' = -1`, A the fractional Laplacian; checked against Getoor (1961) at b = 0.
     """
     b, a, eps = as_function("drift", drift, "lambda x: -x"), *_law(alpha, epsilon)
-    gauss = as_place("diffusion", diffusion)
+    gauss = errors.real("diffusion", diffusion, "diffusion=0.0")
     if gauss < 0:
         raise ValueError(f"diffusion = {gauss:g} must not be negative. Type diffusion=0.0 for none.")
-    x, low, high = (as_place(name, value) for name, value in (("start", start), ("lower", lower), ("upper", upper)))
+    x, low, high = (
+        errors.real(name, value, f"{name}=0.0")
+        for name, value in (("start", start), ("lower", lower), ("upper", upper))
+    )
     if not low < x < high:
         raise ValueError(
             f"start = {x:g} must lie between lower = {low:g} and upper = {high:g}. Give lower < start < upper."
@@ -143,19 +169,32 @@ def stable_exit(
 def stable_ball_exit(
     drift: Checked, *, alpha: Checked, epsilon: Checked, dim: Checked, start: Checked = 0.0, radius: Checked = 1.0
 ) -> StableExit:
-    """Exit of `dX = b(|X|) X/|X| dt + epsilon dL` from the ball of `radius` about 0 in `dim` dimensions, L isotropic stable
-    with `E exp(i <k, L_1>) = exp(-|k|^alpha)`.
+    """Exit of `dX = b(|X|) X/|X| dt + epsilon dL` from a ball about 0, L isotropic stable: the nonlocal equation, solved.
+
+    `E exp(i <k, L_1>) = exp(-|k|^alpha)`.
 
     Args:
         drift: b, the outward speed, from distances `(n,)` to values `(n,)`, float64; `lambda r: -r` for a quadratic well.
-        alpha, epsilon: as in `stable_exit`.
-        start: distance from the centre.
+        alpha: stability index, in (0, 2]; 2 is Brownian motion of variance 2t.
+        epsilon: noise amplitude, positive.
+        dim: d, the dimension.
+        start: distance from the centre, at least 0 and below the radius; 0 by default.
+        radius: of the ball, positive; 1 by default.
 
-    Raises as `stable_exit`.
+    Returns:
+        Mean and second moment of the exit time, in the time of the equation, and its survival curve.
+
+    Raises:
+        ValueError, TypeError: as `stable_exit`.
+        RuntimeError: the method did not converge, to 1e-3: noise too small beside the drift, or for alpha < 1 a drift that
+            points inwards at the edge.
+
+    Source:
+        eigenfunctions of the fractional Laplacian on a ball: Dyda, Kuznetsov, Kwasnicki, Constr. Approx. 45 (2017).
     """
     b, a, eps = as_function("drift", drift, "lambda r: -r"), *_law(alpha, epsilon)
     d = errors.integer("dim", dim, "dim=2")
-    r, edge = as_place("start", start), as_place("radius", radius)
+    r, edge = errors.real("start", start, "start=0.0"), errors.real("radius", radius, "radius=0.0")
     if not 0 <= r < edge:
         raise ValueError(f"start = {r:g} must be a distance from the centre below radius = {edge:g}. Type start=0.0.")
 
@@ -263,6 +302,6 @@ def _log_gammas(above: tuple[float, ...], below: tuple[float, ...], size: int) -
 
 def _law(alpha: Checked, epsilon: Checked) -> tuple[float, float]:
     return (
-        as_real("alpha", errors.stability_index(alpha), alpha),
-        as_real("epsilon", errors.positive("epsilon", epsilon, "epsilon=0.1"), epsilon),
+        errors.real_index(alpha),
+        errors.positive_real("epsilon", epsilon, "epsilon=0.1"),
     )

@@ -27,12 +27,12 @@ import numpy as np
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.theory.exact import as_real
+from levysde.tables import Table, Tabled, listed
 
 
-@dataclass(frozen=True)
-class StationaryCovariance:
-    """Second moments in the stationary law; both means are 0, w measured from the minimum.
+@dataclass(frozen=True, repr=False)
+class StationaryCovariance(Tabled):
+    """Second moments in the stationary law of SGD, as `sgd_covariance` gives them; means are 0, w measured from the minimum.
 
     Attributes:
         position: of w, `(d, d)`.
@@ -49,6 +49,14 @@ class StationaryCovariance:
         """Of (w, m), `(2d, 2d)`."""
         return np.block([[self.position, self.cross], [self.cross.T, self.momentum]])
 
+    def _table(self) -> Table:
+        rows = [
+            ("dimensions", f"{len(self.position)}"),
+            ("variances of the position", listed(np.diag(self.position))),
+            ("variances of the momentum", listed(np.diag(self.momentum))),
+        ]
+        return Table("StationaryCovariance", rows)
+
 
 def sgd_covariance(
     hessian: Checked,
@@ -58,18 +66,27 @@ def sgd_covariance(
     momentum: Checked = 0.0,
     nesterov: Checked = False,
 ) -> StationaryCovariance:
-    """The stationary covariance of SGD with momentum (top of this file).
+    """The stationary covariance of SGD with momentum on a quadratic loss: of the algorithm, exact at any learning rate.
+
+    `m <- mu m + H w + n`, `w <- w - eta m`, noise n of covariance C. In one dimension
+    `Var w = eta C / (h (1 - mu) (2 - eta h / (1 + mu)))`.
 
     Args:
         hessian: H, `(d, d)`, symmetric, positive definite.
         noise: C, the covariance of one iteration's gradient, `(d, d)`.
-        learning_rate: eta.
-        momentum: mu, in [0, 1); 0 is plain SGD.
-        nesterov: look ahead by one step.
+        learning_rate: eta, positive, with `eta h < 2 (1 + mu)` for every curvature h.
+        momentum: mu, in [0, 1); 0, plain SGD, by default.
+        nesterov: whether to look ahead by one step; then stable while `eta h < 2 (1 + mu) / (1 + 2 mu)`.
+
+    Returns:
+        The covariances of w and m.
 
     Raises:
-        TypeError, ValueError: numbers or shapes out of range; a matrix that is not symmetric or of the wrong sign; a learning
+        ValueError, TypeError: numbers or shapes out of range; a matrix that is not symmetric or of the wrong sign; a learning
             rate at which the algorithm is unstable.
+
+    Source:
+        Liu, Ziyin, Ueda, ICML 2021; matrices that do not commute: this package, a 4 x 4 equation for each pair of modes.
     """
     h, vectors = _modes("hessian", hessian)
     c = symmetric("noise", noise, len(h))
@@ -93,18 +110,28 @@ def regression_covariance(
 ) -> StationaryCovariance:
     """The stationary covariance of SGD on linear regression with fresh Gaussian inputs, half the mean square as loss.
 
+    The noise grows with w: averaged over w of covariance V it is `C = (A V A + tr(A V) A + s^2 A) / B`.
+
     Args:
         input_covariance: A, `(d, d)`, symmetric, positive definite; `s**2 * jnp.eye(d)` for `LinearRegressionSGD`.
-        learning_rate: eta.
+        learning_rate: eta, as in `sgd_covariance`, with A for H.
         batch_size: B, fresh pairs an iteration.
-        label_noise: standard deviation of a label, positive.
-        momentum, nesterov: as in `sgd_covariance`.
+        label_noise: s, standard deviation of a label, positive; 1 by default.
+        momentum: mu, in [0, 1); 0, plain SGD, by default.
+        nesterov: whether to look ahead by one step.
 
-    Raises as `sgd_covariance`; and ValueError where the stationary law, if there is one, has no finite variance.
+    Returns:
+        The covariances of w and m.
+
+    Raises:
+        ValueError, TypeError: as `sgd_covariance`; and where the stationary law, if there is one, has no finite variance.
+
+    Source:
+        Ziyin, Liu, Mori, Ueda, ICLR 2022; the average over w by Isserlis' theorem.
     """
     h, vectors = _modes("input_covariance", input_covariance)
     batch = errors.integer("batch_size", batch_size, "batch_size=4")
-    variance = as_real("label_noise", errors.positive("label_noise", label_noise, "label_noise=1.0"), label_noise) ** 2
+    variance = errors.positive_real("label_noise", label_noise, "label_noise=1.0") ** 2
     algorithm = _algorithm(h, learning_rate, momentum, nesterov)
     unit = _unit(h, *algorithm)
     own = np.einsum("ii->i", unit[:, :, 0, 0]) * h**2 / batch  # how much a mode's noise feeds its own variance
@@ -123,8 +150,8 @@ def _algorithm(
     h: np.ndarray, learning_rate: Checked, momentum: Checked, nesterov: Checked
 ) -> tuple[float, float, bool]:
     """eta, mu and the look-ahead, checked to be stable at the curvatures h."""
-    eta = as_real("learning_rate", errors.positive("learning_rate", learning_rate, "learning_rate=0.1"), learning_rate)
-    mu = as_real("momentum", errors.finite("momentum", momentum, "momentum=0.9", ()), momentum)
+    eta = errors.positive_real("learning_rate", learning_rate, "learning_rate=0.1")
+    mu = errors.real("momentum", momentum, "momentum=0.9")
     if not 0 <= mu < 1:
         raise ValueError(f"momentum must lie in [0, 1), not {momentum!r}. Type for example momentum=0.9.")
     ahead = errors.flag("nesterov", nesterov)
@@ -168,8 +195,8 @@ def _modes(name: str, value: Checked) -> tuple[np.ndarray, np.ndarray]:
 
 def symmetric(name: str, value: Checked, dim: int | None = None) -> np.ndarray:
     """A symmetric float64 matrix, `(dim, dim)` when that is given."""
-    matrix = as_reals(name, value, f"{name}=jnp.eye({dim or 2})")
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size or (dim and len(matrix) != dim):
+    matrix = errors.reals(name, value, f"{name}=jnp.eye({dim or 2})")
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or (dim and len(matrix) != dim):
         shape = f"({dim}, {dim})" if dim else "(d, d)"
         raise ValueError(
             f"{name} must have shape {shape}, not {matrix.shape}. Type for example {name}=jnp.eye({dim or 2})."
@@ -178,11 +205,3 @@ def symmetric(name: str, value: Checked, dim: int | None = None) -> np.ndarray:
     if gap > 1e-5 * size:  # float32 keeps seven digits
         raise ValueError(f"{name} must be symmetric, but differs from its transpose by {gap:.3g}. Mend it.")
     return (matrix + matrix.T) / 2
-
-
-def as_reals(name: str, value: Checked, example: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """A finite float64 array, of `shape` when one is given."""
-    checked = errors.finite(name, value, example, shape)
-    if errors.is_traced(checked):
-        raise TypeError(f"{name} is traced by JAX; exact values are computed on the host. Call this outside jit.")
-    return np.asarray(value, np.float64)
