@@ -19,7 +19,7 @@ project = "levysde"
 version = release = levysde.__version__
 html_show_copyright = False
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb", "sphinx_copybutton"]
+extensions = ["sphinx.ext.autodoc", "myst_nb", "sphinx_copybutton"]
 exclude_patterns = ["_build", "_ext", "conf.py"]
 default_role = "code"
 
@@ -27,8 +27,6 @@ default_role = "code"
 autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
-napoleon_numpy_docstring = False
-napoleon_custom_sections = [("Attributes", "params_style")]
 toc_object_entries_show_parents = "hide"
 add_module_names = False
 python_use_unqualified_type_names = True
@@ -72,5 +70,5 @@ reference.write_pages(HERE / "reference")
 
 def setup(app: Any) -> None:
     app.add_html_math_renderer("mathml", (mathml.inline, None), (mathml.block, None))
-    app.connect("autodoc-process-docstring", docstrings.on_docstring, priority=100)  # before napoleon
+    app.connect("autodoc-process-docstring", docstrings.on_docstring)
     app.connect("autodoc-process-signature", docstrings.on_signature)

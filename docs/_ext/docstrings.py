@@ -1,20 +1,22 @@
 """The house's docstrings, with single backticks for code, as reStructuredText; and signatures without noise."""
 
-import dataclasses
+import enum
 import inspect
 import re
 from typing import Any
 
 import markup
 import reference
+from sphinx.ext.napoleon import Config, GoogleDocstring
 
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields|Example|Examples|Note|Warning):\s*$")
 _ONE_LINE = re.compile(r"^(Returns|Raises|Yields): (\S.*)$")
+NAPOLEON = Config(napoleon_custom_sections=[("Attributes", "params_style")])
 TARGETS = reference.targets()
 
 
 def on_docstring(app: Any, what: str, name: str, part: Any, options: Any, lines: list[str]) -> None:
-    """Rewrite one docstring in place, before napoleon reads its sections."""
+    """Rewrite one docstring in place: the house's markup, then Google's sections by napoleon."""
     text = "\n".join(_blocks(_source_fields(lines)))
     literal = False
     paragraphs = []
@@ -22,7 +24,9 @@ def on_docstring(app: Any, what: str, name: str, part: Any, options: Any, lines:
         literal = (literal and paragraph.startswith(" ")) or paragraph.lstrip().startswith(">>>")
         paragraphs.append(paragraph if literal else markup.inline(paragraph, TARGETS, name))
         literal = literal or paragraph == "::"
-    lines[:] = "\n\n".join(paragraphs).split("\n")
+    # napoleon would take what stands before a colon in a property's docstring for its type
+    kind = "method" if what == "property" else what
+    lines[:] = GoogleDocstring("\n\n".join(paragraphs), NAPOLEON, app, kind, name, part, options).lines()
 
 
 def _source_fields(lines: list[str]) -> list[str]:
@@ -70,8 +74,8 @@ def on_signature(app: Any, what: str, name: str, part: Any, options: Any, args: 
     """Arguments without `Any`, and short names; none for a record whose fields its docstring lists."""
     if what not in ("class", "function", "method", "exception") or args is None:
         return None
-    if inspect.isclass(part) and ("Attributes:" in (part.__doc__ or "") or issubclass(part, tuple)):
-        if "__init__" not in vars(part) or dataclasses.is_dataclass(part) and "Args:" not in (part.__doc__ or ""):
+    if inspect.isclass(part) and (issubclass(part, enum.Enum) or "Attributes:" in (part.__doc__ or "")):
+        if "Args:" not in (part.__doc__ or ""):
             return "", None
     try:
         signature = inspect.signature(part)

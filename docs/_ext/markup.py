@@ -30,9 +30,9 @@ def first_sentence(text: str) -> str:
 def _code(code: str, targets: Mapping[str, str], owner: str) -> str:
     """A link where it is a public name that cannot be mistaken for an argument."""
     word = code.removesuffix("()").split(".")[-1]
-    plain = re.fullmatch(r"(?:(?:ls|levysde|theory|stats|plots|analysis)\.)*\w+(?:\(\))?", code)
+    plain = re.fullmatch(r"(?:ls\.|levysde\.|theory\.|stats\.|plots\.|analysis\.|landscapes\.)*\w+(?:\(\))?", code)
     target = targets.get(word) if plain else None
-    if target and target != owner and (word[0].isupper() or "_" in word):
+    if target and target != owner and (word[0].isupper() or "_" in word or "." in code):
         return f":py:obj:`{code} <{target}>`"
     return f"``{code}``"
 

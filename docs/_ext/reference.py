@@ -12,8 +12,9 @@ import importlib
 import inspect
 from pathlib import Path
 
-import levysde
 import markup
+
+import levysde
 
 PACKAGE = Path(levysde.__file__).parent
 ROOMS = {
@@ -90,7 +91,7 @@ def write_pages(folder: Path) -> None:
 
 def members(cls: type) -> list[str]:
     """Methods and properties to show: those a class adds to its public bases, or says something about itself."""
-    known = {name for base in _public_bases(cls) for name in dir(base)}
+    known = {name for base in _public_bases(cls) for name in (*dir(base), *base.__annotations__)}
     shown: list[str] = []
     for owner in cls.__mro__:
         # a private base of the package counts as the class itself; a public one has an entry of its own
@@ -149,7 +150,7 @@ def _entry(room: str, name: str) -> list[str]:
     part, path = _resolve(room, name), f"levysde.{room}.{name}"
     if _is_data(part):
         value, comment = _assigned(room, name)
-        return [f".. py:data:: {path}", *([f"   :value: {value}"] if value else []), "", f"   {comment}", ""]
+        return [f".. py:data:: {name}", *([f"   :value: {value}"] if value else []), "", f"   {comment}", ""]
     if not inspect.isclass(part):
         return [f".. autofunction:: {path}", ""]
     lines = [f".. autoclass:: {path}"]
@@ -159,9 +160,9 @@ def _entry(room: str, name: str) -> list[str]:
     lines.append("")
     if issubclass(part, enum.Enum):
         lines += ["   " + ", ".join(f"``{item.name}`` = {item.value}" for item in part) + ".", ""]
-    elif _public_bases(part):
-        base = public_path(_public_bases(part)[0])
-        lines += [f"   A :py:class:`~{base}`, with its methods.", ""]
+    bases = [base for base in _public_bases(part) if members(base)]
+    if bases:
+        lines += [f"   A :py:class:`~{public_path(bases[0])}`, with its methods.", ""]
     return lines
 
 
