@@ -206,8 +206,9 @@ def word(name: str, value: Any) -> str:
 def instance(name: str, value: Any, kind: Any, example: str) -> Any:
     """An object of `kind`, a class or a union of some, that is not traced."""
     if not isinstance(value, kind):
-        names = " or ".join("None" if k is NoneType else k.__name__ for k in get_args(kind) or (kind,))
-        raise TypeError(f"{name} must be {names}, not {shown(value)}. Type for example {example}.")
+        names = ["None" if k is NoneType else k.__name__ for k in get_args(kind) or (kind,)]
+        wanted = " or ".join(n if n == "None" else f"{'an' if n[0] in 'AEIOU' else 'a'} {n}" for n in names)
+        raise TypeError(f"{name} must be {wanted}, not {shown(value)}. Type for example {example}.")
     return concrete(name, value)
 
 
@@ -238,6 +239,17 @@ def real_index(value: Any) -> float:
     """The stability index as a float64 number, for what is computed on the host."""
     stability_index(concrete("alpha", value))
     return float(np.asarray(value))
+
+
+def outcome(name: str, fn: Any, *arguments: Any, example: str) -> Any:
+    """The shapes of what a user's function returns for arguments of these shapes, or an error that says how it fails."""
+    try:
+        return jax.eval_shape(fn, *arguments)
+    except Exception as error:  # it may raise anything
+        shapes = ", ".join(str(getattr(argument, "shape", argument)) for argument in arguments)
+        raise TypeError(
+            f"{name} fails for arguments of shape {shapes}: {error}\nWrite it with jax.numpy, for example {example}."
+        ) from None
 
 
 def writable(name: str, path: Checked) -> Path:

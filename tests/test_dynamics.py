@@ -297,9 +297,9 @@ RUN = {"num": 4, "seed": 0, "max_steps": 2}
         ({"seed": -1}, "seed must be from 0 to 18446744073709551615"),
         ({"seed": 2**64}, "seed must be from 0"),
         ({"max_time": 0.0}, "max_time must be positive"),
-        ({"max_time": float("inf")}, "max_time must be positive and finite"),
+        ({"max_time": float("inf")}, "max_time must be finite"),
         ({"max_steps": 2**32}, "max_steps must be from 1"),
-        ({"lanes": 0}, "lanes must be at least 1"),
+        ({"lanes": 0}, "lanes must be from 1"),
         ({"chunk": -1}, "chunk must be from 1"),
         ({"devices": 0}, "devices must be at least 1"),
         ({"x0": jnp.zeros(3)}, r"x0 must have shape \(2,\)"),
@@ -311,7 +311,6 @@ RUN = {"num": 4, "seed": 0, "max_steps": 2}
         ({"domain": ls.Ball(radius=1.0, center=jnp.zeros(3))}, "takes points of 3 dimensions, the kernel moves in 2"),
         ({"checkpoint": 7}, "checkpoint must be a path"),
         ({"checkpoint": "/proc/no/such.npz"}, "cannot be written"),
-        ({"checkpoint": ls.Checkpoint("run.npz", every=0.0)}, "every must be positive"),
     ],
 )
 def test_bad_runs_are_refused_before_compiling(change, message, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from levysde import errors
+from levysde.errors import Checked
 from levysde.escape.block import Limits, Problem, advance_stack, empty_queue, empty_stack
 from levysde.escape.ledger import Flight, Ledger, Rows
 from levysde.escape.worker import SMALLEST, Run
@@ -39,10 +40,17 @@ class Checkpoint:
         on_save: called with the path after each save, for example to copy the file off the machine.
     """
 
-    path: str | os.PathLike
-    every: float = 5.0
-    final: bool = True
-    on_save: Callable[[Path], None] | None = None
+    path: Checked
+    every: Checked = 5.0
+    final: Checked = True
+    on_save: Checked = None
+
+    def __post_init__(self):
+        errors.instance("path", self.path, str | os.PathLike, '"run.npz"')
+        object.__setattr__(self, "every", errors.positive_real("every", self.every, "every=5.0"))
+        errors.flag("final", self.final)
+        if self.on_save is not None:
+            errors.function("on_save", self.on_save, "on_save=lambda path: None")
 
 
 def fingerprint(run: Run) -> str:
@@ -152,11 +160,9 @@ def as_checkpoint(value: Any) -> Checkpoint | None:
     """What the user gave as a `Checkpoint` with a checked path, which is probed for writing."""
     if value is None:
         return None
-    path = errors.writable("checkpoint", value.path if isinstance(value, Checkpoint) else value)
-    given = value if isinstance(value, Checkpoint) else Checkpoint(path)
-    return replace(
-        given, path=path, every=float(np.asarray(errors.positive("checkpoint.every", given.every, "every=5.0")))
-    )
+    given = value if isinstance(value, Checkpoint) else None
+    path = errors.writable("checkpoint", value if given is None else given.path)
+    return replace(given or Checkpoint(path), path=path)
 
 
 def saver(checkpoint: Checkpoint, run: Run, record: str, part: tuple[int, int]) -> Saver:

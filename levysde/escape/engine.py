@@ -54,7 +54,7 @@ def simulate_escape(
     shard: Checked = None,
     checkpoint: Checked = None,
     progress: Checked = False,
-    throw: bool = True,
+    throw: Checked = True,
 ) -> EscapeResult:
     """Escape times and places of `num` independent trajectories of `kernel` from `domain`.
 
@@ -86,11 +86,14 @@ def simulate_escape(
         NonFiniteError: see `throw`; its `result` holds all rows.
         Interrupted: Ctrl-C; its `result` holds the finished rows, and the checkpoint, if any, has been saved.
     """
-    checkpoint = as_checkpoint(checkpoint)
     run = _checked(kernel, domain, x0, num, seed, max_time, max_steps, lanes, chunk, devices)
     places = errors.choice("record", record, ("places", "times")) == "places"
+    errors.flag("throw", throw)
+    if not isinstance(progress, bool):
+        errors.function("progress", progress, "progress=True")
     rows = Rows(run.num, kernel.dim if places else 0, run.starts.dtype)
     part = as_shard(shard)
+    checkpoint = as_checkpoint(checkpoint)
     keeper = None if checkpoint is None else saver(checkpoint, run, record, part)
     ledger = Ledger(rows, part, keeper.load(rows) if keeper else None)
     start = time.perf_counter()
@@ -127,39 +130,36 @@ def _checked(
     devices: Checked,
 ) -> Run:
     """Everything about the input that can be wrong, looked at before anything is compiled."""
-    if not isinstance(kernel, Kernel):
-        raise TypeError(f"kernel must be a Kernel, not {kernel!r}. Type for example EulerMaruyama(dynamics, dt=1e-3).")
-    if not isinstance(domain, Domain):
-        raise TypeError(
-            f"domain must be a Domain, not {domain!r}. Type for example Ball(radius=1.0, center=jnp.zeros(2))."
-        )
+    errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)")
+    errors.instance("domain", domain, Domain, "Ball(radius=1.0, center=jnp.zeros(2))")
     num = errors.integer("num", num, "num=10_000")
     seed = errors.seed(seed)
-    starts = starting_points(kernel, domain, x0, num)
+    lanes = as_lanes(lanes)
+    places = _devices(devices)
+    if chunk is not None:
+        chunk = errors.integer("chunk", chunk, "chunk=1024", high=2**30)
     limit = LAST_STEP
     if max_steps is not None:
         limit = errors.integer("max_steps", max_steps, "max_steps=1_000_000", high=LAST_STEP)
     if max_time is not None:
-        errors.positive("max_time", max_time, "max_time=1e4")
-        limit = min(limit, kernel.steps_within(float(max_time)))
+        limit = min(limit, kernel.steps_within(errors.positive_real("max_time", max_time, "max_time=1e4")))
+    starts = starting_points(kernel, domain, x0, num)
     if max_time is None and max_steps is None:
         _check_escapable(kernel, domain, starts)
-    places = _devices(devices)
     lane_invariant = runs_by_lanes(kernel, domain)
     lanes, width = layout(kernel.dim, lane_invariant, places, num, lanes)
-    if chunk is not None:
-        chunk = errors.integer("chunk", chunk, "chunk=1024", high=2**30)
     return Run((kernel, domain), starts, seed, num, limit, lanes, width, chunk, places, lane_invariant)
 
 
 def starting_points(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.ndarray:
-    starts = np.asarray(errors.as_array("x0", x0, f"jnp.zeros({kernel.dim})"))
+    if errors.is_traced(jnp.zeros(())):
+        raise TypeError("a simulation runs on the host, not inside jit, vmap or grad. Call it outside, once a setting.")
+    example = f"jnp.zeros({kernel.dim})"
+    starts = np.asarray(errors.finite("x0", errors.concrete("x0", x0), example))
     if starts.shape not in ((kernel.dim,), (num, kernel.dim)):
         raise ValueError(
             f"x0 must have shape ({kernel.dim},), or ({num}, {kernel.dim}) for one start a trajectory, not {starts.shape}."
         )
-    if not np.isfinite(starts).all():
-        raise ValueError(f"x0 must be finite, not {starts!r}. Type for example jnp.zeros({kernel.dim}).")
     if domain.dim != kernel.dim:
         raise ValueError(
             f"the domain takes points of {domain.dim} dimensions, the kernel moves in {kernel.dim}. Make them one."
@@ -223,7 +223,11 @@ def _runs_by_lanes(structure: Any, kinds: tuple, sizes: tuple[int, int, int]) ->
     return is_lane_invariant(part(0, "step"), leaves, step, state) and is_lane_invariant(part(1, "contains"), leaves, x)
 
 
-def layout(dim: int, lane_invariant: bool, places: tuple, num: int, lanes: Checked) -> tuple[int, int]:
+def as_lanes(lanes: Checked) -> int | None:
+    return None if lanes is None else errors.integer("lanes", lanes, "lanes=256", high=2**24)
+
+
+def layout(dim: int, lane_invariant: bool, places: tuple, num: int, lanes: int | None) -> tuple[int, int]:
     """Lanes of a worker, and of each of its blocks, as measured: small states want blocks that stay in the first-level cache
     and are not split between threads, networks few lanes, GPUs one block of many; and few trajectories want fewer lanes, since
     those drain."""
@@ -235,7 +239,7 @@ def layout(dim: int, lane_invariant: bool, places: tuple, num: int, lanes: Check
         widest = widest if lane_invariant else SMALLEST
         most = _BLOCKS * widest if lane_invariant else widest
         share = -(-num // (_DRAIN * len(places)))
-    lanes = min(most, share) if lanes is None else errors.integer("lanes", lanes, "lanes=256")
+    lanes = min(most, share) if lanes is None else lanes
     lanes = -(-lanes // SMALLEST) * SMALLEST
     width = lanes if lanes < widest or places[0].platform != "cpu" else widest
     return -(-lanes // width) * width, width

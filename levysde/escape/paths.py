@@ -21,12 +21,13 @@ from jaxtyping import Array
 from levysde import errors
 from levysde.errors import Checked
 from levysde.escape.block import INSIDE, Block, Problem, Records, advance, begin, empty_stack, jit, standing
-from levysde.escape.engine import describe, layout, runs_by_lanes, starting_points
+from levysde.escape.engine import as_lanes, describe, layout, runs_by_lanes, starting_points
 from levysde.escape.fused import FUSED, compiles, fused_or_looped
 from levysde.escape.result import Status
 from levysde.escape.worker import SMALLEST, outcome
 from levysde.protocols import Domain, Kernel, Point, Scalar, Truth
 from levysde.random import LAST_STEP, split_uint64, trajectory_key
+from levysde.tables import Table, Tabled
 
 _CALL_SECONDS = 0.1  # a call lasts about this long, so that Ctrl-C is prompt
 _LOOKS = 64  # looks a call
@@ -34,7 +35,7 @@ _LAST_ID = 2**64 - 1
 
 
 @dataclass(frozen=True, repr=False)
-class Paths:
+class Paths(Tabled):
     """Trajectories at chosen times. A path that has left the domain stays at its first point outside.
 
     Attributes:
@@ -77,7 +78,7 @@ class Paths:
         """Whether each path was still inside at each chosen time; bool, shape `(num, T)`."""
         return ~self.exited[:, None] | (self.steps[None, :] < self.end_step[:, None])
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         left = f", {int(self.exited.sum())} left {self.domain}" if self.domain is not None else ""
         bad = int(np.sum(self.status == Status.NONFINITE))
         rows = [
@@ -86,8 +87,7 @@ class Paths:
             ("kernel", self.kernel),
             ("seed", f"{self.seed}"),
         ]
-        width = max(len(name) for name, _ in rows)
-        return "Paths\n" + "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+        return Table("Paths", rows)
 
 
 def simulate_paths(
@@ -103,7 +103,7 @@ def simulate_paths(
     max_steps: Checked = None,
     domain: Checked = None,
     lanes: Checked = None,
-    throw: bool = True,
+    throw: Checked = True,
 ) -> Paths:
     """A few whole trajectories of `kernel`, seen at chosen times.
 
@@ -127,17 +127,15 @@ def simulate_paths(
         TypeError, ValueError: bad input, before anything is compiled; a kernel whose clock differs from path to path.
         NonFiniteError: see `throw`; its `result` holds the paths.
     """
-    if not isinstance(kernel, Kernel):
-        raise TypeError(f"kernel must be a Kernel, not {kernel!r}. Type for example EulerMaruyama(dynamics, dt=1e-3).")
-    if not isinstance(domain, Domain | None):
-        raise TypeError(
-            f"domain must be a Domain or None, not {domain!r}. Type for example Ball(radius=1.0, center=jnp.zeros(2))."
-        )
+    errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)")
+    errors.instance("domain", domain, Domain | None, "Ball(radius=1.0, center=jnp.zeros(2))")
     words = errors.seed(seed)
+    errors.flag("throw", throw)
     ids = _ids(num, ids)
+    grid = _grid(kernel, times, every, max_time, max_steps)
+    lanes = as_lanes(lanes)
     basin = Everywhere(kernel.dim) if domain is None else domain
     starts = starting_points(kernel, basin, x0, len(ids))
-    grid = _grid(kernel, times, every, max_time, max_steps)
     size = _lanes(kernel, basin, len(ids), lanes)
     starts = np.broadcast_to(starts, (len(ids), kernel.dim))
     pieces = [slice(i, i + size) for i in range(0, len(ids), size)]
@@ -274,14 +272,18 @@ def _clock(kernel: Kernel, state: Any, columns: dict[str, np.ndarray], grid: np.
 
 def _ids(num: Checked, ids: Checked) -> np.ndarray:
     if (num is None) == (ids is None):
-        raise ValueError(f"give exactly one of num and ids, not num={num!r} and ids={ids!r}. Type for example num=5.")
+        raise ValueError(
+            f"give exactly one of num and ids, not num={errors.shown(num)} and ids={errors.shown(ids)}. "
+            "Type for example num=5."
+        )
     if ids is None:
         return np.arange(errors.integer("num", num, "num=5"), dtype=np.uint64)
-    if np.ndim(ids) != 1 or not len(ids):
-        raise ValueError(f"ids must be a list of at least one trajectory, not {ids!r}. Type for example ids=[0, 7].")
-    numbers = (
-        ids if isinstance(ids, list | tuple) else np.asarray(ids)
-    )  # a list may mix numbers that NumPy makes floats
+    listed = isinstance(ids, list | tuple)  # may mix numbers that NumPy makes floats
+    numbers = ids if listed else np.asarray(errors.concrete("ids", ids))
+    if not (listed or np.ndim(numbers) == 1) or not len(numbers):
+        raise ValueError(
+            f"ids must be a list of at least one trajectory, not {errors.shown(ids)}. Type for example ids=[0, 7]."
+        )
     return np.array([errors.integer("ids", i, "ids=[0, 7]", low=0, high=_LAST_ID) for i in numbers], np.uint64)
 
 
@@ -289,7 +291,7 @@ def _grid(kernel: Kernel, times: Checked, every: Checked, max_time: Checked, max
     """The steps to look at, int64, ascending."""
     if (times is None) == (every is None):
         raise ValueError(
-            f"give exactly one of times and every, not times={times!r} and every={every!r}. "
+            f"give exactly one of times and every, not times={errors.shown(times)} and every={errors.shown(every)}. "
             "Type for example times=np.linspace(0, 10, 101), or every=10 with max_steps=1000."
         )
     if times is not None:
@@ -301,12 +303,12 @@ def _grid(kernel: Kernel, times: Checked, every: Checked, max_time: Checked, max
     every = errors.integer("every", every, "every=10", high=LAST_STEP)
     if (max_time is None) == (max_steps is None):
         raise ValueError(
-            f"every needs exactly one of max_time and max_steps, not max_time={max_time!r} and max_steps={max_steps!r}. "
+            f"every needs exactly one of max_time and max_steps, not max_time={errors.shown(max_time)} and "
+            f"max_steps={errors.shown(max_steps)}. "
             "Type for example every=10, max_steps=1000."
         )
     if max_time is not None:
-        errors.positive("max_time", max_time, "max_time=10.0")
-        limit = kernel.steps_within(float(max_time))
+        limit = kernel.steps_within(errors.positive_real("max_time", max_time, "max_time=10.0"))
     else:
         limit = errors.integer("max_steps", max_steps, "max_steps=1000", high=LAST_STEP)
     if every > limit:
@@ -316,12 +318,11 @@ def _grid(kernel: Kernel, times: Checked, every: Checked, max_time: Checked, max
 
 def _chosen(kernel: Kernel, times: Checked) -> np.ndarray:
     example = "times=np.linspace(0, 10, 101)"
-    errors.finite("times", times, example)
-    chosen = np.asarray(times, np.float64)
-    if chosen.ndim != 1 or not chosen.size:
+    chosen = errors.reals("times", times, example)
+    if chosen.ndim != 1:
         raise ValueError(f"times must be a list of times, not of shape {chosen.shape}. Type for example {example}.")
     if chosen[0] < 0 or (np.diff(chosen) <= 0).any():
-        raise ValueError(f"times must increase, from 0 on, not {times!r}. Type for example {example}.")
+        raise ValueError(f"times must increase, from 0 on, not {errors.shown(times)}. Type for example {example}.")
     steps = np.array([kernel.steps_within(float(t)) if t > 0 else 0 for t in chosen], np.int64)
     if (np.diff(steps) <= 0).any():
         i = int(np.flatnonzero(np.diff(steps) <= 0)[0])
@@ -333,7 +334,7 @@ def _chosen(kernel: Kernel, times: Checked) -> np.ndarray:
     return steps
 
 
-def _lanes(kernel: Kernel, domain: Domain, num: int, lanes: Checked) -> int:
+def _lanes(kernel: Kernel, domain: Domain, num: int, lanes: int | None) -> int:
     """How many paths go together: all, unless the bits of the kernel depend on it; then as many as in the engine's blocks."""
     places = (jax.local_devices(backend=jax.default_backend())[0],)
     width = layout(kernel.dim, False, places, num, lanes)[1]

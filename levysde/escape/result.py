@@ -6,6 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from levysde import errors
+from levysde.stats import mean_time
+from levysde.tables import Table, Tabled
+
 
 class Status(enum.IntEnum):
     """How a trajectory ended."""
@@ -25,8 +29,8 @@ class Status(enum.IntEnum):
         }[self]
 
 
-@dataclass(frozen=True)
-class RunInfo:
+@dataclass(frozen=True, repr=False)
+class RunInfo(Tabled):
     """How a result was made. Seconds are wall-clock; `lane_steps` counts idle lanes too, `live_steps` only lived ones."""
 
     kernel: str
@@ -55,9 +59,28 @@ class RunInfo:
         seconds = self.seconds - self.compile_seconds
         return self.live_steps / seconds if seconds > 0 else float("nan")
 
+    def _rows(self) -> list[tuple[str, str]]:
+        step = [] if self.dt is None else [("step dt", f"{self.dt:g}")]
+        return [
+            ("kernel", self.kernel),
+            ("domain", self.domain),
+            *step,
+            ("seed", f"{self.seed}"),
+            ("device", f"{self.device}, {self.workers} workers of {self.lanes} lanes"),
+            ("speed", f"{self.steps_per_second:.3g} trajectory-steps/s, useful work {self.useful_work:.2f}"),
+        ]
+
+    def _table(self) -> Table:
+        rows = [
+            *self._rows(),
+            ("seconds", f"{self.seconds:.3g}, {self.compile_seconds:.3g} of them for compilation"),
+            ("versions", ", ".join(f"{name} {version}" for name, version in self.versions.items())),
+        ]
+        return Table(f"RunInfo of {self.num} trajectories", rows)
+
 
 @dataclass(frozen=True, repr=False)
-class EscapeResult:
+class EscapeResult(Tabled):
     """Escape times and places, indexed by trajectory id.
 
     Attributes:
@@ -87,27 +110,41 @@ class EscapeResult:
     def count(self, status: Status) -> int:
         return int(np.sum(self.status == status))
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         info = self.info
-        at_risk = float(np.nansum(self.time))
-        exits = self.count(Status.EXITED)
-        mean = f"{at_risk / exits:.5g}" if exits else "none"
-        rows: list[tuple[str, Any]] = [
-            (
-                "trajectories",
-                f"{self.num}: " + ", ".join(f"{self.count(s)} {s.name.lower()}" for s in Status if self.count(s)),
-            ),
-            (f"mean escape time ({info.unit})", f"{mean} (time at risk over exits)"),
-            ("kernel", info.kernel),
-            ("domain", info.domain),
-            ("seed, device", f"{info.seed}, {info.device}"),
-            ("speed", f"{info.steps_per_second:.3g} trajectory-steps/s, useful work {info.useful_work:.2f}"),
+        ends = ", ".join(f"{self.count(s)} {s.name.lower()}" for s in Status if self.count(s))
+        rows = [
+            ("trajectories", f"{self.num}: {ends}" if self.num else "0"),
+            (f"mean escape time ({info.unit})", self._mean()),
+            *self._sets(),
+            ("steps", f"{int(self.steps.sum(dtype=np.uint64))}, at most {self.steps.max(initial=0)} in one trajectory"),
+            *info._rows(),
+            ("jax", info.versions.get("jax", "unknown")),
         ]
-        width = max(len(name) for name, _ in rows)
-        return "EscapeResult\n" + "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+        return Table("EscapeResult", rows)
+
+    def _mean(self) -> str:
+        known = np.isin(self.status, (Status.EXITED, Status.CENSORED)) & np.isfinite(self.time)
+        if not self.time[known].any():
+            return "none"
+        mean = mean_time(self.time[known], self.exited[known])
+        return f"{mean}  ({mean.confidence:.0%} interval, time at risk over exits)"
+
+    def _sets(self) -> list[tuple[str, str]]:
+        """The share of the exits that entered each exit set, where there are several."""
+        labels, counts = np.unique(self.label[self.exited], return_counts=True)
+        shares = ", ".join(
+            f"{label}: {share:.1%}" for label, share in zip(labels[:8], counts / counts.sum(), strict=False)
+        )
+        more = ", ..." if len(labels) > 8 else ""
+        return [("exit sets, share of exits", shares + more)] if len(labels) > 1 else []
 
 
 def check_places(result: Any) -> None:
     """Raises ValueError where a run kept no places of its exits."""
+    if not hasattr(result, "first_outside"):
+        raise TypeError(
+            f"result must be an EscapeResult or Paths, not {errors.shown(result)}. Type simulate_escape(...)."
+        )
     if not result.first_outside.shape[1]:
         raise ValueError('this run kept no places (record="times"). Run it again with record="places".')

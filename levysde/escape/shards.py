@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 import jax
 import numpy as np
 
+from levysde import errors
 from levysde.errors import Checked
 from levysde.escape.result import EscapeResult, RunInfo, Status
 
@@ -30,7 +31,7 @@ def as_shard(shard: Checked) -> tuple[int, int]:
         or not 0 <= shard[0] < shard[1]
     ):
         raise ValueError(
-            f'shard must be (i, n) or "i/n" with i from 0 to n - 1, not {shard!r}. Type for example "0/2".'
+            f'shard must be (i, n) or "i/n" with i from 0 to n - 1, not {errors.shown(shard)}. Type for example "0/2".'
         )
     return shard
 
@@ -45,7 +46,9 @@ def join_shards(results: Checked) -> EscapeResult:
         TypeError, ValueError: not a list of results, results of different runs, a trajectory that two of them hold.
     """
     if not isinstance(results, Sequence) or not results or not all(isinstance(r, EscapeResult) for r in results):
-        raise TypeError(f"results must be a list of EscapeResult, not {results!r}. Type join_shards([first, second]).")
+        raise TypeError(
+            f"results must be a list of EscapeResult, not {errors.shown(results)}. Type join_shards([first, second])."
+        )
     first = results[0]
     for other in results[1:]:
         for name in _SAME:
