@@ -68,19 +68,19 @@ def concrete(name: str, value: Any) -> Any:
     return value
 
 
-def _numbers(name: str, value: Any, example: str) -> np.ndarray:
-    """`value` as an array of real numbers in a precision of its own, or an error that names the argument."""
+def numeric(
+    name: str, value: Any, example: str, *, kinds: str = "fiu", what: str = "a number or an array of real numbers"
+) -> np.ndarray:
+    """`value` as an array whose dtype is of one of `kinds`, in a precision of its own, or an error that names the argument."""
     if value is None or isinstance(value, str | bytes):
-        raise TypeError(f"{name} must be a number or an array, not {shown(value)}. Type for example {example}.")
+        raise TypeError(f"{name} must be {what}, not {shown(value)}. Type for example {example}.")
     try:
         array = np.asarray(value)
-        if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
+        if array.dtype.kind not in kinds and array.dtype.name != "bfloat16":
             raise TypeError(f"its dtype is {array.dtype}")
         return array
     except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"{name} must be a number or an array of real numbers, not {shown(value)} ({error}). Type for example {example}."
-        ) from None
+        raise TypeError(f"{name} must be {what}, not {shown(value)} ({error}). Type for example {example}.") from None
 
 
 def as_array(name: str, value: Any, example: str) -> Array:
@@ -88,7 +88,7 @@ def as_array(name: str, value: Any, example: str) -> Array:
     if is_traced(value):
         return value
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite
-        return jnp.asarray(_numbers(name, value, example), dtype=float)
+        return jnp.asarray(numeric(name, value, example), dtype=float)
 
 
 def finite(name: str, value: Any, example: str, shape: tuple[int, ...] | None = None) -> Array:
@@ -128,7 +128,7 @@ def positive(name: str, value: Any, example: str) -> Array:
 
 def reals(name: str, value: Any, example: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """A finite array in float64 that is not empty, of `shape` when one is given, for what is computed on the host."""
-    array = _numbers(name, concrete(name, value), example).astype(np.float64)
+    array = numeric(name, concrete(name, value), example).astype(np.float64)
     if shape == () != array.shape:
         raise ValueError(f"{name} must be one number, not an array of shape {array.shape}. Type for example {example}.")
     if shape is not None and array.shape != shape:
