@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from levysde.stats import Estimate
+from levysde.tables import Table, Tabled
 
 # of the guessed length: finer beyond it, where the basin may come back
 _GRID = np.array([1 / 16, 1 / 8, 1 / 4, 0.5, 0.7, 0.9, 1.1, 1.3, 1.6, 2, 2.5, 3.2, 4, 5.6, 8, 16, 64, 256])
@@ -65,8 +66,8 @@ class Crossings:
         return np.bincount(self.ray, self.sign < 0, minlength=count) > 0
 
 
-@dataclass(frozen=True)
-class BasinMeasure:
+@dataclass(frozen=True, repr=False)
+class BasinMeasure(Tabled):
     """m(W) of one optimiser, with `m(|y| >= 1) = 1`.
 
     Attributes:
@@ -92,6 +93,17 @@ class BasinMeasure:
     numbers: np.ndarray = field(repr=False)
     masses: np.ndarray = field(repr=False)
     predicted: np.ndarray = field(repr=False)
+
+    def _table(self) -> Table:
+        return Table("BasinMeasure", [*self._rows(), ("mean time of return", f"{self.relaxation:.4g}")])
+
+    def _rows(self, whose: str = "") -> list[tuple[str, str]]:
+        of = "" if np.isinf(self.of) else f" of {self.of:,}"
+        gain = "exact" if np.isinf(self.reduction) else f"variance {self.reduction:.3g} times below plain sampling"
+        return [
+            (f"m(W){whose}", f"{self.value}, {self.rays:,}{of} rays, {gain}"),
+            (f"by the Hessian alone{whose}", f"{self.quadratic:.4g}, {self.returning:.1%} of rays return"),
+        ]
 
 
 def cross(loss: Loss, guess: np.ndarray) -> Crossings:

@@ -10,6 +10,7 @@ from levysde import errors, stats
 from levysde.errors import Checked
 from levysde.escape import EscapeResult, Status
 from levysde.stats import Estimate, Exponentiality
+from levysde.tables import Table, Tabled
 from levysde.theory import EscapeLaw, FirstPassage, KramersLaw, StableExit
 
 SAMPLER_FLOOR = 1e-8  # the samplers are right to 1% down to this chance of a draw
@@ -20,7 +21,7 @@ _SLOWEST = 0.1  # rate over relaxation
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison:
+class Comparison(Tabled):
     """A measured escape time against a reference.
 
     Attributes:
@@ -58,7 +59,7 @@ class Comparison:
     name: str
     warnings: tuple[str, ...]
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         test = self.exponentiality
         share = f"{self.confidence:.0%} interval"
         rows = [
@@ -77,9 +78,7 @@ class Comparison:
             rows.append(("one-step exit chance", f"{self.one_step_chance:.3g}"))
         if np.isfinite(self.skeleton_bias):
             rows.append(("lateness, at most, by dt", f"{self.skeleton_bias:.2%}"))
-        width = max(len(name) for name, _ in rows)
-        lines = [f"Comparison with {self.name}", *(f"  {name:<{width}}  {value}" for name, value in rows)]
-        return "\n".join(lines + [f"  warning: {warning}" for warning in self.warnings])
+        return Table(f"Comparison with {self.name}", rows, self.warnings)
 
     def _exact_rows(self) -> list[tuple[str, str]]:
         if self.exact is None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from levysde.stats import Estimate
+from levysde.tables import Table, Tabled, listed
 
 DENSE = 256  # dimensions up to which matrices are formed
 _TOLERANCE = 1e-4  # of an eigenvalue, relative to the largest
@@ -27,8 +28,8 @@ _DENSITY_STEPS, _DENSITY_STARTS = 48, 4
 Product = Callable[[np.ndarray], np.ndarray]
 
 
-@dataclass(frozen=True)
-class Spectrum:
+@dataclass(frozen=True, repr=False)
+class Spectrum(Tabled):
     """Eigenvalues of a symmetric matrix that may be known by its products only.
 
     Attributes:
@@ -58,6 +59,18 @@ class Spectrum:
         """The share of eigenvalues below 0, by the density; those within rounding of 0 do not count."""
         rounding = 1e-6 if not self.exact else 1e-12
         return float(self.weights[self.nodes < -rounding * np.abs(self.nodes).max()].sum())
+
+    def _table(self) -> Table:
+        return Table("Spectrum", self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        smallest = f"{self.smallest:.4g}" if self.exact else f"{self.smallest:.4g} or less"
+        return [
+            ("largest eigenvalues", listed(self.largest, ".3g", 4)),
+            ("smallest eigenvalue", smallest),
+            ("share of negative eigenvalues", f"{self.negative_share:.2%}"),
+            ("trace", f"{self.trace}"),
+        ]
 
 
 def krylov_bytes(dim: int, count: int) -> int:

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from levysde.analysis.basin_measure import BasinMeasure
 from levysde.analysis.curvature import Spectrum
@@ -13,12 +12,11 @@ from levysde.analysis.noise_tails import NoiseTails
 from levysde.escape import EscapeResult
 from levysde.landscapes import NetworkLandscape
 from levysde.stats import Estimate
+from levysde.tables import Heading, Table, Tabled
 
-_LAYERS = 12  # rows of the table for layers
 
-
-@dataclass(frozen=True)
-class PredictedEscape:
+@dataclass(frozen=True, repr=False)
+class PredictedEscape(Tabled):
     """The escape law of one optimiser at the learning rate given.
 
     Attributes:
@@ -33,9 +31,18 @@ class PredictedEscape:
     regime: float
     epsilon: float
 
+    def _table(self) -> Table:
+        rows = [
+            ("mean escape time (iterations)", f"{self.mean}"),
+            ("rate (SDE time)", f"{self.rate:.4g}"),
+            ("rate over relaxation", f"{self.regime:.2g} (the law needs it far below 1)"),
+            ("epsilon", f"{self.epsilon:.4g}"),
+        ]
+        return Table("PredictedEscape", rows)
 
-@dataclass(frozen=True)
-class SimulatedEscape:
+
+@dataclass(frozen=True, repr=False)
+class SimulatedEscape(Tabled):
     """Escapes of the real optimiser, on minibatches of the data.
 
     Attributes:
@@ -50,9 +57,16 @@ class SimulatedEscape:
     longest: int
     result: EscapeResult = field(repr=False)
 
+    def _table(self) -> Table:
+        rows = [
+            ("mean escape time (iterations)", f"{self.mean}"),
+            ("exits", f"{self.exits} of {self.num} left within {self.longest:,} iterations"),
+        ]
+        return Table("SimulatedEscape", rows)
+
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Diagnosis:
+class Diagnosis(Tabled):
     """The landscape of a network about one point, and what its noise makes of it. Prints as a table; `plots.diagnosis` draws.
 
     Attributes:
@@ -113,21 +127,18 @@ class Diagnosis:
         """A vector of one number a parameter, for example `report.covariance.variance`, in the shape of the parameters."""
         return self.landscape.unflatten(jnp.asarray(vector))
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         parts = [
             ("model", self._model()),
             ("gradient noise", self._noise()),
             ("Hessian", self._curvature()),
-            ("tail index of the noise", self._tails()),
+            ("tail index of the noise", self.tails._rows()),
             ("basin", self._basin()),
             ("escape", self._escape()),
         ]
-        width = max(len(name) for _, rows in parts for name, _ in rows)
-        lines = [f"Diagnosis of {self.dim:,} parameters on {self.landscape.num_examples:,} examples"]
-        for title, rows in parts:
-            lines += [f" {title}", *(f"  {name:<{width}}  {value}" for name, value in rows)]
-        lines += [f"  warning: {warning}" for warning in self.warnings]
-        return "\n".join(lines)
+        lines = [line for name, rows in parts for line in (Heading(name), *rows)]
+        title = f"Diagnosis of {self.dim:,} parameters on {self.landscape.num_examples:,} examples"
+        return Table(title, lines, self.warnings)
 
     def _model(self) -> list[tuple[str, str]]:
         return [
@@ -136,57 +147,22 @@ class Diagnosis:
         ]
 
     def _noise(self) -> list[tuple[str, str]]:
-        c, a = self.covariance, self.alignment
+        batches = self.covariance.trace * self.covariance.batch_factor(self.batch_size)
         rows = [
-            (
-                "trace of C1 (one example)",
-                f"{c.trace:.4g}, of C_B (batches of {self.batch_size}) {self._batch_trace:.4g}",
-            ),
-            (
-                "largest eigenvalues of C1",
-                f"{_few(c.eigenvalues)} ({c.trace_share:.0%} of the trace in {c.eigenvalues.size})",
-            ),
-            ("effective rank of C1", f"{c.effective_rank:.3g}"),
-            ("coordinates without noise", f"{int(np.sum(c.variance == 0)):,}"),
-            ("cosine of C1 and Hessian", f"{a.cosine}, 1 when proportional"),
-            ("C1 over Hessian, nearest factor", f"{a.factor}"),
-            (f"overlap of their {_span(a, c)} largest directions", f"{a.overlap:.3g} (random: {a.chance:.2g})"),
+            *self.covariance._rows(),
+            (f"trace of C_B (batches of {self.batch_size})", f"{batches:.4g}"),
+            *self.alignment._rows(),
         ]
         if self.learning_rate is not None:
             share = self.excess / self.height
             rows.append(("loss held up by the noise (SGD)", f"{self.excess:.3g}, {share:.3g} of the basin's height"))
         return rows
 
-    @property
-    def _batch_trace(self) -> float:
-        return self.covariance.trace * self.covariance.batch_factor(self.batch_size)
-
     def _curvature(self) -> list[tuple[str, str]]:
-        h = self.hessian
-        smallest = f"{h.smallest:.4g}" if h.exact else f"{h.smallest:.4g} or less"
-        rows = [
-            ("largest eigenvalues", _few(h.largest)),
-            ("smallest eigenvalue", smallest),
-            ("share of negative eigenvalues", f"{h.negative_share:.2%}"),
-            ("trace", f"{h.trace}"),
-        ]
+        rows = self.hessian._rows()
         if self.learning_rate is not None:
-            product = self.learning_rate * h.largest[0]
+            product = self.learning_rate * self.hessian.largest[0]
             rows.append(("learning rate x largest", f"{product:.3g} (plain SGD is unstable above 2)"))
-        return rows
-
-    def _tails(self) -> list[tuple[str, str]]:
-        t = self.tails
-        rows = [
-            ("coordinates, characteristic function", f"median {t.characteristic_function.median}"),
-            ("coordinates, block log-moment", f"median {t.block_log_moment.median}"),
-            ("norm, block sums", f"{t.norm}"),
-            ("norm, Hill", f"{t.norm_hill} (norms of many coordinates concentrate)"),
-        ]
-        shown = t.layers if len(t.layers) <= _LAYERS else t.layers[: _LAYERS - 1]
-        rows += [(f"layer {row.name}", f"{row.index}, norm {row.norm.value:.3g}, {row.size:,} params") for row in shown]
-        if len(shown) < len(t.layers):
-            rows.append((f"{len(t.layers) - len(shown)} more layers", "in .tails.layers"))
         return rows
 
     def _basin(self) -> list[tuple[str, str]]:
@@ -195,13 +171,8 @@ class Diagnosis:
             ("height over the loss", f"{self.height:.4g}; basin_height=... changes it"),
             ("alpha", f"{self.alpha:.4g}, {how}; {self.noise} noise"),
         ]
-        for name, m in self.measures.items():
-            of = "" if np.isinf(m.of) else f" of {m.of:,}"
-            gain = "exact" if np.isinf(m.reduction) else f"variance {m.reduction:.3g} times below plain sampling"
-            rows.append((f"m(W) of {name.upper()}", f"{m.value}, {m.rays:,}{of} rays, {gain}"))
-            rows.append(
-                (f"  by the Hessian alone ({name.upper()})", f"{m.quadratic:.4g}, {m.returning:.1%} of rays return")
-            )
+        for name, measure in self.measures.items():
+            rows += measure._rows(f" of {name.upper()}")
         return rows
 
     def _escape(self) -> list[tuple[str, str]]:
@@ -216,11 +187,3 @@ class Diagnosis:
             text = f"{s.mean} iterations, {s.exits} of {s.num} left within {s.longest:,}"
             rows.append((f"simulated mean, {self.optimizer}", text))
         return rows
-
-
-def _few(values: np.ndarray, count: int = 4) -> str:
-    return ", ".join(f"{v:.3g}" for v in values[:count]) + (", ..." if len(values) > count else "")
-
-
-def _span(a: Alignment, c: GradientCovariance) -> int:
-    return min(len(a.curvature), len(c.eigenvalues))

@@ -27,6 +27,7 @@ from levysde.kernels import EulerMaruyama
 from levysde.protocols import Domain, Landscape
 from levysde.random import split_uint64, step_words, trajectory_key
 from levysde.stats import Estimate
+from levysde.tables import Grid, Table, Tabled, spread
 from levysde.theory import EscapeLaw
 
 
@@ -74,7 +75,7 @@ def bounded_mean(total: float, num: int, confidence: float) -> Estimate:
 
 
 @dataclass(frozen=True, repr=False)
-class ExitDirections:
+class ExitDirections(Tabled):
     """Along which eigenvectors of the Hessian trajectories left.
 
     Attributes:
@@ -95,17 +96,18 @@ class ExitDirections:
     predicted: np.ndarray | None
     confidence: float
 
-    def __repr__(self) -> str:
-        lines = [f"ExitDirections of {len(self.components)} exits ({self.confidence:.0%} intervals)"]
-        lines.append("  eigenvalue  share of squared displacement" + ("  law" if self.predicted is not None else ""))
+    def _table(self) -> Table:
         top = np.sort(np.argsort(-self.share, kind="stable")[:10])
+        head = ("eigenvalue", "share of squared displacement", *(["law"] if self.predicted is not None else []))
+        cells = []
         for k in top:
-            law = f"  {self.predicted[k]:.4f}" if self.predicted is not None else ""
             low, high = self.intervals[k]
-            lines.append(f"  {self.eigenvalues[k]:<10.4g}  {self.share[k]:.4f} [{low:.4f}, {high:.4f}]     {law}")
+            law = [f"{self.predicted[k]:.4f}"] if self.predicted is not None else []
+            cells.append((f"{self.eigenvalues[k]:.4g}", f"{self.share[k]:.4f} [{low:.4f}, {high:.4f}]", *law))
+        lines: list[Grid | str] = [Grid(head, cells)]
         if len(self.share) > len(top):
-            lines.append(f"  ... and {len(self.share) - len(top)} with smaller shares")
-        return "\n".join(lines)
+            lines.append(f"... and {len(self.share) - len(top)} with smaller shares")
+        return Table(f"ExitDirections of {len(self.components)} exits ({self.confidence:.0%} intervals)", lines)
 
 
 def exit_directions(
@@ -178,7 +180,7 @@ def _predicted(law: Checked, vectors: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, repr=False)
-class LastJumps:
+class LastJumps(Tabled):
     """The noise in the step in which each trajectory left.
 
     Attributes:
@@ -204,13 +206,13 @@ class LastJumps:
         """Whether each exit was a jump; else it crept."""
         return self.reach >= self.threshold
 
-    def __repr__(self) -> str:
-        low, middle, high = np.quantile(self.reach, [0.1, 0.5, 0.9])
-        return (
-            f"LastJumps of {len(self.ids)} exits\n"
-            f"  jumped (reach of at least {self.threshold:g})  {self.jump_share}\n"
-            f"  reach: tenth, median, ninetieth percentile  {low:.3g}, {middle:.3g}, {high:.3g}"
-        )
+    def _table(self) -> Table:
+        rows = [
+            (f"jumped (reach of at least {self.threshold:g})", f"{self.jump_share}"),
+            ("reach", spread(self.reach)),
+            ("steps back", spread(self.steps_back)),
+        ]
+        return Table(f"LastJumps of {len(self.ids)} exits", rows)
 
 
 def last_jumps(

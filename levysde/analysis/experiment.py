@@ -24,6 +24,7 @@ from levysde.kernels import EulerMaruyama
 from levysde.landscapes import DoubleWell, Quadratic, digits_mlp
 from levysde.noise import StableComponents, StableIsotropic
 from levysde.protocols import Domain, Driver, Dynamics, Landscape
+from levysde.tables import Table, Tabled
 from levysde.theory import EscapeLaw, escape_law
 
 LANDSCAPES = ("digits", "quadratic", "double-well")
@@ -81,8 +82,8 @@ class EscapeSettings:
                 errors.positive(name, getattr(self, name), example)
 
 
-@dataclass(frozen=True)
-class Case:
+@dataclass(frozen=True, repr=False)
+class Case(Tabled):
     """One optimiser in its minimum: the SDE at unit noise, its basin, the law there, and how the minimum was certified."""
 
     optimizer: str
@@ -94,9 +95,22 @@ class Case:
     minimum: Minimum
     noise: GradientNoise | None = field(repr=False)
 
+    def _table(self) -> Table:
+        rows = [
+            ("optimiser", self.optimizer),
+            ("escape law", self.law.name),
+            ("domain", f"{type(self.domain).__name__}, {self.height:g} over the minimum"),
+            ("star-shaped", "yes" if self.law.star_shaped else "no"),
+            ("m(W)", f"{self.law.measure:.6g}"),
+            ("step dt", f"{self.dt:g}"),
+            ("loss at the minimum", f"{self.minimum.loss:.6g}"),
+            ("noise", "given" if self.noise is None else "measured, in .noise"),
+        ]
+        return Table("Case", rows)
 
-@dataclass(frozen=True)
-class Rung:
+
+@dataclass(frozen=True, repr=False)
+class Rung(Tabled):
     """One row of the table."""
 
     case: Case
@@ -129,6 +143,11 @@ class Rung:
             "useful_work": info.useful_work,
             "warnings": list(c.warnings),
         }
+
+    def _table(self) -> Table:
+        compared = self.comparison._table()
+        rows = [("optimiser", self.case.optimizer), ("epsilon", f"{self.epsilon:.4g}"), *compared.lines]
+        return Table(f"Rung: {compared.title}", rows, compared.warnings)
 
 
 def prepare(settings: EscapeSettings) -> list[Case]:

@@ -15,12 +15,13 @@ from levysde.escape import EscapeResult, Status, simulate_escape
 from levysde.kernels import EulerMaruyama, Shifted
 from levysde.protocols import Domain, Kernel
 from levysde.stats import Estimate
+from levysde.tables import Table, Tabled
 
 _MISFIT = 1e-3  # below this chance the rungs do not follow the order
 
 
 @dataclass(frozen=True, repr=False)
-class Extrapolation:
+class Extrapolation(Tabled):
     """A mean with the error of its step taken away.
 
     Attributes:
@@ -44,21 +45,17 @@ class Extrapolation:
     p_value: float
     warnings: tuple[str, ...]
 
-    def __repr__(self) -> str:
-        share = self.bias.value / self.value.value
+    def _table(self) -> Table:
+        share = f", {self.bias.value / self.value.value:.2%} of the limit" if self.value.value else ""
+        tested = f"p = {self.p_value:.2g}" if len(self.steps) > 2 else "two rungs: not tested"
         rungs = zip(self.steps, self.means, self.standard_errors, self.nums, strict=True)
         rows = [
             ("limit", f"{self.value}  ({self.value.confidence:.0%} interval)"),
-            ("bias of the finest step", f"{self.bias}, {share:.2%} of the limit"),
-            (
-                f"fit of step^{self.order:.4g}",
-                f"p = {self.p_value:.2g}" if len(self.steps) > 2 else "two rungs: not tested",
-            ),
+            ("bias of the finest step", f"{self.bias}{share}"),
+            (f"fit of step^{self.order:.4g}", tested),
             *((f"step {step:g}", f"{mean:.6g} +- {error:.2g}  (num = {num})") for step, mean, error, num in rungs),
         ]
-        width = max(len(name) for name, _ in rows)
-        lines = ["Extrapolation", *(f"  {name:<{width}}  {value}" for name, value in rows)]
-        return "\n".join(lines + [f"  warning: {warning}" for warning in self.warnings])
+        return Table("Extrapolation", rows, self.warnings)
 
 
 def extrapolate_escape(

@@ -22,13 +22,14 @@ import numpy as np
 
 from levysde.analysis.curvature import DENSE, Product, Spectrum, mean_estimate, random_sums, top_eigenpairs
 from levysde.stats import Estimate
+from levysde.tables import Table, Tabled, listed
 
 _PROBES = 16  # sign vectors for tr C1^2 beyond the largest eigenvalues
 _ROUNDING = 1e-6  # eigenvalues below this share of the largest are none
 
 
-@dataclass(frozen=True)
-class GradientCovariance:
+@dataclass(frozen=True, repr=False)
+class GradientCovariance(Tabled):
     """C1 in low rank.
 
     Attributes:
@@ -66,9 +67,20 @@ class GradientCovariance:
         n = self.num_examples
         return (n - batch_size) / ((n - 1) * batch_size)
 
+    def _table(self) -> Table:
+        return Table("GradientCovariance", [("examples", f"{self.num_examples:,}"), *self._rows()])
 
-@dataclass(frozen=True)
-class Alignment:
+    def _rows(self) -> list[tuple[str, str]]:
+        return [
+            ("trace of C1 (one example)", f"{self.trace:.4g}"),
+            ("largest eigenvalues of C1", f"{listed(self.eigenvalues, '.3g', 4)}, {self.trace_share:.0%} of the trace"),
+            ("effective rank of C1", f"{self.effective_rank:.3g}"),
+            ("coordinates without noise", f"{int(np.sum(self.variance == 0)):,}"),
+        ]
+
+
+@dataclass(frozen=True, repr=False)
+class Alignment(Tabled):
     """How C1 lies to the Hessian (see the top of this file).
 
     Attributes:
@@ -83,6 +95,16 @@ class Alignment:
     noise: np.ndarray
     overlap: float
     chance: float
+
+    def _table(self) -> Table:
+        return Table("Alignment", self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        return [
+            ("cosine of C1 and Hessian", f"{self.cosine}, 1 when proportional"),
+            ("C1 over Hessian, nearest factor", f"{self.factor}"),
+            ("overlap of their largest directions", f"{self.overlap:.3g} (random: {self.chance:.2g})"),
+        ]
 
 
 def gradient_covariance(

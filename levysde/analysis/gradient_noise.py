@@ -22,14 +22,15 @@ from levysde.analysis.training import check_network
 from levysde.errors import Checked
 from levysde.landscapes import NetworkLandscape
 from levysde.stats import Estimate, block_log_moment_index, characteristic_function_fit, stable_scale
+from levysde.tables import Table, Tabled, spread
 
 _POOLED = 20_000  # standardised values that the pooled estimates look at
 VARIED = 0.1  # share of examples that need a value of their own: a pixel lit in few images makes a noise of few values
 _ROUNDING = 1e-6  # a coordinate whose examples differ by less than this share of their size has no noise
 
 
-@dataclass(frozen=True)
-class TailIndex:
+@dataclass(frozen=True, repr=False)
+class TailIndex(Tabled):
     """Tail index of the noise over coordinates, by one estimator.
 
     Attributes:
@@ -45,9 +46,17 @@ class TailIndex:
     median: Estimate
     per_coordinate: np.ndarray = field(repr=False)
 
+    def _table(self) -> Table:
+        rows = [
+            ("median over coordinates", f"{self.median}  ({self.median.confidence:.0%} interval)"),
+            ("pooled", f"{self.pooled}"),
+            ("coordinates", spread(self.per_coordinate)),
+        ]
+        return Table("TailIndex", rows)
 
-@dataclass(frozen=True)
-class GradientNoise:
+
+@dataclass(frozen=True, repr=False)
+class GradientNoise(Tabled):
     """Minibatch gradient noise at a point.
 
     Attributes:
@@ -69,16 +78,18 @@ class GradientNoise:
     batch_size: int
     num_batches: int
 
-    def __repr__(self) -> str:
-        live = self.scale > 0
-        low, middle, high = np.quantile(self.scale[live], [0.05, 0.5, 0.95])
-        block, cf = self.block_log_moment, self.characteristic_function
-        return (
-            f"GradientNoise: {self.num_batches} batches of {self.batch_size}, {live.size} coordinates, {self.dead} without "
-            f"noise\n  scale at alpha = {self.alpha:g}: median {middle:.3g}, 90% within {low:.3g} to {high:.3g}\n"
-            f"  tail index, block log-moment: median over coordinates {block.median}, pooled {block.pooled}\n"
-            f"  tail index, characteristic function: median over coordinates {cf.median}, pooled {cf.pooled}"
-        )
+    def _table(self) -> Table:
+        rows = [
+            ("batches", f"{self.num_batches} of {self.batch_size}"),
+            ("coordinates", f"{self.scale.size} coordinates, {self.dead} without noise"),
+            (f"scale at alpha = {self.alpha:g}", spread(self.scale[self.scale > 0])),
+        ]
+        for name, index in (
+            ("block log-moment", self.block_log_moment),
+            ("characteristic function", self.characteristic_function),
+        ):
+            rows.append((f"tail index, {name}", f"median over coordinates {index.median}, pooled {index.pooled}"))
+        return Table("GradientNoise", rows)
 
 
 def measure_gradient_noise(

@@ -19,6 +19,7 @@ from levysde.analysis.exits import bounded_mean, exits_of
 from levysde.errors import Checked
 from levysde.protocols import Landscape
 from levysde.stats import Estimate
+from levysde.tables import Grid, Table, Tabled
 
 _GROW, _BATCH = 1.5, 4096
 _FIRST = 1e-2  # length of the first step, relative to 1 + |x|
@@ -26,7 +27,7 @@ _NEAR = 0.1  # a landing belongs to a minimum within this share of the distance 
 
 
 @dataclass(frozen=True, repr=False)
-class Landings:
+class Landings(Tabled):
     """Where trajectories come to rest after they left.
 
     Attributes:
@@ -50,21 +51,18 @@ class Landings:
     trace: np.ndarray
     top: np.ndarray
 
-    def __repr__(self) -> str:
-        lines = [
-            f"Landings of {len(self.ids)} exits, {int(self.settled.sum())} settled",
-            "  at, share of exits, trace, top",
-        ]
-        for i, share in enumerate(self.share):
-            here = self.minimum == i
-            sharpness = f"{self.trace[here].mean():.4g}, {self.top[here].mean():.4g}" if here.any() else "-, -"
-            lines.append(f"  minimum {i}: {share}, {sharpness}")
+    def _table(self) -> Table:
+        places = [(f"minimum {i}", f"{share}", self.minimum == i) for i, share in enumerate(self.share)]
         other = self.minimum < 0
         if other.any():
-            lines.append(
-                f"  elsewhere: {other.mean():.4g}, {self.trace[other].mean():.4g}, {self.top[other].mean():.4g} (means)"
-            )
-        return "\n".join(lines)
+            places.append(("elsewhere", f"{other.mean():.4g}", other))
+        head = ("at", "share of exits", "mean trace", "mean largest eigenvalue")
+        cells = [(name, share, _mean(self.trace[here]), _mean(self.top[here])) for name, share, here in places]
+        return Table(f"Landings of {len(self.ids)} exits, {int(self.settled.sum())} settled", [Grid(head, cells)])
+
+
+def _mean(values: np.ndarray) -> str:
+    return f"{values.mean():.4g}" if values.size else "-"
 
 
 def landing_sharpness(

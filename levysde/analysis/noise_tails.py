@@ -22,14 +22,16 @@ from levysde.analysis.example_blocks import batch_noise, compiled
 from levysde.analysis.gradient_noise import VARIED, TailIndex, median_estimate, tail_indices
 from levysde.landscapes import NetworkLandscape
 from levysde.stats import Estimate, hill, index_of_growth
+from levysde.tables import Table, Tabled
 
 MOST_SAMPLED, _FEWEST = 1500, 8  # coordinates looked at in all, and at least of each layer where there is room
 _BY_SIZE = 1000  # of them shared out by the layers' sizes, the rest alike
+_LAYERS = 12  # rows of a table for layers
 _NOTHING = Estimate(float("nan"), float("nan"), float("nan"))
 
 
-@dataclass(frozen=True)
-class LayerTail:
+@dataclass(frozen=True, repr=False)
+class LayerTail(Tabled):
     """The noise in one leaf of the parameter tree.
 
     Attributes:
@@ -48,9 +50,19 @@ class LayerTail:
     block: Estimate
     norm: Estimate
 
+    def _table(self) -> Table:
+        rows = [
+            ("parameters", f"{self.size:,}"),
+            ("mean variance", f"{self.variance:.4g}"),
+            ("index of coordinates, characteristic function", f"{self.index}"),
+            ("index of coordinates, block log-moment", f"{self.block}"),
+            ("index of the norm", f"{self.norm}"),
+        ]
+        return Table(f"LayerTail: {self.name}", rows)
 
-@dataclass(frozen=True)
-class NoiseTails:
+
+@dataclass(frozen=True, repr=False)
+class NoiseTails(Tabled):
     """What was read off the minibatches.
 
     Attributes:
@@ -78,6 +90,22 @@ class NoiseTails:
         """S, the stable scale of each coordinate at the index `alpha`, 0 without noise; see `stats.stable_scale`."""
         logs = np.where(self.moved, self.mean_log, 0.0)
         return np.where(self.moved, np.exp(logs - np.euler_gamma * (1 / alpha - 1)), 0.0)
+
+    def _table(self) -> Table:
+        return Table("NoiseTails", [("batches", f"{self.num_batches} of {self.batch_size}"), *self._rows()])
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows = [
+            ("coordinates, characteristic function", f"median {self.characteristic_function.median}"),
+            ("coordinates, block log-moment", f"median {self.block_log_moment.median}"),
+            ("norm, block sums", f"{self.norm}"),
+            ("norm, Hill", f"{self.norm_hill} (norms of many coordinates concentrate)"),
+        ]
+        shown = self.layers if len(self.layers) <= _LAYERS else self.layers[: _LAYERS - 1]
+        rows += [(f"layer {row.name}", f"{row.index}, norm {row.norm.value:.3g}, {row.size:,} params") for row in shown]
+        if len(shown) < len(self.layers):
+            rows.append((f"{len(self.layers) - len(shown)} more layers", "in .layers"))
+        return rows
 
 
 def sampled_coordinates(landscape: NetworkLandscape, rng: np.random.Generator) -> np.ndarray:

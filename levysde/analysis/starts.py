@@ -14,13 +14,14 @@ import numpy as np
 from levysde import errors
 from levysde.errors import Checked
 from levysde.escape import Status, simulate_escape
+from levysde.tables import Table, Tabled
 
 _SMALLEST_BATCH = 512
 _SMALLEST_SHARE = 1e-3
 
 
 @dataclass(frozen=True, repr=False)
-class Starts:
+class Starts(Tabled):
     """Positions of trajectories that had not left by `time`.
 
     Attributes:
@@ -35,11 +36,14 @@ class Starts:
     tries: float
     unit: str
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         num, dim = self.x0.shape
-        return (
-            f"Starts: {num} in {dim} dimensions, {self.time:g} {self.unit} without leaving, {self.tries:.3g} tries each"
-        )
+        rows = [
+            ("starts", f"{num} in {dim} dimensions"),
+            ("without leaving", f"{self.time:g} {self.unit}"),
+            ("tries for each", f"{self.tries:.3g}"),
+        ]
+        return Table("Starts", rows)
 
 
 def quasi_stationary_starts(

@@ -13,12 +13,13 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.landscapes import NetworkLandscape, in_float64
 from levysde.protocols import Landscape
+from levysde.tables import Table, Tabled
 
 _OPTIMIZERS = {"sgd": optax.sgd, "adam": optax.adam}
 
 
-@dataclass(frozen=True)
-class Minimum:
+@dataclass(frozen=True, repr=False)
+class Minimum(Tabled):
     """A strict local minimum, computed in float64.
 
     Attributes:
@@ -37,6 +38,16 @@ class Minimum:
     largest_eigenvalue: float
     hessian: np.ndarray = field(repr=False)
     distance: float
+
+    def _table(self) -> Table:
+        rows = [
+            ("dimensions", f"{len(self.point)}"),
+            ("loss", f"{self.loss:.6g}"),
+            ("gradient norm", f"{self.gradient_norm:.2g}"),
+            ("eigenvalues of the Hessian", f"{self.smallest_eigenvalue:.4g} to {self.largest_eigenvalue:.4g}"),
+            ("distance from the start", f"{self.distance:.3g}"),
+        ]
+        return Table("Minimum", rows)
 
 
 def train(
