@@ -10,6 +10,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 
 import docstrings  # noqa: E402
+import links  # noqa: E402
 import mathml  # noqa: E402
 import reference  # noqa: E402
 
@@ -45,6 +46,7 @@ html_title = "levysde"
 html_static_path = ["_static"]
 html_css_files = ["house.css"]
 html_math_renderer = "mathml"
+pygments_dark_style = "github-dark"
 html_copy_source = False
 html_show_sphinx = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
@@ -70,5 +72,7 @@ reference.write_pages(HERE / "reference")
 
 def setup(app: Any) -> None:
     app.add_html_math_renderer("mathml", (mathml.inline, None), (mathml.block, None))
+    app.connect("source-read", links.on_source)
+    app.connect("doctree-read", links.on_doctree)
     app.connect("autodoc-process-docstring", docstrings.on_docstring)
     app.connect("autodoc-process-signature", docstrings.on_signature)
