@@ -27,12 +27,15 @@ def reading(found: Any) -> float:
     found = getattr(found, "alpha", found)
     found = getattr(found, "value", found)
     try:
-        return float(found)
+        number = float(found)
     except (TypeError, ValueError):
         raise TypeError(
-            f"estimator gave {found!r}, not a number, an Estimate or a fit with .alpha. "
+            f"estimator gave {errors.shown(found)}, not a number, an Estimate or a fit with .alpha. "
             "Type for example estimator=lambda x: stats.hill(x, k=200)."
         ) from None
+    if np.isnan(number):
+        raise ValueError("estimator gave NaN. Let it raise ValueError where a sample has no estimate.")
+    return number
 
 
 def normal_scores(x: np.ndarray) -> np.ndarray:
@@ -52,21 +55,27 @@ def autocovariance(x: np.ndarray, lags: int) -> np.ndarray:
     return np.asarray(irfft(power, size))[: lags + 1] / x.size
 
 
-def block_length(x: Checked, *, kind: str = "moving") -> int:
-    """Block length for `block_bootstrap`, by the rule at the top of this file.
+def block_length(x: Checked, *, kind: Checked = "moving") -> int:
+    """Block length for `block_bootstrap`, the rule of Politis and White.
 
     The rule needs autocovariances, which heavy tails do not have; it is put to the normal scores of the values and of
     their sizes, coordinate by coordinate, and the longest length is taken, within 1 and n/8.
 
     Args:
         x: the series in its order, shape `(n,)` or `(n, d)`.
-        kind: "moving" or "stationary".
+        kind: of blocks, "moving" or "stationary".
+
+    Returns:
+        The length, from 1 to n/8.
 
     Raises:
-        TypeError, ValueError: not a finite series of 50 values, another kind.
+        ValueError, TypeError: not a finite series of 50 values, another kind.
+
+    Source:
+        Politis and White, Econometric Reviews 23 (2004); Patton, Politis, White, Econometric Reviews 28 (2009).
     """
     x = sample(x, vectors=True, least=50)
-    _check_kind(kind)
+    errors.choice("kind", kind, ("moving", "stationary"))
     columns = [x] if x.ndim == 1 else [*x.T]
     scores = [normal_scores(side) for c in [*columns, sizes(x)] for side in (c, np.abs(c - np.median(c))) if np.ptp(c)]
     longest = max((_politis_white(s, kind) for s in scores), default=1.0)
@@ -78,7 +87,7 @@ def block_bootstrap(
     x: Checked,
     *,
     block: Checked = None,
-    kind: str = "moving",
+    kind: Checked = "moving",
     resamples: Checked = 200,
     seed: Checked = 0,
     confidence: Checked = 0.95,
@@ -95,20 +104,26 @@ def block_bootstrap(
         estimator: takes an array like `x` and gives a number, an `Estimate`, or a fit with `.alpha`.
         x: the series in its order, shape `(n,)` or `(n, d)`; rows stay together.
         block: length of a stretch (mean length for "stationary"); by default `block_length(x)`. 1 for independent rows.
-        kind: "moving" or "stationary".
-        resamples: how many.
+        kind: of blocks, "moving", all of one length, or "stationary", of geometric lengths on a circle.
+        resamples: how many, 20 or more; 200 by default.
         seed: of the resampling.
-        confidence: coverage of the interval.
+        confidence: coverage of the interval, in (0, 1); 0.95 by default.
+
+    Returns:
+        The estimate on x itself, with the interval.
 
     Raises:
-        TypeError, ValueError: bad arguments, fewer than 8 blocks in x, an estimator that fails or gives no number.
+        ValueError, TypeError: bad arguments, fewer than 8 blocks in x, an estimator that fails or gives no number.
+
+    Source:
+        moving blocks: Kuensch, Annals of Statistics 17 (1989); stationary: Politis and Romano, J. Amer. Statist. Assoc. 89
+        (1994).
     """
     from scipy.stats import norm  # slow to import
 
-    if not callable(estimator):
-        raise TypeError(f"estimator must be a function of a sample, not {estimator!r}. Type for example stats.hill.")
+    errors.function("estimator", estimator, "estimator=stats.hill")
     x = sample(x, vectors=True, least=50)
-    _check_kind(kind)
+    errors.choice("kind", kind, ("moving", "stationary"))
     block = (
         block_length(x, kind=kind) if block is None else errors.integer("block", block, "block=50", high=len(x) // 8)
     )
@@ -129,11 +144,6 @@ def block_bootstrap(
         )
     error = z * float(np.diff(np.quantile(draws, [0.25, 0.75]))[0]) / (2 * norm.isf(0.25))
     return Estimate(value, float(value - error), float(value + error), confidence)
-
-
-def _check_kind(kind: str) -> None:
-    if kind not in ("moving", "stationary"):
-        raise ValueError(f'kind must be "moving" or "stationary", not {kind!r}. Type kind="moving".')
 
 
 def _rows(rng: np.random.Generator, size: int, block: int, kind: str) -> np.ndarray:

@@ -11,7 +11,8 @@ class Estimate(Tabled):
 
     Attributes:
         value: the estimate.
-        low, high: ends of the interval, in the unit of `value`.
+        low: lower end of the interval, in the unit of `value`.
+        high: upper end of the interval, in the unit of `value`.
         confidence: the interval's coverage, between 0 and 1.
     """
 

@@ -32,7 +32,13 @@ _REGRESSED = 0.1  # share of the sample over which the drift of the curve is fit
 
 @dataclass(frozen=True, repr=False)
 class HillFit(Tabled):
-    """Tail index, with the number `k` of largest values used and their threshold, in the unit of `x`."""
+    """The tail index from the largest values, as `hill` gives it.
+
+    Attributes:
+        alpha: the index, with its interval.
+        k: how many of the largest values were used.
+        threshold: the next one, beyond which they lie, in the unit of the sample.
+    """
 
     alpha: Estimate
     k: int
@@ -53,7 +59,8 @@ class HillCurve(Tabled):
     Attributes:
         k: how many of the largest values are used, ascending, shape `(m,)`.
         alpha: the estimate with each, shape `(m,)`.
-        low, high: pointwise interval, shape `(m,)`.
+        low: lower end of the pointwise interval, shape `(m,)`.
+        high: upper end of the pointwise interval, shape `(m,)`.
         chosen: the k that `hill` chooses by itself.
         size: n, how many values the sample has.
         confidence: pointwise coverage.
@@ -84,8 +91,8 @@ def hill(x: Checked, k: Checked = None, *, confidence: Checked = 0.95) -> HillFi
     """Tail index `k / sum_(i<=k) log(z_i / z_(k+1))` of the sizes `|x|`, Euclidean norms for vectors.
 
     Choice of k: along the curve, `1/a_k ~ 1/a + b k` (the bias of a law with second-order parameter -1, as stable laws
-    have), fitted over k up to a tenth of the sample with weights k (Huisman, Koedijk, Kool, Palm, J. Bus. Econ. Stat.
-    19, 2001); then k minimises the asymptotic mean square error `(b k)^2 + 1/(a^2 k)`: `k = (1 / (2 a^2 b^2))^(1/3)`.
+    have), fitted over k up to a tenth of the sample with weights k; then k minimises the asymptotic mean square error
+    `(b k)^2 + 1/(a^2 k)`: `k = (1 / (2 a^2 b^2))^(1/3)`.
 
     The interval is exact for independent values with a Pareto tail, `2k a/a_k` being chi-square with 2k degrees of freedom;
     it allows neither for bias nor for dependence (`block_bootstrap` does for the latter). With the automatic k it covered
@@ -93,24 +100,44 @@ def hill(x: Checked, k: Checked = None, *, confidence: Checked = 0.95) -> HillFi
 
     Args:
         x: the sample, in any order, shape `(n,)` or `(n, d)`, any unit, centred: sizes are measured from 0.
-        k: how many of the largest values to use, from 2 to n - 1.
-        confidence: coverage of the interval.
+        k: how many of the largest values to use, from 2 to n - 1; chosen as said above by default.
+        confidence: coverage of the interval, in (0, 1); 0.95 by default.
+
+    Returns:
+        The index, with k and the threshold.
 
     Raises:
-        TypeError, ValueError: not a finite sample of 50 values, k out of range, or no spread above the threshold.
+        ValueError, TypeError: not a finite sample of 50 values, k out of range, or no spread above the threshold.
+
+    Source:
+        Hill, Annals of Statistics 3 (1975); the choice of k: Huisman, Koedijk, Kool, Palm, J. Bus. Econ. Stat. 19 (2001).
     """
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     size, inverse = _curve(x)
     k = _choice(inverse) if k is None else errors.integer("k", k, "k=100", low=2, high=inverse.size)
     low, high = (end[0] for end in _interval(np.array([k]), confidence))
     if not inverse[k - 1] > 0:
-        raise ValueError(f"the {k + 1} largest values are equal: their tail has no index. Type a larger k.")
+        raise ValueError(f"the {k + 1} largest values of x are equal: their tail has no index. Type a larger k.")
     a = float(1 / inverse[k - 1])
     return HillFit(Estimate(a, float(a * low), float(a * high), confidence), int(k), float(size[k]))
 
 
 def hill_curve(x: Checked, *, confidence: Checked = 0.95) -> HillCurve:
-    """The Hill estimate for up to 400 values of k, from 10 to half the sample. Arguments and errors as in `hill`."""
+    """The Hill estimate for up to 400 values of k, from 10 to half the sample.
+
+    Args:
+        x: the sample, in any order, shape `(n,)` or `(n, d)`, any unit, centred: sizes are measured from 0.
+        confidence: pointwise coverage, in (0, 1); 0.95 by default.
+
+    Returns:
+        The curve.
+
+    Raises:
+        ValueError, TypeError: as `hill`.
+
+    Source:
+        Hill, Annals of Statistics 3 (1975).
+    """
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     size, inverse = _curve(x)
     k = np.unique(np.geomspace(_FEWEST, inverse.size // 2, 400).astype(int))
@@ -123,16 +150,22 @@ def hill_curve(x: Checked, *, confidence: Checked = 0.95) -> HillCurve:
 def hill_on_stable(alpha: Checked, share: Checked) -> float:
     """What Hill reads on a symmetric stable law of index `alpha` with a share `k/n` of an endless sample.
 
-    From a table of exact values (`benchmarks/stable_quantiles.py`), interpolated to about 1e-3.
+    From a table of exact values, interpolated to about 1e-3.
 
     Args:
         alpha: the true index, from 0.5 to 2.
         share: k/n, from 0.0001 to 0.5.
 
+    Returns:
+        The reading.
+
     Raises:
-        TypeError, ValueError: outside these ranges.
+        ValueError, TypeError: outside these ranges.
+
+    Source:
+        this package: the mean log excess of the exact law, by quadrature (`benchmarks/stable_quantiles.py`).
     """
-    a = _index(alpha)
+    a = errors.real_index(alpha)
     share = errors.fraction("share", share, "share=0.01")
     table = stable_table()
     if not (table["alpha"][0] <= a and table["share"][0] <= share <= table["share"][-1]):
@@ -140,11 +173,6 @@ def hill_on_stable(alpha: Checked, share: Checked) -> float:
             f"alpha = {alpha!r} and share = {share!r} lie outside the table: alpha from 0.5 to 2, share from 0.0001 to 0.5."
         )
     return float(np.exp(-_excess_spline()(a, np.log(share))[0, 0]))
-
-
-def _index(alpha: Checked) -> float:
-    errors.stability_index(alpha)
-    return float(alpha)
 
 
 @cache
@@ -163,7 +191,7 @@ def _curve(x: Checked) -> tuple[np.ndarray, np.ndarray]:
     size = size[size > 0]
     if size.size < 50 or size[0] == size[-1]:
         raise ValueError(
-            f"{size.size} of {len(x)} values differ from 0 and the largest is {size[:1]}: at least 50 unequal sizes are "
+            f"{size.size} of {len(x)} values of x differ from 0 and the largest is {size[:1]}: at least 50 unequal sizes are "
             "needed. Give a continuous sample."
         )
     log_size = np.log(size)

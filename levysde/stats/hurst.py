@@ -43,15 +43,25 @@ _ROUNDING = 1e-12  # spread below this share of the values is none
 
 
 def hurst_rs(x: Checked, *, smallest: Checked = 16, confidence: Checked = 0.95) -> Estimate:
-    """Hurst exponent by the rescaled range, corrected for short windows (see the top of this file for bias and coverage).
+    """Hurst exponent by the rescaled range, corrected for short windows: a test of independence.
+
+    In a window, R is the range of the sums of deviations from its mean, S their standard deviation;
+    `H = 1/2 + slope of log(mean R/S) - log E(s) on log s`, E the exact mean for independent Gaussian values. At H = 0.5 it
+    reads 0.499 and its 95% interval covers 97% (n = 10,000); elsewhere it is no measure: 0.663 at H = 0.7.
 
     Args:
         x: a stationary series (increments, not a path) in its order, shape `(n,)`, any unit.
-        smallest: the shortest window.
-        confidence: coverage of the interval.
+        smallest: the shortest window, 8 or more; 16 by default.
+        confidence: coverage of the interval, in (0, 1); 0.95 by default.
+
+    Returns:
+        H, with a jackknife interval over ten pieces of the series.
 
     Raises:
-        TypeError, ValueError: not a finite series of 500 values, a window without spread, windows that leave no range.
+        ValueError, TypeError: not a finite series of 500 values, a window without spread, windows that leave no range.
+
+    Source:
+        Hurst (1951); Mandelbrot, Wallis (1969); the mean: Anis, Lloyd, Biometrika 63 (1976); Weron, Physica A 312 (2002).
     """
     x = sample(x, least=_LEAST)
     windows = _windows(x.size, smallest, 8)
@@ -72,24 +82,38 @@ def hurst_dfa(
     smallest: Checked = 16,
     confidence: Checked = 0.95,
 ) -> Estimate:
-    """Hurst exponent by detrended fluctuation analysis (see the top of this file for bias and coverage).
+    """Hurst exponent by detrended fluctuation analysis.
+
+    The sums of the series about its mean, in each window F2(s) their mean square about a polynomial of degree `order`;
+    `H = slope of log (mean F2^(q/2))^(1/q) on log s`. On fractional Gaussian noise of H from 0.3 to 0.9
+    (n = 10,000) the bias is below 0.005 and the 95% interval covers 95 to 96%.
 
     Args:
         x: a stationary series (increments, not a path) in its order, shape `(n,)`, any unit; a trend of degree `order - 1`
             does no harm.
-        order: degree of the polynomial taken off in each window.
-        moment: q; for stable noise of index a the answer is `1/a` for q < a, and 1/q above, where the largest jump rules.
-        smallest: the shortest window, longer than `2 order + 2`.
-        confidence: coverage of the interval.
+        order: degree of the polynomial taken off in each window, from 0 to 8; 1 by default.
+        moment: q, from 0.01 to 20, 2 by default; for stable noise of index a the answer is `1/a` for q < a, and 1/q above,
+            where the largest jump rules.
+        smallest: the shortest window, longer than `2 order + 2`, 8 or more; 16 by default.
+        confidence: coverage of the interval, in (0, 1); 0.95 by default.
+
+    Returns:
+        H, with a jackknife interval over ten pieces of the series.
 
     Raises:
-        TypeError, ValueError: as `hurst_rs`; order, moment or smallest out of range.
+        ValueError, TypeError: as `hurst_rs`; order, moment or smallest out of range.
+
+    Source:
+        Peng et al., Phys. Rev. E 49 (1994); with moment q, Kantelhardt et al., Physica A 316 (2002).
     """
     x = sample(x, least=_LEAST)
     order = errors.integer("order", order, "order=1", low=0, high=8)
-    q = float(errors.positive("moment", moment, "moment=2.0"))
+    q = errors.positive_real("moment", moment, "moment=2.0")
+    if not 0.01 <= q <= 20:
+        raise ValueError(f"moment must lie between 0.01 and 20, not {moment!r}. Type for example moment=2.0.")
     windows = _windows(x.size, smallest, max(8, 2 * order + 3))
     path = np.cumsum(x - x.mean())
+    path = path / max(float(np.abs(path).max()), np.finfo(float).tiny)  # of no consequence but to large moments
     by_piece = np.array([_by_piece(path, s, lambda w: _residual(w, order) ** (q / 2)) for s in windows])
     return _jackknife(by_piece, lambda means: _slope(windows, np.log(means)) / q, confidence)
 
@@ -102,12 +126,18 @@ def fractional_gaussian_noise(size: Checked, hurst: Checked, *, seed: Checked = 
         hurst: H, in (0, 1); 1/2 is independent, above it neighbours go together.
         seed: of the draw.
 
+    Returns:
+        The values, shape `(size,)`.
+
     Raises:
-        TypeError, ValueError: arguments out of range.
+        ValueError, TypeError: arguments out of range.
+
+    Source:
+        circulant embedding: Davies, Harte, Biometrika 74 (1987).
     """
     from scipy.fft import fft, irfft  # slow to import
 
-    n = errors.integer("size", size, "size=1000", low=2)
+    n = errors.integer("size", size, "size=1000", low=2, high=2**31 - 1)
     h = errors.fraction("hurst", hurst, "hurst=0.7")
     rng = np.random.default_rng(errors.seed(seed))
     lag = np.arange(n + 1, dtype=float)
@@ -139,7 +169,7 @@ def _by_piece(x: np.ndarray, window: int, measure: Callable[[np.ndarray], np.nda
     found = measure(cut)
     if not (found > 0).all():
         raise ValueError(
-            f"a window of {window} values has no spread: part of the series is constant. Leave that part out."
+            f"x has no spread in a window of {window} values: part of the series is constant. Leave that part out."
         )
     return found.reshape(_PIECES, count).mean(1)
 

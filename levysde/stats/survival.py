@@ -20,12 +20,13 @@ from levysde.tables import Table, Tabled
 
 @dataclass(frozen=True, repr=False)
 class SurvivalCurve(Tabled):
-    """Kaplan-Meier estimate of `P(escape time > t)`, a step function continuous from the right.
+    """Kaplan-Meier estimate of `P(escape time > t)`, a step function continuous from the right, as `kaplan_meier` gives it.
 
     Attributes:
         time: where it steps (every distinct time, exits and censorings), ascending, shape `(m,)`.
         survival: its value from each time on, shape `(m,)`.
-        low, high: pointwise band, shape `(m,)`; 0 and the last finite limit where the curve has reached 0.
+        low: lower end of the pointwise band, shape `(m,)`; 0 where the curve has reached 0.
+        high: upper end of the pointwise band, shape `(m,)`; the last finite limit where the curve has reached 0.
         confidence: the band's pointwise coverage.
     """
 
@@ -46,24 +47,25 @@ class SurvivalCurve(Tabled):
         return Table("SurvivalCurve", rows)
 
 
-def checked(time: Checked, exited: Checked) -> tuple[np.ndarray, np.ndarray]:
+def checked(time: Checked, exited: Checked, prefix: str = "") -> tuple[np.ndarray, np.ndarray]:
     """`time` as float64 and `exited` as bool, both of shape `(num,)`, or an error that names the fault."""
-    time, exited = np.asarray(time, dtype=float), np.asarray(exited)
-    if exited.dtype != bool:
-        raise TypeError(f"exited must hold booleans, not {exited.dtype}. Type for example result.exited.")
+    names = f"{prefix}time", f"{prefix}exited"
+    errors.concrete(" or ".join(names), (time, exited))
+    time = errors.numeric(names[0], time, "time=result.time").astype(float)
+    exited = errors.numeric(names[1], exited, "exited=result.exited", kinds="b", what="an array of booleans")
     if time.ndim != 1 or time.shape != exited.shape or not time.size:
         raise ValueError(
-            f"time and exited must be two arrays of one shape (num,) with num at least 1, not {time.shape} and "
+            f"{names[0]} and {names[1]} must be two arrays of one shape (num,) with num at least 1, not {time.shape} and "
             f"{exited.shape}. Type for example result.time, result.exited."
         )
     if not np.isfinite(time).all() or (time < 0).any() or (time[exited] == 0).any():
         raise ValueError(
-            "time must be finite, at least 0, and positive where a trajectory exited; "
+            f"{names[0]} must be finite, at least 0, and positive where a trajectory exited; "
             f"{np.sum(~np.isfinite(time) | (time < 0) | (exited & (time == 0)))} of {time.size} rows are not. "
             "Keep the rows that exited or were censored."
         )
     if not time.any():
-        raise ValueError("every time is 0: nothing was observed. Give a longer max_time.")
+        raise ValueError(f"every {names[0]} is 0: nothing was observed. Give a longer max_time.")
     return time, exited
 
 
@@ -73,7 +75,7 @@ def escape_rate(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -
     Args:
         time: escape or censoring times, shape `(num,)`, any unit.
         exited: whether each is an escape, bool, shape `(num,)`.
-        confidence: coverage of the interval.
+        confidence: coverage of the interval, in (0, 1); 0.95 by default.
 
     Returns:
         The rate, in 1/unit. Uncensored: `chi2(2N)` on both ends, exact. Censored at fixed times: `chi2(2N)` below and
@@ -81,7 +83,10 @@ def escape_rate(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -
         3.0/T at 95%.
 
     Raises:
-        TypeError, ValueError: not two arrays of one shape, not finite, negative.
+        ValueError, TypeError: not two arrays of one shape, not finite, negative, or traced by JAX.
+
+    Source:
+        Epstein and Sobel, J. Amer. Statist. Assoc. 48 (1953); under censoring Cox, Biometrika 40 (1953).
     """
     from scipy.special import chdtri, gammaincinv  # quantiles of chi-square, as in scipy.stats, which is slow to import
 
@@ -97,10 +102,23 @@ def escape_rate(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -
 
 
 def mean_time(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> Estimate:
-    """Mean escape time `T / N` and its interval: the inverse of `escape_rate`, whose arguments and errors it shares.
+    """Mean escape time `T / N` and its interval: the inverse of `escape_rate`.
 
-    With no exit the mean is infinite and `low` is its one-sided lower limit. Under censoring this is the mean of an
-    exponential law; for another shape use `restricted_mean`.
+    Under censoring this is the mean of an exponential law; for another shape use `restricted_mean`.
+
+    Args:
+        time: escape or censoring times, shape `(num,)`, any unit.
+        exited: whether each is an escape, bool, shape `(num,)`.
+        confidence: coverage of the interval, in (0, 1); 0.95 by default.
+
+    Returns:
+        The mean, in the unit of `time`. With no exit it is infinite and `low` is its one-sided lower limit.
+
+    Raises:
+        ValueError, TypeError: as `escape_rate`.
+
+    Source:
+        as `escape_rate`: Epstein and Sobel (1953), Cox (1953).
     """
     rate = escape_rate(time, exited, confidence=confidence)
     value, low, high = (1 / r if r > 0 else np.inf for r in (rate.value, rate.high, rate.low))
@@ -117,14 +135,28 @@ def mean_ratio(
 ) -> Estimate:
     """Mean escape time of one sample over that of another, independent one, with its F interval.
 
-    Exact for exponential times without censoring, else conservative (Clopper and Pearson, Biometrika 26, 1934, on the
-    share of the exits that fell to each sample). Infinite ends where a sample has no exit; NaN when neither has.
-    Arguments and errors as in `escape_rate`.
+    Exact for exponential times without censoring, else conservative.
+
+    Args:
+        time: escape or censoring times of the first sample, shape `(num,)`, any unit.
+        exited: whether each is an escape, bool, shape `(num,)`.
+        other_time: those of the other sample, shape `(num2,)`, in the same unit.
+        other_exited: whether each of these is an escape, bool, shape `(num2,)`.
+        confidence: coverage of the interval, in (0, 1); 0.95 by default.
+
+    Returns:
+        The ratio. Infinite ends where a sample has no exit; NaN when neither has.
+
+    Raises:
+        ValueError, TypeError: as `escape_rate`.
+
+    Source:
+        Clopper and Pearson, Biometrika 26 (1934), on the share of the exits that fell to each sample.
     """
     from scipy.stats import f  # slow to import
 
     time, exited = checked(time, exited)
-    other_time, other_exited = checked(other_time, other_exited)
+    other_time, other_exited = checked(other_time, other_exited, "other_")
     tail = (1 - errors.fraction("confidence", confidence, "confidence=0.95")) / 2
     n, n_other = int(exited.sum()), int(other_exited.sum())
     more, more_other = n + (not exited.all()), n_other + (not other_exited.all())
@@ -138,7 +170,19 @@ def mean_ratio(
 def kaplan_meier(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> SurvivalCurve:
     """The survival curve and its pointwise band (log-log Greenwood), by `scipy.stats.ecdf`.
 
-    Arguments and errors as in `escape_rate`; `time` in any unit.
+    Args:
+        time: escape or censoring times, shape `(num,)`, any unit.
+        exited: whether each is an escape, bool, shape `(num,)`.
+        confidence: pointwise coverage of the band, in (0, 1); 0.95 by default.
+
+    Returns:
+        The curve, a step at every distinct time.
+
+    Raises:
+        ValueError, TypeError: as `escape_rate`.
+
+    Source:
+        Kaplan and Meier, J. Amer. Statist. Assoc. 53 (1958).
     """
     from scipy.stats import CensoredData, ecdf  # slow to import
 
@@ -162,21 +206,27 @@ def restricted_mean(time: Checked, exited: Checked, horizon: Checked = None, *, 
     Needs no law: the mean to report when the times are censored and not exponential.
 
     Args:
-        time, exited, confidence: as in `escape_rate`.
-        horizon: in the unit of `time`; by default the largest time.
+        time: escape or censoring times, shape `(num,)`, any unit.
+        exited: whether each is an escape, bool, shape `(num,)`.
+        horizon: up to where times count, positive, in the unit of `time`; by default the largest time.
+        confidence: coverage of the interval, in (0, 1); 0.95 by default.
+
+    Returns:
+        The restricted mean, in the unit of `time`.
 
     Raises:
-        ValueError: the horizon is not positive, or lies where the curve is unknown (past the largest censored time
-            while some trajectories had still not left).
+        ValueError, TypeError: as `escape_rate`; the horizon is not positive, or lies where the curve is unknown (past the
+            largest censored time while some trajectories had still not left).
+
+    Source:
+        Kaplan and Meier, J. Amer. Statist. Assoc. 53 (1958); the variance is Greenwood's.
     """
     from scipy.stats import norm  # slow to import
 
     time, exited = checked(time, exited)
     last = float(time.max())
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
-    if horizon is not None:
-        errors.positive("horizon", horizon, f"horizon={last:.6g}")
-    horizon = last if horizon is None else float(horizon)
+    horizon = last if horizon is None else errors.positive_real("horizon", horizon, f"horizon={last:.6g}")
     order, counts = np.unique(time, return_counts=True)
     exits = np.bincount(np.searchsorted(order, time[exited]), minlength=order.size)
     at_risk = time.size - np.concatenate([[0], np.cumsum(counts)[:-1]])

@@ -41,7 +41,7 @@ _LEAST = 1000
 
 @dataclass(frozen=True, repr=False)
 class Finding(Tabled):
-    """One check.
+    """One check of a `TailReport`.
 
     Attributes:
         name: "correlated", "varying scale", "drifts under sums", "tail", "asymmetric" or "Gaussian".
@@ -68,7 +68,7 @@ class TailReport(Tabled):
         indices: the estimates by name.
         by_sum: the characteristic-function index of sums of m values, by m; constant for a stable law.
         findings: the six checks.
-        size: n.
+        size: n, how many values the sample has.
     """
 
     indices: dict[str, Estimate]
@@ -83,6 +83,7 @@ class TailReport(Tabled):
 
     @property
     def verdict(self) -> str:
+        """What the checks say, in words."""
         if not self.flags:
             return (
                 f"consistent with independent symmetric stable values, index {self.indices['characteristic function']}"
@@ -99,18 +100,27 @@ class TailReport(Tabled):
 
 
 def tail_report(x: Checked, *, level: Checked = 0.02, confidence: Checked = 0.95) -> TailReport:
-    """All estimators of the tail index on one series, with the checks at the top of this file.
+    """All estimators of the tail index on one series, and whether it is one to which they apply.
 
-    The intervals assume independent values; where "correlated" or "varying scale" is flagged take them from
-    `block_bootstrap`, and mind that then the other checks are no longer calibrated.
+    Six checks tell what is wrong with a sample: values correlated in time, or their sizes; an index that drifts under sums; a
+    tail that is not that of the fitted stable law; asymmetry; an index that is not below 2.
+
+    The intervals assume independent values; where "correlated" or "varying scale" is flagged take them from `block_bootstrap`,
+    and mind that then the other checks are no longer calibrated.
 
     Args:
         x: the series in its order, shape `(n,)`, any unit; for vectors, one coordinate or projection at a time.
-        level: chance of any flag on independent, symmetric stable values (index below 2).
-        confidence: coverage of the intervals.
+        level: chance of any flag on independent, symmetric stable values (index below 2), in (0, 1); 0.02 by default.
+        confidence: coverage of the intervals, in (0, 1); 0.95 by default.
+
+    Returns:
+        The estimates, the checks and a verdict in words; it prints as a table.
 
     Raises:
-        TypeError, ValueError: not a finite 1-D series of 1000 values, more than half of them equal.
+        ValueError, TypeError: not a finite 1-D series of 1000 values, more than half of them equal.
+
+    Source:
+        this package; correlation by Ljung, Box, Biometrika 65 (1978), on normal scores.
     """
     from scipy.stats import norm  # slow to import
 

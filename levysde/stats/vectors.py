@@ -23,10 +23,10 @@ from levysde.tables import Table, Tabled, spread
 
 @dataclass(frozen=True, repr=False)
 class DirectionalIndex(Tabled):
-    """The index along several directions of one sample.
+    """The index along several directions of one sample, as `per_coordinate` and `projections` give it.
 
     Attributes:
-        values: shape `(m,)`; NaN where a direction has no estimate (no noise there, too few values).
+        values: the estimates, shape `(m,)`; NaN where a direction has no estimate (no noise there, too few values).
         directions: unit vectors, shape `(m, d)`.
     """
 
@@ -35,6 +35,7 @@ class DirectionalIndex(Tabled):
 
     @property
     def median(self) -> float:
+        """Of the directions that have an estimate."""
         return float(np.nanmedian(self.values))
 
     def _table(self) -> Table:
@@ -48,27 +49,50 @@ class DirectionalIndex(Tabled):
 
 
 def per_coordinate(estimator: Checked, x: Checked) -> DirectionalIndex:
-    """`estimator` on each coordinate of `x`. The spread over coordinates is no confidence interval: use
+    """`estimator` on each coordinate of `x`.
+
+    The spread over coordinates is no confidence interval: use
     `block_bootstrap(lambda x: per_coordinate(estimator, x).median, x)`.
 
     Args:
         estimator: takes an array `(n,)` and gives a number, an `Estimate`, or a fit with `.alpha`.
-        x: shape `(n, d)`, any unit.
+        x: the sample, shape `(n, d)`, any unit.
+
+    Returns:
+        One value for each coordinate.
 
     Raises:
-        TypeError, ValueError: x is not `(n, d)` and finite, or no coordinate has an estimate.
+        ValueError, TypeError: x is not `(n, d)` and finite, or no coordinate has an estimate.
+
+    Source:
+        elementary: every projection of a stable vector is stable with the same index.
     """
     x = _vectors(x)
     return _along(estimator, x, np.eye(x.shape[1]))
 
 
 def projections(estimator: Checked, x: Checked, *, directions: Checked = 50, seed: Checked = 0) -> DirectionalIndex:
-    """`estimator` on `directions` projections of `x` on independent, uniform directions. Else as `per_coordinate`.
+    """`estimator` on projections of `x` on independent, uniform directions.
 
     Coordinates of unequal scale are not made equal: divide by `stable_scale` first where they should be.
+
+    Args:
+        estimator: takes an array `(n,)` and gives a number, an `Estimate`, or a fit with `.alpha`.
+        x: the sample, shape `(n, d)`, any unit.
+        directions: how many; 50 by default.
+        seed: of the directions.
+
+    Returns:
+        One value for each direction.
+
+    Raises:
+        ValueError, TypeError: x is not `(n, d)` and finite, or no direction has an estimate.
+
+    Source:
+        elementary: every projection of a stable vector is stable with the same index.
     """
     x = _vectors(x)
-    shape = (errors.integer("directions", directions, "directions=50"), x.shape[1])
+    shape = (errors.integer("directions", directions, "directions=50", high=10**6), x.shape[1])
     drawn = np.random.default_rng(errors.seed(seed)).normal(size=shape)
     return _along(estimator, x, drawn / np.sqrt((drawn**2).sum(1, keepdims=True)))
 
@@ -81,8 +105,7 @@ def _vectors(x: Checked) -> np.ndarray:
 
 
 def _along(estimator: Checked, x: np.ndarray, directions: np.ndarray) -> DirectionalIndex:
-    if not callable(estimator):
-        raise TypeError(f"estimator must be a function of a sample, not {estimator!r}. Type for example stats.hill.")
+    errors.function("estimator", estimator, "estimator=stats.hill")
     values, fault = np.full(len(directions), np.nan), None
     for i, direction in enumerate(directions):
         try:
@@ -90,5 +113,5 @@ def _along(estimator: Checked, x: np.ndarray, directions: np.ndarray) -> Directi
         except ValueError as error:
             fault = error
     if np.isnan(values).all():
-        raise ValueError(f"no direction has an estimate; the last one failed with: {fault}")
+        raise ValueError(f"no direction of x has an estimate by estimator; the last one failed with: {fault}")
     return DirectionalIndex(values, directions)

@@ -41,6 +41,7 @@ def exact_exit(dynamics: Checked, domain: Checked, *, start: Checked = None) -> 
     Source:
         `stable_exit` (the nonlocal equation) and `first_passage` (Karlin and Taylor, 1981, chapter 15).
     """
+    errors.concrete("dynamics, domain or start", (dynamics, domain, start))
     if not isinstance(dynamics, SGD | Langevin):
         raise TypeError(
             f"dynamics must be SGD or Langevin, whose state is one number, not {errors.shown(dynamics)}. Simulate instead."
@@ -57,7 +58,6 @@ def exact_exit(dynamics: Checked, domain: Checked, *, start: Checked = None) -> 
     if not domain.convex:
         raise ValueError(f"{type(domain).__name__} is not known to be an interval. Give a Ball or a Box.")
     alpha, epsilon, diffusion = _noise(dynamics)
-    errors.concrete("dynamics, domain or start", (dynamics, domain, start))
     place = dynamics.attractor if start is None else errors.finite("start", start, "start=jnp.zeros(1)", (1,))
     if not bool(domain.contains(place)):
         raise ValueError(f"the start {np.asarray(place)} lies outside the domain. Start inside.")

@@ -98,7 +98,7 @@ def first_passage(
     Source:
         Karlin and Taylor, A Second Course in Stochastic Processes (1981), chapter 15.
     """
-    b, d = as_function("drift", drift, "lambda x: -x"), _diffusion(diffusion)
+    b, d = errors.function("drift", drift, "drift=lambda x: -x"), _diffusion(diffusion)
     x = errors.real("start", start, "start=0.0")
     ends = [
         None if end is None else errors.real(name, end, f"{name}=0.0")
@@ -261,15 +261,9 @@ def as_values(name: str, function: Callable, z: np.ndarray) -> np.ndarray:
     return values
 
 
-def as_function(name: str, value: Checked, example: str) -> Callable:
-    if not callable(value) or isinstance(value, type):
-        raise TypeError(f"{name} must be a function of arrays, not {value!r}. Type for example {name}={example}.")
-    return value
-
-
 def _diffusion(value: Checked) -> Callable:
     if callable(value):
-        return as_function("diffusion", value, "lambda x: 1 + x**2")
+        return errors.function("diffusion", value, "diffusion=lambda x: 1 + x**2")
     number = errors.positive_real("diffusion", value, "diffusion=0.1")
     return lambda x: np.full_like(x, number)
 

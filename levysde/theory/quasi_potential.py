@@ -99,7 +99,7 @@ class QuasiPotential(Tabled):
         least = _LEAST.get(type(domain))
         if least is None:
             raise TypeError(
-                f"the least cost is known for Ball, Box, Ellipsoid, HalfSpaces and their Intersection, not for {domain!r}. "
+                f"domain must be a Ball, Box, Ellipsoid, HalfSpaces or an Intersection of these, not {errors.shown(domain)}. "
                 "Take the least value(x) over points of its boundary."
             )
         if domain.dim != len(self.center):

@@ -22,7 +22,7 @@ import numpy as np
 from levysde import errors
 from levysde.errors import Checked
 from levysde.tables import Table, Tabled
-from levysde.theory.first_passage import as_function, as_values
+from levysde.theory.first_passage import as_values
 from levysde.theory.graded_exit import solve_interval
 
 _SIZES = (32, 64, 128, 256, 512)
@@ -133,7 +133,7 @@ def stable_exit(
         this package: piecewise polynomials on a graded mesh (`levysde.theory.graded_exit`), for the equation of a mean exit
         time `b u' + epsilon^alpha A u + D u'' = -1`, A the fractional Laplacian; checked against Getoor (1961) at b = 0.
     """
-    b, a, eps = as_function("drift", drift, "lambda x: -x"), *_law(alpha, epsilon)
+    b, a, eps = errors.function("drift", drift, "drift=lambda x: -x"), *_law(alpha, epsilon)
     gauss = errors.real("diffusion", diffusion, "diffusion=0.0")
     if gauss < 0:
         raise ValueError(f"diffusion = {gauss:g} must not be negative. Type diffusion=0.0 for none.")
@@ -192,7 +192,7 @@ def stable_ball_exit(
     Source:
         eigenfunctions of the fractional Laplacian on a ball: Dyda, Kuznetsov, Kwasnicki, Constr. Approx. 45 (2017).
     """
-    b, a, eps = as_function("drift", drift, "lambda r: -r"), *_law(alpha, epsilon)
+    b, a, eps = errors.function("drift", drift, "drift=lambda r: -r"), *_law(alpha, epsilon)
     d = errors.integer("dim", dim, "dim=2")
     r, edge = errors.real("start", start, "start=0.0"), errors.real("radius", radius, "radius=0.0")
     if not 0 <= r < edge:
