@@ -120,7 +120,7 @@ def index_of_growth(
     inverse, low, high = growth.mean(), np.quantile(draws, tail), np.quantile(draws, 1 - tail)
     if inverse <= 0:
         raise ValueError(
-            f"summed values of x, {block} at a time, are no larger than single ones (1/alpha = {inverse:.3g}): the values cancel, "
+            f"summed values of x, {block} at a time, are no larger than single ones (1/alpha = {inverse:.3g}): they cancel, "
             "and no stable index describes them. Thin or decorrelate the series."
         )
     return Estimate(float(1 / inverse), float(1 / high), float(1 / low) if low > 0 else np.inf, confidence)
