@@ -17,9 +17,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from levysde import errors
 from levysde.errors import Checked
@@ -174,12 +176,17 @@ def starting_points(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.nda
 
 def _check_escapable(kernel: Kernel, domain: Domain, starts: np.ndarray) -> None:
     x = jnp.atleast_2d(starts)[0]
-    distances = np.asarray(jax.vmap(lambda v: domain.ray_distance(x, v))(kernel.noise_directions()))
-    if not np.isfinite(distances).any():
+    if not np.isfinite(_ray_distances(domain, x, kernel.noise_directions())).any():
         raise ValueError(
             "the domain is unbounded along every direction in which the noise pushes, so the mean escape time is infinite. "
             "Bound the domain, or give max_time to censor."
         )
+
+
+@eqx.filter_jit
+def _ray_distances(domain: Domain, x: Array, directions: Array) -> Array:
+    """As one program: a search along rays is compiled anew each time where it is run operation by operation."""
+    return jax.vmap(lambda v: domain.ray_distance(x, v))(directions)
 
 
 def _devices(devices: Checked) -> tuple:
