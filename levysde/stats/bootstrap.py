@@ -129,7 +129,8 @@ def block_bootstrap(
     )
     resamples = errors.integer("resamples", resamples, "resamples=200", low=20)
     rng = np.random.default_rng(errors.seed(seed))
-    z = float(norm.isf((1 - errors.fraction("confidence", confidence, "confidence=0.95")) / 2))
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    z = float(norm.isf((1 - confidence) / 2))
     value = reading(estimator(x))
     draws = []
     for _ in range(resamples):

@@ -64,6 +64,7 @@ def hurst_rs(x: Checked, *, smallest: Checked = 16, confidence: Checked = 0.95) 
         Hurst (1951); Mandelbrot, Wallis (1969); the mean: Anis, Lloyd, Biometrika 63 (1976); Weron, Physica A 312 (2002).
     """
     x = sample(x, least=_LEAST)
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     windows = _windows(x.size, smallest, 8)
     expected = np.log([_anis_lloyd(s) for s in windows])
     by_piece = np.array([_by_piece(x, s, _rescaled_range) for s in windows])
@@ -107,6 +108,7 @@ def hurst_dfa(
         Peng et al., Phys. Rev. E 49 (1994); with moment q, Kantelhardt et al., Physica A 316 (2002).
     """
     x = sample(x, least=_LEAST)
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     order = errors.integer("order", order, "order=1", low=0, high=8)
     q = errors.positive_real("moment", moment, "moment=2.0")
     if not 0.01 <= q <= 20:
@@ -203,11 +205,10 @@ def _slope(windows: list[int], y: np.ndarray) -> float:
     return float(np.polyfit(np.log(windows), y, 1)[0])
 
 
-def _jackknife(by_piece: np.ndarray, exponent: Callable[[np.ndarray], float], confidence: Checked) -> Estimate:
+def _jackknife(by_piece: np.ndarray, exponent: Callable[[np.ndarray], float], confidence: float) -> Estimate:
     """`exponent` of the means over pieces, `by_piece` of shape `(windows, pieces)`, with a Student interval."""
     from scipy.stats import t  # slow to import
 
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     pieces = by_piece.shape[1]
     value = exponent(by_piece.mean(1))
     without = np.array([exponent(np.delete(by_piece, i, 1).mean(1)) for i in range(pieces)])

@@ -75,7 +75,8 @@ def mcculloch(x: Checked, *, confidence: Checked = 0.95) -> SkewedStableFit:
     from scipy.stats import norm  # slow to import
 
     x = sample(x, least=100)
-    z = norm.isf((1 - errors.fraction("confidence", confidence, "confidence=0.95")) / 2)
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    z = norm.isf((1 - confidence) / 2)
     table = stable_table()
     q = np.quantile(x, table["level"])
     if not q[3] > q[1]:

@@ -157,7 +157,8 @@ def mean_ratio(
 
     time, exited = checked(time, exited)
     other_time, other_exited = checked(other_time, other_exited, "other_")
-    tail = (1 - errors.fraction("confidence", confidence, "confidence=0.95")) / 2
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    tail = (1 - confidence) / 2
     n, n_other = int(exited.sum()), int(other_exited.sum())
     more, more_other = n + (not exited.all()), n_other + (not other_exited.all())
     risk = time.sum() / other_time.sum()

@@ -115,7 +115,8 @@ def index_of_growth(
     growth = (_log_size("summed", summed) - _log_size("single", single).mean(1)) / np.log(block)
     rng = np.random.default_rng(errors.seed(seed))
     resamples = errors.integer("resamples", resamples, "resamples=1000", low=20)
-    tail = (1 - errors.fraction("confidence", confidence, "confidence=0.95")) / 2
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    tail = (1 - confidence) / 2
     draws = np.array([growth[rng.integers(count, size=count)].mean() for _ in range(resamples)])
     inverse, low, high = growth.mean(), np.quantile(draws, tail), np.quantile(draws, 1 - tail)
     if inverse <= 0:
@@ -155,7 +156,8 @@ def characteristic_function_fit(x: Checked, *, block: Checked = 1, confidence: C
 
     x = sample(x)
     block = errors.integer("block", block, "block=1")
-    z = norm.isf((1 - errors.fraction("confidence", confidence, "confidence=0.95")) / 2)
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    z = norm.isf((1 - confidence) / 2)
     count = x.size // block
     if count < 20:
         raise ValueError(
