@@ -204,12 +204,12 @@ def word(name: str, value: Any) -> str:
 
 
 def instance(name: str, value: Any, kind: Any, example: str) -> Any:
-    """An object of `kind`, a class or a union of some, that is not traced."""
+    """An object of `kind`, a class or a union of some."""
     if not isinstance(value, kind):
         names = ["None" if k is NoneType else k.__name__ for k in get_args(kind) or (kind,)]
         wanted = " or ".join(n if n == "None" else f"{'an' if n[0] in 'AEIOU' else 'a'} {n}" for n in names)
         raise TypeError(f"{name} must be {wanted}, not {shown(value)}. Type for example {example}.")
-    return concrete(name, value)
+    return value
 
 
 def function(name: str, value: Any, example: str) -> Any:

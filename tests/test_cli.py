@@ -59,7 +59,7 @@ def test_own_ladder_and_basin(tmp_path):
         (("--alpha", 2.0), "alpha = 2 is Gaussian"),
         (("--alpha", 2.5), "alpha must lie in"),
         (("--alpha", "nan"), "alpha must be positive"),
-        (("--eps", -1.0), "epsilon must be positive"),
+        (("--eps", -1.0), "epsilons must be positive"),
         (("--num", 0), "num must be at least 1"),
         (("--seed", -1), "seed must be from 0"),
         (("--dt", 0.0), "dt must be positive"),

@@ -1,6 +1,7 @@
 """Where trajectories leave, by which jump, and where they land."""
 
 import dataclasses
+import re
 
 import jax.numpy as jnp
 import numpy as np
@@ -215,7 +216,7 @@ def test_landings_in_the_double_well():
     assert [share.value for share in found.share] == [0.5, 0.5]
     exact = binomtest(3, 6).proportion_ci(0.95, method="exact")
     assert found.share[0].low == pytest.approx(exact.low)
-    assert "minimum 1: 0.5" in repr(found)
+    assert re.search(r"minimum 1 +0\.5 \[", repr(found))
 
 
 def test_landings_where_minima_differ():
@@ -273,8 +274,8 @@ def test_float64(float64):
 
 DIRECTIONS = [
     ({"result": 1}, TypeError, r"result must be an EscapeResult or Paths"),
-    ({"landscape": "well"}, TypeError, r"hessian must be"),
-    ({"landscape": np.ones((2, 3)), "minimum": [0.0, 0.0]}, ValueError, r"hessian must be square"),
+    ({"landscape": "well"}, TypeError, r"landscape, when it is a Hessian, must be"),
+    ({"landscape": np.ones((2, 3)), "minimum": [0.0, 0.0]}, ValueError, r"must be square"),
     ({"landscape": np.array([[1.0, 2.0], [0.0, 1.0]]), "minimum": [0.0, 0.0]}, ValueError, r"must be symmetric"),
     ({"landscape": np.eye(2)}, ValueError, r"does not say where its minimum is"),
     ({"landscape": np.eye(3), "minimum": np.zeros(3)}, ValueError, r"points of 2 dimensions, not 3"),

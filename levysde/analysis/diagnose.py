@@ -122,26 +122,40 @@ def diagnose(
         ValueError: data of unequal length, a batch not smaller than the data, a loss that mixes examples or is not finite,
             no noise at all, a model that takes more than the memory budget, numbers out of range.
     """
-    rate = None
-    if learning_rate is not None:
-        rate = _positive("learning_rate", learning_rate, "learning_rate=0.1")
-    small = _positive("delta", delta, "delta=1e-8")
+    rate = None if learning_rate is None else errors.positive_real("learning_rate", learning_rate, "learning_rate=0.1")
+    small = errors.positive_real("delta", delta, "delta=1e-8")
     batches = errors.integer("num_batches", num_batches, "num_batches=2000", low=400)
     count = errors.integer("num_eigenvalues", num_eigenvalues, "num_eigenvalues=10")
     settle = errors.integer("settle", settle, "settle=1000", low=0)
-    budget = _positive("memory_budget", memory_budget, "memory_budget=4.0")
+    budget = errors.positive_real("memory_budget", memory_budget, "memory_budget=4.0")
+    numbers = {
+        "alpha": None if alpha is None else _below_two(alpha),
+        "noise": errors.choice("noise", noise, tuple(DRIVERS)),
+        "height": None
+        if basin_height is None
+        else errors.positive_real("basin_height", basin_height, "basin_height=0.05"),
+        "num_probes": errors.integer("num_probes", num_probes, "num_probes=64", low=4),
+        "num_rays": errors.integer("num_rays", num_rays, "num_rays=256", low=16),
+        "num_escapes": errors.integer("num_escapes", num_escapes, "num_escapes=100", low=0),
+        "time_budget": errors.positive_real("time_budget", time_budget, "time_budget=120.0"),
+        "confidence": errors.fraction("confidence", confidence, "confidence=0.95"),
+        "seed": errors.seed(seed),
+    }
+    errors.concrete("weight_decay", weight_decay)
+    errors.concrete("params", params)
+    errors.concrete("data", data)
+    batch = errors.integer("batch_size", batch_size, "batch_size=32")
     size = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))
     program_limit(held_bytes(size, 1, count, batches), budget, size, count)  # before anything is computed
     landscape, layers = as_landscape(loss_fn, params, data, weight_decay, batched)
     n = landscape.num_examples
     if n < 2:
         raise ValueError("one example has no minibatch noise. Give more data.")
-    if not isinstance(batch_size, bool) and isinstance(batch_size, int | np.integer) and batch_size >= n:
+    if batch >= n:
         raise ValueError(
-            f"batch_size = {batch_size}, but there are {n} examples: a batch of all of them has no noise, and none is larger. "
+            f"batch_size = {batch}, but there are {n} examples: a batch of all of them has no noise, and none is larger. "
             f"Type batch_size={max(1, min(32, n // 2))} or less than {n}."
         )
-    batch = errors.integer("batch_size", batch_size, "batch_size=32")
     name, kernel = as_optimizer(optimizer, landscape, rate, batch, small)
     if settle:
         limit = program_limit(held_bytes(size, n, count, batches), budget, size, count)
@@ -155,31 +169,16 @@ def diagnose(
         learning_rate=rate,
         batch_size=batch,
         delta=small,
-        alpha=None if alpha is None else _below_two(alpha),
-        noise=errors.choice("noise", noise, tuple(DRIVERS)),
-        height=None if basin_height is None else _positive("basin_height", basin_height, "basin_height=0.05"),
         num_batches=batches,
         num_eigenvalues=count,
-        num_probes=errors.integer("num_probes", num_probes, "num_probes=64", low=4),
-        num_rays=errors.integer("num_rays", num_rays, "num_rays=256", low=16),
-        num_escapes=errors.integer("num_escapes", num_escapes, "num_escapes=100", low=0),
         memory_budget=budget,
-        time_budget=_positive("time_budget", time_budget, "time_budget=120.0"),
-        confidence=errors.fraction("confidence", confidence, "confidence=0.95"),
-        seed=errors.seed(seed),
+        **numbers,
     )
     return _run(request)
 
 
-def _positive(name: str, value: Checked, example: str) -> float:
-    """A positive number, in the digits it was given in: checked ones are rounded to JAX's."""
-    errors.positive(name, value, example)
-    return float(np.asarray(value))
-
-
 def _below_two(alpha: Checked) -> float:
-    errors.stability_index(alpha)
-    index = float(np.asarray(alpha))
+    index = errors.real_index(alpha)
     if index == 2:
         raise ValueError(
             "alpha = 2 is Gaussian: such noise has no jumps, and no escape law of jumps. Give alpha below 2, for example 1.9, "

@@ -127,8 +127,8 @@ def exit_directions(
     """
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     if isinstance(landscape, Landscape):
-        minimum = landscape.minimum if minimum is None else minimum
-        errors.finite("minimum", minimum, f"minimum=jnp.zeros({landscape.dim})", (landscape.dim,))
+        minimum = errors.concrete("landscape", landscape).minimum if minimum is None else minimum
+        errors.reals("minimum", minimum, f"minimum=jnp.zeros({landscape.dim})", (landscape.dim,))
         hessian = np.asarray(landscape.hessian(jnp.asarray(minimum, dtype=float)), np.float64)
     else:
         hessian = _symmetric(landscape)
@@ -137,13 +137,15 @@ def exit_directions(
                 "a Hessian alone does not say where its minimum is. Type minimum=jnp.zeros(d), or pass a landscape."
             )
     dim = len(hessian)
-    errors.finite("minimum", minimum, f"minimum=jnp.zeros({dim})", (dim,))
+    minimum = errors.reals("minimum", minimum, f"minimum=jnp.zeros({dim})")
+    if minimum.shape != (dim,):
+        raise ValueError(f"minimum must have shape ({dim},) for this landscape, not {minimum.shape}. Make them one.")
     exits = exits_of(result, dim)
     predicted = None
     values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
     if law is not None:
         predicted = _predicted(law, vectors)
-    components = (exits.first_outside - np.asarray(minimum, np.float64)) @ vectors
+    components = (exits.first_outside - minimum) @ vectors
     unit = components / np.abs(components).max(1, keepdims=True)
     totals = (unit**2 / np.sum(unit**2, 1, keepdims=True)).sum(0)
     means = [bounded_mean(total, len(components), confidence) for total in totals]
@@ -153,12 +155,16 @@ def exit_directions(
 
 
 def _symmetric(hessian: Checked) -> np.ndarray:
-    example = "hessian=jnp.eye(2)"
-    array = np.asarray(errors.finite("hessian", hessian, example), np.float64)
-    if array.ndim != 2 or array.shape[0] != array.shape[1] or not array.size:
-        raise ValueError(f"hessian must be square, not of shape {array.shape}. Give a landscape, or {example}.")
+    example = "Quadratic(hessian=jnp.eye(2)), or jnp.eye(2)"
+    array = errors.reals("landscape, when it is a Hessian,", hessian, example)
+    if array.ndim != 2 or array.shape[0] != array.shape[1]:
+        raise ValueError(
+            f"landscape, when it is a Hessian, must be square, not of shape {array.shape}. Type for example {example}."
+        )
     if np.abs(array - array.T).max() > 1e-4 * np.abs(array).max():
-        raise ValueError(f"hessian must be symmetric, not {hessian!r}. Give a landscape, or {example}.")
+        raise ValueError(
+            f"landscape, when it is a Hessian, must be symmetric, not {errors.shown(hessian)}. Type for example {example}."
+        )
     return array
 
 
@@ -239,20 +245,15 @@ def last_jumps(
     Raises:
         TypeError, ValueError: arguments of another kind, no exit, no window where one is needed.
     """
-    if not isinstance(kernel, EulerMaruyama):
-        raise TypeError(
-            f"kernel must be an EulerMaruyama, whose increments can be drawn again, not {type(kernel).__name__}. "
-            "Type for example EulerMaruyama(dynamics, dt=1e-3)."
-        )
-    if not isinstance(domain, Domain):
-        raise TypeError(
-            f"domain must be a Domain, not {domain!r}. Type for example Ball(radius=1.0, center=jnp.zeros(2))."
-        )
+    errors.instance(
+        "kernel", kernel, EulerMaruyama, "EulerMaruyama(dynamics, dt=1e-3): its increments can be drawn again"
+    )
+    errors.instance("domain", domain, Domain, "Ball(radius=1.0, center=jnp.zeros(2))")
     if domain.dim != kernel.dim:
         raise ValueError(
             f"the domain takes points of {domain.dim} dimensions, the kernel moves in {kernel.dim}. Make them one."
         )
-    threshold = float(np.asarray(errors.positive("threshold", threshold, "threshold=0.5")))
+    threshold = errors.positive_real("threshold", threshold, "threshold=0.5")
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     if window is None and kernel.dynamics.response == "flow":
         raise ValueError(

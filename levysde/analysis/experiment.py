@@ -5,7 +5,6 @@ from the law and not from the measurement), the seeds, the step, the basin. A ru
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -34,6 +33,7 @@ LADDER = (30, 100, 300, 1000)
 _STABLE_STEP = (
     0.45  # dt times the largest curvature, where dt is not given; halving it moved no ratio (docs/decisions.md)
 )
+_EXAMPLE = 'EscapeSettings(landscape="quadratic")'
 _TRAINING = {"sgd": 0.1, "adam": 0.01}  # learning rates
 
 
@@ -54,32 +54,42 @@ class EscapeSettings:
             0.5 for quadratic, 0.5 for double-well.
     """
 
-    landscape: str = "digits"
-    noise: str = "components"
-    optimizers: tuple[str, ...] = OPTIMIZERS
-    alpha: float = 1.5
-    epsilons: tuple[float, ...] | None = None
-    num: int = 1500
-    seed: int = 0
-    dt: float | None = None
-    basin_height: float | None = None
+    landscape: Checked = "digits"
+    noise: Checked = "components"
+    optimizers: Checked = OPTIMIZERS
+    alpha: Checked = 1.5
+    epsilons: Checked = None
+    num: Checked = 1500
+    seed: Checked = 0
+    dt: Checked = None
+    basin_height: Checked = None
 
     def __post_init__(self):
-        _one_of("landscape", self.landscape, LANDSCAPES)
-        _one_of("noise", self.noise, NOISES)
-        if not self.optimizers:
-            raise ValueError(f"optimizers is empty. Give any of {', '.join(OPTIMIZERS)}.")
-        for optimizer in self.optimizers:
-            _one_of("optimizer", optimizer, OPTIMIZERS)
-        if float(errors.stability_index(self.alpha)) == 2:
-            raise ValueError("alpha = 2 is Gaussian and has no stable escape law. Give alpha below 2, for example 1.5.")
-        for epsilon in self.epsilons or ():
-            errors.positive("epsilon", epsilon, "epsilon=0.1")
+        errors.choice("landscape", self.landscape, LANDSCAPES)
+        errors.choice("noise", self.noise, tuple(NOISES))
         errors.integer("num", self.num, "num=1500")
         errors.integer("seed", self.seed, "seed=0", low=0, high=2**63 - 1)
+        for optimizer in _several("optimizers", self.optimizers, 'optimizers=("sgd", "adam")'):
+            errors.choice("each of optimizers", optimizer, OPTIMIZERS)
+        found: dict[str, Any] = {"alpha": errors.real_index(self.alpha)}
+        if found["alpha"] == 2:
+            raise ValueError("alpha = 2 is Gaussian and has no stable escape law. Give alpha below 2, for example 1.5.")
+        if self.epsilons is not None:
+            given = _several("epsilons", self.epsilons, "epsilons=(0.3, 0.1)")
+            found["epsilons"] = tuple(errors.positive_real("epsilons", e, "epsilons=(0.3, 0.1)") for e in given)
         for name, example in (("dt", "dt=1e-3"), ("basin_height", "basin_height=0.05")):
             if getattr(self, name) is not None:
-                errors.positive(name, getattr(self, name), example)
+                found[name] = errors.positive_real(name, getattr(self, name), example)
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
+
+
+def _several(name: str, values: Checked, example: str) -> Checked:
+    if not isinstance(values, tuple | list) or not values:
+        raise TypeError(
+            f"{name} must be a tuple of at least one, not {errors.shown(values)}. Type for example {example}."
+        )
+    return values
 
 
 @dataclass(frozen=True, repr=False)
@@ -150,30 +160,36 @@ class Rung(Tabled):
         return Table(f"Rung: {compared.title}", rows, compared.warnings)
 
 
-def prepare(settings: EscapeSettings) -> list[Case]:
+def prepare(settings: Checked) -> list[Case]:
     """Bring each optimiser to its minimum, measure the noise there, set the basin; a `Case` each.
 
     Raises ValueError when no strict minimum is reached: without one the row would be void.
     """
+    errors.instance("settings", settings, EscapeSettings, _EXAMPLE)
     driver = NOISES[settings.noise](alpha=settings.alpha)
     make = _digits_case if settings.landscape == "digits" else _well_case
     return [make(settings, optimizer, driver) for optimizer in settings.optimizers]
 
 
-def ladder(settings: EscapeSettings, case: Case) -> list[float]:
+def ladder(settings: Checked, case: Checked) -> list[float]:
     """The noise amplitudes of a case: as given, or those of the fixed ladder of predicted mean steps.
 
     The law's rate is `rate(1) eps^alpha`, so `eps = (rate(1) dt steps)^(-1/alpha)`.
     """
+    errors.instance("settings", settings, EscapeSettings, _EXAMPLE)
+    errors.instance("case", case, Case, "prepare(settings)[0]")
     if settings.epsilons is not None:
         return list(settings.epsilons)
     return [(case.law.rate * case.dt * steps) ** (-1 / case.law.alpha) for steps in LADDER]
 
 
 def run_rung(
-    settings: EscapeSettings, case: Case, epsilon: float, *, checkpoint: Path | None = None, progress: bool = False
+    settings: Checked, case: Checked, epsilon: Checked, *, checkpoint: Checked = None, progress: Checked = False
 ) -> Rung:
     """Simulate one rung and hold it against the law. Nothing is censored below 30 predicted means."""
+    errors.instance("settings", settings, EscapeSettings, _EXAMPLE)
+    errors.instance("case", case, Case, "prepare(settings)[0]")
+    epsilon = errors.positive_real("epsilon", epsilon, "epsilon=0.1")
     dynamics = with_epsilon(case.dynamics, epsilon)
     law = case.law.with_epsilon(epsilon)
     result = simulate_escape(
@@ -189,8 +205,9 @@ def run_rung(
     return Rung(case, epsilon, law, result, compare(result, law))
 
 
-def with_epsilon(dynamics: Dynamics, epsilon: Checked) -> Dynamics:
+def with_epsilon(dynamics: Checked, epsilon: Checked) -> Dynamics:
     """The same SDE at another noise amplitude; every other number is kept."""
+    errors.instance("dynamics", dynamics, Dynamics, "SGD(landscape, driver, epsilon=0.1)")
     return eqx.tree_at(lambda d: d.epsilon, dynamics, errors.positive("epsilon", epsilon, "epsilon=0.1"))
 
 
@@ -248,8 +265,3 @@ def _case(
         rates = -np.log([0.9, 0.999]) / dt
         dynamics = eqx.tree_at(lambda d: d.rates, dynamics, jnp.asarray(rates, dtype=float))
     return Case(optimizer, dynamics, domain, law, dt, height, minimum, noise)
-
-
-def _one_of(name: str, value: Any, allowed: Any) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")

@@ -4,7 +4,6 @@ Notation: `m(h)` the mean at step h, `m(h) = v + c h^p + ...`. From rungs h_i of
 squares, each rung weighed by its own standard error; the scatter that the fit leaves is tested by chi-square.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +65,7 @@ def extrapolate_escape(
     num: Checked,
     seed: Checked,
     order: Checked = None,
-    value: Callable[[EscapeResult], np.ndarray] | None = None,
+    value: Checked = None,
     confidence: Checked = 0.95,
     lanes: Checked = None,
 ) -> Extrapolation:
@@ -93,20 +92,31 @@ def extrapolate_escape(
     steps, nums = _rungs(steps, num)
     words = errors.seed(seed)
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    power = None if order is None else errors.positive_real("order", order, "order=1.0")
+    if value is not None:
+        errors.function("value", value, "lambda result: result.time")
+    lanes = None if lanes is None else errors.integer("lanes", lanes, "lanes=256")
+    errors.concrete("x0", x0)
     problems = [_problem(make, float(step)) for step in steps]
-    power = _order(problems) if order is None else float(np.asarray(errors.positive("order", order, "order=1.0")))
+    power = power or _order(problems)
     seeds = tuple(int(word) for word in np.random.SeedSequence(words).generate_state(len(steps), np.uint64))
     means, deviations = [], []
     for (kernel, domain), count, own in zip(problems, nums, seeds, strict=True):
         result = simulate_escape(
             kernel, domain, x0, num=int(count), seed=own, lanes=lanes, record="times" if value is None else "places"
         )
-        sample = np.asarray(result.time if value is None else value(result), float)
+        sample = _sample(result, value)
         if sample.shape != (count,) or not np.all(result.status == Status.EXITED):
             raise ValueError(f"value must give one number a trajectory, shape ({count},), not {sample.shape}.")
         means.append(sample.mean())
         deviations.append(sample.std(ddof=1) / np.sqrt(count))
     return _fitted(steps, np.array(means), np.array(deviations), nums, seeds, power, confidence)
+
+
+def _sample(result: EscapeResult, value: Checked) -> np.ndarray:
+    """What is averaged: the user's function may return anything."""
+    sample = result.time if value is None else value(result)
+    return np.asarray(errors.as_array("value(result)", sample, "value=lambda result: result.time"), float)
 
 
 def _fitted(
@@ -152,23 +162,21 @@ def _fitted(
 
 
 def _rungs(steps: Checked, num: Checked) -> tuple[np.ndarray, np.ndarray]:
-    array = np.asarray(errors.finite("steps", steps, "steps=[0.04, 0.02, 0.01]"), float)
+    array = errors.reals("steps", steps, "steps=[0.04, 0.02, 0.01]")
     if array.ndim != 1 or len(array) < 2 or not (array > 0).all() or not (np.diff(array) < 0).all():
         raise ValueError(
-            f"steps must be two or more positive numbers that fall, not {steps!r}. Type [0.04, 0.02, 0.01]."
+            f"steps must be two or more positive numbers that fall, not {errors.shown(steps)}. Type [0.04, 0.02, 0.01]."
         )
-    given = np.asarray(steps, float)  # as typed: the check may hold fewer digits
-    counts = list(num) if isinstance(num, list | tuple | np.ndarray) else [num] * len(given)
-    if len(counts) != len(given):
-        raise ValueError(f"num must be one number, or {len(given)}, one a step, not {num!r}.")
-    return given, np.array([errors.integer("num", count, "num=10_000", low=2) for count in counts])
+    several = isinstance(num, list | tuple) or np.ndim(errors.concrete("num", num)) > 0
+    counts = list(num) if several else [num] * len(array)
+    if len(counts) != len(array):
+        raise ValueError(f"num must be one number, or {len(array)}, one a step, not {errors.shown(num)}.")
+    return array, np.array([errors.integer("num", count, "num=10_000", low=2) for count in counts])
 
 
 def _problem(make: Checked, step: float) -> tuple[Kernel, Domain]:
     example = "lambda dt: (EulerMaruyama(dynamics, dt=dt), domain)"
-    if not callable(make):
-        raise TypeError(f"make must be a function of the step, not {make!r}. Type for example {example}.")
-    made = make(step)
+    made = errors.function("make", make, example)(step)
     if (
         not isinstance(made, tuple)
         or len(made) != 2

@@ -116,14 +116,14 @@ def measure_gradient_noise(
     """
     check_network(landscape)
     example = f"x=jnp.zeros({landscape.dim})"
-    x = landscape.minimum if x is None else errors.finite("x", x, example, (landscape.dim,))
+    x = landscape.minimum if x is None else errors.finite("x", errors.concrete("x", x), example, (landscape.dim,))
     n = landscape.num_examples
     if n < 2:
         raise ValueError("one example has no minibatch noise: give a landscape with more data.")
     batch_size = errors.integer("batch_size", batch_size, "batch_size=30", high=n - 1)
     num_batches = errors.integer("num_batches", num_batches, "num_batches=2000", low=400)
     seed = errors.seed(seed)
-    index = float(errors.stability_index(alpha))
+    index = errors.real_index(alpha)
     deviations = _deviations(landscape, x)
     live = np.asarray(deviations.any(0))
     if not live.any():

@@ -89,11 +89,8 @@ def landing_sharpness(
     Raises:
         TypeError, ValueError: arguments of another kind or shape, no exit.
     """
-    if not isinstance(landscape, Landscape):
-        raise TypeError(
-            f"landscape must be a Landscape, not {landscape!r}. Type for example Quadratic(hessian=jnp.eye(2)); "
-            "make your own loss into one with levysde.from_function."
-        )
+    errors.instance("landscape", landscape, Landscape, "from_function(loss, dim=2, minimum=jnp.zeros(2))")
+    limit = errors.positive_real("tolerance", tolerance, "tolerance=1e-4")
     tolerance = errors.positive("tolerance", tolerance, "tolerance=1e-4")
     max_steps = errors.integer("max_steps", max_steps, "max_steps=10_000", high=2**31 - 1)
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
@@ -108,7 +105,7 @@ def landing_sharpness(
         ends.append(np.asarray(end))
         norms.append(np.asarray(norm))
     points, norm = np.concatenate(ends)[:num], np.concatenate(norms)[:num]
-    settled = norm <= float(tolerance)
+    settled = norm <= limit
     number = np.where(settled, _nearest(points, listed), -1)
     trace, top = _sharpness(landscape, points, number, listed)
     share = tuple(bounded_mean(float(np.sum(number == i)), num, confidence) for i in range(len(listed)))
@@ -119,9 +116,8 @@ def _minima(landscape: Landscape, minima: Checked) -> np.ndarray:
     if minima is None:
         minima = getattr(landscape, "minima", landscape.minimum[None, :])
     example = f"minima=jnp.zeros((1, {landscape.dim}))"
-    errors.finite("minima", minima, example)
-    array = np.asarray(minima, float)
-    if array.ndim != 2 or not len(array) or array.shape[1] != landscape.dim:
+    array = errors.reals("minima", minima, example)
+    if array.ndim != 2 or array.shape[1] != landscape.dim:
         raise ValueError(f"minima must have shape (m, {landscape.dim}), not {array.shape}. Type for example {example}.")
     return array
 

@@ -65,8 +65,8 @@ def quasi_stationary_starts(
     """
     num = errors.integer("num", num, "num=1000")
     seed = errors.seed(seed)
-    errors.positive("time", time, "time=10.0")
-    start = errors.as_array("x0", x0, "jnp.zeros(2)")
+    time = errors.positive_real("time", time, "time=10.0")
+    start = np.asarray(errors.finite("x0", errors.concrete("x0", x0), "jnp.zeros(2)"))
     if start.ndim != 1:
         raise ValueError(
             f"x0 must be one start of shape (d,), not of shape {start.shape}. Type for example jnp.zeros(2)."
@@ -80,7 +80,7 @@ def quasi_stationary_starts(
         stayed, tried = stayed + len(kept[-1]), tried + batch
         if stayed < num and stayed + 3 < _SMALLEST_SHARE * tried:
             raise ValueError(
-                f"{stayed} of {tried} trajectories stayed until time = {float(time):g} {result.info.unit}: too few to start "
+                f"{stayed} of {tried} trajectories stayed until time = {time:g} {result.info.unit}: too few to start "
                 "from. Give a smaller time: a few relaxation times are enough."
             )
-    return Starts(np.concatenate(kept)[:num], float(time), tried / stayed, kernel.unit)
+    return Starts(np.concatenate(kept)[:num], time, tried / stayed, kernel.unit)

@@ -76,8 +76,8 @@ def train(
         TypeError, ValueError: an argument outside its range, or a run that diverged.
     """
     check_network(landscape)
-    if not isinstance(optimizer, str) or optimizer not in _OPTIMIZERS:
-        raise ValueError(f'optimizer must be "sgd" or "adam", not {optimizer!r}. Type for example optimizer="adam".')
+    errors.choice("optimizer", optimizer, tuple(_OPTIMIZERS))
+    errors.concrete("learning_rate", learning_rate)
     rate = errors.positive("learning_rate", learning_rate, "learning_rate=0.1")
     batch_size = errors.integer("batch_size", batch_size, "batch_size=30", high=landscape.num_examples)
     epochs = errors.integer("epochs", epochs, "epochs=1000")
@@ -126,12 +126,10 @@ def polish(landscape: Checked, x: Checked, *, tolerance: Checked = 1e-8, max_ste
         TypeError, ValueError: `x` of wrong shape or not finite; a gradient norm above `tolerance` at the end, or a
             smallest eigenvalue that is not positive (then the point is a saddle, or the minimum is flat).
     """
-    if not isinstance(landscape, Landscape):
-        raise TypeError(f"landscape must be a Landscape, not {landscape!r}. Type for example digits_mlp().")
-    errors.positive("tolerance", tolerance, "tolerance=1e-8")
-    max_steps = errors.integer("max_steps", max_steps, "max_steps=500")
-    errors.finite("x", x, f"x=jnp.zeros({landscape.dim})", (landscape.dim,))
-    start = np.asarray(x, np.float64)
+    errors.instance("landscape", landscape, Landscape, "digits_mlp()")
+    tolerance = errors.positive_real("tolerance", tolerance, "tolerance=1e-8")
+    max_steps = errors.integer("max_steps", max_steps, "max_steps=500", high=10**6)
+    start = errors.reals("x", x, f"x=jnp.zeros({landscape.dim})", (landscape.dim,))
     with in_float64(landscape) as precise:
         return _descend(precise, start, tolerance, max_steps)
 

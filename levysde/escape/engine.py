@@ -132,8 +132,8 @@ def _checked(
     devices: Checked,
 ) -> Run:
     """Everything about the input that can be wrong, looked at before anything is compiled."""
-    errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)")
-    errors.instance("domain", domain, Domain, "Ball(radius=1.0, center=jnp.zeros(2))")
+    errors.concrete("kernel", errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)"))
+    errors.concrete("domain", errors.instance("domain", domain, Domain, "Ball(radius=1.0, center=jnp.zeros(2))"))
     num = errors.integer("num", num, "num=10_000")
     seed = errors.seed(seed)
     lanes = as_lanes(lanes)

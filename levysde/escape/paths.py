@@ -127,8 +127,8 @@ def simulate_paths(
         TypeError, ValueError: bad input, before anything is compiled; a kernel whose clock differs from path to path.
         NonFiniteError: see `throw`; its `result` holds the paths.
     """
-    errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)")
-    errors.instance("domain", domain, Domain | None, "Ball(radius=1.0, center=jnp.zeros(2))")
+    errors.concrete("kernel", errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)"))
+    errors.concrete("domain", errors.instance("domain", domain, Domain | None, "Ball(radius=1.0, center=jnp.zeros(2))"))
     words = errors.seed(seed)
     errors.flag("throw", throw)
     ids = _ids(num, ids)
