@@ -36,7 +36,7 @@ python_use_unqualified_type_names = True
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
-nb_execution_mode = "cache" if os.environ.get("LEVYSDE_DOCS_EXECUTE") == "1" else "off"
+nb_execution_mode = "force" if os.environ.get("LEVYSDE_DOCS_EXECUTE") == "1" else "off"
 nb_execution_timeout = 1800
 nb_execution_raise_on_error = True
 nb_merge_streams = True

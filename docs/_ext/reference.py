@@ -130,7 +130,7 @@ def _page(room: str, title: str, links: dict[str, str]) -> str:
     module = importlib.import_module(f"levysde.{room}")
     names = public_names(room)
     described = [name for name in names if not _is_data(_resolve(room, name))]
-    summary = (module.__doc__ or "").strip().splitlines()[0]
+    summary = markup.inline(markup.first_sentence(module.__doc__ or ""), links)
     lines = [title, "=" * len(title), "", f".. py:module:: levysde.{room}", "", f"``levysde.{room}``: {summary}", ""]
     lines += [".. list-table::", "   :class: summary", ""]
     for name in described:
@@ -186,14 +186,18 @@ def _assigned(room: str, name: str) -> tuple[str, str]:
 
 
 def _index() -> str:
-    homes = top_names()
+    homes, links = top_names(), targets()
     lines = ["Reference", "=========", ""]
-    lines += ["Every public name, by package. What is offered by ``import levysde as ls`` is listed below.", ""]
-    lines += [".. toctree::", "   :maxdepth: 1", "", *(f"   {room}" for room in ROOMS), ""]
-    lines += ["At the top", "----------", ""]
+    lines += ["Every public name, by package; below, what ``import levysde as ls`` offers at once.", ""]
+    lines += [".. toctree::", "   :hidden:", "", *(f"   {room}" for room in ROOMS), ""]
+    lines += [".. list-table::", ""]
+    for room in ROOMS:
+        sentence = markup.first_sentence(importlib.import_module(f"levysde.{room}").__doc__ or "")
+        lines += [f"   * - :doc:`{room}`", f"     - ``levysde.{room}``", f"     - {markup.inline(sentence, links)}"]
+    lines += ["", "At the top", "----------", ""]
     for room in ROOMS:
         names = sorted((name for name in homes if homes[name] == room), key=str.lower)
         if names:
-            links = ", ".join(f":py:obj:`~levysde.{room}.{name}`" for name in names)
-            lines += [f":doc:`{room}`", f"   {links}", ""]
+            shown = ", ".join(f":py:obj:`~levysde.{room}.{name}`" for name in names)
+            lines += [f":doc:`{room}`", f"   {shown}", ""]
     return "\n".join(lines)
