@@ -137,7 +137,10 @@ def soak(minutes: float, seed: int) -> dict[str, Any]:
 def disturbed(
     name: str, seed: int, out: Path, checkpoint: Path, lasts: float, draw: random.Random, tally: Counter, wrong: list
 ) -> int:
-    """Makes a job with kills at random moments, up to as long as it lasts undisturbed, until it ends; how many."""
+    """Makes a job with kills at random moments until it ends; how many.
+
+    At first within the time that the job takes undisturbed; ever later, since a busy machine may have become slower.
+    """
     kills = 0
     while True:
         layout = {
@@ -147,7 +150,7 @@ def disturbed(
         }
         process = started(name, seed, out, layout, checkpoint)
         try:
-            _, errors = process.communicate(timeout=draw.uniform(0.0, lasts))
+            _, errors = process.communicate(timeout=draw.uniform(0.0, lasts) * 1.15**kills)
         except subprocess.TimeoutExpired:
             chosen = draw.choice(SIGNALS)
             resumed = "with a checkpoint" if checkpoint.exists() else "before the first checkpoint"
