@@ -122,7 +122,7 @@ def mean_time(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> 
     """
     rate = escape_rate(time, exited, confidence=confidence)
     value, low, high = (1 / r if r > 0 else np.inf for r in (rate.value, rate.high, rate.low))
-    return Estimate(value, low, high, confidence)
+    return Estimate(value, low, high, rate.confidence)
 
 
 def mean_ratio(

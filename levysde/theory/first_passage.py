@@ -246,9 +246,9 @@ def _check_positive(d: Callable, low: float, high: float) -> None:
 
 def as_values(name: str, function: Callable, z: np.ndarray) -> np.ndarray:
     try:
-        values = np.asarray(function(z), dtype=float)
-    except (TypeError, ValueError) as failure:
-        raise type(failure)(f"{name} must map points (n,) to values (n,): {failure}") from failure
+        values = errors.numeric(name, function(z), "lambda x: -x").astype(float)
+    except Exception as failure:  # a user's function may raise anything
+        raise TypeError(f"{name} must map points (n,) to values (n,), but fails: {failure!r}") from failure
     if values.shape != z.shape:
         raise ValueError(
             f"{name} must map points {z.shape} to as many values, not to {values.shape}. Type lambda x: -x."

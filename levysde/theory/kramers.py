@@ -224,8 +224,9 @@ def kramers_law(
     noise = errors.positive_real("diffusion", diffusion, "diffusion=0.1")
     drag = None if friction is None else errors.positive_real("friction", friction, "friction=1.0")
     factor = {"other minimum": 1.0, "saddle": 2.0}[errors.choice("escape", escape, ("other minimum", "saddle"))]
-    place = errors.reals("minimum", landscape.minimum if minimum is None else minimum, "minimum=landscape.minimum")
-    low = stationary_point(landscape, place)
+    errors.concrete("saddles or minimum", (saddles, minimum))
+    place = landscape.minimum if minimum is None else minimum
+    low = stationary_point(landscape, errors.reals("minimum", place, "minimum=landscape.minimum", (landscape.dim,)))
     if low.index:
         raise ValueError(
             f"the stationary point at {low.x} has {low.index} negative eigenvalues: it is no minimum. Give minimum=..."

@@ -137,6 +137,7 @@ def gaussian_chain(
         raise TypeError(
             f"landscape must be a Landscape, not {errors.shown(landscape)}. Type for example DoubleWell(dim=2)."
         )
+    errors.concrete("minima or saddles", (minima, saddles))
     noise = errors.positive_real("diffusion", diffusion, "diffusion=0.1")
     drag = None if friction is None else errors.positive_real("friction", friction, "friction=1.0")
     lows, tops = _points(landscape, "minima", minima, 0), _points(landscape, "saddles", saddles, 1)
