@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 WIDTH = 110  # of a line of text; longer values go on in the next
-_CELL = "padding:0.1em 1em 0.1em 0;vertical-align:top;background:none;color:inherit;border:none;"
-_VALUE = "font-family:monospace;"
-_TABLE = "border-collapse:collapse;border:none;color:inherit;background:none;width:auto;margin:0.5em 0;"
+# no colours: those of the page hold, light or dark
+_TABLE = "border-collapse:collapse;width:auto;margin:0.5em 0;"
 _CAPTION = "caption-side:top;text-align:left;font-weight:bold;color:inherit;white-space:nowrap;"
+_CELL = "padding:0.1em 1em 0.1em 0.3em;vertical-align:top;border:none;"
+_VALUE = "font-family:monospace;"
 
 
 class Heading(str):
@@ -151,7 +152,7 @@ def _html(line: tuple[str, str] | Grid | str, columns: int) -> str:
     label, value = (html.escape(part) for part in line)
     return (
         f'<tr><th scope="row" style="{_CELL}text-align:left;font-weight:normal;">{label}</th>'
-        f'<td colspan="{columns - 1}" style="{_CELL}{_VALUE}text-align:left;">{value}</td></tr>'
+        f'<td colspan="{columns - 1}" style="{_CELL}{_VALUE}text-align:left;">{value.replace(chr(10), "<br/>")}</td></tr>'
     )
 
 

@@ -162,7 +162,8 @@ def test_starts_depend_on_their_seed_and_fill_up_from_batches(monkeypatch):
     assert not np.isin(other.x0, first.x0).any()
     assert len(np.unique(first.x0)) == 64  # each batch has its own noise
     assert first.tries > 2
-    assert repr(first) == f"Starts: 64 in 1 dimensions, 1 SDE time without leaving, {first.tries:.3g} tries each"
+    for part in ("64 in 1 dimensions", "without leaving  1 SDE time", f"tries for each   {first.tries:.3g}"):
+        assert part in repr(first)
 
 
 def test_starts_of_a_kernel_with_memory():

@@ -12,6 +12,7 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.studies.verdicts import Claim, Verdict, as_json, markdown
 from levysde.sweeps import Sweep, open_sweep, run_sweep, versions
+from levysde.tables import Table, Tabled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("levysde.studies")
 
 
-@dataclass(frozen=True)
-class Finding:
+@dataclass(frozen=True, repr=False)
+class Finding(Tabled):
     """What a section found.
 
     Attributes:
@@ -33,9 +34,17 @@ class Finding:
     figures: "dict[str, Figure]" = field(default_factory=dict)
     data: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
+    def _table(self) -> Table:
+        rows = [
+            *((verdict.claim.key, verdict.word) for verdict in self.verdicts),
+            ("figures", ", ".join(self.figures) or "none"),
+            ("data", ", ".join(self.data) or "none"),
+        ]
+        return Table(f"Finding of {len(self.verdicts)} verdicts", rows)
 
-@dataclass(frozen=True)
-class Section:
+
+@dataclass(frozen=True, repr=False)
+class Section(Tabled):
     """One question to a paper.
 
     Attributes:
@@ -50,9 +59,12 @@ class Section:
     sweeps: Callable[[bool], dict[str, dict[str, Any]]]
     judge: Callable[[dict[str, Sweep], bool], Finding]
 
+    def _table(self) -> Table:
+        return Table(f"Section: {self.name}", [(claim.key, claim.statement) for claim in self.claims])
 
-@dataclass(frozen=True)
-class Study:
+
+@dataclass(frozen=True, repr=False)
+class Study(Tabled):
     """A paper under test.
 
     Attributes:
@@ -64,6 +76,10 @@ class Study:
     name: str
     paper: str
     sections: tuple[Section, ...]
+
+    def _table(self) -> Table:
+        rows = [(section.name, f"{len(section.claims)} claims") for section in self.sections]
+        return Table(f"Study: {self.name}", [("paper", self.paper), *rows])
 
 
 def run_study(

@@ -15,12 +15,13 @@ from math import inf
 from typing import Literal
 
 from levysde.stats import Estimate
+from levysde.tables import Table, Tabled
 
 Word = Literal["holds", "fails", "holds only if", "not testable here"]
 
 
-@dataclass(frozen=True)
-class Claim:
+@dataclass(frozen=True, repr=False)
+class Claim(Tabled):
     """What a paper says, and what would have contradicted it.
 
     Attributes:
@@ -37,9 +38,18 @@ class Claim:
     predicted: str
     fails_if: str
 
+    def _table(self) -> Table:
+        rows = [
+            ("statement", self.statement),
+            ("where", self.where),
+            ("predicted", self.predicted),
+            ("fails if", self.fails_if),
+        ]
+        return Table(f"Claim: {self.key}", rows)
 
-@dataclass(frozen=True)
-class Verdict:
+
+@dataclass(frozen=True, repr=False)
+class Verdict(Tabled):
     """What a run said of a claim.
 
     Attributes:
@@ -55,6 +65,15 @@ class Verdict:
     measured: str
     power: str
     condition: str = ""
+
+    def _table(self) -> Table:
+        rows = [
+            ("statement", self.claim.statement),
+            ("verdict", self.word + (f": {self.condition}" if self.condition else "")),
+            ("measured", self.measured),
+            ("power", self.power),
+        ]
+        return Table(f"Verdict: {self.claim.key}", rows)
 
 
 def judged(measured: Estimate, low: float = -inf, high: float = inf) -> Word:

@@ -27,19 +27,27 @@ from levysde.sweeps.place import Place
 from levysde.sweeps.plan import Plan, Point, make_plan
 from levysde.sweeps.spec import read_spec
 from levysde.sweeps.store import Store, check_place, lay_out, now, versions
+from levysde.tables import Table, Tabled
 
 LOG = logging.getLogger("levysde.sweeps")
 _TELL_SECONDS = 2.0  # between two notes of what is being run
 
 
-@dataclass(frozen=True)
-class Tally:
+@dataclass(frozen=True, repr=False)
+class Tally(Tabled):
     """What a call of `run_sweep` did."""
 
     done: int
     failed: int
     skipped: int
     seconds: float
+
+    def _table(self) -> Table:
+        rows = [
+            ("points", f"{self.done} done, {self.failed} failed, {self.skipped} skipped"),
+            ("seconds", f"{self.seconds:.3g}"),
+        ]
+        return Table("Tally", rows)
 
 
 def run_sweep(

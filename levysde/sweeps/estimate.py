@@ -11,13 +11,14 @@ import numpy as np
 from levysde.sweeps.place import Place
 from levysde.sweeps.plan import Plan, Point
 from levysde.sweeps.store import disk_bytes
+from levysde.tables import Grid, Table, Tabled
 
 _ASKED, _TRIALS, _SHOWN = 64, 6, 20
 _COUNTS = {"num", "max_steps", "seed", "training_seed"}  # integers that do not change what is compiled
 
 
 @dataclass(frozen=True, repr=False)
-class Estimate:
+class Estimate(Tabled):
     """The cost of a sweep.
 
     Attributes:
@@ -41,23 +42,17 @@ class Estimate:
     free: int | None
     units: tuple[float, ...]
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         plan = self.plan
-        axes = " x ".join(f"{axis.name} ({len(axis.values)})" for axis in plan.axes)
-        if plan.spec.list:
-            axes = f"{', '.join(axis.name for axis in plan.axes)} walked together"
-        noise = "noise shared by all" if plan.spec.coupled else "independent noise"
-        lines = [f"{len(plan.points):,} points of {plan.experiment.name!r}: {axes}; {noise}", ""]
         unit = plan.experiment.work_unit
-        lines += [f"  {point.id}  {_work(units, unit)}" for point, units in zip(plan.points, self.units, strict=False)]
-        if len(plan.points) > len(self.units):
-            lines.append(f"  ... and {len(plan.points) - len(self.units):,} more")
-        lines.append("")
-        lines += [f"speed of a trial here: {speed:.3g} {unit}/s ({kind})" for kind, speed in self.speeds.items()]
-        lines.append(f"time: {self._time()}")
+        cells = [(point.id, _work(units, unit)) for point, units in zip(plan.points, self.units, strict=False)]
         free = "" if self.free is None else f" of {_size(self.free)} free"
-        lines.append(f"disk: at most {_size(self.nbytes)}{free}")
-        return "\n".join([*lines, "nothing was run or written"])
+        lines: list = [*plan._rows(), Grid(("point", "work"), cells)]
+        if len(plan.points) > len(self.units):
+            lines.append(f"... and {len(plan.points) - len(self.units):,} more")
+        lines += [("speed of a trial here", f"{speed:.3g} {unit}/s ({kind})") for kind, speed in self.speeds.items()]
+        lines += [("time", self._time()), ("disk", f"at most {_size(self.nbytes)}{free}"), "nothing was run or written"]
+        return Table(f"Estimate of {len(plan.points):,} points of {plan.experiment.name!r}", lines)
 
     def _time(self) -> str:
         if np.isnan(self.seconds):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from levysde import errors
+from levysde import errors, tables
 from levysde.errors import Checked
 from levysde.escape import Status
 from levysde.stats import Estimate
@@ -35,7 +35,7 @@ _SINGULAR = 1e-9  # variance of a residual, relative to that of a point, below w
 
 
 @dataclass(frozen=True, repr=False)
-class ScalingFit:
+class ScalingFit(tables.Tabled):
     """A straight line through log(mean escape time) along one axis, the others held fixed.
 
     Attributes:
@@ -85,24 +85,20 @@ class ScalingFit:
         """What the interval rests on."""
         return METHODS[self.coupled]
 
-    def __repr__(self) -> str:
+    def _table(self) -> tables.Table:
         against = f"log {self.x}" if self.form == "power" else f"1/{self.x}"
         rows = [
+            *([("along with it", ", ".join(self.along))] if self.along else []),
+            *([("at", self.where)] if self.at else []),
             ("slope", f"{self.slope}  ({self.slope.confidence:.0%} interval)"),
             ("theory's slope", "none" if np.isnan(self.theory_slope) else f"{self.theory_slope:.4g}"),
             ("points", f"{self.points}, {self.x} from {self.low:g} to {self.high:g}"),
             ("straight", "not tested" if np.isnan(self.p_value) else f"p = {self.p_value:.2g}"),
             ("interval", self.method),
         ]
-        if self.at:
-            rows.insert(0, ("at", self.where))
-        if self.along:
-            rows.insert(0, ("along with it", ", ".join(self.along)))
         if self.left_out:
             rows.append(("left out", f"{self.left_out} points with fewer than {FEWEST_ESCAPES} escapes"))
-        width = max(len(name) for name, _ in rows)
-        head = f"ScalingFit of log {self.y} against {against}"
-        return "\n".join([head, *(f"  {name:<{width}}  {value}" for name, value in rows)])
+        return tables.Table(f"ScalingFit of log {self.y} against {against}", rows)
 
 
 METHODS = {
@@ -111,8 +107,8 @@ METHODS = {
 }
 
 
-@dataclass(frozen=True)
-class EndRatio:
+@dataclass(frozen=True, repr=False)
+class EndRatio(tables.Tabled):
     """The mean at an axis's lowest value over that at its highest, the other axes held fixed: what a step size does."""
 
     x: str
@@ -121,6 +117,17 @@ class EndRatio:
     high: float
     ratio: Estimate
     coupled: bool
+
+    def _table(self) -> tables.Table:
+        rows = [
+            *([("at", words_of(self.at))] if self.at else []),
+            (
+                f"mean at {self.x} = {self.low:g} over {self.high:g}",
+                f"{self.ratio}  ({self.ratio.confidence:.0%} interval)",
+            ),
+            ("interval", METHODS[self.coupled]),
+        ]
+        return tables.Table("EndRatio", rows)
 
 
 @dataclass(frozen=True)

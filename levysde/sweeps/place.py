@@ -53,6 +53,9 @@ class Place:
         self.is_local = not separator or scheme in ("file", "local")
         self.url = self.root if self.is_local else str(out).rstrip("/")
 
+    def __repr__(self) -> str:
+        return f"Place({self.url!r})"
+
     def path(self, *parts: str) -> str:
         return "/".join((self.root, *parts))
 

@@ -15,6 +15,7 @@ import numpy as np
 from levysde.errors import Checked
 from levysde.sweeps.experiment import Experiment, find_experiment, nearest
 from levysde.sweeps.spec import MOST_POINTS, Range, Reference, Spec, SpecError, as_spec, validated
+from levysde.tables import Table, Tabled
 
 RESERVED = frozenset({"point", "quantity", "seed", "summary", "done", "failure", "log"})  # names of the store's own
 _LOOKED_AT = 500  # points that are made to see whether they can be
@@ -40,8 +41,8 @@ class Point:
     settings: Any
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Tabled):
     """A spec that has been checked, with its experiment, axes and points."""
 
     spec: Spec
@@ -57,6 +58,16 @@ class Plan:
     @property
     def shape(self) -> tuple[int, ...]:
         return (len(self.points),) if self.spec.list else tuple(len(axis.values) for axis in self.axes)
+
+    def _rows(self) -> list[tuple[str, str]]:
+        axes = ", ".join(f"{axis.name} ({len(axis.values)})" for axis in self.axes)
+        return [
+            ("axes", axes + (", walked together" if self.spec.list else "")),
+            ("noise", "shared by all points" if self.spec.coupled else "independent at each point"),
+        ]
+
+    def _table(self) -> Table:
+        return Table(f"Plan of {len(self.points):,} points of {self.experiment.name!r}", self._rows())
 
 
 def make_plan(spec: Checked, folder: Path | None = None) -> Plan:

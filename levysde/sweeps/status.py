@@ -10,13 +10,14 @@ from levysde.errors import Checked
 from levysde.sweeps.estimate import duration
 from levysde.sweeps.place import Place
 from levysde.sweeps.store import open_store
+from levysde.tables import Table, Tabled
 
 _STALE = 60.0  # seconds after which a driver that has noted nothing is taken for gone
 _SHOWN = 5
 
 
 @dataclass(frozen=True, repr=False)
-class SweepStatus:
+class SweepStatus(Tabled):
     """Points done, failed and to run; exits a second and seconds left by the drivers that are running (NaN without any).
 
     Attributes:
@@ -38,22 +39,22 @@ class SweepStatus:
     left: float
     failures: tuple[tuple[str, str], ...]
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         waiting = self.points - self.done - self.failed
-        lines = [
-            f"{self.title} at {self.url}",
-            f"  {self.done} of {self.points} points done, {self.failed} failed, {waiting} to run",
+        rows = [
+            ("at", self.url),
+            ("points", f"{self.done} of {self.points} points done, {self.failed} failed, {waiting} to run"),
+            *(("running", driver) for driver in self.drivers),
         ]
-        lines += [f"  {driver}" for driver in self.drivers]
         if self.drivers:
             left = "unknown" if math.isnan(self.left) else duration(self.left)
-            lines.append(f"  {self.rate:.3g} exits/s, time left {left}")
+            rows.append(("speed", f"{self.rate:.3g} exits/s, time left {left}"))
         elif waiting:
-            lines.append("  nobody is running it: type its command again")
-        lines += [f"  failed: {point}: {message}" for point, message in self.failures]
+            rows.append(("running", "nobody is running it: type its command again"))
+        rows += [(f"failed {point}", message) for point, message in self.failures]
         if self.failed > len(self.failures):
-            lines.append(f"  ... and {self.failed - len(self.failures)} more that failed")
-        return "\n".join(lines)
+            rows.append(("failed", f"... and {self.failed - len(self.failures)} more that failed"))
+        return Table(f"SweepStatus: {self.title}", rows)
 
 
 def sweep_status(path: Checked) -> SweepStatus:

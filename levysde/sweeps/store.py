@@ -28,6 +28,7 @@ from levysde.sweeps.experiment import Variable
 from levysde.sweeps.place import Place
 from levysde.sweeps.plan import Plan
 from levysde.sweeps.spec import Spec, as_spec
+from levysde.tables import Table, Tabled
 
 FORMAT = 1
 _LAYING_OUT = "laying-out"  # there while a layout is being moved to its place
@@ -39,7 +40,7 @@ class StoreError(ValueError):
     """What is at the place is no store of this sweep."""
 
 
-class Store:
+class Store(Tabled):
     """A store that has been laid out, open for reading and for writing its points."""
 
     def __init__(self, place: Place, group: Any):
@@ -94,6 +95,11 @@ class Store:
         """How each point was run: seconds, device, versions, host."""
         texts = self.group["log/how"][...]
         return {index: json.loads(str(texts[index])) for index in np.ndindex(self.shape) if texts[index]}
+
+    def _table(self) -> Table:
+        shape = " x ".join(map(str, self.shape))
+        rows = [("at", self.place.url), ("shape", shape), ("arrays", ", ".join(self.arrays))]
+        return Table(f"Store: {self.attributes['title']}", rows)
 
 
 def lay_out(plan: Plan, place: Place, device: str) -> Store:

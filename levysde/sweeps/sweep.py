@@ -17,6 +17,7 @@ from levysde.sweeps.fits import ScalingFit, scaling_fits
 from levysde.sweeps.place import Place
 from levysde.sweeps.plan import Plan, Point, make_plan
 from levysde.sweeps.store import Store, open_store
+from levysde.tables import Table, Tabled
 from levysde.theory import exact_exit
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def open_sweep(path: Checked) -> "Sweep":
     return Sweep(open_store(Place(path)))
 
 
-class Sweep:
+class Sweep(Tabled):
     """A sweep's data and what they mean. `at` names a point by the values of its axes, for example
     `{"alpha": 1.5, "epsilon": 0.1}`; axes of one value may be left out.
 
@@ -172,21 +173,17 @@ class Sweep:
             raise errors.missing_extra("pyarrow", "sweep", "export to parquet") from None
         narrow.to_dataframe().reset_index().to_parquet(errors.writable("path", path))
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         store = self.store
         done, failed = len(store.finished()), len(store.failed())
         total = int(np.prod(store.shape))
-        axes = ", ".join(f"{axis.name} ({len(axis.values)})" for axis in self.plan.axes)
         rows = [
             ("at", store.place.url),
             ("experiment", self.plan.experiment.name),
-            ("axes", axes + (", walked together" if self.plan.spec.list else "")),
+            *self.plan._rows(),
             ("points", f"{total}: {done} done, {failed} failed, {total - done - failed} to run"),
-            ("noise", "shared by all points" if self.plan.spec.coupled else "independent at each point"),
         ]
-        width = max(len(name) for name, _ in rows)
-        title = store.attributes["title"]
-        return "\n".join([f"Sweep: {title}", *(f"  {name:<{width}}  {value}" for name, value in rows)])
+        return Table(f"Sweep: {store.attributes['title']}", rows)
 
 
 def _is(label: Any, value: Any) -> bool:
