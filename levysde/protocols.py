@@ -350,12 +350,13 @@ def _array(value: Any) -> str:
     if not whole or not 0 < np.prod(value.shape) <= _FEW:
         return shape
     try:
-        return _numbers(np.asarray(value))
-    except (RuntimeError, TypeError):  # donated, on another host, or no numbers
+        numbers = np.asarray(value)
+    except (RuntimeError, TypeError):  # donated, on another host, or keys of JAX
         return shape
+    return _numbers(numbers)
 
 
-def _numbers(array: np.ndarray) -> str:
+def _numbers(array: np.ndarray | np.generic) -> str:
     if array.ndim:
         return f"[{', '.join(_numbers(row) for row in array)}]"
     return repr(float(str(array))) if array.dtype.kind == "f" else str(array)  # the fewest digits, for any width

@@ -119,7 +119,7 @@ def from_log(log: float) -> str:
 def _wrapped(start: str, text: str) -> list[str]:
     """`text` after `start`, long text on several lines."""
     if "\n" not in text and len(start) + len(text) <= WIDTH:
-        return [start + text]
+        return [(start + text).rstrip()]
     room, under = max(WIDTH - len(start), 40), " " * min(len(start), WIDTH - 40)
     pieces = [
         piece

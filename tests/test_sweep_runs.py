@@ -377,8 +377,8 @@ def test_the_commands_end_to_end(tmp_path):
     assert dry.exit_code == 0, dry.output
     assert "2 points of 'escape'" in dry.output
     assert "trajectory-steps" in dry.output
-    assert "time: about" in dry.output
-    assert "disk: at most" in dry.output
+    assert "by one process here" in dry.output
+    assert "  disk  " in dry.output
     assert not (tmp_path / "out").exists()
     run = runner.invoke(cli.app, command)
     assert run.exit_code == 0, run.output
