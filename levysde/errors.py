@@ -50,12 +50,13 @@ def is_traced(value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """`repr(value)` for a message, cut where it is long."""
+    """`repr(value)` for a message, cut where it is long or goes on in another line."""
     try:
         text = repr(value)
     except Exception:  # an integer of more than 4300 digits has no repr, and a user's own may fail
         return f"an object of type {type(value).__name__}"
-    return text if len(text) <= 300 else f"{text[:300]}..."
+    first = text.split("\n", 1)[0][:300]
+    return text if first == text else f"{first}..."
 
 
 def concrete(name: str, value: Any) -> Any:

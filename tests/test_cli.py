@@ -61,7 +61,7 @@ def test_own_ladder_and_basin(tmp_path):
         (("--alpha", "nan"), "alpha must be positive"),
         (("--eps", -1.0), "epsilons must be positive"),
         (("--num", 0), "num must be at least 1"),
-        (("--seed", -1), "seed must be from 0"),
+        (("--seed", -1), "seed must be at least 0"),
         (("--dt", 0.0), "dt must be positive"),
         (("--basin-height", -1.0), "basin_height must be positive"),
         (("--landscape", "double-well", "--basin-height", 2.0), "reaches over the barrier"),

@@ -107,5 +107,5 @@ def test_another_mean_and_bad_input():
             ls.extrapolate_escape(make, jnp.zeros(1), **(arguments | change))
     with pytest.raises(TypeError, match="must give a kernel and a domain"):
         ls.extrapolate_escape(lambda dt: box, jnp.zeros(1), **arguments)
-    with pytest.raises(TypeError, match="function of the step"):
+    with pytest.raises(TypeError, match="make must be a function"):
         ls.extrapolate_escape(3, jnp.zeros(1), **arguments)

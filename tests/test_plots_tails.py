@@ -82,7 +82,7 @@ def test_legible_on_white_and_on_black(style):
 def test_refusals():
     with pytest.raises(TypeError, match=r"plots\.hill\(stats\.hill_curve"):
         plots.hill(np.arange(3))
-    with pytest.raises(ValueError, match="alpha"):
+    with pytest.raises(ValueError, match="stable must be an index"):
         plots.hill(curve(), stable=2.5)
     with pytest.raises(ValueError, match=r"from 0\.5 to 2"):
         plots.hill(curve(), stable=0.2)

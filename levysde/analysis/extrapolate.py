@@ -116,6 +116,8 @@ def extrapolate_escape(
 def _sample(result: EscapeResult, value: Checked) -> np.ndarray:
     """What is averaged: the user's function may return anything."""
     sample = result.time if value is None else value(result)
+    if isinstance(sample, np.ndarray) and sample.dtype.kind == "b":
+        sample = sample.astype(float)
     return np.asarray(errors.as_array("value(result)", sample, "value=lambda result: result.time"), float)
 
 

@@ -48,15 +48,14 @@ def animate(
     """
     from matplotlib.animation import FuncAnimation  # slow to import
 
-    if not isinstance(paths, Paths):
-        raise TypeError(f"paths must be Paths, not {type(paths).__name__}. Type for example simulate_paths(...).")
+    errors.instance("paths", paths, Paths, "simulate_paths(...)")
     chosen = chosen_coordinates(coordinates, paths.dim)
     if len(chosen) != 2:
         raise ValueError(
             f"an animation needs two coordinates, not {coordinates!r}. Type for example coordinates=(0, 1)."
         )
-    tail = len(paths.times) + 1 if tail is None else errors.integer("tail", tail, "tail=50", low=1)
-    pause = float(np.asarray(errors.positive("milliseconds", milliseconds, "milliseconds=50")))
+    tail = len(paths.times) + 1 if tail is None else errors.integer("tail", tail, "tail=50")
+    pause = errors.positive_real("milliseconds", milliseconds, "milliseconds=50")
     if landscape is None and (bounds is not None or domain is not None):
         raise ValueError("bounds and domain belong to the contour lines. Pass the landscape too.")
     ax = axes(ax)

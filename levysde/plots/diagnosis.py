@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from levysde.errors import Checked
-from levysde.plots.style import COLOURS, MARKERS, axes, ink, legend
+from levysde.plots.style import COLOURS, MARKERS, axes, drawn, ink, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ _NAMES = {"sgd": "SGD", "adam": "ADAM"}
 def _checked(report: Any, name: str) -> Any:
     if not all(hasattr(report, part) for part in _NEEDED):
         raise TypeError(
-            f"{name} draws a Diagnosis, not {type(report).__name__}. Type for example plots.{name}(diagnose(...))."
+            f"report must be a Diagnosis, not {type(report).__name__}. Type for example plots.{name}(diagnose(...))."
         )
     return report
 
@@ -50,7 +50,7 @@ def diagnosis(report: Checked) -> "Figure":
     return figure
 
 
-def hessian_spectrum(report: Checked, *, ax: "Axes | None" = None, artist: dict | None = None) -> "Axes":
+def hessian_spectrum(report: Checked, *, ax: "Axes | None" = None, artist: Checked = None) -> "Axes":
     """Eigenvalues of the Hessian against their rank, both logarithmic, and the largest of the gradients' covariance.
 
     The line is the spectrum as a whole: every eigenvalue where all are known, else the quadrature of its density. Negative
@@ -65,7 +65,7 @@ def hessian_spectrum(report: Checked, *, ax: "Axes | None" = None, artist: dict 
         TypeError: something else than a diagnosis.
     """
     h, c = _checked(report, "hessian_spectrum").hessian, report.covariance
-    ax = axes(ax)
+    ax = axes(ax, artist)
     dim = report.dim
     rounding = 1e-6 * np.abs(h.nodes).max()
     for side, style, name in ((1, "-", "Hessian"), (-1, "--", "Hessian, negative")):
@@ -73,10 +73,9 @@ def hessian_spectrum(report: Checked, *, ax: "Axes | None" = None, artist: dict 
         if here.any():
             order = np.argsort(side * h.nodes[here])[::-1]
             rank = dim * np.cumsum(h.weights[here][order])
-            look: dict[str, Any] = {"color": COLOURS[0], "linestyle": style, "linewidth": 1.4, "label": name} | (
-                artist or {}
-            )
-            ax.step(np.maximum(rank, 1), side * h.nodes[here][order], where="pre", **look)
+            look: dict[str, Any] = {"color": COLOURS[0], "linestyle": style, "linewidth": 1.4, "label": name}
+            values = side * h.nodes[here][order]
+            drawn(ax.step, np.maximum(rank, 1), values, where="pre", artist=artist, **look)
     known = h.largest > 0
     rank = np.arange(1, len(h.largest) + 1)
     ax.plot(rank[known], h.largest[known], MARKERS[0], color=COLOURS[0], markersize=5, label="Hessian, largest")
@@ -90,7 +89,7 @@ def hessian_spectrum(report: Checked, *, ax: "Axes | None" = None, artist: dict 
     return ax
 
 
-def noise_alignment(report: Checked, *, ax: "Axes | None" = None, artist: dict | None = None) -> "Axes":
+def noise_alignment(report: Checked, *, ax: "Axes | None" = None, artist: Checked = None) -> "Axes":
     """Gradient noise of one example along the Hessian's sharpest directions against the curvature there.
 
     On the dotted line the covariance is the Hessian; on the dashed one it is the multiple that comes nearest.
@@ -104,7 +103,7 @@ def noise_alignment(report: Checked, *, ax: "Axes | None" = None, artist: dict |
         TypeError: something else than a diagnosis.
     """
     a = _checked(report, "noise_alignment").alignment
-    ax = axes(ax)
+    ax = axes(ax, artist)
     shown = (a.curvature > 0) & (a.noise > 0)
     look: dict[str, Any] = {
         "color": COLOURS[0],
@@ -112,7 +111,7 @@ def noise_alignment(report: Checked, *, ax: "Axes | None" = None, artist: dict |
         "linestyle": "none",
         "label": "sharpest directions",
     }
-    ax.plot(a.curvature[shown], a.noise[shown], **(look | (artist or {})))
+    drawn(ax.plot, a.curvature[shown], a.noise[shown], artist=artist, **look)
     if shown.any():
         ends = np.array([a.curvature[shown].min(), a.curvature[shown].max()]) * [0.8, 1.25]
         factor = a.factor.value
@@ -129,7 +128,7 @@ def noise_alignment(report: Checked, *, ax: "Axes | None" = None, artist: dict |
     return ax
 
 
-def tail_indices(report: Checked, *, ax: "Axes | None" = None, artist: dict | None = None) -> "Axes":
+def tail_indices(report: Checked, *, ax: "Axes | None" = None, artist: Checked = None) -> "Axes":
     """Tail index of the minibatch noise, layer by layer and over all, by two estimators, with intervals; 2 is Gaussian.
 
     Args:
@@ -141,7 +140,7 @@ def tail_indices(report: Checked, *, ax: "Axes | None" = None, artist: dict | No
         TypeError: something else than a diagnosis.
     """
     t = _checked(report, "tail_indices").tails
-    ax = axes(ax)
+    ax = axes(ax, artist)
     layers = t.layers[:_LAYERS]
     over_all = t.characteristic_function.median, t.block_log_moment.median, t.norm
     rows = [(row.index, row.block, row.norm) for row in layers]
@@ -158,9 +157,8 @@ def tail_indices(report: Checked, *, ax: "Axes | None" = None, artist: dict | No
             "linestyle": "none",
             "capsize": 2,
         }
-        look |= {"label": name} | (artist or {})
         bars = np.abs(np.stack([value - low, high - value]))
-        ax.errorbar(value, place, xerr=bars, **look)
+        drawn(ax.errorbar, value, place, xerr=bars, artist=artist, label=name, **look)
     ax.axvline(2, color=ink(ax), linestyle=":", linewidth=1.2, label="Gaussian")
     ax.axvline(report.alpha, color=ink(ax), linestyle="--", linewidth=1.2, label=f"the law's alpha, {report.alpha:.3g}")
     ax.set_yticks(np.arange(len(rows)), names)
@@ -172,7 +170,7 @@ def tail_indices(report: Checked, *, ax: "Axes | None" = None, artist: dict | No
     return ax
 
 
-def basin_masses(report: Checked, *, ax: "Axes | None" = None, artist: dict | None = None) -> "Axes":
+def basin_masses(report: Checked, *, ax: "Axes | None" = None, artist: Checked = None) -> "Axes":
     """What each ray adds to m(W) against what the Hessian alone predicts; on the dotted line the basin is quadratic.
 
     Args:
@@ -184,7 +182,7 @@ def basin_masses(report: Checked, *, ax: "Axes | None" = None, artist: dict | No
         TypeError: something else than a diagnosis.
     """
     measures = _checked(report, "basin_masses").measures
-    ax = axes(ax)
+    ax = axes(ax, artist)
     ends = []
     for k, (name, m) in enumerate(measures.items()):
         shown = (m.predicted > 0) & (m.masses > 0)
@@ -196,8 +194,7 @@ def basin_masses(report: Checked, *, ax: "Axes | None" = None, artist: dict | No
             "linestyle": "none",
             "label": label,
         }
-        look |= {"alpha": 0.6} | (artist or {})
-        ax.plot(m.predicted[shown], m.masses[shown], **look)
+        drawn(ax.plot, m.predicted[shown], m.masses[shown], artist=artist, alpha=0.6, **look)
         ends += [m.predicted[shown].min(initial=np.inf), m.predicted[shown].max(initial=0)]
     if ends and np.isfinite(ends).all() and max(ends) > 0:
         ax.plot(
@@ -213,7 +210,7 @@ def basin_masses(report: Checked, *, ax: "Axes | None" = None, artist: dict | No
     return ax
 
 
-def escape_times(report: Checked, *, ax: "Axes | None" = None, artist: dict | None = None) -> "Axes":
+def escape_times(report: Checked, *, ax: "Axes | None" = None, artist: Checked = None) -> "Axes":
     """Predicted mean escape times of SGD and ADAM and the simulated one, in iterations, with intervals.
 
     An arrow is a lower limit: no simulated trajectory left.
@@ -227,19 +224,18 @@ def escape_times(report: Checked, *, ax: "Axes | None" = None, artist: dict | No
         TypeError: something else than a diagnosis.
     """
     _checked(report, "escape_times")
-    ax = axes(ax)
+    ax = axes(ax, artist)
     rows = [(f"law of {_NAMES[name]}", law.mean) for name, law in report.predictions.items()]
     if report.simulated is not None:
         rows.append((f"simulated, {report.optimizer}", report.simulated.mean))
     for k, (_, mean) in enumerate(rows):
-        look: dict[str, Any] = {"color": COLOURS[k], "marker": MARKERS[k], "markersize": 7, "capsize": 3} | (
-            artist or {}
-        )
+        look: dict[str, Any] = {"color": COLOURS[k], "marker": MARKERS[k], "markersize": 7, "capsize": 3}
         if np.isfinite(mean.value):
             high = mean.high if np.isfinite(mean.high) else mean.value
-            ax.errorbar(mean.value, k, xerr=[[mean.value - mean.low], [high - mean.value]], **look)
+            ends = [[mean.value - mean.low], [high - mean.value]]
+            drawn(ax.errorbar, mean.value, k, xerr=ends, artist=artist, **look)
         elif np.isfinite(mean.low):
-            ax.errorbar(mean.low, k, xerr=[[0], [mean.low]], xlolims=True, **look)
+            drawn(ax.errorbar, mean.low, k, xerr=[[0], [mean.low]], xlolims=True, artist=artist, **look)
     if rows:
         ax.set_xscale("log")
     _say(ax, bool(rows), "no times: " + ("no learning rate" if report.learning_rate is None else "no basin"))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from levysde import stats
+from levysde import errors, stats
 from levysde.errors import Checked
 from levysde.escape import EscapeResult, Status
-from levysde.plots.style import COLOURS, MARKERS, axes, ink
+from levysde.plots.style import COLOURS, MARKERS, axes, drawn, ink
 from levysde.theory import EscapeLaw
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ def survival(
     law: Checked = None,
     *,
     ax: "Axes | None" = None,
-    label: str = "measured",
+    label: Checked = "measured",
     confidence: Checked = 0.95,
-    artist: dict | None = None,
+    artist: Checked = None,
 ) -> "Axes":
     """The share still inside against time (Kaplan-Meier, with its pointwise band), and the law's `exp(-rate t)`.
 
@@ -47,31 +47,28 @@ def survival(
         TypeError: arguments of another kind.
         ValueError: no row can be used, or the law's unit is not the result's.
     """
-    if not isinstance(result, EscapeResult) or not isinstance(law, EscapeLaw | None):
-        raise TypeError(
-            f"survival draws an EscapeResult and an EscapeLaw or None, not {type(result).__name__} and "
-            f"{type(law).__name__}. Type for example plots.survival(result, law)."
-        )
+    errors.instance("result", result, EscapeResult, "plots.survival(result, law)")
+    errors.instance("law", law, EscapeLaw | None, "plots.survival(result, law)")
     unit = result.info.unit
     if law is not None and law.unit != unit:
         raise ValueError(f"the result counts {unit} and the law {law.unit}. Give both the same clock.")
     used = (result.status == Status.EXITED) | (result.status == Status.CENSORED)
     if not used.any():
         raise ValueError("no trajectory left or was censored: there is nothing to draw. Run it longer.")
+    ax = axes(ax, artist, label=label)
     time, exited = result.time[used], result.exited[used]
     curve = stats.kaplan_meier(time, exited, confidence=confidence)
     if law is not None:
         mean = stats.mean_time(time, exited, confidence=confidence)
         ends = ", ".join(f"{end * law.rate:.3f}" for end in (mean.low, mean.high))
         label = f"{label}, {exited.sum()} exits:\nrate × mean {mean.value * law.rate:.3f} [{ends}]"
-    ax = axes(ax)
-    look = {"color": _next_colour(ax), "linewidth": 1.6, "label": label} | (artist or {})
     t, share, low, high = (
         np.concatenate([[start], values])
         for start, values in ((0.0, curve.time), (1.0, curve.survival), (1.0, curve.low), (1.0, curve.high))
     )
     first = not _series(ax)
-    (line,) = ax.step(t, share, where="post", **look)
+    look: dict[str, Any] = {"color": _next_colour(ax), "linewidth": 1.6, "label": label}
+    (line,) = drawn(ax.step, t, share, where="post", artist=artist, **look)
     line.set_gid(_SERIES)
     ax.fill_between(t, low, high, step="post", color=line.get_color(), alpha=0.3, linewidth=0)
     if law is not None:
@@ -91,10 +88,10 @@ def ratio_ladder(
     ratios: Checked,
     intervals: Checked,
     *,
-    label: str | None = None,
-    xlabel: str = "noise amplitude ε",
+    label: Checked = None,
+    xlabel: Checked = "noise amplitude ε",
     ax: "Axes | None" = None,
-    artist: dict | None = None,
+    artist: Checked = None,
 ) -> "Axes":
     """Rate times measured mean, rung by rung, with error bars and a line at 1, where theory and runs agree.
 
@@ -115,20 +112,26 @@ def ratio_ladder(
     Raises:
         ValueError: the shapes do not fit, or an `x` is not positive and finite.
     """
-    x, ratios, intervals = (np.asarray(values, dtype=float) for values in (x, ratios, intervals))
+    x = errors.reals("x", x, "x=[0.1, 0.2]")
+    ratios, intervals = (  # infinite where nothing left
+        errors.numeric(name, errors.concrete(name, values), example).astype(float)
+        for name, values, example in (
+            ("ratios", ratios, "ratios=[1.0, 0.9]"),
+            ("intervals", intervals, "intervals=[(0.9, 1.1), (0.8, 1.0)]"),
+        )
+    )
     if x.ndim != 1 or not x.size or ratios.shape != x.shape or intervals.shape != (x.size, 2):
         raise ValueError(
             "x, ratios and intervals must have shapes (n,), (n,) and (n, 2), "
             f"not {x.shape}, {ratios.shape} and {intervals.shape}."
         )
-    if not (np.isfinite(x) & (x > 0)).all():
+    if not (x > 0).all():
         raise ValueError(f"x must be positive and finite, for a logarithmic axis, not {x}.")
-    ax = axes(ax)
+    ax = axes(ax, artist, label="" if label is None else label, xlabel=xlabel)
     look: dict[str, Any] = {"color": _next_colour(ax), "linewidth": 1.4, "capsize": 3, "label": label}
     look["marker"] = MARKERS[_series(ax) % len(MARKERS)]
-    look |= artist or {}
-    drawn = ax.errorbar(x, ratios, yerr=np.abs(intervals.T - ratios), **look)
-    drawn.lines[0].set_gid(_SERIES)
+    bars = drawn(ax.errorbar, x, ratios, yerr=np.abs(intervals.T - ratios), artist=artist, **look)
+    bars.lines[0].set_gid(_SERIES)
     if not any(line.get_gid() == _REFERENCE for line in ax.lines):
         ax.axhline(1.0, color=ink(ax), linewidth=1.0, linestyle=":", gid=_REFERENCE)
     ax.set_xscale("log")

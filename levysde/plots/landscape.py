@@ -1,6 +1,6 @@
 """A two-dimensional loss as contour lines, with its minima, its saddles and the basin's edge."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.plots.style import axes, frame, ink, legend
+from levysde.plots.style import axes, drawn, frame, ink, legend
 from levysde.protocols import Domain, Landscape
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def landscape(
     levels: Checked = 16,
     domain: Checked = None,
     points: Checked = 201,
-    artist: dict | None = None,
+    artist: Checked = None,
 ) -> "Axes":
     """Contour lines of a loss of two parameters; heights are written on some of them, in loss units.
 
@@ -50,26 +50,23 @@ def landscape(
     Raises:
         TypeError, ValueError: arguments of another kind, another dimension than 2, bounds the wrong way round, no finite value.
     """
-    if not isinstance(landscape, Landscape):
-        raise TypeError(f"landscape must be a Landscape, not {landscape!r}. Type for example DoubleWell(dim=2).")
-    if not isinstance(domain, Domain | None):
-        raise TypeError(
-            f"domain must be a Domain or None, not {domain!r}. Type for example Ball(radius=1.0, center=jnp.zeros(2))."
-        )
+    errors.concrete("landscape", errors.instance("landscape", landscape, Landscape, "DoubleWell(dim=2)"))
+    errors.instance("domain", domain, Domain | None, "Ball(radius=1.0, center=jnp.zeros(2))")
     for name, part in (("landscape", landscape), ("domain", domain)):
         if part is not None and part.dim != 2:
             raise ValueError(
                 f"contour lines need two dimensions, but the {name} has {part.dim}. Draw a two-dimensional one."
             )
+    lines_wanted = _as_levels(levels)
     points = errors.integer("points", points, "points=201", low=2, high=2001)
     marks = {name: np.asarray(getattr(landscape, name, np.zeros((0, 2)))) for name in ("minima", "saddles")}
     if not len(marks["minima"]):
         marks["minima"] = np.asarray(landscape.minimum)[None]
     (x, y), view = _view(bounds, np.concatenate(list(marks.values())), points)
+    ax = axes(ax, artist)
     values = _heights_on(landscape, x, y)
-    ax = axes(ax)
-    look = {"levels": _heights(levels, values), "colors": ink(ax), "alpha": 0.45, "linewidths": 0.7} | (artist or {})
-    lines = ax.contour(x, y, values, **look)
+    look: dict[str, Any] = {"levels": _heights(lines_wanted, values), "alpha": 0.45, "linewidths": 0.7}
+    lines = drawn(ax.contour, x, y, values, artist=artist, colors=ink(ax), **look)
     ax.clabel(lines, np.asarray(lines.levels)[_LABELLED - 1 :: _LABELLED], fontsize=7, fmt="%.3g", colors=[ink(ax)])
     for (name, places), marker in zip(marks.items(), ("o", "X"), strict=True):
         if len(places):
@@ -94,11 +91,10 @@ def _view(bounds: Checked, marks: np.ndarray, points: int) -> tuple[tuple[np.nda
         wide = max(float((high - low).max()), 1.0)
         view = np.stack([low - 0.6 * wide, high + 0.6 * wide], 1)
     else:
-        errors.finite("bounds", bounds, example, (2, 2))
-        view = np.asarray(bounds, float)
+        view = errors.reals("bounds", bounds, example, (2, 2))
         if not (view[:, 0] < view[:, 1]).all():
             raise ValueError(
-                f"bounds must be (low, high) of each parameter, low first, not {bounds!r}. Type {example}."
+                f"bounds must be (low, high) of each parameter, low first, not {errors.shown(bounds)}. Type {example}."
             )
     x, y = (np.linspace(low, high, points) for low, high in view)
     return (x, y), (tuple(view[0]), tuple(view[1]))
@@ -144,13 +140,20 @@ def _contains(domain: Domain, grid: Array) -> Array:
     return jax.vmap(domain.contains)(grid)
 
 
-def _heights(levels: Checked, values: np.ndarray) -> np.ndarray:
+def _as_levels(levels: Checked) -> int | np.ndarray:
+    """How many lines, or their heights."""
     if isinstance(levels, int) and not isinstance(levels, bool):
-        num = errors.integer("levels", levels, "levels=16", high=200)
-        low, high = np.nanmin(values), np.nanquantile(values, _HIGHEST)
-        return low + (high - low) * (np.arange(1, num + 1) / num) ** 2
-    errors.finite("levels", levels, "levels=16")
-    heights = np.asarray(levels, float)
-    if heights.ndim != 1 or not heights.size or (np.diff(heights) <= 0).any():
-        raise ValueError(f"levels must be a number of lines or increasing heights, not {levels!r}. Type levels=16.")
+        return errors.integer("levels", levels, "levels=16", high=200)
+    heights = errors.reals("levels", levels, "levels=16")
+    if heights.ndim != 1 or (np.diff(heights) <= 0).any():
+        raise ValueError(
+            f"levels must be a number of lines or increasing heights, not {errors.shown(levels)}. Type levels=16."
+        )
     return heights
+
+
+def _heights(levels: int | np.ndarray, values: np.ndarray) -> np.ndarray:
+    if isinstance(levels, np.ndarray):
+        return levels
+    low, high = np.nanmin(values), np.nanquantile(values, _HIGHEST)
+    return low + (high - low) * (np.arange(1, levels + 1) / levels) ** 2

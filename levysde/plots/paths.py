@@ -10,7 +10,7 @@ import numpy as np
 from levysde import errors
 from levysde.errors import Checked
 from levysde.escape import EscapeResult, Paths, check_places
-from levysde.plots.style import COLOURS, LINES, MARKERS, axes, frame, ink, is_framed, legend, limits, outside
+from levysde.plots.style import COLOURS, LINES, MARKERS, axes, drawn, frame, ink, is_framed, legend, limits, outside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,8 +26,8 @@ def paths(
     *,
     ax: "Axes | None" = None,
     coordinates: Checked = None,
-    label: str | None = None,
-    artist: dict | None = None,
+    label: Checked = None,
+    artist: Checked = None,
 ) -> "Axes":
     """Trajectories as lines, each with a mark at its end: filled where it was first seen outside, hollow where it goes on.
 
@@ -45,25 +45,25 @@ def paths(
     Raises:
         TypeError, ValueError: arguments of another kind, a coordinate that does not exist.
     """
-    if not isinstance(paths, Paths):
-        raise TypeError(f"paths must be Paths, not {type(paths).__name__}. Type for example simulate_paths(...).")
+    errors.instance("paths", paths, Paths, "simulate_paths(...)")
     chosen = chosen_coordinates(coordinates, paths.dim)
-    ax = axes(ax)
+    ax = axes(ax, artist, label="" if label is None else label)
     lines = [_line(paths, i, chosen) for i in range(paths.num)]
     if not is_framed(ax):
         frame_paths(ax, lines, chosen)
     ends = np.array([[x[-1], y[-1]] for x, y in lines], float)
     hidden = outside(ax, ends)
-    drawn = len({line.get_gid() for line in ax.lines if (line.get_gid() or "").startswith(_PATH)})
+    earlier = len({line.get_gid() for line in ax.lines if (line.get_gid() or "").startswith(_PATH)})
     for i, (x, y) in enumerate(lines):
-        number = drawn + (0 if label is not None else i)
+        number = earlier + (0 if label is not None else i)
         look: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "zorder": 2.5}
         look |= {"linewidth": 1.0 if len(chosen) == 1 else 0.7}
         look |= {"linestyle": LINES[number % len(LINES)] if len(chosen) == 1 else "-"}
         look |= {"marker": MARKERS[number % len(MARKERS)], "markersize": 6, "markevery": [len(x) - 1]}
         look |= {"markeredgecolor": ink(ax) if paths.exited[i] else look["color"]}
-        look |= {"markerfacecolor": look["color"] if paths.exited[i] else ax.get_facecolor()} | (artist or {})
-        ax.plot(x, y, gid=f"{_PATH} {number}", label=_name(paths, i, hidden, label), **look)
+        look |= {"markerfacecolor": look["color"] if paths.exited[i] else ax.get_facecolor()}
+        look |= {"gid": f"{_PATH} {number}", "label": _name(paths, i, hidden, label)}
+        drawn(ax.plot, x, y, artist=artist, **look)
     names = [f"$x_{{{k}}}$" for k in chosen]
     ax.set_xlabel(names[0] if len(chosen) == 2 else f"time ({paths.unit})")
     ax.set_ylabel(names[-1])
@@ -115,8 +115,8 @@ def exit_places(
     *,
     ax: "Axes | None" = None,
     coordinates: Checked = (0, 1),
-    label: str | None = None,
-    artist: dict | None = None,
+    label: Checked = None,
+    artist: Checked = None,
 ) -> "Axes":
     """Where trajectories were first seen outside, one mark for each exit set; for up to 100 of them, the step they left by.
 
@@ -133,10 +133,7 @@ def exit_places(
     Raises:
         TypeError, ValueError: arguments of another kind, fewer than two dimensions, no exit.
     """
-    if not isinstance(result, EscapeResult | Paths):
-        raise TypeError(
-            f"result must be an EscapeResult or Paths, not {type(result).__name__}. Type simulate_escape(...)."
-        )
+    errors.instance("result", result, EscapeResult | Paths, "simulate_escape(...)")
     check_places(result)
     chosen = chosen_coordinates(coordinates, result.first_outside.shape[1])
     if len(chosen) != 2:
@@ -145,24 +142,23 @@ def exit_places(
         raise ValueError("no trajectory left: there is nothing to draw. Run longer, or raise epsilon.")
     before, after, sets = (rows[result.exited] for rows in (result.last_inside, result.first_outside, result.label))
     before, after = (rows[:, list(chosen)].astype(float) for rows in (before, after))
-    ax = axes(ax)
+    ax = axes(ax, artist, label="" if label is None else label)
     if not is_framed(ax):
         low, high = np.quantile(after, [0.05, 0.95], axis=0)
         seen = np.concatenate([before, low[None], high[None]])
         frame(ax, limits(seen[:, 0], 0.15), limits(seen[:, 1], 0.15))
-    drawn = sum(c.get_gid() == _PLACES for c in ax.collections)
+    earlier = sum(c.get_gid() == _PLACES for c in ax.collections)
     groups = np.unique(sets)
     for number, group in enumerate(groups):
         here = sets == group
         look: dict[str, Any] = {"s": 18, "linewidths": 0.9, "facecolors": "none", "alpha": 0.9, "zorder": 3}
-        look |= {"edgecolors": COLOURS[(drawn + number) % 4], "marker": MARKERS[(drawn + number) % 4]}
+        look |= {"edgecolors": COLOURS[(earlier + number) % 4], "marker": MARKERS[(earlier + number) % 4]}
         name = (label or "exits") + (f" through set {group}" if len(groups) > 1 else "")
         hidden = outside(ax, after[here]).sum()
         look["label"] = f"{name}, {here.sum()}" + (f" ({hidden} beyond the frame)" if hidden else "")
-        look |= artist or {}
-        ax.scatter(*after[here].T, gid=_PLACES, **look)
+        drawn(ax.scatter, *after[here].T, gid=_PLACES, artist=artist, **look)
         if here.sum() <= _JOINED:
-            _steps(ax, before[here], after[here], look)
+            _steps(ax, before[here], after[here], look | (artist or {}))
     for axis, k in zip((ax.xaxis, ax.yaxis), chosen, strict=True):
         axis.set_label_text(f"$x_{{{k}}}$")
     legend(ax)
@@ -184,9 +180,9 @@ def exit_directions(
     intervals: Checked,
     *,
     predicted: Checked = None,
-    label: str = "measured",
+    label: Checked = "measured",
     ax: "Axes | None" = None,
-    artist: dict | None = None,
+    artist: Checked = None,
 ) -> "Axes":
     """Share of the exits' squared displacement along each Hessian eigenvector, with intervals, and what a law predicts.
 
@@ -207,21 +203,23 @@ def exit_directions(
     Raises:
         ValueError: the shapes do not fit.
     """
-    eigenvalues, share, intervals = (np.asarray(values, float) for values in (eigenvalues, share, intervals))
+    eigenvalues = errors.reals("eigenvalues", eigenvalues, "eigenvalues=[1.0, 2.0]")
+    share = errors.reals("share", share, "share=[0.4, 0.6]")
+    intervals = errors.reals("intervals", intervals, "intervals=[(0.3, 0.5), (0.5, 0.7)]")
     num = eigenvalues.size
-    if eigenvalues.ndim != 1 or not num or share.shape != (num,) or intervals.shape != (num, 2):
+    if eigenvalues.ndim != 1 or share.shape != (num,) or intervals.shape != (num, 2):
         raise ValueError(
             "eigenvalues, share and intervals must have shapes (d,), (d,) and (d, 2), "
             f"not {eigenvalues.shape}, {share.shape} and {intervals.shape}."
         )
-    if predicted is not None and np.shape(predicted) != (num,):
-        raise ValueError(f"predicted must have shape ({num},) like share, not {np.shape(predicted)}.")
-    ax = axes(ax)
-    drawn = sum(line.get_gid() == _SHARES for line in ax.lines)
-    place = np.arange(num) + 0.12 * drawn
-    look: dict[str, Any] = {"color": COLOURS[drawn % 4], "marker": MARKERS[drawn % 4], "markersize": 5, "capsize": 3}
-    look |= {"linestyle": "none", "label": label} | (artist or {})
-    bars = ax.errorbar(place, share, yerr=np.abs(intervals.T - share), **look)
+    if predicted is not None:
+        predicted = errors.reals("predicted", predicted, "law.ray_share, or None", (num,))
+    ax = axes(ax, artist, label=label)
+    number = sum(line.get_gid() == _SHARES for line in ax.lines)
+    place = np.arange(num) + 0.12 * number
+    look: dict[str, Any] = {"color": COLOURS[number % 4], "marker": MARKERS[number % 4], "markersize": 5, "capsize": 3}
+    look |= {"linestyle": "none", "label": label}
+    bars = drawn(ax.errorbar, place, share, yerr=np.abs(intervals.T - share), artist=artist, **look)
     bars.lines[0].set_gid(_SHARES)
     if predicted is not None:
         size = max(3.0, 22.0 - num)
@@ -231,7 +229,7 @@ def exit_directions(
         ax.set_xlabel("eigenvalue of the Hessian")
     else:
         ax.set_xlabel("Hessian eigenvector, from the flattest to the sharpest")
-    ax.set_xlim(-0.6, num - 0.4 + 0.12 * drawn)
+    ax.set_xlim(-0.6, num - 0.4 + 0.12 * number)
     ax.set_ylim(0, max(ax.get_ylim()[1], 1.05 * min(1.0, intervals.max())))
     ax.set_ylabel("share of squared exit displacement")
     legend(ax)
@@ -244,5 +242,7 @@ def chosen_coordinates(coordinates: Checked, dim: int) -> tuple[int, ...]:
     chosen = tuple(coordinates) if isinstance(coordinates, tuple | list) else (coordinates,)
     chosen = tuple(errors.integer("coordinates", k, "coordinates=(0, 1)", low=0, high=dim - 1) for k in chosen)
     if len(chosen) not in (1, 2):
-        raise ValueError(f"coordinates must be one or two, not {coordinates!r}. Type for example coordinates=(0, 1).")
+        raise ValueError(
+            f"coordinates must be one or two, not {errors.shown(coordinates)}. Type for example coordinates=(0, 1)."
+        )
     return chosen

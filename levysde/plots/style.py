@@ -4,9 +4,13 @@ Colours are of middle lightness, so that they read on paper and on dark pages al
 the axes' own text. In print series differ by line style and marker. Nothing is set globally.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from levysde import errors
+from levysde.errors import Checked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,13 +22,33 @@ _BELOW = -34.0  # points from the axes to a legend below them: room for ticks an
 FRAME = "levysde: frame"  # the mark of axes whose limits show a landscape, which later layers keep
 
 
-def axes(ax: "Axes | None") -> "Axes":
-    """`ax`, or the axes of a new figure."""
+def axes(ax: "Axes | None", artist: Checked = None, **words: Checked) -> "Axes":
+    """`ax`, or the axes of a new figure; looks at what every figure takes: keywords `artist`, and names, which are words."""
+    for name, text in words.items():
+        errors.word(name, text)
+    if not (artist is None or (isinstance(artist, dict) and all(isinstance(key, str) for key in artist))):
+        raise TypeError(
+            f'artist must be a dict of keywords, not {errors.shown(artist)}. Type for example {{"color": "k"}}.'
+        )
     if ax is not None:
-        return ax
-    import matplotlib.pyplot as plt  # slow to import
+        from matplotlib.axes import Axes  # slow to import
+
+        return errors.instance("ax", ax, Axes, "plt.subplots()[1]")
+    import matplotlib.pyplot as plt
 
     return plt.subplots(layout="constrained")[1]
+
+
+def drawn(method: Callable, *data: Any, artist: Checked, **look: Any) -> Any:
+    """`method(*data)` with a look, over which the user's keywords go; what matplotlib has against them is said by name."""
+    try:
+        return method(*data, **(look | (artist or {})))
+    except Exception as error:  # a keyword that it does not know is an AttributeError, a wrong colour a ValueError
+        if not artist:
+            raise
+        raise ValueError(
+            f"artist = {errors.shown(artist)} is refused by matplotlib ({error}). Give keywords of Axes.{method.__name__}."
+        ) from None
 
 
 def ink(ax: "Axes") -> Any:

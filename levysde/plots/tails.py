@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from levysde import stats
+from levysde import errors, stats
 from levysde.errors import Checked
-from levysde.plots.style import COLOURS, LINES, MARKERS, axes, ink, legend
+from levysde.plots.style import COLOURS, LINES, MARKERS, axes, drawn, ink, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,8 +19,8 @@ def hill(
     *,
     stable: Checked = None,
     ax: "Axes | None" = None,
-    label: str = "Hill",
-    artist: dict | None = None,
+    label: Checked = "Hill",
+    artist: Checked = None,
 ) -> "Axes":
     """The Hill estimate against the number of largest values used, its pointwise band, and the k chosen by `stats.hill`.
 
@@ -41,16 +41,16 @@ def hill(
         TypeError: `curve` is not a `HillCurve`.
         ValueError: `stable` outside its range.
     """
-    if not isinstance(curve, stats.HillCurve):
-        raise TypeError(
-            f"hill draws a HillCurve, not {type(curve).__name__}. Type for example plots.hill(stats.hill_curve(x))."
-        )
+    errors.instance("curve", curve, stats.HillCurve, "plots.hill(stats.hill_curve(x))")
     share = curve.k / curve.size
     inside = share >= 1e-4  # where the table of exact readings begins
     exact = None
     if stable is not None:
+        stable = errors.positive_real("stable", stable, "stable=1.5")
+        if not 0.5 <= stable <= 2:
+            raise ValueError(f"stable must be an index from 0.5 to 2, not {stable:g}. Type for example stable=1.5.")
         exact = np.array([stats.hill_on_stable(stable, float(s)) for s in share[inside]])
-    ax = axes(ax)
+    ax = axes(ax, artist, label=label)
     number = sum(line.get_gid() == _SERIES for line in ax.lines)
     look: dict[str, Any] = {
         "color": COLOURS[number % len(COLOURS)],
@@ -58,8 +58,7 @@ def hill(
         "linewidth": 1.6,
         "label": label,
     }
-    look |= artist or {}
-    (line,) = ax.plot(curve.k, curve.alpha, **look)
+    (line,) = drawn(ax.plot, curve.k, curve.alpha, artist=artist, **look)
     line.set_gid(_SERIES)
     ax.fill_between(curve.k, curve.low, curve.high, color=line.get_color(), alpha=0.25, linewidth=0)
     at = np.interp(curve.chosen, curve.k, curve.alpha)
