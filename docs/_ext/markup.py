@@ -5,6 +5,20 @@ from collections.abc import Mapping
 
 _CODE = re.compile(r"(``.+?``|(?<!`)`[^`\n]+(?:\n[^`\n]+)?`(?!`))", re.DOTALL)
 
+_SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields|Example|Examples|Note|Warning):\s*$")
+_ONE_LINE = re.compile(r"^(Returns|Raises|Yields): (\S.*)$")
+
+
+def rst(lines: list[str], targets: Mapping[str, str], owner: str = "") -> list[str]:
+    """A docstring, line by line; its sections are left to napoleon."""
+    literal = False
+    paragraphs = []
+    for paragraph in "\n".join(_blocks(_source_fields(lines))).split("\n\n"):
+        literal = (literal and paragraph.startswith(" ")) or paragraph.lstrip().startswith(">>>")
+        paragraphs.append(paragraph if literal else inline(paragraph, targets, owner))
+        literal = literal or paragraph.endswith("::")
+    return "\n\n".join(paragraphs).split("\n")
+
 
 def inline(text: str, targets: Mapping[str, str], owner: str = "") -> str:
     """One paragraph. Names in `targets` become links, except in the entry of the `owner` itself."""
@@ -23,8 +37,52 @@ def inline(text: str, targets: Mapping[str, str], owner: str = "") -> str:
 def first_sentence(text: str) -> str:
     """Of a docstring, on one line; a full stop inside backticks ends nothing."""
     paragraph = re.sub(r"\s+", " ", text.strip().split("\n\n")[0])
-    match = re.match(r"(?:`[^`]*`|[^`])*?[.:](?= [A-Z`]|$)", paragraph)
-    return (match[0] if match else paragraph).rstrip(":")
+    paragraph = re.sub(
+        r" \((?:see )?(?:the )?(?:top|head) of (?:this|the) file\)|; see the head of this file(?=\))", "", paragraph
+    )
+    match = re.match(r"(?:`[^`]*`|[^`])*?[.](?= [A-Z`]|$)", paragraph)
+    return match[0] if match else paragraph
+
+
+def _source_fields(lines: list[str]) -> list[str]:
+    """`Source: text` as a field, on one line or as a block; `Returns: text` on one line as a block."""
+    made: list[str] = []
+    for i, line in enumerate(lines):
+        if line.startswith("Source:"):
+            rest = line.removeprefix("Source:").strip()
+            made += ["", f":Source: {rest}".rstrip()]
+        elif made and made[-1].startswith(":Source:") and line and i:
+            made[-1] += " " + line.strip()
+        elif match := _ONE_LINE.match(line):
+            made += ["", f"{match[1]}:", f"    {match[2]}"]
+        else:
+            made.append(line)
+    return made
+
+
+def _blocks(lines: list[str]) -> list[str]:
+    """Lists set apart by a blank line; indented paragraphs that belong to no section are formulas or code."""
+    made: list[str] = []
+    inside = False  # of a section
+    for line in lines:
+        if line and not line.startswith(" "):
+            inside = bool(_SECTION.match(line)) or line.startswith((":", "* ", "- "))
+        before = made[-1] if made else ""
+        item = line.lstrip().startswith(("* ", "- "))
+        if item and before.strip() and not before.lstrip().startswith(("* ", "- ")) and not before.startswith("  "):
+            made.append("")
+        if line.startswith("    ") and not before.strip() and not inside and not _literal(made):
+            made += ["::", ""]
+        made.append(line)
+    return made
+
+
+def _literal(lines: list[str]) -> bool:
+    """Whether the last paragraph that is not indented opened a literal block."""
+    for line in reversed(lines):
+        if line and not line.startswith(" "):
+            return line.endswith("::")
+    return False
 
 
 def _code(code: str, targets: Mapping[str, str], owner: str) -> str:

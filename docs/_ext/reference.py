@@ -139,7 +139,26 @@ def _page(room: str, title: str, links: dict[str, str]) -> str:
     lines.append("")
     for name in names:
         lines += _entry(room, name)
-    return "\n".join(lines)
+    return "\n".join(lines + _notes(room, links))
+
+
+def notes_label(module: str) -> str:
+    return "notes-" + module.removeprefix("levysde.").replace(".", "-").replace("_", "-")
+
+
+def _notes(room: str, links: dict[str, str]) -> list[str]:
+    """What the files that make the public names say at their heads: notation, formulas, sources."""
+    parts = [_resolve(room, name) for name in public_names(room)]
+    modules = dict.fromkeys(getattr(part, "__module__", None) or "" for part in parts)
+    lines: list[str] = []
+    for module in [name for name in modules if name.startswith(f"levysde.{room}")]:
+        text = inspect.getdoc(importlib.import_module(module)) or ""
+        if "\n" in text:
+            title = module.removeprefix("levysde.").replace(".", "/") + ".py"
+            body = markup.rst(text.splitlines(), links)
+            lines += [f".. _{notes_label(module)}:", "", title, "~" * len(title), "", *body, ""]
+    heading = ["Notes of the files", "------------------", "", ".. highlight:: none", ""]
+    return heading + lines if lines else []
 
 
 def _is_data(part: object) -> bool:
