@@ -13,12 +13,14 @@
 # %% [markdown]
 # # 2. Stable against Gaussian: barrier or width?
 #
-# What decides how long an optimiser stays in a minimum? Two answers are in the literature. If gradient noise is **Gaussian**, a path has to
-# climb, and the *height* of the barrier decides, exponentially (Kramers). If it is heavy-tailed, alpha-**stable**, one large jump is enough,
-# and the *width* of the valley decides, by a power law; the height does not matter.
+# What decides how long an optimiser stays in a minimum? Two answers are in the literature. If gradient noise is
+# **Gaussian**, a path has to climb, and the *height* of the barrier decides, exponentially (Kramers). If it is
+# heavy-tailed, alpha-**stable**, one large jump is enough, and the *width* of the valley decides, by a power law; the
+# height does not matter.
 #
-# Here both are put side by side in one dimension, where the mean exit time is known exactly for either noise, so that simulation has to
-# agree with a number and not with a trend. It takes about a minute; the words are those of notebook 1.
+# Here both are put side by side in one dimension, where the mean exit time is known exactly for either noise, so that
+# simulation has to agree with a number and not with a trend. It takes about a minute; the words are those of notebook
+# 1.
 
 # %%
 import os
@@ -37,11 +39,13 @@ BLUE, ORANGE = "#2b83ba", "#d95f02"
 # %% [markdown]
 # ## One valley, two noises
 #
-# The landscape is a double well, `F(x) = h ((x/w)^2 - 1)^2`: minima at `-w` and `w`, a saddle of height `h` between them. A path starts in the
-# left minimum and has left its valley when it stands right of the saddle. (On the left the walls are steep, but a jump of stable noise may go
-# far: beyond `-4 w` it also counts as gone, which changes the Gaussian case by nothing.)
+# The landscape is a double well, `F(x) = h ((x/w)^2 - 1)^2`: minima at `-w` and `w`, a saddle of height `h` between
+# them. A path starts in the left minimum and has left its valley when it stands right of the saddle. (On the left the
+# walls are steep, but a jump of stable noise may go far: beyond `-4 w` it also counts as gone, which changes the
+# Gaussian case by nothing.)
 #
-# `Langevin` is the gradient flow with Gaussian noise of temperature `D`; `SGD` with `StableComponents` is the one of notebook 1.
+# `Langevin` is the gradient flow with Gaussian noise of temperature `D`; `SGD` with `StableComponents` is the one of
+# notebook 1.
 
 
 # %%
@@ -74,15 +78,16 @@ panels[1].set_ylabel("")
 plt.show()
 
 # %% [markdown]
-# One path each; the dashed line is the saddle. Gaussian noise tries again and again, and gets over after many attempts of which some nearly
-# succeed. Stable noise stays low and leaves by a jump that begins anywhere.
+# One path each; the dashed line is the saddle. Gaussian noise tries again and again, and gets over after many
+# attempts of which some nearly succeed. Stable noise stays low and leaves by a jump that begins anywhere.
 #
 # ## Three numbers for each noise
 #
-# * **Exact**: `exact_exit` picks first passage by quadrature (Gaussian) or the nonlocal equation (stable). No asymptotics.
+# * **Exact**: `exact_exit` picks first passage by quadrature (Gaussian) or the nonlocal equation (stable). No
+#   asymptotics.
 # * **The law**: Kramers, with the curvatures of well and saddle; the escape law of jumps, with distances only.
-# * **Simulated**, with steppers that are not late. `Bridged` notices a crossing between two steps; `JumpAdapted` lets every large jump
-#   come at its own time, and `Shifted` takes back what its small jumps cost.
+# * **Simulated**, with steppers that are not late. `Bridged` notices a crossing between two steps; `JumpAdapted` lets
+#   every large jump come at its own time, and `Shifted` takes back what its small jumps cost.
 
 
 # %%
@@ -113,8 +118,8 @@ def time_step(well):
 # %% [markdown]
 # ## The height at one width, the width at one height
 #
-# What to expect: along the height the Gaussian time should rise by orders of magnitude and the stable one stay; along the width the stable
-# time should rise as `w^1.5`.
+# What to expect: along the height the Gaussian time should rise by orders of magnitude and the stable one stay; along
+# the width the stable time should rise as `w^1.5`.
 
 # %%
 HEIGHTS, WIDTHS = np.array([0.2, 0.4, 0.6]), np.array([0.6, 1.0, 1.7])
@@ -151,10 +156,10 @@ figure.suptitle(
 plt.show()
 
 # %% [markdown]
-# Read the left panel first: along it the Gaussian escape time grows by a factor of nearly `exp(dh / D)`, the stable one hardly moves. On the
-# right the stable time grows as `w^1.5`, whatever the height. The Gaussian time also grows with the width, as `w^2`, but only by its
-# prefactor: a wider valley has smaller curvatures, so that the path moves more slowly. (The prefactor also falls as `1/h`, which takes the
-# Gaussian slope along the height below 1.)
+# Read the left panel first: along it the Gaussian escape time grows by a factor of nearly `exp(dh / D)`, the stable
+# one hardly moves. On the right the stable time grows as `w^1.5`, whatever the height. The Gaussian time also grows
+# with the width, as `w^2`, but only by its prefactor: a wider valley has smaller curvatures, so that the path moves
+# more slowly. (The prefactor also falls as `1/h`, which takes the Gaussian slope along the height below 1.)
 #
 # The slopes in numbers, from the simulated means:
 
@@ -168,8 +173,8 @@ for name in noises:
 # %% [markdown]
 # ## How good are the laws?
 #
-# Both are limits for weak noise, and both come slowly. The first column should hold 1 in about 19 of 20 intervals: simulation against the
-# exact mean. The last one is off by what the noise is not yet weak.
+# Both are limits for weak noise, and both come slowly. The first column should hold 1 in about 19 of 20 intervals:
+# simulation against the exact mean. The last one is off by what the noise is not yet weak.
 
 # %%
 print(f"{'':>8} {'h':>5} {'w':>5}  simulated / exact        law / exact")
@@ -182,8 +187,9 @@ for name in noises:
         print(f"{name:>8} {point[0]:5.2f} {point[1]:5.2f}  {interval:<23}  {law / exact:.3f}")
 
 # %% [markdown]
-# With 20,000 trajectories the intervals are 3% wide and the laws were off by up to 20%. Without the exact value that error of the *law* would be
-# blamed on the simulation, or the other way round. Wherever there is an exact value, give it to `compare`, which then shows both ratios:
+# With 20,000 trajectories the intervals are 3% wide and the laws were off by up to 20%. Without the exact value that
+# error of the *law* would be blamed on the simulation, or the other way round. Wherever there is an exact value, give
+# it to `compare`, which then shows both ratios:
 
 # %%
 dynamics = stable_dynamics(well)
@@ -192,8 +198,8 @@ ls.compare(found["stable", "height"][1][2], ls.escape_law(dynamics, valley), exa
 # %% [markdown]
 # **What to take away**
 #
-# * Before arguing that an optimiser prefers flat minima, ask which flatness: the height of the walls, their curvature, or the width of the
-#   valley. They part ways under different noise.
+# * Before arguing that an optimiser prefers flat minima, ask which flatness: the height of the walls, their
+#   curvature, or the width of the valley. They part ways under different noise.
 # * A law for weak noise is a limit. With an exact reference beside it, a claim can be held against a number.
 #
 # **Next**: `3_your_own_network`. Which of the two noises does a network have? Measure.

@@ -13,11 +13,11 @@
 # %% [markdown]
 # # 3. Your own network
 #
-# You have a loss, parameters and data. How noisy are its gradients, how sharp is the minimum, how long does an optimiser stay there,
-# and does the equation that stands for the optimiser say the truth about it?
+# You have a loss, parameters and data. How noisy are its gradients, how sharp is the minimum, how long does an
+# optimiser stay there, and does the equation that stands for the optimiser say the truth about it?
 #
-# Here the network is written by hand in a few lines of JAX, small enough that everything runs in a minute or two on two cores. Any pytree
-# of parameters will do: nested dicts, tuples, an equinox model's arrays.
+# Here the network is written by hand in a few lines of JAX, small enough that everything runs in a minute or two on
+# two cores. Any pytree of parameters will do: nested dicts, tuples, an equinox model's arrays.
 
 # %%
 import os
@@ -36,7 +36,8 @@ NUM = int(os.environ.get("LEVYSDE_NOTEBOOK_NUM", "600"))  # trajectories of each
 # %% [markdown]
 # ## Data, parameters, loss
 #
-# Handwritten zeros, ones and twos, 8 by 8 pixels, averaged to 4 by 4 (from scikit-learn, the extra `data`; nothing is downloaded).
+# Handwritten zeros, ones and twos, 8 by 8 pixels, averaged to 4 by 4 (from scikit-learn, the extra `data`; nothing is
+# downloaded).
 
 # %%
 images, labels = load_digits(n_class=3, return_X_y=True)
@@ -58,10 +59,11 @@ def loss(params, image, label):
 
 
 # %% [markdown]
-# The loss is that of **one** example: the toolkit averages, and needs single examples to know the noise of a minibatch.
+# The loss is that of **one** example: the toolkit averages, and needs single examples to know the noise of a
+# minibatch.
 #
-# `from_network` makes a landscape of it. `weight_decay` adds `weight_decay |x|^2 / 2`. Without it a network has no strict minimum (the
-# loss of separable data falls for ever), and no escape time either.
+# `from_network` makes a landscape of it. `weight_decay` adds `weight_decay |x|^2 / 2`. Without it a network has no
+# strict minimum (the loss of separable data falls for ever), and no escape time either.
 
 # %%
 WEIGHT_DECAY = 0.01
@@ -71,9 +73,9 @@ print(f"{network.dim} parameters, {network.num_examples} examples")
 # %% [markdown]
 # ## To a minimum, and a proof that it is one
 #
-# `train` is real minibatch SGD by optax. It ends *near* a minimum and keeps jittering. `polish` goes the rest of the way in double
-# precision, and refuses to return what is not a strict minimum: it looks at the gradient and at the smallest eigenvalue of the
-# Hessian.
+# `train` is real minibatch SGD by optax. It ends *near* a minimum and keeps jittering. `polish` goes the rest of the
+# way in double precision, and refuses to return what is not a strict minimum: it looks at the gradient and at the
+# smallest eigenvalue of the Hessian.
 
 # %%
 trained = ls.analysis.train(network, "sgd", learning_rate=0.3, batch_size=30, epochs=300, seed=0)
@@ -82,8 +84,8 @@ network = network.at(minimum.point)
 minimum
 
 # %% [markdown]
-# Expect a gradient norm at the rounding of doubles and a positive smallest eigenvalue. The ratio of the largest to the smallest
-# eigenvalue is in the thousands: the basin is a long, narrow valley, as it is for most networks.
+# Expect a gradient norm at the rounding of doubles and a positive smallest eigenvalue. The ratio of the largest to
+# the smallest eigenvalue is in the thousands: the basin is a long, narrow valley, as it is for most networks.
 #
 # ## The noise of the gradient
 #
@@ -94,15 +96,15 @@ noise = ls.analysis.measure_gradient_noise(network, batch_size=30, alpha=1.5, se
 noise
 
 # %% [markdown]
-# `scale` is the size of the noise. The tail index says how heavy its tails are: 2 is Gaussian, below 2 heavy-tailed. Two estimators
-# read it; where they disagree, believe neither. With these settings both medians read close to 2: this noise is nearly Gaussian. Keep
-# that in mind for what follows.
+# `scale` is the size of the noise. The tail index says how heavy its tails are: 2 is Gaussian, below 2 heavy-tailed.
+# Two estimators read it; where they disagree, believe neither. With these settings both medians read close to 2: this
+# noise is nearly Gaussian. Keep that in mind for what follows.
 #
 # ## All at once: diagnose
 #
-# `diagnose` does the above and more, for networks of up to some 100,000 parameters: noise, curvature, how they are aligned, the basin,
-# predicted and simulated escapes. It takes the loss and the data, not the landscape. The basin is the set where the loss is less than
-# `basin_height` above the minimum.
+# `diagnose` does the above and more, for networks of up to some 100,000 parameters: noise, curvature, how they are
+# aligned, the basin, predicted and simulated escapes. It takes the loss and the data, not the landscape. The basin is
+# the set where the loss is less than `basin_height` above the minimum.
 
 # %%
 report = ls.diagnose(
@@ -126,15 +128,17 @@ plt.show()
 # Read three things first:
 #
 # * **warnings**. One says here that the noise reads as Gaussian, so that a law of jumps explains little: right.
-# * **cosine of C1 and Hessian**, 1 where the noise is large exactly where the loss is steep. For a network near a minimum it is large.
-# * **loss held up by the noise**: where the jitter keeps the loss on average, in units of the basin's height. Near 1 or above there is
-#   no basin to speak of.
+# * **cosine of C1 and Hessian**, 1 where the noise is large exactly where the loss is steep. For a network near a
+#   minimum it is large.
+# * **loss held up by the noise**: where the jitter keeps the loss on average, in units of the basin's height. Near 1
+#   or above there is no basin to speak of.
 #
 # ## What if the noise were heavy-tailed?
 #
-# Much of the literature assumes so. Then we can ask what follows: put stable noise of alpha = 1.5, with the measured scale of each
-# coordinate, on this very network. The basin is where the loss is less than 0.05 nats above the minimum. The law gives the amplitude at
-# which an escape should take 100, 300 and 1,000 steps on average; we run there and look.
+# Much of the literature assumes so. Then we can ask what follows: put stable noise of alpha = 1.5, with the measured
+# scale of each coordinate, on this very network. The basin is where the loss is less than 0.05 nats above the
+# minimum. The law gives the amplitude at which an escape should take 100, 300 and 1,000 steps on average; we run
+# there and look.
 
 # %%
 basin = ls.Sublevel(network, height=0.05)
@@ -154,19 +158,24 @@ comparisons[-1]
 # %%
 ratios = [c.ratio for c in comparisons]
 ax = ls.plots.ratio_ladder(
-    ladder, [r.value for r in ratios], [(r.low, r.high) for r in ratios], xlabel="predicted mean (steps)", label="network"
+    ladder,
+    [r.value for r in ratios],
+    [(r.low, r.high) for r in ratios],
+    xlabel="predicted mean (steps)",
+    label="network",
 )
 ax.set_title(f"Stable noise on {network.dim} parameters: measured over predicted")
 plt.show()
 
 # %% [markdown]
-# In strong noise (left) the paths leave sooner than the law says, and towards weak noise (right) the ratio should rise to 1. `levysde escape`
-# does the same with a larger network, for SGD and ADAM.
+# In strong noise (left) the paths leave sooner than the law says, and towards weak noise (right) the ratio should
+# rise to 1. `levysde escape` does the same with a larger network, for SGD and ADAM.
 #
 # ## The real optimiser, and the equation that stands for it
 #
-# Now without any assumption on tails: optax's SGD on real minibatches of the data. `OptimizerKernel` runs many copies of it through the same
-# engine. One iteration stands for `learning_rate` of SDE time; saying so by `iteration_time` gives both the same clock.
+# Now without any assumption on tails: optax's SGD on real minibatches of the data. `OptimizerKernel` runs many copies
+# of it through the same engine. One iteration stands for `learning_rate` of SDE time; saying so by `iteration_time`
+# gives both the same clock.
 #
 # Beside it its SDE: a gradient flow with Gaussian noise of the covariance of a minibatch, taken at the minimum.
 
@@ -198,18 +207,19 @@ print(f"SGD stays for {mean.value / LEARNING_RATE:.0f} iterations on average")
 print(f"the SDE's mean over the algorithm's: {against.ratio}")
 
 # %% [markdown]
-# This is a comparison of two runs, so both have noise, and the interval holds both. A ratio of 1 inside it means that the equation is
-# good enough *for this question*. With 600 trajectories it was above 1: the equation, whose noise stays what it is at the minimum,
-# leaves a little later. The real noise grows as the loss does, away from the minimum.
+# This is a comparison of two runs, so both have noise, and the interval holds both. A ratio of 1 inside it means that
+# the equation is good enough *for this question*. With 600 trajectories it was above 1: the equation, whose noise
+# stays what it is at the minimum, leaves a little later. The real noise grows as the loss does, away from the
+# minimum.
 #
-# The survival curves begin with a shoulder: the noise must first fill the basin. That is what `compare` says by the Weibull
-# shape, and where it warns, a mean is not the whole story.
+# The survival curves begin with a shoulder: the noise must first fill the basin. That is what `compare` says by the
+# Weibull shape, and where it warns, a mean is not the whole story.
 #
 # **What to take away**
 #
 # * A loss of one example, a pytree and data are all that is asked for. `polish` makes sure that "the minimum" is one.
 # * Measure the noise before you assume it. On this network minibatches are nearly Gaussian.
-# * The real optimiser runs where its SDE runs. Hold the two against each other before you argue from the equation. Any optax
-#   transformation will do in place of `optax.sgd`.
+# * The real optimiser runs where its SDE runs. Hold the two against each other before you argue from the equation.
+#   Any optax transformation will do in place of `optax.sgd`.
 #
 # **Next**: `4_papers_and_verdicts`, how claims of papers were put to such tests.

@@ -13,9 +13,10 @@
 # %% [markdown]
 # # 4. Papers and verdicts
 #
-# A theory of optimisers is a set of claims: "the escape time grows as...", "SGD leaves sooner than ADAM". Each can be right, wrong, or
-# right under a condition that the paper does not name. `levysde study NAME` puts the claims of three papers to the test. This notebook
-# shows how a claim is written so that it **can fail**, runs one section live, and lets you write a claim of your own.
+# A theory of optimisers is a set of claims: "the escape time grows as...", "SGD leaves sooner than ADAM". Each can be
+# right, wrong, or right under a condition that the paper does not name. `levysde study NAME` puts the claims of three
+# papers to the test. This notebook shows how a claim is written so that it **can fail**, runs one section live, and
+# lets you write a claim of your own.
 #
 # It needs the extra `sweep` and takes about a minute.
 
@@ -43,11 +44,12 @@ folder = Path(tempfile.mkdtemp(prefix="levysde-papers-"))
 # %% [markdown]
 # ## Three papers
 #
-# * **Zhou et al. 2020**: gradient noise is heavy-tailed. SGD leaves a basin by a jump, at a rate that is a measure m(W) of the basin. ADAM
-#   smooths the jumps away, leaves later, and so ends in sharper minima.
-# * **Xie et al. 2021**: gradient noise is Gaussian, and its covariance is the Hessian over the batch size. So SGD leaves sharp
-#   minima exponentially sooner than flat ones.
-# * **Jelassi and Li 2022**: momentum keeps going along a feature that examples share, and learns what gradient descent memorises.
+# * **Zhou et al. 2020**: gradient noise is heavy-tailed. SGD leaves a basin by a jump, at a rate that is a measure
+#   m(W) of the basin. ADAM smooths the jumps away, leaves later, and so ends in sharper minima.
+# * **Xie et al. 2021**: gradient noise is Gaussian, and its covariance is the Hessian over the batch size. So SGD
+#   leaves sharp minima exponentially sooner than flat ones.
+# * **Jelassi and Li 2022**: momentum keeps going along a feature that examples share, and learns what gradient
+#   descent memorises.
 #
 # A study is a list of sections, a section one question with its claims. In brackets, how many:
 
@@ -60,8 +62,8 @@ for name in STUDIES:
 # %% [markdown]
 # ## A claim, written before the run
 #
-# A `Claim` has the sentence, its place in the paper, what it predicts *of the numbers measured here*, and **the result that would have
-# meant "fails"**. The last is fixed before anything runs.
+# A `Claim` has the sentence, its place in the paper, what it predicts *of the numbers measured here*, and **the
+# result that would have meant "fails"**. The last is fixed before anything runs.
 
 # %%
 sections = {section.name: section for section in find_study("xie2021").sections}
@@ -74,9 +76,9 @@ print(f"fails if  {claim.fails_if}")
 # %% [markdown]
 # ## From an interval to a word
 #
-# What is measured comes with a 95% interval, and the claim allows a band. Inside the band: *holds*. Outside: *fails*. Across its edge:
-# *not testable here*; the run could not tell, and says how small a contradiction it would have seen. The fourth word, *holds only if*, is
-# for a claim that holds under a condition and fails without it.
+# What is measured comes with a 95% interval, and the claim allows a band. Inside the band: *holds*. Outside: *fails*.
+# Across its edge: *not testable here*; the run could not tell, and says how small a contradiction it would have seen.
+# The fourth word, *holds only if*, is for a claim that holds under a condition and fails without it.
 
 # %%
 band = (0.9, 1.1)
@@ -95,9 +97,9 @@ plt.show()
 # %% [markdown]
 # ## Run a section
 #
-# Section `prefactor` of the study of Xie et al. asks whether their escape time has the right factor in front of its exponential, in one
-# dimension, where the exact mean is known by quadrature. `quick=True` takes few escapes: seconds instead of minutes, and weaker
-# words. In a shell: `levysde study xie2021 --quick --section prefactor`.
+# Section `prefactor` of the study of Xie et al. asks whether their escape time has the right factor in front of its
+# exponential, in one dimension, where the exact mean is known by quadrature. `quick=True` takes few escapes: seconds
+# instead of minutes, and weaker words. In a shell: `levysde study xie2021 --quick --section prefactor`.
 
 # %%
 verdicts = run_study("xie2021", folder / "xie2021", quick=True, sections=["prefactor"])
@@ -107,9 +109,10 @@ for verdict in verdicts:
     print(f"    power     {verdict.power}\n")
 
 # %% [markdown]
-# The first word rests on a quadrature, without noise: at high barriers the exact mean is about **half** of the printed law. The paper's
-# curvature under the prefactor is the saddle's where it should be the minimum's, and here one is twice the other. Two hundred escapes a
-# point are too few for firm words on the other claims; the full study (`docs/studies/xie2021.md`) has 3,000.
+# The first word rests on a quadrature, without noise: at high barriers the exact mean is about **half** of the
+# printed law. The paper's curvature under the prefactor is the saddle's where it should be the minimum's, and here
+# one is twice the other. Two hundred escapes a point are too few for firm words on the other claims; the full study
+# (`docs/studies/xie2021.md`) has 3,000.
 #
 # The folder holds the table `verdicts.md`, every number in `data.json`, the runs, and the figure:
 
@@ -117,15 +120,16 @@ for verdict in verdicts:
 Image(filename=folder / "xie2021" / "prefactor-prefactor.png", width=560)
 
 # %% [markdown]
-# Points are runs with 95% intervals, lines are exact. They go to the dashed line, the law with the minimum's curvature, and not to the
-# dotted one, the law as printed.
+# Points are runs with 95% intervals, lines are exact. They go to the dashed line, the law with the minimum's
+# curvature, and not to the dotted one, the law as printed.
 #
 # ## An error of a paper, in numbers
 #
-# Zhou et al. print the rate of escape with the factor $\frac{2}{\alpha}\varepsilon^\alpha$. For noise whose characteristic function is
-# $e^{-|k|^\alpha}$, as in their own equation, the factor in one dimension is $C_\alpha$ times that, $C_\alpha |y|^{-1-\alpha}$ being the
-# density of its jumps. Is that pedantry? Take a well in one dimension and the exact mean exit time, from the nonlocal equation, and no
-# simulation at all. Whichever law is right must go to 1 as the noise falls.
+# Zhou et al. print the rate of escape with the factor $\frac{2}{\alpha}\varepsilon^\alpha$. For noise whose
+# characteristic function is $e^{-|k|^\alpha}$, as in their own equation, the factor in one dimension is $C_\alpha$
+# times that, $C_\alpha |y|^{-1-\alpha}$ being the density of its jumps. Is that pedantry? Take a well in one
+# dimension and the exact mean exit time, from the nonlocal equation, and no simulation at all. Whichever law is right
+# must go to 1 as the noise falls.
 
 # %%
 well, interval = ls.Quadratic(hessian=jnp.eye(1)), ls.Ball(radius=1.0, center=jnp.zeros(1))
@@ -152,14 +156,15 @@ figure.legend(frameon=False, fontsize="small", loc="outside right center")
 plt.show()
 
 # %% [markdown]
-# The printed law goes to $1/C_\alpha$, and the nearer alpha is to 2, the worse. In d dimensions it goes to $1/(d\,C_\alpha)$. Slopes and
-# comparisons of one noise with itself do not feel a constant factor; comparisons with a measured time, or between noises, do.
+# The printed law goes to $1/C_\alpha$, and the nearer alpha is to 2, the worse. In d dimensions it goes to
+# $1/(d\,C_\alpha)$. Slopes and comparisons of one noise with itself do not feel a constant factor; comparisons with a
+# measured time, or between noises, do.
 #
 # ## A claim of your own
 #
-# Folklore says: "the escape time falls as $\varepsilon^{-\alpha}$". As a claim that can fail: in a quadratic well with alpha = 1.5 the slope of
-# log mean against log epsilon lies between -1.55 and -1.45. We look at weak noise and at strong noise, by one sweep each. (What a spec means
-# is the subject of notebook 5.)
+# Folklore says: "the escape time falls as $\varepsilon^{-\alpha}$". As a claim that can fail: in a quadratic well
+# with alpha = 1.5 the slope of log mean against log epsilon lies between -1.55 and -1.45. We look at weak noise and
+# at strong noise, by one sweep each. (What a spec means is the subject of notebook 5.)
 
 # %%
 CLAIM = Claim(
@@ -204,8 +209,8 @@ print(verdict.word, verdict.condition)
 print(verdict.measured)
 
 # %% [markdown]
-# With 4,000 trajectories a point this came out as *holds only if* the noise is weak; with few trajectories expect *not testable here*. That the
-# word depends on the budget is as it should be.
+# With 4,000 trajectories a point this came out as *holds only if* the noise is weak; with few trajectories expect
+# *not testable here*. That the word depends on the budget is as it should be.
 #
 # ## The verdicts of the full studies
 #
@@ -222,7 +227,7 @@ for name in STUDIES if docs else ():
     table[name] = [(cell[0].strip(), re.search(r"\*\*(.+?)\*\*", cell[-1]).group(1)) for cell in cells]
 
 figure, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
-for row, (name, claims) in enumerate(table.items()):
+for row, claims in enumerate(table.values()):
     left = 0
     for word, colour in WORDS.items():
         count = sum(found == word for _, found in claims)
@@ -243,8 +248,8 @@ plt.show()
 Markdown("\n".join(f"* *{name}*: {text}" for name, claims in table.items() for text, word in claims if word == "fails"))
 
 # %% [markdown]
-# Neither colour is praise or blame of a paper: a claim that fails here may be a misprint (a prefactor), a model taken too literally, or a
-# sentence without its condition. Each table names what was read and what only recalled.
+# Neither colour is praise or blame of a paper: a claim that fails here may be a misprint (a prefactor), a model taken
+# too literally, or a sentence without its condition. Each table names what was read and what only recalled.
 #
 # **What to take away**
 #

@@ -13,8 +13,9 @@
 # %% [markdown]
 # # 5. A sweep
 #
-# One escape is a number. A *sweep* is that number at every point of a grid: noises, optimisers, amplitudes. It is written in one file, runs
-# here or on many machines, keeps everything in one labelled store, and goes on after any interruption.
+# One escape is a number. A *sweep* is that number at every point of a grid: noises, optimisers, amplitudes. It is
+# written in one file, runs here or on many machines, keeps everything in one labelled store, and goes on after any
+# interruption.
 #
 # It needs the extra `sweep`. The twenty points below take well under a minute on two cores.
 
@@ -39,8 +40,9 @@ folder = Path(tempfile.mkdtemp(prefix="levysde-sweep-"))
 # %% [markdown]
 # ## The spec
 #
-# A TOML file. Names and arguments are those of the library: `{ name = "Quadratic", hessian = ... }` is `ls.Quadratic(hessian=...)`. `[run]`
-# holds what all points share, `[grid]` the axes, and every combination of them is a point. This is `docs/sweeps/first.toml`.
+# A TOML file. Names and arguments are those of the library: `{ name = "Quadratic", hessian = ... }` is
+# `ls.Quadratic(hessian=...)`. `[run]` holds what all points share, `[grid]` the axes, and every combination of them
+# is a point. This is `docs/sweeps/first.toml`.
 
 # %%
 SPEC = f"""
@@ -62,14 +64,14 @@ alpha = [1.3, 1.6]
 epsilon = {{ low = 0.05, high = 0.25, num = 5, spacing = "log" }}
 """
 spec = folder / "first.toml"
-spec.write_text(SPEC);
+print(f"{spec.name}: {spec.write_text(SPEC)} characters")
 
 # %% [markdown]
-# The axis `alpha` is short for `driver.alpha`: an axis is named by its last word where no other setting ends so. Typing errors are
-# found before anything runs, and told by name.
+# The axis `alpha` is short for `driver.alpha`: an axis is named by its last word where no other setting ends so.
+# Typing errors are found before anything runs, and told by name.
 #
-# What will it cost? `estimate` tries each kind of point for a second and writes nothing. (`levysde sweep first.toml --out first
-# --dry-run`.)
+# What will it cost? `estimate` tries each kind of point for a second and writes nothing. (`levysde sweep first.toml
+# --out first --dry-run`.)
 
 # %%
 store = folder / "first"
@@ -78,8 +80,9 @@ estimate(make_plan(read_spec(spec)), Place(store))
 # %% [markdown]
 # ## Run it, and stop it
 #
-# In a shell you would type `levysde sweep first.toml --out first`. Here it is the function behind it. We also press the stop button: a
-# thread waits until a few points are done and then interrupts this cell, as Ctrl-C or the notebook's stop button would.
+# In a shell you would type `levysde sweep first.toml --out first`. Here it is the function behind it. We also press
+# the stop button: a thread waits until a few points are done and then interrupts this cell, as Ctrl-C or the
+# notebook's stop button would.
 
 
 # %%
@@ -112,8 +115,9 @@ sweep_status(store)
 # %% [markdown]
 # ## Go on
 #
-# **Type the same again.** Finished points stay, the point under way goes on from its checkpoint, and the data are bit for bit those of a
-# sweep that nobody stopped. The same holds after `kill -9`, a full disk, or a machine that was taken away.
+# **Type the same again.** Finished points stay, the point under way goes on from its checkpoint, and the data are bit
+# for bit those of a sweep that nobody stopped. The same holds after `kill -9`, a full disk, or a machine that was
+# taken away.
 
 # %%
 run_sweep(spec, store)
@@ -121,8 +125,8 @@ run_sweep(spec, store)
 # %% [markdown]
 # ## Read it
 #
-# `open_sweep` opens a finished or half-finished store. The store itself is a zarr group with labels, so that `xarray.open_zarr` is enough
-# to read it, today and without this package.
+# `open_sweep` opens a finished or half-finished store. The store itself is a zarr group with labels, so that
+# `xarray.open_zarr` is enough to read it, today and without this package.
 
 # %%
 sweep = ls.open_sweep(store)
@@ -155,7 +159,8 @@ plt.show()
 # %% [markdown]
 # Expect the ratios to rise towards 1 as the noise falls (to the left): the law is a limit for small noise.
 #
-# Every point is a full run. `sweep.result` gives it back as an `EscapeResult`, `sweep.compare` holds it against its law:
+# Every point is a full run. `sweep.result` gives it back as an `EscapeResult`, `sweep.compare` holds it against its
+# law:
 
 # %%
 point = {"dynamics": "SGD", "alpha": 1.3, "epsilon": 0.05}
@@ -169,7 +174,8 @@ plt.show()
 # %% [markdown]
 # ## Fits
 #
-# By the law the mean falls as `epsilon^-alpha`. A straight line through the logarithms, with its interval, beside the law's slope:
+# By the law the mean falls as `epsilon^-alpha`. A straight line through the logarithms, with its interval, beside the
+# law's slope:
 
 # %%
 fits = sweep.fit("epsilon")
@@ -177,8 +183,8 @@ for fit in fits:
     print(f"{fit.where:<30} slope {fit.slope}, theory {fit.theory_slope:.3g}, straight: p = {fit.p_value:.2g}")
 
 # %% [markdown]
-# Measured slopes tend to be steeper than the law's: at the strong end of this range the noise is too strong for it, and a slope over a range
-# believes both ends. Here a curve with its points, the others are in the report.
+# Measured slopes tend to be steeper than the law's: at the strong end of this range the noise is too strong for it,
+# and a slope over a range believes both ends. Here a curve with its points, the others are in the report.
 
 # %%
 figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
@@ -199,8 +205,8 @@ plt.show()
 # %% [markdown]
 # ## Report
 #
-# One HTML file with tables, figures, fits, warnings and how to reproduce it; no scripts, nothing from the network, so that it can be mailed.
-# In a shell: `levysde report first`.
+# One HTML file with tables, figures, fits, warnings and how to reproduce it; no scripts, nothing from the network, so
+# that it can be mailed. In a shell: `levysde report first`.
 
 # %%
 page = write_report(sweep, folder / "report.html")
@@ -209,8 +215,9 @@ print(f"open {page.name} in a browser: {page.stat().st_size / 1000:.0f} kB")
 # %% [markdown]
 # ## The same on many machines
 #
-# A point depends on nothing but the spec: its seed is a hash of the sweep's and of its own values. So any number of processes may share the
-# points, knowing nothing of each other but the store. Here two "machines", one after the other:
+# A point depends on nothing but the spec: its seed is a hash of the sweep's and of its own values. So any number of
+# processes may share the points, knowing nothing of each other but the store. Here two "machines", one after the
+# other:
 
 # %%
 shared = folder / "shared"
@@ -236,5 +243,5 @@ print("the same escape times, bit for bit, as the sweep that was stopped:", same
 # * Stop whenever you want, and type the same again.
 # * Read intervals, not points; read warnings in the report.
 #
-# **From here**: `docs/sweeps.md` has the rest of the spec (lists, references, your own experiment), `levysde.studies` are sweeps with verdicts
-# (notebook 4), and `docs/sweeps/first.toml` is a file to start yours from.
+# **From here**: `docs/sweeps.md` has the rest of the spec (lists, references, your own experiment), `levysde.studies`
+# are sweeps with verdicts (notebook 4), and `docs/sweeps/first.toml` is a file to start yours from.
