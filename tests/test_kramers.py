@@ -70,6 +70,8 @@ def test_friction():
         factor = math.sqrt(friction**2 / 4 + 1) - friction / 2
         assert slowed.mean == pytest.approx(plain.mean / factor, rel=1e-6)
     assert slowed.mean == pytest.approx(1e4 * plain.mean, rel=1e-3)
+    extreme = kramers_law(QUARTIC, saddles=jnp.zeros(1), diffusion=0.02, friction=1e12)  # where the difference is 0
+    assert extreme.mean == pytest.approx(1e12 * plain.mean, rel=1e-9)
 
 
 def test_barriers_beyond_float64():

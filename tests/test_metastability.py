@@ -100,6 +100,15 @@ def test_occupation():
     np.testing.assert_allclose(mixed, np.array([0.2, 0.3, 0.5]) @ expm(chain.generator * 0.3), rtol=1e-12)
 
 
+def test_occupation_long_after():
+    """Where rates are 1 and 1e-30: a power of the matrix by doubling would lose the sum of 1 by all its rounding, doubled."""
+    rates = np.array([[0, 1, 1e-30], [1, 0, 1e-30], [1e-30, 1e-30, 0]])
+    times = np.array([1e20, 1e28, 1e30, 1e100])
+    slow = -np.expm1(-3e-30 * times) / 3
+    expected = np.stack([(1 - slow) / 2, (1 - slow) / 2, slow], 1)
+    np.testing.assert_allclose(chain_of(rates).occupation(times, 0), expected, rtol=1e-12)
+
+
 def test_a_simulated_chain():
     """20,000 walks from well 0 until well 2, and where they are after a time of 1."""
     rng, num = np.random.default_rng(1), 20_000
@@ -299,7 +308,7 @@ def test_simulated_jumps_between_wells():
         ({"alpha": 2.5}, ValueError, r"alpha must lie in \(0, 2\]"),
         ({"epsilon": 0.0}, ValueError, "epsilon must be positive"),
         ({"saddles": [0.0, 0.5]}, ValueError, "2 minima and 2 saddles are no row of wells"),
-        ({"minima": [0.0], "saddles": np.zeros(0)}, ValueError, "1 minima and 0 saddles"),
+        ({"minima": [0.0], "saddles": np.zeros(0)}, ValueError, "saddles is empty"),
         ({"saddles": [1.5]}, ValueError, "must ascend in turns"),
         ({"minima": [1.0, -1.0]}, ValueError, "must ascend in turns"),
         ({"minima": np.zeros((2, 2))}, ValueError, r"must have shape \(n,\) or \(n, 1\)"),

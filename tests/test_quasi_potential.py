@@ -275,7 +275,7 @@ def test_bad_input(arguments, kind, message):
 
 def test_bad_domains():
     found = quasi_potential(np.eye(2))
-    with pytest.raises(TypeError, match="known for Ball, Box"):
+    with pytest.raises(TypeError, match="domain must be a Ball, Box, Ellipsoid"):
         found.exit_cost(ls.Complement(ls.Ball(radius=1.0, center=jnp.ones(2))))
     with pytest.raises(ValueError, match="has 3 dimensions, but the flow has 2"):
         found.exit_cost(ls.Ball(radius=1.0, center=jnp.zeros(3)))

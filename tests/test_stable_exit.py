@@ -259,7 +259,7 @@ def test_what_does_not_converge_gives_no_number():
         ({"diffusion": -0.1}, ValueError, "diffusion = -0.1 must not be negative"),
         ({"alpha": 2.5}, ValueError, "alpha"),
         ({"epsilon": 0.0}, ValueError, "epsilon must be positive"),
-        ({"drift": 1.0}, TypeError, "drift must be a function of arrays"),
+        ({"drift": 1.0}, TypeError, "drift must be a function, not"),
         ({"drift": lambda x: np.full_like(x, np.nan)}, ValueError, "drift is nan at x"),
     ],
 )

@@ -67,7 +67,7 @@ def exact_exit(dynamics: Checked, domain: Checked, *, start: Checked = None) -> 
         gradients = jax.vmap(landscape.gradient)
 
         def drift(z: np.ndarray) -> np.ndarray:
-            return -np.asarray(gradients(jnp.asarray(z).reshape(-1, 1))).reshape(z.shape)
+            return -np.asarray(gradients(jnp.asarray(z)[:, None]))[:, 0]
 
         if epsilon == 0:
             ends = (None if np.isinf(low) else low, None if np.isinf(high) else high)

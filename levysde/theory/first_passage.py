@@ -244,7 +244,9 @@ def _check_positive(d: Callable, low: float, high: float) -> None:
         )
 
 
-def as_values(name: str, function: Callable, z: np.ndarray) -> np.ndarray:
+def as_values(name: str, function: Callable, places: np.ndarray) -> np.ndarray:
+    """What a user's function gives at places of any shape; it is given them in a row."""
+    z = places.ravel()
     try:
         values = errors.numeric(name, function(z), "lambda x: -x").astype(float)
     except Exception as failure:  # a user's function may raise anything
@@ -258,7 +260,7 @@ def as_values(name: str, function: Callable, z: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"{name} is {values[~np.isfinite(values)][0]} at x = {place:g}. It must be finite in the interval."
         )
-    return values
+    return values.reshape(places.shape)
 
 
 def _diffusion(value: Checked) -> Callable:

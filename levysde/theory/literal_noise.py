@@ -54,7 +54,7 @@ def literal_passage(
     if not isinstance(landscape, Landscape):
         raise TypeError(f"landscape must be a Landscape, not {errors.shown(landscape)}. Type for example DoubleWell().")
     if landscape.dim != 1:
-        raise ValueError(f"the exact mean is known in one dimension, but landscape has {landscape.dim}. Simulate.")
+        raise ValueError(f"the exact mean is known in one dimension, but the landscape has {landscape.dim}. Simulate.")
     eta, batch = (
         errors.positive_real(name, value, f"{name}=1.0")
         for name, value in (("learning_rate", learning_rate), ("batch_size", batch_size))
@@ -69,10 +69,10 @@ def literal_passage(
         bend = jax.jit(jax.vmap(lambda u: precise.hessian(u[None])[0, 0]))
 
         def drift(z: np.ndarray) -> np.ndarray:
-            return -np.asarray(slope(jnp.asarray(z.ravel()))).reshape(z.shape)
+            return -np.asarray(slope(jnp.asarray(z)))
 
         def curvature(z: np.ndarray) -> np.ndarray:
-            return np.asarray(bend(jnp.asarray(z.ravel()))).reshape(z.shape)
+            return np.asarray(bend(jnp.asarray(z)))
 
         walls = [None if end is None else _wall(drift, curvature, x, end) for end in ends]
         standing = [wall for wall in walls if wall is not None]

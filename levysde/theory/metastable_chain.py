@@ -14,6 +14,7 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.tables import Table, Tabled, listed
 
+_TERMS = 20  # of the exponential series of a matrix whose rows sum to at most 1
 _QUICK = 64  # wells of a chain whose long run is worked out to be printed
 
 
@@ -100,15 +101,13 @@ class MetastableChain(Tabled):
             return float(np.exp(self._log_times_to(end)[start]))
 
     def occupation(self, t: Checked, start: Checked) -> np.ndarray:
-        """Probability of each well at times `t`, a number or `(T,)`, by `expm`: `(n,)` or `(T, n)`.
+        """Probability of each well at times `t`, a number or `(T,)`: `(n,)` or `(T, n)`.
 
         Args:
             start: the number of a well, or probabilities of all, `(n,)`.
 
         Raises TypeError or ValueError for negative times, a number that is no well, or no probabilities.
         """
-        from scipy.linalg import expm  # slow to import
-
         times = errors.reals("t", t, "t=1.0")
         if (times < 0).any():
             raise ValueError(f"t must not be negative, not {times.min():g}. Type for example t=1.0.")
@@ -118,7 +117,27 @@ class MetastableChain(Tabled):
             first = errors.reals("start", start, "start=0", (self.num,))
             if (first < 0).any() or abs(first.sum() - 1) > 1e-6:
                 raise ValueError(f"start must be probabilities that sum to 1, not {start!r}. Type for example start=0.")
-        return first @ expm(times[..., None, None] * self.generator)
+        return np.stack([first @ self._after(time) for time in times.ravel()]).reshape(*times.shape, self.num)
+
+    def _after(self, t: float) -> np.ndarray:
+        """Which well after a time t from each, `(n, n)`: a short time by a series, then doubled.
+
+        Only positive numbers are added, and rows are kept at the sum of 1, which every doubling would carry twice as far from it:
+        rates may differ by any power of ten, and t be as long as the slowest.
+        """
+        rates, out = self.rates, self.rates.sum(1)
+        with np.errstate(divide="ignore"):
+            doublings = int(max(0.0, np.ceil(np.log2(t) + np.log2(out.max()))))
+        jumps = np.ldexp(t, -doublings) * (rates + np.diag(out.max() - out))
+        after = term = np.eye(self.num)
+        for k in range(1, _TERMS):
+            term = term @ jumps / k
+            after = after + term
+        after = after / after.sum(1, keepdims=True)
+        for _ in range(doublings):
+            after = after @ after
+            after = after / after.sum(1, keepdims=True)
+        return after
 
     def _log_times_to(self, target: int) -> np.ndarray:
         """Logarithms of the mean times to `target`, `(n,)`, by eliminating all other wells."""
