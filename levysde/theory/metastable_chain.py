@@ -122,8 +122,8 @@ class MetastableChain(Tabled):
     def _after(self, t: float) -> np.ndarray:
         """Which well after a time t from each, `(n, n)`: a short time by a series, then doubled.
 
-        Only positive numbers are added, and rows are kept at the sum of 1, which every doubling would carry twice as far from it:
-        rates may differ by any power of ten, and t be as long as the slowest.
+        Only positive numbers are added, and rows are kept at the sum of 1, which every doubling would carry twice as far from
+        it: rates may differ by any power of ten, and t be as long as the slowest.
         """
         rates, out = self.rates, self.rates.sum(1)
         with np.errstate(divide="ignore"):
