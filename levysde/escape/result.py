@@ -121,7 +121,9 @@ class EscapeResult(Tabled):
             *info._rows(),
             ("jax", info.versions.get("jax", "unknown")),
         ]
-        return Table("EscapeResult", rows)
+        lost = [(self.count(s), s.message) for s in (Status.UNFINISHED, Status.NONFINITE) if self.count(s)]
+        warnings = [f"{count} of {self.num} {message}: left out of the mean" for count, message in lost]
+        return Table("EscapeResult", rows, warnings)
 
     def _mean(self) -> str:
         known = np.isin(self.status, (Status.EXITED, Status.CENSORED)) & np.isfinite(self.time)

@@ -2,10 +2,12 @@
 
 import json
 import math
+import os
 import time
 from dataclasses import dataclass
 from typing import Any
 
+from levysde import errors
 from levysde.errors import Checked
 from levysde.sweeps.estimate import duration
 from levysde.sweeps.place import Place
@@ -51,7 +53,7 @@ class SweepStatus(Tabled):
             rows.append(("speed", f"{self.rate:.3g} exits/s, time left {left}"))
         elif waiting:
             rows.append(("running", "nobody is running it: type its command again"))
-        rows += [(f"failed {point}", message) for point, message in self.failures]
+        rows += [("failed", f"{point}: {message}") for point, message in self.failures]
         if self.failed > len(self.failures):
             rows.append(("failed", f"... and {self.failed - len(self.failures)} more that failed"))
         return Table(f"SweepStatus: {self.title}", rows)
@@ -59,7 +61,7 @@ class SweepStatus(Tabled):
 
 def sweep_status(path: Checked) -> SweepStatus:
     """How the sweep at a folder or URL is going. Raises StoreError when there is none."""
-    store = open_store(Place(path))
+    store = open_store(Place(errors.instance("path", path, str | os.PathLike, '"runs/first"')))
     done, failed = store.finished(), store.failed()
     notes = [
         note for name in store.place.files(".run") if name.startswith("now-") for note in [_note(store.place, name)]
