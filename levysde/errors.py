@@ -213,6 +213,15 @@ def instance(name: str, value: Any, kind: Any, example: str) -> Any:
     return value
 
 
+def several(name: str, values: Any, kind: Any, example: str) -> Any:
+    """A tuple or a list of objects of `kind`."""
+    if not isinstance(values, tuple | list) or not all(isinstance(value, kind) for value in values):
+        raise TypeError(
+            f"{name} must be a tuple, each of its items a {kind.__name__}, not {shown(values)}. Type for example {example}."
+        )
+    return values
+
+
 def function(name: str, value: Any, example: str) -> Any:
     """Something to call, and no class."""
     if not callable(value) or isinstance(value, type):

@@ -379,7 +379,7 @@ EULER = "EulerMaruyama"
             lambda: ls.OrnsteinUhlenbeck(ls.SGD(ls.Quadratic(np.array([1.0, 2.0])), ISOTROPIC, epsilon=1.0), dt=0.1),
             f"goes from 1 to 2.*{EULER}",
         ),
-        (lambda: jax.jit(lambda dt: ls.OrnsteinUhlenbeck(flow("gaussian"), dt=dt))(0.1), "outside jit"),
+        (lambda: jax.jit(lambda dt: ls.OrnsteinUhlenbeck(flow("gaussian"), dt=dt))(0.1), "dt is traced"),
     ],
 )
 def test_what_is_refused(make, message):

@@ -314,7 +314,7 @@ B, S = ls.Brownian(), ls.StableComponents(alpha=1.5)
         (lambda: ls.covariance_scale(1.0, B, negative="clip"), 'negative must be "refuse" or "absolute"'),
         (lambda: ls.covariance_scale(1.0, ls.StudentT(df=2.0, dt=0.1)), "StudentT shows no finite variance"),
         (lambda: ls.covariance_scale(1.0, ls.DriverSum((B, 1.0), (S, 0.1))), "DriverSum shows no finite variance"),
-        (lambda: jax.jit(lambda c: ls.covariance_scale(c, B).factor)(1.0), "traced by JAX. Ask for it outside jit"),
+        (lambda: jax.jit(lambda c: ls.covariance_scale(c, B).factor)(1.0), "covariance is traced by JAX"),
         (lambda: jax.jit(lambda a: unit_variance(ls.StableIsotropic(alpha=a)))(1.5), "numbers are traced"),
         (lambda: unit_variance(B, 0), "dim must be at least 1"),
         (lambda: ls.hessian_aligned(3, B, batch_size=8), "landscape must be a Landscape, not 3"),

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from levysde import errors
 from levysde.domains.shapes import ConvexShape
 from levysde.errors import Checked
 from levysde.protocols import Domain, Label, Point, Scalar, Truth
@@ -23,7 +24,7 @@ class Intersection(Domain):
     domains: tuple[Domain, ...]
 
     def __init__(self, *domains: Checked):
-        self.domains = _checked("Intersection", domains)
+        self.domains = _checked("each of domains", "Intersection", domains)
 
     def contains(self, x: Point) -> Truth:
         return jnp.all(_inside(self.domains, x))
@@ -56,7 +57,7 @@ class Complement(Domain):
     domain: Domain
 
     def __init__(self, domain: Checked):
-        (self.domain,) = _checked("Complement", (domain,))
+        (self.domain,) = _checked("domain", "Complement", (domain,))
 
     def contains(self, x: Point) -> Truth:
         return ~self.domain.contains(x) & jnp.all(jnp.isfinite(x))
@@ -90,7 +91,7 @@ class ExitSets(Domain):
     names: tuple[str, ...] = eqx.field(static=True)
 
     def __init__(self, *sets: Checked, names: Checked = None):
-        self.sets = _checked("ExitSets", sets)
+        self.sets = _checked("each of sets", "ExitSets", sets)
         given = tuple(str(i + 1) for i in range(len(sets))) if names is None else names
         if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
             raise TypeError(f'names must be strings, not {names!r}. Type for example names=("left", "right").')
@@ -166,14 +167,14 @@ def _first(where: Array) -> Label:
     return jnp.where(jnp.any(where), 1 + jnp.argmax(where).astype(jnp.int32), 0)
 
 
-def _checked(name: str, domains: tuple) -> tuple[Domain, ...]:
-    example = f"{name}(Ball(radius=1.0, center=jnp.zeros(2)))"
+def _checked(name: str, taker: str, domains: tuple) -> tuple[Domain, ...]:
+    example = f"{taker}(Ball(radius=1.0, center=jnp.zeros(2)))"
     for domain in domains:
         if not isinstance(domain, Domain):
-            raise TypeError(f"{name} takes domains, not {domain!r}. Type for example {example}.")
+            raise TypeError(f"{name} must be a Domain, not {errors.shown(domain)}. Type for example {example}.")
     if not domains:
-        raise ValueError(f"{name} needs at least one domain. Type for example {example}.")
+        raise ValueError(f"{taker} needs at least one domain. Type for example {example}.")
     dims = [domain.dim for domain in domains]
     if len(set(dims)) > 1:
-        raise ValueError(f"{name} takes domains of one dimension, not of {dims}. Make them one.")
+        raise ValueError(f"{taker} takes domains of one dimension, not of {dims}. Make them one.")
     return domains

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from levysde import errors
 from levysde.domains.flow import Attractors, attractors, rows, stationary_spectrum
 from levysde.domains.implicit import Sublevel, search_ray
 from levysde.errors import Checked
@@ -108,7 +109,7 @@ class Component(Domain):
         saddles: Checked = None,
         max_steps: Checked = _ENOUGH,
     ):
-        self.sublevel = Sublevel(landscape, height=height)
+        self.sublevel = Sublevel(landscape, height=errors.concrete("height", height))
         if (minima is None) != (saddles is None):
             given, missing = ("minima", "saddles") if saddles is None else ("saddles", "minima")
             raise ValueError(
@@ -116,7 +117,8 @@ class Component(Domain):
                 f"Type for example minima=landscape.minima, saddles=landscape.saddles, or give neither."
             )
         self.attractors = attractors(landscape, minima, max_steps)
-        self.linked = jnp.asarray(_linked(self.sublevel, self.attractors, rows("saddles", saddles, landscape.dim)))
+        points = rows("saddles", errors.concrete("saddles", saddles), landscape.dim)
+        self.linked = jnp.asarray(_linked(self.sublevel, self.attractors, points))
         self.listed = saddles is not None
 
     def contains(self, x: Point) -> Truth:

@@ -100,13 +100,9 @@ def attractors(landscape: Landscape, minima: Checked, max_steps: Checked) -> Att
     Raises TypeError or ValueError for a bad argument, and for a point that is no isolated minimum.
     """
     max_steps = errors.integer("max_steps", max_steps, "max_steps=10_000", high=10**6)
-    points = [landscape.minimum, *rows("minima", minima, landscape.dim)]
+    points = [landscape.minimum, *rows("minima", errors.concrete("minima", minima), landscape.dim)]
     names = ["the landscape's minimum", *(f"minima[{i}]" for i in range(len(points) - 1))]
-    if any(errors.is_traced(leaf) for leaf in jax.tree.leaves((landscape, points))):
-        raise TypeError(
-            "basins of attraction look at numbers of the landscape, which are traced by JAX here. "
-            "Build the domain outside jit, vmap and grad, and pass it in."
-        )
+    errors.concrete("landscape", landscape)
     stacked = jnp.stack(points)
     radii = [_capture_radius(landscape, x, name) for x, name in zip(points, names, strict=True)]
     apart = np.linalg.norm(np.asarray(stacked)[:, None] - np.asarray(stacked)[None], axis=-1)

@@ -83,7 +83,8 @@ class Predicate(Domain):
         self.dim = errors.integer("dim", dim, "dim=2")
         if not callable(inside):
             raise TypeError(f"inside must be a function of x, not {inside!r}. Type for example lambda x: x[0] < 1.")
-        out = jax.eval_shape(inside, jax.ShapeDtypeStruct((dim,), jnp.zeros(0).dtype))
+        x = jax.ShapeDtypeStruct((self.dim,), jnp.zeros(0).dtype)
+        out = errors.outcome("inside", inside, x, example="lambda x: jnp.sum(x**2) < 1")
         if getattr(out, "shape", None) != () or out.dtype != bool:
             raise TypeError(
                 f"inside(x) must return one truth value for x of shape ({dim},), not {out}. "

@@ -68,7 +68,7 @@ class Inner(Domain):
 
     def contains(self, x: Point) -> Truth:
         if self.directions is None:
-            return boundary_distance(self.domain, x) >= self.delta
+            return _distance(self.domain, x) >= self.delta
         directions, landscape = self.directions.astype(x.dtype), _landscape(self.domain)
         if landscape is not None:
             directions = jnp.concatenate([directions, self._highest(landscape, directions, x)[None, :]])
@@ -106,17 +106,26 @@ def boundary_distance(domain: Checked, x: Checked) -> Scalar:
     Raises TypeError for a domain whose distance has no formula: known are Ball, Box, Ellipsoid, HalfSpaces, their
     Intersection, and Inner of these.
     """
-    if isinstance(domain, ConvexShape):
-        return domain.margin(x)
+    if not isinstance(domain, Domain):
+        raise TypeError(
+            f"domain must be a Domain, not {errors.shown(domain)}. Type for example Ball(radius=1.0, center=jnp.zeros(2))."
+        )
+    if not has_distance(domain):
+        raise TypeError(
+            f"the distance to the boundary of {type(domain).__name__} has no formula. Known are Ball, Box, Ellipsoid, "
+            "HalfSpaces, their Intersection, and Inner of these; Inner(domain, delta=...) works for every domain."
+        )
+    return _distance(domain, errors.finite("x", x, f"x=jnp.zeros({domain.dim})", (domain.dim,)))
+
+
+def _distance(domain: Domain, x: Point) -> Scalar:
     if isinstance(domain, Intersection):
-        return jnp.min(jnp.stack([boundary_distance(part, x) for part in domain.domains]))
-    if isinstance(domain, Inner) and domain.directions is None:
+        return jnp.min(jnp.stack([_distance(part, x) for part in domain.domains]))
+    if isinstance(domain, Inner):
         # straight to the nearest point outside, the distance falls as fast as one goes
-        return jnp.maximum(boundary_distance(domain.domain, x) - domain.delta, 0)
-    raise TypeError(
-        f"the distance to the boundary of {type(domain).__name__} has no formula. Known are Ball, Box, Ellipsoid, "
-        "HalfSpaces, their Intersection, and Inner of these; Inner(domain, delta=...) works for every domain."
-    )
+        return jnp.maximum(_distance(domain.domain, x) - domain.delta, 0)
+    assert isinstance(domain, ConvexShape)
+    return domain.margin(x)
 
 
 def has_distance(domain: Domain) -> bool:

@@ -32,6 +32,7 @@ factor `1 + (1 - beta)/2 + ...` larger: where eta falls with their rates kept, t
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -152,7 +153,9 @@ class Adam(Preconditioned):
 
 def _rates(rates: Checked, driver: Driver, epsilon: Checked, learning_rate: Checked) -> Array:
     if rates is not None:
-        array = errors.finite("rates", jnp.asarray(rates), "rates=(100.0, 1.0)", (2,))
+        if any(errors.is_traced(rate) for rate in jax.tree.leaves(rates)):
+            rates = jnp.asarray(rates)
+        array = errors.finite("rates", rates, "rates=(100.0, 1.0)", (2,))
         if not errors.is_traced(array) and not np.all(np.asarray(array) > 0):
             raise ValueError(f"rates must be positive, not {rates!r}. Type for example rates=(100.0, 1.0).")
         return array

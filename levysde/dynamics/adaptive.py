@@ -24,7 +24,6 @@ Tieleman, Hinton, Lecture 6.5, COURSERA (2012); Loshchilov, Hutter, "Decoupled w
 from typing import NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -157,6 +156,10 @@ class AdamW(Dynamics):
         bias_correction: Checked = False,
         noise: Checked = "position",
     ):
+        numbers = {"epsilon": epsilon, "learning_rate": learning_rate, "scale": scale, "delta": delta, "rates": rates}
+        numbers |= {"landscape": landscape, "driver": driver, "gradient_variance": gradient_variance}
+        for name, value in (numbers | {"weight_decay": weight_decay}).items():
+            errors.concrete(name, value)  # the attractor is found on the host
         self.adam = Adam(
             landscape,
             driver,
@@ -270,10 +273,6 @@ def _newton(adam: Adam, weight_decay: Scalar, x: Point) -> Point:
 
 def _fixed_point(adam: Adam, weight_decay: Scalar) -> Point:
     """The stable zero of the drift into which the minimum moves as the decay grows from 0, by Newton steps at each stage."""
-    if any(errors.is_traced(leaf) for leaf in jax.tree.leaves((adam, weight_decay))):
-        raise TypeError(
-            "the attractor of AdamW is found on the host, but a number is traced by JAX. Make it outside jit."
-        )
     x = minimum = adam.landscape.minimum
     for share in np.arange(1, _STAGES + 1) / _STAGES:
         x = _newton(adam, weight_decay * jnp.asarray(share, x.dtype), x)

@@ -62,7 +62,7 @@ class Scheduled(Dynamics):
             return
         self.schedule = schedule
         at = jax.ShapeDtypeStruct((), jnp.int32 if clock == "steps" else jnp.zeros(0).dtype)
-        out = jax.eval_shape(schedule, at)
+        out = errors.outcome("schedule", schedule, at, example="lambda t: 1 / (1 + t)")
         if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
             raise TypeError(
                 f"schedule must return one real number for one number, not {out}. Type for example lambda t: 1 / (1 + t)."

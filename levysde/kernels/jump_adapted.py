@@ -69,7 +69,7 @@ class JumpAdapted(Kernel):
                 f"dynamics must be SGD (Ito), not {type(dynamics).__name__}. Type for example "
                 "JumpAdapted(SGD(well, StableComponents(alpha=1.5), epsilon=0.1), dt=0.01, cutoff=0.5)."
             )
-        driver = dynamics.driver
+        driver = errors.concrete("dynamics", dynamics.driver)
         if not isinstance(driver, StableComponents | StableIsotropic):
             raise TypeError(
                 f"the driver must be StableComponents or StableIsotropic, not {type(driver).__name__}. EulerMaruyama takes "

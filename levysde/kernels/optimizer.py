@@ -257,7 +257,7 @@ def _maker(transformation: Any, hyperparameters: Any) -> tuple[Any, dict[str, Ar
     if isinstance(transformation, str):
         made = getattr(optax, transformation, None)
         if not callable(made):
-            raise ValueError(f"optax has no optimiser {transformation!r}. Type for example {_EXAMPLE}.")
+            raise ValueError(f"transformation: optax has no optimiser {transformation!r}. Type for example {_EXAMPLE}.")
         transformation = made
     if not callable(transformation):
         raise TypeError(
@@ -313,9 +313,10 @@ def _noise(
 
 def _check_update(kernel: OptimizerKernel) -> None:
     """That the optimiser runs on these parameters, and keeps a state of arrays of constant shape."""
+    given = "" if kernel.start is None else " and this optimizer_state"
     failed = (
-        "the optimiser fails on this landscape's parameters: {error}\nIt must be a GradientTransformation whose update takes "
-        "gradients, its state and the parameters, and keeps the tree of its state."
+        f"the optimiser fails on this landscape's parameters{given}: {{error}}\nIt must be a GradientTransformation whose "
+        "update takes gradients, its state and the parameters, and keeps the tree of its state."
     )
     try:
         initial = kernel._initial()
@@ -324,8 +325,8 @@ def _check_update(kernel: OptimizerKernel) -> None:
     for leaf in jax.tree.leaves(initial):
         if not (errors.is_traced(leaf) or isinstance(leaf, jax.Array | np.ndarray | float | int)):
             raise TypeError(
-                f"the optimiser's state must hold arrays only, but holds {leaf!r}. Keep constants in the functions of the "
-                "GradientTransformation, not in its state."
+                f"the optimiser's state{given} must hold arrays only, but holds {errors.shown(leaf)}. Keep constants in the "
+                "functions of the GradientTransformation, not in its state."
             )
     x, words = (
         jax.ShapeDtypeStruct((kernel.dim,), kernel.landscape.minimum.dtype),

@@ -68,13 +68,8 @@ class OrnsteinUhlenbeck(FixedStep):
     rest: tuple[Array, Array] | None  # H and dt phi2(H dt), for the remaining force; None where there is none
 
     def __init__(self, dynamics: Checked, dt: Checked):
-        self.dynamics = _exact_parts(dynamics)
-        self.dt = errors.positive("dt", dt, "dt=0.1")
-        if any(errors.is_traced(leaf) for leaf in jax.tree.leaves((self.dynamics, self.dt))):
-            raise TypeError(
-                "OrnsteinUhlenbeck computes the law of its noise on the host, but a number is traced by JAX. "
-                "Make the kernel outside jit; it can be passed in as an argument."
-            )
+        self.dynamics = errors.concrete("dynamics", _exact_parts(dynamics))
+        self.dt = errors.positive("dt", errors.concrete("dt", dt), "dt=0.1")
         step, hessian = float(self.dt), _hessian(self.dynamics)
         mixing, time = _noise_law(self.dynamics, hessian, step)
         self.mixing, self.time = _leaf(mixing), _leaf(time)

@@ -45,7 +45,7 @@ class Shifted(Domain):
 
     def __init__(self, domain: Checked, dynamics: Checked, *, dt: Checked = None, cutoff: Checked = None):
         self.domain, self.dynamics = check_boundary(domain, dynamics)
-        driver = self.dynamics.driver
+        driver = errors.concrete("dynamics", self.dynamics.driver)
         if (dt is None) == (cutoff is None):
             raise ValueError(
                 f"give exactly one of dt and cutoff, not dt={dt!r} and cutoff={cutoff!r}. Type for example dt=1e-3."
@@ -53,12 +53,12 @@ class Shifted(Domain):
         self.by_cutoff = cutoff is not None
         if dt is not None:
             a = float(driver.index)
-            self.size = boundary_shift(a) * errors.positive("dt", dt, "dt=1e-3") ** (1 / a)
+            self.size = errors.positive("dt", dt, "dt=1e-3") ** (1 / a) * boundary_shift(a)
         else:
-            self.size = -small_jump_shift(driver, self.dynamics.noise_dim) * errors.positive(
-                "cutoff", cutoff, "cutoff=0.1"
-            )
-        if not bool(self.contains(self.dynamics.attractor)):
+            reach = errors.positive("cutoff", cutoff, "cutoff=0.1")
+            self.size = -small_jump_shift(driver, self.dynamics.noise_dim) * reach
+        left = self.contains(self.dynamics.attractor)
+        if not errors.is_traced(left) and not bool(left):
             raise ValueError(
                 f"nothing is left around the attractor {self.dynamics.attractor}: the shift is {float(self.size):.3g} times "
                 "the scale of the noise. Take a smaller dt, or a larger domain."

@@ -71,8 +71,8 @@ def fully_connected(
     """
     _check_dataset(dataset, tuple(_DATA), "fully_connected")
     depth, width = errors.integer("depth", depth, "depth=2", low=2), errors.integer("width", width, "width=6")
-    decay = float(np.asarray(errors.positive("weight_decay", weight_decay, "weight_decay=0.01")))
     rng = np.random.default_rng(errors.seed(seed))
+    decay = float(errors.positive("weight_decay", errors.concrete("weight_decay", weight_decay), "weight_decay=0.01"))
     features, labels = _standardised(dataset)
     sizes = [features.shape[1], *[width] * (depth - 1), _DATA[dataset]]
     params = [
@@ -90,16 +90,16 @@ def _layered_losses(params: Any, features: Array, labels: Array) -> Array:
 
 
 def _check_dataset(dataset: Checked, known: tuple[str, ...], caller: str) -> None:
-    if dataset not in known:
+    if not isinstance(dataset, str) or dataset not in known:
         names = ", ".join(repr(name) for name in known)
-        raise ValueError(f"dataset must be one of {names}, not {dataset!r}. Type for example {caller}({known[0]!r}).")
+        raise ValueError(f"dataset must be one of {names}, not {errors.shown(dataset)}. Type {caller}({known[0]!r}).")
 
 
 def _classifier(
     dataset: Checked, weight_decay: Checked, loss: Any, outputs: int | None, caller: str
 ) -> NetworkLandscape:
     _check_dataset(dataset, tuple(name for name, n in _DATA.items() if outputs is None or n == 2), caller)
-    decay = float(np.asarray(errors.positive("weight_decay", weight_decay, "weight_decay=0.01")))
+    decay = float(errors.positive("weight_decay", errors.concrete("weight_decay", weight_decay), "weight_decay=0.01"))
     features, labels = _standardised(dataset)
     columns = outputs or _DATA[dataset]
     params = {"weight": np.zeros((features.shape[1], columns)), "bias": np.zeros(columns)}

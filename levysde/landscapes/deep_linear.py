@@ -63,8 +63,8 @@ class DeepLinear(Smooth):
     def __init__(self, widths: Checked, target: Checked, *, weight_decay: Checked = 0.0):
         self.widths = _widths(widths)
         shape = (self.widths[-1], self.widths[0])
-        if errors.is_traced(target) or errors.is_traced(weight_decay):
-            raise TypeError("target and weight_decay must be numbers, not traced. Make the landscape outside jax.jit.")
+        errors.concrete("target", target)  # the minimum is found on the host
+        errors.concrete("weight_decay", weight_decay)
         self.target = errors.finite("target", target, f"target=jnp.ones({shape})", shape)
         if not np.asarray(self.target).any():
             raise ValueError("target must not be zero: it has no singular value to learn. Type for example jnp.eye(2).")
@@ -128,7 +128,8 @@ def _balanced(widths: tuple[int, ...], target: np.ndarray, decay: float) -> tupl
         outer[i] = found[i][1]
         inner[i] = learnt[i] if decay == 0 else found[i][1]
         saddles.append(point(outer, inner))
-    return point(learnt, learnt), np.array(saddles).reshape(len(saddles), -1)
+    minimum = point(learnt, learnt)
+    return minimum, np.array(saddles).reshape(-1, minimum.size)  # none where the decay outweighs every singular value
 
 
 def _factors(s: float, depth: int, decay: float) -> tuple[float, float]:

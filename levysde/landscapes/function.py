@@ -46,14 +46,8 @@ def from_function(fn: Checked, *, dim: Checked, minimum: Checked) -> FunctionLan
     dim = errors.integer("dim", dim, "dim=2")
     if not callable(fn):
         raise TypeError(f"fn must be a function of x, not {fn!r}. Type for example lambda x: jnp.sum(x**2).")
-    minimum = errors.finite("minimum", minimum, f"minimum=jnp.zeros({dim})", (dim,))
-    try:
-        out = jax.eval_shape(fn, minimum)
-    except Exception as error:
-        raise TypeError(
-            f"fn(x) fails for x of shape ({dim},): {error}\nWrite it with jax.numpy for one x, for example "
-            "lambda x: jnp.sum(x**2)."
-        ) from None
+    minimum = errors.finite("minimum", errors.concrete("minimum", minimum), f"minimum=jnp.zeros({dim})", (dim,))
+    out = errors.outcome("fn(x)", fn, minimum, example="lambda x: jnp.sum(x**2)")
     if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
         raise TypeError(f"fn(x) must return one real number, not {out}. Sum or average what it returns.")
     landscape = FunctionLandscape(fn=fn, minimum=minimum, dim=dim)

@@ -198,7 +198,10 @@ def from_network(
 
 def _data(name: str, value: Any) -> Array:
     """Data as an array leaf with at least one row; integers and truth values keep their kind."""
-    array = value if errors.is_traced(value) else np.asarray(value)
+    try:
+        array = value if errors.is_traced(value) else np.asarray(value)
+    except ValueError as error:  # rows of unequal length
+        raise TypeError(f"{name} must be an array of numbers, one row an example: {error}") from None
     if array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"{name} must be an array of numbers, not of dtype {array.dtype}. Give one row an example.")
     if array.ndim == 0 or array.shape[0] == 0:

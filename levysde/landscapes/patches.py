@@ -71,20 +71,25 @@ def patch_data(
     num = errors.integer("num", num, "num=200")
     dim = errors.integer("dim", dim, "dim=50", low=2)
     patches = errors.integer("patches", patches, "patches=3", low=2)
+    seed, direction = errors.seed(seed), errors.concrete("direction", direction)
     alpha, beta, sigma = (
-        errors.positive(name, value, f"{name}={example}")
+        errors.positive(name, errors.concrete(name, value), f"{name}={example}")
         for name, value, example in (
             ("large_margin", large_margin, 4.0),
             ("small_margin", small_margin, 0.3),
             ("noise", noise, 0.424),
         )
     )
-    mu = float(np.asarray(errors.finite("small_fraction", small_fraction, "small_fraction=0.1", ())))
+    mu = float(
+        np.asarray(errors.finite("small_fraction", errors.concrete("small_fraction", small_fraction), "0.1", ()))
+    )
     if not 0 <= mu <= 1:
         raise ValueError(f"small_fraction must lie in [0, 1], not {small_fraction!r}. Type small_fraction=0.1.")
-    rng = np.random.default_rng(errors.seed(seed))
+    rng = np.random.default_rng(seed)
     drawn = rng.normal(size=dim)
-    feature = drawn if direction is None else np.asarray(errors.finite("direction", direction, "[1, 0]", (dim,)), float)
+    feature = drawn
+    if direction is not None:
+        feature = np.asarray(errors.finite("direction", direction, f"direction=jnp.ones({dim})", (dim,)), float)
     length = np.linalg.norm(feature)
     if not length > 0:
         raise ValueError(
@@ -132,8 +137,9 @@ def cubic_patches(
             f"data must come from patch_data, not be {type(data).__name__}. Type cubic_patches(patch_data())."
         )
     filters = errors.integer("filters", filters, "filters=10")
-    scale = float(np.asarray(errors.positive("init_scale", init_scale, "init_scale=0.05")))
     rng = np.random.default_rng(errors.seed(seed))
+    errors.positive("init_scale", errors.concrete("init_scale", init_scale), "init_scale=0.05")
+    scale = float(np.asarray(init_scale, jnp.result_type(float)))
     params = {"filters": scale * rng.normal(size=(filters, data.patches.shape[2]))}
     return from_network(_cubic_losses, params, data.patches, data.labels, weight_decay=weight_decay, batched=True)
 

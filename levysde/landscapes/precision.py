@@ -1,19 +1,25 @@
 """A landscape in float64, whatever JAX is set to."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from levysde import errors
+from levysde.errors import Checked
 from levysde.protocols import Landscape
 
 
-@contextmanager
-def in_float64(landscape: Landscape) -> Iterator[Landscape]:
+def in_float64(landscape: Checked) -> AbstractContextManager[Landscape]:
     """A copy of `landscape` with its floats in float64; JAX computes in float64 inside the `with` block."""
+    return _in_float64(errors.instance("landscape", landscape, Landscape, "with in_float64(DoubleWell()) as precise"))
+
+
+@contextmanager
+def _in_float64(landscape: Landscape) -> Iterator[Landscape]:
     with jax.enable_x64(True):
         yield jax.tree.map(_widen, landscape)
 

@@ -36,7 +36,7 @@ class Quadratic(Landscape):
         if not errors.is_traced(self.matrix):
             _check_positive(np.asarray(self.matrix, float), example)
         centre = jnp.zeros(self.dim) if minimum is None else minimum
-        self.minimum = errors.finite("minimum", centre, f"minimum=jnp.zeros({self.dim})", (self.dim,))
+        self.minimum = errors.finite("minimum", centre, f"minimum=jnp.zeros({self.dim}) for this hessian", (self.dim,))
 
     def _arguments(self) -> dict[str, Array]:
         return {"hessian": self.matrix, "minimum": self.minimum}

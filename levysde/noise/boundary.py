@@ -30,16 +30,24 @@ def boundary_shift(alpha: Checked) -> float:
     """`rho_a = -zeta(1 - 1/a) Gamma(1 - 1/a) / pi`: exits of an Euler skeleton of step dt are late as if the boundary
     stood further out by `rho_a s dt^(1/a)`, s the scale of the noise across it (SaS(s) at time 1).
 
-    1.2165 at a = 1.2, 0.8300 at 1.5, 0.8022 at 1.8, and at 2 0.8239 = sqrt(2) times the 0.5826 of Brownian motion
-    (Gobet and Menozzi, Stochastic Process. Appl. 120, 2010).
+    1.2165 at a = 1.2, 0.8300 at 1.5, 0.8022 at 1.8, and at 2 0.8239 = sqrt(2) times the 0.5826 of Brownian motion.
 
-    Raises ValueError unless alpha lies in (1, 2]: at and below 1 the lateness is not of this order.
+    Args:
+        alpha: stability index a, in (1, 2]: at and below 1 the lateness is not of this order.
+
+    Returns:
+        `rho_a`, in units of `s dt^(1/a)`.
+
+    Raises:
+        ValueError, TypeError: alpha outside (1, 2], no number, or traced by JAX.
+
+    Source:
+        Siegmund, Adv. Appl. Probab. 11, 1979 (walks of Gaussian steps); Gobet and Menozzi, Stochastic Process. Appl. 120, 2010
+        (diffusions); for stable noise the formula at the top of this file.
     """
     from scipy.special import zeta  # slow to import
 
-    if errors.is_traced(errors.stability_index(alpha)):
-        raise TypeError("alpha is traced by JAX; exact values are plain Python numbers. Call this outside jit.")
-    a = float(alpha)
+    a = errors.real_index(alpha)
     if a <= 1:
         raise ValueError(
             f"alpha must lie in (1, 2], not {alpha!r}: at and below 1 the skeleton is late by O(dt log(1/dt)) or O(dt) "
@@ -48,15 +56,43 @@ def boundary_shift(alpha: Checked) -> float:
     return float(-zeta(1 - 1 / a) * gamma(1 - 1 / a) / pi)
 
 
-def small_jump_variance(driver: Driver, dim: int) -> float:
+def small_jump_variance(driver: Checked, dim: Checked) -> float:
     """Variance of a coordinate, per unit time, of the jumps of size below 1: `T a / ((2 - a) d)`, T the rate of jumps beyond 1
-    (d = 1 and the T of one coordinate where they jump one at a time). For jumps below c times `c^(2-a)`."""
+    (d = 1 and the T of one coordinate where they jump one at a time). For jumps below c times `c^(2-a)`.
+
+    Args:
+        driver: `StableComponents` or `StableIsotropic`, alpha below 2.
+        dim: d, the driver's coordinates.
+
+    Returns:
+        The variance, per unit time.
+
+    Raises:
+        ValueError, TypeError: another driver, alpha = 2 or traced by JAX, a bad `dim`.
+
+    Source:
+        Asmussen and Rosinski, J. Appl. Probab. 38, 2001, who put a Gaussian of this variance in place of small jumps.
+    """
     a, total, directions = _jumps(driver, dim)
     return total * a / ((2 - a) * directions)
 
 
-def small_jump_shift(driver: Driver, dim: int) -> float:
-    """gamma_a (top of this file), of jumps along an axis of `StableComponents`, or of `StableIsotropic` in `dim` dimensions."""
+def small_jump_shift(driver: Checked, dim: Checked) -> float:
+    """gamma_a (top of this file): jumps below c made Gaussian let the boundary seem nearer by `gamma_a s c`.
+
+    Args:
+        driver: `StableComponents` (jumps along an axis) or `StableIsotropic`, alpha below 2.
+        dim: d, the driver's coordinates; it matters for isotropic noise only.
+
+    Returns:
+        `gamma_a`, positive, in units of the cutoff c.
+
+    Raises:
+        ValueError, TypeError: another driver, alpha = 2 or traced by JAX, a bad `dim`.
+
+    Source:
+        This package: the formula at the top of this file, after Siegmund, Adv. Appl. Probab. 11, 1979.
+    """
     from scipy.integrate import simpson
 
     a, _, _ = _jumps(driver, dim)
@@ -91,12 +127,14 @@ def _replaced(driver: Driver, dim: int, k: np.ndarray) -> np.ndarray:
     return out
 
 
-def _jumps(driver: Driver, dim: int) -> tuple[float, float, int]:
+def _jumps(driver: Checked, dim: Checked) -> tuple[float, float, int]:
     """alpha, the rate of jumps beyond 1, and the dimension of their directions: of one coordinate for components."""
     if not isinstance(driver, StableComponents | StableIsotropic):
         raise TypeError(
-            f"small jumps are replaced for StableComponents and StableIsotropic, not for {type(driver).__name__}."
+            f"driver must be StableComponents or StableIsotropic, whose small jumps are known, not {errors.shown(driver)}. "
+            "Type for example StableComponents(alpha=1.5)."
         )
+    dim = errors.integer("dim", dim, "dim=2")
     directions = dim if isinstance(driver, StableIsotropic) else 1
     a = require_jumps(driver.alpha)
     return a, driver.levy_rays(directions, 2, 0).total(), directions

@@ -34,8 +34,19 @@ _AGREE = 3e-3
 def unit_variance(driver: Checked, dim: Checked = 1) -> float:
     """v, the variance of each coordinate of L at time 1, read off the exponent; `2 s^2` for stable noise of scale s.
 
-    Raises TypeError for something that is no driver, or whose numbers JAX traces; ValueError where the coordinates have no
-    finite variance and no stable scale, or not all the same one, uncorrelated.
+    Args:
+        driver: the noise.
+        dim: how many coordinates it has.
+
+    Returns:
+        v, the same for every coordinate.
+
+    Raises:
+        TypeError: something that is no driver, or whose numbers JAX traces.
+        ValueError: the coordinates have no finite variance and no stable scale, or not all the same one, uncorrelated.
+
+    Source:
+        Elementary: `exponent(k) ~ v |k|^2 / 2` as k -> 0.
     """
     dim = errors.integer("dim", dim, "dim=2")
     if not isinstance(driver, Driver):
@@ -75,13 +86,17 @@ def covariance_scale(covariance: Checked, driver: Checked, *, negative: Checked 
     Args:
         covariance: C: a number, `(d,)` (diagonal), or symmetric `(d, d)`.
         driver: the noise it is for.
-        negative: eigenvalues below 0 are refused, or ("absolute") taken by their absolute values.
+        negative: eigenvalues below 0 are refused ("refuse"), or ("absolute") taken by their absolute values.
 
     Returns:
         A scalar, diagonal or dense scale, by the shape of C.
 
-    Raises TypeError or ValueError for a covariance that is not finite, square, symmetric, is traced by JAX, zero, or has
-    negative eigenvalues; a driver without a variance to match.
+    Raises:
+        ValueError, TypeError: a covariance that is not finite, square, symmetric, is traced by JAX, zero, or has
+            negative eigenvalues; a driver without a variance to match.
+
+    Source:
+        Elementary: `S S' = C / v`.
     """
     root = covariance_root("covariance", covariance, negative)
     scaled = root / np.sqrt(unit_variance(driver, len(root) if root.ndim else 1))
@@ -98,9 +113,17 @@ def hessian_aligned(
         driver: the noise it is for.
         batch_size: B, at least 1.
         x: where H is taken, shape `(d,)`; the minimum by default. It stays this H wherever the trajectory goes.
-        negative: eigenvalues below 0 are refused, or ("absolute") taken by their absolute values, as in Xie et al. 2021.
+        negative: eigenvalues below 0 are refused ("refuse"), or ("absolute") taken by their absolute values, as in Xie et al.
 
-    Raises TypeError or ValueError as `covariance_scale` does.
+    Returns:
+        A dense scale, shape `(d, d)`.
+
+    Raises:
+        ValueError, TypeError: no landscape or driver, a number out of range, x of another shape, or what `covariance_scale`
+            refuses of the Hessian.
+
+    Source:
+        Xie, Sato, Sugiyama, ICLR 2021; Jastrzebski et al., arXiv 1711.04623, 2017.
     """
     if not isinstance(landscape, Landscape):
         raise TypeError(
@@ -108,7 +131,7 @@ def hessian_aligned(
         )
     batch = errors.integer("batch_size", batch_size, "batch_size=32")
     if x is not None:
-        x = errors.finite("x", x, f"x=jnp.zeros({landscape.dim})", (landscape.dim,))
+        x = errors.finite("x", errors.concrete("x", x), f"x=jnp.zeros({landscape.dim})", (landscape.dim,))
     hessian = landscape.hessian(landscape.minimum if x is None else x)
     root = covariance_root("the Hessian", hessian, negative)
     return as_scale(root / np.sqrt(batch * unit_variance(driver, landscape.dim)), landscape.dim)
@@ -126,21 +149,21 @@ def minibatch_scale(
     Args:
         gradients: `g_i`, shape `(n, d)`, n at least 2.
         driver: the noise it is for.
-        batch_size: B; without replacement below n (the whole set has no noise).
+        batch_size: B, at least 1; without replacement below n (the whole set has no noise).
         replacement: whether an example may come twice in a batch.
         rank: how many directions to keep, at most as many as have variance (n - 1 or d, or fewer); all by default.
 
     Returns:
         A `LowRankScale` with `trace_share`, the share of the trace of `C_B` that it keeps.
 
-    Raises TypeError or ValueError for an argument out of range, or gradients that do not vary.
+    Raises:
+        ValueError, TypeError: an argument out of range, gradients that JAX traces or that do not vary.
+
+    Source:
+        Elementary: the covariance of a mean of B draws out of n.
     """
     example = "gradients=jnp.ones((100, 3))"
-    array = errors.finite("gradients", gradients, example)
-    if errors.is_traced(array):
-        raise TypeError(
-            "the scale of a minibatch is computed on the host, but gradients is traced. Ask for it outside jit."
-        )
+    array = errors.finite("gradients", errors.concrete("gradients", gradients), example)
     if array.ndim != 2 or array.shape[0] < 2 or array.shape[1] < 1:
         raise ValueError(
             f"gradients must have shape (n, d) with n at least 2, not {array.shape}. Type for example {example}."
@@ -170,14 +193,22 @@ def minibatch_scale(
 def trace_matched(scale: Checked, dim: Checked, *, x: Checked = None) -> ScalarScale:
     """The isotropic scale of the same trace of `S S'` as `scale`: `s^2 = tr(S S') / d`.
 
-    For a driver of finite variance, the same noise power; the Lévy tail of stable noise is another matter (it adds `|S|^a`).
+    For a driver of finite variance, the same noise power; the Lévy tail of stable noise is another matter (it adds
+    `|S|^a`).
 
     Args:
-        scale: a number, `(d,)`, `(d, d)` or a `Scale`.
-        dim: d.
-        x: where a scale of the position is taken, shape `(d,)`.
+        scale: a number, `(d,)`, `(d, d)` or a `Scale`; None is the identity.
+        dim: d, the dimension of the position.
+        x: where a scale of the position is taken, shape `(d,)`; None where it depends on none.
 
-    Raises TypeError or ValueError for a scale that does not fit, or one of the position without x.
+    Returns:
+        A `ScalarScale`.
+
+    Raises:
+        ValueError, TypeError: a scale that does not fit, or one of the position without x.
+
+    Source:
+        Elementary.
     """
     dim = errors.integer("dim", dim, "dim=2")
     scale = as_scale(scale, dim)
@@ -191,14 +222,31 @@ def trace_matched(scale: Checked, dim: Checked, *, x: Checked = None) -> ScalarS
     return ScalarScale(jnp.sqrt(trace / dim))
 
 
-def covariance_root(name: str, value: Any, negative: Checked = "refuse") -> np.ndarray:
-    """The symmetric root of a covariance: a number, `(d,)` or `(d, d)`, float64."""
-    if negative not in _NEGATIVE:
-        raise ValueError(f'negative must be "refuse" or "absolute", not {negative!r}.')
+def covariance_root(name: Checked, value: Checked, negative: Checked = "refuse") -> np.ndarray:
+    """The symmetric root of a covariance, on the host.
+
+    Args:
+        name: what messages call the covariance.
+        value: a number, `(d,)` (diagonal), or symmetric `(d, d)`.
+        negative: eigenvalues below 0 are refused ("refuse"), or ("absolute") taken by their absolute values.
+
+    Returns:
+        The root in float64, of the shape of `value`.
+
+    Raises:
+        ValueError, TypeError: a covariance that is not finite, square, symmetric, is traced by JAX, zero, or has
+            negative eigenvalues.
+
+    Source:
+        Elementary.
+    """
+    errors.choice("negative", negative, _NEGATIVE)
+    if not isinstance(name, str):
+        raise TypeError(
+            f"name must be what the covariance is called, not {errors.shown(name)}. Type name='covariance'."
+        )
     example = f"{name.removeprefix('the ').lower()}=jnp.eye(2)"
-    array = errors.finite(name, value, example)
-    if errors.is_traced(array):
-        raise TypeError(f"the root of {name} is computed on the host, but it is traced by JAX. Ask for it outside jit.")
+    array = errors.finite(name, errors.concrete(name, value), example)
     matrix = np.asarray(array, float)
     if matrix.ndim > 2 or not matrix.size or len(set(matrix.shape)) > 1:
         raise ValueError(f"{name} must be a number, a vector or a square matrix, not of shape {matrix.shape}.")

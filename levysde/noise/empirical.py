@@ -27,10 +27,14 @@ class EmpiricalSteps(Driver):
 
     Args:
         rows: deviations of the examples' gradients, shape `(n, d)`; their mean is taken away.
-        batch_size: B.
+        batch_size: B, at least 1.
         dt: length of a step in SDE time, the only one allowed; 1 for the noise of an `OptimizerKernel`.
 
-    Raises TypeError or ValueError for rows that are no finite matrix, or all the same; numbers out of range.
+    Raises:
+        ValueError, TypeError: rows that are no finite matrix, or all the same; numbers out of range.
+
+    Source:
+        Elementary: a minibatch drawn with replacement (the bootstrap of Efron, Ann. Statist. 7, 1979).
     """
 
     rows: Array

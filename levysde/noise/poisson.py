@@ -39,7 +39,18 @@ class _Function(Part):
 
 
 class GaussianJump(Part):
-    """Normal jumps: `N(0, scale^2 I)` in `dim` dimensions. A jump law for `CompoundPoisson`, and a model to write others by."""
+    """Normal jumps: `N(0, scale^2 I)` in `dim` dimensions. A jump law for `CompoundPoisson`, and a model to write others by.
+
+    Args:
+        scale: standard deviation of a coordinate, positive.
+        dim: coordinates of a jump.
+
+    Raises:
+        ValueError, TypeError: a number out of range.
+
+    Source:
+        Elementary.
+    """
 
     scale: Array
     dim: int = eqx.field(static=True)
@@ -50,12 +61,14 @@ class GaussianJump(Part):
 
     @property
     def words(self) -> int:
+        """Random words that a jump consumes."""
         return 2 * ((self.dim + 1) // 2)
 
     def __call__(self, words: Words) -> Point:
         return self.scale * normals(words, self.dim, self.scale.dtype)
 
     def characteristic(self, k: Point) -> Scalar:
+        """`exp(-scale^2 |k|^2 / 2)`, for k of shape `(dim,)`."""
         return jnp.exp(-self.scale * self.scale * jnp.sum(k * k) / 2)
 
 
@@ -63,6 +76,17 @@ class ParetoJump(Part):
     """Jumps of a uniform direction and a Pareto size: `P(|Y| > r) = (scale / r)^alpha` for `r >= scale`.
 
     A jump law for `CompoundPoisson`: with `intensity = T scale^-alpha` its jumps are those of stable noise beyond `scale`.
+
+    Args:
+        alpha: exponent of the tail, positive.
+        scale: the smallest jump, positive.
+        dim: coordinates of a jump.
+
+    Raises:
+        ValueError, TypeError: a number out of range.
+
+    Source:
+        Elementary.
     """
 
     alpha: Array
@@ -76,6 +100,7 @@ class ParetoJump(Part):
 
     @property
     def words(self) -> int:
+        """Random words that a jump consumes."""
         return 1 + 2 * ((self.dim + 1) // 2)
 
     def __call__(self, words: Words) -> Point:
@@ -89,6 +114,12 @@ class ParetoJump(Part):
 class CompoundPoisson(Driver):
     """Jumps of a given law at `intensity` per unit time. See the top of the file.
 
+    The escape law takes the jumps as they are: `num_rays` of them are drawn, and its `rate_error` says how well they fix the
+    rate, so ask for more when few jumps leave. It is no power of epsilon (`index` is 2, so `learning_rate` means
+    `epsilon = sqrt(learning_rate)`). It counts single jumps: right where jumps are heavy-tailed, or rare against relaxation.
+    Light and frequent ones leave together, and far sooner: Gaussian jumps in OU with curvature 1 at intensity 2, epsilon 0.3
+    took 0.06 of the predicted mean, at intensity 0.01, epsilon 0.5 (d = 2) 0.97 of it.
+
     Args:
         intensity: expected number of jumps per unit time, positive.
         jump: `jump(words) -> (d,)`, one jump from its random words (`uint32`), written with jax.numpy (helpers in
@@ -98,14 +129,12 @@ class CompoundPoisson(Driver):
             there is one.
         max_jumps: how many jumps a step can hold. 4 allow `intensity dt` up to 0.042, 2 up to 0.0018.
 
-    The escape law takes the jumps as they are: `num_rays` of them are drawn, and its `rate_error` says how well they fix the
-    rate, so ask for more when few jumps leave. It is no power of epsilon (`index` is 2, so `learning_rate` means
-    `epsilon = sqrt(learning_rate)`). It counts single jumps: right where jumps are heavy-tailed, or rare against relaxation.
-    Light and frequent ones leave together, and far sooner: Gaussian jumps in OU with curvature 1 at intensity 2, epsilon 0.3
-    took 0.06 of the predicted mean, at intensity 0.01, epsilon 0.5 (d = 2) 0.97 of it.
+    Raises:
+        ValueError, TypeError: an argument out of range, a jump that does not give a real vector, a missing `words`; later, a dt
+            with too many jumps (`check_step`), or another number of coordinates than the noise has.
 
-    Raises TypeError or ValueError for an argument out of range, a jump that does not give a real vector, a missing `words`;
-    `check_step` ValueError for a dt with too many jumps; later ValueError for another number of coordinates than the noise has.
+    Source:
+        Elementary: a sum of a Poisson number of jumps.
     """
 
     intensity: Array

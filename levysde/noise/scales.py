@@ -21,7 +21,17 @@ from levysde.protocols import NoiseVector, Part, Point, Scale, matvec
 
 
 class ScalarScale(Scale):
-    """`S y = s y`."""
+    """`S y = s y`.
+
+    Args:
+        factor: s, a finite number; 0 is no noise.
+
+    Raises:
+        ValueError, TypeError: not one finite number.
+
+    Source:
+        Elementary.
+    """
 
     factor: Array
 
@@ -33,7 +43,17 @@ class ScalarScale(Scale):
 
 
 class DiagonalScale(Scale):
-    """`S y = s * y`, one factor a coordinate."""
+    """`S y = s * y`, one factor a coordinate.
+
+    Args:
+        factors: s, shape `(d,)`, finite.
+
+    Raises:
+        ValueError, TypeError: no finite vector.
+
+    Source:
+        Elementary.
+    """
 
     factors: Array
 
@@ -49,7 +69,18 @@ class DiagonalScale(Scale):
 
 
 class DenseScale(Scale):
-    """`S y = matrix @ y`, written multiply-and-sum so that bits do not depend on the number of lanes."""
+    """`S y = matrix @ y`, written multiply-and-sum so that bits do not depend on the number of lanes.
+
+    Args:
+        matrix: S, shape `(d, m)`, finite; m is the number of coordinates of the noise, and must be d where the rest of a run
+            takes it to be. For others take `LowRankScale`.
+
+    Raises:
+        ValueError, TypeError: no finite matrix.
+
+    Source:
+        Elementary.
+    """
 
     matrix: Array
 
@@ -64,12 +95,14 @@ class LowRankScale(Scale):
     """`S y = factor @ y`, a driver of r coordinates in d dimensions.
 
     Args:
-        factor: S, shape `(d, r)`, not zero throughout.
+        factor: S, shape `(d, r)`, finite, not zero throughout.
+        trace_share: which share of the trace of a covariance it holds, in (0, 1], where `minibatch_scale` has cut one; else 1.
 
-    Attributes:
-        trace_share: which share of the trace of a covariance it holds, where `minibatch_scale` has cut one; else 1.
+    Raises:
+        ValueError, TypeError: a factor that is no finite matrix, or zero; a share out of range.
 
-    Raises TypeError or ValueError for a factor that is no finite matrix, or zero.
+    Source:
+        Elementary.
     """
 
     factor: Array
@@ -101,11 +134,15 @@ class StateScale(Scale):
         fn: `fn(x)` of shape `()` (`S y = s y`), `(d,)` (`S y = s * y`) or `(d, m)` (`S y = matrix @ y`, m noise coordinates),
             for x of shape `(d,)`, written with jax.numpy: a plain function, or an `equinox.Module`, whose numbers may then be
             swept without compiling anew.
-        dim: d.
+        dim: d, the dimension of x.
         noise_dim: m, if given: checked against what `fn` returns.
 
-    Raises TypeError for something that is no function, fails, or returns something else; ValueError for dimensions that
-    do not agree.
+    Raises:
+        TypeError: something that is no function, fails, or returns something else.
+        ValueError: dimensions that do not agree.
+
+    Source:
+        Elementary.
     """
 
     fn: Callable
@@ -179,9 +216,21 @@ def _shape_of(fn: Callable, dim: int) -> tuple[int, ...]:
 
 
 def as_scale(value: Checked, dim: Checked) -> Scale:
-    """A `Scale` from None (identity), a number, a vector of `dim` factors, or a `(dim, dim)` matrix.
+    """A `Scale` from what arguments named `scale` may be.
 
-    Raises TypeError or ValueError when it is none of these, is not finite, or is zero throughout.
+    Args:
+        value: None (identity), a number, a vector `(d,)` of factors, a matrix `(d, d)`, or a `Scale`, which is checked and
+            handed back.
+        dim: d, the dimension of the position.
+
+    Returns:
+        A `ScalarScale`, `DiagonalScale` or `DenseScale`, or the `Scale` given.
+
+    Raises:
+        ValueError, TypeError: a value that is none of these, does not fit, is not finite, or is zero throughout.
+
+    Source:
+        Elementary.
     """
     dim = errors.integer("dim", dim, "dim=2")
     example = f"scale=1.0, {dim} factors, or a {dim} x {dim} matrix"

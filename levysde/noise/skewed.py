@@ -92,20 +92,24 @@ def _arch(p: Array, rest: Array, turn: Scalar) -> Array:
 
 
 class SkewedComponents(Driver):
-    """d independent skewed stable coordinates of unit scale; jumps lie on the axes.
-
-    Args:
-        alpha: stability index, in (0, 2].
-        beta: skewness, one number or one a coordinate, each in [-1, 1]: the share of upward jumps is `(1 + beta)/2`. 0 is
-            `StableComponents`; at alpha = 2 nothing is skewed and beta must be 0.
-        parameterization: "S1" (no drift of its own: the choice for escape problems, unless alpha is close to 1) or "S0"
-            (continuous in alpha; drifts by `-beta tan(pi alpha/2)` against S1). They are one and the same at alpha = 1.
+    """d independent skewed stable coordinates of unit scale; jumps lie on the axes. See the top of the file.
 
     For alpha < 1 and beta = 1 (S1) the coordinate only grows. Near alpha = 1, "S1" has a location of order
     `beta / |alpha - 1|`, and loses as many digits.
 
-    Raises TypeError or ValueError for an index or skewness out of range, beta != 0 at alpha = 2, another parameterization;
-    later ValueError where beta has another number of coordinates than the noise.
+    Args:
+        alpha: stability index, in (0, 2].
+        beta: skewness, one number or one a coordinate, shape `(d,)`, each in [-1, 1]: the share of upward jumps is
+            `(1 + beta)/2`. 0 is `StableComponents`; at alpha = 2 nothing is skewed and beta must be 0.
+        parameterization: "S1" (no drift of its own: the choice for escape problems, unless alpha is close to 1) or "S0"
+            (continuous in alpha; drifts by `-beta tan(pi alpha/2)` against S1). They are one and the same at alpha = 1.
+
+    Raises:
+        ValueError, TypeError: an index or skewness out of range, beta != 0 at alpha = 2, another parameterization; later, where
+            beta has another number of coordinates than the noise.
+
+    Source:
+        Nolan, "Univariate Stable Distributions", 2020, section 1.3; the sampler Chambers, Mallows, Stuck, JASA 71, 1976.
     """
 
     alpha: Array

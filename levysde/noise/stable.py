@@ -29,7 +29,20 @@ _TINY = 1e-30
 
 
 def levy_constant(alpha: Checked) -> float:
-    """`C_a = Gamma(1+a) sin(pi a/2) / pi`: the Lévy density of SaS(1) is `C_a |y|^(-1-a)`. 0 at a = 2: no jumps."""
+    """`C_a = Gamma(1+a) sin(pi a/2) / pi`: the Lévy density of SaS(1) is `C_a |y|^(-1-a)`. 0 at a = 2: no jumps.
+
+    Args:
+        alpha: stability index a, in (0, 2].
+
+    Returns:
+        `C_a`, per unit time.
+
+    Raises:
+        ValueError, TypeError: alpha outside (0, 2], no number, or traced by JAX.
+
+    Source:
+        Samorodnitsky and Taqqu, "Stable non-Gaussian random processes", 1994.
+    """
     a = errors.real_index(alpha)
     return math.gamma(1 + a) * math.sin(math.pi * min(a, 2 - a) / 2) / math.pi
 
@@ -92,10 +105,21 @@ def require_jumps(alpha: Array) -> float:
 
 
 def total_tail(driver: Checked, dim: Checked) -> float:
-    """`T_nu = nu(|y| >= 1)` of a stable driver in `dim` dimensions, per unit time, without its rays: `2 d C_a / a` for
-    components, `2^a Gamma((d+a)/2) / (Gamma(d/2) Gamma(1-a/2))` for isotropic noise.
+    """`T_nu = nu(|y| >= 1)` of a stable driver, without its rays: `2 d C_a / a` for components,
+    `2^a Gamma((d+a)/2) / (Gamma(d/2) Gamma(1-a/2))` for isotropic noise.
 
-    Raises TypeError for another driver, ValueError at alpha = 2, which has no jumps.
+    Args:
+        driver: `StableComponents` or `StableIsotropic`, alpha below 2.
+        dim: d, the driver's coordinates.
+
+    Returns:
+        The rate of jumps of size 1 and more, per unit time.
+
+    Raises:
+        ValueError, TypeError: another driver, alpha = 2 (which has no jumps) or traced by JAX, a bad `dim`.
+
+    Source:
+        Samorodnitsky and Taqqu, "Stable non-Gaussian random processes", 1994.
     """
     dim = errors.integer("dim", dim, "dim=2")
     if isinstance(driver, StableComponents):
@@ -118,11 +142,16 @@ class StableComponents(Driver):
     with `exact=True`, two words by the formula of Chambers, Mallows and Stuck. Both are right in the tail to 1% at P = 1e-8.
 
     Args:
-        alpha: in (0, 2]; at 2 each coordinate is a Brownian motion of variance 2t. To change it, make a new driver: `ratio`
-            belongs to it.
+        alpha: stability index, in (0, 2]; at 2 each coordinate is a Brownian motion of variance 2t. To change it, make a new
+            driver: `ratio` belongs to it.
         exact: draw by the formula whatever alpha is.
 
-    Raises TypeError or ValueError for an alpha outside its range, or an `exact` that is not True or False.
+    Raises:
+        ValueError, TypeError: an alpha outside its range, an `exact` that is not True or False.
+
+    Source:
+        Samorodnitsky and Taqqu, "Stable non-Gaussian random processes", 1994; the formula Chambers, Mallows, Stuck, JASA 71,
+        1976; the fit this package, `levysde.noise.quantile`.
     """
 
     alpha: Array
@@ -166,7 +195,15 @@ class StableComponents(Driver):
 class StableIsotropic(Driver):
     """The rotation-invariant stable driver: `E exp(i <k, L_t>) = exp(-t |k|^alpha)`; jumps in every direction.
 
-    `alpha` in (0, 2]; at 2 it is a Brownian motion of variance 2t a coordinate. Raises ValueError outside the range.
+    Args:
+        alpha: stability index, in (0, 2]; at 2 it is a Brownian motion of variance 2t a coordinate.
+
+    Raises:
+        ValueError, TypeError: an alpha outside its range.
+
+    Source:
+        Samorodnitsky and Taqqu, "Stable non-Gaussian random processes", 1994, as a normal times the root of a positive stable
+        variable; that one by Kanter, Ann. Probab. 3, 1975.
     """
 
     alpha: Array
@@ -222,7 +259,11 @@ def sphere(dim: int, num: int, seed: int) -> np.ndarray:
 
 
 class Brownian(Driver):
-    """Standard Brownian motion: variance t in each coordinate, no jumps."""
+    """Standard Brownian motion: variance t in each coordinate, no jumps.
+
+    Source:
+        Elementary.
+    """
 
     @property
     def index(self) -> Scalar:

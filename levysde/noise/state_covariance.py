@@ -38,7 +38,14 @@ def hessian_scale(landscape: Checked, driver: Checked, *, batch_size: Checked) -
         driver: the noise it is for.
         batch_size: B, at least 1.
 
-    Raises TypeError or ValueError for parts of the wrong kind, or a driver without a variance to match.
+    Returns:
+        A `StateScale`, its matrix of shape `(d, d)`.
+
+    Raises:
+        ValueError, TypeError: parts of the wrong kind, or a driver without a variance to match.
+
+    Source:
+        Xie, Sato, Sugiyama, ICLR 2021.
     """
     if not isinstance(landscape, Landscape):
         raise TypeError(
@@ -61,12 +68,19 @@ def minibatch_state_scale(
         example_gradients: a function of x that returns `g_i(x)`, shape `(n, dim)`, for example that of the same name of a
             landscape made by `from_network`.
         n: the number of examples, at least 2.
-        dim: d.
+        dim: d, the dimension of x.
         driver: the noise it is for.
-        batch_size: B, drawn with replacement.
+        batch_size: B, at least 1, drawn with replacement.
 
-    Raises TypeError or ValueError for a number out of range, something that is no function, fails, or returns another shape;
-    a driver without a variance to match.
+    Returns:
+        A `StateScale`, its matrix of shape `(dim, n)`.
+
+    Raises:
+        ValueError, TypeError: a number out of range, something that is no function, fails, or returns another shape; a driver
+            without a variance to match.
+
+    Source:
+        Li, Tai, E, ICML 2017, whose covariance it is.
     """
     n = errors.integer("n", n, "n=100", low=2)
     dim = errors.integer("dim", dim, "dim=2")

@@ -46,12 +46,17 @@ def require_step(name: str, own: Array, dt: float) -> None:
 
 class StudentT(Driver):
     """Multivariate Student-t steps: rotation-invariant, unit scale matrix (variance `df/(df-2)` a coordinate, where df > 2).
+    See the top of the file.
 
     Args:
-        df: degrees of freedom, positive; the tail of one step falls as r^-df.
+        df: degrees of freedom, positive; the tail of one step falls as `r^-df`.
         dt: length of a step in SDE time, the only one allowed: the learning rate, for one optimiser step.
 
-    Raises TypeError or ValueError when one is not a positive, finite number.
+    Raises:
+        ValueError, TypeError: one that is not a positive, finite number; later, a step over another dt (`check_step`).
+
+    Source:
+        The law by pairs of coordinates: Bailey, Math. Comp. 62, 1994; Ding, Amer. Statist. 70, 2016.
     """
 
     df: Array
@@ -114,7 +119,7 @@ class StudentT(Driver):
 
 
 class GaussianMixture(Driver):
-    """Isotropic scale mixture of normals: a step is `N(0, scales_j^2 I)` with probability `weights_j`.
+    """Isotropic scale mixture of normals: a step is `N(0, scales_j^2 I)` with probability `weights_j`. See the top of the file.
 
     Args:
         weights: positive, sum 1, shape `(m,)`.
@@ -122,7 +127,11 @@ class GaussianMixture(Driver):
             order of rising weight.
         dt: length of a step in SDE time, the only one allowed: the learning rate, for one optimiser step.
 
-    Raises TypeError or ValueError when one is of the wrong shape or out of range.
+    Raises:
+        ValueError, TypeError: one of the wrong shape or out of range; later, a step over another dt (`check_step`).
+
+    Source:
+        Elementary.
     """
 
     weights: Array

@@ -18,13 +18,17 @@ _EXAMPLE = "DriverSum((Brownian(), 0.5), StableComponents(alpha=1.5))"
 
 
 class DriverSum(Driver):
-    """The sum of independent drivers.
+    """The sum of independent drivers: `L = sum_j c_j L_j`.
 
     Args:
         parts: drivers, or pairs `(driver, factor)`; the factor, finite and not zero, multiplies the driver's noise (1 when
             not given).
 
-    Raises TypeError or ValueError for a part of another kind, no part, or a factor out of range.
+    Raises:
+        ValueError, TypeError: a part of another kind, no part, or a factor out of range.
+
+    Source:
+        Elementary: exponents and Lévy measures of independent processes add.
     """
 
     drivers: tuple[Driver, ...]

@@ -120,15 +120,21 @@ class _Tempered(Driver):
 class TemperedComponents(_Tempered):
     """d independent tempered stable coordinates; jumps lie on the axes. See the top of the file.
 
+    The escape law takes the real tail in place of a power: the rate is then no power of epsilon. It is good where the jump that
+    leaves is not many lengths long; beyond, several jumps and the noise before them help, and escape is faster. Simulated over
+    predicted mean (alpha = 1.5, curvature and radius 1): 0.96 at length 10, epsilon 0.05; 0.80 at 3, 0.1; 0.38 at 1, 0.2.
+
     Args:
         alpha: stability index of the small jumps, in (0, 2]; at 2 nothing is left to temper: Brownian motion of variance 2t.
         length: jump size beyond which jumps die out exponentially, in units of L.
         tries: draws a step and coordinate may take, 3 words each. 4 allow a dt up to `0.0056 length^alpha`, 6 up to 0.032.
 
-    The escape law takes the real tail in place of a power: the rate is then no power of epsilon. It is good where the jump that
-    leaves is not many lengths long; beyond, several jumps and the noise before them help, and escape is faster. Simulated over
-    predicted mean (alpha = 1.5, curvature and radius 1): 0.96 at length 10, epsilon 0.05; 0.80 at 3, 0.1; 0.38 at 1, 0.2.
-    Raises TypeError or ValueError for an argument out of range; `check_step` ValueError for a dt that needs more tries.
+    Raises:
+        ValueError, TypeError: an argument out of range; later, a dt that needs more tries (`check_step`).
+
+    Source:
+        Carmona, Masters, Simon, J. Funct. Anal. 91, 1990; Ryznar, Potential Analysis 17, 2002; the sampler Brix, Adv. Appl.
+        Probab. 31, 1999.
     """
 
     def words_per_step(self, dim: int) -> int:
@@ -154,13 +160,19 @@ class TemperedComponents(_Tempered):
 class TemperedIsotropic(_Tempered):
     """Rotation-invariant tempered stable noise; jumps in every direction. See the top of the file.
 
+    The escape law holds as it does for `TemperedComponents`.
+
     Args:
         alpha: stability index of the small jumps, in (0, 2]; at 2 nothing is left to temper: Brownian motion of variance 2t.
         length: jump size beyond which jumps die out exponentially, in units of L.
         tries: draws a step may take, 3 words each. 4 allow a dt up to `0.0056 length^alpha`, 6 up to 0.032.
 
-    The escape law holds as it does for `TemperedComponents`.
-    Raises TypeError or ValueError for an argument out of range; `check_step` ValueError for a dt that needs more tries.
+    Raises:
+        ValueError, TypeError: an argument out of range; later, a dt that needs more tries (`check_step`).
+
+    Source:
+        Carmona, Masters, Simon, J. Funct. Anal. 91, 1990; Ryznar, Potential Analysis 17, 2002; the sampler Brix, Adv. Appl.
+        Probab. 31, 1999.
     """
 
     def words_per_step(self, dim: int) -> int:

@@ -40,6 +40,7 @@ class _Truncated(Driver):
 
     @property
     def alpha(self) -> Scalar:
+        """Stability index of the jumps."""
         return self.free.alpha
 
     @property
@@ -64,14 +65,19 @@ class _Truncated(Driver):
 class TruncatedComponents(_Truncated):
     """d independent truncated stable coordinates; jumps lie on the axes. See the top of the file.
 
+    The escape law holds with the cut tail: the rate is no power of epsilon, and 0 (refused) where one jump cannot leave.
+
     Args:
         alpha: stability index of the jumps, in (0, 2).
         cutoff: largest jump, in units of L. No increment is longer in any coordinate.
         tries: draws a step and coordinate may take. 3 allow `2 (C_a/a) cutoff^-alpha dt` up to 1e-3; with more a
             longer dt is allowed, and its error is then the user's to judge.
 
-    The escape law holds with the cut tail: the rate is no power of epsilon, and 0 (refused) where one jump cannot leave.
-    Raises TypeError or ValueError for an argument out of range; `check_step` ValueError for a dt that needs more tries.
+    Raises:
+        ValueError, TypeError: an argument out of range; later, a dt that needs more tries (`check_step`).
+
+    Source:
+        Mantegna and Stanley, Phys. Rev. Lett. 73, 1994, whose step it is.
     """
 
     free: StableComponents
@@ -98,14 +104,19 @@ class TruncatedComponents(_Truncated):
 class TruncatedIsotropic(_Truncated):
     """Rotation-invariant truncated stable noise; jumps in every direction. See the top of the file.
 
+    The escape law holds with the cut tail: the rate is no power of epsilon, and 0 (refused) where one jump cannot leave.
+
     Args:
         alpha: stability index of the jumps, in (0, 2).
         cutoff: largest jump, in units of L. No increment is longer.
         tries: draws a step may take. 3 allow `T cutoff^-alpha dt` up to 1e-3 in one dimension, by which `check_step` judges;
             in d dimensions T is larger (alpha = 1.5: 1.8, 6.4, 37 times in d = 2, 10, 100), so take dt shorter in proportion.
 
-    The escape law holds with the cut tail: the rate is no power of epsilon, and 0 (refused) where one jump cannot leave.
-    Raises TypeError or ValueError for an argument out of range; `check_step` ValueError for a dt that needs more tries.
+    Raises:
+        ValueError, TypeError: an argument out of range; later, a dt that needs more tries (`check_step`).
+
+    Source:
+        Mantegna and Stanley, Phys. Rev. Lett. 73, 1994, whose step it is.
     """
 
     free: StableIsotropic

@@ -35,7 +35,7 @@ def calls() -> Iterator[Call | Exempt]:
     sgd = dynamics.SGD(PARTS["landscape"], PARTS["driver"], epsilon=0.1)
     for schedule in (0.5, lambda t: 1 / (1 + t)):
         scheduled = {"dynamics": sgd, "schedule": schedule, "clock": "time"}
-        yield Call(dynamics.Scheduled, lambda scheduled=scheduled: scheduled)
+        yield Call(dynamics.Scheduled, lambda scheduled=scheduled: scheduled, fine={"schedule": ("float",)})
     for state in ("AdamState", "MomentumState", "RMSPropState", "ScheduledState", "UnderdampedState"):
         yield Exempt(getattr(dynamics, state), "made by its dynamics, in a compiled step")
 

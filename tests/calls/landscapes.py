@@ -40,7 +40,9 @@ def formulas() -> Iterator[Call | Exempt]:
     yield Call(landscapes.Modified, lambda: {"landscape": WELL, "learning_rate": 0.1})
     yield Call(landscapes.rescaled, lambda: {"landscape": WELL, "sharpness": 2.0})
     yield Call(landscapes.in_float64, lambda: {"landscape": WELL})
-    yield Call(landscapes.from_function, lambda: {"fn": lambda x: jnp.sum(x * x), "dim": 2, "minimum": jnp.zeros(2)})
+    yield Call(
+        landscapes.from_function, lambda: {"fn": lambda x: jnp.sum(x * x), "dim": 2, "minimum": jnp.zeros(2)}, host=True
+    )
     yield Exempt(landscapes.FunctionLandscape, "made by from_function")
     yield Exempt(landscapes.Rescaled, "made by rescaled")
 

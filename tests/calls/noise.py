@@ -11,6 +11,8 @@ from levysde import noise
 
 STABLE = ls.StableComponents(alpha=1.5)
 WELL = ls.Quadratic(hessian=jnp.array([1.0, 4.0]))
+VECTOR = {"beta": ("several",), "covariance": ("several",), "value": ("several",)}  # which do for a number too
+SCALES = {"scale": ("none",), "value": ("none", "float")}  # None is the identity
 GRADIENTS = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
 
 
@@ -24,7 +26,7 @@ def drivers() -> Iterator[Call | Exempt]:
     yield Call(noise.Brownian, lambda: {})
     yield Call(noise.StableComponents, lambda: {"alpha": 1.5, "exact": False})
     yield Call(noise.StableIsotropic, lambda: {"alpha": 1.5})
-    yield Call(noise.SkewedComponents, lambda: {"alpha": 1.5, "beta": 0.5, "parameterization": "S1"})
+    yield Call(noise.SkewedComponents, lambda: {"alpha": 1.5, "beta": 0.5, "parameterization": "S1"}, fine=VECTOR)
     yield Call(noise.SkewedComponents, lambda: {"alpha": 0.8, "beta": jnp.array([0.5, -1.0]), "parameterization": "S0"})
     for law in (noise.TemperedComponents, noise.TemperedIsotropic):
         yield Call(law, lambda: {"alpha": 1.5, "length": 1.0, "tries": 4})
@@ -50,12 +52,20 @@ def scales() -> Iterator[Call | Exempt]:
     yield Call(noise.LowRankScale, lambda: {"factor": jnp.array([[1.0], [0.5]]), "trace_share": 1.0})
     yield Call(noise.StateScale, lambda: {"fn": lambda x: 1 + x**2, "dim": 2, "noise_dim": 2})
     for value in (0.5, jnp.array([1.0, 0.5]), jnp.eye(2), noise.ScalarScale(jnp.asarray(0.5))):
-        yield Call(noise.as_scale, lambda value=value: {"value": value, "dim": 2}, also={"value": ("scale",)})
+        yield Call(
+            noise.as_scale, lambda value=value: {"value": value, "dim": 2}, also={"value": ("scale",)}, fine=SCALES
+        )
     for value in (0.5, jnp.array([1.0, 0.5]), jnp.eye(2)):
         matched = {"covariance": value, "driver": STABLE, "negative": "refuse"}
-        yield Call(noise.covariance_scale, lambda matched=matched: matched, host=True)
+        yield Call(noise.covariance_scale, lambda matched=matched: matched, host=True, fine=VECTOR)
         root = {"name": "covariance", "value": value, "negative": "absolute"}
-        yield Call(noise.covariance_root, lambda root=root: root, host=True, also={"value": ("covariance",)})
+        yield Call(
+            noise.covariance_root,
+            lambda root=root: root,
+            host=True,
+            also={"value": ("covariance",)},
+            fine=VECTOR,
+        )
     aligned = {"landscape": WELL, "driver": STABLE, "batch_size": 32, "x": jnp.zeros(2), "negative": "absolute"}
     yield Call(noise.hessian_aligned, lambda: aligned, host=True)
     yield Call(noise.hessian_scale, lambda: {"landscape": WELL, "driver": STABLE, "batch_size": 32})
@@ -71,7 +81,7 @@ def scales() -> Iterator[Call | Exempt]:
             "batch_size": 2,
         },
     )
-    yield Call(noise.trace_matched, lambda: {"scale": jnp.array([1.0, 0.5]), "dim": 2, "x": jnp.zeros(2)})
+    yield Call(noise.trace_matched, lambda: {"scale": jnp.array([1.0, 0.5]), "dim": 2, "x": jnp.zeros(2)}, fine=SCALES)
 
 
 def constants() -> Iterator[Call | Exempt]:
