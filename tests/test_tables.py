@@ -300,9 +300,9 @@ def test_a_run_by_hand():
     assert row(run([10, 10], [2, 2]), "mean escape time (SDE time)").startswith("inf [6.676, inf]")
     for nothing in (run([], []), run([NAN, NAN], [0, 3])):
         assert row(nothing, "mean escape time (SDE time)") == "none"
-    assert row(run([NAN, 2.0], [3, 1]), "mean escape time (SDE time)").startswith(
-        "2 ["
-    )  # the row that is NaN is left out
+    spoiled = run([NAN, 2.0], [3, 1])
+    assert row(spoiled, "mean escape time (SDE time)").startswith("2 [")
+    assert repr(spoiled).endswith("\n  warning: 1 of 2 became NaN: left out of the mean")
 
 
 def test_laws_by_hand():
