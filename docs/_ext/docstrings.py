@@ -43,6 +43,7 @@ def on_signature(app: Any, what: str, name: str, part: Any, options: Any, args: 
     if what == "method" and parameters and parameters[0].name in ("self", "cls"):
         parameters = parameters[1:]
     shown = str(signature.replace(parameters=parameters, return_annotation=signature.empty))
+    shown = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", shown)
     return shown, None if inspect.isclass(part) else _short(signature.return_annotation)
 
 

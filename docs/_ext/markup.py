@@ -7,6 +7,7 @@ _CODE = re.compile(r"(``.+?``|(?<!`)`[^`\n]+(?:\n[^`\n]+)?`(?!`))", re.DOTALL)
 
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields|Example|Examples|Note|Warning):\s*$")
 _ONE_LINE = re.compile(r"^(Returns|Raises|Yields): (\S.*)$")
+_SEE_HEAD = r" \((?:see )?(?:the )?(?:top|head) of (?:this|the) file\)|; see the head of this file(?=\))"
 
 
 def rst(lines: list[str], targets: Mapping[str, str], owner: str = "") -> list[str]:
@@ -35,13 +36,14 @@ def inline(text: str, targets: Mapping[str, str], owner: str = "") -> str:
 
 
 def first_sentence(text: str) -> str:
-    """Of a docstring, on one line; a full stop inside backticks ends nothing."""
+    """Of a docstring, on one line; a full stop inside backticks or brackets ends nothing."""
     paragraph = re.sub(r"\s+", " ", text.strip().split("\n\n")[0])
-    paragraph = re.sub(
-        r" \((?:see )?(?:the )?(?:top|head) of (?:this|the) file\)|; see the head of this file(?=\))", "", paragraph
-    )
-    match = re.match(r"(?:`[^`]*`|[^`])*?[.](?= [A-Z`]|$)", paragraph)
-    return match[0] if match else paragraph
+    paragraph = re.sub(_SEE_HEAD, "", paragraph)
+    for match in re.finditer(r"[.](?= [A-Z`]|$)", paragraph):
+        sentence = paragraph[: match.end()]
+        if sentence.count("`") % 2 == 0 and sentence.count("(") <= sentence.count(")"):
+            return sentence
+    return paragraph
 
 
 def _source_fields(lines: list[str]) -> list[str]:
