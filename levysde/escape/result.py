@@ -126,20 +126,24 @@ class EscapeResult(Tabled):
         return Table("EscapeResult", rows, warnings)
 
     def _mean(self) -> str:
-        known = np.isin(self.status, (Status.EXITED, Status.CENSORED)) & np.isfinite(self.time)
-        if not self.time[known].any():
+        ended = (self.status == Status.EXITED) | (self.status == Status.CENSORED)
+        known = ended & (self.time > 0) & (self.time < np.inf)
+        if not known.any():
             return "none"
         mean = mean_time(self.time[known], self.exited[known])
         return f"{mean}  ({mean.confidence:.0%} interval, time at risk over exits)"
 
     def _sets(self) -> list[tuple[str, str]]:
         """The share of the exits that entered each exit set, where there are several."""
-        labels, counts = np.unique(self.label[self.exited], return_counts=True)
+        entered = self.label[self.exited]
+        if not entered.size or entered.min() == entered.max():
+            return []
+        labels, counts = np.unique(entered, return_counts=True)
         shares = ", ".join(
             f"{label}: {share:.1%}" for label, share in zip(labels[:8], counts / counts.sum(), strict=False)
         )
         more = ", ..." if len(labels) > 8 else ""
-        return [("exit sets, share of exits", shares + more)] if len(labels) > 1 else []
+        return [("exit sets, share of exits", shares + more)]
 
 
 def check_places(result: Any) -> None:
