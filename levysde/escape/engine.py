@@ -27,11 +27,12 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.escape.bar import progress_bar
 from levysde.escape.checkpoint import Saver, as_checkpoint, saver
+from levysde.escape.interfaces import check_interfaces, runs_by_lanes
 from levysde.escape.ledger import Ledger, Rows
 from levysde.escape.result import EscapeResult, RunInfo, Status
 from levysde.escape.shards import as_shard, gathered
 from levysde.escape.worker import SMALLEST, Run, Worker
-from levysde.protocols import Domain, Kernel, is_lane_invariant
+from levysde.protocols import Domain, Kernel
 from levysde.random import LAST_STEP
 
 _POLL_SECONDS = 0.05
@@ -166,6 +167,7 @@ def starting_points(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.nda
         raise ValueError(
             f"the domain takes points of {domain.dim} dimensions, the kernel moves in {kernel.dim}. Make them one."
         )
+    check_interfaces(kernel, domain)
     inside = np.asarray(jax.vmap(domain.contains)(jnp.atleast_2d(starts)))
     if not inside.all():
         row = int(np.flatnonzero(~inside)[0])
@@ -201,33 +203,6 @@ def _devices(devices: Checked) -> tuple:
             f"devices = {count}, but there are {len(local)} {backend} devices. Type devices={len(local)} or less."
         )
     return tuple(local[:count])
-
-
-def runs_by_lanes(kernel: Kernel, domain: Domain) -> bool:
-    """Whether a step and the exit test avoid library matmuls, whose bits depend on the number of lanes."""
-    leaves, structure = jax.tree.flatten((kernel, domain))
-    kinds = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-    return _runs_by_lanes(structure, kinds, (kernel.dim, kernel.words_per_init, kernel.words_per_step))
-
-
-@functools.lru_cache(maxsize=256)
-def _runs_by_lanes(structure: Any, kinds: tuple, sizes: tuple[int, int, int]) -> bool:
-    """Read off programs that are traced anew: once for each structure, at 30 ms."""
-    leaves = [jax.ShapeDtypeStruct(*kind) for kind in kinds]
-    x, start, step = (
-        jax.ShapeDtypeStruct(shape, dtype)
-        for shape, dtype in (
-            ((sizes[0],), jnp.result_type(float)),
-            ((sizes[1],), jnp.uint32),
-            ((sizes[2],), jnp.uint32),
-        )
-    )
-
-    def part(i: int, method: str) -> Callable:
-        return lambda leaves, *arguments: getattr(jax.tree.unflatten(structure, leaves)[i], method)(*arguments)
-
-    state = jax.eval_shape(part(0, "init"), leaves, x, start)
-    return is_lane_invariant(part(0, "step"), leaves, step, state) and is_lane_invariant(part(1, "contains"), leaves, x)
 
 
 def as_lanes(lanes: Checked) -> int | None:

@@ -21,8 +21,9 @@ from jaxtyping import Array
 from levysde import errors
 from levysde.errors import Checked
 from levysde.escape.block import INSIDE, Block, Problem, Records, advance, begin, empty_stack, jit, standing
-from levysde.escape.engine import as_lanes, describe, layout, runs_by_lanes, starting_points
+from levysde.escape.engine import as_lanes, describe, layout, starting_points
 from levysde.escape.fused import FUSED, compiles, fused_or_looped
+from levysde.escape.interfaces import runs_by_lanes
 from levysde.escape.result import Status
 from levysde.escape.worker import SMALLEST, outcome
 from levysde.protocols import Domain, Kernel, Point, Scalar, Truth
