@@ -126,7 +126,7 @@ def test_refusals():
     with pytest.raises(ValueError, match="positive"):
         plots.ratio_ladder([0.0], [1.0], [[0.9, 1.1]])
     for artist in ({"colour": "k"}, {"color": "blakc"}, {"linewidth": "wide"}):
-        with pytest.raises(ValueError, match="artist = .* is refused by matplotlib"):
+        with pytest.raises(ValueError, match=r"artist = .* is refused by matplotlib"):
             plots.survival(result, artist=artist)
     with pytest.raises(TypeError, match="artist must be a dict"):
         plots.survival(result, artist={1: 2})

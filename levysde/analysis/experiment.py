@@ -69,27 +69,23 @@ class EscapeSettings:
         errors.choice("noise", self.noise, tuple(NOISES))
         errors.integer("num", self.num, "num=1500")
         errors.integer("seed", self.seed, "seed=0", low=0, high=2**63 - 1)
-        for optimizer in _several("optimizers", self.optimizers, 'optimizers=("sgd", "adam")'):
+        if not errors.several("optimizers", self.optimizers, str, 'optimizers=("sgd", "adam")'):
+            raise ValueError('optimizers is empty. Type for example optimizers=("sgd", "adam").')
+        for optimizer in self.optimizers:
             errors.choice("each of optimizers", optimizer, OPTIMIZERS)
         found: dict[str, Any] = {"alpha": errors.real_index(self.alpha)}
         if found["alpha"] == 2:
             raise ValueError("alpha = 2 is Gaussian and has no stable escape law. Give alpha below 2, for example 1.5.")
         if self.epsilons is not None:
-            given = _several("epsilons", self.epsilons, "epsilons=(0.3, 0.1)")
+            given = errors.several("epsilons", self.epsilons, object, "epsilons=(0.3, 0.1)")
+            if not given:
+                raise ValueError("epsilons is empty. Leave it out for the ladder of the law, or type (0.3, 0.1).")
             found["epsilons"] = tuple(errors.positive_real("epsilons", e, "epsilons=(0.3, 0.1)") for e in given)
         for name, example in (("dt", "dt=1e-3"), ("basin_height", "basin_height=0.05")):
             if getattr(self, name) is not None:
                 found[name] = errors.positive_real(name, getattr(self, name), example)
         for name, value in found.items():
             object.__setattr__(self, name, value)
-
-
-def _several(name: str, values: Checked, example: str) -> Checked:
-    if not isinstance(values, tuple | list) or not values:
-        raise TypeError(
-            f"{name} must be a tuple of at least one, not {errors.shown(values)}. Type for example {example}."
-        )
-    return values
 
 
 @dataclass(frozen=True, repr=False)

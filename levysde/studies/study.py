@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from levysde.sweeps import Sweep, open_sweep, run_sweep, versions
 from levysde.tables import Table, Tabled
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 LOG = logging.getLogger("levysde.studies")
 
@@ -24,15 +24,23 @@ LOG = logging.getLogger("levysde.studies")
 class Finding(Tabled):
     """What a section found.
 
-    Attributes:
-        verdicts: one for each of its claims, in their order.
+    Args:
+        verdicts: a `Verdict` for each of its claims, in their order.
         figures: pictures by name.
         data: tables by name, each a list of rows `{column: number or word}`.
+
+    Raises:
+        TypeError: something else than verdicts, than dicts.
     """
 
-    verdicts: tuple[Verdict, ...]
-    figures: "dict[str, Figure]" = field(default_factory=dict)
-    data: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    verdicts: Checked
+    figures: Checked = field(default_factory=dict)
+    data: Checked = field(default_factory=dict)
+
+    def __post_init__(self):
+        errors.several("verdicts", self.verdicts, Verdict, "(Verdict(claim, word, measured, power),)")
+        errors.instance("figures", self.figures, dict, '{"name": figure}')
+        errors.instance("data", self.data, dict, '{"name": [{"column": 1.0}]}')
 
     def _table(self) -> Table:
         rows = [
@@ -47,17 +55,26 @@ class Finding(Tabled):
 class Section(Tabled):
     """One question to a paper.
 
-    Attributes:
+    Args:
         name: of its folder.
-        claims: fixed before the run.
+        claims: a `Claim` for each thing it says, fixed before the run.
         sweeps: for quick or not, the specs to run, by name; as in a sweep's TOML file.
-        judge: from the finished sweeps, and quick or not, what was found.
+        judge: from the finished sweeps, and quick or not, what was found: a `Finding`.
+
+    Raises:
+        TypeError: a name that is no word, something else than claims, than functions.
     """
 
-    name: str
-    claims: tuple[Claim, ...]
-    sweeps: Callable[[bool], dict[str, dict[str, Any]]]
-    judge: Callable[[dict[str, Sweep], bool], Finding]
+    name: Checked
+    claims: Checked
+    sweeps: Checked
+    judge: Checked
+
+    def __post_init__(self):
+        errors.word("name", self.name)
+        errors.several("claims", self.claims, Claim, "(Claim(key, statement, where, predicted, fails_if),)")
+        errors.function("sweeps", self.sweeps, "lambda quick: {}")
+        errors.function("judge", self.judge, "lambda found, quick: Finding(verdicts)")
 
     def _table(self) -> Table:
         return Table(f"Section: {self.name}", [(claim.key, claim.statement) for claim in self.claims])
@@ -67,15 +84,23 @@ class Section(Tabled):
 class Study(Tabled):
     """A paper under test.
 
-    Attributes:
+    Args:
         name: as in `levysde study NAME`.
         paper: authors, title, venue.
-        sections: in the order they are run.
+        sections: a `Section` for each question, in the order they are run.
+
+    Raises:
+        TypeError: a name or a paper that is no text, something else than sections.
     """
 
-    name: str
-    paper: str
-    sections: tuple[Section, ...]
+    name: Checked
+    paper: Checked
+    sections: Checked
+
+    def __post_init__(self):
+        errors.word("name", self.name)
+        errors.word("paper", self.paper)
+        errors.several("sections", self.sections, Section, "(Section(name, claims, sweeps, judge),)")
 
     def _table(self) -> Table:
         rows = [(section.name, f"{len(section.claims)} claims") for section in self.sections]
@@ -99,7 +124,8 @@ def run_study(
         sections: names of those to run; all by default.
         progress: show a bar for each sweep.
 
-    Returns the verdicts, in the order of the claims.
+    Returns:
+        The verdicts, in the order of the claims.
 
     Raises:
         TypeError, ValueError: an unknown study or section, a folder that cannot be written or holds another run.
@@ -109,8 +135,8 @@ def run_study(
     study = study if isinstance(study, Study) else find_study(study)
     chosen = _chosen(study, sections)
     errors.flag("quick", quick)
-    if not isinstance(out, str | os.PathLike):
-        raise TypeError(f'out must be a folder, not {out!r}. Type for example "zhou2020".')
+    errors.flag("progress", progress)
+    errors.instance("out", out, str | os.PathLike, '"zhou2020"')
     folder = errors.writable("out", Path(out) / "verdicts.md").parent
     verdicts: list[Verdict] = []
     tables: dict[str, Any] = {}
@@ -150,9 +176,11 @@ def _chosen(study: Study, names: Any) -> Sequence[Section]:
     if names is None:
         return study.sections
     known = {section.name: section for section in study.sections}
-    for name in names:
+    for name in errors.several("sections", names, str, f"({study.sections[0].name!r},)"):
         if name not in known:
-            raise ValueError(f"{study.name} has no section {name!r}. There are {', '.join(known)}.")
+            raise ValueError(
+                f"sections: {study.name} has no section {errors.shown(name)}. There are {', '.join(known)}."
+            )
     return [section for section in study.sections if section.name in names]
 
 
@@ -165,9 +193,19 @@ STUDIES = ("jelassi2022", "xie2021", "zhou2020")
 
 
 def find_study(name: Checked) -> Study:
-    """The study of that name. Raises ValueError with the names there are."""
+    """The study of that name.
+
+    Args:
+        name: "zhou2020", "xie2021" or "jelassi2022".
+
+    Returns:
+        A `Study`.
+
+    Raises:
+        ValueError: another name.
+    """
     import importlib
 
-    if name not in STUDIES:
-        raise ValueError(f"there is no study {name!r}. There are {', '.join(STUDIES)}.")
+    if not isinstance(name, str) or name not in STUDIES:
+        raise ValueError(f"there is no study of the name {errors.shown(name)}. There are {', '.join(STUDIES)}.")
     return importlib.import_module(f"levysde.studies.{name}").STUDY

@@ -61,7 +61,7 @@ def run_sweep(
     retry_failed: Checked = False,
     progress: Checked = False,
     checkpoint_every: Checked = 5.0,
-    folder: Path | None = None,
+    folder: Checked = None,
 ) -> Tally:
     """Run every unfinished point of a sweep and store it.
 
@@ -92,7 +92,7 @@ def run_sweep(
         spec = read_spec(spec)
     engine = errors.choice("engine", engine, ("local", "ray"))
     part = _as_shard(shard)
-    every = float(errors.positive("checkpoint_every", checkpoint_every, "checkpoint_every=5.0"))
+    every = errors.positive_real("checkpoint_every", checkpoint_every, "checkpoint_every=5.0")
     hosts = errors.integer("hosts_per_point", hosts_per_point, "hosts_per_point=2")
     workers = None if workers is None else errors.integer("workers", workers, "workers=2")
     errors.flag("retry_failed", retry_failed)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from levysde import errors
+from levysde.errors import Checked
 from levysde.sweeps.place import Place
 from levysde.sweeps.plan import Plan, Point
 from levysde.sweeps.store import disk_bytes
@@ -64,8 +66,10 @@ class Estimate(Tabled):
         return f"{about} {duration(self.seconds)} by one process here, compilation apart{rest}"
 
 
-def estimate(plan: Plan, place: Place) -> Estimate:
+def estimate(plan: Checked, place: Checked) -> Estimate:
     """Work out a sweep's cost: a second of trial for each kind of point (at most 6), nothing is written."""
+    errors.instance("plan", plan, Plan, "make_plan(spec)")
+    errors.instance("place", place, Place, 'Place("out")')
     chosen = [plan.points[k] for k in np.unique(np.linspace(0, len(plan.points) - 1, _ASKED).astype(int))]
     works = [plan.experiment.work(point.settings) for point in chosen]
     kinds: dict[str, list[int]] = {}

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from levysde import errors
 from levysde.errors import Checked
 from levysde.escape import Checkpoint
 
@@ -28,20 +29,39 @@ class Model(BaseModel):
 class Variable:
     """One array of the store, of which each point fills a part of shape `sizes`.
 
-    Attributes:
+    Args:
         name: of the array.
         dtype: NumPy's name for it, or "str".
         long_name: what the number is, for labels.
         units: "1" for pure numbers, "" for words.
-        dims: names of its dimensions beyond the sweep's axes; `sizes` their lengths.
+        dims: names of its dimensions beyond the sweep's axes.
+        sizes: their lengths.
+
+    Raises:
+        ValueError, TypeError: a name that is no word, a dtype that NumPy does not know, dimensions without a length.
     """
 
-    name: str
-    dtype: str
-    long_name: str
-    units: str = "1"
-    dims: tuple[str, ...] = ()
-    sizes: tuple[int, ...] = ()
+    name: Checked
+    dtype: Checked
+    long_name: Checked
+    units: Checked = "1"
+    dims: Checked = ()
+    sizes: Checked = ()
+
+    def __post_init__(self):
+        for name in ("name", "dtype", "long_name", "units"):
+            errors.word(name, getattr(self, name))
+        try:
+            np.dtype(self.dtype)
+        except (TypeError, ValueError, SyntaxError) as error:  # of a word that is read as a list of types
+            raise ValueError(
+                f'dtype = {self.dtype!r} is unknown to NumPy ({error}). Type for example "float64".'
+            ) from None
+        errors.several("dims", self.dims, str, '("trajectory",)')
+        for size in errors.several("sizes", self.sizes, object, "(100,)"):
+            errors.integer("each of sizes", size, "(100,)", low=0)
+        if len(self.dims) != len(self.sizes):
+            raise ValueError(f"dims and sizes must be of one length, not {self.dims} and {self.sizes}.")
 
     @property
     def fill(self) -> Any:
@@ -73,10 +93,24 @@ class Job:
 
 @dataclass(frozen=True)
 class Work:
-    """What a point will cost: units of work (trajectory-steps for escapes), and whether that is a bound or an expectation."""
+    """What a point will cost.
 
-    units: float
-    is_bound: bool
+    Args:
+        units: of work, as the experiment's `work_unit` says (trajectory-steps for escapes); may be infinite.
+        is_bound: whether that is a bound, or an expectation.
+
+    Raises:
+        ValueError, TypeError: units that are no number from 0 on, a bound that is neither True nor False.
+    """
+
+    units: Checked
+    is_bound: Checked
+
+    def __post_init__(self):
+        units = errors.numeric("units", errors.concrete("units", self.units), "units=1e6")
+        if units.shape != () or not units >= 0:
+            raise ValueError(f"units must be a number from 0 on, not {errors.shown(self.units)}. Type for example 1e6.")
+        errors.flag("is_bound", self.is_bound)
 
 
 class Experiment(ABC):

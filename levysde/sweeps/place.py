@@ -31,9 +31,9 @@ class Place:
     """A folder or URL, with the few file operations that a sweep needs."""
 
     def __init__(self, out: Checked):
-        if not isinstance(out, str | os.PathLike) or not str(out):
+        if not isinstance(out, str | os.PathLike) or not str(out) or "\0" in str(out):
             raise ValueError(
-                f'out must be a folder or a URL, not {out!r}. Type for example "runs/first" or "s3://bucket/first".'
+                f'out must be a folder or a URL, not {errors.shown(out)}. Type for example "runs/first" or "s3://bucket/first".'
             )
         scheme, separator, _ = str(out).partition("://")
         try:

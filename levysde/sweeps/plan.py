@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from levysde import errors
 from levysde.errors import Checked
 from levysde.sweeps.experiment import Experiment, find_experiment, nearest
 from levysde.sweeps.spec import MOST_POINTS, Range, Reference, Spec, SpecError, as_spec, validated
@@ -70,12 +72,14 @@ class Plan(Tabled):
         return Table(f"Plan of {len(self.points):,} points of {self.experiment.name!r}", self._rows())
 
 
-def make_plan(spec: Checked, folder: Path | None = None) -> Plan:
+def make_plan(spec: Checked, folder: Checked = None) -> Plan:
     """Check a spec to the last field and number its points; nothing is simulated. Raises SpecError.
 
     `folder` is where modules named by the spec are looked for besides the installed ones.
     """
     spec = as_spec(spec)
+    if folder is not None:
+        folder = Path(errors.instance("folder", folder, str | os.PathLike, '"experiments"'))
     if folder is not None and str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     try:

@@ -97,7 +97,9 @@ def write_report(sweep: "Sweep", path: Checked) -> Path:
         ImportError: jinja2 is not installed.
     """
     if not hasattr(sweep, "store"):
-        raise TypeError(f"sweep must be a Sweep, not {sweep!r}. Type write_report(open_sweep(folder), path).")
+        raise TypeError(
+            f"sweep must be a Sweep, not {errors.shown(sweep)}. Type write_report(open_sweep(folder), path)."
+        )
     path = errors.writable("path", path)
     path.write_text(render(sweep), encoding="utf-8")
     return path

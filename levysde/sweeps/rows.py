@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from levysde import errors
+
 if TYPE_CHECKING:
     from levysde.sweeps.sweep import Sweep
 
@@ -98,6 +100,8 @@ class Table:
 
 def read_table(sweep: "Sweep") -> Table:
     """Read every point's scalars. One small file a point and scalar is read, so a thousand points take about a second."""
+    if not hasattr(sweep, "store"):
+        raise TypeError(f"sweep must be a Sweep, not {errors.shown(sweep)}. Type for example open_sweep(folder).")
     store = sweep.store
     arrays, spec = store.arrays, store.spec
     dims = arrays["done"].metadata.dimension_names  # in the store's order, which that of the spec's text need not be

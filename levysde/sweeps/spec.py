@@ -25,6 +25,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, ValidationError
 
+from levysde import errors
 from levysde.errors import Checked
 from levysde.sweeps.experiment import Model, nearest
 
@@ -97,12 +98,12 @@ class Spec(Model):
 def read_spec(path: Checked) -> Spec:
     """The spec in a TOML file. Raises SpecError."""
     if not isinstance(path, str | os.PathLike):
-        raise SpecError(f'a spec is the path of a TOML file, not {path!r}. Type for example "sweep.toml".')
+        raise SpecError(f'a spec is the path of a TOML file, not {errors.shown(path)}. Type for example "sweep.toml".')
     try:
         text = Path(path).read_bytes().decode()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise SpecError(f"{str(path)!r} cannot be read ({reason}). Give the path of a TOML file.") from None
+        raise SpecError(f"the spec {str(path)!r} cannot be read ({reason}). Give the path of a TOML file.") from None
     try:
         table = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:

@@ -31,7 +31,7 @@ def open_sweep(path: Checked) -> "Sweep":
         StoreError: there is none, or one of another version.
         ImportError: the extra `sweep`, or that of the URL, is not installed.
     """
-    return Sweep(open_store(Place(path)))
+    return Sweep(open_store(Place(errors.instance("path", path, str | os.PathLike, '"runs/first"'))))
 
 
 class Sweep(Tabled):
@@ -42,8 +42,8 @@ class Sweep(Tabled):
         store: the arrays on disk.
     """
 
-    def __init__(self, store: Store):
-        self.store = store
+    def __init__(self, store: Checked):
+        self.store: Store = errors.instance("store", store, Store, "open_sweep(folder).store")
 
     @functools.cached_property
     def plan(self) -> Plan:

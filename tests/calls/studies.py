@@ -1,9 +1,62 @@
 """Calls of `levysde.studies`."""
 
 from collections.abc import Iterator
+from functools import cache
 
+from calls.small import folder
 from calls.table import Call, Exempt
+from levysde import studies
+from levysde.stats import Estimate
+
+
+@cache
+def claim() -> studies.Claim:
+    return studies.Claim("rate", "It escapes.", "eq. 1", "ratio 1", "the interval lies outside [0.5, 2]")
+
+
+@cache
+def verdict() -> studies.Verdict:
+    return studies.Verdict(claim(), "holds", "ratio 1.01 [0.9, 1.1]", "10%")
+
+
+@cache
+def study() -> studies.Study:
+    """A study without runs."""
+    found = studies.Finding((verdict(),))
+    return studies.Study("small", "nobody", (studies.Section("one", (claim(),), lambda quick: {}, lambda *_: found),))
 
 
 def calls() -> Iterator[Call | Exempt]:
-    yield from ()
+    yield Call(
+        studies.run_study,
+        lambda: {
+            "study": study(),
+            "out": str(folder() / "study"),
+            "quick": True,
+            "sections": ("one",),
+            "progress": False,
+        },
+        fine={"out": ("text",)},  # any word is a folder
+    )
+    yield Call(studies.find_study, lambda: {"name": "zhou2020"})
+    yield Call(studies.judged, lambda: {"measured": Estimate(1.0, 0.9, 1.1), "low": 0.5, "high": 2.0}, host=True)
+    yield Call(studies.all_judged, lambda: {"words": ["holds", "fails"]})
+    yield Call(studies.detection_chance, lambda: {"margin": 0.1, "measured": Estimate(1.0, 0.9, 1.1)}, host=True)
+    words = ("key", "statement", "where", "predicted", "fails_if")
+    yield Call(studies.Claim, lambda: dict.fromkeys(words, "text"))
+    yield Call(
+        studies.Verdict,
+        lambda: {
+            "claim": claim(),
+            "word": "holds only if",
+            "measured": "ratio 1",
+            "power": "10%",
+            "condition": "epsilon is small",
+        },
+    )
+    yield Call(studies.Finding, lambda: {"verdicts": (verdict(),), "figures": {}, "data": {"table": [{"a": 1}]}})
+    yield Call(
+        studies.Section,
+        lambda: {"name": "one", "claims": (claim(),), "sweeps": lambda quick: {}, "judge": lambda found, quick: None},
+    )
+    yield Call(studies.Study, lambda: {"name": "small", "paper": "nobody", "sections": study().sections})
