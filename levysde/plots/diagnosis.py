@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _NEEDED = ("hessian", "covariance", "alignment", "tails", "measures", "predictions")
 _LAYERS = 20  # rows of the figure of tail indices
+_NO_NOISE = 1e-12  # of the largest: less is rounding, as along the shift of all logits that a softmax does not see
 _NAMES = {"sgd": "SGD", "adam": "ADAM"}
 
 
@@ -104,12 +105,14 @@ def noise_alignment(report: Checked, *, ax: "Axes | None" = None, artist: Checke
     """
     a = _checked(report, "noise_alignment").alignment
     ax = axes(ax, artist)
-    shown = (a.curvature > 0) & (a.noise > 0)
+    noisy = a.noise > _NO_NOISE * np.max(a.noise, initial=0.0)
+    shown = (a.curvature > 0) & noisy
+    silent = f" ({np.sum(~noisy)} without noise)" if not noisy.all() else ""
     look: dict[str, Any] = {
         "color": COLOURS[0],
         "marker": MARKERS[0],
         "linestyle": "none",
-        "label": "sharpest directions",
+        "label": "sharpest directions" + silent,
     }
     drawn(ax.plot, a.curvature[shown], a.noise[shown], artist=artist, **look)
     if shown.any():
