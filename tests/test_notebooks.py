@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import jax
 import jupytext
 import nbformat
 import pytest
@@ -21,17 +20,15 @@ def as_ipynb(name: str) -> nbformat.NotebookNode:
 
 @pytest.fixture
 def quick(monkeypatch, tmp_path):
-    """Settings of the kernels: few trajectories, what is written in a folder of its own, compiled programs kept."""
+    """Settings of the kernels: few trajectories, and a folder for what they write."""
     monkeypatch.setenv("LEVYSDE_NOTEBOOK_NUM", "50")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(jax.config.jax_compilation_cache_dir))
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
     monkeypatch.delenv("MPLBACKEND", raising=False)  # Jupyter's own, which puts figures into the page
 
 
-def run(notebook: nbformat.NotebookNode, **options) -> nbformat.NotebookNode:
+def run(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     resources = {"metadata": {"path": str(FOLDER)}}
-    return NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources, **options).execute()
+    return NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()
 
 
 def test_there_are_five_in_order():
