@@ -127,13 +127,16 @@ class Landscape(Part):
     minimum: eqx.AbstractVar[Array]
 
     @abstractmethod
-    def value(self, x: Point) -> Scalar: ...
+    def value(self, x: Point) -> Scalar:
+        """The loss at `x`."""
 
     @abstractmethod
-    def gradient(self, x: Point) -> Point: ...
+    def gradient(self, x: Point) -> Point:
+        """Its gradient at `x`, shape `(d,)`."""
 
     @abstractmethod
-    def hessian(self, x: Point) -> Float[Array, "d d"]: ...
+    def hessian(self, x: Point) -> Float[Array, "d d"]:
+        """Its Hessian at `x`, shape `(d, d)`."""
 
 
 class Domain(Part):
@@ -177,7 +180,8 @@ class Dynamics(Part):
     scale: eqx.AbstractVar[Scale]
 
     @abstractmethod
-    def init(self, x0: Point) -> State: ...
+    def init(self, x0: Point) -> State:
+        """The state of a trajectory that starts at `x0`, shape `(d,)`."""
 
     def settled(self, x: Point) -> State:
         """A state at `x` whose averages have their stationary values there; as `init` unless a class starts otherwise."""
@@ -188,7 +192,8 @@ class Dynamics(Part):
         """One explicit step over `dt` with the driver's increment over `dt` (Ito: coefficients before the jump)."""
 
     @abstractmethod
-    def position(self, state: State) -> Point: ...
+    def position(self, state: State) -> Point:
+        """The position in `state`, shape `(d,)`."""
 
     @abstractmethod
     def move(self, state: State, x: Point) -> State:
@@ -228,24 +233,30 @@ class Kernel(Part):
 
     @property
     @abstractmethod
-    def words_per_step(self) -> int: ...
+    def words_per_step(self) -> int:
+        """How many random words a step consumes."""
 
     @property
     @abstractmethod
-    def words_per_init(self) -> int: ...
+    def words_per_init(self) -> int:
+        """How many random words a start consumes."""
 
     @property
     @abstractmethod
-    def dim(self) -> int: ...
+    def dim(self) -> int:
+        """d, the length of the position."""
 
     @abstractmethod
-    def init(self, x0: Point, words: Words) -> State: ...
+    def init(self, x0: Point, words: Words) -> State:
+        """The state of a trajectory that starts at `x0`, shape `(d,)`."""
 
     @abstractmethod
-    def step(self, words: Words, state: State) -> State: ...
+    def step(self, words: Words, state: State) -> State:
+        """The state after one step, a pure function of its words."""
 
     @abstractmethod
-    def position(self, state: State) -> Point: ...
+    def position(self, state: State) -> Point:
+        """The position in `state`, shape `(d,)`."""
 
     @abstractmethod
     def elapsed(self, state: Any, steps: Any) -> Any:

@@ -290,7 +290,7 @@ B, S = ls.Brownian(), ls.StableComponents(alpha=1.5)
     ("make", "message"),
     [
         (lambda: ls.LowRankScale(np.ones(3)), r"shape \(d, r\), not of shape \(3,\)"),
-        (lambda: ls.LowRankScale(np.ones((3, 0))), r"shape \(d, r\)"),
+        (lambda: ls.LowRankScale(np.ones((3, 0))), "factor is empty"),
         (lambda: ls.LowRankScale(np.zeros((3, 2))), "factor is zero throughout"),
         (lambda: ls.LowRankScale([[np.nan]]), "factor must be finite"),
         (lambda: ls.LowRankScale("F"), "factor must be a number or an array"),

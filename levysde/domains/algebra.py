@@ -18,7 +18,11 @@ _BISECTIONS = 30
 class Intersection(Domain):
     """Inside all of `domains`. The label is the number, from 1, of the first listed one that is left.
 
-    Raises TypeError or ValueError unless given domains of one dimension. An empty intersection is not noticed.
+    Args:
+        domains: one or more domains of one dimension. That they have no point in common is not noticed.
+
+    Raises:
+        ValueError, TypeError: no domain, something that is none, or different dimensions.
     """
 
     domains: tuple[Domain, ...]
@@ -41,6 +45,7 @@ class Intersection(Domain):
 
     @property
     def dim(self) -> int:
+        """d, the length of the points it takes."""
         return self.domains[0].dim
 
     @property
@@ -51,7 +56,11 @@ class Intersection(Domain):
 class Complement(Domain):
     """Outside of `domain`, within the range of floats: to escape from it is to enter `domain`. Its boundary belongs to it.
 
-    Raises TypeError when `domain` is no Domain.
+    Args:
+        domain: the set to keep out of.
+
+    Raises:
+        TypeError: something that is no `Domain`.
     """
 
     domain: Domain
@@ -67,6 +76,7 @@ class Complement(Domain):
 
     @property
     def dim(self) -> int:
+        """d, the length of the points it takes."""
         return self.domain.dim
 
     @property
@@ -81,10 +91,11 @@ class ExitSets(Domain):
     where a point has left the range of floats without entering any. A process in steps can jump across a set unseen.
 
     Args:
-        sets: domains of one dimension.
+        sets: one or more domains of one dimension.
         names: one for each set, so that `names[label - 1]` says which was entered; "1", "2", ... by default.
 
-    Raises TypeError or ValueError for no sets, something that is no Domain, different dimensions, bad names.
+    Raises:
+        ValueError, TypeError: no sets, something that is no `Domain`, different dimensions, bad names.
     """
 
     sets: tuple[Domain, ...]
@@ -114,6 +125,7 @@ class ExitSets(Domain):
 
     @property
     def dim(self) -> int:
+        """d, the length of the points it takes."""
         return self.sets[0].dim
 
     @property
@@ -122,10 +134,18 @@ class ExitSets(Domain):
 
 
 def entry_distance(domain: Domain, x: Point, v: Point) -> Scalar:
-    """`inf {r > 0 : x + r v in domain}` in units of |v|: 0 from inside, inf when the ray never enters.
+    """`inf {r > 0 : x + r v in domain}`: how far a ray goes before it enters.
 
     By formula for convex shapes, their intersections, and complements. Else by search along `r = 2^(k/16)` from 2^-20 to
     2^40: a stretch that the ray spends inside can be overlooked when it is shorter than 0.044 of its distance.
+
+    Args:
+        domain: the set that may be entered.
+        x: the start of the ray, shape `(d,)`.
+        v: its direction, shape `(d,)`, of any length.
+
+    Returns:
+        r, in units of `|v|`: 0 from inside, inf when the ray never enters.
     """
     if isinstance(domain, Complement):
         return domain.domain.ray_distance(x, v)

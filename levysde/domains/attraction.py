@@ -64,6 +64,7 @@ class Basin(Domain):
 
     @property
     def dim(self) -> int:
+        """d, the length of the points it takes."""
         return self.landscape.dim
 
     @property
@@ -86,8 +87,8 @@ class Component(Domain):
     Args:
         landscape: the loss, with its minimum.
         height: of the level above the loss at the minimum, in units of the loss.
-        minima, saddles: all others below the level, `(n, d)` and `(m, d)`; both or neither. The marked minimum may be among
-            them, saddles of higher index and above the level do no harm.
+        minima, saddles: all others below the level, `(n, d)` and `(m, d)`; both or, by default, neither. The marked
+            minimum may be among them, saddles of higher index and above the level do no harm.
         max_steps: of the flow, each three gradients.
 
     Raises:
@@ -133,10 +134,12 @@ class Component(Domain):
 
     @property
     def landscape(self) -> Landscape:
+        """The loss whose component it is."""
         return self.sublevel.landscape
 
     @property
     def dim(self) -> int:
+        """d, the length of the points it takes."""
         return self.sublevel.dim
 
     @property

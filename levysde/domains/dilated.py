@@ -12,7 +12,12 @@ class Dilated(Domain):
     """`{factor x : x in domain}`, with the labels of `domain`: the basin that goes with a loss whose parameters are stretched
     (`levysde.landscapes.rescaled`, factor `sharpness^(-1/2)`).
 
-    Raises TypeError for something that is no domain, ValueError for a factor that is not positive and finite.
+    Args:
+        domain: the set to dilate, about the origin.
+        factor: of all lengths, positive.
+
+    Raises:
+        ValueError, TypeError: something that is no `Domain`, a factor that is not positive and finite.
     """
 
     domain: Domain
@@ -42,6 +47,7 @@ class Dilated(Domain):
 
     @property
     def dim(self) -> int:
+        """d, the length of the points it takes."""
         return self.domain.dim
 
     @property

@@ -26,12 +26,13 @@ class Ellipsoid(ConvexShape):
     """`(x - center)' matrix (x - center) < 1`, or the same set from its radii and axes.
 
     Args:
-        center: `(d,)`.
+        center: where its centre is, shape `(d,)`.
         matrix: `(d, d)`, symmetric, positive definite, in units of the parameters to the power -2; or
         radii: `(d,)`, the lengths of the half-axes.
         axes: `(d, d)`, orthonormal columns along which `radii` are measured; the coordinate axes by default.
 
-    Raises TypeError or ValueError unless exactly one of matrix and radii is given, of the shapes and signs above.
+    Raises:
+        ValueError, TypeError: not exactly one of matrix and radii, or one of other shapes and signs than above.
     """
 
     center: Array
@@ -98,6 +99,7 @@ class Ellipsoid(ConvexShape):
 
     @property
     def dim(self) -> int:
+        """d, the length of the points it takes."""
         return self.center.shape[0]
 
     @property

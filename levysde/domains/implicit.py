@@ -19,10 +19,17 @@ _FARTHEST = 2.0**60
 
 
 class Sublevel(Domain):
-    """`{x : F(x) < F(minimum) + height}`, `height` in units of the loss. A NaN loss is outside.
+    """`{x : F(x) < F(minimum) + height}`. A NaN loss is outside.
 
-    Not restricted to the connected component of the minimum. Raises ValueError when the height is not positive and
-    finite, or too small to be seen next to the loss at the minimum.
+    Not restricted to the connected component of the minimum: for that there is `Component`.
+
+    Args:
+        landscape: the loss F, with its minimum.
+        height: of the level above the loss at the minimum, positive, in units of the loss.
+
+    Raises:
+        ValueError, TypeError: no landscape; a height that is not positive and finite, or too small to be seen next to the loss
+            at the minimum.
     """
 
     landscape: Landscape
@@ -63,6 +70,7 @@ class Sublevel(Domain):
 
     @property
     def dim(self) -> int:
+        """d, the length of the points it takes."""
         return self.landscape.dim
 
     @property
@@ -71,9 +79,14 @@ class Sublevel(Domain):
 
 
 class Predicate(Domain):
-    """Where `inside(x) -> bool` holds, for `x` of shape `(dim,)`, written with jax.numpy. NaN is outside.
+    """Where `inside(x)` holds. NaN is outside.
 
-    Raises TypeError when `inside` does not return one truth value.
+    Args:
+        inside: a function, written with jax.numpy, of x of shape `(dim,)`, that returns one truth value.
+        dim: d, the length of x.
+
+    Raises:
+        ValueError, TypeError: a bad `dim`; something that is no function, fails, or returns something else.
     """
 
     inside: Callable = eqx.field(static=True)
@@ -106,7 +119,15 @@ class Predicate(Domain):
 def search_ray(contains: Callable[[Array], Array], x: Point, v: Point) -> Scalar:
     """The first `r > 0` with `x + r v` outside: doubling, a scan of 64 points below it, bisection.
 
-    A gap in the basin narrower than 1/64 of the way can be overlooked. inf past `2^60` steps of |v|, or for v = 0.
+    A gap in the basin narrower than 1/64 of the way can be overlooked.
+
+    Args:
+        contains: a function of a point that says whether it is inside.
+        x: the start of the ray, shape `(d,)`.
+        v: its direction, shape `(d,)`, of any length.
+
+    Returns:
+        r, in units of `|v|`; inf past `2^60` of them, or for v = 0.
     """
     one = jnp.ones((), x.dtype)
 

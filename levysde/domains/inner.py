@@ -30,12 +30,16 @@ class Inner(Domain):
 
     Args:
         domain: what to take the inner part of.
-        delta: distance, in the units of the parameters.
-        num_directions: directions looked along where the distance has no formula; both ends in one dimension, equal
+        delta: distance, positive, in the units of the parameters.
+        num_directions: directions looked along where the distance has no formula, 2 or more; both ends in one dimension, equal
             angles in two, quasi-random above.
 
-    Raises TypeError or ValueError for a bad argument, and when nothing is left: delta not below the radius of the largest
-    ball inside, where that is known, or the landscape's minimum not inner itself.
+    Raises:
+        ValueError, TypeError: a bad argument; nothing left: delta not below the radius of the largest ball inside, where that
+            is known, or the landscape's minimum not inner itself.
+
+    Source:
+        `Omega^{-eps^gamma}` of Zhou et al., NeurIPS 2020.
     """
 
     domain: Domain
@@ -93,6 +97,7 @@ class Inner(Domain):
 
     @property
     def dim(self) -> int:
+        """d, the length of the points it takes."""
         return self.domain.dim
 
     @property
@@ -101,10 +106,17 @@ class Inner(Domain):
 
 
 def boundary_distance(domain: Checked, x: Checked) -> Scalar:
-    """Distance from `x`, shape `(d,)`, to the nearest point outside `domain`, in the units of the parameters; 0 outside.
+    """Distance from a point to the nearest point outside `domain`.
 
-    Raises TypeError for a domain whose distance has no formula: known are Ball, Box, Ellipsoid, HalfSpaces, their
-    Intersection, and Inner of these.
+    Args:
+        domain: one whose distance has a formula: Ball, Box, Ellipsoid, HalfSpaces, their Intersection, and Inner of these.
+        x: the point, shape `(d,)`.
+
+    Returns:
+        The distance, in the units of the parameters; 0 outside.
+
+    Raises:
+        ValueError, TypeError: another domain, or x of another shape or not finite.
     """
     if not isinstance(domain, Domain):
         raise TypeError(

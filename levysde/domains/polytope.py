@@ -25,7 +25,8 @@ class HalfSpaces(ConvexShape):
         normals: `(n, d)`, pointing outwards; any length but zero.
         offsets: `(n,)`; for a normal of length one the signed distance of its plane from the origin.
 
-    Raises TypeError or ValueError for wrong shapes, numbers that are not finite, a zero normal, or an empty set.
+    Raises:
+        ValueError, TypeError: wrong shapes, numbers that are not finite, a zero normal, or an empty set.
     """
 
     normals: Array
@@ -82,6 +83,7 @@ class HalfSpaces(ConvexShape):
 
     @property
     def dim(self) -> int:
+        """d, the length of the points it takes."""
         return self.normals.shape[1]
 
     @property
@@ -101,9 +103,17 @@ class HalfSpaces(ConvexShape):
 
 
 def half_space(*, normal: Checked, offset: Checked) -> HalfSpaces:
-    """`normal . x < offset`: one half-space, `normal` of shape `(d,)` pointing outwards.
+    """`normal . x < offset`: one half-space.
 
-    Raises TypeError or ValueError as `HalfSpaces`.
+    Args:
+        normal: `(d,)`, pointing outwards; any length but zero.
+        offset: a number; for a normal of length one the signed distance of its plane from the origin.
+
+    Returns:
+        `HalfSpaces` of one plane.
+
+    Raises:
+        ValueError, TypeError: a normal that is no vector or is zero; numbers that are not finite.
     """
     normal = errors.finite("normal", normal, "normal=jnp.array([1.0, 0.0])")
     offset = errors.finite("offset", offset, "offset=1.0", ())

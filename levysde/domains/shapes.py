@@ -38,9 +38,14 @@ class ConvexShape(Domain):
 
 
 class Ball(ConvexShape):
-    """`|x - center| < radius`, in the units of the parameters.
+    """`|x - center| < radius`.
 
-    Raises ValueError when the radius is not positive and finite, or the center is not a finite vector.
+    Args:
+        radius: positive, in the units of the parameters.
+        center: the centre, shape `(d,)`.
+
+    Raises:
+        ValueError, TypeError: a radius that is not positive and finite, a center that is no finite vector.
     """
 
     radius: Array
@@ -69,6 +74,7 @@ class Ball(ConvexShape):
 
     @property
     def dim(self) -> int:
+        """d, the length of the points it takes."""
         return self.center.shape[0]
 
     @property
@@ -81,7 +87,13 @@ class Box(ConvexShape):
 
     The exit set's label tells the face of the coordinate that is furthest outside, relative to the order
     lower 0, upper 0, lower 1, ...: label `1 + 2 i` for the lower and `2 + 2 i` for the upper face of coordinate i.
-    Raises ValueError when the bounds differ in shape, hold NaN, or are the wrong way round.
+
+    Args:
+        lower: lower bounds, shape `(d,)`, in the units of the parameters; -inf leaves a side open.
+        upper: upper bounds, shape `(d,)`; inf leaves a side open.
+
+    Raises:
+        ValueError, TypeError: bounds that differ in shape, hold NaN, or are the wrong way round.
     """
 
     lower: Array
@@ -130,6 +142,7 @@ class Box(ConvexShape):
 
     @property
     def dim(self) -> int:
+        """d, the length of the points it takes."""
         return self.lower.shape[0]
 
     @property

@@ -67,18 +67,20 @@ class AdamState(NamedTuple):
 class Adam(Preconditioned):
     """ADAM's SDE with Q frozen by its own v (Zhou et al. 2020, eq. 5; see the head of this file).
 
+    There is no escape law with `square="sampled"` (asking for it raises ValueError).
+
     Args:
         landscape: the loss F.
         driver: the law of L.
-        epsilon: noise amplitude; or
-        learning_rate: eta, then `epsilon = eta^((a-1)/a)`.
+        epsilon: noise amplitude, positive; or
+        learning_rate: eta, positive, then `epsilon = eta^((a-1)/a)`.
         scale: S: a number, `(d,)`, `(d, d)`, or a `Scale`; the identity by default.
-        gradient_variance: `diag(C_B)`, the variance of the minibatch gradient, a number or `(d,)`: the stationary v. It is not
-            read off the scale: with `Brownian` noise and a learning rate the two agree where it is the diagonal of `S S'`, as
-            the defaults do.
-        rates: `(b1, b2)` per unit of SDE time. By default `-ln(beta)/eta` for betas (0.9, 0.999), eta being the learning
-            rate given or the one that epsilon stands for (`eps^(a/(a-1))`, which needs a > 1).
-        delta: added to `sqrt(v)`, in units of the gradient.
+        gradient_variance: `diag(C_B)`, the variance of the minibatch gradient, a number or `(d,)`, not negative: the stationary
+            v. It is not read off the scale: with `Brownian` noise and a learning rate the two agree where it is the diagonal of
+            `S S'`, as the defaults do.
+        rates: `(b1, b2)`, shape `(2,)`, positive, per unit of SDE time. By default `-ln(beta)/eta` for betas (0.9, 0.999), eta
+            being the learning rate given or the one that epsilon stands for (`eps^(a/(a-1))`, which needs a > 1).
+        delta: added to `sqrt(v)`, positive, in units of the gradient.
         square: model of `(grad f_batch)^2`: "mean" is `(grad F)^2 + gradient_variance` (a modelling choice: for a < 2
             the true expectation is infinite); "noise" is `gradient_variance` alone, for noise that dominates the gradient
             (Malladi et al. 2022); "sampled" squares the gradient with this step's noise.
@@ -86,9 +88,12 @@ class Adam(Preconditioned):
             algorithm does, from m = v = 0 with mu and omega.
         noise: "position" is eq. 5; "average" sends the noise through m, as the algorithm does.
 
-    There is no escape law with `square="sampled"` (asking for it raises ValueError).
+    Raises:
+        ValueError, TypeError: parts of the wrong kind or range.
 
-    Raises TypeError or ValueError for parts of the wrong kind or range.
+    Source:
+        Zhou et al., NeurIPS 2020, eq. 5; with `noise="average"` Malladi et al., NeurIPS 2022, and Compagnoni et al., ICLR 2025,
+        as the head of this file says.
     """
 
     rates: Array

@@ -58,13 +58,31 @@ class RMSPropState(NamedTuple):
 class RMSProp(Preconditioned):
     """RMSProp's SDE; its noise acts on the position at once (see the head of this file).
 
+    There is no escape law with `square="sampled"` (asking for it raises ValueError).
+
     Args:
-        landscape, driver, epsilon, learning_rate, scale, gradient_variance, delta, square: as for `Adam`.
-        rate: b2 per unit of SDE time. By default `-ln(0.9)/eta`, eta being the learning rate given or the one that epsilon
-            stands for (`eps^(a/(a-1))`, which needs a > 1).
+        landscape: the loss F.
+        driver: the law of L.
+        epsilon: noise amplitude, positive; or
+        learning_rate: eta, positive, then `epsilon = eta^((a-1)/a)`.
+        scale: S: a number, `(d,)`, `(d, d)`, or a `Scale`; the identity by default.
+        gradient_variance: `diag(C_B)`, the variance of the minibatch gradient, a number or `(d,)`, not negative: the stationary
+            v. It is not read off the scale: with `Brownian` noise and a learning rate the two agree where it is the diagonal of
+            `S S'`, as the defaults do.
+        rate: b2, positive, per unit of SDE time. By default `-ln(0.9)/eta`, eta being the learning rate given or the one that
+            epsilon stands for (`eps^(a/(a-1))`, which needs a > 1).
+        delta: added to `sqrt(v)`, positive, in units of the gradient.
+        square: model of `(grad f_batch)^2`: "mean" is `(grad F)^2 + gradient_variance` (a modelling choice: for a < 2
+            the true expectation is infinite); "noise" is `gradient_variance` alone, for noise that dominates the gradient
+            (Malladi et al. 2022); "sampled" squares the gradient with this step's noise.
         bias_correction: False starts from the stationary v (then omega = 1); True from v = 0 with omega.
 
-    Raises TypeError or ValueError for parts of the wrong kind or range.
+    Raises:
+        ValueError, TypeError: parts of the wrong kind or range.
+
+    Source:
+        Tieleman, Hinton, Lecture 6.5, COURSERA, 2012 (the algorithm); Malladi et al., NeurIPS 2022, and Compagnoni et al.,
+        ICLR 2025 (Gaussian equations).
     """
 
     rate: Array
@@ -125,15 +143,36 @@ class RMSProp(Preconditioned):
 class AdamW(Dynamics):
     """ADAM's SDE with decoupled weight decay (see the head of this file).
 
-    Args:
-        landscape, driver, epsilon, learning_rate, scale, gradient_variance, rates, delta, square, bias_correction, noise: as
-            for `Adam`.
-        weight_decay: lambda, per unit of SDE time (the algorithm's: it is multiplied by the learning rate).
-
     The attractor is found from the landscape's minimum by Newton steps, in stages of the decay, when the object is made: to
     change a number on which it depends (landscape, gradient_variance, delta, weight_decay), make a new object.
 
-    Raises TypeError or ValueError for parts of the wrong kind or range, or where no stable fixed point is found.
+    There is no escape law with `square="sampled"` (asking for it raises ValueError).
+
+    Args:
+        landscape: the loss F.
+        driver: the law of L.
+        epsilon: noise amplitude, positive; or
+        learning_rate: eta, positive, then `epsilon = eta^((a-1)/a)`.
+        scale: S: a number, `(d,)`, `(d, d)`, or a `Scale`; the identity by default.
+        gradient_variance: `diag(C_B)`, the variance of the minibatch gradient, a number or `(d,)`, not negative: the stationary
+            v. It is not read off the scale: with `Brownian` noise and a learning rate the two agree where it is the diagonal of
+            `S S'`, as the defaults do.
+        rates: `(b1, b2)`, shape `(2,)`, positive, per unit of SDE time. By default `-ln(beta)/eta` for betas (0.9, 0.999), eta
+            being the learning rate given or the one that epsilon stands for (`eps^(a/(a-1))`, which needs a > 1).
+        delta: added to `sqrt(v)`, positive, in units of the gradient.
+        weight_decay: lambda, positive, per unit of SDE time (the algorithm's: it is multiplied by the learning rate).
+        square: model of `(grad f_batch)^2`: "mean" is `(grad F)^2 + gradient_variance` (a modelling choice: for a < 2
+            the true expectation is infinite); "noise" is `gradient_variance` alone, for noise that dominates the gradient
+            (Malladi et al. 2022); "sampled" squares the gradient with this step's noise.
+        bias_correction: False starts from the stationary m = grad F, v (then mu = omega = 1); True starts as the
+            algorithm does, from m = v = 0 with mu and omega.
+        noise: "position" is eq. 5; "average" sends the noise through m, as the algorithm does.
+
+    Raises:
+        ValueError, TypeError: parts of the wrong kind or range, numbers that JAX traces, no stable fixed point found.
+
+    Source:
+        Loshchilov, Hutter, ICLR 2019 (the algorithm); Compagnoni et al., ICLR 2025 (the Gaussian equation).
     """
 
     adam: Adam
@@ -181,18 +220,22 @@ class AdamW(Dynamics):
 
     @property
     def landscape(self) -> Landscape:
+        """The loss F."""
         return self.adam.landscape
 
     @property
     def driver(self) -> Driver:
+        """The law of L."""
         return self.adam.driver
 
     @property
     def epsilon(self) -> Array:
+        """The noise amplitude."""
         return self.adam.epsilon
 
     @property
     def scale(self) -> Scale:
+        """S, the scale of the noise."""
         return self.adam.scale
 
     def init(self, x0: Point) -> AdamState:

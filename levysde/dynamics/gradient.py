@@ -91,20 +91,25 @@ class _GradientFlow(Dynamics):
 
 
 class SGD(_GradientFlow):
-    """`d th = -grad F(th) dt + epsilon S dL` (Zhou et al. 2020, eq. 4).
+    """`d th = -grad F(th) dt + epsilon S dL`.
 
     Args:
         landscape: the loss F.
         driver: the law of L.
-        epsilon: noise amplitude; or
-        learning_rate: eta, then `epsilon = eta^((a-1)/a)` and a step of `dt = eta` is one optimiser step.
+        epsilon: noise amplitude, positive; or
+        learning_rate: eta, positive, then `epsilon = eta^((a-1)/a)` and a step of `dt = eta` is one
+            optimiser step.
         scale: S: a number, `(d,)`, `(d, d)`, or a `Scale`; the identity by default.
         convention: of a scale that depends on the position: "ito" takes S before the jump; "marcus" follows the field of S
             through the jump (Stratonovich for Brownian noise). The escape law uses the jump map of the same name.
-        marcus_steps: most sub-steps that a jump may take along its field.
+        marcus_steps: most sub-steps that a jump may take along its field, at least 1.
 
-    Raises TypeError or ValueError for parts of the wrong kind, not exactly one of the two amplitudes, a bad scale, an unknown
-    convention, or "marcus" with a scale that does not depend on the position (the two are one there).
+    Raises:
+        ValueError, TypeError: parts of the wrong kind, not exactly one of the two amplitudes, a bad scale, an unknown
+            convention, or "marcus" with a scale that does not depend on the position (the two are one there).
+
+    Source:
+        Zhou et al., NeurIPS 2020, eq. 4; the Marcus convention Marcus, IEEE Trans. Inform. Theory 24, 1978.
     """
 
     convention: str = eqx.field(static=True)
@@ -151,10 +156,14 @@ class Langevin(_GradientFlow):
 
     Args:
         landscape: the loss F.
-        diffusion: D: a number, `(d,)`, or a symmetric positive semidefinite `(d, d)`; loss units times 1 for scalar D
-            (the temperature).
+        diffusion: D: a number, `(d,)`, or a symmetric positive semidefinite `(d, d)`; a scalar D is the temperature, in units
+            of the loss.
 
-    Raises ValueError when D is not finite, not symmetric, or has a negative eigenvalue.
+    Raises:
+        ValueError, TypeError: no landscape; a D that is not finite, not symmetric, or has a negative eigenvalue.
+
+    Source:
+        Elementary: overdamped Langevin dynamics.
     """
 
     def __init__(self, landscape: Checked, *, diffusion: Checked):

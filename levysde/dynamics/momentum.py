@@ -58,21 +58,28 @@ class MomentumState(NamedTuple):
 class Momentum(Averaging):
     """SGD with momentum, its noise sent through the momentum (see the head of this file).
 
+    It starts at rest, m = 0, as the algorithm does.
+
     Args:
         landscape: the loss F.
         driver: the law of L.
-        epsilon: noise amplitude; or
-        learning_rate: eta, then `epsilon = eta^((a-1)/a)` and a step of `dt = eta` is one optimiser step.
+        epsilon: noise amplitude, positive; or
+        learning_rate: eta, positive, then `epsilon = eta^((a-1)/a)` and a step of `dt = eta` is one
+            optimiser step.
         momentum: beta, in (0, 1), of the algorithm at the learning rate given or the one that epsilon stands for
             (`eps^(a/(a-1))`, which needs a > 1); 0.9 by default; or
-        rate: `b = -ln(beta) / eta`, per unit of SDE time.
+        rate: `b = -ln(beta) / eta`, positive, per unit of SDE time.
         nesterov: look ahead by one step.
         averaged: m is an average of gradients (as in ADAM) and not their sum (as in `optax.sgd` and PyTorch).
         scale: S: a number, `(d,)`, `(d, d)`, or a `Scale`; the identity by default.
         order: 1, or 2 for the modified equation of the learning rate given or the one that epsilon stands for.
 
-    It starts at rest, m = 0, as the algorithm does. Raises TypeError or ValueError for parts of the wrong kind or range, both
-    of momentum and rate, or a learning rate that is needed and unknown.
+    Raises:
+        ValueError, TypeError: parts of the wrong kind or range, both of momentum and rate, or a learning rate that is needed
+            and unknown.
+
+    Source:
+        Underdamped Langevin dynamics, as at the head of this file; order 2 after Li, Tai, E, ICML 2017.
     """
 
     rate: Array

@@ -28,6 +28,8 @@ class ScheduledState(NamedTuple):
 class Scheduled(Dynamics):
     """`dynamics` with every displacement multiplied by a schedule (see the head of this file).
 
+    A rate of escape exists for a constant only: `escape_law` of another schedule raises ValueError.
+
     Args:
         dynamics: the base.
         schedule: u: a number (constant), or a function written with jax.numpy of one number, returning one number. Its own
@@ -36,9 +38,12 @@ class Scheduled(Dynamics):
             from 0, as an optax schedule does. A schedule of absolute learning rates belongs to a base with eta = 1, or is
             divided by eta.
 
-    A rate of escape exists for a constant only: `escape_law` of another schedule raises ValueError.
+    Raises:
+        ValueError, TypeError: something that is no `Dynamics`, or is scheduled already; a schedule that is neither a positive
+            number nor such a function; an unknown clock.
 
-    Raises TypeError or ValueError for something that is no `Dynamics`, or a schedule that is neither.
+    Source:
+        Elementary: what `optax.scale_by_schedule` does to an update.
     """
 
     dynamics: Dynamics
@@ -70,18 +75,22 @@ class Scheduled(Dynamics):
 
     @property
     def landscape(self) -> Landscape:
+        """The loss F of the base."""
         return self.dynamics.landscape
 
     @property
     def driver(self) -> Driver:
+        """The law of L of the base."""
         return self.dynamics.driver
 
     @property
     def epsilon(self) -> Array:
+        """The noise amplitude of the base."""
         return self.dynamics.epsilon
 
     @property
     def scale(self) -> Scale:
+        """S of the base."""
         return self.dynamics.scale
 
     def init(self, x0: Point) -> ScheduledState:

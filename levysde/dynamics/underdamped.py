@@ -43,14 +43,18 @@ class UnderdampedState(NamedTuple):
 class Underdamped(Dynamics):
     """`dX = V dt, dV = -(grad F + g V) dt + sqrt(2 g D) dW` (see the head of this file).
 
-    Args:
-        landscape: the loss F.
-        diffusion: D, the temperature, in units of the loss.
-        friction: g, per unit of time.
-
     It starts at rest, V = 0. There is no escape law of jumps: the noise is Gaussian.
 
-    Raises TypeError or ValueError for a part of the wrong kind, or a number that is not positive and finite.
+    Args:
+        landscape: the loss F.
+        diffusion: D, the temperature, positive, in units of the loss.
+        friction: g, positive, per unit of time.
+
+    Raises:
+        ValueError, TypeError: a part of the wrong kind, or a number that is not positive and finite.
+
+    Source:
+        BAOAB: Leimkuhler, Matthews, Appl. Math. Res. Express 2013; J. Chem. Phys. 138, 2013.
     """
 
     landscape: Landscape

@@ -52,7 +52,11 @@ class Bridged(Kernel):
             drift has no error near the minimum, so that hardly any is left.
         domain: the one that `simulate_escape` gets, with a formula for its boundary (see `Domain.faces`).
 
-    Raises TypeError for parts of another kind: stable noise crosses by jumps, see `JumpAdapted`.
+    Raises:
+        ValueError, TypeError: parts of another kind or dimension: stable noise crosses by jumps, see `JumpAdapted`.
+
+    Source:
+        Gobet, Stochastic Process. Appl. 87, 2000; the draw of the time Michael, Schucany, Haas, Amer. Statist. 30, 1976.
     """
 
     kernel: Kernel
@@ -75,18 +79,22 @@ class Bridged(Kernel):
 
     @property
     def dynamics(self) -> Dynamics:
+        """The SDE that is stepped."""
         return self.kernel.dynamics  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
     def dt(self) -> Array:
+        """The step, in SDE time."""
         return self.kernel.dt  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
     def unit(self) -> str:
+        """That of the kernel: SDE time."""
         return self.kernel.unit
 
     @property
     def dim(self) -> int:
+        """d, the length of the position."""
         return self.kernel.dim
 
     @property

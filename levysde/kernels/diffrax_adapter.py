@@ -34,7 +34,7 @@ _EXAMPLE = "DiffraxKernel(diffrax.Heun(), Langevin(well, diffusion=0.1), dt=0.01
 
 
 class DiffraxKernel(FixedStep):
-    """Steps a gradient flow under Gaussian noise by a solver of diffrax, `dt` in SDE time.
+    """Steps a gradient flow under Gaussian noise by a solver of diffrax.
 
     The strong and weak orders are the solver's; for noise that does not depend on the position `ShARK` and `SRA1` have
     strong order 1.5 and `Heun` weak order 2. The noise is that of the engine: `diffrax.Euler` makes the same paths as
@@ -45,10 +45,16 @@ class DiffraxKernel(FixedStep):
             depends on the position and is read as Ito; a Stratonovich solver where it is read as Marcus, which for
             Brownian noise is Stratonovich; either where it does not depend on the position.
         dynamics: `SGD` with `Brownian` noise, or `Langevin`.
-        dt: the step.
+        dt: the step, positive, in SDE time.
 
-    Raises TypeError for other drivers (Lévy noise has no Brownian path), other dynamics, or a solver that is no explicit
-    SDE solver for them; ValueError for a bad `dt`, or a solver of the other convention.
+    Raises:
+        TypeError: other drivers (Lévy noise has no Brownian path), other dynamics, or a solver that is no explicit SDE solver
+            for them.
+        ValueError: a bad `dt`, or a solver of the other convention.
+
+    Source:
+        Kidger, "On neural differential equations", PhD thesis, Oxford 2021 (diffrax); the areas Foster, PhD thesis, Oxford
+        2020, section 4.2.
     """
 
     solver: Any  # diffrax.AbstractSolver; a class with a metaclass that checkers of types do not follow

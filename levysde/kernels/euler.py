@@ -10,12 +10,20 @@ from levysde.protocols import Dynamics, Point, State, Words
 
 
 class EulerMaruyama(FixedStep):
-    """The Euler-Maruyama scheme, `dt` in SDE time.
+    """The Euler-Maruyama scheme.
 
-    Exits are looked for at the grid times only, so they are late by a bias that falls as dt^(1/alpha) for alpha > 1: see
+    Exits are looked for at the grid times only, so they are late by a bias that falls as `dt^(1/alpha)` for alpha > 1: see
     `EscapeLaw.skeleton_bias`, and for exits on time `Bridged`, `JumpAdapted` and `Shifted`.
 
-    Raises TypeError for something that is no `Dynamics`, ValueError for a bad `dt`.
+    Args:
+        dynamics: the SDE: any `Dynamics`.
+        dt: the step, positive, in SDE time.
+
+    Raises:
+        ValueError, TypeError: something that is no `Dynamics`, a bad `dt`, or one over which the driver has no increments.
+
+    Source:
+        Maruyama, Rend. Circ. Mat. Palermo 4, 1955.
     """
 
     dynamics: Dynamics

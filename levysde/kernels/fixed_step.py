@@ -22,14 +22,17 @@ class FixedStep(Kernel):
 
     @property
     def unit(self) -> str:
+        """SDE time."""
         return "SDE time"
 
     @property
     def dim(self) -> int:
+        """d, the length of the position."""
         return self.dynamics.landscape.dim
 
     @property
     def words_per_init(self) -> int:
+        """Random words that a start takes: none."""
         return 0
 
     def elapsed(self, state: Any, steps: Any) -> Any:

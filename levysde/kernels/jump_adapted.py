@@ -46,13 +46,17 @@ class JumpAdapted(Kernel):
 
     Args:
         dynamics: `SGD` (Ito) with `StableComponents` or `StableIsotropic`.
-        dt: longest step, in SDE time: what the flow and the Gaussian part need.
-        cutoff: c, in units of the driver: a jump moves the position by epsilon S times its size, so let `epsilon * cutoff` be
-            well below the size of the domain.
+        dt: longest step, positive, in SDE time: what the flow and the Gaussian part need.
+        cutoff: c, positive, in units of the driver: a jump moves the position by epsilon S times its size, so let
+            `epsilon * cutoff` be well below the size of the domain.
         domain: when given, a path that leaves it by its Gaussian part between two times is noticed, by a Brownian bridge: the
             one that `simulate_escape` gets.
 
-    Raises TypeError or ValueError for parts of another kind or numbers out of range.
+    Raises:
+        ValueError, TypeError: parts of another kind, noise whose numbers JAX traces, or numbers out of range.
+
+    Source:
+        Asmussen, Rosinski, J. Appl. Probab. 38, 2001.
     """
 
     dynamics: SGD
@@ -86,6 +90,7 @@ class JumpAdapted(Kernel):
 
     @property
     def dim(self) -> int:
+        """d, the length of the position."""
         return self.dynamics.landscape.dim
 
     @property

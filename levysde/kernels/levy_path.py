@@ -28,18 +28,22 @@ class LevyPath(diffrax.AbstractPath):
     noise has such a path, but where its coefficient depends on the position only schemes are right that take it before the
     step (Ito), as `diffrax.Euler`.
 
-    Args:
-        driver: the law, for example `StableComponents(alpha=1.5)`.
-        dim: number of coordinates.
-        dt: the step.
-        seed: 0 to 2^64 - 1.
-        trajectory: 0 to 2^64 - 1; a number that JAX traces (by `jax.vmap` over trajectories) 0 to 2^32 - 1.
-
     A time further than a tenth of a step off the grid is an error at run time, so take `dt0=dt` and a `t1` that is a
     whole number of steps (diffrax stretches its steps to end at `t1`). float32 holds the grid for some hundred thousand
     steps, float64 for ever.
 
-    Raises TypeError or ValueError for arguments out of range.
+    Args:
+        driver: the law, for example `StableComponents(alpha=1.5)`.
+        dim: number of coordinates.
+        dt: the step, positive.
+        seed: 0 to 2^64 - 1.
+        trajectory: 0 to 2^64 - 1; a number that JAX traces (by `jax.vmap` over trajectories) 0 to 2^32 - 1.
+
+    Raises:
+        ValueError, TypeError: arguments of another kind or out of range, a dt over which the driver has no increments.
+
+    Source:
+        This package: the engine's words as a path.
     """
 
     driver: Driver
@@ -59,10 +63,12 @@ class LevyPath(diffrax.AbstractPath):
 
     @property
     def t0(self) -> float:
+        """0, where the path starts."""
         return 0.0
 
     @property
     def t1(self) -> Array:
+        """The last time at which it is known, in units of time."""
         return self.dt * float(LAST_STEP + 1)
 
     def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Point:

@@ -50,7 +50,7 @@ class OptimizerKernel(Kernel):
         batch_size: examples a batch, all of them for gradient descent; or
         noise: a driver, whose increment over 1 is the gradient noise of an iteration, negative: `Brownian()`,
             `StableComponents(alpha=1.5)`, `StudentT(df=3.0, dt=1.0)`, `EmpiricalSteps(rows, batch_size)`, ...
-        scale: S of the noise, as in `SGD`; the identity by default.
+        scale: S of the noise: a number, `(d,)`, `(d, d)`, or a `Scale`; the identity by default.
         hyperparameters: of a transformation that is made here. Its numbers are array leaves: another learning rate compiles
             nothing new, whereas `optax.sgd(0.1)` and `optax.sgd(0.2)` are two programs.
         sampling: of minibatches. "independent": B different examples, drawn anew each iteration. "replacement": drawn one by
@@ -68,6 +68,10 @@ class OptimizerKernel(Kernel):
         TypeError: parts of the wrong kind; a transformation that cannot be made, fails, or whose state holds something else
             than arrays or changes its shape.
         ValueError: neither or both of `batch_size` and `noise`; a batch larger than the data; numbers out of range.
+
+    Source:
+        This package: any optax transformation in the engine; under stable `noise`, plain SGD is the Euler step of eq. 4 of
+        Zhou et al., NeurIPS 2020.
     """
 
     transformation: Any = eqx.field(static=True)
@@ -122,6 +126,7 @@ class OptimizerKernel(Kernel):
 
     @property
     def unit(self) -> str:
+        """Of the clock: "iterations", or "SDE time" where `iteration_time` is given."""
         return "iterations" if self.iteration_time is None else "SDE time"
 
     @property
@@ -131,10 +136,12 @@ class OptimizerKernel(Kernel):
 
     @property
     def dim(self) -> int:
+        """d, the length of the position."""
         return self.landscape.dim
 
     @property
     def words_per_iteration(self) -> int:
+        """Random words that one iteration takes."""
         if self.noise is not None:
             return self.noise.words_per_step(self._noise_dim)
         if self._whole_data:

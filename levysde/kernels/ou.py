@@ -41,23 +41,27 @@ _SAME = 1e-5  # of the largest curvature: two that differ by less are one, in nu
 
 
 class OrnsteinUhlenbeck(FixedStep):
-    """Steps a gradient flow with its linear part at the minimum solved exactly, `dt` in SDE time.
+    """Steps a gradient flow with its linear part at the minimum solved exactly.
 
     Exact in law for a `Quadratic` whatever dt is. Elsewhere a step takes two gradients and is of weak order 2 for
     Gaussian noise; it gains where the loss is close to a quadratic around the minimum. Exits are looked for at the grid
     times only, as by `EulerMaruyama`.
 
+    H, the exponential and the law of the noise are computed here, on the host in float64, once a kernel; they are array
+    leaves, so that other numbers compile nothing new.
+
     Args:
         dynamics: `SGD` or `Langevin` whose scale does not depend on the position, with `Brownian` noise and any H and S;
             with `StableComponents`, where the columns of S are eigenvectors of H (both diagonal, for example); or with
             `StableIsotropic`, where they all have one curvature (`H = h I`).
-        dt: the step.
+        dt: the step, positive, in SDE time.
 
-    H, the exponential and the law of the noise are computed here, on the host in float64, once a kernel; they are array
-    leaves, so that other numbers compile nothing new.
+    Raises:
+        TypeError: other dynamics, scales and drivers, or numbers that JAX traces.
+        ValueError: a bad `dt`, or a law of the noise that is not among the above.
 
-    Raises TypeError for other dynamics, scales and drivers, and for numbers that JAX traces; ValueError for a bad `dt`, or
-    where the law of the noise is not among the above.
+    Source:
+        Gillespie, Phys. Rev. E 54, 1996 (the linear part); Cox, Matthews, J. Comput. Phys. 176, 2002, ETD2RK (the rest).
     """
 
     dynamics: SGD | Langevin
@@ -68,8 +72,9 @@ class OrnsteinUhlenbeck(FixedStep):
     rest: tuple[Array, Array] | None  # H and dt phi2(H dt), for the remaining force; None where there is none
 
     def __init__(self, dynamics: Checked, dt: Checked):
+        errors.concrete("dt", dt)  # the law of the noise is computed on the host
         self.dynamics = errors.concrete("dynamics", _exact_parts(dynamics))
-        self.dt = errors.positive("dt", errors.concrete("dt", dt), "dt=0.1")
+        self.dt = errors.positive("dt", dt, "dt=0.1")
         step, hessian = float(self.dt), _hessian(self.dynamics)
         mixing, time = _noise_law(self.dynamics, hessian, step)
         self.mixing, self.time = _leaf(mixing), _leaf(time)

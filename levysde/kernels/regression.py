@@ -27,13 +27,17 @@ class LinearRegressionSGD(Kernel):
     """One-pass SGD on linear regression, in iterations; the state is the error of the parameters, `(d,)`.
 
     Args:
-        dim: d.
-        learning_rate: eta.
+        dim: d, parameters.
+        learning_rate: eta, positive.
         batch_size: B, fresh pairs an iteration.
         noise: sigma, standard deviation of the label noise; 0 leaves multiplicative noise only.
-        input_scale: s, standard deviation of an input's coordinate: the Hessian is `s^2 I`.
+        input_scale: s, positive, standard deviation of an input's coordinate: the Hessian is `s^2 I`.
 
-    Raises TypeError or ValueError for a number out of range.
+    Raises:
+        ValueError, TypeError: a number out of range.
+
+    Source:
+        Gurbuzbalaban, Simsekli, Zhu, ICML 2021; Hodgkinson, Mahoney, ICML 2021.
     """
 
     learning_rate: Array
@@ -65,6 +69,7 @@ class LinearRegressionSGD(Kernel):
 
     @property
     def dim(self) -> int:
+        """d, the number of parameters."""
         return self.size
 
     @property
@@ -73,6 +78,7 @@ class LinearRegressionSGD(Kernel):
 
     @property
     def words_per_init(self) -> int:
+        """Random words that a start takes: none."""
         return 0
 
     def init(self, x0: Point, words: Words) -> State:

@@ -18,8 +18,8 @@ class Shifted(Domain):
     """`domain` with its boundary moved to where the exits of a stepper come on time, to leading order.
 
     With `dt`, the step of a skeleton such as `EulerMaruyama`: inwards by `rho_a s dt^(1/a)`, s the scale of the noise across
-    the boundary there (`levysde.theory.boundary_shift`; Brownian noise: Gobet, Menozzi, Stochastic Process. Appl. 120, 2010).
-    With `cutoff`, that of `JumpAdapted`: outwards by `gamma_a s cutoff` (`levysde.noise.small_jump_shift`).
+    the boundary there (`levysde.noise.boundary_shift`). With `cutoff`, that of `JumpAdapted`: outwards by `gamma_a s cutoff`
+    (`levysde.noise.small_jump_shift`).
 
     Both hold where paths reach the boundary by their small jumps. Where the noise is so small that the drift keeps them off
     it, an exit is one large jump and needs no shift: then it makes the mean wrong by alpha times its share of the way to the
@@ -32,10 +32,16 @@ class Shifted(Domain):
     Args:
         domain: with a formula for its boundary: Ball, Box, Ellipsoid, HalfSpaces, Sublevel, Intersection.
         dynamics: `SGD` (Ito) or `Langevin`, with Brownian or stable noise.
-        dt, cutoff: one of the two.
+        dt: the step, positive, in SDE time; or
+        cutoff: that of `JumpAdapted`, positive, in units of the driver.
 
-    Raises TypeError or ValueError for parts of another kind, alpha <= 1 with `dt` (no such shift), or a shift past the start:
-    where nothing of the domain is left around the attractor.
+    Raises:
+        ValueError, TypeError: parts of another kind, not exactly one of dt and cutoff, alpha <= 1 with `dt` (no such shift), or
+            a shift past the start: where nothing of the domain is left around the attractor.
+
+    Source:
+        Brownian noise: Gobet, Menozzi, Stochastic Process. Appl. 120, 2010; stable noise: this package, see
+        `levysde.noise.boundary`.
     """
 
     domain: Domain
@@ -88,6 +94,7 @@ class Shifted(Domain):
 
     @property
     def dim(self) -> int:
+        """d, the length of the points it takes."""
         return self.domain.dim
 
     @property

@@ -21,13 +21,21 @@ from levysde.protocols import NoiseVector, Point, Scalar, State, Words
 
 
 class TamedEuler(FixedStep):
-    """The tamed Euler scheme for a gradient flow, `SGD` or `Langevin` with any driver and scale, `dt` in SDE time.
+    """The tamed Euler scheme for a gradient flow with any driver and scale.
 
     Weak order 1, as Euler-Maruyama, and stable where that explodes: F growing faster than `|x|^2`, far starts, heavy
     tails. After a jump of length r it needs about r steps to come back, whatever dt is, where the true flow comes back
     within a time of order 1: far out, only times much longer than `r dt` are to be trusted.
 
-    Raises TypeError for other dynamics, ValueError for a bad `dt`.
+    Args:
+        dynamics: `SGD` or `Langevin`.
+        dt: the step, positive, in SDE time.
+
+    Raises:
+        ValueError, TypeError: other dynamics, a bad `dt`, or one over which the driver has no increments.
+
+    Source:
+        Hutzenthaler, Jentzen, Kloeden, Ann. Appl. Probab. 22, 2012.
     """
 
     dynamics: SGD | Langevin

@@ -22,18 +22,22 @@ _HERMITE = np.array(
 
 
 class WellChain(Landscape):
-    """n wells in a row along `x_0`, and `stiffness x_i^2 / 2` across.
+    """n wells in a row along `x_0`, and `stiffness x_i^2 / 2` across. See the top of the file.
 
     Args:
         positions: minimum, saddle, minimum, ..., minimum, ascending, shape `(2n - 1,)`.
-        heights: the loss at each; a saddle above its two neighbours.
-        curvatures: `F''` at each; positive at minima, negative at saddles.
-        stiffness: curvature of every other coordinate.
-        dim: d.
+        heights: the loss at each, shape `(2n - 1,)`; a saddle above its two neighbours.
+        curvatures: `F''` at each, shape `(2n - 1,)`; positive at minima, negative at saddles.
+        stiffness: curvature of every other coordinate, positive.
+        dim: d, 1 by default.
         marked: which minimum is the marked one, from 0.
 
-    Raises ValueError where shapes, order or signs do not fit, or where the quintic between two stationary points would have
-    another one (curvatures too large for the height over the distance squared).
+    Raises:
+        ValueError, TypeError: shapes, order or signs that do not fit, or a quintic between two stationary points that would
+            have another one (curvatures too large for the height over the distance squared).
+
+    Source:
+        This package: piecewise quintic Hermite interpolation.
     """
 
     positions: Array
@@ -92,14 +96,17 @@ class WellChain(Landscape):
 
     @property
     def minimum(self) -> Point:
+        """The marked minimum, shape `(d,)`."""
         return self.minima[self.marked]
 
     @property
     def minima(self) -> Float[Array, "n d"]:
+        """All minima, shape `(n, d)`, left to right."""
         return self._points(self.positions[::2])
 
     @property
     def saddles(self) -> Float[Array, "m d"]:
+        """The saddles between them, shape `(n - 1, d)`."""
         return self._points(self.positions[1::2])
 
     def _points(self, along: Array) -> Float[Array, "n d"]:
@@ -147,13 +154,23 @@ def sharp_flat(
     """A sharp and a flat well side by side, the saddle at the origin.
 
     Args:
-        sharpness, flatness: curvatures of the left and the right minimum.
-        barriers: heights of the saddle over the left and the right minimum; their difference is the asymmetry in depth.
-        widths: distances of the left and the right minimum from the saddle.
-        saddle_curvature: `|F''|` at the saddle.
-        stiffness, dim, marked: as in `WellChain`; the sharp well is number 0.
+        sharpness, flatness: curvatures of the left and the right minimum, positive.
+        barriers: heights of the saddle over the left and the right minimum, shape `(2,)`; their difference is the asymmetry in
+            depth.
+        widths: distances of the left and the right minimum from the saddle, shape `(2,)`, positive.
+        saddle_curvature: `|F''|` at the saddle, positive.
+        stiffness: curvature of every other coordinate, positive.
+        dim: d, 1 by default.
+        marked: which minimum is the marked one: 0, the sharp one, or 1.
 
-    Returns a `WellChain`; the left minimum has loss 0. Raises as it does.
+    Returns:
+        A `WellChain`; the left minimum has loss 0.
+
+    Raises:
+        ValueError, TypeError: an argument out of range, or numbers that `WellChain` refuses.
+
+    Source:
+        This package, see `WellChain`.
     """
     barriers = errors.finite("barriers", barriers, "barriers=(1.0, 1.0)", (2,))
     widths = errors.finite("widths", widths, "widths=(0.8, 2.0)", (2,))
@@ -171,11 +188,24 @@ def sharp_flat(
 
 
 class AsymmetricValley(Landscape):
-    """A valley that rises steeply on one side and gently on the other (He, Huang, Yuan, NeurIPS 2019).
+    """A valley that rises steeply on one side and gently on the other.
 
     Along `x_0` the curvature goes from `left` to `right` over a stretch of `smoothing`:
     `F'' = (left + right)/2 + (right - left)/2 x_0 / sqrt(x_0^2 + smoothing^2)`, the minimum at the origin; across,
-    `stiffness x_i^2 / 2`. Raises ValueError unless all are positive.
+    `stiffness x_i^2 / 2`.
+
+    Args:
+        left: curvature far to the left, positive.
+        right: curvature far to the right, positive.
+        smoothing: length over which it changes, positive.
+        stiffness: curvature of every other coordinate, positive.
+        dim: d, 1 by default.
+
+    Raises:
+        ValueError, TypeError: an argument that is not positive and finite.
+
+    Source:
+        After He, Huang, Yuan, NeurIPS 2019, whose valleys have two sides; the formula is this package's.
     """
 
     left: Array
@@ -218,4 +248,5 @@ class AsymmetricValley(Landscape):
 
     @property
     def minimum(self) -> Point:
+        """The origin, shape `(d,)`."""
         return jnp.zeros(self.dim, self.left.dtype)

@@ -28,9 +28,15 @@ def logistic_regression(dataset: Checked = "breast_cancer", *, weight_decay: Che
         dataset: "breast_cancer" (569 examples, 30 features; `d = 31`).
         weight_decay: adds `weight_decay |x|^2 / 2`; positive.
 
+    Returns:
+        A `NetworkLandscape` with `d = features + 1`, its minimum marked.
+
     Raises:
-        TypeError, ValueError: an unknown data set, a weight decay that is not positive.
+        ValueError, TypeError: an unknown data set, an argument out of range or traced by JAX.
         ImportError: scikit-learn is missing.
+
+    Source:
+        Elementary; the data are those of the UCI repository, as bundled with scikit-learn.
     """
     return _classifier(dataset, weight_decay, _binary_losses, 1, "logistic_regression")
 
@@ -42,7 +48,15 @@ def softmax_regression(dataset: Checked = "wine", *, weight_decay: Checked = 0.0
         dataset: "iris" (150 examples, `d = 15`), "wine" (178, 42), "breast_cancer" (569, 62) or "digits" (1797, 650).
         weight_decay: adds `weight_decay |x|^2 / 2`; positive.
 
-    Raises as `logistic_regression`.
+    Returns:
+        A `NetworkLandscape` with `d = (features + 1) classes`, its minimum marked.
+
+    Raises:
+        ValueError, TypeError: an unknown data set, an argument out of range or traced by JAX.
+        ImportError: scikit-learn is missing.
+
+    Source:
+        Elementary; the data are those of the UCI repository, as bundled with scikit-learn.
     """
     return _classifier(dataset, weight_decay, _softmax_losses, None, "softmax_regression")
 
@@ -57,17 +71,23 @@ def fully_connected(
 ) -> NetworkLandscape:
     """A fully connected tanh network with softmax cross-entropy on one of the data sets.
 
-    The marked point is the network's random start, not a minimum: train and polish it.
-
     Args:
         dataset: "iris", "wine", "breast_cancer" or "digits", as in `softmax_regression`.
-        depth: layers of weights; 2 has one hidden layer.
+        depth: layers of weights, 2 or more; 2 has one hidden layer.
         width: units of each hidden layer. Depth 2 has `(features + 1) width + (width + 1) classes` parameters, 105 for wine
             at width 6; each further layer adds `(width + 1) width`.
         weight_decay: adds `weight_decay |x|^2 / 2`; positive.
         seed: of the initial weights, normal with variance 1 over their inputs.
 
-    Raises as `softmax_regression`, and for a depth below 2.
+    Returns:
+        A `NetworkLandscape`. Its marked point is its random start, not a minimum: train and polish it.
+
+    Raises:
+        ValueError, TypeError: an unknown data set, an argument out of range or traced by JAX.
+        ImportError: scikit-learn is missing.
+
+    Source:
+        Elementary; the data are those of the UCI repository, as bundled with scikit-learn.
     """
     _check_dataset(dataset, tuple(_DATA), "fully_connected")
     depth, width = errors.integer("depth", depth, "depth=2", low=2), errors.integer("width", width, "width=6")

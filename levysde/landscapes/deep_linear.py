@@ -39,18 +39,21 @@ class DeepLinear(Smooth):
     Args:
         widths: input, hidden and output widths, `L + 1` of them, `L >= 2`.
         target: `T`, shape `(widths[-1], widths[0])`, not zero; a number already, not traced.
-        weight_decay: 0 or positive.
+        weight_decay: adds `weight_decay |x|^2 / 2`; 0 or positive.
 
     Attributes:
         minimum: `(d,)`. Computed at construction for the numbers given then, as are the saddles.
         saddles: `(m, d)`, one for each singular value in the minimum: the point with that one taken out. Strict (a
             negative eigenvalue), of index 1 when `T` has rank `min(widths)` at most; zero eigenvalues as at the minimum.
             Without weight decay the value is taken out of the first and last layer alone: out of all, in three layers or
-            more, leaves a saddle that no Hessian shows, as is `x = 0`.
+            more, leaves a saddle that no Hessian shows, as is `x = 0`. None where the weight decay outweighs every singular
+            value, and the minimum is 0.
 
-    Raises TypeError or ValueError for widths or a target that do not fit, or a negative weight decay.
+    Raises:
+        ValueError, TypeError: widths or a target that do not fit, a negative weight decay, numbers that JAX traces.
 
-    Source: Kawaguchi, "Deep learning without poor local minima", NeurIPS 2016, theorem 2.3.
+    Source:
+        Kawaguchi, "Deep learning without poor local minima", NeurIPS 2016, theorem 2.3.
     """
 
     target: Array
@@ -78,7 +81,7 @@ class DeepLinear(Smooth):
 
     @property
     def minima(self) -> Float[Array, "1 d"]:
-        """The marked one alone: the others are its images under the symmetry."""
+        """The marked one alone, shape `(1, d)`: the others are its images under the symmetry."""
         return self.minimum[None]
 
     def layers(self, x: Point) -> list[Float[Array, "m n"]]:

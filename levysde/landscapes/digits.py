@@ -18,20 +18,23 @@ _SMALLEST_CLASS = 174
 def digits_mlp(
     hidden: Checked = 8, num_images: Checked = 300, weight_decay: Checked = 0.02, seed: Checked = 0
 ) -> NetworkLandscape:
-    """A one-hidden-layer tanh network with softmax cross-entropy (nats) on the UCI handwritten digits.
-
-    The images (Alpaydin and Kaynak 1998, as bundled with scikit-learn) are 8x8 with pixels scaled to [0, 1]. The marked
-    point is the network's random start, not a minimum: train and polish it.
+    """A one-hidden-layer tanh network with softmax cross-entropy (nats) on handwritten digits: 8x8 images, pixels in [0, 1].
 
     Args:
         hidden: hidden units; the network has `75 hidden + 10` parameters, 610 at 8.
         num_images: images, in equal parts from each class, drawn by `seed`; a multiple of 10, up to 1740.
-        weight_decay: adds `weight_decay |x|^2 / 2`.
+        weight_decay: adds `weight_decay |x|^2 / 2`; 0 or positive.
         seed: chooses images and initial weights.
 
+    Returns:
+        A `NetworkLandscape`. Its marked point is its random start, not a minimum: train and polish it.
+
     Raises:
-        TypeError, ValueError: an argument outside its range.
+        ValueError, TypeError: an argument outside its range.
         ImportError: scikit-learn is missing.
+
+    Source:
+        The images: Alpaydin and Kaynak, 1998 (UCI), as bundled with scikit-learn.
     """
     hidden = errors.integer("hidden", hidden, "hidden=8")
     rng, images, labels = _sample(num_images, seed)
@@ -47,13 +50,21 @@ def digits_cnn(
 ) -> NetworkLandscape:
     """A small convolutional network on the same images: 3x3 filters, tanh, means over 2x2 patches, cross-entropy (nats).
 
-    The marked point is the network's random start, as in `digits_mlp`.
-
     Args:
         channels: filters; the network has `100 channels + 10` parameters, 410 at 4.
-        num_images, weight_decay, seed: as in `digits_mlp`.
+        num_images: images, in equal parts from each class, drawn by `seed`; a multiple of 10, up to 1740.
+        weight_decay: adds `weight_decay |x|^2 / 2`; 0 or positive.
+        seed: chooses images and initial weights.
 
-    Raises as `digits_mlp`.
+    Returns:
+        A `NetworkLandscape`. Its marked point is its random start, not a minimum: train and polish it.
+
+    Raises:
+        ValueError, TypeError: an argument outside its range.
+        ImportError: scikit-learn is missing.
+
+    Source:
+        The images: Alpaydin and Kaynak, 1998 (UCI), as bundled with scikit-learn.
     """
     channels = errors.integer("channels", channels, "channels=4")
     rng, images, labels = _sample(num_images, seed)

@@ -15,7 +15,13 @@ from levysde.protocols import Landscape, Point, Scalar
 
 
 class FunctionLandscape(Landscape):
-    """A plain `fn(x) -> scalar` with a marked minimum; derivatives by JAX. Made by `from_function`."""
+    """A plain `fn(x) -> scalar` with a marked minimum; derivatives by JAX. Made by `from_function`.
+
+    Attributes:
+        fn: the loss, a function of x of shape `(d,)`.
+        minimum: the marked minimum, shape `(d,)`.
+        dim: d, the length of x.
+    """
 
     fn: Callable = eqx.field(static=True)
     minimum: Array
@@ -39,9 +45,15 @@ def from_function(fn: Checked, *, dim: Checked, minimum: Checked) -> FunctionLan
         dim: length of `x`.
         minimum: a strict or flat minimum of `fn`, shape `(dim,)`: the gradient there must vanish.
 
+    Returns:
+        A `FunctionLandscape`.
+
     Raises:
-        TypeError: `fn` is not a function, or does not return one real number.
+        TypeError: `fn` is not a function, fails, or does not return one real number; `minimum` is traced by JAX.
         ValueError: loss, gradient or Hessian are not finite at `minimum`, or it is not a minimum.
+
+    Source:
+        Elementary.
     """
     dim = errors.integer("dim", dim, "dim=2")
     if not callable(fn):

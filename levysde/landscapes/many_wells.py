@@ -20,18 +20,21 @@ _MOST = 12  # dimensions in which all 2^d minima are listed
 
 
 class StyblinskiTang(Smooth):
-    """`F(x) = height/2 sum_i (u_i^4 - 16 u_i^2 + 5 u_i)`, `u = sqrt(sharpness) x` (Styblinski and Tang, Neural Networks 3,
-    1990).
+    """`F(x) = height/2 sum_i (u_i^4 - 16 u_i^2 + 5 u_i)`, `u = sqrt(sharpness) x`.
 
-    The stretch multiplies every Hessian by `sharpness` and leaves the depths (Xie, Sato, Sugiyama, ICLR 2021). The marked
-    minimum is the deepest, `u_i = -2.9035`, of loss `-39.166 height` a coordinate.
+    The stretch multiplies every Hessian by `sharpness` and leaves the depths. The marked minimum is the deepest,
+    `u_i = -2.9035`, of loss `-39.166 height` a coordinate.
 
     Args:
-        dim: d.
+        dim: d, coordinates of x.
         sharpness: k, positive.
         height: of all depths, positive; at 1, curvatures are in the tens.
 
-    Raises TypeError or ValueError for arguments out of range.
+    Raises:
+        ValueError, TypeError: an argument out of range.
+
+    Source:
+        Styblinski and Tang, Neural Networks 3, 1990; the stretch Xie, Sato, Sugiyama, ICLR 2021.
     """
 
     sharpness: Array
@@ -49,6 +52,7 @@ class StyblinskiTang(Smooth):
 
     @property
     def minimum(self) -> Point:
+        """The marked minimum, shape `(d,)`."""
         return jnp.full(self.dim, _DEEP, self.sharpness.dtype) / jnp.sqrt(self.sharpness)
 
     @property
@@ -75,14 +79,18 @@ class StyblinskiTang(Smooth):
 
 
 class Rastrigin(Landscape):
-    """`F(x) = sum_i (amplitude (1 - cos(2 pi x_i)) + x_i^2)` (Rastrigin 1974; Rudolph 1990). The marked minimum is the origin,
-    of loss 0; others stand near every integer point while `2 pi^2 amplitude` exceeds 1.
+    """`F(x) = sum_i (amplitude (1 - cos(2 pi x_i)) + x_i^2)`. The marked minimum is the origin, of loss 0; others stand near
+    every integer point while `2 pi^2 amplitude` exceeds 1.
 
     Args:
-        dim: d.
+        dim: d, coordinates of x.
         amplitude: of the ripples, at least 1 (below about 0.3 the nearest wells vanish).
 
-    Raises TypeError or ValueError for arguments out of range.
+    Raises:
+        ValueError, TypeError: an argument out of range.
+
+    Source:
+        Rastrigin, 1974; in d dimensions Rudolph, 1990.
     """
 
     amplitude: Array
@@ -108,6 +116,7 @@ class Rastrigin(Landscape):
 
     @property
     def minimum(self) -> Point:
+        """The origin, shape `(d,)`."""
         return jnp.zeros(self.dim, self.amplitude.dtype)
 
     @property
@@ -141,10 +150,18 @@ _MB_SADDLES = [[-0.822, 0.624], [0.212, 0.293]]
 
 class MuellerBrown(Landscape):
     """The two-dimensional surface of Mueller and Brown, `sum_k A_k exp(a_k dx^2 + b_k dx dy + c_k dy^2)`, `dx = x_0 - x_k`,
-    `dy = x_1 - y_k` (Theor. Chim. Acta 53, 1979), times `height`.
+    `dy = x_1 - y_k`, times `height`.
 
-    Minima of loss -146.70 (the marked one), -108.17 and -80.77, saddles of -40.66 and -72.25. Small noise needs a small
-    `height`: at 1 the curvatures reach thousands. Raises ValueError unless `height` is positive.
+    Minima of loss -146.70 (the marked one), -108.17 and -80.77, saddles of -40.66 and -72.25, at `height` 1.
+
+    Args:
+        height: of everything, positive. Small noise needs a small one: at 1 the curvatures reach thousands.
+
+    Raises:
+        ValueError, TypeError: a height that is not positive and finite.
+
+    Source:
+        Mueller and Brown, Theor. Chim. Acta 53, 1979.
     """
 
     height: Array
@@ -176,14 +193,17 @@ class MuellerBrown(Landscape):
 
     @property
     def minimum(self) -> Point:
+        """The deepest minimum, shape `(2,)`."""
         return self.minima[0]
 
     @property
     def minima(self) -> Float[Array, "3 2"]:
+        """The three minima, shape `(3, 2)`, the deepest first."""
         return self._refined(_MB_MINIMA)
 
     @property
     def saddles(self) -> Float[Array, "2 2"]:
+        """The two saddles, shape `(2, 2)`."""
         return self._refined(_MB_SADDLES)
 
     def _refined(self, points: list) -> Float[Array, "n 2"]:

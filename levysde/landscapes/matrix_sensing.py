@@ -12,8 +12,8 @@ from levysde.protocols import Point, Scalar
 
 
 class MatrixSensing(Smooth):
-    """`F(U) = 1/(4m) sum_i (<A_i, U U'> - y_i)^2` (Ge, Jin, Zheng, ICML 2017): recover `U U'` from m random symmetric Gaussian
-    measurements `y_i = <A_i, truth truth'>`. `x` is U row by row, `d = size * rank`.
+    """`F(U) = 1/(4m) sum_i (<A_i, U U'> - y_i)^2`: recover `U U'` from m random symmetric Gaussian measurements
+    `y_i = <A_i, truth truth'>`. `x` is U row by row, `d = size * rank`.
 
     The marked minimum is the truth, of loss 0; so is the truth times any rotation, hence zero eigenvalues for `rank > 1`.
 
@@ -23,7 +23,11 @@ class MatrixSensing(Smooth):
         measurements: m; from about `3 size rank` on there are no other minima.
         seed: of the truth (columns of length about 1) and the measurements.
 
-    Raises TypeError or ValueError for arguments out of range.
+    Raises:
+        ValueError, TypeError: an argument out of range.
+
+    Source:
+        Ge, Jin, Zheng, ICML 2017.
     """
 
     sensors: Array

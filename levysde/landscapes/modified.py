@@ -34,9 +34,13 @@ class Modified(Landscape):
     Args:
         landscape: the loss F. Every stationary point of F is one of this loss too; a saddle or maximum keeps its kind while
             `eta |curvature| < 2`.
-        learning_rate: eta.
+        learning_rate: eta, positive.
 
-    Raises TypeError or ValueError for something that is no landscape, or a learning rate that is not positive and finite.
+    Raises:
+        ValueError, TypeError: something that is no landscape, or a learning rate that is not positive and finite.
+
+    Source:
+        Li, Tai, E, ICML 2017, and J. Mach. Learn. Res. 20, 2019; without noise, Barrett, Dherin, ICLR 2021.
     """
 
     landscape: Landscape
@@ -53,10 +57,12 @@ class Modified(Landscape):
 
     @property
     def dim(self) -> int:
+        """d, the length of the parameter vector."""
         return self.landscape.dim
 
     @property
     def minimum(self) -> Array:
+        """That of F, shape `(d,)`."""
         return self.landscape.minimum
 
     def value(self, x: Point) -> Scalar:

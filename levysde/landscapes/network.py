@@ -37,9 +37,13 @@ class NetworkLandscape(Landscape):
     """Mean per-example loss over data, plus `weight_decay |x|^2 / 2`. Made by `from_network`.
 
     Attributes:
+        loss: the user's loss, of one example or, where `batched`, of all.
+        batched: whether it takes all examples at once.
+        treedef, shapes: of the parameter tree, by which `unflatten` puts a flat vector back into it.
         inputs, targets: the data, leading axis the `n` examples.
         weight_decay: a number, in units of the loss over squared parameters.
         minimum: the marked point, shape `(d,)`; at first the parameters given. Move it with `at`.
+        dim: d, the number of parameters.
         stretch: a factor on the parameters before the loss, `F(stretch x)`, None for 1; see `rescaled`.
     """
 
@@ -59,6 +63,7 @@ class NetworkLandscape(Landscape):
 
     @property
     def num_examples(self) -> int:
+        """n, the number of examples."""
         return self.inputs.shape[0]
 
     def unflatten(self, x: Point) -> Any:
@@ -150,16 +155,22 @@ def from_network(
         loss: `loss(params, input, target) -> scalar` for ONE example, written with jax.numpy; or, with `batched=True`,
             `loss(params, inputs, targets) -> losses` of shape `(n,)` for any number of examples.
         params: any pytree of real arrays: the marked point, and where training starts.
-        inputs: the examples, leading axis `n`; real numbers become floats, integers stay (indices, tokens).
-        targets: as many targets, leading axis `n`.
+        inputs: the examples, shape `(n, ...)`; real numbers become floats, integers stay (indices, tokens).
+        targets: as many targets, shape `(n, ...)`.
         weight_decay: adds `weight_decay |x|^2 / 2`; 0 or positive. Without it a network has no strict minimum.
         batched: whether `loss` takes all examples at once. It must not mix them: each has its own gradient.
+
+    Returns:
+        A `NetworkLandscape` over the flat vector of all parameters, in the order of `jax.tree.leaves`.
 
     Raises:
         TypeError: `loss` is no function, fails on an example, or returns something else than one real number each;
             `batched` is not True or False; `params` hold something else than real arrays.
         ValueError: no parameters, data of unequal length or without examples, data or parameters that are not finite,
             a negative weight decay, a loss or gradient that is not finite at `params`.
+
+    Source:
+        Elementary.
     """
     if not callable(loss):
         raise TypeError(f"loss must be a function, not {loss!r}. Type for example {_EXAMPLE}.")

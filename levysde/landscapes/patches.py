@@ -59,14 +59,21 @@ def patch_data(
         num: n, examples.
         dim: d, numbers in a patch, 2 or more.
         patches: P, patches in an example, 2 or more.
-        large_margin: alpha.
-        small_margin: beta.
+        large_margin: alpha, positive.
+        small_margin: beta, positive.
         small_fraction: mu, in [0, 1].
-        noise: sigma, standard deviation of a coordinate of a noise patch; its norm is about `noise sqrt(dim)`.
+        noise: sigma, positive, standard deviation of a coordinate of a noise patch; its norm is about `noise sqrt(dim)`.
         direction: w*, shape `(dim,)`, scaled to length 1; by default drawn by `seed`.
         seed: of everything.
 
-    Raises TypeError or ValueError for an argument out of range.
+    Returns:
+        `PatchData`.
+
+    Raises:
+        ValueError, TypeError: an argument out of range or traced by JAX.
+
+    Source:
+        Jelassi and Li, ICML 2022.
     """
     num = errors.integer("num", num, "num=200")
     dim = errors.integer("dim", dim, "dim=50", low=2)
@@ -118,19 +125,21 @@ def cubic_patches(
 ) -> NetworkLandscape:
     """The loss (nats) of the network with cubic filters on such data, over its `filters * d` weights.
 
-    The marked point is its random start, independent `N(0, init_scale^2)`. Without weight decay there is no minimum: the
-    loss goes to 0 far out.
-
     Args:
         data: from `patch_data`.
         filters: of the network.
-        init_scale: standard deviation of a starting weight.
-        weight_decay: adds `weight_decay |W|^2 / 2`; 0 or positive.
+        init_scale: standard deviation of a starting weight, positive.
+        weight_decay: adds `weight_decay |W|^2 / 2`; 0 or positive. Without it there is no minimum: the loss goes to 0 far out.
         seed: of the start.
 
+    Returns:
+        A `NetworkLandscape`. Its marked point is its random start, independent `N(0, init_scale^2)`.
+
     Raises:
-        TypeError: `data` is something else, or an argument of another kind.
-        ValueError: an argument out of range.
+        ValueError, TypeError: `data` is something else, an argument out of range, or `init_scale` traced by JAX.
+
+    Source:
+        Jelassi and Li, ICML 2022.
     """
     if not isinstance(data, PatchData):
         raise TypeError(
@@ -145,7 +154,18 @@ def cubic_patches(
 
 
 def cubic_responses(filters: Float[Array, "m d"], patches: Float[Array, "n p d"]) -> Float[Array, "n p"]:
-    """`sum_r <w_r, X[j]>^3` of each patch; their sum over the patches is the network's output."""
+    """`sum_r <w_r, X[j]>^3` of each patch; their sum over the patches is the network's output.
+
+    Args:
+        filters: `w_r`, shape `(m, d)`.
+        patches: X, shape `(n, P, d)`.
+
+    Returns:
+        The responses, shape `(n, P)`.
+
+    Source:
+        Jelassi and Li, ICML 2022.
+    """
     n, count, d = patches.shape
     inner = patches.reshape(n * count, d) @ filters.T
     return jnp.sum(inner * inner * inner, 1).reshape(n, count)

@@ -14,7 +14,20 @@ from levysde.protocols import Landscape
 
 
 def in_float64(landscape: Checked) -> AbstractContextManager[Landscape]:
-    """A copy of `landscape` with its floats in float64; JAX computes in float64 inside the `with` block."""
+    """A copy of `landscape` with its floats in float64; JAX computes in float64 inside the `with` block.
+
+    Args:
+        landscape: any, its numbers not traced by JAX.
+
+    Returns:
+        A context manager: `with in_float64(landscape) as precise`.
+
+    Raises:
+        TypeError: something that is no landscape, or one whose numbers JAX traces.
+
+    Source:
+        Elementary.
+    """
     return _in_float64(errors.instance("landscape", landscape, Landscape, "with in_float64(DoubleWell()) as precise"))
 
 

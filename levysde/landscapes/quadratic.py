@@ -14,10 +14,15 @@ class Quadratic(Landscape):
     """`F(x) = (x - minimum)' H (x - minimum) / 2`.
 
     Args:
-        hessian: `(d, d)`, symmetric, positive semidefinite; or its diagonal, `(d,)`, which is cheaper in many dimensions.
+        hessian: H, `(d, d)`, symmetric, positive semidefinite; or its diagonal, `(d,)`, which is cheaper in many dimensions.
         minimum: `(d,)`, the origin by default.
 
-    Raises ValueError for a Hessian that is not square, symmetric, finite, or has a negative eigenvalue.
+    Raises:
+        ValueError, TypeError: a Hessian that is not square, symmetric, finite, or has a negative eigenvalue; a minimum that is
+            no finite vector of d numbers.
+
+    Source:
+        Elementary.
     """
 
     matrix: Array

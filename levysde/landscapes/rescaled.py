@@ -16,7 +16,12 @@ from levysde.protocols import Landscape, Point, Scalar
 
 
 class Rescaled(Landscape):
-    """`L(sqrt(sharpness) x)` with its minimum at `landscape.minimum / sqrt(sharpness)`. Made by `rescaled`."""
+    """`L(sqrt(sharpness) x)` with its minimum at `landscape.minimum / sqrt(sharpness)`. Made by `rescaled`.
+
+    Attributes:
+        landscape: the loss L.
+        sharpness: k, by which every Hessian is multiplied.
+    """
 
     landscape: Landscape
     sharpness: Array
@@ -26,10 +31,12 @@ class Rescaled(Landscape):
 
     @property
     def dim(self) -> int:
+        """d, the length of the parameter vector."""
         return self.landscape.dim
 
     @property
     def minimum(self) -> Array:
+        """The marked minimum, shape `(d,)`."""
         return self.landscape.minimum / jnp.sqrt(self.sharpness)
 
     def value(self, x: Point) -> Scalar:
@@ -54,7 +61,11 @@ def rescaled(landscape: Checked, sharpness: Checked) -> Landscape:
         A network stays a network on the same data, with all that networks have: minibatch gradients are those of the
         stretched loss, so that an `OptimizerKernel` runs on it. Any other landscape becomes a `Rescaled`.
 
-    Raises TypeError or ValueError for something that is no landscape, or a sharpness that is not positive and finite.
+    Raises:
+        ValueError, TypeError: something that is no landscape, or a sharpness that is not positive and finite.
+
+    Source:
+        Xie, Sato, Sugiyama, ICLR 2021.
     """
     if not isinstance(landscape, Landscape):
         raise TypeError(

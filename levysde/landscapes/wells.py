@@ -14,7 +14,19 @@ class DoubleWell(Landscape):
     """`F(x) = barrier ((x_0 / width)^2 - 1)^2 + stiffness x_1^2 / 2`, in one or two dimensions.
 
     Minima at `x_0 = -width` (the marked one) and `+width`, a saddle of height `barrier` at the origin. Curvature at a
-    minimum: `8 barrier / width^2`; at the saddle `-4 barrier / width^2`. Raises ValueError unless all are positive.
+    minimum: `8 barrier / width^2`; at the saddle `-4 barrier / width^2`.
+
+    Args:
+        barrier: height of the saddle over the minima, positive.
+        width: distance of a minimum from the saddle, positive.
+        stiffness: curvature across, positive; without meaning in one dimension.
+        dim: d, 1 or 2.
+
+    Raises:
+        ValueError, TypeError: an argument out of range.
+
+    Source:
+        Elementary: the quartic double well.
     """
 
     barrier: Array
@@ -30,14 +42,17 @@ class DoubleWell(Landscape):
 
     @property
     def minimum(self) -> Point:
+        """The left one, shape `(d,)`."""
         return self.minima[0]
 
     @property
     def minima(self) -> Float[Array, "2 d"]:
+        """Both, shape `(2, d)`, the left one first."""
         return jnp.zeros((2, self.dim)).at[:, 0].set(jnp.stack([-self.width, self.width]))
 
     @property
     def saddles(self) -> Float[Array, "1 d"]:
+        """The one at the origin, shape `(1, d)`."""
         return jnp.zeros((1, self.dim))
 
     def value(self, x: Point) -> Scalar:

@@ -193,7 +193,9 @@ class _Function(Part):
 def _finite_matrix(name: str, value: Checked, example: str) -> Array:
     matrix = errors.finite(name, value, example)
     if matrix.ndim != 2:
-        raise ValueError(f"{name} must be a matrix, not of shape {matrix.shape}. Type for example {example}.")
+        raise ValueError(
+            f"{name} must be a matrix of shape (d, r), not of shape {matrix.shape}. Type for example {example}."
+        )
     return matrix
 
 
