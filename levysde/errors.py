@@ -46,6 +46,7 @@ class CheckpointError(ValueError):
 
 
 def is_traced(value: Any) -> bool:
+    """Whether a value is inside a JAX transformation, and so has no number to look at."""
     return isinstance(value, Tracer)
 
 
@@ -107,6 +108,7 @@ def finite(name: str, value: Any, example: str, shape: tuple[int, ...] | None = 
 
 
 def out_of_range(name: str, value: Any, array: Array) -> str:
+    """The message for a number that JAX's floats do not hold."""
     return (
         f"{name} = {shown(value)} leaves the range of {array.dtype}. Rescale the problem, or switch JAX to float64 "
         'with jax.config.update("jax_enable_x64", True).'
@@ -251,6 +253,11 @@ def real_index(value: Any) -> float:
     return float(np.asarray(value))
 
 
+def told(error: Exception) -> str:
+    """What went wrong in a user's function; the text of a KeyError alone is only the key."""
+    return f"{type(error).__name__}: {error}"
+
+
 def outcome(name: str, fn: Any, *arguments: Any, example: str) -> Any:
     """The shapes of what a user's function returns for arguments of these shapes, or an error that says how it fails."""
     try:
@@ -258,7 +265,7 @@ def outcome(name: str, fn: Any, *arguments: Any, example: str) -> Any:
     except Exception as error:  # it may raise anything
         shapes = ", ".join(str(getattr(argument, "shape", argument)) for argument in arguments)
         raise TypeError(
-            f"{name} fails for arguments of shape {shapes}: {error}\nWrite it with jax.numpy, for example {example}."
+            f"{name} fails for arguments of shape {shapes}: {told(error)}\nWrite it with jax.numpy, for example {example}."
         ) from None
 
 
@@ -283,4 +290,5 @@ def writable(name: str, path: Checked) -> Path:
 
 
 def missing_extra(package: str, extra: str, purpose: str) -> ImportError:
+    """The error, to be raised, that names the extra to install."""
     return ImportError(f'{purpose} needs {package}, which is not installed. Type: pip install "levysde[{extra}]"')

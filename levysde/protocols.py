@@ -154,7 +154,7 @@ class Domain(Part):
 
     @abstractmethod
     def ray_distance(self, x: Point, v: Point) -> Scalar:
-        """`inf {r > 0 : x + r v outside}` in units of |v|; inf when the ray never leaves."""
+        """`inf {r > 0 : x + r v outside}` in units of `|v|`; inf when the ray never leaves."""
 
     @property
     @abstractmethod

@@ -195,7 +195,7 @@ _SINPI = {32: _interpolated(_sine_over_x, 4, 0, 0.25), 64: _interpolated(_sine_o
 
 
 def sinpi(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """sin(pi x) for |x| <= 1/2, to the last digits of the dtype relative to itself; no range reduction."""
+    """`sin(pi x)` for `|x| <= 1/2`, to the last digits of the dtype relative to itself; no range reduction."""
     return x * polynomial(_SINPI[64 if x.dtype == jnp.float64 else 32], x * x)
 
 

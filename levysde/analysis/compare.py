@@ -91,6 +91,7 @@ class Comparison(Tabled):
 
     @property
     def confidence(self) -> float:
+        """Coverage of every interval."""
         return self.ratio.confidence
 
 
@@ -104,11 +105,14 @@ def compare(result: Checked, reference: Checked, *, exact: Checked = None, confi
         result: an `EscapeResult`; rows that became NaN or did not finish are left out, with a warning.
         reference: an `EscapeLaw` or a `KramersLaw`; or an `EscapeResult` of independent trajectories; or what `exact` takes.
         exact: `exact_exit(dynamics, domain, start=...)` with the start of the run, or another `StableExit` or `FirstPassage`.
-        confidence: coverage of every interval.
+        confidence: coverage of every interval, in (0, 1).
+
+    Returns:
+        A `Comparison`; times in the result's unit.
 
     Raises:
         TypeError: arguments of another kind.
-        ValueError: the two run on different clocks, or no row of a result can be used.
+        ValueError: a confidence outside (0, 1), the two run on different clocks, or no row of a result can be used.
     """
     if not isinstance(result, EscapeResult):
         raise TypeError(

@@ -83,7 +83,7 @@ def diagnose(
     Args:
         loss_fn: `loss_fn(params, input, target) -> scalar` for one example, or with `batched=True` of many at once, as in
             `from_network`; of `(params, input)` where `data` is one array.
-        params: any pytree of real arrays, near a minimum of the loss with its weight decay.
+        params: any pytree of real arrays, or one such array, `(d,)`; near a minimum of the loss with its weight decay.
         data: `(inputs, targets)`, leading axes the n examples; or one array.
         batch_size: examples a minibatch, different ones; fewer than n.
         optimizer: "sgd", "adam" (betas .9 and .999), or an optax `GradientTransformation` that holds its own learning rate:
@@ -114,7 +114,7 @@ def diagnose(
         seed: of everything drawn.
 
     Returns:
-        A `Diagnosis`. Escape times are in iterations.
+        A `Diagnosis`, which prints as a table and which `plots.diagnosis` draws. Escape times are in iterations.
 
     Raises:
         TypeError: a loss that is not one of single examples or not written with jax.numpy, parameters that are no real arrays,

@@ -112,7 +112,7 @@ def _check_loss(loss: Callable, params: Checked, inputs: np.ndarray, targets: np
         out: Any = jax.eval_shape(loss, params, *map(jnp.asarray, given))
     except Exception as error:  # a user's loss may raise anything
         raise TypeError(
-            f"loss_fn fails on {which} ({shapes}): {error}\n"
+            f"loss_fn fails on {which} ({shapes}): {errors.told(error)}\n"
             f"It must be a loss of {'any number of examples' if batched else 'ONE example'}: {example}."
         ) from None
     shape = (count,) if batched else ()

@@ -74,22 +74,27 @@ class Diagnosis(Tabled):
             basin, `SGD(report.landscape, ...)` its equation.
         layers: name and size of each leaf of the parameter tree, in the order of the flat vector.
         loss, loss_spread: loss at the point (with weight decay), standard deviation of the examples' losses.
-        gradient_norm: at the point; `descent` is by how much the loss would still fall at least: to the minimum of the
-            quadratic about it, or within 30 steps of L-BFGS, whichever is more.
-        hessian: a `Spectrum`. covariance: of the examples' gradients. alignment: of the two.
+        gradient_norm: Euclidean, at the point, in loss units over parameter units.
+        descent: by how much the loss would still fall at least: to the minimum of the quadratic about the point, or within
+            30 steps of L-BFGS, whichever is more.
+        hessian: a `Spectrum` of its eigenvalues.
+        covariance: of the examples' gradients, C1.
+        alignment: of the two with each other.
         tails: tail indices and scale of the minibatch noise.
-        excess: by how much the noise alone lifts the loss of SGD in the quadratic about the point: `eta/2 sum_j c_j / (2 -
-            eta lambda_j)`, `c_j = u_j' C_B u_j`, with the curvature of the sharpest directions; `eta tr(C_B) / 4` to first
-            order. Infinite where eta lambda passes 2, NaN without a learning rate.
+        excess: by how much the noise alone lifts the loss of SGD in the quadratic about the point:
+            `eta/2 sum_j c_j / (2 - eta lambda_j)`, `c_j = u_j' C_B u_j`, with the curvature of the sharpest directions;
+            `eta tr(C_B) / 4` to first order. Infinite where `eta lambda` passes 2, NaN without a learning rate.
         alpha, measured: the index that m(W) and the predictions use, and whether it was measured.
         noise: "components" or "isotropic".
         height: of the basin over the loss at the point.
         measures: m(W) of "sgd" and "adam"; empty where there is no basin to measure.
         predictions: the escape law of each; empty without a learning rate.
-        simulated: escapes of the real optimiser, None where they were left out, and `left_out` says why.
+        simulated: escapes of the real optimiser, None where they were left out.
+        left_out: why they were, "" where they were not.
         optimizer, learning_rate, batch_size, delta: as given.
         warnings: what stands against reading the table as it is.
-        seconds: of each part. memory_bytes: what was planned for, beyond Python, JAX, data and parameters.
+        seconds: wall-clock, of each part.
+        memory_bytes: what was planned for, beyond Python, JAX, data and parameters.
     """
 
     landscape: NetworkLandscape
@@ -121,6 +126,7 @@ class Diagnosis(Tabled):
 
     @property
     def dim(self) -> int:
+        """Number of parameters."""
         return self.landscape.dim
 
     def tree(self, vector: Any) -> Any:

@@ -117,10 +117,13 @@ def exit_directions(
 
     Args:
         result: an `EscapeResult` or `Paths`.
-        landscape: whose Hessian at its minimum is taken; or the Hessian itself, `(d, d)`, symmetric.
+        landscape: a `Landscape` whose Hessian at its minimum is taken; or the Hessian itself, `(d, d)`, symmetric.
         minimum: where displacements are measured from, `(d,)`; the landscape's by default, needed for a Hessian.
         law: an `EscapeLaw` of linear jumps, whose prediction stands beside.
-        confidence: coverage of each interval (see `bounded_mean`).
+        confidence: coverage of each interval, in (0, 1): Clopper and Pearson's, conservative.
+
+    Returns:
+        An `ExitDirections`.
 
     Raises:
         TypeError, ValueError: arguments of another kind or shape, no exit, a law whose jumps do not act at once.
@@ -240,7 +243,10 @@ def last_jumps(
             to the boundary; else it is a creep. At small noise a stable driver jumps and a Brownian one creeps.
         window: look at so many steps before the exit and take the one that reaches furthest; 1 by default. Needed where the
             noise enters an average, since the position then leaves some steps after the jump: about the memory of the average.
-        confidence: coverage of the interval of the share of jumps.
+        confidence: coverage of the interval of the share of jumps, in (0, 1).
+
+    Returns:
+        A `LastJumps`, one row an exit.
 
     Raises:
         TypeError, ValueError: arguments of another kind, no exit, no window where one is needed.

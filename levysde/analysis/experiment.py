@@ -39,19 +39,22 @@ _TRAINING = {"sgd": 0.1, "adam": 0.01}  # learning rates
 
 @dataclass(frozen=True)
 class EscapeSettings:
-    """What to run. `None` means: by the rule in the attribute's line.
+    """What to run. None means: by the rule in the argument's line.
 
-    Attributes:
+    Args:
         landscape: "digits" (a network on images), "quadratic" (curvatures 1 and 4), "double-well" (one dimension).
         noise: "components" or "isotropic".
         optimizers: any of "sgd" and "adam".
         alpha: stability index, in (0, 2).
         epsilons: the ladder of noise amplitudes; None: those whose predicted mean is 30, 100, 300 and 1000 steps.
-        num: trajectories a rung.
-        seed: of data, training, noise measurement and trajectories.
+        num: trajectories a rung, from 1.
+        seed: 0 to `2^63 - 1`, of data, training, noise measurement and trajectories.
         dt: step in SDE time; None: 0.45 over the largest curvature.
         basin_height: height of the basin's rim over the minimum, in units of the loss; None: 0.05 for digits,
             0.5 for quadratic, 0.5 for double-well.
+
+    Raises:
+        ValueError, TypeError: a name that is unknown, a number out of range.
     """
 
     landscape: Checked = "digits"
@@ -90,7 +93,18 @@ class EscapeSettings:
 
 @dataclass(frozen=True, repr=False)
 class Case(Tabled):
-    """One optimiser in its minimum: the SDE at unit noise, its basin, the law there, and how the minimum was certified."""
+    """One optimiser in its minimum.
+
+    Attributes:
+        optimizer: "sgd" or "adam".
+        dynamics: its SDE at unit noise.
+        domain: the basin.
+        law: the escape law there, at unit noise.
+        dt: step in SDE time.
+        height: of the basin's rim over the minimum, in units of the loss.
+        minimum: how it was certified.
+        noise: of the minibatch gradient, None where there is no data.
+    """
 
     optimizer: str
     dynamics: Dynamics
@@ -117,7 +131,15 @@ class Case(Tabled):
 
 @dataclass(frozen=True, repr=False)
 class Rung(Tabled):
-    """One row of the table."""
+    """One row of the table.
+
+    Attributes:
+        case: the optimiser in its minimum.
+        epsilon: noise amplitude.
+        law: at this amplitude.
+        result: the run's trajectories.
+        comparison: of the run with the law.
+    """
 
     case: Case
     epsilon: float
@@ -157,9 +179,17 @@ class Rung(Tabled):
 
 
 def prepare(settings: Checked) -> list[Case]:
-    """Bring each optimiser to its minimum, measure the noise there, set the basin; a `Case` each.
+    """Bring each optimiser to its minimum, measure the noise there, set the basin.
 
-    Raises ValueError when no strict minimum is reached: without one the row would be void.
+    Args:
+        settings: an `EscapeSettings`.
+
+    Returns:
+        A `Case` for each optimiser, in a list.
+
+    Raises:
+        TypeError: something else than settings.
+        ValueError: no strict minimum is reached: without one the row would be void; a rim over the barrier.
     """
     errors.instance("settings", settings, EscapeSettings, _EXAMPLE)
     driver = NOISES[settings.noise](alpha=settings.alpha)
@@ -171,6 +201,16 @@ def ladder(settings: Checked, case: Checked) -> list[float]:
     """The noise amplitudes of a case: as given, or those of the fixed ladder of predicted mean steps.
 
     The law's rate is `rate(1) eps^alpha`, so `eps = (rate(1) dt steps)^(-1/alpha)`.
+
+    Args:
+        settings: an `EscapeSettings`.
+        case: from `prepare(settings)`.
+
+    Returns:
+        The amplitudes, epsilon, falling where they are the ladder's.
+
+    Raises:
+        TypeError: arguments of another kind.
     """
     errors.instance("settings", settings, EscapeSettings, _EXAMPLE)
     errors.instance("case", case, Case, "prepare(settings)[0]")
@@ -182,7 +222,23 @@ def ladder(settings: Checked, case: Checked) -> list[float]:
 def run_rung(
     settings: Checked, case: Checked, epsilon: Checked, *, checkpoint: Checked = None, progress: Checked = False
 ) -> Rung:
-    """Simulate one rung and hold it against the law. Nothing is censored below 30 predicted means."""
+    """Simulate one rung and hold it against the law. Nothing is censored below 30 predicted means.
+
+    Args:
+        settings: an `EscapeSettings`, of which the number of trajectories and the seed are taken.
+        case: from `prepare(settings)`.
+        epsilon: noise amplitude.
+        checkpoint: as in `simulate_escape`, None for none.
+        progress: show a bar.
+
+    Returns:
+        A `Rung`.
+
+    Raises:
+        TypeError, ValueError: arguments of another kind or out of range.
+        NonFiniteError: a trajectory became NaN.
+        Interrupted: Ctrl-C, as in `simulate_escape`.
+    """
     errors.instance("settings", settings, EscapeSettings, _EXAMPLE)
     errors.instance("case", case, Case, "prepare(settings)[0]")
     epsilon = errors.positive_real("epsilon", epsilon, "epsilon=0.1")
@@ -202,7 +258,18 @@ def run_rung(
 
 
 def with_epsilon(dynamics: Checked, epsilon: Checked) -> Dynamics:
-    """The same SDE at another noise amplitude; every other number is kept."""
+    """The same SDE at another noise amplitude; every other number is kept.
+
+    Args:
+        dynamics: a `Dynamics`, for example `SGD(landscape, driver, epsilon=0.1)`.
+        epsilon: the amplitude, positive.
+
+    Returns:
+        A copy.
+
+    Raises:
+        TypeError, ValueError: something else than dynamics, an amplitude that is not positive.
+    """
     errors.instance("dynamics", dynamics, Dynamics, "SGD(landscape, driver, epsilon=0.1)")
     return eqx.tree_at(lambda d: d.epsilon, dynamics, errors.positive("epsilon", epsilon, "epsilon=0.1"))
 

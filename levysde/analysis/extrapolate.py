@@ -75,15 +75,18 @@ def extrapolate_escape(
         make: `make(step) -> (kernel, domain)`; the step may be dt, or the cutoff of `JumpAdapted`, or anything that errs as a
             power of it.
         x0: the start, `(d,)`.
-        steps: two or more, falling; three let the fit be tested.
-        num: trajectories of each rung, one number or one a rung. All run to their exits.
+        steps: two or more, falling, shape `(n,)`; three let the fit be tested.
+        num: trajectories of each rung, one number or one a rung, from 2. All run to their exits.
         seed: of the whole; rungs have seeds of their own.
         order: p; by default that of `EulerMaruyama` on a fixed domain, 1/alpha (1 for alpha <= 1, where it is O(dt) but for a
             logarithm at 1), and 1 for everything else.
         value: what to average, `(num,)` from a result; the escape time by default. `lambda result: result.label == 2` is the
             chance of the second exit set.
-        confidence: coverage of the intervals.
+        confidence: coverage of the intervals, in (0, 1).
         lanes: as in `simulate_escape`; very short trajectories want many.
+
+    Returns:
+        An `Extrapolation`; times in the kernel's unit.
 
     Raises:
         TypeError, ValueError: bad numbers, steps that do not fall, a `make` that does not give a kernel and a domain.

@@ -65,7 +65,7 @@ class GradientNoise(Tabled):
         variance: diag(C_B), exact for batches without replacement, gradient units squared; shape `(d,)`. ADAM's
             stationary v at a minimum.
         block_log_moment, characteristic_function: the tail index by the two estimators.
-        dead: coordinates without any noise (a pixel that is dark in every image).
+        dead: number of coordinates without any noise (a pixel that is dark in every image).
         batch_size, num_batches: examples a batch, and batches drawn.
     """
 
@@ -110,6 +110,9 @@ def measure_gradient_noise(
         num_batches: batches to draw, at least 400.
         seed: of the batches and of the bootstraps.
         alpha: the stability index the scale is measured at, in (0, 2].
+
+    Returns:
+        A `GradientNoise`.
 
     Raises:
         TypeError, ValueError: an argument outside its range; no noise in any coordinate.

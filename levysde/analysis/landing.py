@@ -84,7 +84,10 @@ def landing_sharpness(
         minima: minima to recognise, `(m, d)`; those that the landscape knows by default, else its one marked minimum.
         tolerance: gradient norm at which a point has come to rest, in loss units over parameter units.
         max_steps: tries a trajectory at most makes, each with one gradient.
-        confidence: coverage of the intervals of the shares.
+        confidence: coverage of the intervals of the shares, in (0, 1).
+
+    Returns:
+        A `Landings`, one row an exit.
 
     Raises:
         TypeError, ValueError: arguments of another kind or shape, no exit.

@@ -56,9 +56,12 @@ def quasi_stationary_starts(
 
     Args:
         kernel, domain, x0: as for `simulate_escape`; `x0` of shape `(d,)`.
-        num: number of starts.
+        num: number of starts, from 1.
         seed: of the trajectories; those of a later run with the same seed are independent of them.
         time: in the kernel's unit; several relaxation times, so that x0 is forgotten. See whether doubling it moves the mean.
+
+    Returns:
+        A `Starts`, whose `x0` has shape `(num, d)`.
 
     Raises:
         TypeError, ValueError: bad input, before anything is compiled; or fewer than about one trajectory in 1000 stays.

@@ -59,7 +59,7 @@ def train(
     batch_size: Checked = 30,
     epochs: Checked = 1000,
 ) -> Array:
-    """Train by real minibatches (optax) from the landscape's marked point; returns the last parameters, `(d,)`.
+    """Train by real minibatches (optax) from the landscape's marked point.
 
     Each epoch walks through the examples once in a new random order, in batches without replacement; the examples left
     over when `batch_size` does not divide their number are left out of that epoch. Weight decay is part of the gradient.
@@ -71,6 +71,9 @@ def train(
         learning_rate: of the optimiser; ADAM wants about a tenth of SGD's.
         batch_size: examples a step, at most all of them.
         epochs: walks through the data.
+
+    Returns:
+        The last parameters, `(d,)`.
 
     Raises:
         TypeError, ValueError: an argument outside its range, or a run that diverged.
@@ -121,6 +124,9 @@ def polish(landscape: Checked, x: Checked, *, tolerance: Checked = 1e-8, max_ste
         x: where to start, shape `(d,)`; best the end of a training run.
         tolerance: the gradient norm to reach.
         max_steps: Newton steps, each with one Hessian of `d^2` numbers; L-BFGS may take 20 times as many.
+
+    Returns:
+        A `Minimum`, with its certificate.
 
     Raises:
         TypeError, ValueError: `x` of wrong shape or not finite; a gradient norm above `tolerance` at the end, or a

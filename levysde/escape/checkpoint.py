@@ -33,11 +33,15 @@ _FORMAT = 1
 class Checkpoint:
     """Where and how often to save.
 
-    Attributes:
-        path: the file.
+    Args:
+        path: the file, written by NumPy as an archive; its folder is made when missing.
         every: seconds between saves, stretched so that saving costs at most 5%.
         final: whether a finished run is saved too; False for one whose rows are stored elsewhere as soon as it returns.
-        on_save: called with the path after each save, for example to copy the file off the machine.
+        on_save: called with the path after each save, for example to copy the file off the machine;
+            None by default.
+
+    Raises:
+        ValueError, TypeError: a path of another kind, seconds that are not positive, an `on_save` that is no function.
     """
 
     path: Checked

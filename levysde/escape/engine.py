@@ -65,10 +65,10 @@ def simulate_escape(
         kernel: what moves, for example `EulerMaruyama(dynamics, dt=1e-3)`.
         domain: the basin.
         x0: the start, `(d,)`, or one for each trajectory, `(num, d)`; inside the domain.
-        num: number of trajectories.
-        seed: 0 to 2^64 - 1; hashed whole.
+        num: number of trajectories, from 1.
+        seed: an integer, 0 to `2^64 - 1`; hashed whole.
         max_time: a trajectory still inside then is censored, in the kernel's unit (SDE time for an SDE).
-        max_steps: the same in steps, at most 2^32 - 2. Without either a trajectory runs to its exit.
+        max_steps: the same in steps, at most `2^32 - 2`. Without either a trajectory runs to its exit.
         lanes: trajectories in flight for each worker; rounded up to a multiple of 16, above one block (64 lanes for d up to 64)
             to whole blocks. A measured rule by default.
         chunk: steps between two refills of the lanes; adapted to the run by default.
@@ -79,13 +79,13 @@ def simulate_escape(
             the run, and each returns all of it.
         checkpoint: a file path, or `Checkpoint(path, every=seconds)`; a run that finds its file goes on from it.
         progress: True shows a bar with exits so far and time left; a function is called with (finished, all) as that grows.
-        throw: raise `NonFiniteError` when a trajectory becomes NaN; False marks it in `status`.
+        throw: raise `NonFiniteError` when a trajectory becomes NaN, as by default; False marks it in `status`.
 
     Returns:
-        An `EscapeResult`, one row a trajectory.
+        An `EscapeResult`, one row a trajectory; times in the kernel's unit.
 
     Raises:
-        TypeError, ValueError: bad input, before anything is compiled.
+        TypeError, ValueError: bad input, before anything is compiled; a call inside jit, vmap or grad.
         NonFiniteError: see `throw`; its `result` holds all rows.
         Interrupted: Ctrl-C; its `result` holds the finished rows, and the checkpoint, if any, has been saved.
     """
@@ -356,6 +356,7 @@ def _device_name(device: Any) -> str:
 
 
 def describe(part: Any) -> str:
+    """The name of a kernel or domain, with those of its dynamics and driver."""
     inner = getattr(part, "dynamics", None)
     name = getattr(part, "name", type(part).__name__)
     return f"{name}({type(inner).__name__}, {type(inner.driver).__name__})" if inner is not None else name

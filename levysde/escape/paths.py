@@ -47,7 +47,7 @@ class Paths(Tabled):
         end_time, end_step: clock and steps made when the path left, or at the last chosen step; shape `(num,)`.
         exited, label, last_inside, first_outside, status: at the end, as in `EscapeResult`; `last_inside` is the last
             point of a path that did not leave.
-        unit, seed, kernel, domain: how it was made; `domain` is None where there was none.
+        unit, seed, kernel, domain: how they were made; `domain` is None where there was none.
     """
 
     times: np.ndarray
@@ -68,10 +68,12 @@ class Paths(Tabled):
 
     @property
     def num(self) -> int:
+        """Number of paths."""
         return len(self.ids)
 
     @property
     def dim(self) -> int:
+        """Number of parameters, d."""
         return self.positions.shape[2]
 
     @property
@@ -110,22 +112,26 @@ def simulate_paths(
 
     Args:
         kernel: what moves, for example `EulerMaruyama(dynamics, dt=1e-3)`.
-        x0: the start, `(d,)`, or one for each path, `(num, d)`.
-        seed: as in `simulate_escape`.
-        num: number of paths, then they are the trajectories 0 to num - 1; or
-        ids: the trajectories to look at, for example the slowest of a run, `np.argsort(result.time)[-5:]`.
+        x0: the start, `(d,)`, or one for each path, `(num, d)`; inside the domain.
+        seed: an integer, 0 to `2^64 - 1`, as in `simulate_escape`.
+        num: number of paths, then they are the trajectories 0 to `num - 1`; or
+        ids: the trajectories to look at, integers of shape `(num,)`, for example the slowest of a run,
+            `np.argsort(result.time)[-5:]`.
         times: when to look, increasing, in the kernel's clock, shape `(T,)`; seen at the first step that has reached each; or
         every: to look every so many steps, from 0 on, and at the last step, of `max_steps` or `max_time`.
+        max_time: the end of the paths in the kernel's clock; with `every` only, and instead of
+        max_steps: the end in steps, at most `2^32 - 2`.
         domain: a path that leaves it stays where it was first seen outside. None: paths never end.
         lanes: on an accelerator a kernel with library matmuls (a network) has other bits at another number of lanes: give
             `result.info.lanes` to see the trajectories of that run. Does not matter for others, nor on CPUs.
-        throw: raise `NonFiniteError` when a path becomes NaN.
+        throw: raise `NonFiniteError` when a path becomes NaN, as by default; False marks it in `status`.
 
     Returns:
-        `Paths`; memory `num * T * d` numbers.
+        A `Paths`; memory `num * T * d` numbers.
 
     Raises:
-        TypeError, ValueError: bad input, before anything is compiled; a kernel whose clock differs from path to path.
+        TypeError, ValueError: bad input, before anything is compiled; a kernel whose clock differs from path to path;
+            a call inside jit, vmap or grad.
         NonFiniteError: see `throw`; its `result` holds the paths.
     """
     errors.concrete("kernel", errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)"))

@@ -21,6 +21,7 @@ class Status(enum.IntEnum):
 
     @property
     def message(self) -> str:
+        """The status in words."""
         return {
             Status.UNFINISHED: "stopped before it ended (interrupted run)",
             Status.EXITED: "left the domain",
@@ -31,7 +32,19 @@ class Status(enum.IntEnum):
 
 @dataclass(frozen=True, repr=False)
 class RunInfo(Tabled):
-    """How a result was made. Seconds are wall-clock; `lane_steps` counts idle lanes too, `live_steps` only lived ones."""
+    """How a result was made.
+
+    Attributes:
+        kernel, domain: names of what moved and of the basin.
+        unit: of the clock, "SDE time" or "iterations".
+        dt: step in that unit, None for an algorithm that has none.
+        seed, num: as given, number of trajectories.
+        lanes, workers: trajectories in flight for each worker, and how many workers there were.
+        device: name of the CPU or accelerator.
+        versions: of jax, jaxlib, numpy and equinox.
+        seconds, compile_seconds: wall-clock seconds in all, and spent on compilation.
+        lane_steps, live_steps: steps computed, idle lanes included, and steps of living trajectories.
+    """
 
     kernel: str
     domain: str
@@ -105,9 +118,11 @@ class EscapeResult(Tabled):
 
     @property
     def num(self) -> int:
+        """Number of trajectories."""
         return len(self.status)
 
     def count(self, status: Status) -> int:
+        """How many trajectories ended with this status."""
         return int(np.sum(self.status == status))
 
     def _table(self) -> Table:
@@ -147,7 +162,18 @@ class EscapeResult(Tabled):
 
 
 def check_places(result: Any) -> None:
-    """Raises ValueError where a run kept no places of its exits."""
+    """Refuses a run that kept no places of its exits.
+
+    Args:
+        result: an `EscapeResult` or `Paths`.
+
+    Returns:
+        Nothing.
+
+    Raises:
+        TypeError: something else.
+        ValueError: a run with `record="times"`.
+    """
     if not hasattr(result, "first_outside"):
         raise TypeError(
             f"result must be an EscapeResult or Paths, not {errors.shown(result)}. Type simulate_escape(...)."

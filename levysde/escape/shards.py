@@ -18,7 +18,17 @@ _SAME = ("kernel", "domain", "unit", "dt", "seed", "num", "versions")
 
 
 def as_shard(shard: Checked) -> tuple[int, int]:
-    """`(i, n)`, by default this process among those that `jax.distributed` joins."""
+    """Which share of a run this process makes.
+
+    Args:
+        shard: `(i, n)` or "i/n", i from 0 to n - 1; None for this process among those that `jax.distributed` joins.
+
+    Returns:
+        The two integers.
+
+    Raises:
+        ValueError: anything else.
+    """
     if shard is None:
         return jax.process_index(), jax.process_count()
     if isinstance(shard, str):
@@ -37,10 +47,14 @@ def as_shard(shard: Checked) -> tuple[int, int]:
 
 
 def join_shards(results: Checked) -> EscapeResult:
-    """The run whose shards are `results`, in any order.
+    """The run whose shards these are.
 
-    Workers and steps in `info` are sums over the shards, seconds the longest of any. Trajectories that no shard finished stay
-    `UNFINISHED`.
+    Args:
+        results: a list of `EscapeResult`, in any order.
+
+    Returns:
+        An `EscapeResult`. Workers and steps in its `info` are sums over the shards, seconds the longest of any; trajectories
+        that no shard finished stay `UNFINISHED`.
 
     Raises:
         TypeError, ValueError: not a list of results, results of different runs, a trajectory that two of them hold.

@@ -41,7 +41,10 @@ def animate(
         domain: a basin whose edge is drawn, or None; needs the landscape.
         coordinates: the two that span the plane.
         tail: how many of the last chosen times each trajectory trails; all by default.
-        milliseconds: a frame lasts.
+        milliseconds: that a frame lasts.
+
+    Returns:
+        A `matplotlib.animation.FuncAnimation`.
 
     Raises:
         TypeError, ValueError: arguments of another kind, fewer than two dimensions, a domain or bounds without a landscape.

@@ -31,6 +31,9 @@ def diagnosis(report: Checked) -> "Figure":
     Args:
         report: a `Diagnosis`, from `diagnose`.
 
+    Returns:
+        A figure of pyplot, 13 by 8 inches.
+
     Raises:
         TypeError: something else.
     """
@@ -62,8 +65,11 @@ def hessian_spectrum(report: Checked, *, ax: "Axes | None" = None, artist: Check
         ax: axes to draw on; a new figure by default.
         artist: keywords for the line, as for `Axes.step`.
 
+    Returns:
+        The axes.
+
     Raises:
-        TypeError: something else than a diagnosis.
+        TypeError, ValueError: something else than a diagnosis; what matplotlib has against `artist`.
     """
     h, c = _checked(report, "hessian_spectrum").hessian, report.covariance
     ax = axes(ax, artist)
@@ -100,8 +106,11 @@ def noise_alignment(report: Checked, *, ax: "Axes | None" = None, artist: Checke
         ax: axes to draw on; a new figure by default.
         artist: keywords for the points, as for `Axes.plot`.
 
+    Returns:
+        The axes.
+
     Raises:
-        TypeError: something else than a diagnosis.
+        TypeError, ValueError: something else than a diagnosis; what matplotlib has against `artist`.
     """
     a = _checked(report, "noise_alignment").alignment
     ax = axes(ax, artist)
@@ -139,8 +148,11 @@ def tail_indices(report: Checked, *, ax: "Axes | None" = None, artist: Checked =
         ax: axes to draw on; a new figure by default.
         artist: keywords for the bars, as for `Axes.errorbar`.
 
+    Returns:
+        The axes.
+
     Raises:
-        TypeError: something else than a diagnosis.
+        TypeError, ValueError: something else than a diagnosis; what matplotlib has against `artist`.
     """
     t = _checked(report, "tail_indices").tails
     ax = axes(ax, artist)
@@ -181,8 +193,11 @@ def basin_masses(report: Checked, *, ax: "Axes | None" = None, artist: Checked =
         ax: axes to draw on; a new figure by default.
         artist: keywords for the points, as for `Axes.plot`.
 
+    Returns:
+        The axes.
+
     Raises:
-        TypeError: something else than a diagnosis.
+        TypeError, ValueError: something else than a diagnosis; what matplotlib has against `artist`.
     """
     measures = _checked(report, "basin_masses").measures
     ax = axes(ax, artist)
@@ -223,8 +238,11 @@ def escape_times(report: Checked, *, ax: "Axes | None" = None, artist: Checked =
         ax: axes to draw on; a new figure by default.
         artist: keywords for the bars, as for `Axes.errorbar`.
 
+    Returns:
+        The axes.
+
     Raises:
-        TypeError: something else than a diagnosis.
+        TypeError, ValueError: something else than a diagnosis; what matplotlib has against `artist`.
     """
     _checked(report, "escape_times")
     ax = axes(ax, artist)

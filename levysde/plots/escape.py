@@ -45,7 +45,7 @@ def survival(
 
     Raises:
         TypeError: arguments of another kind.
-        ValueError: no row can be used, or the law's unit is not the result's.
+        ValueError: no row can be used, the law's unit is not the result's, or what matplotlib has against `artist`.
     """
     errors.instance("result", result, EscapeResult, "plots.survival(result, law)")
     errors.instance("law", law, EscapeLaw | None, "plots.survival(result, law)")
@@ -110,7 +110,8 @@ def ratio_ladder(
         The axes, `x` logarithmic.
 
     Raises:
-        ValueError: the shapes do not fit, or an `x` is not positive and finite.
+        TypeError, ValueError: arrays of something else than numbers, shapes that do not fit, an `x` that is not positive and
+            finite; what matplotlib has against `artist`.
     """
     x = errors.reals("x", x, "x=[0.1, 0.2]")
     ratios, intervals = (  # infinite where nothing left

@@ -201,7 +201,8 @@ def exit_directions(
         The axes.
 
     Raises:
-        ValueError: the shapes do not fit.
+        TypeError, ValueError: arrays of something else than finite numbers, shapes that do not fit; what matplotlib has
+            against `artist`.
     """
     eigenvalues = errors.reals("eigenvalues", eigenvalues, "eigenvalues=[1.0, 2.0]")
     share = errors.reals("share", share, "share=[0.4, 0.6]")

@@ -35,7 +35,14 @@ _TELL_SECONDS = 2.0  # between two notes of what is being run
 
 @dataclass(frozen=True, repr=False)
 class Tally(Tabled):
-    """What a call of `run_sweep` did."""
+    """What a call of `run_sweep` did.
+
+    Attributes:
+        done: points run and stored.
+        failed: points that failed.
+        skipped: points that need not be run: they were finished before, or had failed and were not asked for again.
+        seconds: wall-clock seconds in all.
+    """
 
     done: int
     failed: int
@@ -78,7 +85,7 @@ def run_sweep(
         folder: where modules named by the spec are; by default that of the TOML file.
 
     Returns:
-        How many points were run, failed, and had been finished before.
+        A `Tally`: how many points were run, failed, and had been finished before.
 
     Raises:
         SpecError, StoreError, BusyError: all ValueErrors: a spec that cannot be run, a place that holds something else, or is

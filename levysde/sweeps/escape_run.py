@@ -188,6 +188,7 @@ class EscapeRun(Experiment):
         return _problem(settings).law
 
     def problem(self, settings: EscapeSettings) -> Problem:
+        """The objects of a point: landscape, dynamics, domain, kernel, start, law."""
         return _problem(settings)
 
 

@@ -67,7 +67,18 @@ class Estimate(Tabled):
 
 
 def estimate(plan: Checked, place: Checked) -> Estimate:
-    """Work out a sweep's cost: a second of trial for each kind of point (at most 6), nothing is written."""
+    """Work out a sweep's cost: a second of trial for each kind of point (at most 6), nothing is written.
+
+    Args:
+        plan: from `make_plan`.
+        place: where it would be stored.
+
+    Returns:
+        An `Estimate`.
+
+    Raises:
+        TypeError: arguments of another kind.
+    """
     errors.instance("plan", plan, Plan, "make_plan(spec)")
     errors.instance("place", place, Place, 'Place("out")')
     chosen = [plan.points[k] for k in np.unique(np.linspace(0, len(plan.points) - 1, _ASKED).astype(int))]

@@ -163,6 +163,12 @@ _REGISTERED: dict[str, Experiment] = {}
 def register(experiment: Checked) -> None:
     """Make an experiment known by its name, so that a spec can say `experiment = "name"`.
 
+    Args:
+        experiment: an instance of a class derived from `Experiment`.
+
+    Returns:
+        Nothing.
+
     Raises:
         TypeError: not an `Experiment`.
         ValueError: the name is taken.

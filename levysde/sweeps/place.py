@@ -28,7 +28,15 @@ class BusyError(ValueError):
 
 
 class Place:
-    """A folder or URL, with the few file operations that a sweep needs."""
+    """A folder or URL, with the few file operations that a sweep needs.
+
+    Args:
+        out: path of a folder, which need not be there, or a URL (`s3://`, `gs://`, `memory://`).
+
+    Raises:
+        ValueError: no folder and no URL that is known.
+        ImportError: the extra of the URL is not installed.
+    """
 
     def __init__(self, out: Checked):
         if not isinstance(out, str | os.PathLike) or not str(out) or "\0" in str(out):
@@ -57,6 +65,7 @@ class Place:
         return f"Place({self.url!r})"
 
     def path(self, *parts: str) -> str:
+        """Path of a file below the place."""
         return "/".join((self.root, *parts))
 
     @contextlib.contextmanager
@@ -70,6 +79,7 @@ class Place:
             raise OSError(f"{self.url} cannot be reached ({type(error).__name__}: {error})") from error
 
     def read(self, *parts: str) -> bytes | None:
+        """What a file holds, None where there is none."""
         try:
             with self.reached():
                 return self.fs.cat_file(self.path(*parts))
@@ -92,6 +102,7 @@ class Place:
             Path(fresh).unlink(missing_ok=True)
 
     def remove(self, *parts: str) -> None:
+        """Take a file away, if it is there."""
         with contextlib.suppress(FileNotFoundError), self.reached():
             self.fs.rm_file(self.path(*parts))
 

@@ -45,7 +45,15 @@ class Point:
 
 @dataclass(frozen=True, repr=False)
 class Plan(Tabled):
-    """A spec that has been checked, with its experiment, axes and points."""
+    """A spec that has been checked.
+
+    Attributes:
+        spec: as given.
+        folder: where modules named by the spec are looked for, None for the installed ones only.
+        experiment: what is run at each point.
+        axes: an `Axis` for each, in the spec's order.
+        points: a `Point` for each, numbered and seeded.
+    """
 
     spec: Spec
     folder: Path | None
@@ -55,10 +63,12 @@ class Plan(Tabled):
 
     @property
     def dims(self) -> tuple[str, ...]:
+        """Names of the store's dimensions: the axes, or "point" where they are walked together."""
         return ("point",) if self.spec.list else tuple(axis.name for axis in self.axes)
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Lengths of the store's dimensions."""
         return (len(self.points),) if self.spec.list else tuple(len(axis.values) for axis in self.axes)
 
     def _rows(self) -> list[tuple[str, str]]:
@@ -73,9 +83,18 @@ class Plan(Tabled):
 
 
 def make_plan(spec: Checked, folder: Checked = None) -> Plan:
-    """Check a spec to the last field and number its points; nothing is simulated. Raises SpecError.
+    """Check a spec to the last field and number its points; nothing is simulated.
 
-    `folder` is where modules named by the spec are looked for besides the installed ones.
+    Args:
+        spec: a `Spec`, or a table as in the TOML file.
+        folder: where modules named by the spec are looked for besides the installed ones, None for nowhere.
+
+    Returns:
+        A `Plan`.
+
+    Raises:
+        SpecError: a ValueError that names the field, and the nearest right name.
+        TypeError: a folder that is no path.
     """
     spec = as_spec(spec)
     if folder is not None:

@@ -96,7 +96,17 @@ class Spec(Model):
 
 
 def read_spec(path: Checked) -> Spec:
-    """The spec in a TOML file. Raises SpecError."""
+    """The spec in a TOML file.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        A `Spec`.
+
+    Raises:
+        SpecError: a ValueError: a file that cannot be read, is not TOML, or has a field that is wrong.
+    """
     if not isinstance(path, str | os.PathLike):
         raise SpecError(f'a spec is the path of a TOML file, not {errors.shown(path)}. Type for example "sweep.toml".')
     try:

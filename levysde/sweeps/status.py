@@ -60,7 +60,18 @@ class SweepStatus(Tabled):
 
 
 def sweep_status(path: Checked) -> SweepStatus:
-    """How the sweep at a folder or URL is going. Raises StoreError when there is none."""
+    """How a sweep is going, as seen from outside.
+
+    Args:
+        path: folder or URL of its store.
+
+    Returns:
+        A `SweepStatus`.
+
+    Raises:
+        TypeError: something else than a path.
+        StoreError: a ValueError: there is no sweep.
+    """
     store = open_store(Place(errors.instance("path", path, str | os.PathLike, '"runs/first"')))
     done, failed = store.finished(), store.failed()
     notes = [

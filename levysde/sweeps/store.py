@@ -57,6 +57,7 @@ class Store(Tabled):
         return _chunks(self.place, "done")
 
     def failed(self) -> set[tuple[int, ...]]:
+        """Indices of the points that failed."""
         return _chunks(self.place, "failure")
 
     def write(

@@ -27,8 +27,15 @@ if TYPE_CHECKING:
 def open_sweep(path: Checked) -> "Sweep":
     """The sweep at a folder or URL; nothing is run, and it may be running elsewhere.
 
+    Args:
+        path: folder or URL of its store.
+
+    Returns:
+        A `Sweep`.
+
     Raises:
-        StoreError: there is none, or one of another version.
+        TypeError: something else than a path.
+        StoreError: a ValueError: there is none, or one of another version.
         ImportError: the extra `sweep`, or that of the URL, is not installed.
     """
     return Sweep(open_store(Place(errors.instance("path", path, str | os.PathLike, '"runs/first"'))))
@@ -38,8 +45,11 @@ class Sweep(Tabled):
     """A sweep's data and what they mean. `at` names a point by the values of its axes, for example
     `{"alpha": 1.5, "epsilon": 0.1}`; axes of one value may be left out.
 
-    Attributes:
-        store: the arrays on disk.
+    Args:
+        store: the arrays on disk; `open_sweep` finds them.
+
+    Raises:
+        TypeError: something else than a `Store`.
     """
 
     def __init__(self, store: Checked):
