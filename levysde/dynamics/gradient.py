@@ -7,9 +7,12 @@ Where S depends on th, a jump y of the noise moves th to `th + eps S(th) y` (Ito
 (Marcus, see `levysde.dynamics.marcus`). The set of jumps that leave a basin is another one, and so is the escape law.
 """
 
+import functools
 from abc import abstractmethod
+from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -29,6 +32,31 @@ def check_parts(landscape: Checked, driver: Checked) -> None:
         )
     if not isinstance(driver, Driver):
         raise TypeError(f"driver must be a Driver, not {driver!r}. Type for example StableComponents(alpha=1.5).")
+    leaves, structure = jax.tree.flatten(landscape)
+    for leaf in leaves:
+        if not eqx.is_array_like(leaf):
+            raise TypeError(
+                f"{type(landscape).__name__} holds {errors.shown(leaf)}, which is no array. Mark its field as static, "
+                "or take the arrays out by equinox.partition."
+            )
+    _check_gradient(structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves), landscape.dim)
+
+
+@functools.lru_cache(maxsize=256)
+def _check_gradient(structure: Any, kinds: tuple, dim: int) -> None:
+    """A number for a gradient would be spread over all coordinates in silence. Once for each structure: it is traced."""
+    name = type(jax.tree.unflatten(structure, kinds)).__name__
+    x = jax.ShapeDtypeStruct((dim,), jnp.result_type(float))
+    try:
+        found = jax.eval_shape(
+            lambda leaves, x: jax.tree.unflatten(structure, leaves).gradient(x),
+            [jax.ShapeDtypeStruct(*kind) for kind in kinds],
+            x,
+        )
+    except Exception as error:  # a user's class may raise anything
+        raise TypeError(f"{name}.gradient fails for x of shape ({dim},): {errors.told(error)}") from None
+    if getattr(found, "shape", None) != (dim,):
+        raise TypeError(f"{name}.gradient must return an array of shape ({dim},) for x of that shape, not {found}.")
 
 
 def noise_amplitude(driver: Driver, epsilon: Checked, learning_rate: Checked) -> Array:

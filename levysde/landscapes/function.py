@@ -63,6 +63,8 @@ def from_function(fn: Checked, *, dim: Checked, minimum: Checked) -> FunctionLan
     if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
         raise TypeError(f"fn(x) must return one real number, not {out}. Sum or average what it returns.")
     landscape = FunctionLandscape(fn=fn, minimum=minimum, dim=dim)
+    for name in ("gradient", "hessian"):
+        errors.outcome(f"the {name} of fn(x)", getattr(landscape, name), minimum, example="lambda x: jnp.sum(x**2)")
     check_minimum(landscape, minimum)
     return landscape
 

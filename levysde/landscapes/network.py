@@ -233,7 +233,9 @@ def _check_loss(landscape: NetworkLandscape) -> None:
     try:
         out = jax.eval_shape(landscape.loss, landscape.unflatten(landscape.minimum), *example)
     except Exception as error:
-        raise TypeError(f"loss fails on {which} ({shapes}): {error}\nWrite it with jax.numpy, as in {one}.") from None
+        raise TypeError(
+            f"loss fails on {which} ({shapes}): {errors.told(error)}\nWrite it with jax.numpy, as in {one}."
+        ) from None
     shape = (count,) if batched else ()
     if getattr(out, "shape", None) != shape or not jnp.issubdtype(out.dtype, jnp.floating):
         raise TypeError(f"loss must return one real number for each example, not {out} for {which}, as in {one}.")
