@@ -3,11 +3,11 @@
 import re
 from typing import Any
 
+import markup
 import reference
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 
-_NAME = re.compile(r"(?P<room>(?:ls|levysde|analysis|landscapes|plots|stats|theory)\.)*(?P<name>\w+)(?P<call>\(.*\))?")
 _TARGETS = reference.targets()
 
 
@@ -21,19 +21,9 @@ def on_doctree(app: Any, doctree: nodes.document) -> None:
     if page.startswith("reference/"):
         return
     for code in list(doctree.findall(nodes.literal)):
-        target = _target(code.astext())
+        target = markup.target(code.astext(), _TARGETS)
         if target is None or isinstance(code.parent, nodes.title | nodes.reference | pending_xref):
             continue
         link = pending_xref("", refdomain="py", reftype="obj", reftarget=target, refdoc=page, refexplicit=True)
         code.replace_self(link)
         link += code
-
-
-def _target(code: str) -> str | None:
-    """A bare word in lower case may be an argument or a column; a call or a dotted name is not."""
-    match = _NAME.fullmatch(code)
-    if match is None:
-        return None
-    name = match["name"]
-    sure = name[0].isupper() or "_" in name or match["call"] or match["room"]
-    return _TARGETS.get(name) if sure else None

@@ -7,6 +7,8 @@ _CODE = re.compile(r"(``.+?``|(?<!`)`[^`\n]+(?:\n[^`\n]+)?`(?!`))", re.DOTALL)
 
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields|Example|Examples|Note|Warning):\s*$")
 _ONE_LINE = re.compile(r"^(Returns|Raises|Yields): (\S.*)$")
+_ROOMS = "noise|landscapes|domains|dynamics|kernels|escape|theory|stats|analysis|plots|sweeps|studies|protocols|random"
+_NAME = re.compile(rf"(?P<room>(?:ls|levysde|{_ROOMS})\.)*(?P<name>\w+)(?P<member>\.\w+)?(?P<call>\([^()]*\))?")
 _SEE_HEAD = r" \((?:see )?(?:the )?(?:top|head) of (?:this|the) file\)|; see the head of this file(?=\))"
 
 
@@ -87,14 +89,25 @@ def _literal(lines: list[str]) -> bool:
     return False
 
 
+def target(code: str, targets: Mapping[str, str]) -> str | None:
+    """Where code leads that is a public name, a call of one, or a method of a class.
+
+    A bare word in lower case may be an argument or a column; a call or a dotted name is not.
+    """
+    match = _NAME.fullmatch(code)
+    if match is None or match["name"] not in targets:
+        return None
+    name, member = match["name"], match["member"]
+    if member and not name[0].isupper():
+        return None
+    sure = name[0].isupper() or "_" in name or match["call"] or match["room"]
+    return targets[name] + (member or "") if sure else None
+
+
 def _code(code: str, targets: Mapping[str, str], owner: str) -> str:
-    """A link where it is a public name that cannot be mistaken for an argument."""
-    word = code.removesuffix("()").split(".")[-1]
-    plain = re.fullmatch(r"(?:ls\.|levysde\.|theory\.|stats\.|plots\.|analysis\.|landscapes\.)*\w+(?:\(\))?", code)
-    target = targets.get(word) if plain else None
-    if target and target != owner and (word[0].isupper() or "_" in word or "." in code):
-        return f":py:obj:`{code} <{target}>`"
-    return f"``{code}``"
+    found = target(code, targets)
+    # angle brackets would be taken for the address
+    return f"``{code}``" if found in (None, owner) or "<" in code else f":py:obj:`{code} <{found}>`"
 
 
 def _escaped(text: str) -> str:
