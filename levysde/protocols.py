@@ -367,7 +367,7 @@ def _array(value: Any) -> str:
     return _numbers(numbers)
 
 
-def _numbers(array: np.ndarray | np.generic) -> str:
-    if array.ndim:
-        return f"[{', '.join(_numbers(row) for row in array)}]"
-    return repr(float(str(array))) if array.dtype.kind == "f" else str(array)  # the fewest digits, for any width
+def _numbers(value: Any) -> str:
+    if np.ndim(value):
+        return f"[{', '.join(_numbers(row) for row in value)}]"
+    return repr(float(str(value))) if value.dtype.kind == "f" else str(value)  # the fewest digits, for any width
