@@ -1,4 +1,4 @@
-"""Pages in Markdown: code that is a public name leads to its entry; examples end where their last line does."""
+"""Pages in Markdown: code that names a page or a public name leads there; examples end where their last line does."""
 
 import re
 from typing import Any
@@ -9,6 +9,7 @@ from docutils import nodes
 from sphinx.addnodes import pending_xref
 
 _TARGETS = reference.targets()
+_PAGES = {"benchmarks/README.md": "benchmarks", "CONTRIBUTING.md": "contributing", "CHANGELOG.md": "changelog"}
 
 
 def on_source(app: Any, page: str, source: list[str]) -> None:
@@ -17,13 +18,19 @@ def on_source(app: Any, page: str, source: list[str]) -> None:
 
 
 def on_doctree(app: Any, doctree: nodes.document) -> None:
-    page = app.env.docname
-    if page.startswith("reference/"):
+    here = app.env.docname
+    if here.startswith("reference/"):
         return
     for code in list(doctree.findall(nodes.literal)):
-        target = markup.target(code.astext(), _TARGETS)
-        if target is None or isinstance(code.parent, nodes.title | nodes.reference | pending_xref):
+        text = code.astext()
+        page = _PAGES.get(text, text.removeprefix("docs/").removesuffix(".md"))
+        if text.endswith(".md") and page in app.env.found_docs:
+            kind = {"refdomain": "std", "reftype": "doc", "reftarget": "/" + page}
+        elif target := markup.target(text, _TARGETS):
+            kind = {"refdomain": "py", "reftype": "obj", "reftarget": target}
+        else:
             continue
-        link = pending_xref("", refdomain="py", reftype="obj", reftarget=target, refdoc=page, refexplicit=True)
-        code.replace_self(link)
-        link += code
+        if not isinstance(code.parent, nodes.title | nodes.reference | pending_xref):
+            link = pending_xref("", refdoc=here, refexplicit=True, **kind)
+            code.replace_self(link)
+            link += code
