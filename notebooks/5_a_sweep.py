@@ -101,7 +101,7 @@ presser.start()
 try:
     run_sweep(spec, store)
 except KeyboardInterrupt as stop:
-    print(f"stopped: {stop}")
+    print(stop)
 finally:
     running.clear()
     presser.join()
@@ -143,7 +143,8 @@ ratio = sweep.data["ratio"].sel(alpha=1.6)
 ratio.to_pandas().round(3)
 
 # %% [markdown]
-# A ratio is measured over predicted mean, 1 where the escape law holds. All of them with their intervals:
+# A ratio is measured over predicted mean, 1 where the escape law holds. Expect less than 1 at the strong end. All
+# with their intervals:
 
 # %%
 figure, panels = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
@@ -157,7 +158,7 @@ panels[1].set_ylabel("")
 plt.show()
 
 # %% [markdown]
-# Expect the ratios to rise towards 1 as the noise falls (to the left): the law is a limit for small noise.
+# The ratios rise towards 1 as the noise falls (to the left): the law is a limit for small noise.
 #
 # Every point is a full run. `sweep.result` gives it back as an `EscapeResult`, `sweep.compare` holds it against its
 # law:
@@ -184,7 +185,8 @@ for fit in fits:
 
 # %% [markdown]
 # Measured slopes tend to be steeper than the law's: at the strong end of this range the noise is too strong for it,
-# and a slope over a range believes both ends. Here a curve with its points, the others are in the report.
+# and a slope over a range believes both ends. A small p says that the points do not lie on one line at all. All four
+# with their points:
 
 # %%
 figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")

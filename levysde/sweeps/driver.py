@@ -92,7 +92,7 @@ def run_sweep(
             being written by another driver. Before anything is run.
         ValueError, TypeError, ImportError: the other arguments; an extra that is not installed.
         OSError: the store cannot be written. Every point that was finished is in it.
-        Interrupted: Ctrl-C; the point under way has been saved.
+        Interrupted: Ctrl-C; the point under way has been saved, and `.result` is the `Tally` so far.
     """
     if isinstance(spec, str | os.PathLike):
         folder = Path(spec).resolve().parent if folder is None else folder
@@ -119,16 +119,37 @@ def run_sweep(
         todo, before = pending(plan, store, retry_failed, part)
         LOG.info("%s: %d points to run, %d finished before", place.url, len(todo), before)
         with Progress(plan, store, part, len(todo), show=progress) as told:
-            if engine == "ray":
-                from levysde.sweeps.ray_engine import run_points  # slow to import
-
-                run_points(plan, place, todo, told, workers=workers, hosts=hosts, every=every)
-            else:
-                failed = store.failed()
-                for point in todo:
-                    message = run_point(plan, store, point, every, told.inside, was_failed=point.index in failed)
-                    told.ended(point, message)
+            try:
+                _run_points(plan, store, todo, told, engine=engine, workers=workers, hosts=hosts, every=every)
+            except KeyboardInterrupt:
+                tally = Tally(told.done, told.failures, before, time.monotonic() - start)
+                raise errors.Interrupted(
+                    f"interrupted with {told.done} of {len(todo)} points finished; they are stored, and so is the point under "
+                    "way. Run the same again to go on.",
+                    tally,
+                ) from None
     return Tally(told.done, told.failures, before, time.monotonic() - start)
+
+
+def _run_points(
+    plan: Plan,
+    store: Store,
+    todo: list[Point],
+    told: "Progress",
+    *,
+    engine: str,
+    workers: int | None,
+    hosts: int,
+    every: float,
+) -> None:
+    if engine == "ray":
+        from levysde.sweeps.ray_engine import run_points  # slow to import
+
+        return run_points(plan, store.place, todo, told, workers=workers, hosts=hosts, every=every)
+    failed = store.failed()
+    for point in todo:
+        message = run_point(plan, store, point, every, told.inside, was_failed=point.index in failed)
+        told.ended(point, message)
 
 
 def pending(plan: Plan, store: Store, retry_failed: bool, part: tuple[int, int] = (0, 1)) -> tuple[list[Point], int]:
