@@ -44,7 +44,7 @@ class OptimizerName(StrEnum):
 
 @app.callback()
 def root() -> None:
-    """Escape times of stochastic optimisers under alpha-stable noise, simulated and held against theory."""
+    """Escape times of stochastic optimisers under Gaussian and alpha-stable noise, simulated and held against theory."""
 
 
 @app.command()
@@ -87,19 +87,20 @@ def escape(
 
     start = time.monotonic()
     optimizers = ("sgd", "adam") if optimizer is OptimizerName.both else (optimizer.value,)
-    try:
+    with _told_apart():
         errors.writable("out", out / "escape.json")
         settings = EscapeSettings(
             landscape.value, noise.value, optimizers, alpha, tuple(eps) if eps else None, num, seed, dt, basin_height
         )
-        rungs = _run(settings, out)
-    except (ValueError, TypeError, ImportError) as error:
-        typer.echo(f"levysde: {error}", err=True)
-        raise typer.Exit(2) from None
-    except errors.Interrupted as stop:
-        typer.echo(f"\nlevysde: {stop}\nType the same command again to go on.", err=True)
-        raise typer.Exit(130) from None
-    _finish(settings, rungs, out, time.monotonic() - start)
+        try:
+            rungs = _run(settings, out)
+        except errors.Interrupted as stop:
+            typer.echo(f"\nlevysde: {stop}\nType the same command again to go on.", err=True)
+            raise typer.Exit(130) from None
+        except errors.NonFiniteError as error:
+            typer.echo(f"levysde: {error}", err=True)
+            raise typer.Exit(1) from None
+        _finish(settings, rungs, out, time.monotonic() - start)
 
 
 def _run(settings: "EscapeSettings", out: Path) -> "list[Rung]":

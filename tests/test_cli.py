@@ -76,6 +76,46 @@ def test_refusals(arguments, message, tmp_path, monkeypatch):
     assert "Traceback" not in refused.output
 
 
+OK = """
+run = { landscape = { name = "Quadratic", hessian = [1.0] }, driver = { name = "StableComponents", alpha = 1.5 }, \
+dynamics = { name = "SGD", epsilon = 0.3 }, domain = { name = "Ball", radius = 1.0 }, \
+kernel = { name = "EulerMaruyama", dt = 0.1 }, num = 5 }
+grid = { epsilon = [0.3, 0.4] }
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("sweep none.toml --out o", "cannot be read"),
+        ("sweep torn.toml --out o", "is not TOML"),
+        ("sweep ok.toml --out torn.toml", "is a file"),
+        ("sweep ok.toml --out zz://x", "no URL that is known"),
+        ("sweep ok.toml --out o --shard 2/2", "shard must be"),
+        ("sweep ok.toml --out o --workers 0", "workers must be at least 1"),
+        ("sweep none.toml --out o --dry-run", "cannot be read"),
+        ("sweep ok.toml", "Missing option"),
+        ("status nowhere", "there is no sweep at"),
+        ("status torn.toml", "there is no sweep at"),
+        ("report nowhere", "there is no sweep at"),
+        ("export nowhere x.parquet", "there is no sweep at"),
+        ("study nothing", "There are jelassi2022"),
+        ("study zhou2020 --section nothing", "has no section"),
+        ("study zhou2020 --out torn.toml", "cannot be written"),
+        ("escape --landscape quadratic --eps 1e-30", "a trajectory makes at most"),
+        ("escape --landscape quadratic --num 1000000000000000", "do not fit into memory"),
+    ],
+)
+def test_a_wrong_command_is_told_what_is_wrong(command, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "torn.toml").write_text("a = [1")
+    (tmp_path / "ok.toml").write_text(OK)
+    refused = runner.invoke(app, command.split())
+    assert refused.exit_code == 2
+    assert message in " ".join(refused.output.split())
+    assert not (tmp_path / "o").exists()
+
+
 def test_unknown_names_are_refused():
     refused = run("--landscape", "cubic")
     assert refused.exit_code == 2

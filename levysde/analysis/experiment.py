@@ -23,6 +23,7 @@ from levysde.kernels import EulerMaruyama
 from levysde.landscapes import DoubleWell, Quadratic, digits_mlp
 from levysde.noise import StableComponents, StableIsotropic
 from levysde.protocols import Domain, Driver, Dynamics, Landscape
+from levysde.random import LAST_STEP
 from levysde.tables import Table, Tabled
 from levysde.theory import EscapeLaw, escape_law
 
@@ -244,6 +245,11 @@ def run_rung(
     epsilon = errors.positive_real("epsilon", epsilon, "epsilon=0.1")
     dynamics = with_epsilon(case.dynamics, epsilon)
     law = case.law.with_epsilon(epsilon)
+    if law.mean / case.dt > LAST_STEP:
+        raise ValueError(
+            f"epsilon = {epsilon:g}: the predicted mean is {law.mean / case.dt:.3g} steps, and a trajectory makes at most "
+            f"{LAST_STEP}. Take a larger epsilon, or a larger dt."
+        )
     result = simulate_escape(
         EulerMaruyama(dynamics, dt=case.dt),
         case.domain,

@@ -94,7 +94,7 @@ def simulate_escape(
     errors.flag("throw", throw)
     if not isinstance(progress, bool):
         errors.function("progress", progress, "progress=True")
-    rows = Rows(run.num, kernel.dim if places else 0, run.starts.dtype)
+    rows = _rows(run, kernel.dim if places else 0)
     part = as_shard(shard)
     checkpoint = as_checkpoint(checkpoint)
     keeper = None if checkpoint is None else saver(checkpoint, run, record, part)
@@ -118,6 +118,15 @@ def simulate_escape(
             result,
         )
     return result
+
+
+def _rows(run: Run, dim: int) -> Rows:
+    try:
+        return Rows(run.num, dim, run.starts.dtype)
+    except MemoryError as error:
+        raise ValueError(
+            f"num = {run.num}: the rows do not fit into memory ({error}). Take fewer trajectories."
+        ) from None
 
 
 def _checked(

@@ -83,7 +83,7 @@ class Place:
         try:
             with self.reached():
                 return self.fs.cat_file(self.path(*parts))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def write(self, data: bytes, *parts: str) -> None:
