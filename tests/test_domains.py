@@ -420,6 +420,8 @@ class Marked(Landscape):
         (lambda: ls.Component(WELLS, height=1.0, saddles=WELLS.saddles), "saddles without minima"),
         (lambda: ls.Component(WELLS, height=2.0, minima=WELLS.minima, saddles=WELLS.minima), "is no saddle"),
         (lambda: ls.Component(WELLS, height=2.0, minima=WELLS.minima[:1], saddles=WELLS.saddles), "none of the minima"),
+        (lambda: ls.Predicate(lambda x: x @ jnp.ones(3) < 1, dim=2), r"inside fails for arguments of shape \(2,\)"),
+        (lambda: ls.Predicate(lambda x: x < 1, dim=2), "must return one truth value"),
         (lambda: ls.Intersection(), "at least one domain"),
         (lambda: ls.Intersection(disc(), 3), "each of domains must be a Domain, not 3"),
         (lambda: ls.Intersection(disc(), ls.Box(lower=[0.0], upper=[1.0])), r"one dimension, not of \[2, 1\]"),

@@ -149,6 +149,13 @@ def test_deep_linear_saddles_are_strict(widths, decay):
         assert well.value(x) > well.value(well.minimum)
 
 
+def test_deep_linear_under_a_strong_decay_rests_at_zero():
+    well = ls.DeepLinear((2, 1, 2), jnp.eye(2), weight_decay=3.0)
+    assert not well.minimum.any()
+    assert well.saddles.shape == (0, well.dim)
+    assert np.linalg.eigvalsh(well.hessian(well.minimum))[0] > 0
+
+
 def test_matrix_sensing_is_its_sum():
     well = SYNTHETIC["MatrixSensing"]
     u = np.random.default_rng(1).normal(size=(4, 2))
@@ -248,6 +255,11 @@ def test_it_can_be_escaped_from(name):
         ),
         (lambda: ls.sharp_flat(widths=(1.0, 1.0, 1.0)), r"widths must have shape \(2,\)"),
         (lambda: ls.sharp_flat(sharpness=-2.0), "sharpness must be positive"),
+        (
+            lambda: ls.sharp_flat(flatness=50.0),
+            "sharpness, flatness, .* do not fit together: between positions 0 and 2",
+        ),
+        (lambda: ls.sharp_flat(marked=2), "marked must be from 0 to 1"),
         (lambda: ls.AsymmetricValley(smoothing=0.0), "smoothing must be positive"),
         (lambda: ls.DeepLinear((2, 2, 2), jnp.ones(3)), "target must have shape"),
         (lambda: ls.DeepLinear((2, 2), jnp.eye(2)), "widths"),

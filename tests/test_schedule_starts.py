@@ -104,6 +104,7 @@ SGD = {"landscape": well(), "driver": stable(), "epsilon": 0.1}
         (lambda: ls.Scheduled(ls.SGD(**SGD), 0.0), "schedule must be positive"),
         (lambda: ls.Scheduled(ls.SGD(**SGD), "cosine"), "schedule must be a number"),
         (lambda: ls.Scheduled(ls.SGD(**SGD), np.ones(2)), "schedule must be one number"),
+        (lambda: ls.Scheduled(ls.SGD(**SGD), lambda t: t[0]), r"schedule fails for arguments of shape \(\)"),
         (lambda: ls.Scheduled(ls.SGD(**SGD), lambda t: jnp.ones(2)), "must return one real number"),
         (lambda: ls.Scheduled(ls.SGD(**SGD), lambda t: t > 1), "must return one real number"),
         (lambda: ls.Scheduled(ls.SGD(**SGD), 0.5, clock="epochs"), 'clock must be "time" or "steps"'),

@@ -110,7 +110,9 @@ class Component(Domain):
         saddles: Checked = None,
         max_steps: Checked = _ENOUGH,
     ):
-        self.sublevel = Sublevel(landscape, height=errors.concrete("height", height))
+        for name, value in {"height": height, "minima": minima, "saddles": saddles}.items():
+            errors.concrete(name, value)
+        self.sublevel = Sublevel(landscape, height=height)
         if (minima is None) != (saddles is None):
             given, missing = ("minima", "saddles") if saddles is None else ("saddles", "minima")
             raise ValueError(
@@ -118,7 +120,7 @@ class Component(Domain):
                 f"Type for example minima=landscape.minima, saddles=landscape.saddles, or give neither."
             )
         self.attractors = attractors(landscape, minima, max_steps)
-        points = rows("saddles", errors.concrete("saddles", saddles), landscape.dim)
+        points = rows("saddles", saddles, landscape.dim)
         self.linked = jnp.asarray(_linked(self.sublevel, self.attractors, points))
         self.listed = saddles is not None
 

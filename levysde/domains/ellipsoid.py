@@ -52,7 +52,8 @@ class Ellipsoid(ConvexShape):
             return
         if axes is not None:
             raise ValueError("axes belong to radii; a matrix has its own. Leave axes out, or give radii instead.")
-        self.radii, self.axes = _principal(errors.finite("matrix", matrix, f"matrix=jnp.eye({dim})", (dim, dim)), dim)
+        example = f"matrix=jnp.eye({dim}) for this center"
+        self.radii, self.axes = _principal(errors.finite("matrix", matrix, example, (dim, dim)), dim)
 
     def contains(self, x: Point) -> Truth:
         z = self._principal(x - self.center) / self.radii
@@ -108,7 +109,7 @@ class Ellipsoid(ConvexShape):
 
 
 def _radii(radii: Checked, dim: int) -> Array:
-    example = f"radii=jnp.ones({dim})"
+    example = f"radii=jnp.ones({dim}) for this center"
     array = errors.finite("radii", radii, example, (dim,))
     if not errors.is_traced(array) and not (np.asarray(array) > 0).all():
         raise ValueError(f"radii must be positive, not {radii!r}. Type for example {example}.")
@@ -118,7 +119,7 @@ def _radii(radii: Checked, dim: int) -> Array:
 def _axes(axes: Checked, dim: int) -> Array | None:
     if axes is None:
         return None
-    array = errors.finite("axes", axes, f"axes=jnp.eye({dim})", (dim, dim))
+    array = errors.finite("axes", axes, f"axes=jnp.eye({dim}) for this center", (dim, dim))
     if not errors.is_traced(array):
         columns = np.asarray(array, float)
         gap = np.abs(columns.T @ columns - np.eye(dim)).max()

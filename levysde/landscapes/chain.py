@@ -176,15 +176,18 @@ def sharp_flat(
     widths = errors.finite("widths", widths, "widths=(0.8, 2.0)", (2,))
     left, right = (errors.positive(n, v, f"{n}=2.0") for n, v in (("sharpness", sharpness), ("flatness", flatness)))
     top = errors.positive("saddle_curvature", saddle_curvature, "saddle_curvature=2.0")
+    stiffness = errors.positive("stiffness", stiffness, "stiffness=1.0")
+    dim, marked = errors.integer("dim", dim, "dim=1"), errors.integer("marked", marked, "marked=0", low=0, high=1)
     zero = jnp.zeros_like(top)
-    return WellChain(
-        jnp.stack([-widths[0], zero, widths[1]]),
-        jnp.stack([zero, barriers[0], barriers[0] - barriers[1]]),
-        jnp.stack([left, -top, right]),
-        stiffness=stiffness,
-        dim=dim,
-        marked=marked,
-    )
+    positions = jnp.stack([-widths[0], zero, widths[1]])
+    heights = jnp.stack([zero, barriers[0], barriers[0] - barriers[1]])
+    curvatures = jnp.stack([left, -top, right])
+    try:
+        return WellChain(positions, heights, curvatures, stiffness=stiffness, dim=dim, marked=marked)
+    except ValueError as error:
+        raise ValueError(
+            f"sharpness, flatness, barriers, widths and saddle_curvature do not fit together: {error}"
+        ) from None
 
 
 class AsymmetricValley(Landscape):

@@ -175,7 +175,7 @@ def minibatch_scale(
             f"batch_size = {batch} without replacement needs more than {batch} examples, but there are {n}: "
             + ("a batch of all of them has no noise." if batch == n else "a batch cannot be larger than the data.")
         )
-    rows = np.asarray(array, float)
+    rows = np.asarray(gradients, float)
     _, deviation, directions = np.linalg.svd((rows - rows.mean(0)) / np.sqrt(n), full_matrices=False)
     # the mean of n equal rows is not exact, and rows may be rounded to float32
     full = int(

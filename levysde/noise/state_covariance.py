@@ -90,10 +90,8 @@ def minibatch_state_scale(
             f"example_gradients must be a function of x, not {example_gradients!r}. Give for example the example_gradients of "
             "a landscape made by from_network."
         )
-    try:
-        out = jax.eval_shape(example_gradients, jax.ShapeDtypeStruct((dim,), jnp.zeros(0).dtype))
-    except Exception as error:
-        raise TypeError(f"example_gradients(x) fails for x of shape ({dim},): {error}") from None
+    x = jax.ShapeDtypeStruct((dim,), jnp.zeros(0).dtype)
+    out = errors.outcome("example_gradients", example_gradients, x, example="network.example_gradients")
     if getattr(out, "shape", None) != (n, dim):
         raise TypeError(
             f"example_gradients(x) must return an array of shape (n, dim) = ({n}, {dim}), not {out}. Return one row an example."
