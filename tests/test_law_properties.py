@@ -36,7 +36,7 @@ def turn(angle):
 
 
 changes = st.builds(lambda p, q, a, b: turn(p) @ np.diag([a, b]) @ turn(q), angles, angles, sizes, sizes)
-points = st.builds(lambda x, y: np.array([x, y]), st.floats(-0.2, 0.2), st.floats(-0.2, 0.2))
+points = st.builds(lambda x, y: np.array([x, y]), st.floats(-0.15, 0.15), st.floats(-0.15, 0.15))
 
 
 def law(driver, alpha, domain, *, epsilon=0.1, scale=1.0, hessian=(1.0, 2.0), minimum=(0.0, 0.0)):
@@ -184,7 +184,8 @@ def test_a_larger_basin_is_left_more_slowly(driver, alpha, scale, center, more):
         ball(corner * more, center),
     ]
     rates = [law(driver, alpha, basin, scale=scale).rate for basin in chain]
-    assert all(np.diff(rates) < 0)
+    assert rates[1] <= rates[0]  # the rays of components may all miss what is cut off
+    assert all(np.diff(rates[1:]) < 0)
     heights = [law(driver, alpha, ls.Sublevel(well, height=h), scale=scale).rate for h in (0.5, 0.5 * more)]
     assert heights[1] == pytest.approx(heights[0] * more ** (-alpha / 2), rel=1e-9)  # the search ends at 4e-11
 
@@ -308,8 +309,8 @@ def two_wells(angle=0.0, stretch=1.0, strength=1.0, level=0.0, stiffness=2.0, tw
     friction=st.none() | st.floats(0.1, 10.0),
 )
 def test_kramers_law_and_units(angle, stretch, strength, level, stiffness, twist, noise, friction):
-    """A constant added to the loss, a turn; loss and temperature in another unit, lengths in another. A determinant without its
-    root, an eigenvalue too many, a height that is no difference would each break one of these."""
+    """A constant added to the loss, a turn; loss and temperature in another unit, lengths in another: a height that is no
+    difference or is not over D, or a rate that is no curvature, would break one of these."""
     shape = {"stiffness": stiffness, "twist": twist}
 
     def rate(landscape, temperature, drag=None):
@@ -325,6 +326,20 @@ def test_kramers_law_and_units(angle, stretch, strength, level, stiffness, twist
     other = two_wells(angle=angle, stretch=stretch, strength=strength, **shape)
     slowed = 0.5 if friction is not None else 1
     assert rate(other, noise * strength, drag) == pytest.approx(faster**slowed, **near)
+
+
+@given(
+    stiffness=st.floats(1.0, 3.0), twist=st.floats(-0.8, 0.8), noise=st.floats(0.005, 0.1), friction=st.floats(0.1, 1e6)
+)
+def test_kramers_law_and_what_lies_across(stiffness, twist, noise, friction):
+    """A valley of curvature s - t across, s at its saddle, is left at the root of their ratio, no other power; and friction g
+    slows by the x of `x^2 + g x = 1`, the saddle falling with curvature 1."""
+    straight, narrow = (two_wells(stiffness=stiffness, twist=t) for t in (0.0, twist))
+    laws = [theory.kramers_law(well, saddles=jnp.zeros(2), diffusion=noise) for well in (straight, narrow)]
+    near = {"rel": 1e-13 / noise}
+    assert laws[1].rate == pytest.approx(laws[0].rate * math.sqrt((stiffness - twist) / stiffness), **near)
+    x = theory.kramers_law(narrow, saddles=jnp.zeros(2), diffusion=noise, friction=friction).rate / laws[1].rate
+    assert x**2 + friction * x == pytest.approx(1, **near)
 
 
 @given(
@@ -364,16 +379,18 @@ def test_gaussian_chain_is_in_balance(heights, bends, noise):
     c=st.floats(1.1, 5.0),
 )
 def test_stable_chain_leaves_a_well_as_the_law_does(alpha, gaps, epsilon, scale, c):
-    """The rates out of the middle well sum to the law of its interval: no well is left out or counted twice, none has its edges
-    from another's minimum. Lengths scale as the law's, mirrored wells have mirrored rates."""
+    """The rates out of a well sum to the law of its interval: no well is left out or counted twice, none has its edges from
+    another's minimum. Lengths scale as the law's, mirrored wells have mirrored rates."""
     places = np.cumsum([0.0, *gaps])
     minima, saddles = places[::2], places[1::2]
     chain = theory.stable_chain(minima, saddles, alpha=alpha, epsilon=epsilon, scale=scale)
-    well = ls.Quadratic(hessian=jnp.ones((1, 1)), minimum=jnp.asarray(minima[1:2]))
-    basin = ls.Box(lower=jnp.asarray(saddles[:1]), upper=jnp.asarray(saddles[1:]))
-    whole = theory.escape_law(ls.SGD(well, ls.StableComponents(alpha=alpha), epsilon=epsilon, scale=scale), basin)
-    assert chain.rates[1].sum() == pytest.approx(whole.rate, rel=ROUNDING)
-    assert chain.mean_residence[1] == pytest.approx(whole.mean, rel=ROUNDING)
+    ends = np.array([-np.inf, *saddles, np.inf])
+    for i, minimum in enumerate(minima):
+        well = ls.Quadratic(hessian=jnp.ones((1, 1)), minimum=jnp.asarray([minimum]))
+        basin = ls.Box(lower=jnp.asarray(ends[i : i + 1]), upper=jnp.asarray(ends[i + 1 : i + 2]))
+        whole = theory.escape_law(ls.SGD(well, ls.StableComponents(alpha=alpha), epsilon=epsilon, scale=scale), basin)
+        assert chain.rates[i].sum() == pytest.approx(whole.rate, rel=ROUNDING)
+        assert chain.mean_residence[i] == pytest.approx(whole.mean, rel=ROUNDING)
     larger = theory.stable_chain(c * minima, c * saddles, alpha=alpha, epsilon=epsilon, scale=scale)
     np.testing.assert_allclose(larger.rates, chain.rates * c**-alpha, rtol=1e-9)  # differences of near tails
     mirrored = theory.stable_chain(-minima[::-1], -saddles[::-1], alpha=alpha, epsilon=epsilon, scale=scale)
