@@ -5,5 +5,18 @@ The names and where each comes from are in `__init__.pyi`; a part of the package
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    try:
+        return _load(name)
+    except AttributeError:
+        if name in __all__:  # the fault is inside that part
+            raise
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, __all__, 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise AttributeError(f"levysde has no {name!r}.{hint}", name=name) from None

@@ -44,7 +44,10 @@ class Where(Domain):
         return jnp.ones(())
 """
 
+BAR = "ls.simulate_escape(kernel, ball, jnp.zeros(2), num=10, seed=0, progress=True).num"
+
 MISTAKES = {  # what is typed, and what the last lines must say
+    "ls.StableComponent(alpha=1.5)": "AttributeError: levysde has no 'StableComponent'. Did you mean StableComponents?",
     "ls.StableComponents(alpha=3)": "ValueError: alpha must lie in (0, 2], not 3",
     'ls.SGD(well, noise, epsilon="0.1")': "TypeError: epsilon must be a number",
     "ls.SGD(noise, well, epsilon=0.1)": "TypeError: landscape must be a Landscape, not StableComponents",
@@ -70,16 +73,28 @@ MISTAKES = {  # what is typed, and what the last lines must say
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory):
-    """The displayed error of each mistake, without colours, from one notebook that makes them all."""
-    cells = [nbformat.v4.new_code_cell(source) for source in (SETUP, *MISTAKES)]
+def cells(tmp_path_factory):
+    """One notebook that makes all mistakes, with what was displayed; first a progress bar, made as it should be."""
+    cells = [nbformat.v4.new_code_cell(source) for source in (SETUP, BAR, *MISTAKES)]
     notebook = nbformat.v4.new_notebook(cells=cells)
     resources = {"metadata": {"path": str(tmp_path_factory.mktemp("mistakes"))}}
     NotebookClient(notebook, timeout=600, kernel_name="python3", allow_errors=True, resources=resources).execute()
     assert not notebook.cells[0].outputs
-    errors = [[o for o in cell.outputs if o.output_type == "error"] for cell in notebook.cells[1:]]
+    return notebook.cells[1:]
+
+
+@pytest.fixture(scope="module")
+def shown(cells):
+    """The displayed error of each mistake, without colours."""
+    errors = [[o for o in cell.outputs if o.output_type == "error"] for cell in cells[1:]]
     texts = [re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(line for o in found for line in o.traceback)) for found in errors]
     return dict(zip(MISTAKES, texts, strict=True))
+
+
+def test_a_progress_bar_is_shown_without_a_complaint(cells):
+    told = "".join(output.get("text", "") for output in cells[0].outputs)
+    assert "10" in told or [output for output in cells[0].outputs if output.output_type == "display_data"]
+    assert "Warning" not in told
 
 
 @pytest.mark.parametrize("typed", MISTAKES)
