@@ -32,7 +32,7 @@ import numpy as np
 import levysde as ls
 from levysde import theory
 
-NUM = int(os.environ.get("LEVYSDE_NOTEBOOK_NUM", "8000"))  # trajectories of each point
+NUM = int(os.environ.get("LEVYSDE_NOTEBOOK_NUM", "5000"))  # trajectories of each point
 ALPHA, EPSILON, TEMPERATURE = 1.5, 0.1, 0.1
 BLUE, ORANGE = "#2b83ba", "#d95f02"
 
@@ -190,7 +190,7 @@ for name in noises:
         print(f"{name:>8} {point[0]:5.2f} {point[1]:5.2f}  {interval:<23}  {law / exact:.3f}")
 
 # %% [markdown]
-# With 8,000 trajectories the intervals are 4% wide, and the laws were off by 7 to 21%. Without the exact value that
+# With 5,000 trajectories the intervals are 6% wide, and the laws were off by 7 to 21%. Without the exact value that
 # error of the *law* would be blamed on the simulation, or the other way round. Wherever there is an exact value, give
 # it to `compare`, which then shows both ratios:
 
