@@ -85,7 +85,7 @@ minimum
 
 # %% [markdown]
 # Expect a gradient norm at the rounding of doubles and a positive smallest eigenvalue. The ratio of the largest to
-# the smallest eigenvalue is in the thousands: the basin is a long, narrow valley, as it is for most networks.
+# the smallest eigenvalue is in the thousands: the basin is a long, narrow valley.
 #
 # ## The noise of the gradient
 #

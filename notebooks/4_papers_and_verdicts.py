@@ -29,7 +29,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import Image, Markdown
+from IPython.display import Image, Markdown, display
 
 import levysde as ls
 from levysde import theory
@@ -51,13 +51,10 @@ folder = Path(tempfile.mkdtemp(prefix="levysde-papers-"))
 # * **Jelassi and Li 2022**: momentum keeps going along a feature that examples share, and learns what gradient
 #   descent memorises.
 #
-# A study is a list of sections, a section one question with its claims. In brackets, how many:
+# A study is a list of sections, a section one question with its claims:
 
 # %%
-for name in STUDIES:
-    study = find_study(name)
-    print(study.paper)
-    print("   ", ", ".join(f"{section.name} ({len(section.claims)})" for section in study.sections))
+display(*map(find_study, STUDIES))
 
 # %% [markdown]
 # ## A claim, written before the run
@@ -68,10 +65,7 @@ for name in STUDIES:
 # %%
 sections = {section.name: section for section in find_study("xie2021").sections}
 claim = sections["prefactor"].claims[0]
-print(f"claim     {claim.statement}")
-print(f"where     {claim.where}")
-print(f"predicts  {claim.predicted}")
-print(f"fails if  {claim.fails_if}")
+claim
 
 # %% [markdown]
 # ## From an interval to a word
@@ -103,10 +97,7 @@ plt.show()
 
 # %%
 verdicts = run_study("xie2021", folder / "xie2021", quick=True, sections=["prefactor"])
-for verdict in verdicts:
-    print(f"{verdict.word.upper()}: {verdict.claim.statement}")
-    print(f"    measured  {verdict.measured}")
-    print(f"    power     {verdict.power}\n")
+display(*verdicts)
 
 # %% [markdown]
 # The first word rests on a quadrature, without noise: at high barriers the exact mean is about **half** of the
@@ -205,8 +196,7 @@ def judge(found, quick):
 
 mine = Study("folklore", "nobody in particular", (Section("slope", (CLAIM,), sweeps, judge),))
 (verdict,) = run_study(mine, folder / "folklore")
-print(verdict.word, verdict.condition)
-print(verdict.measured)
+verdict
 
 # %% [markdown]
 # With 4,000 trajectories a point this came out as *holds only if* the noise is weak; with few trajectories expect
@@ -245,7 +235,8 @@ plt.show()
 # And the claims that failed:
 
 # %%
-Markdown("\n".join(f"* *{name}*: {text}" for name, claims in table.items() for text, word in claims if word == "fails"))
+failed = [(name, text) for name, claims in table.items() for text, word in claims if word == "fails"]
+Markdown("\n".join(f"* *{name}*: {text}" for name, text in failed))
 
 # %% [markdown]
 # Neither colour is praise or blame of a paper: a claim that fails here may be a misprint (a prefactor), a model taken
