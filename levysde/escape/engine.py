@@ -164,10 +164,11 @@ def _checked(
 
 
 def starting_points(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.ndarray:
+    errors.concrete("x0", x0)
     if errors.is_traced(jnp.zeros(())):
         raise TypeError("a simulation runs on the host, not inside jit, vmap or grad. Call it outside, once a setting.")
     example = f"jnp.zeros({kernel.dim})"
-    starts = np.asarray(errors.finite("x0", errors.concrete("x0", x0), example))
+    starts = np.asarray(errors.finite("x0", x0, example))
     if starts.shape not in ((kernel.dim,), (num, kernel.dim)):
         raise ValueError(
             f"x0 must have shape ({kernel.dim},), or ({num}, {kernel.dim}) for one start a trajectory, not {starts.shape}."

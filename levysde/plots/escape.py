@@ -79,7 +79,7 @@ def survival(
     ax.set_xlim(0, 1.02 * t[-1] if first else max(1.02 * t[-1], ax.get_xlim()[1]))
     ax.set_xlabel(f"time ({unit})")
     ax.set_ylabel("share still inside")
-    ax.legend(frameon=False)
+    _legend(ax)
     return ax
 
 
@@ -143,9 +143,14 @@ def ratio_ladder(
         ax.minorticks_off()
     ax.set_xlabel(xlabel)
     ax.set_ylabel("rate × measured mean")
-    if label is not None:
-        ax.legend(frameon=False)
+    _legend(ax)
     return ax
+
+
+def _legend(ax: "Axes") -> None:
+    """Names in the legend, unless there is none: matplotlib hides one that begins with "_"."""
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False)
 
 
 def _series(ax: "Axes") -> int:

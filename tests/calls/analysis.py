@@ -145,6 +145,7 @@ def _networks() -> Iterator[Call]:
         },
         cheap=False,
         host=True,
+        fine={"params": ("list",)},  # is another tree of parameters, which the loss does not take
     )
     yield Call(
         analysis.measure_gradient_noise,

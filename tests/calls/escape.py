@@ -85,6 +85,7 @@ def calls() -> Iterator[Call | Exempt]:
             "domain": None,
         },
         host=True,
+        fine={"ids": ("float64",)},  # numbers of trajectories are integers
     )
     yield Call(
         ls.Checkpoint,
