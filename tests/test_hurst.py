@@ -118,6 +118,7 @@ def test_stable_noise_reads_a_half_or_one_over_alpha():
         (lambda x: stats.hurst_dfa(x, 1.0), TypeError, "order"),
         (lambda x: stats.hurst_dfa(x, 4, smallest=10), ValueError, "smallest must be at least 11"),
         (lambda x: stats.hurst_dfa(x, moment=0), ValueError, "moment"),
+        (lambda x: stats.hurst_dfa(x, moment=1e-20), ValueError, "moment must lie between"),  # read as H = 0 once
         (lambda x: stats.hurst_dfa(np.append(np.zeros(500), x[:500])), ValueError, "no spread"),
         (lambda x: stats.fractional_gaussian_noise(1, 0.5), ValueError, "size"),
         (lambda x: stats.fractional_gaussian_noise(100.0, 0.5), TypeError, "size"),

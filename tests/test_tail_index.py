@@ -301,6 +301,7 @@ def too_many(x):
         (lambda x: stats.projections(stats.hill, x[:, None], seed=-1), ValueError, "seed"),
         (lambda x: stats.block_bootstrap(None, x), TypeError, "estimator"),
         (lambda x: stats.block_bootstrap(lambda v: v, x), TypeError, "not a number"),
+        (lambda x: stats.block_bootstrap(lambda v: np.nan, x), ValueError, "estimator gave NaN"),
         (lambda x: stats.block_bootstrap(np.mean, x[:20]), ValueError, "at least 50"),
         (too_many, ValueError, "block must be from 1 to 125"),
         (lambda x: stats.block_bootstrap(np.mean, x, resamples=3), ValueError, "resamples"),
