@@ -52,7 +52,7 @@ def block_log_moment_index(
     dependent values can read above it. Subtract the mean first when it is not zero.
 
     Args:
-        x: the sample in its order, shape `(n,)`, or `(n, d)` for vectors, whose Euclidean norms stand for |X| and |Y|
+        x: the sample in its order, shape `(n,)`, or `(n, d)` for vectors, whose Euclidean norms stand for `|X|` and `|Y|`
             (see `levysde.stats.vectors`); any unit.
         block: K, 2 or more; by default the whole part of `sqrt(n)`. Values after the last whole block are left out.
         resamples: how many bootstrap resamples, 20 or more; 1000 by default.

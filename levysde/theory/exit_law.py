@@ -160,7 +160,7 @@ def escape_law(
     """The escape law of `dynamics` from `domain` by single jumps, exact as the noise amplitude falls.
 
     The escape time is exponential, with the rate `nu({y : th* + epsilon A y not in Omega})`: the Lévy measure nu of the jumps
-    y that carry the attractor th* out of the basin Omega, `epsilon A y` being the displacement that a jump makes. For stable
+    y that carry the attractor `th*` out of the basin Omega, `epsilon A y` being the displacement that a jump makes. For stable
     noise it is `epsilon^a T_nu m(W)` (see `EscapeLaw`).
 
     Args:

@@ -38,7 +38,7 @@ def stable_chain(
 ) -> MetastableChain:
     """The chain of `dX = -F'(X) dt + epsilon S dL` in one dimension, L symmetric stable, as epsilon falls.
 
-    A jump from the minimum m_i lands in well j, between the saddles s_{j-1} and s_j, at the rate
+    A jump from the minimum m_i lands in well j, between the saddles `s_{j-1}` and `s_j`, at the rate
     `(epsilon S)^a (C_a / a) | |s_{j-1} - m_i|^-a - |s_j - m_i|^-a |`: the same for every loss with wells in these places.
 
     Args:

@@ -278,8 +278,7 @@ def optimizer_exponent(
     With `E = (2 B dL / eta) (s / H_a + (1 - s) / |H_b|)`: "sgd" E; "heavy ball", raw gradients as in `optax.sgd`,
     (1 - momentum) E, since their sum is a step 1 / (1 - momentum) as long; "averaged momentum" E; "adam", its v settled at the
     noise's variance `|H| / B` and delta far below its root,
-
-        (2 sqrt(B) dL / eta) (s / sqrt(H_a) + (1 - s) / sqrt(|H_b|)).
+    `(2 sqrt(B) dL / eta) (s / sqrt(H_a) + (1 - s) / sqrt(|H_b|))`.
 
     Args:
         optimizer: "sgd", "heavy ball", "averaged momentum" or "adam".
