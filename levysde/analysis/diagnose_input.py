@@ -72,23 +72,40 @@ def as_landscape(
 def _data(loss_fn: Callable, data: Checked, batched: bool) -> tuple[Callable, np.ndarray, np.ndarray]:
     """The loss as one of inputs and targets, and both. Data without targets get zeros, which their loss does not see."""
     if isinstance(data, tuple | list) and len(data) == 2:
-        inputs, targets = (np.asarray(part) for part in data)
+        inputs, targets = (_numbers(part) for part in data)
         if not inputs.ndim or not targets.ndim or len(inputs) != len(targets):
             counts = [len(part) if part.ndim else "no" for part in (inputs, targets)]
             raise ValueError(
                 f"data hold {counts[0]} inputs but {counts[1]} targets. Give both the same leading axis, one row an example: "
                 "data=(inputs, targets)."
             )
+        _check_some(inputs)
         return loss_fn, inputs, targets
     if isinstance(data, tuple | list | dict) or not hasattr(data, "shape"):
         raise TypeError(
             f"data must be (inputs, targets), or one array for a loss without targets, not {type(data).__name__}"
             f"{f' of {len(data)}' if hasattr(data, '__len__') else ''}. Type for example data=(inputs, targets)."
         )
-    inputs = np.asarray(data)
-    if not inputs.ndim or not len(inputs):
-        raise ValueError(f"data hold no examples: their shape is {inputs.shape}. Give one row an example.")
+    inputs = _numbers(data)
+    _check_some(inputs)
     return (lambda params, inputs, _: loss_fn(params, inputs)), inputs, np.zeros(len(inputs), np.int32)
+
+
+def _numbers(part: Checked) -> np.ndarray:
+    try:
+        array = np.asarray(part)
+    except ValueError as error:
+        raise ValueError(f"data are no arrays ({error}). Give rows of one length.") from None
+    if not jnp.issubdtype(array.dtype, jnp.number) and array.dtype.kind != "b":
+        raise TypeError(
+            f"data must be numbers, not {array.dtype}. Type for example data=(inputs, targets), both arrays."
+        )
+    return array
+
+
+def _check_some(inputs: np.ndarray) -> None:
+    if not inputs.size:
+        raise ValueError(f"data hold no examples: their shape is {inputs.shape}. Give one row an example.")
 
 
 def _check_leaves(params: Checked) -> None:

@@ -123,7 +123,7 @@ def measure_gradient_noise(
     n = landscape.num_examples
     if n < 2:
         raise ValueError("one example has no minibatch noise: give a landscape with more data.")
-    batch_size = errors.integer("batch_size", batch_size, "batch_size=30", high=n - 1)
+    batch_size = errors.integer("batch_size", batch_size, f"batch_size={min(30, n - 1)}", high=n - 1)
     num_batches = errors.integer("num_batches", num_batches, "num_batches=2000", low=400)
     seed = errors.seed(seed)
     index = errors.real_index(alpha)

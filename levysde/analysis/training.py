@@ -81,8 +81,9 @@ def train(
     check_network(landscape)
     errors.choice("optimizer", optimizer, tuple(_OPTIMIZERS))
     errors.concrete("learning_rate", learning_rate)
+    n = landscape.num_examples
     rate = errors.positive("learning_rate", learning_rate, "learning_rate=0.1")
-    batch_size = errors.integer("batch_size", batch_size, "batch_size=30", high=landscape.num_examples)
+    batch_size = errors.integer("batch_size", batch_size, f"batch_size={min(30, n)}", high=n)
     epochs = errors.integer("epochs", epochs, "epochs=1000")
     seeds = np.random.SeedSequence(errors.seed(seed)).generate_state(1)
     x = _run_epochs(landscape, optimizer, batch_size, epochs, rate, jax.random.key(seeds[0]))
