@@ -339,6 +339,11 @@ def wordy() -> optax.GradientTransformation:
         (lambda: ls.OptimizerKernel(wordy(), WELL, noise=STABLE), TypeError, "arrays only, but holds 'heavy'"),
         (lambda: ls.OptimizerKernel(mine(0.1), WELL, noise=STABLE), TypeError, "the optimiser fails"),
         (
+            lambda: ls.OptimizerKernel(optax.adam(0.1), WELL, noise=STABLE, optimizer_state=3.0),
+            TypeError,
+            "fails on this landscape's parameters and this optimizer_state",
+        ),
+        (
             lambda: ls.OptimizerKernel(optax.sgd(0.1), WELL, noise=STABLE, sampling="epoch"),
             ValueError,
             "sampling must be",

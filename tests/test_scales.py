@@ -316,6 +316,7 @@ B, S = ls.Brownian(), ls.StableComponents(alpha=1.5)
         (lambda: ls.covariance_scale(1.0, ls.DriverSum((B, 1.0), (S, 0.1))), "DriverSum shows no finite variance"),
         (lambda: jax.jit(lambda c: ls.covariance_scale(c, B).factor)(1.0), "covariance is traced by JAX"),
         (lambda: jax.jit(lambda a: unit_variance(ls.StableIsotropic(alpha=a)))(1.5), "numbers are traced"),
+        (lambda: jax.jit(lambda a: a * unit_variance(B))(1.5), "numbers are traced"),
         (lambda: unit_variance(B, 0), "dim must be at least 1"),
         (lambda: ls.hessian_aligned(3, B, batch_size=8), "landscape must be a Landscape, not 3"),
         (lambda: ls.hessian_aligned(WELL, B, batch_size=0), "batch_size must be at least 1"),

@@ -16,7 +16,7 @@ class ConvexShape(Domain):
 
     @abstractmethod
     def chord(self, x: Point, v: Point) -> tuple[Scalar, Scalar]:
-        """The ends `low < high` of the interval of r, negative ones too, where `x + r v` is inside, in units of |v|;
+        """The ends `low < high` of the interval of r, negative ones too, where `x + r v` is inside, in units of `|v|`;
         `(inf, -inf)` where the line misses. `x` may be anywhere."""
 
     @abstractmethod

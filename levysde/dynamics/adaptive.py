@@ -260,7 +260,7 @@ class AdamW(Dynamics):
 
     @property
     def preconditioner(self) -> Point:
-        """The diagonal of Q*, the preconditioner at the attractor, where the gradient is not 0."""
+        """The diagonal of `Q*`, the preconditioner at the attractor, where the gradient is not 0."""
         return _preconditioner(self.adam, self.attractor)
 
     def jump(self, y: NoiseVector) -> Point:

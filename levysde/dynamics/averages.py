@@ -44,7 +44,7 @@ class Preconditioned(Averaging):
 
     @property
     def preconditioner(self) -> Point:
-        """The diagonal of Q*, the preconditioner at the minimum."""
+        """The diagonal of `Q*`, the preconditioner at the minimum."""
         return jnp.sqrt(self.gradient_variance) + self.delta
 
     def jump(self, y: NoiseVector) -> Point:

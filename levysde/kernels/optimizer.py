@@ -321,14 +321,18 @@ def _noise(
 def _check_update(kernel: OptimizerKernel) -> None:
     """That the optimiser runs on these parameters, and keeps a state of arrays of constant shape."""
     given = "" if kernel.start is None else " and this optimizer_state"
-    failed = (
-        f"the optimiser fails on this landscape's parameters{given}: {{error}}\nIt must be a GradientTransformation whose "
-        "update takes gradients, its state and the parameters, and keeps the tree of its state."
-    )
+    given += f" and the hyperparameters {dict(kernel.options)}" if kernel.options else ""
+
+    def failed(error: Exception) -> TypeError:
+        return TypeError(
+            f"the optimiser fails on this landscape's parameters{given}: {error}\nIt must be a GradientTransformation whose "
+            "update takes gradients, its state and the parameters, and keeps the tree of its state."
+        )
+
     try:
         initial = kernel._initial()
     except Exception as error:  # a user's transformation may raise anything
-        raise TypeError(failed.format(error=error)) from None
+        raise failed(error) from None
     for leaf in jax.tree.leaves(initial):
         if not (errors.is_traced(leaf) or isinstance(leaf, jax.Array | np.ndarray | float | int)):
             raise TypeError(
@@ -344,7 +348,7 @@ def _check_update(kernel: OptimizerKernel) -> None:
         before = jax.eval_shape(kernel.init, x, start)
         after = jax.eval_shape(kernel._iterate, words, before)
     except Exception as error:
-        raise TypeError(failed.format(error=error)) from None
+        raise failed(error) from None
     old, new = (jax.tree.map(lambda leaf: leaf.shape, state) for state in (before, after))
     if old != new:
         raise TypeError(f"the optimiser's state changes its shape in a step, from {old} to {new}. Keep it constant.")

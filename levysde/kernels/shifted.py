@@ -58,7 +58,7 @@ class Shifted(Domain):
             )
         self.by_cutoff = cutoff is not None
         if dt is not None:
-            a = float(driver.index)
+            a = 2.0 if isinstance(driver, Brownian) else float(driver.index)
             self.size = errors.positive("dt", dt, "dt=1e-3") ** (1 / a) * boundary_shift(a)
         else:
             reach = errors.positive("cutoff", cutoff, "cutoff=0.1")

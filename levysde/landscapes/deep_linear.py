@@ -31,8 +31,8 @@ class DeepLinear(Smooth):
     On inputs `X` (one a column, `X X'/n = I`) and outputs `Y`, the mean squared error over two is this with `T = Y X'/n`,
     plus a constant.
 
-    The marked minimum is a global one: the balanced factorisation of the best `T` of rank `min(widths)`. It is **not
-    strict**: `W_2 G, G^-1 W_1` is the same network, so that the Hessian has at least `sum h^2` zero eigenvalues, `h` the hidden
+    The marked minimum is a global one: the balanced factorisation of the best `T` of rank `min(widths)`. It is not
+    strict: `W_2 G, G^-1 W_1` is the same network, so that the Hessian has at least `sum h^2` zero eigenvalues, `h` the hidden
     widths (exactly that many when every `h` is the rank of `T`). Weight decay leaves only rotations `G`: `sum h (h - 1) /
     2`, none at hidden width 1. `levysde.analysis.polish` refuses it accordingly.
 

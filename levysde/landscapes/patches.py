@@ -29,7 +29,7 @@ class PatchData(Part):
         labels: -1 or 1, shape `(n,)`.
         small: which examples have the small margin.
         place: which patch holds the feature.
-        direction: the feature w*, a unit vector of shape `(d,)`.
+        direction: the feature `w*`, a unit vector of shape `(d,)`.
     """
 
     patches: Float[Array, "n p d"]
@@ -63,7 +63,7 @@ def patch_data(
         small_margin: beta, positive.
         small_fraction: mu, in [0, 1].
         noise: sigma, positive, standard deviation of a coordinate of a noise patch; its norm is about `noise sqrt(dim)`.
-        direction: w*, shape `(dim,)`, scaled to length 1; by default drawn by `seed`.
+        direction: `w*`, shape `(dim,)`, scaled to length 1; by default drawn by `seed`.
         seed: of everything.
 
     Returns:

@@ -51,7 +51,8 @@ def unit_variance(driver: Checked, dim: Checked = 1) -> float:
     dim = errors.integer("dim", dim, "dim=2")
     if not isinstance(driver, Driver):
         raise TypeError(f"driver must be a Driver, not {driver!r}. Type for example StableComponents(alpha=1.5).")
-    if any(errors.is_traced(leaf) for leaf in jax.tree.leaves(driver)):
+    inside = errors.is_traced(jnp.zeros(()))  # of a function that JAX traces, where nothing is a number
+    if inside or any(errors.is_traced(leaf) for leaf in jax.tree.leaves(driver)):
         raise TypeError(
             "the driver's variance is computed on the host, but its numbers are traced. Ask for it outside jit."
         )
