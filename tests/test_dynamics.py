@@ -244,7 +244,10 @@ STABLE = ls.StableComponents(alpha=1.5)
         (lambda: ls.DoubleWell(dim=3), "dim must be from 1 to 2"),
         (lambda: ls.from_function(3, dim=1, minimum=jnp.zeros(1)), "fn must be a function"),
         (lambda: ls.from_function(lambda x: x, dim=2, minimum=jnp.zeros(2)), "one real number"),
-        (lambda: ls.from_function(lambda x: x @ jnp.ones(3), dim=2, minimum=jnp.zeros(2)), r"fn\(x\) fails for arguments of shape \(2,\)"),
+        (
+            lambda: ls.from_function(lambda x: x @ jnp.ones(3), dim=2, minimum=jnp.zeros(2)),
+            r"fn\(x\) fails for arguments of shape \(2,\)",
+        ),
         (lambda: ls.from_function(lambda x: jnp.sum(x), dim=2, minimum=jnp.zeros(2)), "not one: the gradient's norm"),
         (lambda: ls.from_function(lambda x: -jnp.sum(x**2), dim=2, minimum=jnp.zeros(2)), "saddle or a maximum"),
         (lambda: ls.from_function(lambda x: jnp.sum(jnp.log(x)), dim=2, minimum=jnp.zeros(2)), "loss is not finite"),
