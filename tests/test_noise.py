@@ -307,6 +307,13 @@ def test_total_tails(alpha, dim):
         assert isotropic == pytest.approx(2 * constant / alpha)
 
 
+def test_isotropic_rays_beyond_the_dimensions_of_sobol():
+    rays = StableIsotropic(1.5).levy_rays(30_000, 8, 0)
+    np.testing.assert_allclose(np.linalg.norm(rays.directions, axis=1), 1, rtol=1e-12)
+    products = rays.directions @ rays.directions.T
+    assert np.count_nonzero(np.abs(products) > 0.1) == 2 * len(rays.directions)  # antipodal pairs, else nearly orthogonal
+
+
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 1.5, 1.9])
 @pytest.mark.parametrize("dim", [1, 2, 3, 5])
 @pytest.mark.parametrize("driver", STABLE)

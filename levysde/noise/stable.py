@@ -228,7 +228,8 @@ class StableIsotropic(Driver):
         return jnp.sum(k * k) ** (self.alpha / 2)
 
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
-        """Directions uniform on the sphere: both ends in d = 1, equal angles in d = 2, scrambled Sobol above."""
+        """Directions uniform on the sphere: both ends in d = 1, equal angles in d = 2, scrambled Sobol above,
+        independent ones beyond its 21,201 dimensions."""
         alpha = require_jumps(self.alpha)
         directions = sphere(dim, num, seed)
         weights = np.full(len(directions), _isotropic_tail(alpha, dim) / len(directions))
@@ -252,8 +253,11 @@ def sphere(dim: int, num: int, seed: int) -> np.ndarray:
         start = np.random.default_rng(seed).uniform()
         angles = 2 * np.pi * (np.arange(num) + start) / num
         return np.stack([np.cos(angles), np.sin(angles)], 1)
-    uniform = qmc.Sobol(dim, rng=np.random.default_rng(seed)).random_base2(max(1, int(np.ceil(np.log2(num / 2)))))
-    gaussian = norm.ppf(np.clip(uniform, 1e-12, 1 - 1e-12))
+    power, rng = max(1, int(np.ceil(np.log2(num / 2)))), np.random.default_rng(seed)
+    if dim <= qmc.Sobol.MAXDIM:
+        gaussian = norm.ppf(np.clip(qmc.Sobol(dim, rng=rng).random_base2(power), 1e-12, 1 - 1e-12))
+    else:  # the sequence has no more dimensions
+        gaussian = rng.normal(size=(2**power, dim))
     unit = gaussian / np.linalg.norm(gaussian, axis=1, keepdims=True)
     return np.concatenate([unit, -unit])
 
