@@ -1,6 +1,7 @@
 """Settings of the documentation: python -m sphinx -W --keep-going -b html docs docs/_build/html"""
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -66,6 +67,13 @@ def copy_notebooks() -> None:
             shutil.copyfile(source, folder / name)
 
 
+def on_source(app: Any, page: str, source: list[str]) -> None:
+    """A notebook whose cells were not run says so below its title."""
+    if page.startswith("notebooks/") and nb_execution_mode == "off":
+        said = "# *Built without running the cells: `LEVYSDE_DOCS_EXECUTE=1` runs them.*"
+        source[0] = re.sub(r"^(# # .*\n)", rf"\1#\n{said}\n", source[0], count=1, flags=re.MULTILINE)
+
+
 copy_notebooks()
 reference.write_pages(HERE / "reference")
 
@@ -73,6 +81,7 @@ reference.write_pages(HERE / "reference")
 def setup(app: Any) -> None:
     app.add_html_math_renderer("mathml", (mathml.inline, None), (mathml.block, None))
     app.connect("source-read", links.on_source)
+    app.connect("source-read", on_source)
     app.connect("doctree-read", links.on_doctree)
     app.connect("autodoc-process-docstring", docstrings.on_docstring)
     app.connect("autodoc-process-signature", docstrings.on_signature)

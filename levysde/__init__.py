@@ -15,8 +15,17 @@ def __getattr__(name: str) -> object:
     except AttributeError:
         if name in __all__:  # the fault is inside that part
             raise
-        from difflib import get_close_matches
+        raise AttributeError(f"levysde has no {name!r}.{_hint(name)}", name=name) from None
 
-        near = get_close_matches(name, __all__, 1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise AttributeError(f"levysde has no {name!r}.{hint}", name=name) from None
+
+def _hint(name: str) -> str:
+    """Where the name is, or which one is like it."""
+    from difflib import get_close_matches
+    from types import ModuleType
+
+    parts = {part: _load(part) for part in __all__ if part not in ("sweeps", "studies")}  # these two need an extra
+    homes = [part for part, module in parts.items() if isinstance(module, ModuleType) and hasattr(module, name)]
+    if homes:
+        return f" It is levysde.{homes[0]}.{name}."
+    near = get_close_matches(name, __all__, 1, cutoff=0.7)
+    return f" Did you mean {near[0]}?" if near else ""

@@ -42,8 +42,23 @@ class OptimizerName(StrEnum):
     adam = "adam"
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        import importlib.metadata
+
+        import levysde
+
+        typer.echo(f"levysde {levysde.__version__}, jax {importlib.metadata.version('jax')}")
+        raise typer.Exit
+
+
 @app.callback()
-def root() -> None:
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the versions of levysde and jax.", callback=_say_version, is_eager=True),
+    ] = False,
+) -> None:
     """Escape times of stochastic optimisers under Gaussian and alpha-stable noise, simulated and held against theory."""
 
 
@@ -191,7 +206,7 @@ def _finish(settings: "EscapeSettings", rungs: "list[Rung]", out: Path, seconds:
     import dataclasses
 
     typer.echo("\n" + table(rungs))
-    typer.echo("predicted, measured: mean escape time in SDE time; ratio: rate x measured mean; [95% intervals]; shape: "
+    typer.echo("predicted, measured: mean escape time in SDE time; ratio: measured over predicted; [95% intervals]; shape: "
                "Weibull, 1 if exponential; regime: rate over relaxation")  # fmt: skip
     for line in _warnings(rungs):
         typer.echo(line)

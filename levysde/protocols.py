@@ -92,7 +92,8 @@ class Driver(Part):
 
     @abstractmethod
     def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
-        """The increment of L over `dt`, a pure function of its words. Shape `(dim,)`."""
+        """The increment of L over `dt`, a pure function of its words. Shape `(dim,)`, in the dtype of the driver's numbers;
+        finite whatever the words, and never exactly 0 where the law has no atom there."""
 
     @abstractmethod
     def exponent(self, k: Point) -> Array:

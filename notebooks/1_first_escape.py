@@ -246,7 +246,8 @@ for i, epsilon in enumerate(ladder):
     ratios.append(ls.compare(run, ls.escape_law(weaker, valley)).ratio)
 
 ax = ls.plots.ratio_ladder(ladder, [r.value for r in ratios], [(r.low, r.high) for r in ratios], label="double well")
-ax.set_title("Towards 1 as the noise falls")
+ax.invert_xaxis()
+ax.set_title("Towards 1 as the noise falls: smaller noise to the right")
 plt.show()
 
 # %% [markdown]

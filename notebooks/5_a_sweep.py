@@ -153,12 +153,13 @@ for ax, name in zip(panels, sweep.data["dynamics"].values, strict=True):
         at = sweep.data.sel(dynamics=name, alpha=alpha)
         ends = np.stack([at["ratio_low"], at["ratio_high"]], 1)
         ls.plots.ratio_ladder(at["epsilon"], at["ratio"], ends, ax=ax, label=f"alpha = {alpha:g}")
+    ax.invert_xaxis()  # smaller noise to the right
     ax.set_title(name)
 panels[1].set_ylabel("")
 plt.show()
 
 # %% [markdown]
-# The ratios rise towards 1 as the noise falls (to the left): the law is a limit for small noise.
+# The ratios rise towards 1 as the noise falls (to the right): the law is a limit for small noise.
 #
 # Every point is a full run. `sweep.result` gives it back as an `EscapeResult`, `sweep.compare` holds it against its
 # law:

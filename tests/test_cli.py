@@ -2,10 +2,12 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import levysde
 from levysde import errors
 from levysde.cli import app
 
@@ -114,6 +116,12 @@ def test_a_wrong_command_is_told_what_is_wrong(command, message, tmp_path, monke
     assert refused.exit_code == 2
     assert message in " ".join(refused.output.split())
     assert not (tmp_path / "o").exists()
+
+
+def test_version():
+    said = runner.invoke(app, ["--version"])
+    assert said.exit_code == 0
+    assert said.output == f"levysde {levysde.__version__}, jax {jax.__version__}\n"
 
 
 def test_unknown_names_are_refused():

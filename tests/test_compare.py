@@ -148,6 +148,13 @@ def test_warnings(result, reference, message):
     assert "warning: " in repr(found)
 
 
+def test_an_attractor_that_is_no_minimum_is_told_instead_of_a_smaller_epsilon():
+    reference = dataclasses.replace(law(), regime=np.inf)
+    warnings = " ".join(compare(run(exponential(2000, MEAN)), reference).warnings)
+    assert "the attractor is no minimum" in warnings
+    assert "smaller epsilon" not in warnings
+
+
 def test_left_out_rows_count_nowhere():
     times = exponential(2000, MEAN)
     times[:8] = np.nan

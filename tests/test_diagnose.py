@@ -1,6 +1,7 @@
 """Diagnosis of a user's model: every part against dense matrices, closed forms or the exact escape law."""
 
 import dataclasses
+import re
 from collections.abc import Iterator
 
 import equinox as eqx
@@ -520,7 +521,11 @@ def test_what_cannot_be_afforded_is_left_out_and_said(network: NetworkLandscape)
     noisy = optax.chain(optax.add_noise(0.1, 0.5, jax.random.key(0)), optax.sgd(1e-4))
     found = quick(network, optimizer=noisy, learning_rate=1e-4, num_escapes=10, time_budget=1e-6)
     assert found.simulated is None
-    assert "time_budget=1e-06" in found.left_out
+    assert "over time_budget=1e-06. Type time_budget=" in found.left_out
+    enough = float(re.search(r"Type time_budget=([0-9.]+), ", found.left_out)[1])
+    needed = float(re.search(r"take about (\S+) s", found.left_out)[1])
+    assert 1.15 * needed < enough < 1.4 * needed
+    assert found.left_out.endswith("a lower basin_height, or a larger learning_rate")
     assert found.left_out in " ".join(repr(found).split())  # lines are wrapped
     assert found.optimizer == "optax"
     assert any("random key" in warning for warning in found.warnings)
@@ -562,6 +567,8 @@ def test_table_and_tree(network: NetworkLandscape, report: ls.Diagnosis):
     assert text.startswith("Diagnosis of 18 parameters on 60 examples")
     for part in ("trace of C1", "cosine of C1", "tail index", "m(W) of SGD", "predicted mean, ADAM", "layer in.b"):
         assert part in text
+    assert f"{report.alignment.cosine.value:.4g} [" not in text  # exact
+    assert "index of its norm" in text
     assert "left out: num_escapes=0" in text
     assert f"{HEIGHT}; basin_height=" in text
     assert report.layers == (("in.b", 3), ("in.w", 12), ("out", 3))
@@ -578,13 +585,23 @@ def test_figures_draw_the_report(report: ls.Diagnosis):
     figure.canvas.draw()
     assert dict(mpl.rcParams) == settings
     assert len(figure.axes) == 5
+    for ax in figure.axes[:3]:  # each legend under its own panel
+        below, panel = ax.get_legend().get_window_extent(), ax.get_tightbbox(for_layout_only=True)
+        assert panel.x0 - 2 <= below.x0 <= below.x1 <= figure.bbox.x1
     figure, ax = plt.subplots()
     assert plots.noise_alignment(report, ax=ax) is ax
     np.testing.assert_allclose(ax.lines[0].get_xdata(), report.alignment.curvature)
     np.testing.assert_allclose(ax.lines[0].get_ydata(), report.alignment.noise)
     line = plots.hessian_spectrum(report).lines[0]
-    np.testing.assert_allclose(line.get_xdata(), np.arange(1, 19))
-    np.testing.assert_allclose(line.get_ydata(), report.hessian.nodes[::-1])
+    np.testing.assert_allclose(line.get_xdata(), np.arange(19) + 0.5)
+    np.testing.assert_allclose(line.get_ydata()[:-1], report.hessian.nodes[::-1])
+    rough = dataclasses.replace(  # a density whose largest nodes weigh next to nothing
+        report.hessian, exact=False, nodes=np.array([0.5, 0.9, 1.0]) * report.hessian.largest[-1] * [0.1, 2, 3],
+        weights=np.array([0.98, 0.01, 0.01]),
+    )  # fmt: skip
+    line, dots = plots.hessian_spectrum(dataclasses.replace(report, hessian=rough)).lines[:2]
+    np.testing.assert_allclose(line.get_ydata()[: len(dots.get_ydata())], dots.get_ydata())
+    np.testing.assert_allclose(line.get_xdata()[[0, 1, -1]], [0.5, 1.5, 18.5])
     masses = plots.basin_masses(report).lines[0]
     np.testing.assert_allclose(masses.get_ydata().mean(), report.measures["sgd"].value.value)
     names = [text.get_text() for text in plots.tail_indices(report).get_yticklabels()]

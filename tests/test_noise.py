@@ -11,8 +11,10 @@ import pytest
 from scipy import special, stats
 from statistical import assert_mean
 
+from levysde import noise
 from levysde.escape.block import jit as engine_jit
 from levysde.noise import Brownian, StableComponents, StableIsotropic, levy_constant
+from levysde.protocols import Driver
 from levysde.random import split_uint64, step_words, trajectory_key
 
 ALPHAS = [0.3, 0.5, 1.0, 1.2, 1.5, 1.8, 1.9, 1.99, 2.0]
@@ -73,6 +75,17 @@ def reference_components(angle: np.ndarray, tail: np.ndarray, alpha: float) -> n
     cosine = np.sin(np.pi * ((1 - turn) / 2 + turn * pole))
     log_size = ((1 - alpha) * np.log(cosine / exact_exponential(tail)) - np.log(np.sin(np.pi * pole))) / alpha
     return np.where(angle & 1, 1, -1) * sine * np.exp(np.minimum(log_size, np.log(1e30)))
+
+
+def test_every_driver_is_in_a_suite():
+    """Here, among the step or the jump drivers, or with the kernels of optimisers."""
+    from test_jump_drivers import CASES
+    from test_step_drivers import DRIVERS
+
+    made = [*(make() for make, *_ in CASES.values()), *(make() for make in DRIVERS.values())]
+    held = {type(driver) for driver in made} | {Brownian, *STABLE, noise.EmpiricalSteps}
+    public = {c for c in vars(noise).values() if isinstance(c, type) and issubclass(c, Driver)}
+    assert public <= held, "add an instance to the tables of test_step_drivers.py or test_jump_drivers.py"
 
 
 @pytest.mark.parametrize("alpha", ALL_ALPHAS)
@@ -311,7 +324,9 @@ def test_isotropic_rays_beyond_the_dimensions_of_sobol():
     rays = StableIsotropic(1.5).levy_rays(30_000, 8, 0)
     np.testing.assert_allclose(np.linalg.norm(rays.directions, axis=1), 1, rtol=1e-12)
     products = rays.directions @ rays.directions.T
-    assert np.count_nonzero(np.abs(products) > 0.1) == 2 * len(rays.directions)  # antipodal pairs, else nearly orthogonal
+    assert np.count_nonzero(np.abs(products) > 0.1) == 2 * len(
+        rays.directions
+    )  # antipodal pairs, else nearly orthogonal
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 1.5, 1.9])

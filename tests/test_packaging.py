@@ -67,9 +67,18 @@ def test_every_name_of_the_stub_is_there(name):
     assert name in ls.__all__
 
 
-def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="SDG"):
-        _ = ls.SDG
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("StableComponent", "Did you mean StableComponents"),
+        ("train", "It is levysde.analysis.train"),
+        ("kaplan_meier", "It is levysde.stats.kaplan_meier"),
+        ("zebra", "no 'zebra'.$"),
+    ],
+)
+def test_an_unknown_name_is_told_where_to_look(name, words):
+    with pytest.raises(AttributeError, match=words):
+        getattr(ls, name)
 
 
 def test_one_version_everywhere():

@@ -45,7 +45,7 @@ def test_survival_draws_the_estimate_its_band_and_the_law():
     assert ax.get_ylabel() == "share still inside"
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     mean = stats.mean_time(result.time, result.exited)
-    assert f"rate × mean {mean.value * reference.rate:.3f} [" in texts[0]
+    assert f"measured over predicted {mean.value * reference.rate:.3f} [" in texts[0]
     assert f"{result.exited.sum()} exits" in texts[0]
     assert texts[1] == f"law, mean {reference.mean:.4g}"
     ax.figure.canvas.draw()
@@ -86,7 +86,7 @@ def test_ratio_ladder():
     assert sum(np.allclose(line.get_ydata(), 1.0) for line in ax.lines if len(line.get_ydata())) == 1
     assert ax.get_xscale() == "log"
     assert [text.get_text() for text in ax.get_xticklabels()] == ["0.05", "0.1", "0.2"]
-    assert ax.get_xlabel() == "predicted steps"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted steps", "measured over predicted mean")
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["SGD", "ADAM"]
     ax.figure.canvas.draw()
 

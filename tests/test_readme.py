@@ -11,8 +11,9 @@ import pytest
 import levysde as ls
 from levysde.noise import levy_constant
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-GUIDE = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+GUIDE = (ROOT / "CONTRIBUTING.md").read_text()
 
 
 def test_the_twelve_lines_run_as_written_and_print_what_it_says(capsys):
@@ -25,6 +26,8 @@ def test_the_twelve_lines_run_as_written_and_print_what_it_says(capsys):
     # bits differ between machines, the law and the layout of the table do not
     numbers = r"[\d.]+(e-\d+)?"
     assert re.sub(numbers, "#", printed).strip() == re.sub(numbers, "#", shown).strip()
+    means = [re.search(r"measured mean \(SDE time\) +([\d.]+)", text) for text in (printed, shown)]
+    assert float(means[0][1]) == pytest.approx(float(means[1][1]), rel=0.005)  # the same draws
     np.testing.assert_allclose(names["law"].mean, 39.633, rtol=1e-4)
     assert 0.9 < names["result"].time.mean() / 39.633 < 1.02
 
@@ -48,3 +51,12 @@ def test_the_guide_to_a_new_domain_works_as_written():
     assert ls.escape_law(dynamics, slab).rate == pytest.approx(exact, rel=1e-5)
     with pytest.raises(ValueError, match="axis must be from 0 to 1"):
         names["Slab"](half_width=1.0, axis=2)
+
+
+@pytest.mark.parametrize(
+    "path", ["README.md", "CONTRIBUTING.md", *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/**/*.md"))]
+)
+def test_no_placeholder_was_left(path):
+    assert not re.findall(
+        r"\b(?:TODO|TBD|FIXME|XXX)\b|\b[A-Z]{3,}_[A-Z]{3,}_[A-Z_]+\b", (ROOT / path).read_text().replace("LEVYSDE_", "")
+    )

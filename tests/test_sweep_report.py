@@ -26,6 +26,7 @@ class ToySettings(Model):
     law: bool = True
     barrier: float = 0.0
     limit: float = np.e**20
+    off_law: float = 0.0  # power of epsilon by which times are off the law
     private: float = 1.0  # share of a trajectory's noise that is the point's own
     word: str = ""
     fault: str = ""
@@ -65,7 +66,7 @@ class Toy(Experiment):
     def columns(self, settings, outcome, job):
         mean, unit_times = outcome
         exited = unit_times < settings.limit
-        time = mean * np.minimum(unit_times, settings.limit)
+        time = mean * settings.epsilon**settings.off_law * np.minimum(unit_times, settings.limit)
         found = stats.mean_time(time, exited)
         status = np.where(exited, Status.EXITED, Status.CENSORED)
         columns = {"time": time, "status": status, "escapes": exited.sum(), "censored": (~exited).sum()}
@@ -344,8 +345,31 @@ def test_report_of_real_escapes(tmp_path):
         "noise of their own",
     ):
         assert words in re.sub(r"\s+", " ", page.text)
+    assert "cpu cpu" not in page.text  # platform and kind
     assert str(tmp_path) not in page.text
     assert path.stat().st_size < 400_000
+
+
+def test_names_of_series_stand_below_the_data(tmp_path, monkeypatch):
+    """Once each, and never on the axes, where they would lie over the points."""
+    drawn, svg = [], report_figures._svg
+    monkeypatch.setattr(report_figures, "_svg", lambda figure, *more: drawn.append(figure) or svg(figure, *more))
+    page_of(sweep_of(tmp_path / "s", grid={"epsilon": EPSILONS[:3], "alpha": [1.2, 1.6]}))
+    ratios = [f for f in drawn if f.axes[0].get_ylabel() == "measured over predicted mean"]
+    assert len(ratios) == 2
+    for figure in ratios:
+        assert figure.axes[0].get_legend() is None
+        (legend,) = figure.legends
+        names = [text.get_text() for text in legend.get_texts()]
+        assert len(names) == len(set(names)) > 1
+    assert ["alpha = 1.2", "alpha = 1.6"] in [[t.get_text() for t in f.legends[0].get_texts()] for f in ratios]
+
+
+@pytest.mark.parametrize("off_law", [0.0, 0.5])
+def test_slopes_beside_theory_say_why_they_differ(tmp_path, off_law):
+    text = page_of(sweep_of(tmp_path / "s", {"num": 4000, "off_law": off_law})).text
+    assert ("0 of 1 fitted slopes" in text) == (off_law > 0)
+    assert ("as long as measured over predicted still moves towards 1" in text) == (off_law > 0)
 
 
 def test_report_of_a_coupled_sweep_with_everything_wrong(tmp_path):

@@ -280,6 +280,19 @@ def test_regime_and_stiffness():
     assert flat.regime == np.inf
 
 
+def test_an_attractor_that_is_no_minimum_is_told():
+    assert escape_law(sgd(), ball()).warnings == ()
+    assert escape_law(sgd(diagonal=tuple(np.linspace(0.1, 7.0, 250))), ball(dim=250)).warnings == ()
+    for diagonal, dim in (((0.0, 1.0), 2), ((-0.3, 1.0), 2), ((-0.3, *np.linspace(0.1, 7.0, 249)), 250)):
+        law = escape_law(sgd(diagonal=diagonal), ball(dim=dim))
+        assert law.slowest == pytest.approx(min(diagonal), abs=1e-4)
+        assert "attractor is no minimum" in repr(law)
+        assert "levysde.analysis.train and polish" in " ".join(repr(law).split())
+    along = escape_law(sgd(diagonal=(-0.3, 1.0), scale=jnp.array([0.0, 1.0])), ball())  # no jump goes that way
+    assert along.regime < np.inf
+    assert "eigenvalue -0.3" in along.warnings[0]
+
+
 def test_time_and_noise_scaling():
     law = escape_law(sgd(), ball())
     assert escape_law(sgd(epsilon=0.2), ball()).rate == pytest.approx(2**1.5 * law.rate, rel=1e-5)

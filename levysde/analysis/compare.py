@@ -264,7 +264,8 @@ def _about_law(law: EscapeLaw, dt: float | None) -> list[str]:
             "the basin is not star-shaped about the attractor: the rate counts every stretch outside seen on a grid of each "
             "ray, and trajectories that cross a stretch within one step are not counted as exits."
         )
-    if law.regime > _SLOWEST:
+    found += law.warnings
+    if law.regime > _SLOWEST and not law.warnings:
         found.append(
             f"the rate over relaxation is {law.regime:.3g}, above {_SLOWEST}: escape is not rare, and the law is a limit "
             "for rare escape. Take a smaller epsilon or a larger basin."

@@ -191,5 +191,6 @@ class Diagnosis(Tabled):
             rows.append(("simulated", f"left out: {self.left_out}"))
         else:
             text = f"{s.mean} iterations, {s.exits} of {s.num} left within {s.longest:,}"
-            rows.append((f"simulated mean, {self.optimizer}", text))
+            name = self.optimizer if self.optimizer == "optax" else self.optimizer.upper()
+            rows.append((f"simulated mean, {name}", text))
         return rows

@@ -102,7 +102,10 @@ class NoiseTails(Tabled):
             ("norm, Hill", f"{self.norm_hill} (norms of many coordinates concentrate)"),
         ]
         shown = self.layers if len(self.layers) <= _LAYERS else self.layers[: _LAYERS - 1]
-        rows += [(f"layer {row.name}", f"{row.index}, norm {row.norm.value:.3g}, {row.size:,} params") for row in shown]
+        rows += [
+            (f"layer {row.name}", f"{row.index}, index of its norm {row.norm.value:.3g}, {row.size:,} params")
+            for row in shown
+        ]
         if len(shown) < len(self.layers):
             rows.append((f"{len(self.layers) - len(shown)} more layers", "in .layers"))
         return rows

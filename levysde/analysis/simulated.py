@@ -1,6 +1,7 @@
 """Escapes of the real optimiser from the basin, where a stated time is enough for them."""
 
 import time
+from math import ceil, floor, log10
 from typing import Any
 
 import jax
@@ -85,9 +86,11 @@ def simulate(
     affordable = int(budget / (each * num))
     wanted = max(_FEWEST, expected) if np.isfinite(expected) else _FEWEST
     if affordable < wanted:
+        needed = each * num * wanted
+        less = "a lower basin_height, or a larger learning_rate" if wanted > _FEWEST else "or fewer num_escapes"
         return None, (
-            f"{num} escapes of {wanted:,.0f} iterations at {each * 1e3:.3g} ms take about {each * num * wanted:,.0f} s, over "
-            f"time_budget={budget:g}"
+            f"{num} escapes of {wanted:,.0f} iterations at {each * 1e3:.3g} ms take about {needed:,.3g} s, over "
+            f"time_budget={budget:g}. Type time_budget={_rounded_up(1.2 * needed)}, {less}"
         )
     longest = int(min(affordable, max(_FEWEST, _LONGEST * expected) if np.isfinite(expected) else affordable))
     if kernel.transformation == "adam" or kernel.transformation is optax.adam:
@@ -97,6 +100,12 @@ def simulate(
         kernel, domain, landscape.minimum, num=num, seed=seed, max_steps=longest, record="times", throw=False
     )
     return _summary(result, num, longest, confidence), ""
+
+
+def _rounded_up(seconds: float) -> str:
+    """To two digits: timings vary, and what is typed must be enough."""
+    unit = 10.0 ** (floor(log10(seconds)) - 1)
+    return np.format_float_positional(ceil(seconds / unit) * unit, precision=2, fractional=False, trim="-")
 
 
 def _summary(result: Any, num: int, longest: int, confidence: float) -> SimulatedEscape:

@@ -195,23 +195,24 @@ def _newton(point: np.ndarray, value_and_gradient, hessian) -> np.ndarray:
 
 
 def _check_strict(minimum: Minimum, gradient: np.ndarray, tolerance: float, steps: int) -> None:
-    where = (
-        f"after {steps} Newton steps the gradient norm is {minimum.gradient_norm:.3g} (wanted {tolerance:g}) and the "
-        f"Hessian's eigenvalues run from {minimum.smallest_eigenvalue:.3g} to {minimum.largest_eigenvalue:.3g}"
-    )
+    after = f"after {steps} Newton steps"
     if not minimum.gradient_norm <= tolerance:
-        raise ValueError(f"no minimum reached: {where}. Train longer first, or raise max_steps.")
+        raise ValueError(
+            f"no minimum reached: {after} the gradient norm is {minimum.gradient_norm:.3g} (wanted {tolerance:g}). "
+            "Train longer first, or raise max_steps."
+        )
     # below the rounding of the largest eigenvalue a sign means nothing
     if not minimum.smallest_eigenvalue > 1e-12 * minimum.largest_eigenvalue:
         raise ValueError(
-            f"not a strict minimum: {where}. A flat direction has no escape time of its own: add weight decay "
-            "(for example weight_decay=0.02), or start from another training run."
+            f"not a strict minimum: {after} the Hessian's eigenvalues run from {minimum.smallest_eigenvalue:.3g} to "
+            f"{minimum.largest_eigenvalue:.3g}. A flat direction has no escape time of its own: add weight decay (for example "
+            "weight_decay=0.02), or start from another training run."
         )
     ahead = float(np.linalg.norm(np.linalg.solve(minimum.hessian, gradient)))
     if ahead > 1e-3 * (1 + float(np.linalg.norm(minimum.point))):
         raise ValueError(
-            f"no minimum reached: {where}, but the next Newton step would still go {ahead:.3g} further: the loss falls "
-            "towards infinity. Add weight decay, for example weight_decay=0.02."
+            f"no minimum reached: {after} the next one would still go {ahead:.3g} further: the loss falls towards "
+            "infinity. Add weight decay, for example weight_decay=0.02."
         )
 
 

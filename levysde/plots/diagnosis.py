@@ -57,8 +57,9 @@ def diagnosis(report: Checked) -> "Figure":
 def hessian_spectrum(report: Checked, *, ax: "Axes | None" = None, artist: Checked = None) -> "Axes":
     """Eigenvalues of the Hessian against their rank, both logarithmic, and the largest of the gradients' covariance.
 
-    The line is the spectrum as a whole: every eigenvalue where all are known, else the quadrature of its density. Negative
-    eigenvalues are drawn by their size, dashed, ranked from the most negative one.
+    The line is the spectrum as a whole, each eigenvalue half a rank to either side of its own: every one where all are known,
+    else the largest and, below them, the quadrature of the density. Negative eigenvalues are drawn by their size, dashed,
+    ranked from the most negative one.
 
     Args:
         report: a `Diagnosis`.
@@ -73,16 +74,16 @@ def hessian_spectrum(report: Checked, *, ax: "Axes | None" = None, artist: Check
     """
     h, c = _checked(report, "hessian_spectrum").hessian, report.covariance
     ax = axes(ax, artist)
-    dim = report.dim
-    rounding = 1e-6 * np.abs(h.nodes).max()
+    nodes, counts = _all_eigenvalues(h, report.dim)
+    rounding = 1e-6 * np.abs(nodes).max()
     for side, style, name in ((1, "-", "Hessian"), (-1, "--", "Hessian, negative")):
-        here = side * h.nodes > rounding
+        here = side * nodes > rounding
         if here.any():
-            order = np.argsort(side * h.nodes[here])[::-1]
-            rank = dim * np.cumsum(h.weights[here][order])
+            order = np.argsort(side * nodes[here])[::-1]
+            edges = 0.5 + np.cumsum([0, *counts[here][order]])
             look: dict[str, Any] = {"color": COLOURS[0], "linestyle": style, "linewidth": 1.4, "label": name}
-            values = side * h.nodes[here][order]
-            drawn(ax.step, np.maximum(rank, 1), values, where="pre", artist=artist, **look)
+            values = side * nodes[here][order]
+            drawn(ax.step, edges, [*values, values[-1]], where="post", artist=artist, **look)
     known = h.largest > 0
     rank = np.arange(1, len(h.largest) + 1)
     ax.plot(rank[known], h.largest[known], MARKERS[0], color=COLOURS[0], markersize=5, label="Hessian, largest")
@@ -92,8 +93,20 @@ def hessian_spectrum(report: Checked, *, ax: "Axes | None" = None, artist: Check
     ax.set_yscale("log")
     ax.set_xlabel("rank")
     ax.set_ylabel("eigenvalue")
-    legend(ax)
+    legend(ax, columns=1)  # under its own panel: two would reach into the next one's
     return ax
+
+
+def _all_eigenvalues(h: Any, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values, and how many eigenvalues each stands for. The density's random start weighs single ones wrongly: the largest,
+    known by themselves, take the place of its nodes there."""
+    rest = h.nodes < h.largest[-1]
+    if h.exact or not rest.any():
+        return h.nodes, dim * h.weights
+    share = h.weights[rest] / h.weights[rest].sum()
+    return np.concatenate([h.largest, h.nodes[rest]]), np.concatenate(
+        [np.ones(len(h.largest)), (dim - len(h.largest)) * share]
+    )
 
 
 def noise_alignment(report: Checked, *, ax: "Axes | None" = None, artist: Checked = None) -> "Axes":
@@ -136,7 +149,7 @@ def noise_alignment(report: Checked, *, ax: "Axes | None" = None, artist: Checke
     ax.set_xlabel("curvature  $u'Hu$")
     ax.set_ylabel("noise of one example  $u'C_1u$")
     ax.set_title(f"cosine {a.cosine.value:.3g}", fontsize="medium")
-    legend(ax)
+    legend(ax, columns=1)
     return ax
 
 
@@ -181,7 +194,7 @@ def tail_indices(report: Checked, *, ax: "Axes | None" = None, artist: Checked =
     ax.set_xlabel("tail index")
     if len(t.layers) > len(layers):
         ax.set_title(f"the first {len(layers)} of {len(t.layers)} layers", fontsize="medium")
-    legend(ax)
+    legend(ax, columns=1)
     return ax
 
 
@@ -224,7 +237,7 @@ def basin_masses(report: Checked, *, ax: "Axes | None" = None, artist: Checked =
     ax.set_xlabel("by the Hessian")
     ax.set_ylabel(f"by rays, to {report.height:.3g} over the loss")
     ax.set_title(f"share of each ray in m(W), alpha = {report.alpha:.3g}", fontsize="medium")
-    legend(ax)
+    legend(ax, columns=1)
     return ax
 
 
@@ -248,7 +261,7 @@ def escape_times(report: Checked, *, ax: "Axes | None" = None, artist: Checked =
     ax = axes(ax, artist)
     rows = [(f"law of {_NAMES[name]}", law.mean) for name, law in report.predictions.items()]
     if report.simulated is not None:
-        rows.append((f"simulated, {report.optimizer}", report.simulated.mean))
+        rows.append((f"simulated, {_NAMES.get(report.optimizer, report.optimizer)}", report.simulated.mean))
     for k, (_, mean) in enumerate(rows):
         look: dict[str, Any] = {"color": COLOURS[k], "marker": MARKERS[k], "markersize": 7, "capsize": 3}
         if np.isfinite(mean.value):

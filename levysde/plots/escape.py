@@ -61,7 +61,7 @@ def survival(
     if law is not None:
         mean = stats.mean_time(time, exited, confidence=confidence)
         ends = ", ".join(f"{end * law.rate:.3f}" for end in (mean.low, mean.high))
-        label = f"{label}, {exited.sum()} exits:\nrate × mean {mean.value * law.rate:.3f} [{ends}]"
+        label = f"{label}, {exited.sum()} exits:\nmeasured over predicted {mean.value * law.rate:.3f} [{ends}]"
     t, share, low, high = (
         np.concatenate([[start], values])
         for start, values in ((0.0, curve.time), (1.0, curve.survival), (1.0, curve.low), (1.0, curve.high))
@@ -93,13 +93,13 @@ def ratio_ladder(
     ax: "Axes | None" = None,
     artist: Checked = None,
 ) -> "Axes":
-    """Rate times measured mean, rung by rung, with error bars and a line at 1, where theory and runs agree.
+    """Measured over predicted mean, rung by rung, with error bars and a line at 1, where theory and runs agree.
 
     Call it again with the same `ax` for a second series.
 
     Args:
         x: what is lowered from rung to rung (epsilon, or the predicted mean in steps), positive, shape `(n,)`.
-        ratios: rate times measured mean, shape `(n,)`.
+        ratios: measured over predicted mean, shape `(n,)`.
         intervals: their lower and upper ends, shape `(n, 2)`.
         label: the series' name in the legend.
         xlabel: name of `x`, with its unit.
@@ -142,7 +142,7 @@ def ratio_ladder(
         ax.set_xticks(rungs, [f"{rung:.4g}" for rung in rungs])
         ax.minorticks_off()
     ax.set_xlabel(xlabel)
-    ax.set_ylabel("rate × measured mean")
+    ax.set_ylabel("measured over predicted mean")
     _legend(ax)
     return ax
 

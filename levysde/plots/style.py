@@ -56,7 +56,7 @@ def ink(ax: "Axes") -> Any:
     return ax.xaxis.label.get_color()
 
 
-def legend(ax: "Axes") -> None:
+def legend(ax: "Axes", columns: int = 2) -> None:
     """Names of what is drawn, each once: below the axes where the figure makes room for it, since any corner may hold
     data, else in a corner on a page-coloured ground."""
     handles, labels = ax.get_legend_handles_labels()
@@ -74,7 +74,7 @@ def legend(ax: "Axes") -> None:
             "loc": "upper center",
             "bbox_to_anchor": (0.5, 0),
             "bbox_transform": below,
-            "ncols": 2,
+            "ncols": columns,
             "frameon": False,
         }
     ax.legend([first[name] for name in names], names, fontsize="small", **look)

@@ -22,4 +22,6 @@ class Estimate(Tabled):
     confidence: float = 0.95
 
     def _table(self) -> Table:
+        if self.low == self.value == self.high:  # nothing random in it
+            return Table(f"{self.value:.4g}")
         return Table(f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]")

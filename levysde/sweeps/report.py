@@ -53,7 +53,7 @@ _SHOWN_AS = {  # the columns of an escape run in the words of a table; the rest 
     "nan": "NaN",
     "mean_time": "mean time",
     "predicted_mean": "predicted",
-    "ratio": "measured / predicted",
+    "ratio": "measured over predicted",
     "shape": "shape",
     "p_exponential": "p (exponential)",
     "regime": "rate / relaxation",
@@ -114,7 +114,7 @@ def render(sweep: "Sweep") -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": number, "place": words_of}
+    environment.filters |= {"number": number, "place": words_of, "once": _once}
     source = importlib.resources.files("levysde.sweeps").joinpath("report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source).render(_contents(sweep))
 
@@ -275,7 +275,14 @@ def _summary(table: Table, alongs: Sequence[Along]) -> list[str]:
     fits = [fit for along in alongs for fit in along.fits if np.isfinite(fit.theory_slope)]
     if fits:
         inside = sum(fit.slope.low <= fit.theory_slope <= fit.slope.high for fit in fits)
-        found.append(f"The 95% intervals of {inside} of {len(fits)} fitted slopes contain theory's slope.")
+        why = (
+            " The law is a limit for small noise: as long as measured over predicted still moves towards 1 along an axis, "
+            "slopes differ from the law's."
+        )
+        found.append(
+            f"The 95% intervals of {inside} of {len(fits)} fitted slopes contain theory's slope."
+            + why * (inside < len(fits))
+        )
     bent = sum(row.get("p_exponential") < _NOT_EXPONENTIAL for row in table.done)
     if bent:
         found.append(
@@ -366,6 +373,11 @@ def _how(logs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "devices": devices.most_common(),
         "versions": stacks.most_common(),
     }
+
+
+def _once(device: str) -> str:
+    """A device by platform and kind, "gpu NVIDIA H100", which are one word on a CPU."""
+    return " ".join(dict.fromkeys(device.split()))
 
 
 def _duration(seconds: float) -> str:

@@ -97,7 +97,7 @@ def mean_panel(series: Sequence[Series], axis: AxisColumn, unit: str, name: str,
 
 def ratio_panel(series: Sequence[Series], axis: AxisColumn, name: str) -> Panel:
     """Measured over predicted mean along an axis, with a line at 1 where they agree."""
-    shown = evenly(series, MOST_SERIES)
+    shown, names = evenly(series, MOST_SERIES), []
     with _sheet(name) as (figure, ax):
         logarithmic = axis.is_numeric and min(axis.labels) > 0
         aside = _aside(axis, logarithmic)
@@ -114,11 +114,13 @@ def ratio_panel(series: Sequence[Series], axis: AxisColumn, name: str) -> Panel:
             else:
                 ratios = np.array([row.get("ratio") for row in rows])
                 ax.errorbar(x + off, ratios, yerr=np.abs(ends.T - ratios), **look)
-            ax.plot([], [], color=COLOURS[k], marker=MARKERS[k], markersize=4.5, label=one.label or "measured")
+            names.append((k, one.label or "measured"))
+        for k, label in names:  # after the last `ratio_ladder`, which puts what has a name into a legend on the data
+            ax.plot([], [], color=COLOURS[k], marker=MARKERS[k], markersize=4.5, label=label)
         if not logarithmic:
             ax.axhline(1.0, color=_INK, linewidth=1.0, linestyle=":")
         _x_axis(ax, axis, "power", [row for one in series for row in one.rows])
-        ax.set_ylabel("measured / predicted mean")
+        ax.set_ylabel("measured over predicted mean")
         _legend(ax, series)
         return Panel(_svg(figure, name, f"measured over predicted mean along {axis.name}"), axis.name)
 

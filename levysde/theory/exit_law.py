@@ -28,6 +28,7 @@ from levysde.tables import Table, Tabled
 from levysde.theory.exact import survival_at
 from levysde.theory.exit_rays import Response, crossings
 
+_FLAT = 1e-7  # of the stiffness: an eigenvalue below it is 0 within rounding
 _REPLICATES = 8  # independent sets of quasi-random directions, for the rate's standard error
 
 
@@ -56,6 +57,8 @@ class EscapeLaw(Tabled):
         name: what this is the law of.
         assumptions: when it holds.
         unit: of time.
+        slowest: smallest real part of an eigenvalue of the noiseless flow at the attractor, per unit time: positive where the
+            flow comes back from every direction; NaN where it was not computed.
     """
 
     rate: float
@@ -74,6 +77,22 @@ class EscapeLaw(Tabled):
     name: str
     assumptions: tuple[str, ...]
     unit: str = "SDE time"
+    slowest: float = float("nan")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """That the attractor is no minimum, where it is none: the law then means nothing."""
+        away = self.slowest <= _FLAT * self.stiffness
+        if not away and self.regime < np.inf:
+            return ()
+        why = (
+            f"the flow has the eigenvalue {self.slowest:.3g} there"
+            if away
+            else "the flow does not come back from a jump"
+        )
+        return (
+            f"the attractor is no minimum ({why}): train and polish the network first, see levysde.analysis.train and polish.",
+        )
 
     @property
     def mean(self) -> float:
@@ -145,7 +164,7 @@ class EscapeLaw(Tabled):
             ("star-shaped basin", "yes" if self.star_shaped else "no: every stretch outside is counted"),
             ("assumes", "\n".join(self.assumptions)),
         ]
-        return Table(f"EscapeLaw: {self.name}", rows)
+        return Table(f"EscapeLaw: {self.name}", rows, self.warnings)
 
 
 def escape_law(
@@ -223,6 +242,7 @@ def escape_law(
     jumps = np.asarray(jax.vmap(dynamics.jump)(directions), dtype=float)
     lengths = np.linalg.norm(jumps, axis=1, keepdims=True)
     regime = rate * _relaxation(flow, jumps, share)
+    stiffness, slowest = _stiffest_and_slowest(flow)
     if normalization == "printed":
         rate, error = _as_printed(driver, rate, error, measure, epsilon)
     return EscapeLaw(
@@ -232,7 +252,8 @@ def escape_law(
         alpha=alpha,
         epsilon=epsilon,
         regime=regime,
-        stiffness=_stiffness(flow),
+        stiffness=stiffness,
+        slowest=slowest,
         star_shaped=star_shaped,
         ray_distance=distance,
         ray_share=share,
@@ -319,11 +340,17 @@ def _relaxation(flow: np.ndarray, jumps: np.ndarray, share: np.ndarray) -> float
     return float(np.sum(share / kappa)) if (kappa > 0).all() else float("inf")
 
 
-def _stiffness(flow: np.ndarray) -> float:
-    """Largest modulus of an eigenvalue; by Arnoldi where a full decomposition would take long."""
+def _stiffest_and_slowest(flow: np.ndarray) -> tuple[float, float]:
+    """Largest modulus and smallest real part of an eigenvalue; by Arnoldi where a full decomposition would take long."""
     if len(flow) <= 200:
-        return float(np.abs(np.linalg.eigvals(flow)).max())
-    from scipy.sparse.linalg import eigs  # slow to import
+        eigenvalues = np.linalg.eigvals(flow)
+        return float(np.abs(eigenvalues).max()), float(eigenvalues.real.min())
+    from scipy.sparse.linalg import ArpackNoConvergence, eigs  # slow to import
 
     start = np.random.default_rng(0).normal(size=len(flow))
-    return float(np.abs(eigs(flow, k=1, which="LM", v0=start, return_eigenvectors=False))[0])
+    stiffness = float(np.abs(eigs(flow, k=1, which="LM", v0=start, return_eigenvectors=False))[0])
+    try:  # a loose tolerance: the small ones of a network lie close together, and only the sign matters
+        slowest = float(eigs(flow, k=1, which="SR", v0=start, tol=1e-3, return_eigenvectors=False)[0].real)
+    except ArpackNoConvergence:
+        slowest = float("nan")
+    return stiffness, slowest
