@@ -42,7 +42,7 @@ class OptimizerName(StrEnum):
     adam = "adam"
 
 
-def _say_version(asked: bool) -> None:
+def _say_version(asked: bool) -> bool:
     if asked:
         import importlib.metadata
 
@@ -50,6 +50,7 @@ def _say_version(asked: bool) -> None:
 
         typer.echo(f"levysde {levysde.__version__}, jax {importlib.metadata.version('jax')}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()
