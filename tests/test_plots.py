@@ -45,7 +45,7 @@ def test_survival_draws_the_estimate_its_band_and_the_law():
     assert ax.get_ylabel() == "share still inside"
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     mean = stats.mean_time(result.time, result.exited)
-    assert f"measured over predicted {mean.value * reference.rate:.3f} [" in texts[0]
+    assert f"ratio {mean.value * reference.rate:.3f} [" in texts[0]
     assert f"{result.exited.sum()} exits" in texts[0]
     assert texts[1] == f"law, mean {reference.mean:.4g}"
     ax.figure.canvas.draw()

@@ -61,7 +61,7 @@ def survival(
     if law is not None:
         mean = stats.mean_time(time, exited, confidence=confidence)
         ends = ", ".join(f"{end * law.rate:.3f}" for end in (mean.low, mean.high))
-        label = f"{label}, {exited.sum()} exits:\nmeasured over predicted {mean.value * law.rate:.3f} [{ends}]"
+        label = f"{label}, {exited.sum()} exits:\nratio {mean.value * law.rate:.3f} [{ends}]"
     t, share, low, high = (
         np.concatenate([[start], values])
         for start, values in ((0.0, curve.time), (1.0, curve.survival), (1.0, curve.low), (1.0, curve.high))
