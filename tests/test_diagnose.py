@@ -606,8 +606,8 @@ def test_figures_draw_the_report(report: ls.Diagnosis):
     np.testing.assert_allclose(masses.get_ydata().mean(), report.measures["sgd"].value.value)
     names = [text.get_text() for text in plots.tail_indices(report).get_yticklabels()]
     assert names == ["all", "in.b", "in.w", "out"]
-    assert plots.escape_times(report).get_xlabel() == "mean escape time (iterations at learning rate 0.05)"
-    with pytest.raises(TypeError, match="draws a Diagnosis, not int"):
+    assert plots.escape_times(report).get_xlabel() == "mean escape time\n(iterations at learning rate 0.05)"
+    with pytest.raises(TypeError, match="report must be a Diagnosis, not int"):
         plots.tail_indices(3)
 
 

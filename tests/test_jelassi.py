@@ -427,13 +427,7 @@ TINY = {"runs": 3, "examples": 20, "records": 4, "steps": 12}
 PATCH = {"dim": 6, "filters": 3, "test_points": 40}
 
 
-LIGHT = ("overshoot", "adam")  # the others compile or draw more
-
-
-@pytest.mark.parametrize(
-    "section",
-    [pytest.param(s, id=s.name, marks=[] if s.name in LIGHT else pytest.mark.slow) for s in STUDY.sections],
-)
+@pytest.mark.parametrize("section", STUDY.sections, ids=lambda section: section.name)
 def test_a_section_runs_end_to_end_and_goes_on_where_it_stopped(section, tmp_path, monkeypatch):
     def sweeps(quick: bool) -> dict:
         made = section.sweeps(True)

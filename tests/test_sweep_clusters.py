@@ -54,7 +54,7 @@ def test_ray_makes_the_same_store_although_a_worker_is_killed(options, undisturb
     finally:
         process.kill()
     assert process.returncode == 0, output
-    assert "Tally(done=3, failed=0, skipped=0" in output
+    assert "3 done, 0 failed, 0 skipped" in output
     assert data_files(out) == undisturbed
 
 
@@ -89,7 +89,7 @@ def test_a_node_that_goes_leaves_its_points_to_others(undisturbed, tmp_path, mon
     finally:
         cluster.shutdown()
     assert process.returncode == 0, output
-    assert "Tally(done=3, failed=0, skipped=0" in output
+    assert "3 done, 0 failed, 0 skipped" in output
     assert data_files(out) == undisturbed
 
 
