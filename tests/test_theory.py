@@ -280,17 +280,37 @@ def test_regime_and_stiffness():
     assert flat.regime == np.inf
 
 
+def bent(diagonal):
+    """`sum_i diagonal_i x_i^2 / 2` as a network, whose point may be a saddle."""
+    h = jnp.array(diagonal)
+    return ls.from_network(lambda p, x, y: jnp.sum(h * p**2) / 2, np.zeros(len(diagonal)), np.ones(3), np.ones(3))
+
+
 def test_an_attractor_that_is_no_minimum_is_told():
     assert escape_law(sgd(), ball()).warnings == ()
-    assert escape_law(sgd(diagonal=tuple(np.linspace(0.1, 7.0, 250))), ball(dim=250)).warnings == ()
-    for diagonal, dim in (((0.0, 1.0), 2), ((-0.3, 1.0), 2), ((-0.3, *np.linspace(0.1, 7.0, 249)), 250)):
-        law = escape_law(sgd(diagonal=diagonal), ball(dim=dim))
+    many = tuple(np.linspace(0.1, 7.0, 249))
+    assert escape_law(sgd(diagonal=many), ball(dim=249)).warnings == ()
+    for diagonal in ((0.0, 1.0), (-0.3, 1.0), (-0.3, *many)):
+        noise = ls.StableComponents(alpha=1.5)
+        law = escape_law(ls.SGD(bent(diagonal), noise, epsilon=0.1), ball(dim=len(diagonal)))
         assert law.slowest == pytest.approx(min(diagonal), abs=1e-4)
         assert "attractor is no minimum" in repr(law)
         assert "levysde.analysis.train and polish" in " ".join(repr(law).split())
-    along = escape_law(sgd(diagonal=(-0.3, 1.0), scale=jnp.array([0.0, 1.0])), ball())  # no jump goes that way
+    one = jnp.array([[0.0, 0.0], [0.0, 1.0]])  # no jump goes where the flow leads away
+    along = escape_law(ls.SGD(bent((-0.3, 1.0)), noise, epsilon=0.1, scale=one), ball())
     assert along.regime < np.inf
     assert "eigenvalue -0.3" in along.warnings[0]
+
+
+def test_an_untrained_network_is_told():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 3)), rng.normal(size=40)
+    start = {"w": rng.normal(size=(3, 4)), "v": rng.normal(size=4)}
+    net = ls.from_network(lambda p, a, b: (jnp.tanh(a @ p["w"]) @ p["v"] - b) ** 2, start, x, y)
+    dynamics = ls.SGD(net, ls.StableComponents(alpha=1.5), epsilon=0.01)
+    law = escape_law(dynamics, ls.Sublevel(net, height=0.05))
+    assert law.slowest < 0
+    assert "train and polish the network first" in law.warnings[0]
 
 
 def test_time_and_noise_scaling():
