@@ -194,7 +194,7 @@ def tail_indices(report: Checked, *, ax: "Axes | None" = None, artist: Checked =
     ax.set_xlabel("tail index")
     if len(t.layers) > len(layers):
         ax.set_title(f"the first {len(layers)} of {len(t.layers)} layers", fontsize="medium")
-    legend(ax, columns=1)
+    legend(ax)
     return ax
 
 
@@ -276,7 +276,7 @@ def escape_times(report: Checked, *, ax: "Axes | None" = None, artist: Checked =
     ax.set_yticks(np.arange(len(rows)), [name for name, _ in rows])
     ax.set_ylim(len(rows) - 0.4, -0.6)
     rate = "" if report.learning_rate is None else f" at learning rate {report.learning_rate:g}"
-    ax.set_xlabel(f"mean escape time (iterations{rate})")
+    ax.set_xlabel(f"mean escape time\n(iterations{rate})")
     if report.simulated is None and rows:
         ax.set_title("simulated escapes were left out", fontsize="medium")
     return ax
