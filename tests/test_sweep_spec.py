@@ -184,10 +184,10 @@ def mutated(random: random.Random) -> tuple[dict[str, Any], str]:
     return table, key
 
 
-def test_of_a_thousand_damaged_specs_each_is_refused_in_words_or_still_means_something():
+def test_of_hundreds_of_damaged_specs_each_is_refused_in_words_or_still_means_something():
     draw = random.Random(0)
     refused = 0
-    for _ in range(1000):
+    for _ in range(300):
         table, key = mutated(draw)
         try:
             make_plan(table)
@@ -197,7 +197,7 @@ def test_of_a_thousand_damaged_specs_each_is_refused_in_words_or_still_means_som
             assert 10 < len(message) < 2000, (key, message)
             assert len(message.splitlines()) <= 6
             assert any(word in message for word in (*SPEC, *SPEC["run"], key, "spec")), (key, message)
-    assert refused > 800  # the rest, a missing title or another number, are specs
+    assert refused > 240  # the rest, a missing title or another number, are specs
 
 
 def test_the_command_prints_one_message_and_no_traceback(tmp_path):
