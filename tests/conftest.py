@@ -65,6 +65,8 @@ SLOW_SISTERS = (
     "test_stats.py::test_coverage_of_rate_and_ratio[inf]",
     "test_stats.py::test_size_is_right[100-0.5]",
     "test_study_sections.py::test_a_section_comes_to_its_verdicts[xie2021-networks]",
+    "test_study_sections.py::test_a_section_comes_to_its_verdicts[xie2021-white]",
+    "test_study_sections.py::test_a_section_comes_to_its_verdicts[zhou2020-law]",
     "test_xie.py::test_the_study_end_to_end_on_a_small_spec",
 )
 KEPT = ("[components]", "Marcus]", "basin]", "sum]")  # of the long list of GPU kernels

@@ -77,15 +77,41 @@ def reference_components(angle: np.ndarray, tail: np.ndarray, alpha: float) -> n
     return np.where(angle & 1, 1, -1) * sine * np.exp(np.minimum(log_size, np.log(1e30)))
 
 
-def test_every_driver_is_in_a_suite():
-    """Here, among the step or the jump drivers, or with the kernels of optimisers."""
+def instances():
+    """One driver of each kind of the slow suites: (driver, dimension, a step it accepts)."""
     from test_jump_drivers import CASES
     from test_step_drivers import DRIVERS
 
-    made = [*(make() for make, *_ in CASES.values()), *(make() for make in DRIVERS.values())]
-    held = {type(driver) for driver in made} | {Brownian, *STABLE, noise.EmpiricalSteps}
+    made = {name: (make(), dim, dt) for name, (make, dim, dt) in CASES.items()}
+    return made | {name: (make(), 2, 0.25) for name, make in DRIVERS.items()}
+
+
+def test_every_driver_is_in_a_suite():
+    """Here, among the step or the jump drivers, or with the kernels of optimisers."""
+    held = {type(driver) for driver, _, _ in instances().values()} | {Brownian, *STABLE, noise.EmpiricalSteps}
     public = {c for c in vars(noise).values() if isinstance(c, type) and issubclass(c, Driver)}
     assert public <= held, "add an instance to the tables of test_step_drivers.py or test_jump_drivers.py"
+
+
+@pytest.mark.parametrize(
+    "name", ["skewed", "truncated", "truncated isotropic", "tempered", "tempered isotropic", "poisson", "t", "sum"]
+)
+def test_increments_have_the_law_of_the_exponent(name):
+    """The characteristic function at one frequency, 50,000 draws. The slow suites look closer."""
+    driver, dim, dt = instances()[name]
+    words = drawn_words(50_000, driver.words_per_step(dim))
+    step = jax.jit(jax.vmap(lambda column: driver.increment(column, dim, jnp.asarray(dt)), in_axes=-1, out_axes=-1))
+    k = np.full(dim, 0.5 / dt**0.5)
+    wave = np.exp(1j * (k @ np.asarray(step(words), np.float64)))
+    exact = np.exp(-dt * np.asarray(driver.exponent(jnp.asarray(k))))
+    turned = wave * np.conj(exact) / abs(exact)  # its mean is |exact|, without an imaginary part
+    assert_mean(turned.real, float(abs(exact)), 0.1)
+    assert abs(turned.imag.mean()) < 5 * turned.imag.std() / np.sqrt(turned.size)
+
+
+def drawn_words(lanes, num):
+    ids = jnp.stack([jnp.arange(lanes, dtype=jnp.uint32), jnp.zeros(lanes, jnp.uint32)])
+    return step_words(trajectory_key(jnp.asarray(split_uint64(1)), ids), jnp.zeros(lanes, jnp.uint32), num)
 
 
 @pytest.mark.parametrize("alpha", ALL_ALPHAS)
