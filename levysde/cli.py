@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -110,12 +110,8 @@ def escape(
         )
         try:
             rungs = _run(settings, out)
-        except errors.Interrupted as stop:
-            typer.echo(f"\nlevysde: {stop}\nType the same command again to go on.", err=True)
-            raise typer.Exit(130) from None
         except errors.NonFiniteError as error:
-            typer.echo(f"levysde: {error}", err=True)
-            raise typer.Exit(1) from None
+            _quit(1, error)
         _finish(settings, rungs, out, time.monotonic() - start)
 
 
@@ -276,8 +272,7 @@ def sweep(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each point.")] = False,
 ) -> None:
     """Run every point of a sweep and store it. The same command goes on after any interruption."""
-    with _told_apart():
-        from levysde import errors
+    with _told_apart("stopped. Finished points are stored."):
         from levysde.sweeps import Place, estimate, make_plan, read_spec, run_sweep
 
         _log(verbose)
@@ -289,17 +284,10 @@ def sweep(
                 spec, out, engine=engine.value, shard=shard, workers=workers, hosts_per_point=hosts_per_point,
                 retry_failed=retry_failed, progress=sys.stderr.isatty(),
             )  # fmt: skip
-        except (errors.Interrupted, KeyboardInterrupt):
-            typer.echo(
-                "\nlevysde: stopped. Finished points are stored. Type the same command again to go on.", err=True
-            )
-            raise typer.Exit(130) from None
         except OSError as error:
-            typer.echo(
-                f"levysde: the store cannot be written: {error}\nFinished points are in it. Type the command again to go on.",
-                err=True,
+            _quit(
+                3, f"the store cannot be written: {error}\nFinished points are in it. Type the command again to go on."
             )
-            raise typer.Exit(3) from None
     typer.echo(
         f"{tally.done} points run, {tally.failed} failed, {tally.skipped} there already, in {tally.seconds:.3g} s: {out}\n"
         f"Look at it: levysde report {out}"
@@ -362,8 +350,7 @@ def study(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each point.")] = False,
 ) -> None:
     """Test the claims of a paper: a verdict for each, with what was measured. The same command goes on where it stopped."""
-    with _told_apart():
-        from levysde import errors
+    with _told_apart("stopped. What is finished is stored."):
         from levysde.studies import run_study
 
         _log(verbose)
@@ -371,14 +358,8 @@ def study(
         start = time.monotonic()
         try:
             verdicts = run_study(name, folder, quick=quick, sections=section, progress=sys.stderr.isatty())
-        except (errors.Interrupted, KeyboardInterrupt):
-            typer.echo(
-                "\nlevysde: stopped. What is finished is stored. Type the same command again to go on.", err=True
-            )
-            raise typer.Exit(130) from None
         except RuntimeError as error:  # a point of a sweep failed
-            typer.echo(f"levysde: {error}", err=True)
-            raise typer.Exit(1) from None
+            _quit(1, error)
     for verdict in verdicts:
         condition = f" ({verdict.condition})" if verdict.condition else ""
         typer.echo(f"{verdict.word.upper()}{condition}: {verdict.claim.statement}\n    measured: {verdict.measured}")
@@ -386,16 +367,22 @@ def study(
 
 
 @contextlib.contextmanager
-def _told_apart() -> Iterator[None]:
-    """Errors of the input, or of the store, as one message, without the code that found them."""
+def _told_apart(stopped: str = "") -> Iterator[None]:
+    """Errors of the input, or of the store, and Ctrl-C as one message, without the code that found them."""
     try:
         yield
     except (ValueError, TypeError, ImportError) as error:
-        typer.echo(f"levysde: {error}", err=True)
-        raise typer.Exit(2) from None
+        _quit(2, error)
     except OSError as error:
-        typer.echo(f"levysde: {error}", err=True)
-        raise typer.Exit(3) from None
+        _quit(3, error)
+    except KeyboardInterrupt as stop:
+        typer.echo("", err=True)
+        _quit(130, f"{stopped or stop or 'stopped.'} Type the same command again to go on.")
+
+
+def _quit(code: int, message: object) -> NoReturn:
+    typer.echo(f"levysde: {message}", err=True)
+    raise typer.Exit(code) from None
 
 
 def _log(verbose: bool) -> None:

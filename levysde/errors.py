@@ -96,15 +96,22 @@ def as_array(name: str, value: Any, example: str) -> Array:
 def finite(name: str, value: Any, example: str, shape: tuple[int, ...] | None = None) -> Array:
     """A finite float array that is not empty, of `shape` when one is given."""
     array = as_array(name, value, example)
-    if shape is not None and array.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, not {array.shape}. Type for example {example}.")
-    if not array.size:
-        raise ValueError(f"{name} is empty: its shape is {array.shape}. Type for example {example}.")
+    _check_shape(name, array, example, shape)
     if not is_traced(array) and not np.isfinite(np.asarray(array)).all():
         if np.isfinite(np.asarray(value, dtype=float)).all():
             raise ValueError(out_of_range(name, value, array))
         raise ValueError(f"{name} must be finite, not {shown(np.asarray(value))}. Type for example {example}.")
     return array
+
+
+def _check_shape(name: str, array: Array | np.ndarray, example: str, shape: tuple[int, ...] | None) -> None:
+    """Not empty, and of `shape` when one is given."""
+    if shape == () != array.shape:
+        raise ValueError(f"{name} must be one number, not an array of shape {array.shape}. Type for example {example}.")
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, not {array.shape}. Type for example {example}.")
+    if not array.size:
+        raise ValueError(f"{name} is empty: its shape is {array.shape}. Type for example {example}.")
 
 
 def out_of_range(name: str, value: Any, array: Array) -> str:
@@ -118,8 +125,7 @@ def out_of_range(name: str, value: Any, array: Array) -> str:
 def positive(name: str, value: Any, example: str) -> Array:
     """A positive, finite scalar."""
     array = as_array(name, value, example)
-    if array.shape != ():
-        raise ValueError(f"{name} must be one number, not an array of shape {array.shape}. Type for example {example}.")
+    _check_shape(name, array, example, ())
     if not is_traced(array):
         number = float(np.asarray(value))
         if not (math.isfinite(number) and number > 0):
@@ -132,12 +138,7 @@ def positive(name: str, value: Any, example: str) -> Array:
 def reals(name: str, value: Any, example: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """A finite array in float64 that is not empty, of `shape` when one is given, for what is computed on the host."""
     array = numeric(name, concrete(name, value), example).astype(np.float64)
-    if shape == () != array.shape:
-        raise ValueError(f"{name} must be one number, not an array of shape {array.shape}. Type for example {example}.")
-    if shape is not None and array.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, not {array.shape}. Type for example {example}.")
-    if not array.size:
-        raise ValueError(f"{name} is empty: its shape is {array.shape}. Type for example {example}.")
+    _check_shape(name, array, example, shape)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, not {shown(value)}. Type for example {example}.")
     return array

@@ -7,6 +7,7 @@ words in the same order.
 import html
 import math
 import textwrap
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,13 +75,14 @@ class Table:
         return f'<table style="{_TABLE}">{caption}<tbody>{"".join(rows)}</tbody></table>'
 
 
-class Tabled:
+class Tabled(ABC):
     """Prints as the small table that its `_table` describes."""
 
     __slots__ = ()
 
+    @abstractmethod
     def _table(self) -> Table:
-        raise NotImplementedError
+        """What it shows."""
 
     def __repr__(self) -> str:
         return self._table().text()

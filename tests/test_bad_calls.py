@@ -30,11 +30,9 @@ def identity(call: Call) -> str:
     return f"{call.target.__module__.split('.')[1]}.{call.name}"
 
 
-@pytest.mark.parametrize("call", CALLS, ids=identity)
+@pytest.mark.parametrize("call", [call for call in CALLS if inspect.signature(call.target).parameters], ids=identity)
 @given(data=st.data())
 def test_odd_values_work_or_are_refused_by_name(call, data):
-    if not call.arguments:
-        pytest.skip("takes no arguments")
     argument = data.draw(st.sampled_from(sorted(call.arguments)))
     parameter = inspect.signature(call.target).parameters[argument]
     odd = data.draw(odd_values(call.arguments[argument], optional=parameter.default is None, host=call.host))

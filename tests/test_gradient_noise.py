@@ -85,7 +85,7 @@ def test_coordinates_without_noise_are_counted_and_have_none():
     np.testing.assert_array_equal(noise.scale == 0, [False, True, False, False, True, False])
     np.testing.assert_array_equal(noise.variance == 0, noise.scale == 0)
     assert np.isnan(noise.block_log_moment.per_coordinate[[1, 4]]).all()
-    assert "6 coordinates, 2 without noise" in repr(noise)
+    assert "6, 2 of them without noise" in repr(noise)
 
 
 def test_a_pixel_lit_in_one_image_breaks_no_estimator():

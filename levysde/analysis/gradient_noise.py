@@ -81,14 +81,14 @@ class GradientNoise(Tabled):
     def _table(self) -> Table:
         rows = [
             ("batches", f"{self.num_batches} of {self.batch_size}"),
-            ("coordinates", f"{self.scale.size} coordinates, {self.dead} without noise"),
+            ("coordinates", f"{self.scale.size}, {self.dead} of them without noise"),
             (f"scale at alpha = {self.alpha:g}", spread(self.scale[self.scale > 0])),
         ]
         for name, index in (
             ("block log-moment", self.block_log_moment),
             ("characteristic function", self.characteristic_function),
         ):
-            rows.append((f"tail index, {name}", f"median over coordinates {index.median}, pooled {index.pooled}"))
+            rows.append((f"tail index, {name}", f"median of coordinates {index.median}, pooled {index.pooled}"))
         return Table("GradientNoise", rows)
 
 

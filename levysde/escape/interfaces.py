@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from levysde import errors
 from levysde.protocols import Domain, Kernel, is_lane_invariant
 
 _KERNEL, _DOMAIN = 0, 1
@@ -35,7 +36,7 @@ class _Sketch:
             return jax.eval_shape(self.method(i, name), self.leaves, *arguments)
         except Exception as error:  # a user's method may raise anything
             raise TypeError(
-                f"{self.names[i]}.{name} fails: {type(error).__name__}: {error}\n"
+                f"{self.names[i]}.{name} fails: {errors.told(error)}\n"
                 "It is written for one trajectory, with jax.numpy; levysde.protocols says what it takes and returns."
             ) from None
 

@@ -6,16 +6,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from levysde import errors
 from levysde.errors import Checked
 from levysde.studies.verdicts import Claim, Verdict, as_json, markdown
 from levysde.sweeps import Sweep, open_sweep, run_sweep, versions
 from levysde.tables import Table, Tabled
-
-if TYPE_CHECKING:
-    pass
 
 LOG = logging.getLogger("levysde.studies")
 

@@ -38,6 +38,7 @@ from levysde.sweeps.report_figures import (
     survival_panels,
 )
 from levysde.sweeps.rows import AxisColumn, Row, Table, number, read_table, shortened, words_of
+from levysde.sweeps.spec import as_toml
 
 if TYPE_CHECKING:
     from levysde.sweeps.sweep import Sweep
@@ -384,26 +385,3 @@ def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
-
-
-def as_toml(spec: dict[str, Any]) -> str:
-    """A spec as the TOML file that makes it again."""
-    plain = {k: v for k, v in spec.items() if not isinstance(v, dict)}
-    lines = [f"{_key(k)} = {_toml(v)}" for k, v in plain.items()]
-    for section in (k for k, v in spec.items() if isinstance(v, dict) and v):
-        lines += ["", f"[{_key(section)}]", *(f"{_key(k)} = {_toml(v)}" for k, v in spec[section].items())]
-    return "\n".join(lines) + "\n"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items()) + " }" if value else "{}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return str(value).lower() if isinstance(value, bool) else repr(value)
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)

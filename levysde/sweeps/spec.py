@@ -18,6 +18,7 @@ another: `dt = { of = "epsilon", times = 0.1, power = 1.0 }`.
 import json
 import math
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -176,3 +177,26 @@ def _check_leaves(value: Any, path: tuple[str, ...]) -> None:
         raise SpecError(f"{where}: must fit 64 bits, not {value}.")
     elif not isinstance(value, str | bool | int | float):
         raise SpecError(f"{where}: must be a number, a word, true or false, a list or a table, not {value!r}.")
+
+
+def as_toml(spec: dict[str, Any]) -> str:
+    """A spec as the TOML file that makes it again."""
+    plain = {k: v for k, v in spec.items() if not isinstance(v, dict)}
+    lines = [f"{_key(k)} = {_toml(v)}" for k, v in plain.items()]
+    for section in (k for k, v in spec.items() if isinstance(v, dict) and v):
+        lines += ["", f"[{_key(section)}]", *(f"{_key(k)} = {_toml(v)}" for k, v in spec[section].items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items()) + " }" if value else "{}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)

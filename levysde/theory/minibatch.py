@@ -330,14 +330,8 @@ def null_model_exponent(*, radius: Checked, sharpness: Checked, learning_rate: C
     Source:
         elementary: `V / D` at the edge, for `D = eta k h / 2B`.
     """
-    r, k = (
-        _positive("radius", radius),
-        _positive("sharpness", sharpness),
-    )
-    eta, batch = (
-        _positive("learning_rate", learning_rate),
-        _positive("batch_size", batch_size),
-    )
+    r, k = _positive("radius", radius), _positive("sharpness", sharpness)
+    eta, batch = _positive("learning_rate", learning_rate), _positive("batch_size", batch_size)
     return batch * r**2 / (eta * k)
 
 
@@ -349,14 +343,8 @@ def _climb(
     barrier: Checked, minimum_curvature: Checked, saddle_curvature: Checked, learning_rate: Checked, batch_size: Checked
 ) -> tuple[float, float, float, float]:
     """`2 B dL / eta`, H_a, |H_b| and eta."""
-    height, low = (
-        _positive("barrier", barrier),
-        _positive("minimum_curvature", minimum_curvature),
-    )
-    eta, batch = (
-        _positive("learning_rate", learning_rate),
-        _positive("batch_size", batch_size),
-    )
+    height, low = _positive("barrier", barrier), _positive("minimum_curvature", minimum_curvature)
+    eta, batch = _positive("learning_rate", learning_rate), _positive("batch_size", batch_size)
     top = abs(errors.real("saddle_curvature", saddle_curvature, "saddle_curvature=-1.0"))
     if top == 0:
         raise ValueError(

@@ -194,7 +194,7 @@ def stable_ball_exit(
     """
     b, a, eps = errors.function("drift", drift, "drift=lambda r: -r"), *_law(alpha, epsilon)
     d = errors.integer("dim", dim, "dim=2")
-    r, edge = errors.real("start", start, "start=0.0"), errors.real("radius", radius, "radius=0.0")
+    r, edge = errors.real("start", start, "start=0.0"), errors.real("radius", radius, "radius=1.0")
     if not 0 <= r < edge:
         raise ValueError(f"start = {r:g} must be a distance from the centre below radius = {edge:g}. Type start=0.0.")
 

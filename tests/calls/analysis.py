@@ -68,7 +68,6 @@ def _measurements() -> Iterator[Call]:
             "confidence": 0.95,
         },
         host=True,
-        also={"landscape": ("hessian",)},  # what it is when it is no landscape
     )
     yield Call(
         ls.last_jumps,
