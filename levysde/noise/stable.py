@@ -99,7 +99,7 @@ def require_jumps(alpha: Array) -> float:
     if float(alpha) == 2:
         raise ValueError(
             "alpha = 2 is Gaussian: the driver has no jumps, so no Lévy measure and no stable escape law. "
-            "Use alpha below 2, or a Gaussian law (Kramers)."
+            "Use alpha below 2, or a Gaussian law, levysde.theory.kramers_law."
         )
     return float(alpha)
 
@@ -285,5 +285,5 @@ class Brownian(Driver):
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
         raise ValueError(
             "Brownian motion has no jumps, so no Lévy measure and no stable escape law. "
-            "Use StableComponents(alpha=1.5) or StableIsotropic(alpha=1.5), or a Gaussian law (Kramers)."
+            "Use StableComponents(alpha=1.5) or StableIsotropic(alpha=1.5), or a Gaussian law, levysde.theory.kramers_law."
         )

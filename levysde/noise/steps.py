@@ -169,7 +169,7 @@ class GaussianMixture(Driver):
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
         raise ValueError(
             "GaussianMixture has steps with light (Gaussian) tails: at small noise no escape is by one jump, so there is no "
-            "escape law of jumps. Use StudentT(df=3.0, dt=...), or a Gaussian law (Kramers)."
+            "escape law of jumps. Use StudentT(df=3.0, dt=...), or a Gaussian law, levysde.theory.kramers_law."
         )
 
     def check_step(self, dt: float) -> None:
