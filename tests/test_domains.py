@@ -405,7 +405,7 @@ class Marked(Landscape):
         (lambda: ls.HalfSpaces(normals=[[1.0], [-1.0]], offsets=[-1.0, -1.0]), "no point in common"),
         (lambda: ls.HalfSpaces(normals=[[1.0], [-1.0]], offsets=[1.0, -1.0]), "no point in common"),
         (lambda: ls.half_space(normal=1.0, offset=1.0), "normal must be a vector"),
-        (lambda: ls.half_space(normal=[1.0], offset=[1.0]), r"offset must have shape \(\)"),
+        (lambda: ls.half_space(normal=[1.0], offset=[1.0]), r"offset must be one number"),
         (lambda: ls.Basin(disc()), "landscape must be a Landscape"),
         (lambda: ls.Basin(WELLS, minima=jnp.zeros((1, 2))), r"minima\[0\], x = \[0. 0.\], is a saddle.*no basin"),
         (lambda: ls.Basin(Marked(0.0)), "the landscape's minimum, x = .*is a saddle or a maximum"),
