@@ -117,9 +117,10 @@ def test_minibatch_state_scale_is_the_covariance_there(variance, float64):
     driver = ls.Brownian() if variance == 1 else ls.StableIsotropic(alpha=1.5)
     scale = ls.minibatch_state_scale(loss.example_gradients, 40, 3, driver, batch_size=5)
     assert scale.noise_dim(3) == 40
+    example_gradients = eqx.filter_jit(loss.example_gradients)
     for x in np.random.default_rng(3).normal(size=(4, 3)):
         root = matrix_of(scale, jnp.asarray(x))
-        rows = np.asarray(loss.example_gradients(jnp.asarray(x)))
+        rows = np.asarray(example_gradients(jnp.asarray(x)))
         np.testing.assert_allclose(variance * root @ root.T, np.cov(rows.T, bias=True) / 5, rtol=1e-5, atol=1e-12)
     frozen = ls.minibatch_scale(rows, driver, batch_size=5)
     np.testing.assert_allclose(frozen.factor @ frozen.factor.T, root @ root.T, rtol=1e-5, atol=1e-12)
@@ -181,7 +182,7 @@ def linear_step(dynamics, dt):
         return jax.flatten_util.ravel_pytree(dynamics.step(unravel(flat), jnp.asarray(dt), increment))[0]
 
     at = jnp.zeros_like(flat), jnp.zeros(dynamics.noise_dim)
-    return (np.asarray(jax.jacfwd(step, argnums)(*at)) for argnums in (0, 1))
+    return (np.asarray(matrix) for matrix in jax.jit(jax.jacfwd(step, (0, 1)))(*at))
 
 
 def recursion(a, noise, num, z):
