@@ -109,6 +109,7 @@ def test_increments_have_the_law_of_the_exponent(name):
     assert abs(turned.imag.mean()) < 5 * turned.imag.std() / np.sqrt(turned.size)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def drawn_words(lanes, num):
     ids = jnp.stack([jnp.arange(lanes, dtype=jnp.uint32), jnp.zeros(lanes, jnp.uint32)])
     return step_words(trajectory_key(jnp.asarray(split_uint64(1)), ids), jnp.zeros(lanes, jnp.uint32), num)

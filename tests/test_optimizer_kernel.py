@@ -36,9 +36,13 @@ def network(n: int = 24):
 
 def drawn(seed: int, lanes: int, step: int, num: int):
     """The words of trajectories 0, 1, ... at one step, `(num, lanes)`."""
+    return _drawn(jnp.asarray(split_uint64(seed)), lanes, jnp.uint32(step), num)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 3))
+def _drawn(seed, lanes, step, num):
     ids = jnp.stack([jnp.arange(lanes, dtype=jnp.uint32), jnp.zeros(lanes, jnp.uint32)])
-    key = trajectory_key(jnp.asarray(split_uint64(seed)), ids)
-    return step_words(key, jnp.full(lanes, step, jnp.uint32), num)
+    return step_words(trajectory_key(seed, ids), jnp.full(lanes, step, jnp.uint32), num)
 
 
 @functools.partial(eqx.filter_jit)
