@@ -1,5 +1,6 @@
 """Settings shared by all tests: hostile to silent broadcasting, and compiled programs kept between runs."""
 
+import gc
 import getpass
 import os
 import tempfile
@@ -12,8 +13,20 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_compilation_cache_dir", str(Path(tempfile.gettempdir(), f"levysde-tests-{getpass.getuser()}")))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+# Two thirds of the suite's time is XLA's, 60 ms for the smallest program: what one process has compiled, the other workers,
+# the kernels of notebooks and the drivers of sweeps read.
+CACHE = {
+    "jax_compilation_cache_dir": str(Path(tempfile.gettempdir(), f"levysde-tests-{getpass.getuser()}")),
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+for option, setting in CACHE.items():
+    jax.config.update(option, setting)
+    os.environ[option.upper()] = str(setting)
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # at each program read XLA complains of a preference of its own: a pipe would fill
+
+gc.freeze()  # what is imported stays
+gc.set_threshold(10_000, 20, 50)  # JAX keeps millions of objects, and to look through them all takes a second
 
 HABITS = {"database": None, "deadline": None, "suppress_health_check": list(HealthCheck)}
 settings.register_profile("quick", max_examples=10, derandomize=True, **HABITS)  # the same examples in every run
