@@ -23,7 +23,9 @@ CACHE = {
 for option, setting in CACHE.items():
     jax.config.update(option, setting)
     os.environ[option.upper()] = str(setting)
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # at each program read XLA complains of a preference of its own: a pipe would fill
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # at each program read XLA complains of a setting of its own, and fills pipes
+# Who reads a program while another still writes it warns, and compiles it himself; here the same is in pyproject.toml.
+os.environ["PYTHONWARNINGS"] = "ignore:Error reading persistent compilation cache entry:UserWarning"
 
 gc.freeze()  # what is imported stays
 gc.set_threshold(10_000, 20, 50)  # JAX keeps millions of objects, and to look through them all takes a second
