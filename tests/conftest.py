@@ -48,7 +48,6 @@ SLOW_SISTERS = (
     "test_boundary.py::test_any_layout_gives_the_same_bits[jump]",
     "test_boundary.py::test_any_layout_gives_the_same_bits[shift]",
     "test_boundary.py::test_brownian_exit_from_a_ball[3]",
-    "test_boundary.py::test_jump_adapted_exits[components-1.5-3]",
     "test_boundary.py::test_small_jumps_made_gaussian[0.5]",
     "test_boundary.py::test_small_jumps_made_gaussian[1.5]",
     "test_boundary.py::test_weak_order_one_half_becomes_one",
