@@ -1,5 +1,7 @@
 """Diffrax's solvers under the engine's words, and our drivers as paths of diffrax."""
 
+import functools
+
 import diffrax
 import equinox as eqx
 import jax
@@ -45,8 +47,13 @@ def test_its_euler_is_ours(name):
     flow, x = FLOWS[name](), jnp.array([0.7, -0.4])
     ours, theirs = ls.EulerMaruyama(flow, dt=0.05), ls.DiffraxKernel(diffrax.Euler(), flow, dt=0.05)
     assert ours.words_per_step == theirs.words_per_step
-    run = {"num": 8, "seed": 4, "every": 10, "max_steps": 100}
-    ours, theirs = (ls.simulate_paths(kernel, x, **run).positions for kernel in (ours, theirs))
+    words = np.random.default_rng(4).integers(2**32, size=(100, 8, ours.words_per_step), dtype=np.uint32)
+
+    def walk(kernel, words):
+        state = kernel.init(x, jnp.zeros(kernel.words_per_init, jnp.uint32))
+        return jax.lax.scan(lambda state, w: ((new := kernel.step(w, state)), kernel.position(new)), state, words)[1]
+
+    ours, theirs = (jax.jit(jax.vmap(functools.partial(walk, kernel), 1))(words) for kernel in (ours, theirs))
     np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)
     assert np.ptp(ours[:, -1], axis=0).min() > 0.01
 
@@ -159,7 +166,7 @@ def test_noise_has_its_law():
         kernel = ls.DiffraxKernel(solver, langevin(), dt=dt)
         assert kernel.words_per_step == 2 * count
         words = np.random.default_rng(3).integers(2**32, size=(50_000, 2 * count), dtype=np.uint32)
-        parts = [np.asarray(part, float) for part in jax.vmap(kernel.noise)(words)]
+        parts = [np.asarray(part, float) for part in jax.jit(jax.vmap(kernel.noise))(words)]
         assert len(parts) == count
         columns = np.concatenate(parts, 1) / np.sqrt(np.repeat([dt, dt / 12, dt / 720][:count], 2))
         for i in range(2 * count):
@@ -177,7 +184,8 @@ def test_conventions(float64):
         flow = ls.SGD(flat, ls.Brownian(), epsilon=eps, scale=scale, convention=convention)
         kernel = ls.DiffraxKernel(solver, flow, dt=dt)
         state = kernel.init(x, jnp.zeros(0, jnp.uint32))
-        up, down = (float(kernel.advance([jnp.array([sign * w])], state)[0][0]) for sign in (1, -1))
+        step = jax.jit(lambda noise, kernel=kernel, state=state: kernel.advance([noise], state)[0][0])
+        up, down = (float(step(jnp.array([sign * w]))) for sign in (1, -1))
         np.testing.assert_allclose((up - down) / (2 * w), eps * s, rtol=1e-3)
         means[convention] = ((up + down) / 2 - 0.7) / dt
     np.testing.assert_allclose(means["ito"], 0, atol=1e-8)

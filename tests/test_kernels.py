@@ -4,6 +4,7 @@ import subprocess
 import sys
 from itertools import pairwise
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,7 +116,7 @@ def test_noise_of_a_step_is_drawn_from_its_law(name):
     """Words fed directly; the characteristic function of what comes out."""
     kernel = ls.OrnsteinUhlenbeck(flow(name), dt=2.0)
     words = np.random.default_rng(1).integers(2**32, size=(200_000, kernel.words_per_step), dtype=np.uint32)
-    draws = np.asarray(jax.vmap(kernel.noise)(words), float)
+    draws = np.asarray(jax.jit(jax.vmap(kernel.noise))(words), float)
     for k in FREQUENCIES:
         expected = np.exp(-step_exponent(kernel, k))
         assert_mean(np.cos(draws @ k), expected, 0.05, f"{name}, k = {k}")
@@ -246,12 +247,12 @@ def test_noiseless_splitting_is_of_second_order(float64):
     dynamics, start = ls.Langevin(well, diffusion=0.1), np.array([1.0, -0.5])
     gradient = jax.jit(lambda x: well.gradient(x))
     exact = solve_ivp(lambda t, x: -np.asarray(gradient(x)), (0, 1), start, rtol=1e-12, atol=1e-13).y[:, -1]
+    walk = eqx.filter_jit(lambda k, x, num: jax.lax.fori_loop(0, num, lambda i, x: k.advance(jnp.zeros(2), x), x))
     errors = []
     for steps in (64, 128, 256):
         kernel = ls.OrnsteinUhlenbeck(dynamics, dt=1 / steps)
         assert kernel.drift.ndim == 2
-        step = jax.jit(lambda i, x, kernel=kernel: kernel.advance(jnp.zeros(2), x))
-        end = jax.lax.fori_loop(0, steps, step, jnp.asarray(start))
+        end = walk(kernel, jnp.asarray(start), jnp.asarray(steps))
         errors.append(np.linalg.norm(np.asarray(end) - exact))
     np.testing.assert_allclose(np.log2(np.array(errors[:-1]) / errors[1:]), 2, atol=0.2)
 

@@ -10,6 +10,9 @@ from statistical import assert_mean
 from levysde import random as lr
 
 GENERATOR = np.random.default_rng(20)
+# compiled, as the engine runs them
+threefry, trajectory_key = jax.jit(lr.threefry2x32), jax.jit(lr.trajectory_key)
+step_words, normals = jax.jit(lr.step_words, static_argnums=2), jax.jit(lr.normals, static_argnums=(1, 2))
 EXTREMES = np.array([0, 1, 2, 3, 0x7FFFFFFE, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xFFFFFFFE, 0xFFFFFFFF], np.uint32)
 
 
@@ -52,22 +55,22 @@ def as_key(value: int) -> jax.Array:
     ],
 )
 def test_threefry_known_answers_of_random123(key, counter, expected):
-    words = lr.threefry2x32(*(jnp.uint32(word) for word in (*key, *counter)))
+    words = threefry(*(jnp.uint32(word) for word in (*key, *counter)))
     assert tuple(int(word) for word in words) == expected
 
 
 def test_threefry_equals_that_of_jax():
     key = GENERATOR.integers(0, 2**32, 2, np.uint32)
     counts = GENERATOR.integers(0, 2**32, (2, 5000), np.uint32)
-    ours = jnp.concatenate(lr.threefry2x32(*jnp.asarray(key), *jnp.asarray(counts)))
+    ours = jnp.concatenate(threefry(*jnp.asarray(key), *jnp.asarray(counts)))
     theirs = jax.extend.random.threefry_2x32(jnp.asarray(key), jnp.asarray(counts.ravel()))
     np.testing.assert_array_equal(ours, theirs)
 
 
 def test_words_are_the_cipher_of_step_and_block_under_the_cipher_of_id_under_seed():
     seed, trajectories, steps = as_key(7), np.array([5, 2**40 + 3], np.uint64), jnp.asarray([11, 2**31], jnp.uint32)
-    keys = lr.trajectory_key(seed, jnp.asarray(lr.split_uint64(trajectories)))
-    words = np.asarray(lr.step_words(keys, steps, 5))
+    keys = trajectory_key(seed, jnp.asarray(lr.split_uint64(trajectories)))
+    words = np.asarray(step_words(keys, steps, 5))
     assert words.shape == (5, 2)
     for lane, trajectory in enumerate(trajectories):
         key = jax.extend.random.threefry_2x32(seed, as_key(int(trajectory)))
@@ -78,11 +81,9 @@ def test_words_are_the_cipher_of_step_and_block_under_the_cipher_of_id_under_see
 
 
 def test_more_words_do_not_depend_on_how_many_lanes_are_asked_for():
-    keys = lr.trajectory_key(as_key(1), jnp.asarray(lr.split_uint64(np.arange(100, dtype=np.uint64))))
+    keys = trajectory_key(as_key(1), jnp.asarray(lr.split_uint64(np.arange(100, dtype=np.uint64))))
     steps = jnp.arange(100, dtype=jnp.uint32)
-    np.testing.assert_array_equal(
-        lr.step_words(keys, steps, 4)[:, 17:23], lr.step_words(keys[:, 17:23], steps[17:23], 4)
-    )
+    np.testing.assert_array_equal(step_words(keys, steps, 4)[:, 17:23], step_words(keys[:, 17:23], steps[17:23], 4))
 
 
 # --- no two uses share words ---
@@ -100,8 +101,8 @@ def test_words_of_seeds_trajectories_steps_and_init_are_disjoint():
     steps = [0, 1, 2, 3, 1000, 2**31, lr.LAST_STEP - 1, lr.LAST_STEP]
     blocks = []
     for seed in (0, 1, 2, 2**32, 2**32 + 1, 2**63, 2**64 - 1):
-        keys = lr.trajectory_key(as_key(seed), jnp.asarray(lr.split_uint64(ids)))
-        blocks += [pairs(lr.step_words(keys, jnp.full(len(ids), step, jnp.uint32), 6)) for step in steps]
+        keys = trajectory_key(as_key(seed), jnp.asarray(lr.split_uint64(ids)))
+        blocks += [pairs(step_words(keys, jnp.full(len(ids), step, jnp.uint32), 6)) for step in steps]
         blocks.append(pairs(lr.init_words(keys, 6)))
     blocks = np.concatenate(blocks)
     assert blocks.size == 7 * 9 * 3 * len(ids)
@@ -109,16 +110,16 @@ def test_words_of_seeds_trajectories_steps_and_init_are_disjoint():
 
 
 def test_init_words_lie_past_the_last_step():
-    keys = lr.trajectory_key(as_key(3), jnp.asarray(lr.split_uint64(np.arange(4, dtype=np.uint64))))
-    beyond = lr.step_words(keys, jnp.full(4, lr.LAST_STEP + 1, jnp.uint32), 4)
+    keys = trajectory_key(as_key(3), jnp.asarray(lr.split_uint64(np.arange(4, dtype=np.uint64))))
+    beyond = step_words(keys, jnp.full(4, lr.LAST_STEP + 1, jnp.uint32), 4)
     np.testing.assert_array_equal(lr.init_words(keys, 4), beyond)
 
 
 def test_every_bit_of_seed_and_id_counts():
     flips = [0] + [1 << bit for bit in range(64)]
     one = jnp.asarray(lr.split_uint64(np.array([12345], np.uint64)))
-    by_seed = np.concatenate([lr.trajectory_key(as_key(987654321 ^ flip), one) for flip in flips], axis=1)
-    by_id = np.asarray(lr.trajectory_key(as_key(3), jnp.asarray(lr.split_uint64(np.array(flips, np.uint64) ^ 12345))))
+    by_seed = np.concatenate([trajectory_key(as_key(987654321 ^ flip), one) for flip in flips], axis=1)
+    by_id = np.asarray(trajectory_key(as_key(3), jnp.asarray(lr.split_uint64(np.array(flips, np.uint64) ^ 12345))))
     assert np.unique(pairs(by_seed)).size == np.unique(pairs(by_id)).size == 65
 
 
@@ -185,9 +186,7 @@ def test_sinpi_is_right_relative_to_itself(dtype):
 def test_normals_pointwise(dtype):
     words = both_ends(200)[::16]
     first, second = (grid.ravel() for grid in np.meshgrid(words, words))
-    x, y = np.split(
-        np.asarray(lr.normals(jnp.asarray(np.concatenate([first, second])), 2 * len(first), dtype), float), 2
-    )
+    x, y = np.split(np.asarray(normals(jnp.asarray(np.concatenate([first, second])), 2 * len(first), dtype), float), 2)
     radius = np.sqrt(2 * exact_exponential(first))
     pole = exact_fraction(second >> 1)
     tolerance = 4e-6 if dtype == jnp.float32 else 1e-13
@@ -198,7 +197,7 @@ def test_normals_pointwise(dtype):
 
 def test_normals_are_independent_standard_normals():
     words = jnp.asarray(GENERATOR.integers(0, 2**32, (2, 2_000_000), np.uint32))
-    x, y = np.asarray(lr.normals(words, 2), np.float64)
+    x, y = np.asarray(normals(words, 2), np.float64)
     for z, name in ((x, "first"), (y, "second")):
         assert_mean(z**2, 1.0, 0.01, f"variance of the {name}")
         assert_mean(z**4, 3.0, 0.02, f"fourth moment of the {name}")

@@ -76,9 +76,10 @@ def test_polish_certifies_a_trained_network_and_restores_float32():
     values, vectors = np.linalg.eigh(minimum.hessian)
     with jax.enable_x64(True):
         precise = digits_mlp(hidden=3, num_images=50, weight_decay=np.float32(0.03))
+        value = jax.jit(lambda x: precise.value(x))
         for k in (0, -1):
             step = 1e-3 * vectors[:, k]
-            up, down = (float(precise.value(jnp.asarray(minimum.point + s * step))) for s in (1, -1))
+            up, down = (float(value(jnp.asarray(minimum.point + s * step))) for s in (1, -1))
             assert (up + down - 2 * minimum.loss) / 1e-6 == pytest.approx(values[k], rel=1e-3, abs=1e-6)
     assert jnp.zeros(1).dtype == jnp.float32
     assert x.dtype == jnp.float32
