@@ -86,8 +86,8 @@ def train(
     batch_size = errors.integer("batch_size", batch_size, f"batch_size={min(30, n)}", high=n)
     epochs = errors.integer("epochs", epochs, "epochs=1000")
     seeds = np.random.SeedSequence(errors.seed(seed)).generate_state(1)
-    x = _run_epochs(landscape, optimizer, batch_size, epochs, rate, jax.random.key(seeds[0]))
-    if not np.isfinite(np.asarray(x)).all() or not np.isfinite(float(landscape.value(x))):
+    x, loss = _run_epochs(landscape, optimizer, batch_size, epochs, rate, jax.random.key(seeds[0]))
+    if not np.isfinite(np.asarray(x)).all() or not np.isfinite(float(loss)):
         raise ValueError(
             f"training diverged: {optimizer} with learning_rate = {float(rate):g} left the float range. "
             f"Type a smaller one, for example learning_rate={float(rate) / 10:g}."
@@ -111,7 +111,7 @@ def _run_epochs(landscape: NetworkLandscape, optimizer: str, batch_size: int, ep
 
     start = (landscape.minimum, transformation.init(landscape.minimum))
     (x, _), _ = jax.lax.scan(epoch, start, jax.random.split(key, epochs))
-    return x
+    return x, landscape.value(x)
 
 
 def polish(landscape: Checked, x: Checked, *, tolerance: Checked = 1e-8, max_steps: Checked = 500) -> Minimum:

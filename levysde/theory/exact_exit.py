@@ -7,16 +7,18 @@ same: SaS(|epsilon s|) at time 1; Brownian motion adds `D = (epsilon s)^2 / 2`. 
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from levysde import errors
 from levysde.dynamics import SGD, Langevin
 from levysde.errors import Checked
 from levysde.landscapes import in_float64
 from levysde.noise import STATE_FREE, Brownian, DriverSum, StableComponents, StableIsotropic
-from levysde.protocols import Domain, Driver
+from levysde.protocols import Domain, Driver, Landscape
 from levysde.theory.first_passage import FirstPassage, first_passage
 from levysde.theory.stable_exit import StableExit, stable_exit
 
@@ -64,10 +66,9 @@ def exact_exit(dynamics: Checked, domain: Checked, *, start: Checked = None) -> 
     x = float(place[0])
     low, high = (x + side * float(domain.ray_distance(place, jnp.full_like(place, side))) for side in (-1, 1))
     with in_float64(dynamics.landscape) as landscape:
-        gradients = jax.vmap(landscape.gradient)
 
         def drift(z: np.ndarray) -> np.ndarray:
-            return -np.asarray(gradients(jnp.asarray(z)[:, None]))[:, 0]
+            return -np.asarray(_gradients(landscape, jnp.asarray(z)[:, None]))[:, 0]
 
         if epsilon == 0:
             ends = (None if np.isinf(low) else low, None if np.isinf(high) else high)
@@ -77,6 +78,12 @@ def exact_exit(dynamics: Checked, domain: Checked, *, start: Checked = None) -> 
                 f"the interval ({low:g}, {high:g}) has no end on one side, where jumps land too. Bound it, far out."
             )
         return stable_exit(drift, alpha=alpha, epsilon=epsilon, start=x, lower=low, upper=high, diffusion=diffusion)
+
+
+@eqx.filter_jit
+def _gradients(landscape: Landscape, points: Array) -> Array:
+    """At points of shape `(n, 1)`; compiled once for all landscapes of a kind."""
+    return jax.vmap(landscape.gradient)(points)
 
 
 def _noise(dynamics: Any) -> tuple[float, float, float]:
