@@ -1,9 +1,9 @@
 """The sweep's points on a Ray cluster: one long-lived actor for each accelerator, or for all cores of a node.
 
 Actors are sent the spec, build the points themselves, and write them themselves. An actor that dies is started again with
-what it was doing, which goes on from the point's checkpoint; a point that takes its actor down four times has failed, one whose
-node has gone is handed to another. A gang shares a point: each member runs every n-th trajectory, which needs no exchange, and
-the driver joins the shares.
+what it was doing, which goes on from the point's checkpoint; a point that takes its actor down four to eight times has
+failed, one whose node has gone is handed to another. A gang shares a point: each member runs every n-th trajectory, which
+needs no exchange, and the driver joins the shares.
 """
 
 import functools
@@ -27,10 +27,8 @@ from levysde.sweeps.spec import Spec
 from levysde.sweeps.store import Store, open_store
 
 LOG = logging.getLogger("levysde.sweeps")
-_RETRIES, _CHANCES = (
-    1,
-    2,
-)  # of a point by an actor that dies, and of handing it out again: its worker may die four times
+# Of a point by an actor that dies, and of handing it out again: four deaths, eight where Ray says only that it is out of reach
+_RETRIES, _CHANCES = 1, 2
 _POLL_SECONDS = 1.0
 _STORE_BYTES = 10**8  # of shared memory on one machine: outcomes are small
 
@@ -193,12 +191,15 @@ def _run(crew: _Crew, plan: Plan, place: Place, todo: Sequence[Point], told: Any
             try:
                 message = _concluded(ray, plan, store, run, told)
             except ray.exceptions.RayActorError as death:
-                deaths[run.point.index] += not isinstance(death, ray.exceptions.ActorUnavailableError)
+                deaths[run.point.index] += 1
                 crew.recall(run.members)
-                if deaths[run.point.index] < _CHANCES:
+                # who is out of reach mostly has died, but it may be its node or the network
+                unsure = isinstance(death, ray.exceptions.ActorUnavailableError)
+                if deaths[run.point.index] < (2 * _CHANCES if unsure else _CHANCES):
                     waiting.appendleft(run.point)
                     continue
-                message = f"its worker died {_CHANCES * (_RETRIES + 1)} times (out of memory?): {_first_line(death)}"
+                times = deaths[run.point.index] * (_RETRIES + 1)
+                message = f"its worker died {times} times (out of memory?): {_first_line(death)}"
                 conclude(plan, store, run.point, None, message, time.monotonic() - run.start, was_failed=run.was_failed)
             told.ended(run.point, message)
             crew.release(run.members)
