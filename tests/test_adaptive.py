@@ -277,7 +277,7 @@ def test_bad_input(name, change, message):
         (lambda: make("AdamW", weight_decay=0.0), "weight_decay must be positive"),
         (lambda: make("AdamW", weight_decay=np.ones(2)), "weight_decay must be one number"),
         (lambda: make("RMSProp", rate=0.0), "rate must be positive"),
-        (lambda: jax.jit(lambda w: make("AdamW", weight_decay=w).attractor)(0.1), "weight_decay is traced"),
+        (lambda: jax.jit(lambda w: make("AdamW", weight_decay=w).attractor)(0.1), "landscape is traced"),
     ],
 )
 def test_bad_input_of_one(call, message):

@@ -240,7 +240,11 @@ def test_other_numbers_compile_nothing_and_steps_count():
         (lambda: LinearRegressionSGD(2, 0.1, 0), ValueError, "batch_size must be at least 1"),
         (lambda: LinearRegressionSGD(2, 0.1, 1, noise=-1.0), ValueError, "noise is a standard deviation"),
         (lambda: LinearRegressionSGD(2, 0.1, 1, noise=np.nan), ValueError, "noise must be finite"),
-        (lambda: LinearRegressionSGD(2, 0.1, 1, noise=[1.0, 2.0]), ValueError, "noise must have shape"),
+        (
+            lambda: LinearRegressionSGD(2, 0.1, 1, noise=[1.0, 2.0]),
+            ValueError,
+            "noise must be one number, not an array",
+        ),
         (lambda: LinearRegressionSGD(2, 0.1, 1, input_scale=-1.0), ValueError, "input_scale must be positive"),
     ],
 )

@@ -1,6 +1,7 @@
 """Whole trajectories: the engine's own, bit for bit, at the times asked for."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -165,15 +166,17 @@ def test_network_paths_in_blocks_of_16():
 
 
 def test_sweeping_compiles_nothing_new():
-    from levysde.escape import paths as module
+    from levysde.escape.paths import _compiled_look
 
     def look(epsilon, every):
         ls.simulate_paths(kernel(epsilon), jnp.zeros(2), num=16, seed=1, every=every, max_steps=300, domain=ball())
 
     look(0.1, 100)
-    before = module._cpu_look._cache_size() + module._device_look._cache_size()
+    programs = [_compiled_look(jax.default_backend(), fused) for fused in (False, True)]
+    before = [program._cache_size() for program in programs]
     look(0.2, 3)
-    assert module._cpu_look._cache_size() + module._device_look._cache_size() == before
+    assert sum(before) > 0
+    assert [program._cache_size() for program in programs] == before
 
 
 def test_nan_is_reported():
