@@ -24,8 +24,9 @@ for option, setting in CACHE.items():
     jax.config.update(option, setting)
     os.environ[option.upper()] = str(setting)
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # at each program read XLA complains of a setting of its own, and fills pipes
-# Who reads a program while another still writes it warns, and compiles it himself; here the same is in pyproject.toml.
-os.environ["PYTHONWARNINGS"] = "ignore:Error reading persistent compilation cache entry:UserWarning"
+# A process that reads a program while another still writes it warns, and compiles it itself.
+HALF_WRITTEN = "ignore:Error reading persistent compilation cache entry:UserWarning"
+os.environ["PYTHONWARNINGS"] = HALF_WRITTEN
 
 gc.freeze()  # what is imported stays
 gc.set_threshold(10_000, 20, 50)  # JAX keeps millions of objects, and to look through them all takes a second
@@ -36,6 +37,10 @@ settings.register_profile(
     "campaign", max_examples=60, **HABITS
 )  # pytest --hypothesis-profile=campaign --hypothesis-seed=1
 settings.load_profile("quick")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("filterwarnings", HALF_WRITTEN)
 
 
 def pytest_xdist_auto_num_workers() -> int:

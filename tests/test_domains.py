@@ -93,7 +93,7 @@ def test_conformance(name):
     np.testing.assert_allclose(longer[:-1][hits], distance[hits] / 4, rtol=slack)
     assert longer[-1] == jnp.inf
     every = [points, bad, *(start[None] + directions * reach * (1 + off) for off in (-slack, slack))]
-    found = eqx.filter_jit(jax.vmap(lambda x: (domain.contains(x), domain.label(x))))(jnp.concatenate(every))
+    found = _many(lambda x: (domain.contains(x), domain.label(x)), jnp.concatenate(every))
     edges = np.cumsum([len(part) for part in every])[:-1]
     (inside, inside_bad, before, after), (label, label_bad, *_) = (np.split(part, edges) for part in found)
     assert inside.dtype == bool

@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.dynamics import SGD, Langevin
@@ -81,8 +81,8 @@ def exact_exit(dynamics: Checked, domain: Checked, *, start: Checked = None) -> 
 
 
 @eqx.filter_jit
-def _gradients(landscape: Landscape, points: Array) -> Array:
-    """At points of shape `(n, 1)`; compiled once for all landscapes of a kind."""
+def _gradients(landscape: Landscape, points: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    """One program for each n, shared by all landscapes of a kind."""
     return jax.vmap(landscape.gradient)(points)
 
 
