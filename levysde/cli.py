@@ -196,7 +196,10 @@ def _warnings(rungs: "list[Rung]") -> list[str]:
         for warning in rung.comparison.warnings:
             kind = re.sub(r"[\d.]+(e[+-]?\d+)?", "#", warning)
             kinds.setdefault(kind, []).append((f"{rung.case.optimizer} {rung.epsilon:.4g}", warning))
-    return [f"warning ({', '.join(row for row, _ in rows)}): {rows[-1][1]}" for rows in kinds.values()]
+    return [
+        f"warning ({', '.join(row for row, _ in rows)}{'; numbers of the last' * (len(rows) > 1)}): {rows[-1][1]}"
+        for rows in kinds.values()
+    ]
 
 
 def _finish(settings: "EscapeSettings", rungs: "list[Rung]", out: Path, seconds: float) -> None:

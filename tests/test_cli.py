@@ -1,6 +1,7 @@
 """The command: what it prints, what it leaves behind, how it refuses."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 import levysde
 from levysde import errors
-from levysde.cli import app
+from levysde.cli import _warnings, app
 
 runner = CliRunner()
 
@@ -156,3 +157,12 @@ def test_interrupted_and_typed_again(tmp_path, monkeypatch):
     for first, second in zip(whole, again, strict=True):
         assert first["measured_mean"] == second["measured_mean"]
         assert first["ratio"] == second["ratio"]
+
+
+def test_a_warning_of_several_rows_says_whose_numbers_it_shows():
+    def rung(epsilon, *warnings):
+        case, comparison = SimpleNamespace(optimizer="sgd"), SimpleNamespace(warnings=warnings)
+        return SimpleNamespace(case=case, epsilon=epsilon, comparison=comparison)
+
+    lines = _warnings([rung(0.2, "shape 1.5", "alone"), rung(0.1, "shape 1.3")])
+    assert lines == ["warning (sgd 0.2, sgd 0.1; numbers of the last): shape 1.3", "warning (sgd 0.2): alone"]
