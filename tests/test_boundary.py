@@ -265,7 +265,7 @@ def test_jump_adapted_exits(noise, alpha, dim):
 @pytest.mark.slow
 @pytest.mark.parametrize(("noise", "alpha", "dim"), JUMPS)
 def test_jump_adapted_exits_without_the_shift_are_early(noise, alpha, dim):
-    """By `gamma_a` cutoffs; at least a third of that is asked for."""
+    """By `gamma_a` cutoffs; at least three tenths of that are asked for."""
     share = (
         -small_jump_shift(_stable(noise, alpha), dim)
         * 0.4
