@@ -48,8 +48,11 @@ from .dynamics import Momentum as Momentum
 from .dynamics import RMSProp as RMSProp
 from .dynamics import Scheduled as Scheduled
 from .dynamics import Underdamped as Underdamped
+from .errors import AccuracyWarning as AccuracyWarning
 from .errors import Interrupted as Interrupted
 from .errors import NonFiniteError as NonFiniteError
+from .errors import PrecisionWarning as PrecisionWarning
+from .errors import StabilityWarning as StabilityWarning
 from .escape import Checkpoint as Checkpoint
 from .escape import EscapeResult as EscapeResult
 from .escape import Paths as Paths

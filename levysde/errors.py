@@ -25,6 +25,18 @@ _LARGEST = 2**63 - 1  # of an integer that arrays can hold
 _HUGE = 1e75  # of a number whose powers float64 still holds
 
 
+class AccuracyWarning(UserWarning):
+    """A number may be wrong. The message says which, by how much, and how to fix it."""
+
+
+class PrecisionWarning(AccuracyWarning):
+    """The float spacing of the state is too coarse for the drift or the noise of one step."""
+
+
+class StabilityWarning(AccuracyWarning):
+    """The step is too long for the drift, so that the integrator and not the equation decides."""
+
+
 class NonFiniteError(RuntimeError):
     """Some trajectories became NaN. Everything computed is in `.result`."""
 

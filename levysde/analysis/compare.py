@@ -220,7 +220,7 @@ def _about_run(result: EscapeResult, name: str) -> list[str]:
     exits, censored, nonfinite, unfinished = (
         result.count(s) for s in (Status.EXITED, Status.CENSORED, Status.NONFINITE, Status.UNFINISHED)
     )
-    found = []
+    found = [f"{name}: {warning}" for warning in result.warnings]
     if exits < _FEW_EXITS:
         found.append(
             f"the {name} has {exits} exits, fewer than {_FEW_EXITS}: the intervals are wide and the shape test is weak. "

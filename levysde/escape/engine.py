@@ -29,6 +29,7 @@ from levysde.escape.bar import progress_bar
 from levysde.escape.checkpoint import Saver, as_checkpoint, saver
 from levysde.escape.interfaces import check_interfaces, runs_by_lanes
 from levysde.escape.ledger import Ledger, Rows
+from levysde.escape.preflight import preflight
 from levysde.escape.result import EscapeResult, RunInfo, Status
 from levysde.escape.shards import as_shard, gathered
 from levysde.escape.worker import SMALLEST, Run, Worker
@@ -94,6 +95,7 @@ def simulate_escape(
     errors.flag("throw", throw)
     if not isinstance(progress, bool):
         errors.function("progress", progress, "progress=True")
+    concerns = preflight(kernel, domain, run.starts)
     rows = _rows(run, kernel.dim if places else 0)
     part = as_shard(shard)
     checkpoint = as_checkpoint(checkpoint)
@@ -101,7 +103,7 @@ def simulate_escape(
     ledger = Ledger(rows, part, keeper.load(rows) if keeper else None)
     start = time.perf_counter()
     interrupted = _drive(run, ledger, keeper, progress)
-    result = _result(run, ledger, time.perf_counter() - start)
+    result = _result(run, ledger, time.perf_counter() - start, concerns)
     if shard is None and part[1] > 1 and not interrupted:
         result = gathered(result)
     if interrupted:
@@ -322,7 +324,7 @@ def _bar(num: int, done: int, progress: Any) -> Any:
     return progress_bar(num, "exit", "escapes", show=progress, done=done, smoothing=0.1)
 
 
-def _result(run: Run, ledger: Ledger, seconds: float) -> EscapeResult:
+def _result(run: Run, ledger: Ledger, seconds: float, concerns: tuple[str, ...]) -> EscapeResult:
     kernel, domain = run.problem
     dt = getattr(kernel, "dt", None)
     info = RunInfo(
@@ -340,6 +342,7 @@ def _result(run: Run, ledger: Ledger, seconds: float) -> EscapeResult:
         compile_seconds=ledger.compile_seconds,
         lane_steps=ledger.lane_steps,
         live_steps=ledger.live_steps,
+        warnings=concerns,
     )
     rows = ledger.rows
     exited = rows.status == Status.EXITED

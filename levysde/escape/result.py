@@ -44,6 +44,7 @@ class RunInfo(Tabled):
         versions: of jax, jaxlib, numpy and equinox.
         seconds, compile_seconds: wall-clock seconds in all, and spent on compilation.
         lane_steps, live_steps: steps computed, idle lanes included, and steps of living trajectories.
+        warnings: what was found before the run that can make its numbers wrong, each with its number and how to fix it.
     """
 
     kernel: str
@@ -60,6 +61,7 @@ class RunInfo(Tabled):
     compile_seconds: float = 0.0
     lane_steps: int = 0
     live_steps: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def useful_work(self) -> float:
@@ -121,6 +123,11 @@ class EscapeResult(Tabled):
         """Number of trajectories."""
         return len(self.status)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What can make the numbers of this run wrong, found before it and during it."""
+        return self.info.warnings
+
     def count(self, status: Status) -> int:
         """How many trajectories ended with this status."""
         return int(np.sum(self.status == status))
@@ -137,7 +144,7 @@ class EscapeResult(Tabled):
             ("jax", info.versions.get("jax", "unknown")),
         ]
         lost = [(self.count(s), s.message) for s in (Status.UNFINISHED, Status.NONFINITE) if self.count(s)]
-        warnings = [f"{count} of {self.num} {message}: left out of the mean" for count, message in lost]
+        warnings = [*self.warnings, *(f"{count} of {self.num} {message}: left out of the mean" for count, message in lost)]
         return Table("EscapeResult", rows, warnings)
 
     def _mean(self) -> str:

