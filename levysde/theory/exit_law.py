@@ -12,7 +12,7 @@ print the rate as `(2/a) epsilon^a m(W)`, which is `1/(d C_a)` of the true one f
 `(2/a) / T_nu` of it for isotropic noise; it is offered for comparison only.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import equinox as eqx
@@ -60,6 +60,11 @@ class EscapeLaw(Tabled):
         unit: of time.
         slowest: smallest real part of an eigenvalue of the noiseless flow at the attractor, per unit time: positive where the
             flow comes back from every direction; NaN where it was not found (near 0, beyond 200 dimensions).
+        dynamics, domain: what this is the law of, None for a law made by hand.
+        dt: step at which the noiseless flow after a jump was followed, in SDE time; None where none was.
+        rays: the Lévy measure that was used, as independent sets of rays; one set where the directions are exact.
+        geometry_warnings: what the basin or the attractor lack, at any noise amplitude.
+        epsilon_warnings: what stands against the law at this noise amplitude; `with_epsilon` drops them.
     """
 
     rate: float
@@ -79,21 +84,17 @@ class EscapeLaw(Tabled):
     assumptions: tuple[str, ...]
     unit: str = "SDE time"
     slowest: float = float("nan")
+    dynamics: Dynamics | None = field(default=None, repr=False, compare=False)
+    domain: Domain | None = field(default=None, repr=False, compare=False)
+    dt: float | None = field(default=None, compare=False)
+    rays: tuple[LevyRays, ...] = field(default=(), repr=False, compare=False)
+    geometry_warnings: tuple[str, ...] = field(default=(), compare=False)
+    epsilon_warnings: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """That the attractor is no minimum, where it is none: the law then means nothing."""
-        away = self.slowest <= _FLAT * self.stiffness
-        if not away and self.regime < np.inf:
-            return ()
-        why = (
-            f"the flow has the eigenvalue {self.slowest:.3g} there"
-            if away
-            else "the flow does not come back from a jump"
-        )
-        return (
-            f"the attractor is no minimum ({why}): train and polish the network first, see levysde.analysis.train and polish.",
-        )
+        """What stands against reading the rate as it is, each with its number: of the geometry, then of the amplitude."""
+        return (*self.geometry_warnings, *self.epsilon_warnings)
 
     @property
     def mean(self) -> float:
@@ -112,8 +113,14 @@ class EscapeLaw(Tabled):
         epsilon = errors.positive_real("epsilon", epsilon, "epsilon=0.1")
         ratio = epsilon / self.epsilon
         factor = ratio**self.alpha
+        dynamics = self.dynamics
+        if dynamics is not None:
+            amplitude = jnp.asarray(epsilon, dynamics.epsilon.dtype)
+            dynamics = eqx.tree_at(_amplitude, dynamics, amplitude)
         return replace(
             self,
+            dynamics=dynamics,
+            epsilon_warnings=(),
             rate=self.rate * factor,
             rate_error=self.rate_error * factor,
             regime=self.regime * factor,
@@ -224,9 +231,8 @@ def escape_law(
             "Center the domain on dynamics.attractor."
         )
     directions = jnp.asarray(np.concatenate([rays.directions for rays in sets]), dtype=float)
-    distance, (ray, radius, sign), star_shaped = crossings(
-        Response(dynamics, domain, _response_step(dynamics, step)), directions
-    )
+    response = Response(dynamics, domain, _response_step(dynamics, step))
+    distance, (ray, radius, sign), star_shaped = crossings(response, directions)
     parts = np.bincount(ray, sign * _masses(sets, ray, radius), minlength=len(directions)) / len(sets)
     rate = float(parts.sum())
     if not rate > 0:
@@ -263,7 +269,31 @@ def escape_law(
         response=dynamics.response,
         name=f"{'stable ' if alpha == alpha else ''}escape law of {type(dynamics).__name__} with {type(driver).__name__}",
         assumptions=_ASSUMPTIONS,
+        dynamics=dynamics,
+        domain=domain,
+        dt=float(response.dt) if dynamics.response == "flow" else None,
+        rays=tuple(sets),
+        geometry_warnings=_about_attractor(slowest, stiffness, regime),
     )
+
+
+def _about_attractor(slowest: float, stiffness: float, regime: float) -> tuple[str, ...]:
+    """That the attractor is not a minimum: the law then means nothing."""
+    away = slowest <= _FLAT * stiffness
+    if not away and regime < np.inf:
+        return ()
+    why = f"the flow has the eigenvalue {slowest:.3g} there" if away else "the flow does not come back from a jump"
+    return (
+        f"the attractor is no minimum ({why}): train and polish the network first, see levysde.analysis.train and polish.",
+    )
+
+
+def _amplitude(dynamics: Dynamics) -> Any:
+    """The leaf that holds epsilon, also of dynamics that take it from those that they are made of."""
+    names = [each.name for each in fields(dynamics)]
+    inner = [] if "epsilon" in names else [getattr(dynamics, name) for name in names]
+    inner = [part for part in inner if isinstance(part, Dynamics)]
+    return _amplitude(inner[0]) if inner else dynamics.epsilon
 
 
 _ASSUMPTIONS = (
