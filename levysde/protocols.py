@@ -51,7 +51,7 @@ class Part(eqx.Module):
         return _written(self, _LINE)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)  # arrays, of which == would be an array
 class LevyRays:
     """A Lévy measure as weighted half-lines: `nu(W) = sum_i weights_i nu_i({r : r directions_i in W})`. On the host.
 

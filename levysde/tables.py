@@ -9,8 +9,10 @@ import math
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
+import jax
 import numpy as np
 
 WIDTH = 110  # of a line of text; longer values go on in the next
@@ -19,6 +21,7 @@ _TABLE = "border-collapse:collapse;width:auto;margin:0.5em 0;"
 _CAPTION = "caption-side:top;text-align:left;font-weight:bold;color:inherit;white-space:nowrap;"
 _CELL = "padding:0.1em 1em 0.1em 0.3em;vertical-align:top;border:none;"
 _VALUE = "font-family:monospace;"
+_ARRAYS = (np.ndarray, np.generic, jax.Array)
 
 
 class Heading(str):
@@ -75,7 +78,37 @@ class Table:
         return f'<table style="{_TABLE}">{caption}<tbody>{"".join(rows)}</tbody></table>'
 
 
-class Tabled(ABC):
+class Compared:
+    """Base of dataclasses that hold arrays: two are equal if all they hold is.
+
+    A plain dataclass compares its fields as one tuple, which fails for arrays, and calls NaN unequal to itself. Here
+    arrays are compared by shape and values, and NaN equals NaN. What holds no arrays can be hashed.
+    """
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, **arguments: Any):
+        super().__init_subclass__(**arguments)
+        for name in ("__eq__", "__hash__"):  # in the class itself, or `@dataclass` would write its own
+            if name not in vars(cls):
+                setattr(cls, name, getattr(Compared, name))
+
+    def __eq__(self, other: object) -> bool:
+        if self is other or not is_dataclass(self) or type(self) is not type(other):
+            return self is other
+        return same(_held(self), _held(other))
+
+    def __hash__(self) -> int:
+        if not is_dataclass(self):
+            return object.__hash__(self)
+        leaves = jax.tree.leaves(_held(self))
+        if any(isinstance(leaf, np.ndarray | jax.Array) for leaf in leaves):
+            raise TypeError(f"{type(self).__name__} holds arrays, which cannot be hashed. Compare it with == instead.")
+        # equal objects need equal hashes, and Python hashes NaN by its place in memory
+        return hash((type(self), *(None if leaf != leaf else leaf for leaf in leaves)))
+
+
+class Tabled(Compared, ABC):
     """Prints as the small table that its `_table` describes."""
 
     __slots__ = ()
@@ -89,6 +122,37 @@ class Tabled(ABC):
 
     def _repr_html_(self) -> str:
         return self._table().html()
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values hold the same: arrays by shape and values, containers item by item, NaN equal to NaN.
+
+    Args:
+        one, other: numbers, words, arrays, or containers and modules of such.
+
+    Returns:
+        True or False, never an array.
+
+    Raises:
+        Nothing.
+
+    Source:
+        Elementary.
+    """
+    (leaves, structure), (others, its_structure) = jax.tree.flatten(one), jax.tree.flatten(other)
+    return bool(structure == its_structure) and all(map(_same_leaf, leaves, others))
+
+
+def _same_leaf(one: Any, other: Any) -> bool:
+    if not isinstance(one, _ARRAYS) and not isinstance(other, _ARRAYS):
+        return bool(one == other or (one != one and other != other))
+    one, other = np.asarray(one), np.asarray(other)
+    return np.array_equal(one, other, equal_nan=one.dtype.kind in "fc" and other.dtype.kind in "fc")
+
+
+def _held(result: Any) -> list:
+    """The values that count when results are compared."""
+    return [getattr(result, field.name) for field in fields(result) if field.compare]
 
 
 def listed(values: Sequence[float] | np.ndarray, digits: str = ".4g", most: int = 8) -> str:

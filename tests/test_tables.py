@@ -1,6 +1,7 @@
 """How objects print: results as small tables, text and HTML with the same words; parts as one would type them."""
 
 import ast
+import copy
 import dataclasses
 import re
 import xml.etree.ElementTree as ET
@@ -240,6 +241,50 @@ def test_text_and_html_hold_the_same_words(example):
     for part in ("<script", "<style", "class=", "background", "url("):
         assert part not in html
     assert set(re.findall(r"color:(\w+)", html)) <= {"inherit"}  # those of the page, light or dark
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=identity)
+def test_a_result_equals_its_copy(example):
+    copied = copy.deepcopy(example)
+    assert (example == copied) is True
+    assert (example != copied) is False
+    assert (example == "another kind") is False
+    try:
+        number = hash(example)
+    except TypeError as error:
+        assert "arrays" in str(error) or "dict" in str(error)
+    else:
+        assert hash(copied) == number
+
+
+def test_results_that_differ_are_unequal():
+    curve = stats.SurvivalCurve(np.arange(1.0, 5), np.ones(4), np.zeros(4), np.array([1.0, 1.0, NAN, NAN]), 0.95)
+    for changed in (
+        {"high": np.array([1.0, 1.0, NAN, 0.9])},  # a number where the other has NaN
+        {"high": np.ones(4)},
+        {"time": np.arange(4.0)},
+        {"time": np.arange(1.0, 6)},  # another shape
+        {"time": np.ones(1)},  # equal only where shapes are broadcast
+        {"confidence": 0.9},
+    ):
+        other = dataclasses.replace(curve, **changed)
+        assert (curve == other) is False
+        assert (curve != other) is True
+    assert dataclasses.replace(comparison(), regime=NAN) != comparison()
+    assert run([1, 2], [1, 1]) != run([1, 3], [1, 1])
+    assert stats.Finding("tail", 1.0, True, "no") != studies.Finding((VERDICT,))
+    assert len({E, Estimate(1.5, 1.4, 1.6), Estimate(NAN, NAN, NAN), Estimate(float("nan"), NAN, NAN)}) == 2
+    rays = ls.StableComponents(alpha=1.5).levy_rays(2, 0, 0)
+    assert (rays == copy.deepcopy(rays)) is False  # by identity, for what has no result's values
+    assert tables.same({"a": [1.0, NAN]}, {"a": [1.0, NAN]})
+    assert not tables.same({"a": [1.0, NAN]}, {"a": (1.0, NAN)})
+
+
+def test_every_result_is_compared_by_what_it_holds():
+    for cls in set(public_results()) | set(below(Tabled)):
+        if issubclass(cls, Tabled):
+            assert cls.__eq__ is tables.Compared.__eq__, cls
+            assert cls.__hash__ is tables.Compared.__hash__, cls
 
 
 def public_results():

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class Plan(Tabled):
 
     spec: Spec
     folder: Path | None
-    experiment: Experiment
+    experiment: Experiment = field(compare=False)  # stateless, and named by the spec
     axes: tuple[Axis, ...]
     points: tuple[Point, ...]
 
