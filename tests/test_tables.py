@@ -251,10 +251,9 @@ def test_a_result_equals_its_copy(example):
     assert (example == "another kind") is False
     try:
         number = hash(example)
-    except TypeError as error:
-        assert "arrays" in str(error) or "dict" in str(error)
-    else:
-        assert hash(copied) == number
+    except TypeError:  # of arrays or dictionaries
+        return
+    assert hash(copied) == number
 
 
 def test_results_that_differ_are_unequal():
