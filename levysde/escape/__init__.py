@@ -1,9 +1,11 @@
 """The engine that runs trajectories to their exits."""
 
 from levysde.escape.bar import progress_bar as progress_bar
+from levysde.escape.block import Block as Block
 from levysde.escape.checkpoint import Checkpoint as Checkpoint
 from levysde.escape.engine import describe as describe
 from levysde.escape.engine import simulate_escape as simulate_escape
+from levysde.escape.lanes import advance_lanes as advance_lanes
 from levysde.escape.paths import Paths as Paths
 from levysde.escape.paths import simulate_paths as simulate_paths
 from levysde.escape.result import EscapeResult as EscapeResult
