@@ -88,13 +88,61 @@ def numeric(
     """`value` as an array whose dtype is of one of `kinds`, in a precision of its own, or an error that names the argument."""
     if value is None or isinstance(value, str | bytes):
         raise TypeError(f"{name} must be {what}, not {shown(value)}. Type for example {example}.")
+    value = unmasked(name, value)
     try:
         array = np.asarray(value)
         if array.dtype.kind not in kinds and array.dtype.name != "bfloat16":
-            raise TypeError(f"its dtype is {array.dtype}")
+            raise TypeError(_gaps(array) or f"its dtype is {array.dtype}")
         return array
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be {what}, not {shown(value)} ({error}). Type for example {example}.") from None
+
+
+def unmasked(name: str, value: Any) -> Any:
+    """`value`, unless it holds masked values: NumPy drops the mask of an array that it converts, and they would count."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    masks = [np.ma.getmaskarray(part) for part in parts if isinstance(part, np.ma.MaskedArray)]
+    masked = sum(int(mask.sum()) for mask in masks)
+    if masked:
+        total = sum(mask.size for mask in masks)
+        raise ValueError(
+            f"{name} holds masked values ({masked} of {total}), which count for nothing. Leave them out before the call, "
+            f"with all that belongs to them: {name}[~{name}.mask]."
+        )
+    return value
+
+
+def _gaps(array: np.ndarray) -> str:
+    """How many values of an array of objects are missing (None, NaN, pandas' NA), and where the first is, or nothing."""
+    if array.dtype.kind != "O" or not array.ndim:
+        return ""
+    missing = np.array([_is_missing(item) for item in array.flat], bool).reshape(array.shape)
+    return f"{place_of_first(missing, 'are missing')}; leave them out" if missing.any() else ""
+
+
+def _is_missing(item: Any) -> bool:
+    """Whether an object stands for no value. Pandas' NA is known by having no truth value when compared with itself."""
+    try:
+        return item is None or bool(item != item)
+    except TypeError:
+        return True
+    except ValueError:  # an array inside an array
+        return False
+
+
+def place_of_first(bad: np.ndarray, what: str) -> str:
+    """How many of some values are bad, and where the first of them is: "2 of 5 values are missing, the first at index 3"."""
+    first = np.argwhere(bad)[0].tolist()
+    return f"{int(bad.sum())} of {bad.size} values {what}, the first at index {first[0] if len(first) == 1 else tuple(first)}"
+
+
+def _not_finite(name: str, array: np.ndarray, value: Any, example: str) -> ValueError:
+    """The error for NaN or infinity: which, how many, where the first is."""
+    if not array.ndim:
+        return ValueError(f"{name} must be finite, not {shown(value)}. Type for example {example}.")
+    bad = ~np.isfinite(array)
+    where = place_of_first(bad, "are NaN" if np.isnan(array[bad]).all() else "are NaN or infinite")
+    return ValueError(f"{name} must be finite, but {where}. Leave them out, or mend what made them.")
 
 
 def as_array(name: str, value: Any, example: str) -> Array:
@@ -112,7 +160,7 @@ def finite(name: str, value: Any, example: str, shape: tuple[int, ...] | None = 
     if not is_traced(array) and not np.isfinite(np.asarray(array)).all():
         if np.isfinite(np.asarray(value, dtype=float)).all():
             raise ValueError(out_of_range(name, value, array))
-        raise ValueError(f"{name} must be finite, not {shown(np.asarray(value))}. Type for example {example}.")
+        raise _not_finite(name, np.asarray(value, dtype=float), value, example)
     return array
 
 
@@ -152,7 +200,7 @@ def reals(name: str, value: Any, example: str, shape: tuple[int, ...] | None = N
     array = numeric(name, concrete(name, value), example).astype(np.float64)
     _check_shape(name, array, example, shape)
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, not {shown(value)}. Type for example {example}.")
+        raise _not_finite(name, array, value, example)
     return array
 
 

@@ -8,8 +8,9 @@ import inspect
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
-from bad_values import called, odd_values, why_wrong
+from bad_values import Odd, called, odd_values, want, why_wrong
 from calls import Call, Exempt, public_names, table
 from calls.table import ROOMS
 from hypothesis import given
@@ -42,6 +43,23 @@ def test_odd_values_work_or_are_refused_by_name(call, data):
     wrong = why_wrong(call, argument, odd)
     MADE["wrong" if wrong else odd.verdict] += 1
     assert not wrong, f"{call.name}({argument}=...): {wrong}"
+
+
+def arrays_of(call: Call) -> Iterator[tuple[str, np.ndarray]]:
+    """The arguments of a call that are numbers, as arrays with at least one value."""
+    for name, value in call.arguments.items():
+        if want(value) in ("array", "number") and np.size(value):
+            yield name, np.asarray(value)
+
+
+@pytest.mark.parametrize("call", [call for call in CALLS if list(arrays_of(call))], ids=identity)
+def test_masked_values_are_refused(call):
+    """NumPy drops the mask when it converts an array: what the user hid would count."""
+    for name, array in arrays_of(call):
+        mask = np.zeros(array.shape, bool)
+        mask.flat[-1] = True
+        wrong = why_wrong(call, name, Odd("masked", np.ma.array(array, mask=mask), "refuse"))
+        assert not wrong, f"{call.name}({name}=...): {wrong}"
 
 
 @pytest.mark.parametrize("call", [call for call in CALLS if call.cheap], ids=identity)

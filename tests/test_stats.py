@@ -1,11 +1,13 @@
 """Estimates from exit times and samples: against tables, hand calculations, scipy's own fits, and simulation."""
 
 import numpy as np
+import pandas
 import pytest
 from scipy import optimize
 from scipy import stats as scipy_stats
 from statistical import SIGMAS, assert_close, assert_mean
 
+import levysde as ls
 from levysde import stats
 
 TEXTBOOK = np.array([1.0, 2.0, 3.0, 3.0, 4.0, 5.0]), np.array([True, False, True, True, False, True])
@@ -122,8 +124,8 @@ def test_restricted_mean_under_random_censoring():
         ([1.0, 2.0], [1, 0], TypeError, "booleans"),
         ([1.0, 2.0], [True], ValueError, "one shape"),
         ([], np.zeros(0, bool), ValueError, "at least 1"),
-        ([1.0, np.nan], [True, False], ValueError, "1 of 2 rows"),
-        ([1.0, -1.0], [True, False], ValueError, "1 of 2 rows"),
+        ([1.0, np.nan], [True, False], ValueError, r"1 of 2 values are not, the first at index 1 \(nan"),
+        ([1.0, -1.0], [True, False], ValueError, r"1 of 2 values are not, the first at index 1 \(-1"),
         ([1.0, 0.0], [True, True], ValueError, "positive where"),
         ([0.0, 0.0], [False, False], ValueError, "longer max_time"),
     ],
@@ -287,3 +289,59 @@ def test_bootstrap_is_a_function_of_its_seed():
 def test_bad_samples(call, message):
     with pytest.raises(ValueError, match=message):
         call(stable(1.5, 1000, seed=12))
+
+
+# gaps in the data
+
+ESTIMATORS = {
+    "hill": stats.hill,
+    "hill_curve": stats.hill_curve,
+    "mcculloch": stats.mcculloch,
+    "block_log_moment_index": stats.block_log_moment_index,
+    "characteristic_function_fit": stats.characteristic_function_fit,
+    "stable_scale": lambda x: stats.stable_scale(x, 1.5),
+    "hurst_rs": stats.hurst_rs,
+    "hurst_dfa": stats.hurst_dfa,
+    "block_length": stats.block_length,
+    "block_bootstrap": lambda x: stats.block_bootstrap(np.median, x, resamples=20),
+    "tail_report": stats.tail_report,
+    "projections": lambda x: stats.projections(stats.hill, np.ma.stack([x, x], 1), directions=2),
+    "mean_time": lambda x: stats.mean_time(np.abs(x), np.ones(len(x), bool)),
+    "restricted_mean": lambda x: stats.restricted_mean(np.abs(x), np.ones(len(x), bool)),
+}
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_gaps_are_refused_with_their_number_and_place(name):
+    x = stable(1.5, 1000, seed=13)
+    hidden = np.zeros(1000, bool)
+    hidden[[7, 400, 401]] = True
+    with pytest.raises(ValueError, match="masked values .(3 of 1000|6 of 2000)."):
+        ESTIMATORS[name](np.ma.array(x, mask=hidden))
+    ESTIMATORS[name](np.ma.array(x, mask=np.zeros(1000, bool)))  # nothing is hidden
+    with pytest.raises(ValueError, match=r"(3 of 1000|6 of 2000) values are NaN, the first at index (7\.|\(7, 0\))"):
+        ESTIMATORS[name](np.where(hidden, np.nan, x))
+
+
+def test_masked_times_do_not_count():
+    """The mean of 1, 2, 3 is 2; with the hidden 999 it was 251."""
+    time = np.ma.masked_greater([1.0, 2.0, 3.0, 999.0], 100)
+    with pytest.raises(ValueError, match=r"time holds masked values \(1 of 4\)"):
+        stats.mean_time(time, [True] * 4)
+    assert stats.mean_time(time[~time.mask], [True] * 3).value == 2
+    with pytest.raises(ValueError, match=r"exited holds masked values \(1 of 2\)"):
+        stats.mean_time([1.0, 2.0], np.ma.array([True, True], mask=[False, True]))
+    with pytest.raises(ValueError, match="covariance holds masked values"):
+        ls.covariance_scale(np.ma.masked_less(np.eye(2), 0.5), ls.Brownian())
+    with pytest.raises(ValueError, match="center holds masked values"):
+        ls.Ball(radius=1.0, center=[1.0, np.ma.masked])
+
+
+def test_missing_values_of_pandas():
+    x = pandas.Series([1, None, 3, None] * 50, dtype="Int64")
+    for gaps in (x, x.astype(object), x.tolist()):
+        with pytest.raises((ValueError, TypeError), match="100 of 200 values are (NaN|missing), the first at index 1"):
+            stats.hill(gaps)
+    with pytest.raises(TypeError, match="1 of 3 values are missing, the first at index 1"):
+        stats.mean_time([1.0, 2.0, 3.0], pandas.Series([True, None, False], dtype="boolean"))
+    assert stats.mean_time(pandas.Series([1.0, 3.0]), pandas.Series([True, True])).value == 2

@@ -92,6 +92,7 @@ def _data(loss_fn: Callable, data: Checked, batched: bool) -> tuple[Callable, np
 
 
 def _numbers(part: Checked) -> np.ndarray:
+    errors.unmasked("data", part)
     try:
         array = np.asarray(part)
     except ValueError as error:

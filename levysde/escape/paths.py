@@ -286,6 +286,7 @@ def _ids(num: Checked, ids: Checked) -> np.ndarray:
     if ids is None:
         return np.arange(errors.integer("num", num, "num=5"), dtype=np.uint64)
     listed = isinstance(ids, list | tuple)  # may mix numbers that NumPy makes floats
+    ids = errors.unmasked("ids", ids)
     numbers = ids if listed else np.asarray(errors.concrete("ids", ids))
     if not (listed or np.ndim(numbers) == 1) or not len(numbers):
         raise ValueError(

@@ -210,7 +210,7 @@ def from_network(
 def _data(name: str, value: Any) -> Array:
     """Data as an array leaf with at least one row; integers and truth values keep their kind."""
     try:
-        array = value if errors.is_traced(value) else np.asarray(value)
+        array = value if errors.is_traced(value) else np.asarray(errors.unmasked(name, value))
     except ValueError as error:  # rows of unequal length
         raise TypeError(f"{name} must be an array of numbers, one row an example: {error}") from None
     if array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating):

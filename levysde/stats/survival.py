@@ -58,11 +58,11 @@ def checked(time: Checked, exited: Checked, prefix: str = "") -> tuple[np.ndarra
             f"{names[0]} and {names[1]} must be two arrays of one shape (num,) with num at least 1, not {time.shape} and "
             f"{exited.shape}. Type for example result.time, result.exited."
         )
-    if not np.isfinite(time).all() or (time < 0).any() or (time[exited] == 0).any():
+    bad = ~np.isfinite(time) | (time < 0) | (exited & (time == 0))
+    if bad.any():
         raise ValueError(
-            f"{names[0]} must be finite, at least 0, and positive where a trajectory exited; "
-            f"{np.sum(~np.isfinite(time) | (time < 0) | (exited & (time == 0)))} of {time.size} rows are not. "
-            "Keep the rows that exited or were censored."
+            f"{names[0]} must be finite, at least 0, and positive where a trajectory exited, but "
+            f"{errors.place_of_first(bad, 'are not')} ({time[bad][0]}). Keep the rows that exited or were censored."
         )
     if not time.any():
         raise ValueError(f"every {names[0]} is 0: nothing was observed. Give a longer max_time.")

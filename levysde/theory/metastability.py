@@ -187,7 +187,7 @@ def _points(landscape: Landscape, name: str, places: Checked, index: int) -> lis
 
 
 def _given(connects: Checked, tops: list[StationaryPoint], lows: list[StationaryPoint]) -> list[tuple[int, int]]:
-    pairs = np.asarray(connects)
+    pairs = np.asarray(errors.unmasked("connects", connects))
     if pairs.shape != (len(tops), 2) or pairs.dtype.kind not in "iu":
         raise ValueError(
             f"connects must hold two numbers of minima for each of the {len(tops)} saddles, not {connects!r}. Type for example "
