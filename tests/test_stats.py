@@ -316,10 +316,12 @@ def test_gaps_are_refused_with_their_number_and_place(name):
     x = stable(1.5, 1000, seed=13)
     hidden = np.zeros(1000, bool)
     hidden[[7, 400, 401]] = True
-    with pytest.raises(ValueError, match="masked values .(3 of 1000|6 of 2000)."):
+    with pytest.raises(ValueError, match=r"masked values \((3 of 1000|6 of 2000)\)"):
         ESTIMATORS[name](np.ma.array(x, mask=hidden))
     ESTIMATORS[name](np.ma.array(x, mask=np.zeros(1000, bool)))  # nothing is hidden
-    with pytest.raises(ValueError, match=r"(3 of 1000|6 of 2000) values are NaN, the first at index (7\.|\(7, 0\))"):
+    with pytest.raises(
+        ValueError, match=r"(3 of 1000|6 of 2000) values are (NaN|not), the first at index (7\b|\(7, 0\))"
+    ):
         ESTIMATORS[name](np.where(hidden, np.nan, x))
 
 
@@ -340,7 +342,7 @@ def test_masked_times_do_not_count():
 def test_missing_values_of_pandas():
     x = pandas.Series([1, None, 3, None] * 50, dtype="Int64")
     for gaps in (x, x.astype(object), x.tolist()):
-        with pytest.raises((ValueError, TypeError), match="100 of 200 values are (NaN|missing), the first at index 1"):
+        with pytest.raises((ValueError, TypeError), match=r"100 of 200 values are (NaN|missing), the first at index 1"):
             stats.hill(gaps)
     with pytest.raises(TypeError, match="1 of 3 values are missing, the first at index 1"):
         stats.mean_time([1.0, 2.0, 3.0], pandas.Series([True, None, False], dtype="boolean"))
