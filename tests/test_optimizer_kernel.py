@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+import re
 
 import equinox as eqx
 import jax
@@ -297,7 +298,33 @@ def test_another_learning_rate_compiles_nothing(monkeypatch):
         for rate in (0.01, 0.02)
     ]
     assert jax.tree.structure(kernels[0]) == jax.tree.structure(kernels[1])
-    assert kernels[0].name == "OptimizerKernel(adam, batches of 4)"
+    assert kernels[0].name == "OptimizerKernel(adam, batches of 4, independent)"
+
+
+def test_a_result_names_how_its_minibatches_were_drawn():
+    """And `compare` warns of two that were drawn differently, and of epochs against noise that is drawn anew."""
+    basin = ls.Ball(radius=1.0, center=network().minimum)
+    results = {}
+    for sampling in ("independent", "replacement", "epochs"):
+        kernel = ls.OptimizerKernel("sgd", network(), 4, hyperparameters={"learning_rate": 0.1}, sampling=sampling)
+        results[sampling] = ls.simulate_escape(kernel, basin, network().minimum, num=16, seed=0, max_steps=300)
+        assert results[sampling].info.minibatches == sampling
+        assert re.search(rf"minibatches +(with )?{sampling}", str(results[sampling]))
+    whole = ls.OptimizerKernel("sgd", network(), 24, hyperparameters={"learning_rate": 0.1})
+    assert (whole.minibatches, whole.name) == (None, "OptimizerKernel(sgd, all examples)")
+    noisy = ls.OptimizerKernel("sgd", network(), noise=ls.Brownian(), hyperparameters={"learning_rate": 0.1})
+    results["noise"] = ls.simulate_escape(noisy, basin, network().minimum, num=16, seed=0, max_steps=300)
+
+    def warned(one, other):
+        return [w for w in ls.compare(results[one], results[other]).warnings if "sampling=" in w]
+
+    assert warned("epochs", "epochs") == warned("noise", "replacement") == warned("replacement", "noise") == []
+    assert (
+        'sampling="replacement", those of the reference run by sampling="epochs"' in warned("replacement", "epochs")[0]
+    )
+    assert "differs, and so do the mean escape times" in warned("independent", "replacement")[0]
+    assert "nearly cancels over an epoch" in warned("epochs", "noise")[0]
+    assert "nearly cancels over an epoch" in warned("noise", "epochs")[0]
 
 
 def grows() -> optax.GradientTransformation:
@@ -308,6 +335,43 @@ def grows() -> optax.GradientTransformation:
 
 def wordy() -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: ("heavy",), lambda g, s, p=None: (g, s))
+
+
+SGD = optax.sgd(0.05)
+
+
+def sam(period: int) -> optax.GradientTransformation:
+    return optax.contrib.sam(SGD, optax.sgd(0.2), sync_period=period)
+
+
+def free() -> optax.GradientTransformation:
+    return optax.contrib.schedule_free(SGD, 0.05)
+
+
+def private() -> optax.GradientTransformation:
+    return optax.contrib.differentially_private_aggregate(1.0, 0.0, jax.random.key(0))
+
+
+def plateau() -> optax.GradientTransformation:
+    return optax.chain(SGD, optax.contrib.reduce_on_plateau())
+
+
+def sums() -> optax.GradientTransformation:
+    return optax.GradientTransformation(lambda params: (), lambda g, s, p=None: (jnp.sum(g), s))
+
+
+@pytest.mark.parametrize("period", [2, 3])
+def test_accumulated_gradients_move_every_few_iterations(period):
+    """`MultiSteps` as a transformation takes the mean of the gradients of several batches, then moves once."""
+    kernel = ls.OptimizerKernel(optax.MultiSteps(SGD, period).gradient_transformation(), WELL, noise=STABLE)
+    plain = ls.OptimizerKernel(SGD, WELL, noise=STABLE)
+    x, words = jnp.array([0.3, -0.2]), drawn(3, period, 0, 2)
+    state, moves = kernel.init(x, jnp.zeros(0, jnp.uint32)), []
+    for k in range(period):
+        state = kernel.step(words[:, k], state)
+        moves.append(plain.step(words[:, k], plain.init(x, jnp.zeros(0, jnp.uint32))).position - x)
+        np.testing.assert_array_equal(state.position == x, [k < period - 1] * 2)
+    np.testing.assert_allclose(state.position - x, sum(moves) / period, atol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -338,6 +402,21 @@ def wordy() -> optax.GradientTransformation:
             lambda: ls.OptimizerKernel("sgd", WELL, noise=STABLE, hyperparameters={"learning_rat": 0.1}),
             TypeError,
             "learning_rat",
+        ),
+        (lambda: ls.OptimizerKernel(sam(2), WELL, noise=STABLE), TypeError, "two gradients of the same batch"),
+        (lambda: ls.OptimizerKernel(sam(2), network(), 4), TypeError, "no option for SAM. Write a Kernel"),
+        (lambda: ls.OptimizerKernel(optax.chain(optax.clip(1.0), sam(2)), network(), 4), TypeError, "same batch"),
+        (lambda: ls.OptimizerKernel(free(), WELL, noise=STABLE), TypeError, "evaluated at another"),
+        (lambda: ls.OptimizerKernel(optax.lookahead(SGD, 5, 0.5), WELL, noise=STABLE), TypeError, "its fast optimiser"),
+        (lambda: ls.OptimizerKernel(private(), WELL, noise=STABLE), TypeError, "clips the gradient of each example"),
+        (lambda: ls.OptimizerKernel(sums(), WELL, noise=STABLE), TypeError, r"updates of shape \(\) for .* \(2,\)"),
+        (lambda: ls.OptimizerKernel(optax.lbfgs(), WELL, noise=STABLE), TypeError, "linesearch=None"),
+        (lambda: ls.OptimizerKernel(plateau(), WELL, noise=STABLE), TypeError, "fixed learning rate"),
+        (lambda: ls.OptimizerKernel(optax.polyak_sgd(), WELL, noise=STABLE), TypeError, "no loss or function"),
+        (
+            lambda: ls.OptimizerKernel(optax.MultiSteps(SGD, 3), network(), 4),
+            TypeError,
+            r"MultiSteps\(\.\.\.\)\.gradient_transformation\(\)",
         ),
         (lambda: ls.OptimizerKernel(grows(), WELL, noise=STABLE), TypeError, "changes its shape"),
         (lambda: ls.OptimizerKernel(wordy(), WELL, noise=STABLE), TypeError, "arrays only, but holds 'heavy'"),

@@ -342,6 +342,7 @@ def _result(run: Run, ledger: Ledger, seconds: float, concerns: tuple[str, ...])
         compile_seconds=ledger.compile_seconds,
         lane_steps=ledger.lane_steps,
         live_steps=ledger.live_steps,
+        minibatches=getattr(kernel, "minibatches", None),
         warnings=concerns,
     )
     rows = ledger.rows

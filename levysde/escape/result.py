@@ -10,6 +10,12 @@ from levysde import errors
 from levysde.stats import mean_time
 from levysde.tables import Table, Tabled
 
+SAMPLINGS = {
+    "independent": "independent: different examples, drawn anew each iteration",
+    "replacement": "with replacement: each example drawn anew",
+    "epochs": "epochs: each example once in a walk through the data",
+}
+
 
 class Status(enum.IntEnum):
     """How a trajectory ended."""
@@ -38,6 +44,7 @@ class RunInfo(Tabled):
         kernel, domain: names of what moved and of the basin.
         unit: of the clock, "SDE time" or "iterations".
         dt: step in that unit, None for an algorithm that has none.
+        minibatches: how an optimiser's minibatches were drawn, "independent", "replacement" or "epochs"; None without any.
         seed, num: as given, number of trajectories.
         lanes, workers: trajectories in flight for each worker, and how many workers there were.
         device: name of the CPU or accelerator.
@@ -61,6 +68,7 @@ class RunInfo(Tabled):
     compile_seconds: float = 0.0
     lane_steps: int = 0
     live_steps: int = 0
+    minibatches: str | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -76,6 +84,8 @@ class RunInfo(Tabled):
 
     def _rows(self) -> list[tuple[str, str]]:
         step = [] if self.dt is None else [("step dt", f"{self.dt:g}")]
+        if self.minibatches is not None:
+            step.append(("minibatches", SAMPLINGS[self.minibatches]))
         return [
             ("kernel", self.kernel),
             ("domain", self.domain),

@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 from levysde import errors
 from levysde.errors import Checked
 from levysde.kernels.minibatches import WORDS, first_epoch, next_of_epoch, subset, with_replacement
+from levysde.kernels.optimizer_checks import check_transformation, check_update
 from levysde.landscapes import NetworkLandscape
 from levysde.noise import as_scale
 from levysde.protocols import Driver, Kernel, Landscape, Point, Scale, State, Words
@@ -111,7 +112,7 @@ class OptimizerKernel(Kernel):
             None if iteration_time is None else errors.positive("iteration_time", iteration_time, "iteration_time=0.1")
         )
         self.start = optimizer_state
-        _check_update(self)
+        check_update(self)
 
     def _arguments(self) -> dict[str, Any]:
         return {**super()._arguments(), "hyperparameters": {**self.numbers, **dict(self.options)} or None}
@@ -121,8 +122,15 @@ class OptimizerKernel(Kernel):
         """For the head of a result: the optimiser, where it is known by a name."""
         made = isinstance(self.transformation, optax.GradientTransformation)
         how = "optax" if made else getattr(self.transformation, "__name__", "optax")
-        data = f"batches of {self.batch_size}" if self.noise is None else type(self.noise).__name__
+        if self.noise is not None:
+            return f"OptimizerKernel({how}, {type(self.noise).__name__})"
+        data = "all examples" if self._whole_data else f"batches of {self.batch_size}, {self.sampling}"
         return f"OptimizerKernel({how}, {data})"
+
+    @property
+    def minibatches(self) -> str | None:
+        """How the examples of a minibatch are drawn, `sampling`; None where none are drawn."""
+        return self.sampling if self.noise is None and not self._whole_data else None
 
     @property
     def unit(self) -> str:
@@ -226,12 +234,16 @@ class OptimizerKernel(Kernel):
         return self.landscape.unflatten(x) if isinstance(self.landscape, NetworkLandscape) else x
 
     def _iterate(self, words: Words, state: OptimizerState) -> OptimizerState:
-        params, known = self._tree(state.position), self._initial()
-        gradient, data = self._gradient(words, state, params)
-        updates, inner = self._made().update(gradient, _with_keys(known, state.inner), params)
+        updates, inner, data = self._updated(words, state, self._tree(state.position))
         moved = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(updates)]).astype(state.position.dtype)
         inner = jax.tree.map(lambda new, old: _bare(new).astype(old.dtype), inner, state.inner, is_leaf=_is_key)
         return OptimizerState(state.position + moved, inner, data)
+
+    def _updated(self, words: Words, state: OptimizerState, params: Any) -> tuple[Any, Any, State]:
+        """The updates, the optimiser's state after them, and what the walk through the data carries on."""
+        gradient, data = self._gradient(words, state, params)
+        updates, inner = self._made().update(gradient, _with_keys(self._initial(), state.inner), params)
+        return updates, inner, data
 
     def _gradient(self, words: Words, state: OptimizerState, params: Any) -> tuple[Any, State]:
         """The gradient that this iteration sees, as a tree like `params`, and what the walk through the data carries on."""
@@ -267,9 +279,7 @@ def _maker(transformation: Any, hyperparameters: Any) -> tuple[Any, dict[str, Ar
             raise ValueError(f"transformation: optax has no optimiser {transformation!r}. Type for example {_EXAMPLE}.")
         transformation = made
     if not callable(transformation):
-        raise TypeError(
-            f"transformation must be an optax GradientTransformation, not {transformation!r}. Type for example {_EXAMPLE}."
-        )
+        check_transformation(transformation, _EXAMPLE)
     given = {} if hyperparameters is None else hyperparameters
     if not isinstance(given, Mapping):
         raise TypeError(
@@ -288,8 +298,7 @@ def _maker(transformation: Any, hyperparameters: Any) -> tuple[Any, dict[str, Ar
             f"{getattr(transformation, '__name__', transformation)!r} makes no transformation of {dict(given)!r}: {error}. "
             'Type for example OptimizerKernel("sgd", landscape, batch_size=30, hyperparameters={"learning_rate": 0.1}).'
         ) from None
-    if not isinstance(found, optax.GradientTransformation):
-        raise TypeError(f"transformation must make an optax GradientTransformation, not {found!r}. Type {_EXAMPLE}.")
+    check_transformation(found, _EXAMPLE)
     return transformation, numbers, tuple(options)
 
 
@@ -316,42 +325,6 @@ def _noise(
             "noise=StableComponents(alpha=1.5) in place of batch_size."
         )
     return errors.integer("batch_size", batch_size, "batch_size=30", high=landscape.num_examples), None, None
-
-
-def _check_update(kernel: OptimizerKernel) -> None:
-    """That the optimiser runs on these parameters, and keeps a state of arrays of constant shape."""
-    given = "" if kernel.start is None else " and this optimizer_state"
-    given += f" and the hyperparameters {dict(kernel.options)}" if kernel.options else ""
-
-    def failed(error: Exception) -> TypeError:
-        return TypeError(
-            f"the optimiser fails on this landscape's parameters{given}: {error}\nIt must be a GradientTransformation whose "
-            "update takes gradients, its state and the parameters, and keeps the tree of its state."
-        )
-
-    try:
-        initial = kernel._initial()
-    except Exception as error:  # a user's transformation may raise anything
-        raise failed(error) from None
-    for leaf in jax.tree.leaves(initial):
-        if not (errors.is_traced(leaf) or isinstance(leaf, jax.Array | np.ndarray | float | int)):
-            raise TypeError(
-                f"the optimiser's state{given} must hold arrays only, but holds {errors.shown(leaf)}. Keep constants in the "
-                "functions of the GradientTransformation, not in its state."
-            )
-    x, words = (
-        jax.ShapeDtypeStruct((kernel.dim,), kernel.landscape.minimum.dtype),
-        jax.ShapeDtypeStruct((kernel.words_per_iteration,), jnp.uint32),
-    )
-    start = jax.ShapeDtypeStruct((kernel.words_per_init,), jnp.uint32)
-    try:
-        before = jax.eval_shape(kernel.init, x, start)
-        after = jax.eval_shape(kernel._iterate, words, before)
-    except Exception as error:
-        raise failed(error) from None
-    old, new = (jax.tree.map(lambda leaf: leaf.shape, state) for state in (before, after))
-    if old != new:
-        raise TypeError(f"the optimiser's state changes its shape in a step, from {old} to {new}. Keep it constant.")
 
 
 def _is_key(leaf: Any) -> bool:

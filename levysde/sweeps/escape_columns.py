@@ -98,6 +98,7 @@ def restored(columns: dict[str, Any], num: int, kernel: Kernel, domain: Domain, 
         workers=0,
         device="",
         versions={},
+        minibatches=getattr(kernel, "minibatches", None),
     )
     return EscapeResult(
         time=rows["time"],
