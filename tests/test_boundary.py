@@ -293,7 +293,7 @@ def test_jump_adapted_parts():
 
     def advance(state, w):
         new = kernel.step(w, state)
-        return new, (new.whole, new.part, jnp.minimum(kernel.dt, state.wait), state.wait <= kernel.dt)
+        return new, (new.whole, new.part, jnp.where(state.full == 0, state.rest, kernel.dt), state.full == 0)
 
     words = jnp.asarray(rng.integers(0, 2**32, (100_000, kernel.words_per_step), dtype=np.uint32))
     state = kernel.init(jnp.zeros(2), words[0, :1])

@@ -134,7 +134,7 @@ class Adam(Preconditioned):
         count = jnp.full((), SETTLED if self.bias_correction else 0, jnp.uint32)
         return AdamState(x, gradient, mean_square(self.square, gradient, self.gradient_variance), count)
 
-    def step(self, state: AdamState, dt: Scalar, increment: NoiseVector) -> AdamState:
+    def advance(self, state: AdamState, dt: Scalar, increment: NoiseVector) -> tuple[AdamState, Point]:
         gradient = self.landscape.gradient(state.x)
         noise = self.epsilon * self.scale.apply(increment, state.x)
         batch = gradient - noise / dt
@@ -147,7 +147,7 @@ class Adam(Preconditioned):
         if self.bias_correction:
             mu, omega = bias_corrections(self.rates, dt, count)
         push = -dt * mu * m if self.noise == "average" else noise - dt * mu * m
-        return AdamState(state.x + push / (jnp.sqrt(omega * v) + self.delta), m, v, count)
+        return AdamState(state.x, m, v, count), push / (jnp.sqrt(omega * v) + self.delta)
 
     @property
     def response(self) -> str:

@@ -43,8 +43,9 @@ from levysde.dynamics.averages import (
     variance_of,
 )
 from levysde.dynamics.gradient import noisy_parts
+from levysde.dynamics.whole import WholeStep
 from levysde.errors import Checked
-from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale
+from levysde.protocols import Driver, Landscape, NoiseVector, Point, Scalar, Scale
 
 
 class RMSPropState(NamedTuple):
@@ -123,15 +124,14 @@ class RMSProp(Preconditioned):
         count = jnp.full((), SETTLED if self.bias_correction else 0, jnp.uint32)
         return RMSPropState(x, mean_square(self.square, gradient, self.gradient_variance), count)
 
-    def step(self, state: RMSPropState, dt: Scalar, increment: NoiseVector) -> RMSPropState:
+    def advance(self, state: RMSPropState, dt: Scalar, increment: NoiseVector) -> tuple[RMSPropState, Point]:
         gradient = self.landscape.gradient(state.x)
         noise = self.epsilon * self.scale.apply(increment, state.x)
         square = squared_gradient(self.square, gradient, gradient - noise / dt, self.gradient_variance)
         v = state.v - jnp.expm1(-self.rate * dt) * (square - state.v)
         count = state.count + jnp.uint32(1)
         omega = bias_corrections(self.rate, dt, count) if self.bias_correction else jnp.ones_like(dt)
-        x = state.x + (noise - dt * gradient) / (jnp.sqrt(omega * v) + self.delta)
-        return RMSPropState(x, v, count)
+        return RMSPropState(state.x, v, count), (noise - dt * gradient) / (jnp.sqrt(omega * v) + self.delta)
 
     @property
     def response(self) -> str:
@@ -140,7 +140,7 @@ class RMSProp(Preconditioned):
         return "linear"
 
 
-class AdamW(Dynamics):
+class AdamW(WholeStep):
     """ADAM's SDE with decoupled weight decay (see the head of this file).
 
     The attractor is found from the landscape's minimum by Newton steps, in stages of the decay, when the object is made: to
@@ -244,9 +244,9 @@ class AdamW(Dynamics):
     def settled(self, x: Point) -> AdamState:
         return self.adam.settled(x)
 
-    def step(self, state: AdamState, dt: Scalar, increment: NoiseVector) -> AdamState:
-        new = self.adam.step(state, dt, increment)
-        return new._replace(x=new.x - dt * self.weight_decay * state.x)
+    def advance(self, state: AdamState, dt: Scalar, increment: NoiseVector) -> tuple[AdamState, Point]:
+        new, displacement = self.adam.advance(state, dt, increment)
+        return new, displacement - dt * self.weight_decay * state.x
 
     def position(self, state: AdamState) -> Point:
         return state.x

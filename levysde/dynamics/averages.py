@@ -8,14 +8,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
+from levysde.dynamics.whole import WholeStep
 from levysde.errors import Checked
-from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale
+from levysde.protocols import Driver, Landscape, NoiseVector, Point, Scalar, Scale
 
 SQUARES = ("mean", "noise", "sampled")  # models of the squared minibatch gradient
 SETTLED = 2**31  # a number of steps after which no bias is left to correct
 
 
-class Averaging(Dynamics):
+class Averaging(WholeStep):
     """An optimiser whose state is a tuple of the position x and averages, resting at the landscape's minimum."""
 
     landscape: Landscape

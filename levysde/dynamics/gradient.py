@@ -19,9 +19,10 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.dynamics.marcus import marcus_displacement
+from levysde.dynamics.whole import WholeStep
 from levysde.errors import Checked
 from levysde.noise import STATE_FREE, Brownian, as_scale, covariance_root
-from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale
+from levysde.protocols import Driver, Landscape, NoiseVector, Point, Scalar, Scale
 
 
 def check_parts(landscape: Checked, driver: Checked) -> None:
@@ -83,7 +84,7 @@ def noisy_parts(
     return landscape, driver, noise_amplitude(driver, epsilon, learning_rate), as_scale(scale, landscape.dim)
 
 
-class _GradientFlow(Dynamics):
+class _GradientFlow(WholeStep):
     """What SGD and Langevin share: `d th = -grad F(th) dt + epsilon S dL`, the state being the position."""
 
     landscape: Landscape
@@ -98,8 +99,8 @@ class _GradientFlow(Dynamics):
     def kick(self, y: NoiseVector, x: Point) -> Point:
         """The displacement that the noise y makes at x."""
 
-    def step(self, state: Point, dt: Scalar, increment: NoiseVector) -> Point:
-        return state - dt * self.landscape.gradient(state) + self.kick(increment, state)
+    def advance(self, state: Point, dt: Scalar, increment: NoiseVector) -> tuple[Point, Point]:
+        return state, self.kick(increment, state) - dt * self.landscape.gradient(state)
 
     def position(self, state: Point) -> Point:
         return state

@@ -134,19 +134,20 @@ class Momentum(Averaging):
     def settled(self, x: Point) -> MomentumState:
         return MomentumState(x, self.gain * self.landscape.gradient(x))
 
-    def step(self, state: MomentumState, dt: Scalar, increment: NoiseVector) -> MomentumState:
+    def advance(self, state: MomentumState, dt: Scalar, increment: NoiseVector) -> tuple[MomentumState, Point]:
         noise = self.epsilon * self.scale.apply(increment, state.x)
         push = self.gain * (self.landscape.gradient(state.x) - noise / dt)
         weight = -jnp.expm1(-self.rate * dt)
-        m = state.m + weight * (push - state.m)
+        change = weight * (push - state.m)
+        m = state.m + change
         ahead = m + weight * (push - m) if self.nesterov else m
-        new = MomentumState(state.x - dt * ahead, m)
         if self.modified is None:
-            return new
+            return MomentumState(state.x, m), -dt * ahead
         late = dt * (self.modified - dt) * self.rate
         _, turned = jax.jvp(self.landscape.gradient, (state.x,), (state.m,))
         lag = 1.5 if self.nesterov else 0.5
-        return MomentumState(new.x - late * lag * (push - state.m), new.m + late * self.gain / 2 * turned)
+        m = state.m + (change + late * self.gain / 2 * turned)
+        return MomentumState(state.x, m), -(dt * ahead + late * lag * (push - state.m))
 
     def jump(self, y: NoiseVector) -> Point:
         """`G epsilon S y`: how far the jump goes in all, where nothing pulls back."""

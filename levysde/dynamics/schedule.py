@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from levysde import errors
+from levysde.dynamics.whole import WholeStep, advanced
 from levysde.errors import Checked
 from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale, State
 
@@ -25,7 +26,7 @@ class ScheduledState(NamedTuple):
     count: Array
 
 
-class Scheduled(Dynamics):
+class Scheduled(WholeStep):
     """`dynamics` with every displacement multiplied by a schedule (see the head of this file).
 
     A rate of escape exists for a constant only: `escape_law` of another schedule raises ValueError.
@@ -99,11 +100,9 @@ class Scheduled(Dynamics):
     def settled(self, x: Point) -> ScheduledState:
         return ScheduledState(self.dynamics.settled(x), jnp.zeros((), jnp.uint32))
 
-    def step(self, state: ScheduledState, dt: Scalar, increment: NoiseVector) -> ScheduledState:
-        before = self.dynamics.position(state.base)
-        base = self.dynamics.step(state.base, dt, increment)
-        x = before + self._factor(state.count, dt) * (self.dynamics.position(base) - before)
-        return ScheduledState(self.dynamics.move(base, x), state.count + jnp.uint32(1))
+    def advance(self, state: ScheduledState, dt: Scalar, increment: NoiseVector) -> tuple[ScheduledState, Point]:
+        base, displacement = advanced(self.dynamics, state.base, dt, increment)
+        return ScheduledState(base, state.count + jnp.uint32(1)), self._factor(state.count, dt) * displacement
 
     def position(self, state: ScheduledState) -> Point:
         return self.dynamics.position(state.base)

@@ -28,9 +28,10 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.dynamics.gradient import check_parts
+from levysde.dynamics.whole import WholeStep
 from levysde.errors import Checked
 from levysde.noise import Brownian, as_scale
-from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale
+from levysde.protocols import Driver, Landscape, NoiseVector, Point, Scalar, Scale
 
 
 class UnderdampedState(NamedTuple):
@@ -40,7 +41,7 @@ class UnderdampedState(NamedTuple):
     v: Array
 
 
-class Underdamped(Dynamics):
+class Underdamped(WholeStep):
     """`dX = V dt, dV = -(grad F + g V) dt + sqrt(2 g D) dW` (see the head of this file).
 
     It starts at rest, V = 0. There is no escape law of jumps: the noise is Gaussian.
@@ -74,14 +75,16 @@ class Underdamped(Dynamics):
     def init(self, x0: Point) -> UnderdampedState:
         return UnderdampedState(x0, jnp.zeros_like(x0))
 
-    def step(self, state: UnderdampedState, dt: Scalar, increment: NoiseVector) -> UnderdampedState:
+    def advance(self, state: UnderdampedState, dt: Scalar, increment: NoiseVector) -> tuple[UnderdampedState, Point]:
         half, decay = dt / 2, self.friction * dt
-        v = state.v - half * self.landscape.gradient(state.x)
-        x = state.x + half * v
-        noise = self.epsilon * self.scale.apply(increment, x)
-        v = jnp.exp(-decay) * v + jnp.sqrt(-jnp.expm1(-2 * decay) / (2 * decay)) * noise
-        x = x + half * v
-        return UnderdampedState(x, v - half * self.landscape.gradient(x))
+        # all changes of v are summed before v is added, as those of x are
+        change = -half * self.landscape.gradient(state.x)
+        first = state.v + change
+        noise = self.epsilon * self.scale.apply(increment, state.x + half * first)
+        change = change + jnp.expm1(-decay) * first + jnp.sqrt(-jnp.expm1(-2 * decay) / (2 * decay)) * noise
+        displacement = half * (first + (state.v + change))
+        change = change - half * self.landscape.gradient(state.x + displacement)
+        return UnderdampedState(state.x, state.v + change), displacement
 
     def position(self, state: UnderdampedState) -> Point:
         return state.x

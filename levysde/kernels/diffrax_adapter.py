@@ -81,11 +81,18 @@ class DiffraxKernel(FixedStep):
     def init(self, x0: Point, words: Words) -> State:
         still = [jnp.zeros(self.dynamics.noise_dim, x0.dtype)] * (self.level + 1)
         start = jnp.zeros_like(self.dt)
-        own = self.solver.init(self._terms(still, start), start, self.dt, x0, self.dynamics)
+        own = self.solver.init(self._terms(still, start), start, self.dt, jnp.zeros_like(x0), (self.dynamics, x0))
         return x0, jax.tree.map(jnp.asarray, own)
 
     def step(self, words: Words, state: State) -> State:
         return self.advance(self.noise(words), state)
+
+    def settled(self, x: Point) -> State:
+        return self.init(x, jnp.zeros(self.words_per_init, jnp.uint32))
+
+    def noiseless(self, state: State) -> State:
+        still = jnp.zeros(self.dynamics.noise_dim, self.dt.dtype)
+        return self.advance([still] * (self.level + 1), state)
 
     def position(self, state: State) -> Point:
         return state[0]
@@ -101,20 +108,23 @@ class DiffraxKernel(FixedStep):
         return [self.dynamics.driver.increment(parts[0], size, self.dt), *areas]
 
     def advance(self, noise: list[Array], state: State) -> State:
-        """The solver's step with these W, H and K."""
+        """The solver's step with these W, H and K. It steps the displacement from x, not x itself, so that all parts of
+        the step are summed before x is added."""
         x, own = state
         start, jumped = jnp.zeros_like(self.dt), jnp.zeros((), bool)
         terms = self._terms(noise, start)
-        new, _, _, after, _ = self.solver.step(terms, start, self.dt, x, self.dynamics, own, jumped)
-        return new, jax.tree.map(lambda leaf, old: jnp.asarray(leaf, old.dtype), after, own)
+        moving = self.dynamics, x
+        moved, _, _, after, _ = self.solver.step(terms, start, self.dt, jnp.zeros_like(x), moving, own, jumped)
+        return x + moved, jax.tree.map(lambda leaf, old: jnp.asarray(leaf, old.dtype), after, own)
 
     def _terms(self, noise: list[Array], start: Array) -> diffrax.MultiTerm:
         increment = _AREAS[self.level](self.dt, *noise)
         return diffrax.MultiTerm(diffrax.ODETerm(_drift), _Noise(start, increment))
 
 
-def _drift(t: Any, x: Point, flow: SGD | Langevin) -> Point:
-    return -flow.landscape.gradient(x)
+def _drift(t: Any, moved: Point, args: tuple[SGD | Langevin, Point]) -> Point:
+    flow, x = args
+    return -flow.landscape.gradient(x + moved)
 
 
 class _Noise(diffrax.AbstractTerm):
@@ -124,11 +134,12 @@ class _Noise(diffrax.AbstractTerm):
     start: Array
     increment: AbstractBrownianIncrement
 
-    def vf(self, t: Any, y: Point, args: SGD | Langevin) -> Array:
-        scale, size = args.scale, args.noise_dim
-        if _is_diagonal(scale, y):
-            return args.epsilon * scale.apply(jnp.ones(size, y.dtype), y)
-        return args.epsilon * jax.vmap(scale.apply, (0, None), 1)(jnp.eye(size, dtype=y.dtype), y)
+    def vf(self, t: Any, y: Point, args: tuple[SGD | Langevin, Point]) -> Array:
+        flow, x = args
+        scale, size, at = flow.scale, flow.noise_dim, x + y
+        if _is_diagonal(scale, at):
+            return flow.epsilon * scale.apply(jnp.ones(size, at.dtype), at)
+        return flow.epsilon * jax.vmap(scale.apply, (0, None), 1)(jnp.eye(size, dtype=at.dtype), at)
 
     def contr(self, t0: Any, t1: Any, use_levy: bool = False) -> Any:
         if t0 is not self.start or t1 is not self.increment.dt:

@@ -29,14 +29,16 @@ from levysde.random import exponential, log2, normals
 
 _LOG2_CAP = float(np.log2(1e30))
 _UNITS = 2**20  # of the clock in a step dt
+_FULL = 2.0**32 - 512  # the largest count of steps that float32 holds below 2^32
 
 
 class JumpAdaptedState(NamedTuple):
-    """Position, time to the next large jump, and the clock: whole steps dt, and parts of one in units of 2^-20. In integers,
-    since a running float would lose short steps."""
+    """Position; time to the next large jump, as full steps dt and a rest below dt; and the clock: whole steps dt, and parts of
+    one in units of 2^-20. In integers, since a running float would lose short steps."""
 
     x: Point
-    wait: Array
+    full: Array
+    rest: Array
     whole: Array
     part: Array
 
@@ -106,27 +108,35 @@ class JumpAdapted(Kernel):
 
     def init(self, x0: Point, words: Words) -> JumpAdaptedState:
         zero = jnp.zeros((), jnp.uint32)
-        return JumpAdaptedState(x0, exponential(words[0], x0.dtype) / self.rate, zero, zero)
+        return JumpAdaptedState(x0, *self._wait(words[0], x0.dtype), zero, zero)
+
+    def _wait(self, word: Array, dtype: Any) -> tuple[Array, Array]:
+        """The time to a jump, as full steps and the rest."""
+        steps = exponential(word, dtype) / (self.rate * self.dt)
+        full = jnp.floor(jnp.minimum(steps, _FULL))
+        return full.astype(jnp.uint32), jnp.minimum(steps - full, 1) * self.dt
 
     def step(self, words: Words, state: JumpAdaptedState) -> JumpAdaptedState:
         dynamics, x, dtype = self.dynamics, state.x, state.x.dtype
         m = dynamics.noise_dim
         even = 2 * ((m + 1) // 2)
-        h = jnp.minimum(self.dt, state.wait)
-        lands = state.wait <= self.dt
+        lands = state.full == 0
+        h = jnp.where(lands, state.rest, self.dt)
         gaussian = jnp.sqrt(self.variance * h) * normals(words[3 : 3 + even], m, dtype)
         noise = dynamics.kick(gaussian, x)
         middle = x + (noise - h * dynamics.landscape.gradient(x)) / 2
-        after = x + noise - h * dynamics.landscape.gradient(middle)
+        move = noise - h * dynamics.landscape.gradient(middle)
+        after = x + move
         jump = self._jump(words[2], words[1], words[3 + even :], m)
-        landed = jnp.where(lands, after + dynamics.kick(jump, after), after)
+        landed = jnp.where(lands, x + (move + dynamics.kick(jump, after)), after)
         if self.domain is not None:
             found = crossing(self.domain, dynamics, x, after, h, self.variance, words[-WORDS:])
             landed = jnp.where(found.left, found.place, landed)
             h = jnp.where(found.left, found.share * h, h)
-        wait = jnp.where(lands, exponential(words[0], dtype) / self.rate, state.wait - h)
+        full, rest = self._wait(words[0], dtype)
+        full, rest = jnp.where(lands, full, state.full - jnp.uint32(1)), jnp.where(lands, rest, state.rest)
         part = state.part + jnp.round(h / self.dt * _UNITS).astype(jnp.uint32)
-        return JumpAdaptedState(landed, wait, state.whole + part // _UNITS, part % _UNITS)
+        return JumpAdaptedState(landed, full, rest, state.whole + part // _UNITS, part % _UNITS)
 
     def _jump(self, size: Array, finer: Array, words: Words, m: int) -> Point:
         """A jump beyond the cutoff."""
@@ -139,6 +149,10 @@ class JumpAdapted(Kernel):
         axis = (words[0] >> jnp.uint32(1)) % jnp.uint32(m)
         sign = (words[0] & jnp.uint32(1)).astype(dtype) * 2 - 1
         return jnp.where(jnp.arange(m, dtype=jnp.uint32) == axis, length * sign, 0)
+
+    def noiseless(self, state: JumpAdaptedState) -> JumpAdaptedState:
+        gradient = self.dynamics.landscape.gradient
+        return state._replace(x=state.x - self.dt * gradient(state.x - self.dt * gradient(state.x) / 2))
 
     def position(self, state: State) -> Point:
         return state.x

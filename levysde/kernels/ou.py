@@ -92,6 +92,9 @@ class OrnsteinUhlenbeck(FixedStep):
     def step(self, words: Words, state: Point) -> Point:
         return self.advance(self.noise(words), state)
 
+    def noiseless(self, state: Point) -> Point:
+        return self.advance(jnp.zeros_like(state), state)
+
     def position(self, state: Point) -> Point:
         return state
 
@@ -102,12 +105,12 @@ class OrnsteinUhlenbeck(FixedStep):
     def advance(self, noise: Point, x: Point) -> Point:
         """The step with `xi = noise`."""
         force = self.dynamics.landscape.gradient(x)
-        linear = x - _product(self.drift, force) + noise
+        move = noise - _product(self.drift, force)
         if self.rest is None:
-            return linear
+            return x + move
         hessian, weight = self.rest
-        change = self.dynamics.landscape.gradient(linear) - force - _product(hessian, linear - x)
-        return linear - _product(weight, change)
+        change = self.dynamics.landscape.gradient(x + move) - force - _product(hessian, move)
+        return x + (move - _product(weight, change))
 
 
 def _product(matrix: Array, vector: NoiseVector) -> Point:

@@ -57,12 +57,15 @@ class TamedEuler(FixedStep):
     def step(self, words: Words, state: Point) -> Point:
         return self.advance(self.dynamics.driver.increment(words, self.dynamics.noise_dim, self.dt), state)
 
+    def noiseless(self, state: Point) -> Point:
+        return self.advance(jnp.zeros(self.dynamics.noise_dim, state.dtype), state)
+
     def position(self, state: Point) -> Point:
         return state
 
     def advance(self, increment: NoiseVector, x: Point) -> Point:
         """The step with this increment of the driver."""
-        return x - tamed(self.dynamics.landscape.gradient(x), self.dt) + self.dynamics.kick(increment, x)
+        return x + (self.dynamics.kick(increment, x) - tamed(self.dynamics.landscape.gradient(x), self.dt))
 
 
 def tamed(gradient: Point, dt: Scalar) -> Point:
