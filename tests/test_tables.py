@@ -211,6 +211,7 @@ EXAMPLES = [
     sweeps.SweepStatus("runs/first", "first", 20, 3, 0, (), 0.0, NAN, ()),
     CLAIM,
     VERDICT,
+    studies.Reading(Estimate(-0.5, -0.6, -0.4), 0.0, float("inf"), "a product"),
     studies.Finding((VERDICT,)),
     studies.Section("first", (CLAIM,), lambda quick: {}, lambda sweeps, quick: studies.Finding(())),
     studies.find_study("zhou2020"),
@@ -346,7 +347,7 @@ def test_a_run_by_hand():
         assert row(nothing, "mean escape time (SDE time)") == "none"
     spoiled = run([NAN, 2.0], [3, 1])
     assert row(spoiled, "mean escape time (SDE time)").startswith("2 [")
-    assert repr(spoiled).endswith("\n  warning: 1 of 2 became NaN: left out of the mean")
+    assert repr(spoiled).endswith("\n  warning: 1 of 2 became NaN or infinite: left out of the mean")
 
 
 def test_laws_by_hand():

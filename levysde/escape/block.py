@@ -21,7 +21,7 @@ from jaxtyping import Array
 from levysde.protocols import Domain, Kernel, State
 from levysde.random import init_words, step_words
 
-INSIDE, AT_LIMIT, IS_NAN = 0, -1, -2
+INSIDE, AT_LIMIT, NONFINITE = 0, -1, -2
 IDLE = 0xFFFFFFFF  # the step number of a lane that holds no trajectory: above every limit
 
 
@@ -70,26 +70,28 @@ class Queue(NamedTuple):
 
 
 class Records(NamedTuple):
-    """The ends of trajectories, `(slots, ...)`: how each stands (the label of the exit set it is in, `AT_LIMIT` or `IS_NAN`;
-    `INSIDE` where it has not ended), position, last position inside, steps, state. Slots are numbered by lane for those in
-    flight when the call began, then by place in the queue."""
+    """The ends of trajectories, `(slots, ...)`: how each stands (the label of the exit set it is in, `AT_LIMIT` or `NONFINITE`;
+    `INSIDE` where it has not ended), position, last position inside, steps, state, and whether it left by an overshoot of the
+    drift. Slots are numbered by lane for those in flight when the call began, then by place in the queue."""
 
     standing: Any
     position: Any
     before: Any
     step: Any
     state: Any
+    overshot: Any = None
 
 
 class Limits(NamedTuple):
-    """Numbers of a call: most steps of a trajectory, steps a round, rounds, blocks in use; and it ends early when the queue is
-    empty and at most `floor` lanes live."""
+    """Numbers of a call: most steps of a trajectory, steps a round, rounds, blocks in use; it ends early when the queue is
+    empty and at most `floor` lanes live; and the size of the domain, for `overshot`."""
 
     limit: Any
     count: Any
     rounds: Any
     blocks: Any
     floor: Any
+    size: Any = np.inf
 
 
 def lanes(fn):
@@ -147,7 +149,38 @@ def standing(problem: tuple[Kernel, Domain], block: Block, limit: Array) -> tupl
     label = jnp.maximum(lanes(domain.label)(x), 1)
     within = jnp.where(block.step < limit, INSIDE, AT_LIMIT)
     stands = jnp.where(lanes(domain.contains)(x), within, label)
-    return x, jnp.where((stands != INSIDE) & jnp.any(x != x, 0), IS_NAN, stands).astype(jnp.int32)
+    lost = (stands != INSIDE) & ~jnp.all(jnp.isfinite(x), 0)
+    return x, jnp.where(lost, NONFINITE, stands).astype(jnp.int32)
+
+
+def overshot(kernel: Kernel, before: Array, after: Array, size: Array) -> Array:
+    """Whether the step from `before` to `after`, `(d, lanes)`, is longer than `size` and mostly the drift's: then the
+    integrator carried the trajectory there, and not the equation."""
+    drift = lanes(kernel.drift_step)(before)
+    step = after - before
+    # lengths in units of the longest coordinate, whose square may be beyond the float range
+    unit = jnp.maximum(jnp.max(jnp.abs(step), 0), jnp.finfo(step.dtype).tiny)
+    step, drift = step / unit[None], drift / unit[None]
+    length = jnp.sum(step * step, 0)
+    return (jnp.sqrt(length) * unit > size) & (jnp.sum(step * drift, 0) > length / 2)
+
+
+def _overshoots(kernel: Kernel, records: Records, size: Array, width: int) -> Array:
+    """`overshot` of every slot that has left, block by block, as the steps are made: others are not looked at."""
+    slots = len(records.step)
+    padding = -slots % width
+
+    def blocks(leaf: Array) -> Array:
+        padded = jnp.pad(leaf, [(0, padding), *[(0, 0)] * (leaf.ndim - 1)])
+        return jnp.moveaxis(padded.reshape(-1, width, *leaf.shape[1:]), 1, -1)
+
+    def one(part: tuple[Array, Array, Array]) -> Array:
+        stands, before, after = part
+        looked = lambda: (stands > 0) & overshot(kernel, before, after, size)  # noqa: E731
+        return jax.lax.cond(jnp.any(stands > 0), looked, lambda: jnp.zeros(width, bool))
+
+    found = jax.lax.map(one, tuple(blocks(leaf) for leaf in (records.standing, records.before, records.position)))
+    return found.reshape(-1)[:slots]
 
 
 def advance_stack(
@@ -178,11 +211,12 @@ def advance_stack(
         more = (made < limits.rounds) & (living > 0) & ((taken < queue.count) | (living > limits.floor))
         count = jnp.where(more, limits.count, 0)
         stack, ended, _ = jax.lax.fori_loop(0, limits.blocks, one, (stack, jnp.zeros_like(ended), count))
-        return stack, records, ended, taken, made + more, more
+        return stack, records, ended, taken, made + more.astype(jnp.int32), more
 
     zero, none = jnp.zeros((), jnp.int32), jnp.zeros(stack.step.shape, bool)
     carry = stack, records, none, zero, zero, jnp.ones((), bool)
     stack, records, _, taken, made, _ = jax.lax.while_loop(lambda carry: carry[-1], round_, carry)
+    records = records._replace(overshot=_overshoots(problem[0], records, limits.size, stack.step.shape[1]))
     return stack, records, taken, made
 
 

@@ -17,11 +17,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from levysde import errors
 from levysde.errors import Checked
@@ -32,6 +30,7 @@ from levysde.escape.ledger import Ledger, Rows
 from levysde.escape.preflight import preflight
 from levysde.escape.result import EscapeResult, RunInfo, Status
 from levysde.escape.shards import as_shard, gathered
+from levysde.escape.stability import domain_size, ray_distances
 from levysde.escape.worker import SMALLEST, Run, Worker
 from levysde.protocols import Domain, Kernel
 from levysde.random import LAST_STEP
@@ -74,13 +73,13 @@ def simulate_escape(
             to whole blocks. A measured rule by default.
         chunk: steps between two refills of the lanes; adapted to the run by default.
         devices: workers: threads on CPU (all cores by default), else accelerators (all by default).
-        record: "places" keeps where each trajectory left; "times" does not, for very many trajectories: 17 bytes each.
+        record: "places" keeps where each trajectory left; "times" does not, for very many trajectories: 18 bytes each.
         shard: `(i, n)` or "i/n": of n processes that share the run, the i-th, from 0, which makes every n-th trajectory; the
             rows of others stay `UNFINISHED`, see `join_shards`. By default the processes that `jax.distributed` joins share
             the run, and each returns all of it.
         checkpoint: a file path, or `Checkpoint(path, every=seconds)`; a run that finds its file goes on from it.
         progress: True shows a bar with exits so far and time left; a function is called with (finished, all) as that grows.
-        throw: raise `NonFiniteError` when a trajectory becomes NaN, as by default; False marks it in `status`.
+        throw: raise `NonFiniteError` when a trajectory becomes NaN or infinite, as by default; False marks it in `status`.
 
     Returns:
         An `EscapeResult`, one row a trajectory; times in the kernel's unit.
@@ -115,8 +114,8 @@ def simulate_escape(
     bad = result.count(Status.NONFINITE)
     if bad and throw:
         raise errors.NonFiniteError(
-            f"{bad} of {run.num} trajectories became NaN. Take a smaller dt or learning rate, or throw=False to keep them as "
-            "status NONFINITE. All rows are in .result.",
+            f"{bad} of {run.num} trajectories became NaN or infinite. Take a smaller dt or learning rate, or throw=False to "
+            "keep them as status NONFINITE. All rows are in .result.",
             result,
         )
     return result
@@ -162,7 +161,8 @@ def _checked(
         _check_escapable(kernel, domain, starts)
     lane_invariant = runs_by_lanes(kernel, domain)
     lanes, width = layout(kernel.dim, lane_invariant, places, num, lanes)
-    return Run((kernel, domain), starts, seed, num, limit, lanes, width, chunk, places, lane_invariant)
+    size = domain_size(kernel, domain, starts)
+    return Run((kernel, domain), starts, seed, num, limit, lanes, width, chunk, places, lane_invariant, size)
 
 
 def starting_points(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.ndarray:
@@ -190,17 +190,11 @@ def starting_points(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.nda
 
 def _check_escapable(kernel: Kernel, domain: Domain, starts: np.ndarray) -> None:
     x = jnp.atleast_2d(starts)[0]
-    if not np.isfinite(_ray_distances(domain, x, kernel.noise_directions())).any():
+    if not np.isfinite(ray_distances(domain, x, kernel.noise_directions())).any():
         raise ValueError(
             "the domain is unbounded along every direction in which the noise pushes, so the mean escape time is infinite. "
             "Bound the domain, or give max_time to censor."
         )
-
-
-@eqx.filter_jit
-def _ray_distances(domain: Domain, x: Array, directions: Array) -> Array:
-    """As one program: a search along rays is compiled anew each time where it is run operation by operation."""
-    return jax.vmap(lambda v: domain.ray_distance(x, v))(directions)
 
 
 def _devices(devices: Checked) -> tuple:
@@ -348,7 +342,15 @@ def _result(run: Run, ledger: Ledger, seconds: float, concerns: tuple[str, ...])
     rows = ledger.rows
     exited = rows.status == Status.EXITED
     return EscapeResult(
-        rows.time, exited, rows.label, rows.last_inside, rows.first_outside, rows.steps, rows.status, info
+        rows.time,
+        exited,
+        rows.label,
+        rows.last_inside,
+        rows.first_outside,
+        rows.steps,
+        rows.status,
+        info,
+        rows.overshot,
     )
 
 

@@ -20,6 +20,7 @@ class Rows:
         self.first_outside = np.full((num, dim), np.nan, dtype)
         self.steps = np.zeros(num, np.uint32)
         self.status = np.zeros(num, np.int8)
+        self.overshot = np.zeros(num, bool)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return dict(vars(self))

@@ -85,7 +85,10 @@ class Paths(Tabled):
         left = f", {int(self.exited.sum())} left {self.domain}" if self.domain is not None else ""
         bad = int(np.sum(self.status == Status.NONFINITE))
         rows = [
-            ("paths", f"{self.num} in {self.dim} dimensions{left}" + (f", {bad} became NaN" if bad else "")),
+            (
+                "paths",
+                f"{self.num} in {self.dim} dimensions{left}" + (f", {bad} became NaN or infinite" if bad else ""),
+            ),
             (f"times ({self.unit})", f"{len(self.times)} from {self.times[0]:.6g} to {self.times[-1]:.6g}"),
             ("kernel", self.kernel),
             ("seed", f"{self.seed}"),
@@ -124,7 +127,7 @@ def simulate_paths(
         domain: a path that leaves it stays where it was first seen outside. None: paths never end.
         lanes: on an accelerator a kernel with library matmuls (a network) has other bits at another number of lanes: give
             `result.info.lanes` to see the trajectories of that run. Does not matter for others, nor on CPUs.
-        throw: raise `NonFiniteError` when a path becomes NaN, as by default; False marks it in `status`.
+        throw: raise `NonFiniteError` when a path becomes NaN or infinite, as by default; False marks it in `status`.
 
     Returns:
         A `Paths`; memory `num * T * d` numbers.
@@ -178,8 +181,8 @@ def _raise_on_nan(paths: Paths) -> None:
     bad = int(np.sum(paths.status == Status.NONFINITE))
     if bad:
         raise errors.NonFiniteError(
-            f"{bad} of {paths.num} paths became NaN. Take a smaller dt or learning rate, or throw=False to keep them. "
-            "All paths are in .result.",
+            f"{bad} of {paths.num} paths became NaN or infinite. Take a smaller dt or learning rate, or throw=False to keep "
+            "them. All paths are in .result.",
             paths,
         )
 
@@ -247,7 +250,7 @@ def _record(
             break
     ends = Records(stands[-1], points[-1], block.before, block.step, block.state)
     rows = jax.tree.map(lambda leaf: np.moveaxis(leaf, -1, 0)[:num], ends)
-    return positions, outcome(kernel.elapsed, rows), block.state
+    return positions, outcome(kernel, kernel.elapsed, rows), block.state
 
 
 def _plan(grid: np.ndarray, seen: int, made: int, budget: int) -> tuple[np.ndarray, list[int], int]:

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 
 from levysde.errors import AccuracyWarning
+from levysde.escape.stability import stability
 from levysde.protocols import Domain, Kernel
 
 
@@ -22,6 +23,7 @@ def preflight(kernel: Kernel, domain: Domain, starts: np.ndarray) -> tuple[str, 
         ValueError: a run that cannot give a right number.
     """
     found: list[AccuracyWarning] = []
+    found += stability(kernel)
     for warning in found:
         warnings.warn(warning, stacklevel=4)
     return tuple(str(warning) for warning in found)

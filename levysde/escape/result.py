@@ -17,6 +17,9 @@ SAMPLINGS = {
 }
 
 
+_FEW_OVERSHOTS = 0.01  # of the exits
+
+
 class Status(enum.IntEnum):
     """How a trajectory ended."""
 
@@ -32,7 +35,7 @@ class Status(enum.IntEnum):
             Status.UNFINISHED: "stopped before it ended (interrupted run)",
             Status.EXITED: "left the domain",
             Status.CENSORED: "still inside at max_time or max_steps",
-            Status.NONFINITE: "became NaN",
+            Status.NONFINITE: "became NaN or infinite",
         }[self]
 
 
@@ -117,6 +120,8 @@ class EscapeResult(Tabled):
         steps: steps made; uint32, shape `(num,)`.
         status: a `Status` for each; int8, shape `(num,)`.
         info: seed, versions, device, speed of the run.
+        overshot: whether it left by an overshoot of the drift: by one step that was longer than the distance from the attractor
+            to the boundary and mostly the drift's. Such an exit is made by the integrator; bool, shape `(num,)`.
     """
 
     time: np.ndarray
@@ -127,6 +132,11 @@ class EscapeResult(Tabled):
     steps: np.ndarray
     status: np.ndarray
     info: RunInfo = field(compare=False)
+    overshot: np.ndarray = None  # pyright: ignore[reportAssignmentType]
+
+    def __post_init__(self):
+        if self.overshot is None:
+            object.__setattr__(self, "overshot", np.zeros(len(self.status), bool))
 
     @property
     def num(self) -> int:
@@ -136,7 +146,15 @@ class EscapeResult(Tabled):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What can make the numbers of this run wrong, found before it and during it."""
-        return self.info.warnings
+        exits, overshot = self.count(Status.EXITED), int(self.overshot.sum())
+        if overshot <= _FEW_OVERSHOTS * exits:
+            return self.info.warnings
+        return (
+            *self.info.warnings,
+            f"{overshot / exits:.1%} of the exits ({overshot} of {exits}) were made by the integrator: one step of the drift, "
+            "longer than the way from the attractor to the boundary, carried the trajectory out. The mean is too small by "
+            "about that share. Take a smaller dt, or TamedEuler for a loss that grows faster than a square.",
+        )
 
     def count(self, status: Status) -> int:
         """How many trajectories ended with this status."""
@@ -154,7 +172,10 @@ class EscapeResult(Tabled):
             ("jax", info.versions.get("jax", "unknown")),
         ]
         lost = [(self.count(s), s.message) for s in (Status.UNFINISHED, Status.NONFINITE) if self.count(s)]
-        warnings = [*self.warnings, *(f"{count} of {self.num} {message}: left out of the mean" for count, message in lost)]
+        warnings = [
+            *self.warnings,
+            *(f"{count} of {self.num} {message}: left out of the mean" for count, message in lost),
+        ]
         return Table("EscapeResult", rows, warnings)
 
     def _mean(self) -> str:

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from levysde.escape.block import (
+    AT_LIMIT,
     INSIDE,
-    IS_NAN,
+    NONFINITE,
     Block,
     Limits,
     Problem,
@@ -30,6 +31,7 @@ from levysde.escape.block import (
 from levysde.escape.fused import FUSED, compiles, fused_or_looped
 from levysde.escape.ledger import Flight, Ledger
 from levysde.escape.result import Status
+from levysde.protocols import Kernel
 from levysde.random import split_uint64, trajectory_key
 
 SMALLEST = 16  # below this XLA may vectorise differently and change the last bit
@@ -55,7 +57,7 @@ def compiled_advance(platform: str, fused: bool) -> Any:
 class Run:
     """What is the same for every worker: `(kernel, domain)`, starts `(d,)` or `(num, d)`, limits, layout.
     A worker has `lanes` lanes in blocks of `width`. `lane_invariant`: whether results are the same bits for any width; if
-    not, it is kept to the end."""
+    not, it is kept to the end. `size`: of the domain, beyond which a step of the drift is an overshoot."""
 
     problem: tuple
     starts: np.ndarray
@@ -67,6 +69,7 @@ class Run:
     chunk: int | None
     devices: tuple
     lane_invariant: bool
+    size: float = np.inf
 
 
 class Worker:
@@ -78,6 +81,7 @@ class Worker:
         self.kernel = run.problem[0]
         self.elapsed = self.kernel.elapsed  # equinox binds a method anew at each look, in 0.2 ms
         self.limit, self.seed = np.uint32(run.limit), split_uint64(run.seed)
+        self.size = np.asarray(run.size, run.starts.dtype)
         self.fixed_width, self.share = not run.lane_invariant, 1 / (4 * len(run.devices))
         self.chunk, self.steps, self.rounds = run.chunk, run.chunk or 32, 1
         self.lane_steps = self.ended = self.taken = 0
@@ -138,7 +142,7 @@ class Worker:
         else:
             floor = self.width * (self.blocks - 1) or self.narrow
         numbers = np.array([self.steps, rounds, self.blocks, floor], np.int32)
-        limits = Limits(self.limit, *numbers)
+        limits = Limits(self.limit, *numbers, self.size)
         advance = compiled_advance(self.device.platform, self.fused)
         return advance(self.problem, self.stack, queue._replace(count=np.int32(len(ids))), limits)
 
@@ -149,7 +153,8 @@ class Worker:
         before = self.made
         if len(ended):
             rows = jax.tree.map(lambda leaf: np.asarray(leaf)[ended], records)
-            self.ledger.write(ids[ended], outcome(self.elapsed, rows))
+            columns = outcome(self.kernel, self.elapsed, rows)
+            self.ledger.write(ids[ended], columns | {"overshot": rows.overshot})
             before -= int(rows.step.sum(dtype=np.uint64))
         self.used = slot >= 0
         self.ids = ids[np.maximum(slot, 0)]
@@ -244,11 +249,11 @@ def _lanes_of(leaf: np.ndarray, lanes: np.ndarray) -> np.ndarray:
     return chosen if chosen.ndim == 1 else np.moveaxis(chosen, 0, -1)
 
 
-def outcome(elapsed: Callable, ends: Records) -> dict[str, np.ndarray]:
+def outcome(kernel: Kernel, elapsed: Callable, ends: Records) -> dict[str, np.ndarray]:
     """The columns of a result, a row an end. `elapsed` is the kernel's."""
-    standing = ends.standing
-    outside = ((standing > 0) | (standing == IS_NAN))[:, None]
-    status = np.where(standing > 0, Status.EXITED, np.where(standing == IS_NAN, Status.NONFINITE, Status.CENSORED))
+    standing = np.where((ends.standing == AT_LIMIT) & _overflowed(kernel, ends), NONFINITE, ends.standing)
+    outside = ((standing > 0) | (standing == NONFINITE))[:, None]
+    status = np.where(standing > 0, Status.EXITED, np.where(standing == NONFINITE, Status.NONFINITE, Status.CENSORED))
     return {
         "time": elapsed(jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, -1), ends.state), ends.step),
         "label": np.maximum(standing, 0),
@@ -257,3 +262,18 @@ def outcome(elapsed: Callable, ends: Records) -> dict[str, np.ndarray]:
         "steps": ends.step,
         "status": status,
     }
+
+
+def _overflowed(kernel: Kernel, ends: Records) -> np.ndarray:
+    """Whether a number of the state that was finite at the start is so no longer, for each end: an average that has overflowed
+    may hold the position still, inside for ever."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(ends.state)]
+    bad = [
+        ~np.isfinite(leaf) if np.issubdtype(leaf.dtype, np.inexact) else np.zeros(leaf.shape, bool) for leaf in leaves
+    ]
+    if not any(part.any() for part in bad):
+        return np.zeros(len(ends.standing), bool)
+    start = kernel.init(jnp.zeros_like(ends.before[0]), jnp.zeros(kernel.words_per_init, jnp.uint32))
+    finite = [np.isfinite(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(start)]
+    lost = [(part & well).reshape(len(part), -1).any(1) for part, well in zip(bad, finite, strict=True)]
+    return np.any(lost, axis=0)

@@ -118,6 +118,13 @@ class Bridged(Kernel):
             base, jnp.where(found.left, found.place, after), jnp.where(found.left, (1 - found.share) * dt, 0)
         )
 
+    def settled(self, x: Point) -> BridgedState:
+        return BridgedState(self.kernel.settled(x), x, jnp.zeros((), x.dtype))
+
+    def noiseless(self, state: BridgedState) -> BridgedState | None:
+        base = self.kernel.noiseless(state.base)
+        return None if base is None else state._replace(base=base, place=self.kernel.position(base))
+
     def position(self, state: BridgedState) -> Point:
         return state.place
 

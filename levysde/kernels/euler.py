@@ -1,5 +1,6 @@
 """Euler-Maruyama: one explicit step of an SDE with the driver's increment over dt."""
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -50,6 +51,9 @@ class EulerMaruyama(FixedStep):
     def step(self, words: Words, state: State) -> State:
         increment = self.dynamics.driver.increment(words, self.dynamics.noise_dim, self.dt)
         return self.dynamics.step(state, self.dt, increment)
+
+    def noiseless(self, state: State) -> State:
+        return self.dynamics.step(state, self.dt, jnp.zeros(self.dynamics.noise_dim, self.dt.dtype))
 
     def position(self, state: State) -> Point:
         return self.dynamics.position(state)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from levysde.dynamics import SGD, Langevin
 from levysde.errors import Checked
-from levysde.protocols import Dynamics, Kernel
+from levysde.protocols import Dynamics, Kernel, Point, State
 
 
 class FixedStep(Kernel):
@@ -40,6 +40,9 @@ class FixedStep(Kernel):
 
     def steps_within(self, time: float) -> int:
         return max(1, math.ceil(time / float(self.dt) * (1 - 1e-6)))  # a clock rounded to float32 has not reached less
+
+    def settled(self, x: Point) -> State:
+        return self.dynamics.settled(x)
 
     def noise_directions(self) -> Float[Array, "m d"]:
         axes = jnp.eye(self.dynamics.noise_dim)

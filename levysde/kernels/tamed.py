@@ -73,4 +73,6 @@ def tamed(gradient: Point, dt: Scalar) -> Point:
     # a jump of 1e30 makes a force beyond the float range: held to where its square is finite, it still points the way back
     most = jnp.asarray(0.5 * float(jnp.finfo(gradient.dtype).max) ** 0.5 / gradient.shape[0] ** 0.5, gradient.dtype)
     force = jnp.clip(gradient, -most, most)
-    return dt * force / (1 + dt * jnp.sqrt(jnp.sum(force * force)))
+    square = jnp.sum(force * force)
+    length = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)  # with a derivative at 0, too
+    return dt * force / (1 + dt * length)

@@ -1,0 +1,137 @@
+"""Whether a kernel's step is short enough for its drift, looked at before a run; and the size of the domain, against which
+the steps of the drift are measured during the run."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from levysde.errors import StabilityWarning
+from levysde.protocols import Domain, Dynamics, Kernel, Point, State
+
+_RAYS, _RAY_NUMBERS = 64, 2**14  # looked along for the size of the domain, and numbers in their points
+_LARGEST = 200  # numbers of a state up to which all eigenvalues of a step are computed
+_POWERS = 80  # steps of the power iteration beyond that
+_ROUNDING = 1e-3  # growth of a step that is no instability
+
+
+def ray_distances(domain: Domain, x: Array, directions: Array) -> np.ndarray:
+    """How far each direction goes before it leaves the domain, in units of its length."""
+    return np.asarray(_ray_distances(domain, x, directions))
+
+
+@eqx.filter_jit
+def _ray_distances(domain: Domain, x: Array, directions: Array) -> Array:
+    """As one program: a search along rays is compiled anew each time where it is run operation by operation."""
+    return jax.vmap(lambda v: domain.ray_distance(x, v))(directions)
+
+
+def flow_of(kernel: Kernel) -> Dynamics | None:
+    """The dynamics whose flow the kernel approximates; None for an optimiser, whose steps are what is asked about."""
+    dynamics = getattr(kernel, "dynamics", None)
+    if dynamics is None:
+        return None
+    x = jax.ShapeDtypeStruct((kernel.dim,), jnp.result_type(float))
+    approximates = jax.eval_shape(lambda x: kernel.noiseless(kernel.settled(x)), x) is not None
+    return dynamics if approximates else None
+
+
+def domain_size(kernel: Kernel, domain: Domain, starts: np.ndarray) -> float:
+    """The shortest way from the attractor to the boundary along the noise; from the start where the attractor is outside. inf
+    where no way leaves, or the kernel approximates no flow."""
+    dynamics = flow_of(kernel)
+    if dynamics is None:
+        return np.inf
+    directions = kernel.noise_directions()
+    most = int(np.clip(_RAY_NUMBERS // kernel.dim, 8, _RAYS))
+    directions = directions[:: max(1, len(directions) // most)]
+    start, rest = jnp.atleast_2d(starts)[0], dynamics.attractor
+    lengths = np.linalg.norm(np.asarray(directions, np.float64), axis=1)
+    ways = ray_distances(domain, rest if bool(domain.contains(rest)) else start, directions)[lengths > 0]
+    return float(np.min(ways * lengths[lengths > 0], initial=np.inf))
+
+
+def stability(kernel: Kernel) -> list[StabilityWarning]:
+    """A warning where a step of the kernel is past its stability limit at the attractor, or near it.
+
+    One step without noise maps a small deviation from the attractor by a matrix, its Jacobian over all numbers of the state.
+    The deviation grows where an eigenvalue is outside the unit circle: for Euler's step where `dt * curvature > 2`, for every
+    other stepper at its own limit. What the flow itself grows by, away from a saddle, does not count.
+    """
+    dynamics = flow_of(kernel)
+    if dynamics is None:
+        return []
+    dt = float(kernel.dt)  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        growth, stiffness = _growth(kernel, dynamics, dt)
+    except Exception:  # a gradient that cannot be differentiated, in whatever way: the run itself does without
+        return []
+    if not growth > 1 + _ROUNDING:
+        return []
+    return [
+        StabilityWarning(
+            f"dt = {dt:.4g} is past the stability limit of {type(kernel).__name__}: dt times the largest curvature at the "
+            f"attractor is {stiffness:.3g}, and a step without noise multiplies a deviation from it by {growth:.3g}. "
+            f"The integrator leaves the domain and not the equation. Type dt={dt * min(0.5, _STIFFEST / stiffness):.2g} or less."
+        )
+    ]
+
+
+_STIFFEST = 0.2  # dt times the largest curvature that is advised
+
+
+def _float_step(kernel: Kernel, x: Point) -> tuple[Callable, State]:
+    """One step without noise as a map of the floats of the state, with those at `x`."""
+    rest, other = eqx.partition(kernel.settled(x), eqx.is_inexact_array)
+    return lambda rest: eqx.filter(kernel.noiseless(eqx.combine(rest, other)), eqx.is_inexact_array), rest
+
+
+@eqx.filter_jit
+def _whole(kernel: Kernel, dynamics: Dynamics) -> tuple[Float[Array, "n n"], Float[Array, "d d"]]:
+    """The Jacobian of a step, and the flow's."""
+    step, rest = _float_step(kernel, dynamics.attractor)
+    flat, unravel = ravel_pytree(rest)
+    flat_step = lambda flat: ravel_pytree(step(unravel(flat)))[0]  # noqa: E731
+    try:
+        jacobian = jax.jacfwd(flat_step)(flat)
+    except TypeError:  # solvers of diffrax differentiate backwards only
+        jacobian = jax.jacrev(flat_step)(flat)
+    return jacobian, dynamics.linearisation()
+
+
+@eqx.filter_jit
+def _stiffest(kernel: Kernel, dynamics: Dynamics) -> tuple[Float[Array, "k k"], Float[Array, "1 1"]]:
+    """The same along the direction of the largest curvature alone, for each vector of the state: position, averages."""
+    x = dynamics.attractor
+    bend = lambda v: jax.jvp(dynamics.landscape.gradient, (x,), (v,))[1]  # noqa: E731
+    unit = lambda v: v / jnp.maximum(jnp.linalg.norm(v), jnp.finfo(v.dtype).tiny)  # noqa: E731
+    start = unit(jax.random.normal(jax.random.key(0), x.shape, x.dtype))
+    top = jax.lax.fori_loop(0, _POWERS, lambda _, v: unit(bend(v)), start)
+    step, rest = _float_step(kernel, x)
+    leaves, structure = jax.tree.flatten(rest)
+    vectors = [i for i, leaf in enumerate(leaves) if leaf.shape == x.shape]
+
+    def column(j: int) -> Array:
+        tangents = [top if i == j else jnp.zeros_like(leaf) for i, leaf in enumerate(leaves)]
+        moved = jax.tree.leaves(jax.jvp(step, (rest,), (jax.tree.unflatten(structure, tangents),))[1])
+        return jnp.stack([jnp.sum(moved[i] * top) for i in vectors])
+
+    return jnp.stack([column(j) for j in vectors], 1), jnp.sum(top * bend(top))[None, None]
+
+
+def _growth(kernel: Kernel, dynamics: Dynamics, dt: float) -> tuple[float, float]:
+    """The growth of a deviation in a step, in units of the flow's own; and dt times the largest curvature."""
+    x = jax.ShapeDtypeStruct((kernel.dim,), jnp.result_type(float))
+    state = jax.tree.leaves(jax.eval_shape(kernel.settled, x))
+    numbers = sum(leaf.size for leaf in state if jnp.issubdtype(leaf.dtype, jnp.inexact))
+    found = (_whole if numbers <= _LARGEST else _stiffest)(kernel, dynamics)
+    step, flow = (np.asarray(matrix, np.float64) for matrix in found)
+    if not (np.isfinite(step).all() and np.isfinite(flow).all()):  # a root of an average that is 0 there
+        return 0.0, 0.0
+    rates = np.linalg.eigvals(flow).real
+    own = np.exp(max(0.0, -dt * rates.min()))
+    return float(np.abs(np.linalg.eigvals(step)).max() / own), float(dt * rates.max())
