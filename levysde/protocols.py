@@ -139,6 +139,11 @@ class Landscape(Part):
     def hessian(self, x: Point) -> Float[Array, "d d"]:
         """Its Hessian at `x`, shape `(d, d)`."""
 
+    @property
+    def convex(self) -> bool:
+        """True when the loss is known to be convex, so that its sublevel sets are."""
+        return False
+
 
 class Domain(Part):
     """The set to escape from. Inside is `label == 0`."""
@@ -156,6 +161,11 @@ class Domain(Part):
     @abstractmethod
     def ray_distance(self, x: Point, v: Point) -> Scalar:
         """`inf {r > 0 : x + r v outside}` in units of `|v|`; inf when the ray never leaves."""
+
+    def ray_edges(self, x: Point, v: Point) -> Float[Array, " k"] | None:
+        """Every `r > 0` at which the ray `x + r v` may pass between inside and outside, in units of `|v|`, in any order; inf
+        and negative numbers fill the rest. None where a class does not know them: the ray is then searched."""
+        return None
 
     @property
     @abstractmethod
@@ -187,6 +197,11 @@ class Dynamics(Part):
     def settled(self, x: Point) -> State:
         """A state at `x` whose averages have their stationary values there; as `init` unless a class starts otherwise."""
         return self.init(x)
+
+    def moving(self, x: Point) -> State:
+        """A state at `x` whose averages are as large as the noise keeps them during a run: what a check of precision needs
+        to know; as `settled` unless the noise enters an average."""
+        return self.settled(x)
 
     @abstractmethod
     def step(self, state: State, dt: Scalar, increment: NoiseVector) -> State:
@@ -270,6 +285,20 @@ class Kernel(Part):
     @abstractmethod
     def noise_directions(self) -> Float[Array, "m d"]:
         """Directions in which the noise pushes, enough to see whether any of them leaves a domain."""
+
+    def settled(self, x: Point) -> State:
+        """A state at `x` whose averages have their stationary values there."""
+        return self.init(x, jnp.zeros(self.words_per_init, jnp.uint32))
+
+    def noiseless(self, state: State) -> State | None:
+        """The state after one step without noise, for a kernel that approximates a flow; None for one that does not, as an
+        optimiser, whose steps are what is asked about however long they are."""
+        return None
+
+    def drift_step(self, x: Point) -> Point:
+        """How far one step without noise moves the position from `x`, averages at rest; zeros where there is no such step."""
+        after = self.noiseless(self.settled(x))
+        return jnp.zeros_like(x) if after is None else self.position(after) - x
 
 
 # Primitives whose bits depend on the size of the batch, since a library picks the order of its sums by it.

@@ -134,6 +134,11 @@ class Adam(Preconditioned):
         count = jnp.full((), SETTLED if self.bias_correction else 0, jnp.uint32)
         return AdamState(x, gradient, mean_square(self.square, gradient, self.gradient_variance), count)
 
+    def moving(self, x: Point) -> AdamState:
+        state = self.settled(x)
+        extra = self.noise_in_average(self.rates[0], x) if self.noise == "average" else 0
+        return state._replace(m=state.m + extra)
+
     def advance(self, state: AdamState, dt: Scalar, increment: NoiseVector) -> tuple[AdamState, Point]:
         gradient = self.landscape.gradient(state.x)
         noise = self.epsilon * self.scale.apply(increment, state.x)

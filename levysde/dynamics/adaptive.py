@@ -244,6 +244,9 @@ class AdamW(WholeStep):
     def settled(self, x: Point) -> AdamState:
         return self.adam.settled(x)
 
+    def moving(self, x: Point) -> AdamState:
+        return self.adam.moving(x)
+
     def advance(self, state: AdamState, dt: Scalar, increment: NoiseVector) -> tuple[AdamState, Point]:
         new, displacement = self.adam.advance(state, dt, increment)
         return new, displacement - dt * self.weight_decay * state.x

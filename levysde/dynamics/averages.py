@@ -30,6 +30,19 @@ class Averaging(WholeStep):
     def move(self, state: Any, x: Point) -> Any:
         return state._replace(x=x)
 
+    def noise_in_average(self, rate: Array, x: Point) -> Point:
+        """The size of the noise in an average of this rate, about `epsilon S (2/rate)^(1/a - 1) / 2`."""
+        ones = jnp.ones(self.noise_dim, x.dtype)
+        return self.epsilon * self.scale.apply(ones, x) * rate ** (1 - 1 / self._exponent) / 2
+
+    @property
+    def _exponent(self) -> Array:
+        """The index of the driver; 2 for a sum of several."""
+        try:
+            return self.driver.index
+        except ValueError:
+            return jnp.asarray(2.0, dtype=float)
+
     @property
     def attractor(self) -> Point:
         return self.landscape.minimum

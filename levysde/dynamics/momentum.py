@@ -134,6 +134,9 @@ class Momentum(Averaging):
     def settled(self, x: Point) -> MomentumState:
         return MomentumState(x, self.gain * self.landscape.gradient(x))
 
+    def moving(self, x: Point) -> MomentumState:
+        return MomentumState(x, self.gain * (self.landscape.gradient(x) + self.noise_in_average(self.rate, x)))
+
     def advance(self, state: MomentumState, dt: Scalar, increment: NoiseVector) -> tuple[MomentumState, Point]:
         noise = self.epsilon * self.scale.apply(increment, state.x)
         push = self.gain * (self.landscape.gradient(state.x) - noise / dt)

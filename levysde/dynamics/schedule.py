@@ -100,6 +100,9 @@ class Scheduled(WholeStep):
     def settled(self, x: Point) -> ScheduledState:
         return ScheduledState(self.dynamics.settled(x), jnp.zeros((), jnp.uint32))
 
+    def moving(self, x: Point) -> ScheduledState:
+        return ScheduledState(self.dynamics.moving(x), jnp.zeros((), jnp.uint32))
+
     def advance(self, state: ScheduledState, dt: Scalar, increment: NoiseVector) -> tuple[ScheduledState, Point]:
         base, displacement = advanced(self.dynamics, state.base, dt, increment)
         return ScheduledState(base, state.count + jnp.uint32(1)), self._factor(state.count, dt) * displacement

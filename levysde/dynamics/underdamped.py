@@ -75,6 +75,10 @@ class Underdamped(WholeStep):
     def init(self, x0: Point) -> UnderdampedState:
         return UnderdampedState(x0, jnp.zeros_like(x0))
 
+    def moving(self, x: Point) -> UnderdampedState:
+        """At the speed of the temperature, `sqrt(D)`."""
+        return UnderdampedState(x, jnp.full_like(x, 1) * self.epsilon / jnp.sqrt(2 * self.friction))
+
     def advance(self, state: UnderdampedState, dt: Scalar, increment: NoiseVector) -> tuple[UnderdampedState, Point]:
         half, decay = dt / 2, self.friction * dt
         # all changes of v are summed before v is added, as those of x are

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 
 from levysde.errors import AccuracyWarning
+from levysde.escape.precision import precision
 from levysde.escape.stability import stability
 from levysde.protocols import Domain, Kernel
 
@@ -24,6 +25,7 @@ def preflight(kernel: Kernel, domain: Domain, starts: np.ndarray) -> tuple[str, 
     """
     found: list[AccuracyWarning] = []
     found += stability(kernel)
+    found += precision(kernel, domain, starts)
     for warning in found:
         warnings.warn(warning, stacklevel=4)
     return tuple(str(warning) for warning in found)

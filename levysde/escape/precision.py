@@ -1,0 +1,241 @@
+"""Whether the float spacing is fine enough for a kernel's steps, looked at before a run.
+
+A position x is held to the spacing q of the floats near it (float32: 7.6e-6 near 100). Where the noise of a step
+is well above q, rounding errors are random, have mean 0 and add a variance of `q^2 / 12`: no harm. Where it is not,
+they add up: a drift below `q / 2` is lost, and a larger one is off by up to `q / 2` each step.
+
+So a few hundred steps are made here in float64, half-way to the boundary along each axis, and their displacements are
+compared with the spacing that the run will have. The averages of an optimiser with memory are checked in the same way:
+an average that moves by the share w of the way to its target stops within `q / (2 w)` of it.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from levysde.errors import PrecisionWarning
+from levysde.escape.stability import ray_distances
+from levysde.protocols import Domain, Dynamics, Kernel, State
+
+_NOISE = 2.0  # spacings that the noise of a step spans, in the median, so that rounding is unbiased
+_DRIFT = 10.0  # spacings that the drift of a step spans: then half a spacing is at most 5% of it
+_SHORT = 0.05  # of an average, by which it may stop short of its target
+_WORDS, _FEW = 64, 8  # steps from each place; of a large kernel
+_AXES, _RAYS = 8, 1000  # dimensions up to which each axis is looked along, and a diagonal
+_LITTLE = 1e-2  # of the squared displacement of a step, which may be lost in more dimensions
+_WIDENED = 2**22  # numbers in a kernel that are copied to float64
+
+
+class _Steps(NamedTuple):
+    """Places `(n, d)`, changes of the position `(n, words, d)`; averages `(k, m)`, their changes `(k, words, m)`, and how far
+    they are from where they tend to `(k, m)`."""
+
+    x: Any
+    change: Any
+    averages: Any
+    moves: Any
+    gaps: Any
+
+
+class _Moves(NamedTuple):
+    """Of changes in a step, in units of the spacing: the median, the median deviation from it, the largest; and the spacing."""
+
+    drift: np.ndarray
+    noise: np.ndarray
+    largest: np.ndarray
+    spacing: np.ndarray
+
+
+def precision(kernel: Kernel, domain: Domain, starts: np.ndarray) -> list[PrecisionWarning]:
+    """A warning where the steps of `kernel` are not held by the floats of the run.
+
+    Args:
+        kernel, domain: what moves, and the basin.
+        starts: `(d,)` or `(num, d)`.
+
+    Returns:
+        At most one warning.
+
+    Raises:
+        ValueError: no step can move the position at all.
+    """
+    places, along = _places(kernel, domain, np.atleast_2d(starts)[0])
+    steps = _steps(kernel, places)
+    if not np.isfinite(steps.change).all():  # it will be NONFINITE
+        return []
+    moves = _measured(steps.x, steps.change, starts.dtype)
+    return _position(kernel, moves, places, along) or _memory(kernel, steps, starts.dtype)
+
+
+def _places(kernel: Kernel, domain: Domain, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points `(n, d)` in the dtype of the run, and whether each was moved off along each axis, bool `(n, d)`. As many for every
+    domain, so that nothing compiles anew; a point that is missing is the start."""
+    dynamics = getattr(kernel, "dynamics", None)
+    rest = start if dynamics is None else np.asarray(dynamics.attractor, start.dtype)
+    rest = rest if np.isfinite(rest).all() and bool(domain.contains(jnp.asarray(rest))) else start
+    points = [start, rest, (start + rest) / 2]
+    moved = [np.zeros(len(start), bool), np.zeros(len(start), bool), start != rest]
+    directions = _directions(len(start))
+    for origin in (start, rest):
+        ways = ray_distances(domain, jnp.asarray(origin), jnp.asarray(directions, start.dtype))
+        for way, direction in zip(ways, directions, strict=True):
+            known = np.isfinite(way)
+            points.append(origin + (way / 2 if known else 0) * direction)
+            moved.append((direction != 0) & known)
+    return np.asarray(points, start.dtype), np.asarray(moved)
+
+
+def _directions(dim: int) -> np.ndarray:
+    """Both ways along each axis; in many dimensions along one diagonal, and none for networks, whose rays cost a search."""
+    if dim > _RAYS:
+        return np.zeros((0, dim))
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], dim) / np.sqrt(dim)
+    axes = np.eye(dim) if dim <= _AXES else signs[None]
+    return np.concatenate([axes, -axes])
+
+
+def _steps(kernel: Kernel, places: np.ndarray) -> _Steps:
+    """Steps from each place, in float64 where the kernel is not too large to be copied."""
+    words = np.random.default_rng(0).integers(0, 2**32, (_WORDS, kernel.words_per_step), dtype=np.uint32)
+    if sum(np.size(leaf) for leaf in jax.tree.leaves(kernel)) > _WIDENED:
+        return jax.tree.map(np.asarray, _stepped(kernel, jnp.asarray(places), words[:_FEW]))
+    with jax.enable_x64(True):
+        widened = jax.tree.map(_widen, kernel)
+        return jax.tree.map(np.asarray, _stepped(widened, jnp.asarray(places, np.float64), words))
+
+
+def _widen(leaf: Any) -> Any:
+    return jnp.asarray(np.asarray(leaf, np.float64)) if eqx.is_inexact_array(leaf) else leaf
+
+
+@eqx.filter_jit
+def _stepped(kernel: Kernel, places: Array, words: Array) -> _Steps:
+    def stepped(state: State) -> tuple[Array, list[Array], list[Array]]:
+        new = jax.vmap(lambda word: kernel.step(word, state))(words)
+        x = kernel.position(state)
+        moved = jax.vmap(kernel.position)(new) - x[None]
+        old, new = _averages(state), _averages(new)
+        return moved, old, [after - before[None] for before, after in zip(old, new, strict=True)]
+
+    dynamics = getattr(kernel, "dynamics", None)
+    settled = jax.vmap(kernel.settled)(places)
+    if not isinstance(dynamics, Dynamics) or jax.tree.structure(settled) != jax.tree.structure(
+        jax.eval_shape(dynamics.settled, places[0])
+    ):
+        return _Steps(places, jax.vmap(lambda state: stepped(state)[0])(settled), [], [], [])
+    change = jax.vmap(lambda x: stepped(dynamics.moving(x))[0])(places)
+    # averages as they are at one place, the position at another: how they move towards what they average
+    start = dynamics.settled(places[0])
+    away = jax.vmap(lambda x: stepped(dynamics.move(start, x))[1:])(places)
+    back = jax.vmap(lambda state: stepped(dynamics.move(state, places[0]))[1:])(settled)
+    old, moves = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), away, back)
+    gap = [jnp.abs(leaf - first[None]) for leaf, first in zip(_averages(settled), _averages(start), strict=True)]
+    return _Steps(places, change, old, moves, [jnp.concatenate([leaf, leaf]) for leaf in gap])
+
+
+def _averages(state: State) -> list[Array]:
+    """The floats of a state beside its position, which comes first in the states of all dynamics."""
+    return [leaf for leaf in jax.tree.leaves(state)[1:] if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+
+def _measured(before: np.ndarray, change: np.ndarray, dtype: Any) -> _Moves:
+    """Of a change `(n, words, m)`; in units of the spacing of the floats of the run."""
+    largest = np.maximum(np.abs(before), np.abs(before + np.median(change, 1)))
+    spacing = np.spacing(largest.astype(dtype)).astype(np.float64)
+    drift = np.median(change, 1)
+    noise = np.median(np.abs(change - drift[:, None]), 1)
+    return _Moves(np.abs(drift) / spacing, noise / spacing, np.abs(change).max(1) / spacing, spacing)
+
+
+def _position(kernel: Kernel, moves: _Moves, places: np.ndarray, along: np.ndarray) -> list[PrecisionWarning]:
+    """Of the position. A coordinate is held where its noise spans spacings at every place, or its drift does at every place off
+    the attractor; without noise of its own, where its drift does anywhere."""
+    held = (moves.noise >= _NOISE) | (moves.drift >= _DRIFT)
+    looked = np.where(along.any(0), along, True)
+    driven = ~moves.noise.any(0) & (moves.drift >= _DRIFT).any(0)
+    lost = ~np.all(held | ~looked, 0) & moves.largest.any(0) & ~driven
+    if places.shape[1] > _AXES and lost.any():
+        square = np.median((moves.drift + moves.noise) * moves.spacing, 0) ** 2
+        lost = lost if square[lost].sum() > _LITTLE * square.sum() else np.zeros_like(lost)
+    if not lost.any():
+        return []
+    steps = (moves.noise + moves.drift) * np.where(looked & lost[None], 1, np.inf)
+    place, i = np.unravel_index(np.argmin(np.where(np.isnan(steps), np.inf, steps)), steps.shape)
+    message = _told(kernel, moves, places, int(place), int(i))
+    if np.all(moves.largest < 0.5):
+        raise ValueError(message.replace("cannot hold the steps of", "cannot hold any step of"))
+    return [PrecisionWarning(message)]
+
+
+def _told(kernel: Kernel, moves: _Moves, places: np.ndarray, place: int, i: int) -> str:
+    x, spacing = places[place], moves.spacing[place, i]
+    drift, noise = moves.drift[place, i] * spacing, moves.noise[place, i] * spacing
+    reach = np.ptp(places[:, i])
+    message = (
+        f"the precision of {x.dtype} cannot hold the steps of {type(kernel).__name__}: near x[{i}] = {x[i]:.6g} its spacing is "
+        f"{spacing:.2g}, while {_step_name(kernel)} moves x[{i}] by {drift:.2g} through the drift and {noise:.2g} through the "
+        "noise (median), so that rounding changes the result."
+    )
+    remedies = _wider(x.dtype)
+    if np.abs(places[:, i]).min() > 2 * reach:
+        remedies.append("shift the problem so that it is centered at 0")
+    return (
+        f"{message} {_advice([*remedies, *_longer(kernel, max(_DRIFT * spacing / drift if drift else math.inf, 1))])}"
+    )
+
+
+def _memory(kernel: Kernel, steps: _Steps, dtype: Any) -> list[PrecisionWarning]:
+    """Of the averages: one stops short of its target where its steps fall below half a spacing."""
+    for number, (old, change, gap) in enumerate(zip(steps.averages, steps.moves, steps.gaps, strict=True)):
+        moves = _measured(old, change, dtype)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            short = np.fmin(np.where(gap > 0, gap / (2 * moves.drift), 0), gap)
+        scale = np.abs(old).max(0)
+        lost = (moves.noise < _NOISE) & (short > _SHORT * scale)
+        if not lost.any():
+            continue
+        place, i = np.unravel_index(np.argmax(lost), lost.shape)
+        name, step = _average_name(kernel, number), moves.drift[place, i] * moves.spacing[place, i]
+        message = (
+            f"the precision of {np.dtype(dtype)} cannot hold the steps of {type(kernel).__name__}: the average {name}[{i}] = "
+            f"{old[place, i]:.4g}, {gap[place, i]:.2g} from where it tends to, moves by {step:.2g} in {_step_name(kernel)}, "
+            f"and the spacing is {moves.spacing[place, i]:.2g}, so that it stops {short[place, i]:.2g} short."
+        )
+        longer = _longer(kernel, float(short[place, i] / (_SHORT * scale[i])) if scale[i] > 0 else math.inf)
+        return [PrecisionWarning(f"{message} {_advice([*_wider(dtype), *longer])}")]
+    return []
+
+
+def _average_name(kernel: Kernel, number: int) -> str:
+    """As the state calls it."""
+    state = jax.eval_shape(kernel.settled, jax.ShapeDtypeStruct((kernel.dim,), jnp.result_type(float)))
+    paths = [path for path, leaf in jax.tree_util.tree_leaves_with_path(state)[1:] if leaf.dtype.kind == "f"]
+    return jax.tree_util.keystr(paths[number][-1:]).strip(".[]'\"")
+
+
+def _step_name(kernel: Kernel) -> str:
+    dt = getattr(kernel, "dt", None)
+    return "one step" if dt is None else f"one step of dt = {float(dt):.4g}"
+
+
+def _wider(dtype: Any) -> list[str]:
+    return (
+        ['switch JAX to float64 with jax.config.update("jax_enable_x64", True)'] if np.dtype(dtype).itemsize < 8 else []
+    )
+
+
+def _longer(kernel: Kernel, factor: float) -> list[str]:
+    dt = getattr(kernel, "dt", None)
+    if dt is None:
+        return ["take a larger learning rate"]
+    return [f"take a larger dt, about {float(dt) * factor:.1g}" if math.isfinite(factor) else "take a larger dt"]
+
+
+def _advice(remedies: list[str]) -> str:
+    text = ", or ".join(remedies)
+    return f"{text[0].upper()}{text[1:]}."
