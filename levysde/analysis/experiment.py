@@ -256,7 +256,7 @@ def run_rung(
         dynamics.attractor,
         num=settings.num,
         seed=settings.seed,
-        max_time=30 * law.mean,
+        max_time=min(30 * law.mean, LAST_STEP * case.dt),
         checkpoint=checkpoint,
         progress=progress,
     )

@@ -27,6 +27,7 @@ from levysde.escape.bar import progress_bar
 from levysde.escape.checkpoint import Saver, as_checkpoint, saver
 from levysde.escape.interfaces import check_interfaces, runs_by_lanes
 from levysde.escape.ledger import Ledger, Rows
+from levysde.escape.precision import widened
 from levysde.escape.preflight import preflight
 from levysde.escape.result import EscapeResult, RunInfo, Status
 from levysde.escape.shards import as_shard, gathered
@@ -155,7 +156,7 @@ def _checked(
     if max_steps is not None:
         limit = errors.integer("max_steps", max_steps, "max_steps=1_000_000", high=LAST_STEP)
     if max_time is not None:
-        limit = min(limit, kernel.steps_within(errors.positive_real("max_time", max_time, "max_time=1e4")))
+        limit = steps_until("max_time", kernel, max_time, limit, refuse=max_steps is None)
     starts = starting_points(kernel, domain, x0, num)
     if max_time is None and max_steps is None:
         _check_escapable(kernel, domain, starts)
@@ -163,6 +164,20 @@ def _checked(
     lanes, width = layout(kernel.dim, lane_invariant, places, num, lanes)
     size = domain_size(kernel, domain, starts)
     return Run((kernel, domain), starts, seed, num, limit, lanes, width, chunk, places, lane_invariant, size)
+
+
+def steps_until(name: str, kernel: Kernel, time: Checked, limit: int = LAST_STEP, *, refuse: bool = True) -> int:
+    """The steps after which the clock has reached `time`, at most `limit`; refused beyond it."""
+    time = errors.positive_real(name, time, f"{name}=1e4")
+    steps = kernel.steps_within(time)
+    if steps <= limit or not refuse:
+        return min(steps, limit)
+    dt = getattr(kernel, "dt", None)
+    longer = "iterations_per_step" if dt is None else f"a dt of {1.01 * float(dt) * steps / limit:.3g} or more"
+    raise ValueError(
+        f"{name} = {time:g} takes {steps:.4g} steps{'' if dt is None else f' of dt = {float(dt):.4g}'}, but a trajectory makes "
+        f"at most {limit}. Type {name}={0.99 * time * limit / steps:.3g} or less, or take {longer}."
+    )
 
 
 def starting_points(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.ndarray:
@@ -184,8 +199,23 @@ def starting_points(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.nda
     if not inside.all():
         row = int(np.flatnonzero(~inside)[0])
         which = f"x0[{row}] = {starts[row]}" if starts.ndim == 2 else f"x0 = {starts}"
-        raise ValueError(f"{which} lies outside the domain, so there is nothing to escape from. Start inside it.")
+        why = _why_outside(domain, np.atleast_2d(np.asarray(x0, np.float64))[row], np.atleast_2d(starts)[row])
+        raise ValueError(f"{which} lies outside the domain, so there is nothing to escape from. {why}")
     return starts
+
+
+def _why_outside(domain: Domain, given: np.ndarray, held: np.ndarray) -> str:
+    """How to fix a start outside: it may be inside as it was given, and have been rounded to the boundary."""
+    with jax.enable_x64(True):
+        inside = bool(jax.tree.map(widened, domain).contains(jnp.asarray(given)))
+    if not inside:
+        return "Start inside it."
+    i = int(np.argmax(np.abs(given - held)))
+    return (
+        f"As given it is inside, but {held.dtype} rounds {float(given[i])!r} to {float(held[i])!r}: the spacing of its "
+        f"numbers there is {np.spacing(np.abs(held[i])):.1g}. Start further inside, or switch JAX to float64 with "
+        'jax.config.update("jax_enable_x64", True).'
+    )
 
 
 def _check_escapable(kernel: Kernel, domain: Domain, starts: np.ndarray) -> None:

@@ -21,9 +21,10 @@ from jaxtyping import Array
 from levysde import errors
 from levysde.errors import Checked
 from levysde.escape.block import INSIDE, Block, Problem, Records, advance, begin, empty_stack, jit, standing
-from levysde.escape.engine import as_lanes, describe, layout, starting_points
+from levysde.escape.engine import as_lanes, describe, layout, starting_points, steps_until
 from levysde.escape.fused import FUSED, compiles, fused_or_looped
 from levysde.escape.interfaces import runs_by_lanes
+from levysde.escape.preflight import preflight
 from levysde.escape.result import Status
 from levysde.escape.worker import SMALLEST, outcome
 from levysde.protocols import Domain, Kernel, Point, Scalar, Truth
@@ -146,6 +147,7 @@ def simulate_paths(
     lanes = as_lanes(lanes)
     basin = Everywhere(kernel.dim) if domain is None else domain
     starts = starting_points(kernel, basin, x0, len(ids))
+    preflight(kernel, basin, starts)
     size = _lanes(kernel, basin, len(ids), lanes)
     starts = np.broadcast_to(starts, (len(ids), kernel.dim))
     pieces = [slice(i, i + size) for i in range(0, len(ids), size)]
@@ -319,7 +321,7 @@ def _grid(kernel: Kernel, times: Checked, every: Checked, max_time: Checked, max
             "Type for example every=10, max_steps=1000."
         )
     if max_time is not None:
-        limit = kernel.steps_within(errors.positive_real("max_time", max_time, "max_time=10.0"))
+        limit = steps_until("max_time", kernel, max_time)
     else:
         limit = errors.integer("max_steps", max_steps, "max_steps=1000", high=LAST_STEP)
     if every > limit:
@@ -334,14 +336,12 @@ def _chosen(kernel: Kernel, times: Checked) -> np.ndarray:
         raise ValueError(f"times must be a list of times, not of shape {chosen.shape}. Type for example {example}.")
     if chosen[0] < 0 or (np.diff(chosen) <= 0).any():
         raise ValueError(f"times must increase, from 0 on, not {errors.shown(times)}. Type for example {example}.")
-    steps = np.array([kernel.steps_within(float(t)) if t > 0 else 0 for t in chosen], np.int64)
+    steps = np.array([steps_until("times", kernel, float(t)) if t > 0 else 0 for t in chosen], np.int64)
     if (np.diff(steps) <= 0).any():
         i = int(np.flatnonzero(np.diff(steps) <= 0)[0])
         raise ValueError(
             f"times {chosen[i]!r} and {chosen[i + 1]!r} fall into one step of the kernel. Space them at least a step apart."
         )
-    if steps[-1] > LAST_STEP:
-        raise ValueError(f"times end after {steps[-1]} steps, past the limit of {LAST_STEP}. Take a larger dt.")
     return steps
 
 

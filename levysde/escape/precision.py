@@ -105,11 +105,11 @@ def _steps(kernel: Kernel, places: np.ndarray) -> _Steps:
     if sum(np.size(leaf) for leaf in jax.tree.leaves(kernel)) > _WIDENED:
         return jax.tree.map(np.asarray, _stepped(kernel, jnp.asarray(places), words[:_FEW]))
     with jax.enable_x64(True):
-        widened = jax.tree.map(_widen, kernel)
-        return jax.tree.map(np.asarray, _stepped(widened, jnp.asarray(places, np.float64), words))
+        return jax.tree.map(np.asarray, _stepped(jax.tree.map(widened, kernel), jnp.asarray(places, np.float64), words))
 
 
-def _widen(leaf: Any) -> Any:
+def widened(leaf: Any) -> Any:
+    """A float array in float64, inside `jax.enable_x64(True)`; others as they are."""
     return jnp.asarray(np.asarray(leaf, np.float64)) if eqx.is_inexact_array(leaf) else leaf
 
 
