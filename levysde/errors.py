@@ -154,13 +154,15 @@ def as_array(name: str, value: Any, example: str) -> Array:
 
 
 def finite(name: str, value: Any, example: str, shape: tuple[int, ...] | None = None) -> Array:
-    """A finite float array that is not empty, of `shape` when one is given."""
+    """A finite float array that is not empty, of `shape` when one is given. One that rounds to 0 throughout is refused."""
     array = as_array(name, value, example)
     _check_shape(name, array, example, shape)
     if not is_traced(array) and not np.isfinite(np.asarray(array)).all():
         if np.isfinite(np.asarray(value, dtype=float)).all():
             raise ValueError(out_of_range(name, value, array))
         raise _not_finite(name, np.asarray(value, dtype=float), value, example)
+    if not is_traced(array) and not np.any(np.asarray(array)) and np.any(np.asarray(value)):
+        raise ValueError(out_of_range(name, value, array))
     return array
 
 

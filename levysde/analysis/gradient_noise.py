@@ -185,7 +185,7 @@ def tail_indices(
         return TailIndex(nothing, nothing, block), TailIndex(nothing, nothing, cf)
     where = np.flatnonzero(live)[varied]
     noise = noise[:, varied]
-    block[where] = [_or_nan(lambda c=c: block_log_moment_index(c, resamples=20).value) for c in noise.T]
+    block[where] = [_or_nan(lambda c=c: block_log_moment_index(c).value) for c in noise.T]
     cf[where] = [_or_nan(lambda c=c: characteristic_function_fit(c).alpha.value) for c in noise.T]
     # one coordinate after the other, so that the sums of neighbours stay within one
     columns = rng.permutation(noise.shape[1])[: max(1, _POOLED // noise.shape[0])]

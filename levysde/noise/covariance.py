@@ -100,8 +100,9 @@ def covariance_scale(covariance: Checked, driver: Checked, *, negative: Checked 
         Elementary: `S S' = C / v`.
     """
     root = covariance_root("covariance", covariance, negative)
-    scaled = root / np.sqrt(unit_variance(driver, len(root) if root.ndim else 1))
-    return as_scale(scaled, len(root) if root.ndim else 1)
+    dim = len(root) if root.ndim else 1
+    scaled = errors.finite("root of covariance", root / np.sqrt(unit_variance(driver, dim)), "covariance=jnp.eye(2)")
+    return as_scale(scaled, dim)
 
 
 def hessian_aligned(
@@ -247,8 +248,7 @@ def covariance_root(name: Checked, value: Checked, negative: Checked = "refuse")
             f"name must be what the covariance is called, not {errors.shown(name)}. Type name='covariance'."
         )
     example = f"{name.removeprefix('the ').lower()}=jnp.eye(2)"
-    array = errors.finite(name, errors.concrete(name, value), example)
-    matrix = np.asarray(array, float)
+    matrix = errors.reals(name, value, example)  # in float64: its root may fit into float32 where it does not
     if matrix.ndim > 2 or not matrix.size or len(set(matrix.shape)) > 1:
         raise ValueError(f"{name} must be a number, a vector or a square matrix, not of shape {matrix.shape}.")
     size = np.abs(matrix).max()

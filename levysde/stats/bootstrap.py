@@ -9,16 +9,18 @@ Politis, White, Econometric Reviews 28 (2009):
 R the autocovariance, w flat to 1/2 and then linear to 0 at 1, M twice the lag beyond which R stays within its noise.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
+from levysde.errors import AccuracyWarning, Checked
 from levysde.stats.estimate import Estimate
 from levysde.stats.samples import sample, sizes
 
+_ROUNDING = 1e-12  # a spread below this share of the estimate is none
 Estimator = Callable[[np.ndarray], Any]  # to a number, an `Estimate`, or a fit whose `alpha` is one
 
 
@@ -135,7 +137,9 @@ def block_bootstrap(
     draws = []
     for _ in range(resamples):
         try:
-            draws.append(reading(estimator(x[_rows(rng, len(x), block, kind)])))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", AccuracyWarning)  # rows repeat in every resample
+                draws.append(reading(estimator(x[_rows(rng, len(x), block, kind)])))
         except ValueError:
             continue
     if len(draws) < 0.9 * resamples:
@@ -143,7 +147,14 @@ def block_bootstrap(
             f"estimator failed on {resamples - len(draws)} of {resamples} resamples, so its interval is unknown. "
             "Give more values, or an estimator that takes any sample of this size."
         )
-    error = z * float(np.diff(np.quantile(draws, [0.25, 0.75]))[0]) / (2 * norm.isf(0.25))
+    spread = float(np.diff(np.quantile(draws, [0.25, 0.75]))[0]) / (2 * norm.isf(0.25))
+    spread = spread or float(np.std(draws))  # of an estimator that takes few values
+    if not spread > _ROUNDING * float(np.max(np.abs(draws), initial=np.finfo(float).tiny)):
+        raise ValueError(
+            f"estimator gave {value:.6g} on every resample, which leaves no interval: x is constant, or the estimator does not "
+            "depend on it. Give values that vary."
+        )
+    error = z * spread
     return Estimate(value, float(value - error), float(value + error), confidence)
 
 

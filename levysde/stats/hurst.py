@@ -40,6 +40,7 @@ _PIECES = 10
 _LEAST = 500
 _SIZES = 12
 _ROUNDING = 1e-12  # spread below this share of the values is none
+_NO_SPREAD = 1e-9  # of an exponent
 
 
 def hurst_rs(x: Checked, *, smallest: Checked = 16, confidence: Checked = 0.95) -> Estimate:
@@ -63,7 +64,7 @@ def hurst_rs(x: Checked, *, smallest: Checked = 16, confidence: Checked = 0.95) 
     Source:
         Hurst (1951); Mandelbrot, Wallis (1969); the mean: Anis, Lloyd, Biometrika 63 (1976); Weron, Physica A 312 (2002).
     """
-    x = sample(x, least=_LEAST)
+    x = _sample(x)
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     windows = _windows(x.size, smallest, 8)
     expected = np.log([_anis_lloyd(s) for s in windows])
@@ -107,7 +108,7 @@ def hurst_dfa(
     Source:
         Peng et al., Phys. Rev. E 49 (1994); with moment q, Kantelhardt et al., Physica A 316 (2002).
     """
-    x = sample(x, least=_LEAST)
+    x = _sample(x)
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     order = errors.integer("order", order, "order=1", low=0, high=8)
     q = errors.positive_real("moment", moment, "moment=2.0")
@@ -149,6 +150,12 @@ def fractional_gaussian_noise(size: Checked, hurst: Checked, *, seed: Checked = 
     noise = rng.normal(size=n + 1) + 1j * rng.normal(size=n + 1)
     noise[[0, n]] = noise[[0, n]].real * np.sqrt(2)
     return np.asarray(irfft(noise * np.sqrt(spectrum * n), 2 * n))[:n]
+
+
+def _sample(x: Checked) -> np.ndarray:
+    """The series in a unit of about its largest value, so that squares stay within the range of floats."""
+    x = sample(x, least=_LEAST)
+    return np.ldexp(x, -np.frexp(np.abs(x).max())[1])
 
 
 def _windows(size: int, smallest: Checked, least: int) -> list[int]:
@@ -213,5 +220,9 @@ def _jackknife(by_piece: np.ndarray, exponent: Callable[[np.ndarray], float], co
     value = exponent(by_piece.mean(1))
     without = np.array([exponent(np.delete(by_piece, i, 1).mean(1)) for i in range(pieces)])
     error = np.sqrt((pieces - 1) * without.var())
+    if not error > _NO_SPREAD:
+        raise ValueError(
+            f"the {pieces} pieces of x are alike, which leaves no interval: x repeats itself. Give a random series."
+        )
     reach = float(t.isf((1 - confidence) / 2, pieces - 1) * error)
     return Estimate(value, value - reach, value + reach, confidence)

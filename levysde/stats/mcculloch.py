@@ -20,7 +20,7 @@ import numpy as np
 from levysde import errors
 from levysde.errors import Checked
 from levysde.stats.estimate import Estimate
-from levysde.stats.samples import sample
+from levysde.stats.samples import sample, ties, too_many, warned
 from levysde.stats.tables import stable_table
 from levysde.tables import Table, Tabled
 
@@ -36,16 +36,18 @@ class SkewedStableFit(Tabled):
         beta: the skewness, in [-1, 1].
         scale: s, in the unit of the sample.
         location: in Nolan's S0 parametrisation, in the unit of the sample.
+        warnings: what makes the estimates doubtful: values that repeat.
     """
 
     alpha: Estimate
     beta: Estimate
     scale: Estimate
     location: Estimate
+    warnings: tuple[str, ...] = ()
 
     def _table(self) -> Table:
         rows = [(name, f"{getattr(self, name)}") for name in ("alpha", "beta", "scale", "location")]
-        return Table(f"SkewedStableFit ({self.alpha.confidence:.0%} intervals)", rows)
+        return Table(f"SkewedStableFit ({self.alpha.confidence:.0%} intervals)", rows, self.warnings)
 
 
 def mcculloch(x: Checked, *, confidence: Checked = 0.95) -> SkewedStableFit:
@@ -83,6 +85,8 @@ def mcculloch(x: Checked, *, confidence: Checked = 0.95) -> SkewedStableFit:
         raise ValueError(
             "the interquartile range of x is 0: more than half the values are equal. Leave out the constants."
         )
+    size = 2.0 ** np.frexp(q[3] - q[1])[1]  # a power of two, by which squares stay within the range of floats
+    q = q / size
     alpha, beta = _solve(*_shape(q))
     unit = _at("quantile", alpha, beta)
     scale = (q[3] - q[1]) / (unit[3] - unit[1])
@@ -91,8 +95,14 @@ def mcculloch(x: Checked, *, confidence: Checked = 0.95) -> SkewedStableFit:
     low, high = theta - error, theta + error
     low[:3] = np.maximum(low[:3], [table["alpha"][0], -1, 0])
     high[:2] = np.minimum(high[:2], [2, 1])
-    rows = zip(theta, low, high, strict=True)
-    return SkewedStableFit(*(Estimate(float(at), float(a), float(b), confidence) for at, a, b in rows))
+    rows = np.stack([theta, low, high], 1) * np.array([1, 1, size, size])[:, None]
+    tied = ties(np.sort(x))
+    doubt = (
+        f"{tied.max()} of {x.size} values of x are equal, which moves its quantiles by about their standard errors or more: x "
+        "is rounded or discrete. Give the values unrounded."
+    )
+    found = warned([doubt] if too_many(tied, x.size).any() else [])
+    return SkewedStableFit(*[Estimate(*row, confidence) for row in rows.tolist()], warnings=found)
 
 
 def _shape(q: np.ndarray) -> tuple[float, float]:

@@ -1,9 +1,12 @@
 """What every estimator here checks before it looks at a sample. Host side, float64."""
 
+import warnings
+from collections.abc import Sequence
+
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
+from levysde.errors import AccuracyWarning, Checked
 
 
 def sample(x: Checked, *, name: str = "x", vectors: bool = False, least: int = 1) -> np.ndarray:
@@ -19,5 +22,28 @@ def sample(x: Checked, *, name: str = "x", vectors: bool = False, least: int = 1
 
 
 def sizes(x: np.ndarray) -> np.ndarray:
-    """`|x|`, Euclidean norms where x holds vectors: `(n,)`."""
-    return np.abs(x) if x.ndim == 1 else np.sqrt((x * x).sum(1))
+    """`|x|`, Euclidean norms where x holds vectors: `(n,)`. Their squares may leave the range of floats."""
+    if x.ndim == 1:
+        return np.abs(x)
+    exponent = np.frexp(np.abs(x).max(1))[1]  # of a power of two, which changes no digits
+    scaled = np.ldexp(x, -exponent[:, None])
+    return np.ldexp(np.sqrt((scaled * scaled).sum(1)), exponent)
+
+
+def ties(x: np.ndarray) -> np.ndarray:
+    """How many of all values equal the one at each place, `x` in order: `(n,)`."""
+    starts = np.flatnonzero(np.append(True, x[1:] != x[:-1]))
+    counts = np.diff(np.append(starts, x.size))
+    return np.repeat(counts, counts)
+
+
+def too_many(tied: np.ndarray, used: np.ndarray | int) -> np.ndarray:
+    """Whether so many equal values among those used move an order statistic by about its standard error, sqrt(used)/2."""
+    return tied > np.maximum(2, np.sqrt(used) / 2)
+
+
+def warned(messages: Sequence[str]) -> tuple[str, ...]:
+    """Issues each message as an `AccuracyWarning` of the caller's caller, and returns them all."""
+    for message in messages:
+        warnings.warn(AccuracyWarning(message), stacklevel=3)
+    return tuple(messages)

@@ -26,7 +26,7 @@ class SurvivalCurve(Tabled):
         time: where it steps (every distinct time, exits and censorings), ascending, shape `(m,)`.
         survival: its value from each time on, shape `(m,)`.
         low: lower end of the pointwise band, shape `(m,)`; 0 where the curve has reached 0.
-        high: upper end of the pointwise band, shape `(m,)`; the last finite limit where the curve has reached 0.
+        high: upper end of the pointwise band, shape `(m,)`; 1 before the first exit.
         confidence: the band's pointwise coverage.
     """
 
@@ -171,6 +171,9 @@ def mean_ratio(
 def kaplan_meier(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> SurvivalCurve:
     """The survival curve and its pointwise band (log-log Greenwood), by `scipy.stats.ecdf`.
 
+    Greenwood's variance is 0 before the first exit and where nobody is left. There the band is exact (Clopper and Pearson):
+    of n at risk none left, so the survival is at least `((1 - confidence)/2)^(1/n)`; 0.478 for n = 5 at 95%.
+
     Args:
         time: escape or censoring times, shape `(num,)`, any unit.
         exited: whether each is an escape, bool, shape `(num,)`.
@@ -195,16 +198,25 @@ def kaplan_meier(time: Checked, exited: Checked, *, confidence: Checked = 0.95) 
         warnings.simplefilter("ignore", RuntimeWarning)  # the formula has no value where the curve is 0 or 1
         band = curve.confidence_interval(confidence, method="log-log")
     low, high = np.array(band.low.probabilities), np.array(band.high.probabilities)
-    low[survival == 1] = high[survival == 1] = 1.0
-    low[survival == 0] = 0.0
-    high[survival == 0] = high[survival > 0][-1] if (survival > 0).any() else 1.0
+    at_risk = time.size - np.searchsorted(np.sort(time), curve.quantiles)
+    every = ((1 - confidence) / 2) ** (1 / at_risk)  # lower end for a chance, of which so many trials all came true
+    flat, empty = survival == 1, survival == 0
+    low[flat], high[flat] = every[flat], 1.0
+    low[empty], high[empty] = 0.0, np.minimum(1 - every[empty], high[~empty][-1] if (~empty).any() else 1.0)
     return SurvivalCurve(np.asarray(curve.quantiles), survival, low, high, confidence)
 
 
 def restricted_mean(time: Checked, exited: Checked, horizon: Checked = None, *, confidence: Checked = 0.95) -> Estimate:
-    """`E min(escape time, horizon)`, the area under the Kaplan-Meier curve, with Greenwood's normal interval.
+    """`E min(escape time, horizon)`, the area under the Kaplan-Meier curve, with an interval from Greenwood's variance.
 
     Needs no law: the mean to report when the times are censored and not exponential.
+
+    The interval is that of `log(m / (horizon - m))`, m the restricted mean, by Student's quantiles, so that it stays within 0
+    and the horizon. Where all times agree no variance is seen, and the interval is the exact one for the share of times that
+    may lie elsewhere: 5 trajectories all censored at 5 give [2.39, 5]. Measured coverage of the 95% interval at a fixed horizon
+    of 0.3, 1 or 3 means, exponential and lognormal times: COVERAGE.
+    By default the horizon is the largest time, itself random: the interval is then about the mean up to that time. For times
+    without censoring it is no interval for the whole mean, of which it misses the tail.
 
     Args:
         time: escape or censoring times, shape `(num,)`, any unit.
@@ -222,12 +234,15 @@ def restricted_mean(time: Checked, exited: Checked, horizon: Checked = None, *, 
     Source:
         Kaplan and Meier, J. Amer. Statist. Assoc. 53 (1958); the variance is Greenwood's.
     """
-    from scipy.stats import norm  # slow to import
+    from scipy.special import expit, stdtrit  # slow to import
 
     time, exited = checked(time, exited)
     last = float(time.max())
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
-    horizon = last if horizon is None else errors.positive_real("horizon", horizon, f"horizon={last:.6g}")
+    example = f"horizon={last:.6g}"
+    horizon = last if horizon is None else float(errors.reals("horizon", horizon, example, ()))
+    if not horizon > 0:
+        raise ValueError(f"horizon must be positive, not {horizon!r}. Type for example {example}.")
     order, counts = np.unique(time, return_counts=True)
     exits = np.bincount(np.searchsorted(order, time[exited]), minlength=order.size)
     at_risk = time.size - np.concatenate([[0], np.cumsum(counts)[:-1]])
@@ -238,12 +253,20 @@ def restricted_mean(time: Checked, exited: Checked, horizon: Checked = None, *, 
             f"Type horizon={last!r} or less, or run longer."
         )
     inside = order < horizon
-    edges = np.concatenate([[0.0], order[inside], [horizon]])
-    pieces = np.diff(edges) * np.concatenate([[1.0], curve[inside]])
-    rest = pieces[::-1].cumsum()[::-1][1:]  # area beyond each time
+    widths = np.diff(
+        np.concatenate([[0.0], order[inside], [horizon]]) / horizon
+    )  # in shares of the horizon, of any unit
+    curve = np.concatenate([[1.0], curve[inside]])
+    share, lost = float(np.sum(widths * curve)), float(np.sum(widths * (1 - curve)))
+    rest = (widths * curve)[::-1].cumsum()[::-1][1:]  # area beyond each time
     exits, at_risk = exits[inside], at_risk[inside]
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(exits < at_risk, rest**2 * exits / (at_risk * (at_risk - exits)), 0.0)
-    half = float(norm.isf((1 - confidence) / 2) * np.sqrt(terms.sum()))
-    value = float(pieces.sum())
-    return Estimate(value, value - half, value + half, confidence)
+    tail, num = (1 - confidence) / 2, time.size
+    if not terms.any():  # no spread was seen, which bounds what may lie elsewhere (Clopper and Pearson)
+        seen = tail ** (1 / num)
+        low, high = seen * share, seen * share + 1 - seen
+    else:
+        half = stdtrit(num - 1, 1 - tail) * np.sqrt(terms.sum() * num / (num - 1)) / (share * lost)
+        low, high = expit(np.log(share / lost) - half), expit(np.log(share / lost) + half)
+    return Estimate(horizon * share, float(horizon * low), float(horizon * high), confidence)

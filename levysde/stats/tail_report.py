@@ -11,24 +11,30 @@ normal) on independent, symmetric stable values, told apart by what they mean:
 * asymmetric: `(q95 + q05 - 2 q50)/(q95 - q05)`, over 25 interleaved parts of the sample;
 * Gaussian: the index is not below 2.
 
-Scores come from ranks, so no check needs a moment. Each is made at `level / 6`, so that together they err at `level`.
+A seventh looks whether values repeat: "not continuous" is flagged where so many are equal to one another, sqrt(n)/2, that order
+statistics move by their standard errors. Rounded and integer samples have no tail index, and some estimators no value for them.
+
+Scores come from ranks, so no check needs a moment. Each of the six is made at `level / 6`: together they err at `level`.
 Measured at level 0.02, n = 10,000, 200 samples each: independent stable values of index 0.8, 1.2, 1.5, 1.8, 1.95 are flagged in
 2.0%, 1.5%, 2.5%, 1.0%, 1.0%. Always flagged, for their reason: Gaussians of independent lognormal scales and Student t with 3
 degrees of freedom (tail; sums in 100% and 97%), Laplace (sums, tail), Gaussians of slow lognormal scales (varying scale; a
 third are called correlated too), stable noise averaged by momentum 0.9 (correlated; half are called asymmetric too), Gaussian.
 """
 
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
+from levysde.errors import AccuracyWarning, Checked
 from levysde.stats.bootstrap import autocovariance, normal_scores
 from levysde.stats.estimate import Estimate
 from levysde.stats.hill import hill, hill_on_stable
 from levysde.stats.mcculloch import mcculloch
-from levysde.stats.samples import sample
+from levysde.stats.samples import sample, ties, too_many
 from levysde.stats.tail_index import block_log_moment_index, characteristic_function_fit
 from levysde.tables import Grid, Table, Tabled
 
@@ -44,8 +50,9 @@ class Finding(Tabled):
     """One check of a `TailReport`.
 
     Attributes:
-        name: "correlated", "varying scale", "drifts under sums", "tail", "asymmetric" or "Gaussian".
-        statistic: about standard normal for independent, symmetric stable values.
+        name: "not continuous", "correlated", "varying scale", "drifts under sums", "tail", "asymmetric" or "Gaussian".
+        statistic: about standard normal for independent, symmetric stable values; for "not continuous" the largest number of
+            equal values over sqrt(n); NaN where there is none.
         flagged: whether it is beyond its threshold.
         meaning: what a flag says about the sample, in words.
     """
@@ -65,9 +72,9 @@ class TailReport(Tabled):
     """Every estimate of the index, and whether the sample is one to which they apply. Prints as a table.
 
     Attributes:
-        indices: the estimates by name.
+        indices: the estimates by name; NaN where an estimator has none for a sample that is not continuous.
         by_sum: the characteristic-function index of sums of m values, by m; constant for a stable law.
-        findings: the six checks.
+        findings: the seven checks.
         size: n, how many values the sample has.
     """
 
@@ -102,8 +109,8 @@ class TailReport(Tabled):
 def tail_report(x: Checked, *, level: Checked = 0.02, confidence: Checked = 0.95) -> TailReport:
     """All estimators of the tail index on one series, and whether it is one to which they apply.
 
-    Six checks tell what is wrong with a sample: values correlated in time, or their sizes; an index that drifts under sums; a
-    tail that is not that of the fitted stable law; asymmetry; an index that is not below 2.
+    Seven checks tell what is wrong with a sample: values that repeat; values correlated in time, or their sizes; an index that
+    drifts under sums; a tail that is not that of the fitted stable law; asymmetry; an index that is not below 2.
 
     The intervals assume independent values; where "correlated" or "varying scale" is flagged take them from `block_bootstrap`,
     and mind that then the other checks are no longer calibrated.
@@ -117,7 +124,7 @@ def tail_report(x: Checked, *, level: Checked = 0.02, confidence: Checked = 0.95
         The estimates, the checks and a verdict in words; it prints as a table.
 
     Raises:
-        ValueError, TypeError: not a finite 1-D series of 1000 values, more than half of them equal.
+        ValueError, TypeError: not a finite 1-D series of 1000 values, or a constant one.
 
     Source:
         this package; correlation by Ljung, Box, Biometrika 65 (1978), on normal scores.
@@ -126,24 +133,21 @@ def tail_report(x: Checked, *, level: Checked = 0.02, confidence: Checked = 0.95
 
     x = sample(x, least=_LEAST)
     level = errors.fraction("level", level, "level=0.02")
-    centred = x - np.median(x)
-    centred = centred[centred != 0]
-    fits = {m: characteristic_function_fit(_sums(x, m), confidence=confidence).alpha for m in (1, *SUMS)}
-    quantiles = mcculloch(x, confidence=confidence)
-    indices = {
-        "characteristic function": fits[1],
-        "block log-moment": block_log_moment_index(centred, confidence=confidence),
-        "quantiles (McCulloch)": quantiles.alpha,
-        "Hill": hill(centred, confidence=confidence).alpha,
-    }
+    repeats = ties(np.sort(x))
+    if repeats[0] == x.size:
+        raise ValueError(
+            f"all {x.size} values of x are equal: there is nothing to estimate. Give a sample that varies."
+        )
+    discrete = bool(too_many(repeats, x.size).any())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AccuracyWarning)  # of repeated values: a finding below
+        indices, fits, scores = _measured(x, confidence, discrete)
     z_one, z_two = float(norm.isf(level / 6)), float(norm.isf(level / 12))
-    error = float((fits[1].high - fits[1].low) / (2 * norm.isf((1 - fits[1].confidence) / 2)))
-    serial, sized = _portmanteau(x), _portmanteau(np.abs(x - np.median(x)))
-    drift = _drift(fits, error)
-    tail = _tail(centred, fits[1].value, error)
-    skew = _skew(x)
-    below = float((2 - fits[1].value) / error)
+    serial, sized, drift, tail, skew, below = scores
+    most = int(repeats.max())
+    repeated = f"values repeat, {most} of {x.size} are equal, so that x is rounded or discrete and has no tail index"
     findings = (
+        Finding("not continuous", most / np.sqrt(x.size), discrete, repeated),
         Finding("correlated", serial, serial > z_one, "values are correlated in time, thin or decorrelate them first"),
         Finding("varying scale", sized, sized > z_one, "sizes are correlated in time, the scale varies"),
         Finding("drifts under sums", drift, abs(drift) > z_two, "the index changes when values are summed, not stable"),
@@ -152,6 +156,47 @@ def tail_report(x: Checked, *, level: Checked = 0.02, confidence: Checked = 0.95
         Finding("Gaussian", below, below < z_one, "the index is not below 2: no heavy tail seen"),
     )
     return TailReport(indices, fits, findings, x.size)
+
+
+def _measured(
+    x: np.ndarray, confidence: float, discrete: bool
+) -> tuple[dict[str, Estimate], dict[int, Estimate], list[float]]:
+    """The estimates, those of sums, and the statistics of the checks; NaN for what a discrete sample does not have."""
+    from scipy.stats import norm  # slow to import
+
+    nothing = Estimate(np.nan, np.nan, np.nan, confidence)
+
+    def known(measure: Callable[[], Any], otherwise: Any) -> Any:
+        try:
+            return measure()
+        except ValueError:
+            if not discrete:
+                raise
+            return otherwise
+
+    centred = x - np.median(x)
+    sizes, centred = np.abs(centred), centred[centred != 0]
+    fits = {
+        m: known(lambda m=m: characteristic_function_fit(_sums(x, m), confidence=confidence).alpha, nothing)
+        for m in (1, *SUMS)
+    }
+    indices = {
+        "characteristic function": fits[1],
+        "block log-moment": known(lambda: block_log_moment_index(centred, confidence=confidence), nothing),
+        "quantiles (McCulloch)": known(lambda: mcculloch(x, confidence=confidence).alpha, nothing),
+        "Hill": known(lambda: hill(centred, confidence=confidence).alpha, nothing),
+    }
+    error = float((fits[1].high - fits[1].low) / (2 * norm.isf((1 - confidence) / 2)))
+    with np.errstate(divide="ignore", invalid="ignore"):  # of a discrete sample
+        scores = [
+            _portmanteau(x),
+            _portmanteau(sizes),
+            _drift(fits, error),
+            known(lambda: _tail(centred, fits[1].value, error), np.nan),
+            _skew(x),
+            float((2 - fits[1].value) / error),
+        ]
+    return indices, fits, scores
 
 
 def _sums(x: np.ndarray, m: int) -> np.ndarray:

@@ -47,16 +47,19 @@ def of_times() -> Iterator[Call]:
 
 
 def of_noise() -> Iterator[Call]:
-    bootstrap = {"resamples": 20, "seed": 1, "confidence": 0.9}
     # of vectors the estimators take norms, so that a second axis may be right
     yield Call(stats.hill, lambda: {"x": noise(), "k": 10, "confidence": 0.9}, host=True)
     yield Call(stats.hill_curve, lambda: {"x": noise(), "confidence": 0.9}, host=True)
     yield Call(stats.hill_on_stable, lambda: {"alpha": 1.5, "share": 0.01}, host=True)
     yield Call(stats.mcculloch, lambda: {"x": noise(100), "confidence": 0.9}, host=True)
-    yield Call(stats.block_log_moment_index, lambda: {"x": noise(), "block": 4, **bootstrap}, host=True)
+    yield Call(stats.block_log_moment_index, lambda: {"x": noise(), "block": 4, "confidence": 0.9}, host=True)
     yield Call(
         stats.index_of_growth,
-        lambda: {"single": np.abs(noise()).reshape(8, 8), "summed": np.abs(noise().reshape(8, 8).sum(1)), **bootstrap},
+        lambda: {
+            "single": np.abs(noise()).reshape(8, 8),
+            "summed": np.abs(noise().reshape(8, 8).sum(1)),
+            "confidence": 0.9,
+        },
         host=True,
     )
     yield Call(stats.characteristic_function_fit, lambda: {"x": noise(), "block": 2, "confidence": 0.9}, host=True)

@@ -19,7 +19,7 @@ from levysde.sweeps import Experiment, Job, Model, Variable
 
 WELLS: dict[str, Any] = {"sharpness": 16.0, "flatness": 2.0, "barriers": (1.0, 1.0), "widths": (0.8, 2.0)}
 _ESTIMATORS: dict[str, Callable[[np.ndarray], float]] = {
-    "block": lambda x: block_log_moment_index(x, resamples=20).value,
+    "block": lambda x: block_log_moment_index(x).value,
     "fit": lambda x: characteristic_function_fit(x).alpha.value,
     "hill": lambda x: hill(x).alpha.value,
 }
