@@ -50,6 +50,32 @@ class Part(eqx.Module):
     def __repr__(self) -> str:
         return _written(self, _LINE)
 
+    def _derived(self) -> dict[str, Any]:
+        """Fields that were computed from other fields when the object was made, as they would be computed now, on the host."""
+        return {}
+
+
+def check_derived(value: Any) -> None:
+    """Raises ValueError where a number no longer belongs to those it was computed from, as after `equinox.tree_at`."""
+    if isinstance(value, tuple | list):
+        for item in value:
+            check_derived(item)
+    if not isinstance(value, Part):
+        return
+    for field in fields(value):
+        check_derived(getattr(value, field.name, None))
+    for name, expected in value._derived().items():
+        held = getattr(value, name)
+        if jax.tree.structure(held) != jax.tree.structure(expected) or not all(
+            np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-3, atol=1e-6 * np.max(np.abs(b), initial=0))
+            for a, b in zip(jax.tree.leaves(held), jax.tree.leaves(expected), strict=True)
+        ):
+            kind = type(value).__name__
+            raise ValueError(
+                f"{kind}.{name} was computed from the other numbers of this {kind} when it was made, and one of them has been "
+                f"replaced since, so that they no longer agree. Make a new {kind} instead."
+            )
+
 
 @dataclass(frozen=True, repr=False, eq=False)  # arrays, of which == would be an array
 class LevyRays:

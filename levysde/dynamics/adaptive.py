@@ -218,6 +218,9 @@ class AdamW(WholeStep):
     def _arguments(self) -> dict:
         return {**self.adam._arguments(), "weight_decay": self.weight_decay}
 
+    def _derived(self) -> dict[str, Array]:
+        return {"fixed_point": _fixed_point(self.adam, self.weight_decay)}
+
     @property
     def landscape(self) -> Landscape:
         """The loss F."""

@@ -7,7 +7,7 @@ import numpy as np
 from levysde.errors import AccuracyWarning
 from levysde.escape.precision import precision
 from levysde.escape.stability import stability
-from levysde.protocols import Domain, Kernel
+from levysde.protocols import Domain, Kernel, check_derived
 
 
 def preflight(kernel: Kernel, domain: Domain, starts: np.ndarray) -> tuple[str, ...]:
@@ -23,6 +23,7 @@ def preflight(kernel: Kernel, domain: Domain, starts: np.ndarray) -> tuple[str, 
     Raises:
         ValueError: a run that cannot give a right number.
     """
+    check_derived((kernel, domain))
     found: list[AccuracyWarning] = []
     found += stability(kernel)
     found += precision(kernel, domain, starts)

@@ -84,11 +84,12 @@ class JumpAdapted(Kernel):
         self.dynamics = dynamics
         self.dt = errors.positive("dt", dt, "dt=0.01")
         self.cutoff = errors.positive("cutoff", cutoff, "cutoff=0.5")
-        a, dim = float(driver.alpha), dynamics.noise_dim
-        self.variance = small_jump_variance(driver, dim) * self.cutoff ** (2 - a)
-        self.rate = driver.levy_rays(dim, 2, 0).total() * self.cutoff**-a
+        self.variance, self.rate = _jumps(dynamics, self.cutoff)
         self.domain = None if domain is None else check_boundary(domain, dynamics)[0]
         self.unit = "SDE time"
+
+    def _derived(self) -> dict[str, Array]:
+        return dict(zip(("variance", "rate"), _jumps(self.dynamics, self.cutoff), strict=True))
 
     @property
     def dim(self) -> int:
@@ -169,3 +170,11 @@ class JumpAdapted(Kernel):
         axes = jnp.eye(self.dynamics.noise_dim)
         jumps = jax.vmap(self.dynamics.jump)(axes)
         return jnp.concatenate([jumps, -jumps])
+
+
+def _jumps(dynamics: SGD, cutoff: Array) -> tuple[Array, Array]:
+    """The variance of the jumps below the cutoff and the rate of those above."""
+    driver: Any = dynamics.driver
+    a, dim = float(driver.alpha), dynamics.noise_dim
+    small = small_jump_variance(driver, dim) * cutoff ** (2 - a)
+    return small, driver.levy_rays(dim, 2, 0).total() * cutoff**-a

@@ -23,6 +23,7 @@ is drawn over the time `dt phi1(a h_j dt)`, since `integral_0^dt e^{-h (dt-s)} d
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -75,12 +76,19 @@ class OrnsteinUhlenbeck(FixedStep):
         errors.concrete("dt", dt)  # the law of the noise is computed on the host
         self.dynamics = errors.concrete("dynamics", _exact_parts(dynamics))
         self.dt = errors.positive("dt", dt, "dt=0.1")
+        for name, value in self._derived().items():
+            setattr(self, name, value)
+
+    def _derived(self) -> dict[str, Any]:
         step, hessian = float(self.dt), _hessian(self.dynamics)
         mixing, time = _noise_law(self.dynamics, hessian, step)
-        self.mixing, self.time = _leaf(mixing), _leaf(time)
-        self.drift = _leaf(step * _function(_phi1, hessian * step))
         linear = isinstance(self.dynamics.landscape, Quadratic)
-        self.rest = None if linear else (_leaf(hessian), _leaf(step * _function(_phi2, hessian * step)))
+        return {
+            "mixing": _leaf(mixing),
+            "time": _leaf(time),
+            "drift": _leaf(step * _function(_phi1, hessian * step)),
+            "rest": None if linear else (_leaf(hessian), _leaf(step * _function(_phi2, hessian * step))),
+        }
 
     @property
     def words_per_step(self) -> int:

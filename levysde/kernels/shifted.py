@@ -1,5 +1,7 @@
 """A domain with its boundary moved by what a stepper's small scales cost, so that exits come neither late nor early."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -46,23 +48,22 @@ class Shifted(Domain):
 
     domain: Domain
     dynamics: Dynamics
+    reach: Array  # dt or cutoff
     size: Array  # of the shift, for noise of scale 1 across the boundary
     by_cutoff: bool = eqx.field(static=True)
 
     def __init__(self, domain: Checked, dynamics: Checked, *, dt: Checked = None, cutoff: Checked = None):
         self.domain, self.dynamics = check_boundary(domain, dynamics)
-        driver = errors.concrete("dynamics", self.dynamics.driver)
+        errors.concrete("dynamics", self.dynamics.driver)
         if (dt is None) == (cutoff is None):
             raise ValueError(
                 f"give exactly one of dt and cutoff, not dt={dt!r} and cutoff={cutoff!r}. Type for example dt=1e-3."
             )
         self.by_cutoff = cutoff is not None
-        if dt is not None:
-            a = 2.0 if isinstance(driver, Brownian) else float(driver.index)
-            self.size = errors.positive("dt", dt, "dt=1e-3") ** (1 / a) * boundary_shift(a)
-        else:
-            reach = errors.positive("cutoff", cutoff, "cutoff=0.1")
-            self.size = -small_jump_shift(driver, self.dynamics.noise_dim) * reach
+        self.reach = (
+            errors.positive("cutoff", cutoff, "cutoff=0.1") if dt is None else errors.positive("dt", dt, "dt=1e-3")
+        )
+        self.size = self._derived()["size"]
         left = self.contains(self.dynamics.attractor)
         if not errors.is_traced(left) and not bool(left):
             raise ValueError(
@@ -72,6 +73,13 @@ class Shifted(Domain):
 
     def _arguments(self) -> dict:
         return {name: getattr(self, name) for name in ("domain", "dynamics", "size", "by_cutoff")}
+
+    def _derived(self) -> dict[str, Array]:
+        driver: Any = self.dynamics.driver
+        if self.by_cutoff:
+            return {"size": -small_jump_shift(driver, self.dynamics.noise_dim) * self.reach}
+        a = 2.0 if isinstance(driver, Brownian) else float(driver.index)
+        return {"size": self.reach ** (1 / a) * boundary_shift(a)}
 
     def contains(self, x: Point) -> Truth:
         return jnp.all(self.faces(x)[0] > 0)

@@ -75,9 +75,12 @@ class DeepLinear(Smooth):
         if float(self.weight_decay) < 0:
             raise ValueError(f"weight_decay must not be negative, but is {float(self.weight_decay):g}. Give 0 or more.")
         self.dim = sum(a * b for a, b in zip(self.widths[1:], self.widths[:-1], strict=True))
+        for name, value in self._derived().items():
+            setattr(self, name, value)
+
+    def _derived(self) -> dict[str, Array]:
         minimum, saddles = _balanced(self.widths, np.asarray(self.target, float), float(self.weight_decay))
-        self.minimum = jnp.asarray(minimum, self.target.dtype)
-        self.saddles = jnp.asarray(saddles, self.target.dtype)
+        return {"minimum": jnp.asarray(minimum, self.target.dtype), "saddles": jnp.asarray(saddles, self.target.dtype)}
 
     @property
     def minima(self) -> Float[Array, "1 d"]:

@@ -135,6 +135,10 @@ def power_tail(alpha: float, factor: float = 1.0) -> Callable[[np.ndarray, np.nd
     return lambda r, _: factor * np.asarray(r, dtype=float) ** -alpha
 
 
+def _number(alpha: Array | None) -> float:
+    return round(float(alpha), 7)  # pyright: ignore[reportArgumentType]  # float32 has no 1.95
+
+
 class StableComponents(Driver):
     """d independent SaS(1) coordinates: `E exp(i <k, L_t>) = exp(-t sum_i |k_i|^alpha)`; jumps lie on the axes.
 
@@ -143,7 +147,7 @@ class StableComponents(Driver):
 
     Args:
         alpha: stability index, in (0, 2]; at 2 each coordinate is a Brownian motion of variance 2t. To change it, make a new
-            driver: `ratio` belongs to it.
+            driver: one whose alpha alone was replaced is refused by a run, and makes NaN where JAX traces it.
         exact: draw by the formula whatever alpha is.
 
     Raises:
@@ -156,16 +160,25 @@ class StableComponents(Driver):
 
     alpha: Array
     ratio: Array | None  # coefficients of the fitted quantile, shape (2, 9)
+    fitted: Array | None  # the alpha that they belong to
 
     def __init__(self, alpha: Checked, *, exact: Checked = False):
         self.alpha = errors.stability_index(alpha)
         exact = errors.flag("exact", exact)
-        number = math.nan if errors.is_traced(self.alpha) else round(float(self.alpha), 7)  # float32 has no 1.95
+        number = math.nan if errors.is_traced(self.alpha) else _number(self.alpha)
         fitted = not exact and FITTED[0] <= number <= FITTED[1]
         self.ratio = jnp.asarray(fit_quantile(number), dtype=float) if fitted else None
+        self.fitted = self.alpha if fitted else None
 
     def _arguments(self) -> dict[str, Array | bool]:
         return {"alpha": self.alpha, "exact": self.ratio is None}
+
+    def _derived(self) -> dict[str, Array | None]:
+        if self.ratio is None:
+            return {}
+        number = _number(self.alpha)
+        known = FITTED[0] <= number <= FITTED[1]
+        return {"ratio": jnp.asarray(fit_quantile(number), dtype=float) if known else None, "fitted": self.alpha}
 
     @property
     def index(self) -> Scalar:
@@ -179,7 +192,12 @@ class StableComponents(Driver):
         if self.ratio is None:
             return stable(words[:dim], words[dim:], self.alpha, log2_dt)
         finer = words[::-1][:dim]
-        return fitted_stable(words[:dim], finer, self.alpha, self.ratio, log2_dt)
+        ratio, known = self.ratio, not (errors.is_traced(self.alpha) or errors.is_traced(self.fitted))
+        if known and _number(self.alpha) != _number(self.fitted):  # alpha was replaced, as by `equinox.tree_at`
+            ratio = jnp.asarray(fit_quantile(_number(self.alpha)), self.alpha.dtype)
+        elif not known:
+            log2_dt = jnp.where(self.alpha == self.fitted, log2_dt, jnp.nan)  # noticed: there is no fit to be had here
+        return fitted_stable(words[:dim], finer, self.alpha, ratio, log2_dt)
 
     def exponent(self, k: Point) -> Scalar:
         return jnp.sum(jnp.abs(k) ** self.alpha)
