@@ -129,7 +129,7 @@ def _classifier(
 
 def _binary_losses(params: Any, features: Array, labels: Array) -> Array:
     logits = params["weight"][:, 0] @ features.T + params["bias"][0]
-    return jax.nn.softplus(logits) - logits * labels
+    return jax.nn.softplus(logits) - logits * labels.astype(logits.dtype)
 
 
 def _softmax_losses(params: Any, features: Array, labels: Array) -> Array:
