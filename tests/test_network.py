@@ -6,8 +6,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+import levysde as ls
 from levysde.landscapes import NetworkLandscape, digits_mlp, from_network
 from levysde.protocols import is_lane_invariant
 
@@ -170,6 +172,71 @@ def test_a_bad_batched_loss_is_told_what_to_return(loss, message):
         from_network(loss, *parts(), batched=True)
     with pytest.raises(TypeError, match="batched"):
         from_network(hinge_free, *parts(), batched=1)
+
+
+def mlp(key: int = 0) -> eqx.nn.MLP:
+    return eqx.nn.MLP(3, "scalar", 4, 1, key=jax.random.key(key))
+
+
+def square(model, row, target):
+    return (model(row) - target) ** 2
+
+
+def test_an_equinox_model_is_taken_as_it_is():
+    """The same landscape as that of its arrays alone, with the loss that puts the model together again."""
+    model, (_, inputs, targets) = mlp(), parts()
+    arrays, rest = eqx.partition(model, eqx.is_inexact_array)
+    whole = from_network(square, model, inputs, targets, weight_decay=DECAY)
+    apart = from_network(
+        lambda p, row, target: square(eqx.combine(p, rest), row, target), arrays, inputs, targets, weight_decay=DECAY
+    )
+    assert whole.dim == apart.dim == 3 * 4 + 4 + 4 + 1
+    x = jnp.linspace(-1, 1, whole.dim)
+    for name in ("value", "gradient", "hessian", "example_gradients"):
+        ours, theirs = (eqx.filter_jit(getattr(one, name))(x) for one in (whole, apart))
+        np.testing.assert_array_equal(ours, theirs, err_msg=name)
+    back = whole.unflatten(whole.minimum)
+    assert isinstance(back, eqx.nn.MLP)
+    assert eqx.tree_equal(back, model)
+    trained = ls.analysis.train(whole, epochs=2, batch_size=3)
+    np.testing.assert_array_equal(trained, ls.analysis.train(apart, epochs=2, batch_size=3))
+    steps = []
+    for landscape in (whole, apart):
+        kernel = ls.OptimizerKernel(optax.adam(0.01), landscape, 3)
+        state = kernel.init(trained, jnp.zeros(0, jnp.uint32))
+        steps.append(eqx.filter_jit(kernel.step)(jnp.arange(2, dtype=jnp.uint32), state).position)
+    np.testing.assert_array_equal(*steps)
+    assert np.abs(steps[0] - trained).max() > 1e-3
+    other = from_network(square, mlp(1), inputs, targets, weight_decay=DECAY)
+    assert jax.tree.structure(other) == jax.tree.structure(whole)  # compiled once for both
+    relu = eqx.tree_at(lambda net: net.activation, mlp(1), jnp.tanh)
+    assert jax.tree.structure(from_network(square, relu, inputs, targets)) != jax.tree.structure(whole)
+
+
+def test_functions_and_integers_beside_the_weights_are_not_parameters():
+    class Model(eqx.Module):
+        weight: jax.Array
+        order: jax.Array
+        rate: float
+        act: object
+
+        def __call__(self, row):
+            return self.act(self.weight @ row[self.order]) * self.rate
+
+    _, inputs, targets = parts()
+    model = Model(jnp.ones(3), jnp.array([2, 0, 1]), 0.5, jnp.tanh)
+    network = from_network(lambda p, row, y: square(p["first"], row, y), {"first": model}, inputs, targets)
+    assert network.dim == 3
+    assert network.unflatten(network.minimum)["first"].rate == 0.5
+    plain = {"w": np.ones(3), "act": jax.nn.relu}
+    network = from_network(lambda p, row, y: (p["act"](p["w"] @ row) - y) ** 2, plain, inputs, targets)
+    assert network.dim == 3
+
+
+def test_a_flat_vector_is_told_to_be_unflattened(network):
+    trained = ls.analysis.train(network, epochs=1, batch_size=3)
+    with pytest.raises(TypeError, match=r"one flat vector of 11 numbers.*give network.unflatten\(params\)"):
+        from_network(hinge_free, trained, *parts()[1:])
 
 
 BAD = [

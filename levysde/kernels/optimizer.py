@@ -231,7 +231,7 @@ class OptimizerKernel(Kernel):
         return self._made().init(self._tree(self.landscape.minimum if x is None else x))
 
     def _tree(self, x: Point) -> Any:
-        return self.landscape.unflatten(x) if isinstance(self.landscape, NetworkLandscape) else x
+        return self.landscape.arrays(x) if isinstance(self.landscape, NetworkLandscape) else x
 
     def _iterate(self, words: Words, state: OptimizerState) -> OptimizerState:
         updates, inner, data = self._updated(words, state, self._tree(state.position))

@@ -15,6 +15,8 @@ from levysde.landscapes.many_wells import MuellerBrown as MuellerBrown
 from levysde.landscapes.many_wells import Rastrigin as Rastrigin
 from levysde.landscapes.many_wells import StyblinskiTang as StyblinskiTang
 from levysde.landscapes.matrix_sensing import MatrixSensing as MatrixSensing
+from levysde.landscapes.model import flat_vector_hint as flat_vector_hint
+from levysde.landscapes.model import model_parameters as model_parameters
 from levysde.landscapes.modified import Modified as Modified
 from levysde.landscapes.network import NetworkLandscape as NetworkLandscape
 from levysde.landscapes.network import from_network as from_network

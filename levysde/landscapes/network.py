@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int
 
 from levysde import errors
 from levysde.errors import Checked
+from levysde.landscapes.model import OnModel, flat_vector_hint, model_parameters
 from levysde.protocols import Landscape, Point, Scalar
 
 _EXAMPLE = "from_network(loss, params, inputs, targets) with loss(params, input, target) -> one number"
@@ -67,7 +68,13 @@ class NetworkLandscape(Landscape):
         return self.inputs.shape[0]
 
     def unflatten(self, x: Point) -> Any:
-        """The parameter tree of the flat vector `x`, in the dtype of `x`."""
+        """The parameters of the flat vector `x` as they were given to `from_network`, whole models included, in the dtype of
+        `x`."""
+        arrays = self.arrays(x)
+        return self.loss.whole(arrays) if isinstance(self.loss, OnModel) else arrays
+
+    def arrays(self, x: Point) -> Any:
+        """The tree of the arrays of the flat vector `x`: `unflatten` without what is not trained, for an optimiser."""
         ends = np.cumsum([math.prod(shape) for shape in self.shapes])
         # the transpose of a split is one concatenation, that of slices a sum of padded arrays, which XLA does not vectorise
         leaves = [part.reshape(shape) for part, shape in zip(jnp.split(x, ends[:-1]), self.shapes, strict=True)]
@@ -126,7 +133,7 @@ class NetworkLandscape(Landscape):
         return moved
 
     def _losses(self, x: Point, inputs: Array, targets: Array) -> Float[Array, " n"]:
-        return self._tree_losses(self.unflatten(self._stretched(x)), inputs, targets)
+        return self._tree_losses(self.arrays(self._stretched(x)), inputs, targets)
 
     def _tree_losses(self, params: Any, inputs: Array, targets: Array) -> Float[Array, " n"]:
         loss = self.loss if self.batched else jax.vmap(self.loss, (None, 0, 0))
@@ -154,7 +161,8 @@ def from_network(
     Args:
         loss: `loss(params, input, target) -> scalar` for ONE example, written with jax.numpy; or, with `batched=True`,
             `loss(params, inputs, targets) -> losses` of shape `(n,)` for any number of examples.
-        params: any pytree of real arrays: the marked point, and where training starts.
+        params: any pytree of real arrays, or an equinox model, of which the floating-point arrays are the parameters: the
+            marked point, and where training starts.
         inputs: the examples, shape `(n, ...)`; real numbers become floats, integers stay (indices, tokens).
         targets: as many targets, shape `(n, ...)`.
         weight_decay: adds `weight_decay |x|^2 / 2`; 0 or positive. Without it a network has no strict minimum.
@@ -165,7 +173,7 @@ def from_network(
 
     Raises:
         TypeError: `loss` is no function, fails on an example, or returns something else than one real number each;
-            `batched` is not True or False; `params` hold something else than real arrays.
+            `batched` is not True or False; `params` hold something else than real arrays, models and functions.
         ValueError: no parameters, data of unequal length or without examples, data or parameters that are not finite,
             a negative weight decay, a loss or gradient that is not finite at `params`.
 
@@ -175,7 +183,8 @@ def from_network(
     if not callable(loss):
         raise TypeError(f"loss must be a function, not {loss!r}. Type for example {_EXAMPLE}.")
     batched = errors.flag("batched", batched)
-    leaves, treedef = jax.tree.flatten(params)
+    loss, arrays = model_parameters(loss, params)
+    leaves, treedef = jax.tree.flatten(arrays)
     if not leaves:
         raise ValueError(
             f"params hold no arrays: {params!r}. Give the network's weights, for example {{'w': jnp.ones(3)}}."
@@ -231,10 +240,11 @@ def _check_loss(landscape: NetworkLandscape) -> None:
     data = (landscape.inputs[:count], landscape.targets[:count])
     example = data if batched else jax.tree.map(lambda leaf: leaf[0], data)
     try:
-        out = jax.eval_shape(landscape.loss, landscape.unflatten(landscape.minimum), *example)
+        out = jax.eval_shape(landscape.loss, landscape.arrays(landscape.minimum), *example)
     except Exception as error:
         raise TypeError(
             f"loss fails on {which} ({shapes}): {errors.told(error)}\nWrite it with jax.numpy, as in {one}."
+            + flat_vector_hint(landscape.arrays(landscape.minimum))
         ) from None
     shape = (count,) if batched else ()
     if getattr(out, "shape", None) != shape or not jnp.issubdtype(out.dtype, jnp.floating):

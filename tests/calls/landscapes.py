@@ -69,4 +69,6 @@ def networks() -> Iterator[Call | Exempt]:
     yield Call(landscapes.cubic_patches, lambda: network)
     yield Exempt(landscapes.cubic_responses, "part of a compiled loss")
     yield Exempt(landscapes.NetworkLandscape, "made by from_network")
+    yield Exempt(landscapes.model_parameters, "part of from_network and diagnose, which check first")
+    yield Exempt(landscapes.flat_vector_hint, "part of their messages")
     yield Exempt(landscapes.PatchData, "made by patch_data")
