@@ -10,7 +10,8 @@ from typing import Any
 
 from levysde import errors
 from levysde.errors import Checked
-from levysde.studies.verdicts import Claim, Verdict, as_json, markdown
+from levysde.studies.claims import Claim
+from levysde.studies.verdicts import Verdict, as_json, markdown
 from levysde.sweeps import Sweep, open_sweep, run_sweep, versions
 from levysde.tables import Table, Tabled
 

@@ -1,62 +1,29 @@
-"""Claims of a paper, written down before the run, and what the run said of them.
+"""Verdicts on claims: the word for an interval and a band, the rule for "fails", and how verdicts are written and read.
 
-A verdict is one of four words. With an interval of 95% around what was measured and a band that the claim allows:
-
-    holds               the interval lies inside the band
-    fails               the interval lies outside the band
-    holds only if       the claim holds under a condition that the paper does not name, and fails without it
-    not testable here   the interval reaches from inside to outside: the run could not tell, and says how wide it was
+The words, and what "fails" needs, are explained in `levysde.studies.claims`.
 """
 
 import json
+import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from math import inf
-from typing import Literal, get_args
-
-import numpy as np
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
 from levysde import errors
 from levysde.errors import Checked
 from levysde.stats import Estimate
+from levysde.studies.claims import Claim, Reading, Text, Word, band_end
 from levysde.tables import Table, Tabled
 
-Word = Literal["holds", "fails", "holds only if", "not testable here"]
+WORDS = get_args(Word)
+JUDGED = ("holds", "fails", "inconclusive")  # what an interval and a band can say
 
-
-@dataclass(frozen=True, repr=False)
-class Claim(Tabled):
-    """What a paper says, and what would have contradicted it.
-
-    Args:
-        key: short name, unique in the study.
-        statement: the claim in one sentence.
-        where: place in the paper: theorem, equation, figure.
-        predicted: what it predicts of the numbers measured here.
-        fails_if: the result that would have meant "fails", fixed before the run.
-
-    Raises:
-        TypeError: one that is no text.
-    """
-
-    key: Checked
-    statement: Checked
-    where: Checked
-    predicted: Checked
-    fails_if: Checked
-
-    def __post_init__(self):
-        for about in fields(self):
-            errors.word(about.name, getattr(self, about.name))
-
-    def _table(self) -> Table:
-        rows = [
-            ("statement", self.statement),
-            ("where", self.where),
-            ("predicted", self.predicted),
-            ("fails if", self.fails_if),
-        ]
-        return Table(f"Claim: {self.key}", rows)
+if TYPE_CHECKING:
+    AnyClaim, AnyWord, AnyReading = Claim, Word, Reading | None
+else:
+    AnyClaim = AnyWord = AnyReading = Checked
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,86 +32,151 @@ class Verdict(Tabled):
 
     Args:
         claim: a `Claim`, as written before the run.
-        word: holds, fails, holds only if, or not testable here.
+        word: "holds", "holds only if", "depends on the convention", "fails", "inconclusive" or "own finding".
         measured: the numbers, with intervals.
         power: how small a contradiction the run would have seen.
-        condition: under which it holds, or why it could not be tested; "" else.
+        condition: under which condition it holds, why it is inconclusive, or what was found; "" if there is nothing to say.
+        reading: a `Reading`, the number under the claim's most favourable reading; needed for "fails".
 
     Raises:
-        ValueError, TypeError: another word, something else than a claim or a text.
+        TypeError: an argument of the wrong kind.
+        ValueError: an unknown word; "holds only if" or "own finding" without a condition; "fails" where the statement was not
+            read in the work, without its favourable reading, or without a `Reading` that excludes what is printed.
     """
 
-    claim: Checked
-    word: Checked
-    measured: Checked
-    power: Checked
-    condition: Checked = ""
+    claim: AnyClaim
+    word: AnyWord
+    measured: Text
+    power: Text
+    condition: Text = ""
+    reading: AnyReading = None
 
     def __post_init__(self):
         errors.instance("claim", self.claim, Claim, "Claim(key, statement, where, predicted, fails_if)")
-        errors.choice("word", self.word, get_args(Word))
+        errors.choice("word", self.word, WORDS)
         for name in ("measured", "power", "condition"):
             errors.word(name, getattr(self, name))
+        errors.instance("reading", self.reading, Reading | None, "Reading(Estimate(2.0, 1.9, 2.1), 1.0, 1.0, 'eq. 3')")
+        if self.word in ("holds only if", "depends on the convention", "own finding") and not self.condition:
+            raise ValueError(f'{self.claim.key}: word="{self.word}" needs a condition that says more, got "".')
+        missing = lacking(self.claim, self.reading) if self.word == "fails" else []
+        if missing:
+            raise ValueError(
+                f'{self.claim.key}: word="fails" needs {"; ".join(missing)}. Give these, or use "own finding" or '
+                '"inconclusive".'
+            )
 
     def _table(self) -> Table:
         rows = [
             ("statement", self.claim.statement),
+            ("where", self.claim.source),
+            ("printed", self.claim.printed),
+            ("favourable reading", self.claim.favourable),
+            ("under it", _under(self.reading)),
             ("verdict", self.word + (f": {self.condition}" if self.condition else "")),
             ("measured", self.measured),
             ("power", self.power),
         ]
-        return Table(f"Verdict: {self.claim.key}", rows)
+        return Table(f"Verdict: {self.claim.key}", [row for row in rows if row[1]])
+
+
+def lacking(claim: Claim, reading: Reading | None) -> list[str]:
+    """What the verdict "fails" on this claim would still need."""
+    found = []
+    if claim.known != "read":
+        found.append(f'a statement read in the work itself (known="read"), not {claim.known!r}')
+    if not claim.printed.strip():
+        found.append("the statement as printed (printed)")
+    if not claim.where.strip():
+        found.append("its place (where)")
+    if not claim.favourable.strip():
+        found.append("the most favourable reading (favourable)")
+    if reading is None:
+        found.append("a number measured under that reading (reading)")
+    elif not reading.contradicts:
+        found.append(f"a reading that excludes what is printed, not {reading.measured} for {reading.allowed}")
+    return found
+
+
+def ruled(
+    claim: Checked,
+    word: Checked,
+    measured: Checked,
+    power: Checked,
+    condition: Checked = "",
+    reading: Checked = None,
+) -> Verdict:
+    """The `Verdict` for what a run says of a claim, with the strongest word that the rule for "fails" allows.
+
+    Args:
+        claim: a `Claim`.
+        word: what interval and band say, for example from `judged`.
+        measured, power, condition: as for `Verdict`.
+        reading: a `Reading`, if the claim's favourable reading was tested.
+
+    Returns:
+        A `Verdict`. An answer to a question of our own is an "own finding". So is a result outside the band where the rule for
+        "fails" is not met; the condition then says which.
+
+    Raises:
+        ValueError, TypeError: as for `Verdict`.
+    """
+    errors.instance("claim", claim, Claim, "Claim(key, statement, where, predicted, fails_if)")
+    errors.choice("word", word, WORDS)
+    also = f": {condition}" if condition else ""
+    if word == "fails" and (claim.known == "own" or lacking(claim, reading)):
+        how = {"own": "not as predicted", "read": "outside the band that we set"}.get(
+            claim.known, f"not as {claim.known}"
+        )
+        return Verdict(claim, "own finding", measured, power, how + also, reading)
+    if claim.known == "own" and word == "holds":
+        return Verdict(claim, "own finding", measured, power, "as predicted" + also, reading)
+    if claim.known == "own" and word == "holds only if":
+        return Verdict(claim, "own finding", measured, power, f"as predicted only if {condition}", reading)
+    return Verdict(claim, word, measured, power, condition, reading)
 
 
 def judged(measured: Checked, low: Checked = -inf, high: Checked = inf) -> Word:
-    """The word for an interval against the band that a claim allows.
+    """The word for an interval and the band that a claim allows.
 
     Args:
         measured: an `Estimate`, with its interval.
         low, high: ends of the band, in the unit of what was measured; infinite for none.
 
     Returns:
-        "holds" where the interval lies inside the band, "fails" where it lies outside, else "not testable here".
+        "holds" where the interval lies inside the band, "fails" where it lies outside, else "inconclusive".
 
     Raises:
         ValueError, TypeError: no `Estimate`, an end that is no number, or the two the wrong way round.
     """
     errors.instance("measured", measured, Estimate, "Estimate(1.0, 0.9, 1.1)")
-    low, high = _end("low", low), _end("high", high)
+    low, high = band_end("low", low), band_end("high", high)
     if low > high:
         raise ValueError(f"low = {low:g} lies above high = {high:g}. Type the lower end first.")
     if low <= measured.low and measured.high <= high:
         return "holds"
     if measured.high < low or measured.low > high:
         return "fails"
-    return "not testable here"
-
-
-def _end(name: str, value: Checked) -> float:
-    """A number that may be infinite."""
-    number = errors.numeric(name, errors.concrete(name, value), f"{name}=1.0")
-    if number.shape != () or np.isnan(number):
-        raise ValueError(f"{name} must be one number, not {errors.shown(value)}. Type for example {name}=1.0.")
-    return float(number)
+    return "inconclusive"
 
 
 def all_judged(words: Checked) -> Word:
-    """The word for a claim that was looked at in several places.
+    """The word for a claim that was tested in several places.
 
     Args:
         words: the word of each place.
 
     Returns:
-        "fails" if it failed in any of them, "holds" if it held in all, else "not testable here", as for no places.
+        "fails" if it failed in any of them, "holds" if it held in all, else "inconclusive", as for no places.
 
     Raises:
-        ValueError, TypeError: something else than the four words.
+        ValueError, TypeError: something else than the words of verdicts.
     """
     for word in errors.several("words", words, str, 'words=["holds", "fails"]'):
-        errors.choice("each of words", word, get_args(Word))
+        errors.choice("each of words", word, WORDS)
     if "fails" in words:
         return "fails"
-    return "holds" if words and all(word == "holds" for word in words) else "not testable here"
+    return "holds" if words and all(word == "holds" for word in words) else "inconclusive"
 
 
 def detection_chance(margin: Checked, measured: Checked) -> float:
@@ -169,16 +201,36 @@ def detection_chance(margin: Checked, measured: Checked) -> float:
     return 1.0 if error == 0 else float(norm.cdf(abs(margin) / error - z))
 
 
-def markdown(verdicts: Sequence[Verdict], command: str) -> str:
-    """The verdicts as one table, and the command that made it."""
-    head = "| claim | where | predicted | measured | would have failed if | power | verdict |\n|---|---|---|---|---|---|---|"
-    rows = [
-        (c.statement, c.where, c.predicted, v.measured, c.fails_if, v.power, _word(v))
-        for v in verdicts
-        for c in [v.claim]
-    ]
-    lines = ["| " + " | ".join(cell.replace("\n", " ").replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join([head, *lines, "", f"`{command}`", ""])
+def markdown(verdicts: Sequence[Verdict], command: str = "") -> str:
+    """The verdicts as tables: on the paper's statements, our own findings, and how each was judged."""
+    parts: list[str] = []
+    groups = {
+        "What the paper says": [v for v in verdicts if v.claim.known != "own"],
+        "Own findings": [v for v in verdicts if v.claim.known == "own"],
+    }
+    for title, group in groups.items():
+        if group:
+            head = ("", "statement", "where", "measured", "verdict")
+            rows = [(f"`{v.claim.key}`", v.claim.statement, v.claim.source, v.measured, _word(v)) for v in group]
+            parts += [f"### {title}", "", *_lines(head, rows), ""]
+    strict = [v for v in verdicts if v.claim.favourable]
+    if strict:
+        head = ("", "printed", "most favourable reading", "allowed by it", "measured under it")
+        rows = [
+            (f"`{v.claim.key}`", v.claim.printed, v.claim.favourable, *_read(v.reading))
+            for v in strict
+        ]  # fmt: skip
+        parts += ["### Favourable readings", "", *_lines(head, rows), ""]
+    head = ("", "predicted", "contradicted if", "power")
+    rows = [(f"`{v.claim.key}`", v.claim.predicted, v.claim.fails_if, v.power) for v in verdicts]
+    parts += ["### Criteria, fixed before the run", "", *_lines(head, rows), ""]
+    return "\n".join(parts + ([f"`{command}`", ""] if command else []))
+
+
+def _lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(cell.replace("\n", " ").replace("|", "\\|") for cell in line) + " |" for line in lines]
 
 
 def _word(verdict: Verdict) -> str:
@@ -187,5 +239,44 @@ def _word(verdict: Verdict) -> str:
     return f"**{verdict.word}**" + (f": {verdict.condition}" if verdict.condition else "")
 
 
+def _read(reading: Reading | None) -> tuple[str, str]:
+    return (
+        ("", "not tested") if reading is None else (f"{reading.allowed} ({reading.allowed_by})", repr(reading.measured))
+    )
+
+
+def _under(reading: Reading | None) -> str:
+    return f"{reading.measured}, printed {reading.allowed} ({reading.allowed_by})" if reading else ""
+
+
 def as_json(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts as JSON, which `read_verdicts` reads."""
     return json.dumps([asdict(verdict) for verdict in verdicts], indent=1)
+
+
+def read_verdicts(path: Checked) -> tuple[Verdict, ...]:
+    """The verdicts that a run of a study has written.
+
+    Args:
+        path: the file `verdicts.json`, or the folder that it lies in.
+
+    Returns:
+        The verdicts, in the order of the claims.
+
+    Raises:
+        TypeError, ValueError: no path, or a file that holds something else; a verdict "fails" that breaks the rule for it.
+        OSError: no such file.
+    """
+    file = Path(errors.instance("path", path, str | os.PathLike, '"zhou2020/verdicts.json"'))
+    file = file / "verdicts.json" if file.is_dir() else file
+    try:
+        return tuple(_restored(row) for row in json.loads(file.read_text(encoding="utf-8")))
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{file} holds no verdicts of a study: {error!r}. Run `levysde study` again.") from error
+
+
+def _restored(row: dict[str, Any]) -> Verdict:
+    reading = row["reading"]
+    if reading is not None:
+        reading = Reading(**reading | {"measured": Estimate(**reading["measured"])})
+    return Verdict(**row | {"claim": Claim(**row["claim"]), "reading": reading})

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 from calls.small import folder
 from calls.table import Call, Exempt
 from levysde import studies
 from levysde.stats import Estimate
+from levysde.studies.verdicts import as_json
 
 
 @cache
@@ -17,6 +19,25 @@ def claim() -> studies.Claim:
 @cache
 def verdict() -> studies.Verdict:
     return studies.Verdict(claim(), "holds", "ratio 1.01 [0.9, 1.1]", "10%")
+
+
+def verdict_arguments() -> dict:
+    return {
+        "claim": claim(),
+        "word": "holds only if",
+        "measured": "ratio 1",
+        "power": "10%",
+        "condition": "epsilon is small",
+        "reading": studies.Reading(Estimate(2.0, 1.9, 2.1), 1.0, 1.0, "eq. 1"),
+    }
+
+
+@cache
+def written() -> Path:
+    """A file of verdicts."""
+    path = folder() / "verdicts.json"
+    path.write_text(as_json((verdict(),)))
+    return path
 
 
 @cache
@@ -42,18 +63,16 @@ def calls() -> Iterator[Call | Exempt]:
     yield Call(studies.judged, lambda: {"measured": Estimate(1.0, 0.9, 1.1), "low": 0.5, "high": 2.0}, host=True)
     yield Call(studies.all_judged, lambda: {"words": ["holds", "fails"]})
     yield Call(studies.detection_chance, lambda: {"margin": 0.1, "measured": Estimate(1.0, 0.9, 1.1)}, host=True)
-    words = ("key", "statement", "where", "predicted", "fails_if")
-    yield Call(studies.Claim, lambda: dict.fromkeys(words, "text"))
+    yield Call(studies.read_verdicts, lambda: {"path": str(written())}, fine={"path": ("text",)})
+    words = ("key", "statement", "where", "predicted", "fails_if", "printed", "favourable")
+    yield Call(studies.Claim, lambda: dict.fromkeys(words, "text") | {"known": "read"})
     yield Call(
-        studies.Verdict,
-        lambda: {
-            "claim": claim(),
-            "word": "holds only if",
-            "measured": "ratio 1",
-            "power": "10%",
-            "condition": "epsilon is small",
-        },
+        studies.Reading,
+        lambda: {"measured": Estimate(2.0, 1.9, 2.1), "low": 1.0, "high": 1.0, "allowed_by": "eq. 1"},
+        host=True,
     )
+    for judge in (studies.Verdict, studies.ruled):
+        yield Call(judge, lambda: verdict_arguments())
     yield Call(studies.Finding, lambda: {"verdicts": (verdict(),), "figures": {}, "data": {"table": [{"a": 1}]}})
     yield Call(
         studies.Section,

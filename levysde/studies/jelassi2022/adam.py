@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from levysde.studies.claims import Claim, Word
 from levysde.studies.jelassi2022 import figures
 from levysde.studies.jelassi2022.numbers import axis, over_runs, runs, share, shown, sight
 from levysde.studies.study import Finding, Section
-from levysde.studies.verdicts import Claim, Verdict, Word, all_judged, judged
+from levysde.studies.verdicts import Verdict, all_judged, judged, ruled
 from levysde.sweeps import Sweep
 
 BETAS = [0.0, 0.9, 0.99]
@@ -16,17 +17,19 @@ MU = 0.1  # the default of the patches
 CLAIMS = (
     Claim(
         "adam-learns",
-        "ADAM (beta1 = .9) learns the small-margin points as GD+M does",
-        "not in the paper: a question to its mechanism",
+        "Does ADAM (beta1 = 0.9) learn the small-margin points as GD+M does?",
+        "a question of ours: no text of theirs on ADAM is known to us",
         "test error near 0 at every learning rate, training error zero",
-        "mean test error above .005 at any learning rate",
+        "mean test error above 0.005 at any learning rate",
+        "own",
     ),
     Claim(
         "adam-average",
-        "In ADAM, too, it is the average of gradients that helps",
-        "not in the paper: a question to its mechanism (historical gradients)",
-        f"test error at beta1 = 0 less that at beta1 = .9: at least {_GAIN:g} at every learning rate",
+        "Is it the average of gradients that helps in ADAM too?",
+        "a question of ours to the mechanism (historical gradients)",
+        f"test error at beta1 = 0 less that at beta1 = 0.9: at least {_GAIN:g} at every learning rate",
         f"below {_GAIN:g} at any learning rate",
+        "own",
     ),
 )
 
@@ -87,8 +90,8 @@ def _in_some(claim: Claim, words: list[Word], rates: list[float], text: str, pow
     """Where it holds at some learning rates and fails at others, these are named."""
     held = [f"{eta:g}" for word, eta in zip(words, rates, strict=True) if word == "holds"]
     if held and "fails" in words:
-        return Verdict(claim, "holds only if", text, power, f"the learning rate is {' or '.join(held)}")
-    return Verdict(claim, all_judged(words), text, power)
+        return ruled(claim, "holds only if", text, power, f"the learning rate is {' or '.join(held)}")
+    return ruled(claim, all_judged(words), text, power)
 
 
 SECTION = Section("adam", CLAIMS, sweeps, judge)

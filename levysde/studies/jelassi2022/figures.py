@@ -59,6 +59,17 @@ def errors(sweep: Sweep, known: dict[float, tuple[float, float]], mu: float) -> 
     return figure
 
 
+def shares(gammas: list[float], found: list[np.ndarray]) -> "Figure":
+    """Share of the small margins in training that noise makes, against the momentum."""
+    figure, (ax,) = blank(1, 5.5)
+    bars(ax, 1 - np.array(gammas), np.stack(found), 0, "mean over seeds")
+    ax.set_ylabel("share of the margin of small-margin\ntraining points that their own noise makes")
+    ax.set_ylim(0, 1.05)
+    _momenta(ax)
+    ax.set_xlabel("1 - gamma (left: gradient descent)")
+    return figure
+
+
 def tracks(sweep: Sweep, gammas: tuple[float, ...]) -> "Figure":
     """Errors, learned signal and memorised noise along training."""
     figure, (left, middle, right) = blank(3)

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 
 from levysde.stats import Estimate
+from levysde.studies.claims import Claim, Word
 from levysde.studies.jelassi2022 import figures
 from levysde.studies.jelassi2022.numbers import axis, over_runs, paths, resampled, runs, shown, sight
 from levysde.studies.study import Finding, Section
-from levysde.studies.verdicts import Claim, Verdict, Word, all_judged, judged
+from levysde.studies.verdicts import Verdict, all_judged, judged, ruled
 from levysde.sweeps import Sweep
 from levysde.theory import momentum_overshoot
 
@@ -24,6 +25,7 @@ CLAIMS = (
         _WHERE,
         "measured over predicted: 1 at the last rung, small-margin points without a say (beta = .01)",
         "mean ratio at the last rung more than 10% from 1",
+        "own",
     ),
     Claim(
         "overshoot-from-below",
@@ -31,6 +33,7 @@ CLAIMS = (
         _WHERE,
         "measured over predicted above 1 at every rung, and falling along the last four",
         "a ratio whose interval lies below 1, or one of the last three steps up with its interval",
+        "own",
     ),
     Claim(
         "overshoot-exponents",
@@ -38,6 +41,7 @@ CLAIMS = (
         _WHERE,
         "slopes -.5 (last three rungs) and .5 (eta from .025 to .2 at the same last gamma of its ladder)",
         "a slope more than .05 off",
+        "own",
     ),
     Claim(
         "overshoot-all-push",
@@ -45,6 +49,7 @@ CLAIMS = (
         _WHERE,
         f"|c| at beta = .3 over |c| at beta = .01, last rung: {1 / np.sqrt(1 - MU):.3f}",
         "mean ratio outside [1.03, 1.08]; 1 if the law held as it stands",
+        "own",
     ),
 )
 
@@ -92,7 +97,7 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
 def _limit(ratio: np.ndarray, gamma: float) -> Verdict:
     found = over_runs(ratio)
     text = f"{shown(found, 4)} at gamma = {gamma:g}"
-    return Verdict(CLAIMS[0], judged(found, 0.9, 1.1), text, sight(found, 0.05, "a deviation"))
+    return ruled(CLAIMS[0], judged(found, 0.9, 1.1), text, sight(found, 0.05, "a deviation"))
 
 
 def _from_below(ratio: np.ndarray) -> Verdict:
@@ -102,7 +107,7 @@ def _from_below(ratio: np.ndarray) -> Verdict:
         *(judged(level, low=1.0) for level in levels),
         *(judged(change, high=0.0) for change in changes),
     ]
-    return Verdict(
+    return ruled(
         CLAIMS[1],
         all_judged(words),
         "ratios "
@@ -116,7 +121,7 @@ def _from_below(ratio: np.ndarray) -> Verdict:
 def _exponents(signal: np.ndarray, gammas: np.ndarray, by_rate: np.ndarray, rates: np.ndarray) -> Verdict:
     slopes = [slope(1 - gammas[-3:], signal[-3:]), slope(rates, by_rate)]
     words = judged(slopes[0], -0.55, -0.45), judged(slopes[1], 0.45, 0.55)
-    return Verdict(
+    return ruled(
         CLAIMS[2],
         all_judged(words),
         f"{shown(slopes[0])} in 1 - gamma, {shown(slopes[1])} in eta",
@@ -133,7 +138,7 @@ def slope(x: np.ndarray, values: np.ndarray) -> Estimate:
 
 def _all_push(signal: dict[float, np.ndarray]) -> Verdict:
     found = over_runs(signal[TOY][-1] / signal[ALONE][-1])
-    return Verdict(CLAIMS[3], judged(found, 1.03, 1.08), shown(found, 4), sight(found, 0.054, "the whole effect"))
+    return ruled(CLAIMS[3], judged(found, 1.03, 1.08), shown(found, 4), sight(found, 0.054, "the whole effect"))
 
 
 SECTION = Section("overshoot", CLAIMS, sweeps, judge)

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 
 from levysde.stats import Estimate
+from levysde.studies.claims import Claim
 from levysde.studies.jelassi2022 import figures
 from levysde.studies.jelassi2022.numbers import axis, over_runs, resampled, runs, shown
 from levysde.studies.study import Finding, Section
-from levysde.studies.verdicts import Claim, Verdict, all_judged, detection_chance, judged
+from levysde.studies.verdicts import Verdict, all_judged, detection_chance, judged, ruled
 from levysde.sweeps import Sweep
 from levysde.theory import memorization_threshold, momentum_threshold
 
@@ -25,6 +26,7 @@ CLAIMS = (
         _WHERE,
         f"error on small-margin points below {SOLVED:g} in every cell beyond it",
         f"a cell beyond it whose error has its interval above {SOLVED:g}",
+        "own",
     ),
     Claim(
         "threshold-rank",
@@ -32,6 +34,7 @@ CLAIMS = (
         _WHERE,
         "area under the ROC curve near 1",
         "area below .95",
+        "own",
     ),
     Claim(
         "threshold-constant",
@@ -39,6 +42,7 @@ CLAIMS = (
         _WHERE,
         f"error falls through {HALFWAY:g} at 1 - gamma = k x 2 ln2 (1 - mu) eta beta^2 with k = 1, within a factor of 2",
         "geometric mean of k outside [.5, 2]",
+        "own",
     ),
     Claim(
         "threshold-exponents",
@@ -46,6 +50,7 @@ CLAIMS = (
         _WHERE,
         "exponents 1 in eta and 2 in beta (a race between feature and memory would make 6 in beta)",
         "the exponent of eta outside [.75, 1.25], or that of beta outside [1.5, 2.5]",
+        "own",
     ),
     Claim(
         "threshold-examples",
@@ -53,6 +58,7 @@ CLAIMS = (
         _WHERE,
         "exponent 0 in N (a race between feature and memory, whose speed per example is 1/N, would make 2)",
         "the exponent of N outside [-.25, .25]",
+        "own",
     ),
     Claim(
         "threshold-race",
@@ -62,6 +68,7 @@ CLAIMS = (
         "halfway (half of their margin by the feature) over 2 ln2 (1 - mu) eta beta^2 goes as (1 + mu beta^2 N / (n^2 u0))^2: "
         "slope 1 between the logarithms (0 if momentum alone decided)",
         "the slope outside [.75, 1.25]",
+        "own",
     ),
 )
 
@@ -170,7 +177,7 @@ def area(score: np.ndarray, solved: np.ndarray) -> float:
 def _enough(error: np.ndarray, beyond: np.ndarray) -> Verdict:
     cells = [over_runs(one) for one in error[beyond >= 1]]
     worst = max(cells, key=lambda cell: cell.high)
-    return Verdict(
+    return ruled(
         CLAIMS[0],
         all_judged([judged(cell, high=SOLVED) for cell in cells]),
         f"largest of {len(cells)} cells: {shown(worst)}",
@@ -181,7 +188,7 @@ def _enough(error: np.ndarray, beyond: np.ndarray) -> Verdict:
 def _rank(error: np.ndarray, beyond: np.ndarray) -> Verdict:
     found = resampled(lambda e: area(beyond, e.mean(-1) < SOLVED), error)
     solved = int((error.mean(-1) < SOLVED).sum())
-    return Verdict(
+    return ruled(
         CLAIMS[1],
         judged(found, low=0.95),
         f"{shown(found)}; {solved} of {beyond.size} cells solved",
@@ -199,7 +206,7 @@ def _constant(error: np.ndarray, gammas: np.ndarray, law: np.ndarray) -> Verdict
     each = crossings(error.mean(-1), 1 - gammas) / law
     each = each[np.isfinite(each)]
     ends = f"{each.min():.3g} to {each.max():.3g}, {each.size} pairs (eta, beta)" if each.size else "no crossing"
-    return Verdict(
+    return ruled(
         CLAIMS[2],
         judged(k, 0.5, 2.0),
         f"k = {shown(k)}, {ends}",
@@ -221,7 +228,7 @@ def _exponents(error: np.ndarray, gammas: np.ndarray, etas: np.ndarray, betas: n
         return float(np.linalg.lstsq(design, half[there], rcond=None)[0][which])
 
     of_eta, of_beta = (resampled(lambda e, which=which: exponent(e, which), error) for which in (1, 2))
-    return Verdict(
+    return ruled(
         CLAIMS[3],
         all_judged((judged(of_eta, 0.75, 1.25), judged(of_beta, 1.5, 2.5))),
         f"{shown(of_eta)} in eta, {shown(of_beta)} in beta",
@@ -238,7 +245,7 @@ def _examples(error: np.ndarray, gammas: np.ndarray, sizes: np.ndarray) -> Verdi
     found = resampled(exponent, error)
     halves = crossings(error.mean(-1), 1 - gammas)
     each = ", ".join(f"{half:.3g} at N = {n}" for half, n in zip(halves, sizes, strict=True))
-    return Verdict(
+    return ruled(
         CLAIMS[4],
         judged(found, -0.25, 0.25),
         f"{shown(found)}; halfway at 1 - gamma = {each}",
@@ -272,7 +279,7 @@ def _race(share: np.ndarray, rest: np.ndarray, plain: np.ndarray, race: np.ndarr
     over = crossings(share.mean(-1), rest, 0.5) / race
     over = over[np.isfinite(over)]
     ends = f"{over.min():.3g} to {over.max():.3g}" if over.size else "nowhere"
-    return Verdict(
+    return ruled(
         CLAIMS[5],
         judged(found, 0.75, 1.25),
         f"slope {shown(found)} over {over.size} of {race.size} settings, whose brackets squared differ by a factor of "

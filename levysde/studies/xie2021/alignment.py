@@ -23,8 +23,9 @@ from pydantic import Field
 
 from levysde.landscapes import NetworkLandscape
 from levysde.stats import Estimate
+from levysde.studies.claims import Claim, Word
 from levysde.studies.study import Finding, Section
-from levysde.studies.verdicts import Claim, Verdict, Word, all_judged, detection_chance, judged
+from levysde.studies.verdicts import all_judged, detection_chance, judged, ruled
 from levysde.studies.xie2021.figures import COLOURS, MARKERS, grid, shared_legend
 from levysde.studies.xie2021.ladders import CONFIDENCE
 from levysde.studies.xie2021.networks import NAMES, PROBLEMS, at_minimum, start_of
@@ -37,30 +38,35 @@ _MOST = 256  # eigenvalues kept
 AT_MINIMA = Claim(
     "align-minimum",
     "At minima the noise covariance is nearly proportional to the Hessian",
-    "the equation C ≈ H/B before Theorem 3.2, and its figure",
+    "abstract of a middle version (not in the last version's)",
     "cosine of C and H above 0.9",
     "the interval of the cosine below 0.9 in any problem",
+    "read",
+    'the covariance is "nearly proportional to the Hessian", and inverse to the batch size, "near minima"',
 )
 AT_START = Claim(
     "align-start",
-    "So it is at random initialisation, far from minima",
-    "the figure to C ≈ H/B",
+    "Is the covariance proportional to the Hessian at random initialisation, far from minima, too?",
+    "a question of ours: the abstract speaks of minima",
     "cosine of C and H above 0.9",
     "the interval of the cosine below 0.9 in any problem",
+    "own",
 )
 SIZE = Claim(
     "align-size",
-    "At minima the covariance of one example's gradient is the Hessian itself, C = H/B",
-    "the equation C ≈ H/B before Theorem 3.2",
+    "Is the covariance at minima the Hessian in size too, C = H/B?",
+    "a question of ours; Ziyin et al. (ICLR 2022) have published the criticism: at a minimum of squared loss C = (2L/B) H",
     "size c of C ≈ c H: 1, in the band [0.5, 2]",
     "the interval of c outside [0.5, 2] in any problem",
+    "own",
 )
 POWER = Claim(
     "align-power",
-    "The noise along each eigenvector of the Hessian is proportional to its eigenvalue",
-    "the equation C ≈ H/B before Theorem 3.2",
+    "Is the noise along each eigenvector of the Hessian proportional to its eigenvalue?",
+    "a question of ours, direction by direction",
     "power 1, in the band [0.8, 1.2], at minima; no direction with curvature and without noise",
     "the interval of the power outside [0.8, 1.2], or more than a tenth of the directions without noise, in any problem",
+    "own",
 )
 CLAIMS = (AT_MINIMA, AT_START, SIZE, POWER)
 MEASURES = ("cosine", "isotropic", "size", "power", "mute")
@@ -210,7 +216,7 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         margin = {"cosine": 0.1, "size": 0.25, "power": 0.2}[measure]
         power = min(detection_chance(margin, value) for value in values.values())
         verdicts.append(
-            Verdict(
+            ruled(
                 claim,
                 all_judged(list(words.values())),
                 f"{measure} {_shown(values)}{more}",

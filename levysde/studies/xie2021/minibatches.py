@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from levysde.stats import Estimate
+from levysde.studies.claims import Claim, Word
 from levysde.studies.study import Finding, Section
-from levysde.studies.verdicts import Claim, Verdict, Word, all_judged, detection_chance, judged
+from levysde.studies.verdicts import Verdict, all_judged, detection_chance, judged, ruled
 from levysde.studies.xie2021.figures import Panel, Series, ladder_figure
 from levysde.studies.xie2021.ladders import (
     Ladder,
@@ -30,23 +31,25 @@ BOWLS = 250
 LINES = Claim(
     "nets-lines",
     "SGD on logistic regression and fully connected networks of depth 2 and 3: −log rate is linear in B, 1/η and 1/k",
-    "Theorem 3.2 and its experiments",
+    "experiments to Theorem 3.2",
     "slopes at the ends of a ladder differ by less than half of that in the middle, in all nine ladders",
     "an interval of that difference outside [−0.5, 0.5]",
 )
 SIZE = Claim(
     "nets-exponent",
-    "The slopes are those of the theorem with noise covariance H/B: 2BΔL/(ηkH_a)",
-    "Theorem 3.2, with C = H/B",
+    "Are the slopes those of a saddle escape with noise covariance H/B, 2BΔL/(ηkH_a)?",
+    "a question of ours: the exit is from a sublevel set without a saddle, outside the statement of Theorem 3.2",
     "measured over predicted slope 1 within a factor of 1.5, ΔL being the height of the set and H_a the largest curvature",
     "a problem's pooled interval outside [0.67, 1.5]",
+    "own",
 )
 NULL = Claim(
     "nets-evidence",
-    "These lines are evidence for the theorem",
-    "the experiments to Theorem 3.2",
-    "a quadratic bowl with the minimum's Hessian and noise does not give such lines",
-    "the bowl's ladders are as straight by the same test in all that could be tested",
+    "Does a quadratic bowl with the minimum's Hessian and noise make straight lines too?",
+    "a caution of ours (null model)",
+    "the bowl's lines are straight by the same test in all ladders that could be tested",
+    "an interval of a relative change of slope in a bowl outside [−0.5, 0.5]",
+    "own",
 )
 CLAIMS = (LINES, SIZE, NULL)
 
@@ -182,7 +185,7 @@ def _lines(names: tuple[str, ...], lines: dict[Any, Ladder]) -> Verdict:
     )
     widest = max(bends.values(), key=half_width)
     count = sum(word == "holds" for word in words.values())
-    return Verdict(
+    return ruled(
         LINES,
         all_judged(list(words.values())),
         f"relative change of slope {shown}; inside the band: {count} of {len(words)}",
@@ -201,12 +204,12 @@ def _size(names: tuple[str, ...], lines: dict[Any, Ladder], laws: dict[Any, np.n
         for name in names
     }
     word = all_judged([judged(ratio, 0.67, 1.5) for ratio in ratios.values()])
-    return Verdict(
+    return ruled(
         SIZE,
         word,
         f"measured over predicted {_each(ratios)}; over the linear theory with the measured covariance {_each(linear)}",
         f"chance to see a slope off by a factor of 2: {min(detection_chance(0.5, r) for r in ratios.values()):.2f} or more",
-        "" if word == "holds" else "the noise covariance is not H/B in size: see the section on alignment",
+        "" if word == "holds" else "the noise covariance is not H/B in size: see `align-size`",
     )
 
 
@@ -217,15 +220,15 @@ def _null(names: tuple[str, ...], lines: dict[Any, Ladder]) -> Verdict:
         name: pooled([quotient(slope(lines[name, "net", axis]), slope(lines[name, "bowl", axis])) for axis in AXES])
         for name in names
     }
-    word: Word = "holds" if "fails" in words else "fails" if "holds" in words else "not testable here"
+    word: Word = "fails" if "fails" in words else "holds" if "holds" in words else "inconclusive"
     bent = {name: pooled([bends[name, axis] for axis in AXES]) for name in names}
-    return Verdict(
+    return ruled(
         NULL,
         word,
         f"relative change of slope in the bowls, pooled: {_each(bent)}; slope with minibatches over that of the bowl "
         f"{_each(ratios)}; straight by the test: {words.count('holds')} of {len(words)}, bent: {words.count('fails')}",
         f"chance to see a change of slope of 1 in a bowl: {min(detection_chance(0.5, b) for b in bends.values()):.2f} or more",
-        "a straight line alone cannot tell the theorem from a bowl without a saddle" if word == "fails" else "",
+        "a straight line alone cannot tell the theorem from a bowl without a saddle" if word == "holds" else "",
     )
 
 

@@ -23,8 +23,9 @@ import optax
 from levysde import errors
 from levysde.errors import Checked
 from levysde.stats import Estimate
+from levysde.studies.claims import Claim, Word
 from levysde.studies.study import Finding, Section
-from levysde.studies.verdicts import Claim, Verdict, Word, all_judged, detection_chance, judged
+from levysde.studies.verdicts import Verdict, all_judged, detection_chance, judged, ruled
 from levysde.studies.xie2021.figures import Panel, Series, ladder_figure
 from levysde.studies.xie2021.ladders import Ladder, half_width, ladder, power, quotient, rows, scaled, slope
 from levysde.studies.xie2021.styblinski import escape_run
@@ -43,30 +44,38 @@ AXES = {"batch_size": "B", "sharpness": "1/k"}
 HEAVY = Claim(
     "momentum-heavy",
     "Heavy ball with raw gradients divides the exponent by 1/(1−β)",
-    "ICML 2022, momentum",
+    "ICML 2022, momentum; the order is restated in notes on FedAdamom (CVPR 2026)",
     f"slope against B/η over that of SGD at β = {BETA}: {1 - BETA:.2g}, within 10%",
     "the interval of that ratio outside the band",
+    "restated",
+    "log tau = O(2 (1-beta) B dL / (eta H_ae))",
 )
 AVERAGED = Claim(
     "momentum-averaged",
     "Momentum that averages gradients leaves the exponent as it is",
-    "ICML 2022, ADAM's first moment",
+    "a check of ours of how momentum is meant",
     "slope against B/η over that of SGD: 1, in the band [0.9, 1.1]",
     "the interval of that ratio outside the band",
+    "own",
 )
 ADAM = Claim(
     "adam-powers",
     "ADAM's exponent grows as sqrt(B) and 1/sqrt(k), SGD's as B and 1/k: ADAM favours flat minima less",
-    "ICML 2022, ADAM",
+    'ICML 2022, ADAM; the order is restated in notes on FedAdamom. Abstract (read): adaptive rates "cannot select flat minima '
+    'as SGD does"',
     "powers of B and of 1/k: ADAM 0.5, in the band [0.3, 0.7]; SGD 1, in the band [0.7, 1.3]",
     "an interval outside its band",
+    "restated",
+    "log tau = O(2 sqrt(B) dL / (eta sqrt(H_ae))) for ADAM, O(2 B dL / (eta H_ae)) for SGD",
 )
 SIZE = Claim(
     "adam-size",
     "ADAM's exponent is 2 sqrt(B) ΔL/(η sqrt(k H_a))",
-    "ICML 2022, ADAM",
+    "ICML 2022, ADAM; the order is restated in notes on FedAdamom, the constant is ours",
     "slope against sqrt(B) and 1/sqrt(k) over the law's: 1, in the band [0.85, 1.15]",
     "an interval outside the band",
+    "restated",
+    "log tau = O(2 sqrt(B) dL / (eta sqrt(H_ae)))",
 )
 CLAIMS = (HEAVY, AVERAGED, ADAM, SIZE)
 
@@ -181,7 +190,7 @@ def _momenta(lines: dict[Any, Ladder]) -> tuple[Verdict, Verdict]:
     for claim, name, expected in ((HEAVY, "heavy ball", 1 - BETA), (AVERAGED, "averaged momentum", 1.0)):
         ratio = quotient(scaled(slope(lines[name, "batch_size"]), RATES[name]), base)
         verdicts.append(
-            Verdict(
+            ruled(
                 claim,
                 judged(ratio, 0.9 * expected, 1.1 * expected),
                 f"ratio of slopes {ratio}",
@@ -198,7 +207,7 @@ def _powers(lines: dict[Any, Ladder]) -> Verdict:
     words: list[Word] = [judged(value, *bands[n]) for (n, _), value in found.items()]
     shown = ", ".join(f"{n.upper()} in {AXES[a]} {value}" for (n, a), value in found.items())
     widest = max((found["adam", a] for a in AXES), key=half_width)
-    return Verdict(
+    return ruled(
         ADAM,
         all_judged(words),
         f"powers {shown}",
@@ -212,7 +221,7 @@ def _size(lines: dict[Any, Ladder], laws: dict[Any, np.ndarray]) -> Verdict:
         here, law = lines["adam", axis], laws["adam", axis]
         expected = slope(_rooted(Ladder(here.x, law, here.escapes, here.censored))).value
         ratios[f"sqrt({label})"] = scaled(slope(_rooted(here)), 1 / expected)
-    return Verdict(
+    return ruled(
         SIZE,
         all_judged([judged(ratio, 0.85, 1.15) for ratio in ratios.values()]),
         "measured over predicted slope " + ", ".join(f"in {name} {ratio}" for name, ratio in ratios.items()),

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from levysde.stats import Estimate
+from levysde.studies.claims import Claim
 from levysde.studies.study import Finding, Section
-from levysde.studies.verdicts import Claim, Verdict, detection_chance, judged
+from levysde.studies.verdicts import detection_chance, judged, ruled
 from levysde.studies.xie2021.figures import Panel, Series, ladder_figure
 from levysde.studies.xie2021.ladders import Ladder, combined, ladder, predicted_slope, rows, scaled, slope
 from levysde.sweeps import Sweep
@@ -34,14 +35,14 @@ _DT = 1e-3  # at k = 1
 RATE = Claim(
     "white-k",
     "Under white noise the escape rate is proportional to the sharpness k",
-    "Theorem 3.1 and its experiments",
+    "Theorem 3.1",
     "exponent 1 of rate against k, in the band [0.95, 1.05]",
     "the interval of the exponent lies outside [0.95, 1.05]",
 )
 ARRHENIUS = Claim(
     "white-D",
     "Under white noise −log rate grows as ΔL/D",
-    "Theorem 3.1 and its experiments",
+    "Theorem 3.1",
     f"slope of −log rate against 1/D: {DEPTH:.2f} (ΔL); over that of the exact law at the same D: 1, in the band [0.95, 1.05]",
     "the interval of measured over exact slope lies outside [0.95, 1.05]",
 )
@@ -141,7 +142,7 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     finite = exact(DIFFUSIONS[0]) / law(DIFFUSIONS[0])
     word = judged(in_k["k"], 0.95, 1.05)
     verdicts = (
-        Verdict(
+        ruled(
             RATE,
             word,
             f"exponent {in_k['k']} in 10 dimensions, k from {SHARPNESSES[0]} to {SHARPNESSES[-1]}; in the bowl without a "
@@ -150,14 +151,14 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
             "but so it does for any domain: stretching is a change of time by k exactly, saddle or not"
             * (word == "holds"),
         ),
-        Verdict(
+        ruled(
             ARRHENIUS,
             judged(ratio["D"], 0.95, 1.05),
             f"slope {slope(along['D'])} in 10 dimensions, {slope(along['D-one'])} in one; over the exact law's {ratio['D']} "
             f"and {ratio['D-one']}",
             f"chance to see a slope off by 10%: {detection_chance(0.05, ratio['D']):.2f}",
         ),
-        Verdict(
+        ruled(
             PREFACTOR,
             judged(coldest["D"], 0.9, 1.1) if abs(asymptotic - 1) < 0.02 else "fails",
             f"measured over exact mean {coldest['D']} (10 dimensions), {coldest['D-one']} (one); exact over law {finite:.3f} "

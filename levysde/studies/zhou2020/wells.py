@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from levysde.stats import Estimate
+from levysde.studies.claims import Claim, Word
 from levysde.studies.study import Finding, Section
-from levysde.studies.verdicts import Claim, Verdict, Word, detection_chance, judged
+from levysde.studies.verdicts import Verdict, detection_chance, judged, ruled
 from levysde.studies.zhou2020.experiments import WELLS
 from levysde.studies.zhou2020.figures import curves, new_figure
 from levysde.sweeps import Sweep
@@ -26,27 +27,40 @@ _MOST_STEPS = 300_000
 WIDTH = Claim(
     "width",
     "SGD leaves a well at a rate that goes with its width, so that the wide, flat one holds it longer",
-    "Theorem 1 and Section 4: m(W) against the size of a basin",
+    "Theorem 1 and Definition 2, p. 6",
     f"mean time out of the flat well over that out of the sharp one {ODDS:.2f}, in the band [{0.85 * ODDS:.2f}, "
     f"{1.15 * ODDS:.2f}]",
     "the interval lies outside the band",
+    "read",
+    "E Gamma is at the order of 1/(m(W) Theta(1/eps)); flat means a basin with a large Radon measure",
 )
 ENDS = Claim(
     "ends-flatter",
     "SGD ends in the flat minimum more often than ADAM",
-    "title, and Section 4",
+    "title; p. 8, Section 4.2",
     f"share of trajectories in the flat well after 100,000 iterations larger for SGD than for ADAM, at ADAM's learning rates "
     f"{', '.join(f'{r:g}' for r in ADAM_RATES)}, from either well",
     "at some learning rate ADAM's share is larger by more than both intervals, from both wells",
+    "read",
+    'for the same basin SGD escapes sooner; "ADAM will get stuck"',
+)
+SIDE = Claim(
+    "valley-side",
+    "In a valley that is steep on one side, SGD stays longer on the flat side",
+    "He, Huang and Yuan, NeurIPS 2019 (abstract; the caption of their Figure 1c, in a public review), about SGD alone",
+    "share of SGD on the flat side above 0.5",
+    "the interval of the share lies below 0.5",
+    "restated",
 )
 VALLEY = Claim(
     "valley",
-    "In a valley that is steep on one side SGD stays more on the flat side than ADAM",
-    "Section 4 on asymmetric basins (He et al. 2019)",
+    "Is SGD more on the flat side of such a valley than ADAM?",
+    "a question of ours: Zhou et al. claim that such valleys hold SGD long (p. 1-3, 6, 8, 9), and nothing about the side",
     "share on the flat side larger for SGD than for ADAM at each of its learning rates",
     "at some learning rate ADAM's share is larger by more than both intervals",
+    "own",
 )
-CLAIMS = (WIDTH, ENDS, VALLEY)
+CLAIMS = (WIDTH, ENDS, SIDE, VALLEY)
 
 
 def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
@@ -82,14 +96,21 @@ def _escapes(seed: int, num: int, *, right: bool) -> dict[str, Any]:
 def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     ratio = _time_ratio(*(found[name].columns(found[name].plan.points[0]) for name in ("out-of-flat", "out-of-sharp")))
     ends = {name: _shares(found[name]) for name in ("two-wells", "valley")}
+    on_flat = next(iter(ends["valley"].values()))["all"]
     verdicts = (
-        Verdict(
+        ruled(
             WIDTH,
             judged(ratio, 0.85 * ODDS, 1.15 * ODDS),
             f"{ratio}",
             f"chance to see a ratio 30% off: {detection_chance(0.15 * ODDS, ratio):.2f}",
         ),
         _compared(ENDS, ends["two-wells"], ("left", "right")),
+        ruled(
+            SIDE,
+            judged(on_flat, low=0.5),
+            f"share of SGD on the flat side {on_flat}",
+            f"chance to see a share of 0.48: {detection_chance(0.02, on_flat):.2f}",
+        ),
         _compared(VALLEY, ends["valley"], ("all",)),
     )
     rows = [{"landscape": name} | row for name, sweep in found.items() if name in ends for row in _rows(sweep)]
@@ -126,7 +147,7 @@ def _compared(claim: Claim, shares: dict[str, dict[str, Estimate]], starts: tupl
     for name, found in adam:
         above = [sgd[1][s].low > found[s].high for s in starts]
         below = [sgd[1][s].high < found[s].low for s in starts]
-        words[name] = "holds" if all(above) else "fails" if all(below) else "not testable here"
+        words[name] = "holds" if all(above) else "fails" if all(below) else "inconclusive"
     kinds = set(words.values())
     word: Word = (
         kinds.pop()
@@ -135,7 +156,7 @@ def _compared(claim: Claim, shares: dict[str, dict[str, Estimate]], starts: tupl
         if "holds" in kinds
         else "fails"
         if "fails" in kinds
-        else "not testable here"
+        else "inconclusive"
     )
     condition = ""
     if word == "holds only if":
@@ -150,7 +171,7 @@ def _compared(claim: Claim, shares: dict[str, dict[str, Estimate]], starts: tupl
         for name, found in shares.items()
     )
     widest = max((found[s] for found in shares.values() for s in starts), key=lambda e: e.high - e.low)
-    return Verdict(claim, word, text, f"intervals of {(widest.high - widest.low) / 2:.3f} at most", condition)
+    return ruled(claim, word, text, f"intervals of {(widest.high - widest.low) / 2:.3f} at most", condition)
 
 
 def _rows(sweep: Sweep) -> list[dict[str, Any]]:
