@@ -111,6 +111,11 @@ def extrapolate_escape(
         sample = _sample(result, value)
         if sample.shape != (count,) or not np.all(result.status == Status.EXITED):
             raise ValueError(f"value must give one number a trajectory, shape ({count},), not {sample.shape}.")
+        if not np.ptp(sample):
+            raise ValueError(
+                f"value is {sample[0]:g} for all {count} trajectories of one step, which leaves no interval. Raise num, or "
+                "average something that varies."
+            )
         means.append(sample.mean())
         deviations.append(sample.std(ddof=1) / np.sqrt(count))
     return _fitted(steps, np.array(means), np.array(deviations), nums, seeds, power, confidence)

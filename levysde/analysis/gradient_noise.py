@@ -199,9 +199,12 @@ def tail_indices(
 
 
 def median_estimate(values: np.ndarray, rng: np.random.Generator) -> Estimate:
+    """The median of the known values, with a bootstrap interval; of fewer than 6 none bounds the median with 95%."""
     known = values[np.isfinite(values)]
     if not known.size:
         return Estimate(np.nan, np.nan, np.nan)
+    if known.size < 6:
+        return Estimate(float(np.median(known)), 0.0, np.inf)
     draws = np.median(known[rng.integers(known.size, size=(1000, known.size))], axis=1)
     low, high = np.quantile(draws, [0.025, 0.975])
     return Estimate(float(np.median(known)), float(low), float(high))

@@ -12,6 +12,7 @@ What stands against reading an index off minibatch noise:
   sums of norms are only the surer of a wrong number where scales are mixed (`levysde.stats.vectors`).
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from levysde.analysis.example_blocks import batch_noise, compiled
 from levysde.analysis.gradient_noise import VARIED, TailIndex, median_estimate, tail_indices
+from levysde.errors import AccuracyWarning
 from levysde.landscapes import NetworkLandscape
 from levysde.stats import Estimate, hill, index_of_growth
 from levysde.tables import Table, Tabled
@@ -211,8 +213,10 @@ def _indices(
 
 
 def _or_nothing(estimate: Callable[[], Estimate]) -> Estimate:
-    """NaN where an estimator says that it has no answer."""
+    """NaN where an estimator says that it has no answer, or a doubtful one: noise of few examples takes few values."""
     try:
-        return estimate()
-    except ValueError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", AccuracyWarning)
+            return estimate()
+    except (ValueError, AccuracyWarning):
         return _NOTHING
