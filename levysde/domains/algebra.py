@@ -39,6 +39,9 @@ class Intersection(Domain):
     def ray_distance(self, x: Point, v: Point) -> Scalar:
         return jnp.min(jnp.stack([domain.ray_distance(x, v) for domain in self.domains]))
 
+    def ray_edges(self, x: Point, v: Point) -> Array | None:
+        return _edges(self.domains, x, v)
+
     def faces(self, x: Point) -> tuple[Array, Array]:
         parts = [domain.faces(x) for domain in self.domains]
         return jnp.concatenate([part[0] for part in parts]), jnp.concatenate([part[1] for part in parts])
@@ -73,6 +76,9 @@ class Complement(Domain):
 
     def ray_distance(self, x: Point, v: Point) -> Scalar:
         return entry_distance(self.domain, x, v)
+
+    def ray_edges(self, x: Point, v: Point) -> Array | None:
+        return self.domain.ray_edges(x, v)
 
     @property
     def dim(self) -> int:
@@ -122,6 +128,9 @@ class ExitSets(Domain):
 
     def ray_distance(self, x: Point, v: Point) -> Scalar:
         return jnp.min(jnp.stack([entry_distance(domain, x, v) for domain in self.sets]))
+
+    def ray_edges(self, x: Point, v: Point) -> Array | None:
+        return _edges(self.sets, x, v)
 
     @property
     def dim(self) -> int:
@@ -176,6 +185,13 @@ def _search_entry(domain: Domain, x: Point, v: Point) -> Scalar:
     start = jnp.where(first > 0, radii[jnp.maximum(first - 1, 0)], 0), radii[first]
     _, high = jax.lax.fori_loop(0, _BISECTIONS, halve, start)
     return jnp.where(domain.contains(x), 0, jnp.where(jnp.any(seen), high, jnp.inf))
+
+
+def _edges(domains: tuple[Domain, ...], x: Point, v: Point) -> Array | None:
+    """Those of all `domains`, None where one does not know its own."""
+    found = [domain.ray_edges(x, v) for domain in domains]
+    known = [edges for edges in found if edges is not None]
+    return jnp.concatenate(known) if len(known) == len(found) else None
 
 
 def _inside(domains: tuple[Domain, ...], x: Point) -> Array:

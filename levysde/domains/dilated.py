@@ -41,6 +41,9 @@ class Dilated(Domain):
     def ray_distance(self, x: Point, v: Point) -> Scalar:
         return self.domain.ray_distance(x / self.factor, v / self.factor)
 
+    def ray_edges(self, x: Point, v: Point) -> Array | None:
+        return self.domain.ray_edges(x / self.factor, v / self.factor)
+
     def faces(self, x: Point) -> tuple[Array, Array]:
         gaps, normals = self.domain.faces(x / self.factor)
         return jnp.asarray(self.factor * gaps), normals

@@ -75,7 +75,7 @@ class Sublevel(Domain):
 
     @property
     def convex(self) -> bool:
-        return False
+        return self.landscape.convex
 
 
 class Predicate(Domain):

@@ -32,6 +32,9 @@ class ConvexShape(Domain):
         _, high = self.chord(x, v)
         return jnp.where(self.contains(x), jnp.maximum(high, 0), 0)
 
+    def ray_edges(self, x: Point, v: Point) -> Array | None:
+        return jnp.stack(self.chord(x, v))
+
     @property
     def convex(self) -> bool:
         return True
@@ -69,7 +72,7 @@ class Ball(ConvexShape):
     def faces(self, x: Point) -> tuple[Array, Array]:
         offset = x - self.center
         size = jnp.sqrt(jnp.sum(offset * offset))
-        first = jnp.arange(self.dim) == 0  # the direction seen from the center
+        first = (jnp.arange(self.dim) == 0).astype(size.dtype)  # the direction seen from the center
         return (self.radius - size)[None], (jnp.where(size > 0, offset, first) / jnp.where(size > 0, size, 1))[None]
 
     @property

@@ -46,6 +46,10 @@ class Quadratic(Landscape):
     def _arguments(self) -> dict[str, Array]:
         return {"hessian": self.matrix, "minimum": self.minimum}
 
+    @property
+    def convex(self) -> bool:
+        return True
+
     def value(self, x: Point) -> Scalar:
         return jnp.sum((x - self.minimum) * self.gradient(x)) / 2
 

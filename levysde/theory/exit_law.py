@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -27,9 +26,26 @@ from levysde.noise import StableComponents, StableIsotropic, boundary_shift
 from levysde.protocols import Domain, Driver, Dynamics, LevyRays
 from levysde.tables import Table, Tabled
 from levysde.theory.exact import survival_at
-from levysde.theory.exit_rays import Response, crossings
+from levysde.theory.exit_conditions import (
+    LEAST_SHARE,
+    UNSEEN,
+    Survey,
+    about_attractor,
+    about_flow,
+    about_layers,
+    following,
+    jumps_along,
+    keeps,
+    linearisation,
+    may_follow,
+    no_escape,
+    relaxation,
+    stiffest_and_slowest,
+    survey,
+)
+from levysde.theory.exit_rays import Crossings, crossings, holds_attractor
+from levysde.theory.exit_response import Response, response_of
 
-_FLAT = 1e-7  # of the stiffness: an eigenvalue below it is 0 within rounding
 _REPLICATES = 8  # independent sets of quasi-random directions, for the rate's standard error
 
 
@@ -39,7 +55,8 @@ class EscapeLaw(Tabled):
 
     Attributes:
         rate: escapes a unit time; `mean` is its inverse.
-        rate_error: standard error of `rate` from the quadrature over directions; 0 where the directions are exact.
+        rate_error: error of `rate`: the standard error of the quadrature over directions, 0 where they are exact, and what a
+            search along rays may have missed, 0 where crossings are known by formula.
         measure: `m(W)`, the Radon measure of the jumps (before epsilon) that leave the basin, with `m(|y| >= 1) = 1`;
             NaN where alpha is.
         alpha: stability index; NaN where the Lévy tail is no power, as for tempered noise: the rate is then no power of
@@ -48,8 +65,7 @@ class EscapeLaw(Tabled):
         regime: rate over relaxation, `rate * sum_i share_i / kappa_i`, kappa_i the curvature of the noiseless flow
             along the jump; the law needs it far below 1.
         stiffness: largest modulus of an eigenvalue of the noiseless flow at the attractor, per unit time.
-        star_shaped: whether every ray, once outside, stays outside (True for a convex basin; else as seen on a grid of
-            55 points a ray, from 0.02 to 1000 times the first crossing).
+        star_shaped: whether every ray, once outside, stays outside (as far as the search resolves, see `resolution`).
         ray_distance: `r_i` in jumps of size one, `inf` where a ray never leaves, shape `(m,)`.
         ray_share: each direction's share of the rate, shape `(m,)`.
         ray_direction: unit vectors along which the position jumps, `A v_i / |A v_i|`, shape `(m, d)`; zero where `A v_i` is.
@@ -63,6 +79,10 @@ class EscapeLaw(Tabled):
         dynamics, domain: what this is the law of, None for a law made by hand.
         dt: step at which the noiseless flow after a jump was followed, in SDE time; None where none was.
         rays: the Lévy measure that was used, as independent sets of rays; one set where the directions are exact.
+        crossings: how the places where rays leave and come back are known: by "formula" or by "search".
+        resolution: share of the rate that a layer of the basin, thinner than the search's cells, may have and be missed; 0
+            where crossings are known by formula.
+        flow_share: share of the rate from jumps that land inside and are carried out by the noiseless flow.
         geometry_warnings: what the basin or the attractor lack, at any noise amplitude.
         epsilon_warnings: what stands against the law at this noise amplitude; `with_epsilon` drops them.
     """
@@ -88,6 +108,9 @@ class EscapeLaw(Tabled):
     domain: Domain | None = field(default=None, repr=False, compare=False)
     dt: float | None = field(default=None, compare=False)
     rays: tuple[LevyRays, ...] = field(default=(), repr=False, compare=False)
+    crossings: str = "formula"
+    resolution: float = 0.0
+    flow_share: float = 0.0
     geometry_warnings: tuple[str, ...] = field(default=(), compare=False)
     epsilon_warnings: tuple[str, ...] = field(default=(), compare=False)
 
@@ -170,9 +193,15 @@ class EscapeLaw(Tabled):
             ("rate over relaxation", f"{self.regime:.3g} (the law needs it far below 1)"),
             ("noise directions that leave", f"{leaving} of {len(self.ray_share)}"),
             ("star-shaped basin", "yes" if self.star_shaped else "no: every stretch outside is counted"),
+            ("crossings of rays", self._crossings()),
             ("assumes", "\n".join(self.assumptions)),
         ]
         return Table(f"EscapeLaw: {self.name}", rows, self.warnings)
+
+    def _crossings(self) -> str:
+        if self.crossings == "formula":
+            return "by formula"
+        return f"searched: layers of the basin with {self.resolution:.2g} of the rate or more are seen"
 
 
 def escape_law(
@@ -183,6 +212,7 @@ def escape_law(
     num_rays: Checked = 4096,
     seed: Checked = 0,
     dt: Checked = None,
+    follow: Checked = True,
 ) -> EscapeLaw:
     """The escape law of `dynamics` from `domain` by single jumps, exact as the noise amplitude falls.
 
@@ -199,6 +229,8 @@ def escape_law(
         seed: of the quasi-random directions.
         dt: step at which the flow after a jump is followed, in SDE time; needed only where the noise enters an average
             (`response` "flow").
+        follow: whether the noiseless flow is followed from landing points inside. Where it carries some of them out of the
+            domain, they count as escapes. False counts jumps that land outside alone.
 
     Returns:
         The law, with its conditions.
@@ -219,37 +251,44 @@ def escape_law(
         )
     errors.choice("normalization", normalization, ("true", "printed"))
     step = None if dt is None else errors.positive("dt", dt, "dt=1e-3")
+    errors.flag("follow", follow)
     driver, dim = dynamics.driver, dynamics.landscape.dim
     sets = _ray_sets(driver, dynamics.noise_dim, num_rays, seed)
     if domain.dim != dim:
         raise ValueError(
             f"the domain takes points of {domain.dim} dimensions, the dynamics move in {dim}. Make them one."
         )
-    if not bool(domain.contains(dynamics.attractor)):
+    directions = jnp.asarray(np.concatenate([rays.directions for rays in sets]), dtype=float)
+    jumps = np.asarray(jumps_along(dynamics, directions), dtype=float)
+    flow = np.asarray(linearisation(dynamics), dtype=float)
+    stiffness, slowest = stiffest_and_slowest(flow)
+    response = response_of(dynamics, domain, _response_step(dynamics, step), stiffness)
+    if not holds_attractor(response, directions):
         raise ValueError(
             f"the attractor {np.asarray(dynamics.attractor)} lies outside the domain: there is nothing to escape from. "
             "Center the domain on dynamics.attractor."
         )
-    directions = jnp.asarray(np.concatenate([rays.directions for rays in sets]), dtype=float)
-    response = Response(dynamics, domain, _response_step(dynamics, step))
-    distance, (ray, radius, sign), star_shaped = crossings(response, directions)
-    parts = np.bincount(ray, sign * _masses(sets, ray, radius), minlength=len(directions)) / len(sets)
+    found, seen, carried = _counted(response, directions, jumps, sets, follow)
+    parts = np.bincount(found.ray, found.sign * _masses(sets, found.ray, found.radius), minlength=len(directions))
+    parts = np.maximum(parts, 0) / len(sets)
     rate = float(parts.sum())
     if not rate > 0:
-        raise ValueError(
-            "the mean escape time is infinite: the basin is unbounded along every noise ray (no jump of the noise "
-            "leaves it). Bound the domain, or let the scale reach the directions in which it ends."
-        )
+        raise ValueError(no_escape(sets, found, float(dynamics.epsilon)))
     share = parts / rate
     alpha, epsilon = sets[0].index, float(dynamics.epsilon)
     measure = rate / (epsilon**alpha * sets[0].total())
     by_set = parts.reshape(len(sets), -1).sum(1) * len(sets)
     error = float(np.std(by_set, ddof=1) / np.sqrt(len(sets))) if len(sets) > 1 else 0.0
-    flow = np.asarray(_linearisation(dynamics), dtype=float)
-    jumps = np.asarray(jax.vmap(dynamics.jump)(directions), dtype=float)
+    unfollowed = seen.left if carried == 0 else 0.0
+    error = float(np.hypot(error, found.resolution + found.change + unfollowed))
     lengths = np.linalg.norm(jumps, axis=1, keepdims=True)
-    regime = rate * _relaxation(flow, jumps, share)
-    stiffness, slowest = _stiffest_and_slowest(flow)
+    regime = rate * relaxation(flow, jumps, share)
+    about = (
+        *about_attractor(slowest, stiffness, regime, seen),
+        *about_layers(found, rate),
+        *about_flow(seen, rate),
+    )
+    resolution, carried = found.resolution / rate, carried / rate
     if normalization == "printed":
         rate, error = _as_printed(driver, rate, error, measure, epsilon)
     return EscapeLaw(
@@ -261,31 +300,50 @@ def escape_law(
         regime=regime,
         stiffness=stiffness,
         slowest=slowest,
-        star_shaped=star_shaped,
-        ray_distance=distance,
+        star_shaped=found.star_shaped,
+        ray_distance=found.distance,
         ray_share=share,
         ray_direction=jumps / np.where(lengths > 0, lengths, 1),
         normalization=normalization,
         response=dynamics.response,
         name=f"{'stable ' if alpha == alpha else ''}escape law of {type(dynamics).__name__} with {type(driver).__name__}",
-        assumptions=_ASSUMPTIONS,
+        assumptions=_assumptions(response, seen, carried),
         dynamics=dynamics,
         domain=domain,
         dt=float(response.dt) if dynamics.response == "flow" else None,
         rays=tuple(sets),
-        geometry_warnings=_about_attractor(slowest, stiffness, regime),
+        crossings=found.how,
+        resolution=resolution,
+        flow_share=carried,
+        geometry_warnings=about,
     )
 
 
-def _about_attractor(slowest: float, stiffness: float, regime: float) -> tuple[str, ...]:
-    """That the attractor is not a minimum: the law then means nothing."""
-    away = slowest <= _FLAT * stiffness
-    if not away and regime < np.inf:
-        return ()
-    why = f"the flow has the eigenvalue {slowest:.3g} there" if away else "the flow does not come back from a jump"
-    return (
-        f"the attractor is no minimum ({why}): train and polish the network first, see levysde.analysis.train and polish.",
-    )
+def _counted(
+    response: Response, directions: Array, jumps: np.ndarray, sets: list[LevyRays], follow: bool
+) -> tuple[Crossings, Survey, float]:
+    """Where jumps leave, what the flow does after them, and the rate of those that it carries out after landing inside."""
+
+    def mass(ray: np.ndarray, radius: np.ndarray) -> np.ndarray:
+        return _masses(sets, ray, radius) / len(sets)
+
+    def rate(found: Crossings) -> float:
+        return float(np.sum(found.sign * mass(found.ray, found.radius)))
+
+    index = sets[0].index
+    found = crossings(response, directions, mass, index)
+    if not follow:
+        return found, UNSEEN._replace(why="the flow was not followed"), 0.0
+    seen = survey(response, directions, jumps, found, mass)
+    lost = not np.isfinite(found.distance).any() and may_follow(response)
+    if not lost and seen.left <= LEAST_SHARE * (rate(found) + seen.left):
+        return found, seen, 0.0
+    # a jump that lands inside may leave by the flow: the flow decides
+    at_once, flowing = rate(found), following(response, jumps, found)
+    found = crossings(flowing, directions, mass, index)
+    if lost and np.isfinite(found.distance).any():
+        seen = survey(flowing, directions, jumps, found, mass)
+    return found, seen, max(rate(found) - at_once, 0.0)
 
 
 def _amplitude(dynamics: Dynamics) -> Any:
@@ -296,19 +354,30 @@ def _amplitude(dynamics: Dynamics) -> Any:
     return _amplitude(inner[0]) if inner else dynamics.epsilon
 
 
-_ASSUMPTIONS = (
-    "The noise amplitude is small: the rate is far below the rate of relaxation.",
-    "The noiseless flow never leaves the basin, and the attractor is its only attractor there.",
-    "The basin is bounded along the noise's directions, and its boundary carries no jumps.",
-    "The start is inside, away from the boundary.",
-    "Escape is by one jump from the attractor: the height of the barrier does not matter.",
-)
-
-
-@eqx.filter_jit
-def _linearisation(dynamics: Dynamics) -> Array:
-    """As one program: a network's Hessian, operation by operation, takes ten times as long."""
-    return dynamics.linearisation()
+def _assumptions(response: Response, seen: Survey, carried: float) -> tuple[str, ...]:
+    """When the law holds, and what was looked at."""
+    if carried > 0:
+        flow = (
+            f"Landing points inside that the noiseless flow carries out of the basin count as escapes: {carried:.1%} of the "
+            "rate. The attractor is the only one in the basin."
+        )
+    else:
+        flow = "The noiseless flow never leaves the basin, and the attractor is its only attractor there"
+        if keeps(response.dynamics, response.domain):
+            flow += " (the first is so for this basin)."
+        elif seen.looked:
+            flow += f" (the flow was followed from {seen.looked} landing points inside)."
+        elif seen.why:
+            flow += f" ({seen.why})."
+        else:
+            flow += "."
+    return (
+        "The noise amplitude is small: the rate is far below the rate of relaxation.",
+        flow,
+        "The basin is bounded along the noise's directions, and its boundary carries no jumps.",
+        "The start is inside, away from the boundary.",
+        "Escape is by one jump from the attractor: the height of the barrier does not matter.",
+    )
 
 
 def _ray_sets(driver: Driver, dim: int, num_rays: Checked, seed: Checked) -> list[LevyRays]:
@@ -360,30 +429,3 @@ def _as_printed(driver: Driver, rate: float, error: float, measure: float, epsil
     alpha = float(driver.alpha)
     printed = 2 / alpha * epsilon**alpha * measure
     return printed, error * printed / rate
-
-
-def _relaxation(flow: np.ndarray, jumps: np.ndarray, share: np.ndarray) -> float:
-    """`sum_i share_i / kappa_i`, `kappa_i = v'Jv / v'v`: the relaxation time after a jump that leaves. Infinite where
-    the flow does not pull back along such a jump."""
-    jumps, share = jumps[share > 0], share[share > 0]
-    unit = jumps / np.linalg.norm(jumps, axis=1, keepdims=True)
-    kappa = np.sum((unit @ flow) * unit, 1)
-    return float(np.sum(share / kappa)) if (kappa > 0).all() else float("inf")
-
-
-def _stiffest_and_slowest(flow: np.ndarray) -> tuple[float, float]:
-    """Largest modulus and smallest real part of an eigenvalue; by Arnoldi where a full decomposition would take long."""
-    if len(flow) <= 200:
-        eigenvalues = np.linalg.eigvals(flow)
-        return float(np.abs(eigenvalues).max()), float(eigenvalues.real.min())
-    from scipy.sparse.linalg import ArpackNoConvergence, eigs  # slow to import
-
-    start = np.random.default_rng(0).normal(size=len(flow))
-    stiffness = float(np.abs(eigs(flow, k=1, which="LM", v0=start, return_eigenvectors=False))[0])
-    try:  # bounded: those near 0 lie close together and take long, one well below 0 is soon found
-        bound: Any = {"tol": 1e-3, "maxiter": 50}  # scipy's stub takes tol for an integer
-        found = eigs(flow, k=1, which="SR", v0=start, return_eigenvectors=False, **bound)
-        slowest = float(np.real(np.asarray(found))[0])
-    except ArpackNoConvergence:
-        slowest = float("nan")
-    return stiffness, slowest

@@ -1,111 +1,317 @@
 """Where jumps along a ray leave the basin: the geometry under the escape law.
 
-Notation: `th*` the attractor, v a unit direction of the driver, a jump is `r v` with `r > 0`. It leaves when the point
-where it lands is outside (`response` "linear" and "map"), or when the noiseless flow after it goes outside ("flow"), at any of
-its steps of dt, on whichever side. The flow is followed until the averages have spent what the jump gave them: a step from the
-state is then a step from the settled state at its position, and the law assumes that this flow stays where it is inside. Since
-an oscillating flow passes through such states, it must have been so for half of the time since the jump.
+Notation: `th*` the attractor, v a unit direction of the driver, a jump is `r v` with `r > 0`; `mass(i, r)` is the Lévy measure
+beyond r on ray i. The set of r that leave is a union of intervals; the rate is the mass of all of them.
+
+A domain that knows where a ray meets its boundary (`Domain.ray_edges`) is asked between each two of these places: exact. Any
+other is searched. A first crossing r_1 is bracketed by doubling and narrowed down. Then the ray is looked at in cells of
+equal mass, at one random point of each: `num` cells beyond r_1, `num` between r_1 and where the mass is 3 times that of r_1,
+and half as many, equal in logarithm, down to a thousandth of that place. Beyond the last millionth of the mass a ray is taken
+to be as at its last point. Every change on the way is narrowed down. Where a ray leaves and comes back, cells are made 8
+times finer until the rate stands still. A layer between two points is missed: the largest cells say what was resolved.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from levysde.domains import search_ray
-from levysde.protocols import Domain, Dynamics, Point, State, Truth
+from levysde.theory.exit_response import LEFT, LONGEST, Response
 
-# where a ray is looked at, in units of its first crossing: is the basin left for good there, and not before?
-_GRID = np.concatenate([np.geomspace(0.02, 0.99, 15), np.geomspace(1.01, 1000.0, 40)])
-_BISECTIONS = 30
-_BATCH = 256  # rays at a time, which bounds the memory a network needs
-# the flow is followed until a step differs from a settled one by less than this share of its largest step,
-_SPENT = 1e-3
-_ROUNDING = 4  # or by less than so many last digits of the position
-_BETWEEN = 8  # steps between two looks at that
-_LONGEST = 10**6  # steps
+_CHUNK = 512  # jumps looked at in one call, which bounds the memory a network needs
+_POINTS, _MOST, _LEAST = 2**15, 4096, 8  # cells in all, and along each ray
+_INNER = 3.0  # mass before the first crossing that is looked at in equal cells, in units of that beyond it
+_DEEPER = 1e-3  # how far in the others reach
+_NEGLIGIBLE = 1e-6  # of the mass beyond the first crossing
+_PROBES = 16  # rays that are looked at before all others, for the scale of the domain
+_FARTHEST = 2.0**60
+_SHARP, _SHARP_OF_MANY = 5e-7, 2e-5  # relative width at which a crossing is known, of few rays and of 256 and more
+_SECTIONS = 64  # at most, of a bracket in one call
+_FINER, _LIMIT = 8, 2**19  # finer cells for rays that come back, and jumps looked at for them at most
+_STANDS = 2e-4  # relative change of the rate at which it stands still
+_SURE = 7  # a set of jumps of so many cells' mass, spread over rays, is missed with chance e^-7
 _GROWTH = 1e-3  # a flow that grows faster than this a step is none that comes back
 _LARGEST_FLOW = 200  # dimensions up to which the eigenvalues of a step are looked at
 
+Mass = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-class Response(eqx.Module):
-    """What a jump at the attractor leads to. `dt` is the step of the flow that follows, where one is needed."""
 
-    dynamics: Dynamics
-    domain: Domain
-    dt: Array
+class Crossings(NamedTuple):
+    """Where rays leave the basin and come back.
 
-    def stays(self, y: Point) -> Truth:
-        """Whether the driver's jump `y` at the attractor fails to leave the domain."""
-        dynamics, domain = self.dynamics, self.domain
-        if dynamics.response == "linear":
-            return domain.contains(dynamics.attractor + dynamics.jump(y))
-        rest = dynamics.settled(dynamics.attractor)
-        if dynamics.response == "map":
-            return domain.contains(dynamics.position(dynamics.step(rest, jnp.zeros_like(self.dt), y)))
-        return self.follow(y)[0]
+    Attributes:
+        distance: first crossing of each ray, shape `(m,)`, inf where it never leaves.
+        ray, radius, sign: every crossing: number of its ray, distance, +1 where the ray leaves, -1 where it comes back.
+        star_shaped: whether every ray that has left stays outside.
+        resolution: mass that a set of jumps may have and be missed; 0 where crossings are known by formula.
+        change: of the mass that leaves, at the last refinement; 0 without one.
+        how: "formula" or "search".
+    """
 
-    def follow(self, y: Point) -> tuple[Truth, Truth]:
-        """Whether the flow after the jump `y` stays inside, and whether it was followed to its end."""
-        dynamics, domain = self.dynamics, self.domain
-        still = jnp.zeros(dynamics.noise_dim, self.dt.dtype)
-        rest = dynamics.settled(dynamics.attractor)
+    distance: np.ndarray
+    ray: np.ndarray
+    radius: np.ndarray
+    sign: np.ndarray
+    star_shaped: bool
+    resolution: float
+    change: float
+    how: str
 
-        def advance(_: Array, carry: tuple[State, Truth, Point]) -> tuple[State, Truth, Point]:
-            state, inside, largest = carry
-            new = dynamics.step(state, self.dt, still)
-            moved = jnp.abs(dynamics.position(new) - dynamics.position(state))
-            return new, inside & domain.contains(dynamics.position(new)), jnp.maximum(largest, moved)
 
-        def look(carry: tuple) -> tuple:
-            state, inside, largest, restless, count = carry
-            state, inside, largest = jax.lax.fori_loop(0, _BETWEEN, advance, (state, inside, largest))
-            x = dynamics.position(state)
-            settled = dynamics.step(dynamics.settled(x), self.dt, still)
-            lag = jnp.abs(dynamics.position(dynamics.step(state, self.dt, still)) - dynamics.position(settled))
-            floor = _ROUNDING * jnp.finfo(x.dtype).eps * (jnp.abs(x) + jnp.abs(dynamics.attractor))
-            settled_now = jnp.all(lag <= _SPENT * largest + floor)
-            count = count + _BETWEEN
-            return state, inside, largest, jnp.where(settled_now, restless, count), count
+class Looker:
+    """Asks of many jumps along rays at once whether they stay, in calls of one size, so that one program is compiled."""
 
-        def going(carry: tuple) -> Truth:
-            _, inside, _, restless, count = carry
-            return inside & (count < 2 * restless) & (count < _LONGEST)
+    def __init__(self, response: Response, directions: Array):
+        self.response, self.directions = response, directions
 
-        state = dynamics.step(rest, self.dt, y)
-        x = dynamics.position(state)
-        first = jnp.asarray(_BETWEEN, jnp.int32), jnp.asarray(0, jnp.int32)  # last seen restless, steps made
-        start = state, domain.contains(x), jnp.abs(x - dynamics.attractor), *first
-        _, inside, _, restless, count = jax.lax.while_loop(going, look, start)
-        return inside, (count >= 2 * restless) | ~inside
+    def __call__(self, ray: np.ndarray, radius: np.ndarray) -> np.ndarray:
+        """Whether the jump `radius_i v_(ray_i)` stays, for arrays of one shape."""
+        if self.response.follows:
+            return self.ends(ray, radius) != LEFT
+        return self._each(_stay, ray, radius).astype(bool)
 
-    def distance(self, v: Point) -> Float[Array, ""]:
-        """The smallest `r` at which the jump `r v` leaves; inf when none does."""
-        if self.dynamics.response == "linear":
-            return self.domain.ray_distance(self.dynamics.attractor, self.dynamics.jump(v))
-        return search_ray(self.stays, jnp.zeros_like(v), v)
+    def ends(self, ray: np.ndarray, radius: np.ndarray) -> np.ndarray:
+        """Where the flow after each jump ends, see `Response.end`."""
+        return self._each(_end, ray, radius)
+
+    def _each(self, question: Callable, ray: np.ndarray, radius: np.ndarray) -> np.ndarray:
+        rays, radii = np.broadcast_to(ray, radius.shape).ravel(), radius.ravel()
+        found = []
+        for start in range(0, len(rays), _CHUNK):
+            part = np.arange(start, start + _CHUNK) % len(rays) if len(rays) < start + _CHUNK else None
+            chosen = slice(start, start + _CHUNK) if part is None else part
+            answer = question(
+                self.response,
+                self.directions,
+                jnp.asarray(rays[chosen], jnp.int32),
+                jnp.asarray(radii[chosen], dtype=float),
+            )
+            found.append(np.asarray(answer)[: len(rays) - start])
+        return np.concatenate(found).reshape(radius.shape) if found else np.zeros(radius.shape, int)
+
+
+def holds_attractor(response: Response, directions: Array) -> bool:
+    """Whether the attractor is inside, by the program that looks at jumps."""
+    if response.dynamics.response != "linear":
+        return bool(response.domain.contains(response.dynamics.attractor))
+    return bool(Looker(response, directions)(np.zeros(1, int), np.zeros(1))[0])
+
+
+@eqx.filter_jit
+def _stay(
+    response: Response, directions: Float[Array, "m d"], ray: Int[Array, " n"], r: Float[Array, " n"]
+) -> Bool[Array, " n"]:
+    return jax.vmap(lambda i, s: response.stays(s * directions[i]))(ray, r)
+
+
+@eqx.filter_jit
+def _end(
+    response: Response, directions: Float[Array, "m d"], ray: Int[Array, " n"], r: Float[Array, " n"]
+) -> Int[Array, " n"]:
+    return jax.vmap(lambda i, s: response.end(s * directions[i]))(ray, r)
+
+
+def crossings(response: Response, directions: Array, mass: Mass, index: float) -> Crossings:
+    """Where jumps leave the basin.
+
+    Args:
+        response: what a jump leads to.
+        directions: of the rays, `(m, d)`.
+        mass: `mass(i, r)`, the Lévy measure beyond r on ray i, for arrays of one shape.
+        index: alpha, or NaN for a tail that is no power.
+    """
+    if response.dynamics.response == "flow":
+        check_growth(response)
+    at_once = response.dynamics.response == "linear" and not response.follows
+    if at_once and response.domain.convex:
+        return _once(np.array(_distances(response, directions), dtype=float))
+    look = Looker(response, directions)
+    edges = _edges(response, directions) if at_once else None
+    if edges is not None:
+        return _between(look, np.array(edges, dtype=float))
+    found = _search(look, mass, index)
+    if response.dynamics.response == "flow":
+        _check_spent(response, directions, found.distance)
+    return found
+
+
+def _once(distance: np.ndarray) -> Crossings:
+    rays = np.flatnonzero(np.isfinite(distance))
+    return Crossings(distance, rays, distance[rays], np.ones(len(rays)), True, 0.0, 0.0, "formula")
 
 
 @eqx.filter_jit
 def _distances(response: Response, directions: Float[Array, "m d"]) -> Float[Array, " m"]:
-    return jax.lax.map(response.distance, directions, batch_size=_BATCH)
+    start, jump = response.dynamics.attractor, response.dynamics.jump
+    return jax.lax.map(lambda v: response.domain.ray_distance(start, jump(v)), directions, batch_size=_CHUNK)
 
 
 @eqx.filter_jit
-def _stays(response: Response, directions: Float[Array, "m d"], r: Float[Array, "m n"]) -> Bool[Array, "m n"]:
-    """Whether the jump `r_ij v_i` stays."""
+def _edges(response: Response, directions: Float[Array, "m d"]) -> Float[Array, "m k"] | None:
+    start, jump = response.dynamics.attractor, response.dynamics.jump
+    if jax.eval_shape(lambda v: response.domain.ray_edges(start, jump(v)), directions[0]) is None:
+        return None
+    return jax.lax.map(lambda v: response.domain.ray_edges(start, jump(v)), directions, batch_size=_CHUNK)
 
-    def along(ray):
-        return jax.vmap(lambda s: response.stays(s * ray[0]))(ray[1])
 
-    return jax.lax.map(along, (directions, r), batch_size=_BATCH)
+def _between(look: Looker, edges: np.ndarray) -> Crossings:
+    """The crossings among the places where a ray may cross: those with the inside on one side only."""
+    edges = np.sort(np.where(np.isfinite(edges) & (edges > 0), edges, np.inf), axis=1)
+    before = np.concatenate([np.zeros((len(edges), 1)), edges[:, :-1]], 1)
+    middle = np.where(np.isfinite(edges), (before + edges) / 2, np.where(np.isfinite(before), 2 * before + 1, np.inf))
+    last = np.where(np.isfinite(edges[:, -1:]), 2 * edges[:, -1:], np.inf)
+    middle = np.concatenate([middle, last], 1)
+    known = np.isfinite(middle)
+    stays = np.ones(middle.shape, bool)
+    stays[known] = look(np.nonzero(known)[0], middle[known])
+    change = (stays[:, 1:] != stays[:, :-1]) & np.isfinite(edges)
+    ray, k = np.nonzero(change)
+    return _gathered(len(edges), ray, edges[ray, k], np.where(stays[ray, k], 1.0, -1.0), 0.0, 0.0, "formula")
+
+
+def _gathered(m: int, ray, radius, sign, resolution: float, moved: float, how: str) -> Crossings:
+    distance = np.full(m, np.inf)
+    np.minimum.at(distance, ray, radius)
+    return Crossings(distance, ray, radius, sign, bool((sign > 0).all()), resolution, moved, how)
+
+
+def _search(look: Looker, mass: Mass, index: float) -> Crossings:
+    m = len(look.directions)
+    first = _first(look, m, index)
+    finite = np.isfinite(first)
+    if not finite.any():
+        return _once(first)
+    scale = np.where(finite, first, np.median(first[finite]))
+    points, most = _POINTS, _MOST
+    if look.response.dynamics.response == "flow":
+        points, most = points // 8, most // 8  # the flow of averages is long
+    elif look.response.follows:
+        points, most = points // 2, most // 2
+    num = int(np.clip(points // m, _LEAST, most))
+    rays, rng = np.arange(m), np.random.default_rng(0)
+
+    def changes(rays: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return _changes(look, rays, _radii(scale[rays], num, index, rng), first[rays])
+
+    ray, radius, sign = changes(rays, num)
+    rate, moved, cells = float(np.sum(sign * mass(ray, radius))), 0.0, np.full(m, num)
+    odd = np.unique(ray[sign < 0])
+    while len(odd):
+        finer = _FINER * int(cells[odd].max())
+        spared = np.setdiff1d(rays, odd)
+        again = np.concatenate([odd, rng.choice(spared, min(len(spared), 256 if len(odd) > 8 else 0), replace=False)])
+        if 3 * finer * len(again) > _LIMIT:
+            break
+        new = changes(again, finer)
+        kept = ~np.isin(ray, again)
+        ray, radius, sign = (
+            np.concatenate([old[kept], each]) for old, each in zip((ray, radius, sign), new, strict=True)
+        )
+        cells[again] = finer
+        before, rate = rate, float(np.sum(sign * mass(ray, radius)))
+        moved = abs(rate - before)
+        odd = np.union1d(np.unique(ray[sign < 0]), odd)
+        if moved <= _STANDS * abs(rate):
+            break
+    within = mass(rays, scale) * (_INNER - 1) / cells
+    resolution = min(m, _SURE) * float(within.max())
+    return _gathered(m, ray, radius, sign, resolution, moved, "search")
+
+
+def _first(look: Looker, m: int, index: float) -> np.ndarray:
+    """A crossing of each ray, not always the first, inf where there is none up to the last millionth of the mass."""
+    probes = np.unique(np.linspace(0, m - 1, min(m, _PROBES)).astype(int))
+    outside = _doubled(look, probes, np.ones(len(probes)), _FARTHEST)
+    finite = np.isfinite(outside)
+    rays, unit, farthest = np.arange(m), 1.0, _FARTHEST
+    if finite.any():
+        unit = float(np.median(outside[finite]))
+        farthest = min(outside[finite].min() * max(_NEGLIGIBLE ** (-1 / _power(index)), 2.0**10), _FARTHEST)
+    elif look.response.follows:  # far flows are long
+        return np.full(m, np.inf)
+    outside = _doubled(look, rays, np.full(m, unit), farthest)
+    finite = np.flatnonzero(np.isfinite(outside))
+    high = outside[finite]
+    outside[finite] = _narrowed(look, finite, high / 2, high, np.ones(len(finite), bool))
+    return outside
+
+
+def _power(index: float) -> float:
+    return index if index == index else 1.0
+
+
+def _doubled(look: Looker, rays: np.ndarray, start: np.ndarray, farthest: float) -> np.ndarray:
+    """A radius outside, half of which is inside, for each of `rays`; inf where there is none below `farthest`."""
+    radius = start.copy()
+    inside = look(rays, radius)
+    up, down = np.flatnonzero(inside), np.flatnonzero(~inside)
+    while len(up):
+        radius[up] *= 2
+        lost = radius[up] > farthest
+        radius[up[lost]] = np.inf
+        up = up[~lost]
+        up = up[look(rays[up], radius[up])]
+    while len(down):
+        down = down[~look(rays[down], radius[down] / 2)]
+        radius[down] /= 2
+        down = down[radius[down] > 1 / _FARTHEST]
+    return radius
+
+
+def _radii(scale: np.ndarray, num: int, index: float, rng: np.random.Generator) -> np.ndarray:
+    """One radius at random in each cell of each ray, ascending: `(m, 2 num + num // 2)`."""
+    a, m = _power(index), len(scale)
+    out = (np.arange(num) + rng.uniform(size=(m, num))) / num
+    within = 1 + (np.arange(num) + rng.uniform(size=(m, num))) / num * (_INNER - 1)
+    deep = (np.arange(num // 2) + rng.uniform(size=(m, num // 2))) / (num // 2)
+    powers = np.concatenate([_INNER * _DEEPER ** (-a * deep), within, np.maximum(out, _NEGLIGIBLE)], 1)
+    return np.sort(scale[:, None] * powers ** (-1 / a), axis=1)
+
+
+def _changes(
+    look: Looker, rays: np.ndarray, radii: np.ndarray, first: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every change along the radii of each ray, the known crossing `first` among them: ray, distance, sign."""
+    stays = look(rays[:, None], radii)
+    known = np.isfinite(first)
+    at = np.where(known, first, radii[:, -1])
+    # just before and just after the known crossing, which is not looked for again
+    apart = np.where(known, _SHARP / 2, 0.0) * at
+    radii = np.concatenate([np.zeros((len(rays), 1)), radii, (at - apart)[:, None], (at + apart)[:, None]], 1)
+    ends = np.stack([np.where(known, True, stays[:, -1]), np.where(known, False, stays[:, -1])], 1)
+    stays = np.concatenate([np.ones((len(rays), 1), bool), stays, ends], 1)
+    order = np.argsort(radii, axis=1, kind="stable")
+    radii, stays = np.take_along_axis(radii, order, 1), np.take_along_axis(stays, order, 1)
+    row, k = np.nonzero(stays[:, 1:] != stays[:, :-1])
+    leaves = stays[row, k]
+    return rays[row], _narrowed(look, rays[row], radii[row, k], radii[row, k + 1], leaves), np.where(leaves, 1.0, -1.0)
+
+
+def _narrowed(look: Looker, ray: np.ndarray, low: np.ndarray, high: np.ndarray, leaves: np.ndarray) -> np.ndarray:
+    """The change between `low` and `high` of each ray, the first one where sections see several."""
+    low, high = low.copy(), high.copy()
+    sharp = _SHARP if len(ray) < 256 else _SHARP_OF_MANY
+    wide = np.flatnonzero(high - low > sharp * high)
+    while len(wide):
+        pieces = int(np.clip(_CHUNK // len(wide), 2, _SECTIONS))
+        width = (high[wide] - low[wide])[:, None] / pieces
+        inner = low[wide][:, None] + width * np.arange(1, pieces)
+        differs = look(ray[wide][:, None], inner) != leaves[wide][:, None]
+        step = np.where(differs.any(1), differs.argmax(1), pieces - 1)
+        low[wide] += width[:, 0] * step
+        high[wide] = low[wide] + width[:, 0]
+        wide = wide[high[wide] - low[wide] > sharp * high[wide]]
+    return (low + high) / 2
 
 
 @eqx.filter_jit
-def _all_spent(response: Response, jumps: Float[Array, "m n"]) -> Truth:
-    return jnp.all(jax.lax.map(lambda y: response.follow(y)[1], jumps, batch_size=_BATCH))
+def _all_spent(response: Response, jumps: Float[Array, "m n"]) -> Bool[Array, ""]:
+    return jnp.all(jax.lax.map(lambda y: response.average(y)[1], jumps, batch_size=_CHUNK))
 
 
 @eqx.filter_jit
@@ -123,7 +329,7 @@ def _growth(response: Response) -> Float[Array, "n n"]:
     return jax.jacfwd(step)(flat)
 
 
-def _check_flow(response: Response) -> None:
+def check_growth(response: Response) -> None:
     """Raises ValueError when the flow at this dt grows: then every jump, however small, would seem to leave."""
     if response.dynamics.landscape.dim > _LARGEST_FLOW:
         return
@@ -144,57 +350,6 @@ def _check_spent(response: Response, directions: Array, distance: np.ndarray) ->
     jumps = jnp.asarray(0.99 * distance[finite, None], dtype=float) * directions[finite]
     if finite.any() and not bool(_all_spent(response, jumps)):
         raise ValueError(
-            f"the averages of {type(response.dynamics).__name__} are not back at rest {_LONGEST} steps of dt = "
+            f"the averages of {type(response.dynamics).__name__} are not back at rest {LONGEST} steps of dt = "
             f"{float(response.dt):.4g} after a jump, so whether it leaves is not known. Give a larger dt."
         )
-
-
-def crossings(
-    response: Response, directions: Array
-) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray], bool]:
-    """Where rays leave the basin and come back.
-
-    Returns:
-        The first crossing of each ray, shape `(m,)`, inf where it never leaves; every crossing as three arrays, its ray's
-        number, its distance, and +1 where the ray leaves or -1 where it comes back; and whether every ray that has left
-        stays outside (as seen on a grid of 55 points a ray, from 0.02 to 1000 times the first crossing, unless the domain
-        is convex). What the last point shows is held to last for ever.
-    """
-    follows = response.dynamics.response == "flow"
-    if follows:
-        _check_flow(response)
-    distance = np.array(_distances(response, directions), dtype=float)
-    if follows:
-        _check_spent(response, directions, distance)
-    finite = np.isfinite(distance)
-    rays = np.flatnonzero(finite)
-    once = rays, distance[rays], np.ones(len(rays))
-    if not len(rays) or (response.domain.convex and response.dynamics.response == "linear"):
-        return distance, once, True
-    reach = np.where(finite, distance, np.median(distance[finite]))
-    radii = reach[:, None] * np.concatenate([[0.0], _GRID])
-    stays = np.array(_stays(response, directions, jnp.asarray(radii, dtype=float)))
-    expected = np.concatenate([[True], _GRID < 1]) | ~finite[:, None]
-    odd = (stays != expected).any(1)
-    if not odd.any():
-        return distance, once, True
-    where = np.flatnonzero(odd)
-    ray, at, sign = _refined(response, directions[where], radii[where], stays[where])
-    np.minimum.at(distance, where[ray], at)
-    kept = ~odd[once[0]]
-    every = np.concatenate([rays[kept], where[ray]]), np.concatenate([once[1][kept], at])
-    return distance, (*every, np.concatenate([once[2][kept], sign])), False
-
-
-def _refined(
-    response: Response, directions: Array, radii: np.ndarray, stays: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every change along the grid of each ray, bisected: ray, distance, sign."""
-    ray, step = np.nonzero(stays[:, 1:] != stays[:, :-1])  # in order along each ray
-    low, high, leaves = radii[ray, step], radii[ray, step + 1], stays[ray, step]
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        row = jnp.asarray(middle[:, None], dtype=float)
-        still = np.asarray(_stays(response, directions[ray], row))[:, 0] == leaves
-        low, high = np.where(still, middle, low), np.where(still, high, middle)
-    return ray, high, np.where(leaves, 1.0, -1.0)

@@ -1,0 +1,240 @@
+"""Whether a basin and its attractor meet what the escape law assumes of them, found by looking, and said with numbers."""
+
+import math
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from levysde.domains import Basin, Component, Sublevel
+from levysde.dynamics import SGD, Langevin
+from levysde.protocols import Domain, Dynamics, LevyRays
+from levysde.theory.exit_rays import Crossings, Looker, Mass
+from levysde.theory.exit_response import ELSEWHERE, LEFT, STRIDE, Response
+
+_FLAT = 1e-7  # of the stiffness: an eigenvalue below it is 0 within rounding
+_LOOKED = 512  # landing points from which the flow is followed
+_CHOSEN = 64  # rays they lie on
+_NEARBY = np.array(
+    [0.02, 0.05, 0.1, 0.2]
+)  # and at these shares of the first crossing, to see that the attractor attracts
+_NEAR = 0.02  # distance from the attractor, in units of the nearest crossing, at which a flow has returned
+_FINEST = 2e-3  # shortest limit of a step of the flow, in units of the distance from the attractor
+_LARGEST = 200  # dimensions up to which flows are followed
+LEAST_SHARE = 0.005  # of the rate, below which landing points that the flow carries out are within the flow's own error
+
+
+class Survey(NamedTuple):
+    """Where the noiseless flow takes landing points that are inside.
+
+    Attributes:
+        looked: how many were looked at; 0 where that was not done.
+        left: mass of those that the flow carries out of the domain.
+        elsewhere: mass of those whose flow does not return to the attractor, nor leave.
+        repelled: share of the points near the attractor from which the flow does not return.
+        why: in words, what was not looked at and why.
+    """
+
+    looked: int
+    left: float
+    elsewhere: float
+    repelled: float
+    why: str
+
+
+UNSEEN = Survey(0, 0.0, 0.0, 0.0, "")
+
+
+def keeps(dynamics: Dynamics, domain: Domain) -> bool:
+    """Whether the noiseless flow is known never to leave: that of the gradient, in a set that belongs to the same loss."""
+    return (
+        isinstance(dynamics, SGD | Langevin)
+        and isinstance(domain, Basin | Component | Sublevel)
+        and (domain.landscape is dynamics.landscape or bool(eqx.tree_equal(domain.landscape, dynamics.landscape)))
+    )
+
+
+def following(response: Response, jumps: np.ndarray, found: Crossings) -> Response:
+    """The response that follows the flow after a landing, in steps no longer than the thinnest layer that rays show; it has
+    returned when it is as near as a fiftieth of the nearest crossing."""
+    dtype, finite = response.dt.dtype, np.isfinite(found.distance)
+    at = float(np.abs(np.asarray(response.dynamics.attractor)).max())
+    nearest = np.min(found.distance[finite] * np.abs(jumps[finite]).max(1)) if finite.any() else 1e-3 * (1 + at)
+    near = max(_NEAR * float(nearest), 8 * float(jnp.finfo(dtype).eps) * at)
+    stride = float(np.clip(_thinnest(found), _FINEST, STRIDE))
+    return replace(response, near=jnp.asarray(near, dtype), stride=jnp.asarray(stride, dtype), follows=True)
+
+
+def _thinnest(found: Crossings) -> float:
+    """The thinnest stretch outside from which a ray comes back, in units of its distance; inf without one."""
+    order = np.lexsort((found.radius, found.ray))
+    ray, radius, sign = found.ray[order], found.radius[order], found.sign[order]
+    back = np.flatnonzero((sign[1:] < 0) & (ray[1:] == ray[:-1]))
+    return float(np.min((radius[back + 1] - radius[back]) / radius[back + 1], initial=np.inf))
+
+
+def may_follow(response: Response) -> bool:
+    """Whether flows after a landing can be followed at all."""
+    return response.dynamics.response != "flow" and response.dynamics.landscape.dim <= _LARGEST
+
+
+def survey(response: Response, directions: Array, jumps: np.ndarray, found: Crossings, mass: Mass) -> Survey:
+    """Follows the flow from landing points inside, spread over the rays by their Lévy mass."""
+    dynamics, domain = response.dynamics, response.domain
+    if dynamics.response == "flow":
+        return UNSEEN
+    if dynamics.landscape.dim > _LARGEST:
+        return UNSEEN._replace(why=f"the flow is not followed beyond {_LARGEST} dimensions")
+    if isinstance(domain, Basin) and keeps(dynamics, domain):
+        return UNSEEN
+    finite = np.isfinite(found.distance)
+    moving = np.flatnonzero(np.abs(jumps).max(1) > 0)
+    if not finite.any() or not len(moving):
+        return UNSEEN
+    chosen = moving[np.unique(np.linspace(0, len(moving) - 1, min(len(moving), _CHOSEN)).astype(int))]
+    scale = np.where(finite, found.distance, np.median(found.distance[finite]))[chosen]
+    each = max(_LOOKED // (2 * len(chosen)), 2)
+    middle = (np.arange(each) + 0.5) / each
+    here = mass(chosen, scale)
+    # radii at which the mass is these multiples of that beyond the first crossing, by bisection
+    multiples = np.concatenate([middle, 1 + 2 * middle])
+    radii = _radii_of(mass, chosen, scale, here[:, None] * multiples)
+    weight = np.where(multiples < 1, 1, 2) * here[:, None] / each * len(moving) / len(chosen)
+    near = scale[:, None] * _NEARBY
+    ray, radius = np.repeat(chosen, len(multiples)), radii.ravel()
+    inside = Looker(response, directions)(ray, radius)
+    look = Looker(following(response, jumps, found), directions)
+    end = look.ends(ray[inside], radius[inside])
+    known = weight.ravel()[inside]
+    close = look.ends(np.repeat(chosen, len(_NEARBY)), near.ravel())
+    left = 0.0 if keeps(dynamics, domain) else float(known[end == LEFT].sum())
+    elsewhere = float(known[end == ELSEWHERE].sum())
+    return Survey(
+        int(inside.sum()) + close.size, left, elsewhere, float(np.mean((close == LEFT) | (close == ELSEWHERE))), ""
+    )
+
+
+def _radii_of(mass: Mass, rays: np.ndarray, scale: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where `mass` along each ray is what is wanted, between a millionth and a million of the scale."""
+    low, high = np.full(wanted.shape, -14.0), np.full(wanted.shape, 14.0)
+    ray = np.broadcast_to(rays[:, None], wanted.shape).ravel()
+    for _ in range(30):
+        middle = (low + high) / 2
+        radius = (scale[:, None] * np.exp(middle)).ravel()
+        more = mass(ray, radius).reshape(wanted.shape) > wanted
+        low, high = np.where(more, middle, low), np.where(more, high, middle)
+    return scale[:, None] * np.exp((low + high) / 2)
+
+
+def about_attractor(slowest: float, stiffness: float, regime: float, seen: Survey) -> tuple[str, ...]:
+    """That the attractor is not a minimum: the law then means nothing."""
+    away = slowest <= _FLAT * stiffness
+    if away:
+        why = f"the flow has the eigenvalue {slowest:.3g} there"
+    elif not regime < np.inf:
+        why = "the flow does not come back from a jump"
+    elif seen.repelled > 0:
+        why = f"from {seen.repelled:.0%} of the points near it the flow does not come back"
+    else:
+        return ()
+    return (
+        f"the attractor is no minimum ({why}): train and polish the network first, see levysde.analysis.train and polish.",
+    )
+
+
+def about_layers(found: Crossings, rate: float) -> tuple[str, ...]:
+    """That the answer hinges on layers that are thinner than what was resolved."""
+    share = found.change / rate
+    if share <= 0.01:
+        return ()
+    return (
+        f"the rate changed by {share:.1%} when the rays were looked at {8} times finer: the basin has layers thinner than the "
+        "search resolves. Make it of shapes with formulas (Ball, Box, Ellipsoid, HalfSpaces, Intersection, Complement, "
+        "ExitSets), whose crossings are exact.",
+    )
+
+
+def about_flow(seen: Survey, rate: float) -> tuple[str, ...]:
+    """That large jumps land where the flow goes to another attractor."""
+    share = seen.elsewhere / (rate + seen.elsewhere)
+    if share <= 0.01:
+        return ()
+    return (
+        f"{share:.1%} of the jumps that end a stay near the attractor land inside the domain, where the flow does not return "
+        "to it: there is another attractor, or none. They are not counted as escapes, and the escape from there has another "
+        "rate. Take a domain that holds one attractor, for example Basin(landscape).",
+    )
+
+
+def no_escape(sets: list[LevyRays], found: Crossings, epsilon: float) -> str:
+    """Why no single jump leaves."""
+    rays, each = np.flatnonzero(np.isfinite(found.distance)), len(sets[0].weights)
+    if not len(rays):
+        return (
+            "the mean escape time is infinite: the basin is unbounded along every noise ray (no jump of the noise "
+            "leaves it). Bound the domain, or let the scale reach the directions in which it ends."
+        )
+    radii = np.geomspace(1e-9, 1, 3000)
+    best = None
+    for ray in rays[:: max(1, len(rays) // 256)]:
+        part, i = sets[ray // each], ray % each
+        masses = part.weights[i] * part.tail(radii * found.distance[ray], np.full(len(radii), i))
+        reached = radii[masses > 0]
+        if len(reached) and (best is None or reached[-1] > best[0]):
+            best = float(reached[-1]), float(found.distance[ray])
+    if best is None:
+        return (
+            "the noise has no jumps along the rays on which the basin is bounded: their Lévy measure is zero there. Check "
+            "the intensity, the skewness or the weights of the driver."
+        )
+    share, distance = best
+    jumps = math.ceil(1 / share - 1e-3)
+    return (
+        f"no single jump leaves: the longest jump along a ray, {share * distance:.4g} in units of the driver, goes "
+        f"{share:.1%} of the way to the boundary, {distance:.4g}. An escape takes {jumps} jumps, one soon after another, and "
+        f"this is the law of single jumps. Take a longer cutoff, an epsilon above {epsilon / share:.4g}, or a smaller domain; "
+        "or measure the time with simulate_escape."
+    )
+
+
+@eqx.filter_jit
+def linearisation(dynamics: Dynamics) -> Array:
+    """As one program: a network's Hessian, operation by operation, takes ten times as long."""
+    return dynamics.linearisation()
+
+
+@eqx.filter_jit
+def jumps_along(dynamics: Dynamics, directions: Array) -> Array:
+    """How far a unit jump of the driver along each direction moves the position, `(m, d)`."""
+    return jax.vmap(dynamics.jump)(directions)
+
+
+def relaxation(flow: np.ndarray, jumps: np.ndarray, share: np.ndarray) -> float:
+    """`sum_i share_i / kappa_i`, `kappa_i = v'Jv / v'v`: the relaxation time after a jump that leaves. Infinite where
+    the flow does not pull back along such a jump."""
+    jumps, share = jumps[share > 0], share[share > 0]
+    unit = jumps / np.linalg.norm(jumps, axis=1, keepdims=True)
+    kappa = np.sum((unit @ flow) * unit, 1)
+    return float(np.sum(share / kappa)) if (kappa > 0).all() else float("inf")
+
+
+def stiffest_and_slowest(flow: np.ndarray) -> tuple[float, float]:
+    """Largest modulus and smallest real part of an eigenvalue; by Arnoldi where a full decomposition would take long."""
+    if len(flow) <= 200:
+        eigenvalues = np.linalg.eigvals(flow)
+        return float(np.abs(eigenvalues).max()), float(eigenvalues.real.min())
+    from scipy.sparse.linalg import ArpackNoConvergence, eigs  # slow to import
+
+    start = np.random.default_rng(0).normal(size=len(flow))
+    stiffness = float(np.abs(eigs(flow, k=1, which="LM", v0=start, return_eigenvectors=False))[0])
+    try:  # bounded: those near 0 lie close together and take long, one well below 0 is soon found
+        bound: Any = {"tol": 1e-3, "maxiter": 50}  # scipy's stub takes tol for an integer
+        found = eigs(flow, k=1, which="SR", v0=start, return_eigenvectors=False, **bound)
+        slowest = float(np.real(np.asarray(found))[0])
+    except ArpackNoConvergence:
+        slowest = float("nan")
+    return stiffness, slowest

@@ -1,0 +1,160 @@
+"""What a jump at the attractor leads to: the landing point, and the noiseless flow after it.
+
+Notation: `th*` the attractor, y a jump of the driver. Three ways of deciding whether y leaves the domain:
+
+    at once        the landing point is outside (`Dynamics.response` "linear" and "map");
+    by the flow    the landing point is outside, or the noiseless flow from it goes outside before it is back near `th*`;
+    by averages    the same for dynamics whose noise enters an average ("flow"), followed at the step `dt` of a simulation.
+
+The flow after a landing is integrated by steps of controlled error: an explicit step against two half steps, extrapolated
+(order 2). It ends when the position is outside (LEFT), within `near` of `th*` (RETURNED), at rest elsewhere (ELSEWHERE), or
+when the steps are used up (UNKNOWN). The domain is looked at after every half step, and no step moves by more than the share
+`stride` of the distance from `th*`: thinner layers of the outside are crossed unseen.
+
+For averages, the flow is followed until the averages have spent what the jump gave them: a step from the state is then a step
+from the settled state at its position, and the law assumes that this flow stays where it is inside. Since an oscillating flow
+passes through such states, it must have been so for half of the time since the jump.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from levysde.protocols import Domain, Dynamics, Point, State, Truth
+
+RETURNED, LEFT, ELSEWHERE, UNKNOWN = 0, 1, 2, 3
+# of the flow after a landing
+_TOLERANCE = 2e-3  # error of a step, in units of the distance from the attractor
+STRIDE = 0.05  # longest step, in the same units
+_BEND = 0.5  # change of the velocity from one half step to the next, in units of itself
+_STEPS = 30.0  # tried or made, over the stride
+_FIRST = 1e-3  # first step, in units of the time of the stiffest relaxation
+_RESTING = 1e-6, 6  # a step that moves less, in the same units, so many times in a row: another attractor
+# of the flow of averages: it is followed until a step differs from a settled one by less than this share of its largest step,
+_SPENT = 1e-3
+_ROUNDING = 4  # or by less than so many last digits of the position
+_BETWEEN = 8  # steps between two looks at that
+LONGEST = 10**6  # steps
+
+
+class Response(eqx.Module):
+    """What a jump at the attractor leads to.
+
+    Attributes:
+        dynamics, domain: what moves, and the basin.
+        dt: step of the flow of averages.
+        near: distance from the attractor at which a landing point counts as returned.
+        first: first step of the flow after a landing, in SDE time.
+        stride: longest step of that flow, in units of the distance from the attractor.
+        follows: whether the flow after a landing decides, too.
+    """
+
+    dynamics: Dynamics
+    domain: Domain
+    dt: Array
+    near: Array
+    first: Array
+    stride: Array
+    follows: bool = eqx.field(static=True, default=False)
+
+    def stays(self, y: Point) -> Truth:
+        """Whether the driver's jump `y` at the attractor fails to leave the domain."""
+        if self.dynamics.response == "flow":
+            return self.average(y)[0]
+        if self.follows:
+            return self.end(y) != LEFT
+        return self.domain.contains(self.dynamics.position(self.landing(y)))
+
+    def landing(self, y: Point) -> State:
+        """The state right after the jump `y` at the attractor."""
+        dynamics = self.dynamics
+        rest = dynamics.settled(dynamics.attractor)
+        if dynamics.response == "map":
+            return dynamics.step(rest, jnp.zeros_like(self.dt), y)
+        return dynamics.move(rest, dynamics.attractor + dynamics.jump(y))
+
+    def end(self, y: Point) -> Int[Array, ""]:
+        """Where the noiseless flow after the jump `y` ends: RETURNED, LEFT, ELSEWHERE or UNKNOWN."""
+        dynamics, domain = self.dynamics, self.domain
+        still = jnp.zeros(dynamics.noise_dim, self.dt.dtype)
+        tiny, (resting, often) = jnp.finfo(self.dt.dtype).tiny, _RESTING
+        most = (_STEPS / self.stride).astype(jnp.int32)
+
+        def apart(x: Point) -> Array:
+            return jnp.max(jnp.abs(x - dynamics.attractor))
+
+        def going(carry: tuple) -> Truth:
+            state, _, inside, quiet, count = carry
+            return inside & (apart(dynamics.position(state)) > self.near) & (quiet < often) & (count < most)
+
+        def advance(carry: tuple) -> tuple:
+            state, h, inside, quiet, count = carry
+            x = dynamics.position(state)
+            once = dynamics.position(dynamics.step(state, h, still))
+            half = dynamics.step(state, h / 2, still)
+            full = dynamics.step(half, h / 2, still)
+            middle, twice = dynamics.position(half), dynamics.position(full)
+            new = twice + (twice - once)
+            scale = apart(x) + self.near
+            error = jnp.max(jnp.abs(twice - once)) / (_TOLERANCE * scale)
+            ratio = jnp.maximum(error, jnp.max(jnp.abs(new - x)) / (self.stride * scale))
+            speed, turn = (jnp.max(jnp.abs(part)) for part in (middle - x, (twice - middle) - (middle - x)))
+            bend = jnp.where(speed > resting * scale / 4, turn / jnp.where(speed > 0, speed, 1), 0)
+            ratio = jnp.maximum(ratio, jnp.square(bend / _BEND))
+            ratio = jnp.where(jnp.isfinite(ratio), ratio, jnp.inf)
+            good = ratio <= 1
+            h = h * jnp.clip(0.9 / jnp.sqrt(jnp.maximum(ratio, 1e-2)), 0.1, 3.0)
+            seen = domain.contains(middle) & domain.contains(new)
+            moved = jax.tree.map(lambda a, b: jnp.where(good, a, b), dynamics.move(full, new), state)
+            small = good & (jnp.max(jnp.abs(new - x)) <= resting * scale)
+            quiet = jnp.where(good, jnp.where(small, quiet + 1, 0), quiet)
+            return moved, jnp.maximum(h, tiny), inside & (seen | ~good), quiet, count + 1
+
+        state = self.landing(y)
+        none = jnp.zeros((), jnp.int32)
+        start = state, self.first, domain.contains(dynamics.position(state)), none, none
+        state, _, inside, quiet, _ = jax.lax.while_loop(going, advance, start)
+        back = apart(dynamics.position(state)) <= self.near
+        return jnp.where(inside, jnp.where(back, RETURNED, jnp.where(quiet >= often, ELSEWHERE, UNKNOWN)), LEFT)
+
+    def average(self, y: Point) -> tuple[Truth, Truth]:
+        """Whether the flow of averages after the jump `y` stays inside, and whether it was followed to its end."""
+        dynamics, domain = self.dynamics, self.domain
+        still = jnp.zeros(dynamics.noise_dim, self.dt.dtype)
+        rest = dynamics.settled(dynamics.attractor)
+
+        def advance(_: Array, carry: tuple[State, Truth, Point]) -> tuple[State, Truth, Point]:
+            state, inside, largest = carry
+            new = dynamics.step(state, self.dt, still)
+            moved = jnp.abs(dynamics.position(new) - dynamics.position(state))
+            return new, inside & domain.contains(dynamics.position(new)), jnp.maximum(largest, moved)
+
+        def look(carry: tuple) -> tuple:
+            state, inside, largest, restless, count = carry
+            state, inside, largest = jax.lax.fori_loop(0, _BETWEEN, advance, (state, inside, largest))
+            x = dynamics.position(state)
+            settled = dynamics.step(dynamics.settled(x), self.dt, still)
+            lag = jnp.abs(dynamics.position(dynamics.step(state, self.dt, still)) - dynamics.position(settled))
+            floor = _ROUNDING * jnp.finfo(x.dtype).eps * (jnp.abs(x) + jnp.abs(dynamics.attractor))
+            settled_now = jnp.all(lag <= _SPENT * largest + floor)
+            count = count + _BETWEEN
+            return state, inside, largest, jnp.where(settled_now, restless, count), count
+
+        def going(carry: tuple) -> Truth:
+            _, inside, _, restless, count = carry
+            return inside & (count < 2 * restless) & (count < LONGEST)
+
+        state = dynamics.step(rest, self.dt, y)
+        x = dynamics.position(state)
+        first = jnp.asarray(_BETWEEN, jnp.int32), jnp.asarray(0, jnp.int32)  # last seen restless, steps made
+        start = state, domain.contains(x), jnp.abs(x - dynamics.attractor), *first
+        _, inside, _, restless, count = jax.lax.while_loop(going, look, start)
+        return inside, (count >= 2 * restless) | ~inside
+
+
+def response_of(dynamics: Dynamics, domain: Domain, dt: Array | None, stiffness: float) -> Response:
+    """With the step of averages (0 where none is needed), and of the flow by the stiffness at the attractor."""
+    zero = jnp.zeros((), dtype=float)
+    first = jnp.asarray(_FIRST / stiffness if stiffness > 0 else _FIRST, dtype=float)
+    return Response(dynamics, domain, zero if dt is None else dt, zero, first, jnp.full_like(zero, STRIDE))
