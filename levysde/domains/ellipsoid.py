@@ -88,7 +88,8 @@ class Ellipsoid(ConvexShape):
         z = self._principal(x - self.center)
         steep = 2 * z / (self.radii * self.radii)  # of sum (z / a)^2, along the principal axes
         slope = jnp.sqrt(jnp.sum(steep * steep))
-        first = jnp.arange(self.dim) == jnp.argmin(self.radii)  # the direction seen from the center
+        shortest = jnp.arange(self.dim) == jnp.argmin(self.radii)
+        first = shortest.astype(slope.dtype)  # the direction seen from the center
         unit = jnp.where(slope > 0, steep, first) / jnp.where(slope > 0, slope, 1)
         curvature = 2 * jnp.sum((unit / self.radii) ** 2)
         gap = 1 - jnp.sum((z / self.radii) ** 2)
