@@ -142,7 +142,7 @@ def _not_finite(name: str, array: np.ndarray, value: Any, example: str) -> Value
         return ValueError(f"{name} must be finite, not {shown(value)}. Type for example {example}.")
     bad = ~np.isfinite(array)
     where = place_of_first(bad, "are NaN" if np.isnan(array[bad]).all() else "are NaN or infinite")
-    return ValueError(f"{name} must be finite, but {where}. Leave them out, or mend what made them.")
+    return ValueError(f"{name} must be finite, but {where}. Leave these out; give for example {example}.")
 
 
 def as_array(name: str, value: Any, example: str) -> Array:
