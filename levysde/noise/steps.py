@@ -90,16 +90,19 @@ class StudentT(Driver):
 
     def exponent(self, k: Point) -> Scalar:
         """`-log(phi)/dt`, phi the law of one increment: with `z = |k| sqrt(df dt)`,
-        `phi = z^(df/2) K_(df/2)(z) / (2^(df/2-1) Gamma(df/2))`. By quadrature over `t = log(W/df)`, which has no
-        cancellation at small k, for df from 0.1 up and while phi > 1e-15."""
+        `phi = z^(df/2) K_(df/2)(z) / (2^(df/2-1) Gamma(df/2))`. By quadrature over `t = log(W/df)`, for df from 0.1 up: where
+        phi is large of `1 - phi`, without cancellation at small k, else of phi about the top of its integrand."""
         half = self.df / 2
+        square = self.dt * jnp.sum(k * k)
         # e^t has the density exp(-half (e^t - 1 - t)): 40 and more below its top at both ends
         low, high = -(40 / half + 9 / jnp.sqrt(half)), jnp.log1p(40 / half + 9 / jnp.sqrt(half))
         t = jnp.linspace(low, high, _NODES)
         weight = jnp.exp(-half * (jnp.expm1(t) - t))
         weight = weight / jnp.sum(weight)
         inverse = jnp.exp(jnp.minimum(-t, 60))  # finite, so that k = 0 gives 0
-        return _from_mixture(weight, self.dt * jnp.sum(k * k) * inverse) / self.dt
+        missing = jnp.sum(weight * -jnp.expm1(-square * inverse / 2))
+        near = -jnp.log1p(-jnp.minimum(missing, 0.5))
+        return jnp.where(missing < 0.5, near, _student_log(half, square)) / self.dt
 
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
         """The law of one increment over dt, per unit time: `|xi|^2/d` has the F law of (d, df). No power: index NaN."""
@@ -174,6 +177,19 @@ class GaussianMixture(Driver):
 
     def check_step(self, dt: float) -> None:
         require_step("GaussianMixture", self.dt, dt)
+
+
+def _student_log(half: Scalar, square: Scalar) -> Scalar:
+    """`-log phi` where phi is not close to 1: `phi = int exp(-half (e^t - t) - square e^-t / 2) dt / (Gamma(half) half^-half)`,
+    from the top of the integrand down by 40 and more to either side."""
+    top = jnp.log((1 + jnp.sqrt(1 + 2 * square / half)) / 2)
+    rising, falling = half * jnp.exp(top), square / 2 * jnp.exp(-top)  # they differ by half
+    reach = 9 / jnp.sqrt(rising + falling)
+    low, high = jnp.log1p(40 / jnp.maximum(falling, 1e-6)) + reach, jnp.log1p(40 / rising) + reach
+    u = jnp.linspace(-low, high, _NODES)
+    below = rising * (jnp.expm1(u) - u) + falling * (jnp.expm1(-u) + u)
+    area = jnp.sum(jnp.exp(-below)) * (low + high) / (_NODES - 1)
+    return rising + falling - half * top - jnp.log(area) + jax.scipy.special.gammaln(half) - half * jnp.log(half)
 
 
 def _running_sum(e: Array) -> Array:

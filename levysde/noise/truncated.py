@@ -28,7 +28,8 @@ from levysde.noise.stable import StableComponents, StableIsotropic, levy_constan
 from levysde.noise.tempered import EXHAUSTED, check_tries
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
 
-_SIZES, _ANGLES = 256, 64  # nodes of the quadratures over a jump's size and angle; enough for |k| cutoff up to 100
+_SIZES, _ANGLES = 256, 64  # nodes of the quadratures over a jump's size and angle
+_RESOLVED = 60.0  # |k| cutoff up to which they resolve the oscillation; beyond, expansions in its inverse take over
 
 
 class _Truncated(Driver):
@@ -144,7 +145,10 @@ class TruncatedIsotropic(_Truncated):
         v, weights = (np.ones(1), np.ones(1)) if dim == 1 else roots_gegenbauer(_ANGLES, dim / 2 - 1)
         size = jnp.sqrt(jnp.sum(k * k)) * self.cutoff
         along = _exponent(size * jnp.asarray(v, dtype), dim, self.alpha)
-        return jnp.sum(along * jnp.asarray(weights / weights.sum(), dtype)) * self.cutoff**-self.alpha
+        near = jnp.sum(along * jnp.asarray(weights / weights.sum(), dtype))
+        if dim > 1:
+            near = jnp.where(size > _RESOLVED * max(1, dim / 3) ** 0.5, _far_exponent(size, dim, self.alpha), near)
+        return near * self.cutoff**-self.alpha
 
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
         """Directions uniform on the sphere, as those of `StableIsotropic`."""
@@ -166,15 +170,37 @@ def _checked(cutoff: Checked, tries: Checked) -> tuple[Array, int]:
 
 def _exponent(k: Float[Array, " n"], dim: int, alpha: Scalar) -> Float[Array, " n"]:
     """`int_0^1 (1 - cos(k r)) T a r^(-1-a) dr`. With `r = v^p`, `p = 4/(2-a)`, it is
-    `T a p (k^2/2) int_0^1 sinc(k v^p / 2)^2 v^3 dv`, smooth in v."""
+    `T a p (k^2/2) int_0^1 sinc(k v^p / 2)^2 v^3 dv`, smooth in v. For large k it is that of the free
+    law, `k^a T / T_1` (T_1 that of d = 1), less T, plus `T a int_1^inf cos(k r) r^(-1-a) dr`, by parts."""
     nodes, weights = np.polynomial.legendre.leggauss(_SIZES)
     v = jnp.asarray((nodes + 1) / 2, alpha.dtype)
     weights = jnp.asarray(weights / 2, alpha.dtype)
-    log_gamma = jax.scipy.special.gammaln
-    total = jnp.exp(alpha * np.log(2) + log_gamma((dim + alpha) / 2) - math.lgamma(dim / 2) - log_gamma(1 - alpha / 2))
+    total = _total(dim, alpha)
+    k = jnp.abs(k)
+    inner, outer = jnp.minimum(k, _RESOLVED), jnp.maximum(k, _RESOLVED)
     p = 4 / (2 - alpha)
-    sinc = jnp.sinc(k[:, None] * (v**p)[None, :] / (2 * np.pi))
-    return total * alpha * p * k * k / 2 * jnp.sum(sinc * sinc * (weights * v**3)[None, :], 1)
+    sinc = jnp.sinc(inner[:, None] * (v**p)[None, :] / (2 * np.pi))
+    near = total * alpha * p * inner * inner / 2 * jnp.sum(sinc * sinc * (weights * v**3)[None, :], 1)
+    sine, cosine = jnp.sin(outer), jnp.cos(outer)
+    s, inverse = 1 + alpha, 1 / outer
+    beyond = inverse * (-sine + s * inverse * (cosine + (s + 1) * inverse * (sine - (s + 2) * inverse * cosine)))
+    free = total / _total(1, alpha) * outer**alpha
+    return jnp.where(k > _RESOLVED, free - total + total * alpha * beyond, near)
+
+
+def _far_exponent(k: Scalar, dim: int, alpha: Scalar) -> Scalar:
+    """The isotropic exponent at large k: `k^a` of the free law, less T, plus `T a int_1^inf E cos(k r v) r^(-1-a) dr` to
+    leading order, where `E cos(z v) = Gamma(d/2) (2/z)^(d/2-1) J_(d/2-1)(z)`, v a coordinate of a uniform direction."""
+    total = _total(dim, alpha)
+    size = math.exp(math.lgamma(dim / 2) + (dim / 2 - 1) * math.log(2)) * math.sqrt(2 / math.pi) if dim <= 8 else 0.0
+    beyond = -size * k ** (-(dim + 1) / 2) * jnp.cos(k - dim * math.pi / 4 - math.pi / 4)
+    return k**alpha - total + total * alpha * beyond
+
+
+def _total(dim: int, alpha: Scalar) -> Scalar:
+    """T, the rate of jumps beyond 1 of the isotropic law in `dim` dimensions."""
+    log_gamma = jax.scipy.special.gammaln
+    return jnp.exp(alpha * np.log(2) + log_gamma((dim + alpha) / 2) - math.lgamma(dim / 2) - log_gamma(1 - alpha / 2))
 
 
 def _cut(rays: LevyRays, cutoff: Array) -> LevyRays:
