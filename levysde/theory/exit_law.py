@@ -7,9 +7,9 @@ direction v_i, `share_i` the direction's share of the rate.
     rate = nu({y : th* + epsilon A y not in Omega}),   rate * escape time -> Exp(1) in law as epsilon -> 0
     rate = epsilon^a T_nu m(W),   W = {y : th* + A y not in Omega},   m(|y| >= 1) = 1,   T_nu = nu(|y| >= 1)
 
-Pavlyukevich, Stochastics and Dynamics 11 (2011); Zhou, Feng, Ma, Xiong, Hoi, E, NeurIPS 2020, Theorem 1. Zhou et al.
-print the rate as `(2/a) epsilon^a m(W)`, which is `1/(d C_a)` of the true one for d independent stable coordinates and
-`(2/a) / T_nu` of it for isotropic noise; it is offered for comparison only.
+Pavlyukevich, Stochastics and Dynamics 11 (2011); Zhou, Feng, Ma, Xiong, Hoi, E, NeurIPS 2020, Theorem 1, with
+Theta the tail of the true nu. Their closed form of it (p. 7), `(2/a) epsilon^a` in place of `T_nu epsilon^a`, gives `1/(d C_a)` of
+the rate for d independent SaS(1) coordinates and `(2/a) / T_nu` of it for isotropic noise; it is offered for comparison only.
 """
 
 from dataclasses import dataclass, field, fields, replace

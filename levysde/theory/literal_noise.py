@@ -1,7 +1,7 @@
-"""Minibatch noise taken at its word: a diffusion that follows the curvature everywhere. One dimension, float64.
+"""A diffusion that follows the curvature along the whole path, not near critical points only. One dimension, float64.
 
-`dX = -L'(X) dt + sqrt(2 D(X)) dW`, `D(x) = (eta / 2 B) |L''(x)|` (Xie, Sato, Sugiyama, ICLR 2021, before they freeze it). At an
-inflection c before the saddle D vanishes while the slope points back. There, y = c - x obeys `dy = g dt + sqrt(2 k y) dW` with
+`dX = -L'(X) dt + sqrt(2 D(X)) dW`, `D(x) = (eta / 2 B) |L''(x)|`: a model of this package, beside that of Xie, Sato and Sugiyama
+(ICLR 2021), whose D belongs to the neighbourhood of critical points. At an inflection c before the saddle D vanishes while the slope points back. There, y = c - x obeys `dy = g dt + sqrt(2 k y) dW` with
 `g = L'(c) > 0`, a squared Bessel process: it may touch y = 0, at `g < k`, but is pushed off and never crosses. SGD described so
 never leaves a valley that has an inflection on its way out; an escape that a simulation shows is an artefact of its step.
 """
@@ -49,7 +49,7 @@ def literal_passage(
             nothing carries a path across; what a simulation shows is an artefact of its step.
 
     Source:
-        the equation of Xie, Sato, Sugiyama, ICLR 2021, before they freeze its noise; solved by `first_passage`.
+        this package; D near critical points is that of Xie, Sato, Sugiyama, ICLR 2021. Solved by `first_passage`.
     """
     if not isinstance(landscape, Landscape):
         raise TypeError(f"landscape must be a Landscape, not {errors.shown(landscape)}. Type for example DoubleWell().")

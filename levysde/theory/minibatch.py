@@ -1,9 +1,9 @@
-"""Escape under minibatch noise: the laws of Xie, Sato and Sugiyama, what is right in them, what any bowl does.
+"""Escape under minibatch noise: the laws of Xie, Sato and Sugiyama, their conventions, and what any bowl does.
 
 SGD at learning rate eta and batch B, in the time `t = eta * iterations`: `dX = -L'(X) dt + sqrt(2 D) dW`, `D = eta C_B / 2`,
 and near a stationary point the covariance of the noise is about the curvature's size, `C_B ~ |H| / B`. A path of escape climbs
 a barrier dL, a fraction s of it at the noise of the minimum, `D_a = eta H_a / 2B`, and the rest at that of the saddle,
-`D_b = eta |H_b| / 2B`, H_a and H_b the curvatures along the path (ICLR 2021, Theorem 3.2, as printed):
+`D_b = eta |H_b| / 2B`, H_a and H_b the curvatures along the path (ICLR 2021, Theorem 3.2, as restated by Ibayashi and Imaizumi, Table 1):
 
     tau = (2 pi / |H_b|) exp[(2 B dL / eta) (s / H_a + (1 - s) / |H_b|)].
 
@@ -14,8 +14,8 @@ In one dimension this is the equation whose D jumps from D_a to D_b on the way, 
     tau = 2 pi sqrt(D_b / D_a) / sqrt(H_a |H_b|) exp[dL (s / D_a + (1 - s) / D_b)] = (2 pi / H_a) exp[...],
 
 to the other minimum, half of it to the saddle, in Ito's convention, which is SGD's: the noise is that of the point before the
-step. The exponent is right; the printed prefactor is that of the isothermal convention (the noise of the point after the step),
-where `sqrt(D_b / D_a)` is turned over. In more dimensions it stays right where what lies across is independent of the path;
+step. In the isothermal convention (the noise of the point after the step) `sqrt(D_b / D_a)` is turned over, and the prefactor is
+the restated one, `2 pi / |H_b|`. The exponent is the same in both. In more dimensions it stays right where what lies across is independent of the path;
 elsewhere the prefactor has another factor of order 1, which no frozen temperatures can give.
 
 For other optimisers the exponent is known (Xie et al., ICML 2022). And a bowl with no saddle at all, whose edge comes nearer as
@@ -120,8 +120,8 @@ def xie_law(
 ) -> MinibatchLaw:
     """Escape of SGD under minibatch noise along one path: `(2 pi / H_a) exp[(2 B dL / eta) (s / H_a + (1 - s) / |H_b|)]`.
 
-    The exponent is that of Theorem 3.2 of Xie, Sato and Sugiyama; their prefactor is that of another convention (see
-    `prefactor`). Several paths: `combined_law`.
+    The exponent is that of Theorem 3.2 of Xie, Sato and Sugiyama; its prefactor depends on the convention (see `prefactor`).
+    Several paths: `combined_law`.
 
     Args:
         barrier: dL, the height of the saddle over the minimum, positive.
@@ -130,7 +130,8 @@ def xie_law(
         learning_rate: eta, positive.
         batch_size: B, positive.
         path_fraction: s, the fraction of the barrier that is climbed at the minimum's noise, in (0, 1); 1/2 by default.
-        prefactor: "corrected", `2 pi / H_a`, exact in one dimension; or "printed", `2 pi / |H_b|`, for comparison.
+        prefactor: "corrected", `2 pi / H_a`, exact in one dimension in Ito's convention, which is SGD's; or "printed",
+            `2 pi / |H_b|`, as the theorem is restated by others, exact in the isothermal convention.
         escape: "other minimum", or "saddle": reached in half the time.
 
     Returns:
@@ -160,7 +161,7 @@ def xie_law(
             "noise covariance |H| / B, frozen at the minimum's value below the switch and the saddle's above it",
             "exponent large; one dimension, or independent of what lies across"
             if kind == "corrected"
-            else "as printed",
+            else "exponent large; isothermal convention (prefactor as restated by others)",
         ),
     )
 
@@ -194,7 +195,7 @@ def xie_white_law(
             of a minimum and a saddle.
 
     Source:
-        Xie, Sato, Sugiyama, ICLR 2021, Theorem 3.1.
+        Eyring, J. Chem. Phys. 3, 1935; Kramers, Physica 7, 1940; used by Xie, Sato, Sugiyama, ICLR 2021.
     """
     height = _positive("barrier", barrier)
     noise = errors.positive_real("diffusion", diffusion, "diffusion=0.1")
