@@ -6,10 +6,10 @@
 
 `b1, b2` are rates. The algorithm's decay factors correspond as `beta = exp(-b eta)`, with m and v updated exactly over
 the step before th moves; then a step of `dt = eta` without noise is one step of ADAM to rounding. (`(1-beta)/eta` with
-explicit Euler is off by 1e-2 over 200 steps.) The paper takes the averaged noise as fresh noise on th (a stated assumption), and
-the minibatch gradient in v as independent of it (supplement A.2). Here v follows a finite mean square unless asked otherwise;
-`square="sampled"` squares the gradient whose noise is on th. ADAM sends its noise through the average m. With `noise="average"`
-it does here too:
+explicit Euler is off by 1e-2 over 200 steps.) The paper takes the averaged noise as fresh noise on th (a stated assumption),
+and the minibatch gradient in v as independent of it (supplement A.2). Here v follows a finite mean square unless asked
+otherwise; `square="sampled"` squares the gradient whose noise is on th. ADAM sends its noise through the average m. With
+`noise="average"` it does here too:
 
     d th = -mu_t Q_t^-1 m dt,    d m = b1 (grad F(th) - m) dt - b1 eps S dL;
 

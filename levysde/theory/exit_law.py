@@ -8,8 +8,9 @@ direction v_i, `share_i` the direction's share of the rate.
     rate = epsilon^a T_nu m(W),   W = {y : th* + A y not in Omega},   m(|y| >= 1) = 1,   T_nu = nu(|y| >= 1)
 
 Pavlyukevich, Stochastics and Dynamics 11 (2011); Zhou, Feng, Ma, Xiong, Hoi, E, NeurIPS 2020, Theorem 1, with
-Theta the tail of the true nu. Their closed form of it (p. 7), `(2/a) epsilon^a` in place of `T_nu epsilon^a`, gives `1/(d C_a)` of
-the rate for d independent SaS(1) coordinates and `(2/a) / T_nu` of it for isotropic noise; it is offered for comparison only.
+Theta the tail of the true nu. Their closed form of it (p. 7), `(2/a) epsilon^a` in place of `T_nu epsilon^a`, gives
+`1/(d C_a)` of the rate for d independent SaS(1) coordinates and `(2/a) / T_nu` of it for isotropic noise; it is offered for
+comparison only.
 """
 
 from dataclasses import dataclass, field, fields, replace
@@ -65,11 +66,12 @@ class EscapeLaw(Tabled):
         regime: rate over relaxation, `rate * sum_i share_i / kappa_i`, kappa_i the curvature of the noiseless flow
             along the jump; the law needs it far below 1.
         stiffness: largest modulus of an eigenvalue of the noiseless flow at the attractor, per unit time.
-        star_shaped: whether every ray, once outside, stays outside (as far as the search resolves, see `resolution`).
+        star_shaped: whether every ray of landing points, once outside, stays outside (as far as the search resolves, see
+            `resolution`).
         ray_distance: `r_i` in jumps of size one, `inf` where a ray never leaves, shape `(m,)`.
         ray_share: each direction's share of the rate, shape `(m,)`.
         ray_direction: unit vectors along which the position jumps, `A v_i / |A v_i|`, shape `(m, d)`; zero where `A v_i` is.
-        normalization: "true", or "printed" for the rate as printed by Zhou et al.
+        normalization: "true", or "printed" for the rate with the closed form of Theta that Zhou et al. print.
         response: how a jump leads to an escape, see `Dynamics.response`.
         name: what this is the law of.
         assumptions: when it holds.
@@ -223,7 +225,8 @@ def escape_law(
     Args:
         dynamics: an SDE whose driver has a Lévy measure; its attractor must lie inside `domain`.
         domain: the basin.
-        normalization: "true", or "printed" for the rate as printed by Zhou et al., `(2/a) epsilon^a m(W)`, for comparison.
+        normalization: "true", or "printed" for `(2/a) epsilon^a m(W)`, with the closed form of Theta that Zhou et al. print
+            (p. 7), for comparison.
         num_rays: directions for isotropic noise, 64 or more, rounded to 8 sets of a power of two; component noise has 2d
             exactly.
         seed: of the quasi-random directions.
@@ -340,7 +343,8 @@ def _counted(
         return found, seen, 0.0
     # a jump that lands inside may leave by the flow: the flow decides
     at_once, flowing = rate(found), following(response, jumps, found)
-    found = crossings(flowing, directions, mass, index)
+    shape, found = found.star_shaped, crossings(flowing, directions, mass, index, found.distance)
+    found = found._replace(star_shaped=shape)
     if lost and np.isfinite(found.distance).any():
         seen = survey(flowing, directions, jumps, found, mass)
     return found, seen, max(rate(found) - at_once, 0.0)
@@ -420,7 +424,7 @@ def _response_step(dynamics: Dynamics, dt: Array | None) -> Array:
 
 
 def _as_printed(driver: Driver, rate: float, error: float, measure: float, epsilon: float) -> tuple[float, float]:
-    """The rate `(2/a) epsilon^a m(W)` printed by Zhou et al., and its error."""
+    """The rate `(2/a) epsilon^a m(W)`, with the printed closed form of Theta, and its error."""
     if not isinstance(driver, StableComponents | StableIsotropic):  # printed for the two drivers of Zhou et al. only
         raise ValueError(
             f'normalization="printed" is known for StableComponents and StableIsotropic, not {type(driver).__name__}. '

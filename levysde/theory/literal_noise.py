@@ -1,9 +1,10 @@
 """A diffusion that follows the curvature along the whole path, not near critical points only. One dimension, float64.
 
-`dX = -L'(X) dt + sqrt(2 D(X)) dW`, `D(x) = (eta / 2 B) |L''(x)|`: a model of this package, beside that of Xie, Sato and Sugiyama
-(ICLR 2021), whose D belongs to the neighbourhood of critical points. At an inflection c before the saddle D vanishes while the slope points back. There, y = c - x obeys `dy = g dt + sqrt(2 k y) dW` with
-`g = L'(c) > 0`, a squared Bessel process: it may touch y = 0, at `g < k`, but is pushed off and never crosses. SGD described so
-never leaves a valley that has an inflection on its way out; an escape that a simulation shows is an artefact of its step.
+`dX = -L'(X) dt + sqrt(2 D(X)) dW`, `D(x) = (eta / 2 B) |L''(x)|`: a model of this package, beside that of Xie, Sato and
+Sugiyama (ICLR 2021), whose D belongs to the neighbourhood of critical points. At an inflection c before the saddle D
+vanishes while the slope points back. There, y = c - x obeys `dy = g dt + sqrt(2 k y) dW` with `g = L'(c) > 0`, a squared
+Bessel process: it may touch y = 0, at `g < k`, but is pushed off and never crosses. SGD described so never leaves a valley
+that has an inflection on its way out; an escape that a simulation shows is an artefact of its step.
 """
 
 from collections.abc import Callable

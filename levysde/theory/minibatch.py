@@ -1,9 +1,10 @@
 """Escape under minibatch noise: the laws of Xie, Sato and Sugiyama, their conventions, and what any bowl does.
 
-SGD at learning rate eta and batch B, in the time `t = eta * iterations`: `dX = -L'(X) dt + sqrt(2 D) dW`, `D = eta C_B / 2`,
-and near a stationary point the covariance of the noise is about the curvature's size, `C_B ~ |H| / B`. A path of escape climbs
-a barrier dL, a fraction s of it at the noise of the minimum, `D_a = eta H_a / 2B`, and the rest at that of the saddle,
-`D_b = eta |H_b| / 2B`, H_a and H_b the curvatures along the path (ICLR 2021, Theorem 3.2, as restated by Ibayashi and Imaizumi, Table 1):
+SGD at learning rate eta and batch B, in the time `t = eta * iterations`: `dX = -L'(X) dt + sqrt(2 D) dW`, `D = eta C_B /
+2`, and near a stationary point the covariance of the noise is about the curvature's size, `C_B ~ |H| / B`. A path of escape
+climbs a barrier dL, a fraction s of it at the noise of the minimum, `D_a = eta H_a / 2B`, and the rest at that of the
+saddle, `D_b = eta |H_b| / 2B`, H_a and H_b the curvatures along the path (ICLR 2021, Theorem 3.2, as restated by Ibayashi
+and Imaizumi, Table 1):
 
     tau = (2 pi / |H_b|) exp[(2 B dL / eta) (s / H_a + (1 - s) / |H_b|)].
 
@@ -13,10 +14,11 @@ In one dimension this is the equation whose D jumps from D_a to D_b on the way, 
 
     tau = 2 pi sqrt(D_b / D_a) / sqrt(H_a |H_b|) exp[dL (s / D_a + (1 - s) / D_b)] = (2 pi / H_a) exp[...],
 
-to the other minimum, half of it to the saddle, in Ito's convention, which is SGD's: the noise is that of the point before the
-step. In the isothermal convention (the noise of the point after the step) `sqrt(D_b / D_a)` is turned over, and the prefactor is
-the restated one, `2 pi / |H_b|`. The exponent is the same in both. In more dimensions it stays right where what lies across is independent of the path;
-elsewhere the prefactor has another factor of order 1, which no frozen temperatures can give.
+to the other minimum, half of it to the saddle, in Ito's convention, which is SGD's: the noise is that of the point before
+the step. In the isothermal convention (the noise of the point after the step) `sqrt(D_b / D_a)` is turned over, and the
+prefactor is the restated one, `2 pi / |H_b|`. The exponent is the same in both. In more dimensions it stays right where
+what lies across is independent of the path; elsewhere the prefactor has another factor of order 1, which no frozen
+temperatures can give.
 
 For other optimisers the exponent is known (Xie et al., ICML 2022). And a bowl with no saddle at all, whose edge comes nearer as
 its curvature k grows, has `-log rate = B r^2 / (eta k)` too (`null_model_exponent`): a straight line of -log rate against 1/k,
