@@ -18,14 +18,38 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"levysde has no {name!r}.{_hint(name)}", name=name) from None
 
 
+# what others call it, or what one looks for: where it is here
+_CONCEPTS = {
+    "SDE Equation Process Dynamics": "an equation: SGD, Momentum, Adam, Langevin or Underdamped",
+    "AlphaStable Stable Levy LevyStable LevyNoise StableNoise": "noise: StableComponents or StableIsotropic",
+    "Gaussian GaussianNoise Normal Wiener BrownianMotion WhiteNoise": "Brownian",
+    "Potential Loss LossFunction Objective Function": "a landscape: Quadratic, DoubleWell, from_function or from_network",
+    "Network NeuralNetwork Model MLP": "from_network, digits_mlp or fully_connected",
+    "Optimizer Optimiser Optax RealSGD": "OptimizerKernel",
+    "Euler EM Integrator Solver Simulator": "a kernel: EulerMaruyama, JumpAdapted or OrnsteinUhlenbeck",
+    "Region Set Basins Neighborhood": "a domain: Ball, Box, Ellipsoid, HalfSpaces, Sublevel or Basin",
+    "Sphere Disc Disk Circle": "Ball",
+    "Interval Rectangle Cube": "Box",
+    "HalfSpace Halfspace": "half_space or HalfSpaces",
+    "LevelSet Levelset SublevelSet": "Sublevel",
+    "simulate run escape escape_time escape_times exit_time exit_times mean_exit_time": "simulate_escape",
+    "theory_law law kramers": "escape_law, or theory.kramers_law",
+    "sweep run_sweep": "sweeps.run_sweep",
+}
+
+
 def _hint(name: str) -> str:
     """Where the name is, or which one is like it."""
     from difflib import get_close_matches
     from types import ModuleType
 
-    parts = {part: _load(part) for part in __all__ if part not in ("sweeps", "studies")}  # these two need an extra
+    parts = {part: _load(part) for part in __all__ if part not in ("sweeps", "studies", "open_sweep")}  # need an extra
     homes = [part for part, module in parts.items() if isinstance(module, ModuleType) and hasattr(module, name)]
     if homes:
         return f" It is levysde.{homes[0]}.{name}."
-    near = get_close_matches(name, __all__, 1, cutoff=0.7)
-    return f" Did you mean {near[0]}?" if near else ""
+    for words, here in _CONCEPTS.items():
+        if name.lower() in words.lower().split():
+            return f" Use {here}."
+    lowered = {known.lower(): known for known in __all__}
+    near = get_close_matches(name.lower(), lowered, 1, cutoff=0.7)
+    return f" Did you mean {lowered[near[0]]}?" if near else ""

@@ -28,3 +28,6 @@ from levysde.analysis.starts import quasi_stationary_starts as quasi_stationary_
 from levysde.analysis.training import Minimum as Minimum
 from levysde.analysis.training import polish as polish
 from levysde.analysis.training import train as train
+from levysde.naming import answer_wrong_calls as _answer_wrong_calls
+
+_answer_wrong_calls(globals())

@@ -18,3 +18,6 @@ from levysde.domains.polytope import half_space as half_space
 from levysde.domains.shapes import Ball as Ball
 from levysde.domains.shapes import Box as Box
 from levysde.domains.shapes import ConvexShape as ConvexShape
+from levysde.naming import answer_wrong_calls as _answer_wrong_calls
+
+_answer_wrong_calls(globals())

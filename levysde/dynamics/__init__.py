@@ -13,3 +13,6 @@ from levysde.dynamics.schedule import Scheduled as Scheduled
 from levysde.dynamics.schedule import ScheduledState as ScheduledState
 from levysde.dynamics.underdamped import Underdamped as Underdamped
 from levysde.dynamics.underdamped import UnderdampedState as UnderdampedState
+from levysde.naming import answer_wrong_calls as _answer_wrong_calls
+
+_answer_wrong_calls(globals())

@@ -14,3 +14,6 @@ from levysde.escape.result import Status as Status
 from levysde.escape.result import check_places as check_places
 from levysde.escape.shards import as_shard as as_shard
 from levysde.escape.shards import join_shards as join_shards
+from levysde.naming import answer_wrong_calls as _answer_wrong_calls
+
+_answer_wrong_calls(globals())

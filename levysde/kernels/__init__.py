@@ -10,6 +10,7 @@ from levysde.kernels.ou import OrnsteinUhlenbeck as OrnsteinUhlenbeck
 from levysde.kernels.regression import LinearRegressionSGD as LinearRegressionSGD
 from levysde.kernels.shifted import Shifted as Shifted
 from levysde.kernels.tamed import TamedEuler as TamedEuler
+from levysde.naming import answer_wrong_calls as _answer_wrong_calls
 
 if TYPE_CHECKING:
     from levysde.kernels.diffrax_adapter import DiffraxKernel as DiffraxKernel
@@ -22,13 +23,18 @@ def __getattr__(name: str) -> object:
     if name == "DiffraxKernel":
         from levysde.kernels.diffrax_adapter import DiffraxKernel
 
+        _answer_wrong_calls({"__name__": __name__, name: DiffraxKernel})
         return DiffraxKernel
     if name == "LevyPath":
         from levysde.kernels.levy_path import LevyPath
 
+        _answer_wrong_calls({"__name__": __name__, name: LevyPath})
         return LevyPath
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_LATE])
+
+
+_answer_wrong_calls(globals())

@@ -29,3 +29,6 @@ from levysde.landscapes.quadratic import Quadratic as Quadratic
 from levysde.landscapes.rescaled import Rescaled as Rescaled
 from levysde.landscapes.rescaled import rescaled as rescaled
 from levysde.landscapes.wells import DoubleWell as DoubleWell
+from levysde.naming import answer_wrong_calls as _answer_wrong_calls
+
+_answer_wrong_calls(globals())

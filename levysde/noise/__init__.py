@@ -1,5 +1,6 @@
 """Noise = driver (its law) x scale (a linear map)."""
 
+from levysde.naming import answer_wrong_calls as _answer_wrong_calls
 from levysde.noise.boundary import boundary_shift as boundary_shift
 from levysde.noise.boundary import small_jump_shift as small_jump_shift
 from levysde.noise.boundary import small_jump_variance as small_jump_variance
@@ -35,3 +36,5 @@ from levysde.noise.tempered import TemperedComponents as TemperedComponents
 from levysde.noise.tempered import TemperedIsotropic as TemperedIsotropic
 from levysde.noise.truncated import TruncatedComponents as TruncatedComponents
 from levysde.noise.truncated import TruncatedIsotropic as TruncatedIsotropic
+
+_answer_wrong_calls(globals())

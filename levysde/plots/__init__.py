@@ -1,5 +1,6 @@
 """Figures: `ax=None -> Axes`, nothing simulated, nothing shown, no global style."""
 
+from levysde.naming import answer_wrong_calls as _answer_wrong_calls
 from levysde.plots.animate import animate as animate
 from levysde.plots.diagnosis import basin_masses as basin_masses
 from levysde.plots.diagnosis import diagnosis as diagnosis
@@ -16,3 +17,5 @@ from levysde.plots.paths import paths as paths
 from levysde.plots.style import COLOURS as COLOURS
 from levysde.plots.style import MARKERS as MARKERS
 from levysde.plots.tails import hill as hill
+
+_answer_wrong_calls(globals())

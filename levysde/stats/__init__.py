@@ -1,5 +1,6 @@
 """Estimates from exit times and noise samples, each with its interval. numpy and scipy only."""
 
+from levysde.naming import answer_wrong_calls as _answer_wrong_calls
 from levysde.stats.bootstrap import block_bootstrap as block_bootstrap
 from levysde.stats.bootstrap import block_length as block_length
 from levysde.stats.estimate import Estimate as Estimate
@@ -32,3 +33,5 @@ from levysde.stats.tail_report import tail_report as tail_report
 from levysde.stats.vectors import DirectionalIndex as DirectionalIndex
 from levysde.stats.vectors import per_coordinate as per_coordinate
 from levysde.stats.vectors import projections as projections
+
+_answer_wrong_calls(globals())

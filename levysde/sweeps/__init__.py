@@ -1,5 +1,6 @@
 """Sweeps: thousands of settings from one file, run anywhere, into one labelled store. Needs the extra `sweep`."""
 
+from levysde.sweeps import _extra as _extra
 from levysde.sweeps.driver import Tally as Tally
 from levysde.sweeps.driver import run_sweep as run_sweep
 from levysde.sweeps.escape_run import EscapeRun as EscapeRun

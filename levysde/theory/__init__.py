@@ -1,5 +1,6 @@
 """What theory says: escape laws and exact oracles. Float64, on the host."""
 
+from levysde.naming import answer_wrong_calls as _answer_wrong_calls
 from levysde.noise import boundary_shift as boundary_shift
 from levysde.theory.exact import brownian_mean_exit as brownian_mean_exit
 from levysde.theory.exact import getoor_mean_exit as getoor_mean_exit
@@ -37,3 +38,5 @@ from levysde.theory.stable_exit import stable_exit as stable_exit
 from levysde.theory.stationary import StationaryCovariance as StationaryCovariance
 from levysde.theory.stationary import regression_covariance as regression_covariance
 from levysde.theory.stationary import sgd_covariance as sgd_covariance
+
+_answer_wrong_calls(globals())

@@ -1,0 +1,134 @@
+"""Wrong names of arguments and of things: the answer names the right ones."""
+
+import inspect
+import pickle
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import pytest
+from calls import Call, table
+from calls.table import ROOMS
+
+import levysde as ls
+from levysde.naming import answering, meant, misfit
+
+WELL = ls.Quadratic(hessian=jnp.eye(2))
+STABLE = ls.StableComponents(alpha=1.5)
+DYNAMICS = ls.SGD(WELL, STABLE, epsilon=0.1)
+BALL = ls.Ball(radius=1.0, center=jnp.zeros(2))
+KERNEL = ls.EulerMaruyama(DYNAMICS, dt=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: ls.SGD(WELL, STABLE, lr=0.1),
+            r"SGD has no argument 'lr'\. Did you mean learning_rate\? Type SGD\(land",
+        ),
+        (lambda: ls.SGD(WELL, noise=STABLE, epsilon=0.1), "SGD has no argument 'noise'. Did you mean driver"),
+        (lambda: ls.OptimizerKernel("sgd", WELL, driver=STABLE), "no argument 'driver'. Did you mean noise"),
+        (lambda: ls.OptimizerKernel(optimizer="sgd"), "no argument 'optimizer'. Did you mean transformation"),
+        (lambda: ls.simulate_escape(KERNEL, BALL, jnp.zeros(2), num=3, key=0), "no argument 'key'. Did you mean seed"),
+        (lambda: ls.simulate_escape(KERNEL, BALL, jnp.zeros(2), n=3, seed=0), "no argument 'n'. Did you mean num"),
+        (lambda: ls.simulate_escape(KERNEL, BALL, jnp.zeros(2), num=3), r"simulate_escape needs seed\. Type simulate"),
+        (
+            lambda: ls.Ball(1.0),
+            r"Ball takes no arguments without a name, and got 1\. Type Ball\(radius=..., center=...\)",
+        ),
+        (lambda: ls.Ball(), "Ball needs radius and center"),
+        (lambda: ls.Ball(radius=1.0, centre=jnp.zeros(2)), "Did you mean center"),
+        (lambda: ls.StableComponents(1.5, 2.0), "StableComponents takes one argument without a name, and got 2"),
+        (lambda: ls.Brownian(3), r"Brownian takes no arguments without a name, and got 1\. Type Brownian\(\)"),
+        (lambda: ls.EulerMaruyama(DYNAMICS, step=0.1), "Did you mean dt"),
+        (lambda: ls.EulerMaruyama(DYNAMICS, 0.1, dt=0.1), "EulerMaruyama got dt twice"),
+        (lambda: ls.escape_law(DYNAMICS), "escape_law needs domain"),
+        (lambda: ls.stats.hill(jnp.ones(9), confidnce=0.9), "Did you mean confidence"),
+        (lambda: ls.Box(low=jnp.zeros(1), upper=jnp.ones(1)), "Did you mean lower"),
+        (lambda: ls.LevyPath(wrong=1), "LevyPath has no argument 'wrong'"),
+        (lambda: ls.Ball(radius=1.0, center=jnp.zeros(2), zebra=1), r"no argument 'zebra'\. Type Ball"),
+    ],
+)
+def test_a_call_that_does_not_fit_is_answered_with_one_that_does(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("SDE", "Use an equation: SGD, Momentum"),
+        ("AlphaStable", "StableComponents or StableIsotropic"),
+        ("Potential", "a landscape: Quadratic"),
+        ("Euler", "EulerMaruyama"),
+        ("Gaussian", "Use Brownian"),
+        ("exit_times", "Use simulate_escape"),
+        ("sgd", "Did you mean SGD"),
+        ("StableComponent", "Did you mean StableComponents"),
+        ("zebra", "no 'zebra'.$"),
+    ],
+)
+def test_a_name_that_is_not_here_is_answered_with_what_to_use(name, answer):
+    with pytest.raises(AttributeError, match=answer):
+        getattr(ls, name)
+
+
+def test_a_fault_inside_a_call_that_fits_is_not_taken_for_a_wrong_call():
+    def inner(a, *, b=1):
+        raise TypeError("missing 1 required positional argument: of something else")
+
+    with pytest.raises(TypeError, match="of something else"):
+        answering(inner, "inner")(1, b=2)
+    assert misfit(inner, "inner", (1,), {"b": 2}) is None
+    with pytest.raises(TypeError, match="landscape must be a Landscape"):
+        ls.SGD(3, STABLE, epsilon=0.1)
+
+
+def test_another_word_comes_before_a_like_one():
+    assert meant("lr", ["scale", "learning_rate"]) == "learning_rate"
+    assert meant("optimizer", ["optimizer_state", "transformation"]) == "transformation"
+    assert meant("learnin_rate", ["scale", "learning_rate"]) == "learning_rate"
+    assert meant("zebra", ["scale", "learning_rate"]) is None
+
+
+CALLS = [
+    entry for room in ROOMS if room not in ("sweeps", "studies") for entry in table(room) if isinstance(entry, Call)
+]
+
+
+CALLS = [call for call in CALLS if not inspect.ismethod(call.target)]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.target.__module__}.{call.name}")
+def test_every_public_name_answers(call):
+    """And keeps its name, its documentation, its signature, and its place for pickle."""
+    fn = call.target.__init__ if inspect.isclass(call.target) else call.target
+    if call.target.__module__.split(".")[1] in ROOMS and inspect.isfunction(fn):
+        with pytest.raises(TypeError, match=f"{call.name} has no argument 'zebra'"):
+            call.target(zebra=1)
+    assert "args" not in inspect.signature(call.target).parameters
+    assert call.target.__doc__
+    assert pickle.loads(pickle.dumps(call.target)) is call.target
+
+
+def test_a_sweep_without_its_extra_names_it():
+    """pydantic is hidden, as where levysde is installed without extras."""
+    code = (
+        "import sys\n"
+        "class Hidden:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] == 'pydantic': raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "import importlib.util\n"
+        "real = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'pydantic' else real(name, *rest)\n"
+        "sys.meta_path.insert(0, Hidden())\n"
+        "import levysde as ls\n"
+        "try:\n    ls.open_sweep\nexcept ImportError as error:\n    print(error)\n"
+        "try:\n    ls.StableComponent\nexcept AttributeError as error:\n    print(error)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == [
+        'A sweep needs pydantic, which is not installed. Type: pip install "levysde[sweep]"',
+        "levysde has no 'StableComponent'. Did you mean StableComponents?",
+    ]
