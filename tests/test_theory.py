@@ -219,13 +219,20 @@ def test_two_wells_in_one_dimension(alpha):
     def inside(x):
         return (jnp.abs(x[0]) < 1) | ((x[0] > 2) & (x[0] < 3)) | (x[0] < -4)
 
-    law = escape_law(sgd(alpha=alpha, diagonal=(1.0,)), ls.Predicate(inside, dim=1))
+    domain = ls.Predicate(inside, dim=1)
+    law = escape_law(sgd(alpha=alpha, diagonal=(1.0,)), domain, follow=False)
     right, left = outside_mass([(1, 2), (3, np.inf)], alpha), outside_mass([(1, 4)], alpha)
     assert not law.star_shaped
     assert law.rate == pytest.approx(0.1**alpha * (right + left), rel=1e-4)
     np.testing.assert_allclose(law.ray_share, np.array([right, left]) / (right + left), rtol=1e-4)
     np.testing.assert_allclose(law.ray_distance, 10.0, rtol=1e-4)
     assert "no" in repr(law)
+    # the flow back from (2, 3) and from below -4 passes through the outside
+    law = escape_law(sgd(alpha=alpha, diagonal=(1.0,)), domain)
+    beyond = 2 * outside_mass([(1, np.inf)], alpha)
+    assert law.rate == pytest.approx(0.1**alpha * beyond, rel=1e-4)
+    assert law.flow_share == pytest.approx(1 - (right + left) / beyond, rel=1e-4)
+    assert not law.star_shaped
 
 
 @pytest.mark.parametrize("hole", [False, True])
@@ -239,7 +246,10 @@ def test_island_and_hole_in_two_dimensions(hole):
         return (jnp.sum(x**2) < 2.25) & ~disc if hole else (jnp.sum(x**2) < 2.25) | disc
 
     law = escape_law(
-        sgd(ls.StableIsotropic, alpha=alpha, diagonal=(1.0, 1.0)), ls.Predicate(inside, dim=2), num_rays=32768
+        sgd(ls.StableIsotropic, alpha=alpha, diagonal=(1.0, 1.0)),
+        ls.Predicate(inside, dim=2),
+        num_rays=32768,
+        follow=False,
     )
     disc = integrate.dblquad(
         lambda t, r: r * constant * ((centre + r * np.cos(t)) ** 2 + (r * np.sin(t)) ** 2) ** (-1 - alpha / 2),

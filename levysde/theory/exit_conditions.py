@@ -13,12 +13,11 @@ from jaxtyping import Array
 from levysde.domains import Basin, Component, Sublevel
 from levysde.dynamics import SGD, Langevin
 from levysde.protocols import Domain, Dynamics, LevyRays
-from levysde.theory.exit_rays import Crossings, Looker, Mass
+from levysde.theory.exit_rays import FEW, Crossings, Looker, Mass
 from levysde.theory.exit_response import ELSEWHERE, LEFT, STRIDE, Response
 
 _FLAT = 1e-7  # of the stiffness: an eigenvalue below it is 0 within rounding
-_LOOKED = 512  # landing points from which the flow is followed
-_CHOSEN = 64  # rays they lie on
+_LOOKED, _LOOKED_OF_MANY = 512, 64  # landing points from which the flow is followed, in few dimensions and in many
 _NEARBY = np.array(
     [0.02, 0.05, 0.1, 0.2]
 )  # and at these shares of the first crossing, to see that the attractor attracts
@@ -89,15 +88,17 @@ def survey(response: Response, directions: Array, jumps: np.ndarray, found: Cros
         return UNSEEN
     if dynamics.landscape.dim > _LARGEST:
         return UNSEEN._replace(why=f"the flow is not followed beyond {_LARGEST} dimensions")
-    if isinstance(domain, Basin) and keeps(dynamics, domain):
+    few = dynamics.landscape.dim <= FEW
+    if keeps(dynamics, domain) and (not few or isinstance(domain, Basin)):
         return UNSEEN
     finite = np.isfinite(found.distance)
     moving = np.flatnonzero(np.abs(jumps).max(1) > 0)
     if not finite.any() or not len(moving):
         return UNSEEN
-    chosen = moving[np.unique(np.linspace(0, len(moving) - 1, min(len(moving), _CHOSEN)).astype(int))]
+    looked = _LOOKED if few else _LOOKED_OF_MANY
+    chosen = moving[np.unique(np.linspace(0, len(moving) - 1, min(len(moving), looked // 8)).astype(int))]
     scale = np.where(finite, found.distance, np.median(found.distance[finite]))[chosen]
-    each = max(_LOOKED // (2 * len(chosen)), 2)
+    each = max(looked // (2 * len(chosen)), 2)
     middle = (np.arange(each) + 0.5) / each
     here = mass(chosen, scale)
     # radii at which the mass is these multiples of that beyond the first crossing, by bisection

@@ -12,6 +12,7 @@ times finer until the rate stands still. A layer between two points is missed: t
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import equinox as eqx
@@ -23,7 +24,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from levysde.theory.exit_response import LEFT, LONGEST, Response
 
-_CHUNK = 512  # jumps looked at in one call, which bounds the memory a network needs
+_CHUNK = 512  # jumps looked at in one call
+FEW, _NETWORK_CHUNK = 16, 128  # dimensions up to which a loss is cheap, and jumps a call beyond, for a network's memory
 _POINTS, _MOST, _LEAST = 2**15, 4096, 8  # cells in all, and along each ray
 _INNER = 3.0  # mass before the first crossing that is looked at in equal cells, in units of that beyond it
 _DEEPER = 1e-3  # how far in the others reach
@@ -31,6 +33,7 @@ _NEGLIGIBLE = 1e-6  # of the mass beyond the first crossing
 _PROBES = 16  # rays that are looked at before all others, for the scale of the domain
 _FARTHEST = 2.0**60
 _SHARP, _SHARP_OF_MANY = 5e-7, 2e-5  # relative width at which a crossing is known, of few rays and of 256 and more
+_BESIDE = 1e-4  # relative distance from a known crossing at which it is looked whether it holds
 _SECTIONS = 64  # at most, of a bracket in one call
 _FINER, _LIMIT = 8, 2**19  # finer cells for rays that come back, and jumps looked at for them at most
 _STANDS = 2e-4  # relative change of the rate at which it stands still
@@ -68,25 +71,28 @@ class Looker:
 
     def __init__(self, response: Response, directions: Array):
         self.response, self.directions = response, directions
+        self.landing = replace(response, follows=False)
+        self.chunk = _CHUNK if response.dynamics.landscape.dim <= FEW else _NETWORK_CHUNK
 
     def __call__(self, ray: np.ndarray, radius: np.ndarray) -> np.ndarray:
         """Whether the jump `radius_i v_(ray_i)` stays, for arrays of one shape."""
-        if self.response.follows:
-            return self.ends(ray, radius) != LEFT
-        return self._each(_stay, ray, radius).astype(bool)
+        stays = self._each(_stay, self.landing, ray, radius).astype(bool)
+        if self.response.follows:  # from where it lands inside, and from there alone
+            rays = np.broadcast_to(ray, radius.shape)
+            stays[stays] = self.ends(rays[stays], radius[stays]) != LEFT
+        return stays
 
     def ends(self, ray: np.ndarray, radius: np.ndarray) -> np.ndarray:
         """Where the flow after each jump ends, see `Response.end`."""
-        return self._each(_end, ray, radius)
+        return self._each(_end, self.response, ray, radius)
 
-    def _each(self, question: Callable, ray: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    def _each(self, question: Callable, response: Response, ray: np.ndarray, radius: np.ndarray) -> np.ndarray:
         rays, radii = np.broadcast_to(ray, radius.shape).ravel(), radius.ravel()
         found = []
-        for start in range(0, len(rays), _CHUNK):
-            part = np.arange(start, start + _CHUNK) % len(rays) if len(rays) < start + _CHUNK else None
-            chosen = slice(start, start + _CHUNK) if part is None else part
+        for start in range(0, len(rays), self.chunk):
+            chosen = np.arange(start, start + self.chunk) % len(rays)  # the last call is filled up with the first rows
             answer = question(
-                self.response,
+                response,
                 self.directions,
                 jnp.asarray(rays[chosen], jnp.int32),
                 jnp.asarray(radii[chosen], dtype=float),
@@ -116,7 +122,9 @@ def _end(
     return jax.vmap(lambda i, s: response.end(s * directions[i]))(ray, r)
 
 
-def crossings(response: Response, directions: Array, mass: Mass, index: float) -> Crossings:
+def crossings(
+    response: Response, directions: Array, mass: Mass, index: float, guess: np.ndarray | None = None
+) -> Crossings:
     """Where jumps leave the basin.
 
     Args:
@@ -124,6 +132,7 @@ def crossings(response: Response, directions: Array, mass: Mass, index: float) -
         directions: of the rays, `(m, d)`.
         mass: `mass(i, r)`, the Lévy measure beyond r on ray i, for arrays of one shape.
         index: alpha, or NaN for a tail that is no power.
+        guess: a crossing of each ray, `(m,)`, inf where none is known: where it holds it is not looked for again.
     """
     if response.dynamics.response == "flow":
         check_growth(response)
@@ -134,7 +143,7 @@ def crossings(response: Response, directions: Array, mass: Mass, index: float) -
     edges = _edges(response, directions) if at_once else None
     if edges is not None:
         return _between(look, np.array(edges, dtype=float))
-    found = _search(look, mass, index)
+    found = _search(look, mass, index, guess)
     if response.dynamics.response == "flow":
         _check_spent(response, directions, found.distance)
     return found
@@ -180,9 +189,9 @@ def _gathered(m: int, ray, radius, sign, resolution: float, moved: float, how: s
     return Crossings(distance, ray, radius, sign, bool((sign > 0).all()), resolution, moved, how)
 
 
-def _search(look: Looker, mass: Mass, index: float) -> Crossings:
+def _search(look: Looker, mass: Mass, index: float, guess: np.ndarray | None) -> Crossings:
     m = len(look.directions)
-    first = _first(look, m, index)
+    first = _first(look, m, index, guess)
     finite = np.isfinite(first)
     if not finite.any():
         return _once(first)
@@ -223,21 +232,28 @@ def _search(look: Looker, mass: Mass, index: float) -> Crossings:
     return _gathered(m, ray, radius, sign, resolution, moved, "search")
 
 
-def _first(look: Looker, m: int, index: float) -> np.ndarray:
+def _first(look: Looker, m: int, index: float, guess: np.ndarray | None) -> np.ndarray:
     """A crossing of each ray, not always the first, inf where there is none up to the last millionth of the mass."""
-    probes = np.unique(np.linspace(0, m - 1, min(m, _PROBES)).astype(int))
-    outside = _doubled(look, probes, np.ones(len(probes)), _FARTHEST)
-    finite = np.isfinite(outside)
-    rays, unit, farthest = np.arange(m), 1.0, _FARTHEST
-    if finite.any():
-        unit = float(np.median(outside[finite]))
-        farthest = min(outside[finite].min() * max(_NEGLIGIBLE ** (-1 / _power(index)), 2.0**10), _FARTHEST)
-    elif look.response.follows:  # far flows are long
-        return np.full(m, np.inf)
-    outside = _doubled(look, rays, np.full(m, unit), farthest)
-    finite = np.flatnonzero(np.isfinite(outside))
-    high = outside[finite]
-    outside[finite] = _narrowed(look, finite, high / 2, high, np.ones(len(finite), bool))
+    start, rays = np.ones(m), np.arange(m)
+    holds, nearest = np.zeros(m, bool), np.inf
+    if guess is not None and np.isfinite(guess).any():
+        known = np.flatnonzero(np.isfinite(guess))
+        start, nearest = np.where(np.isfinite(guess), guess, np.median(guess[known])), guess[known].min()
+        holds[known] = look(known, guess[known] * (1 - _BESIDE)) & ~look(known, guess[known] * (1 + _BESIDE))
+        start[~holds] *= 1 - _BESIDE
+    else:
+        probes = np.unique(np.linspace(0, m - 1, min(m, _PROBES)).astype(int))
+        seen = _doubled(look, probes, np.ones(len(probes)), _FARTHEST)
+        if np.isfinite(seen).any():
+            start, nearest = np.full(m, np.median(seen[np.isfinite(seen)])), seen.min()
+        elif look.response.follows:  # far flows are long
+            return np.full(m, np.inf)
+    farthest = min(nearest * max(_NEGLIGIBLE ** (-1 / _power(index)), 2.0**10), _FARTHEST)
+    outside = np.where(holds, start, 0.0)
+    outside[~holds] = _doubled(look, rays[~holds], start[~holds], farthest)
+    new = np.flatnonzero(np.isfinite(outside) & ~holds)
+    high = outside[new]
+    outside[new] = _narrowed(look, new, high / 2, high, np.ones(len(new), bool))
     return outside
 
 
@@ -298,7 +314,7 @@ def _narrowed(look: Looker, ray: np.ndarray, low: np.ndarray, high: np.ndarray, 
     sharp = _SHARP if len(ray) < 256 else _SHARP_OF_MANY
     wide = np.flatnonzero(high - low > sharp * high)
     while len(wide):
-        pieces = int(np.clip(_CHUNK // len(wide), 2, _SECTIONS))
+        pieces = int(np.clip(look.chunk // len(wide), 2, _SECTIONS))
         width = (high[wide] - low[wide])[:, None] / pieces
         inner = low[wide][:, None] + width * np.arange(1, pieces)
         differs = look(ray[wide][:, None], inner) != leaves[wide][:, None]
