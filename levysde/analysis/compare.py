@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import exp, hypot, inf, log
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,8 +10,8 @@ from levysde import errors, stats
 from levysde.errors import Checked
 from levysde.escape import EscapeResult, Status
 from levysde.stats import Estimate, Exponentiality
-from levysde.tables import Table, Tabled
-from levysde.theory import EscapeLaw, FirstPassage, KramersLaw, StableExit
+from levysde.tables import Table, Tabled, listed
+from levysde.theory import EscapeLaw, FirstPassage, KramersLaw, MetastableChain, MinibatchLaw, StableExit
 
 SAMPLER_FLOOR = 1e-8  # the samplers are right to 1% down to this chance of a draw
 _FEW_EXITS = 100
@@ -103,7 +103,8 @@ def compare(result: Checked, reference: Checked, *, exact: Checked = None, confi
 
     Args:
         result: an `EscapeResult`; rows that became NaN or did not finish are left out, with a warning.
-        reference: an `EscapeLaw` or a `KramersLaw`; or an `EscapeResult` of independent trajectories; or what `exact` takes.
+        reference: an `EscapeLaw`, a `KramersLaw` or a `MinibatchLaw`; a `MetastableChain`, of which the well is taken in which
+            the run started; an `EscapeResult` of independent trajectories; or what `exact` takes.
         exact: `exact_exit(dynamics, domain, start=...)` with the start of the run, or another `StableExit` or `FirstPassage`.
         confidence: coverage of every interval, in (0, 1).
 
@@ -118,9 +119,12 @@ def compare(result: Checked, reference: Checked, *, exact: Checked = None, confi
         raise TypeError(
             f"result must be an EscapeResult, not {type(result).__name__}. Type compare(simulate_escape(...), law)."
         )
-    if not isinstance(reference, EscapeResult | EscapeLaw | KramersLaw | StableExit | FirstPassage):
+    if isinstance(reference, MetastableChain):
+        reference = _residence(reference, result)
+    if not isinstance(reference, EscapeResult | EscapeLaw | StableExit | FirstPassage | _EXACT_MEAN):
         raise TypeError(
-            f"reference must be an EscapeLaw, KramersLaw, StableExit, FirstPassage or EscapeResult, not "
+            f"reference must be an EscapeLaw, KramersLaw, MinibatchLaw, MetastableChain, StableExit, FirstPassage or "
+            f"EscapeResult, not "
             f"{type(reference).__name__}. Type for example compare(result, escape_law(dynamics, domain))."
         )
     if not isinstance(exact, StableExit | FirstPassage | None):
@@ -147,7 +151,7 @@ def compare(result: Checked, reference: Checked, *, exact: Checked = None, confi
         expected = stats.mean_time(*other, confidence=confidence)
         ratio = stats.mean_ratio(time, exited, *other, confidence=confidence)
     else:
-        name = reference.name if isinstance(reference, EscapeLaw) else _NAMES[type(reference)]
+        name = _NAMES.get(type(reference)) or reference.name
         expected, ratio = _against(reference, mean)
     if isinstance(reference, EscapeLaw):
         about, regime = _about_law(reference, dt), reference.regime
@@ -191,6 +195,35 @@ _NAMES = {
 }
 
 
+class _Residence(NamedTuple):
+    """The stay in one well of a chain."""
+
+    mean: float
+    unit: str
+    name: str
+
+
+_EXACT_MEAN = KramersLaw | MinibatchLaw | _Residence  # references whose mean has no error of its computation
+
+
+def _residence(chain: MetastableChain, result: EscapeResult) -> _Residence:
+    """The stay in the well in which the run started: that of the nearest minimum."""
+    means, start = chain.mean_residence, result.info.start
+    if start is None and np.ptp(means) > 1e-6 * means.min():
+        raise ValueError(
+            f"the run does not say in which well it started, and the wells of the chain have the mean residences "
+            f"{listed(means)}. Start all trajectories in one place."
+        )
+    well = 0
+    if start is not None:
+        if len(start) != chain.minima.shape[1]:
+            raise ValueError(
+                f"the run started in {len(start)} dimensions, the chain has {chain.minima.shape[1]}. Make them one."
+            )
+        well = int(np.argmin(np.linalg.norm(chain.minima - np.array(start), axis=1)))
+    return _Residence(float(means[well]), chain.unit, f"the stay in well {well} of the chain from {chain.name}")
+
+
 def _unit(reference: Any) -> str:
     if isinstance(reference, EscapeResult):
         return reference.info.unit
@@ -205,7 +238,7 @@ def _against(reference: Any, mean: Estimate) -> tuple[Estimate, Estimate]:
     error = 0.0
     if isinstance(reference, EscapeLaw):
         error = float(norm.isf((1 - mean.confidence) / 2)) * reference.rate_error / reference.rate
-    elif not isinstance(reference, KramersLaw):
+    elif not isinstance(reference, _EXACT_MEAN):
         error = reference.error
     expected = Estimate(reference.mean, reference.mean * exp(-error), reference.mean * exp(error), mean.confidence)
     if mean.value == inf:
@@ -282,8 +315,8 @@ def _about_law(law: EscapeLaw, dt: float | None) -> list[str]:
         )
     if not law.star_shaped:
         found.append(
-            "the basin is not star-shaped about the attractor: the rate counts every stretch outside seen on a grid of each "
-            "ray, and trajectories that cross a stretch within one step are not counted as exits."
+            "the basin is not star-shaped about the attractor: the rate counts every stretch outside along each ray, and "
+            "trajectories that cross a stretch within one step are not counted as exits."
         )
     found += law.warnings
     if law.regime > _SLOWEST and not law.warnings:

@@ -29,7 +29,7 @@ from levysde.escape.interfaces import check_interfaces, runs_by_lanes
 from levysde.escape.ledger import Ledger, Rows
 from levysde.escape.precision import widened
 from levysde.escape.preflight import preflight
-from levysde.escape.result import EscapeResult, RunInfo, Status
+from levysde.escape.result import EscapeResult, RunInfo, Status, one_start
 from levysde.escape.shards import as_shard, gathered
 from levysde.escape.stability import domain_size, ray_distances
 from levysde.escape.worker import SMALLEST, Run, Worker
@@ -367,6 +367,7 @@ def _result(run: Run, ledger: Ledger, seconds: float, concerns: tuple[str, ...])
         lane_steps=ledger.lane_steps,
         live_steps=ledger.live_steps,
         minibatches=getattr(kernel, "minibatches", None),
+        start=one_start(run.starts),
         warnings=concerns,
     )
     rows = ledger.rows

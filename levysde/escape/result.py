@@ -17,6 +17,7 @@ SAMPLINGS = {
 }
 
 
+_KEPT_START = 1000  # dimensions up to which the start is kept
 _FEW_OVERSHOTS = 0.01  # of the exits
 
 
@@ -54,6 +55,7 @@ class RunInfo(Tabled):
         versions: of jax, jaxlib, numpy and equinox.
         seconds, compile_seconds: wall-clock seconds in all, and spent on compilation.
         lane_steps, live_steps: steps computed, idle lanes included, and steps of living trajectories.
+        start: where all trajectories started, None where they did not start in one place, or in more than 1,000 dimensions.
         warnings: what was found before the run that can make its numbers wrong, each with its number and how to fix it.
     """
 
@@ -72,6 +74,7 @@ class RunInfo(Tabled):
     lane_steps: int = 0
     live_steps: int = 0
     minibatches: str | None = None
+    start: tuple[float, ...] | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -197,6 +200,13 @@ class EscapeResult(Tabled):
         )
         more = ", ..." if len(labels) > 8 else ""
         return [("exit sets, share of exits", shares + more)]
+
+
+def one_start(starts: np.ndarray) -> tuple[float, ...] | None:
+    """Where all trajectories started, `starts` being `(d,)` or `(num, d)`; None as `RunInfo.start` says."""
+    rows = np.atleast_2d(starts)
+    one = rows.shape[1] <= _KEPT_START and bool((rows == rows[0]).all())
+    return tuple(rows[0].tolist()) if one else None
 
 
 def check_places(result: Any) -> None:
