@@ -1,14 +1,19 @@
 """Domains: one conformance suite for every class, and each one's own geometry."""
 
+import importlib
+import re
 from math import gamma, pi, sin
+from pathlib import Path
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from calls import Call
 from scipy import integrate, optimize
 from statistical import assert_mean
+from test_docstrings import CALLS, why_incomplete
 
 import levysde as ls
 from levysde.domains import entry_distance
@@ -77,12 +82,15 @@ def test_every_domain_is_in_the_suite():
 
 @pytest.mark.parametrize("name", CASES)
 def test_conformance(name):
-    domain, rng, start = CASES[name], np.random.default_rng(0), STARTS.get(name, jnp.zeros(2))
+    conforms(CASES[name], STARTS.get(name, jnp.zeros(2)), SLACK.get(name, 1e-4))
+
+
+def conforms(domain, start, slack):
+    rng = np.random.default_rng(0)
     points = start[None] + jnp.asarray(rng.normal(size=(400, 2)), dtype=float)
     bad = jnp.array([[jnp.nan, 0.0], [jnp.inf, 0.0], [-jnp.inf, 0.0], [0.0, jnp.nan]])
     # a ray is inside just before its distance and outside just after, in units of |v|
     directions = jnp.asarray(rng.normal(size=(60, 2)) * 10.0 ** rng.uniform(-3, 3, (60, 1)), dtype=float)
-    slack = SLACK.get(name, 1e-4)
     both = jnp.concatenate([directions, 4 * directions, jnp.zeros((1, 2))])
     distance, longer = np.split(many(lambda v: domain.ray_distance(start, v), both), [60])
     assert (distance > 0).all()
@@ -107,8 +115,38 @@ def test_conformance(name):
     lanes = jax.jit(jax.vmap(domain.label, in_axes=-1))(points[:48].T)
     np.testing.assert_array_equal(lanes, label[:48])
     assert isinstance(domain.convex, bool)
+    edges_are_all(domain, start, directions[:20], distance[:20])
     assert is_lane_invariant(domain.contains, start)
     assert domain.dim == 2
+
+
+def edges_are_all(domain, start, directions, distance):
+    """Where a domain knows the edges of a ray, it changes sides at none but these, and the first is its distance."""
+    if domain.ray_edges(start, directions[0]) is None:
+        return
+    edges = many(lambda v: domain.ray_edges(start, v), directions)
+    edges = np.sort(np.where(edges > 0, edges, np.inf), 1)
+    for v, own, first in zip(np.asarray(directions), edges, distance, strict=True):
+        assert np.isinf(first) or np.abs(own / first - 1).min() < 1e-4
+        r = np.linspace(0.01, 6, 400) / np.linalg.norm(v)
+        inside = many(domain.contains, np.asarray(start) + r[:, None] * v)
+        for k in np.flatnonzero(inside[1:] != inside[:-1]):
+            assert ((own >= r[k] * 0.9999) & (own <= r[k + 1] * 1.0001)).any()
+
+
+def test_the_slab_of_the_contributing_page(tmp_path, monkeypatch):
+    """The file printed there, as it is: it conforms, its docstring is complete, and its check holds."""
+    page = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+    (source,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "class Slab" in block)
+    (tmp_path / "contributed_slab.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    slab = importlib.import_module("contributed_slab").Slab
+    conforms(slab(half_width=0.8), jnp.zeros(2), 1e-4)
+    monkeypatch.setitem(CALLS, slab, Call(slab, lambda: {"half_width": 1.0, "axis": 0, "dim": 2}))
+    assert why_incomplete("levysde.domains.Slab", slab) == []
+    dynamics = ls.SGD(ls.Quadratic(hessian=jnp.eye(2)), ls.StableIsotropic(alpha=1.5), epsilon=0.1)
+    expected = 2 * 0.1**1.5 * gamma(2.5) * sin(0.75 * pi) / pi / 1.5 * 0.8**-1.5
+    assert ls.escape_law(dynamics, slab(half_width=0.8)).rate == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", CASES)
