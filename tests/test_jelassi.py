@@ -447,7 +447,7 @@ def test_batch_and_digit_verdicts_name_where_they_hold():
 
 def test_bars_in_a_cell_do_not_end_it():
     claim = Claim("a", "|c| grows", "x", "y", "z")
-    row = markdown([Verdict(claim, "holds", "1", "2")], "levysde study").splitlines()[4]
+    row = markdown([Verdict(claim, "holds", "1", "2")], "levysde study").splitlines()[6]
     assert row == "| `a` | \\|c\\| grows | x (recalled) | 1 | **holds** |"
 
 

@@ -115,8 +115,8 @@ def ruled(
         reading: a `Reading`, if the claim's favourable reading was tested.
 
     Returns:
-        A `Verdict`. An answer to a question of our own is an "own finding". So is a result outside the band where the rule for
-        "fails" is not met; the condition then says which.
+        A `Verdict`. The result for a claim of our own is an "own finding": "yes" or "no" if the statement is a question, else
+        "as predicted" or not. A result outside the band is an "own finding" too where the rule for "fails" is not met.
 
     Raises:
         ValueError, TypeError: as for `Verdict`.
@@ -124,15 +124,13 @@ def ruled(
     errors.instance("claim", claim, Claim, "Claim(key, statement, where, predicted, fails_if)")
     errors.choice("word", word, WORDS)
     also = f": {condition}" if condition else ""
+    yes, no = ("yes", "no") if claim.statement.endswith("?") else ("as predicted", "not as predicted")
     if word == "fails" and (claim.known == "own" or lacking(claim, reading)):
-        how = {"own": "not as predicted", "read": "outside the band that we set"}.get(
-            claim.known, f"not as {claim.known}"
-        )
+        how = {"own": no, "read": "outside the band that we set"}.get(claim.known, f"not as {claim.known}")
         return Verdict(claim, "own finding", measured, power, how + also, reading)
-    if claim.known == "own" and word == "holds":
-        return Verdict(claim, "own finding", measured, power, "as predicted" + also, reading)
-    if claim.known == "own" and word == "holds only if":
-        return Verdict(claim, "own finding", measured, power, f"as predicted only if {condition}", reading)
+    if claim.known == "own" and word in ("holds", "holds only if"):
+        found = yes + also if word == "holds" else f"{yes} only if {condition}"
+        return Verdict(claim, "own finding", measured, power, found, reading)
     return Verdict(claim, word, measured, power, condition, reading)
 
 
@@ -203,7 +201,8 @@ def detection_chance(margin: Checked, measured: Checked) -> float:
 
 def markdown(verdicts: Sequence[Verdict], command: str = "") -> str:
     """The verdicts as tables: on the paper's statements, our own findings, and how each was judged."""
-    parts: list[str] = []
+    counts = [f"{count} {word}" for word in WORDS for count in [sum(v.word == word for v in verdicts)] if count]
+    parts = [f"{len(verdicts)} verdicts: {', '.join(counts)}.", ""]
     groups = {
         "What the paper says": [v for v in verdicts if v.claim.known != "own"],
         "Own findings": [v for v in verdicts if v.claim.known == "own"],

@@ -94,7 +94,7 @@ def tracks(sweep: Sweep, gammas: tuple[float, ...]) -> "Figure":
     for ax in (left, middle, right):
         ax.set_xscale("log")
         ax.set_xlabel("training step")
-    _below(middle, 3)
+    _below(middle, 2)
     return figure
 
 

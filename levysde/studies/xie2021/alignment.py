@@ -235,7 +235,10 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
 def _where(words: dict[str, Any]) -> str:
     """Which problems differ."""
     groups = {word: [name for name, w in words.items() if w == word] for word in dict.fromkeys(words.values())}
-    return "" if len(groups) == 1 else "; ".join(f"{word} in {', '.join(names)}" for word, names in groups.items())
+    how = {"holds": "inside the band", "fails": "outside the band", "inconclusive": "inconclusive"}
+    return (
+        "" if len(groups) == 1 else "; ".join(f"{how[word]} for {', '.join(names)}" for word, names in groups.items())
+    )
 
 
 def _shown(values: dict[str, Estimate], form: str = "") -> str:

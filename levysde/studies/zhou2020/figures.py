@@ -28,13 +28,14 @@ def curves(
     scale: str = "log",
     legend: bool = True,
     first_large: bool = False,
+    first: int = 0,
 ) -> None:
     """Estimates with their intervals against x, a line each; both axes in `scale`. `first_large`: so that lines which
-    agree with the first do not hide it."""
-    for k, (label, (x, estimates)) in enumerate(lines.items()):
+    agree with the first do not hide it. `first`: number of the first line's colour and marker."""
+    for k, (label, (x, estimates)) in enumerate(lines.items(), first):
         value = np.array([e.value for e in estimates])
         low, high = (np.array([getattr(e, end) for e in estimates]) for end in ("low", "high"))
-        large = first_large and not k
+        large = first_large and k == first
         size = {"ms": 7 if large else 4, "lw": 2.5 if large else 1, "zorder": 2 if large else 3}
         style: dict[str, Any] = {"marker": "osD^v<>p"[k % 8], "capsize": 2, "color": f"C{k % 10}"} | size
         ax.errorbar(

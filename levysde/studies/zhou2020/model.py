@@ -289,18 +289,22 @@ def _figure(table: dict[str, dict[float, dict[str, Any]]], ratios: dict[str, dic
     for name, rungs in table.items():
         known = {rate: rung["mean"] for rate, rung in rungs.items() if rung["mean"] is not None}
         lines[name] = (list(known), list(known.values()))
-    curves(axes[0], lines, "learning rate (radius of the basin: 1)", "mean escape time (iterations)", first_large=True)
+    label = "learning rate (radius of the basin: 1)"
+    curves(axes[0], lines, label, "mean escape time (iterations)", first_large=True, legend=False)
     none = [rate for rate, rung in table[_TRUTH].items() if not rung["escapes"]]
     if none:
         risk = [table[_TRUTH][rate]["iterations"] / 3 for rate in none]
         axes[0].plot(none, risk, "^", color="C0", label="optax ADAM: no escape, lower limit (95%)")
     axes[0].axvline(1 / BOUND, color="0.5", ls="--", lw=1, label="ADAM's jumps reach the rim")
-    axes[0].legend(fontsize=7, frameon=False)
     known = {name: {rate: e for rate, e in of_rate.items() if np.isfinite(e.high)} for name, of_rate in ratios.items()}
     lines = {name: (list(of_rate), list(of_rate.values())) for name, of_rate in known.items()}
-    curves(axes[1], lines, "learning rate (radius of the basin: 1)", "mean escape time, ADAM over the equation")
+    first = len(table) - len(ratios)
+    curves(axes[1], lines, label, "mean escape time, ADAM over the equation", legend=False, first=first)
     axes[1].axhline(1, color="0.4", lw=1)
-    axes[1].set_title("1: eq. 5 escapes as ADAM does", fontsize=10)
+    axes[1].annotate(
+        "1: escapes as often as ADAM", (0.98, 1.05), xycoords=("axes fraction", "data"), ha="right", fontsize=8
+    )
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, frameon=False, ncol=4, loc="outside lower center")
     return figure
 
 
