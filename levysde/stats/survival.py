@@ -265,7 +265,7 @@ def restricted_mean(time: Checked, exited: Checked, horizon: Checked = None, *, 
     tail, num = (1 - confidence) / 2, time.size
     if not terms.any():  # no spread was seen, which bounds what may lie elsewhere (Clopper and Pearson)
         seen = tail ** (1 / num)
-        low, high = seen * share, seen * share + 1 - seen
+        low, high = seen * share, 1 - seen * lost
     else:
         half = stdtrit(num - 1, 1 - tail) * np.sqrt(terms.sum() * num / (num - 1)) / (share * lost)
         low, high = expit(np.log(share / lost) - half), expit(np.log(share / lost) + half)
