@@ -312,6 +312,11 @@ class Kernel(Part):
     def noise_directions(self) -> Float[Array, "m d"]:
         """Directions in which the noise pushes, enough to see whether any of them leaves a domain."""
 
+    @property
+    def exits_on_grid(self) -> bool:
+        """Whether an exit between the times of two steps is missed; False for a kernel that notices it."""
+        return True
+
     def settled(self, x: Point) -> State:
         """A state at `x` whose averages have their stationary values there."""
         return self.init(x, jnp.zeros(self.words_per_init, jnp.uint32))

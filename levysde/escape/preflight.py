@@ -24,9 +24,10 @@ def preflight(kernel: Kernel, domain: Domain, starts: np.ndarray) -> tuple[str, 
         ValueError: a run that cannot give a right number.
     """
     check_derived((kernel, domain))
-    found: list[AccuracyWarning] = []
-    found += stability(kernel)
+    found: list[AccuracyWarning | str] = []
+    found += stability(kernel, domain)
     found += precision(kernel, domain, starts)
     for warning in found:
-        warnings.warn(warning, stacklevel=4)
+        if isinstance(warning, AccuracyWarning):  # a note is kept in the result alone
+            warnings.warn(warning, stacklevel=4)
     return tuple(str(warning) for warning in found)

@@ -11,12 +11,15 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from levysde.errors import StabilityWarning
+from levysde.escape.skeleton import about, step_bias
 from levysde.protocols import Domain, Dynamics, Kernel, Point, State
 
 _RAYS, _RAY_NUMBERS = 64, 2**14  # looked along for the size of the domain, and numbers in their points
 _LARGEST = 200  # numbers of a state up to which all eigenvalues of a step are computed
 _POWERS = 80  # steps of the power iteration beyond that
 _ROUNDING = 1e-3  # growth of a step that is no instability
+_COARSE = 0.1  # error of a step, for a deviation of length 1: that of Euler's at dt times the curvature of 0.48
+_STIFFEST = 0.2  # dt times the largest curvature that is advised
 
 
 def ray_distances(domain: Domain, x: Array, directions: Array) -> np.ndarray:
@@ -55,8 +58,8 @@ def domain_size(kernel: Kernel, domain: Domain, starts: np.ndarray) -> float:
     return float(np.min(ways * lengths[lengths > 0], initial=np.inf))
 
 
-def stability(kernel: Kernel) -> list[StabilityWarning]:
-    """A warning where a step of the kernel is past its stability limit at the attractor, or near it.
+def stability(kernel: Kernel, domain: Domain) -> list[StabilityWarning | str]:
+    """A warning where a step of the kernel is past its stability limit at the attractor, notes where it is coarse.
 
     One step without noise maps a small deviation from the attractor by a matrix, its Jacobian over all numbers of the state.
     The deviation grows where an eigenvalue is outside the unit circle: for Euler's step where `dt * curvature > 2`, for every
@@ -65,23 +68,42 @@ def stability(kernel: Kernel) -> list[StabilityWarning]:
     dynamics = flow_of(kernel)
     if dynamics is None:
         return []
-    dt = float(kernel.dt)  # pyright: ignore[reportAttributeAccessIssue]
+    dt, name = float(kernel.dt), type(kernel).__name__  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        growth, stiffness = _growth(kernel, dynamics, dt)
+        step, moved, flow = matrices = _matrices(kernel, dynamics)
+        if not all(np.isfinite(matrix).all() for matrix in matrices):  # a root of an average that is 0 there
+            return []
+        rates = np.linalg.eigvals(flow).real
+        stiffness = dt * float(rates.max())
+        growth = float(np.abs(np.linalg.eigvals(step)).max()) / np.exp(max(0.0, -dt * rates.min()))
+        advice = f"Type dt={dt * min(0.5, _STIFFEST / max(stiffness, 1e-9)):.2g} or less."
+        if growth > 1 + _ROUNDING:
+            return [
+                StabilityWarning(
+                    f"dt = {dt:.4g} is past the stability limit of {name}: dt times the largest curvature at the attractor is "
+                    f"{stiffness:.3g}, and a step without noise multiplies a deviation from it by {growth:.3g}. Exits are the "
+                    f"integrator's, not the equation's. {advice}"
+                )
+            ]
+        if dynamics.response == "flow":  # the position follows its averages, not the gradient alone
+            return []
+        error = _error(moved, flow, dt)
+        if error > _COARSE:
+            return [
+                f"dt = {dt:.4g} is coarse for the drift: dt times the largest curvature at the attractor is {stiffness:.3g}, "
+                f"and a step of {name} without noise is off by {error:.2g} of a deviation from it. {advice}"
+            ]
+        euler = _error(np.eye(len(flow)) - dt * flow, flow, dt)
+        return [*about(step_bias(kernel, domain, dynamics, dt, min(1.0, error / euler) if euler > 0 else 0.0), dt)]
     except Exception:  # a gradient that cannot be differentiated, in whatever way: the run itself does without
         return []
-    if not growth > 1 + _ROUNDING:
-        return []
-    return [
-        StabilityWarning(
-            f"dt = {dt:.4g} is past the stability limit of {type(kernel).__name__}: dt times the largest curvature at the "
-            f"attractor is {stiffness:.3g}, and a step without noise multiplies a deviation from it by {growth:.3g}. "
-            f"The integrator leaves the domain and not the equation. Type dt={dt * min(0.5, _STIFFEST / stiffness):.2g} or less."
-        )
-    ]
 
 
-_STIFFEST = 0.2  # dt times the largest curvature that is advised
+def _error(step: np.ndarray, flow: np.ndarray, dt: float) -> float:
+    """How far a step of the position is from the flow's over dt, for a deviation of length 1."""
+    from scipy.linalg import expm  # slow to import
+
+    return float(np.linalg.norm(step - expm(-dt * flow), 2))
 
 
 def _float_step(kernel: Kernel, x: Point) -> tuple[Callable, State]:
@@ -91,20 +113,27 @@ def _float_step(kernel: Kernel, x: Point) -> tuple[Callable, State]:
 
 
 @eqx.filter_jit
-def _whole(kernel: Kernel, dynamics: Dynamics) -> tuple[Float[Array, "n n"], Float[Array, "d d"]]:
-    """The Jacobian of a step, and the flow's."""
+def _whole(kernel: Kernel, dynamics: Dynamics) -> tuple[Float[Array, "n n"], Float[Array, "d d"], Float[Array, "d d"]]:
+    """The Jacobians of a step of the state, of one of the position from rest, and of the position's flow."""
     step, rest = _float_step(kernel, dynamics.attractor)
     flat, unravel = ravel_pytree(rest)
     flat_step = lambda flat: ravel_pytree(step(unravel(flat)))[0]  # noqa: E731
+    moved = lambda x: x + kernel.drift_step(x)  # noqa: E731
+
+    def both(jacobian: Callable) -> tuple[Array, Array]:
+        return jacobian(flat_step)(flat), jacobian(moved)(dynamics.attractor)
+
     try:
-        jacobian = jax.jacfwd(flat_step)(flat)
+        found = both(jax.jacfwd)
     except TypeError:  # solvers of diffrax differentiate backwards only
-        jacobian = jax.jacrev(flat_step)(flat)
-    return jacobian, dynamics.linearisation()
+        found = both(jax.jacrev)
+    return *found, dynamics.linearisation()
 
 
 @eqx.filter_jit
-def _stiffest(kernel: Kernel, dynamics: Dynamics) -> tuple[Float[Array, "k k"], Float[Array, "1 1"]]:
+def _stiffest(
+    kernel: Kernel, dynamics: Dynamics
+) -> tuple[Float[Array, "k k"], Float[Array, "1 1"], Float[Array, "1 1"]]:
     """The same along the direction of the largest curvature alone, for each vector of the state: position, averages."""
     x = dynamics.attractor
     bend = lambda v: jax.jvp(dynamics.landscape.gradient, (x,), (v,))[1]  # noqa: E731
@@ -120,18 +149,16 @@ def _stiffest(kernel: Kernel, dynamics: Dynamics) -> tuple[Float[Array, "k k"], 
         moved = jax.tree.leaves(jax.jvp(step, (rest,), (jax.tree.unflatten(structure, tangents),))[1])
         return jnp.stack([jnp.sum(moved[i] * top) for i in vectors])
 
-    return jnp.stack([column(j) for j in vectors], 1), jnp.sum(top * bend(top))[None, None]
+    moved = jax.jvp(lambda x: x + kernel.drift_step(x), (x,), (top,))[1]
+    step = jnp.stack([column(j) for j in vectors], 1)
+    return step, jnp.sum(top * moved)[None, None], jnp.sum(top * bend(top))[None, None]
 
 
-def _growth(kernel: Kernel, dynamics: Dynamics, dt: float) -> tuple[float, float]:
-    """The growth of a deviation in a step, in units of the flow's own; and dt times the largest curvature."""
+def _matrices(kernel: Kernel, dynamics: Dynamics) -> list[np.ndarray]:
+    """The Jacobians of a step of the state and of the position, and of the position's flow: whole, or along the stiffest
+    direction of a large state."""
     x = jax.ShapeDtypeStruct((kernel.dim,), jnp.result_type(float))
     state = jax.tree.leaves(jax.eval_shape(kernel.settled, x))
     numbers = sum(leaf.size for leaf in state if jnp.issubdtype(leaf.dtype, jnp.inexact))
     found = (_whole if numbers <= _LARGEST else _stiffest)(kernel, dynamics)
-    step, flow = (np.asarray(matrix, np.float64) for matrix in found)
-    if not (np.isfinite(step).all() and np.isfinite(flow).all()):  # a root of an average that is 0 there
-        return 0.0, 0.0
-    rates = np.linalg.eigvals(flow).real
-    own = np.exp(max(0.0, -dt * rates.min()))
-    return float(np.abs(np.linalg.eigvals(step)).max() / own), float(dt * rates.max())
+    return [np.asarray(matrix, np.float64) for matrix in found]

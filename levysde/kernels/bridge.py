@@ -118,6 +118,11 @@ class Bridged(Kernel):
             base, jnp.where(found.left, found.place, after), jnp.where(found.left, (1 - found.share) * dt, 0)
         )
 
+    @property
+    def exits_on_grid(self) -> bool:
+        """False: a crossing between two steps is noticed."""
+        return False
+
     def settled(self, x: Point) -> BridgedState:
         return BridgedState(self.kernel.settled(x), x, jnp.zeros((), x.dtype))
 

@@ -89,6 +89,11 @@ class Shifted(Domain):
         across = _jump_across if self.by_cutoff else noise_across
         return distance - self.size * across(self.dynamics, x, normal), normal
 
+    @property
+    def made_for_steps(self) -> bool:
+        """Whether the boundary is where the exits of steps of dt come on time."""
+        return not self.by_cutoff
+
     def label(self, x: Point) -> Label:
         """That of the face which `x` is furthest beyond."""
         distance, normal = self.faces(x)
