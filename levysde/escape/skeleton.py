@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from levysde.noise import STATE_FREE, Brownian
 from levysde.protocols import Domain, Dynamics, Kernel
 
 _SHIFT = 0.5826  # of the boundary, in units of the noise of a step: -zeta(1/2) / sqrt(2 pi)
@@ -31,11 +32,8 @@ def step_bias(kernel: Kernel, domain: Domain, dynamics: Dynamics, dt: float, ine
         kernel, domain, dynamics, dt: of the run.
         inexact: c, 0 for an exact drift to 1 for Euler's.
     """
-    if (
-        dynamics.response != "linear"
-        or float(dynamics.driver.index) != 2
-        or not bool(domain.contains(dynamics.attractor))
-    ):
+    gaussian = isinstance(dynamics.driver, Brownian) and isinstance(dynamics.scale, STATE_FREE)
+    if not gaussian or dynamics.response != "linear" or not bool(domain.contains(dynamics.attractor)):
         return 0.0
     columns = np.asarray(kernel.noise_directions(), np.float64)
     sizes = np.linalg.norm(columns, axis=1)
@@ -91,7 +89,9 @@ def about(bias: float, dt: float) -> list[str]:
     if abs(bias) <= _WORTH or not np.isfinite(bias):
         return []
     too, how = ("long", "late") if bias > 0 else ("short", "early")
+    times = 1 + bias if bias > 0 else 1 / max(1 + bias, 1e-9)
+    much = f"{abs(bias):.0%}" if times < 2 else f"a factor of {times:.3g}"
     return [
-        f"at dt = {dt:.4g} the mean escape time is about {abs(bias):.0%} too {too} (estimated before the run): exits come {how} by "
+        f"at dt = {dt:.4g} the mean escape time is too {too} by about {much}, as estimated before the run: exits come {how} by "
         "the length of the step. Type Bridged(OrnsteinUhlenbeck(dynamics, dt=...), domain), or a smaller dt."
     ]
