@@ -82,7 +82,8 @@ def _places(kernel: Kernel, domain: Domain, start: np.ndarray) -> tuple[np.ndarr
     moved = [np.zeros(len(start), bool), np.zeros(len(start), bool), start != rest]
     directions = _directions(len(start))
     for origin in (start, rest):
-        ways = ray_distances(domain, jnp.asarray(origin), jnp.asarray(directions, start.dtype))
+        if origin is start or (start != rest).any():
+            ways = ray_distances(domain, jnp.asarray(origin), jnp.asarray(directions, start.dtype))
         for way, direction in zip(ways, directions, strict=True):
             known = np.isfinite(way)
             points.append(origin + (way / 2 if known else 0) * direction)
