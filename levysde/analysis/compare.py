@@ -155,6 +155,8 @@ def compare(result: Checked, reference: Checked, *, exact: Checked = None, confi
         expected, ratio = _against(reference, mean)
     if isinstance(reference, EscapeLaw):
         about, regime = _about_law(reference, dt), reference.regime
+        if result.info.start is not None:
+            about += reference.start_warnings(result.info.start)
         if dt is not None:
             chance, bias = reference.one_step_chance(dt), reference.skeleton_bias(dt)
     known, known_ratio = (None, None) if exact is None else _against(exact, mean)

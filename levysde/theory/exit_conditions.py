@@ -57,18 +57,18 @@ def keeps(dynamics: Dynamics, domain: Domain) -> bool:
     )
 
 
-def following(response: Response, jumps: np.ndarray, found: Crossings) -> Response:
+def following(response: Response, jumps: np.ndarray, distance: np.ndarray, thinnest: float = np.inf) -> Response:
     """The response that follows the flow after a landing, in steps no longer than the thinnest layer that rays show; it has
     returned when it is as near as a fiftieth of the nearest crossing."""
-    dtype, finite = response.dt.dtype, np.isfinite(found.distance)
+    dtype, finite = response.dt.dtype, np.isfinite(distance)
     at = float(np.abs(np.asarray(response.dynamics.attractor)).max())
-    nearest = np.min(found.distance[finite] * np.abs(jumps[finite]).max(1)) if finite.any() else 1e-3 * (1 + at)
+    nearest = np.min(distance[finite] * np.abs(jumps[finite]).max(1)) if finite.any() else 1e-3 * (1 + at)
     near = max(_NEAR * float(nearest), 8 * float(jnp.finfo(dtype).eps) * at)
-    stride = float(np.clip(_thinnest(found), _FINEST, STRIDE))
+    stride = float(np.clip(thinnest, _FINEST, STRIDE))
     return replace(response, near=jnp.asarray(near, dtype), stride=jnp.asarray(stride, dtype), follows=True)
 
 
-def _thinnest(found: Crossings) -> float:
+def thinnest(found: Crossings) -> float:
     """The thinnest stretch outside from which a ray comes back, in units of its distance; inf without one."""
     order = np.lexsort((found.radius, found.ray))
     ray, radius, sign = found.ray[order], found.radius[order], found.sign[order]
@@ -108,7 +108,7 @@ def survey(response: Response, directions: Array, jumps: np.ndarray, found: Cros
     near = scale[:, None] * _NEARBY
     ray, radius = np.repeat(chosen, len(multiples)), radii.ravel()
     inside = Looker(response, directions)(ray, radius)
-    look = Looker(following(response, jumps, found), directions)
+    look = Looker(following(response, jumps, found.distance, thinnest(found)), directions)
     end = look.ends(ray[inside], radius[inside])
     known = weight.ravel()[inside]
     close = look.ends(np.repeat(chosen, len(_NEARBY)), near.ravel())
@@ -145,6 +145,30 @@ def about_attractor(slowest: float, stiffness: float, regime: float, seen: Surve
     return (
         f"the attractor is no minimum ({why}): train and polish the network first, see levysde.analysis.train and polish.",
     )
+
+
+def about_start(response: Response, jumps: np.ndarray, distance: np.ndarray, start: np.ndarray) -> tuple[str, ...]:
+    """That the noiseless flow from `start` does not go to the attractor, where it can be followed."""
+    dynamics = response.dynamics
+    x = jnp.asarray(start, response.dt.dtype)
+    if not may_follow(response) or not np.isfinite(distance).any():
+        return ()
+    follow = following(response, jumps, distance)
+    if float(jnp.max(jnp.abs(x - dynamics.attractor))) <= float(follow.near) or not bool(response.domain.contains(x)):
+        return ()
+    end = int(_end_from(follow, x))
+    if end not in (LEFT, ELSEWHERE):
+        return ()
+    what = "leaves the domain" if end == LEFT else "does not go to the attractor"
+    return (
+        f"the noiseless flow from the start, x0 = {np.asarray(x)}, {what}: the law is that of trajectories that start in the "
+        f"basin of {np.asarray(dynamics.attractor)}. Start there.",
+    )
+
+
+@eqx.filter_jit
+def _end_from(response: Response, x: Array) -> Array:
+    return response.end_of(response.dynamics.settled(x))
 
 
 def about_layers(found: Crossings, rate: float) -> tuple[str, ...]:

@@ -28,26 +28,19 @@ from levysde.protocols import Domain, Driver, Dynamics, LevyRays
 from levysde.tables import Table, Tabled
 from levysde.theory.exact import survival_at
 from levysde.theory.exit_conditions import (
-    LEAST_SHARE,
-    UNSEEN,
-    Survey,
     about_attractor,
     about_flow,
     about_layers,
-    following,
+    about_start,
     jumps_along,
-    keeps,
     linearisation,
-    may_follow,
     no_escape,
     relaxation,
     stiffest_and_slowest,
-    survey,
 )
-from levysde.theory.exit_rays import Crossings, crossings, holds_attractor
-from levysde.theory.exit_response import Response, response_of
-
-_REPLICATES = 8  # independent sets of quasi-random directions, for the rate's standard error
+from levysde.theory.exit_count import assumptions, counted, masses, ray_sets
+from levysde.theory.exit_rays import holds_attractor
+from levysde.theory.exit_response import response_of
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -181,6 +174,17 @@ class EscapeLaw(Tabled):
         closeness = np.sum(self.ray_share / self.ray_distance)
         return float(self.alpha * boundary_shift(self.alpha) * step ** (1 / self.alpha) * closeness)
 
+    def start_warnings(self, x0: Checked) -> tuple[str, ...]:
+        """What stands against the law for trajectories that start at `x0`, shape `(d,)`: that the noiseless flow from there
+        leaves the domain, or goes to another attractor. Nothing for a law made by hand, and where the flow is not followed."""
+        if self.dynamics is None or self.domain is None:
+            return ()
+        start = errors.reals("x0", x0, "x0=law.dynamics.attractor", (self.domain.dim,))
+        response = response_of(self.dynamics, self.domain, None, self.stiffness)
+        directions = np.concatenate([rays.directions for rays in self.rays])
+        jumps = np.asarray(jumps_along(self.dynamics, jnp.asarray(directions, dtype=float)), dtype=float)
+        return about_start(response, jumps, self.ray_distance, start)
+
     def _table(self) -> Table:
         error = f" +- {self.rate_error:.1g}" if self.rate_error > 1e-6 * self.rate else ""
         printed = " (as printed, for comparison only)" if self.normalization == "printed" else ""
@@ -256,7 +260,7 @@ def escape_law(
     step = None if dt is None else errors.positive("dt", dt, "dt=1e-3")
     errors.flag("follow", follow)
     driver, dim = dynamics.driver, dynamics.landscape.dim
-    sets = _ray_sets(driver, dynamics.noise_dim, num_rays, seed)
+    sets = ray_sets(driver, dynamics.noise_dim, num_rays, seed)
     if domain.dim != dim:
         raise ValueError(
             f"the domain takes points of {domain.dim} dimensions, the dynamics move in {dim}. Make them one."
@@ -271,8 +275,8 @@ def escape_law(
             f"the attractor {np.asarray(dynamics.attractor)} lies outside the domain: there is nothing to escape from. "
             "Center the domain on dynamics.attractor."
         )
-    found, seen, carried = _counted(response, directions, jumps, sets, follow)
-    parts = np.bincount(found.ray, found.sign * _masses(sets, found.ray, found.radius), minlength=len(directions))
+    found, seen, carried = counted(response, directions, jumps, sets, follow)
+    parts = np.bincount(found.ray, found.sign * masses(sets, found.ray, found.radius), minlength=len(directions))
     parts = np.maximum(parts, 0) / len(sets)
     rate = float(parts.sum())
     if not rate > 0:
@@ -310,7 +314,7 @@ def escape_law(
         normalization=normalization,
         response=dynamics.response,
         name=f"{'stable ' if alpha == alpha else ''}escape law of {type(dynamics).__name__} with {type(driver).__name__}",
-        assumptions=_assumptions(response, seen, carried),
+        assumptions=assumptions(response, seen, carried),
         dynamics=dynamics,
         domain=domain,
         dt=float(response.dt) if dynamics.response == "flow" else None,
@@ -322,94 +326,12 @@ def escape_law(
     )
 
 
-def _counted(
-    response: Response, directions: Array, jumps: np.ndarray, sets: list[LevyRays], follow: bool
-) -> tuple[Crossings, Survey, float]:
-    """Where jumps leave, what the flow does after them, and the rate of those that it carries out after landing inside."""
-
-    def mass(ray: np.ndarray, radius: np.ndarray) -> np.ndarray:
-        return _masses(sets, ray, radius) / len(sets)
-
-    def rate(found: Crossings) -> float:
-        return float(np.sum(found.sign * mass(found.ray, found.radius)))
-
-    index = sets[0].index
-    found = crossings(response, directions, mass, index)
-    if not follow:
-        return found, UNSEEN._replace(why="the flow was not followed"), 0.0
-    seen = survey(response, directions, jumps, found, mass)
-    lost = not np.isfinite(found.distance).any() and may_follow(response)
-    if not lost and seen.left <= LEAST_SHARE * (rate(found) + seen.left):
-        return found, seen, 0.0
-    # a jump that lands inside may leave by the flow: the flow decides
-    at_once, flowing = rate(found), following(response, jumps, found)
-    shape, found = found.star_shaped, crossings(flowing, directions, mass, index, found.distance)
-    found = found._replace(star_shaped=shape)
-    if lost and np.isfinite(found.distance).any():
-        seen = survey(flowing, directions, jumps, found, mass)
-    return found, seen, max(rate(found) - at_once, 0.0)
-
-
 def _amplitude(dynamics: Dynamics) -> Any:
     """The leaf that holds epsilon, also of dynamics that take it from those that they are made of."""
     names = [each.name for each in fields(dynamics)]
     inner = [] if "epsilon" in names else [getattr(dynamics, name) for name in names]
     inner = [part for part in inner if isinstance(part, Dynamics)]
     return _amplitude(inner[0]) if inner else dynamics.epsilon
-
-
-def _assumptions(response: Response, seen: Survey, carried: float) -> tuple[str, ...]:
-    """When the law holds, and what was looked at."""
-    if carried > 0:
-        flow = (
-            f"Landing points inside that the noiseless flow carries out of the basin count as escapes: {carried:.1%} of the "
-            "rate. The attractor is the only one in the basin."
-        )
-    else:
-        flow = "The noiseless flow never leaves the basin, and the attractor is its only attractor there"
-        if keeps(response.dynamics, response.domain):
-            flow += " (the first is so for this basin)."
-        elif seen.looked:
-            flow += f" (the flow was followed from {seen.looked} landing points inside)."
-        elif seen.why:
-            flow += f" ({seen.why})."
-        else:
-            flow += "."
-    return (
-        "The noise amplitude is small: the rate is far below the rate of relaxation.",
-        flow,
-        "The basin is bounded along the noise's directions, and its boundary carries no jumps.",
-        "The start is inside, away from the boundary.",
-        "Escape is by one jump from the attractor: the height of the barrier does not matter.",
-    )
-
-
-def _ray_sets(driver: Driver, dim: int, num_rays: Checked, seed: Checked) -> list[LevyRays]:
-    """One set of rays where they are exact, else independent sets of equal size."""
-    num_rays = errors.integer("num_rays", num_rays, "num_rays=4096", low=8 * _REPLICATES)
-    seeds = np.random.SeedSequence(errors.seed(seed)).generate_state(_REPLICATES)
-    sets = [driver.levy_rays(dim, num_rays // _REPLICATES, int(s)) for s in seeds[:2]]
-    if _same(*sets):
-        return sets[:1]
-    return sets + [driver.levy_rays(dim, num_rays // _REPLICATES, int(s)) for s in seeds[2:]]
-
-
-def _same(first: LevyRays, second: LevyRays) -> bool:
-    """Whether two sets are one, tails included: jumps drawn on a half-line share their directions, not their sizes."""
-    if not np.array_equal(first.directions, second.directions):
-        return False
-    radii, rays = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e-6, 1e6, 61), np.arange(len(first.weights))))
-    return np.array_equal(first.tail(radii, rays), second.tail(radii, rays))
-
-
-def _masses(sets: list[LevyRays], ray: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """The Lévy measure beyond `radius` along each `ray`, rays being numbered through all sets."""
-    each, mass = len(sets[0].weights), np.empty(len(ray))
-    for number, rays in enumerate(sets):
-        mine = ray // each == number
-        i = ray[mine] % each
-        mass[mine] = rays.weights[i] * rays.tail(radius[mine], i)
-    return mass
 
 
 def _response_step(dynamics: Dynamics, dt: Array | None) -> Array:

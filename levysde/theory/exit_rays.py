@@ -35,7 +35,11 @@ _FARTHEST = 2.0**60
 _SHARP, _SHARP_OF_MANY = 5e-7, 2e-5  # relative width at which a crossing is known, of few rays and of 256 and more
 _BESIDE = 1e-4  # relative distance from a known crossing at which it is looked whether it holds
 _SECTIONS = 64  # at most, of a bracket in one call
-_FINER, _LIMIT = 8, 2**19  # finer cells for rays that come back, and jumps looked at for them at most
+_FINER, _FEW_ODD = (
+    8,
+    8,
+)  # how much finer cells are made, and how many rays may come back without that all are looked at again
+_LIMIT = 2**20  # jumps looked at in one refinement, at most
 _STANDS = 2e-4  # relative change of the rate at which it stands still
 _SURE = 7  # a set of jumps of so many cells' mass, spread over rays, is missed with chance e^-7
 _GROWTH = 1e-3  # a flow that grows faster than this a step is none that comes back
@@ -212,8 +216,7 @@ def _search(look: Looker, mass: Mass, index: float, guess: np.ndarray | None) ->
     odd = np.unique(ray[sign < 0])
     while len(odd):
         finer = _FINER * int(cells[odd].max())
-        spared = np.setdiff1d(rays, odd)
-        again = np.concatenate([odd, rng.choice(spared, min(len(spared), 256 if len(odd) > 8 else 0), replace=False)])
+        again = odd if len(odd) <= _FEW_ODD else rays  # where many come back, some of the others do so unseen
         if 3 * finer * len(again) > _LIMIT:
             break
         new = changes(again, finer)

@@ -76,6 +76,10 @@ class Response(eqx.Module):
 
     def end(self, y: Point) -> Int[Array, ""]:
         """Where the noiseless flow after the jump `y` ends: RETURNED, LEFT, ELSEWHERE or UNKNOWN."""
+        return self.end_of(self.landing(y))
+
+    def end_of(self, state: State) -> Int[Array, ""]:
+        """Where the noiseless flow from `state` ends."""
         dynamics, domain = self.dynamics, self.domain
         still = jnp.zeros(dynamics.noise_dim, self.dt.dtype)
         tiny, (resting, often) = jnp.finfo(self.dt.dtype).tiny, _RESTING
@@ -111,7 +115,6 @@ class Response(eqx.Module):
             quiet = jnp.where(good, jnp.where(small, quiet + 1, 0), quiet)
             return moved, jnp.maximum(h, tiny), inside & (seen | ~good), quiet, count + 1
 
-        state = self.landing(y)
         none = jnp.zeros((), jnp.int32)
         start = state, self.first, domain.contains(dynamics.position(state)), none, none
         state, _, inside, quiet, _ = jax.lax.while_loop(going, advance, start)
