@@ -321,7 +321,7 @@ def _about_law(law: EscapeLaw, dt: float | None) -> list[str]:
             "trajectories that cross a stretch within one step are not counted as exits."
         )
     found += law.warnings
-    if law.regime > _SLOWEST and not law.warnings:
+    if _SLOWEST < law.regime < inf:
         found.append(
             f"the rate over relaxation is {law.regime:.3g}, above {_SLOWEST}: escape is not rare, and the law is a limit "
             "for rare escape. Take a smaller epsilon or a larger basin."

@@ -177,9 +177,10 @@ class EscapeLaw(Tabled):
     def start_warnings(self, x0: Checked) -> tuple[str, ...]:
         """What stands against the law for trajectories that start at `x0`, shape `(d,)`: that the noiseless flow from there
         leaves the domain, or goes to another attractor. Nothing for a law made by hand, and where the flow is not followed."""
+        dim = self.ray_direction.shape[-1]
+        start = errors.reals("x0", x0, f"x0=jnp.zeros({dim})", (dim,))
         if self.dynamics is None or self.domain is None:
             return ()
-        start = errors.reals("x0", x0, "x0=law.dynamics.attractor", (self.domain.dim,))
         response = response_of(self.dynamics, self.domain, None, self.stiffness)
         directions = np.concatenate([rays.directions for rays in self.rays])
         jumps = np.asarray(jumps_along(self.dynamics, jnp.asarray(directions, dtype=float)), dtype=float)

@@ -118,6 +118,7 @@ def laws() -> Iterator[Call]:
             "num_rays": 64,
             "seed": 0,
             "dt": 0.01,
+            "follow": True,
         },
         host=True,
     )
@@ -206,6 +207,7 @@ def asked_of_results() -> Iterator[Call]:
     yield Call(exits.survival, lambda: {"times": jnp.array([1.0, 2.0])}, host=True, fine={"times": ANY_SHAPE})
     yield Call(law.quantile, lambda: {"p": 0.5}, host=True, fine={"p": ANY_SHAPE})
     yield Call(law.with_epsilon, lambda: {"epsilon": 0.2}, host=True)
+    yield Call(law.start_warnings, lambda: {"x0": one}, host=True)
     yield Call(law.one_step_chance, lambda: {"dt": 0.01}, host=True)
     yield Call(law.skeleton_bias, lambda: {"dt": 0.01}, host=True)
     chain = theory.stable_chain([-1.0, 1.0], [0.0], alpha=1.5, epsilon=0.1)
