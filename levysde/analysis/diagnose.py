@@ -27,7 +27,7 @@ from levysde.analysis.diagnosis_warnings import find_warnings
 from levysde.analysis.gradient_covariance import GradientCovariance, alignment, gradient_covariance
 from levysde.analysis.memory_plan import held_bytes, program_limit
 from levysde.analysis.noise_tails import NoiseTails, measure_tails, sampled_coordinates
-from levysde.analysis.predicted import DRIVERS, expected_iterations, lifted, predicted_escapes
+from levysde.analysis.predicted import DRIVERS, expected_iterations, held_up, predicted_escapes
 from levysde.analysis.products import Products
 from levysde.analysis.simulated import simulate
 from levysde.errors import Checked
@@ -37,6 +37,8 @@ _ROUNDING = 1e-6  # a coordinate whose gradients differ by less than this share 
 _HIGHEST_ALPHA, _LOWEST_ALPHA = 1.95, 0.5  # between which a measured index is held
 _SHARE = 0.1  # of the standard deviation of the losses: the basin's height
 _DESCENT_STEPS = 30
+_KINK = 0.1  # of the fall of a smooth loss: less is a kink
+_SEEN = 1e-6  # of the spread of the examples' losses: falls above the rounding of float32
 
 
 def diagnose(
@@ -87,9 +89,9 @@ def diagnose(
         data: `(inputs, targets)`, leading axes the n examples; or one array.
         batch_size: examples a minibatch, different ones; fewer than n.
         optimizer: "sgd", "adam" (betas .9 and .999), or an optax `GradientTransformation` that holds its own learning rate:
-            what simulated escapes run. m(W) and the law are given for SGD and ADAM whatever it is.
-        learning_rate: of the law, and of an optimiser given by name. An optax optimiser does not tell its own: give it here
-            too. Without it there are no predicted times.
+            what simulated escapes run. Escape times are predicted for SGD and ADAM given by name, and for a transformation
+            that is plain SGD, for example `optax.sgd(0.1)`; no law is known of any other.
+        learning_rate: of the law, and of an optimiser given by name; without it there are no predicted times.
         weight_decay: adds `weight_decay |x|^2 / 2` to the loss.
         batched: whether `loss_fn` takes all examples at once.
         alpha: stability index of the law, below 2. By default the measured one, held within 0.5 and 1.95: minibatch noise of
@@ -108,8 +110,9 @@ def diagnose(
         num_escapes: trajectories of the real optimiser; 0 for none.
         memory_budget: GiB that the computation may take beyond Python, JAX, data and parameters; held by working through the
             examples in blocks.
-        time_budget: seconds that simulated escapes may take, by one timed iteration: where the predicted mean is longer they
-            are left out, which the table says, and it bounds the iterations of each. The rest does not depend on it.
+        time_budget: seconds that simulated escapes may take, by one timed iteration: it bounds the iterations of each.
+            Where the predicted mean is longer, or there is none, a tenth of it goes into 16 pilot trajectories; if none
+            of them leaves, the escapes are left out, which the table says. The rest does not depend on it.
         confidence: coverage of all intervals.
         seed: of everything drawn.
 
@@ -156,11 +159,11 @@ def diagnose(
             f"batch_size = {batch}, but there are {n} examples: a batch of all of them has no noise, and none is larger. "
             f"Type batch_size={max(1, min(32, n // 2))} or less than {n}."
         )
-    name, kernel = as_optimizer(optimizer, landscape, rate, batch, small)
+    name, kernel, rate = as_optimizer(optimizer, landscape, rate, batch, small)
     if settle:
         limit = program_limit(held_bytes(size, n, count, batches), budget, size, count)
         landscape = _settled(landscape, settle, limit)
-        name, kernel = as_optimizer(optimizer, landscape, rate, batch, small)
+        name, kernel, rate = as_optimizer(optimizer, landscape, rate, batch, small)
     request = Request(
         landscape=landscape,
         layers=layers,
@@ -172,6 +175,8 @@ def diagnose(
         num_batches=batches,
         num_eigenvalues=count,
         memory_budget=budget,
+        settle=settle,
+        weight_decay=float(landscape.weight_decay),
         **numbers,
     )
     return _run(request)
@@ -225,7 +230,7 @@ def _run(request: Request) -> Diagnosis:
                 seeds[3],
                 request.confidence,
             )
-        descent = descent_left(model)
+        descent, kink = descent_left(model, hessian.largest[0])
         height = request.height if request.height is not None else _SHARE * float(model.losses.std())
         _check_height(height, model.loss)
         alpha = request.alpha if request.alpha is not None else _measured(tails)
@@ -236,7 +241,8 @@ def _run(request: Request) -> Diagnosis:
                 measures = _measures(request, model, hessian, tails, variance, alpha, height, seeds[4])
     predictions = predicted_escapes(request, measures, alpha)
     with clock.part("escapes"):
-        simulated, left_out = _escapes(request, predictions, height, descent < height, limit, seeds[5])
+        simulated, left_out, lift = _escapes(request, predictions, height, descent < height, limit, seeds[5])
+    known = held_up(request, aligned, variance, covariance.batch_factor(request.batch_size))
     report = Diagnosis(
         landscape=landscape,
         layers=request.layers,
@@ -248,9 +254,8 @@ def _run(request: Request) -> Diagnosis:
         covariance=covariance,
         alignment=aligned,
         tails=tails,
-        excess=lifted(
-            request.learning_rate, aligned, float(variance.sum()), covariance.batch_factor(request.batch_size)
-        ),
+        kink=kink,
+        excess=lift if np.isnan(known) else known,
         alpha=alpha,
         measured=request.alpha is None,
         noise=request.noise,
@@ -304,9 +309,9 @@ def _escapes(
     has_basin: bool,
     limit: int,
     seed: int,
-) -> tuple[SimulatedEscape | None, str]:
+) -> tuple[SimulatedEscape | None, str, float]:
     if not has_basin:
-        return None, "the point is not near a minimum, so there is no basin to leave (see the warnings)"
+        return None, "the point is not near a minimum, so there is no basin to leave (see the warnings)", float("nan")
     return simulate(
         request.landscape,
         request.kernel,
@@ -355,19 +360,25 @@ def _noise(request: Request, model: Products, seeds: list[int]) -> tuple[Gradien
     return covariance, tails
 
 
-def descent_left(model: Products) -> float:
-    """By how much the loss would still fall, at least: `g' H^-1 g / 2` in the Krylov space of the gradient g, which is to the
-    minimum of the quadratic about the point; and as it does in 30 steps of L-BFGS, which is all that is known where negative
-    curvature lies in that space."""
+def descent_left(model: Products, largest: float) -> tuple[float, bool]:
+    """By how much the loss would still fall, at least, and whether it has a kink at the point.
+
+    The fall: `g' H^-1 g / 2` in the Krylov space of the gradient g, which is to the minimum of the quadratic about the
+    point; and as it does in 30 steps of L-BFGS, which is all that is known where negative curvature lies in that space.
+    Without a kink a step along the gradient lowers the loss by `|g|^2 / (2 largest)` at least, `largest` the largest
+    eigenvalue; 30 steps that lower it by far less have met a kink.
+    """
     size = float(np.linalg.norm(model.slope))
     if size == 0:
-        return 0.0
+        return 0.0, False
     fall = model.descend(_DESCENT_STEPS)[1]
+    smooth = size**2 / (2 * largest) if largest > 0 else 0.0
+    kink = bool(fall < _KINK * smooth and smooth > _SEEN * model.losses.std())
     nodes, weights = lanczos(model.hessian, model.slope, _DESCENT_STEPS)
     felt = weights > 1e-6
-    if (nodes[felt] <= 0).any():
-        return fall
-    return max(fall, float(size**2 / 2 * np.sum(weights[felt] / nodes[felt])))
+    if kink or (nodes[felt] <= 0).any():
+        return fall, kink
+    return max(fall, float(size**2 / 2 * np.sum(weights[felt] / nodes[felt]))), False
 
 
 def _settled(landscape: NetworkLandscape, steps: int, limit: int) -> NetworkLandscape:

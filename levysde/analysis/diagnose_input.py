@@ -12,7 +12,7 @@ import optax
 from levysde import errors
 from levysde.errors import Checked
 from levysde.kernels import OptimizerKernel
-from levysde.landscapes import NetworkLandscape, from_network
+from levysde.landscapes import NetworkLandscape, flat_vector_hint, from_network, model_parameters
 
 OPTIMIZERS = ("sgd", "adam")
 _CALL = "diagnose(loss_fn, params, (inputs, targets), batch_size=30) with loss_fn(params, input, target) -> one number"
@@ -47,6 +47,8 @@ class Request:
     time_budget: float
     confidence: float
     seed: int
+    settle: int
+    weight_decay: float
 
 
 def as_landscape(
@@ -57,6 +59,7 @@ def as_landscape(
         raise TypeError(f"loss_fn must be a function, not {loss_fn!r}. Type for example {_CALL}.")
     batched = errors.flag("batched", batched)
     loss, inputs, targets = _data(loss_fn, data, batched)
+    loss, params = model_parameters(loss, params)
     _check_leaves(params)
     _check_loss(loss, params, inputs, targets, batched)
     landscape = from_network(loss, params, inputs, targets, weight_decay=weight_decay, batched=batched)
@@ -116,7 +119,7 @@ def _check_leaves(params: Checked) -> None:
         if not jnp.issubdtype(kind, jnp.floating):
             raise TypeError(
                 f"params{jax.tree_util.keystr(path)} is of {kind}, and only real parameters have gradients. Keep other things "
-                "in loss_fn: partial(loss_fn, static), or eqx.partition(model, eqx.is_inexact_array)."
+                "in loss_fn, for example functools.partial(loss_fn, other), or in an equinox model."
             )
 
 
@@ -132,6 +135,7 @@ def _check_loss(loss: Callable, params: Checked, inputs: np.ndarray, targets: np
         raise TypeError(
             f"loss_fn fails on {which} ({shapes}): {errors.told(error)}\n"
             f"It must be a loss of {'any number of examples' if batched else 'ONE example'}: {example}."
+            + flat_vector_hint(params)
         ) from None
     shape = (count,) if batched else ()
     if getattr(out, "shape", None) != shape or not jnp.issubdtype(out.dtype, jnp.floating):
@@ -160,8 +164,8 @@ def _check_apart(landscape: NetworkLandscape) -> None:
 
 def as_optimizer(
     optimizer: Checked, landscape: NetworkLandscape, learning_rate: float | None, batch_size: int, delta: float
-) -> tuple[str, OptimizerKernel | None]:
-    """The optimiser's name and its kernel. Raises as `diagnose` does."""
+) -> tuple[str, OptimizerKernel | None, float | None]:
+    """The optimiser's name, its kernel, and the learning rate of its law. Raises as `diagnose` does."""
     if isinstance(optimizer, str):
         if optimizer not in OPTIMIZERS:
             raise ValueError(
@@ -169,12 +173,41 @@ def as_optimizer(
                 "Type for example optimizer=optax.rmsprop(1e-3), learning_rate=1e-3."
             )
         if learning_rate is None:
-            return optimizer, None
+            return optimizer, None, None
         numbers = {"learning_rate": learning_rate} | ({"eps": delta} if optimizer == "adam" else {})
-        return optimizer, OptimizerKernel(optimizer, landscape, batch_size, hyperparameters=numbers)
-    if not isinstance(optimizer, optax.GradientTransformation):
+        return optimizer, OptimizerKernel(optimizer, landscape, batch_size, hyperparameters=numbers), learning_rate
+    if not isinstance(optimizer, optax.GradientTransformation | optax.MultiSteps):
         raise TypeError(
             f'optimizer must be "sgd", "adam" or an optax GradientTransformation, not {optimizer!r}. '
             "Type for example optimizer=optax.sgd(0.1, momentum=0.9), learning_rate=0.1."
         )
-    return "optax", OptimizerKernel(optimizer, landscape, batch_size)
+    kernel = OptimizerKernel(optimizer, landscape, batch_size)
+    own = sgd_rate(optimizer, landscape.dim)
+    if own is None:
+        return "optax", kernel, learning_rate
+    if learning_rate is not None and abs(own - learning_rate) > _ALONE * learning_rate:
+        raise ValueError(
+            f"learning_rate = {learning_rate:g}, but the optimizer is plain SGD at the learning rate {own:g}. Leave "
+            "learning_rate out, or give both the same."
+        )
+    return "sgd", kernel, own if learning_rate is None else learning_rate
+
+
+def sgd_rate(transformation: optax.GradientTransformation, dim: int) -> float | None:
+    """The learning rate of a transformation that is plain SGD: it keeps no state and multiplies every gradient, of any size and
+    at any parameters, by one negative number. None for any other."""
+    rng = np.random.default_rng(0)
+    rates = []
+    try:
+        for size in (1e-3, 1.0, 1e3):
+            params, gradient = (jnp.asarray(rng.normal(size=dim), dtype=float) for _ in range(2))
+            state = transformation.init(params)
+            if jax.tree.leaves(state):
+                return None
+            updates: Any = transformation.update(size * gradient, state, params)[0]
+            rates.append(-np.asarray(updates, float) / np.asarray(size * gradient, float))
+    except Exception:  # one that wants parameters of another tree is not plain SGD
+        return None
+    found = np.concatenate(rates)
+    rate = float(np.median(found))
+    return rate if rate > 0 and np.abs(found - rate).max() <= _ALONE * rate else None

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from levysde.analysis.basin_measure import BasinMeasure
 from levysde.analysis.curvature import Spectrum
@@ -81,14 +82,16 @@ class Diagnosis(Tabled):
         covariance: of the examples' gradients, C1.
         alignment: of the two with each other.
         tails: tail indices and scale of the minibatch noise.
-        excess: by how much the noise alone lifts the loss of SGD in the quadratic about the point:
-            `eta/2 sum_j c_j / (2 - eta lambda_j)`, `c_j = u_j' C_B u_j`, with the curvature of the sharpest directions;
-            `eta tr(C_B) / 4` to first order. Infinite where `eta lambda` passes 2, NaN without a learning rate.
+        kink: whether the loss has a kink at the point (ReLU), where no Hessian describes it.
+        excess: by how much the optimiser's noise alone holds the loss up, in the mean. Of SGD in the quadratic about the point:
+            `eta/2 sum_j c_j / (2 - eta lambda_j)`, `c_j = u_j' C_B u_j`, with the curvature of the sharpest directions,
+            infinite where `eta lambda` passes 2. Of ADAM `eta/4 sum_i v_i / (sqrt(v_i) + delta)`, `v = diag C_B`, to
+            first order. Of other optimisers measured in a short run without a basin. NaN without a learning rate or a run.
         alpha, measured: the index that m(W) and the predictions use, and whether it was measured.
         noise: "components" or "isotropic".
         height: of the basin over the loss at the point.
         measures: m(W) of "sgd" and "adam"; empty where there is no basin to measure.
-        predictions: the escape law of each; empty without a learning rate.
+        predictions: the escape law of each; empty without a learning rate, or of an optimiser without a known law.
         simulated: escapes of the real optimiser, None where they were left out.
         left_out: why they were, "" where they were not.
         optimizer, learning_rate, batch_size, delta: as given.
@@ -107,6 +110,7 @@ class Diagnosis(Tabled):
     covariance: GradientCovariance
     alignment: Alignment
     tails: NoiseTails
+    kink: bool
     excess: float
     alpha: float
     measured: bool
@@ -159,9 +163,10 @@ class Diagnosis(Tabled):
             (f"trace of C_B (batches of {self.batch_size})", f"{batches:.4g}"),
             *self.alignment._rows(),
         ]
-        if self.learning_rate is not None:
-            share = self.excess / self.height
-            rows.append(("loss held up by the noise (SGD)", f"{self.excess:.3g}, {share:.3g} of the basin's height"))
+        if not np.isnan(self.excess):
+            how = "measured" if self.optimizer == "optax" else self.optimizer.upper()
+            share = f"{self.excess:.3g}, {self.excess / self.height:.3g} of the basin's height"
+            rows.append((f"loss held up by the noise ({how})", share))
         return rows
 
     def _curvature(self) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What stands against reading a diagnosis as it is, each with its number and what to do."""
+"""Caveats of a diagnosis: what is wrong, the number, and how to fix it, given what was asked for."""
 
 from dataclasses import replace
 
@@ -14,17 +14,24 @@ _SLOWEST = 0.1  # rate over relaxation
 _FEWEST_ITERATIONS = 10
 _WIDE = 0.5  # half-width of the interval of m(W) over its value
 _FULL = 0.2  # of the basin's height: the loss held up by the noise
+_OVERFULL = 0.5  # the same: from here on there is hardly a basin
+_APART = 2.0  # simulated mean over the predicted one, either way
 
 
 def find_warnings(report: Diagnosis, request: Request) -> Diagnosis:
     """The report with its warnings."""
-    found = [*_about_point(report), *_about_noise(report), *_about_basin(report), *_about_escape(report, request)]
+    found = [
+        *_about_point(report, request),
+        *_about_noise(report),
+        *_about_basin(report),
+        *_about_escape(report, request),
+    ]
     return replace(report, warnings=tuple(found))
 
 
-def _about_point(r: Diagnosis) -> list[str]:
+def _about_point(r: Diagnosis, request: Request) -> list[str]:
     found = []
-    advice = "Type settle=1000 to bring it down by L-BFGS first, or train longer; weight_decay makes a minimum strict."
+    advice = _advice(r, request)
     if r.descent >= r.height:
         found.append(
             f"the point is not near a minimum: the gradient's norm is {r.gradient_norm:.3g} and the loss would still fall "
@@ -35,12 +42,30 @@ def _about_point(r: Diagnosis) -> list[str]:
             f"the point lies on a slope: the gradient's norm is {r.gradient_norm:.3g} and the loss would still fall by "
             f"{r.descent:.3g}, {r.descent / r.height:.0%} of the basin's height. {advice}"
         )
-    if r.hessian.smallest < -_NEGATIVE * r.hessian.largest[0]:
+    if r.hessian.smallest < -_NEGATIVE * r.hessian.largest[0] and not r.kink:
         found.append(
             f"the Hessian has the eigenvalue {r.hessian.smallest:.3g}: the point is a saddle, and the basin about it is not "
-            "that of a minimum. Type settle=1000, train longer, or add weight_decay."
+            f"that of a minimum. {advice}"
+        )
+    if r.kink:
+        found.append(
+            f"the loss has a kink at the point: it falls by {r.descent:.2g} only, although the gradient's norm is "
+            f"{r.gradient_norm:.3g}. The Hessian, whose smallest eigenvalue is {r.hessian.smallest:.3g}, does not "
+            "describe the loss there, and predictions from it may be wrong. Use a smooth activation, for example "
+            "jax.nn.softplus or jnp.tanh for ReLU, or trust simulated escapes only."
         )
     return found
+
+
+def _advice(r: Diagnosis, request: Request) -> str:
+    """How to come to a strict minimum, beyond what was done already."""
+    if request.settle:
+        found = f"settle={request.settle} did not reach a minimum. Type settle={10 * request.settle}, train longer"
+    else:
+        found = "Type settle=1000 to bring it down by L-BFGS first, train longer"
+    if request.weight_decay > 0:
+        return f"{found}, or raise weight_decay from {request.weight_decay:g}."
+    return f"{found}, or add weight_decay, for example weight_decay=0.01, which makes a minimum strict."
 
 
 def _about_noise(r: Diagnosis) -> list[str]:
@@ -86,11 +111,19 @@ def _about_basin(r: Diagnosis) -> list[str]:
         found.append(
             f"the basin is not star-shaped: {max(shares):.1%} of the rays come back into it; every stretch outside is counted."
         )
-    if r.excess > _FULL * r.height:
+    share = r.excess / r.height
+    held = f"the noise of the optimiser holds the loss up by {r.excess:.2g}, {share:.0%} of the basin's height"
+    if share > _OVERFULL:
         found.append(
-            f"SGD's noise holds the loss up by about {r.excess:.3g}, {r.excess / r.height:.0%} of the basin's height: many "
-            "small kicks may reach the edge too, and the law counts single jumps only. Raise basin_height, or lower the "
-            "learning rate."
+            f"there is hardly a basin: {held}, {r.height:.2g}. It leaves at once, and the mean says little about a "
+            f"minimum. Type basin_height={2.5 * r.excess:.2g} or more, or lower the learning rate."
+            if np.isfinite(share)
+            else "there is hardly a basin: the optimiser is unstable in it. Lower the learning rate."
+        )
+    elif share > _FULL:
+        found.append(
+            f"{held}: many small kicks may reach the edge too, and the law counts single jumps only. Raise basin_height, or "
+            "lower the learning rate."
         )
     return found
 
@@ -117,13 +150,20 @@ def _about_escape(r: Diagnosis, request: Request) -> list[str]:
             f"learning_rate times the largest eigenvalue is {r.learning_rate * r.hessian.largest[0]:.3g}: plain SGD is "
             f"unstable here without any noise. Type learning_rate={1 / r.hessian.largest[0]:.2g} or less."
         )
-    if r.learning_rate is None:
-        found.append("no learning rate was given, so no times are predicted. Type learning_rate=...")
-    elif r.optimizer == "optax" and r.predictions:
+    if r.optimizer == "optax":
         found.append(
-            "the laws are those of plain SGD and of ADAM at the learning rate given; what else the optimiser does "
-            "they do not know."
+            "no escape law is known for this optimiser, so no times are predicted; trust simulated escapes. For a law type "
+            'optimizer="sgd" or "adam" with learning_rate=... .'
         )
+    elif r.learning_rate is None:
+        found.append("no learning rate was given, so no times are predicted. Type learning_rate=...")
+    s, law = r.simulated, r.predictions.get(r.optimizer)
+    if s is not None and law is not None and s.exits and not 1 / _APART < s.mean.value / law.mean.value < _APART:
+        if s.mean.low > law.mean.high or s.mean.high < law.mean.low:
+            found.append(
+                f"the simulated mean is {s.mean.value / law.mean.value:.2g} of the predicted one: the law of single jumps does "
+                "not describe these escapes. Trust the simulated mean."
+            )
     if request.kernel is not None and request.kernel.words_per_init:
         found.append(
             "the optimiser hides a random key in its state: it is drawn anew for each simulated trajectory, and what it adds "

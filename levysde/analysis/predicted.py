@@ -1,4 +1,9 @@
-"""The escape laws of SGD and ADAM in a large model: `rate = epsilon^a T_nu m(W)`, an iteration being eta of SDE time."""
+"""What is predicted of SGD and of ADAM in a large model, and of no other optimiser.
+
+The escape law is `rate = epsilon^a T_nu m(W)`, an iteration being eta of SDE time. The loss held up by the noise is
+tr(HV)/2, V the stationary covariance: with a preconditioner P, `PHV + VHP = eta P C_B P` to first order in eta, so that
+`tr(HV) = eta tr(P C_B) / 2`; momentum does not change it.
+"""
 
 import numpy as np
 
@@ -12,7 +17,7 @@ DRIVERS = {"components": StableComponents, "isotropic": StableIsotropic}
 
 
 def predicted_escapes(request: Request, measures: dict[str, BasinMeasure], alpha: float) -> dict[str, PredictedEscape]:
-    if request.learning_rate is None:
+    if request.learning_rate is None or request.optimizer not in ("sgd", "adam"):
         return {}
     eta = request.learning_rate
     epsilon = eta ** ((alpha - 1) / alpha)
@@ -27,8 +32,23 @@ def predicted_escapes(request: Request, measures: dict[str, BasinMeasure], alpha
 
 
 def expected_iterations(request: Request, predictions: dict[str, PredictedEscape]) -> float:
-    law = predictions.get("adam" if request.optimizer == "adam" else "sgd")
+    law = predictions.get(request.optimizer)
     return float("nan") if law is None else law.mean.value
+
+
+def held_up(request: Request, aligned: Alignment, variance: np.ndarray, factor: float) -> float:
+    """The mean loss that the optimiser's own noise adds near the point, `variance` the diagonal of C_B; NaN where it has no
+    formula, or no learning rate."""
+    if request.optimizer == "adam" and request.learning_rate is not None:
+        return adam_lift(request.learning_rate, variance, request.delta)
+    if request.optimizer == "sgd":
+        return lifted(request.learning_rate, aligned, float(variance.sum()), factor)
+    return float("nan")
+
+
+def adam_lift(learning_rate: float, variance: np.ndarray, delta: float) -> float:
+    """`eta tr(P C_B) / 4` with the preconditioner at rest, `P = 1 / (sqrt(v) + delta)`, v the diagonal of C_B."""
+    return float(learning_rate / 4 * np.sum(variance / (np.sqrt(variance) + delta)))
 
 
 def lifted(learning_rate: float | None, aligned: Alignment, trace: float, factor: float) -> float:

@@ -15,13 +15,17 @@ from levysde.analysis.diagnosis import SimulatedEscape
 from levysde.analysis.example_blocks import GIB, compiled
 from levysde.analysis.noise_tails import batch_rows
 from levysde.domains import Sublevel
-from levysde.escape import Status, simulate_escape
+from levysde.escape import Status, simulate_escape, simulate_paths
 from levysde.kernels import OptimizerKernel
 from levysde.landscapes import NetworkLandscape
+from levysde.random import LAST_STEP
 
 _FEWEST = 50  # iterations that must be affordable
 _LONGEST = 20  # expected means after which a trajectory is censored
-_LANES = 16  # trajectories that the engine moves side by side
+_LANES = 16  # trajectories that the engine moves side by side, and of a pilot
+_PILOT = 0.1  # of the time budget
+_LIFTED = 2000  # most iterations after which the loss held up by the noise is measured
+_NO_EXIT = 3.0  # a mean of exits below this would show one with chance 95%
 _SEEN = 3000  # minibatches that ADAM's averages see
 _TIMED = 5  # runs of the pair of programs that one iteration is made of
 
@@ -51,10 +55,10 @@ def settled(kernel: OptimizerKernel, seed: int) -> OptimizerKernel:
     rows = batch_rows(network.num_examples, int(kernel.batch_size or 1), _SEEN, np.random.default_rng(seed))
 
     def see(state: Any, index: Array) -> tuple[Any, None]:
-        gradient = network.unflatten(network.batch_gradient(network.minimum, index))
+        gradient = network.arrays(network.batch_gradient(network.minimum, index))
         return transformation.update(gradient, state)[1], None
 
-    start = transformation.init(network.unflatten(network.minimum))
+    start = transformation.init(network.arrays(network.minimum))
     state = jax.jit(lambda rows: jax.lax.scan(see, start, rows)[0])(jnp.asarray(rows))
     return OptimizerKernel(
         kernel.transformation, network, kernel.batch_size, hyperparameters=kernel.numbers, optimizer_state=state
@@ -71,35 +75,69 @@ def simulate(
     memory: int,
     seed: int,
     confidence: float,
-) -> tuple[SimulatedEscape | None, str]:
-    """Escapes, or None and why they were left out. `expected` is the predicted mean in iterations, NaN when unknown."""
+) -> tuple[SimulatedEscape | None, str, float]:
+    """Escapes, or None and why they were left out; and the loss that the noise holds up, NaN where it was not measured, which
+    is where there is a prediction. `expected` is the predicted mean in iterations, NaN when unknown."""
+    nan = float("nan")
     if not num:
-        return None, "num_escapes=0"
+        return None, "num_escapes=0", nan
     if kernel is None:
-        return None, "no learning rate; type learning_rate=..."
+        return None, "no learning rate; type learning_rate=...", nan
     each, needs = cost_of_iteration(landscape, int(kernel.batch_size or 1))
     if needs * _LANES > memory:
-        return None, (
+        reason = (
             f"{_LANES} trajectories side by side take about {needs * _LANES / GIB:.3g} GiB, over what memory_budget leaves, "
             f"{memory / GIB:.3g} GiB"
         )
-    affordable = int(budget / (each * num))
-    wanted = max(_FEWEST, expected) if np.isfinite(expected) else _FEWEST
-    if affordable < wanted:
-        needed = each * num * wanted
-        less = "a lower basin_height, or a larger learning_rate" if wanted > _FEWEST else "or fewer num_escapes"
-        return None, (
-            f"{num} escapes of {wanted:,.0f} iterations at {each * 1e3:.3g} ms take about {needed:,.3g} s, over "
-            f"time_budget={budget:g}. Type time_budget={_rounded_up(1.2 * needed)}, {less}"
+        return None, reason, nan
+    affordable = min(int(budget / (each * num)), LAST_STEP)
+    if affordable < _FEWEST:
+        needed = each * num * _FEWEST
+        reason = (
+            f"{num} escapes of {_FEWEST} iterations at {each * 1e3:.3g} ms take about {needed:,.3g} s, over "
+            f"time_budget={budget:g}. Type time_budget={_rounded_up(1.2 * needed)}, or fewer num_escapes"
         )
-    longest = int(min(affordable, max(_FEWEST, _LONGEST * expected) if np.isfinite(expected) else affordable))
+        return None, reason, nan
     if kernel.transformation == "adam" or kernel.transformation is optax.adam:
         kernel = settled(kernel, seed)
-    domain = Sublevel(landscape, height=height)
-    result = simulate_escape(
-        kernel, domain, landscape.minimum, num=num, seed=seed, max_steps=longest, record="times", throw=False
+    steps = min(max(_FEWEST, int(_PILOT * budget / (each * _LANES))), LAST_STEP)
+    lift = nan if np.isfinite(expected) else measured_lift(kernel, min(steps, _LIFTED), seed)
+
+    def run(count: int, seed: int, limit: int) -> Any:
+        domain = Sublevel(landscape, height=height)
+        return simulate_escape(
+            kernel, domain, landscape.minimum, num=count, seed=seed, max_steps=limit, record="times", throw=False
+        )
+
+    if not expected <= affordable:  # the law may be wrong, or there is none: see how long escapes take
+        pilot = run(_LANES, seed + 1, steps)
+        exits = int(pilot.exited.sum())
+        mean = float(pilot.time.sum()) / (exits or _NO_EXIT)
+        needed = each * num * mean
+        if not exits and needed > budget:
+            typed = _rounded_up(max(1.2 * needed, 2 * budget))
+            reason = (
+                f"none of {_LANES} pilot trajectories left within {steps:,} iterations, so the mean is above {mean:,.0f} "
+                f"(95%). {num} escapes at {each * 1e3:.3g} ms an iteration take more than {needed:,.3g} s, over "
+                f"time_budget={budget:g}. Type time_budget={typed} or more, a lower basin_height, or a larger learning_rate"
+            )
+            return None, reason, lift
+        expected = mean if exits else float("inf")
+    longest = int(min(affordable, max(_FEWEST, _LONGEST * expected)))
+    return _summary(run(num, seed, longest), num, longest, confidence), "", lift
+
+
+def measured_lift(kernel: OptimizerKernel, steps: int, seed: int) -> float:
+    """The mean loss over that of the minimum in the second half of `steps` iterations from there, without a basin."""
+    network: Any = kernel.landscape
+    paths = simulate_paths(
+        kernel, network.minimum, num=_LANES, seed=seed, every=max(1, steps // 4), max_steps=steps, throw=False
     )
-    return _summary(result, num, longest, confidence), ""
+    late = paths.positions[:, paths.times >= steps / 2].reshape(-1, network.dim)
+    if not np.isfinite(late).all():
+        return float("inf")
+    losses = jax.jit(lambda net, rows: jax.lax.map(net.value, rows))(network, jnp.asarray(late, network.minimum.dtype))
+    return float(np.mean(np.asarray(losses, float))) - float(jax.jit(type(network).value)(network, network.minimum))
 
 
 def _rounded_up(seconds: float) -> str:
