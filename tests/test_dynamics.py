@@ -99,8 +99,9 @@ DYNAMICS += ["Scheduled", "Underdamped", "Momentum, second order", "Adam, noise 
 
 
 def final_classes(cls):
-    """The package's own classes without subclasses; tests define others."""
-    below = [c for c in cls.__subclasses__() if c.__module__.startswith("levysde.")]
+    """The package's own classes without subclasses; tests define others, and a study its models (tried in its own tests)."""
+    own = [c for c in cls.__subclasses__() if c.__module__.startswith("levysde.")]
+    below = [c for c in own if not c.__module__.startswith("levysde.studies.")]
     return {name for c in below for name in final_classes(c)} or {cls.__name__}
 
 

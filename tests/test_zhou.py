@@ -8,6 +8,7 @@ from statistical import assert_close
 
 from levysde.dynamics import Adam
 from levysde.noise import StableComponents, levy_constant
+from levysde.protocols import is_lane_invariant
 from levysde.stats import Estimate
 from levysde.studies import run_study
 from levysde.studies.zhou2020 import STUDY, basins, law, model, ordering
@@ -128,6 +129,10 @@ def test_eq_5_with_the_same_gradient_twice_is_eq_5_by_the_kick():
     np.testing.assert_allclose(one.x, other.x, rtol=1e-5)
     np.testing.assert_allclose(one.v, other.v, rtol=1e-5)
     assert not np.allclose(apart.v, other.v, rtol=0.1)
+    np.testing.assert_array_equal(twice.position(twice.move(one, jnp.ones(2))), [1, 1])
+    with pytest.raises(ValueError, match="no escape law"):
+        twice.response  # noqa: B018
+    assert is_lane_invariant(twice.step, one, dt, jnp.ones(4))
 
 
 def test_volumes_of_sublevel_sets():

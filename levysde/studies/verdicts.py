@@ -212,14 +212,11 @@ def markdown(verdicts: Sequence[Verdict], command: str = "") -> str:
             head = ("", "statement", "where", "measured", "verdict")
             rows = [(f"`{v.claim.key}`", v.claim.statement, v.claim.source, v.measured, _word(v)) for v in group]
             parts += [f"### {title}", "", *_lines(head, rows), ""]
-    strict = [v for v in verdicts if v.claim.favourable]
-    if strict:
+    printed = [v for v in verdicts if v.claim.printed]
+    if printed:
         head = ("", "printed", "most favourable reading", "allowed by it", "measured under it")
-        rows = [
-            (f"`{v.claim.key}`", v.claim.printed, v.claim.favourable, *_read(v.reading))
-            for v in strict
-        ]  # fmt: skip
-        parts += ["### Favourable readings", "", *_lines(head, rows), ""]
+        rows = [(f"`{v.claim.key}`", v.claim.printed, v.claim.favourable or "as printed", *_read(v)) for v in printed]
+        parts += ["### Printed statements and their readings", "", *_lines(head, rows), ""]
     head = ("", "predicted", "contradicted if", "power")
     rows = [(f"`{v.claim.key}`", v.claim.predicted, v.claim.fails_if, v.power) for v in verdicts]
     parts += ["### Criteria, fixed before the run", "", *_lines(head, rows), ""]
@@ -238,10 +235,12 @@ def _word(verdict: Verdict) -> str:
     return f"**{verdict.word}**" + (f": {verdict.condition}" if verdict.condition else "")
 
 
-def _read(reading: Reading | None) -> tuple[str, str]:
-    return (
-        ("", "not tested") if reading is None else (f"{reading.allowed} ({reading.allowed_by})", repr(reading.measured))
-    )
+def _read(verdict: Verdict) -> tuple[str, str]:
+    """What the printed statement allows, and what was measured under its favourable reading."""
+    reading = verdict.reading
+    if reading is None:
+        return "", "see above"
+    return f"{reading.allowed} ({reading.allowed_by})", repr(reading.measured)
 
 
 def _under(reading: Reading | None) -> str:

@@ -44,7 +44,7 @@ AXES = {"batch_size": "B", "sharpness": "1/k"}
 HEAVY = Claim(
     "momentum-heavy",
     "Heavy ball with raw gradients divides the exponent by 1/(1−β)",
-    "ICML 2022, momentum; the order is restated in notes on FedAdamom (CVPR 2026)",
+    "ICML 2022, momentum; the order as in notes on FedAdamom (CVPR 2026)",
     f"slope against B/η over that of SGD at β = {BETA}: {1 - BETA:.2g}, within 10%",
     "the interval of that ratio outside the band",
     "restated",
@@ -61,7 +61,7 @@ AVERAGED = Claim(
 ADAM = Claim(
     "adam-powers",
     "ADAM's exponent grows as sqrt(B) and 1/sqrt(k), SGD's as B and 1/k: ADAM favours flat minima less",
-    'ICML 2022, ADAM; the order is restated in notes on FedAdamom. Abstract (read): adaptive rates "cannot select flat minima '
+    'ICML 2022, ADAM; the order as in notes on FedAdamom. Abstract (read): adaptive rates "cannot select flat minima '
     'as SGD does"',
     "powers of B and of 1/k: ADAM 0.5, in the band [0.3, 0.7]; SGD 1, in the band [0.7, 1.3]",
     "an interval outside its band",
@@ -71,7 +71,7 @@ ADAM = Claim(
 SIZE = Claim(
     "adam-size",
     "ADAM's exponent is 2 sqrt(B) ΔL/(η sqrt(k H_a))",
-    "ICML 2022, ADAM; the order is restated in notes on FedAdamom, the constant is ours",
+    "ICML 2022, ADAM; the order as in notes on FedAdamom, the constant is ours",
     "slope against sqrt(B) and 1/sqrt(k) over the law's: 1, in the band [0.85, 1.15]",
     "an interval outside the band",
     "restated",

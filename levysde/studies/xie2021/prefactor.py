@@ -43,7 +43,7 @@ TANG = (4.7, 7.6, 10.8)  # the same on the Styblinski-Tang function
 PREFACTOR = Claim(
     "prefactor",
     "The prefactor of the escape time is 2π/|H_b|",
-    "Theorem 3.2, restated by Ibayashi and Imaizumi (ICLR 2023 submission), Table 1",
+    "Theorem 3.2, as in Ibayashi and Imaizumi (ICLR 2023 submission), Table 1",
     "exact mean over this law tends to 1 as η falls, in the band [0.9, 1.1] at the exponent 60, in either convention",
     "exact mean over this law at the exponent 60 outside [0.9, 1.1] in both conventions, for any s",
     "restated",
@@ -61,7 +61,7 @@ CORRECTED = Claim(
 EXPONENT = Claim(
     "prefactor-s",
     "The exponent is (2BΔL/η)(s/H_a + (1−s)/|H_b|), s the share of the barrier climbed at the minimum's temperature",
-    "Theorem 3.2, restated by Ibayashi and Imaizumi (ICLR 2023 submission), Table 1",
+    "Theorem 3.2, as in Ibayashi and Imaizumi (ICLR 2023 submission), Table 1",
     "s read off the slope of the measured −log rate in B: as set, within 0.15",
     "an interval of that s further than 0.15 from the s that was set",
     "restated",

@@ -56,7 +56,7 @@ EXPONENTIAL = Claim(
 SHARPER = Claim(
     "select-sharpness",
     "Under SGD's noise the log ratio is linear in 1/H of the sharp valley, with the slope −2BsΔL/η",
-    "follows from Theorem 3.2, restated by Ibayashi and Imaizumi (ICLR 2023 submission), Table 1",
+    "follows from Theorem 3.2, as in Ibayashi and Imaizumi (ICLR 2023 submission), Table 1",
     "slope of log(m_flat H_f/(m_sharp H_s)) in 1/H_s over the exact slope: 1, in the band [0.7, 1.3]",
     "the interval of that ratio outside [0.7, 1.3]",
     "restated",

@@ -49,7 +49,7 @@ AXES = {"batch_size": "B", "learning_rate": "1/η", "sharpness": "1/k"}
 FROZEN = Claim(
     "sgd-exponent",
     "With two frozen temperatures −log rate grows as (2BΔL/ηk)(s/H_a + (1−s)/|H_b|)",
-    "Theorem 3.2, restated by Ibayashi and Imaizumi (ICLR 2023 submission), Table 1",
+    "Theorem 3.2, as in Ibayashi and Imaizumi (ICLR 2023 submission), Table 1",
     "slopes of −log rate against B, 1/η, 1/k over the law's 1, in the band [0.9, 1.1]",
     "an interval of measured over predicted slope outside [0.9, 1.1]",
     "restated",

@@ -224,7 +224,7 @@ def _defaults() -> Verdict:
         "fails" if reading.contradicts else "holds",
         f"b2 / b1 = {exact:.4f} by -ln(beta) / eta, {first:.4f} by (1 - beta) / eta, for betas {BETAS[0]:g} and {BETAS[1]:g}",
         "exact",
-        "the decay factors 0.9 and 0.999 themselves satisfy it, but are not rates of eq. 5",
+        "the decay factors 0.9 and 0.999 themselves satisfy it, but Theorem 1 uses it for the rates of eq. 5",
         reading,
     )
 
