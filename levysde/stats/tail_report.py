@@ -133,6 +133,7 @@ def tail_report(x: Checked, *, level: Checked = 0.02, confidence: Checked = 0.95
 
     x = sample(x, least=_LEAST)
     level = errors.fraction("level", level, "level=0.02")
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     repeats = ties(np.sort(x))
     if repeats[0] == x.size:
         raise ValueError(
