@@ -365,7 +365,8 @@ def study(
             _quit(1, error)
     for verdict in verdicts:
         condition = f" ({verdict.condition})" if verdict.condition else ""
-        typer.echo(f"{verdict.word.upper()}{condition}: {verdict.claim.statement}\n    measured: {verdict.measured}")
+        typer.echo(f"{verdict.word.upper()}{condition}: {verdict.claim.statement}")
+        typer.echo(f"    where: {verdict.claim.source}\n    measured: {verdict.measured}")
     typer.echo(f"{time.monotonic() - start:.0f} s. Verdicts, figures and data: {folder}")
 
 

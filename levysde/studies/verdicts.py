@@ -214,7 +214,7 @@ def markdown(verdicts: Sequence[Verdict], command: str = "") -> str:
             parts += [f"### {title}", "", *_lines(head, rows), ""]
     printed = [v for v in verdicts if v.claim.printed]
     if printed:
-        head = ("", "printed", "most favourable reading", "allowed by it", "measured under it")
+        head = ("", "printed, or as restated", "most favourable reading", "allowed by it", "measured under it")
         rows = [(f"`{v.claim.key}`", v.claim.printed, v.claim.favourable or "as printed", *_read(v)) for v in printed]
         parts += ["### Printed statements and their readings", "", *_lines(head, rows), ""]
     head = ("", "predicted", "contradicted if", "power")

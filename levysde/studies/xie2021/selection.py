@@ -73,7 +73,7 @@ FLATLINE = Claim(
 POLYNOMIAL = Claim(
     "select-polynomial",
     "Under white noise the preference is polynomial in the sharpness: sqrt(H_s/H_f)",
-    "abstract (polynomially); the power follows from Theorem 3.1, recalled",
+    "abstract; the power is that of Eyring and Kramers",
     "power of m_flat/m_sharp in H_s: 0.5, in the band [0.35, 0.65]",
     "the interval of that power outside [0.35, 0.65]",
     "read",
