@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from levysde.domains import Basin, Component, Sublevel
+from levysde.domains import Ball, Basin, Component, Sublevel
 from levysde.dynamics import SGD, Langevin
 from levysde.protocols import Domain, Dynamics, LevyRays
 from levysde.theory.exit_rays import FEW, Crossings, Looker, Mass
@@ -49,12 +49,15 @@ UNSEEN = Survey(0, 0.0, 0.0, 0.0, "")
 
 
 def keeps(dynamics: Dynamics, domain: Domain) -> bool:
-    """Whether the noiseless flow is known never to leave: that of the gradient, in a set that belongs to the same loss."""
-    return (
-        isinstance(dynamics, SGD | Langevin)
-        and isinstance(domain, Basin | Component | Sublevel)
-        and (domain.landscape is dynamics.landscape or bool(eqx.tree_equal(domain.landscape, dynamics.landscape)))
-    )
+    """Whether the noiseless flow is known never to leave: that of the gradient, in a set that belongs to the same loss; and
+    for a convex loss in a ball about its minimum, or in an interval."""
+    if not isinstance(dynamics, SGD | Langevin):
+        return False
+    loss = dynamics.landscape
+    if isinstance(domain, Basin | Component | Sublevel):
+        return domain.landscape is loss or bool(eqx.tree_equal(domain.landscape, loss))
+    centred = isinstance(domain, Ball) and bool((domain.center == loss.minimum).all())
+    return loss.convex and (centred or (domain.convex and domain.dim == 1))
 
 
 def following(response: Response, jumps: np.ndarray, distance: np.ndarray, thinnest: float = np.inf) -> Response:
@@ -89,7 +92,7 @@ def survey(response: Response, directions: Array, jumps: np.ndarray, found: Cros
     if dynamics.landscape.dim > _LARGEST:
         return UNSEEN._replace(why=f"the flow is not followed beyond {_LARGEST} dimensions")
     few = dynamics.landscape.dim <= FEW
-    if keeps(dynamics, domain) and (not few or isinstance(domain, Basin)):
+    if keeps(dynamics, domain) and (not few or dynamics.landscape.convex or isinstance(domain, Basin)):
         return UNSEEN
     finite = np.isfinite(found.distance)
     moving = np.flatnonzero(np.abs(jumps).max(1) > 0)

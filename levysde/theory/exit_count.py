@@ -53,7 +53,8 @@ def counted(
         return float(np.sum(found.sign * mass(found.ray, found.radius)))
 
     index = sets[0].index
-    found = crossings(response, directions, mass, index)
+    sampled = len(sets) > 1
+    found = crossings(response, directions, mass, index, sampled=sampled)
     if not follow:
         return found, UNSEEN._replace(why="the flow was not followed"), 0.0
     seen = survey(response, directions, jumps, found, mass)
@@ -65,7 +66,7 @@ def counted(
         return found, seen, 0.0
     # a jump that lands inside may leave by the flow: the flow decides
     at_once, flowing = rate(found), following(response, jumps, found.distance, thinnest(found))
-    shape, found = found.star_shaped, crossings(flowing, directions, mass, index, found.distance)
+    shape, found = found.star_shaped, crossings(flowing, directions, mass, index, sampled=sampled, guess=found.distance)
     found = found._replace(star_shaped=shape)
     if lost and np.isfinite(found.distance).any():
         seen = survey(flowing, directions, jumps, found, mass)

@@ -6,12 +6,16 @@ beyond r on ray i. The set of r that leave is a union of intervals; the rate is 
 A domain that knows where a ray meets its boundary (`Domain.ray_edges`) is asked between each two of these places: exact. Any
 other is searched. A first crossing r_1 is bracketed by doubling and narrowed down. Then the ray is looked at in cells of
 equal mass, at one random point of each: `num` cells beyond r_1, `num` between r_1 and where the mass is 3 times that of r_1,
-and half as many, equal in logarithm, down to a thousandth of that place. Beyond the last millionth of the mass a ray is taken
+and half as many, equal in logarithm, down to a fiftieth of that place. Beyond the last millionth of the mass a ray is taken
 to be as at its last point. Every change on the way is narrowed down. Where a ray leaves and comes back, cells are made 8
-times finer until the rate stands still. A layer between two points is missed: the largest cells say what was resolved.
+times finer until the rate stands still. A layer between two points is missed: the largest cells say what was resolved. On 256
+rays and more that are a sample of directions, a cell counts as its point is: without bias, and the sample's scatter holds the
+error.
 """
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -25,20 +29,22 @@ from jaxtyping import Array, Bool, Float, Int
 from levysde.theory.exit_response import LEFT, LONGEST, Response
 
 _CHUNK = 512  # jumps looked at in one call
+_THREADS = min(os.cpu_count() or 1, 8)  # calls at a time
 FEW, _NETWORK_CHUNK = 16, 128  # dimensions up to which a loss is cheap, and jumps a call beyond, for a network's memory
 _POINTS, _MOST, _LEAST = 2**15, 4096, 8  # cells in all, and along each ray
 _INNER = 3.0  # mass before the first crossing that is looked at in equal cells, in units of that beyond it
-_DEEPER = 1e-3  # how far in the others reach
+_DEEPER = 0.02  # how far in the others reach, in units of where these end
 _NEGLIGIBLE = 1e-6  # of the mass beyond the first crossing
 _PROBES = 16  # rays that are looked at before all others, for the scale of the domain
 _FARTHEST = 2.0**60
-_SHARP, _SHARP_OF_MANY = 5e-7, 2e-5  # relative width at which a crossing is known, of few rays and of 256 and more
+_SHARP, _SHARP_OF_MANY = 5e-7, 4e-6  # relative width at which a crossing is known, of few rays and of 256 and more
 _BESIDE = 1e-4  # relative distance from a known crossing at which it is looked whether it holds
 _SECTIONS = 64  # at most, of a bracket in one call
 _FINER, _FEW_ODD = (
     8,
     8,
 )  # how much finer cells are made, and how many rays may come back without that all are looked at again
+_MANY = 256  # rays from which layers are sampled, not searched for
 _LIMIT = 2**20  # jumps looked at in one refinement, at most
 _STANDS = 2e-4  # relative change of the rate at which it stands still
 _SURE = 7  # a set of jumps of so many cells' mass, spread over rays, is missed with chance e^-7
@@ -92,17 +98,18 @@ class Looker:
 
     def _each(self, question: Callable, response: Response, ray: np.ndarray, radius: np.ndarray) -> np.ndarray:
         rays, radii = np.broadcast_to(ray, radius.shape).ravel(), radius.ravel()
-        found = []
-        for start in range(0, len(rays), self.chunk):
+
+        def some(start: int) -> np.ndarray:
             chosen = np.arange(start, start + self.chunk) % len(rays)  # the last call is filled up with the first rows
-            answer = question(
-                response,
-                self.directions,
-                jnp.asarray(rays[chosen], jnp.int32),
-                jnp.asarray(radii[chosen], dtype=float),
-            )
-            found.append(np.asarray(answer)[: len(rays) - start])
-        return np.concatenate(found).reshape(radius.shape) if found else np.zeros(radius.shape, int)
+            number, size = jnp.asarray(rays[chosen], jnp.int32), jnp.asarray(radii[chosen], dtype=float)
+            return np.asarray(question(response, self.directions, number, size))
+
+        starts = range(0, len(rays), self.chunk)
+        found = [some(start) for start in starts[:1]]  # compiles
+        if len(starts) > 1:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                found += pool.map(some, starts[1:])
+        return np.concatenate(found)[: len(rays)].reshape(radius.shape) if found else np.zeros(radius.shape, int)
 
 
 def holds_attractor(response: Response, directions: Array) -> bool:
@@ -127,7 +134,13 @@ def _end(
 
 
 def crossings(
-    response: Response, directions: Array, mass: Mass, index: float, guess: np.ndarray | None = None
+    response: Response,
+    directions: Array,
+    mass: Mass,
+    index: float,
+    *,
+    sampled: bool = False,
+    guess: np.ndarray | None = None,
 ) -> Crossings:
     """Where jumps leave the basin.
 
@@ -136,6 +149,7 @@ def crossings(
         directions: of the rays, `(m, d)`.
         mass: `mass(i, r)`, the Lévy measure beyond r on ray i, for arrays of one shape.
         index: alpha, or NaN for a tail that is no power.
+        sampled: whether the directions are a sample, so that chance along them is seen in their scatter.
         guess: a crossing of each ray, `(m,)`, inf where none is known: where it holds it is not looked for again.
     """
     if response.dynamics.response == "flow":
@@ -147,7 +161,7 @@ def crossings(
     edges = _edges(response, directions) if at_once else None
     if edges is not None:
         return _between(look, np.array(edges, dtype=float))
-    found = _search(look, mass, index, guess)
+    found = _search(look, mass, index, sampled, guess)
     if response.dynamics.response == "flow":
         _check_spent(response, directions, found.distance)
     return found
@@ -193,7 +207,7 @@ def _gathered(m: int, ray, radius, sign, resolution: float, moved: float, how: s
     return Crossings(distance, ray, radius, sign, bool((sign > 0).all()), resolution, moved, how)
 
 
-def _search(look: Looker, mass: Mass, index: float, guess: np.ndarray | None) -> Crossings:
+def _search(look: Looker, mass: Mass, index: float, sampled: bool, guess: np.ndarray | None) -> Crossings:
     m = len(look.directions)
     first = _first(look, m, index, guess)
     finite = np.isfinite(first)
@@ -209,12 +223,13 @@ def _search(look: Looker, mass: Mass, index: float, guess: np.ndarray | None) ->
     rays, rng = np.arange(m), np.random.default_rng(0)
 
     def changes(rays: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return _changes(look, rays, _radii(scale[rays], num, index, rng), first[rays])
+        return _changes(look, rays, _points(_cells(num, index, False), scale[rays], index, rng), first[rays])
 
-    ray, radius, sign = changes(rays, num)
+    many = sampled and m >= _MANY
+    ray, radius, sign = _sampled(look, scale, num, index, rng) if many else changes(rays, num)
     rate, moved, cells = float(np.sum(sign * mass(ray, radius))), 0.0, np.full(m, num)
     odd = np.unique(ray[sign < 0])
-    while len(odd):
+    while len(odd) and not many:
         finer = _FINER * int(cells[odd].max())
         again = odd if len(odd) <= _FEW_ODD else rays  # where many come back, some of the others do so unseen
         if 3 * finer * len(again) > _LIMIT:
@@ -282,14 +297,36 @@ def _doubled(look: Looker, rays: np.ndarray, start: np.ndarray, farthest: float)
     return radius
 
 
-def _radii(scale: np.ndarray, num: int, index: float, rng: np.random.Generator) -> np.ndarray:
-    """One radius at random in each cell of each ray, ascending: `(m, 2 num + num // 2)`."""
-    a, m = _power(index), len(scale)
-    out = (np.arange(num) + rng.uniform(size=(m, num))) / num
-    within = 1 + (np.arange(num) + rng.uniform(size=(m, num))) / num * (_INNER - 1)
-    deep = (np.arange(num // 2) + rng.uniform(size=(m, num // 2))) / (num // 2)
-    powers = np.concatenate([_INNER * _DEEPER ** (-a * deep), within, np.maximum(out, _NEGLIGIBLE)], 1)
-    return np.sort(scale[:, None] * powers ** (-1 / a), axis=1)
+def _cells(num: int, index: float, many: bool) -> np.ndarray:
+    """Cells of a ray, nearest first: the masses at their ends, in units of that beyond the first crossing, `(n, 2)`."""
+    inner = 1 + (_INNER - 1) * np.arange(num + 1) / num
+    deep = _INNER * _DEEPER ** (-_power(index) * np.linspace(0, 1, (4 * num if many else num // 2) + 1))
+    ends = np.concatenate([deep[:0:-1], inner[:0:-1], np.arange(num, -1, -1) / num])
+    return np.stack([ends[:-1], ends[1:]], 1)
+
+
+def _points(cells: np.ndarray, scale: np.ndarray, index: float, rng: np.random.Generator) -> np.ndarray:
+    """One radius at random in each cell of each ray, `(m, n)`."""
+    at = rng.uniform(size=(len(scale), len(cells)))
+    logarithmic = cells[:, 0] > _INNER
+    safe = np.where(logarithmic[:, None], cells, 1.0)
+    mass = np.where(
+        logarithmic, safe[:, 1] * (safe[:, 0] / safe[:, 1]) ** at, cells[:, 1] + (cells[:, 0] - cells[:, 1]) * at
+    )
+    return scale[:, None] * np.maximum(mass, _NEGLIGIBLE) ** (-1 / _power(index))
+
+
+def _sampled(
+    look: Looker, scale: np.ndarray, num: int, index: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For many rays: each cell is as its point is, so that changes lie at ends of cells, and the rate is without bias however
+    thin layers are."""
+    cells = _cells(num, index, many=True)
+    stays = look(np.arange(len(scale))[:, None], _points(cells, scale, index, rng))
+    stays = np.concatenate([np.ones((len(scale), 1), bool), stays], 1)
+    ray, k = np.nonzero(stays[:, 1:] != stays[:, :-1])
+    radius = scale[ray] * np.maximum(cells[k, 0], _NEGLIGIBLE) ** (-1 / _power(index))
+    return ray, radius, np.where(stays[ray, k], 1.0, -1.0)
 
 
 def _changes(
@@ -300,7 +337,7 @@ def _changes(
     known = np.isfinite(first)
     at = np.where(known, first, radii[:, -1])
     # just before and just after the known crossing, which is not looked for again
-    apart = np.where(known, _SHARP / 2, 0.0) * at
+    apart = np.where(known, _sharp(len(look.directions)) / 2, 0.0) * at
     radii = np.concatenate([np.zeros((len(rays), 1)), radii, (at - apart)[:, None], (at + apart)[:, None]], 1)
     ends = np.stack([np.where(known, True, stays[:, -1]), np.where(known, False, stays[:, -1])], 1)
     stays = np.concatenate([np.ones((len(rays), 1), bool), stays, ends], 1)
@@ -311,10 +348,14 @@ def _changes(
     return rays[row], _narrowed(look, rays[row], radii[row, k], radii[row, k + 1], leaves), np.where(leaves, 1.0, -1.0)
 
 
+def _sharp(rays: int) -> float:
+    return _SHARP if rays < _MANY else _SHARP_OF_MANY
+
+
 def _narrowed(look: Looker, ray: np.ndarray, low: np.ndarray, high: np.ndarray, leaves: np.ndarray) -> np.ndarray:
     """The change between `low` and `high` of each ray, the first one where sections see several."""
     low, high = low.copy(), high.copy()
-    sharp = _SHARP if len(ray) < 256 else _SHARP_OF_MANY
+    sharp = _sharp(len(ray))
     wide = np.flatnonzero(high - low > sharp * high)
     while len(wide):
         pieces = int(np.clip(look.chunk // len(wide), 2, _SECTIONS))
