@@ -112,6 +112,44 @@ def test_every_public_name_answers(call):
     assert pickle.loads(pickle.dumps(call.target)) is call.target
 
 
+FORKED = """
+import multiprocessing, sys, warnings
+import jax.numpy as jnp, levysde as ls
+
+def run(eps):
+    dynamics = ls.SGD(ls.Quadratic(hessian=jnp.eye(1)), ls.StableComponents(alpha=1.5), epsilon=eps)
+    interval = ls.Box(lower=-jnp.ones(1), upper=jnp.ones(1))
+    kernel = ls.EulerMaruyama(dynamics, dt=1e-2)
+    return float(ls.simulate_escape(kernel, interval, jnp.zeros(1), num=16, seed=0).time.mean())
+
+def guarded(eps):
+    try:
+        return run(eps)
+    except RuntimeError as error:
+        return str(error)
+
+if __name__ == "__main__":
+    own = run(0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # JAX warns of the fork itself
+        with multiprocessing.get_context(sys.argv[1]).Pool(1) as pool:
+            other = pool.map_async(guarded, [0.5]).get(timeout=120)[0]
+    print(other == own if sys.argv[1] == "spawn" else other)
+"""
+
+
+def test_a_run_in_a_forked_process_is_refused_and_not_waited_for(tmp_path):
+    (tmp_path / "pool.py").write_text(FORKED)
+    said = {}
+    for how in ("fork", "spawn"):
+        done = subprocess.run(
+            [sys.executable, "pool.py", how], capture_output=True, text=True, check=True, cwd=tmp_path, timeout=200
+        )
+        said[how] = done.stdout.strip()
+    assert 'Start new processes instead: multiprocessing.get_context("spawn")' in said["fork"]
+    assert said["spawn"] == "True"
+
+
 def test_a_sweep_without_its_extra_names_it():
     """pydantic is hidden, as where levysde is installed without extras."""
     code = (

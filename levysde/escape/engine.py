@@ -25,6 +25,7 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.escape.bar import progress_bar
 from levysde.escape.checkpoint import Saver, as_checkpoint, saver
+from levysde.escape.forked import check_process
 from levysde.escape.interfaces import check_interfaces, runs_by_lanes
 from levysde.escape.ledger import Ledger, Rows
 from levysde.escape.precision import widened
@@ -87,9 +88,11 @@ def simulate_escape(
 
     Raises:
         TypeError, ValueError: bad input, before anything is compiled; a call inside jit, vmap or grad.
+        RuntimeError: in a process forked from one that had run something, where JAX would wait for ever.
         NonFiniteError: see `throw`; its `result` holds all rows.
         Interrupted: Ctrl-C; its `result` holds the finished rows, and the checkpoint, if any, has been saved.
     """
+    check_process()
     run = _checked(kernel, domain, x0, num, seed, max_time, max_steps, lanes, chunk, devices)
     places = errors.choice("record", record, ("places", "times")) == "places"
     errors.flag("throw", throw)

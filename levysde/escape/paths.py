@@ -22,6 +22,7 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.escape.block import INSIDE, Block, Problem, Records, advance, begin, empty_stack, jit, standing
 from levysde.escape.engine import as_lanes, describe, layout, starting_points, steps_until
+from levysde.escape.forked import check_process
 from levysde.escape.fused import FUSED, compiles, fused_or_looped
 from levysde.escape.interfaces import runs_by_lanes
 from levysde.escape.preflight import preflight
@@ -136,8 +137,10 @@ def simulate_paths(
     Raises:
         TypeError, ValueError: bad input, before anything is compiled; a kernel whose clock differs from path to path;
             a call inside jit, vmap or grad.
+        RuntimeError: in a process forked from one that had run something, where JAX would wait for ever.
         NonFiniteError: see `throw`; its `result` holds the paths.
     """
+    check_process()
     errors.concrete("kernel", errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)"))
     errors.concrete("domain", errors.instance("domain", domain, Domain | None, "Ball(radius=1.0, center=jnp.zeros(2))"))
     words = errors.seed(seed)
