@@ -24,8 +24,10 @@ from levysde.protocols import Domain, Dynamics, Kernel, State
 
 _NOISE = 2.0  # spacings that the noise of a step spans, in the median, so that rounding is unbiased
 _DRIFT = 10.0  # spacings that the drift of a step spans: then half a spacing is at most 5% of it
+_JUMPS = 30.0  # spacings that the noise of a step spans in the mean square, where rare jumps carry it and the rest is nothing
 _SHORT = 0.05  # of an average, by which it may stop short of its target
-_WORDS, _FEW = 64, 8  # steps from each place; of a large kernel
+_NEVER = 0.05  # spacings that the largest step spans where there is no hope: half a spacing moves nothing
+_WORDS, _FEW, _NUMBERS = 512, 8, 2**14  # steps from each place: most, fewest, and numbers in all
 _AXES, _RAYS = 8, 1000  # dimensions up to which each axis is looked along, and a diagonal
 _LITTLE = 1e-2  # of the squared displacement of a step, which may be lost in more dimensions
 _WIDENED = 2**22  # numbers in a kernel that are copied to float64
@@ -43,10 +45,12 @@ class _Steps(NamedTuple):
 
 
 class _Moves(NamedTuple):
-    """Of changes in a step, in units of the spacing: the median, the median deviation from it, the largest; and the spacing."""
+    """Of changes in a step, in units of the spacing: the median, the median deviation from it, the root of its mean square as
+    far as the places go, the largest; and the spacing."""
 
     drift: np.ndarray
     noise: np.ndarray
+    jumps: np.ndarray
     largest: np.ndarray
     spacing: np.ndarray
 
@@ -64,7 +68,9 @@ def precision(kernel: Kernel, domain: Domain, starts: np.ndarray) -> list[Precis
     Raises:
         ValueError: no step can move the position at all.
     """
-    places, along = _places(kernel, domain, np.atleast_2d(starts)[0])
+    starts = np.atleast_2d(starts)
+    furthest = starts[np.argmax(np.abs(starts).max(1))]
+    places, along = _places(kernel, domain, furthest)
     steps = _steps(kernel, places)
     if not np.isfinite(steps.change).all():  # it will be NONFINITE
         return []
@@ -80,6 +86,8 @@ def _places(kernel: Kernel, domain: Domain, start: np.ndarray) -> tuple[np.ndarr
     rest = rest if np.isfinite(rest).all() and bool(domain.contains(jnp.asarray(rest))) else start
     points = [start, rest, (start + rest) / 2]
     moved = [np.zeros(len(start), bool), np.zeros(len(start), bool), start != rest]
+    if len(start) > _RAYS:  # a network, whose rays cost a search and whose steps cost a gradient
+        return start[None], np.zeros((1, len(start)), bool)
     directions = _directions(len(start))
     for origin in (start, rest):
         if origin is start or (start != rest).any():
@@ -92,9 +100,7 @@ def _places(kernel: Kernel, domain: Domain, start: np.ndarray) -> tuple[np.ndarr
 
 
 def _directions(dim: int) -> np.ndarray:
-    """Both ways along each axis; in many dimensions along one diagonal, and none for networks, whose rays cost a search."""
-    if dim > _RAYS:
-        return np.zeros((0, dim))
+    """Both ways along each axis; in many dimensions along one diagonal."""
     signs = np.random.default_rng(0).choice([-1.0, 1.0], dim) / np.sqrt(dim)
     axes = np.eye(dim) if dim <= _AXES else signs[None]
     return np.concatenate([axes, -axes])
@@ -102,9 +108,10 @@ def _directions(dim: int) -> np.ndarray:
 
 def _steps(kernel: Kernel, places: np.ndarray) -> _Steps:
     """Steps from each place, in float64 where the kernel is not too large to be copied."""
-    words = np.random.default_rng(0).integers(0, 2**32, (_WORDS, kernel.words_per_step), dtype=np.uint32)
+    count = int(np.clip(_NUMBERS // kernel.dim, _FEW, _WORDS))
+    words = np.random.default_rng(0).integers(0, 2**32, (count, kernel.words_per_step), dtype=np.uint32)
     if sum(np.size(leaf) for leaf in jax.tree.leaves(kernel)) > _WIDENED:
-        return jax.tree.map(np.asarray, _stepped(kernel, jnp.asarray(places), words[:_FEW]))
+        return jax.tree.map(np.asarray, _stepped(kernel, jnp.asarray(places), words))
     with jax.enable_x64(True):
         return jax.tree.map(np.asarray, _stepped(jax.tree.map(widened, kernel), jnp.asarray(places, np.float64), words))
 
@@ -149,14 +156,16 @@ def _measured(before: np.ndarray, change: np.ndarray, dtype: Any) -> _Moves:
     largest = np.maximum(np.abs(before), np.abs(before + np.median(change, 1)))
     spacing = np.spacing(largest.astype(dtype)).astype(np.float64)
     drift = np.median(change, 1)
-    noise = np.median(np.abs(change - drift[:, None]), 1)
-    return _Moves(np.abs(drift) / spacing, noise / spacing, np.abs(change).max(1) / spacing, spacing)
+    size = np.abs(change - drift[:, None])
+    jumps = np.sqrt(np.mean(np.minimum(size, np.ptp(before, 0)) ** 2, 1))
+    sizes = np.abs(drift), np.median(size, 1), jumps, np.abs(change).max(1)
+    return _Moves(*(size / spacing for size in sizes), spacing)
 
 
 def _position(kernel: Kernel, moves: _Moves, places: np.ndarray, along: np.ndarray) -> list[PrecisionWarning]:
-    """Of the position. A coordinate is held where its noise spans spacings at every place, or its drift does at every place off
-    the attractor; without noise of its own, where its drift does anywhere."""
-    held = (moves.noise >= _NOISE) | (moves.drift >= _DRIFT)
+    """Of the position. A coordinate is held if its noise, or its drift, spans spacings at every place along its axis; without
+    noise of its own, if its drift does anywhere."""
+    held = (moves.noise >= _NOISE) | (moves.jumps >= _JUMPS) | (moves.drift >= _DRIFT)
     looked = np.where(along.any(0), along, True)
     driven = ~moves.noise.any(0) & (moves.drift >= _DRIFT).any(0)
     lost = ~np.all(held | ~looked, 0) & moves.largest.any(0) & ~driven
@@ -168,7 +177,7 @@ def _position(kernel: Kernel, moves: _Moves, places: np.ndarray, along: np.ndarr
     steps = (moves.noise + moves.drift) * np.where(looked & lost[None], 1, np.inf)
     place, i = np.unravel_index(np.argmin(np.where(np.isnan(steps), np.inf, steps)), steps.shape)
     message = _told(kernel, moves, places, int(place), int(i))
-    if np.all(moves.largest < 0.5):
+    if np.all(moves.largest < _NEVER):
         raise ValueError(message.replace("cannot hold the steps of", "cannot hold any step of"))
     return [PrecisionWarning(message)]
 
@@ -185,9 +194,9 @@ def _told(kernel: Kernel, moves: _Moves, places: np.ndarray, place: int, i: int)
     remedies = _wider(x.dtype)
     if np.abs(places[:, i]).min() > 2 * reach:
         remedies.append("shift the problem so that it is centered at 0")
-    return (
-        f"{message} {_advice([*remedies, *_longer(kernel, max(_DRIFT * spacing / drift if drift else math.inf, 1))])}"
-    )
+    # noise grows by a power of dt from 1/2 up
+    longer = min(_DRIFT * spacing / max(drift, 1e-300), (_NOISE * spacing / max(noise, 1e-100)) ** 2)
+    return f"{message} {_advice([*remedies, *_longer(kernel, longer)])}"
 
 
 def _memory(kernel: Kernel, steps: _Steps, dtype: Any) -> list[PrecisionWarning]:
@@ -234,7 +243,7 @@ def _longer(kernel: Kernel, factor: float) -> list[str]:
     dt = getattr(kernel, "dt", None)
     if dt is None:
         return ["take a larger learning rate"]
-    return [f"take a larger dt, about {float(dt) * factor:.1g}" if math.isfinite(factor) else "take a larger dt"]
+    return [f"take a larger dt, about {float(dt) * factor:.1g}" if factor < 1e6 else "take a larger dt"]
 
 
 def _advice(remedies: list[str]) -> str:
