@@ -120,7 +120,8 @@ def exit_directions(
         landscape: a `Landscape` whose Hessian at its minimum is taken; or the Hessian itself, `(d, d)`, symmetric.
         minimum: where displacements are measured from, `(d,)`; the landscape's by default, needed for a Hessian.
         law: an `EscapeLaw` of linear jumps, whose prediction stands beside.
-        confidence: coverage of each interval, in (0, 1): Clopper and Pearson's, conservative.
+        confidence: coverage of each interval, in (0, 1): Clopper and Pearson's, conservative, since an exit may count for
+            several directions in part; 100% was measured at 95% for parts spread over (0, 1).
 
     Returns:
         An `ExitDirections`.
@@ -243,7 +244,8 @@ def last_jumps(
             to the boundary; else it is a creep. At small noise a stable driver jumps and a Brownian one creeps.
         window: look at so many steps before the exit and take the one that reaches furthest; 1 by default. Needed where the
             noise enters an average, since the position then leaves some steps after the jump: about the memory of the average.
-        confidence: coverage of the interval of the share of jumps, in (0, 1).
+        confidence: coverage of the interval of the share of jumps, in (0, 1): Clopper and Pearson's, conservative; measured at
+            95% are 96% to 99% (shares of 0.1 and 0.5 of 20 and 100 exits).
 
     Returns:
         A `LastJumps`, one row an exit.

@@ -84,7 +84,8 @@ def landing_sharpness(
         minima: minima to recognise, `(m, d)`; those that the landscape knows by default, else its one marked minimum.
         tolerance: gradient norm at which a point has come to rest, in loss units over parameter units.
         max_steps: tries a trajectory at most makes, each with one gradient.
-        confidence: coverage of the intervals of the shares, in (0, 1).
+        confidence: coverage of the intervals of the shares, in (0, 1): Clopper and Pearson's, conservative; measured at 95%
+            are 96% to 99% (shares of 0.1 and 0.5 of 20 and 100 exits).
 
     Returns:
         A `Landings`, one row an exit.

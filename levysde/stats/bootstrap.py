@@ -100,7 +100,8 @@ def block_bootstrap(
     quartiles), so that a rare resample without an estimate or far out does not decide it. Resamples in which the estimator
     raises ValueError are left out; more than one in ten is an error.
     Measured with moving blocks, n = 5000, 200 series: the 95% interval covers 94% for the mean of an AR(1) series (0.7), 94%
-    for the index of independent stable values, 90% for that of stable noise averaged by momentum 0.9 (plain interval: 42%).
+    for the index of independent stable values, 90% for that of stable noise averaged by momentum 0.9 (plain interval: 42%). For
+    the mean of few independent values, blocks of 1: exponential 93% at n = 50 and 95% at n = 200, lognormal 88% and 93%.
 
     Args:
         estimator: takes an array like `x` and gives a number, an `Estimate`, or a fit with `.alpha`.

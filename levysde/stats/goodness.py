@@ -9,7 +9,7 @@ when it has first to climb), k < 1 leaves early. Both ways to see it need no bin
 * the maximum-likelihood k with its profile-likelihood interval.
 
 Calibration, simulated: the score test at 5% rejects 4.1-4.9% of exponential samples of 20 or more exits, uncensored or
-with 30% or 80% censored; the interval covers 93.5% at 10 exits, 95% from 50 on. Below 100 exits and under heavy
+with 30% or 80% censored; the interval covers 93% to 95% at 10 and 20 exits, 95% from 50 on. Below 100 exits and under heavy
 censoring the far tail is heavier (0.2-0.8% beyond the 0.1% point): there trust the interval. The statistic is free of
 the rate. Times on a grid of steps count as continuous: with a mean below about 100 steps the grid itself shows.
 """

@@ -100,7 +100,8 @@ def hill(x: Checked, k: Checked = None, *, confidence: Checked = 0.95) -> HillFi
 
     The interval is exact for independent values with a Pareto tail, `2k a/a_k` being chi-square with 2k degrees of freedom;
     it allows neither for bias nor for dependence (`block_bootstrap` does for the latter). With the automatic k it covered
-    93% for the Pareto law, 70% for stable values at a = 1.5, 10% at a = 1.8 and never at a = 1.95 (n = 10,000).
+    93% for the Pareto law, 70% for stable values at a = 1.5, 10% at a = 1.8 and never at a = 1.95 (n = 10,000); at n = 100
+    (1000) 94% (92%) at a = 1.2, 89% (83%) at a = 1.5 and 68% (38%) at a = 1.8. With a given k it covers 95% on Pareto values.
 
     Values that repeat, as rounded ones do, make the index jump with k by more than its interval: an `AccuracyWarning` says so,
     and another one that zeros, which have no logarithm, were left out.

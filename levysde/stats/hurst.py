@@ -48,7 +48,8 @@ def hurst_rs(x: Checked, *, smallest: Checked = 16, confidence: Checked = 0.95) 
 
     In a window, R is the range of the sums of deviations from its mean, S their standard deviation;
     `H = 1/2 + slope of log(mean R/S) - log E(s) on log s`, E the exact mean for independent Gaussian values. At H = 0.5 it
-    reads 0.499 and its 95% interval covers 97% (n = 10,000); elsewhere it is no measure: 0.663 at H = 0.7.
+    reads 0.499 and its 95% interval covers 97% (n = 10,000; 95% at 500 and 2000); elsewhere it is no measure: 0.663 at H = 0.7,
+    where the interval covers 87% at n = 500, 73% at 2000 and 56% at 10,000.
 
     Args:
         x: a stationary series (increments, not a path) in its order, shape `(n,)`, any unit.
@@ -88,7 +89,7 @@ def hurst_dfa(
 
     The sums of the series about its mean, in each window F2(s) their mean square about a polynomial of degree `order`;
     `H = slope of log (mean F2^(q/2))^(1/q) on log s`. On fractional Gaussian noise of H from 0.3 to 0.9
-    (n = 10,000) the bias is below 0.005 and the 95% interval covers 95 to 96%.
+    (n = 10,000) the bias is below 0.005 and the 95% interval covers 95 to 96%; 92% to 94% at n = 500 and 2000.
 
     Args:
         x: a stationary series (increments, not a path) in its order, shape `(n,)`, any unit; a trend of degree `order - 1`

@@ -54,11 +54,14 @@ def mcculloch(x: Checked, *, confidence: Checked = 0.95) -> SkewedStableFit:
     """Stable index, skewness, scale and location by five quantiles, with delta-method intervals.
 
     Nothing beyond the 5% and 95% quantiles is looked at: it reads the body of the law, and any law has a reading.
-    For independent stable values of index 0.8 to 1.8 the mean error at n = 500 is below a fifth of a standard error (which is
-    0.06 to 0.12 for the index, 0.13 to 0.4 for the skewness), and the 95% intervals cover 92-98%, those of the skewness all
-    near a = 2, where it leaves little trace. The index cannot pass 2, so it reads low there: 1.91 at a = 1.95 and 1.93 at
-    a = 2 for n = 500, 1.95 and 1.98 for n = 5000. At a = 2 the skewness has no meaning and is given as 0 in [-1, 1]. The
-    location of the S1 parametrisation is `location - beta scale tan(pi alpha/2)`.
+    For independent stable values of index 0.8 to 1.8 the mean error at n = 500 is below a fifth of a standard error
+    (which is 0.06 to 0.12 for the index, 0.13 to 0.4 for the skewness). The index cannot pass 2, so it reads low there:
+    1.91 at a = 1.95 and 1.93 at a = 2 for n = 500, 1.95 and 1.98 for n = 5000. At a = 2 the skewness has no meaning and
+    is given as 0 in [-1, 1]. The location of the S1 parametrisation is `location - beta scale tan(pi alpha/2)`.
+
+    Measured coverage of the 95% intervals, a = 1.2, 1.5 and 1.8: 94% to 97% at n = 1000. At n = 100 98% for the index,
+    93% to 95% for scale and location, 91% to 98% for the skewness. At a = 1.8 the skewness leaves little trace, and its
+    interval covers 100%. Values that repeat, as rounded ones do, move the quantiles: an `AccuracyWarning` says so.
 
     Args:
         x: the sample, in any order, shape `(n,)`, any unit.

@@ -72,6 +72,10 @@ def checked(time: Checked, exited: Checked, prefix: str = "") -> tuple[np.ndarra
 def escape_rate(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> Estimate:
     """Exits a unit time, `N / T`, with its chi-square interval; exact for exponential escape times.
 
+    For times of another shape the interval is not right, and under censoring the rate itself is not one over the mean.
+    Measured coverage at 95%, n = 20 and 100: exponential times 95%, censored ones 96%; lognormal times (standard deviation
+    of the logarithm 1) 87% to 90% without censoring, 87% to 96% with 30% censored. `exponentiality` tests the shape.
+
     Args:
         time: escape or censoring times, shape `(num,)`, any unit.
         exited: whether each is an escape, bool, shape `(num,)`.
@@ -104,7 +108,8 @@ def escape_rate(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -
 def mean_time(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> Estimate:
     """Mean escape time `T / N` and its interval: the inverse of `escape_rate`.
 
-    Under censoring this is the mean of an exponential law; for another shape use `restricted_mean`.
+    Under censoring this is the mean of an exponential law; for another shape use `restricted_mean`. The interval covers as that
+    of `escape_rate`: 94% to 97% for exponential times, 87% to 95% for lognormal ones.
 
     Args:
         time: escape or censoring times, shape `(num,)`, any unit.
@@ -135,7 +140,9 @@ def mean_ratio(
 ) -> Estimate:
     """Mean escape time of one sample over that of another, independent one, with its F interval.
 
-    Exact for exponential times without censoring, else conservative.
+    Exact for exponential times without censoring, conservative for censored ones. Measured coverage at 95%, n = 20 and 100:
+    95% to 96% for exponential times; for lognormal ones 86% to 89% without censoring, and 95% to 98% with 30% censored, where
+    what is wrong with both means cancels.
 
     Args:
         time: escape or censoring times of the first sample, shape `(num,)`, any unit.
@@ -172,7 +179,9 @@ def kaplan_meier(time: Checked, exited: Checked, *, confidence: Checked = 0.95) 
     """The survival curve and its pointwise band (log-log Greenwood), by `scipy.stats.ecdf`.
 
     Greenwood's variance is 0 before the first exit and where nobody is left. There the band is exact (Clopper and Pearson):
-    of n at risk none left, so the survival is at least `((1 - confidence)/2)^(1/n)`; 0.478 for n = 5 at 95%.
+    of n at risk none left, so the survival is at least `((1 - confidence)/2)^(1/n)`; 0.478 for n = 5 at 95%. Measured
+    coverage of the 95% band at the quartiles, n = 20 and 100, exponential and lognormal times, with and without censoring: 94%
+    to 98%.
 
     Args:
         time: escape or censoring times, shape `(num,)`, any unit.
@@ -211,10 +220,15 @@ def restricted_mean(time: Checked, exited: Checked, horizon: Checked = None, *, 
 
     Needs no law: the mean to report when the times are censored and not exponential.
 
-    The interval is that of `log(m / (horizon - m))`, m the restricted mean, by Student's quantiles, so that it stays within 0
-    and the horizon. Where all times agree no variance is seen, and the interval is the exact one for the share of times that
-    may lie elsewhere: 5 trajectories all censored at 5 give [2.39, 5]. Measured coverage of the 95% interval at a fixed horizon
-    of 0.3, 1 or 3 means, exponential and lognormal times: COVERAGE.
+    The interval is that of `log(m / (horizon - m))`, m the restricted mean, by Student's quantiles, so that it stays
+    within 0 and the horizon. Where all times agree no variance is seen, and the interval is the exact one for the share of
+    times that may lie elsewhere: 5 trajectories all censored at 5 give [2.39, 5].
+
+    Measured coverage at 95% and a fixed horizon, n = 20 and 100, exponential and lognormal times, with and without 30%
+    censored: 93% to 97% at horizons of 0.3, 1 and 3 means; at 0.1 means, before which hardly any lognormal time lies, 91%
+    to 95%. Near the largest times, where few are at risk, it covers less: 91% (exponential) and 88% (lognormal) at 3 means
+    with 30% of 20 times censored at random.
+
     By default the horizon is the largest time, itself random: the interval is then about the mean up to that time. For times
     without censoring it is no interval for the whole mean, of which it misses the tail.
 

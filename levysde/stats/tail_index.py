@@ -49,9 +49,9 @@ def block_log_moment_index(x: Checked, *, block: Checked = None, confidence: Che
 
     Bias: `1/a` is estimated without bias for independent, symmetric stable values of one scale, so `a` reads high by
     about its squared standard error over a (0.02 at a = 1.5 and n = 500, where the error is 0.2). The 95% interval
-    covers BLOCKCOVERAGE. A nonzero mean pulls towards 1, correlation and unequal scales
-    below the truth (a Gaussian scale mixture reads 1.17), and nothing holds the result under 2: sums of light-tailed but
-    dependent values can read above it. Subtract the mean first when it is not zero.
+    covers 93% to 96% at n = 100 and 1000 (a from 1.2 to 1.8), and 89% to 92% with 10 blocks of 2. A nonzero mean pulls
+    towards 1, correlation and unequal scales below the truth (a Gaussian scale mixture reads 1.17), and nothing holds the
+    result under 2: sums of light-tailed but dependent values can read above it. Subtract the mean first when it is not zero.
 
     Args:
         x: the sample in its order, shape `(n,)`, or `(n, d)` for vectors, whose Euclidean norms stand for `|X|` and `|Y|`
@@ -137,8 +137,8 @@ def characteristic_function_fit(x: Checked, *, block: Checked = 1, confidence: C
     estimate for stable values of this index, leaves the estimate likely: few values show no far ones and look too sure. With
     `block` the error grows by what the block means vary more than independent values. That of the scale is the delta method.
 
-    Bias: below a fifth of a standard error from n = 500 on for independent stable values; the 95% interval covers
-    86-97% there and 94-96% at n = 5000. It reads the law near its centre, not the far tail: a Student t with 3 degrees
+    Bias: below a fifth of a standard error from n = 500 on for independent stable values; the 95% interval of the index covers
+    CFCOVERAGE. It reads the law near its centre, not the far tail: a Student t with 3 degrees
     of freedom reads 1.70 and a Laplace law 1.78, though both have index 2; a lognormal mixture of Gaussians reads 1.2.
     Correlation does not bias it, but narrows the interval unless `block` covers it.
 
