@@ -18,7 +18,7 @@ from levysde.studies.claims import Claim, Reading, Text, Word, band_end
 from levysde.tables import Table, Tabled
 
 WORDS = get_args(Word)
-JUDGED = ("holds", "fails", "inconclusive")  # what an interval and a band can say
+_READING = "Reading(Estimate(2.0, 1.9, 2.1), 1.0, 1.0, 'eq. 3')"  # for messages
 
 if TYPE_CHECKING:
     AnyClaim, AnyWord, AnyReading = Claim, Word, Reading | None
@@ -56,7 +56,7 @@ class Verdict(Tabled):
         errors.choice("word", self.word, WORDS)
         for name in ("measured", "power", "condition"):
             errors.word(name, getattr(self, name))
-        errors.instance("reading", self.reading, Reading | None, "Reading(Estimate(2.0, 1.9, 2.1), 1.0, 1.0, 'eq. 3')")
+        errors.instance("reading", self.reading, Reading | None, _READING)
         if self.word in ("holds only if", "depends on the convention", "own finding") and not self.condition:
             raise ValueError(f'{self.claim.key}: word="{self.word}" needs a condition that says more, got "".')
         missing = lacking(self.claim, self.reading) if self.word == "fails" else []
@@ -123,6 +123,8 @@ def ruled(
     """
     errors.instance("claim", claim, Claim, "Claim(key, statement, where, predicted, fails_if)")
     errors.choice("word", word, WORDS)
+    errors.word("condition", condition)
+    errors.instance("reading", reading, Reading | None, _READING)
     also = f": {condition}" if condition else ""
     yes, no = ("yes", "no") if claim.statement.endswith("?") else ("as predicted", "not as predicted")
     if word == "fails" and (claim.known == "own" or lacking(claim, reading)):
