@@ -27,6 +27,7 @@ from scipy.stats import levy_stable, norm
 from levysde import analysis, stats
 from levysde.analysis import curvature, exits, extrapolate, gradient_noise
 from levysde.sweeps import fits, scaling_fits
+from levysde.sweeps.rows import Row
 
 BAND = 0.93, 0.97
 SAME = {  # functions whose intervals are those of others
@@ -217,22 +218,25 @@ def limit(rng: np.random.Generator, n: int) -> dict[str, Interval]:
     return {"limit of three steps": of(found.value, 1.0)}
 
 
-class _Row:
-    """A finished point of a sweep, as a fit asks for it."""
-
-    def __init__(self, x: float, mean: float, escapes: int):
-        self.at, self.index = {"epsilon": x}, x
-        self.found = {"mean_time": mean, "escapes": escapes, "predicted_mean": x**-1.5}
-
-    def get(self, name: str) -> Any:
-        return self.found[name]
-
-
 def slope(rng: np.random.Generator, n: int) -> dict[str, Interval]:
     """A mean of x^-1.5 at five x, from n escapes at each."""
-    rows = tuple(_Row(x, float(rng.exponential(x**-1.5, n).mean()), n) for x in (0.05, 0.1, 0.2, 0.4, 0.8))
-    line: Any = fits.Line(rows, np.diag(np.full(5, 1 / n)), {}, (), 0)  # pyright: ignore[reportArgumentType]
-    return {"slope of five points": of(fits.fit_line(line, "epsilon", "mean_time", "power", 0.95, False).slope, -1.5)}
+    places = 0.05, 0.1, 0.2, 0.4, 0.8
+    rows = tuple(
+        Row(
+            index=(i,),
+            at={"epsilon": x},
+            state="done",
+            numbers={"mean_time": float(rng.exponential(x**-1.5, n).mean()), "escapes": n, "predicted_mean": x**-1.5},
+            words={},
+            warnings=(),
+            message="",
+            seed=i,
+        )
+        for i, x in enumerate(places)
+    )
+    line = fits.Line(rows, np.diag(np.full(len(rows), 1 / n)), {}, (), 0)
+    fit: Any = fits.fit_line(line, "epsilon", "mean_time", "power", 0.95, False)
+    return {"slope of five points": of(fit.slope, -1.5)}
 
 
 _SYMMETRIC = np.random.default_rng(7).normal(size=(100, 100))

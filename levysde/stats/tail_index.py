@@ -137,9 +137,11 @@ def characteristic_function_fit(x: Checked, *, block: Checked = 1, confidence: C
     estimate for stable values of this index, leaves the estimate likely: few values show no far ones and look too sure. With
     `block` the error grows by what the block means vary more than independent values. That of the scale is the delta method.
 
-    Bias: below a fifth of a standard error from n = 500 on for independent stable values; the 95% interval of the index covers
-    CFCOVERAGE. It reads the law near its centre, not the far tail: a Student t with 3 degrees
-    of freedom reads 1.70 and a Laplace law 1.78, though both have index 2; a lognormal mixture of Gaussians reads 1.2.
+    Bias: below a fifth of a standard error from n = 500 on for independent stable values. Measured coverage of the 95%
+    intervals, a = 1.2, 1.5 and 1.8: of the index 94% to 97% at n = 1000, 94% to 98% at n = 100, and 87% to 100% at n = 20
+    (where it is about 1 wide); of the scale 92% to 95% from n = 20 on. It reads the law near its centre, not the far tail: a
+    Student t with 3 degrees of freedom reads 1.70 and a Laplace law 1.78, though both have index 2; a lognormal mixture of
+    Gaussians reads 1.2.
     Correlation does not bias it, but narrows the interval unless `block` covers it.
 
     Args:
