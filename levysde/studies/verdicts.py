@@ -206,8 +206,8 @@ def markdown(verdicts: Sequence[Verdict], command: str = "") -> str:
     counts = [f"{count} {word}" for word in WORDS for count in [sum(v.word == word for v in verdicts)] if count]
     parts = [f"{len(verdicts)} verdicts: {', '.join(counts)}.", ""]
     groups = {
-        "What the paper says": [v for v in verdicts if v.claim.known != "own"],
-        "Own findings": [v for v in verdicts if v.claim.known == "own"],
+        "What the paper says": [v for v in verdicts if not _own(v)],
+        "Own findings": [v for v in verdicts if _own(v)],
     }
     for title, group in groups.items():
         if group:
@@ -217,12 +217,16 @@ def markdown(verdicts: Sequence[Verdict], command: str = "") -> str:
     printed = [v for v in verdicts if v.claim.printed]
     if printed:
         head = ("", "printed, or as restated", "most favourable reading", "allowed by it", "measured under it")
-        rows = [(f"`{v.claim.key}`", v.claim.printed, v.claim.favourable or "as printed", *_read(v)) for v in printed]
+        rows = [(f"`{v.claim.key}`", v.claim.printed, v.claim.favourable, *_read(v)) for v in printed]
         parts += ["### Printed statements and their readings", "", *_lines(head, rows), ""]
     head = ("", "predicted", "contradicted if", "power")
     rows = [(f"`{v.claim.key}`", v.claim.predicted, v.claim.fails_if, v.power) for v in verdicts]
     parts += ["### Criteria, fixed before the run", "", *_lines(head, rows), ""]
     return "\n".join(parts + ([f"`{command}`", ""] if command else []))
+
+
+def _own(verdict: Verdict) -> bool:
+    return verdict.claim.known == "own" or verdict.word == "own finding"
 
 
 def _lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -241,7 +245,7 @@ def _read(verdict: Verdict) -> tuple[str, str]:
     """What the printed statement allows, and what was measured under its favourable reading."""
     reading = verdict.reading
     if reading is None:
-        return "", "see above"
+        return "", "see above" if verdict.claim.favourable else ""
     return f"{reading.allowed} ({reading.allowed_by})", repr(reading.measured)
 
 
