@@ -329,8 +329,10 @@ def _noise(request: Request, model: Products, seeds: list[int]) -> tuple[Gradien
     rng = np.random.default_rng(seeds[1])
     coordinates = sampled_coordinates(model.landscape, rng)
     variance, largest, columns = model.moments(coordinates)
-    if not np.isfinite(variance).all():
-        raise ValueError("the gradient of some example is not finite at params. Give another point.")
+    bad = ~np.isfinite(variance)
+    if bad.any():
+        where = errors.place_of_first(bad, "of the gradient are affected")
+        raise ValueError(f"the gradient of some example is not finite at params: {where}. Give another point.")
     variance = np.where(np.sqrt(variance) <= _ROUNDING * largest, 0.0, variance)
     if not variance.any():
         raise ValueError(
