@@ -373,6 +373,18 @@ def test_slopes_beside_theory_say_why_they_differ(tmp_path, off_law):
     assert ("as long as measured over predicted still moves towards 1" in text) == (off_law > 0)
 
 
+def test_a_line_that_is_rejected_makes_no_headline(tmp_path):
+    """Against log alpha the law's own means are no straight line: that theory's slope lies in the interval says nothing."""
+    sweep = sweep_of(tmp_path / "s", {"num": 4000}, grid={"alpha": [1.1, 1.3, 1.5, 1.7, 1.9]})
+    (fit,) = scaling_fits(sweep)
+    assert fit.p_value < 1e-6
+    assert fit.rejected
+    assert "the line is rejected (p = " in " ".join(repr(fit).split())
+    text = re.sub(r"\s+", " ", page_of(sweep).text)
+    assert "fitted slopes contain" not in text
+    assert "1 of 1 lines are rejected (p < 0.001): the means do not lie on a straight line" in text
+
+
 def test_report_of_a_coupled_sweep_with_everything_wrong(tmp_path):
     faults = ["", "a <b>fault</b>\n& more", ""]
     run = {"num": 40, "limit": 2.0}

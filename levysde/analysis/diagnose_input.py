@@ -182,7 +182,7 @@ def as_optimizer(
             "Type for example optimizer=optax.sgd(0.1, momentum=0.9), learning_rate=0.1."
         )
     kernel = OptimizerKernel(optimizer, landscape, batch_size)
-    own = sgd_rate(optimizer, landscape.dim)
+    own = sgd_rate(kernel.transformation, landscape.dim)
     if own is None:
         return "optax", kernel, learning_rate
     if learning_rate is not None and abs(own - learning_rate) > _ALONE * learning_rate:

@@ -1,6 +1,6 @@
 """Sweeps: thousands of settings from one file, run anywhere, into one labelled store. Needs the extra `sweep`."""
 
-from levysde.sweeps import _extra as _extra
+import levysde.sweeps._extra  # noqa: F401  (first: it names the extra where that is missing)
 from levysde.sweeps.driver import Tally as Tally
 from levysde.sweeps.driver import run_sweep as run_sweep
 from levysde.sweeps.escape_run import EscapeRun as EscapeRun

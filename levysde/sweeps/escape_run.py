@@ -2,6 +2,7 @@
 
 import functools
 import json
+import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -20,7 +21,7 @@ from levysde.sweeps.parts import Part, build
 from levysde.sweeps.spec import SpecError
 from levysde.theory import EscapeLaw, escape_law
 
-_TRIAL_SECONDS, _TRIAL_NUM, _TRIALS = 0.5, 4096, 8
+_TRIAL_SECONDS, _TRIAL_NUM, _TRIAL_STEPS = 0.2, 4096, 10**6
 
 
 class Training(Model):
@@ -164,25 +165,28 @@ class EscapeRun(Experiment):
 
     def units_per_second(self, settings: EscapeSettings) -> float:
         problem = _problem(settings)
-        num, steps, rate = min(settings.num, _TRIAL_NUM), 100, 0.0
-        for trial in range(_TRIALS):  # longer and longer, until what a run costs besides its steps does not count
-            result = simulate_escape(
-                problem.kernel,
-                problem.domain,
-                problem.start,
-                num=num,
-                seed=0,
-                max_steps=steps,
-                throw=False,
-                record="times",
-            )
-            if trial == 0:
-                continue  # it was traced, loaded and compiled
-            rate = max(rate, result.info.steps_per_second)
-            if result.info.seconds > _TRIAL_SECONDS:
-                break
-            steps *= 4
-        return rate
+        num = min(settings.num, _TRIAL_NUM)
+
+        def rate(steps: int) -> float:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", errors.AccuracyWarning)  # the run itself warns
+                result = simulate_escape(
+                    problem.kernel,
+                    problem.domain,
+                    problem.start,
+                    num=num,
+                    seed=0,
+                    max_steps=steps,
+                    throw=False,
+                    record="times",
+                )
+            return result.info.steps_per_second
+
+        rate(200)  # compiles
+        rough = rate(200)
+        # long enough that what a run costs besides its steps does not count
+        steps = min(int(_TRIAL_SECONDS * rough / num), _TRIAL_STEPS)
+        return max(rough, rate(steps)) if steps > 400 else rough
 
     def law(self, settings: EscapeSettings) -> EscapeLaw | None:
         return _problem(settings).law

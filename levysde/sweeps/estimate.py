@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from levysde.sweeps.store import disk_bytes
 from levysde.tables import Grid, Table, Tabled
 
 _ASKED, _TRIALS, _SHOWN = 64, 6, 20
+_TRIAL_SECONDS = 2.0  # after which no new kind of point is tried
 _COUNTS = {"num", "max_steps", "seed", "training_seed"}  # integers that do not change what is compiled
 
 
@@ -67,7 +69,9 @@ class Estimate(Tabled):
 
 
 def estimate(plan: Checked, place: Checked) -> Estimate:
-    """Work out a sweep's cost: a second of trial for each kind of point (at most 6), nothing is written.
+    """Work out a sweep's cost by a short trial of each kind of point (of at most 6, and of no new one after 2 s).
+
+    Nothing is written.
 
     Args:
         plan: from `make_plan`.
@@ -88,14 +92,18 @@ def estimate(plan: Checked, place: Checked) -> Estimate:
         kinds.setdefault(_kind(point), []).append(k)
     speeds: dict[str, float] = {}
     seconds, is_bound = np.full(len(chosen), np.nan), False
+    start, tried = time.perf_counter(), 0
     for members in list(kinds.values())[:_TRIALS]:
+        if speeds and time.perf_counter() - start > _TRIAL_SECONDS:
+            break
+        tried += 1
         if any(works[k] is not None for k in members):
             speeds[_name(chosen[members[0]])] = speed = plan.experiment.units_per_second(chosen[members[0]].settings)
             for k in members:
                 work = works[k]
                 seconds[k] = np.nan if work is None else work.units / speed
                 is_bound |= work is not None and work.is_bound
-    for members in list(kinds.values())[_TRIALS:]:
+    for members in list(kinds.values())[tried:]:
         for k in members:
             work = works[k]
             seconds[k] = work.units / min(speeds.values()) if work is not None and speeds else np.nan

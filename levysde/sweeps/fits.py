@@ -71,6 +71,11 @@ class ScalingFit(tables.Tabled):
     p_value: float
     coupled: bool
 
+    @property
+    def rejected(self) -> bool:
+        """Whether the points do not lie on a straight line: the slope and its interval then describe nothing."""
+        return self.p_value < REJECTED
+
     def predict(self, x: Checked) -> np.ndarray:
         """The line's mean at `x`, in the unit of time, same shape."""
         return np.exp(self.intercept + self.slope.value * _abscissa(np.asarray(x, float), self.form))
@@ -98,9 +103,16 @@ class ScalingFit(tables.Tabled):
         ]
         if self.left_out:
             rows.append(("left out", f"{self.left_out} points with fewer than {FEWEST_ESCAPES} escapes"))
-        return tables.Table(f"ScalingFit of log {self.y} against {against}", rows)
+        warnings = []
+        if self.rejected:
+            warnings.append(
+                f"the line is rejected (p = {self.p_value:.2g}): the means do not lie on a straight line, and the slope and "
+                "its interval describe nothing. Fit a shorter range, or the other form."
+            )
+        return tables.Table(f"ScalingFit of log {self.y} against {against}", rows, warnings)
 
 
+REJECTED = 1e-3  # p-value below which a straight line is rejected, as the exponential law is in `compare`
 METHODS = {
     False: "points of independent noise, exponential escape times",
     True: "points that share their noise: bootstrap of trajectory ids, the same at every point",

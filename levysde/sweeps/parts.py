@@ -96,24 +96,27 @@ def _maker(where: str, role: str | None, name: str) -> Callable[..., Any]:
         if not callable(found):
             raise SpecError(f"{where}.name: {name!r} is {type(found).__name__}, not a function or class.")
         return found
-    makers = _makers()
-    if name in makers and role is not None and name not in _names(role):
-        raise SpecError(f"{where}.name: {name!r} is no {role}.{nearest(name, _names(role))}")
-    if name not in makers:
+    maker = _known(name)
+    if maker is None:
         raise SpecError(f"{where}.name: there is no {role or 'part'} {name!r}.{nearest(name, _names(role))}")
-    return makers[name]
+    if not _fits(role, name, maker):
+        raise SpecError(f"{where}.name: {name!r} is no {role}.{nearest(name, _names(role))}")
+    return maker
+
+
+_MODULES = (landscapes, noise, domains, dynamics, kernels)
 
 
 @functools.cache
-def _makers() -> dict[str, Callable[..., Any]]:
-    """Every public class and function of the library that makes a part from plain arguments."""
-    found = {}
-    for module in (landscapes, noise, domains, dynamics, kernels):
-        for name in dir(module):
+def _known(name: str) -> Callable[..., Any] | None:
+    """The public class or function of the library that makes a part from plain arguments. Others are not looked at: some are
+    slow to import."""
+    for module in _MODULES:
+        if not name.startswith("_") and name in dir(module):
             item = getattr(module, name)
-            if not name.startswith("_") and callable(item) and _takes_plain_arguments(item):
-                found[name] = item
-    return found
+            if callable(item) and _takes_plain_arguments(item):
+                return item
+    return None
 
 
 def _takes_plain_arguments(item: Callable[..., Any]) -> bool:
@@ -128,15 +131,16 @@ def _takes_plain_arguments(item: Callable[..., Any]) -> bool:
 @functools.cache
 def _names(role: str | None) -> tuple[str, ...]:
     """The names that fit a role, as far as can be told without making one."""
+    makers = {name: _known(name) for module in _MODULES for name in dir(module)}
+    return tuple(name for name, maker in makers.items() if maker is not None and _fits(role, name, maker))
+
+
+def _fits(role: str | None, name: str, maker: Callable[..., Any]) -> bool:
     if role is None:
-        return tuple(_makers())
+        return True
     kind, modules = ROLES[role]
-    names = []
-    for name, maker in _makers().items():
-        result = maker if inspect.isclass(maker) else inspect.signature(maker).return_annotation
-        if inspect.isclass(result) and issubclass(result, kind) and any(hasattr(module, name) for module in modules):
-            names.append(name)
-    return tuple(names)
+    result = maker if inspect.isclass(maker) else inspect.signature(maker).return_annotation
+    return inspect.isclass(result) and issubclass(result, kind) and any(name in dir(module) for module in modules)
 
 
 @functools.cache

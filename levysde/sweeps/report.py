@@ -18,6 +18,7 @@ from levysde import errors
 from levysde.errors import Checked
 from levysde.sweeps.fits import (
     METHODS,
+    REJECTED,
     EndRatio,
     Line,
     ScalingFit,
@@ -275,15 +276,22 @@ def _summary(table: Table, alongs: Sequence[Along]) -> list[str]:
         )
     fits = [fit for along in alongs for fit in along.fits if np.isfinite(fit.theory_slope)]
     if fits:
-        inside = sum(fit.slope.low <= fit.theory_slope <= fit.slope.high for fit in fits)
+        straight = [fit for fit in fits if not fit.rejected]
+        inside = sum(fit.slope.low <= fit.theory_slope <= fit.slope.high for fit in straight)
         why = (
             " The law is a limit for small noise: as long as measured over predicted still moves towards 1 along an axis, "
             "slopes differ from the law's."
         )
-        found.append(
-            f"The 95% intervals of {inside} of {len(fits)} fitted slopes contain theory's slope."
-            + why * (inside < len(fits))
-        )
+        if straight:
+            found.append(
+                f"The 95% intervals of {inside} of {len(straight)} fitted slopes contain theory's slope."
+                + why * (inside < len(straight))
+            )
+        if len(straight) < len(fits):
+            found.append(
+                f"{len(fits) - len(straight)} of {len(fits)} lines are rejected (p < {REJECTED:g}): the means do not lie on a "
+                "straight line, and the slope and its interval describe nothing. Look at the figure, or fit a shorter range."
+            )
     bent = sum(row.get("p_exponential") < _NOT_EXPONENTIAL for row in table.done)
     if bent:
         found.append(
