@@ -180,9 +180,9 @@ def about_layers(found: Crossings, rate: float) -> tuple[str, ...]:
     if share <= 0.01:
         return ()
     return (
-        f"the rate changed by {share:.1%} when the rays were looked at {8} times finer: the basin has layers thinner than the "
-        "search resolves. Make it of shapes with formulas (Ball, Box, Ellipsoid, HalfSpaces, Intersection, Complement, "
-        "ExitSets), whose crossings are exact.",
+        f"the basin has layers along the rays that are thinner than the search resolves: two ways of counting them differ by "
+        f"{share:.1%} of the rate. Make the basin of shapes with formulas (Ball, Box, Ellipsoid, HalfSpaces, Intersection, "
+        "Complement, ExitSets), whose crossings are exact.",
     )
 
 

@@ -23,10 +23,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
-from levysde.theory.exit_response import LEFT, LONGEST, Response
+from levysde.theory.exit_response import LEFT, Response, check_growth, check_spent
 
 _CHUNK = 512  # jumps looked at in one call
 _THREADS = min(os.cpu_count() or 1, 8)  # calls at a time
@@ -48,8 +47,6 @@ _MANY = 256  # rays from which layers are sampled, not searched for
 _LIMIT = 2**20  # jumps looked at in one refinement, at most
 _STANDS = 2e-4  # relative change of the rate at which it stands still
 _SURE = 7  # a set of jumps of so many cells' mass, spread over rays, is missed with chance e^-7
-_GROWTH = 1e-3  # a flow that grows faster than this a step is none that comes back
-_LARGEST_FLOW = 200  # dimensions up to which the eigenvalues of a step are looked at
 
 Mass = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -163,7 +160,7 @@ def crossings(
         return _between(look, np.array(edges, dtype=float))
     found = _search(look, mass, index, sampled, guess)
     if response.dynamics.response == "flow":
-        _check_spent(response, directions, found.distance)
+        check_spent(response, directions, found.distance)
     return found
 
 
@@ -226,7 +223,10 @@ def _search(look: Looker, mass: Mass, index: float, sampled: bool, guess: np.nda
         return _changes(look, rays, _points(_cells(num, index, False), scale[rays], index, rng), first[rays])
 
     many = sampled and m >= _MANY
-    ray, radius, sign = _sampled(look, scale, num, index, rng) if many else changes(rays, num)
+    if many:
+        ray, radius, sign = _sampled(look, rays, scale, _cells(num, index, True), index, rng)[0]
+    else:
+        ray, radius, sign = changes(rays, num)
     rate, moved, cells = float(np.sum(sign * mass(ray, radius))), 0.0, np.full(m, num)
     odd = np.unique(ray[sign < 0])
     while len(odd) and not many:
@@ -245,6 +245,19 @@ def _search(look: Looker, mass: Mass, index: float, sampled: bool, guess: np.nda
         odd = np.union1d(np.unique(ray[sign < 0]), odd)
         if moved <= _STANDS * abs(rate):
             break
+    odd = np.array([], int) if many else np.unique(ray[sign < 0])
+    if len(
+        odd
+    ):  # layers finer than cells: bisection finds the thicker ones, cells that are as their points have no bias
+        new, weight = _sampled(look, odd, scale[odd], _cells(int(cells[odd].max()), index, False), index, rng)
+        kept = ~np.isin(ray, odd)
+        apart = abs(np.sum(new[2] * mass(new[0], new[1])) - np.sum((sign * mass(ray, radius))[~kept]))
+        chance = np.sqrt(np.sum((weight * mass(new[0], scale[new[0]])) ** 2) / 4)
+        if apart > 5 * chance + _STANDS * rate:
+            ray, radius, sign = (
+                np.concatenate([old[kept], each]) for old, each in zip((ray, radius, sign), new, strict=True)
+            )
+            moved = max(moved, float(apart))
     within = mass(rays, scale) * (_INNER - 1) / cells
     resolution = min(m, _SURE) * float(within.max())
     return _gathered(m, ray, radius, sign, resolution, moved, "search")
@@ -317,16 +330,15 @@ def _points(cells: np.ndarray, scale: np.ndarray, index: float, rng: np.random.G
 
 
 def _sampled(
-    look: Looker, scale: np.ndarray, num: int, index: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For many rays: each cell is as its point is, so that changes lie at ends of cells, and the rate is without bias however
-    thin layers are."""
-    cells = _cells(num, index, many=True)
-    stays = look(np.arange(len(scale))[:, None], _points(cells, scale, index, rng))
-    stays = np.concatenate([np.ones((len(scale), 1), bool), stays], 1)
-    ray, k = np.nonzero(stays[:, 1:] != stays[:, :-1])
-    radius = scale[ray] * np.maximum(cells[k, 0], _NEGLIGIBLE) ** (-1 / _power(index))
-    return ray, radius, np.where(stays[ray, k], 1.0, -1.0)
+    look: Looker, rays: np.ndarray, scale: np.ndarray, cells: np.ndarray, index: float, rng: np.random.Generator
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """Each cell is as its point is, so that changes lie at ends of cells, and the rate is without bias however thin layers are.
+    With the mass of the cell at each change, in units of that beyond the first crossing."""
+    stays = look(rays[:, None], _points(cells, scale, index, rng))
+    stays = np.concatenate([np.ones((len(rays), 1), bool), stays], 1)
+    row, k = np.nonzero(stays[:, 1:] != stays[:, :-1])
+    radius = scale[row] * np.maximum(cells[k, 0], _NEGLIGIBLE) ** (-1 / _power(index))
+    return (rays[row], radius, np.where(stays[row, k], 1.0, -1.0)), cells[k, 0] - cells[k, 1]
 
 
 def _changes(
@@ -367,49 +379,3 @@ def _narrowed(look: Looker, ray: np.ndarray, low: np.ndarray, high: np.ndarray, 
         high[wide] = low[wide] + width[:, 0]
         wide = wide[high[wide] - low[wide] > sharp * high[wide]]
     return (low + high) / 2
-
-
-@eqx.filter_jit
-def _all_spent(response: Response, jumps: Float[Array, "m n"]) -> Bool[Array, ""]:
-    return jnp.all(jax.lax.map(lambda y: response.average(y)[1], jumps, batch_size=_CHUNK))
-
-
-@eqx.filter_jit
-def _growth(response: Response) -> Float[Array, "n n"]:
-    """The Jacobian of one noiseless step at the attractor, in every float of the state."""
-    dynamics = response.dynamics
-    rest, other = eqx.partition(dynamics.settled(dynamics.attractor), eqx.is_inexact_array)
-    flat, unravel = ravel_pytree(rest)
-
-    def step(flat: Array) -> Array:
-        state = eqx.combine(unravel(flat), other)
-        new = dynamics.step(state, response.dt, jnp.zeros(dynamics.noise_dim, response.dt.dtype))
-        return ravel_pytree(eqx.filter(new, eqx.is_inexact_array))[0]
-
-    return jax.jacfwd(step)(flat)
-
-
-def check_growth(response: Response) -> None:
-    """Raises ValueError when the flow at this dt grows: then every jump, however small, would seem to leave."""
-    if response.dynamics.landscape.dim > _LARGEST_FLOW:
-        return
-    jacobian = np.asarray(_growth(response), float)
-    if not np.isfinite(jacobian).all():  # a root of v at 0
-        return
-    growth = float(np.abs(np.linalg.eigvals(jacobian)).max())
-    if growth > 1 + _GROWTH:
-        raise ValueError(
-            f"dt = {float(response.dt):.4g} is too coarse: the noiseless flow of {type(response.dynamics).__name__} about the "
-            f"attractor grows by a factor {growth:.4g} a step, so every jump would leave. Give a smaller dt."
-        )
-
-
-def _check_spent(response: Response, directions: Array, distance: np.ndarray) -> None:
-    """Raises ValueError when the flow just inside a crossing could not be followed to its end."""
-    finite = np.isfinite(distance)
-    jumps = jnp.asarray(0.99 * distance[finite, None], dtype=float) * directions[finite]
-    if finite.any() and not bool(_all_spent(response, jumps)):
-        raise ValueError(
-            f"the averages of {type(response.dynamics).__name__} are not back at rest {LONGEST} steps of dt = "
-            f"{float(response.dt):.4g} after a jump, so whether it leaves is not known. Give a larger dt."
-        )

@@ -19,7 +19,9 @@ passes through such states, it must have been so for half of the time since the 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int
 
 from levysde.protocols import Domain, Dynamics, Point, State, Truth
 
@@ -36,6 +38,9 @@ _SPENT = 1e-3
 _ROUNDING = 4  # or by less than so many last digits of the position
 _BETWEEN = 8  # steps between two looks at that
 LONGEST = 10**6  # steps
+_GROWTH = 1e-3  # a flow that grows faster than this a step is none that comes back
+_LARGEST_FLOW = 200  # dimensions up to which the eigenvalues of a step are looked at
+_BATCH = 256  # jumps at a time
 
 
 class Response(eqx.Module):
@@ -161,3 +166,49 @@ def response_of(dynamics: Dynamics, domain: Domain, dt: Array | None, stiffness:
     zero = jnp.zeros((), dtype=float)
     first = jnp.asarray(_FIRST / stiffness if stiffness > 0 else _FIRST, dtype=float)
     return Response(dynamics, domain, zero if dt is None else dt, zero, first, jnp.full_like(zero, STRIDE))
+
+
+@eqx.filter_jit
+def _all_spent(response: Response, jumps: Float[Array, "m n"]) -> Bool[Array, ""]:
+    return jnp.all(jax.lax.map(lambda y: response.average(y)[1], jumps, batch_size=_BATCH))
+
+
+@eqx.filter_jit
+def _growth(response: Response) -> Float[Array, "n n"]:
+    """The Jacobian of one noiseless step at the attractor, in every float of the state."""
+    dynamics = response.dynamics
+    rest, other = eqx.partition(dynamics.settled(dynamics.attractor), eqx.is_inexact_array)
+    flat, unravel = ravel_pytree(rest)
+
+    def step(flat: Array) -> Array:
+        state = eqx.combine(unravel(flat), other)
+        new = dynamics.step(state, response.dt, jnp.zeros(dynamics.noise_dim, response.dt.dtype))
+        return ravel_pytree(eqx.filter(new, eqx.is_inexact_array))[0]
+
+    return jax.jacfwd(step)(flat)
+
+
+def check_growth(response: Response) -> None:
+    """Raises ValueError when the flow at this dt grows: then every jump, however small, would seem to leave."""
+    if response.dynamics.landscape.dim > _LARGEST_FLOW:
+        return
+    jacobian = np.asarray(_growth(response), float)
+    if not np.isfinite(jacobian).all():  # a root of v at 0
+        return
+    growth = float(np.abs(np.linalg.eigvals(jacobian)).max())
+    if growth > 1 + _GROWTH:
+        raise ValueError(
+            f"dt = {float(response.dt):.4g} is too coarse: the noiseless flow of {type(response.dynamics).__name__} about the "
+            f"attractor grows by a factor {growth:.4g} a step, so every jump would leave. Give a smaller dt."
+        )
+
+
+def check_spent(response: Response, directions: Array, distance: np.ndarray) -> None:
+    """Raises ValueError when the flow just inside a crossing could not be followed to its end."""
+    finite = np.isfinite(distance)
+    jumps = jnp.asarray(0.99 * distance[finite, None], dtype=float) * directions[finite]
+    if finite.any() and not bool(_all_spent(response, jumps)):
+        raise ValueError(
+            f"the averages of {type(response.dynamics).__name__} are not back at rest {LONGEST} steps of dt = "
+            f"{float(response.dt):.4g} after a jump, so whether it leaves is not known. Give a larger dt."
+        )
