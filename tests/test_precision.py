@@ -244,6 +244,19 @@ def test_in_float64():
     assert "jax_enable_x64" not in found[0]
 
 
+def test_a_function_that_insists_on_float32():
+    """It is looked at in float32, where a step that is rounded to nothing is seen as one."""
+
+    def strict(x):
+        if x.dtype != jnp.float32:
+            raise TypeError("float32 only")
+        return jnp.ones_like(x)
+
+    scale = ls.StateScale(strict, dim=1)
+    assert looked_at(euler(flow(0.3, scale=scale), 1e-3), ball(), [FAR]) == []
+    assert len(looked_at(euler(flow(1e-3, scale=scale)), ball(), [FAR])) == 1
+
+
 def test_other_numbers_compile_nothing_new():
     traced = []
 

@@ -209,8 +209,11 @@ def starting_points(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.nda
 
 def _why_outside(domain: Domain, given: np.ndarray, held: np.ndarray) -> str:
     """How to fix a start outside: it may be inside as it was given, and have been rounded to the boundary."""
-    with jax.enable_x64(True):
-        inside = bool(jax.tree.map(widened, domain).contains(jnp.asarray(given)))
+    try:
+        with jax.enable_x64(True):
+            inside = bool(jax.tree.map(widened, domain).contains(jnp.asarray(given)))
+    except Exception:  # a function of the user's own may hold float32 numbers, or insist on them
+        inside = False
     if not inside:
         return "Start inside it."
     i = int(np.argmax(np.abs(given - held)))

@@ -110,10 +110,14 @@ def _steps(kernel: Kernel, places: np.ndarray) -> _Steps:
     """Steps from each place, in float64 where the kernel is not too large to be copied."""
     count = int(np.clip(_NUMBERS // kernel.dim, _FEW, _WORDS))
     words = np.random.default_rng(0).integers(0, 2**32, (count, kernel.words_per_step), dtype=np.uint32)
-    if sum(np.size(leaf) for leaf in jax.tree.leaves(kernel)) > _WIDENED:
-        return jax.tree.map(np.asarray, _stepped(kernel, jnp.asarray(places), words))
-    with jax.enable_x64(True):
-        return jax.tree.map(np.asarray, _stepped(jax.tree.map(widened, kernel), jnp.asarray(places, np.float64), words))
+    if sum(np.size(leaf) for leaf in jax.tree.leaves(kernel)) <= _WIDENED:
+        try:
+            with jax.enable_x64(True):
+                wide = jax.tree.map(widened, kernel)
+                return jax.tree.map(np.asarray, _stepped(wide, jnp.asarray(places, np.float64), words))
+        except Exception:  # a function of the user's own may hold float32 numbers, or insist on them
+            pass
+    return jax.tree.map(np.asarray, _stepped(kernel, jnp.asarray(places), words))
 
 
 def widened(leaf: Any) -> Any:
@@ -174,8 +178,8 @@ def _position(kernel: Kernel, moves: _Moves, places: np.ndarray, along: np.ndarr
         lost = lost if square[lost].sum() > _LITTLE * square.sum() else np.zeros_like(lost)
     if not lost.any():
         return []
-    steps = (moves.noise + moves.drift) * np.where(looked & lost[None], 1, np.inf)
-    place, i = np.unravel_index(np.argmin(np.where(np.isnan(steps), np.inf, steps)), steps.shape)
+    steps = np.where(looked & lost, moves.noise + moves.drift, np.inf)
+    place, i = np.unravel_index(np.argmin(steps), steps.shape)
     message = _told(kernel, moves, places, int(place), int(i))
     if np.all(moves.largest < _NEVER):
         raise ValueError(message.replace("cannot hold the steps of", "cannot hold any step of"))
@@ -192,7 +196,7 @@ def _told(kernel: Kernel, moves: _Moves, places: np.ndarray, place: int, i: int)
         "noise (median), so that rounding changes the result."
     )
     remedies = _wider(x.dtype)
-    if np.abs(places[:, i]).min() > 2 * reach:
+    if np.abs(places[:, i]).min() > 2 * reach > 0:
         remedies.append("shift the problem so that it is centered at 0")
     # noise grows by a power of dt from 1/2 up
     longer = min(_DRIFT * spacing / max(drift, 1e-300), (_NOISE * spacing / max(noise, 1e-100)) ** 2)

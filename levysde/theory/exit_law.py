@@ -24,7 +24,7 @@ from jaxtyping import Array
 from levysde import errors
 from levysde.errors import Checked
 from levysde.noise import StableComponents, StableIsotropic, boundary_shift
-from levysde.protocols import Domain, Driver, Dynamics, LevyRays
+from levysde.protocols import Domain, Driver, Dynamics, LevyRays, check_derived
 from levysde.tables import Table, Tabled
 from levysde.theory.exact import survival_at
 from levysde.theory.exit_conditions import (
@@ -257,6 +257,7 @@ def escape_law(
             f"escape_law takes a dynamics and a domain, not {type(dynamics).__name__} and {type(domain).__name__}. "
             "Type for example escape_law(dynamics, Ball(radius=1.0, center=jnp.zeros(2)))."
         )
+    check_derived((dynamics, domain))
     errors.choice("normalization", normalization, ("true", "printed"))
     step = None if dt is None else errors.positive("dt", dt, "dt=1e-3")
     errors.flag("follow", follow)
