@@ -105,7 +105,8 @@ def mcculloch(x: Checked, *, confidence: Checked = 0.95) -> SkewedStableFit:
         "is rounded or discrete. Give the values unrounded."
     )
     found = warned([doubt] if too_many(tied, x.size).any() else [])
-    return SkewedStableFit(*[Estimate(*row, confidence) for row in rows.tolist()], warnings=found)
+    index, skewness, width, place = (Estimate(*row, confidence) for row in rows.tolist())
+    return SkewedStableFit(index, skewness, width, place, found)
 
 
 def _shape(q: np.ndarray) -> tuple[float, float]:
