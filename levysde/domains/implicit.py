@@ -14,6 +14,7 @@ from levysde.errors import Checked
 from levysde.protocols import Domain, Landscape, Point, Scalar, Truth
 
 _SCAN = 64  # points looked at between the start and the first doubling that is outside
+_FEW = 16  # dimensions up to which these are looked at together, more being a network's
 _BISECTIONS = 40
 _FARTHEST = 2.0**60
 
@@ -137,7 +138,8 @@ def search_ray(contains: Callable[[Array], Array], x: Point, v: Point) -> Scalar
     far = jax.lax.while_loop(lambda r: inside(r) & (r < _FARTHEST), lambda r: 2 * r, one)
     reach = jax.lax.while_loop(lambda r: ~inside(r / 2) & (r > 1 / _FARTHEST), lambda r: r / 2, far)
     grid = jnp.arange(1, _SCAN + 1, dtype=x.dtype) / _SCAN * reach
-    first = jnp.argmax(~jax.lax.map(inside, grid))
+    # in few dimensions all at once: one after another, a basin's flows would each wait for the slowest
+    first = jnp.argmax(~jax.lax.map(inside, grid, batch_size=_SCAN if x.shape[0] <= _FEW else 1))
     low, high = grid[first] - reach / _SCAN, grid[first]
 
     def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
