@@ -20,13 +20,15 @@ def columns_of(num: int, dim: int, unit: str) -> tuple[Variable, ...]:
         Variable("status", "int8", "0 unfinished, 1 escaped, 2 censored, 3 NaN", "1", ("trajectory",), (num,)),
         Variable("label", "int32", "exit set, 0 for none", "1", ("trajectory",), (num,)),
         Variable("steps", "uint32", "steps made", "1", ("trajectory",), (num,)),
+        Variable("overshot", "int8", "1 where an overshoot of the drift made the exit", "1", ("trajectory",), (num,)),
     ]
     if dim:
         places, sizes, dtype = ("trajectory", "coordinate"), (num, dim), np.dtype(jnp.result_type(float)).name
         rows.append(Variable("last_inside", dtype, "last place inside", "parameter units", places, sizes))
         rows.append(Variable("first_outside", dtype, "first place outside", "parameter units", places, sizes))
     numbers = [Variable(name, "float64", about, units or unit) for name, about, units in _NUMBERS]
-    return (*rows, *numbers, Variable("warnings", "str", "what stands against reading the ratio as it is", ""))
+    run = Variable("run_warnings", "str", "what was found before the run that can make its numbers wrong", "")
+    return (*rows, *numbers, run, Variable("warnings", "str", "what stands against reading the ratio as it is", ""))
 
 
 _NUMBERS = (  # no units: those of time
@@ -50,6 +52,7 @@ _NUMBERS = (  # no units: those of time
 def measured(result: EscapeResult, law: EscapeLaw | None) -> dict[str, Any]:
     """The columns of a result, with its comparison to a law."""
     columns: dict[str, Any] = {name: getattr(result, name) for name in ("time", "status", "label", "steps")}
+    columns |= {"overshot": result.overshot.astype(np.int8), "run_warnings": "\n".join(result.info.warnings)}
     if result.last_inside.shape[1]:
         columns |= {"last_inside": result.last_inside, "first_outside": result.first_outside}
     counts = {name: result.count(s) for name, s in _COUNTS.items()}
@@ -99,6 +102,7 @@ def restored(columns: dict[str, Any], num: int, kernel: Kernel, domain: Domain, 
         device="",
         versions={},
         minibatches=getattr(kernel, "minibatches", None),
+        warnings=tuple(line for line in str(columns.get("run_warnings", "")).split("\n") if line),
     )
     return EscapeResult(
         time=rows["time"],
@@ -109,4 +113,5 @@ def restored(columns: dict[str, Any], num: int, kernel: Kernel, domain: Domain, 
         steps=rows["steps"],
         status=rows["status"],
         info=info,
+        overshot=np.asarray(rows.get("overshot", np.zeros(num)), bool),
     )

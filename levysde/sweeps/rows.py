@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _NOT_SWEPT_FOR = {"seed", "training_seed", "num", "lanes", "dt"}  # what says how a run is made, and not what is run
 _LONGEST = 40  # letters of a word where points are named
-_BOOKKEEPING = {"done", "failure", "seed", "warnings", "summary"}
+_BOOKKEEPING = {"done", "failure", "seed", "warnings", "run_warnings", "summary"}
 
 
 @dataclass(frozen=True)
