@@ -151,7 +151,7 @@ def compare(result: Checked, reference: Checked, *, exact: Checked = None, confi
         expected = stats.mean_time(*other, confidence=confidence)
         ratio = stats.mean_ratio(time, exited, *other, confidence=confidence)
     else:
-        name = _NAMES.get(type(reference)) or reference.name
+        name = _NAMES.get(type(reference)) or getattr(reference, "name", "a law")
         expected, ratio = _against(reference, mean)
     if isinstance(reference, EscapeLaw):
         about, regime = _about_law(reference, dt), reference.regime
