@@ -170,3 +170,16 @@ def test_a_sweep_without_its_extra_names_it():
         'A sweep needs pydantic, which is not installed. Type: pip install "levysde[sweep]"',
         "levysde has no 'StableComponent'. Did you mean StableComponents?",
     ]
+
+
+def test_a_rung_whose_noise_fills_the_basin_says_so():
+    settings = ls.analysis.EscapeSettings("quadratic", optimizers=("sgd",), num=50)
+    (case,) = ls.analysis.prepare(settings)
+
+    def warned(epsilon):
+        warnings = ls.analysis.run_rung(settings, case, epsilon).comparison.warnings
+        return [warning for warning in warnings if warning.startswith("there is hardly a basin")]
+
+    (warning,) = warned(1.0)
+    assert "of the basin's height, 0.5. Trajectories leave at once. Take a smaller epsilon" in warning
+    assert not warned(0.1)

@@ -82,8 +82,9 @@ def diagnosis(**changed):
         lambda w, x, y: (w @ x - y) ** 2, jnp.ones(2), jnp.ones((3, 2)), jnp.ones(3), weight_decay=0.1
     )
     given = dict(
-        landscape=network, layers=(("w", 2),), loss=0.1, loss_spread=0.01, gradient_norm=1e-9, descent=0.0, hessian=SPECTRUM,
-        covariance=COVARIANCE, alignment=ALIGNMENT, tails=TAILS, excess=0.01, alpha=1.9, measured=True, noise="components",
+        landscape=network, layers=(("w", 2),), loss=0.1, loss_spread=0.01, gradient_norm=1e-9, descent=0.0, kink=False,
+        hessian=SPECTRUM, covariance=COVARIANCE,
+        alignment=ALIGNMENT, tails=TAILS, excess=0.01, alpha=1.9, measured=True, noise="components",
         height=0.05, measures={"sgd": MEASURE}, predictions={"sgd": PREDICTED}, simulated=SIMULATED, left_out="",
         optimizer="sgd", learning_rate=0.1, batch_size=2, delta=1e-8, warnings=("<b>careful</b>",), seconds={}, memory_bytes=0,
     )  # fmt: skip

@@ -4,12 +4,14 @@ What is fixed before a run, and reported whatever comes out: the ladder (in pred
 from the law and not from the measurement), the seeds, the step, the basin. A rung's verdict is its ratio with interval.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from levysde import errors
 from levysde.analysis.compare import Comparison, compare
@@ -18,7 +20,7 @@ from levysde.analysis.training import Minimum, polish, train
 from levysde.domains import Box, Sublevel
 from levysde.dynamics import SGD, Adam
 from levysde.errors import Checked
-from levysde.escape import EscapeResult, simulate_escape
+from levysde.escape import EscapeResult, simulate_escape, simulate_paths
 from levysde.kernels import EulerMaruyama
 from levysde.landscapes import DoubleWell, Quadratic, digits_mlp
 from levysde.noise import StableComponents, StableIsotropic
@@ -34,6 +36,8 @@ LADDER = (30, 100, 300, 1000)
 _STABLE_STEP = (
     0.45  # dt times the largest curvature, where dt is not given; halving it moved no ratio (docs/decisions.md)
 )
+_HARDLY = 0.5  # of the basin's height: where the noise holds the median loss up by more, there is hardly a basin
+_FREE_STEPS, _FREE_PATHS = 500, 64  # of the run that measures it
 _EXAMPLE = 'EscapeSettings(landscape="quadratic")'
 _TRAINING = {"sgd": 0.1, "adam": 0.01}  # learning rates
 
@@ -260,7 +264,35 @@ def run_rung(
         checkpoint=checkpoint,
         progress=progress,
     )
-    return Rung(case, epsilon, law, result, compare(result, law))
+    compared = compare(result, law)
+    held = _held_up(case, dynamics, law, settings.seed)
+    if held > _HARDLY * case.height:
+        warning = (
+            f"there is hardly a basin: without its rim the noise holds the loss up by {held:.2g} in the median, "
+            f"{held / case.height:.0%} of the basin's height, {case.height:.2g}. Trajectories leave at once. Take a "
+            "smaller epsilon, or a larger basin_height."
+        )
+        compared = replace(compared, warnings=(*compared.warnings, warning))
+    return Rung(case, epsilon, law, result, compared)
+
+
+def _held_up(case: Case, dynamics: Dynamics, law: EscapeLaw, seed: int) -> float:
+    """The median loss over that of the minimum in the second half of a short run from there without a basin: of stable noise
+    the mean is infinite."""
+    steps = int(min(_FREE_STEPS, max(8, law.mean / case.dt)))
+    kernel = EulerMaruyama(dynamics, dt=case.dt)
+    paths = simulate_paths(
+        kernel, dynamics.attractor, num=_FREE_PATHS, seed=seed, every=steps // 4, max_steps=steps, throw=False
+    )
+    late = paths.positions[:, paths.steps >= steps / 2].reshape(-1, paths.dim)
+    landscape, dtype = dynamics.landscape, dynamics.landscape.minimum.dtype
+    losses = _losses(landscape, jnp.asarray(late, dtype))
+    return float(np.nanmedian(np.asarray(losses, float))) - case.minimum.loss
+
+
+@eqx.filter_jit
+def _losses(landscape: Landscape, rows: Array) -> Array:
+    return jax.lax.map(landscape.value, rows)
 
 
 def with_epsilon(dynamics: Checked, epsilon: Checked) -> Dynamics:
