@@ -134,15 +134,14 @@ def _radii_of(mass: Mass, rays: np.ndarray, scale: np.ndarray, wanted: np.ndarra
     return scale[:, None] * np.exp((low + high) / 2)
 
 
-def about_attractor(slowest: float, stiffness: float, regime: float, seen: Survey) -> tuple[str, ...]:
+def about_attractor(slowest: float, stiffness: float, regime: float, repelled: float = 0.0) -> tuple[str, ...]:
     """That the attractor is not a minimum: the law then means nothing."""
-    away = slowest <= _FLAT * stiffness
-    if away:
+    if slowest <= _FLAT * stiffness:
         why = f"the flow has the eigenvalue {slowest:.3g} there"
     elif not regime < np.inf:
         why = "the flow does not come back from a jump"
-    elif seen.repelled > 0:
-        why = f"from {seen.repelled:.0%} of the points near it the flow does not come back"
+    elif repelled > 0:
+        why = f"from {repelled:.0%} of the points near it the flow does not come back"
     else:
         return ()
     return (

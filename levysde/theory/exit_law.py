@@ -78,7 +78,8 @@ class EscapeLaw(Tabled):
         resolution: share of the rate that a layer of the basin, thinner than the search's cells, may have and be missed; 0
             where crossings are known by formula.
         flow_share: share of the rate from jumps that land inside and are carried out by the noiseless flow.
-        geometry_warnings: what the basin or the attractor lack, at any noise amplitude.
+        repelled: share of the points near the attractor from which the noiseless flow does not return.
+        geometry_warnings: what the basin lacks, at any noise amplitude.
         epsilon_warnings: what stands against the law at this noise amplitude; `with_epsilon` drops them.
     """
 
@@ -106,13 +107,15 @@ class EscapeLaw(Tabled):
     crossings: str = "formula"
     resolution: float = 0.0
     flow_share: float = 0.0
+    repelled: float = 0.0
     geometry_warnings: tuple[str, ...] = field(default=(), compare=False)
     epsilon_warnings: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What stands against reading the rate as it is, each with its number: of the geometry, then of the amplitude."""
-        return (*self.geometry_warnings, *self.epsilon_warnings)
+        attractor = about_attractor(self.slowest, self.stiffness, self.regime, self.repelled)
+        return (*attractor, *self.geometry_warnings, *self.epsilon_warnings)
 
     @property
     def mean(self) -> float:
@@ -293,7 +296,6 @@ def escape_law(
     lengths = np.linalg.norm(jumps, axis=1, keepdims=True)
     regime = rate * relaxation(flow, jumps, share)
     about = (
-        *about_attractor(slowest, stiffness, regime, seen),
         *about_layers(found, rate),
         *about_flow(seen, rate),
     )
@@ -324,6 +326,7 @@ def escape_law(
         crossings=found.how,
         resolution=resolution,
         flow_share=carried,
+        repelled=seen.repelled,
         geometry_warnings=about,
     )
 
