@@ -179,6 +179,7 @@ def test_sweeping_compiles_nothing_new():
     assert [program._cache_size() for program in programs] == before
 
 
+@pytest.mark.filterwarnings("ignore:.*past the stability limit")  # that is what makes the NaN
 def test_nan_is_reported():
     steep = ls.EulerMaruyama(
         ls.SGD(ls.DoubleWell(dim=2, barrier=50.0), ls.StableComponents(alpha=1.2), epsilon=0.5), dt=0.05
