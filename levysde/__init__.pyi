@@ -117,6 +117,8 @@ from .noise import minibatch_state_scale as minibatch_state_scale
 from .noise import trace_matched as trace_matched
 from .sweeps import open_sweep as open_sweep
 from .theory import EscapeLaw as EscapeLaw
+from .theory import LawError as LawError
 from .theory import escape_law as escape_law
+from .theory import law_error as law_error
 
 __version__: str

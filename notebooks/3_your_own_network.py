@@ -143,7 +143,7 @@ plt.show()
 # %%
 basin = ls.Sublevel(network, height=0.05)
 stable = ls.SGD(network, ls.StableComponents(alpha=1.5), epsilon=1.0, scale=noise.scale)
-law = ls.escape_law(stable, basin)
+law = ls.escape_law(stable, basin, check=False)  # the runs below show how far it is from the truth
 dt = 0.45 / law.stiffness  # the stiffest direction moves by less than half of its distance in a step
 
 ladder, comparisons = (100, 300, 1000), []

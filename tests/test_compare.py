@@ -9,6 +9,7 @@ import pytest
 from statistical import SIGMAS, assert_mean
 
 import levysde as ls
+from levysde import stats, theory
 from levysde.analysis import compare
 from levysde.escape import EscapeResult, RunInfo, Status
 from levysde.theory import escape_law, exact_exit, first_passage, getoor_mean_exit, kramers_law, stable_exit
@@ -18,7 +19,7 @@ def law(epsilon=0.05, domain=None, alpha=1.5):
     """Mean 112 at the default epsilon, stiffness 4."""
     well = ls.Quadratic(hessian=jnp.array([1.0, 4.0]))
     dynamics = ls.SGD(well, ls.StableComponents(alpha=alpha), epsilon=epsilon)
-    return escape_law(dynamics, domain or ls.Ball(radius=1.0, center=jnp.zeros(2)))
+    return escape_law(dynamics, domain or ls.Ball(radius=1.0, center=jnp.zeros(2)), check=False)
 
 
 def run(time, cut=np.inf, dt=1e-3, unit="SDE time", status=None):
@@ -313,7 +314,7 @@ def test_a_real_run_agrees_with_its_law():
     dynamics = ls.SGD(well, ls.StableComponents(alpha=1.5), epsilon=0.1)
     ball = ls.Ball(radius=1.0, center=jnp.zeros(1))
     result = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=0.01), ball, jnp.zeros(1), num=4000, seed=3)
-    reference = escape_law(dynamics, ball)
+    reference = escape_law(dynamics, ball, check=False)
     found = compare(result, reference, exact=exact_exit(dynamics, ball))
     exact = 75.1263 * reference.rate  # the exact mean exit time
     assert exact == pytest.approx(0.95, abs=0.01)
@@ -323,3 +324,22 @@ def test_a_real_run_agrees_with_its_law():
     assert abs(found.ratio.value - exact) < 0.5 * SIGMAS / 1.96 * (found.ratio.high - found.ratio.low)
     assert found.exponentiality.p_value > 1e-6
     assert found.warnings == ()
+
+
+def test_a_mean_away_from_the_law_is_named():
+    """Beyond 10% and its interval; with a checked law, whether the law's own problem is as far."""
+    reference = law()
+    short = exponential(2000, 0.7 * reference.mean)
+    found = " ".join(compare(run(short), reference).warnings)
+    assert re.search(
+        r"measured mean is (2[5-9]|3[0-5])% shorter than the law's .* at epsilon = 0.05 the law, a limit", found
+    )
+    near = theory.LawError(stats.Estimate(0.7, 0.66, 0.74), "direct", 4000, 0.01, 0, 1000, 0.05)
+    checked = compare(run(short), dataclasses.replace(reference, error=near))
+    assert checked.law_error == near
+    assert "estimated to be 30% shorter than the law's" in " ".join(checked.warnings)
+    assert "measured mean is" not in " ".join(checked.warnings)
+    fine = theory.LawError(stats.Estimate(0.99, 0.96, 1.02), "direct", 4000, 0.01, 0, 1000, 0.05)
+    other = " ".join(compare(run(short), dataclasses.replace(reference, error=fine)).warnings)
+    assert "a simulation of the law's own problem gave 0.99" in other
+    assert compare(run(exponential(2000, 0.97 * reference.mean)), reference).warnings == ()

@@ -13,13 +13,13 @@ import levysde
 
 PACKAGE = Path(levysde.__file__).parent
 FLOORS = {
-    "cli": 7,
-    "studies": 6,
-    "sweeps": 5,
-    "analysis": 4,
-    "plots": 4,
+    "cli": 8,
+    "studies": 7,
+    "sweeps": 6,
+    "analysis": 5,
+    "plots": 5,
     "kernels": 3,
-    "theory": 3,
+    "theory": 4,
     "dynamics": 2,
     "escape": 2,
     "landscapes": 1,

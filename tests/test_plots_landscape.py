@@ -182,7 +182,7 @@ def test_exit_places_of_paths_and_other_coordinates(paths):
 
 
 def test_exit_directions(run):
-    law = ls.escape_law(kernel().dynamics, ball())
+    law = ls.escape_law(kernel().dynamics, ball(), check=False)
     found = ls.exit_directions(run, WELL, law=law)
     ax = plots.exit_directions(found.eigenvalues, found.share, found.intervals, predicted=found.predicted, label="SGD")
     points, bars = ax.containers[0].lines[0], ax.containers[0].lines[2][0]

@@ -134,6 +134,7 @@ EXAMPLES = [
     theory.QuasiPotential(np.eye(2), np.eye(2), np.zeros(2), np.eye(2)),
     theory.StationaryCovariance(np.eye(20), np.eye(20), np.zeros((20, 20))),
     theory.JumpResponse(1.2, 0.1),
+    theory.LawError(E, "forced", 1000, 0.01, 0, 10_000, 0.1),
     INFO,
     dataclasses.replace(INFO, dt=None, versions={}, seconds=0.0, compile_seconds=0.0, lane_steps=0),
     run([1, 2, 3, 10], [1, 1, 1, 2], [2, 1, 2, 0]),

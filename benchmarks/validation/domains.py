@@ -20,7 +20,7 @@ MB_MINIMA = np.array([[-0.55822, 1.44173], [0.62350, 0.02804], [-0.05001, 0.4666
 
 
 def rate(domain, driver=ls.StableComponents, landscape=WELL) -> float:
-    return ls.escape_law(ls.SGD(landscape, driver(alpha=ALPHA), epsilon=EPSILON), domain).rate
+    return ls.escape_law(ls.SGD(landscape, driver(alpha=ALPHA), epsilon=EPSILON), domain, check=False).rate
 
 
 def share_wrong(found: np.ndarray, expected: np.ndarray) -> float:
@@ -64,7 +64,7 @@ def algebra() -> Iterator[Check]:
                 "closed form, along the axes")  # fmt: skip
     disc = ls.Ball(radius=1.0, center=jnp.array([3.0, 0.0]))
     law = ls.escape_law(
-        ls.SGD(WELL, ls.StableIsotropic(alpha=ALPHA), epsilon=EPSILON), ls.Complement(disc), num_rays=32768
+        ls.SGD(WELL, ls.StableIsotropic(alpha=ALPHA), epsilon=EPSILON), ls.Complement(disc), num_rays=32768, check=False
     )
     density = ALPHA * 2 ** (ALPHA - 1) * gamma(1 + ALPHA / 2) / (pi * gamma(1 - ALPHA / 2))
     mass = integrate.dblquad(

@@ -181,7 +181,7 @@ def simulated(driver, epsilon: float, dt: float, num: int, dim: int = 1):
     dynamics = ls.SGD(ls.Quadratic(hessian=jnp.ones(dim)), driver, epsilon=epsilon)
     ball = ls.Ball(radius=1.0, center=jnp.zeros(dim))
     run = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=dt), ball, jnp.zeros(dim), num=num, seed=7)
-    return run, ls.escape_law(dynamics, ball, num_rays=2**15)
+    return run, ls.escape_law(dynamics, ball, num_rays=2**15, check=False)
 
 
 def exits() -> Iterator[Check]:

@@ -11,13 +11,14 @@ from levysde.errors import Checked
 from levysde.escape import EscapeResult, Status
 from levysde.stats import Estimate, Exponentiality
 from levysde.tables import Table, Tabled, listed
-from levysde.theory import EscapeLaw, FirstPassage, KramersLaw, MetastableChain, MinibatchLaw, StableExit
+from levysde.theory import EscapeLaw, FirstPassage, KramersLaw, LawError, MetastableChain, MinibatchLaw, StableExit
 
 SAMPLER_FLOOR = 1e-8  # the samplers are right to 1% down to this chance of a draw
 _FEW_EXITS = 100
 _STIFFEST = 0.5  # dt times the stiffest curvature
 _LATEST = 0.02  # relative lateness of a skeleton
 _SLOWEST = 0.1  # rate over relaxation
+_LAW_HOLDS = 0.9  # a mean between this and its inverse times the law's
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,6 +41,7 @@ class Comparison(Tabled):
         unit: of times.
         name: of the reference.
         warnings: what stands against reading the ratio as it is, each with its number and what to do.
+        law_error: how far the law is from its own problem's mean, where `escape_law` checked it; else None.
     """
 
     mean: Estimate
@@ -58,6 +60,7 @@ class Comparison(Tabled):
     unit: str
     name: str
     warnings: tuple[str, ...]
+    law_error: LawError | None = None
 
     def _table(self) -> Table:
         test = self.exponentiality
@@ -66,6 +69,7 @@ class Comparison(Tabled):
             (f"measured mean ({self.unit})", f"{self.mean}  ({share})"),
             ("reference mean", f"{self.reference.value:.4g}"),
             ("measured over reference", f"{self.ratio}"),
+            *([("simulated over reference", f"{self.law_error.ratio}")] if self.law_error else []),
             *self._exact_rows(),
             ("Weibull shape, 1 if exponential", f"{test.shape}  (p = {test.p_value:.2g})" if test else "too few exits"),
             ("exits", f"{self.exits} of {self.num}, {self.censored_share:.1%} censored"),
@@ -154,7 +158,7 @@ def compare(result: Checked, reference: Checked, *, exact: Checked = None, confi
         name = _NAMES.get(type(reference)) or getattr(reference, "name", "a law")
         expected, ratio = _against(reference, mean)
     if isinstance(reference, EscapeLaw):
-        about, regime = _about_law(reference, dt), reference.regime
+        about, regime = _about_law(reference, dt) + _about_ratio(reference, ratio), reference.regime
         if result.info.start is not None:
             about += reference.start_warnings(result.info.start)
         if dt is not None:
@@ -176,6 +180,7 @@ def compare(result: Checked, reference: Checked, *, exact: Checked = None, confi
         dt=dt,
         unit=unit,
         name=name,
+        law_error=reference.error if isinstance(reference, EscapeLaw) else None,
         warnings=(*_about_run(result, "run"), *_about_shape(test), *about, *_about_sampling(result, reference)),
     )
 
@@ -305,6 +310,27 @@ def _about_shape(test: Exponentiality | None) -> list[str]:
     return [
         f"the times are not exponential (Weibull shape {test.shape}, p = {test.p_value:.1g}), which the intervals assume. "
         "Read stats.kaplan_meier; for the law's limit take a smaller epsilon."
+    ]
+
+
+def _about_ratio(law: EscapeLaw, ratio: Estimate) -> list[str]:
+    """What a measured mean away from the law's says about the law at this noise, or about the run."""
+    if law.normalization != "true" or not 0 < ratio.value < inf or ratio.low <= 1 <= ratio.high:
+        return []
+    if min(ratio.value, 1 / ratio.value) >= _LAW_HOLDS:
+        return []
+    side = "shorter" if ratio.value < 1 else "longer"
+    off = f"the measured mean is {abs(1 - ratio.value):.0%} {side} than the law's (ratio {ratio})"
+    if law.error is None or not law.error.ratio.value > 0:
+        return [
+            f"{off}: at epsilon = {law.epsilon:.3g} the law, a limit for small noise, is that far from the mean, or the run is "
+            "not of the law's dynamics, domain and start, or its step is too coarse. law_error(law) estimates the first."
+        ]
+    if law.error.ratio.low <= ratio.high and ratio.low <= law.error.ratio.high:
+        return []  # the law's own warning has said it
+    return [
+        f"{off}, where a simulation of the law's own problem gave {law.error.ratio}: the run is of other dynamics, another "
+        "domain or start, or one of the two steps is too coarse."
     ]
 
 

@@ -359,7 +359,7 @@ def _case(
         dynamics = Adam(
             landscape, driver, epsilon=1.0, scale=scale, gradient_variance=variance, delta=delta, rates=(1.0, 1.0)
         )
-    law = escape_law(dynamics, domain)
+    law = escape_law(dynamics, domain, check=False)
     dt = _STABLE_STEP / law.stiffness if settings.dt is None else settings.dt
     if optimizer == "adam":
         # the algorithm's averages span 10 and 1000 of its steps

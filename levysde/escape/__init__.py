@@ -1,7 +1,6 @@
 """The engine that runs trajectories to their exits."""
 
 from levysde.escape.bar import progress_bar as progress_bar
-from levysde.escape.block import Block as Block
 from levysde.escape.checkpoint import Checkpoint as Checkpoint
 from levysde.escape.engine import describe as describe
 from levysde.escape.engine import simulate_escape as simulate_escape

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde.escape.block import INSIDE, Block, Problem, advance, jit, standing
-from levysde.protocols import Domain, Kernel
+from levysde.protocols import Domain, Kernel, State
 from levysde.random import LAST_STEP
 
 _CALL_SECONDS = 0.2  # of a compiled call: Ctrl-C waits for its end
@@ -20,23 +20,29 @@ _CALL_SECONDS = 0.2  # of a compiled call: Ctrl-C waits for its end
 def _compiled(platform: str) -> Any:
     def program(whole: Problem, block: Block, count: Array) -> tuple[Block, Array, Array]:
         block = advance(whole.parts(), block, jnp.uint32(LAST_STEP), count)
-        position, stands = standing(whole.parts(), block, jnp.uint32(LAST_STEP))
-        return block, stands != INSIDE, jnp.all(stands != INSIDE)
+        left = standing(whole.parts(), block, jnp.uint32(LAST_STEP))[1] != INSIDE
+        return block, left, jnp.all(left)
 
     return jit(program, platform)
 
 
-def advance_lanes(kernel: Kernel, domain: Domain, block: Block, count: int) -> tuple[Block, np.ndarray]:
-    """`count` steps of every lane that is inside, and which lanes are outside then.
+def advance_lanes(
+    kernel: Kernel, domain: Domain, state: State, key: np.ndarray, count: int
+) -> tuple[State, np.ndarray, np.ndarray]:
+    """At most `count` steps of every lane, each until it is outside.
 
     Args:
         kernel, domain: what moves, and the basin.
-        block: the lanes; shapes as in `Block`.
+        state: of the kernel, the lane axis last.
+        key: of each lane's trajectory, uint32 `(2, lanes)`.
         count: steps.
 
     Returns:
-        The lanes, each stopped where it left, its steps in `step`; bool `(lanes,)`. Lanes of NaN count as outside.
+        The states, the steps that each lane made, and which lanes are outside; those of NaN are. Shapes `(lanes,)`.
     """
+    x = jax.vmap(kernel.position, in_axes=-1, out_axes=-1)(state)
+    zero = jnp.zeros(x.shape[-1], jnp.uint32)
+    block = Block(state=state, before=x, step=zero, key=jnp.asarray(key), slot=zero.astype(jnp.int32))
     problem, run, chunk = Problem(kernel, domain), _compiled(jax.default_backend()), 32
     left = None
     while count > 0 or left is None:
@@ -44,4 +50,4 @@ def advance_lanes(kernel: Kernel, domain: Domain, block: Block, count: int) -> t
         block, left, ended = run(problem, block, np.int32(min(chunk, count)))
         count = 0 if bool(ended) else count - chunk
         chunk = min(2 * chunk, 2**20) if time.perf_counter() - start < _CALL_SECONDS / 2 else chunk
-    return block, np.asarray(left)
+    return block.state, np.asarray(block.step), np.asarray(left)

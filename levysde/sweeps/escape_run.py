@@ -95,8 +95,8 @@ class Problem:
             return None, f"the law is in SDE time, the kernel counts {self.kernel.unit}: give it iteration_time"
         try:
             if self.dynamics.response == "flow":
-                return escape_law(self.dynamics, self.domain, dt=self.kernel.dt), ""  # pyright: ignore[reportAttributeAccessIssue]
-            return escape_law(self.dynamics, self.domain), ""
+                return escape_law(self.dynamics, self.domain, dt=self.kernel.dt, check=False), ""  # pyright: ignore[reportAttributeAccessIssue]
+            return escape_law(self.dynamics, self.domain, check=False), ""
         except (ValueError, TypeError) as error:
             return None, str(error)
 

@@ -18,6 +18,8 @@ from levysde.theory.kramers import KramersLaw as KramersLaw
 from levysde.theory.kramers import StationaryPoint as StationaryPoint
 from levysde.theory.kramers import kramers_law as kramers_law
 from levysde.theory.kramers import stationary_point as stationary_point
+from levysde.theory.law_error import LawError as LawError
+from levysde.theory.law_error import law_error as law_error
 from levysde.theory.literal_noise import literal_passage as literal_passage
 from levysde.theory.metastability import gaussian_chain as gaussian_chain
 from levysde.theory.metastability import stable_chain as stable_chain

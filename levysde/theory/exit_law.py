@@ -13,6 +13,7 @@ Theta the tail of the true nu. Their closed form of it (p. 7), `(2/a) epsilon^a`
 comparison only.
 """
 
+import warnings
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import Checked
+from levysde.errors import AccuracyWarning, Checked
 from levysde.noise import StableComponents, StableIsotropic, boundary_shift
 from levysde.protocols import Domain, Driver, Dynamics, LevyRays, check_derived
 from levysde.tables import Table, Tabled
@@ -41,6 +42,7 @@ from levysde.theory.exit_conditions import (
 from levysde.theory.exit_count import assumptions, counted, masses, ray_sets
 from levysde.theory.exit_rays import holds_attractor
 from levysde.theory.exit_response import response_of
+from levysde.theory.law_error import LawError, law_error
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -81,6 +83,8 @@ class EscapeLaw(Tabled):
         repelled: share of the points near the attractor from which the noiseless flow does not return.
         geometry_warnings: what the basin lacks, at any noise amplitude.
         epsilon_warnings: what stands against the law at this noise amplitude; `with_epsilon` drops them.
+        error: how far the law is from the simulated mean at this noise; None where that was not checked, as after
+            `with_epsilon`: see `law_error`.
     """
 
     rate: float
@@ -110,12 +114,14 @@ class EscapeLaw(Tabled):
     repelled: float = 0.0
     geometry_warnings: tuple[str, ...] = field(default=(), compare=False)
     epsilon_warnings: tuple[str, ...] = field(default=(), compare=False)
+    error: LawError | None = field(default=None, compare=False)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What stands against reading the rate as it is, each with its number: of the geometry, then of the amplitude."""
         attractor = about_attractor(self.slowest, self.stiffness, self.regime, self.repelled)
-        return (*attractor, *self.geometry_warnings, *self.epsilon_warnings)
+        own = (self.error.warning,) if self.error and self.error.warning else ()
+        return (*attractor, *self.geometry_warnings, *self.epsilon_warnings, *own)
 
     @property
     def mean(self) -> float:
@@ -142,6 +148,7 @@ class EscapeLaw(Tabled):
             self,
             dynamics=dynamics,
             epsilon_warnings=(),
+            error=None,
             rate=self.rate * factor,
             rate_error=self.rate_error * factor,
             regime=self.regime * factor,
@@ -201,6 +208,10 @@ class EscapeLaw(Tabled):
             ("m(W)", f"{self.measure:.6g}" if power else "none: the rate is no power of epsilon"),
             ("alpha, epsilon", f"{self.alpha:g}, {self.epsilon:g}" if power else f"no power law, {self.epsilon:g}"),
             ("rate over relaxation", f"{self.regime:.3g} (the law needs it far below 1)"),
+            (
+                "mean over the law's, simulated",
+                f"{self.error.ratio}" if self.error else "not checked: see law_error(law)",
+            ),
             ("noise directions that leave", f"{leaving} of {len(self.ray_share)}"),
             ("star-shaped basin", "yes" if self.star_shaped else "no: every stretch outside is counted"),
             ("crossings of rays", self._crossings()),
@@ -223,6 +234,8 @@ def escape_law(
     seed: Checked = 0,
     dt: Checked = None,
     follow: Checked = True,
+    check: Checked = True,
+    progress: Checked = False,
 ) -> EscapeLaw:
     """The escape law of `dynamics` from `domain` by single jumps, exact as the noise amplitude falls.
 
@@ -242,6 +255,10 @@ def escape_law(
             (`response` "flow").
         follow: whether the noiseless flow is followed from landing points inside. Where it carries some of them out of the
             domain, they count as escapes. False counts jumps that land outside alone.
+        check: estimate by simulation how far the law is from the mean escape time at this noise, and issue an
+            `AccuracyWarning` where it is not within 10% (see `law_error`). It takes some seconds, most of them to compile;
+            False leaves it out. A law as printed is not checked.
+        progress: True shows a bar for the check.
 
     Returns:
         The law, with its conditions.
@@ -262,6 +279,8 @@ def escape_law(
         )
     check_derived((dynamics, domain))
     errors.choice("normalization", normalization, ("true", "printed"))
+    errors.flag("check", check)
+    errors.flag("progress", progress)
     step = None if dt is None else errors.positive("dt", dt, "dt=1e-3")
     errors.flag("follow", follow)
     driver, dim = dynamics.driver, dynamics.landscape.dim
@@ -302,7 +321,7 @@ def escape_law(
     resolution, carried = found.resolution / rate, carried / rate
     if normalization == "printed":
         rate, error = _as_printed(driver, rate, error, measure, epsilon)
-    return EscapeLaw(
+    law = EscapeLaw(
         rate=rate,
         rate_error=error,
         measure=measure,
@@ -329,6 +348,7 @@ def escape_law(
         repelled=seen.repelled,
         geometry_warnings=about,
     )
+    return _with_error(law, progress) if check and normalization == "true" else law
 
 
 def _amplitude(dynamics: Dynamics) -> Any:
@@ -337,6 +357,13 @@ def _amplitude(dynamics: Dynamics) -> Any:
     inner = [] if "epsilon" in names else [getattr(dynamics, name) for name in names]
     inner = [part for part in inner if isinstance(part, Dynamics)]
     return _amplitude(inner[0]) if inner else dynamics.epsilon
+
+
+def _with_error(law: EscapeLaw, progress: bool) -> EscapeLaw:
+    error = law_error(law, progress=progress)
+    if error.warning:
+        warnings.warn(error.warning, AccuracyWarning, stacklevel=3)
+    return replace(law, error=error)
 
 
 def _response_step(dynamics: Dynamics, dt: Array | None) -> Array:

@@ -119,7 +119,24 @@ def laws() -> Iterator[Call]:
             "seed": 0,
             "dt": 0.01,
             "follow": True,
+            "check": False,
+            "progress": False,
         },
+        host=True,
+        fine={"check": ("flag",)},
+    )
+    yield Call(
+        theory.law_error,
+        lambda: {
+            "law": theory.escape_law(sgd(), ball(), check=False),
+            "dt": 0.1,
+            "method": "direct",
+            "num": 500,
+            "seed": 0,
+            "seconds": 1.0,
+            "progress": False,
+        },
+        cheap=False,
         host=True,
     )
     yield Call(
@@ -229,6 +246,7 @@ def calls() -> Iterator[Call | Exempt]:
         theory.FirstPassage,
         theory.JumpResponse,
         theory.KramersLaw,
+        theory.LawError,
         theory.MetastableChain,
         theory.MinibatchLaw,
         theory.QuasiPotential,

@@ -74,7 +74,9 @@ def law_of(
 ) -> EscapeLaw:
     """At epsilon = 1, from which `at_regime` goes on."""
     return escape_law(
-        dynamics(optimizer, landscape, _DRIVERS[driver](alpha), 1.0, scale), Sublevel(landscape, height=height)
+        dynamics(optimizer, landscape, _DRIVERS[driver](alpha), 1.0, scale),
+        Sublevel(landscape, height=height),
+        check=False,
     )
 
 

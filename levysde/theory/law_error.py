@@ -1,0 +1,282 @@
+"""How far the escape law is from the truth at the noise at hand.
+
+The law is a limit for small noise. Its own diagnostics do not see how far the limit is: the rate over the relaxation is
+0.004 in a pair of wells where the law is twice too long, since jumps that land inside near the separatrix linger there
+and leave by the next small one. Here the same problem is simulated, in one of two ways:
+
+* directly, where escapes are cheap: a thousand of them or more;
+* else by forced jumps (`levysde.theory.forced_jumps`), whose cost does not depend on how rare escapes are.
+"""
+
+import time
+import warnings
+from dataclasses import dataclass
+from math import exp, hypot, inf, log
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from levysde import errors, stats
+from levysde.dynamics import SGD
+from levysde.errors import AccuracyWarning, Checked
+from levysde.escape import Status, progress_bar, simulate_escape
+from levysde.kernels import EulerMaruyama, TamedEuler
+from levysde.landscapes import Quadratic
+from levysde.protocols import Dynamics
+from levysde.stats import Estimate
+from levysde.tables import Table, Tabled
+from levysde.theory.forced_jumps import ForcedJumps, Restless, Stepper, joined, steps_of
+
+if TYPE_CHECKING:
+    from levysde.theory.exit_law import EscapeLaw
+
+_QUIET = 0.9  # a mean between this and its inverse times the law's is not warned of
+_CONFIDENCE = 0.95
+_STEP = 0.1  # dt times the stiffness
+_LATE = 0.02  # largest share by which exits may be late at that dt
+_COARSE = 2.5  # times both where the finer step is too dear
+_LATENESS = (0.4, 0.9)  # of `skeleton_bias`, where measured
+_EXITS = (500, 4096)  # least and most direct escapes
+_JUMPS = (1000, 4000)  # least and most forced jumps
+_CENSOR = 5.0  # law's means after which a direct trajectory is censored
+_WIDE = 0.15  # half-width of an interval that still tells something
+_LANES = 16  # the fewest: narrower blocks for the last trajectories would be compiled apart, in a second or two
+_TAMED = 64  # dimensions up to which the drift is tamed: by its norm, which in many dimensions is large everywhere
+
+
+@dataclass(frozen=True, repr=False)
+class LawError(Tabled):
+    """The mean escape time at the noise of a law, over the law's mean, as simulated.
+
+    Attributes:
+        ratio: mean escape time over the law's mean, with its 95% interval (sampling error, the law's error of quadrature,
+            and the range of the correction for the step); NaN where nothing could be simulated.
+        method: "direct" (escapes from the attractor), "forced" (forced jumps), or "none".
+        num: escapes or forced jumps simulated.
+        dt: the step, in SDE time.
+        seed: of the simulation.
+        steps: steps made, all trajectories together.
+        epsilon: noise amplitude of the law.
+        unresolved: why the ratio says little; empty where it does not.
+    """
+
+    ratio: Estimate
+    method: str
+    num: int
+    dt: float
+    seed: int
+    steps: int
+    epsilon: float
+    unresolved: str = ""
+
+    @property
+    def warning(self) -> str:
+        """What a reader of the law should know; empty where the law is within 10%, or may be."""
+        ratio = self.ratio
+        if min(ratio.value, 1 / ratio.value if ratio.value else inf) < _QUIET and not ratio.low <= 1 <= ratio.high:
+            side = "shorter" if ratio.value < 1 else "longer"
+            return (
+                f"at epsilon = {self.epsilon:.3g} the mean escape time is estimated to be {abs(1 - ratio.value):.0%} {side} "
+                f"than the law's (mean over law {ratio.value:.3g} [{ratio.low:.3g}, {ratio.high:.3g}]): the law is a limit "
+                "for small noise. Simulate, or take a smaller epsilon."
+            )
+        if self.unresolved:
+            return (
+                f"how far the law is from the mean escape time at epsilon = {self.epsilon:.3g} is not resolved: "
+                f"{self.unresolved}."
+            )
+        return ""
+
+    def _table(self) -> Table:
+        ways = {"direct": "direct escapes", "forced": "forced jumps", "none": "simulated"}
+        rows = [
+            ("mean escape time over the law's", f"{self.ratio}"),
+            ("from", f"{self.num} {ways[self.method]} at dt = {self.dt:.3g}, seed {self.seed}, {self.steps:.3g} steps"),
+            ("epsilon", f"{self.epsilon:.4g}"),
+        ]
+        return Table("LawError", rows, [self.warning] if self.warning else [])
+
+
+def law_error(
+    law: "Checked",
+    *,
+    dt: Checked = None,
+    method: Checked = "auto",
+    num: Checked = None,
+    seed: Checked = 0,
+    seconds: Checked = 10.0,
+    progress: Checked = False,
+) -> LawError:
+    """How far the escape law is from the mean escape time at its own noise, by simulation.
+
+    Args:
+        law: from `escape_law`.
+        dt: step of the simulation, in SDE time. By default that of the law if it follows a flow, else 0.1 over the largest
+            curvature, or less where exits would be late by more than 2%; 2.5 times both where that takes too long.
+        method: "direct" simulates escapes, "forced" forced jumps, "auto" the first where it is affordable, else the second.
+        num: escapes or forced jumps; as many as `seconds` allow by default: 500 to 4096, or 1000 to 4000.
+        seed: an integer, 0 to 2^64 - 1.
+        seconds: about how long it may take, compilation apart; it decides the method and `num` by a short measurement of the
+            speed, so give both to have the same numbers again.
+        progress: True shows a bar.
+
+    Returns:
+        The ratio of the means with its interval, or why it is not resolved.
+
+    Raises:
+        TypeError, ValueError: arguments of another kind or out of range; a law as printed, or one put together by hand.
+
+    Source:
+        Hill, "Free Energy Transduction in Biology", 1977 (the flux of a recycled process); this package (strata of jumps).
+    """
+    if getattr(law, "dynamics", None) is None or getattr(law, "domain", None) is None:
+        raise TypeError(
+            f"law must come from escape_law(dynamics, domain), got {errors.shown(law)}, which keeps no dynamics to simulate."
+        )
+    if law.normalization != "true":
+        raise ValueError('law is the rate as printed, for comparison only. Give escape_law(..., normalization="true").')
+    errors.choice("method", method, ("auto", "direct", "forced"))
+    seed = errors.seed(seed)
+    seconds = errors.positive_real("seconds", seconds, "seconds=10.0")
+    if num is not None:
+        num = errors.integer("num", num, "num=1000", high=10**7)
+    step = _step(law) if dt is None else errors.positive_real("dt", dt, "dt=1e-2")
+    coarse = _step(law, _COARSE) if dt is None else step
+    kernel = _stepper(law.dynamics, step)
+    check = _Check(law, kernel, coarse, method, num, seed, seconds, errors.flag("progress", progress))
+    with warnings.catch_warnings():
+        # the step is ours: what it does to the result is in the result
+        warnings.simplefilter("ignore", AccuracyWarning)
+        return check.run()
+
+
+def _stepper(dynamics: Dynamics, dt: float) -> Stepper:
+    """The stepper of the simulation: no long jump may be followed by a step of the drift that overshoots the basin."""
+    curved = isinstance(dynamics, SGD) and not isinstance(dynamics.landscape, Quadratic)
+    tamed = curved and dynamics.landscape.dim <= _TAMED
+    return TamedEuler(dynamics, dt) if tamed else EulerMaruyama(dynamics, dt)
+
+
+def _step(law: "EscapeLaw", coarse: float = 1.0) -> float:
+    """A step for the flow, and for exits that are hardly late; `coarse` times as long."""
+    if law.response == "flow" and law.dt is not None:
+        return law.dt
+    step = coarse * _STEP / law.stiffness
+    late = law.skeleton_bias(step)
+    return step * min(1.0, (coarse * _LATE / late) ** law.alpha) if late > 0 else step
+
+
+@dataclass
+class _Check:
+    law: "EscapeLaw"
+    kernel: Stepper
+    coarse: float  # the step to take where that of the kernel is too dear
+    method: str
+    num: int | None
+    seed: int
+    seconds: float
+    progress: bool
+
+    def run(self) -> LawError:
+        law = self.law
+        try:
+            speed = self.speed()
+        except ValueError as refusal:  # of the engine, for example a step that float32 does not hold
+            return self.none(f"it cannot be simulated at dt = {self.dt:.3g} ({refusal})")
+        room, slowest = self.seconds * speed, law.slowest if law.slowest > 0 else law.rate / law.regime
+        while True:
+            each = law.mean / self.dt
+            if self.method == "direct" or (self.method == "auto" and _EXITS[0] * each <= room):
+                return self.direct(self.num or _power(room / each, *_EXITS))
+            if self.method == "forced" or (slowest > 0 and steps_of(_JUMPS[0], slowest, self.dt) <= room):
+                break
+            if self.dt >= self.coarse:
+                need = min(_EXITS[0] * each, steps_of(_JUMPS[0], slowest, self.dt) if slowest > 0 else inf) / speed
+                return self.none(
+                    f"it takes about {need:.2g} s and {self.seconds:g} are allowed; law_error(law, seconds={1.5 * need:.2g})"
+                )
+            self.kernel = _stepper(law.dynamics, self.coarse)
+        if not slowest > 0:
+            return self.none("the flow does not come back to the attractor, so no state is at rest")
+        rays = joined(law.rays, law.ray_distance, law.ray_share)
+        jumps = ForcedJumps(self.kernel, law.domain, rays, slowest, self.seed)
+        num = self.num or _power(room / jumps.steps(1), *_JUMPS)
+        expected = jumps.steps(num)
+        try:
+            with progress_bar(round(expected), "step", "check of the law", show=self.progress) as bar:
+                found = jumps.run(num, lambda made: bar.update(max(0, made - bar.n)), max(room, 2 * expected))
+        except Restless:
+            return self.none("states leave by small jumps before they come to rest: escapes are not rare")
+        if not found.rate > 0:
+            return self.none(f"none of {num} forced jumps left")
+        return self.result(
+            "forced", law.rate / found.rate, found.error / found.rate, found.num, found.steps, found.unresolved
+        )
+
+    @property
+    def dt(self) -> float:
+        return float(self.kernel.dt)
+
+    def speed(self) -> float:
+        """Steps a second of all trajectories together, on processors that do nothing else."""
+        found, lasted = self.simulate(4 * _LANES, max_steps=4), 0.0  # compiles, and what else is slow once
+        for most in (32, 512, 8192):
+            if lasted < 0.05 * found.info.workers:
+                start = time.process_time()
+                found = self.simulate(4 * _LANES, max_steps=most)
+                lasted = time.process_time() - start
+        return found.info.live_steps * found.info.workers / max(lasted, 1e-4)
+
+    def simulate(self, num: int, **limits: Any) -> Any:
+        law = self.law
+        return simulate_escape(
+            self.kernel,
+            law.domain,
+            law.dynamics.attractor,
+            num=num,
+            seed=self.seed,
+            lanes=_LANES,
+            record="times",
+            throw=False,
+            **limits,
+        )
+
+    def direct(self, num: int) -> LawError:
+        law = self.law
+        result = self.simulate(num, max_time=_CENSOR * law.mean, progress=self.progress)
+        used = (result.status == Status.EXITED) | (result.status == Status.CENSORED)
+        exits = int(result.exited.sum())
+        steps = int(result.steps.sum(dtype=np.uint64))
+        if exits < 50:
+            return self.none(f"{exits} of {num} simulated trajectories left within {_CENSOR:g} of the law's means")
+        mean = stats.mean_time(result.time[used], result.exited[used], confidence=_CONFIDENCE)
+        nonfinite = num - int(used.sum())
+        why = f"{nonfinite} of {num} simulated trajectories overflowed" if nonfinite > 0.01 * num else ""
+        return self.result("direct", mean.value / law.mean, log(mean.high / mean.low) / (2 * _z()), num, steps, why)
+
+    def result(self, method: str, ratio: float, error: float, num: int, steps: int, unresolved: str) -> LawError:
+        """The ratio without the lateness of the step, of which a range is known."""
+        law, dt = self.law, self.dt
+        late = law.skeleton_bias(dt)
+        low, high = (1 + share * late for share in _LATENESS) if late > 0 else (1.0, 1.0)
+        ratio /= (low + high) / 2
+        width = hypot(_z() * hypot(error, law.rate_error / law.rate), (high - low) / 2)
+        if not unresolved and width > _WIDE:
+            unresolved = f"its interval is {exp(-width) * ratio:.3g} to {exp(width) * ratio:.3g} of the law's mean"
+        estimate = Estimate(ratio, ratio * exp(-width), ratio * exp(width), _CONFIDENCE)
+        return LawError(estimate, method, num, dt, self.seed, steps, law.epsilon, unresolved)
+
+    def none(self, why: str) -> LawError:
+        nan = float("nan")
+        return LawError(Estimate(nan, nan, nan, _CONFIDENCE), "none", 0, self.dt, self.seed, 0, self.law.epsilon, why)
+
+
+def _z() -> float:
+    from scipy.special import ndtri  # slow to import
+
+    return float(ndtri((1 + _CONFIDENCE) / 2))
+
+
+def _power(number: float, least: int, most: int) -> int:
+    """The power of two below `number`, so that a little noise in the speed does not change it; within the bounds."""
+    return int(np.clip(2 ** np.floor(np.log2(max(number, 1))), least, most))
