@@ -23,7 +23,7 @@ excludes what the printed statement allows (`Reading`). A `Verdict` with the wor
 
 from dataclasses import dataclass, fields
 from math import inf
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from levysde import errors
 from levysde.errors import Checked
@@ -34,7 +34,10 @@ Word = Literal["holds", "holds only if", "depends on the convention", "fails", "
 Known = Literal["read", "restated", "recalled", "own"]
 
 if TYPE_CHECKING:
-    Text, Number, AnyKnown, AnyEstimate = str, float, Known, Estimate
+    Text: TypeAlias = str
+    Number: TypeAlias = float
+    AnyKnown: TypeAlias = Known
+    AnyEstimate: TypeAlias = Estimate
 else:  # our checks come first at run time, with their messages
     Text = Number = AnyKnown = AnyEstimate = Checked
 

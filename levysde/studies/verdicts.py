@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from levysde import errors
 from levysde.errors import Checked
@@ -21,7 +21,9 @@ WORDS = get_args(Word)
 _READING = "Reading(Estimate(2.0, 1.9, 2.1), 1.0, 1.0, 'eq. 3')"  # for messages
 
 if TYPE_CHECKING:
-    AnyClaim, AnyWord, AnyReading = Claim, Word, Reading | None
+    AnyClaim: TypeAlias = Claim
+    AnyWord: TypeAlias = Word
+    AnyReading: TypeAlias = Reading | None
 else:
     AnyClaim = AnyWord = AnyReading = Checked
 
