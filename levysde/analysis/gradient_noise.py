@@ -145,7 +145,7 @@ def measure_gradient_noise(
 def _deviations(landscape: NetworkLandscape, x: Array) -> np.ndarray:
     """`g_i - g`, float64, shape `(n, d)`; exactly 0 in coordinates that vary by rounding only."""
     rows = np.asarray(eqx.filter_jit(lambda net, x: net.example_gradients(x))(landscape, jnp.asarray(x)), np.float64)
-    bad = ~np.isfinite(rows).all(1)
+    bad = np.asarray(~np.isfinite(rows).all(1))
     if bad.any():
         which = errors.place_of_first(bad, "have a gradient that is not finite at x")
         raise ValueError(f"of the examples, {which}. Give another point x, or mend the loss.")

@@ -114,10 +114,10 @@ def _steps(kernel: Kernel, places: np.ndarray) -> _Steps:
         try:
             with jax.enable_x64(True):
                 wide = jax.tree.map(widened, kernel)
-                return jax.tree.map(np.asarray, _stepped(wide, jnp.asarray(places, np.float64), words))
+                return jax.tree.map(np.asarray, _stepped(wide, jnp.asarray(places, np.float64), jnp.asarray(words)))
         except Exception:  # a function of the user's own may hold float32 numbers, or insist on them
             pass
-    return jax.tree.map(np.asarray, _stepped(kernel, jnp.asarray(places), words))
+    return jax.tree.map(np.asarray, _stepped(kernel, jnp.asarray(places), jnp.asarray(words)))
 
 
 def widened(leaf: Any) -> Any:
@@ -162,8 +162,9 @@ def _measured(before: np.ndarray, change: np.ndarray, dtype: Any) -> _Moves:
     drift = np.median(change, 1)
     size = np.abs(change - drift[:, None])
     jumps = np.sqrt(np.mean(np.minimum(size, np.ptp(before, 0)) ** 2, 1))
-    sizes = np.abs(drift), np.median(size, 1), jumps, np.abs(change).max(1)
-    return _Moves(*(size / spacing for size in sizes), spacing)
+    return _Moves(
+        np.abs(drift) / spacing, np.median(size, 1) / spacing, jumps / spacing, np.abs(change).max(1) / spacing, spacing
+    )
 
 
 def _position(kernel: Kernel, moves: _Moves, places: np.ndarray, along: np.ndarray) -> list[PrecisionWarning]:

@@ -150,8 +150,8 @@ def _stiffest(
         return jnp.stack([jnp.sum(moved[i] * top) for i in vectors])
 
     moved = jax.jvp(lambda x: x + kernel.drift_step(x), (x,), (top,))[1]
-    step = jnp.stack([column(j) for j in vectors], 1)
-    return step, jnp.sum(top * moved)[None, None], jnp.sum(top * bend(top))[None, None]
+    along = jnp.stack([column(j) for j in vectors], 1)
+    return along, jnp.sum(top * moved)[None, None], jnp.sum(top * bend(top))[None, None]
 
 
 def _matrices(kernel: Kernel, dynamics: Dynamics) -> list[np.ndarray]:

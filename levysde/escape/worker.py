@@ -141,8 +141,8 @@ class Worker:
             floor = lanes - max(1, lanes // _SPARE)
         else:
             floor = self.width * (self.blocks - 1) or self.narrow
-        numbers = np.array([self.steps, rounds, self.blocks, floor], np.int32)
-        limits = Limits(self.limit, *numbers, self.size)
+        steps, rounds_, blocks, floor_ = np.array([self.steps, rounds, self.blocks, floor], np.int32)
+        limits = Limits(self.limit, steps, rounds_, blocks, floor_, self.size)
         advance = compiled_advance(self.device.platform, self.fused)
         return advance(self.problem, self.stack, queue._replace(count=np.int32(len(ids))), limits)
 

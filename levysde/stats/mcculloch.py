@@ -105,7 +105,7 @@ def mcculloch(x: Checked, *, confidence: Checked = 0.95) -> SkewedStableFit:
         "is rounded or discrete. Give the values unrounded."
     )
     found = warned([doubt] if too_many(tied, x.size).any() else [])
-    index, skewness, width, place = (Estimate(*row, confidence) for row in rows.tolist())
+    index, skewness, width, place = (Estimate(row[0], row[1], row[2], confidence) for row in rows.tolist())
     return SkewedStableFit(index, skewness, width, place, found)
 
 

@@ -208,8 +208,8 @@ class Sample(NamedTuple):
 
     def join(self, other: "Sample") -> "Sample":
         state = jax.tree.map(lambda a, b: np.concatenate([a, b], -1), self.state, other.state)
-        parts = (np.concatenate(pair) for pair in zip(self[:3], other[:3], strict=True))
-        return Sample(*parts, state)
+        stratum, life, left = (np.concatenate(pair) for pair in zip(self[:3], other[:3], strict=True))
+        return Sample(stratum, life, left, state)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from levysde.errors import AccuracyWarning, Checked
 from levysde.escape import Status, progress_bar, simulate_escape
 from levysde.kernels import EulerMaruyama, TamedEuler
 from levysde.landscapes import Quadratic
-from levysde.protocols import Dynamics
+from levysde.protocols import Domain, Dynamics
 from levysde.stats import Estimate
 from levysde.tables import Table, Tabled
 from levysde.theory.forced_jumps import ForcedJumps, Restless, Stepper, joined, steps_of
@@ -143,7 +143,9 @@ def law_error(
     step = _step(law) if dt is None else errors.positive_real("dt", dt, "dt=1e-2")
     coarse = _step(law, _COARSE) if dt is None else step
     kernel = _stepper(law.dynamics, step)
-    check = _Check(law, kernel, coarse, method, num, seed, seconds, errors.flag("progress", progress))
+    check = _Check(
+        law, law.dynamics, law.domain, kernel, coarse, method, num, seed, seconds, errors.flag("progress", progress)
+    )
     with warnings.catch_warnings():
         # the step is ours: what it does to the result is in the result
         warnings.simplefilter("ignore", AccuracyWarning)
@@ -169,6 +171,8 @@ def _step(law: "EscapeLaw", coarse: float = 1.0) -> float:
 @dataclass
 class _Check:
     law: "EscapeLaw"
+    dynamics: Dynamics
+    domain: Domain
     kernel: Stepper
     coarse: float  # the step to take where that of the kernel is too dear
     method: str
@@ -195,11 +199,11 @@ class _Check:
                 return self.none(
                     f"it takes about {need:.2g} s and {self.seconds:g} are allowed; law_error(law, seconds={1.5 * need:.2g})"
                 )
-            self.kernel = _stepper(law.dynamics, self.coarse)
+            self.kernel = _stepper(self.dynamics, self.coarse)
         if not slowest > 0:
             return self.none("the flow does not come back to the attractor, so no state is at rest")
         rays = joined(law.rays, law.ray_distance, law.ray_share)
-        jumps = ForcedJumps(self.kernel, law.domain, rays, slowest, self.seed)
+        jumps = ForcedJumps(self.kernel, self.domain, rays, slowest, self.seed)
         num = self.num or _power(room / jumps.steps(1), *_JUMPS)
         expected = jumps.steps(num)
         try:
@@ -228,11 +232,10 @@ class _Check:
         return found.info.live_steps * found.info.workers / max(lasted, 1e-4)
 
     def simulate(self, num: int, **limits: Any) -> Any:
-        law = self.law
         return simulate_escape(
             self.kernel,
-            law.domain,
-            law.dynamics.attractor,
+            self.domain,
+            self.dynamics.attractor,
             num=num,
             seed=self.seed,
             lanes=_LANES,
