@@ -10,7 +10,7 @@ from statistical import assert_close
 
 import levysde as ls
 from levysde import theory
-from levysde.theory.forced_jumps import Cut, joined, strata
+from levysde.theory.jump_strata import Cut, joined, strata
 
 WELL = ls.Quadratic(hessian=jnp.eye(1))
 BALL = ls.Ball(radius=1.0, center=jnp.zeros(1))

@@ -25,7 +25,8 @@ from levysde.landscapes import Quadratic
 from levysde.protocols import Domain, Dynamics
 from levysde.stats import Estimate
 from levysde.tables import Table, Tabled
-from levysde.theory.forced_jumps import ForcedJumps, Restless, Stepper, joined, steps_of
+from levysde.theory.forced_jumps import ForcedJumps, Restless, Stepper, steps_of
+from levysde.theory.jump_strata import joined
 
 if TYPE_CHECKING:
     from levysde.theory.exit_law import EscapeLaw

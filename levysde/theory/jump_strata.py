@@ -1,0 +1,134 @@
+"""Jumps of a Lévy measure by their sizes: what leaves a basin from the attractor, and what lands inside, in strata.
+
+Notation: r_i the size at which a jump along ray i leaves the basin. Stratum 0 are the jumps beyond r_i; the others land inside, in
+steps of the size over r_i, down to a cutoff R. The mass of stratum 0 is the rate of the escape law.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
+
+_CUT = (
+    0.5  # R over the crossing; 0.3 and 0.7 move the estimate by less than 2%, 0.3 doubles its standard error or worse
+)
+_EDGES = (0.9, 0.75, 0.55)  # of the strata inside, in crossings
+_NEAREST = 0.02  # the crossing below which this share of the rate lies stands for the nearest one
+
+
+class Cut(Driver):
+    """A driver without its long jumps: an increment beyond `cutoff` (a length, or one a coordinate) is left out."""
+
+    free: Driver
+    cutoff: Array
+
+    @property
+    def index(self) -> Scalar:
+        return self.free.index
+
+    def words_per_step(self, dim: int) -> int:
+        return self.free.words_per_step(dim)
+
+    def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
+        y = self.free.increment(words, dim, dt)
+        size = jnp.abs(y)
+        if not self.cutoff.ndim:
+            largest = jnp.max(size)  # no square overflows
+            size = largest * jnp.sqrt(jnp.sum((y / jnp.where(largest > 0, largest, 1)) ** 2))
+        return jnp.where(size < self.cutoff, y, 0)
+
+    def exponent(self, k: Point) -> Array:
+        return self.free.exponent(k)
+
+    def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
+        return self.free.levy_rays(dim, num, seed)
+
+
+@dataclass(frozen=True)
+class Rays:
+    """All rays of a law in one: unit vectors `(n, m)`, weights, tails, and where each leaves the basin, `(n,)`."""
+
+    directions: np.ndarray
+    weights: np.ndarray
+    tails: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    crossing: np.ndarray
+    share: np.ndarray
+
+    def mass(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """The Lévy measure of each ray between two sizes, `(n,)`; infinite sizes have none beyond them."""
+        return self.weights * np.maximum(self.beyond(low) - self.beyond(high), 0)
+
+    def beyond(self, size: np.ndarray, ray: np.ndarray | None = None) -> np.ndarray:
+        ray = np.arange(len(self.weights)) if ray is None else ray
+        finite = np.isfinite(size)
+        return np.where(finite, self.tails(np.where(finite, size, 1.0), ray), 0.0)
+
+    def draw(self, rng: np.random.Generator, low: np.ndarray, high: np.ndarray, num: int) -> np.ndarray:
+        """`num` jumps `(num, m)` from the measure between the sizes `low` and `high` of each ray."""
+        mass = self.mass(low, high)
+        ray = rng.choice(len(mass), num, p=mass / mass.sum())
+        top, bottom = self.beyond(low[ray], ray), self.beyond(high[ray], ray)
+        wanted = bottom + (top - bottom) * rng.random(num)
+        least = np.log(low[ray])
+        most = np.log(np.where(np.isfinite(high[ray]), high[ray], low[ray] * 1e8))
+        for _ in range(50):
+            middle = (least + most) / 2
+            above = self.tails(np.exp(middle), ray) > wanted
+            least, most = np.where(above, middle, least), np.where(above, most, middle)
+        return np.exp(least)[:, None] * self.directions[ray]
+
+
+def joined(sets: tuple[LevyRays, ...], crossing: np.ndarray, share: np.ndarray) -> Rays:
+    """The sets of a law as one; each stands for the whole measure, so their weights are averaged."""
+    each = len(sets[0].weights)
+
+    def tails(size: np.ndarray, ray: np.ndarray) -> np.ndarray:
+        size, ray = np.broadcast_arrays(np.asarray(size, float), ray)
+        found = np.empty(size.shape)
+        for number, rays in enumerate(sets):
+            mine = ray // each == number
+            found[mine] = rays.tail(size[mine], ray[mine] % each)
+        return found
+
+    weights = np.concatenate([rays.weights for rays in sets]) / len(sets)
+    return Rays(np.concatenate([rays.directions for rays in sets]), weights, tails, crossing, share)
+
+
+class Strata(NamedTuple):
+    """Sizes between which each stratum's jumps lie, `(strata, n)`, their masses, and the cutoff of the rest."""
+
+    low: np.ndarray
+    high: np.ndarray
+    masses: np.ndarray
+    cutoff: np.ndarray
+
+
+def strata(rays: Rays) -> Strata:
+    """Stratum 0 leaves from the attractor; the others land inside, in steps of the size over the crossing."""
+    crossing = rays.crossing
+    order = np.argsort(crossing)
+    total = np.cumsum(rays.share[order])
+    median, nearest = (
+        crossing[order][min(np.searchsorted(total, q * total[-1]), len(order) - 1)] for q in (0.5, _NEAREST)
+    )
+    bound = np.minimum(crossing, median)  # of a ray that never leaves, the median of those that do
+    on_axis = np.abs(rays.directions) > 1 - 1e-6
+    if on_axis.any(1).all():  # independent coordinates: each has its own cutoff
+        axis = on_axis.argmax(1)
+        cutoff = np.full(rays.directions.shape[1], np.inf)
+        np.minimum.at(cutoff, axis, _CUT * bound)
+        least = cutoff[axis]
+    else:
+        cutoff = np.asarray(_CUT * min(nearest, median))
+        least = np.full(len(crossing), cutoff)
+    edges = [crossing]
+    for edge in (*_EDGES, 0.0):
+        edges.append(np.minimum(np.maximum(np.minimum(edge * bound, crossing), least), edges[-1]))
+    low, high = np.stack(edges), np.stack([np.full(len(crossing), np.inf), *edges[:-1]])
+    masses = np.array([rays.mass(*sizes).sum() for sizes in zip(low, high, strict=True)])
+    return Strata(low, high, masses, cutoff)
