@@ -1,7 +1,7 @@
 """Jumps of a Lévy measure by their sizes: what leaves a basin from the attractor, and what lands inside, in strata.
 
-Notation: r_i the size at which a jump along ray i leaves the basin. Stratum 0 are the jumps beyond r_i; the others land inside, in
-steps of the size over r_i, down to a cutoff R. The mass of stratum 0 is the rate of the escape law.
+Notation: r_i the size at which a jump along ray i leaves the basin. Stratum 0 are the jumps beyond r_i; the others land inside,
+in steps of the size over r_i, down to a cutoff R. The mass of stratum 0 is the rate of the escape law.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,8 @@ from jaxtyping import Array
 
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
 
-_CUT = (
-    0.5  # R over the crossing; 0.3 and 0.7 move the estimate by less than 2%, 0.3 doubles its standard error or worse
-)
+# R over the crossing; 0.3 and 0.7 move the estimate by less than 2%, 0.3 doubles its standard error or worse
+_CUT = 0.5
 _EDGES = (0.9, 0.75, 0.55)  # of the strata inside, in crossings
 _NEAREST = 0.02  # the crossing below which this share of the rate lies stands for the nearest one
 
