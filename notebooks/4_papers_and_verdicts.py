@@ -274,8 +274,8 @@ plt.show()
 display(*(verdict for verdicts in table.values() for verdict in verdicts if verdict.word == "fails"))
 
 # %% [markdown]
-# A missing constant, a product in place of its inverse root, a decay factor in place of a rate. Theorem 1 itself is not affected.
-# What the three papers print, and what of it holds, is in `docs/papers.md`.
+# A missing constant, a product in place of its inverse root, a decay factor in place of a rate. Theorem 1 itself is not
+# affected. What the three papers print, and what of it holds, is in `docs/papers.md`.
 #
 # **What to take away**
 #
