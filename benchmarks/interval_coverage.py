@@ -32,6 +32,8 @@ from levysde.sweeps.rows import Row
 BAND = 0.93, 0.97
 SAME = {  # functions whose intervals are those of others
     "compare": "mean_time, mean_ratio and exponentiality",
+    "escape_law": "law_error",
+    "law_error": "mean_time, or forced jumps, whose coverage is in the battery of the law",
     "index_of_growth": "block_log_moment_index",
     "prepare": "measure_gradient_noise",
     "run_rung": "compare",
