@@ -7,6 +7,7 @@ from levysde.escape.engine import simulate_escape as simulate_escape
 from levysde.escape.lanes import advance_lanes as advance_lanes
 from levysde.escape.paths import Paths as Paths
 from levysde.escape.paths import simulate_paths as simulate_paths
+from levysde.escape.preflight import without_preflight as without_preflight
 from levysde.escape.result import EscapeResult as EscapeResult
 from levysde.escape.result import RunInfo as RunInfo
 from levysde.escape.result import Status as Status

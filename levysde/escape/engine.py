@@ -17,9 +17,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from levysde import errors
 from levysde.errors import Checked
@@ -183,6 +185,12 @@ def steps_until(name: str, kernel: Kernel, time: Checked, limit: int = LAST_STEP
     )
 
 
+@eqx.filter_jit
+def _contained(domain: Domain, points: Array) -> Array:
+    """As one program: a flow that is followed is compiled anew each time where it is run operation by operation."""
+    return jax.vmap(domain.contains)(points)
+
+
 def starting_points(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.ndarray:
     errors.concrete("x0", x0)
     if errors.is_traced(jnp.zeros(())):
@@ -198,7 +206,7 @@ def starting_points(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.nda
             f"the domain takes points of {domain.dim} dimensions, the kernel moves in {kernel.dim}. Make them one."
         )
     check_interfaces(kernel, domain)
-    inside = np.asarray(jax.vmap(domain.contains)(jnp.atleast_2d(starts)))
+    inside = np.asarray(_contained(domain, jnp.atleast_2d(starts)))
     if not inside.all():
         row = int(np.flatnonzero(~inside)[0])
         which = f"x0[{row}] = {starts[row]}" if starts.ndim == 2 else f"x0 = {starts}"

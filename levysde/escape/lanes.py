@@ -18,16 +18,16 @@ _CALL_SECONDS = 0.2  # of a compiled call: Ctrl-C waits for its end
 
 @functools.cache
 def _compiled(platform: str) -> Any:
-    def program(whole: Problem, block: Block, count: Array) -> tuple[Block, Array, Array]:
+    def program(whole: Problem, block: Block, count: Array) -> tuple[Block, Array]:
         block = advance(whole.parts(), block, jnp.uint32(LAST_STEP), count)
         left = standing(whole.parts(), block, jnp.uint32(LAST_STEP))[1] != INSIDE
-        return block, left, jnp.all(left)
+        return block, left
 
     return jit(program, platform)
 
 
 def advance_lanes(
-    kernel: Kernel, domain: Domain, state: State, key: np.ndarray, count: int
+    kernel: Kernel, domain: Domain, state: State, key: np.ndarray, count: int, rest: State
 ) -> tuple[State, np.ndarray, np.ndarray]:
     """At most `count` steps of every lane, each until it is outside.
 
@@ -36,6 +36,8 @@ def advance_lanes(
         state: of the kernel, the lane axis last.
         key: of each lane's trajectory, uint32 `(2, lanes)`.
         count: steps.
+        rest: a state well inside, of one lane. It takes the place of those that have left: a test of a point outside may cost
+            many times that of one inside, as where a flow is followed.
 
     Returns:
         The states, the steps that each lane made, and which lanes are outside; those of NaN are. Shapes `(lanes,)`.
@@ -44,10 +46,20 @@ def advance_lanes(
     zero = jnp.zeros(x.shape[-1], jnp.uint32)
     block = Block(state=state, before=x, step=zero, key=jnp.asarray(key), slot=zero.astype(jnp.int32))
     problem, run, chunk = Problem(kernel, domain), _compiled(jax.default_backend()), 32
-    left = None
-    while count > 0 or left is None:
+    gone, ends, steps = np.zeros(len(zero), bool), jax.tree.map(np.array, state), np.zeros(len(zero), np.uint32)
+    while True:
         start = time.perf_counter()
-        block, left, ended = run(problem, block, np.int32(min(chunk, count)))
-        count = 0 if bool(ended) else count - chunk
+        block, left = run(problem, block, np.int32(min(chunk, count)))
+        left = np.asarray(left)
+        count -= chunk
+        over = count <= 0 or bool((left | gone).all())
+        fresh = ~gone if over else left & ~gone
+        ends = jax.tree.map(functools.partial(np.where, fresh), block.state, ends)
+        steps = np.where(fresh, np.asarray(block.step), steps)
+        gone |= left & fresh
+        if over:
+            return ends, steps, gone
+        if left.any():
+            still = jax.tree.map(lambda one: one[..., None], rest)
+            block = block._replace(state=jax.tree.map(functools.partial(jnp.where, left), still, block.state))
         chunk = min(2 * chunk, 2**20) if time.perf_counter() - start < _CALL_SECONDS / 2 else chunk
-    return block.state, np.asarray(block.step), np.asarray(left)

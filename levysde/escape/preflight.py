@@ -1,6 +1,9 @@
 """What is looked at before a run starts: conditions under which its numbers would be wrong."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 
@@ -8,6 +11,18 @@ from levysde.errors import AccuracyWarning
 from levysde.escape.precision import precision
 from levysde.escape.stability import stability
 from levysde.protocols import Domain, Kernel, check_derived
+
+_looked = ContextVar("looked", default=False)
+
+
+@contextmanager
+def without_preflight() -> Iterator[None]:
+    """Runs inside are not looked at: for further runs of a problem that has been."""
+    token = _looked.set(True)
+    try:
+        yield
+    finally:
+        _looked.reset(token)
 
 
 def preflight(kernel: Kernel, domain: Domain, starts: np.ndarray) -> tuple[str, ...]:
@@ -23,6 +38,8 @@ def preflight(kernel: Kernel, domain: Domain, starts: np.ndarray) -> tuple[str, 
     Raises:
         ValueError: a run that cannot give a right number.
     """
+    if _looked.get():
+        return ()
     check_derived((kernel, domain))
     found: list[AccuracyWarning | str] = []
     found += stability(kernel, domain)

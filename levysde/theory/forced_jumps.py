@@ -43,7 +43,7 @@ _RELAX = 6.0  # of the slowest time of the flow: how long a state comes to rest
 _AFTER = 12.0  # of the same: the first tau
 _SETTLING = 30.0  # of the same: how long the noiseless flow after a landing is followed
 _LANDINGS = 256  # jumps inside whose flow is followed
-_WIDTH = 256  # lanes of a block
+_WIDTH = 64  # lanes of a block
 _BACK = 0.95  # of the landings are back near the attractor by the settling time
 
 Stepper = EulerMaruyama | TamedEuler
@@ -54,6 +54,7 @@ class Lanes:
 
     def __init__(self, kernel: Stepper, domain: Domain, seed: np.random.SeedSequence):
         self.kernel, self.domain, self.seed, self.steps = kernel, domain, seed, 0
+        self.rest = kernel.dynamics.settled(kernel.dynamics.attractor)
 
     def run(self, state: State, time: float) -> tuple[State, np.ndarray, np.ndarray]:
         """States after `time` or at the exit, how long each lasted, and whether it left."""
@@ -64,7 +65,7 @@ class Lanes:
 
     def block(self, seed: np.ndarray, ids: np.ndarray, state: State, count: int) -> tuple[State, Any, Any]:
         key = trajectory_key(seed, split_uint64(ids))
-        state, steps, left = advance_lanes(self.kernel, self.domain, state, key, count)
+        state, steps, left = advance_lanes(self.kernel, self.domain, state, key, count, self.rest)
         self.steps += int(steps.sum(dtype=np.uint64))
         return state, self.kernel.elapsed(state, steps), left
 

@@ -19,7 +19,7 @@ import numpy as np
 from levysde import errors, stats
 from levysde.dynamics import SGD
 from levysde.errors import AccuracyWarning, Checked
-from levysde.escape import Status, progress_bar, simulate_escape
+from levysde.escape import Status, progress_bar, simulate_escape, without_preflight
 from levysde.kernels import EulerMaruyama, TamedEuler
 from levysde.landscapes import Quadratic
 from levysde.protocols import Domain, Dynamics
@@ -105,7 +105,7 @@ def law_error(
     method: Checked = "auto",
     num: Checked = None,
     seed: Checked = 0,
-    seconds: Checked = 10.0,
+    seconds: Checked = 15.0,
     progress: Checked = False,
 ) -> LawError:
     """How far the escape law is from the mean escape time at its own noise, by simulation.
@@ -138,7 +138,7 @@ def law_error(
         raise ValueError('law is the rate as printed, for comparison only. Give escape_law(..., normalization="true").')
     errors.choice("method", method, ("auto", "direct", "forced"))
     seed = errors.seed(seed)
-    seconds = errors.positive_real("seconds", seconds, "seconds=10.0")
+    seconds = errors.positive_real("seconds", seconds, "seconds=15.0")
     if num is not None:
         num = errors.integer("num", num, "num=1000", high=10**7)
     step = _step(law) if dt is None else errors.positive_real("dt", dt, "dt=1e-2")
@@ -183,20 +183,27 @@ class _Check:
     progress: bool
 
     def run(self) -> LawError:
-        law = self.law
         try:
-            speed = self.speed()
+            self.simulate(4 * _LANES, max_steps=4)  # looks at the problem, compiles, and what else is slow once
         except ValueError as refusal:  # of the engine, for example a step that float32 does not hold
             return self.none(f"it cannot be simulated at dt = {self.dt:.3g} ({refusal})")
-        room, slowest = self.seconds * speed, law.slowest if law.slowest > 0 else law.rate / law.regime
+        with without_preflight():
+            return self.measured()
+
+    def measured(self) -> LawError:
+        law = self.law
+        speed, alone = self.speed()
+        room, single = self.seconds * speed, self.seconds * alone  # steps; forced jumps are made by one processor
+        slowest = law.slowest if law.slowest > 0 else law.rate / law.regime
         while True:
             each = law.mean / self.dt
             if self.method == "direct" or (self.method == "auto" and _EXITS[0] * each <= room):
                 return self.direct(self.num or _power(room / each, *_EXITS))
-            if self.method == "forced" or (slowest > 0 and steps_of(_JUMPS[0], slowest, self.dt) <= room):
+            if self.method == "forced" or (slowest > 0 and steps_of(_JUMPS[0], slowest, self.dt) <= single):
                 break
             if self.dt >= self.coarse:
-                need = min(_EXITS[0] * each, steps_of(_JUMPS[0], slowest, self.dt) if slowest > 0 else inf) / speed
+                forced = steps_of(_JUMPS[0], slowest, self.dt) / alone if slowest > 0 else inf
+                need = min(_EXITS[0] * each / speed, forced)
                 return self.none(
                     f"it takes about {need:.2g} s and {self.seconds:g} are allowed; law_error(law, seconds={1.5 * need:.2g})"
                 )
@@ -205,11 +212,11 @@ class _Check:
             return self.none("the flow does not come back to the attractor, so no state is at rest")
         rays = joined(law.rays, law.ray_distance, law.ray_share)
         jumps = ForcedJumps(self.kernel, self.domain, rays, slowest, self.seed)
-        num = self.num or _power(room / jumps.steps(1), *_JUMPS)
+        num = self.num or _power(single / jumps.steps(1), *_JUMPS)
         expected = jumps.steps(num)
         try:
             with progress_bar(round(expected), "step", "check of the law", show=self.progress) as bar:
-                found = jumps.run(num, lambda made: bar.update(max(0, made - bar.n)), max(room, 2 * expected))
+                found = jumps.run(num, lambda made: bar.update(max(0, made - bar.n)), max(single, 2 * expected))
         except Restless:
             return self.none("states leave by small jumps before they come to rest: escapes are not rare")
         if not found.rate > 0:
@@ -222,9 +229,8 @@ class _Check:
     def dt(self) -> float:
         return float(self.kernel.dt)
 
-    def speed(self) -> float:
-        """Steps a second of all trajectories together, on processors that do nothing else."""
-        self.simulate(4 * _LANES, max_steps=4)  # compiles, and what else is slow once
+    def speed(self) -> tuple[float, float]:
+        """Steps a second of all processors, and of one, if they do nothing else."""
         begun, lasted = None, 0.0
         found: Any = None
         for most in (4, 32, 512, 8192):
@@ -234,7 +240,8 @@ class _Check:
                 used = time.process_time() - start
                 begun = used if begun is None else begun  # what every run costs, and hardly a step
                 lasted = used - begun
-        return found.info.live_steps * found.info.workers / max(lasted, 1e-4)
+        alone = found.info.live_steps / max(lasted, 1e-4)
+        return alone * found.info.workers, alone
 
     def simulate(self, num: int, **limits: Any) -> Any:
         return simulate_escape(

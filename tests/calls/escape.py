@@ -99,6 +99,7 @@ def calls() -> Iterator[Call | Exempt]:
         escape.progress_bar, "the bar of this package's own loops, which they make from what they have checked"
     )
     yield Exempt(escape.advance_lanes, "steps states that theory has made, with parts that have been checked")
+    yield Exempt(escape.without_preflight, "takes nothing")
     yield Exempt(escape.describe, "names a part that has been checked, for the information about a run")
     for received in (escape.EscapeResult, escape.Paths, escape.RunInfo):
         yield Exempt(received, "users only receive it")
