@@ -19,6 +19,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -82,7 +83,7 @@ class MaierStein(ls.protocols.Landscape):
     """Minus the drift (x - x^3 - mu x y^2, -(1 + x^2) y), which is no gradient, in the place of one."""
 
     mu: jax.Array
-    dim: int = 2
+    dim: int = eqx.field(static=True, default=2)
 
     @property
     def minimum(self):

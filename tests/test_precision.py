@@ -1,5 +1,7 @@
 """Float spacing: steps that rounding leaves unbiased, and a warning or a refusal where it cannot."""
 
+import warnings
+
 import diffrax
 import equinox as eqx
 import jax
@@ -384,3 +386,30 @@ def test_student_exponents_at_high_frequencies():
             expected = z - (h * np.log(z) + np.log(kve(h, z)) - (h - 1) * np.log(2) - gammaln(h))
             found = float(exponent(ls.StudentT(df=df, dt=1.0), jnp.array([k])))
             assert found == pytest.approx(expected, rel=2e-5), (df, k)
+
+
+def test_a_gradient_that_cancels_is_named():
+    """A polynomial about k = 500 written out: float32 leaves after 5.2 instead of 12.9."""
+    k = 500.0
+
+    def written_out(x):
+        quartic = (x[0] ** 4 - 4 * k * x[0] ** 3 + 6 * k**2 * x[0] ** 2 - 4 * k**3 * x[0] + k**4) / 4
+        return quartic + 0.1 * (x[0] - k) ** 2
+
+    def about_the_minimum(x):
+        return (x[0] - k) ** 4 / 4 + 0.1 * (x[0] - k) ** 2
+
+    box = ls.Box(lower=[k - 1], upper=[k + 1])
+    for loss, named in ((written_out, True), (about_the_minimum, False)):
+        landscape = ls.from_function(loss, dim=1, minimum=[k])
+        kernel = ls.EulerMaruyama(ls.SGD(landscape, ls.Brownian(), epsilon=0.5), dt=1e-3)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ls.PrecisionWarning)
+            found = " ".join(ls.simulate_escape(kernel, box, [k], num=16, seed=0, max_time=1.0).warnings)
+        assert ("rounding changes the gradient" in found) == named
+
+
+def test_a_level_between_two_floats_is_named():
+    landscape = ls.from_function(lambda x: 1e6 + jnp.sum(x**2) / 2, dim=1, minimum=[0.0])
+    with pytest.warns(ls.PrecisionWarning, match=r"12.5% of height = 0.5 apart"):
+        ls.Sublevel(landscape, height=0.5)

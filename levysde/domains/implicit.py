@@ -1,5 +1,6 @@
 """Basins without a formula: sublevel sets of a loss, and any predicate. Rays leave them by search."""
 
+import warnings
 from collections.abc import Callable
 
 import equinox as eqx
@@ -13,6 +14,7 @@ from levysde.domains.shapes import quadratic_distance
 from levysde.errors import Checked
 from levysde.protocols import Domain, Landscape, Point, Scalar, Truth
 
+_COARSE_LEVEL = 0.02  # of the height: a coarser spacing of the floats at the level moves the mean exit time by percents
 _SCAN = 64  # points looked at between the start and the first doubling that is outside
 _FEW = 16  # dimensions up to which these are looked at together, more being a network's
 _BISECTIONS = 40
@@ -52,6 +54,17 @@ class Sublevel(Domain):
                 f"height = {height!r} is lost in rounding next to the loss at the minimum, {float(lowest)!r} in "
                 f"{lowest.dtype}. Give a larger height, or shift the loss to be about 0 at its minimum."
             )
+
+        if not errors.is_traced(self.level):
+            share = float(np.spacing(np.abs(np.asarray(self.level)))) / float(self.height)
+            if share > _COARSE_LEVEL:
+                warnings.warn(
+                    f"the loss at the minimum is {float(lowest):.6g}, where the floats of {lowest.dtype} are {share:.1%} of "
+                    f"height = {float(self.height):.4g} apart: the level is that coarse. Shift the loss to be about 0 at its "
+                    "minimum, or switch JAX to float64.",
+                    errors.PrecisionWarning,
+                    stacklevel=3,  # past the wrapper of names
+                )
 
     def contains(self, x: Point) -> Truth:
         return self.landscape.value(x) < self.level

@@ -30,6 +30,7 @@ _NEVER = 0.05  # spacings that the largest step spans where there is no hope: ha
 _WORDS, _FEW, _NUMBERS = 512, 8, 2**14  # steps from each place: most, fewest, and numbers in all
 _AXES, _RAYS = 8, 1000  # dimensions up to which each axis is looked along, and a diagonal
 _LITTLE = 1e-2  # of the squared displacement of a step, which may be lost in more dimensions
+_LOST = 0.05  # of the largest gradient half-way to the boundary, by which rounding may change it
 _WIDENED = 2**22  # numbers in a kernel that are copied to float64
 
 
@@ -75,7 +76,42 @@ def precision(kernel: Kernel, domain: Domain, starts: np.ndarray) -> list[Precis
     if not np.isfinite(steps.change).all():  # it will be NONFINITE
         return []
     moves = _measured(steps.x, steps.change, starts.dtype)
-    return _position(kernel, moves, places, along) or _memory(kernel, steps, starts.dtype)
+    return (
+        _position(kernel, moves, places, along)
+        or _memory(kernel, steps, starts.dtype)
+        or _gradient(kernel, places[along.any(1)])
+    )
+
+
+def _gradient(kernel: Kernel, places: np.ndarray) -> list[PrecisionWarning]:
+    """Of the loss itself: its gradient in the floats of the run beside that in float64."""
+    landscape = getattr(getattr(kernel, "dynamics", None), "landscape", None)
+    if landscape is None or not len(places) or sum(np.size(leaf) for leaf in jax.tree.leaves(landscape)) > _WIDENED:
+        return []
+    here = np.asarray(_slopes(landscape, jnp.asarray(places)), np.float64)
+    try:
+        with jax.enable_x64(True):
+            wide = np.asarray(_slopes(jax.tree.map(widened, landscape), jnp.asarray(places, np.float64)))
+    except Exception:  # a function of the user's own may hold float32 numbers, or insist on them
+        return []
+    if not (np.isfinite(here).all() and np.isfinite(wide).all()):
+        return []
+    lost, size = np.abs(here - wide).max(), np.abs(wide).max()
+    if lost <= _LOST * size:
+        return []
+    return [
+        PrecisionWarning(
+            f"rounding changes the gradient of {type(landscape).__name__} by up to {lost:.2g}, where its size is {size:.2g} "
+            f"(at {len(places)} places between the start and the boundary, {places.dtype} beside float64). "
+            "Write the loss in terms of the distance from its minimum, or switch JAX to float64 with "
+            'jax.config.update("jax_enable_x64", True).'
+        )
+    ]
+
+
+@eqx.filter_jit
+def _slopes(landscape: Any, places: Array) -> Array:
+    return jax.vmap(landscape.gradient)(places)
 
 
 def _places(kernel: Kernel, domain: Domain, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -362,7 +362,7 @@ def _amplitude(dynamics: Dynamics) -> Any:
 def _with_error(law: EscapeLaw, progress: bool) -> EscapeLaw:
     error = law_error(law, progress=progress)
     if error.warning:
-        warnings.warn(error.warning, AccuracyWarning, stacklevel=3)
+        warnings.warn(error.warning, AccuracyWarning, stacklevel=4)  # past the wrapper of names
     return replace(law, error=error)
 
 

@@ -97,13 +97,15 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Forced:
-    """What forced jumps found: the rate with its standard error, jumps made, steps, the last tau; and why it may be off."""
+    """What forced jumps found: the rate with its standard error, jumps made, steps, the last tau; a rate of exits by the jumps
+    below the cutoff that would have been seen with 95% (0 where some were seen); and why it may be off."""
 
     rate: float
     error: float
     num: int
     steps: int
     tau: float
+    unseen: float
     unresolved: str
 
 
@@ -229,7 +231,9 @@ class ForcedJumps:
                 growing = False
                 break
         rate, error, _, _ = self.estimate(sample)
-        return Forced(rate, error, len(sample.left), self.made, tau, self._unresolved(sample, rate, growing))
+        unseen = 0.0 if self.small_exits else 3.0 / self.small_time
+        why = self._unresolved(sample, rate, growing)
+        return Forced(rate, error, len(sample.left), self.made, tau, unseen, why)
 
     def _unresolved(self, sample: Sample, rate: float, growing: bool) -> str:
         """Why the number may be off by more than its interval; empty where nothing says so."""

@@ -22,9 +22,11 @@ from levysde.errors import AccuracyWarning, Checked
 from levysde.escape import Status, progress_bar, simulate_escape, without_preflight
 from levysde.kernels import EulerMaruyama, TamedEuler
 from levysde.landscapes import Quadratic
+from levysde.noise import SkewedComponents, StableComponents, StableIsotropic
 from levysde.protocols import Domain, Dynamics
 from levysde.stats import Estimate
 from levysde.tables import Table, Tabled
+from levysde.theory.exit_conditions import linearisation
 from levysde.theory.forced_jumps import ForcedJumps, Restless, Stepper, steps_of
 from levysde.theory.jump_strata import joined
 
@@ -39,8 +41,11 @@ _COARSE = 2.5  # times both where the finer step is too dear
 _LATENESS = (0.4, 0.9)  # of `skeleton_bias`, where measured
 _EXITS = (500, 4096)  # least and most direct escapes
 _JUMPS = (1000, 4000)  # least and most forced jumps
+_DEARER = 5.0  # times the steps of all forced jumps: direct escapes that cost more are not made
 _CENSOR = 5.0  # law's means after which a direct trajectory is censored
 _WIDE = 0.15  # half-width of an interval that still tells something
+_HALVINGS = 30  # of the step, for drivers that have no increments over a long one
+_EIGENVALUES = 200  # dimensions up to which they are computed
 _LANES = 16  # the fewest: narrower blocks for the last trajectories would be compiled apart, in a second or two
 _TAMED = 64  # dimensions up to which the drift is tamed: by its norm, which in many dimensions is large everywhere
 
@@ -154,19 +159,35 @@ def law_error(
 
 
 def _stepper(dynamics: Dynamics, dt: float) -> Stepper:
-    """The stepper of the simulation: no long jump may be followed by a step of the drift that overshoots the basin."""
+    """The stepper of the simulation: no long jump may be followed by a step of the drift that overshoots the basin. Its step is
+    `dt`, halved until the driver can make increments over it."""
     curved = isinstance(dynamics, SGD) and not isinstance(dynamics.landscape, Quadratic)
-    tamed = curved and dynamics.landscape.dim <= _TAMED
-    return TamedEuler(dynamics, dt) if tamed else EulerMaruyama(dynamics, dt)
+    kind = TamedEuler if curved and dynamics.landscape.dim <= _TAMED else EulerMaruyama
+    for _ in range(_HALVINGS):
+        try:
+            dynamics.driver.check_step(dt)
+            break
+        except ValueError:
+            dt /= 2
+    return kind(dynamics, dt)
 
 
 def _step(law: "EscapeLaw", coarse: float = 1.0) -> float:
     """A step for the flow, and for exits that are hardly late; `coarse` times as long."""
     if law.response == "flow" and law.dt is not None:
         return law.dt
-    step = coarse * _STEP / law.stiffness
+    step = coarse * _STEP / _speed_of_flow(law)
     late = law.skeleton_bias(step)
     return step * min(1.0, (coarse * _LATE / late) ** law.alpha) if late > 0 else step
+
+
+def _speed_of_flow(law: "EscapeLaw") -> float:
+    """The largest `|l|^2 / Re l` of the eigenvalues of the flow: a step of Euler makes a rotation fall more slowly by that."""
+    if law.dynamics is None or law.dynamics.landscape.dim > _EIGENVALUES:
+        return law.stiffness
+    values = np.linalg.eigvals(np.asarray(linearisation(law.dynamics), float))
+    falling = values[values.real > 0]
+    return max(law.stiffness, float((np.abs(falling) ** 2 / falling.real).max(initial=0.0)))
 
 
 @dataclass
@@ -197,7 +218,8 @@ class _Check:
         slowest = law.slowest if law.slowest > 0 else law.rate / law.regime
         while True:
             each = law.mean / self.dt
-            if self.method == "direct" or (self.method == "auto" and _EXITS[0] * each <= room):
+            dear = _DEARER * steps_of(_JUMPS[1], slowest, self.dt) if slowest > 0 else inf
+            if self.method == "direct" or (self.method == "auto" and _EXITS[0] * each <= min(room, dear)):
                 return self.direct(self.num or _power(room / each, *_EXITS))
             if self.method == "forced" or (slowest > 0 and steps_of(_JUMPS[0], slowest, self.dt) <= single):
                 break
@@ -221,9 +243,15 @@ class _Check:
             return self.none("states leave by small jumps before they come to rest: escapes are not rare")
         if not found.rate > 0:
             return self.none(f"none of {num} forced jumps left")
-        return self.result(
-            "forced", law.rate / found.rate, found.error / found.rate, found.num, found.steps, found.unresolved
-        )
+        why = found.unresolved
+        if not why and not isinstance(self.dynamics.driver, StableComponents | StableIsotropic | SkewedComponents):
+            # no power law says that exits by the jumps left out, or by a Gaussian part, are rarer still
+            if found.unseen > law.rate:
+                why = (
+                    "exits by small noise alone were not seen, but may be up to "
+                    f"{found.unseen / law.rate:.2g} times as frequent as the law's"
+                )
+        return self.result("forced", law.rate / found.rate, found.error / found.rate, found.num, found.steps, why)
 
     @property
     def dt(self) -> float:
