@@ -123,7 +123,7 @@ def test_a_gaussian_part_that_escapes_by_itself_is_not_overlooked():
 
 
 def test_the_step_is_short_enough_for_a_rotation_and_for_the_driver():
-    """Euler's step makes a rotation fall more slowly: eigenvalues 1 +- 5i. A tempered driver has increments over short steps."""
+    """Euler's step makes a rotation (eigenvalues 1 +- 5i) fall more slowly. Tempered drivers want short steps."""
 
     class Rotation(ls.protocols.Landscape):
         dim: int = eqx.field(static=True, default=2)
