@@ -2,7 +2,6 @@
 
 import functools
 import json
-import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -12,7 +11,7 @@ from pydantic import Field
 
 from levysde import errors
 from levysde.analysis import polish, train
-from levysde.escape import EscapeResult, join_shards, simulate_escape
+from levysde.escape import EscapeResult, join_shards, simulate_escape, without_preflight
 from levysde.landscapes import NetworkLandscape
 from levysde.protocols import Domain, Dynamics, Kernel, Landscape
 from levysde.sweeps.escape_columns import columns_of, measured, restored
@@ -168,8 +167,7 @@ class EscapeRun(Experiment):
         num = min(settings.num, _TRIAL_NUM)
 
         def rate(steps: int) -> float:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", errors.AccuracyWarning)  # the run itself warns
+            with without_preflight():  # the run itself looks and warns
                 result = simulate_escape(
                     problem.kernel,
                     problem.domain,
