@@ -83,6 +83,15 @@ def test_what_takes_too_long_is_said_to_be_unresolved():
     assert "law_error(law, seconds=" in found.warning
 
 
+@pytest.mark.parametrize("alpha", [1.3, 1.5, 1.7, 1.9])
+def test_a_coarser_step_is_tried_once(alpha):
+    """Whatever float32 makes of it."""
+    _, law = ou(alpha, 1e-2)
+    found = ls.law_error(law, seconds=1e-6)
+    assert found.method == "none"
+    assert found.dt > 1.5 * ls.law_error(law, method="forced", num=500).dt
+
+
 def test_bad_arguments():
     _, law = ou(1.5, 0.2)
     with pytest.raises(TypeError, match="law must come from escape_law"):

@@ -147,7 +147,7 @@ def law_error(
     if num is not None:
         num = errors.integer("num", num, "num=1000", high=10**7)
     step = _step(law) if dt is None else errors.positive_real("dt", dt, "dt=1e-2")
-    coarse = _step(law, _COARSE) if dt is None else step
+    coarse = _step(law, _COARSE) if dt is None else None
     kernel = _stepper(law.dynamics, step)
     check = _Check(
         law, law.dynamics, law.domain, kernel, coarse, method, num, seed, seconds, errors.flag("progress", progress)
@@ -196,7 +196,7 @@ class _Check:
     dynamics: Dynamics
     domain: Domain
     kernel: Stepper
-    coarse: float  # the step to take where that of the kernel is too dear
+    coarse: float | None  # the step to take where that of the kernel is too dear
     method: str
     num: int | None
     seed: int
@@ -216,6 +216,7 @@ class _Check:
         speed, alone = self.speed()
         room, single = self.seconds * speed, self.seconds * alone  # steps; forced jumps are made by one processor
         slowest = law.slowest if law.slowest > 0 else law.rate / law.regime
+        coarse = self.coarse
         while True:
             each = law.mean / self.dt
             dear = _DEARER * steps_of(_JUMPS[1], slowest, self.dt) if slowest > 0 else inf
@@ -223,13 +224,13 @@ class _Check:
                 return self.direct(self.num or _power(room / each, *_EXITS))
             if self.method == "forced" or (slowest > 0 and steps_of(_JUMPS[0], slowest, self.dt) <= single):
                 break
-            if self.dt >= self.coarse:
+            if coarse is None:
                 forced = steps_of(_JUMPS[0], slowest, self.dt) / alone if slowest > 0 else inf
                 need = min(_EXITS[0] * each / speed, forced)
                 return self.none(
                     f"it takes about {need:.2g} s and {self.seconds:g} are allowed; law_error(law, seconds={1.5 * need:.2g})"
                 )
-            self.kernel = _stepper(self.dynamics, self.coarse)
+            self.kernel, coarse = _stepper(self.dynamics, coarse), None
         if not slowest > 0:
             return self.none("the flow does not come back to the attractor, so no state is at rest")
         rays = joined(law.rays, law.ray_distance, law.ray_share)
