@@ -365,4 +365,5 @@ def _case(
         # the algorithm's averages span 10 and 1000 of its steps
         rates = -np.log([0.9, 0.999]) / dt
         dynamics = eqx.tree_at(lambda d: d.rates, dynamics, jnp.asarray(rates, dtype=float))
+        law = replace(law, dynamics=dynamics)  # the rate is that of frozen averages, a check of it is not
     return Case(optimizer, dynamics, domain, law, dt, height, minimum, noise)
