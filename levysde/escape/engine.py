@@ -220,7 +220,7 @@ def _why_outside(domain: Domain, given: np.ndarray, held: np.ndarray) -> str:
     try:
         with jax.enable_x64(True):
             inside = bool(jax.tree.map(widened, domain).contains(jnp.asarray(given)))
-    except Exception:  # a function of the user's own may hold float32 numbers, or insist on them
+    except Exception:  # custom functions may hold float32 arrays or accept no others
         inside = False
     if not inside:
         return "Start inside it."

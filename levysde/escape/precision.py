@@ -92,7 +92,7 @@ def _gradient(kernel: Kernel, places: np.ndarray) -> list[PrecisionWarning]:
     try:
         with jax.enable_x64(True):
             wide = np.asarray(_slopes(jax.tree.map(widened, landscape), jnp.asarray(places, np.float64)))
-    except Exception:  # a function of the user's own may hold float32 numbers, or insist on them
+    except Exception:  # custom functions may hold float32 arrays or accept no others
         return []
     if not (np.isfinite(here).all() and np.isfinite(wide).all()):
         return []
@@ -151,7 +151,7 @@ def _steps(kernel: Kernel, places: np.ndarray) -> _Steps:
             with jax.enable_x64(True):
                 wide = jax.tree.map(widened, kernel)
                 return jax.tree.map(np.asarray, _stepped(wide, jnp.asarray(places, np.float64), jnp.asarray(words)))
-        except Exception:  # a function of the user's own may hold float32 numbers, or insist on them
+        except Exception:  # custom functions may hold float32 arrays or accept no others
             pass
     return jax.tree.map(np.asarray, _stepped(kernel, jnp.asarray(places), jnp.asarray(words)))
 
