@@ -13,11 +13,11 @@ import levysde
 
 PACKAGE = Path(levysde.__file__).parent
 FLOORS = {
-    "cli": 8,
-    "studies": 7,
-    "sweeps": 6,
+    "cli": 9,
+    "studies": 8,
+    "sweeps": 7,
+    "plots": 6,
     "analysis": 5,
-    "plots": 5,
     "kernels": 3,
     "theory": 4,
     "dynamics": 2,
@@ -31,8 +31,9 @@ FLOORS = {
     "naming": 0,
     "random": 0,
     "tables": 0,
+    "types": 0,
 }
-MODULES = {"cli", "protocols", "errors", "naming", "random", "tables"}  # single files; the others are folders
+MODULES = {"cli", "protocols", "errors", "naming", "random", "tables", "types"}  # single files; the others are folders
 
 
 def imports(tree: ast.AST, module: str, is_package: bool) -> Iterator[tuple[int, str, str | None]]:

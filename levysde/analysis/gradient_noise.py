@@ -19,10 +19,10 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.analysis.training import check_network
-from levysde.errors import Checked
 from levysde.landscapes import NetworkLandscape
 from levysde.stats import Estimate, block_log_moment_index, characteristic_function_fit, stable_scale
 from levysde.tables import Table, Tabled, spread
+from levysde.types import Arg, Integer, Number, Numbers
 
 _POOLED = 20_000  # standardised values that the pooled estimates look at
 VARIED = 0.1  # share of examples that need a value of their own: a pixel lit in few images makes a noise of few values
@@ -93,13 +93,13 @@ class GradientNoise(Tabled):
 
 
 def measure_gradient_noise(
-    landscape: Checked,
-    x: Checked = None,
+    landscape: Arg[NetworkLandscape],
+    x: Arg[Numbers | None] = None,
     *,
-    batch_size: Checked = 30,
-    num_batches: Checked = 2000,
-    seed: Checked = 0,
-    alpha: Checked = 1.5,
+    batch_size: Arg[Integer] = 30,
+    num_batches: Arg[Integer] = 2000,
+    seed: Arg[Integer] = 0,
+    alpha: Arg[Number] = 1.5,
 ) -> GradientNoise:
     """Scale, variance and tail index of the noise of a minibatch gradient, coordinate by coordinate.
 

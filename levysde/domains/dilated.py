@@ -4,8 +4,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.protocols import Domain, Label, Point, Scalar, Truth
+from levysde.types import Arg, Number
 
 
 class Dilated(Domain):
@@ -23,7 +23,7 @@ class Dilated(Domain):
     domain: Domain
     factor: Array
 
-    def __init__(self, domain: Checked, factor: Checked):
+    def __init__(self, domain: Arg[Domain], factor: Arg[Number]):
         if not isinstance(domain, Domain):
             raise TypeError(
                 f"domain must be a Domain, not {domain!r}. Type for example "

@@ -1,6 +1,7 @@
 """A user's own loss as a landscape."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,9 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.landscapes.smooth import gradient_of
 from levysde.protocols import Landscape, Point, Scalar
+from levysde.types import Arg, Integer, Numbers
 
 
 class FunctionLandscape(Landscape):
@@ -37,7 +38,7 @@ class FunctionLandscape(Landscape):
         return jax.hessian(self.fn)(x)
 
 
-def from_function(fn: Checked, *, dim: Checked, minimum: Checked) -> FunctionLandscape:
+def from_function(fn: Arg[Callable[[Array], Any]], *, dim: Arg[Integer], minimum: Arg[Numbers]) -> FunctionLandscape:
     """A landscape from a loss `fn(x) -> scalar` of a vector `x` of shape `(dim,)`, written with jax.numpy.
 
     Args:

@@ -21,10 +21,10 @@ import numpy as np
 from scipy.special import xlogy
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.stats.estimate import Estimate
 from levysde.stats.survival import checked
 from levysde.tables import Table, Tabled
+from levysde.types import Arg, Number, Numbers
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,7 +50,7 @@ class Exponentiality(Tabled):
         return Table("Exponentiality", rows)
 
 
-def exponentiality(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> Exponentiality:
+def exponentiality(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> Exponentiality:
     """Score test of an exponential law with fitted rate, and the fitted Weibull shape.
 
     The test at 5% rejects 4.1 to 4.9% of exponential samples of 20 or more exits, with up to 80% censored. Times on a grid of

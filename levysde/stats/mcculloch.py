@@ -18,11 +18,11 @@ from functools import cache
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.stats.estimate import Estimate
 from levysde.stats.samples import sample, ties, too_many, warned
 from levysde.stats.tables import stable_table
 from levysde.tables import Table, Tabled
+from levysde.types import Arg, Number, Numbers
 
 _NEARLY_GAUSSIAN = 1.999  # from here on the skewness leaves no trace in the law
 
@@ -50,7 +50,7 @@ class SkewedStableFit(Tabled):
         return Table(f"SkewedStableFit ({self.alpha.confidence:.0%} intervals)", rows, self.warnings)
 
 
-def mcculloch(x: Checked, *, confidence: Checked = 0.95) -> SkewedStableFit:
+def mcculloch(x: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> SkewedStableFit:
     """Stable index, skewness, scale and location by five quantiles, with delta-method intervals.
 
     Nothing beyond the 5% and 95% quantiles is looked at: it reads the body of the law, and any law has a reading.

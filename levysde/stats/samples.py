@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from levysde import errors
-from levysde.errors import AccuracyWarning, Checked
+from levysde.errors import AccuracyWarning
+from levysde.types import Arg, Numbers
 
 
-def sample(x: Checked, *, name: str = "x", vectors: bool = False, least: int = 1) -> np.ndarray:
+def sample(x: Arg[Numbers], *, name: str = "x", vectors: bool = False, least: int = 1) -> np.ndarray:
     """`x` as finite float64 of shape `(n,)`, or `(n, d)` too where `vectors`, with n at least `least`; else an error."""
     array = errors.reals(name, x, f"{name}=np.random.default_rng(0).normal(size=1000)")
     if array.ndim not in ((1, 2) if vectors else (1,)):

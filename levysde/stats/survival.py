@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.stats.estimate import Estimate
 from levysde.tables import Table, Tabled
+from levysde.types import Arg, Number, Numbers
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,7 +47,7 @@ class SurvivalCurve(Tabled):
         return Table("SurvivalCurve", rows)
 
 
-def checked(time: Checked, exited: Checked, prefix: str = "") -> tuple[np.ndarray, np.ndarray]:
+def checked(time: Arg[Numbers], exited: Arg[Numbers], prefix: str = "") -> tuple[np.ndarray, np.ndarray]:
     """`time` as float64 and `exited` as bool, both of shape `(num,)`, or an error that names the fault."""
     names = f"{prefix}time", f"{prefix}exited"
     errors.concrete(" or ".join(names), (time, exited))
@@ -69,7 +69,7 @@ def checked(time: Checked, exited: Checked, prefix: str = "") -> tuple[np.ndarra
     return time, exited
 
 
-def escape_rate(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> Estimate:
+def escape_rate(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> Estimate:
     """Exits a unit time, `N / T`, with its chi-square interval; exact for exponential escape times.
 
     For times of another shape the interval is not right, and under censoring the rate itself is not one over the mean.
@@ -105,7 +105,7 @@ def escape_rate(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -
     return Estimate(exits / at_risk, float(low), float(high), confidence)
 
 
-def mean_time(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> Estimate:
+def mean_time(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> Estimate:
     """Mean escape time `T / N` and its interval: the inverse of `escape_rate`.
 
     Under censoring this is the mean of an exponential law; for another shape use `restricted_mean`. The interval covers as that
@@ -131,12 +131,12 @@ def mean_time(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> 
 
 
 def mean_ratio(
-    time: Checked,
-    exited: Checked,
-    other_time: Checked,
-    other_exited: Checked,
+    time: Arg[Numbers],
+    exited: Arg[Numbers],
+    other_time: Arg[Numbers],
+    other_exited: Arg[Numbers],
     *,
-    confidence: Checked = 0.95,
+    confidence: Arg[Number] = 0.95,
 ) -> Estimate:
     """Mean escape time of one sample over that of another, independent one, with its F interval.
 
@@ -175,7 +175,7 @@ def mean_ratio(
     return Estimate(float(value), float(low), float(high), confidence)
 
 
-def kaplan_meier(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> SurvivalCurve:
+def kaplan_meier(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> SurvivalCurve:
     """The survival curve and its pointwise band (log-log Greenwood), by `scipy.stats.ecdf`.
 
     Greenwood's variance is 0 before the first exit and where nobody is left. There the band is exact (Clopper and Pearson):
@@ -215,7 +215,9 @@ def kaplan_meier(time: Checked, exited: Checked, *, confidence: Checked = 0.95) 
     return SurvivalCurve(np.asarray(curve.quantiles), survival, low, high, confidence)
 
 
-def restricted_mean(time: Checked, exited: Checked, horizon: Checked = None, *, confidence: Checked = 0.95) -> Estimate:
+def restricted_mean(
+    time: Arg[Numbers], exited: Arg[Numbers], horizon: Arg[Number | None] = None, *, confidence: Arg[Number] = 0.95
+) -> Estimate:
     """`E min(escape time, horizon)`, the area under the Kaplan-Meier curve, with an interval from Greenwood's variance.
 
     Needs no law: the mean to report when the times are censored and not exponential.

@@ -14,10 +14,10 @@ from functools import cache
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.stats.estimate import Estimate
 from levysde.stats.samples import sample, sizes
 from levysde.tables import Table, Tabled
+from levysde.types import Arg, Integer, Number, Numbers
 
 _ROUNDING = 1e-9  # a standard error below it is none
 
@@ -41,7 +41,9 @@ class StableFit(Tabled):
         )
 
 
-def block_log_moment_index(x: Checked, *, block: Checked = None, confidence: Checked = 0.95) -> Estimate:
+def block_log_moment_index(
+    x: Arg[Numbers], *, block: Arg[Integer | None] = None, confidence: Arg[Number] = 0.95
+) -> Estimate:
     """Stable index by how sums grow: `1/a = [mean log|Y| - mean log|X|] / log K`, Y the sums of K consecutive values.
 
     The interval is Student's for `1/a`, over whole blocks (a block keeps its sum and its values together); its upper end is
@@ -83,7 +85,7 @@ def block_log_moment_index(x: Checked, *, block: Checked = None, confidence: Che
     return index_of_growth(single, sizes(blocks.sum(1)), confidence=confidence)
 
 
-def index_of_growth(single: Checked, summed: Checked, *, confidence: Checked = 0.95) -> Estimate:
+def index_of_growth(single: Arg[Numbers], summed: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> Estimate:
     """`block_log_moment_index` from sizes alone, for vectors too long to be kept: K values a block and their sum.
 
     Args:
@@ -129,7 +131,9 @@ def index_of_growth(single: Checked, summed: Checked, *, confidence: Checked = 0
     return Estimate(1 / inverse, 1 / (inverse + half), high, confidence)
 
 
-def characteristic_function_fit(x: Checked, *, block: Checked = 1, confidence: Checked = 0.95) -> StableFit:
+def characteristic_function_fit(
+    x: Arg[Numbers], *, block: Arg[Integer] = 1, confidence: Arg[Number] = 0.95
+) -> StableFit:
     """Stable index and scale from the empirical characteristic function phi: `log(-log phi(k)) = a log s + a log k`.
 
     Least squares on 10 frequencies from 0.1 to 1 over the scale, with x centred at its median and put on its interquartile
@@ -174,9 +178,9 @@ def characteristic_function_fit(x: Checked, *, block: Checked = 1, confidence: C
         raise ValueError(
             "the interquartile range of x is 0: more than half the values are equal. Leave out the constants."
         )
-    x = x[: count * block] - centre
+    values = x[: count * block] - centre
     for _ in range(2):
-        scaled = x / unit
+        scaled = values / unit
         log_k, cosines, phi = _cosines(scaled, count)
         alpha, log_scale, influence = _line(log_k, cosines, phi)
         unit *= np.exp(log_scale)
@@ -191,8 +195,14 @@ def characteristic_function_fit(x: Checked, *, block: Checked = 1, confidence: C
             "x takes so few values, in so regular an order, that its characteristic function shows no spread and there is no "
             "interval. Give a continuous sample."
         )
-    alone = error[0] if block == 1 else _line(log_k, _cosines(scaled, x.size)[1], phi)[2][0].std() / np.sqrt(x.size)
-    reach = float(ndtri((1 + confidence) / 2) * error[0] / alone / np.sqrt(x.size))  # in standard errors of one value
+    alone = (
+        error[0]
+        if block == 1
+        else _line(log_k, _cosines(scaled, values.size)[1], phi)[2][0].std() / np.sqrt(values.size)
+    )
+    reach = float(
+        ndtri((1 + confidence) / 2) * error[0] / alone / np.sqrt(values.size)
+    )  # in standard errors of one value
     scale, factor = float(unit), float(np.exp(stdtrit(count - 1, (1 + confidence) / 2) * error[1]))
     return StableFit(
         Estimate(float(alpha), *_likely(float(alpha), reach), confidence),
@@ -200,7 +210,7 @@ def characteristic_function_fit(x: Checked, *, block: Checked = 1, confidence: C
     )
 
 
-def stable_scale(x: Checked, alpha: Checked) -> np.ndarray:
+def stable_scale(x: Arg[Numbers], alpha: Arg[Number]) -> np.ndarray:
     """Scale of symmetric stable noise at a known index: `exp(mean log|x| - gamma (1/a - 1))`, over the first axis.
 
     Unbiased in the logarithm; its standard error there is `sqrt(pi^2/6 (1/a^2 + 1/2) / n)`, 0.0125 at a = 1.5 and

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from levysde import errors
-from levysde.errors import AccuracyWarning, Checked
+from levysde.errors import AccuracyWarning
 from levysde.stats.bootstrap import autocovariance, normal_scores
 from levysde.stats.estimate import Estimate
 from levysde.stats.hill import hill, hill_on_stable
@@ -37,6 +37,7 @@ from levysde.stats.mcculloch import mcculloch
 from levysde.stats.samples import sample, ties, too_many
 from levysde.stats.tail_index import block_log_moment_index, characteristic_function_fit
 from levysde.tables import Grid, Table, Tabled
+from levysde.types import Arg, Number, Numbers
 
 LAGS = 20
 SUMS = (5, 10)
@@ -106,7 +107,7 @@ class TailReport(Tabled):
         )
 
 
-def tail_report(x: Checked, *, level: Checked = 0.02, confidence: Checked = 0.95) -> TailReport:
+def tail_report(x: Arg[Numbers], *, level: Arg[Number] = 0.02, confidence: Arg[Number] = 0.95) -> TailReport:
     """All estimators of the tail index on one series, and whether it is one to which they apply.
 
     Seven checks tell what is wrong with a sample: values that repeat; values correlated in time, or their sizes; an index that

@@ -28,13 +28,14 @@ B or 1/eta tells nothing yet. With D that follows the curvature everywhere SGD n
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.tables import Table, Tabled, from_log, listed
 from levysde.theory.exact import survival_at
+from levysde.types import Arg, Number, Numbers
 
 _ESCAPES = ("other minimum", "saddle")
 _OPTIMIZERS = ("sgd", "heavy ball", "averaged momentum", "adam")
@@ -86,7 +87,7 @@ class MinibatchLaw(Tabled):
         """Of escape, a unit of SDE time; 0 where float64 ends."""
         return _exp(-self.log_mean)
 
-    def survival(self, t: Checked) -> np.ndarray | float:
+    def survival(self, t: Arg[Numbers]) -> np.ndarray | float:
         """`P(escape time > t) = exp(-rate t)` at finite times `t`, in SDE time, any shape."""
         return survival_at(self.rate, t)
 
@@ -111,14 +112,14 @@ def _exp(log: float) -> float:
 
 def xie_law(
     *,
-    barrier: Checked,
-    minimum_curvature: Checked,
-    saddle_curvature: Checked,
-    learning_rate: Checked,
-    batch_size: Checked,
-    path_fraction: Checked = 0.5,
-    prefactor: Checked = "corrected",
-    escape: Checked = "other minimum",
+    barrier: Arg[Number],
+    minimum_curvature: Arg[Number],
+    saddle_curvature: Arg[Number],
+    learning_rate: Arg[Number],
+    batch_size: Arg[Number],
+    path_fraction: Arg[Number] = 0.5,
+    prefactor: Arg[Literal["corrected", "printed"]] = "corrected",
+    escape: Arg[Literal["other minimum", "saddle"]] = "other minimum",
 ) -> MinibatchLaw:
     """Escape of SGD under minibatch noise along one path: `(2 pi / H_a) exp[(2 B dL / eta) (s / H_a + (1 - s) / |H_b|)]`.
 
@@ -170,12 +171,12 @@ def xie_law(
 
 def xie_white_law(
     *,
-    barrier: Checked,
-    minimum_eigenvalues: Checked,
-    saddle_eigenvalues: Checked,
-    diffusion: Checked,
-    learning_rate: Checked = 1.0,
-    escape: Checked = "other minimum",
+    barrier: Arg[Number],
+    minimum_eigenvalues: Arg[Numbers],
+    saddle_eigenvalues: Arg[Numbers],
+    diffusion: Arg[Number],
+    learning_rate: Arg[Number] = 1.0,
+    escape: Arg[Literal["other minimum", "saddle"]] = "other minimum",
 ) -> MinibatchLaw:
     """Escape under white noise: the law of Eyring and Kramers, `(2 pi / |l|) sqrt(|det H_b| / det H_a) exp(dL / D)`.
 
@@ -226,7 +227,7 @@ def xie_white_law(
     )
 
 
-def combined_law(laws: Checked) -> MinibatchLaw:
+def combined_law(laws: Arg["Sequence[MinibatchLaw]"]) -> MinibatchLaw:
     """Several paths out of one minimum: their rates add.
 
     Args:
@@ -267,14 +268,14 @@ def combined_law(laws: Checked) -> MinibatchLaw:
 
 def optimizer_exponent(
     *,
-    optimizer: Checked,
-    barrier: Checked,
-    minimum_curvature: Checked,
-    saddle_curvature: Checked,
-    learning_rate: Checked,
-    batch_size: Checked,
-    path_fraction: Checked = 0.5,
-    momentum: Checked = 0.9,
+    optimizer: Arg[Literal["sgd", "heavy ball", "averaged momentum", "adam"]],
+    barrier: Arg[Number],
+    minimum_curvature: Arg[Number],
+    saddle_curvature: Arg[Number],
+    learning_rate: Arg[Number],
+    batch_size: Arg[Number],
+    path_fraction: Arg[Number] = 0.5,
+    momentum: Arg[Number] = 0.9,
 ) -> float:
     """The exponent of the mean escape time of an optimiser: the logarithm of the mean, to leading order.
 
@@ -311,7 +312,9 @@ def optimizer_exponent(
     return scale * (s / low + (1 - s) / top) * (1 - beta if kind == "heavy ball" else 1)
 
 
-def null_model_exponent(*, radius: Checked, sharpness: Checked, learning_rate: Checked, batch_size: Checked) -> float:
+def null_model_exponent(
+    *, radius: Arg[Number], sharpness: Arg[Number], learning_rate: Arg[Number], batch_size: Arg[Number]
+) -> float:
     """`B r^2 / (eta k)`: the exponent of leaving a quadratic bowl whose edge comes nearer as it gets sharper.
 
     The bowl has curvature k h, its edge stands at `r / sqrt(k)`, the minibatch noise has covariance `k h / B`. The
@@ -338,12 +341,16 @@ def null_model_exponent(*, radius: Checked, sharpness: Checked, learning_rate: C
     return batch * r**2 / (eta * k)
 
 
-def _positive(name: str, value: Checked) -> float:
+def _positive(name: str, value: Arg[Number]) -> float:
     return errors.positive_real(name, value, f"{name}=1.0")
 
 
 def _climb(
-    barrier: Checked, minimum_curvature: Checked, saddle_curvature: Checked, learning_rate: Checked, batch_size: Checked
+    barrier: Arg[Number],
+    minimum_curvature: Arg[Number],
+    saddle_curvature: Arg[Number],
+    learning_rate: Arg[Number],
+    batch_size: Arg[Number],
 ) -> tuple[float, float, float, float]:
     """`2 B dL / eta`, H_a, |H_b| and eta."""
     height, low = _positive("barrier", barrier), _positive("minimum_curvature", minimum_curvature)
