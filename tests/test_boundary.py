@@ -11,10 +11,10 @@ from scipy import integrate, linalg
 from statistical import assert_close, assert_mean
 
 import levysde as ls
+from levysde.escape.interfaces import is_lane_invariant
 from levysde.kernels.bridge import _first_passage, crossing
 from levysde.noise import levy_constant, small_jump_shift, small_jump_variance
 from levysde.noise.boundary import _replaced
-from levysde.protocols import is_lane_invariant
 from levysde.theory import boundary_shift, brownian_mean_exit, first_passage, getoor_mean_exit, ryznar_mean_exit
 
 WELL = ls.Quadratic(hessian=jnp.array([[2.0, 0.5], [0.5, 1.0]]))

@@ -8,7 +8,8 @@ import optax
 import pytest
 
 import levysde as ls
-from levysde.protocols import Dynamics, is_lane_invariant
+from levysde.escape.interfaces import is_lane_invariant
+from levysde.protocols import Dynamics
 
 jax_enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
 

@@ -11,8 +11,8 @@ from scipy.linalg import expm, solve_continuous_lyapunov, solve_discrete_lyapuno
 from statistical import assert_mean
 
 import levysde as ls
+from levysde.escape.interfaces import is_lane_invariant
 from levysde.noise.state_covariance import absolute_root
-from levysde.protocols import is_lane_invariant
 
 MATRIX = np.array([[2.0, 0.5], [0.5, 1.0]])
 SHAPE = np.array([1.0, 0.5])

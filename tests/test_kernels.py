@@ -15,9 +15,9 @@ from scipy.linalg import eigh_tridiagonal, expm, solve_continuous_lyapunov
 from statistical import assert_mean
 
 import levysde as ls
+from levysde.escape.interfaces import is_lane_invariant
 from levysde.kernels.ou import _phi1, _phi2
 from levysde.kernels.tamed import tamed
-from levysde.protocols import is_lane_invariant
 
 DENSE = np.array([[2.0, 0.5], [0.5, 1.0]])
 AXES = np.linalg.eigh(DENSE)[1]

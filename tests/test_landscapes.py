@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import levysde as ls
+from levysde.escape.interfaces import is_lane_invariant
 from levysde.landscapes.function import check_minimum
-from levysde.protocols import Landscape, is_lane_invariant
+from levysde.protocols import Landscape
 
 TARGET = jnp.array([[2.0, 0.5, 0.0], [0.0, 1.0, -0.3]])
 SYNTHETIC = {

@@ -10,8 +10,9 @@ import pytest
 from statistical import assert_close, assert_mean
 
 import levysde as ls
+from levysde.escape.interfaces import is_lane_invariant
 from levysde.noise import DenseScale, DiagonalScale, ScalarScale, as_scale, unit_variance
-from levysde.protocols import Scale, is_lane_invariant
+from levysde.protocols import Scale
 from levysde.theory import escape_law
 
 MATRIX = np.array([[1.0, 2.0, 0.0], [0.5, -1.0, 3.0], [0.0, 0.0, 2.0]])

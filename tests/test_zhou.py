@@ -7,8 +7,8 @@ import pytest
 from statistical import assert_close
 
 from levysde.dynamics import Adam
+from levysde.escape.interfaces import is_lane_invariant
 from levysde.noise import StableComponents, levy_constant
-from levysde.protocols import is_lane_invariant
 from levysde.stats import Estimate
 from levysde.studies import run_study
 from levysde.studies.zhou2020 import STUDY, basins, law, model, ordering

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from levysde import errors
+from levysde.domains import Shifted
 from levysde.escape import EscapeResult, Status, simulate_escape
-from levysde.kernels import EulerMaruyama, Shifted
+from levysde.kernels import EulerMaruyama
 from levysde.protocols import Domain, Kernel
 from levysde.stats import Estimate
 from levysde.tables import Table, Tabled

@@ -12,9 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from levysde import errors
-from levysde.protocols import Domain, Kernel, is_lane_invariant
+from levysde.protocols import Domain, Kernel
 
 _KERNEL, _DOMAIN = 0, 1
+
+# Primitives whose bits depend on the size of the batch, since a library picks the order of its sums by it.
+_LIBRARY = {"dot_general", "conv_general_dilated", "custom_linear_solve", "triangular_solve", "cholesky", "lu", "qr"}
+_LIBRARY |= {"eigh", "eig", "svd", "schur", "fft", "ragged_dot_general"}
 
 
 class _Sketch:
@@ -85,3 +89,20 @@ def _runs_by_lanes(*key: Any) -> bool:
     return is_lane_invariant(step, sketch.leaves, sketch.step, state) and is_lane_invariant(
         contains, sketch.leaves, sketch.x
     )
+
+
+def is_lane_invariant(fn: Callable, *args: Any) -> bool:
+    """Whether `fn(*args)` avoids library matmuls and decompositions, read off its traced program."""
+
+    return _clean(jax.make_jaxpr(fn)(*args).jaxpr)
+
+
+def _clean(jaxpr: Any) -> bool:
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in _LIBRARY:
+            return False
+        for parameter in jax.tree.leaves(equation.params, is_leaf=lambda p: hasattr(p, "eqns") or hasattr(p, "jaxpr")):
+            inner = getattr(parameter, "jaxpr", parameter)
+            if hasattr(inner, "eqns") and not _clean(inner):
+                return False
+    return True

@@ -10,7 +10,8 @@ import numpy as np
 from levysde.errors import AccuracyWarning
 from levysde.escape.precision import precision
 from levysde.escape.stability import stability
-from levysde.protocols import Domain, Kernel, check_derived
+from levysde.parts import check_derived
+from levysde.protocols import Domain, Kernel
 
 _looked = ContextVar("looked", default=False)
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from levysde.kernels.shifted import check_boundary, pulled_back
+from levysde.domains import check_boundary, pulled_back
 from levysde.noise import Brownian
 from levysde.protocols import Domain, Dynamics, Kernel, Point, State, Truth, Words
 from levysde.random import normals, unit_pair

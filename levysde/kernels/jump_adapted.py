@@ -19,9 +19,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
+from levysde.domains import check_boundary
 from levysde.dynamics import SGD
 from levysde.kernels.bridge import WORDS, crossing
-from levysde.kernels.shifted import check_boundary
 from levysde.noise import StableComponents, StableIsotropic, small_jump_variance
 from levysde.protocols import Domain, Kernel, Point, State, Words
 from levysde.random import exponential, log2, normals

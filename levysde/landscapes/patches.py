@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from levysde import errors
 from levysde.errors import Checked
 from levysde.landscapes.network import NetworkLandscape, from_network
-from levysde.protocols import Part
+from levysde.parts import Part
 
 
 class PatchData(Part):

@@ -21,7 +21,8 @@ import numpy as np
 from jaxtyping import Array, UInt
 
 from levysde import errors
-from levysde.protocols import Driver, LevyRays, Part, Point, Scalar, Words
+from levysde.parts import Part
+from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
 from levysde.random import normals, unit_pair
 from levysde.types import Arg, Integer, Number
 

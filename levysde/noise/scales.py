@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.protocols import NoiseVector, Part, Point, Scale, matvec
+from levysde.parts import Part
+from levysde.protocols import NoiseVector, Point, Scale, matvec
 from levysde.types import Arg, Integer, Number, Numbers
 
 

@@ -25,7 +25,8 @@ from jaxtyping import Array
 from levysde import errors
 from levysde.errors import AccuracyWarning
 from levysde.noise import StableComponents, StableIsotropic, boundary_shift
-from levysde.protocols import Domain, Driver, Dynamics, LevyRays, check_derived
+from levysde.parts import check_derived
+from levysde.protocols import Domain, Driver, Dynamics, LevyRays
 from levysde.tables import Table, Tabled
 from levysde.theory.exact import survival_at
 from levysde.theory.exit_conditions import (

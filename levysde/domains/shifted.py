@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.domains import search_ray
+from levysde.domains.implicit import search_ray
 from levysde.dynamics import SGD, Langevin
 from levysde.noise import Brownian, StableComponents, StableIsotropic, boundary_shift, small_jump_shift
 from levysde.protocols import Domain, Dynamics, Label, Point, Scalar, Truth
