@@ -105,6 +105,7 @@ def test_the_shift_raises_the_order_from_one_over_alpha_to_one():
 
 
 @pytest.mark.parametrize("alpha", [0.5, pytest.param(1.0, marks=pytest.mark.slow), 1.5])
+@pytest.mark.slow_cases("0.5", "1.5")
 def test_small_jumps_made_gaussian(alpha):
     """Variance and exponent against direct integrals of the Lévy density, on the line and in three dimensions."""
     line, space = ls.StableComponents(alpha), ls.StableIsotropic(alpha)
@@ -172,6 +173,7 @@ def test_no_crossing_far_from_the_boundary():
 
 
 @pytest.mark.parametrize("dim", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.slow_cases("3")
 def test_brownian_exit_from_a_ball(dim):
     """At a step of a fiftieth of the mean the bridge is not late, where the skeleton is by 17%; the shift takes most of it."""
     ball, exact = unit_ball(dim), brownian_mean_exit(dim=dim)
@@ -201,6 +203,7 @@ def test_bridge_in_an_interval_with_drift():
     assert_mean((run.label == 2).astype(float), exact.upper_probability, 0.015)
 
 
+@pytest.mark.slow
 def test_weak_order_one_half_becomes_one():
     """Bias of the mean exit time from an Ornstein-Uhlenbeck well at three steps; with the exact flow there is next to none."""
     well, box = (
@@ -312,6 +315,7 @@ def test_jump_adapted_parts():
 
 
 @pytest.mark.parametrize("kind", ["bridge", "jump", "shift"])
+@pytest.mark.slow_cases("jump", "shift")
 def test_any_layout_gives_the_same_bits(kind):
     ball = unit_ball(2)
     dynamics = free(2) if kind == "bridge" else free(2, ls.StableComponents(1.5))

@@ -82,6 +82,7 @@ def test_every_domain_is_in_the_suite():
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.slow_cases("Basin")
 def test_conformance(name):
     conforms(CASES[name], STARTS.get(name, jnp.zeros(2)), SLACK.get(name, 1e-4))
 

@@ -53,6 +53,7 @@ def slopes(errors):
 
 
 @pytest.mark.parametrize("dim", [1, 2, 5])
+@pytest.mark.slow_cases("2", "5")
 def test_hessian_scale_is_the_root_of_the_hessian_there(dim, float64):
     """By another library's eigenvalues, at random points where they are of either sign."""
     loss, signs = bent(dim), set()

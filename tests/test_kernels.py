@@ -269,6 +269,7 @@ QUARTIC = ls.from_function(lambda x: jnp.sum(x**4) / 4, dim=2, minimum=jnp.zeros
     ],
     ids=["gaussian", "components", "isotropic"],
 )
+@pytest.mark.slow_cases("isotropic")
 def test_tamed_stays_where_euler_explodes(dynamics):
     run = {"num": 64, "seed": 3, "every": 50, "max_steps": 200, "throw": False}
     start = jnp.array([3.0, -2.0])

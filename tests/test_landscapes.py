@@ -45,6 +45,7 @@ def test_every_landscape_is_in_the_suite():
 
 
 @pytest.mark.parametrize("name", SYNTHETIC)
+@pytest.mark.slow_cases("DeepLinear", "MatrixSensing", "Modified", "MuellerBrown", "WellChain")
 def test_conformance(name):
     well = SYNTHETIC[name]
     points = jnp.asarray(np.random.default_rng(0).normal(size=(4, well.dim)), dtype=float)
@@ -145,6 +146,7 @@ def test_deep_linear_minimum_is_the_best_factorisation():
 @pytest.mark.parametrize(
     ("widths", "decay"), [((3, 2, 2), 0.0), ((3, 2, 2), 0.1), ((3, 2, 3, 2), 0.0), ((3, 2, 3, 2), 0.1)]
 )
+@pytest.mark.slow_cases("widths0", "widths2-0.0", "widths3")
 def test_deep_linear_saddles_are_strict(widths, decay):
     well = ls.DeepLinear(widths, TARGET, weight_decay=decay)
     value, gradient, hessian = map(eqx.filter_jit, (well.value, well.gradient, well.hessian))
@@ -217,6 +219,7 @@ def test_convolutional_network_is_the_written_out_sum():
 
 
 @pytest.mark.parametrize("dim", [1, 2, 4, 5])
+@pytest.mark.slow_cases("4", "5")
 def test_the_gradient_of_a_function_is_that_of_reverse_mode(dim):
     """Up to four dimensions it is taken coordinate by coordinate, beyond by reverse mode."""
     rotation = jnp.asarray(np.random.default_rng(0).normal(size=(dim, dim)), dtype=float)
@@ -231,6 +234,7 @@ def test_the_gradient_of_a_function_is_that_of_reverse_mode(dim):
 
 
 @pytest.mark.parametrize("name", [*SYNTHETIC])
+@pytest.mark.slow_cases("DeepLinear", "MatrixSensing", "MuellerBrown", "WellChain")
 def test_it_can_be_escaped_from(name):
     well = SYNTHETIC[name]
     dynamics = ls.SGD(well, ls.StableComponents(alpha=1.5), epsilon=0.5)

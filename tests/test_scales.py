@@ -219,6 +219,7 @@ def test_low_rank_law_of_components():
     assert law.rate == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_low_rank_run():
     """The engine with 2 noise coordinates in 3 dimensions, against 3 through the symmetric root: one law."""
     driver, low = ls.StableIsotropic(alpha=1.5), ls.LowRankScale(TALL)
