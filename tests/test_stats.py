@@ -308,7 +308,9 @@ def test_times_at_the_ends_of_float64(unit):
                 estimate(scaled, exited)
             continue
         found = estimate(scaled, exited)
-        np.testing.assert_allclose([found.value, found.low, found.high], expected, rtol=1e-3 if unit < 1e-310 else 1e-12)
+        np.testing.assert_allclose(
+            [found.value, found.low, found.high], expected, rtol=1e-3 if unit < 1e-310 else 1e-12
+        )
     mixed = np.array([1e-320, 1e308, 3.0, 4.0]), np.ones(4, bool)
     assert stats.mean_time(*mixed).value == pytest.approx(2.5e307)
     assert stats.exponentiality(*mixed).shape.value < 0.1

@@ -82,7 +82,7 @@ def _in_range(found: Estimate, exponent: int, what: str) -> Estimate:
         value, low, high = moved = np.ldexp(parts, exponent)
     if (np.isfinite(parts) & ~np.isfinite(moved)).any() or ((parts > 0) & (moved == 0)).any():
         raise ValueError(
-            f"{what} of these times leaves the range of float64: it is {found} times 2^{exponent}. Give the times in another unit."
+            f"{what} of these times leaves the range of float64: it is {found} times 2^{exponent}. Rescale the times."
         )
     return Estimate(float(value), float(low), float(high), found.confidence)
 
