@@ -26,13 +26,22 @@ FLOORS = {
     "domains": 1,
     "noise": 1,
     "stats": 1,
+    "interfaces": 0.5,
     "protocols": 0,
     "errors": 0,
     "naming": 0,
     "random": 0,
     "tables": 0,
 }
-MODULES = {"cli", "protocols", "errors", "naming", "random", "tables"}  # single files; the others are folders
+MODULES = {
+    "cli",
+    "interfaces",
+    "protocols",
+    "errors",
+    "naming",
+    "random",
+    "tables",
+}  # single files; the others are folders
 
 
 def imports(tree: ast.AST, module: str, is_package: bool) -> Iterator[tuple[int, str, str | None]]:

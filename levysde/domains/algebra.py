@@ -8,6 +8,7 @@ from jaxtyping import Array
 from levysde import errors
 from levysde.domains.shapes import ConvexShape
 from levysde.errors import Checked
+from levysde.interfaces import check_domain
 from levysde.protocols import Domain, Label, Point, Scalar, Truth
 
 # a set without formulas is looked for along a ray at these powers of two of |v|, a step being a factor of 1.044
@@ -208,6 +209,7 @@ def _checked(name: str, taker: str, domains: tuple) -> tuple[Domain, ...]:
     for domain in domains:
         if not isinstance(domain, Domain):
             raise TypeError(f"{name} must be a Domain, not {errors.shown(domain)}. Type for example {example}.")
+        check_domain(domain)
     if not domains:
         raise ValueError(f"{taker} needs at least one domain. Type for example {example}.")
     dims = [domain.dim for domain in domains]

@@ -14,6 +14,7 @@ from levysde.domains.algebra import Intersection
 from levysde.domains.implicit import search_ray
 from levysde.domains.shapes import ConvexShape
 from levysde.errors import Checked
+from levysde.interfaces import check_domain
 from levysde.protocols import Domain, Landscape, Point, Scalar, Truth
 
 _ASCENTS = 8  # steps towards the highest loss on the sphere of radius delta
@@ -52,6 +53,7 @@ class Inner(Domain):
                 f"domain must be a Domain, not {domain!r}. Type for example "
                 "Inner(Ball(radius=1.0, center=jnp.zeros(2)), delta=0.1)."
             )
+        check_domain(domain)
         self.domain = domain
         self.delta = errors.positive("delta", delta, "delta=0.1")
         num = errors.integer("num_directions", num_directions, "num_directions=64", low=2)

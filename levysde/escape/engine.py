@@ -28,7 +28,6 @@ from levysde.errors import Checked
 from levysde.escape.bar import progress_bar
 from levysde.escape.checkpoint import Saver, as_checkpoint, saver
 from levysde.escape.forked import check_process
-from levysde.escape.interfaces import check_interfaces, runs_by_lanes
 from levysde.escape.ledger import Ledger, Rows
 from levysde.escape.precision import widened
 from levysde.escape.preflight import is_looked_at, preflight
@@ -36,6 +35,7 @@ from levysde.escape.result import EscapeResult, RunInfo, Status, one_start
 from levysde.escape.shards import as_shard, gathered
 from levysde.escape.stability import domain_size, ray_distances
 from levysde.escape.worker import SMALLEST, Run, Worker
+from levysde.interfaces import check_interfaces, runs_by_lanes
 from levysde.protocols import Domain, Kernel
 from levysde.random import LAST_STEP
 

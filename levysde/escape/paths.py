@@ -24,10 +24,10 @@ from levysde.escape.block import INSIDE, Block, Problem, Records, advance, begin
 from levysde.escape.engine import as_lanes, describe, layout, starting_points, steps_until
 from levysde.escape.forked import check_process
 from levysde.escape.fused import FUSED, compiles, fused_or_looped
-from levysde.escape.interfaces import runs_by_lanes
 from levysde.escape.preflight import preflight
 from levysde.escape.result import Status
 from levysde.escape.worker import SMALLEST, outcome
+from levysde.interfaces import runs_by_lanes
 from levysde.protocols import Domain, Kernel, Point, Scalar, Truth
 from levysde.random import LAST_STEP, split_uint64, trajectory_key
 from levysde.tables import Table, Tabled
