@@ -24,7 +24,6 @@ from levysde.analysis.training import check_network
 from levysde.errors import AccuracyWarning, Checked
 from levysde.landscapes import NetworkLandscape
 from levysde.stats import Estimate, block_log_moment_index, characteristic_function_fit, stable_scale
-from levysde.stats.samples import warned
 from levysde.tables import Table, Tabled, spread
 
 _POOLED = 20_000  # standardised values that the pooled estimates look at
@@ -194,10 +193,8 @@ def tail_indices(
     columns = rng.permutation(noise.shape[1])[: max(1, _POOLED // noise.shape[0])]
     pooled = (noise[:, columns] / np.median(np.abs(noise[:, columns]), axis=0)).T.ravel()
     growth = _quietly(lambda: block_log_moment_index(pooled, block=int(np.sqrt(noise.shape[0]))))
-    fit = _quietly(lambda: characteristic_function_fit(pooled))
-    if fit.alpha.low > 2:  # not by chance
-        warned(fit.warnings)
-    return TailIndex(growth, median_estimate(block, rng), block), TailIndex(fit.alpha, median_estimate(cf, rng), cf)
+    fit = _quietly(lambda: characteristic_function_fit(pooled).alpha)
+    return TailIndex(growth, median_estimate(block, rng), block), TailIndex(fit, median_estimate(cf, rng), cf)
 
 
 def median_estimate(values: np.ndarray, rng: np.random.Generator) -> Estimate:
