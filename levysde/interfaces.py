@@ -1,4 +1,4 @@
-"""What the programs of a kernel and a domain tell: whether they keep to their interfaces, and how lanes may be laid out.
+"""Whether kernels and domains keep to their interfaces, read off their programs and, for rays, off numbers.
 
 A class of the user's own may fail or return another shape, which JAX would say from deep inside itself, or not at all. A trace
 takes milliseconds and depends on the structure only, so each is made once.
@@ -15,16 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from levysde import errors
-from levysde.protocols import Domain, Kernel, Part, Point, is_lane_invariant
+Domain = Kernel = Any  # of `levysde.protocols`, which stands on the same floor
 
-_DOMAIN, _KERNEL = 0, 1
+DOMAIN, KERNEL = 0, 1
 _RAYS = 48  # along which a custom ray_distance is compared with contains
 _FAR = 1e4  # times the shortest of some rays, from which on one counts as endless
 _BESIDE = 0.01  # how far before and behind the boundary, as a share of the distance
 
 
-class _Sketch:
+class Sketch:
     """A domain, or a domain and a kernel, without their numbers, to be traced."""
 
     def __init__(self, structure: Any, kinds: tuple, sizes: tuple[int, int, int]):
@@ -43,7 +42,7 @@ class _Sketch:
             return jax.eval_shape(self.method(i, name), self.leaves, *arguments)
         except Exception as error:  # a user's method may raise anything
             raise TypeError(
-                f"{self.names[i]}.{name} fails: {errors.told(error)}\n"
+                f"{self.names[i]}.{name} fails: {type(error).__name__}: {error}\n"
                 "It is written for one trajectory, with jax.numpy; levysde.protocols says what it takes and returns."
             ) from None
 
@@ -56,22 +55,17 @@ class _Sketch:
 
 def check_interfaces(kernel: Kernel, domain: Domain) -> None:
     """Raises TypeError, naming the method, where one fails or returns something of another shape than it should."""
-    _check_domain(*_key(domain))
-    _check_kernel(*_key(domain, kernel))
+    _check_domain(*sketch_key(domain))
+    _check_kernel(*sketch_key(domain, kernel))
 
 
 def check_domain(domain: Domain) -> None:
     """As `check_interfaces`, for a custom domain alone; those of this package are not traced."""
     if _custom(domain):
-        _check_domain(*_key(domain))
+        _check_domain(*sketch_key(domain))
 
 
-def runs_by_lanes(kernel: Kernel, domain: Domain) -> bool:
-    """Whether a step and the exit test avoid library matmuls, whose bits depend on the number of lanes."""
-    return _runs_by_lanes(*_key(domain, kernel))
-
-
-def ray_doubts(domain: Domain, x: Point, directions: np.ndarray) -> list[str]:
+def ray_doubts(domain: Domain, x: Array, directions: np.ndarray) -> list[str]:
     """A message where `ray_distance` of a custom domain, alone or within another, does not end where `contains` does.
 
     Args:
@@ -83,14 +77,16 @@ def ray_doubts(domain: Domain, x: Point, directions: np.ndarray) -> list[str]:
     return _disagreements(domain, x, directions, " and ".join(names)) if names else []
 
 
-def _disagreements(domain: Domain, x: Point, directions: np.ndarray, names: str) -> list[str]:
+def _disagreements(domain: Domain, x: Array, directions: np.ndarray, names: str) -> list[str]:
     directions = np.asarray(directions, float)
     lengths = np.linalg.norm(directions, axis=1, keepdims=True)
     units = (directions / np.where(lengths > 0, lengths, 1))[lengths[:, 0] > 0]
     units = units[:: max(1, len(units) // _RAYS)]
-    if not len(units) or not bool(domain.contains(x)):
+    if not len(units):
         return []
-    distance, before, behind = (np.asarray(a) for a in _sides(domain, x, jnp.asarray(units, dtype=float)))
+    within, distance, before, behind = (np.asarray(a) for a in _sides(domain, x, jnp.asarray(units, dtype=float)))
+    if not within:
+        return []
     ends = np.isfinite(distance)
     seen = ~ends | (_BESIDE * distance > 8 * np.finfo(distance.dtype).eps * np.abs(np.asarray(x)).max())
     wrong = seen & np.where(ends, ~before | behind, ~before | np.isnan(distance))
@@ -107,10 +103,10 @@ def _disagreements(domain: Domain, x: Point, directions: np.ndarray, names: str)
 
 @eqx.filter_jit
 def _sides(
-    domain: Domain, x: Point, units: Float[Array, "m d"]
-) -> tuple[Float[Array, " m"], Bool[Array, " m"], Bool[Array, " m"]]:
-    """The length of each ray, and whether points before and behind its end are inside; one that has no end is followed as far
-    as the longest of the others, or far out."""
+    domain: Domain, x: Float[Array, " d"], units: Float[Array, "m d"]
+) -> tuple[Bool[Array, ""], Float[Array, " m"], Bool[Array, " m"], Bool[Array, " m"]]:
+    """Whether x is inside, the length of each ray, and whether points before and behind its end are inside. One that
+    has no end is followed as far as the longest of the others, or far out."""
     distance = jax.vmap(lambda v: domain.ray_distance(x, v))(units)
     distance = jnp.where(distance > _FAR * jnp.min(distance), jnp.inf, distance)
     longest = jnp.max(jnp.where(jnp.isfinite(distance), distance, 0))
@@ -118,7 +114,7 @@ def _sides(
     inside = jax.vmap(lambda r, v: domain.contains(x + r * v))
     sides = (jnp.where(jnp.isfinite(distance), distance, longest) * (1 + side) for side in (-_BESIDE, _BESIDE))
     before, behind = (inside(r, units) for r in sides)
-    return distance, before, behind
+    return domain.contains(x), distance, before, behind
 
 
 def _custom(domain: Domain) -> bool:
@@ -127,14 +123,15 @@ def _custom(domain: Domain) -> bool:
 
 def _domains(value: Any) -> Iterator[Domain]:
     """All domains that something is made of."""
-    if isinstance(value, Domain):
+    if hasattr(value, "ray_distance"):
         yield value
     parts = value if isinstance(value, tuple | list) else ()
-    for part in (getattr(value, f.name, None) for f in fields(value)) if isinstance(value, Part) else parts:
+    for part in (getattr(value, f.name, None) for f in fields(value)) if isinstance(value, eqx.Module) else parts:
         yield from _domains(part)
 
 
-def _key(domain: Domain, kernel: Kernel | None = None) -> tuple:
+def sketch_key(domain: Domain, kernel: Kernel | None = None) -> tuple:
+    """The arguments of a `Sketch`: what a program of a domain, and of a kernel if one is given, depends on."""
     leaves, structure = jax.tree.flatten((domain, kernel) if kernel is not None else (domain,))
     kinds = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
     words = (kernel.words_per_init, kernel.words_per_step) if kernel is not None else (0, 0)
@@ -143,28 +140,18 @@ def _key(domain: Domain, kernel: Kernel | None = None) -> tuple:
 
 @functools.lru_cache(maxsize=256)
 def _check_domain(*key: Any) -> None:
-    sketch = _Sketch(*key)
-    sketch.expect(_DOMAIN, "contains", sketch.x, (), jnp.bool_, "one truth value")
-    sketch.expect(_DOMAIN, "label", sketch.x, (), jnp.integer, "one integer")
+    sketch = Sketch(*key)
+    sketch.expect(DOMAIN, "contains", sketch.x, (), jnp.bool_, "one truth value")
+    sketch.expect(DOMAIN, "label", sketch.x, (), jnp.integer, "one integer")
 
 
 @functools.lru_cache(maxsize=256)
 def _check_kernel(*key: Any) -> None:
-    sketch = _Sketch(*key)
-    state = sketch.outcome(_KERNEL, "init", sketch.x, sketch.start)
-    sketch.expect(_KERNEL, "position", state, sketch.x.shape, jnp.floating, "a point")
-    before, after = (jax.tree.map(jnp.shape, s) for s in (state, sketch.outcome(_KERNEL, "step", sketch.step, state)))
+    sketch = Sketch(*key)
+    state = sketch.outcome(KERNEL, "init", sketch.x, sketch.start)
+    sketch.expect(KERNEL, "position", state, sketch.x.shape, jnp.floating, "a point")
+    before, after = (jax.tree.map(jnp.shape, s) for s in (state, sketch.outcome(KERNEL, "step", sketch.step, state)))
     if before != after:
         raise TypeError(
-            f"{sketch.names[_KERNEL]}.step must return a state like that of init, of shapes {before}, not {after}."
+            f"{sketch.names[KERNEL]}.step must return a state like that of init, of shapes {before}, not {after}."
         )
-
-
-@functools.lru_cache(maxsize=256)
-def _runs_by_lanes(*key: Any) -> bool:
-    sketch = _Sketch(*key)
-    state = sketch.outcome(_KERNEL, "init", sketch.x, sketch.start)
-    step, contains = sketch.method(_KERNEL, "step"), sketch.method(_DOMAIN, "contains")
-    return is_lane_invariant(step, sketch.leaves, sketch.step, state) and is_lane_invariant(
-        contains, sketch.leaves, sketch.x
-    )

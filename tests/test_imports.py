@@ -26,7 +26,7 @@ FLOORS = {
     "domains": 1,
     "noise": 1,
     "stats": 1,
-    "interfaces": 0.5,
+    "interfaces": 0,
     "protocols": 0,
     "errors": 0,
     "naming": 0,

@@ -21,13 +21,13 @@ from jaxtyping import Array
 from levysde import errors
 from levysde.errors import Checked
 from levysde.escape.block import INSIDE, Block, Problem, Records, advance, begin, empty_stack, jit, standing
+from levysde.escape.by_lanes import runs_by_lanes
 from levysde.escape.engine import as_lanes, describe, layout, starting_points, steps_until
 from levysde.escape.forked import check_process
 from levysde.escape.fused import FUSED, compiles, fused_or_looped
 from levysde.escape.preflight import preflight
 from levysde.escape.result import Status
 from levysde.escape.worker import SMALLEST, outcome
-from levysde.interfaces import runs_by_lanes
 from levysde.protocols import Domain, Kernel, Point, Scalar, Truth
 from levysde.random import LAST_STEP, split_uint64, trajectory_key
 from levysde.tables import Table, Tabled
