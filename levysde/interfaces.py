@@ -7,7 +7,7 @@ takes milliseconds and depends on the structure only, so each is made once.
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-Domain = Kernel = Any  # of `levysde.protocols`, which stands on the same floor
+Domain: TypeAlias = Any  # of `levysde.protocols`, which stands on the same floor
+Kernel: TypeAlias = Any
 
 DOMAIN, KERNEL = 0, 1
 _RAYS = 48  # along which a custom ray_distance is compared with contains
