@@ -15,7 +15,7 @@ from scipy.linalg import eigh_tridiagonal, expm, solve_continuous_lyapunov
 from statistical import assert_mean
 
 import levysde as ls
-from levysde.escape.interfaces import is_lane_invariant
+from levysde.escape.by_lanes import is_lane_invariant
 from levysde.kernels.ou import _phi1, _phi2
 from levysde.kernels.tamed import tamed
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import levysde as ls
-from levysde.escape.interfaces import is_lane_invariant
+from levysde.escape.by_lanes import is_lane_invariant
 from levysde.landscapes.function import check_minimum
 from levysde.protocols import Landscape
 
@@ -226,7 +226,7 @@ def test_the_gradient_of_a_function_is_that_of_reverse_mode(dim):
 
     def fn(x):
         y = jnp.sum(rotation * x[None, :], 1)
-        return jnp.sum(y**4) + x[0] * jnp.sum(x[dim // 2 :] ** 2)
+        return jnp.sum(y**4) + x[0] ** 2 * jnp.sum(x[dim // 2 :] ** 2)
 
     well = ls.from_function(fn, dim=dim, minimum=jnp.zeros(dim))
     x = jnp.linspace(0.3, 1.7, dim)

@@ -289,6 +289,35 @@ def test_bad_samples(call, message):
         call(stable(1.5, 1000, seed=12))
 
 
+@pytest.mark.parametrize("unit", [1e-320, 1e-300, 1e300, 2e307])
+def test_times_at_the_ends_of_float64(unit):
+    """Estimates carry the unit of the times, or are refused where the result leaves float64; a mean of 0 or inf is neither."""
+    time, exited = np.array([1.0, 2.0, 3.0, 4.0]), np.array([True, True, True, False])
+    scaled = np.ldexp(time, exponent := int(np.frexp(unit)[1]))
+    for estimate, power in (
+        (stats.mean_time, 1),
+        (stats.restricted_mean, 1),
+        (stats.escape_rate, -1),
+        (lambda t, e: stats.mean_ratio(t, e, time, exited), 1),
+        (lambda t, e: stats.mean_ratio(t, e, t[::-1], e), 0),
+        (lambda t, e: stats.exponentiality(t, e).shape, 0),
+    ):
+        plain = estimate(time, exited)
+        with np.errstate(over="ignore"):
+            expected = np.ldexp([plain.value, plain.low, plain.high], power * exponent)
+        if not np.isfinite(expected).all():
+            with pytest.raises(ValueError, match="leaves the range of float64"):
+                estimate(scaled, exited)
+            continue
+        found = estimate(scaled, exited)
+        np.testing.assert_allclose(
+            [found.value, found.low, found.high], expected, rtol=1e-3 if unit < 1e-310 else 1e-12
+        )
+    mixed = np.array([1e-320, 1e308, 3.0, 4.0]), np.ones(4, bool)
+    assert stats.mean_time(*mixed).value == pytest.approx(2.5e307)
+    assert stats.exponentiality(*mixed).shape.value < 0.1
+
+
 # gaps in the data
 
 ESTIMATORS = {

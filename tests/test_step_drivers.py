@@ -11,7 +11,7 @@ from scipy import special, stats
 from statistical import assert_close, assert_mean
 
 import levysde as ls
-from levysde.escape.interfaces import is_lane_invariant
+from levysde.escape.by_lanes import is_lane_invariant
 from levysde.noise import Brownian, DriverSum, GaussianMixture, StableComponents, StableIsotropic, StudentT
 from levysde.protocols import Driver, LevyRays
 from levysde.random import split_uint64, step_words, trajectory_key

@@ -22,6 +22,7 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.escape import EscapeResult, Paths, check_places
+from levysde.interfaces import check_interfaces
 from levysde.kernels import EulerMaruyama
 from levysde.protocols import Domain, Landscape
 from levysde.random import split_uint64, step_words, trajectory_key
@@ -266,6 +267,7 @@ def last_jumps(
         raise ValueError(
             f"the domain takes points of {domain.dim} dimensions, the kernel moves in {kernel.dim}. Make them one."
         )
+    check_interfaces(kernel, domain)
     threshold = errors.positive_real("threshold", threshold, "threshold=0.5")
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     if window is None and kernel.dynamics.response == "flow":

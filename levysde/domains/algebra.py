@@ -9,6 +9,7 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.domains.shapes import ConvexShape
+from levysde.interfaces import check_domain
 from levysde.protocols import Domain, Label, Point, Scalar, Truth
 from levysde.types import Arg
 
@@ -210,6 +211,7 @@ def _checked(name: str, taker: str, domains: tuple) -> tuple[Domain, ...]:
     for domain in domains:
         if not isinstance(domain, Domain):
             raise TypeError(f"{name} must be a Domain, not {errors.shown(domain)}. Type for example {example}.")
+        check_domain(domain)
     if not domains:
         raise ValueError(f"{taker} needs at least one domain. Type for example {example}.")
     dims = [domain.dim for domain in domains]

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from levysde import errors
+from levysde.interfaces import check_domain
 from levysde.protocols import Domain, Label, Point, Scalar, Truth
 from levysde.types import Arg, Number
 
@@ -29,6 +30,7 @@ class Dilated(Domain):
                 f"domain must be a Domain, not {domain!r}. Type for example "
                 "Dilated(Ball(radius=1.0, center=jnp.zeros(2)), factor=0.5)."
             )
+        check_domain(domain)
         self.domain = domain
         self.factor = errors.positive("factor", factor, "factor=0.5")
 

@@ -13,6 +13,7 @@ from levysde import errors
 from levysde.domains.algebra import Intersection
 from levysde.domains.implicit import search_ray
 from levysde.domains.shapes import ConvexShape
+from levysde.interfaces import check_domain
 from levysde.protocols import Domain, Landscape, Point, Scalar, Truth
 from levysde.types import Arg, Integer, Number, Numbers
 
@@ -52,6 +53,7 @@ class Inner(Domain):
                 f"domain must be a Domain, not {domain!r}. Type for example "
                 "Inner(Ball(radius=1.0, center=jnp.zeros(2)), delta=0.1)."
             )
+        check_domain(domain)
         self.domain = domain
         self.delta = errors.positive("delta", delta, "delta=0.1")
         num = errors.integer("num_directions", num_directions, "num_directions=64", low=2)

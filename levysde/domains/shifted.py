@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from levysde import errors
 from levysde.domains.implicit import search_ray
 from levysde.dynamics import SGD, Langevin
+from levysde.interfaces import check_domain
 from levysde.noise import Brownian, StableComponents, StableIsotropic, boundary_shift, small_jump_shift
 from levysde.protocols import Domain, Dynamics, Label, Point, Scalar, Truth
 from levysde.random import exp2, log2
@@ -179,6 +180,7 @@ def check_boundary(domain: Arg[Domain], dynamics: Arg[Dynamics]) -> tuple[Domain
         raise ValueError(
             f"the domain takes points of {domain.dim} dimensions, the dynamics move in {dynamics.landscape.dim}. Make them one."
         )
+    check_domain(domain)
     x = jax.ShapeDtypeStruct((domain.dim,), jnp.zeros(0).dtype)
     jax.eval_shape(domain.faces, x)
     return domain, dynamics

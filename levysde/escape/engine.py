@@ -25,9 +25,9 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.escape.bar import progress_bar
+from levysde.escape.by_lanes import runs_by_lanes
 from levysde.escape.checkpoint import Saver, as_checkpoint, saver
 from levysde.escape.forked import check_process
-from levysde.escape.interfaces import check_interfaces, runs_by_lanes
 from levysde.escape.ledger import Ledger, Rows
 from levysde.escape.precision import widened
 from levysde.escape.preflight import is_looked_at, preflight
@@ -35,6 +35,7 @@ from levysde.escape.result import EscapeResult, RunInfo, Status, one_start
 from levysde.escape.shards import as_shard, gathered
 from levysde.escape.stability import domain_size, ray_distances
 from levysde.escape.worker import SMALLEST, Run, Worker
+from levysde.interfaces import check_interfaces
 from levysde.protocols import Domain, Kernel
 from levysde.random import LAST_STEP
 from levysde.types import Arg, Integer, Number, Numbers, PathLike

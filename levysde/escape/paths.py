@@ -20,10 +20,10 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.escape.block import INSIDE, Block, Problem, Records, advance, begin, empty_stack, jit, standing
+from levysde.escape.by_lanes import runs_by_lanes
 from levysde.escape.engine import as_lanes, describe, layout, starting_points, steps_until
 from levysde.escape.forked import check_process
 from levysde.escape.fused import FUSED, compiles, fused_or_looped
-from levysde.escape.interfaces import runs_by_lanes
 from levysde.escape.preflight import preflight
 from levysde.escape.result import Status
 from levysde.escape.worker import SMALLEST, outcome

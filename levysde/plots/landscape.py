@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
+from levysde.interfaces import check_domain
 from levysde.plots.style import axes, drawn, frame, ink, legend
 from levysde.protocols import Domain, Landscape
 from levysde.types import Arg, Integer, Numbers
@@ -52,6 +53,8 @@ def landscape(
     """
     errors.concrete("landscape", errors.instance("landscape", landscape, Landscape, "DoubleWell(dim=2)"))
     errors.instance("domain", domain, Domain | None, "Ball(radius=1.0, center=jnp.zeros(2))")
+    if domain is not None:
+        check_domain(domain)
     for name, part in (("landscape", landscape), ("domain", domain)):
         if part is not None and part.dim != 2:
             raise ValueError(

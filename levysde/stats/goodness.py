@@ -22,7 +22,7 @@ from scipy.special import xlogy
 
 from levysde import errors
 from levysde.stats.estimate import Estimate
-from levysde.stats.survival import checked
+from levysde.stats.survival import checked, in_unit
 from levysde.tables import Table, Tabled
 from levysde.types import Arg, Number, Numbers
 
@@ -80,9 +80,11 @@ def exponentiality(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[
             "fit. Run longer or more trajectories."
         )
     exits = int(exited.sum())
-    z = time * exits / time.sum()
+    scaled, exponent = in_unit(time)
+    z = scaled * exits / scaled.sum()
+    log_z = np.log(time[exited]) - exponent * np.log(2) + np.log(exits / scaled.sum())  # of a z that may underflow
     cross = xlogy(z, z).sum()
-    score = exits + np.log(z[exited]).sum() - cross
+    score = exits + log_z.sum() - cross
     variance = exits + (xlogy(z, z) ** 2 / np.where(z > 0, z, 1)).sum() - cross**2 / exits
     statistic = float(score / np.sqrt(variance))
     return Exponentiality(_shape(time, exited, confidence), statistic, float(2 * norm.sf(abs(statistic))))
@@ -95,7 +97,7 @@ def _shape(time: np.ndarray, exited: np.ndarray, confidence: float) -> Estimate:
     from scipy.stats import chi2
 
     used = time > 0
-    log_time = np.log(time[used] / time.max())
+    log_time = np.log(time[used]) - np.log(time.max())
     exits, total = exited.sum(), log_time[exited[used]].sum()
 
     def likelihood(k: float) -> float:

@@ -21,7 +21,7 @@ import numpy as np
 
 from levysde import errors
 from levysde.stats.estimate import Estimate
-from levysde.stats.samples import sample, sizes, ties, too_many, warned
+from levysde.stats.samples import repeated, sample, sizes, ties, too_many, warned
 from levysde.stats.tables import stable_table
 from levysde.tables import Table, Tabled, spread
 from levysde.types import Arg, Integer, Number, Numbers
@@ -219,6 +219,8 @@ def _doubts(size: np.ndarray, k: np.ndarray, zeros: int) -> list[str]:
             f"up to {most[bad].max()} sizes of x are equal, so that the index at k = {where} jumps by more than its interval "
             "from one k to the next: x is rounded or discrete. Give the values unrounded."
         )
+    else:
+        found += repeated(size[: k.max() + 1], "largest sizes of x")
     if zeros:
         found.append(
             f"{zeros} of {size.size + zeros} values of x are 0, which has no logarithm: they were left out. Check whether they "

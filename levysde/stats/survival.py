@@ -69,6 +69,24 @@ def checked(time: Arg[Numbers], exited: Arg[Numbers], prefix: str = "") -> tuple
     return time, exited
 
 
+def in_unit(time: np.ndarray) -> tuple[np.ndarray, int]:
+    """`time` in a unit of `2^e`, of which the largest are about 1, and e: sums and inverses then stay within float64."""
+    exponent = int(np.frexp(time.max())[1])
+    return np.ldexp(time, -exponent), exponent
+
+
+def _in_range(found: Estimate, exponent: int, what: str) -> Estimate:
+    """The estimate times `2^exponent`, or an error where a finite or positive part of it leaves float64."""
+    parts = np.array([found.value, found.low, found.high])
+    with np.errstate(over="ignore", under="ignore"):
+        value, low, high = moved = np.ldexp(parts, exponent)
+    if (np.isfinite(parts) & ~np.isfinite(moved)).any() or ((parts > 0) & (moved == 0)).any():
+        raise ValueError(
+            f"{what} of these times leaves the range of float64: it is {found} times 2^{exponent}. Rescale the times."
+        )
+    return Estimate(float(value), float(low), float(high), found.confidence)
+
+
 def escape_rate(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> Estimate:
     """Exits a unit time, `N / T`, with its chi-square interval; exact for exponential escape times.
 
@@ -87,14 +105,19 @@ def escape_rate(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Num
         3.0/T at 95%.
 
     Raises:
-        ValueError, TypeError: not two arrays of one shape, not finite, negative, or traced by JAX.
+        ValueError, TypeError: not two arrays of one shape, not finite, negative, or traced by JAX; a result beyond float64.
 
     Source:
         Epstein and Sobel, J. Amer. Statist. Assoc. 48 (1953); under censoring Cox, Biometrika 40 (1953).
     """
+    time, exited = checked(time, exited)
+    time, exponent = in_unit(time)
+    return _in_range(_rate(time, exited, confidence), -exponent, "the escape rate")
+
+
+def _rate(time: np.ndarray, exited: np.ndarray, confidence: Arg[Number]) -> Estimate:
     from scipy.special import chdtri, gammaincinv  # quantiles of chi-square, as in scipy.stats, which is slow to import
 
-    time, exited = checked(time, exited)
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     exits, at_risk = int(exited.sum()), float(time.sum())
     if not exits:
@@ -125,9 +148,11 @@ def mean_time(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Numbe
     Source:
         as `escape_rate`: Epstein and Sobel (1953), Cox (1953).
     """
-    rate = escape_rate(time, exited, confidence=confidence)
+    time, exited = checked(time, exited)
+    time, exponent = in_unit(time)
+    rate = _rate(time, exited, confidence)
     value, low, high = (1 / r if r > 0 else np.inf for r in (rate.value, rate.high, rate.low))
-    return Estimate(value, low, high, rate.confidence)
+    return _in_range(Estimate(value, low, high, rate.confidence), exponent, "the mean")
 
 
 def mean_ratio(
@@ -168,11 +193,12 @@ def mean_ratio(
     tail = (1 - confidence) / 2
     n, n_other = int(exited.sum()), int(other_exited.sum())
     more, more_other = n + (not exited.all()), n_other + (not other_exited.all())
+    (time, exponent), (other_time, other_exponent) = in_unit(time), in_unit(other_time)
     risk = time.sum() / other_time.sum()
     low = risk * n_other / more / f.isf(tail, 2 * more, 2 * n_other) if n_other else 0.0
     high = risk * more_other / n * f.isf(tail, 2 * more_other, 2 * n) if n else np.inf
     value = risk * n_other / n if n else (np.inf if n_other else np.nan)
-    return Estimate(float(value), float(low), float(high), confidence)
+    return _in_range(Estimate(value, low, high, confidence), exponent - other_exponent, "the ratio")
 
 
 def kaplan_meier(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> SurvivalCurve:

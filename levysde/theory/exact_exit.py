@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.dynamics import SGD, Langevin
+from levysde.interfaces import check_domain
 from levysde.landscapes import in_float64
 from levysde.noise import STATE_FREE, Brownian, DriverSum, StableComponents, StableIsotropic
 from levysde.protocols import Domain, Driver, Landscape
@@ -57,6 +58,7 @@ def exact_exit(
         raise TypeError(
             f"domain must be a Domain, not {errors.shown(domain)}. Type for example Ball(radius=1.0, center=jnp.zeros(1))."
         )
+    check_domain(domain)
     if dynamics.landscape.dim != 1 or domain.dim != 1:
         raise ValueError(
             f"exact_exit is one-dimensional; the dynamics have d = {dynamics.landscape.dim} and the domain d = {domain.dim}. "

@@ -24,6 +24,7 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.errors import AccuracyWarning
+from levysde.interfaces import check_domain, ray_doubts
 from levysde.noise import StableComponents, StableIsotropic, boundary_shift
 from levysde.parts import check_derived
 from levysde.protocols import Domain, Driver, Dynamics, LevyRays
@@ -291,6 +292,7 @@ def escape_law(
         raise ValueError(
             f"the domain takes points of {domain.dim} dimensions, the dynamics move in {dim}. Make them one."
         )
+    check_domain(domain)
     directions = jnp.asarray(np.concatenate([rays.directions for rays in sets]), dtype=float)
     jumps = np.asarray(jumps_along(dynamics, directions), dtype=float)
     flow = np.asarray(linearisation(dynamics), dtype=float)
@@ -301,6 +303,9 @@ def escape_law(
             f"the attractor {np.asarray(dynamics.attractor)} lies outside the domain: there is nothing to escape from. "
             "Center the domain on dynamics.attractor."
         )
+    doubts = ray_doubts(domain, dynamics.attractor, jumps)
+    for doubt in doubts:
+        warnings.warn(doubt, AccuracyWarning, stacklevel=3)  # past the wrapper of names
     found, seen, carried = counted(response, directions, jumps, sets, follow)
     parts = np.bincount(found.ray, found.sign * masses(sets, found.ray, found.radius), minlength=len(directions))
     parts = np.maximum(parts, 0) / len(sets)
@@ -317,6 +322,7 @@ def escape_law(
     lengths = np.linalg.norm(jumps, axis=1, keepdims=True)
     regime = rate * relaxation(flow, jumps, share)
     about = (
+        *doubts,
         *about_layers(found, rate),
         *about_flow(seen, rate),
     )
