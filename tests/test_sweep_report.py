@@ -10,8 +10,18 @@ from statistical import assert_close
 
 from levysde import stats
 from levysde.escape import Status
-from levysde.sweeps import Experiment, Model, Variable, driver, open_sweep, report, report_figures, run_sweep
-from levysde.sweeps.fits import Line, fit_line, joint_draws, scaling_fits
+from levysde.sweeps import (
+    Experiment,
+    Model,
+    Variable,
+    driver,
+    open_sweep,
+    report,
+    report_figures,
+    run_sweep,
+    scaling_fits,
+)
+from levysde.sweeps.fits import Line, fit_line, joint_draws
 from levysde.sweeps.report import render, write_report
 from levysde.sweeps.rows import Row
 from levysde.sweeps.spec import as_toml

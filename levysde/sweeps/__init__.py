@@ -13,7 +13,6 @@ from levysde.sweeps.experiment import Variable as Variable
 from levysde.sweeps.experiment import Work as Work
 from levysde.sweeps.experiment import register as register
 from levysde.sweeps.fits import ScalingFit as ScalingFit
-from levysde.sweeps.fits import scaling_fits as scaling_fits
 from levysde.sweeps.main_job import MainJob as MainJob
 from levysde.sweeps.place import BusyError as BusyError
 from levysde.sweeps.place import Place as Place
@@ -30,6 +29,7 @@ from levysde.sweeps.store import StoreError as StoreError
 from levysde.sweeps.store import versions as versions
 from levysde.sweeps.sweep import Sweep as Sweep
 from levysde.sweeps.sweep import open_sweep as open_sweep
+from levysde.sweeps.sweep import scaling_fits as scaling_fits
 
 register(EscapeRun())
 register(MainJob())

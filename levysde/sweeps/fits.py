@@ -14,21 +14,19 @@ Intervals are normal. Whether a line fits is told by the chi-square of its resid
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 
-from levysde import errors, tables
+from levysde import tables
 from levysde.escape import Status
 from levysde.stats import Estimate
-from levysde.sweeps.rows import Row, Table, read_table, words_of
-from levysde.types import Arg, Integer, Number, Numbers
-
-if TYPE_CHECKING:
-    from levysde.sweeps.sweep import Sweep
+from levysde.sweeps.rows import Row, Table, words_of
+from levysde.sweeps.store import Store
+from levysde.types import Arg, Numbers
 
 FEWEST_ESCAPES = 10  # below, log(T/N) is not normal with variance 1/N
-_LEAST_POINTS = 3
+LEAST_POINTS = 3
 _BATCH = 2_000_000  # weights drawn at once
 _ROUNDING = 1e-6  # a slope that is nothing but the last digits of the law's means, in single precision
 _SINGULAR = 1e-9  # variance of a residual, relative to that of a point, below which nothing is left to test with
@@ -153,47 +151,6 @@ class Line:
     left_out: int
 
 
-def scaling_fits(
-    sweep: "Sweep",
-    x: Arg[str | None] = None,
-    y: Arg[Literal["mean_time", "ratio"]] = "mean_time",
-    *,
-    form: Arg[Literal["power", "exponential"]] = "power",
-    confidence: Arg[Number] = 0.95,
-    resamples: Arg[Integer] = 500,
-    seed: Arg[Integer] = 0,
-) -> tuple[ScalingFit, ...]:
-    """Fit every line of at least three finished points along an axis.
-
-    Args:
-        sweep: with columns `mean_time` and `escapes`; it may be unfinished.
-        x: an axis of positive numbers; by default every one that changes what is run.
-        y: "mean_time", or "ratio", the mean over the law's.
-        form: "power" or "exponential".
-        confidence: coverage of the intervals.
-        resamples, seed: of the bootstrap, where points share their noise.
-
-    Returns:
-        A fit for each line, those of one axis after those of another. Empty where no line has three points.
-
-    Raises:
-        TypeError, ValueError: bad arguments; an axis that does not exist, or is not of positive numbers; no escape times.
-    """
-    errors.choice("y", y, ("mean_time", "ratio"))
-    errors.choice("form", form, ("power", "exponential"))
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
-    resamples = errors.integer("resamples", resamples, "resamples=500", low=20)
-    table = read_table(sweep)
-    axes = _axes(table, x)
-    covariance = log_mean_covariance(sweep, table, resamples, errors.seed(seed))
-    return tuple(
-        fit
-        for name in axes
-        for line in lines_along(table, name, covariance, _LEAST_POINTS)
-        if (fit := fit_line(line, name, y, form, confidence, sweep.store.spec.coupled)) is not None
-    )
-
-
 def end_ratios(table: Table, x: str, covariance: dict[Any, Any], coupled: bool, confidence: float) -> list[EndRatio]:
     """For each line of at least two points that differ in x alone, the mean at its lowest x over that at its highest."""
     found = []
@@ -209,13 +166,13 @@ def end_ratios(table: Table, x: str, covariance: dict[Any, Any], coupled: bool, 
     return found
 
 
-def log_mean_covariance(sweep: "Sweep", table: Table, resamples: int, seed: int) -> dict[Any, Any]:
+def log_mean_covariance(store: Store, table: Table, resamples: int, seed: int) -> dict[Any, Any]:
     """What `lines_along` takes variances from: by a point's index its 1/N, or under shared noise its bootstrap draws of
     log(T/N), shape `(resamples,)`."""
     rows = _usable(table)
-    if not sweep.store.spec.coupled:
+    if not store.spec.coupled:
         return {row.index: 1 / row.get("escapes") for row in rows}
-    arrays = sweep.store.arrays
+    arrays = store.arrays
     if not rows or "time" not in arrays or "status" not in arrays:
         return {}
     status = np.stack([arrays["status"][row.index] for row in rows])
@@ -375,7 +332,8 @@ def can_be_fitted(table: Table, name: str) -> bool:
     return axis.is_numeric and axis.varies and min(axis.labels) > 0
 
 
-def _axes(table: Table, x: Any) -> list[str]:
+def fitted_axes(table: Table, x: Any) -> list[str]:
+    """The axes to fit along: x, or every one that changes what is run. Raises ValueError."""
     names = [axis.name for axis in table.axes]
     if not {"mean_time", "escapes"} <= set(table.quantities):
         raise ValueError(

@@ -123,10 +123,11 @@ def render(sweep: "Sweep") -> str:
 
 def _contents(sweep: "Sweep") -> dict[str, Any]:
     """Everything that the page says."""
-    store, spec, table = sweep.store, sweep.store.spec, read_table(sweep)
+    store = sweep.store
+    spec, table = store.spec, read_table(store)
     states = collections.Counter(row.state for row in table.rows)
     escapes = {"mean_time", "escapes"} <= set(table.quantities)
-    covariance = log_mean_covariance(sweep, table, _RESAMPLES, 0) if escapes else {}
+    covariance = log_mean_covariance(store, table, _RESAMPLES, 0) if escapes else {}
     alongs = _alongs(table, covariance, spec.coupled) if escapes else []
     return {
         "title": store.attributes["title"],

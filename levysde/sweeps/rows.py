@@ -3,14 +3,11 @@ modules that a spec names nor a network's training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from levysde import errors
-
-if TYPE_CHECKING:
-    from levysde.sweeps.sweep import Sweep
+from levysde.sweeps.store import Store
 
 _NOT_SWEPT_FOR = {"seed", "training_seed", "num", "lanes", "dt"}  # what says how a run is made, and not what is run
 _LONGEST = 40  # letters of a word where points are named
@@ -98,11 +95,8 @@ class Table:
         return next(axis for axis in self.axes if axis.name == name)
 
 
-def read_table(sweep: "Sweep") -> Table:
+def read_table(store: Store) -> Table:
     """Read every point's scalars. One small file a point and scalar is read, so a thousand points take about a second."""
-    if not hasattr(sweep, "store"):
-        raise TypeError(f"sweep must be a Sweep, not {errors.shown(sweep)}. Type for example open_sweep(folder).")
-    store = sweep.store
     arrays, spec = store.arrays, store.spec
     dims = arrays["done"].metadata.dimension_names  # in the store's order, which that of the spec's text need not be
     names = [name.replace(".", "_") for name in spec.list] or list(dims)
@@ -162,7 +156,7 @@ def _axis(name: str, array: Any) -> AxisColumn:
     return AxisColumn(name, str(array.attrs.get("long_name", name)), labels)
 
 
-def _scalars(store: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, tuple[str, str]]]:
+def _scalars(store: Store) -> tuple[dict[str, Any], dict[str, Any], dict[str, tuple[str, str]]]:
     """Numbers and words that are one a point, whole, and the units and long names of the numbers."""
     arrays = store.arrays
     numbers, words, about = {}, {}, {}

@@ -12,13 +12,14 @@ from levysde import errors
 from levysde.analysis import Comparison, compare
 from levysde.sweeps.escape_run import EscapeRun
 from levysde.sweeps.experiment import Job
-from levysde.sweeps.fits import ScalingFit, scaling_fits
+from levysde.sweeps.fits import LEAST_POINTS, ScalingFit, fit_line, fitted_axes, lines_along, log_mean_covariance
 from levysde.sweeps.place import Place
 from levysde.sweeps.plan import Plan, Point, make_plan
+from levysde.sweeps.rows import read_table
 from levysde.sweeps.store import Store, open_store
 from levysde.tables import Table, Tabled
 from levysde.theory import exact_exit
-from levysde.types import Arg, Number, PathLike
+from levysde.types import Arg, Integer, Number, PathLike
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -199,6 +200,48 @@ class Sweep(Tabled):
             ("points", f"{total}: {done} done, {failed} failed, {total - done - failed} to run"),
         ]
         return Table(f"Sweep: {store.attributes['title']}", rows)
+
+
+def scaling_fits(
+    sweep: Arg[Sweep],
+    x: Arg[str | None] = None,
+    y: Arg[Literal["mean_time", "ratio"]] = "mean_time",
+    *,
+    form: Arg[Literal["power", "exponential"]] = "power",
+    confidence: Arg[Number] = 0.95,
+    resamples: Arg[Integer] = 500,
+    seed: Arg[Integer] = 0,
+) -> tuple[ScalingFit, ...]:
+    """Fit every line of at least three finished points along an axis.
+
+    Args:
+        sweep: with columns `mean_time` and `escapes`; it may be unfinished.
+        x: an axis of positive numbers; by default every one that changes what is run.
+        y: "mean_time", or "ratio", the mean over the law's.
+        form: "power" or "exponential".
+        confidence: coverage of the intervals.
+        resamples, seed: of the bootstrap, where points share their noise.
+
+    Returns:
+        A fit for each line, those of one axis after those of another. Empty where no line has three points.
+
+    Raises:
+        TypeError, ValueError: bad arguments; an axis that does not exist, or is not of positive numbers; no escape times.
+    """
+    errors.choice("y", y, ("mean_time", "ratio"))
+    errors.choice("form", form, ("power", "exponential"))
+    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    resamples = errors.integer("resamples", resamples, "resamples=500", low=20)
+    store = errors.instance("sweep", sweep, Sweep, "open_sweep(folder)").store
+    table = read_table(store)
+    axes = fitted_axes(table, x)
+    covariance = log_mean_covariance(store, table, resamples, errors.seed(seed))
+    return tuple(
+        fit
+        for name in axes
+        for line in lines_along(table, name, covariance, LEAST_POINTS)
+        if (fit := fit_line(line, name, y, form, confidence, store.spec.coupled)) is not None
+    )
 
 
 def _is(label: Any, value: Any) -> bool:
