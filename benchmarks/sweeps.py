@@ -174,7 +174,7 @@ def actors(pid: int) -> list:
 
     try:
         below = psutil.Process(pid).children(recursive=True)
-        return [p for p in below if any("ray::Runner" in word for word in p.cmdline())]
+        return [p for p in below if any("ray::_run_numbered" in word for word in p.cmdline())]
     except psutil.Error:
         return []
 

@@ -268,8 +268,9 @@ def sweep(
     shard: Annotated[
         str | None, typer.Option(help="i/n: of n processes that share the sweep, the i-th, from 0.", metavar="I/N")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Actors of the Ray engine; default: one an accelerator.")] = None,
-    hosts_per_point: Annotated[int, typer.Option(help="How many Ray actors share each point.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(help="Points at a time on Ray. Default: one for each accelerator, or node.")
+    ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run the points again that failed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print points, time and disk; run nothing.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each point.")] = False,
@@ -284,8 +285,8 @@ def sweep(
             return
         try:
             tally = run_sweep(
-                spec, out, engine=engine.value, shard=shard, workers=workers, hosts_per_point=hosts_per_point,
-                retry_failed=retry_failed, progress=sys.stderr.isatty(),
+                spec, out, engine=engine.value, shard=shard, workers=workers, retry_failed=retry_failed,
+                progress=sys.stderr.isatty(),
             )  # fmt: skip
         except OSError as error:
             _quit(

@@ -168,3 +168,32 @@ def test_a_forbidden_edge_is_seen(module, source):
 @pytest.mark.parametrize(("module", "source"), ALLOWED)
 def test_an_allowed_edge_is_let_through(module, source):
     assert not refusals(module, source)
+
+
+def circle(edges: dict[str, set[str]]) -> list[str]:
+    """Files that import each other in a circle, the first twice; empty where there is none."""
+
+    def found(path: list[str]) -> list[str]:
+        for following in sorted(edges[path[-1]]):
+            if following in path:
+                return [*path[path.index(following) :], following]
+            if round_trip := found([*path, following]):
+                return round_trip
+        return []
+
+    return next((trip for name in sorted(edges) if (trip := found([name]))), [])
+
+
+def test_no_files_of_sweeps_import_each_other_in_a_circle():
+    edges = {}
+    for path in (PACKAGE / "sweeps").glob("[!_]*.py"):
+        found = imports(ast.parse(path.read_text()), dotted(path), is_package=False)
+        sources = {source.removeprefix("levysde.sweeps.") for _, source, _ in found if source.startswith("levysde.sw")}
+        edges[path.stem] = sources
+    assert len(edges) > 10
+    assert circle(edges | {"_extra": set()}) == []
+
+
+def test_a_circle_is_seen():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []

@@ -1,7 +1,6 @@
 """Sweeps on a Ray cluster and in a bucket: the same data as in one process, and workers and drivers that are killed."""
 
 import os
-import re
 import signal
 import time
 from collections.abc import Iterator
@@ -31,24 +30,18 @@ def undisturbed(tmp_path_factory) -> dict[str, bytes]:
     return data_files(out)
 
 
-def runners(process: int) -> list[psutil.Process]:
-    """The actors that a driver has started."""
-    return [p for p in psutil.Process(process).children(recursive=True) if "Runner" in " ".join(p.cmdline())]
+def workers_of(process: int) -> list[psutil.Process]:
+    """The Ray workers of a driver that are running a point."""
+    below = psutil.Process(process).children(recursive=True)
+    return [p for p in below if "ray::_run_numbered" in " ".join(p.cmdline())]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param({"workers": 2}, id="two workers"),
-        pytest.param({"hosts_per_point": 2}, id="a gang of two", marks=pytest.mark.slow),
-    ],
-)
-def test_ray_makes_the_same_store_although_a_worker_is_killed(options, undisturbed, tmp_path):
+def test_ray_makes_the_same_store_although_a_worker_is_killed(undisturbed, tmp_path):
     out = tmp_path / "out"
-    process = start(long_spec(), str(out), engine="ray", **options)
+    process = start(long_spec(), str(out), engine="ray", workers=2)
     try:
         wait_for(lambda: list(out.glob(".run/checkpoints/*")))
-        victims = runners(process.pid)
+        victims = workers_of(process.pid)
         assert len(victims) == 2
         os.kill(victims[0].pid, signal.SIGKILL)
         output, _ = process.communicate(timeout=400)
@@ -66,7 +59,7 @@ def test_a_killed_ray_driver_leaves_a_store_that_goes_on(undisturbed, tmp_path):
     wait_for(lambda: list(out.glob("done/c/*")))
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    wait_for(lambda: not [p for p in psutil.process_iter(["cmdline"]) if "Runner" in " ".join(p.info["cmdline"] or [])])
+    wait_for(lambda: not [p for p in psutil.process_iter(["cmdline"]) if "ray::" in " ".join(p.info["cmdline"] or [])])
     tally = run_sweep(long_spec(), out)
     assert tally.skipped >= 1
     assert tally.done + tally.skipped == 3
@@ -112,7 +105,7 @@ def test_a_point_that_takes_its_worker_down_has_failed_and_stops_no_other(tmp_pa
     assert (tally.done, tally.failed) == (4, 2)
     failures = open_sweep(tmp_path / "out").failures
     assert sorted(failures) == ["alpha=1.3/epsilon=0.5", "alpha=1.7/epsilon=0.5"]
-    assert all(re.search("died [4-8] times", message) for message in failures.values())
+    assert all("died 4 times" in message for message in failures.values())
 
 
 @pytest.fixture

@@ -285,8 +285,7 @@ def test_a_url_without_its_extra_says_what_to_install(monkeypatch, tmp_path):
     [
         ({"engine": "dask"}, "engine must be"),
         ({"shard": "3/3"}, "shard must be"),
-        ({"workers": 2}, 'belong to engine="ray"'),
-        ({"hosts_per_point": 2}, 'belong to engine="ray"'),
+        ({"workers": 2}, 'belongs to engine="ray"'),
         ({"engine": "ray", "shard": "0/2"}, "shares the points itself"),
         ({"checkpoint_every": 0}, "checkpoint_every must be positive"),
         ({"out": 3}, "out must be a folder"),

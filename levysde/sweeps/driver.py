@@ -1,8 +1,9 @@
-"""Running a sweep: lay out the store, then run what is unfinished, in this process, as one of several, or through Ray.
+"""Run a sweep: lay out the store, then map `run_point` over the points that are unfinished.
 
-A point is a pure function of the spec, so a sweep that was cut short goes on by the same command: finished points are not
-run again, a long point goes on from its checkpoint, and the data are those of an undisturbed run. A point that fails is
-stored with its message; a store that fails stops the sweep.
+The map is a loop in this process, the same loop over every n-th point for a shard, or tasks on a Ray cluster. A point is a
+pure function of the spec, so the same command resumes an interrupted sweep: finished points are not run again, a long point
+resumes from its checkpoint, and the data are those of an uninterrupted run. A point that fails is stored with its message; a
+store that fails stops the sweep.
 """
 
 import contextlib
@@ -10,29 +11,24 @@ import json
 import logging
 import os
 import socket
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import jax
+from typing import Any, Literal
 
 from levysde import errors
-from levysde.escape import Checkpoint, as_shard, progress_bar
-from levysde.sweeps.experiment import Job
+from levysde.escape import as_shard, progress_bar
 from levysde.sweeps.place import Place
 from levysde.sweeps.plan import Plan, Point, make_plan
-from levysde.sweeps.spec import read_spec
-from levysde.sweeps.store import Store, check_place, lay_out, now, versions
+from levysde.sweeps.run_point import device_name, run_point
+from levysde.sweeps.spec import Spec, read_spec
+from levysde.sweeps.store import Store, check_place, lay_out, versions
 from levysde.tables import Table, Tabled
 from levysde.types import Arg, Integer, Number, PathLike
 
-if TYPE_CHECKING:
-    from levysde.sweeps.spec import Spec
-
 LOG = logging.getLogger("levysde.sweeps")
+Ended = Generator[tuple[Point, str, float], None, None]
 _TELL_SECONDS = 2.0  # between two notes of what is being run
 
 
@@ -61,13 +57,12 @@ class Tally(Tabled):
 
 
 def run_sweep(
-    spec: Arg["Spec | dict[str, Any] | PathLike"],
+    spec: Arg[Spec | dict[str, Any] | PathLike],
     out: Arg[PathLike],
     *,
     engine: Arg[Literal["local", "ray"]] = "local",
     shard: Arg[tuple[int, int] | str | None] = None,
     workers: Arg[Integer | None] = None,
-    hosts_per_point: Arg[Integer] = 1,
     retry_failed: Arg[bool] = False,
     progress: Arg[bool] = False,
     checkpoint_every: Arg[Number] = 5.0,
@@ -78,10 +73,10 @@ def run_sweep(
     Args:
         spec: a `Spec`, a table, or the path of a TOML file.
         out: folder or URL of the store; made when missing, continued when it holds this sweep.
-        engine: "local", in this process, one point after another on all cores or accelerators; or "ray".
-        shard: `(i, n)` or "i/n": of n processes on one store, the i-th, from 0, which runs every n-th point. Local engine only.
-        workers: actors of the Ray engine; by default one for each accelerator, or one that takes all cores of each node.
-        hosts_per_point: of the Ray engine: how many actors share each point.
+        engine: "local", in this process, one point after another on all cores or accelerators; or "ray", on a Ray cluster.
+        shard: `(i, n)` or "i/n": of n processes on one store, this is the i-th, from 0, which runs every n-th point. Local
+            engine only.
+        workers: how many points the Ray engine runs at a time; by default one for each accelerator, or else one for each node.
         retry_failed: run the points again that are stored as failed.
         progress: show a bar.
         checkpoint_every: seconds between saves of the point that is being run.
@@ -103,12 +98,11 @@ def run_sweep(
     engine = errors.choice("engine", engine, ("local", "ray"))
     part = _as_shard(shard)
     every = errors.positive_real("checkpoint_every", checkpoint_every, "checkpoint_every=5.0")
-    hosts = errors.integer("hosts_per_point", hosts_per_point, "hosts_per_point=2")
     workers = None if workers is None else errors.integer("workers", workers, "workers=2")
     errors.flag("retry_failed", retry_failed)
     errors.flag("progress", progress)
-    if engine == "local" and (hosts > 1 or workers is not None):
-        raise ValueError('workers and hosts_per_point belong to engine="ray". Leave them out, or type engine="ray".')
+    if engine == "local" and workers is not None:
+        raise ValueError('workers belongs to engine="ray". Leave it out, or type engine="ray".')
     if engine == "ray" and part[1] > 1:
         raise ValueError('engine="ray" shares the points itself. Leave out shard, or the engine.')
     place = Place(out)
@@ -117,13 +111,16 @@ def run_sweep(
     start = time.monotonic()
     with place.locked(part):
         with _laying_out(place, part):
-            store = lay_out(plan, place, _device())
+            store = lay_out(plan, place, device_name())
         _warn_of_versions(store)
         todo, before = pending(plan, store, retry_failed, part)
         LOG.info("%s: %d points to run, %d finished before", place.url, len(todo), before)
         with Progress(plan, store, part, len(todo), show=progress) as told:
+            engine_map = _ray_map if engine == "ray" else _map
             try:
-                _run_points(plan, store, todo, told, engine=engine, workers=workers, hosts=hosts, every=every)
+                with contextlib.closing(engine_map(plan, store, todo, every, told, workers)) as ended:
+                    for point, message, units in ended:
+                        told.ended(point, message, units)
             except KeyboardInterrupt:
                 tally = Tally(told.done, told.failures, before, time.monotonic() - start)
                 raise errors.Interrupted(
@@ -134,25 +131,18 @@ def run_sweep(
     return Tally(told.done, told.failures, before, time.monotonic() - start)
 
 
-def _run_points(
-    plan: Plan,
-    store: Store,
-    todo: list[Point],
-    told: "Progress",
-    *,
-    engine: str,
-    workers: int | None,
-    hosts: int,
-    every: float,
-) -> None:
-    if engine == "ray":
-        from levysde.sweeps.ray_engine import run_points  # slow to import
-
-        return run_points(plan, store.place, todo, told, workers=workers, hosts=hosts, every=every)
+def _map(plan: Plan, store: Store, todo: list[Point], every: float, told: "Progress", _: int | None) -> Ended:
+    """Each point as it ends, its message if it failed or "", and its units of work."""
     failed = store.failed()
     for point in todo:
         message = run_point(plan, store, point, every, told.inside, was_failed=point.index in failed)
-        told.ended(point, message)
+        yield point, message, told.within[1]
+
+
+def _ray_map(plan: Plan, store: Store, todo: list[Point], every: float, told: "Progress", workers: int | None) -> Ended:
+    from levysde.sweeps.ray_map import map_points  # slow to import
+
+    return map_points(plan, store, todo, every, told.beat, workers)
 
 
 def pending(plan: Plan, store: Store, retry_failed: bool, part: tuple[int, int] = (0, 1)) -> tuple[list[Point], int]:
@@ -161,105 +151,6 @@ def pending(plan: Plan, store: Store, retry_failed: bool, part: tuple[int, int] 
     mine = plan.points[part[0] :: part[1]]
     todo = [point for point in mine if point.index not in closed]
     return todo, len(mine) - len(todo)
-
-
-def run_point(
-    plan: Plan,
-    store: Store,
-    point: Point,
-    every: float,
-    inside: Callable[[int, int], None] | None,
-    *,
-    was_failed: bool,
-) -> str:
-    """Run one point and store it; its message when it failed, else "". Raises what the store raises, and Ctrl-C."""
-    start = time.monotonic()
-    outcome, message = attempt(plan, store.place, point, (0, 1), every, inside)
-    conclude(plan, store, point, outcome, message, time.monotonic() - start, was_failed=was_failed)
-    return message
-
-
-def attempt(
-    plan: Plan,
-    place: Place,
-    point: Point,
-    share: tuple[int, int],
-    every: float,
-    inside: Callable[[int, int], None] | None,
-) -> tuple[Any, str]:
-    """Run a point, or a share of it: what it yielded, and why it failed, or "". Errors of files and Ctrl-C are raised."""
-    job = Job(point.seed, checkpoint_of(place, point, share, every), share, inside)
-    try:
-        try:
-            return plan.experiment.run(point.settings, job), ""
-        except errors.CheckpointError as stale:
-            LOG.warning("%s starts over: %s", point.id, stale)
-            forget_checkpoint(place, point)
-            job = Job(point.seed, checkpoint_of(place, point, share, every), share, inside)
-            return plan.experiment.run(point.settings, job), ""
-    except OSError:
-        raise  # a disk or a network, which would fail the next point too
-    except errors.NonFiniteError as failure:
-        return failure.result, str(failure)
-    except Exception as failure:
-        LOG.debug("point %s failed", point.id, exc_info=True)
-        return None, f"{type(failure).__name__}: {failure}"
-
-
-def conclude(
-    plan: Plan, store: Store, point: Point, outcome: Any, message: str, seconds: float, *, was_failed: bool
-) -> None:
-    """Store what a point yielded, mark it, and forget its checkpoint."""
-    job = Job(point.seed)
-    columns = {} if outcome is None else plan.experiment.columns(point.settings, outcome, job)
-    how = {
-        "seconds": seconds,
-        "ended": now(),
-        "host": socket.gethostname(),
-        "device": _device(),
-        "versions": versions(),
-    }
-    if message:
-        store.fail(point.index, message, columns, how)
-        LOG.warning("%s failed: %s", point.id, message)
-    else:
-        store.write(point.index, columns, how, failed=was_failed)
-        LOG.info("%s: %.3g s", point.id, seconds)
-    forget_checkpoint(store.place, point)
-
-
-def checkpoint_of(place: Place, point: Point, share: tuple[int, int], every: float) -> Checkpoint:
-    """Where a point saves itself. In a bucket the file is kept on this machine and copied after each save."""
-    name = _checkpoint_name(point)
-    final = share[1] > 1  # a share is stored by none: it waits for the others
-    if place.is_local:
-        return Checkpoint(place.path(".run", "checkpoints", name), every=every, final=final)
-    folder = Path(tempfile.gettempdir()) / f"levysde-{os.getpid()}"
-    folder.mkdir(exist_ok=True)
-    file = folder / (f"{name}.{share[0]}-of-{share[1]}" if final else name)  # as the engine names that of a shard
-    file.unlink(missing_ok=True)
-    saved = place.read(".run", "checkpoints", file.name)
-    if saved is not None:
-        file.write_bytes(saved)
-
-    def copy(path: Path) -> None:
-        place.write(path.read_bytes(), ".run", "checkpoints", path.name)
-
-    return Checkpoint(folder / name, every=every, final=final, on_save=copy)
-
-
-def _checkpoint_name(point: Point) -> str:
-    return "-".join(map(str, point.index)) + ".npz"
-
-
-def forget_checkpoint(place: Place, point: Point) -> None:
-    """Remove what a point and its shares have saved."""
-    stem = _checkpoint_name(point)
-    if place.is_local and not os.path.isdir(place.path(".run", "checkpoints")):
-        return
-    for name in place.files(".run", "checkpoints"):
-        if name.startswith(stem):
-            place.remove(".run", "checkpoints", name)
 
 
 class Progress:
@@ -293,10 +184,11 @@ class Progress:
         if time.monotonic() - self.told > _TELL_SECONDS:
             self._show()
 
-    def ended(self, point: Point, message: str) -> None:
+    def ended(self, point: Point, message: str, units: float) -> None:
+        """Count a point that has ended, of so many units of work."""
         self.done += not message
         self.failures += bool(message)
-        self.work += self.within[1]
+        self.work += units
         self.within = (0, 1)
         self.bar.update()
         if message:
@@ -336,18 +228,13 @@ def _laying_out(place: Place, part: tuple[int, int]) -> Iterator[None]:
 def _warn_of_versions(store: Store) -> None:
     here, there = versions(), store.attributes["versions"]
     other = [f"{name} {there.get(name)} there, {here[name]} here" for name in here if here[name] != there.get(name)]
-    if _device() != store.attributes["device"]:
-        other.append(f"{store.attributes['device']} there, {_device()} here")
+    if device_name() != store.attributes["device"]:
+        other.append(f"{store.attributes['device']} there, {device_name()} here")
     if other:
         LOG.warning(
             "the store was begun with other versions or on another device (%s): points run now need not have the same bits. "
             "How each was run is kept in its log.", "; ".join(other),
         )  # fmt: skip
-
-
-def _device() -> str:
-    device = jax.local_devices()[0]
-    return f"{device.platform} {device.device_kind}"
 
 
 def _as_shard(shard: Any) -> tuple[int, int]:

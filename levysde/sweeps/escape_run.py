@@ -11,7 +11,7 @@ from pydantic import Field
 
 from levysde import errors
 from levysde.analysis import polish, train
-from levysde.escape import EscapeResult, join_shards, simulate_escape, without_preflight
+from levysde.escape import EscapeResult, simulate_escape, without_preflight
 from levysde.landscapes import NetworkLandscape
 from levysde.protocols import Domain, Dynamics, Kernel, Landscape
 from levysde.sweeps.escape_columns import columns_of, measured, restored
@@ -135,13 +135,9 @@ class EscapeRun(Experiment):
             max_steps=settings.max_steps,
             lanes=settings.lanes,
             record=settings.record,
-            shard=job.shard,
             checkpoint=job.checkpoint,
             progress=job.progress or False,
         )
-
-    def join(self, outcomes: Sequence[EscapeResult]) -> EscapeResult:
-        return join_shards(list(outcomes))
 
     def columns(self, settings: EscapeSettings, outcome: EscapeResult, job: Job) -> dict[str, Any]:
         return measured(outcome, _problem(settings).law)

@@ -1,8 +1,8 @@
 """What can be swept: an experiment says what a point's settings are, what it yields, and how it is run.
 
-A point is one combination of settings. Its seed, its checkpoint and its share of a gang come in a `Job`; what comes out are
-the columns that the experiment has declared as `Variable`s, whose shapes hold for the whole sweep, so that the store can be
-laid out before anything runs.
+A point is one combination of settings. Its seed and its checkpoint come in a `Job`; what comes out are the columns that the
+experiment has declared as `Variable`s, whose shapes hold for the whole sweep, so that the store can be laid out before
+anything runs.
 """
 
 import importlib
@@ -82,13 +82,11 @@ class Job:
     Attributes:
         seed: of its randomness, 0 to 2^64 - 1.
         checkpoint: where a long point saves itself, or None.
-        shard: `(i, n)` where n hosts share the point.
         progress: called with (finished, all) as a point goes on, or None.
     """
 
     seed: int
     checkpoint: Checkpoint | None = None
-    shard: tuple[int, int] = (0, 1)
     progress: Callable[[int, int], None] | None = None
 
 
@@ -131,15 +129,11 @@ class Experiment(ABC):
 
     @abstractmethod
     def run(self, settings: Any, job: Job) -> Any:
-        """Run one point, or this host's share of it. What comes back can be pickled."""
+        """Run one point."""
 
     @abstractmethod
     def columns(self, settings: Any, outcome: Any, job: Job) -> dict[str, Any]:
         """The point's part of each variable; arrays may be shorter than the variable's sizes, the rest keeps its fill."""
-
-    def join(self, outcomes: Sequence[Any]) -> Any:
-        """One outcome from the shares of a gang."""
-        raise ValueError(f"a point of {self.name!r} cannot be shared by several hosts. Leave out --hosts-per-point.")
 
     def outcome(self, settings: Any, columns: dict[str, Any], job: Job) -> Any:
         """What a point's stored columns came from, for analyses."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from levysde.analysis import Case, EscapeSettings, prepare, with_epsilon
-from levysde.escape import EscapeResult, join_shards, simulate_escape
+from levysde.escape import EscapeResult, simulate_escape
 from levysde.kernels import EulerMaruyama
 from levysde.sweeps.escape_columns import columns_of, measured, restored
 from levysde.sweeps.experiment import Experiment, Job, Model, Variable, Work
@@ -68,13 +68,9 @@ class MainJob(Experiment):
             seed=job.seed,
             max_time=settings.max_means * law.mean,
             record="times",
-            shard=job.shard,
             checkpoint=job.checkpoint,
             progress=job.progress or False,
         )
-
-    def join(self, outcomes: Sequence[EscapeResult]) -> EscapeResult:
-        return join_shards(list(outcomes))
 
     def columns(self, settings: MainJobSettings, outcome: EscapeResult, job: Job) -> dict[str, Any]:
         return measured(outcome, self.law(settings))

@@ -43,7 +43,6 @@ def calls() -> Iterator[Call | Exempt]:
             "engine": "local",
             "shard": "0/1",
             "workers": None,
-            "hosts_per_point": 1,
             "retry_failed": False,
             "progress": False,
             "checkpoint_every": 5.0,
