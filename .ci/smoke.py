@@ -7,8 +7,10 @@ from importlib import metadata, resources
 
 import jax
 import jax.numpy as jnp
+from typer.testing import CliRunner
 
 import levysde as ls
+from levysde.cli import app
 
 assert "site-packages" in ls.__file__, f"the sources were imported, not the wheel: {ls.__file__}"
 assert metadata.version("levysde") == ls.__version__
@@ -36,6 +38,9 @@ def refusal(use: Callable[[], object]) -> str:
 
 
 assert "levysde[sweep]" in refusal(lambda: ls.open_sweep("nowhere")), refusal(lambda: ls.open_sweep("nowhere"))
+escape = CliRunner().invoke(app, ["escape"])
+assert escape.exit_code == 2, escape.output
+assert "levysde[sweep]" in escape.output, escape.output
 assert "levysde[data]" in refusal(ls.digits_mlp), refusal(ls.digits_mlp)
 missing = {"xarray", "zarr", "ray", "sklearn", "pandas"} & set(sys.modules)
 assert not missing, missing

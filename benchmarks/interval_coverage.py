@@ -35,8 +35,6 @@ SAME = {  # functions whose intervals are those of others
     "escape_law": "law_error",
     "law_error": "mean_time, or forced jumps, whose coverage is in the battery of the law",
     "index_of_growth": "block_log_moment_index",
-    "prepare": "measure_gradient_noise",
-    "run_rung": "compare",
     "tail_report": "the estimators that it calls",
 }
 CENSORED = 0.3

@@ -1,21 +1,14 @@
 """The `levysde` command: thin calls of public functions."""
 
 import contextlib
-import hashlib
-import json
-import re
 import sys
 import time
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
-import typer
-
-if TYPE_CHECKING:  # jax is imported inside the commands, so that --help is instant
-    from levysde.analysis import Case, EscapeSettings, Rung
-    from levysde.stats import Estimate
+import typer  # jax is imported inside the commands, so that --help is instant
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -23,23 +16,6 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 class EngineName(StrEnum):
     local = "local"
     ray = "ray"
-
-
-class LandscapeName(StrEnum):
-    digits = "digits"
-    quadratic = "quadratic"
-    double_well = "double-well"
-
-
-class NoiseName(StrEnum):
-    components = "components"
-    isotropic = "isotropic"
-
-
-class OptimizerName(StrEnum):
-    both = "both"
-    sgd = "sgd"
-    adam = "adam"
 
 
 def _say_version(asked: bool) -> bool:
@@ -66,203 +42,65 @@ def root(
 @app.command()
 def escape(
     landscape: Annotated[
-        LandscapeName, typer.Option(help="The loss: a network on 8x8 digits, or a well.")
-    ] = LandscapeName.digits,
+        str | None,
+        typer.Option(help="The loss: digits (a network on 8x8 images), quadratic or double-well. Default: digits."),
+    ] = None,
     noise: Annotated[
-        NoiseName, typer.Option(help="Stable noise: independent coordinates, or isotropic.")
-    ] = NoiseName.components,
-    optimizer: Annotated[OptimizerName, typer.Option(help="Whose SDE: SGD's, ADAM's, or both.")] = OptimizerName.both,
-    alpha: Annotated[float, typer.Option(help="Stability index, in (0, 2); 2 would be Gaussian.")] = 1.5,
+        str | None,
+        typer.Option(help="Stable noise: components (independent coordinates) or isotropic. Default: components."),
+    ] = None,
+    optimizer: Annotated[str, typer.Option(help="The optimiser whose SDE is simulated: sgd, adam or both.")] = "both",
+    alpha: Annotated[float | None, typer.Option(help="Stability index, in (0, 2). Default: 1.5.")] = None,
     eps: Annotated[
         list[float] | None,
         typer.Option(
-            help="Noise amplitude of a rung (repeat for a ladder). Default: predicted means of 30 to 1000 steps."
+            help="Noise amplitude (may be repeated). Default: predicted means of 30, 100, 300 and 1000 steps."
         ),
     ] = None,
-    num: Annotated[int, typer.Option(help="Trajectories a rung.")] = 1500,
+    num: Annotated[int | None, typer.Option(help="Trajectories at each noise level. Default: 1500.")] = None,
     seed: Annotated[
-        int, typer.Option(help="Of data, training, noise measurement and trajectories; 0 to 2^63 - 1.")
-    ] = 0,
+        int | None, typer.Option(help="Seed of data, training, noise measurement and trajectories. Default: 0.")
+    ] = None,
     dt: Annotated[
         float | None, typer.Option(help="Step in SDE time. Default: 0.45 over the largest curvature.")
     ] = None,
     basin_height: Annotated[
         float | None,
-        typer.Option(help="Rim of the basin over the minimum, in units of the loss. Default: by landscape."),
+        typer.Option(
+            help="Height of the basin's rim over the minimum, in units of the loss. Default: 0.05 for digits, else 0.5."
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the table, the figure and the numbers.")] = Path("escape_run"),
+    out: Annotated[str, typer.Option(help="Folder or URL of the data, the table and the figure.")] = "escape_run",
 ) -> None:
-    """Measure escape times of SGD and ADAM from their minima and hold them against the law.
+    """Measure how long SGD and ADAM stay at their minima, and compare it with the escape law.
 
-    Trains a small network with each, polishes it to its minimum, measures the gradient noise there, simulates thousands
-    of escapes at each noise amplitude, and prints measured against predicted mean escape times (in SDE time). Interrupted
-    runs go on when the same command is typed again.
+    Trains a small network with each optimiser, refines its minimum, measures the gradient noise there, simulates thousands of
+    escapes at each noise amplitude, and prints measured and predicted mean escape times (in SDE time). The same command
+    resumes an interrupted run. The settings are those of the specification main_job.toml, see `levysde sweep main-job`.
     """
-    from levysde import errors
-    from levysde.analysis import EscapeSettings
-
+    given = {
+        "landscape": landscape, "noise": noise, "optimizer": None if optimizer == "both" else [optimizer], "alpha": alpha,
+        "epsilon": eps, "num": num, "seed": seed, "dt": dt, "basin_height": basin_height,
+    }  # fmt: skip
     start = time.monotonic()
-    optimizers = ("sgd", "adam") if optimizer is OptimizerName.both else (optimizer.value,)
-    with _told_apart():
-        errors.writable("out", out / "escape.json")
-        settings = EscapeSettings(
-            landscape.value, noise.value, optimizers, alpha, tuple(eps) if eps else None, num, seed, dt, basin_height
-        )
-        try:
-            rungs = _run(settings, out)
-        except errors.NonFiniteError as error:
-            _quit(1, error)
-        _finish(settings, rungs, out, time.monotonic() - start)
+    with _told_apart("stopped. Finished points are stored."):
+        from levysde.sweeps import main_job_report, main_job_spec, open_sweep, run_sweep
 
-
-def _run(settings: "EscapeSettings", out: Path) -> "list[Rung]":
-    from levysde.analysis import ladder, prepare, run_rung
-
-    if settings.landscape == "digits":
-        typer.echo("Training, polishing in float64, and measuring the gradient noise ...")
-    cases = prepare(settings)
-    rungs = []
-    tag = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
-    for case in cases:
-        typer.echo(describe(case))
-        for epsilon in ladder(settings, case):
-            typer.echo(f"{case.optimizer}, eps = {epsilon:.4g}: {settings.num} trajectories")
-            checkpoint = out / f".{tag}-{case.optimizer}-{epsilon:.6g}.npz"
-            rungs.append(run_rung(settings, case, epsilon, checkpoint=checkpoint, progress=sys.stderr.isatty()))
-    for saved in out.glob(f".{tag}-*.npz"):
-        saved.unlink()
-    return rungs
-
-
-def describe(case: "Case") -> str:
-    """The minimum's certificate and the noise measured there, in words."""
-    m = case.minimum
-    lines = [
-        f"\n{case.optimizer.upper()}: loss {m.loss:.6g}, gradient norm {m.gradient_norm:.1e}, Hessian eigenvalues "
-        f"{m.smallest_eigenvalue:.3g} to {m.largest_eigenvalue:.3g} (float64), basin height {case.height:g} "
-        f"({'star-shaped' if case.law.star_shaped else 'NOT star-shaped'} along every noise ray), dt = {case.dt:.3g}"
-    ]
-    if case.noise is not None:
-        lines.append(str(case.noise))
-        lines.append(
-            f"  the rows below take alpha = {case.law.alpha:g}, which is given and not measured, and the scale at that alpha"
-        )
-    return "\n".join(lines)
-
-
-# fmt: off
-def table(rungs: "list[Rung]") -> str:
-    """The rows as aligned text; intervals are 95%."""
-    head = (
-        "optimiser", "alpha", "eps", "m(W)", "predicted", "measured", "ratio", "shape", "p(exp)", "censored", "regime",
-        "steps/s", "useful",
+        _log(not sys.stderr.isatty())  # a terminal shows a bar
+        spec = main_job_spec({name: value for name, value in given.items() if value is not None})
+        tally = run_sweep(spec, out, retry_failed=True, progress=sys.stderr.isatty())
+        if tally.failed:
+            failures = open_sweep(out).failures
+            _quit(1, "; ".join(f"{point}: {message}" for point, message in failures.items()))
+        typer.echo(main_job_report(open_sweep(out)))
+    typer.echo(
+        f"{time.monotonic() - start:.0f} s. Numbers, figure and data: {out}/escape.json, {out}/escape.png, {out}"
     )
-    rows: list[tuple[str, ...]] = [head]
-    for rung in rungs:
-        c, info, law = rung.comparison, rung.result.info, rung.law
-        test = c.exponentiality
-        rows.append(
-            (
-                rung.case.optimizer,
-                f"{law.alpha:g}",
-                f"{rung.epsilon:.4g}",
-                f"{law.measure:.3g}",
-                f"{law.mean:.4g}",
-                str(c.mean),
-                _interval(c.ratio),
-                f"{test.shape.value:.3f}" if test else "-",
-                f"{test.p_value:.2g}" if test else "-",
-                f"{c.censored_share:.1%}",
-                f"{law.regime:.2g}",
-                f"{info.steps_per_second:.2g}",
-                f"{info.useful_work:.2f}",
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
-
-
-# fmt: on
-def _interval(ratio: "Estimate") -> str:
-    return f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
-
-
-def _warnings(rungs: "list[Rung]") -> list[str]:
-    """One line a kind of warning: the rows it concerns, and its words for the last of them."""
-    kinds: dict[str, list[tuple[str, str]]] = {}
-    for rung in rungs:
-        for warning in rung.comparison.warnings:
-            kind = re.sub(r"[\d.]+(e[+-]?\d+)?", "#", warning)
-            kinds.setdefault(kind, []).append((f"{rung.case.optimizer} {rung.epsilon:.4g}", warning))
-    return [
-        f"warning ({', '.join(row for row, _ in rows)}{'; numbers of the last' * (len(rows) > 1)}): {rows[-1][1]}"
-        for rows in kinds.values()
-    ]
-
-
-def _finish(settings: "EscapeSettings", rungs: "list[Rung]", out: Path, seconds: float) -> None:
-    import dataclasses
-
-    typer.echo("\n" + table(rungs))
-    typer.echo("predicted, measured: mean escape time in SDE time; ratio: measured over predicted; [95% intervals]; shape: "
-               "Weibull, 1 if exponential; regime: rate over relaxation")  # fmt: skip
-    for line in _warnings(rungs):
-        typer.echo(line)
-    info = rungs[0].result.info
-    report = {
-        "settings": dataclasses.asdict(settings),
-        "versions": info.versions,
-        "device": info.device,
-        "workers": info.workers,
-        "seconds": seconds,
-        "minima": [
-            {
-                "optimizer": case.optimizer,
-                "loss": case.minimum.loss,
-                "gradient_norm": case.minimum.gradient_norm,
-                "hessian_eigenvalues": [case.minimum.smallest_eigenvalue, case.minimum.largest_eigenvalue],
-                "star_shaped": case.law.star_shaped,
-                "basin_height": case.height,
-                "noise": None if case.noise is None else str(case.noise),
-            }
-            for case in {id(rung.case): rung.case for rung in rungs}.values()
-        ],
-        "rows": [rung.numbers() for rung in rungs],
-    }
-    (out / "escape.json").write_text(json.dumps(report, indent=1))
-    figure(rungs, out / "escape.png")
-    typer.echo(f"{seconds:.0f} s. Table, settings and versions: {out / 'escape.json'}; figure: {out / 'escape.png'}")
-
-
-def figure(rungs: "list[Rung]", path: Path) -> None:
-    """Survival at each optimiser's last rung, and the ratio along the ladder."""
-    from matplotlib.figure import Figure
-
-    from levysde import plots
-
-    names = list(dict.fromkeys(rung.case.optimizer for rung in rungs))
-    sheet = Figure(figsize=(5.2 * (len(names) + 1), 4.4), layout="constrained")
-    axes = sheet.subplots(1, len(names) + 1, squeeze=False)[0]
-    for ax, name in zip(axes[:-1], names, strict=True):
-        own = [rung for rung in rungs if rung.case.optimizer == name]
-        last = max(own, key=lambda rung: rung.law.mean)
-        plots.survival(last.result, last.law, ax=ax)
-        ax.set_title(f"{name.upper()}, eps = {last.epsilon:.3g}")
-        steps = [rung.law.mean / rung.case.dt for rung in own]
-        ratios = [rung.comparison.ratio for rung in own]
-        plots.ratio_ladder(
-            steps, [r.value for r in ratios], [(r.low, r.high) for r in ratios], label=name.upper(),
-            xlabel="predicted mean escape time (steps)", ax=axes[-1],
-        )  # fmt: skip
-    axes[-1].set_title("smaller noise to the right")
-    sheet.savefig(path, dpi=150)
 
 
 @app.command()
 def sweep(
-    spec: Annotated[Path, typer.Argument(help="The TOML file that says what to run.")],
+    spec: Annotated[str, typer.Argument(help="The TOML file that says what to run, or main-job.")],
     out: Annotated[str, typer.Option(help="Folder or URL (s3://, gs://) of the result store.")],
     engine: Annotated[EngineName, typer.Option(help="In this process, or on a Ray cluster.")] = EngineName.local,
     shard: Annotated[
@@ -281,7 +119,7 @@ def sweep(
 
         _log(verbose)
         if dry_run:
-            typer.echo(repr(estimate(make_plan(read_spec(spec), spec.resolve().parent), Place(out))))
+            typer.echo(repr(estimate(make_plan(read_spec(spec), Path(spec).resolve().parent), Place(out))))
             return
         try:
             tally = run_sweep(

@@ -1,7 +1,7 @@
 """The command: what it prints, what it leaves behind, how it refuses."""
 
 import json
-from types import SimpleNamespace
+import re
 
 import jax
 import numpy as np
@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 
 import levysde
 from levysde import errors
-from levysde.cli import _warnings, app
+from levysde.cli import app
+from levysde.sweeps import MainJob, MainJobSettings, main_job_spec, make_plan, open_sweep, read_spec
+from levysde.sweeps.main_job_report import _warnings
 
 runner = CliRunner()
 
@@ -25,12 +27,16 @@ def test_quadratic_run(tmp_path):
     assert done.exit_code == 0, done.output
     report = json.loads((out / "escape.json").read_text())
     assert [row["optimizer"] for row in report["rows"]] == ["sgd"] * 4 + ["adam"] * 4
-    assert sorted(path.name for path in out.iterdir()) == ["escape.json", "escape.png"]  # no checkpoint is left
+    assert (out / "escape.png").read_bytes().startswith(b"\x89PNG")
+    assert not list((out / ".run" / "checkpoints").iterdir())
     for row in report["rows"]:
         assert row["exits"] + round(row["censored_share"] * row["num"]) == row["num"] == 400
         low, high = row["ratio"][1:]
         assert low < row["ratio"][0] < high
         np.testing.assert_allclose(row["ratio"][0], row["measured_mean"][0] / row["predicted_mean"], rtol=1e-6)
+        low, high = row["law_error"][1:]
+        assert low < row["law_error"][0] < high
+        assert abs(np.log(row["law_error"][0] / row["ratio"][0])) < 0.4  # the law's own error explains the ratio
         assert f"{row['epsilon']:.4g}" in done.output
     # the fixed ladder of predicted mean steps, and the approach to 1 along it
     np.testing.assert_allclose([row["predicted_steps"] for row in report["rows"][:4]], [30, 100, 300, 1000], rtol=1e-3)
@@ -43,6 +49,15 @@ def test_quadratic_run(tmp_path):
         np.testing.assert_allclose(minimum["hessian_eigenvalues"], [1, 4])
     assert report["settings"]["seed"] == 3
     assert {"jax", "jaxlib"} <= set(report["versions"])
+    # typed again, the command runs nothing and says the same
+    files = {path: path.stat().st_mtime_ns for path in out.rglob("c/*/*") if path.is_file()}
+    again = run("--landscape", "quadratic", "--num", 400, "--seed", 3, "--out", out)
+    assert again.exit_code == 0
+    assert json.loads((out / "escape.json").read_text()) == report
+    assert files == {path: path.stat().st_mtime_ns for path in out.rglob("c/*/*") if path.is_file()}
+    other = run("--landscape", "quadratic", "--num", 401, "--seed", 3, "--out", out)
+    assert other.exit_code == 2
+    assert "run.num: 400 in the store, 401 in the spec" in other.output
 
 
 def test_own_ladder_and_basin(tmp_path):
@@ -59,15 +74,17 @@ def test_own_ladder_and_basin(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--alpha", 2.0), "alpha = 2 is Gaussian"),
-        (("--alpha", 2.5), "alpha must lie in"),
-        (("--alpha", "nan"), "alpha must be positive"),
-        (("--eps", -1.0), "epsilons must be positive"),
-        (("--num", 0), "num must be at least 1"),
-        (("--seed", -1), "seed must be at least 0"),
-        (("--dt", 0.0), "dt must be positive"),
-        (("--basin-height", -1.0), "basin_height must be positive"),
+        (("--alpha", 2.0), "run.alpha: 2 is Gaussian"),
+        (("--alpha", 2.5), "run.alpha: input should be less than or equal to 2, not 2.5"),
+        (("--alpha", "nan"), "run.alpha: must be finite, not nan"),
+        (("--eps", -1.0), "run.epsilon: input should be greater than 0, not -1.0"),
+        (("--num", 0), "run.num: input should be greater than or equal to 1, not 0"),
+        (("--seed", -1), "seed: input should be greater than or equal to 0, not -1"),
+        (("--dt", 0.0), "run.dt: input should be greater than 0, not 0.0"),
+        (("--basin-height", -1.0), "run.basin_height: input should be greater than 0, not -1.0"),
         (("--landscape", "double-well", "--basin-height", 2.0), "reaches over the barrier"),
+        (("--noise", "white"), "run.noise: input should be 'components' or 'isotropic', not 'white'"),
+        (("--optimizer", "lion"), "run.optimizer: input should be 'sgd' or 'adam', not 'lion'"),
         (("--out", "/proc/none"), "cannot be written"),
     ],
 )
@@ -106,7 +123,10 @@ grid = { epsilon = [0.3, 0.4] }
         ("study zhou2020 --section nothing", "has no section"),
         ("study zhou2020 --out torn.toml", "cannot be written"),
         ("escape --landscape quadratic --eps 1e-30", "a trajectory makes at most"),
-        ("escape --landscape quadratic --num 1000000000000000", "do not fit into memory"),
+        (
+            "escape --landscape quadratic --num 1000000000000000",
+            "run.num: input should be less than or equal to 1000000000",
+        ),
     ],
 )
 def test_a_wrong_command_is_told_what_is_wrong(command, message, tmp_path, monkeypatch):
@@ -132,12 +152,12 @@ def test_unknown_names_are_refused():
 
 
 def test_interrupted_and_typed_again(tmp_path, monkeypatch):
-    """A command cut short keeps its checkpoints and goes on; the numbers are those of an undisturbed one."""
-    from levysde.analysis import experiment
+    """An interrupted command resumes; the numbers are those of an uninterrupted one."""
+    from levysde.sweeps import main_job
 
     arguments = ("--landscape", "quadratic", "--optimizer", "sgd", "--num", 200, "--out")
     assert run(*arguments, tmp_path / "whole").exit_code == 0
-    simulate, calls = experiment.simulate_escape, []
+    simulate, calls = main_job.simulate_escape, []
 
     def interrupted(*args, **kwargs):
         calls.append(1)
@@ -146,23 +166,47 @@ def test_interrupted_and_typed_again(tmp_path, monkeypatch):
             raise errors.Interrupted("interrupted", result)
         return result
 
-    monkeypatch.setattr(experiment, "simulate_escape", interrupted)
+    monkeypatch.setattr(main_job, "simulate_escape", interrupted)
     cut = run(*arguments, tmp_path / "cut")
     assert cut.exit_code == 130
     assert "Type the same command again" in cut.output
-    assert len(list((tmp_path / "cut").glob(".*.npz"))) == 2
-    monkeypatch.undo()
+    assert not (tmp_path / "cut" / "escape.json").exists()
+    assert len(open_sweep(tmp_path / "cut").finished) == 1
     assert run(*arguments, tmp_path / "cut").exit_code == 0
+    assert len(calls) == 2 + 3  # one was finished, one begins again, two are left
     whole, again = (json.loads((tmp_path / name / "escape.json").read_text())["rows"] for name in ("whole", "cut"))
-    for first, second in zip(whole, again, strict=True):
-        assert first["measured_mean"] == second["measured_mean"]
-        assert first["ratio"] == second["ratio"]
+    assert whole == again
+
+
+def test_a_point_that_fails_ends_the_command_with_its_message(tmp_path, monkeypatch):
+    arguments = ("--landscape", "quadratic", "--optimizer", "sgd", "--eps", 0.5, "--num", 20, "--out", tmp_path / "out")
+
+    def fails(self, settings, job):
+        raise errors.NonFiniteError("a trajectory became NaN", None)
+
+    monkeypatch.setattr(MainJob, "run", fails)
+    failed = run(*arguments)
+    assert failed.exit_code == 1
+    assert "optimizer=sgd: a trajectory became NaN" in " ".join(failed.output.split())
+    monkeypatch.undo()
+    assert run(*arguments).exit_code == 0  # a failed point is run again
+
+
+def test_the_options_are_those_of_the_settings():
+    """Defaults are declared by the model and the shipped specification; the help repeats them."""
+    shown = " ".join(run("--help").output.replace("│", " ").split())
+    for name in ("landscape", "noise", "alpha", "num"):
+        assert re.search(rf"--{name} .*?Default: {MainJobSettings.model_fields[name].default}\.", shown), name
+    spec = read_spec("main-job")
+    assert main_job_spec({}) == spec
+    assert spec.grid["predicted_steps"] == [30, 100, 300, 1000]
+    points = make_plan(main_job_spec({"seed": 5, "epsilon": [0.2, 0.1], "optimizer": ["adam"]})).points
+    assert [(p.seed, p.settings.training_seed, p.settings.epsilon) for p in points] == [(5, 5, 0.2), (5, 5, 0.1)]
 
 
 def test_a_warning_of_several_rows_says_whose_numbers_it_shows():
-    def rung(epsilon, *warnings):
-        case, comparison = SimpleNamespace(optimizer="sgd"), SimpleNamespace(warnings=warnings)
-        return SimpleNamespace(case=case, epsilon=epsilon, comparison=comparison)
+    def row(epsilon, *warnings):
+        return {"optimizer": "sgd", "epsilon": epsilon, "warnings": warnings}
 
-    lines = _warnings([rung(0.2, "shape 1.5", "alone"), rung(0.1, "shape 1.3")])
+    lines = _warnings([row(0.2, "shape 1.5", "alone"), row(0.1, "shape 1.3")])
     assert lines == ["warning (sgd 0.2, sgd 0.1; numbers of the last): shape 1.3", "warning (sgd 0.2): alone"]

@@ -163,23 +163,23 @@ def test_a_sweep_without_its_extra_names_it():
         "sys.meta_path.insert(0, Hidden())\n"
         "import levysde as ls\n"
         "try:\n    ls.open_sweep\nexcept ImportError as error:\n    print(error)\n"
+        "from typer.testing import CliRunner\nfrom levysde.cli import app\n"
+        "print(CliRunner().invoke(app, ['escape']).output.strip())\n"
         "try:\n    ls.StableComponent\nexcept AttributeError as error:\n    print(error)\n"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.splitlines() == [
         'A sweep needs pydantic, which is not installed. Type: pip install "levysde[sweep]"',
+        'levysde: A sweep needs pydantic, which is not installed. Type: pip install "levysde[sweep]"',
         "levysde has no 'StableComponent'. Did you mean StableComponents?",
     ]
 
 
-def test_a_rung_whose_noise_fills_the_basin_says_so():
-    settings = ls.analysis.EscapeSettings("quadratic", optimizers=("sgd",), num=50)
-    (case,) = ls.analysis.prepare(settings)
+def test_a_noise_level_that_fills_the_basin_says_so():
+    from levysde.sweeps.case import prepare
 
-    def warned(epsilon):
-        warnings = ls.analysis.run_rung(settings, case, epsilon).comparison.warnings
-        return [warning for warning in warnings if warning.startswith("there is hardly a basin")]
-
-    (warning,) = warned(1.0)
+    case = prepare("quadratic", "components", "sgd", 1.5, 0, None, None)
+    warning = case.hardly_a_basin(case.law_at(epsilon=1.0), 0)
+    assert warning.startswith("there is hardly a basin")
     assert "of the basin's height, 0.5. Trajectories leave at once. Take a smaller epsilon" in warning
-    assert not warned(0.1)
+    assert case.hardly_a_basin(case.law_at(epsilon=0.1), 0) == ""

@@ -37,7 +37,7 @@ def undisturbed(tmp_path_factory) -> dict[str, bytes]:
 
 def test_xarray_alone_reads_a_labelled_store(small):
     frame = xr.open_zarr(small, chunks=None)
-    assert dict(frame.sizes) == {"alpha": 2, "epsilon": 3, "trajectory": 40, "quantity": 14}
+    assert dict(frame.sizes) == {"alpha": 2, "epsilon": 3, "trajectory": 40, "quantity": 16}
     assert frame["done"].values.all()
     assert frame["time"].dims == ("alpha", "epsilon", "trajectory")
     assert (frame["time"].attrs["units"], frame["time"].attrs["long_name"]) == ("SDE time", "escape or censoring time")

@@ -105,7 +105,6 @@ SIMULATED = analysis.SimulatedEscape(E, 3, 4, 1000, run([1, 2, 3, 10], [1, 1, 1,
 MINIMUM = analysis.Minimum(np.zeros(2), 0.1, 1e-16, 0.01, 3.0, np.eye(2), 0.5)
 NOISE = analysis.GradientNoise(np.array([0.1, 0.0, 0.3]), 1.5, np.ones(3), INDEX, INDEX, 1, 30, 2000)
 POINT = theory.StationaryPoint(np.zeros(2), 0.1, np.array([-1.0, 2.0]))
-CASE = analysis.Case("sgd", SGD, BALL, law(), 0.1, 0.5, MINIMUM, NOISE)
 PLAN = sweeps.make_plan(SPEC)
 CLAIM = studies.Claim("mean", "Means are exponential in 1/D | really", "eq. 3", "a line", "a curve")
 VERDICT = studies.Verdict(CLAIM, "holds only if", "1.0 [0.9, 1.1]", "5%", "D is small")
@@ -169,8 +168,6 @@ EXAMPLES = [
     INDEX,
     NOISE,
     MINIMUM,
-    CASE,
-    analysis.Rung(CASE, 0.1, law(), run([1, 2, 3, 10], [1, 1, 1, 2]), comparison()),
     analysis.ExitDirections(
         np.arange(12.0), np.eye(12), np.ones((5, 12)), np.full(12, 1 / 12), np.ones((12, 2)), np.full(12, 0.1), 0.9
     ),
@@ -219,7 +216,7 @@ EXAMPLES = [
     studies.find_study("zhou2020"),
 ]
 STORED = {"Sweep", "Store"}  # of `test_a_store_and_its_sweep`
-SETTINGS = {"Checkpoint", "EscapeSettings", "Job", "Variable", "Work"}  # what a user types, not what comes back
+SETTINGS = {"Checkpoint", "Job", "Variable", "Work"}  # what a user types, not what comes back
 
 
 def identity(example):
@@ -512,11 +509,3 @@ def test_no_part_has_a_layout_of_its_own(interface):
     parts = [cls for cls in below(interface) if cls.__module__.startswith("levysde.")]
     assert len(parts) >= 5
     assert {cls.__repr__ for cls in parts} == {protocols.Part.__repr__}
-
-
-def test_stored_tags_do_not_change():
-    """The main job names its checkpoints by the text of its settings."""
-    assert repr(analysis.EscapeSettings(num=10)) == (
-        "EscapeSettings(landscape='digits', noise='components', optimizers=('sgd', 'adam'), alpha=1.5, epsilons=None, num=10, "
-        "seed=0, dt=None, basin_height=None)"
-    )

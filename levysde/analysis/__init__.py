@@ -1,5 +1,6 @@
 """What runs and theory say together, and how a network is brought to a minimum."""
 
+from levysde.analysis.amplitude import with_epsilon as with_epsilon
 from levysde.analysis.compare import Comparison as Comparison
 from levysde.analysis.compare import compare as compare
 from levysde.analysis.diagnose import diagnose as diagnose
@@ -10,13 +11,6 @@ from levysde.analysis.exits import ExitDirections as ExitDirections
 from levysde.analysis.exits import LastJumps as LastJumps
 from levysde.analysis.exits import exit_directions as exit_directions
 from levysde.analysis.exits import last_jumps as last_jumps
-from levysde.analysis.experiment import Case as Case
-from levysde.analysis.experiment import EscapeSettings as EscapeSettings
-from levysde.analysis.experiment import Rung as Rung
-from levysde.analysis.experiment import ladder as ladder
-from levysde.analysis.experiment import prepare as prepare
-from levysde.analysis.experiment import run_rung as run_rung
-from levysde.analysis.experiment import with_epsilon as with_epsilon
 from levysde.analysis.extrapolate import Extrapolation as Extrapolation
 from levysde.analysis.extrapolate import extrapolate_escape as extrapolate_escape
 from levysde.analysis.gradient_noise import GradientNoise as GradientNoise

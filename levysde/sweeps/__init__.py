@@ -14,6 +14,9 @@ from levysde.sweeps.experiment import Work as Work
 from levysde.sweeps.experiment import register as register
 from levysde.sweeps.fits import ScalingFit as ScalingFit
 from levysde.sweeps.main_job import MainJob as MainJob
+from levysde.sweeps.main_job import MainJobSettings as MainJobSettings
+from levysde.sweeps.main_job import main_job_spec as main_job_spec
+from levysde.sweeps.main_job_report import main_job_report as main_job_report
 from levysde.sweeps.place import BusyError as BusyError
 from levysde.sweeps.place import Place as Place
 from levysde.sweeps.plan import Plan as Plan

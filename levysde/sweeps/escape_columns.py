@@ -40,6 +40,8 @@ _NUMBERS = (  # no units: those of time
     ("ratio_low", "its 95% interval, lower end", "1"),
     ("ratio_high", "its 95% interval, upper end", "1"),
     ("shape", "Weibull shape of the escape times, 1 if exponential", "1"),
+    ("shape_low", "its 95% interval, lower end", "1"),
+    ("shape_high", "its 95% interval, upper end", "1"),
     ("p_exponential", "p-value of the exponential shape", "1"),
     ("escapes", "number of escapes", "1"),
     ("censored", "number censored", "1"),
@@ -63,7 +65,7 @@ def measured(result: EscapeResult, law: EscapeLaw | None) -> dict[str, Any]:
     test, mean = _shape_and_mean(result) if comparison is None else (comparison.exponentiality, comparison.mean)
     columns |= _spread("mean_time", mean)
     if test is not None:
-        columns |= {"shape": test.shape.value, "p_exponential": test.p_value}
+        columns |= _spread("shape", test.shape) | {"p_exponential": test.p_value}
     if comparison is not None:
         columns |= _spread("ratio", comparison.ratio)
         columns |= {"predicted_mean": comparison.reference.value, "regime": comparison.regime}
@@ -85,15 +87,18 @@ def _shape_and_mean(result: EscapeResult) -> tuple[Any, Estimate]:
     return test, mean_time(time, exited)
 
 
-def restored(columns: dict[str, Any], num: int, kernel: Kernel, domain: Domain, seed: int) -> EscapeResult:
-    """The result that a point's columns came from. What is not stored, speed and layout, is 0."""
+def restored(
+    columns: dict[str, Any], num: int, kernel: Kernel | None, domain: Domain | None, seed: int
+) -> EscapeResult:
+    """The result that a point's columns came from. What is not stored, speed and layout, is 0. Without its kernel and domain
+    the result does not name them, and its unit is SDE time."""
     rows = {name: np.asarray(values)[:num] for name, values in columns.items() if np.ndim(values)}
     nowhere = np.zeros((num, 0), np.float32)
     dt = float(columns["dt"])
     info = RunInfo(
-        kernel=describe(kernel),
-        domain=describe(domain),
-        unit=kernel.unit,
+        kernel="" if kernel is None else describe(kernel),
+        domain="" if domain is None else describe(domain),
+        unit="SDE time" if kernel is None else kernel.unit,
         dt=None if np.isnan(dt) else dt,
         seed=seed,
         num=num,

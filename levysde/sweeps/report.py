@@ -6,7 +6,6 @@ It reads the store alone, so it can be written of a sweep that is running, was c
 import collections
 import importlib.resources
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +36,7 @@ from levysde.sweeps.report_figures import (
     series_along,
     survival_panels,
 )
-from levysde.sweeps.rows import AxisColumn, Row, Table, number, read_table, shortened, words_of
+from levysde.sweeps.rows import AxisColumn, Row, Table, kinds_of, number, read_table, shortened, words_of
 from levysde.sweeps.spec import as_toml
 from levysde.types import Arg, PathLike
 
@@ -49,6 +48,7 @@ _MOST_NAMES = 40  # of points, where they are listed
 _RESAMPLES = 500
 _CONFIDENCE = 0.95  # as in the stored columns
 _NOT_EXPONENTIAL = 1e-3  # p-value, as in `compare`
+_LONG_TEXT = "gradient_noise"  # of the main job, lines that do not fit a table
 _SHOWN_AS = {  # the columns of an escape run in the words of a table; the rest keep their names
     "escapes": "escapes",
     "censored": "censored",
@@ -235,7 +235,8 @@ def _results(table: Table) -> Grid:
     if len({row.get("dt") for row in rows}) < 2 or any(_is_step(axis) for axis in table.axes):
         names = [name for name in names if name != "dt"]
     axes = [axis for axis in table.axes if axis.varies] or list(table.axes)
-    texts = sorted({name for row in rows for name in row.words})
+    names = [name for name in names if name not in {axis.name for axis in table.axes}]
+    texts = sorted({name for row in rows for name in row.words} - {_LONG_TEXT})
     heads = [axis.name for axis in axes] + [_headed(name, table) for name in names] + texts
     body = [
         [shortened(number(row.at[axis.name], 6), 60) for axis in axes]
@@ -331,10 +332,6 @@ def _fits(alongs: Sequence[Along]) -> Grid:
 
 def _warnings(table: Table) -> list[dict[str, Any]]:
     """Warnings that differ in their numbers alone, together: how many points, which, and the words for the last."""
-    kinds: dict[str, list[tuple[Row, str]]] = {}
-    for row in table.rows:
-        for warning in row.warnings:
-            kinds.setdefault(re.sub(r"[\d.]+(e[+-]?\d+)?", "#", warning), []).append((row, warning))
     return [
         {
             "count": len({row.index for row, _ in own}),
@@ -342,7 +339,7 @@ def _warnings(table: Table) -> list[dict[str, Any]]:
             "where": _place(own[-1][0], table),
             "points": _names(table, [row for row, _ in own]),
         }
-        for own in sorted(kinds.values(), key=len, reverse=True)
+        for own in sorted(kinds_of((row, row.warnings) for row in table.rows), key=len, reverse=True)
     ]
 
 

@@ -1,14 +1,16 @@
 """The points of a sweep as rows, read from the store alone: no point's objects are built, so a report needs neither the
 modules that a spec names nor a network's training."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from levysde.sweeps.store import Store
 
+T = TypeVar("T")
 _NOT_SWEPT_FOR = {"seed", "training_seed", "num", "lanes", "dt"}  # what says how a run is made, and not what is run
 _LONGEST = 40  # letters of a word where points are named
 _BOOKKEEPING = {"done", "failure", "seed", "warnings", "run_warnings", "summary"}
@@ -123,6 +125,15 @@ def read_table(store: Store) -> Table:
             )
         )
     return Table(axes, tuple(rows), about, bool(spec.list))
+
+
+def kinds_of(warnings: Iterable[tuple[T, Sequence[str]]]) -> list[list[tuple[T, str]]]:
+    """The warnings of each row, those that differ in their numbers alone together."""
+    kinds: dict[str, list[tuple[T, str]]] = {}
+    for row, texts in warnings:
+        for text in texts:
+            kinds.setdefault(re.sub(r"[\d.]+(e[+-]?\d+)?", "#", text), []).append((row, text))
+    return list(kinds.values())
 
 
 def words_of(at: dict[str, Any], names: Sequence[str] | None = None) -> str:

@@ -100,7 +100,7 @@ def read_spec(path: Arg[PathLike]) -> Spec:
     """The spec in a TOML file.
 
     Args:
-        path: of the file.
+        path: of the file; or "main-job", the specification of that name that ships with levysde.
 
     Returns:
         A `Spec`.
@@ -110,6 +110,8 @@ def read_spec(path: Arg[PathLike]) -> Spec:
     """
     if not isinstance(path, str | os.PathLike):
         raise SpecError(f'a spec is the path of a TOML file, not {errors.shown(path)}. Type for example "sweep.toml".')
+    if path == "main-job":
+        path = Path(__file__).with_name("main_job.toml")
     try:
         text = Path(path).read_bytes().decode()
     except (OSError, ValueError) as error:

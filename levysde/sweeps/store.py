@@ -107,7 +107,7 @@ def lay_out(plan: Plan, place: Place, device: str) -> Store:
     """Make the store of a plan, or open the one that is there. Raises StoreError for anything else that is there."""
     if exists(place):
         store = open_store(place)
-        _check_same(store, plan.spec)
+        _check_same(store, plan)
         return store
     variables = plan.experiment.variables([point.settings for point in plan.points])
     if not place.is_local:
@@ -137,7 +137,7 @@ def _settle(fresh: Path, target: Path) -> None:
 def check_place(plan: Plan, place: Place) -> None:
     """Raises StoreError for a place that holds anything but this sweep, or has no room for it. Nothing is written."""
     if exists(place):
-        _check_same(open_store(place), plan.spec)
+        _check_same(open_store(place), plan)
     elif place.is_local:
         _check_disk(plan, place, plan.experiment.variables([point.settings for point in plan.points]))
 
@@ -252,8 +252,15 @@ def _words(words: Iterable[str]) -> np.ndarray:
     return np.array(list(words), dtype=np.dtypes.StringDType())
 
 
-def _check_same(store: Store, spec: Spec) -> None:
+def _check_same(store: Store, plan: Plan) -> None:
+    spec = plan.spec
     if store.spec.canonical() == spec.canonical():
+        names = {v.name for v in plan.experiment.variables([point.settings for point in plan.points])}
+        if missing := names - {*store.arrays, *store.quantities}:
+            raise StoreError(
+                f"{store.place.url} was begun by another levysde ({store.attributes['versions']['levysde']}), which stores no "
+                f"{min(missing)!r}. Finish it with that one, or give a new folder."
+            )
         return
     old, new = _flat(store.spec.model_dump()), _flat(spec.model_dump())
     lines = [

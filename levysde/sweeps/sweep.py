@@ -133,7 +133,8 @@ class Sweep(Tabled):
     @functools.cached_property
     def _names(self) -> set[str]:
         variables = self.plan.experiment.variables([p.settings for p in self.plan.points])
-        return {v.name for v in variables} & set(self.store.arrays)
+        # a quantity may have the name of an axis
+        return {v.name for v in variables} & set(self.store.arrays) - set(self.store.quantities)
 
     def result(self, at: Arg[Mapping[str, Any]]) -> Any:
         """What the point's run returned: for escapes an `EscapeResult`, bit for bit, without its speed."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import levysde as ls
-from calls.small import ball, case, folder, kernel, law, network, regression, result, settings, squared
+from calls.small import ball, kernel, law, network, regression, result, squared
 from calls.table import Call, Exempt
 from levysde import analysis, theory
 
@@ -21,10 +21,9 @@ def exact() -> theory.FirstPassage:
 def calls() -> Iterator[Call | Exempt]:
     yield from _measurements()
     yield from _networks()
-    yield from _experiment()
     received = (
         *(analysis.Comparison, analysis.Diagnosis, analysis.PredictedEscape, analysis.SimulatedEscape),
-        *(analysis.ExitDirections, analysis.LastJumps, analysis.Case, analysis.Rung, analysis.Extrapolation),
+        *(analysis.ExitDirections, analysis.LastJumps, analysis.Extrapolation),
         *(analysis.GradientNoise, analysis.Landings, analysis.Starts, analysis.Minimum),
     )
     for kind in received:
@@ -174,37 +173,5 @@ def _networks() -> Iterator[Call]:
         analysis.polish,
         lambda: {"landscape": network(), "x": network().minimum, "tolerance": 1e-8, "max_steps": 50},
         host=True,
-    )
-
-
-def _experiment() -> Iterator[Call]:
-    yield Call(
-        analysis.EscapeSettings,
-        lambda: {
-            "landscape": "quadratic",
-            "noise": "components",
-            "optimizers": ("sgd",),
-            "alpha": 1.5,
-            "epsilons": (0.3, 0.1),
-            "num": 4,
-            "seed": 0,
-            "dt": 0.1,
-            "basin_height": 0.5,
-        },
-        host=True,
-    )
-    yield Call(analysis.prepare, lambda: {"settings": settings()}, host=True)
-    yield Call(analysis.ladder, lambda: {"settings": settings(), "case": case()}, host=True)
-    yield Call(
-        analysis.run_rung,
-        lambda: {
-            "settings": settings(),
-            "case": case(),
-            "epsilon": 0.3,
-            "checkpoint": ls.Checkpoint(folder() / "rung.npz", final=False),
-            "progress": False,
-        },
-        host=True,
-        fine={"checkpoint": ("text", "string")},  # a path as well
     )
     yield Call(analysis.with_epsilon, lambda: {"dynamics": kernel().dynamics, "epsilon": 0.1})

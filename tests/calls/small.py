@@ -79,13 +79,3 @@ def diagnosis() -> ls.Diagnosis:
         num_rays=16,
         num_escapes=0,
     )
-
-
-@cache
-def case() -> analysis.Case:
-    return analysis.prepare(settings())[0]
-
-
-@cache
-def settings() -> analysis.EscapeSettings:
-    return analysis.EscapeSettings(landscape="quadratic", optimizers=("sgd",), epsilons=(0.3,), num=4)

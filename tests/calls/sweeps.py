@@ -24,6 +24,15 @@ def store() -> sweeps.Sweep:
 
 
 @cache
+def main_job() -> sweeps.Sweep:
+    """One noise level of the main job that has been run."""
+    place = folder() / "main_job"
+    settings = {"landscape": "quadratic", "optimizer": ["sgd"], "epsilon": [0.3], "num": 20}
+    sweeps.run_sweep(sweeps.main_job_spec(settings), place)
+    return sweeps.open_sweep(place)
+
+
+@cache
 def plan() -> sweeps.Plan:
     return sweeps.make_plan(store().store.spec)
 
@@ -73,6 +82,8 @@ def calls() -> Iterator[Call | Exempt]:
     yield Call(sweeps.open_sweep, lambda: {"path": store().store.place.url}, also=ELSEWHERE)
     yield Call(sweeps.Sweep, lambda: {"store": store().store})
     yield Call(sweeps.Place, lambda: {"out": str(folder())})
+    yield Call(sweeps.main_job_spec, lambda: {"settings": {"landscape": "quadratic", "epsilon": [0.3]}}, also=FIELD)
+    yield Call(sweeps.main_job_report, lambda: {"sweep": main_job()}, host=True)
     yield Call(sweeps.register, lambda: {"experiment": sweeps.MainJob()}, cheap=False)  # its name is taken
     yield Call(
         sweeps.Variable,
@@ -93,6 +104,7 @@ def calls() -> Iterator[Call | Exempt]:
     yield Exempt(sweeps.Job, "made for each point by the driver; an experiment only receives it")
     yield Exempt(sweeps.Experiment, "an interface to derive from")
     yield Exempt(sweeps.Model, "a base for settings, whose fields pydantic checks")
+    yield Exempt(sweeps.MainJobSettings, "settings, whose fields pydantic checks")
     yield Exempt(sweeps.Spec, "made by `read_spec` and `make_plan` from a table, whose faults they name")
     for error in (sweeps.SpecError, sweeps.StoreError, sweeps.BusyError):
         yield Exempt(error, "an exception")
