@@ -151,15 +151,15 @@ def test_a_run_in_a_forked_process_is_refused_and_not_waited_for(tmp_path):
 
 
 def test_a_sweep_without_its_extra_names_it():
-    """pydantic is hidden, as where levysde is installed without extras."""
+    """zarr is hidden, as where levysde is installed without extras."""
     code = (
         "import sys\n"
         "class Hidden:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.split('.')[0] == 'pydantic': raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "        if name.split('.')[0] == 'zarr': raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "import importlib.util\n"
         "real = importlib.util.find_spec\n"
-        "importlib.util.find_spec = lambda name, *rest: None if name == 'pydantic' else real(name, *rest)\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'zarr' else real(name, *rest)\n"
         "sys.meta_path.insert(0, Hidden())\n"
         "import levysde as ls\n"
         "try:\n    ls.open_sweep\nexcept ImportError as error:\n    print(error)\n"
@@ -169,8 +169,8 @@ def test_a_sweep_without_its_extra_names_it():
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.splitlines() == [
-        'A sweep needs pydantic, which is not installed. Type: pip install "levysde[sweep]"',
-        'levysde: A sweep needs pydantic, which is not installed. Type: pip install "levysde[sweep]"',
+        'A sweep (levysde escape runs one) needs zarr, which is not installed. Type: pip install "levysde[sweep]"',
+        'levysde: A sweep (levysde escape runs one) needs zarr, which is not installed. Type: pip install "levysde[sweep]"',
         "levysde has no 'StableComponent'. Did you mean StableComponents?",
     ]
 

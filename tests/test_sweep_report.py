@@ -18,6 +18,7 @@ from levysde.sweeps import (
     open_sweep,
     report,
     report_figures,
+    run_point,
     run_sweep,
     scaling_fits,
 )
@@ -470,8 +471,9 @@ def test_long_tables_are_cut_and_say_so(tmp_path, monkeypatch):
 def test_points_run_elsewhere_are_named(tmp_path, monkeypatch):
     sweep_of(tmp_path / "s")
     (tmp_path / "s" / "done" / "c" / "3").unlink()
-    monkeypatch.setattr(driver, "versions", lambda: {"levysde": "9.9"})
-    monkeypatch.setattr(driver, "_device", lambda: "tpu v9")
+    for module in (driver, run_point):
+        monkeypatch.setattr(module, "versions", lambda: {"levysde": "9.9"})
+        monkeypatch.setattr(module, "device_name", lambda: "tpu v9")
     text = re.sub(r"\s+", " ", page_of(sweep_of(tmp_path / "s")).text)
     assert "tpu v9: 1 point" in text
     assert "levysde 9.9: 1 point" in text

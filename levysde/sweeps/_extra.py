@@ -4,5 +4,6 @@ from importlib.util import find_spec
 
 from levysde import errors
 
-if find_spec("pydantic") is None:
-    raise errors.missing_extra("pydantic", "sweep", "A sweep")
+for package in ("pydantic", "fsspec", "xarray", "zarr"):
+    if find_spec(package) is None:
+        raise errors.missing_extra(package, "sweep", "A sweep (levysde escape runs one)")

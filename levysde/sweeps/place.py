@@ -44,10 +44,8 @@ class Place:
                 f'out must be a folder or a URL, not {errors.shown(out)}. Type for example "runs/first" or "s3://bucket/first".'
             )
         scheme, separator, _ = str(out).partition("://")
-        try:
-            from fsspec.core import url_to_fs
-        except ImportError:
-            raise errors.missing_extra("fsspec", "sweep", "a sweep") from None
+        from fsspec.core import url_to_fs  # slow to import
+
         try:
             # others write here too: what was listed before says nothing
             fresh = {"use_listings_cache": False} if separator else {}

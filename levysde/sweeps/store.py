@@ -160,7 +160,8 @@ def exists(place: Place) -> bool:
 
 def open_store(place: Place) -> Store:
     """The store at a place. Raises StoreError when there is none, or one of another version."""
-    zarr = _zarr()
+    import zarr  # slow to import
+
     head = place.read("zarr.json")
     if head is None:
         raise StoreError(f"there is no sweep at {place.url}. Start one with: levysde sweep SPEC --out {place.url}")
@@ -194,8 +195,8 @@ def _attributes(head: bytes, place: Place) -> dict[str, Any]:
 def _make(plan: Plan, url: str, variables: tuple[Variable, ...], device: str) -> None:
     """Coordinates by xarray, then the arrays, empty, by zarr, whose chunks xarray would have to write."""
     import xarray as xr
+    import zarr
 
-    zarr = _zarr()
     shape, dims = plan.shape, plan.dims
     scalars = [v for v in variables if v.dtype == "float64" and not v.dims]
     coordinates: dict[str, Any] = {}
@@ -329,15 +330,6 @@ def commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return answers[0].stdout.strip() + (" and edits" if answers[1].stdout.strip() else "")
-
-
-def _zarr() -> Any:
-    try:
-        import xarray  # noqa: F401
-        import zarr
-    except ImportError as error:
-        raise errors.missing_extra(str(error.name), "sweep", "a sweep") from None
-    return zarr
 
 
 @contextlib.contextmanager
