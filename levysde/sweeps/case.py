@@ -57,14 +57,12 @@ class Case:
         The rate is `rate(1) eps^alpha`, so `eps = (rate(1) dt steps)^(-1/alpha)`. Raises ValueError where the mean is more
         steps than a trajectory makes.
         """
-        if epsilon is None:
-            assert predicted_steps is not None
-            epsilon = (self.law.rate * self.dt * predicted_steps) ** (-1 / self.law.alpha)
-        law = self.law.with_epsilon(epsilon)
+        amplitude = float(epsilon or (self.law.rate * self.dt * (predicted_steps or 1.0)) ** (-1 / self.law.alpha))
+        law = self.law.with_epsilon(amplitude)
         if law.mean / self.dt > LAST_STEP:
             raise ValueError(
-                f"epsilon = {epsilon:g}: the predicted mean is {law.mean / self.dt:.3g} steps, and a trajectory makes at most "
-                f"{LAST_STEP}. Take a larger epsilon, or a larger dt."
+                f"epsilon = {amplitude:g}: the predicted mean is {law.mean / self.dt:.3g} steps, and a trajectory makes at "
+                f"most {LAST_STEP}. Take a larger epsilon, or a larger dt."
             )
         return law
 

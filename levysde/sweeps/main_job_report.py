@@ -122,7 +122,7 @@ def _described(m: dict[str, Any]) -> str:
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
     """The rows as aligned lines; intervals are 95%."""
-    cells = [_HEADS]
+    cells: list[tuple[str, ...]] = [_HEADS]
     for r in rows:
         cells.append((
             r["optimizer"], f"{r['alpha']:g}", f"{r['epsilon']:.4g}", f"{r['m(W)']:.3g}", f"{r['predicted_mean']:.4g}",

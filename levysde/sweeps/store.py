@@ -238,7 +238,7 @@ def _make(plan: Plan, url: str, variables: tuple[Variable, ...], device: str) ->
                 v.name,
                 overwrite=True,  # of a layout that was cut short
                 shape=(*shape, *v.sizes),
-                chunks=(*(1 for _ in shape), *(max(1, n) for n in v.sizes)),
+                chunks=(*(1 for _ in shape), *(max(1, int(n)) for n in v.sizes)),
                 dtype=str if v.dtype == "str" else v.dtype,
                 fill_value=v.fill,
                 compressors="auto" if v.sizes and v is not packed else None,
