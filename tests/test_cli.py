@@ -2,6 +2,8 @@
 
 import json
 import re
+import tomllib
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,7 +13,7 @@ from typer.testing import CliRunner
 import levysde
 from levysde import errors
 from levysde.cli import app
-from levysde.sweeps import MainJob, MainJobSettings, main_job_spec, make_plan, open_sweep, read_spec
+from levysde.sweeps import MainJob, MainJobSettings, Spec, main_job_spec, make_plan, open_sweep, read_spec
 from levysde.sweeps.main_job_report import _warnings
 
 runner = CliRunner()
@@ -199,6 +201,9 @@ def test_the_options_are_those_of_the_settings():
         assert re.search(rf"--{name} .*?Default: {MainJobSettings.model_fields[name].default}\.", shown), name
     spec = read_spec("main-job")
     assert main_job_spec({}) == spec
+    page = (Path(__file__).parents[1] / "docs" / "sweeps.md").read_text()
+    (block,) = re.findall(r'```toml\n(experiment = "main-job".*?)```', page, re.DOTALL)
+    assert Spec(title=spec.title, **tomllib.loads(block)) == spec
     assert spec.grid["predicted_steps"] == [30, 100, 300, 1000]
     points = make_plan(main_job_spec({"seed": 5, "epsilon": [0.2, 0.1], "optimizer": ["adam"]})).points
     assert [(p.seed, p.settings.training_seed, p.settings.epsilon) for p in points] == [(5, 5, 0.2), (5, 5, 0.1)]
