@@ -6,7 +6,6 @@ from levysde.theory.exact import brownian_mean_exit as brownian_mean_exit
 from levysde.theory.exact import getoor_mean_exit as getoor_mean_exit
 from levysde.theory.exact import ryznar_mean_exit as ryznar_mean_exit
 from levysde.theory.exact_exit import exact_exit as exact_exit
-from levysde.theory.exit_law import EscapeLaw as EscapeLaw
 from levysde.theory.exit_law import escape_law as escape_law
 from levysde.theory.feature_learning import memorization_threshold as memorization_threshold
 from levysde.theory.feature_learning import momentum_overshoot as momentum_overshoot
@@ -18,12 +17,14 @@ from levysde.theory.kramers import KramersLaw as KramersLaw
 from levysde.theory.kramers import StationaryPoint as StationaryPoint
 from levysde.theory.kramers import kramers_law as kramers_law
 from levysde.theory.kramers import stationary_point as stationary_point
-from levysde.theory.law_error import LawError as LawError
+from levysde.theory.law import Conditions as Conditions
+from levysde.theory.law import Law as Law
 from levysde.theory.law_error import law_error as law_error
 from levysde.theory.literal_noise import literal_passage as literal_passage
 from levysde.theory.metastability import gaussian_chain as gaussian_chain
 from levysde.theory.metastability import stable_chain as stable_chain
 from levysde.theory.metastable_chain import MetastableChain as MetastableChain
+from levysde.theory.metastable_chain import Residence as Residence
 from levysde.theory.minibatch import MinibatchLaw as MinibatchLaw
 from levysde.theory.minibatch import combined_law as combined_law
 from levysde.theory.minibatch import null_model_exponent as null_model_exponent
@@ -37,6 +38,9 @@ from levysde.theory.response import jump_response as jump_response
 from levysde.theory.stable_exit import StableExit as StableExit
 from levysde.theory.stable_exit import stable_ball_exit as stable_ball_exit
 from levysde.theory.stable_exit import stable_exit as stable_exit
+from levysde.theory.stable_law import SAMPLER_FLOOR as SAMPLER_FLOOR
+from levysde.theory.stable_law import EscapeLaw as EscapeLaw
+from levysde.theory.stable_law import LawError as LawError
 from levysde.theory.stationary import StationaryCovariance as StationaryCovariance
 from levysde.theory.stationary import regression_covariance as regression_covariance
 from levysde.theory.stationary import sgd_covariance as sgd_covariance

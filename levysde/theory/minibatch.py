@@ -35,6 +35,7 @@ import numpy as np
 from levysde import errors
 from levysde.tables import Table, Tabled, from_log, listed
 from levysde.theory.exact import survival_at
+from levysde.theory.law import Answers
 from levysde.types import Arg, Number, Numbers
 
 _ESCAPES = ("other minimum", "saddle")
@@ -42,7 +43,7 @@ _OPTIMIZERS = ("sgd", "heavy ball", "averaged momentum", "adam")
 
 
 @dataclass(frozen=True, repr=False)
-class MinibatchLaw(Tabled):
+class MinibatchLaw(Tabled, Answers):
     """Exponential escape of SGD, as `xie_law`, `xie_white_law` and `combined_law` give it.
 
     Attributes:
@@ -71,6 +72,11 @@ class MinibatchLaw(Tabled):
     def mean(self) -> float:
         """Mean escape time in SDE time; inf where float64 ends."""
         return _exp(self.log_mean)
+
+    @property
+    def log_rate(self) -> float:
+        """Logarithm of `rate`."""
+        return -self.log_mean
 
     @property
     def log_iterations(self) -> float:
