@@ -183,12 +183,13 @@ def register(experiment: Checked) -> None:
 
 
 def find_experiment(name: str) -> Experiment:
-    """The experiment of that name: a registered one, or `module:object` from an importable module.
+    """The experiment of that name: a registered one, or from an importable module by `module:Class` or `module:instance`.
 
     Raises ValueError with the names there are.
     """
     if ":" in name:
         found = imported(name)
+        found = found() if isinstance(found, type) and issubclass(found, Experiment) else found
         if not isinstance(found, Experiment):
             raise ValueError(f"{name!r} is {type(found).__name__}, not an Experiment.")
         return found
