@@ -85,9 +85,6 @@ class Digits(Experiment):
         measured = _measured(trained, stack, tests, jnp.asarray(settings.small_fraction, float))
         return measured | {"step": settings.at}
 
-    def columns(self, settings: DigitsSettings, outcome: Any, job: Job) -> dict[str, Any]:
-        return {name: np.asarray(value) for name, value in outcome.items()}
-
 
 def _images() -> tuple[np.ndarray, np.ndarray]:
     """Pixels in [0, 1], `(1797, 64)`, and labels."""

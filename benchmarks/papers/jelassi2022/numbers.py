@@ -1,6 +1,6 @@
 """Numbers with intervals from trainings that differ by their seed, and how the verdict table writes them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from levysde.stats import Estimate
 from levysde.studies import detection_chance
 from levysde.sweeps import Sweep
 
-CONFIDENCE = 0.95
+from ..numbers import CONFIDENCE, around
 
 
 def runs(sweep: Sweep, name: str, **at: Any) -> np.ndarray:
@@ -35,8 +35,7 @@ def over_runs(values: np.ndarray) -> Estimate:
     values = np.asarray(values, float)
     n = values.size
     half = float(t.isf((1 - CONFIDENCE) / 2, n - 1)) * float(values.std(ddof=1)) / np.sqrt(n)
-    mean = float(values.mean())
-    return Estimate(mean, mean - half, mean + half, CONFIDENCE)
+    return around(float(values.mean()), half)
 
 
 def share(count: int, total: int) -> Estimate:
@@ -44,7 +43,7 @@ def share(count: int, total: int) -> Estimate:
     from scipy.stats import binomtest  # slow to import
 
     found = binomtest(count, total).proportion_ci(CONFIDENCE)
-    return Estimate(count / total, float(found.low), float(found.high), CONFIDENCE)
+    return Estimate(count / total, float(found.low), float(found.high))
 
 
 def resampled(statistic: Callable[[np.ndarray], float], values: np.ndarray, draws: int = 1000) -> Estimate:
@@ -58,9 +57,9 @@ def resampled(statistic: Callable[[np.ndarray], float], values: np.ndarray, draw
     kept = found[np.isfinite(found)]
     value = float(statistic(values))
     if kept.size < 0.95 * draws:
-        return Estimate(value, -np.inf, np.inf, CONFIDENCE)
+        return Estimate(value, -np.inf, np.inf)
     low, high = np.quantile(kept, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Estimate(value, float(low), float(high), CONFIDENCE)
+    return Estimate(value, float(low), float(high))
 
 
 def shown(found: Estimate, digits: int = 3) -> str:
@@ -68,11 +67,6 @@ def shown(found: Estimate, digits: int = 3) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def sight(found: Estimate, margin: float, what: str) -> str:
-    """How likely a deviation of `margin` would have been seen."""
+def sight(found: Estimate | Iterable[Estimate], margin: float, what: str) -> str:
+    """How likely a deviation of `margin` would have been seen; of several estimates, in the widest interval."""
     return f"{what} by {margin:g} would have been seen with chance {detection_chance(margin, found):.2f}"
-
-
-def table(**columns: Any) -> list[dict[str, Any]]:
-    """Rows from columns of one length."""
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -8,7 +8,8 @@ from levysde.stats import Estimate
 from levysde.studies import Claim, Finding, Section, Verdict, Word, all_judged, judged, reference, ruled
 from levysde.sweeps import Sweep
 
-from . import figures
+from ..figures import new_figure
+from .figures import bars, momentum_axis, plain_log
 from .numbers import axis, over_runs, paths, resampled, runs, shown, sight
 from .theory import momentum_overshoot
 from .training import Patches
@@ -90,7 +91,7 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         for i in range(len(gammas))
         for mean in [over_runs(ratio[beta][i])]
     ]
-    picture = figures.overshoot(gammas, laws, signal, ratio, MU)
+    picture = _overshoot_figure(gammas, laws, signal, ratio, MU)
     return Finding(verdicts, {"law": picture}, {"ladder": rows})
 
 
@@ -139,6 +140,25 @@ def slope(x: np.ndarray, values: np.ndarray) -> Estimate:
 def _all_push(signal: dict[float, np.ndarray]) -> Verdict:
     found = over_runs(signal[TOY][-1] / signal[ALONE][-1])
     return ruled(CLAIMS[3], judged(found, 1.03, 1.08), shown(found, 4), sight(found, 0.054, "the whole effect"))
+
+
+def _overshoot_figure(
+    gammas: np.ndarray, laws: np.ndarray, signal: dict[float, np.ndarray], ratio: dict[float, np.ndarray], mu: float
+) -> Any:
+    """|c| against 1 - gamma beside the law, and measured over predicted."""
+    figure, (left, right) = new_figure(1, 2, width=4.2, height=4.0)
+    rest = 1 - gammas
+    for k, (beta, values) in enumerate(signal.items()):
+        bars(left, rest, values, k, f"measured, beta = {beta:g}")
+        bars(right, rest, ratio[beta], k, f"beta = {beta:g}")
+    left.plot(rest, laws, color="0.3", linestyle="--", label="law, gamma -> 1")
+    plain_log(left)
+    left.set_ylabel("|c| at the end of training")
+    right.axhline(1, color="0.3", linestyle="--", label="law")
+    right.axhline(1 / np.sqrt(1 - mu), color="0.3", linestyle=":", label="law without the factor 1 - mu")
+    right.set_ylabel("measured over predicted |c|")
+    momentum_axis(left, right)
+    return figure
 
 
 SECTION = Section("overshoot", CLAIMS, sweeps, judge)

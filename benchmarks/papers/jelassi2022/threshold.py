@@ -8,7 +8,9 @@ from levysde.stats import Estimate
 from levysde.studies import Claim, Finding, Section, Verdict, all_judged, detection_chance, judged, reference, ruled
 from levysde.sweeps import Sweep
 
-from . import figures
+from ..figures import legend_below, look, new_figure, points
+from ..numbers import width
+from .figures import bars, momentum_axis, plain_log
 from .numbers import axis, over_runs, resampled, runs, shown
 from .theory import memorization_threshold, momentum_threshold
 from .training import Patches
@@ -142,9 +144,9 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         for index, half in zip(np.ndindex(plain.shape), halves, strict=True)
     ]
     pictures = {
-        "collapse": figures.collapse(etas, betas, gammas, law, error),
-        "race": figures.race((race / plain).ravel(), halves),
-        "examples": figures.by_examples(
+        "collapse": _collapse_figure(etas, betas, gammas, law, error),
+        "race": _race_figure((race / plain).ravel(), halves),
+        "examples": _by_examples_figure(
             sizes, ladder, by_size, momentum_threshold(learning_rate=0.1, small_margin=0.3, small_fraction=MU)
         ),
     }
@@ -179,7 +181,7 @@ def _enough(error: np.ndarray, beyond: np.ndarray) -> Verdict:
     worst = max(cells, key=lambda cell: cell.high)
     return ruled(
         CLAIMS[0],
-        all_judged([judged(cell, high=SOLVED) for cell in cells]),
+        judged(cells, high=SOLVED),
         f"largest of {len(cells)} cells: {shown(worst)}",
         f"an error of {2 * SOLVED:g} in that cell would have been seen with chance {detection_chance(SOLVED, worst):.2f}",
     )
@@ -286,6 +288,70 @@ def _race(share: np.ndarray, rest: np.ndarray, plain: np.ndarray, race: np.ndarr
         f"{float((race / plain).max() / (race / plain).min()):.3g}; halfway over the race's threshold {ends}",
         f"a slope of .5 would have been seen with chance {detection_chance(0.25, found):.2f}",
     )
+
+
+def _collapse_figure(
+    etas: np.ndarray, betas: np.ndarray, gammas: np.ndarray, law: np.ndarray, error: np.ndarray
+) -> Any:
+    """Errors on small-margin points against how far beyond the threshold each cell of the grid lies."""
+    figure, axs = new_figure(1, len(betas), width=4.2, height=4.0)
+    for j, beta in enumerate(betas):
+        for i, eta in enumerate(etas):
+            bars(axs[j], law[i, j] / (1 - gammas), error[i, j], i, f"eta = {eta:g}")
+        axs[j].axvline(1, color="0.3", linestyle="--", label="threshold")
+        axs[j].axhline(0.25, color="0.7", linewidth=0.8, linestyle=":")
+        axs[j].set_xscale("log")
+        axs[j].set_ylim(-0.02, 0.54)
+        axs[j].set_title(f"beta = {beta:g}", fontsize="medium")
+        axs[j].set_xlabel("2 ln2 (1 - mu) eta beta^2 / (1 - gamma)")
+        legend_below(axs[j])
+    axs[0].set_ylabel("test error on small-margin points")
+    return figure
+
+
+def _by_examples_figure(sizes: np.ndarray, gammas: np.ndarray, error: np.ndarray, law: float) -> Any:
+    """Errors on small-margin points against the momentum, by the number of examples."""
+    figure, (ax,) = new_figure(1, 1, width=5.5, height=4.0)
+    for k, n in enumerate(sizes):
+        bars(ax, 1 - gammas, error[k], k, f"N = {n}")
+    ax.axvline(law, color="0.3", linestyle="--", label="threshold, for every N")
+    ax.set_ylabel("test error on small-margin points")
+    momentum_axis(ax)
+    return figure
+
+
+def _race_figure(bracket: np.ndarray, half: list[Estimate]) -> Any:
+    """Where feature and noise share the small margins evenly, over the plain threshold, against the race's bracket."""
+    figure, (ax,) = new_figure(1, 1, width=5.5, height=4.0)
+    value, widths = (np.array([of(one) for one in half]) for of in (lambda one: one.value, width))
+    sure, there = np.isfinite(widths), np.isfinite(value)
+    style = look(0) | {"linestyle": "", "ms": 6}
+    if sure.any():
+        points(
+            ax, bracket[sure], [one for one, known in zip(half, sure, strict=True) if known], label="measured", **style
+        )
+    if (there & ~sure).any():
+        ax.plot(
+            bracket[there & ~sure],
+            value[there & ~sure],
+            fillstyle="none",
+            label="undetermined: the runs disagree",
+            **style,
+        )
+    if there.any():
+        line = np.array([bracket.min() * 0.8, bracket.max() * 1.2])
+        middle = np.exp(np.median(np.log(value / bracket)[there]))
+        ax.plot(line, middle * line, color="0.3", linestyle="--", label=f"slope 1: the race, times {middle:.2f}")
+    ax.axhline(1, color="0.3", linestyle=":", label="slope 0: momentum alone")
+    ax.set_xscale("log")
+    ax.xaxis.set_minor_formatter("")
+    plain_log(ax)
+    ax.set_title(
+        "1 - gamma at which feature and noise share evenly,\nover 2 ln2 (1 - mu) eta beta^2", fontsize="medium"
+    )
+    ax.set_xlabel("(1 + mu beta^2 N / (n^2 u0))^2")
+    legend_below(ax)
+    return figure
 
 
 SECTION = Section("threshold", CLAIMS, sweeps, judge)

@@ -8,7 +8,9 @@ from levysde.stats import Estimate
 from levysde.studies import Claim, Finding, Section, Verdict, all_judged, judged, reference, ruled
 from levysde.sweeps import Sweep
 
-from . import figures
+from ..figures import COLOURS, legend_below, new_figure
+from ..numbers import around, width
+from .figures import band, bars, momentum_axis
 from .numbers import axis, over_runs, paths, runs, share, shown, sight
 from .training import Patches
 
@@ -151,9 +153,9 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         for k, step in enumerate(paths(sweep, "step", gamma=gamma))
     ]
     pictures = {
-        "errors": figures.errors(sweep, KNOWN_ERROR, MU),
-        "training": figures.tracks(sweep, shown_gammas),
-        "shares": figures.shares(axis(sweep, "gamma"), [noise_share(sweep, g) for g in axis(sweep, "gamma")]),
+        "errors": _errors_figure(sweep, KNOWN_ERROR, MU),
+        "training": _tracks_figure(sweep, shown_gammas),
+        "shares": _shares_figure(axis(sweep, "gamma"), [noise_share(sweep, g) for g in axis(sweep, "gamma")]),
     }
     return Finding(verdicts, pictures, {"ends": rows, "tracks": tracks})
 
@@ -170,7 +172,7 @@ def _zero_training(sweep: Sweep) -> Verdict:
     seen = (1 - 0.8**count) * 100
     return ruled(
         CLAIMS[0],
-        all_judged([judged(one, low=0.8) for one in found.values()]),
+        judged(found.values(), low=0.8),
         "runs with zero training error: " + ", ".join(f"{shown(one)} ({name})" for name, one in found.items()),
         f"at a true fraction of 0.8 a run that fails would have been among {count} with chance {seen:.1f}%",
     )
@@ -192,10 +194,10 @@ def _better(sweep: Sweep) -> Verdict:
     errors = {gamma: over_runs(runs(sweep, "test_error", gamma=gamma)) for gamma in (0.0, *HEAVY)}
     return ruled(
         CLAIMS[2],
-        all_judged([judged(gain, low=0.0) for gain in gains.values()]),
+        judged(gains.values(), low=0.0),
         "test error " + ", ".join(f"{shown(e)} ({_named(gamma)})" for gamma, e in errors.items())
         + "; GD less GD+M " + ", ".join(shown(gain) for gain in gains.values()),
-        sight(max(gains.values(), key=lambda e: e.high - e.low), 0.005, "a difference"),
+        sight(gains.values(), 0.005, "a difference"),
     )  # fmt: skip
 
 
@@ -217,12 +219,12 @@ def _memorised(sweep: Sweep) -> Verdict:
 
 def _learns(sweep: Sweep) -> Verdict:
     found = {gamma: over_runs(runs(sweep, "test_small", gamma=gamma)) for gamma in (0.0, *HEAVY)}
-    widest = max((found[gamma] for gamma in HEAVY), key=lambda e: e.high - e.low)
+    heavy = [found[gamma] for gamma in HEAVY]
     return ruled(
         CLAIMS[5],
-        all_judged([judged(found[gamma], high=0.05) for gamma in HEAVY]),
+        judged(heavy, high=0.05),
         "error on small-margin points " + ", ".join(f"{shown(e)} ({_named(gamma)})" for gamma, e in found.items()),
-        sight(widest, 0.05, "where the interval is widest, an error"),
+        sight(heavy, 0.05, "where the interval is widest, an error"),
     )
 
 
@@ -235,7 +237,7 @@ def _shares(sweep: Sweep) -> Verdict:
         "own finding",
         "share of the margin by noise " + ", ".join(f"{shown(e)} ({_named(gamma)})" for gamma, e in found.items())
         + "; error on new small-margin points " + ", ".join(shown(e) for e in small.values()),
-        f"intervals of {max((e.high - e.low) / 2 for e in found.values()):.2g} at most",
+        f"intervals of {max(map(width, found.values())) / 2:.2g} at most",
         f"the noise makes {ends[0].value:.2f} of these margins at gamma = {HEAVY[0]:g} and {ends[1].value:.2g} at "
         f"{HEAVY[-1]:g}; it does no harm to new examples",
     )  # fmt: skip
@@ -308,7 +310,68 @@ def other_seeds(values: np.ndarray, count: int) -> Estimate:
 
     n, mean = values.size, float(values.mean())
     half = float(t.isf(0.025, n - 1)) * float(values.std(ddof=1)) * np.sqrt(1 / n + 1 / count)
-    return Estimate(mean, mean - half, mean + half)
+    return around(mean, half)
+
+
+def _errors_figure(sweep: Sweep, known: dict[float, tuple[float, float]], mu: float) -> Any:
+    """Test errors against the momentum, beside the numbers known before."""
+    figure, (left, right) = new_figure(1, 2, width=4.2, height=4.0)
+    rest = 1 - np.array(axis(sweep, "gamma"))
+    bars(left, rest, runs(sweep, "test_error"), 0, "measured, mean")
+    x = np.array([1 - gamma for gamma in known])
+    low, high = np.array(list(known.values())).T
+    left.vlines(x * 1.08, low, high, color=COLOURS[1], linewidth=3, label="known before, 2 x 5 seeds")
+    left.plot(x * 1.08, (low + high) / 2, "_", color=COLOURS[1], markersize=8)
+    left.axhline(mu / 2, color="0.5", linewidth=0.8, linestyle="--", label="mu/2")
+    left.set_ylabel("test error")
+    for k, (name, label) in enumerate((("test_small", "small margin"), ("test_large", "large margin"))):
+        bars(right, rest, runs(sweep, name), k, label)
+    right.set_ylabel("test error on points of that margin")
+    for ax in (left, right):
+        ax.set_xscale("log")
+        ax.invert_xaxis()
+        ax.set_xlabel("1 - gamma (left: gradient descent)")
+        legend_below(ax)
+    return figure
+
+
+def _shares_figure(gammas: list[float], found: list[np.ndarray]) -> Any:
+    """Share of the small margins in training that noise makes, against the momentum."""
+    figure, (ax,) = new_figure(1, 1, width=5.5, height=4.0)
+    bars(ax, 1 - np.array(gammas), np.stack(found), 0, "mean over seeds")
+    ax.set_ylabel("share of the margin of small-margin\ntraining points that their own noise makes")
+    ax.set_ylim(0, 1.05)
+    momentum_axis(ax)
+    ax.set_xlabel("1 - gamma (left: gradient descent)")
+    return figure
+
+
+def _tracks_figure(sweep: Sweep, gammas: tuple[float, ...]) -> Any:
+    """Errors, learned signal and memorised noise along training."""
+    figure, (left, middle, right) = new_figure(1, 3, width=4.2, height=4.0)
+    for k, gamma in enumerate(gammas):
+        step = paths(sweep, "step", gamma=gamma)
+        for ax, column, style in (
+            (left, "train_error", ":"),
+            (left, "test_error", "-"),
+            (middle, "signal", "-"),
+            (right, "small_by_noise", ":"),
+            (right, "small_by_signal", "-"),
+        ):
+            label = (f"GD+M, gamma = {gamma:g}" if gamma else "GD") if ax is middle else ""
+            band(ax, step, paths(sweep, column, gamma=gamma), k, style, label)
+    left.set_title("error: test (solid), training (dotted)", fontsize="medium")
+    left.set_ylim(-0.01, 0.2)
+    middle.set_title("learned signal |c|, norm of <w_r, w*>", fontsize="medium")
+    right.set_title(
+        "margin on small-margin training points,\nby the feature (solid), by their noise (dotted)", fontsize="medium"
+    )
+    right.set_yscale("symlog", linthresh=0.1)
+    for ax in (left, middle, right):
+        ax.set_xscale("log")
+        ax.set_xlabel("training step")
+    legend_below(middle, 2)
+    return figure
 
 
 SECTION = Section("toy", CLAIMS, sweeps, judge)

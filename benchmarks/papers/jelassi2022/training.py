@@ -204,9 +204,6 @@ class Patches(Experiment):
     name = "jelassi2022-patches"
     settings = PatchSettings
 
-    def check(self, settings: PatchSettings) -> None:
-        pass  # the settings' types say it all
-
     def variables(self, points: Sequence[PatchSettings]) -> tuple[Variable, ...]:
         return training_variables(points, _WORDS)
 
@@ -221,9 +218,6 @@ class Patches(Experiment):
         margins = jnp.asarray([settings.large_margin, settings.small_margin, settings.small_fraction], float)
         shape = (settings.filters, settings.dim)
         return _measured(trained, stacked(data), jnp.stack(tests), margins, shape) | {"step": settings.at}
-
-    def columns(self, settings: PatchSettings, outcome: Any, job: Job) -> dict[str, Any]:
-        return {name: np.asarray(value) for name, value in outcome.items()}
 
 
 def training_variables(points: Sequence[Training], words: dict[str, str]) -> tuple[Variable, ...]:

@@ -26,8 +26,8 @@ from levysde.stats import Estimate
 from levysde.studies import Claim, Finding, Section, Word, all_judged, detection_chance, judged, reference, ruled
 from levysde.sweeps import Experiment, Job, Model, Sweep, Variable
 
-from .figures import COLOURS, MARKERS, grid, shared_legend
-from .ladders import CONFIDENCE
+from ..figures import COLOURS, MARKERS, new_figure, shared_legend
+from ..numbers import CONFIDENCE
 from .networks import NAMES, PROBLEMS, at_minimum, start_of
 
 PLACES = ("minimum", "start")
@@ -109,9 +109,6 @@ class Alignment(Experiment):
         rng = np.random.default_rng(job.seed)
         return measured(gradients, hessians, rng, settings.resamples)
 
-    def columns(self, settings: Settings, outcome: dict[str, Any], job: Job) -> dict[str, Any]:
-        return outcome
-
 
 def per_example(network: NetworkLandscape) -> tuple[np.ndarray, np.ndarray]:
     """Gradient `(n, d)` and Hessian `(n, d, d)` of each example at the marked point, weight decay left out."""
@@ -179,14 +176,12 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
 
 def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     sweep = found["clouds"]
-    seen = {(point.settings.problem, point.settings.place): sweep.columns(point) for point in sweep.plan.points}
+    points = {(point.settings.problem, point.settings.place): point for point in sweep.plan.points}
+    seen = {at: sweep.columns(point) for at, point in points.items()}
     names = list(dict.fromkeys(name for name, _ in seen))
 
     def each(measure: str, place: str) -> dict[str, Estimate]:
-        return {
-            name: Estimate(*(float(seen[name, place][f"{measure}{end}"]) for end in ("", "_low", "_high")))
-            for name in names
-        }
+        return {name: sweep.estimate(points[name, place], measure) for name in names}
 
     isotropic = {place: _shown(each("isotropic", place), "{:.2f}") for place in PLACES}
     mute = _shown(each("mute", "minimum"), "{:.2f}")
@@ -210,7 +205,7 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         if claim is POWER:
             words |= {name: "fails" for name, share in each("mute", "minimum").items() if share.value > 0.1}
         margin = {"cosine": 0.1, "size": 0.25, "power": 0.2}[measure]
-        power = min(detection_chance(margin, value) for value in values.values())
+        power = detection_chance(margin, values.values())
         verdicts.append(
             ruled(
                 claim,
@@ -242,8 +237,8 @@ def _shown(values: dict[str, Estimate], form: str = "") -> str:
 
 
 def _figure(seen: dict[tuple[str, str], dict[str, Any]], names: list[str]) -> Any:
-    figure, axes = grid(1, len(names), width=3.4, height=3.1)
-    for ax, name in zip(axes[0], names, strict=True):
+    figure, axes = new_figure(1, len(names), width=3.4, height=3.1, legend=0.5)
+    for ax, name in zip(axes, names, strict=True):
         for k, place in enumerate(PLACES):
             columns = seen[name, place]
             h, v = np.asarray(columns["curvature"]), np.asarray(columns["variance"])
@@ -260,8 +255,8 @@ def _figure(seen: dict[tuple[str, str], dict[str, Any]], names: list[str]) -> An
         ax.set_xlim(*ends)
         ax.set_xlabel("eigenvalue of H")
         ax.set_title(f"{name} ({PROBLEMS[name][0].replace('_', ' ')})", fontsize="medium")
-    axes[0, 0].set_ylabel("gradient variance along its eigenvector")
-    shared_legend(figure, axes.ravel(), columns=len(names) + 2)
+    axes[0].set_ylabel("gradient variance along its eigenvector")
+    shared_legend(figure, axes, len(names) + 2)
     return figure
 
 

@@ -8,13 +8,20 @@ variance 1 / N_p for exponential escape times. All fits are least squares with w
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from levysde.stats import Estimate
 from levysde.sweeps import Sweep
 
-CONFIDENCE = 0.95
+from ..figures import look, new_figure, points, shared_legend
+from ..numbers import around, scaled, width
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 Z = 1.959964  # of the normal law at 97.5%
 
 
@@ -31,6 +38,11 @@ class Ladder:
     def error(self) -> np.ndarray:
         """Standard error of `slowness`."""
         return self.escapes**-0.5
+
+    @property
+    def estimates(self) -> list[Estimate]:
+        """`slowness` with its intervals."""
+        return list(map(around, self.slowness, Z * self.error))
 
     def shifted(self, amount: np.ndarray) -> "Ladder":
         """With `amount` added to `-log rate`: a known prefactor taken out."""
@@ -50,8 +62,8 @@ def ladder(sweep: Sweep) -> Ladder:
         escapes = float(columns["escapes"])
         if not escapes:
             raise ValueError(f"no escape at {point.id}: {columns['censored']:g} trajectories were cut off.")
-        x = float(sweep.plan.axes[0].labels[point.index[0]])
-        rows.append((x, log(columns["mean_time"]), escapes, float(columns["censored"])))
+        (x,) = sweep.values(point).values()
+        rows.append((float(x), log(columns["mean_time"]), escapes, float(columns["censored"])))
     x, slowness, escapes, censored = np.array(sorted(rows)).T
     return Ladder(x, slowness, escapes, censored)
 
@@ -61,9 +73,7 @@ def combined(design: np.ndarray, y: np.ndarray, weights: np.ndarray, contrast: S
     gram = design.T @ (weights[:, None] * design)
     coefficients = np.linalg.solve(gram, design.T @ (weights * y))
     wanted = np.asarray(contrast, float)
-    half = Z * float(np.sqrt(wanted @ np.linalg.solve(gram, wanted)))
-    value = float(wanted @ coefficients)
-    return Estimate(value, value - half, value + half, CONFIDENCE)
+    return around(float(wanted @ coefficients), Z * float(np.sqrt(wanted @ np.linalg.solve(gram, wanted))))
 
 
 def slope(found: Ladder) -> Estimate:
@@ -85,28 +95,17 @@ def slope_ratio(found: Ladder, slowness: np.ndarray) -> Estimate:
     return scaled(slope(found), 1 / predicted_slope(found, slowness))
 
 
-def scaled(estimate: Estimate, factor: float) -> Estimate:
-    low, high = sorted((estimate.low * factor, estimate.high * factor))
-    return Estimate(estimate.value * factor, low, high, estimate.confidence)
-
-
 def quotient(a: Estimate, b: Estimate) -> Estimate:
     """`a / b` of independent estimates, by the delta method."""
     value = a.value / b.value
-    spread = np.hypot(half_width(a) / a.value, half_width(b) / b.value) * abs(value)
-    return Estimate(value, value - spread, value + spread, CONFIDENCE)
-
-
-def half_width(estimate: Estimate) -> float:
-    return (estimate.high - estimate.low) / 2
+    return around(value, np.hypot(width(a) / 2 / a.value, width(b) / 2 / b.value) * abs(value))
 
 
 def pooled(estimates: Sequence[Estimate]) -> Estimate:
     """The mean of independent estimates, weighted by their precision."""
-    weights = np.array([half_width(estimate) ** -2 for estimate in estimates])
+    weights = np.array([(width(estimate) / 2) ** -2 for estimate in estimates])
     value = float(np.sum(weights * [estimate.value for estimate in estimates]) / weights.sum())
-    half = float(weights.sum() ** -0.5)
-    return Estimate(value, value - half, value + half, CONFIDENCE)
+    return around(value, float(weights.sum() ** -0.5))
 
 
 def bend(found: Ladder) -> Estimate:
@@ -139,8 +138,7 @@ def power(found: Ladder, start: float = 1.0) -> Estimate:
         absolute_sigma=True,
         maxfev=20_000,
     )
-    half = Z * float(covariance[2, 2] ** 0.5)
-    return Estimate(float(best[2]), float(best[2]) - half, float(best[2]) + half, CONFIDENCE)
+    return around(float(best[2]), Z * float(covariance[2, 2] ** 0.5))
 
 
 def rows(found: Ladder, axis: str) -> list[dict[str, float]]:
@@ -151,3 +149,47 @@ def rows(found: Ladder, axis: str) -> list[dict[str, float]]:
 
 def _line(x: np.ndarray) -> np.ndarray:
     return np.stack([np.ones_like(x), x], 1)
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points of one kind with their fitted line; `law` is a theory's `-log rate` at the same x, drawn dashed; `look` is the
+    number of its colour and marker, by default its place in the panel."""
+
+    label: str
+    found: Ladder
+    law: np.ndarray | None = None
+    look: int | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One axes: what is on x, its series, a title."""
+
+    x: str
+    series: Sequence[Series]
+    title: str = ""
+
+
+def ladder_figure(panels: Sequence[Sequence[Panel]], y: str = "−log rate (natural log)") -> "Figure":
+    """Panels in rows; each series with 95% intervals and its weighted straight line."""
+    columns = len(panels[0])
+    figure, axes = new_figure(len(panels), columns, width=3.3, height=2.9, legend=0.5)
+    for ax, panel in zip(axes, [panel for row in panels for panel in row], strict=True):
+        _draw(ax, panel)
+    for ax in axes[::columns]:
+        ax.set_ylabel(y)
+    shared_legend(figure, axes)
+    return figure
+
+
+def _draw(ax: "Axes", panel: Panel) -> None:
+    for k, series in enumerate(panel.series):
+        found, style = series.found, look(k if series.look is None else series.look)
+        points(ax, found.x, found.estimates, ls="", ms=4.5, label=series.label, **style)
+        ends = np.array([found.x.min(), found.x.max()])
+        ax.plot(ends, intercept(found).value + slope(found).value * ends, color=style["color"], lw=1)
+        if series.law is not None:
+            ax.plot(found.x, series.law, color=style["color"], lw=1, ls=(0, (4, 2)))
+    ax.set_xlabel(panel.x)
+    ax.set_title(panel.title, fontsize="medium")

@@ -20,12 +20,13 @@ from levysde.studies import (
 )
 from levysde.sweeps import Sweep
 
-from .figures import Panel, Series, ladder_figure
 from .ladders import (
     Ladder,
+    Panel,
+    Series,
     bend,
-    half_width,
     ladder,
+    ladder_figure,
     pooled,
     quotient,
     rows,
@@ -205,13 +206,12 @@ def _lines(names: tuple[str, ...], lines: dict[Any, Ladder]) -> Verdict:
         + f", pooled {together[name]}"
         for name in names
     )
-    widest = max(bends.values(), key=half_width)
     count = sum(word == "holds" for word in words.values())
     return ruled(
         LINES,
         all_judged(list(words.values())),
         f"relative change of slope {shown}; inside the band: {count} of {len(words)}",
-        f"chance to see a change of slope of 1: {detection_chance(0.5, widest):.2f} or more",
+        f"chance to see a change of slope of 1: {detection_chance(0.5, bends.values()):.2f} or more",
         ", ".join(f"{name} bends" for name, value in together.items() if not value.low <= 0 <= value.high),
     )
 
@@ -225,12 +225,12 @@ def _size(names: tuple[str, ...], lines: dict[Any, Ladder], laws: dict[Any, np.n
         name: pooled([slope_ratio(lines[name, "net", axis], laws[name, "net", axis, "linear"]) for axis in AXES])
         for name in names
     }
-    word = all_judged([judged(ratio, 0.67, 1.5) for ratio in ratios.values()])
+    word = judged(ratios.values(), 0.67, 1.5)
     return ruled(
         SIZE,
         word,
         f"measured over predicted {_each(ratios)}; over the linear theory with the measured covariance {_each(linear)}",
-        f"chance to see a slope off by a factor of 2: {min(detection_chance(0.5, r) for r in ratios.values()):.2f} or more",
+        f"chance to see a slope off by a factor of 2: {detection_chance(0.5, ratios.values()):.2f} or more",
         "" if word == "holds" else "the noise covariance is not H/B in size: see `align-size`",
     )
 
@@ -249,7 +249,7 @@ def _null(names: tuple[str, ...], lines: dict[Any, Ladder]) -> Verdict:
         word,
         f"relative change of slope in the bowls, pooled: {_each(bent)}; slope with minibatches over that of the bowl "
         f"{_each(ratios)}; straight by the test: {words.count('holds')} of {len(words)}, bent: {words.count('fails')}",
-        f"chance to see a change of slope of 1 in a bowl: {min(detection_chance(0.5, b) for b in bends.values()):.2f} or more",
+        f"chance to see a change of slope of 1 in a bowl: {detection_chance(0.5, bends.values()):.2f} or more",
         "a straight line alone cannot tell the theorem from a bowl without a saddle" if word == "holds" else "",
     )
 

@@ -38,8 +38,8 @@ from levysde.studies import (
 from levysde.sweeps import Sweep
 from levysde.theory import optimizer_exponent
 
-from .figures import Panel, Series, ladder_figure
-from .ladders import Ladder, half_width, ladder, power, quotient, rows, scaled, slope
+from ..numbers import scaled
+from .ladders import Ladder, Panel, Series, ladder, ladder_figure, power, quotient, rows, slope
 from .noise import bowl_noise
 from .styblinski import escape_run
 from .white import CURVATURE, DEPTH, TOP
@@ -217,12 +217,11 @@ def _powers(lines: dict[Any, Ladder]) -> Verdict:
     bands = {"sgd": (0.7, 1.3), "adam": (0.3, 0.7)}
     words: list[Word] = [judged(value, *bands[n]) for (n, _), value in found.items()]
     shown = ", ".join(f"{n.upper()} in {AXES[a]} {value}" for (n, a), value in found.items())
-    widest = max((found["adam", a] for a in AXES), key=half_width)
     return ruled(
         ADAM,
         all_judged(words),
         f"powers {shown}",
-        f"chance to tell ADAM's power from 1: {detection_chance(0.3, widest):.2f} or more",
+        f"chance to tell ADAM's power from 1: {detection_chance(0.3, [found['adam', a] for a in AXES]):.2f} or more",
     )
 
 
@@ -234,9 +233,9 @@ def _size(lines: dict[Any, Ladder], laws: dict[Any, np.ndarray]) -> Verdict:
         ratios[f"sqrt({label})"] = scaled(slope(_rooted(here)), 1 / expected)
     return ruled(
         SIZE,
-        all_judged([judged(ratio, 0.85, 1.15) for ratio in ratios.values()]),
+        judged(ratios.values(), 0.85, 1.15),
         "measured over predicted slope " + ", ".join(f"in {name} {ratio}" for name, ratio in ratios.items()),
-        f"chance to see a slope off by 30%: {min(detection_chance(0.15, r) for r in ratios.values()):.2f} or more",
+        f"chance to see a slope off by 30%: {detection_chance(0.15, ratios.values()):.2f} or more",
     )
 
 

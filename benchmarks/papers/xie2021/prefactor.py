@@ -34,7 +34,8 @@ from levysde.studies import (
 from levysde.sweeps import Sweep
 from levysde.theory import xie_law
 
-from .figures import COLOURS, MARKERS, grid, shared_legend
+from ..figures import COLOURS, look, new_figure, points, shared_legend
+from ..numbers import by_factor
 from .ladders import Ladder, Z, ladder, rows, slope
 from .noise import frozen_noise, switches
 from .white import CURVATURE, DEPTH, MINIMUM, SADDLE
@@ -168,21 +169,20 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     exact = {f: np.array([exact_log_mean(b, f) for b in ladders[f].x]) for f in FRACTIONS}
     over_exact = {f: _pooled(ladders[f], exact[f]) for f in FRACTIONS}
     implied = {f: _fraction(ladders[f], exact[f], f) for f in FRACTIONS}
-    word_exact = all_judged([judged(value, 0.9, 1.1) for value in over_exact.values()])
     corrected = {f: over_law(60.0, f, "ito", "corrected") for f in FRACTIONS}
     verdicts = (
         _prefactor(),
         ruled(
             CORRECTED,
-            "fails" if any(not 0.9 <= v <= 1.1 for v in corrected.values()) else word_exact,
+            "fails" if any(not 0.9 <= v <= 1.1 for v in corrected.values()) else judged(over_exact.values(), 0.9, 1.1),
             f"exact over law at exponent 60: {_plain(corrected)}; measured over exact, pooled over rungs: {_shown(over_exact)}",
-            f"chance to see a mean off by 20%: {min(detection_chance(0.1, v) for v in over_exact.values()):.2f} or more",
+            f"chance to see a mean off by 20%: {detection_chance(0.1, over_exact.values()):.2f} or more",
         ),
         ruled(
             EXPONENT,
             all_judged([judged(v, f - 0.15, f + 0.15) for f, v in implied.items()]),
             f"s read off: {_shown(implied)}",
-            f"chance to see an s off by 0.3: {min(detection_chance(0.15, v) for v in implied.values()):.2f} or more",
+            f"chance to see an s off by 0.3: {detection_chance(0.15, implied.values()):.2f} or more",
         ),
     )
     data = {f"s = {f:g}": rows(found_, "B") for f, found_ in ladders.items()}
@@ -248,8 +248,7 @@ def _shown(values: dict[float, Estimate]) -> str:
 
 
 def _figure(ladders: dict[float, Ladder]) -> Any:
-    figure, axes = grid(1, 1, width=5.2, height=3.6)
-    ax = axes[0, 0]
+    figure, (ax,) = new_figure(1, 1, width=5.2, height=3.6, legend=0.5)
     exponents = np.linspace(3, 20, 18)
     for k, f in enumerate(FRACTIONS):
         for kind, style in zip(CONVENTIONS, ("--", "-"), strict=True):
@@ -259,11 +258,10 @@ def _figure(ladders: dict[float, Ladder]) -> Any:
         found = ladders[f]
         base = np.array([law(b, f, "corrected") for b in found.x])
         at = EXPONENTS[: len(found.x)]
-        value = np.exp(found.slowness - base)
-        error = [value * (1 - np.exp(-Z * found.error)), value * (np.exp(Z * found.error) - 1)]
+        over = map(by_factor, np.exp(found.slowness - base), Z * found.error)
         beside = np.add(at, 0.12 * (k - 1))  # so that none hides another
         label = f"SDE (Ito), s = {f:g}"
-        ax.errorbar(beside, value, error, ls="", marker=MARKERS[k], ms=4.5, capsize=2, color=COLOURS[k], label=label)
+        points(ax, beside, over, ls="", ms=4.5, label=label, **look(k))
     ax.axhline(1, color="0.4", lw=1, ls=(0, (4, 2)), label="law with 2π/H_a")
     ax.axhline(LOW / TOP, color="0.4", lw=1, ls=(0, (1, 1)), label="law as restated, 2π/|H_b|")
     ax.set_xlabel("exponent (2BΔL/η)(s/H_a + (1−s)/|H_b|)")

@@ -30,8 +30,9 @@ from levysde.stats import Estimate
 from levysde.studies import Claim, Finding, Section, detection_chance, judged, reference, ruled
 from levysde.sweeps import Experiment, Job, Model, Sweep, Variable
 
-from .figures import COLOURS, MARKERS, grid, shared_legend
-from .ladders import Z, combined, scaled
+from ..figures import look, new_figure, points, shared_legend
+from ..numbers import around, scaled
+from .ladders import Z, combined
 from .noise import frozen_noise, switches
 
 HEIGHT, SHARP, FLAT, TOP = 0.02, 16.0, 2.0, 2.0  # curvatures before the height
@@ -134,9 +135,6 @@ class Occupation(Experiment):
             "stepped_share": stepped_share(settings),
         }
 
-    def columns(self, settings: Settings, outcome: dict[str, Any], job: Job) -> dict[str, Any]:
-        return outcome
-
 
 def valley(sharpness: float) -> WellChain:
     """The two valleys; a sharper one is also narrower, by the root, so that its shape stays."""
@@ -208,10 +206,10 @@ def shares(sweep: Sweep) -> dict[str, np.ndarray]:
         share = np.asarray(columns["flat_share"])
         mean, error = float(share.mean()), float(share.std(ddof=1) / len(share) ** 0.5)
         exact, stepped = float(columns["exact_share"]), float(columns["stepped_share"])
-        x = float(sweep.plan.axes[0].labels[point.index[0]])
+        (x,) = sweep.values(point).values()
         table.append(
             (
-                x,
+                float(x),
                 log(mean / (1 - mean)),
                 error / (mean * (1 - mean)),
                 log(exact / (1 - exact)),
@@ -271,7 +269,7 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
 
 
 def _figure(seen: dict[str, dict[str, np.ndarray]], x: dict[str, np.ndarray]) -> Any:
-    figure, axes = grid(1, 3, width=3.3, height=3.0)
+    figure, axes = new_figure(1, 3, width=3.3, height=3.0, legend=0.5)
     curvature = {name: HEIGHT * seen[name]["x"] for name in ("sgd-sharpness", "white-sharpness")}
     panels = (
         ("2B/η", {"sgd": x["sgd"]}),
@@ -281,28 +279,24 @@ def _figure(seen: dict[str, dict[str, np.ndarray]], x: dict[str, np.ndarray]) ->
             {"sgd-sharpness": curvature["sgd-sharpness"], "white-sharpness": curvature["white-sharpness"]},
         ),
     )
-    for ax, (label, series) in zip(axes[0], panels, strict=True):
+    for ax, (label, series) in zip(axes, panels, strict=True):
         for name, places in series.items():
             k = int(name.startswith("white"))
             kind = ("SGD's noise, frozen", "white noise")[k]
-            ax.errorbar(
-                places, seen[name]["ratio"], Z * seen[name]["error"], ls="", marker=MARKERS[k], ms=4.5, capsize=2,
-                color=COLOURS[k], label=kind,
-            )  # fmt: skip
-            ax.plot(places, seen[name]["exact"], color=COLOURS[k], lw=1, label=f"{kind}, exact")
+            color, found = look(k)["color"], map(around, seen[name]["ratio"], Z * seen[name]["error"])
+            points(ax, places, found, ls="", ms=4.5, label=kind, **look(k))
+            ax.plot(places, seen[name]["exact"], color=color, lw=1, label=f"{kind}, exact")
             if not k:
-                ax.plot(
-                    places, seen[name]["stepped"], color=COLOURS[k], lw=1, ls=":", label="the same, with these steps"
-                )
+                ax.plot(places, seen[name]["stepped"], color=color, lw=1, ls=":", label="the same, with these steps")
         ax.set_xlabel(label)
-    axes[0, 2].set_xscale("log")
-    low = min(ax.get_ylim()[0] for ax in axes[0])
-    high = max(ax.get_ylim()[1] for ax in axes[0])
-    for ax in axes[0]:
+    axes[2].set_xscale("log")
+    low = min(ax.get_ylim()[0] for ax in axes)
+    high = max(ax.get_ylim()[1] for ax in axes)
+    for ax in axes:
         ax.set_ylim(min(low, 0), high)
         ax.axhline(0, color="0.7", lw=0.8)
-    axes[0, 0].set_ylabel("log(time in flat / time in sharp)")
-    shared_legend(figure, axes.ravel())
+    axes[0].set_ylabel("log(time in flat / time in sharp)")
+    shared_legend(figure, axes)
     return figure
 
 

@@ -24,7 +24,6 @@ from levysde.studies import (
     Finding,
     Section,
     Verdict,
-    Word,
     all_judged,
     detection_chance,
     judged,
@@ -34,11 +33,15 @@ from levysde.studies import (
 from levysde.sweeps import Sweep
 from levysde.theory import xie_law
 
-from .figures import COLOURS, MARKERS, Panel, Series, grid, ladder_figure
+from ..figures import COLOURS, look, new_figure, points
+from ..numbers import over
 from .ladders import (
     Ladder,
+    Panel,
+    Series,
     bend,
     ladder,
+    ladder_figure,
     pooled,
     rows,
     slope,
@@ -260,24 +263,21 @@ def _each(values: dict[str, Estimate]) -> str:
 
 def _frozen(lines: dict[str, Ladder], laws: dict[str, np.ndarray]) -> Verdict:
     ratios = {axis: slope_ratio(lines[f"frozen-{axis}"], laws[f"frozen-{axis}"]) for axis in AXES}
-    word = all_judged([judged(ratio, 0.9, 1.1) for ratio in ratios.values()])
-    widest = max(ratios.values(), key=lambda e: e.high - e.low)
     return ruled(
-        FROZEN, word, f"measured over predicted slope {_each(ratios)}",
-        f"chance to see a slope off by 20%: {detection_chance(0.1, widest):.2f} or more",
+        FROZEN, judged(ratios.values(), 0.9, 1.1), f"measured over predicted slope {_each(ratios)}",
+        f"chance to see a slope off by 20%: {detection_chance(0.1, ratios.values()):.2f} or more",
     )  # fmt: skip
 
 
 def _lines(lines: dict[str, Ladder]) -> Verdict:
     bends = {axis: bend(lines[f"literal-{axis}"]) for axis in AXES}
     slopes = {axis: slope(lines[f"literal-{axis}"]) for axis in AXES}
-    widest = max(bends.values(), key=lambda e: e.high - e.low)
-    word = all_judged([judged(value, -0.5, 0.5) for value in bends.values()])
+    word = judged(bends.values(), -0.5, 0.5)
     return ruled(
         LINES,
         word,
         f"slopes {_each(slopes)}; relative change of slope {_each(bends)}",
-        f"chance to see a change of slope of 1: {detection_chance(0.5, widest):.2f} or more",
+        f"chance to see a change of slope of 1: {detection_chance(0.5, bends.values()):.2f} or more",
         "so they are in a bowl without a saddle: see `sgd-evidence`" * (word == "holds"),
     )
 
@@ -299,15 +299,13 @@ def _range(lines: dict[str, Ladder], laws: dict[str, np.ndarray]) -> Verdict:
 def _null(lines: dict[str, Ladder], laws: dict[str, np.ndarray]) -> Verdict:
     bends = {axis: bend(lines[f"bowl-{axis}"]) for axis in AXES}
     ratios = {axis: slope_ratio(lines[f"bowl-{axis}"], laws[f"bowl-{axis}"]) for axis in AXES}
-    as_straight = all_judged([judged(value, -0.5, 0.5) for value in bends.values()])
-    as_steep = all_judged([judged(value, 0.75, 1.25) for value in ratios.values()])
-    word: Word = all_judged([as_straight, as_steep])
+    word = all_judged([judged(bends.values(), -0.5, 0.5), judged(ratios.values(), 0.75, 1.25)])
     return ruled(
         NULL,
         word,
         f"the bowl: relative change of slope {_each(bends)}; slope over B r²/(ηk) {_each(ratios)}, pooled "
         f"{pooled(list(ratios.values()))}",
-        f"chance to see a slope off by 50%: {min(detection_chance(0.25, r) for r in ratios.values()):.2f} or more",
+        f"chance to see a slope off by 50%: {detection_chance(0.25, ratios.values()):.2f} or more",
         "a straight line alone cannot tell the theorem from a bowl without a saddle" if word == "holds" else "",
     )
 
@@ -316,8 +314,9 @@ def step_rates(sweep: Sweep) -> dict[float, Estimate]:
     """The rate at each step of integration, in steps over eta, the largest first; an upper limit where nothing escaped."""
     found = {}
     for point in sweep.plan.points:
-        result = sweep.result({sweep.plan.axes[0].name: sweep.plan.axes[0].labels[point.index[0]]})
-        found[float(sweep.plan.axes[0].labels[point.index[0]]) / RATE] = escape_rate(result.time, result.exited)
+        at = sweep.values(point)
+        result = sweep.result(at)
+        found[float(*at.values()) / RATE] = escape_rate(result.time, result.exited)
     return found
 
 
@@ -333,7 +332,7 @@ def quadrature() -> str:
 
 def _literal(by_step: dict[float, Estimate]) -> Verdict:
     fine, coarse = by_step[min(by_step)], by_step[max(by_step)]
-    ratio = Estimate(fine.value / coarse.value, fine.low / coarse.high, fine.high / coarse.low)
+    ratio = over(fine, coarse)
     shown = ", ".join(f"η/{1 / step:.0f}: {rate}" for step, rate in by_step.items())
     return ruled(
         LITERAL,
@@ -346,12 +345,10 @@ def _literal(by_step: dict[float, Estimate]) -> Verdict:
 
 
 def _steps_figure(by_step: dict[float, Estimate]) -> Any:
-    figure, axes = grid(1, 1, width=4.6, height=3.2)
-    ax = axes[0, 0]
+    figure, (ax,) = new_figure(1, 1, width=4.6, height=3.2, legend=0.5)
     for step, rate in by_step.items():
         if rate.value:
-            error = [[rate.value - rate.low], [rate.high - rate.value]]
-            ax.errorbar(step, rate.value, error, color=COLOURS[0], marker=MARKERS[0], capsize=2)
+            points(ax, [step], [rate], ms=6, **look(0))
         else:
             ax.errorbar(step, rate.high, rate.high / 2, uplims=True, color=COLOURS[0], marker="_", capsize=2)
     ax.set_xscale("log", base=2)

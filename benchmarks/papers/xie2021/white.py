@@ -16,8 +16,8 @@ from levysde.studies import Claim, Finding, Section, detection_chance, judged, r
 from levysde.sweeps import Sweep
 from levysde.theory import first_passage
 
-from .figures import Panel, Series, ladder_figure
-from .ladders import Ladder, combined, ladder, predicted_slope, rows, scaled, slope
+from ..numbers import scaled
+from .ladders import Ladder, Panel, Series, combined, ladder, ladder_figure, rows, slope, slope_ratio
 
 DIM = 10
 MINIMUM, TOP = (
@@ -130,7 +130,7 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         "D": np.array([log(exact_first(1 / x)) for x in along["D"].x]),
         "D-one": np.array([log(exact(1 / x)) for x in along["D-one"].x]),
     }
-    ratio = {name: scaled(slope(along[name]), 1 / predicted_slope(along[name], reference[name])) for name in along}
+    ratio = {name: slope_ratio(along[name], reference[name]) for name in along}
     coldest = {name: _ratio_at_end(along[name], reference[name]) for name in along}
     asymptotic = exact(DEPTH / 100) / law(DEPTH / 100) if not quick else exact(DEPTH / 50) / law(DEPTH / 50)
     finite = exact(DIFFUSIONS[0]) / law(DIFFUSIONS[0])

@@ -8,7 +8,8 @@ from levysde.stats import Estimate
 from levysde.studies import Claim, Finding, Section, detection_chance, judged, reference, ruled
 from levysde.sweeps import Sweep
 
-from .figures import new_figure
+from ..figures import new_figure, plain_ticks, points
+from ..numbers import around
 from .problems import dynamics_part, law_of, random_valley, step_for
 
 ALPHA, DIM, COUNT, REGIME = 1.5, 5, 50, 0.02  # the last: rate over relaxation in the basin where it is largest
@@ -64,16 +65,15 @@ def line(measure: np.ndarray, mean: np.ndarray, escapes: np.ndarray) -> tuple[Es
     residual = y - weight @ y - slope * x
     error = float(np.sqrt(weight @ residual**2 / (len(x) - 2) / (weight @ (x * x))))
     half = float(t.isf(0.025, len(x) - 2)) * error
-    return Estimate(slope, slope - half, slope + half), float(spearmanr(measure, mean)[0])  # pyright: ignore[reportArgumentType]
+    return around(slope, half), float(spearmanr(measure, mean)[0])  # pyright: ignore[reportArgumentType]
 
 
 def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     figure, axes = new_figure(1, 1)
     rows, slopes, ranks, ratios = [], [], [], []
     for optimizer, sweep in found.items():
-        points = sweep.plan.points
-        columns = [sweep.columns(point) for point in points]
-        measure = np.array([sweep.law(_at(sweep, point)).measure for point in points])
+        columns = [sweep.columns(point) for point in sweep.plan.points]
+        measure = np.array([sweep.law(sweep.values(point)).measure for point in sweep.plan.points])
         mean, escapes, ratio = (
             np.array([float(c[name]) for c in columns]) for name in ("mean_time", "escapes", "ratio")
         )
@@ -85,10 +85,10 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
             {"optimizer": optimizer, "basin": k, "height": h, "m(W)": m, "mean_time": t, "escapes": n, "ratio": r}
             for (k, h), m, t, n, r in zip(_basins(quick), measure, mean, escapes, ratio, strict=True)
         ]
-        error = 1.96 * mean / np.sqrt(escapes)
         color = f"C{OPTIMIZERS.index(optimizer)}"
-        axes[0].errorbar(
-            measure, mean, yerr=error, fmt="o", ms=4, lw=1, color=color, label=f"{optimizer}, slope {slope.value:.3f}"
+        bars = map(around, mean, 1.96 * mean / np.sqrt(escapes))
+        points(
+            axes[0], measure, bars, fmt="o", lw=1, capsize=0, color=color, label=f"{optimizer}, slope {slope.value:.3f}"
         )
         order = np.argsort(measure)
         axes[0].plot(measure[order], (mean / ratio)[order], color=color, lw=1, ls="--")
@@ -97,25 +97,16 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         f"{len(_basins(quick))} random basins, d = {DIM}, alpha = {ALPHA:g}; dashed: the law", fontsize=10
     )
     axes[0].legend(frameon=False)
-    axes[0].minorticks_off()
-    axes[0].set_xticks([0.5, 1, 2, 5], ["0.5", "1", "2", "5"])
-    axes[0].set_yticks([20, 50, 100, 200], ["20", "50", "100", "200"])
-    words = [judged(slope, -1.05, -0.95) for slope in slopes]
-    word = "fails" if "fails" in words else "holds" if set(words) == {"holds"} else "inconclusive"
-    widest = max(slopes, key=lambda s: s.high - s.low)
+    plain_ticks(axes[0].xaxis, [0.5, 1, 2, 5])
+    plain_ticks(axes[0].yaxis, [20, 50, 100, 200])
     verdict = ruled(
         SLOPE,
-        word,
+        judged(slopes, -1.05, -0.95),
         f"slope {slopes[0]} (SGD), {slopes[1]} (ADAM); rank correlation {ranks[0]:.3f}, {ranks[1]:.3f}; measured over "
         f"predicted mean {min(r.min() for r in ratios):.2f} to {max(r.max() for r in ratios):.2f}",
-        f"chance to see a slope off by 0.1: {detection_chance(0.05, widest):.2f}",
+        f"chance to see a slope off by 0.1: {detection_chance(0.05, slopes):.2f}",
     )
     return Finding((verdict,), {"basins": figure}, {"basins": rows})
-
-
-def _at(sweep: Sweep, point: Any) -> dict[str, Any]:
-    """The values of a point's axes, by which `Sweep` knows it."""
-    return {axis.name: axis.labels[point.index[0]] for axis in sweep.plan.axes}
 
 
 SECTION = Section("basins", (SLOPE,), sweeps, judge)

@@ -56,9 +56,6 @@ class Occupation(Experiment):
     name = "zhou2020-occupation"
     settings = OccupationSettings
 
-    def check(self, settings: OccupationSettings) -> None:
-        return None
-
     def variables(self, points: Sequence[OccupationSettings]) -> tuple[Variable, ...]:
         return (
             Variable("right_from_left", "float64", "share on the right at the end, of those begun on the left"),
@@ -128,9 +125,6 @@ class Tails(Experiment):
     name = "zhou2020-tails"
     settings = TailsSettings
     kinds = ("raw", "averaged", "apart")
-
-    def check(self, settings: TailsSettings) -> None:
-        return None
 
     def variables(self, points: Sequence[TailsSettings]) -> tuple[Variable, ...]:
         names = [(kind, how) for kind in self.kinds for how in _ESTIMATORS]

@@ -17,8 +17,6 @@ from levysde.studies import (
     Reading,
     Section,
     Verdict,
-    Word,
-    all_judged,
     detection_chance,
     judged,
     reference,
@@ -26,7 +24,8 @@ from levysde.studies import (
 )
 from levysde.sweeps import Sweep
 
-from .figures import curves, new_figure
+from ..figures import curves, new_figure, shared_legend
+from ..numbers import over, scaled
 from .problems import HEIGHT, at_regime, dynamics_part, law_of, valley
 
 ALPHA, CONDITION = 1.5, 4.0
@@ -129,11 +128,10 @@ def rung(sweep: Sweep, point: Any) -> dict[str, Any]:
     times, rate = columns["time"][columns["status"] == 1], 1 / columns["predicted_mean"]
     found = {u: smallest_r(times, rate, u) for u in U}
     worst = max(found.values(), key=lambda r: r.value)
-    ratio = Estimate(*(float(columns[name]) for name in ("ratio", "ratio_low", "ratio_high")))
     return {
         "r": found,
         "worst": worst,
-        "ratio": ratio,
+        "ratio": sweep.estimate(point, "ratio"),
         "regime": float(columns["regime"]),
         "shape": float(columns["shape"]),
     }
@@ -149,8 +147,7 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
             ladders.setdefault((optimizer, driver, dim), []).append(numbers)
             rows.append(_row(numbers, {"optimizer": optimizer, "driver": driver, "d": dim}))
             if driver == "StableComponents" and optimizer == "SGD":
-                factor, ratio = 1 / (dim * float(levy_constant(ALPHA))), numbers["ratio"]
-                printed[dim] = Estimate(ratio.value * factor, ratio.low * factor, ratio.high * factor)
+                printed[dim] = scaled(numbers["ratio"], 1 / (dim * float(levy_constant(ALPHA))))
     network: dict[str, list[dict[str, Any]]] = {}
     if "network" in found:
         for point in found["network"].plan.points:
@@ -171,18 +168,16 @@ def _row(numbers: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
 def _laplace(claim: Claim, ladders: list[list[dict[str, Any]]]) -> Verdict:
     ends = [rungs[-1]["worst"] for rungs in ladders]
     falls = sum(rungs[-1]["worst"].low <= rungs[0]["worst"].value for rungs in ladders)
-    words: list[Word] = [judged(r, high=BAND) for r in ends]
-    word = all_judged(words) if falls == len(ladders) else "fails"
+    word = judged(ends, high=BAND) if falls == len(ladders) else "fails"
     first, last = ([rungs[i]["worst"].value for rungs in ladders] for i in (0, -1))
     shapes = [rungs[-1]["shape"] for rungs in ladders]
-    widest = max(ends, key=lambda r: r.high - r.low)
     return ruled(
         claim,
         word,
         f"largest r over u: {min(first):.3f} to {max(first):.3f} at the largest noise, {min(last):.3f} to "
         f"{max(last):.3f} at the smallest (highest end of an interval {max(r.high for r in ends):.3f}); falls in {falls} of "
         f"{len(ladders)}; Weibull shape there {min(shapes):.3f} to {max(shapes):.3f}",
-        f"chance to see r = {2 * BAND:g}: {detection_chance(BAND, widest):.2f} in the widest interval",
+        f"chance to see r = {2 * BAND:g}: {detection_chance(BAND, ends):.2f} in the widest interval",
         "the widest intervals are those at u = -0.5, where the transform's variance is infinite"
         if word == "inconclusive"
         else "",
@@ -199,8 +194,7 @@ def _as_printed(printed: dict[int, Estimate]) -> Verdict:
     text = ", ".join(f"{estimate} (d = {dim})" for dim, estimate in printed.items())
     true = ", ".join(f"{1 / (dim * float(levy_constant(ALPHA))):.3g}" for dim in printed)
     widest = max(printed.values(), key=lambda r: (r.high - r.low) / r.value)
-    last, first = printed[max(printed)], printed[min(printed)]
-    ratio = Estimate(last.value / first.value, last.low / first.high, last.high / first.low)
+    ratio = over(printed[max(printed)], printed[min(printed)])
     reading = Reading(ratio, 1.0, 1.0, f"the same constant in d = {max(printed)} as in d = {min(printed)}")
     return ruled(
         PRINTED,
@@ -222,7 +216,7 @@ def _figure(ladders: dict[Any, Any], network: dict[str, Any], regimes: tuple[flo
         for (optimizer, driver, dim), rungs in ladders.items()
     }
     curves(axes[0], lines, "rate over relaxation", "r that Theorem 1 needs, largest over u", legend=False)
-    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, frameon=False, ncol=4, loc="outside lower center")
+    shared_legend(figure, axes[:1], 4, fontsize=7, loc="outside lower center")
     if network:
         lines = {name.upper(): (STEPS, [n["worst"] for n in rungs]) for name, rungs in network.items()}
         curves(axes[1], lines, "predicted mean (steps)", "r that Theorem 1 needs, largest over u")

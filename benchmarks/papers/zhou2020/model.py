@@ -26,7 +26,8 @@ from levysde.stats import Estimate
 from levysde.studies import Claim, Finding, Reading, Section, Verdict, judged, reference, ruled
 from levysde.sweeps import Sweep
 
-from .figures import curves, new_figure
+from ..figures import curves, new_figure, shared_legend
+from ..numbers import around, by_factor
 from .independent import IndependentSquare
 from .problems import valley
 
@@ -236,9 +237,7 @@ def _rungs(sweep: Sweep) -> dict[float, dict[str, Any]]:
         columns = sweep.columns(point)
         escapes, risk = int(columns["escapes"]), float(columns["time"].sum()) / rate
         half = 1.96 / sqrt(escapes) if escapes else inf
-        mean = (
-            Estimate(risk / escapes, risk / escapes * np.exp(-half), risk / escapes * np.exp(half)) if escapes else None
-        )
+        mean = by_factor(risk / escapes, half) if escapes else None
         found[float(rate)] = {
             "escapes": escapes,
             "num": len(columns["time"]),
@@ -255,7 +254,7 @@ def _ratio(above: dict[str, Any], under: dict[str, Any]) -> Estimate | None:
         return None
     value = above["mean"].value / under["mean"].value
     half = 1.96 * sqrt(1 / above["escapes"] + 1 / under["escapes"])
-    return Estimate(value, value * np.exp(-half), value * np.exp(half))
+    return by_factor(value, half)
 
 
 def _ratio_or_bound(above: dict[str, Any], under: dict[str, Any]) -> Estimate:
@@ -280,7 +279,7 @@ def _exponent(rungs: dict[float, dict[str, Any]]) -> Estimate:
     x = x - weight @ x / weight.sum()
     spread = weight @ (x * x)
     value, half = float(weight @ (x * y) / spread), 1.96 / sqrt(spread)
-    return Estimate(value, value - half, value + half)
+    return around(value, half)
 
 
 def _figure(table: dict[str, dict[float, dict[str, Any]]], ratios: dict[str, dict[float, Estimate]]) -> Any:
@@ -304,7 +303,7 @@ def _figure(table: dict[str, dict[float, dict[str, Any]]], ratios: dict[str, dic
     axes[1].annotate(
         "1: escapes as often as ADAM", (0.98, 1.05), xycoords=("axes fraction", "data"), ha="right", fontsize=8
     )
-    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, frameon=False, ncol=4, loc="outside lower center")
+    shared_legend(figure, axes[:1], 4, fontsize=8, loc="outside lower center")
     return figure
 
 

@@ -13,14 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from levysde.stats import Estimate
 from levysde.studies import (
     Claim,
     Finding,
     Reading,
     Section,
     Verdict,
-    all_judged,
     detection_chance,
     judged,
     reference,
@@ -28,7 +26,8 @@ from levysde.studies import (
 )
 from levysde.sweeps import Sweep
 
-from .figures import new_figure
+from ..figures import new_figure
+from ..numbers import around, by_factor
 from .problems import ADAM, HEIGHT, at_regime, curvatures, dynamics_part, law_of, valley
 
 DIM = 10
@@ -138,7 +137,7 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         sgd, adam = ([float(c[name]) for name in ("ratio", "escapes")] for c in columns)
         value = adam[0] / sgd[0]
         half = 1.96 * np.sqrt(1 / adam[1] + 1 / sgd[1])
-        ratios.append(Estimate(value, value * np.exp(-half), value * np.exp(half)))
+        ratios.append(by_factor(value, half))
         rows.append(dict(zip(("condition", "power", "size"), place, strict=True)) | {"simulated_over_exact": value})
     verdicts = (
         _ordered(ORDER, places, "measure_ratio", "size"),
@@ -146,9 +145,9 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         _ordered(RELAXED, places, "relaxed_ratio", "power"),
         ruled(
             SIMULATION,
-            all_judged([judged(ratio, 0.9, 1.1) for ratio in ratios]),
+            judged(ratios, 0.9, 1.1),
             "; ".join(map(repr, ratios)),
-            f"chance to see 20%: {detection_chance(0.1, max(ratios, key=lambda r: r.high - r.low)):.2f}",
+            f"chance to see 20%: {detection_chance(0.1, ratios):.2f}",
         ),
     )
     return Finding(verdicts, {"map": _figure(places)}, {"map": places, "simulated": rows})
@@ -175,7 +174,7 @@ def _volumes() -> Verdict:
     power = float(np.dot(x, y) / np.dot(x, x))
     error = float(np.max(np.abs(np.array(y) - power * np.array(x))))
     reading = Reading(
-        Estimate(power, power - error, power + error),
+        around(power, error),
         0.0,
         np.inf,
         "V(W_SGD^c) / V(W_ADAM^c) = prod s_i^2: a power above 0",

@@ -8,10 +8,11 @@ from itertools import pairwise
 from typing import Any
 
 from levysde.stats import Estimate
-from levysde.studies import Claim, Finding, Section, Verdict, all_judged, detection_chance, judged, reference, ruled
+from levysde.studies import Claim, Finding, Section, Verdict, detection_chance, judged, reference, ruled
 from levysde.sweeps import Sweep
 
-from .figures import curves, new_figure
+from ..figures import curves, new_figure
+from ..numbers import scaled
 from .problems import HEIGHT, mean_of, valley
 
 ALPHAS = (1.2, 1.5, 1.8)
@@ -88,10 +89,10 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     rows: list[dict[str, Any]] = []
     in_rate = _exponents(found["learning-rate"], "learning_rate", axes[0], "learning rate", rows)
     in_batch = _exponents(found["batch-size"], "count", axes[1], "batch size", rows)
-    rate_ratios = [_times(slope, -1 / alpha) for alpha, slope in in_rate.items()]
-    batch_ratios = [_times(slope, 1 / (alpha - 1)) for alpha, slope in in_batch.items()]
+    rate_ratios = [scaled(slope, -1 / alpha) for alpha, slope in in_rate.items()]
+    batch_ratios = [scaled(slope, 1 / (alpha - 1)) for alpha, slope in in_batch.items()]
     tail = found["tail-index"]
-    means = [_mean(tail.columns(point)) for point in tail.plan.points]
+    means = [tail.estimate(point, "mean_time") for point in tail.plan.points]
     curves(axes[2], {f"eta = {ETA:g}": (TAILS, means)}, "alpha", "mean escape time (iterations)")
     rows += [{"ladder": "alpha", "alpha": a, "iterations": m.value} for a, m in zip(TAILS, means, strict=True)]
     falls = sum(b.high < a.low for a, b in pairwise(means))
@@ -114,8 +115,8 @@ def _exponents(sweep: Sweep, name: str, ax: Any, label: str, rows: list[dict[str
     lines, exponents = {}, {}
     for fit in sweep.fit(name):
         alpha = float(fit.at["alpha"])
-        points = [p for p in sweep.plan.points if _label(sweep, p, "alpha") == alpha]
-        x, means = [float(_label(sweep, p, name)) for p in points], [_mean(sweep.columns(p)) for p in points]
+        points = [p for p in sweep.plan.points if sweep.values(p)["alpha"] == alpha]
+        x, means = [float(sweep.values(p)[name]) for p in points], [sweep.estimate(p, "mean_time") for p in points]
         exponents[alpha] = fit.slope
         lines[f"alpha = {alpha:g}: exponent {fit.slope.value:.3f}"] = (x, means)
         rows += [
@@ -126,31 +127,16 @@ def _exponents(sweep: Sweep, name: str, ax: Any, label: str, rows: list[dict[str
 
 
 def _verdict(claim: Claim, exponents: dict[float, Estimate], ratios: list[Estimate], band: float, unit: str) -> Verdict:
-    widest = max(ratios, key=lambda r: r.high - r.low)
     text = "; ".join(
         f"{slope} at alpha = {alpha:g}, over {unit}: {ratio}"
         for (alpha, slope), ratio in zip(exponents.items(), ratios, strict=True)
     )
     return ruled(
         claim,
-        all_judged([judged(ratio, 1 - band, 1 + band) for ratio in ratios]),
+        judged(ratios, 1 - band, 1 + band),
         text,
-        f"chance to see an exponent off by {2 * band:.0%}: {detection_chance(band, widest):.2f}",
+        f"chance to see an exponent off by {2 * band:.0%}: {detection_chance(band, ratios):.2f}",
     )
-
-
-def _label(sweep: Sweep, point: Any, name: str) -> Any:
-    k = [axis.name for axis in sweep.plan.axes].index(name)
-    return sweep.plan.axes[k].labels[point.index[k]]
-
-
-def _mean(columns: dict[str, Any]) -> Estimate:
-    return Estimate(*(float(columns[name]) for name in ("mean_time", "mean_time_low", "mean_time_high")))
-
-
-def _times(estimate: Estimate, factor: float) -> Estimate:
-    low, high = sorted((estimate.low * factor, estimate.high * factor))
-    return Estimate(estimate.value * factor, low, high, estimate.confidence)
 
 
 SECTION = Section("scaling", CLAIMS, sweeps, judge)

@@ -6,8 +6,9 @@ from levysde.stats import Estimate
 from levysde.studies import Claim, Finding, Section, all_judged, detection_chance, judged, reference, ruled
 from levysde.sweeps import Sweep
 
+from ..figures import new_figure, plain_ticks, points, shared_legend
+from ..numbers import around
 from .experiments import Tails
-from .figures import new_figure
 
 EPOCHS = (0, 10, 100, 1000)
 HOW = {"block": "block log-moment (Mohammadi)", "fit": "characteristic function", "hill": "Hill"}
@@ -59,14 +60,14 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
 
 def reading(columns: dict[str, Any], name: str) -> Estimate:
     value, half = float(columns[name]), 1.96 * float(columns[f"{name}_error"])
-    return Estimate(value, value - half, value + half)
+    return around(value, half)
 
 
 def difference(columns: dict[str, Any]) -> Estimate:
     """Index of the average, values apart, less that of the raw noise; errors taken as independent."""
     apart, raw = reading(columns, "apart_fit"), reading(columns, "raw_fit")
     half = ((apart.high - apart.value) ** 2 + (raw.high - raw.value) ** 2) ** 0.5
-    return Estimate(apart.value - raw.value, apart.value - raw.value - half, apart.value - raw.value + half)
+    return around(apart.value - raw.value, half)
 
 
 def judge(found: dict[str, Sweep], quick: bool) -> Finding:
@@ -98,7 +99,7 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
             "holds only if" if grow == "holds" else grow,
             "; ".join(f"{d} ({who}, epoch {epoch})" for (who, epoch), d in lighter.items())
             + "; stable noise: " + "; ".join(f"{d} ({name})" for name, d in unchanged.items()),
-            f"chance to see a fall by 0.1: {detection_chance(0.1, max(lighter.values(), key=lambda d: d.high - d.low)):.2f}",
+            f"chance to see a fall by 0.1: {detection_chance(0.1, lighter.values()):.2f}",
             "the noise is not stable: a sum of many examples goes to a normal law, an average of stable noise keeps its index"
             if grow == "holds" else "",
         ),
@@ -129,16 +130,12 @@ def _figure(stages: dict[Any, Any], controls: dict[str, Any]) -> Any:
             for j, how in enumerate(HOW):
                 found = [reading(columns, f"{kind}_{how}") for columns in group.values()]
                 x = [i + 0.22 * (k - 1) + 0.06 * (j - 1) for i in range(len(group))]
-                ax.errorbar(
-                    x, [f.value for f in found], yerr=[f.high - f.value for f in found], fmt="os^"[j], ms=4, lw=1, capsize=2,
-                    color=f"C{k}", label=f"{labels[kind]}: {HOW[how]}",
-                )  # fmt: skip
+                points(ax, x, found, fmt="os^"[j], lw=1, color=f"C{k}", label=f"{labels[kind]}: {HOW[how]}")
         ax.axhline(2, color="0.5", lw=1, ls="--")
         ax.set_xticks(range(len(group)), list(group), fontsize=7)
         ax.set(ylabel="tail index, median over coordinates", title=title, yscale="log", ylim=(0.95, 20))
-        ax.set_yticks([1, 1.5, 2, 3, 5, 10], ["1", "1.5", "2", "3", "5", "10"])
-        ax.minorticks_off()
-    figure.legend(*axes[1].get_legend_handles_labels(), fontsize=7, frameon=False, ncol=3, loc="outside lower center")
+        plain_ticks(ax.yaxis, [1, 1.5, 2, 3, 5, 10])
+    shared_legend(figure, axes[1:], 3, fontsize=7, loc="outside lower center")
     return figure
 
 

@@ -13,8 +13,9 @@ from levysde.stats import Estimate
 from levysde.studies import Claim, Finding, Section, Verdict, Word, detection_chance, judged, reference, ruled
 from levysde.sweeps import Sweep
 
+from ..figures import curves, new_figure
+from ..numbers import around, by_factor, width
 from .experiments import WELLS, Occupation, two_wells
-from .figures import curves, new_figure
 
 ALPHA, SCALE, ETA = 1.5, 0.3, 0.01  # of SGD
 ADAM_RATES = (0.01, 0.03, 0.1)
@@ -123,7 +124,7 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
 def _time_ratio(flat: dict[str, Any], sharp: dict[str, Any]) -> Estimate:
     value = float(flat["mean_time"] / sharp["mean_time"])
     half = 1.96 * np.sqrt(1 / flat["escapes"] + 1 / sharp["escapes"])
-    return Estimate(value, value * float(np.exp(-half)), value * float(np.exp(half)))
+    return by_factor(value, half)
 
 
 def _shares(sweep: Sweep) -> dict[str, dict[str, Estimate]]:
@@ -141,7 +142,7 @@ def _shares(sweep: Sweep) -> dict[str, dict[str, Estimate]]:
 
 def _share(value: float, num: int) -> Estimate:
     half = 1.96 * np.sqrt(max(value * (1 - value), 1 / num) / num)
-    return Estimate(value, value - half, value + half)
+    return around(value, half)
 
 
 def _compared(claim: Claim, shares: dict[str, dict[str, Estimate]], starts: tuple[str, ...]) -> Verdict:
@@ -173,8 +174,8 @@ def _compared(claim: Claim, shares: dict[str, dict[str, Estimate]], starts: tupl
         f"{name}: " + ", ".join(f"{found[s].value:.3f}" + (f" from the {s}" if s != "all" else "") for s in starts)
         for name, found in shares.items()
     )
-    widest = max((found[s] for found in shares.values() for s in starts), key=lambda e: e.high - e.low)
-    return ruled(claim, word, text, f"intervals of {(widest.high - widest.low) / 2:.3f} at most", condition)
+    half = max(width(found[s]) for found in shares.values() for s in starts) / 2
+    return ruled(claim, word, text, f"intervals of {half:.3f} at most", condition)
 
 
 def _rows(sweep: Sweep) -> list[dict[str, Any]]:
