@@ -35,7 +35,8 @@ def points(ax: "Axes", x: Any, found: Iterable[Estimate], **artist: Any) -> None
     value = np.array([e.value for e in found])
     low, high = (np.array([getattr(e, end) for e in found]) for end in ("low", "high"))
     ends = [value - np.minimum(low, value), np.maximum(high, value) - value]
-    ax.errorbar(x, value, yerr=ends, **{"capsize": 2, "ms": 4} | artist)
+    style: dict[str, Any] = {"capsize": 2, "ms": 4} | artist
+    ax.errorbar(x, value, yerr=ends, **style)
 
 
 def curves(

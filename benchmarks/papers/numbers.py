@@ -1,6 +1,6 @@
 """What the papers do with numbers and their intervals."""
 
-from collections.abc import Iterable
+import numpy as np
 
 from levysde.stats import Estimate
 
@@ -14,8 +14,6 @@ def around(value: float, half: float) -> Estimate:
 
 def by_factor(value: float, half: float) -> Estimate:
     """A positive value whose logarithm has an interval of half width `half`."""
-    import numpy as np
-
     return Estimate(value, value * float(np.exp(-half)), value * float(np.exp(half)))
 
 
@@ -33,8 +31,3 @@ def over(above: Estimate, under: Estimate) -> Estimate:
 def width(estimate: Estimate) -> float:
     """Of the interval."""
     return estimate.high - estimate.low
-
-
-def widest(estimates: Iterable[Estimate]) -> Estimate:
-    """The estimate that is known least."""
-    return max(estimates, key=width)
