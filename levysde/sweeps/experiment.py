@@ -132,8 +132,10 @@ class Experiment(ABC):
         """Run one point, or this host's share of it. What comes back can be pickled."""
 
     def columns(self, settings: Any, outcome: Any, job: Job) -> dict[str, Any]:
-        """The point's part of each variable, by default the outcome, a dict. Arrays may be shorter than the variable's sizes; the
-        rest keeps its fill."""
+        """The point's part of each variable, by default the outcome, a dict.
+
+        Arrays may be shorter than the variable's sizes; the rest keeps its fill.
+        """
         return {name: np.asarray(value) for name, value in outcome.items()}
 
     def join(self, outcomes: Sequence[Any]) -> Any:
