@@ -37,6 +37,7 @@ from .domains import HalfSpaces as HalfSpaces
 from .domains import Inner as Inner
 from .domains import Intersection as Intersection
 from .domains import Predicate as Predicate
+from .domains import Shifted as Shifted
 from .domains import Sublevel as Sublevel
 from .domains import boundary_distance as boundary_distance
 from .domains import half_space as half_space
@@ -64,11 +65,9 @@ from .kernels import Bridged as Bridged
 from .kernels import DiffraxKernel as DiffraxKernel
 from .kernels import EulerMaruyama as EulerMaruyama
 from .kernels import JumpAdapted as JumpAdapted
-from .kernels import LevyPath as LevyPath
 from .kernels import LinearRegressionSGD as LinearRegressionSGD
 from .kernels import OptimizerKernel as OptimizerKernel
 from .kernels import OrnsteinUhlenbeck as OrnsteinUhlenbeck
-from .kernels import Shifted as Shifted
 from .kernels import TamedEuler as TamedEuler
 from .landscapes import AsymmetricValley as AsymmetricValley
 from .landscapes import DeepLinear as DeepLinear
@@ -95,6 +94,7 @@ from .noise import DriverSum as DriverSum
 from .noise import EmpiricalSteps as EmpiricalSteps
 from .noise import GaussianJump as GaussianJump
 from .noise import GaussianMixture as GaussianMixture
+from .noise import LevyPath as LevyPath
 from .noise import LowRankScale as LowRankScale
 from .noise import ParetoJump as ParetoJump
 from .noise import SkewedComponents as SkewedComponents

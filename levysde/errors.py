@@ -9,7 +9,7 @@ import numbers
 import os
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,8 @@ from jaxtyping import Array
 # The type of an argument that this module checks at run time, so that its message comes and not a type checker's:
 # numbers, lists, NumPy or JAX arrays.
 Checked = Any
+
+Word = TypeVar("Word", bound=str)
 
 _LARGEST = 2**63 - 1  # of an integer that arrays can hold
 _HUGE = 1e75  # of a number whose powers float64 still holds
@@ -246,13 +248,13 @@ def integer(name: str, value: Any, example: str, *, low: int = 1, high: int = _L
     return int(value)
 
 
-def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+def choice(name: str, value: Any, allowed: tuple[Word, ...]) -> Word:
     """One of the words `allowed`."""
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(
             f"{name} must be {' or '.join(repr(a) for a in allowed)}, not {shown(value)}.".replace("'", '"')
         )
-    return value
+    return cast(Word, value)
 
 
 def flag(name: str, value: Any) -> bool:
@@ -332,7 +334,7 @@ def outcome(name: str, fn: Any, *arguments: Any, example: str) -> Any:
         ) from None
 
 
-def writable(name: str, path: Checked) -> Path:
+def writable(name: str, path: Any) -> Path:
     """A file path that can be written to; its folder is made when missing."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f'{name} must be a path, not {shown(path)}. Type for example {name}="run.npz".')

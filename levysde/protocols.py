@@ -6,20 +6,17 @@ random words.
 Small contractions are written multiply-and-sum, never as library matmuls: those change bits with the number of lanes.
 """
 
-import inspect
-import re
-import textwrap
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, UInt
+
+from levysde.parts import Part, short
 
 Words = UInt[Array, " n"]
 Point = Float[Array, " d"]
@@ -28,53 +25,6 @@ Scalar = Float[Array, ""]
 Truth = Bool[Array, ""]
 Label = Int[Array, ""]
 State = Any  # a pytree of arrays
-
-_LINE = 100  # columns of a part that prints on one line
-_FEW = 4  # numbers of an array that prints whole
-
-
-class Part(eqx.Module):
-    """What a run is made of. Prints as one would type it: numbers as numbers, large arrays by their shapes."""
-
-    def _arguments(self) -> dict[str, Any]:
-        """What is printed, by name: arguments of `__init__` that are kept, or all fields where a needed one is not."""
-        known = {field.name for field in fields(self)}
-        found = {}
-        for name, parameter in inspect.signature(type(self).__init__).parameters.items():
-            if name in known or isinstance(getattr(type(self), name, None), property):
-                found[name] = getattr(self, name, None)
-            elif name != "self" and parameter.default is parameter.empty:
-                return {field.name: getattr(self, field.name, None) for field in fields(self)}
-        return found
-
-    def __repr__(self) -> str:
-        return _written(self, _LINE)
-
-    def _derived(self) -> dict[str, Any]:
-        """Fields that were computed from other fields when the object was made, as they would be computed now, on the host."""
-        return {}
-
-
-def check_derived(value: Any) -> None:
-    """Raises ValueError where a number no longer belongs to those it was computed from, as after `equinox.tree_at`."""
-    if isinstance(value, tuple | list):
-        for item in value:
-            check_derived(item)
-    if not isinstance(value, Part):
-        return
-    for field in fields(value):
-        check_derived(getattr(value, field.name, None))
-    for name, expected in value._derived().items():
-        held = getattr(value, name)
-        if jax.tree.structure(held) != jax.tree.structure(expected) or not all(
-            np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-3, atol=1e-6 * np.max(np.abs(b), initial=0))
-            for a, b in zip(jax.tree.leaves(held), jax.tree.leaves(expected), strict=True)
-        ):
-            kind = type(value).__name__
-            raise ValueError(
-                f"{kind}.{name} was computed from the other numbers of this {kind} when it was made, and one of them has been "
-                f"replaced since, so that they no longer agree. Make a new {kind} instead."
-            )
 
 
 @dataclass(frozen=True, repr=False, eq=False)  # arrays, of which == would be an array
@@ -99,7 +49,7 @@ class LevyRays:
         return float(np.sum(self.weights * self.tail(np.full(len(rays), float(radius)), rays)))
 
     def __repr__(self) -> str:
-        directions, weights = _leaf(self.directions), _leaf(self.weights)
+        directions, weights = short(self.directions), short(self.weights)
         return f"LevyRays(directions={directions}, weights={weights}, index={self.index:g})"
 
 
@@ -332,11 +282,6 @@ class Kernel(Part):
         return jnp.zeros_like(x) if after is None else self.position(after) - x
 
 
-# Primitives whose bits depend on the size of the batch, since a library picks the order of its sums by it.
-_LIBRARY = {"dot_general", "conv_general_dilated", "custom_linear_solve", "triangular_solve", "cholesky", "lu", "qr"}
-_LIBRARY |= {"eigh", "eig", "svd", "schur", "fft", "ragged_dot_general"}
-
-
 _UNROLLED = 64
 
 
@@ -352,83 +297,3 @@ def matvec(matrix: Float[Array, "m d"], vector: Float[Array, " d"]) -> Float[Arr
     for j in range(1, matrix.shape[1]):
         total = total + matrix[:, j] * vector[j]
     return total
-
-
-def is_lane_invariant(fn: Callable, *args: Any) -> bool:
-    """Whether `fn(*args)` avoids library matmuls and decompositions, read off its traced program."""
-
-    return _clean(jax.make_jaxpr(fn)(*args).jaxpr)
-
-
-def _clean(jaxpr: Any) -> bool:
-    for equation in jaxpr.eqns:
-        if equation.primitive.name in _LIBRARY:
-            return False
-        for parameter in jax.tree.leaves(equation.params, is_leaf=lambda p: hasattr(p, "eqns") or hasattr(p, "jaxpr")):
-            inner = getattr(parameter, "jaxpr", parameter)
-            if hasattr(inner, "eqns") and not _clean(inner):
-                return False
-    return True
-
-
-def _written(value: Any, room: int) -> str:
-    """A value as one would type it, on one line if it has room."""
-    if isinstance(value, Part):
-        opening, items, closing = f"{type(value).__name__}(", _items(value), ")"
-    elif isinstance(value, dict):
-        opening, items, closing = "{", [(f"{key!r}: ", inner) for key, inner in value.items()], "}"
-    elif type(value) in (tuple, list) and len(value) <= 2 * _FEW:
-        opening, items, closing = "[", [("", inner) for inner in value], "]"
-        if isinstance(value, tuple):
-            opening, closing = "(", ",)" if len(value) == 1 else ")"
-    else:
-        return _leaf(value)
-    line = opening + ", ".join(label + _written(inner, 10**9) for label, inner in items) + closing
-    if len(line) <= room or not items:
-        return line
-    inside = "".join(f"{label}{_written(inner, room - 4)},\n" for label, inner in items)
-    return f"{opening}\n{textwrap.indent(inside, '    ')}{closing.lstrip(',')}"
-
-
-def _items(part: Part) -> list[tuple[str, Any]]:
-    """The arguments that are not at their defaults, with `name=` before all but the parts that come first."""
-    found: list[tuple[str, Any]] = []
-    parameters = inspect.signature(type(part).__init__).parameters
-    bare = True
-    for name, value in part._arguments().items():
-        parameter = parameters.get(name)
-        if parameter is not None and parameter.kind is parameter.VAR_POSITIONAL:
-            found += [("", inner) for inner in value]
-            continue
-        if parameter is None or parameter.default is parameter.empty or _written(parameter.default, 0) != _leaf(value):
-            bare = bare and isinstance(value, Part) and parameter is not None and parameter.default is parameter.empty
-            found.append(("" if bare else f"{name}=", value))
-    return found
-
-
-def _leaf(value: Any) -> str:
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return _array(value)
-    if value is None or isinstance(value, bool | int | float | complex | str):
-        return repr(value)
-    return getattr(value, "__name__", f"{type(value).__name__}(...)")
-
-
-def _array(value: Any) -> str:
-    """The numbers of a small array, kind and shape of a large one or of one that JAX traces."""
-    name = re.sub("^(f|i|u|c)(loat|nt|int|omplex)", r"\1", str(value.dtype))
-    shape = f"{name}[{','.join(map(str, value.shape))}]"
-    whole = isinstance(value, np.ndarray | np.generic | jax.Array) and not isinstance(value, Tracer)
-    if not whole or not 0 < np.prod(value.shape) <= _FEW:
-        return shape
-    try:
-        numbers = np.asarray(value)
-    except (RuntimeError, TypeError):  # donated, on another host, or keys of JAX
-        return shape
-    return _numbers(numbers)
-
-
-def _numbers(value: Any) -> str:
-    if np.ndim(value):
-        return f"[{', '.join(_numbers(row) for row in value)}]"
-    return repr(float(str(value))) if value.dtype.kind == "f" else str(value)  # the fewest digits, for any width

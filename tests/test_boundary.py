@@ -11,10 +11,11 @@ from scipy import integrate, linalg
 from statistical import assert_close, assert_mean
 
 import levysde as ls
+from levysde.errors import AccuracyWarning
+from levysde.escape.by_lanes import is_lane_invariant
 from levysde.kernels.bridge import _first_passage, crossing
 from levysde.noise import levy_constant, small_jump_shift, small_jump_variance
 from levysde.noise.boundary import _replaced
-from levysde.protocols import is_lane_invariant
 from levysde.theory import boundary_shift, brownian_mean_exit, first_passage, getoor_mean_exit, ryznar_mean_exit
 
 WELL = ls.Quadratic(hessian=jnp.array([[2.0, 0.5], [0.5, 1.0]]))
@@ -31,7 +32,8 @@ DOMAINS = {
 
 
 def free(dim, driver=None, epsilon=1.0):
-    well = ls.from_function(lambda x: 0 * jnp.sum(x), dim=dim, minimum=jnp.zeros(dim))
+    with pytest.warns(AccuracyWarning, match="the loss is flat"):
+        well = ls.from_function(lambda x: 0 * jnp.sum(x), dim=dim, minimum=jnp.zeros(dim))
     return ls.Langevin(well, diffusion=0.5) if driver is None else ls.SGD(well, driver, epsilon=epsilon)
 
 
@@ -105,6 +107,7 @@ def test_the_shift_raises_the_order_from_one_over_alpha_to_one():
 
 
 @pytest.mark.parametrize("alpha", [0.5, pytest.param(1.0, marks=pytest.mark.slow), 1.5])
+@pytest.mark.slow_cases("0.5", "1.5")
 def test_small_jumps_made_gaussian(alpha):
     """Variance and exponent against direct integrals of the Lévy density, on the line and in three dimensions."""
     line, space = ls.StableComponents(alpha), ls.StableIsotropic(alpha)
@@ -172,6 +175,7 @@ def test_no_crossing_far_from_the_boundary():
 
 
 @pytest.mark.parametrize("dim", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.slow_cases("3")
 def test_brownian_exit_from_a_ball(dim):
     """At a step of a fiftieth of the mean the bridge is not late, where the skeleton is by 17%; the shift takes most of it."""
     ball, exact = unit_ball(dim), brownian_mean_exit(dim=dim)
@@ -201,6 +205,7 @@ def test_bridge_in_an_interval_with_drift():
     assert_mean((run.label == 2).astype(float), exact.upper_probability, 0.015)
 
 
+@pytest.mark.slow
 def test_weak_order_one_half_becomes_one():
     """Bias of the mean exit time from an Ornstein-Uhlenbeck well at three steps; with the exact flow there is next to none."""
     well, box = (
@@ -312,6 +317,7 @@ def test_jump_adapted_parts():
 
 
 @pytest.mark.parametrize("kind", ["bridge", "jump", "shift"])
+@pytest.mark.slow_cases("jump", "shift")
 def test_any_layout_gives_the_same_bits(kind):
     ball = unit_ball(2)
     dynamics = free(2) if kind == "bridge" else free(2, ls.StableComponents(1.5))

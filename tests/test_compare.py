@@ -61,6 +61,7 @@ def test_numbers_of_a_clean_comparison():
 
 
 @pytest.mark.parametrize("cut", [np.inf, 100.0])
+@pytest.mark.slow_cases("100.0")
 def test_coverage(cut):
     """The ratio's interval covers the truth as often as it says, with and without censoring."""
     reference, runs = law(), 400

@@ -193,6 +193,7 @@ def test_conventions(float64):
 
 
 @pytest.mark.parametrize("name", ["Euler", "Heun", "ShARK", "ReversibleHeun"])
+@pytest.mark.slow_cases("Heun", "ReversibleHeun")
 def test_solvers_in_the_engine(name):
     well = ls.DoubleWell(barrier=0.5, dim=2)
     kernel = ls.DiffraxKernel(getattr(diffrax, name)(), ls.Langevin(well, diffusion=0.2), dt=0.05)
@@ -279,6 +280,7 @@ def test_diffeqsolve_makes_our_trajectories(driver):
     np.testing.assert_allclose(theirs, ours.positions[:, 1:], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_step_that_floats_do_not_hold():
     """At dt = 0.01 the times of diffrax are off the grid by rounding, which is let pass; another step is not."""
     flow, x, big = ls.SGD(quadratic(), STABLE, epsilon=0.2), jnp.array([0.5, -0.3]), 2**63 + 12345

@@ -27,7 +27,7 @@ PAGES = [
     "papers.md",
     *(f"howto/{path.name}" for path in sorted((DOCS / "howto").glob("*.md"))),
 ]
-INNER = {"cli", "tables", "naming"}  # have no names for users
+INNER = {"cli", "interfaces", "tables", "naming"}  # have no names for users
 NUMBER = r"-?\d+\.?\d*(?:e[+-]?\d+)?"
 
 

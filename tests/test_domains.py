@@ -17,7 +17,8 @@ from test_docstrings import CALLS, why_incomplete
 
 import levysde as ls
 from levysde.domains import entry_distance
-from levysde.protocols import Domain, Landscape, is_lane_invariant
+from levysde.escape.by_lanes import is_lane_invariant
+from levysde.protocols import Domain, Landscape
 from levysde.theory import boundary_shift
 
 
@@ -81,6 +82,7 @@ def test_every_domain_is_in_the_suite():
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.slow_cases("Basin")
 def test_conformance(name):
     conforms(CASES[name], STARTS.get(name, jnp.zeros(2)), SLACK.get(name, 1e-4))
 

@@ -8,7 +8,8 @@ import optax
 import pytest
 
 import levysde as ls
-from levysde.protocols import Dynamics, is_lane_invariant
+from levysde.escape.by_lanes import is_lane_invariant
+from levysde.protocols import Dynamics
 
 jax_enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
 
@@ -250,6 +251,20 @@ STABLE = ls.StableComponents(alpha=1.5)
         ),
         (lambda: ls.from_function(lambda x: jnp.sum(x), dim=2, minimum=jnp.zeros(2)), "not one: the gradient's norm"),
         (lambda: ls.from_function(lambda x: -jnp.sum(x**2), dim=2, minimum=jnp.zeros(2)), "saddle or a maximum"),
+        (lambda: ls.from_function(lambda x: x[0] ** 2 - x[1] ** 2, dim=2, minimum=jnp.zeros(2)), "saddle or a maximum"),
+        (
+            lambda: ls.from_function(lambda x: x[0] ** 2 + x[1] ** 3, dim=2, minimum=jnp.zeros(2)),
+            "the loss falls from 0 to",
+        ),
+        (
+            lambda: ls.from_function(lambda x: x[0] ** 2 - x[1] ** 4, dim=2, minimum=jnp.zeros(2)),
+            "the loss falls from 0 to",
+        ),
+        (lambda: ls.from_function(lambda x: -jnp.sum(x**4), dim=2, minimum=jnp.zeros(2)), "the loss falls from -?0 to"),
+        (
+            lambda: ls.from_function(lambda x: 5 + jnp.sum(x**3), dim=9, minimum=jnp.zeros(9)),
+            "the loss falls from 5 to",
+        ),
         (lambda: ls.from_function(lambda x: jnp.sum(jnp.log(x)), dim=2, minimum=jnp.zeros(2)), "loss is not finite"),
         (
             lambda: ls.from_function(lambda x: jnp.sqrt(jnp.sum(x**2)), dim=2, minimum=jnp.zeros(2)),

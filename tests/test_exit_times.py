@@ -94,6 +94,7 @@ def test_langevin_is_the_gaussian_link():
         (1.8, 0.2, 79.0971, 40_000),
     ],
 )
+@pytest.mark.slow_cases("1.8-0.2")
 def test_ornstein_uhlenbeck(alpha, epsilon, exact, num):
     """OU from (-1, 1): the nonlocal solver's values, within 2%."""
     run = well(ls.StableComponents(alpha=alpha), epsilon, 1e-3 if epsilon > 0.2 else 4e-3, num)

@@ -123,6 +123,7 @@ def test_words_are_the_same_bits():
 
 
 @pytest.mark.parametrize("name", RUN)
+@pytest.mark.slow_cases("ADAM", "isotropic")
 def test_same_exits_as_the_loop(name):
     kernel, domain = RUN[name]()
     lanes = block(kernel)
@@ -161,6 +162,7 @@ def test_float64(float64):
 
 
 @pytest.mark.parametrize("name", [*RUN, *LOWERED])
+@pytest.mark.slow_cases(but=("components", "Marcus", "basin", "sum"))
 def test_compiles_to_one_gpu_kernel(name):
     kernel, domain = {**RUN, **LOWERED}[name]()
     assert lowered((kernel, domain), block(kernel)).count("xla.gpu.triton") == 1

@@ -11,8 +11,8 @@ from scipy.linalg import expm, solve_continuous_lyapunov, solve_discrete_lyapuno
 from statistical import assert_mean
 
 import levysde as ls
+from levysde.escape.by_lanes import is_lane_invariant
 from levysde.noise.state_covariance import absolute_root
-from levysde.protocols import is_lane_invariant
 
 MATRIX = np.array([[2.0, 0.5], [0.5, 1.0]])
 SHAPE = np.array([1.0, 0.5])
@@ -53,6 +53,7 @@ def slopes(errors):
 
 
 @pytest.mark.parametrize("dim", [1, 2, 5])
+@pytest.mark.slow_cases("2", "5")
 def test_hessian_scale_is_the_root_of_the_hessian_there(dim, float64):
     """By another library's eigenvalues, at random points where they are of either sign."""
     loss, signs = bent(dim), set()

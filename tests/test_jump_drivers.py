@@ -14,10 +14,10 @@ from scipy import integrate, special, stats
 from statistical import assert_mean
 
 import levysde as ls
+from levysde.escape.by_lanes import is_lane_invariant
 from levysde.noise import levy_constant
 from levysde.noise.poisson import _at_least
 from levysde.noise.tempered import relativistic_tail
-from levysde.protocols import is_lane_invariant
 from levysde.random import split_uint64, step_words, trajectory_key
 
 pytestmark = pytest.mark.slow

@@ -15,9 +15,9 @@ from scipy.linalg import eigh_tridiagonal, expm, solve_continuous_lyapunov
 from statistical import assert_mean
 
 import levysde as ls
+from levysde.escape.by_lanes import is_lane_invariant
 from levysde.kernels.ou import _phi1, _phi2
 from levysde.kernels.tamed import tamed
-from levysde.protocols import is_lane_invariant
 
 DENSE = np.array([[2.0, 0.5], [0.5, 1.0]])
 AXES = np.linalg.eigh(DENSE)[1]
@@ -269,6 +269,7 @@ QUARTIC = ls.from_function(lambda x: jnp.sum(x**4) / 4, dim=2, minimum=jnp.zeros
     ],
     ids=["gaussian", "components", "isotropic"],
 )
+@pytest.mark.slow_cases("isotropic")
 def test_tamed_stays_where_euler_explodes(dynamics):
     run = {"num": 64, "seed": 3, "every": 50, "max_steps": 200, "throw": False}
     start = jnp.array([3.0, -2.0])

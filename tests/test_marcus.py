@@ -11,8 +11,8 @@ from scipy import integrate
 from statistical import assert_close, assert_mean
 
 import levysde as ls
+from levysde.escape.by_lanes import is_lane_invariant
 from levysde.noise import levy_constant
-from levysde.protocols import is_lane_invariant
 from levysde.theory import escape_law
 
 pytestmark = pytest.mark.slow

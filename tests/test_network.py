@@ -10,8 +10,8 @@ import optax
 import pytest
 
 import levysde as ls
+from levysde.escape.by_lanes import is_lane_invariant
 from levysde.landscapes import NetworkLandscape, digits_mlp, from_network
-from levysde.protocols import is_lane_invariant
 
 DECAY = 0.3
 

@@ -63,6 +63,7 @@ def test_below_is_the_high_half_of_a_product():
 
 
 @pytest.mark.parametrize("size", [3, 70])
+@pytest.mark.slow_cases("70")
 def test_a_subset_has_no_example_twice_and_favours_none(size):
     n, lanes = size + 4, 40_000 if size < 10 else 4_000
     index = np.asarray(columns(lambda w: subset(w, size, n), drawn(1, lanes, 0, 2)))
@@ -170,6 +171,9 @@ COUSINS = ("sgd", "Nesterov", "RMSProp", "AdamW", "schedule")  # of those that t
 
 @pytest.mark.parametrize("sampling", ["independent", pytest.param("replacement", marks=pytest.mark.slow), "epochs"])
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in COUSINS)) for n in OPTIMIZERS])
+@pytest.mark.slow_cases(
+    "adam-epochs", "heavy ball-epochs", "heavy ball-independent", "layers apart-epochs", "layers apart-independent"
+)
 def test_iterations_are_those_of_optax(name, sampling):
     net, size, num = network(), 5, 30
     kernel = ls.OptimizerKernel(OPTIMIZERS[name], net, batch_size=size, sampling=sampling)
@@ -446,6 +450,7 @@ def test_bad_input_is_refused_in_words(make, kind, words):
 # --- noise as it was measured ---
 
 
+@pytest.mark.slow_cases("float64")
 def test_empirical_steps_are_means_of_rows(dtype):
     net, size = network(), 5
     rows = np.asarray(net.example_gradients(net.minimum), np.float64)

@@ -16,7 +16,7 @@ import levysde as ls
 from levysde import theory
 from levysde.errors import PrecisionWarning
 from levysde.escape.precision import precision, widened
-from levysde.protocols import check_derived
+from levysde.parts import check_derived
 
 FAR = 100.0  # where float32 has the spacing 7.6e-6
 SPACING = float(np.spacing(np.float32(FAR)))

@@ -10,8 +10,9 @@ import pytest
 from statistical import assert_close, assert_mean
 
 import levysde as ls
+from levysde.escape.by_lanes import is_lane_invariant
 from levysde.noise import DenseScale, DiagonalScale, ScalarScale, as_scale, unit_variance
-from levysde.protocols import Scale, is_lane_invariant
+from levysde.protocols import Scale
 from levysde.theory import escape_law
 
 MATRIX = np.array([[1.0, 2.0, 0.0], [0.5, -1.0, 3.0], [0.0, 0.0, 2.0]])
@@ -218,6 +219,7 @@ def test_low_rank_law_of_components():
     assert law.rate == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_low_rank_run():
     """The engine with 2 noise coordinates in 3 dimensions, against 3 through the symmetric root: one law."""
     driver, low = ls.StableIsotropic(alpha=1.5), ls.LowRankScale(TALL)

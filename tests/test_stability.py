@@ -223,13 +223,30 @@ def test_the_estimated_bias_is_the_measured_one(noise, dt, bridge, relative):
     dynamics = ls.SGD(ls.Quadratic(hessian=jnp.eye(1)), ls.Brownian(), epsilon=noise)
     kernel = ls.EulerMaruyama(dynamics, dt=dt)
     kernel = ls.Bridged(kernel, INTERVAL) if bridge else kernel
-    estimate = step_bias(kernel, INTERVAL, dynamics, dt, 1.0)
+    estimate, missed = step_bias(kernel, INTERVAL, dynamics, dt, 1.0)
+    assert missed <= dt * 1.01
     time = quiet(kernel, INTERVAL, jnp.zeros(1), num=100_000, seed=0).time
     exact = exact_exit(dynamics, INTERVAL).mean
     measured, error = time.mean() / exact - 1, time.std() / exact / np.sqrt(len(time))
     assert abs(measured) > 0.05
     assert 5 * error < relative
     assert abs(estimate - measured) < 5 * error + relative, (estimate, measured)
+
+
+@pytest.mark.parametrize("kernel", [ls.EulerMaruyama, ls.TamedEuler])
+def test_no_bias_is_estimated_where_the_step_misses_the_curvature(kernel):
+    """x^6/6 + x^2/2, noise 3, radius 2.2: at dt = 0.01 Euler's exits were said to be 6% early, and are 57% late."""
+    loss = ls.from_function(lambda x: jnp.sum(x**6 / 6 + x**2 / 2), dim=1, minimum=jnp.zeros(1))
+    dynamics, ball = ls.SGD(loss, ls.Brownian(), epsilon=3.0), ls.Ball(radius=2.2, center=jnp.zeros(1))
+    (note,) = stability(kernel(dynamics, dt=0.01), ball)
+    assert "is not resolved: dt times the curvature" in note
+    assert "is up to 1.59" in note
+    estimate, missed = step_bias(kernel(dynamics, dt=0.0025), ball, dynamics, 0.0025, 1.0)
+    assert missed < 0.4
+    time = quiet(kernel(dynamics, dt=0.0025), ball, jnp.zeros(1), num=4000, seed=0).time
+    measured = time.mean() / exact_exit(dynamics, ball).mean - 1
+    assert measured == pytest.approx({ls.EulerMaruyama: 0.64, ls.TamedEuler: 0.34}[kernel], abs=0.1)
+    assert abs(estimate - measured) < 5 * 0.025
 
 
 def test_no_bias_is_estimated_where_none_is_left():

@@ -96,6 +96,7 @@ def near_lower(drift, alpha, distances):
     return [stable_exit(drift, alpha=alpha, epsilon=0.5, start=-1 + s, lower=-1.0, upper=1.0).mean for s in distances]
 
 
+@pytest.mark.slow
 def test_the_mean_jumps_where_the_drift_points_inwards_below_index_one():
     """With an outward drift it falls as the distance, without drift as its power alpha / 2, and above 1 it is continuous."""
     inward = near_lower(pull, 0.5, (1e-4, 1e-6, 1e-8))
@@ -238,6 +239,7 @@ def test_simulated_exits_from_a_slanted_well():
         assert_mean((run.time > t).astype(float), float(exact.survival([t])[0]), 0.1)
 
 
+@pytest.mark.slow
 def test_what_does_not_converge_gives_no_number():
     with pytest.raises(RuntimeError, match=r"mean exit time did not converge.*larger epsilon.*first_passage"):
         stable_exit(pull, alpha=2.0, epsilon=0.1, start=0.0, lower=-1.0, upper=1.0)  # a barrier of 50 D

@@ -47,6 +47,7 @@ def test_mean_is_the_inverse_of_the_rate():
 
 
 @pytest.mark.parametrize("cut", [np.inf, 1.0])
+@pytest.mark.slow_cases("inf")
 def test_coverage_of_rate_and_ratio(cut):
     """Uncensored intervals cover 95% exactly; censored ones at least that, and not all."""
     rng = np.random.default_rng(1)
@@ -179,6 +180,7 @@ def test_shape_against_scipy_and_the_likelihood(cut):
 
 
 @pytest.mark.parametrize(("num", "cut"), [(30, np.inf), (100, 0.5)])
+@pytest.mark.slow_cases("100-0.5")
 def test_size_is_right(num, cut):
     """At 5% the test rejects 5% of exponential samples, and the interval covers 95%."""
     rng = np.random.default_rng(5)
@@ -285,6 +287,35 @@ def test_documented_biases():
 def test_bad_samples(call, message):
     with pytest.raises(ValueError, match=message):
         call(stable(1.5, 1000, seed=12))
+
+
+@pytest.mark.parametrize("unit", [1e-320, 1e-300, 1e300, 2e307])
+def test_times_at_the_ends_of_float64(unit):
+    """Estimates carry the unit of the times, or are refused where the result leaves float64; a mean of 0 or inf is neither."""
+    time, exited = np.array([1.0, 2.0, 3.0, 4.0]), np.array([True, True, True, False])
+    scaled = np.ldexp(time, exponent := int(np.frexp(unit)[1]))
+    for estimate, power in (
+        (stats.mean_time, 1),
+        (stats.restricted_mean, 1),
+        (stats.escape_rate, -1),
+        (lambda t, e: stats.mean_ratio(t, e, time, exited), 1),
+        (lambda t, e: stats.mean_ratio(t, e, t[::-1], e), 0),
+        (lambda t, e: stats.exponentiality(t, e).shape, 0),
+    ):
+        plain = estimate(time, exited)
+        with np.errstate(over="ignore"):
+            expected = np.ldexp([plain.value, plain.low, plain.high], power * exponent)
+        if not np.isfinite(expected).all():
+            with pytest.raises(ValueError, match="leaves the range of float64"):
+                estimate(scaled, exited)
+            continue
+        found = estimate(scaled, exited)
+        np.testing.assert_allclose(
+            [found.value, found.low, found.high], expected, rtol=1e-3 if unit < 1e-310 else 1e-12
+        )
+    mixed = np.array([1e-320, 1e308, 3.0, 4.0]), np.ones(4, bool)
+    assert stats.mean_time(*mixed).value == pytest.approx(2.5e307)
+    assert stats.exponentiality(*mixed).shape.value < 0.1
 
 
 # gaps in the data

@@ -11,8 +11,9 @@ from scipy import special, stats
 from statistical import assert_close, assert_mean
 
 import levysde as ls
+from levysde.escape.by_lanes import is_lane_invariant
 from levysde.noise import Brownian, DriverSum, GaussianMixture, StableComponents, StableIsotropic, StudentT
-from levysde.protocols import Driver, LevyRays, is_lane_invariant
+from levysde.protocols import Driver, LevyRays
 from levysde.random import split_uint64, step_words, trajectory_key
 from levysde.theory import escape_law
 

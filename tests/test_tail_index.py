@@ -321,6 +321,49 @@ def test_hill_warns_of_values_that_repeat():
     assert stats.block_bootstrap(stats.hill, generator(21).standard_cauchy(500), block=1, resamples=20).low > 0  # quiet
 
 
+COPIES = np.repeat(generator(23).standard_cauchy(100), 10)
+
+
+@pytest.mark.parametrize(
+    "estimator", [stats.mcculloch, stats.characteristic_function_fit, lambda x: stats.hill(x, k=900)]
+)
+def test_copies_are_told(estimator):
+    """Each value ten times: the intervals, which count 1000 values, are too narrow by the root of ten."""
+    with pytest.warns(AccuracyWarning, match="100% of the .* occur more than once, (10|9.99) times on average"):
+        assert "holds copies" in repr(estimator(COPIES))
+    assert "not continuous" in stats.tail_report(COPIES).flags
+
+
+@pytest.mark.parametrize("make", [lambda r: r.choice([-1.0, 1.0], 5000), lambda r: r.integers(0, 4, 5000)])
+def test_an_index_above_two_is_told(make):
+    """Coins and counts read 2.07 [2.06, 2.08] and 2.05 [2.04, 2.06]."""
+    with pytest.warns(AccuracyWarning) as told:
+        fit = stats.characteristic_function_fit(make(generator(24)))
+    assert fit.alpha.low > 2
+    assert "Its interval excludes 2" in fit.warnings[-1]
+    assert [str(w.message) for w in told] == list(fit.warnings)
+
+
+def test_a_gaussian_index_above_two_by_chance_is_told():
+    with pytest.warns(AccuracyWarning) as told:
+        found = [stats.characteristic_function_fit(x).alpha for x in generator(25).normal(size=(20, 1000))]
+    assert len(told) == sum(a.value > 2 for a in found)
+    assert sum("read it as 2" in str(w.message) for w in told) == sum(a.low <= 2 < a.value for a in found) > 0
+
+
+def test_block_sums_tell_an_offset_and_coins():
+    """A Gaussian of mean 10 reads 0.999, coins in odd blocks 2.56; centred at its median the first reads 2 again."""
+    x = generator(26).normal(size=5000)
+    assert abs(stats.block_log_moment_index(x).value - 2) < 0.4
+    for offset in (x + 10, (x + 10)[:100], x.reshape(-1, 5) + np.array([0, 0, 1, 0, 0])):
+        with pytest.warns(AccuracyWarning, match="x is not centred at 0"):
+            stats.block_log_moment_index(offset)
+    with pytest.warns(AccuracyWarning) as told:
+        stats.block_log_moment_index(np.sign(x), block=35)
+    assert "4970 of 4970 sizes of x are equal" in str(told[0].message)
+    assert "Its interval excludes 2" in str(told[1].message)
+
+
 def test_hill_says_that_zeros_were_left_out():
     x = np.append(generator(22).pareto(1.5, 85) + 1, np.zeros(32))
     with pytest.warns(AccuracyWarning, match="32 of 117 values of x are 0"):

@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 from math import exp, hypot, inf, log
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from levysde import errors, stats
-from levysde.errors import Checked
 from levysde.escape import EscapeResult, Status
 from levysde.stats import Estimate, Exponentiality
 from levysde.tables import Table, Tabled, listed
 from levysde.theory import EscapeLaw, FirstPassage, KramersLaw, LawError, MetastableChain, MinibatchLaw, StableExit
+from levysde.types import Arg, Number
 
 SAMPLER_FLOOR = 1e-8  # the samplers are right to 1% down to this chance of a draw
 _FEW_EXITS = 100
@@ -99,7 +99,13 @@ class Comparison(Tabled):
         return self.ratio.confidence
 
 
-def compare(result: Checked, reference: Checked, *, exact: Checked = None, confidence: Checked = 0.95) -> Comparison:
+def compare(
+    result: Arg[EscapeResult],
+    reference: Arg[EscapeLaw | KramersLaw | MinibatchLaw | MetastableChain | EscapeResult | StableExit | FirstPassage],
+    *,
+    exact: Arg[StableExit | FirstPassage | None] = None,
+    confidence: Arg[Number] = 0.95,
+) -> Comparison:
     """The mean escape time of `result` over that of `reference`, with interval, shape test and warnings.
 
     A law is a limit for small noise, which the mean approaches slowly (5% at epsilon = 0.1 in a unit quadratic well): give the
@@ -124,7 +130,7 @@ def compare(result: Checked, reference: Checked, *, exact: Checked = None, confi
             f"result must be an EscapeResult, not {type(result).__name__}. Type compare(simulate_escape(...), law)."
         )
     if isinstance(reference, MetastableChain):
-        reference = _residence(reference, result)
+        reference = cast(Any, _residence(reference, result))
     if not isinstance(reference, EscapeResult | EscapeLaw | StableExit | FirstPassage | _EXACT_MEAN):
         raise TypeError(
             f"reference must be an EscapeLaw, KramersLaw, MinibatchLaw, MetastableChain, StableExit, FirstPassage or "

@@ -9,9 +9,9 @@ preconditioner at rest, `A = S / (sqrt(diag C_B) + delta)` (Zhou et al., NeurIPS
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +30,11 @@ from levysde.analysis.noise_tails import NoiseTails, measure_tails, sampled_coor
 from levysde.analysis.predicted import DRIVERS, expected_iterations, held_up, predicted_escapes
 from levysde.analysis.products import Products
 from levysde.analysis.simulated import simulate
-from levysde.errors import Checked
 from levysde.landscapes import NetworkLandscape, in_float64
+from levysde.types import Arg, Integer, Number
+
+if TYPE_CHECKING:
+    import optax
 
 _ROUNDING = 1e-6  # a coordinate whose gradients differ by less than this share of their size has no noise
 _HIGHEST_ALPHA, _LOWEST_ALPHA = 1.95, 0.5  # between which a measured index is held
@@ -42,29 +45,29 @@ _SEEN = 1e-6  # of the spread of the examples' losses: falls above the rounding 
 
 
 def diagnose(
-    loss_fn: Checked,
-    params: Checked,
-    data: Checked,
+    loss_fn: Arg[Callable[..., Any] | None],
+    params: Arg[Any],
+    data: Arg[Any],
     *,
-    batch_size: Checked,
-    optimizer: Checked = "sgd",
-    learning_rate: Checked = None,
-    weight_decay: Checked = 0.0,
-    batched: Checked = False,
-    alpha: Checked = None,
-    noise: Checked = "components",
-    basin_height: Checked = None,
-    settle: Checked = 0,
-    delta: Checked = 1e-8,
-    num_batches: Checked = 2000,
-    num_eigenvalues: Checked = 10,
-    num_probes: Checked = 64,
-    num_rays: Checked = 256,
-    num_escapes: Checked = 100,
-    memory_budget: Checked = 4.0,
-    time_budget: Checked = 120.0,
-    confidence: Checked = 0.95,
-    seed: Checked = 0,
+    batch_size: Arg[Integer],
+    optimizer: Arg["Literal['sgd', 'adam'] | optax.GradientTransformation"] = "sgd",
+    learning_rate: Arg[Number | None] = None,
+    weight_decay: Arg[Number] = 0.0,
+    batched: Arg[bool] = False,
+    alpha: Arg[Number | None] = None,
+    noise: Arg[Literal["components", "isotropic"]] = "components",
+    basin_height: Arg[Number | None] = None,
+    settle: Arg[Integer] = 0,
+    delta: Arg[Number] = 1e-8,
+    num_batches: Arg[Integer] = 2000,
+    num_eigenvalues: Arg[Integer] = 10,
+    num_probes: Arg[Integer] = 64,
+    num_rays: Arg[Integer] = 256,
+    num_escapes: Arg[Integer] = 100,
+    memory_budget: Arg[Number] = 4.0,
+    time_budget: Arg[Number] = 120.0,
+    confidence: Arg[Number] = 0.95,
+    seed: Arg[Integer] = 0,
 ) -> Diagnosis:
     """What a network's noise and curvature are at a point, and how its optimiser would leave the basin around it.
 
@@ -182,7 +185,7 @@ def diagnose(
     return _run(request)
 
 
-def _below_two(alpha: Checked) -> float:
+def _below_two(alpha: Arg[Number]) -> float:
     index = errors.real_index(alpha)
     if index == 2:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,9 @@ import numpy as np
 import optax
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.kernels import OptimizerKernel
 from levysde.landscapes import NetworkLandscape, flat_vector_hint, from_network, model_parameters
+from levysde.types import Arg, Number
 
 OPTIMIZERS = ("sgd", "adam")
 _CALL = "diagnose(loss_fn, params, (inputs, targets), batch_size=30) with loss_fn(params, input, target) -> one number"
@@ -52,7 +52,11 @@ class Request:
 
 
 def as_landscape(
-    loss_fn: Checked, params: Checked, data: Checked, weight_decay: Checked, batched: Checked
+    loss_fn: Arg[Callable[..., Any] | None],
+    params: Arg[Any],
+    data: Arg[Any],
+    weight_decay: Arg[Number],
+    batched: Arg[bool],
 ) -> tuple[NetworkLandscape, tuple[tuple[str, int], ...]]:
     """The network, and name and size of each leaf of its parameters. Raises as `diagnose` does."""
     if not callable(loss_fn):
@@ -72,7 +76,7 @@ def as_landscape(
     return landscape, layers
 
 
-def _data(loss_fn: Callable, data: Checked, batched: bool) -> tuple[Callable, np.ndarray, np.ndarray]:
+def _data(loss_fn: Callable, data: Arg[Any], batched: bool) -> tuple[Callable, np.ndarray, np.ndarray]:
     """The loss as one of inputs and targets, and both. Data without targets get zeros, which their loss does not see."""
     if isinstance(data, tuple | list) and len(data) == 2:
         inputs, targets = (_numbers(part) for part in data)
@@ -94,7 +98,7 @@ def _data(loss_fn: Callable, data: Checked, batched: bool) -> tuple[Callable, np
     return (lambda params, inputs, _: loss_fn(params, inputs)), inputs, np.zeros(len(inputs), np.int32)
 
 
-def _numbers(part: Checked) -> np.ndarray:
+def _numbers(part: Arg[Any]) -> np.ndarray:
     errors.unmasked("data", part)
     try:
         array = np.asarray(part)
@@ -112,7 +116,7 @@ def _check_some(inputs: np.ndarray) -> None:
         raise ValueError(f"data hold no examples: their shape is {inputs.shape}. Give one row an example.")
 
 
-def _check_leaves(params: Checked) -> None:
+def _check_leaves(params: Arg[Any]) -> None:
     """Names the leaf that is no array of real numbers."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         kind = getattr(leaf, "dtype", np.asarray(leaf).dtype)
@@ -123,7 +127,7 @@ def _check_leaves(params: Checked) -> None:
             )
 
 
-def _check_loss(loss: Callable, params: Checked, inputs: np.ndarray, targets: np.ndarray, batched: bool) -> None:
+def _check_loss(loss: Callable, params: Arg[Any], inputs: np.ndarray, targets: np.ndarray, batched: bool) -> None:
     count = min(2, len(inputs)) if batched else 1
     given = [part[:count] if batched else part[0] for part in (inputs, targets)]
     shapes = f"input of shape {given[0].shape}, target of shape {given[1].shape}"
@@ -163,7 +167,11 @@ def _check_apart(landscape: NetworkLandscape) -> None:
 
 
 def as_optimizer(
-    optimizer: Checked, landscape: NetworkLandscape, learning_rate: float | None, batch_size: int, delta: float
+    optimizer: Arg[Literal["sgd", "adam"] | optax.GradientTransformation],
+    landscape: NetworkLandscape,
+    learning_rate: float | None,
+    batch_size: int,
+    delta: float,
 ) -> tuple[str, OptimizerKernel | None, float | None]:
     """The optimiser's name, its kernel, and the learning rate of its law. Raises as `diagnose` does."""
     if isinstance(optimizer, str):

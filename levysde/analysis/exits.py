@@ -21,14 +21,15 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.escape import EscapeResult, Paths, check_places
+from levysde.interfaces import check_interfaces
 from levysde.kernels import EulerMaruyama
 from levysde.protocols import Domain, Landscape
 from levysde.random import split_uint64, step_words, trajectory_key
 from levysde.stats import Estimate
 from levysde.tables import Grid, Table, Tabled, spread
 from levysde.theory import EscapeLaw
+from levysde.types import Arg, Integer, Number, Numbers
 
 
 class Exits(NamedTuple):
@@ -41,7 +42,7 @@ class Exits(NamedTuple):
     seed: int
 
 
-def exits_of(result: Checked, dim: int) -> Exits:
+def exits_of(result: Arg[EscapeResult], dim: int) -> Exits:
     """The exits of a run or of paths, or an error that says why there is none to look at."""
     if not isinstance(result, EscapeResult | Paths):
         raise TypeError(
@@ -111,7 +112,12 @@ class ExitDirections(Tabled):
 
 
 def exit_directions(
-    result: Checked, landscape: Checked, *, minimum: Checked = None, law: Checked = None, confidence: Checked = 0.95
+    result: Arg[EscapeResult],
+    landscape: Arg[Landscape],
+    *,
+    minimum: Arg[Numbers | None] = None,
+    law: Arg[EscapeLaw | None] = None,
+    confidence: Arg[Number] = 0.95,
 ) -> ExitDirections:
     """The share of the exits' squared displacement along each eigenvector of the Hessian.
 
@@ -158,7 +164,7 @@ def exit_directions(
     return ExitDirections(values, vectors, components, share, intervals, predicted, confidence)
 
 
-def _symmetric(hessian: Checked) -> np.ndarray:
+def _symmetric(hessian: Arg[Numbers]) -> np.ndarray:
     example = "Quadratic(hessian=jnp.eye(2)), or jnp.eye(2)"
     array = errors.reals("landscape, when it is a Hessian,", hessian, example)
     if array.ndim != 2 or array.shape[0] != array.shape[1]:
@@ -172,7 +178,7 @@ def _symmetric(hessian: Checked) -> np.ndarray:
     return array
 
 
-def _predicted(law: Checked, vectors: np.ndarray) -> np.ndarray:
+def _predicted(law: Arg[EscapeLaw], vectors: np.ndarray) -> np.ndarray:
     if not isinstance(law, EscapeLaw):
         raise TypeError(
             f"law must be an EscapeLaw or None, not {type(law).__name__}. Type escape_law(dynamics, domain)."
@@ -226,13 +232,13 @@ class LastJumps(Tabled):
 
 
 def last_jumps(
-    result: Checked,
-    kernel: Checked,
-    domain: Checked,
+    result: Arg[EscapeResult],
+    kernel: Arg[EulerMaruyama],
+    domain: Arg[Domain],
     *,
-    threshold: Checked = 0.5,
-    window: Checked = None,
-    confidence: Checked = 0.95,
+    threshold: Arg[Number] = 0.5,
+    window: Arg[Integer | None] = None,
+    confidence: Arg[Number] = 0.95,
 ) -> LastJumps:
     """The jump with which each trajectory left, drawn again from (seed, id, step), and how far it goes alone.
 
@@ -261,6 +267,7 @@ def last_jumps(
         raise ValueError(
             f"the domain takes points of {domain.dim} dimensions, the kernel moves in {kernel.dim}. Make them one."
         )
+    check_interfaces(kernel, domain)
     threshold = errors.positive_real("threshold", threshold, "threshold=0.5")
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     if window is None and kernel.dynamics.response == "flow":

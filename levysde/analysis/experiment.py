@@ -4,8 +4,9 @@ What is fixed before a run, and reported whatever comes out: the ladder (in pred
 from the law and not from the measurement), the seeds, the step, the basin. A rung's verdict is its ratio with interval.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import equinox as eqx
 import jax
@@ -19,7 +20,6 @@ from levysde.analysis.gradient_noise import GradientNoise, measure_gradient_nois
 from levysde.analysis.training import Minimum, polish, train
 from levysde.domains import Box, Sublevel
 from levysde.dynamics import SGD, Adam
-from levysde.errors import Checked
 from levysde.escape import EscapeResult, simulate_escape, simulate_paths
 from levysde.kernels import EulerMaruyama
 from levysde.landscapes import DoubleWell, Quadratic, digits_mlp
@@ -28,10 +28,16 @@ from levysde.protocols import Domain, Driver, Dynamics, Landscape
 from levysde.random import LAST_STEP
 from levysde.tables import Table, Tabled
 from levysde.theory import EscapeLaw, escape_law
+from levysde.types import Arg, Number, Numbers, PathLike
+
+if TYPE_CHECKING:
+    from levysde.escape import Checkpoint
+    from levysde.protocols import Scale
 
 LANDSCAPES = ("digits", "quadratic", "double-well")
 NOISES = {"components": StableComponents, "isotropic": StableIsotropic}
-OPTIMIZERS = ("sgd", "adam")
+Optimizer = Literal["sgd", "adam"]
+OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "adam")
 LADDER = (30, 100, 300, 1000)
 _STABLE_STEP = (
     0.45  # dt times the largest curvature, where dt is not given; halving it moved no ratio (docs/decisions.md)
@@ -62,15 +68,15 @@ class EscapeSettings:
         ValueError, TypeError: a name that is unknown, a number out of range.
     """
 
-    landscape: Checked = "digits"
-    noise: Checked = "components"
-    optimizers: Checked = OPTIMIZERS
-    alpha: Checked = 1.5
-    epsilons: Checked = None
-    num: Checked = 1500
-    seed: Checked = 0
-    dt: Checked = None
-    basin_height: Checked = None
+    landscape: Arg[Literal["digits", "quadratic", "double-well"]] = "digits"
+    noise: Arg[Literal["components", "isotropic"]] = "components"
+    optimizers: Arg[Sequence[Optimizer]] = OPTIMIZERS
+    alpha: Arg[Number] = 1.5
+    epsilons: Arg[Sequence[float] | None] = None
+    num: Arg[int] = 1500
+    seed: Arg[int] = 0
+    dt: Arg[float | None] = None
+    basin_height: Arg[float | None] = None
 
     def __post_init__(self):
         errors.choice("landscape", self.landscape, LANDSCAPES)
@@ -183,7 +189,7 @@ class Rung(Tabled):
         return Table(f"Rung: {compared.title}", rows, compared.warnings)
 
 
-def prepare(settings: Checked) -> list[Case]:
+def prepare(settings: Arg["EscapeSettings"]) -> list[Case]:
     """Bring each optimiser to its minimum, measure the noise there, set the basin.
 
     Args:
@@ -202,7 +208,7 @@ def prepare(settings: Checked) -> list[Case]:
     return [make(settings, optimizer, driver) for optimizer in settings.optimizers]
 
 
-def ladder(settings: Checked, case: Checked) -> list[float]:
+def ladder(settings: Arg["EscapeSettings"], case: Arg["Case"]) -> list[float]:
     """The noise amplitudes of a case: as given, or those of the fixed ladder of predicted mean steps.
 
     The law's rate is `rate(1) eps^alpha`, so `eps = (rate(1) dt steps)^(-1/alpha)`.
@@ -225,7 +231,12 @@ def ladder(settings: Checked, case: Checked) -> list[float]:
 
 
 def run_rung(
-    settings: Checked, case: Checked, epsilon: Checked, *, checkpoint: Checked = None, progress: Checked = False
+    settings: Arg["EscapeSettings"],
+    case: Arg["Case"],
+    epsilon: Arg[Number],
+    *,
+    checkpoint: Arg["Checkpoint | PathLike | None"] = None,
+    progress: Arg[bool | Callable[[int, int], Any]] = False,
 ) -> Rung:
     """Simulate one rung and hold it against the law. Nothing is censored below 30 predicted means.
 
@@ -295,7 +306,7 @@ def _losses(landscape: Landscape, rows: Array) -> Array:
     return jax.lax.map(landscape.value, rows)
 
 
-def with_epsilon(dynamics: Checked, epsilon: Checked) -> Dynamics:
+def with_epsilon(dynamics: Arg[Dynamics], epsilon: Arg[Number]) -> Dynamics:
     """The same SDE at another noise amplitude; every other number is kept.
 
     Args:
@@ -312,7 +323,7 @@ def with_epsilon(dynamics: Checked, epsilon: Checked) -> Dynamics:
     return eqx.tree_at(lambda d: d.epsilon, dynamics, errors.positive("epsilon", epsilon, "epsilon=0.1"))
 
 
-def _digits_case(settings: EscapeSettings, optimizer: str, driver: Driver) -> Case:
+def _digits_case(settings: EscapeSettings, optimizer: Optimizer, driver: Driver) -> Case:
     network = digits_mlp(seed=settings.seed)
     trained = train(network, optimizer, seed=settings.seed, learning_rate=_TRAINING[optimizer])
     minimum = polish(network, trained)
@@ -323,7 +334,7 @@ def _digits_case(settings: EscapeSettings, optimizer: str, driver: Driver) -> Ca
     return _case(settings, optimizer, domain, network, driver, noise.scale, noise.variance, height, minimum, noise)
 
 
-def _well_case(settings: EscapeSettings, optimizer: str, driver: Driver) -> Case:
+def _well_case(settings: EscapeSettings, optimizer: Optimizer, driver: Driver) -> Case:
     height = 0.5 if settings.basin_height is None else settings.basin_height
     if settings.landscape == "quadratic":
         well = Quadratic(hessian=jnp.diag(jnp.array([1.0, 4.0])))
@@ -346,8 +357,8 @@ def _case(
     domain: Domain,
     landscape: Landscape,
     driver: Driver,
-    scale: Checked,
-    variance: Checked,
+    scale: Arg["Scale | Numbers"],
+    variance: Any,
     height: float,
     minimum: Minimum,
     noise: GradientNoise | None,

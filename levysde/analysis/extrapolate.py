@@ -4,17 +4,20 @@ Notation: `m(h)` the mean at step h, `m(h) = v + c h^p + ...`. From rungs h_i of
 squares, each rung weighed by its own standard error; the scatter that the fit leaves is tested by chi-square.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
+from levysde.domains import Shifted
 from levysde.escape import EscapeResult, Status, simulate_escape
-from levysde.kernels import EulerMaruyama, Shifted
+from levysde.kernels import EulerMaruyama
 from levysde.protocols import Domain, Kernel
 from levysde.stats import Estimate
 from levysde.tables import Table, Tabled
+from levysde.types import Arg, Integer, Number, Numbers
 
 _MISFIT = 1e-3  # below this chance the rungs do not follow the order
 
@@ -58,16 +61,16 @@ class Extrapolation(Tabled):
 
 
 def extrapolate_escape(
-    make: Checked,
-    x0: Checked,
+    make: Arg[Callable[[float], tuple[Kernel, Domain]]],
+    x0: Arg[Numbers],
     *,
-    steps: Checked,
-    num: Checked,
-    seed: Checked,
-    order: Checked = None,
-    value: Checked = None,
-    confidence: Checked = 0.95,
-    lanes: Checked = None,
+    steps: Arg[Numbers],
+    num: Arg[Integer | Sequence[Integer]],
+    seed: Arg[Integer],
+    order: Arg[Number | None] = None,
+    value: Arg[Callable[[EscapeResult], Any] | None] = None,
+    confidence: Arg[Number] = 0.95,
+    lanes: Arg[Integer | None] = None,
 ) -> Extrapolation:
     """The mean escape time, or another mean over exits, as the step falls to zero.
 
@@ -122,7 +125,7 @@ def extrapolate_escape(
     return _fitted(steps, np.array(means), np.array(deviations), nums, seeds, power, confidence)
 
 
-def _sample(result: EscapeResult, value: Checked) -> np.ndarray:
+def _sample(result: EscapeResult, value: Arg[Callable[[EscapeResult], Any] | None]) -> np.ndarray:
     """What is averaged: the user's function may return anything."""
     sample = result.time if value is None else value(result)
     if isinstance(sample, np.ndarray) and sample.dtype.kind == "b":
@@ -172,20 +175,20 @@ def _fitted(
     )
 
 
-def _rungs(steps: Checked, num: Checked) -> tuple[np.ndarray, np.ndarray]:
+def _rungs(steps: Arg[Numbers], num: Arg[Integer | Sequence[Integer]]) -> tuple[np.ndarray, np.ndarray]:
     array = errors.reals("steps", steps, "steps=[0.04, 0.02, 0.01]")
     if array.ndim != 1 or len(array) < 2 or not (array > 0).all() or not (np.diff(array) < 0).all():
         raise ValueError(
             f"steps must be two or more positive numbers that fall, not {errors.shown(steps)}. Type [0.04, 0.02, 0.01]."
         )
     several = isinstance(num, list | tuple) or np.ndim(errors.concrete("num", num)) > 0
-    counts = list(num) if several else [num] * len(array)
+    counts = list(np.asarray(num, object)) if several else [num] * len(array)
     if len(counts) != len(array):
         raise ValueError(f"num must be one number, or {len(array)}, one a step, not {errors.shown(num)}.")
     return array, np.array([errors.integer("num", count, "num=10_000", low=2) for count in counts])
 
 
-def _problem(make: Checked, step: float) -> tuple[Kernel, Domain]:
+def _problem(make: Arg[Callable[[float], tuple[Kernel, Domain]]], step: float) -> tuple[Kernel, Domain]:
     example = "lambda dt: (EulerMaruyama(dynamics, dt=dt), domain)"
     made = errors.function("make", make, example)(step)
     if (

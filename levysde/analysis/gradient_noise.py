@@ -9,8 +9,10 @@ The noise of a finite data set is bounded, so an index below 2 is a description 
 both estimators are misled by mixed scales (see `levysde.stats.tail_index`), hence one index per coordinate first.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -19,10 +21,11 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.analysis.training import check_network
-from levysde.errors import Checked
+from levysde.errors import AccuracyWarning
 from levysde.landscapes import NetworkLandscape
 from levysde.stats import Estimate, block_log_moment_index, characteristic_function_fit, stable_scale
 from levysde.tables import Table, Tabled, spread
+from levysde.types import Arg, Integer, Number, Numbers
 
 _POOLED = 20_000  # standardised values that the pooled estimates look at
 VARIED = 0.1  # share of examples that need a value of their own: a pixel lit in few images makes a noise of few values
@@ -93,13 +96,13 @@ class GradientNoise(Tabled):
 
 
 def measure_gradient_noise(
-    landscape: Checked,
-    x: Checked = None,
+    landscape: Arg[NetworkLandscape],
+    x: Arg[Numbers | None] = None,
     *,
-    batch_size: Checked = 30,
-    num_batches: Checked = 2000,
-    seed: Checked = 0,
-    alpha: Checked = 1.5,
+    batch_size: Arg[Integer] = 30,
+    num_batches: Arg[Integer] = 2000,
+    seed: Arg[Integer] = 0,
+    alpha: Arg[Number] = 1.5,
 ) -> GradientNoise:
     """Scale, variance and tail index of the noise of a minibatch gradient, coordinate by coordinate.
 
@@ -190,12 +193,9 @@ def tail_indices(
     # one coordinate after the other, so that the sums of neighbours stay within one
     columns = rng.permutation(noise.shape[1])[: max(1, _POOLED // noise.shape[0])]
     pooled = (noise[:, columns] / np.median(np.abs(noise[:, columns]), axis=0)).T.ravel()
-    return (
-        TailIndex(
-            block_log_moment_index(pooled, block=int(np.sqrt(noise.shape[0]))), median_estimate(block, rng), block
-        ),
-        TailIndex(characteristic_function_fit(pooled).alpha, median_estimate(cf, rng), cf),
-    )
+    growth = _quietly(lambda: block_log_moment_index(pooled, block=int(np.sqrt(noise.shape[0]))))
+    fit = _quietly(lambda: characteristic_function_fit(pooled).alpha)
+    return TailIndex(growth, median_estimate(block, rng), block), TailIndex(fit, median_estimate(cf, rng), cf)
 
 
 def median_estimate(values: np.ndarray, rng: np.random.Generator) -> Estimate:
@@ -211,8 +211,14 @@ def median_estimate(values: np.ndarray, rng: np.random.Generator) -> Estimate:
 
 
 def _or_nan(estimate: Callable[[], float]) -> float:
-    """NaN where an estimator says that it has no answer for this coordinate."""
+    """NaN where an estimator says that it has no answer for this coordinate; its warnings would be as many as coordinates."""
     try:
-        return estimate()
+        return _quietly(estimate)
     except ValueError:
         return np.nan
+
+
+def _quietly(measure: Callable[[], Any]) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AccuracyWarning)
+        return measure()

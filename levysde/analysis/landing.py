@@ -7,6 +7,7 @@ Sharpness: trace and largest eigenvalue of the Hessian.
 """
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
@@ -16,10 +17,13 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.analysis.exits import bounded_mean, exits_of
-from levysde.errors import Checked
 from levysde.protocols import Landscape
 from levysde.stats import Estimate
 from levysde.tables import Grid, Table, Tabled
+from levysde.types import Arg, Integer, Number, Numbers
+
+if TYPE_CHECKING:
+    from levysde.escape import EscapeResult
 
 _GROW, _BATCH = 1.5, 4096
 _FIRST = 1e-2  # length of the first step, relative to 1 + |x|
@@ -66,13 +70,13 @@ def _mean(values: np.ndarray) -> str:
 
 
 def landing_sharpness(
-    result: Checked,
-    landscape: Checked,
+    result: Arg["EscapeResult"],
+    landscape: Arg[Landscape],
     *,
-    minima: Checked = None,
-    tolerance: Checked = 1e-4,
-    max_steps: Checked = 10_000,
-    confidence: Checked = 0.95,
+    minima: Arg[Numbers | None] = None,
+    tolerance: Arg[Number] = 1e-4,
+    max_steps: Arg[Integer] = 10_000,
+    confidence: Arg[Number] = 0.95,
 ) -> Landings:
     """Follow gradient descent from each first point outside to where it comes to rest, and measure the sharpness there.
 
@@ -116,7 +120,7 @@ def landing_sharpness(
     return Landings(exits.ids, points, norm, settled, number, listed, share, trace, top)
 
 
-def _minima(landscape: Landscape, minima: Checked) -> np.ndarray:
+def _minima(landscape: Landscape, minima: Arg[Numbers | None]) -> np.ndarray:
     if minima is None:
         minima = getattr(landscape, "minima", landscape.minimum[None, :])
     example = f"minima=jnp.zeros((1, {landscape.dim}))"

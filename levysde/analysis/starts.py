@@ -8,13 +8,17 @@ Collet, Martínez, San Martín, "Quasi-Stationary Distributions", Springer 2013,
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.escape import Status, simulate_escape
 from levysde.tables import Table, Tabled
+from levysde.types import Arg, Integer, Number, Numbers
+
+if TYPE_CHECKING:
+    from levysde.protocols import Domain, Kernel
 
 _SMALLEST_BATCH = 512
 _SMALLEST_SHARE = 1e-3
@@ -47,7 +51,13 @@ class Starts(Tabled):
 
 
 def quasi_stationary_starts(
-    kernel: Checked, domain: Checked, x0: Checked, *, num: Checked, seed: Checked, time: Checked
+    kernel: Arg["Kernel"],
+    domain: Arg["Domain"],
+    x0: Arg[Numbers],
+    *,
+    num: Arg[Integer],
+    seed: Arg[Integer],
+    time: Arg[Number],
 ) -> Starts:
     """`num` positions of independent trajectories from `x0` that are still inside at `time`.
 

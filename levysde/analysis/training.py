@@ -1,6 +1,7 @@
 """Training a network with minibatches, and polishing what comes out to a strict minimum in float64."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -10,10 +11,10 @@ import optax
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.landscapes import NetworkLandscape, in_float64
 from levysde.protocols import Landscape
 from levysde.tables import Table, Tabled
+from levysde.types import Arg, Integer, Number, Numbers
 
 _OPTIMIZERS = {"sgd": optax.sgd, "adam": optax.adam}
 
@@ -51,13 +52,13 @@ class Minimum(Tabled):
 
 
 def train(
-    landscape: Checked,
-    optimizer: Checked = "sgd",
+    landscape: Arg[NetworkLandscape],
+    optimizer: Arg[Literal["sgd", "adam"]] = "sgd",
     *,
-    seed: Checked = 0,
-    learning_rate: Checked = 0.1,
-    batch_size: Checked = 30,
-    epochs: Checked = 1000,
+    seed: Arg[Integer] = 0,
+    learning_rate: Arg[Number] = 0.1,
+    batch_size: Arg[Integer] = 30,
+    epochs: Arg[Integer] = 1000,
 ) -> Array:
     """Train by real minibatches (optax) from the landscape's marked point.
 
@@ -114,7 +115,9 @@ def _run_epochs(landscape: NetworkLandscape, optimizer: str, batch_size: int, ep
     return x, landscape.value(x)
 
 
-def polish(landscape: Checked, x: Checked, *, tolerance: Checked = 1e-8, max_steps: Checked = 500) -> Minimum:
+def polish(
+    landscape: Arg[Landscape], x: Arg[Numbers], *, tolerance: Arg[Number] = 1e-8, max_steps: Arg[Integer] = 500
+) -> Minimum:
     """The strict minimum next to `x`, in float64: L-BFGS, then Newton steps in a trust region (scipy's trust-exact).
 
     Every step lowers the loss; saddles are left along negative curvature. It may end in another basin than the one `x`
@@ -216,7 +219,7 @@ def _check_strict(minimum: Minimum, gradient: np.ndarray, tolerance: float, step
         )
 
 
-def check_network(landscape: Checked) -> None:
+def check_network(landscape: Arg[Landscape]) -> None:
     if not isinstance(landscape, NetworkLandscape):
         raise TypeError(
             f"landscape must be a network on data, not {type(landscape).__name__}. "

@@ -18,6 +18,9 @@ from levysde.domains.polytope import half_space as half_space
 from levysde.domains.shapes import Ball as Ball
 from levysde.domains.shapes import Box as Box
 from levysde.domains.shapes import ConvexShape as ConvexShape
+from levysde.domains.shifted import Shifted as Shifted
+from levysde.domains.shifted import check_boundary as check_boundary
+from levysde.domains.shifted import pulled_back as pulled_back
 from levysde.naming import answer_wrong_calls as _answer_wrong_calls
 
 _answer_wrong_calls(globals())

@@ -1,5 +1,7 @@
 """Domains made of domains: intersection, complement, and exit sets of which one is entered first."""
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,8 +9,9 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.domains.shapes import ConvexShape
-from levysde.errors import Checked
+from levysde.interfaces import check_domain
 from levysde.protocols import Domain, Label, Point, Scalar, Truth
+from levysde.types import Arg
 
 # a set without formulas is looked for along a ray at these powers of two of |v|, a step being a factor of 1.044
 _NEAREST, _FARTHEST, _PER_DOUBLING = -20, 40, 16
@@ -27,7 +30,7 @@ class Intersection(Domain):
 
     domains: tuple[Domain, ...]
 
-    def __init__(self, *domains: Checked):
+    def __init__(self, *domains: Arg[Domain]):
         self.domains = _checked("each of domains", "Intersection", domains)
 
     def contains(self, x: Point) -> Truth:
@@ -68,7 +71,7 @@ class Complement(Domain):
 
     domain: Domain
 
-    def __init__(self, domain: Checked):
+    def __init__(self, domain: Arg[Domain]):
         (self.domain,) = _checked("domain", "Complement", (domain,))
 
     def contains(self, x: Point) -> Truth:
@@ -107,7 +110,7 @@ class ExitSets(Domain):
     sets: tuple[Domain, ...]
     names: tuple[str, ...] = eqx.field(static=True)
 
-    def __init__(self, *sets: Checked, names: Checked = None):
+    def __init__(self, *sets: Arg[Domain], names: Arg[Sequence[str] | None] = None):
         self.sets = _checked("each of sets", "ExitSets", sets)
         given = tuple(str(i + 1) for i in range(len(sets))) if names is None else names
         if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
@@ -208,6 +211,7 @@ def _checked(name: str, taker: str, domains: tuple) -> tuple[Domain, ...]:
     for domain in domains:
         if not isinstance(domain, Domain):
             raise TypeError(f"{name} must be a Domain, not {errors.shown(domain)}. Type for example {example}.")
+        check_domain(domain)
     if not domains:
         raise ValueError(f"{taker} needs at least one domain. Type for example {example}.")
     dims = [domain.dim for domain in domains]

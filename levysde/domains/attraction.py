@@ -8,8 +8,8 @@ from jaxtyping import Array
 from levysde import errors
 from levysde.domains.flow import Attractors, attractors, rows, stationary_spectrum
 from levysde.domains.implicit import Sublevel, search_ray
-from levysde.errors import Checked
 from levysde.protocols import Domain, Label, Landscape, Point, Scalar, Truth
+from levysde.types import Arg, Integer, Number, Numbers
 
 _ENOUGH = 10_000  # steps of the flow; a path among wells takes some tens
 _NUDGE = 0.01  # off a saddle, in units of the smallest capture radius
@@ -40,7 +40,9 @@ class Basin(Domain):
     landscape: Landscape
     attractors: Attractors
 
-    def __init__(self, landscape: Checked, *, minima: Checked = None, max_steps: Checked = _ENOUGH):
+    def __init__(
+        self, landscape: Arg[Landscape], *, minima: Arg[Numbers | None] = None, max_steps: Arg[Integer] = _ENOUGH
+    ):
         if not isinstance(landscape, Landscape):
             raise TypeError(
                 f"landscape must be a Landscape, not {landscape!r}. Type for example Basin(DoubleWell()); "
@@ -103,12 +105,12 @@ class Component(Domain):
 
     def __init__(
         self,
-        landscape: Checked,
+        landscape: Arg[Landscape],
         *,
-        height: Checked,
-        minima: Checked = None,
-        saddles: Checked = None,
-        max_steps: Checked = _ENOUGH,
+        height: Arg[Number],
+        minima: Arg[Numbers | None] = None,
+        saddles: Arg[Numbers | None] = None,
+        max_steps: Arg[Integer] = _ENOUGH,
     ):
         for name, value in {"height": height, "minima": minima, "saddles": saddles}.items():
             errors.concrete(name, value)

@@ -4,8 +4,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import Checked
+from levysde.interfaces import check_domain
 from levysde.protocols import Domain, Label, Point, Scalar, Truth
+from levysde.types import Arg, Number
 
 
 class Dilated(Domain):
@@ -23,12 +24,13 @@ class Dilated(Domain):
     domain: Domain
     factor: Array
 
-    def __init__(self, domain: Checked, factor: Checked):
+    def __init__(self, domain: Arg[Domain], factor: Arg[Number]):
         if not isinstance(domain, Domain):
             raise TypeError(
                 f"domain must be a Domain, not {domain!r}. Type for example "
                 "Dilated(Ball(radius=1.0, center=jnp.zeros(2)), factor=0.5)."
             )
+        check_domain(domain)
         self.domain = domain
         self.factor = errors.positive("factor", factor, "factor=0.5")
 

@@ -15,8 +15,8 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.domains.shapes import ConvexShape, as_point, quadratic_distance, sphere_chord
-from levysde.errors import Checked
 from levysde.protocols import Point, Scalar, Truth, matvec
+from levysde.types import Arg, Numbers
 
 _SMALLEST = -60.0  # log2 of the smallest q looked at
 _BISECTIONS = 40
@@ -39,7 +39,14 @@ class Ellipsoid(ConvexShape):
     radii: Array
     axes: Array | None
 
-    def __init__(self, *, center: Checked, matrix: Checked = None, radii: Checked = None, axes: Checked = None):
+    def __init__(
+        self,
+        *,
+        center: Arg[Numbers],
+        matrix: Arg[Numbers | None] = None,
+        radii: Arg[Numbers | None] = None,
+        axes: Arg[Numbers | None] = None,
+    ):
         self.center = as_point("center", center)
         dim = len(self.center)
         if (matrix is None) == (radii is None):
@@ -109,7 +116,7 @@ class Ellipsoid(ConvexShape):
         return float(jnp.min(self.radii))
 
 
-def _radii(radii: Checked, dim: int) -> Array:
+def _radii(radii: Arg[Numbers | None], dim: int) -> Array:
     example = f"radii=jnp.ones({dim}) for this center"
     array = errors.finite("radii", radii, example, (dim,))
     if not errors.is_traced(array) and not (np.asarray(array) > 0).all():
@@ -117,7 +124,7 @@ def _radii(radii: Checked, dim: int) -> Array:
     return array
 
 
-def _axes(axes: Checked, dim: int) -> Array | None:
+def _axes(axes: Arg[Numbers | None], dim: int) -> Array | None:
     if axes is None:
         return None
     array = errors.finite("axes", axes, f"axes=jnp.eye({dim}) for this center", (dim, dim))

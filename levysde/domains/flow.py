@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, Int
 
 from levysde import errors
 from levysde.domains.shapes import as_point
-from levysde.errors import Checked
 from levysde.protocols import Landscape, Point, Scalar, Truth
+from levysde.types import Arg, Integer, Numbers
 
 _TOLERANCE = 1e-4  # error allowed in a step, in units of the distance to the nearest known minimum
 _LONGEST = 0.25  # largest step, in the same units
@@ -94,7 +94,7 @@ def _descent(landscape: Landscape, x: Point) -> Point:
     return -slope / jnp.where(size > 0, size, 1)
 
 
-def attractors(landscape: Landscape, minima: Checked, max_steps: Checked) -> Attractors:
+def attractors(landscape: Landscape, minima: Arg[Numbers | None], max_steps: Arg[Integer]) -> Attractors:
     """The marked minimum in row 0, then `minima`, with capture balls found on the host.
 
     Raises TypeError or ValueError for a bad argument, and for a point that is no isolated minimum.
@@ -112,7 +112,7 @@ def attractors(landscape: Landscape, minima: Checked, max_steps: Checked) -> Att
     return Attractors(stacked, jnp.asarray(radius, dtype=stacked.dtype), jnp.asarray(max_steps, jnp.int32))
 
 
-def rows(name: str, points: Checked, dim: int) -> list[Array]:
+def rows(name: str, points: Arg[Numbers | None], dim: int) -> list[Array]:
     """The rows of an `(n, d)` array of points, none when `points` is None."""
     if points is None:
         return []

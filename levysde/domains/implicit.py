@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,8 +12,8 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.domains.shapes import quadratic_distance
-from levysde.errors import Checked
 from levysde.protocols import Domain, Landscape, Point, Scalar, Truth
+from levysde.types import Arg, Integer, Number
 
 _COARSE_LEVEL = 0.02  # of the height: a coarser spacing of the floats at the level moves the mean exit time by percents
 _SCAN = 64  # points looked at between the start and the first doubling that is outside
@@ -39,7 +40,7 @@ class Sublevel(Domain):
     height: Array
     level: Array
 
-    def __init__(self, landscape: Checked, *, height: Checked):
+    def __init__(self, landscape: Arg[Landscape], *, height: Arg[Number]):
         if not isinstance(landscape, Landscape):
             raise TypeError(
                 f"landscape must be a Landscape, not {landscape!r}. Type for example Sublevel(well, height=0.5); "
@@ -106,7 +107,7 @@ class Predicate(Domain):
     inside: Callable = eqx.field(static=True)
     dim: int = eqx.field(static=True)
 
-    def __init__(self, inside: Checked, *, dim: Checked):
+    def __init__(self, inside: Arg[Callable[[Array], Any]], *, dim: Arg[Integer]):
         self.dim = errors.integer("dim", dim, "dim=2")
         if not callable(inside):
             raise TypeError(f"inside must be a function of x, not {inside!r}. Type for example lambda x: x[0] < 1.")

@@ -13,8 +13,9 @@ from levysde import errors
 from levysde.domains.algebra import Intersection
 from levysde.domains.implicit import search_ray
 from levysde.domains.shapes import ConvexShape
-from levysde.errors import Checked
+from levysde.interfaces import check_domain
 from levysde.protocols import Domain, Landscape, Point, Scalar, Truth
+from levysde.types import Arg, Integer, Number, Numbers
 
 _ASCENTS = 8  # steps towards the highest loss on the sphere of radius delta
 
@@ -46,12 +47,13 @@ class Inner(Domain):
     delta: Array
     directions: Array | None
 
-    def __init__(self, domain: Checked, *, delta: Checked, num_directions: Checked = 64):
+    def __init__(self, domain: Arg[Domain], *, delta: Arg[Number], num_directions: Arg[Integer] = 64):
         if not isinstance(domain, Domain):
             raise TypeError(
                 f"domain must be a Domain, not {domain!r}. Type for example "
                 "Inner(Ball(radius=1.0, center=jnp.zeros(2)), delta=0.1)."
             )
+        check_domain(domain)
         self.domain = domain
         self.delta = errors.positive("delta", delta, "delta=0.1")
         num = errors.integer("num_directions", num_directions, "num_directions=64", low=2)
@@ -105,7 +107,7 @@ class Inner(Domain):
         return self.domain.convex
 
 
-def boundary_distance(domain: Checked, x: Checked) -> Scalar:
+def boundary_distance(domain: Arg[Domain], x: Arg[Numbers]) -> Scalar:
     """Distance from a point to the nearest point outside `domain`.
 
     Args:

@@ -10,8 +10,8 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.domains.shapes import ConvexShape, furthest, unless_missed
-from levysde.errors import Checked
 from levysde.protocols import Label, Point, Scalar, Truth, matvec
+from levysde.types import Arg, Number, Numbers
 
 _EXAMPLE = "HalfSpaces(normals=jnp.array([[1.0, 0.0], [0.0, 1.0]]), offsets=jnp.array([1.0, 1.0]))"
 
@@ -32,7 +32,7 @@ class HalfSpaces(ConvexShape):
     normals: Array
     offsets: Array
 
-    def __init__(self, *, normals: Checked, offsets: Checked):
+    def __init__(self, *, normals: Arg[Numbers], offsets: Arg[Numbers]):
         normals = errors.finite("normals", normals, "normals=jnp.array([[1.0, 0.0]])")
         offsets = errors.finite("offsets", offsets, "offsets=jnp.array([1.0])")
         if normals.ndim != 2 or not normals.size or offsets.shape != normals.shape[:1]:
@@ -102,7 +102,7 @@ class HalfSpaces(ConvexShape):
         return float(found.x[-1]) if found.status == 0 else -float("inf")
 
 
-def half_space(*, normal: Checked, offset: Checked) -> HalfSpaces:
+def half_space(*, normal: Arg[Numbers], offset: Arg[Number]) -> HalfSpaces:
     """`normal . x < offset`: one half-space.
 
     Args:

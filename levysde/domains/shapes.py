@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.protocols import Domain, Label, Point, Scalar, Truth
+from levysde.types import Arg, Number, Numbers
 
 
 class ConvexShape(Domain):
@@ -54,7 +54,7 @@ class Ball(ConvexShape):
     radius: Array
     center: Array
 
-    def __init__(self, *, radius: Checked, center: Checked):
+    def __init__(self, *, radius: Arg[Number], center: Arg[Numbers]):
         self.radius = errors.positive("radius", radius, "radius=1.0")
         self.center = as_point("center", center)
 
@@ -102,7 +102,7 @@ class Box(ConvexShape):
     lower: Array
     upper: Array
 
-    def __init__(self, *, lower: Checked, upper: Checked):
+    def __init__(self, *, lower: Arg[Numbers], upper: Arg[Numbers]):
         self.lower = errors.as_array("lower", lower, "lower=-jnp.ones(2)")
         self.upper = errors.as_array("upper", upper, "upper=jnp.ones(2)")
         if self.lower.ndim != 1 or self.lower.shape != self.upper.shape or not self.lower.size:
@@ -193,7 +193,7 @@ def furthest(excess: Array) -> Label:
     return 1 + jnp.argmax(jnp.where(jnp.isnan(excess), -jnp.inf, excess)).astype(jnp.int32)
 
 
-def as_point(name: str, value: Checked, dim: int | None = None) -> Array:
+def as_point(name: str, value: Arg[Numbers], dim: int | None = None) -> Array:
     """A finite vector, of length `dim` when given."""
     example = f"{name}=jnp.zeros({dim or 2})"
     array = errors.finite(name, value, example)

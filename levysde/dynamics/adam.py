@@ -31,7 +31,7 @@ new average, and so does a step of `dt = eta` here; the equation of small dt doe
 factor `1 + (1 - beta)/2 + ...` larger: where eta falls with their rates kept, the same to first order.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -53,8 +53,11 @@ from levysde.dynamics.averages import (
     variance_of,
 )
 from levysde.dynamics.gradient import noisy_parts
-from levysde.errors import Checked
 from levysde.protocols import Driver, NoiseVector, Point, Scalar
+from levysde.types import Arg, Number, Numbers
+
+if TYPE_CHECKING:
+    from levysde.protocols import Landscape, Scale
 
 
 class AdamState(NamedTuple):
@@ -103,18 +106,18 @@ class Adam(Preconditioned):
 
     def __init__(
         self,
-        landscape: Checked,
-        driver: Checked,
+        landscape: Arg["Landscape"],
+        driver: Arg[Driver],
         *,
-        epsilon: Checked = None,
-        learning_rate: Checked = None,
-        scale: Checked = None,
-        gradient_variance: Checked = 1.0,
-        rates: Checked = None,
-        delta: Checked = 1e-8,
-        square: Checked = "mean",
-        bias_correction: Checked = False,
-        noise: Checked = "position",
+        epsilon: Arg[Number | None] = None,
+        learning_rate: Arg[Number | None] = None,
+        scale: Arg["Scale | Numbers | None"] = None,
+        gradient_variance: Arg[Numbers] = 1.0,
+        rates: Arg[Numbers | None] = None,
+        delta: Arg[Number] = 1e-8,
+        square: Arg[Literal["mean", "noise", "sampled"]] = "mean",
+        bias_correction: Arg[bool] = False,
+        noise: Arg[Literal["position", "average"]] = "position",
     ):
         self.landscape, self.driver, self.epsilon, self.scale = noisy_parts(
             landscape, driver, epsilon, learning_rate, scale
@@ -163,7 +166,9 @@ class Adam(Preconditioned):
         return "flow" if self.noise == "average" else "linear"
 
 
-def _rates(rates: Checked, driver: Driver, epsilon: Checked, learning_rate: Checked) -> Array:
+def _rates(
+    rates: Arg[Numbers | None], driver: Driver, epsilon: Arg[Number | None], learning_rate: Arg[Number | None]
+) -> Array:
     if rates is not None:
         if any(errors.is_traced(rate) for rate in jax.tree.leaves(rates)):
             rates = jnp.asarray(rates)

@@ -21,7 +21,7 @@ V and u as there, `rate=(1 - beta)/eta`; AdamW adds Compagnoni's `-lambda X dt`.
 Tieleman, Hinton, Lecture 6.5, COURSERA (2012); Loshchilov, Hutter, "Decoupled weight decay regularization", ICLR 2019.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -44,8 +44,8 @@ from levysde.dynamics.averages import (
 )
 from levysde.dynamics.gradient import noisy_parts
 from levysde.dynamics.whole import WholeStep
-from levysde.errors import Checked
 from levysde.protocols import Driver, Landscape, NoiseVector, Point, Scalar, Scale
+from levysde.types import Arg, Number, Numbers
 
 
 class RMSPropState(NamedTuple):
@@ -90,17 +90,17 @@ class RMSProp(Preconditioned):
 
     def __init__(
         self,
-        landscape: Checked,
-        driver: Checked,
+        landscape: Arg[Landscape],
+        driver: Arg[Driver],
         *,
-        epsilon: Checked = None,
-        learning_rate: Checked = None,
-        scale: Checked = None,
-        gradient_variance: Checked = 1.0,
-        rate: Checked = None,
-        delta: Checked = 1e-8,
-        square: Checked = "mean",
-        bias_correction: Checked = False,
+        epsilon: Arg[Number | None] = None,
+        learning_rate: Arg[Number | None] = None,
+        scale: Arg[Scale | Numbers | None] = None,
+        gradient_variance: Arg[Numbers] = 1.0,
+        rate: Arg[Number | None] = None,
+        delta: Arg[Number] = 1e-8,
+        square: Arg[Literal["mean", "noise", "sampled"]] = "mean",
+        bias_correction: Arg[bool] = False,
     ):
         self.landscape, self.driver, self.epsilon, self.scale = noisy_parts(
             landscape, driver, epsilon, learning_rate, scale
@@ -181,19 +181,19 @@ class AdamW(WholeStep):
 
     def __init__(
         self,
-        landscape: Checked,
-        driver: Checked,
+        landscape: Arg[Landscape],
+        driver: Arg[Driver],
         *,
-        epsilon: Checked = None,
-        learning_rate: Checked = None,
-        scale: Checked = None,
-        gradient_variance: Checked = 1.0,
-        rates: Checked = None,
-        delta: Checked = 1e-8,
-        weight_decay: Checked = 1e-4,
-        square: Checked = "mean",
-        bias_correction: Checked = False,
-        noise: Checked = "position",
+        epsilon: Arg[Number | None] = None,
+        learning_rate: Arg[Number | None] = None,
+        scale: Arg[Scale | Numbers | None] = None,
+        gradient_variance: Arg[Numbers] = 1.0,
+        rates: Arg[Numbers | None] = None,
+        delta: Arg[Number] = 1e-8,
+        weight_decay: Arg[Number] = 1e-4,
+        square: Arg[Literal["mean", "noise", "sampled"]] = "mean",
+        bias_correction: Arg[bool] = False,
+        noise: Arg[Literal["position", "average"]] = "position",
     ):
         numbers = {"epsilon": epsilon, "learning_rate": learning_rate, "scale": scale, "delta": delta, "rates": rates}
         numbers |= {"landscape": landscape, "driver": driver, "gradient_variance": gradient_variance}

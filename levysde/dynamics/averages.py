@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.dynamics.whole import WholeStep
-from levysde.errors import Checked
 from levysde.protocols import Driver, Landscape, NoiseVector, Point, Scalar, Scale
+from levysde.types import Arg, Number, Numbers
 
 SQUARES = ("mean", "noise", "sampled")  # models of the squared minibatch gradient
 SETTLED = 2**31  # a number of steps after which no bias is left to correct
@@ -69,7 +69,9 @@ class Preconditioned(Averaging):
         return self.landscape.hessian(self.attractor) / self.preconditioner[:, None]
 
 
-def learning_rate_of(driver: Driver, epsilon: Checked, learning_rate: Checked, instead: str) -> Array:
+def learning_rate_of(
+    driver: Driver, epsilon: Arg[Number | None], learning_rate: Arg[Number | None], instead: str
+) -> Array:
     """eta: as given, or the one that epsilon stands for, `eps^(a/(a-1))`.
 
     Raises ValueError for a <= 1 with epsilon alone, `instead` being what to type then.
@@ -85,12 +87,12 @@ def learning_rate_of(driver: Driver, epsilon: Checked, learning_rate: Checked, i
     return jnp.asarray(epsilon, dtype=float) ** (index / (index - 1))
 
 
-def decay_rates(betas: Checked, eta: Array) -> Array:
+def decay_rates(betas: Arg[Numbers], eta: Array) -> Array:
     """The rates `b = -ln(beta) / eta` per unit of SDE time."""
     return -jnp.log(jnp.asarray(betas, dtype=float)) / eta
 
 
-def variance_of(value: Checked, dim: int) -> Float[Array, " d"]:
+def variance_of(value: Arg[Numbers], dim: int) -> Float[Array, " d"]:
     """`diag(C_B)` from a number or `dim` numbers, not negative."""
     array = errors.finite("gradient_variance", value, f"gradient_variance=1.0, or {dim} values")
     if array.shape not in ((), (dim,)):

@@ -9,7 +9,7 @@ Where S depends on th, a jump y of the noise moves th to `th + eps S(th) y` (Ito
 
 import functools
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -20,12 +20,12 @@ from jaxtyping import Array, Float
 from levysde import errors
 from levysde.dynamics.marcus import marcus_displacement
 from levysde.dynamics.whole import WholeStep
-from levysde.errors import Checked
 from levysde.noise import STATE_FREE, Brownian, as_scale, covariance_root
 from levysde.protocols import Driver, Landscape, NoiseVector, Point, Scalar, Scale
+from levysde.types import Arg, Integer, Number, Numbers
 
 
-def check_parts(landscape: Checked, driver: Checked) -> None:
+def check_parts(landscape: Arg[Landscape], driver: Arg[Driver]) -> None:
     if not isinstance(landscape, Landscape):
         raise TypeError(
             f"landscape must be a Landscape, not {landscape!r}. Type for example Quadratic(hessian=jnp.eye(2)); "
@@ -60,7 +60,7 @@ def _check_gradient(structure: Any, kinds: tuple, dim: int) -> None:
         raise TypeError(f"{name}.gradient must return an array of shape ({dim},) for x of that shape, not {found}.")
 
 
-def noise_amplitude(driver: Driver, epsilon: Checked, learning_rate: Checked) -> Array:
+def noise_amplitude(driver: Driver, epsilon: Arg[Number | None], learning_rate: Arg[Number | None]) -> Array:
     """`epsilon`, given or from the learning rate by `eps = eta^((a-1)/a)` (Zhou et al. 2020).
 
     Raises ValueError unless exactly one is given, positive and finite. For a <= 1 eps does not fall with eta.
@@ -77,7 +77,11 @@ def noise_amplitude(driver: Driver, epsilon: Checked, learning_rate: Checked) ->
 
 
 def noisy_parts(
-    landscape: Checked, driver: Checked, epsilon: Checked, learning_rate: Checked, scale: Checked
+    landscape: Arg[Landscape],
+    driver: Arg[Driver],
+    epsilon: Arg[Number | None],
+    learning_rate: Arg[Number | None],
+    scale: Arg[Scale | Numbers | None],
 ) -> tuple[Landscape, Driver, Array, Scale]:
     """What every optimiser's SDE is made of, checked: landscape, driver, epsilon, scale."""
     check_parts(landscape, driver)
@@ -146,14 +150,14 @@ class SGD(_GradientFlow):
 
     def __init__(
         self,
-        landscape: Checked,
-        driver: Checked,
+        landscape: Arg[Landscape],
+        driver: Arg[Driver],
         *,
-        epsilon: Checked = None,
-        learning_rate: Checked = None,
-        scale: Checked = None,
-        convention: Checked = "ito",
-        marcus_steps: Checked = 64,
+        epsilon: Arg[Number | None] = None,
+        learning_rate: Arg[Number | None] = None,
+        scale: Arg[Scale | Numbers | None] = None,
+        convention: Arg[Literal["ito", "marcus"]] = "ito",
+        marcus_steps: Arg[Integer] = 64,
     ):
         self.landscape, self.driver, self.epsilon, self.scale = noisy_parts(
             landscape, driver, epsilon, learning_rate, scale
@@ -171,7 +175,7 @@ class SGD(_GradientFlow):
         return "map" if self.convention == "marcus" else "linear"
 
 
-def _convention(value: Checked, scale: Scale) -> str:
+def _convention(value: Arg[Literal["ito", "marcus"]], scale: Scale) -> str:
     if errors.choice("convention", value, ("ito", "marcus")) == "marcus" and isinstance(scale, STATE_FREE):
         raise ValueError(
             f'convention="marcus" with {type(scale).__name__}: S does not depend on the position, so Marcus and Ito are one. '
@@ -195,7 +199,7 @@ class Langevin(_GradientFlow):
         Elementary: overdamped Langevin dynamics.
     """
 
-    def __init__(self, landscape: Checked, *, diffusion: Checked):
+    def __init__(self, landscape: Arg[Landscape], *, diffusion: Arg[Numbers]):
         self.driver = Brownian()
         check_parts(landscape, self.driver)
         self.landscape = landscape
@@ -206,7 +210,7 @@ class Langevin(_GradientFlow):
         return self.epsilon * self.scale.apply(y, x)
 
 
-def _root(diffusion: Checked, dim: int) -> Array:
+def _root(diffusion: Arg[Numbers], dim: int) -> Array:
     """The symmetric root of 2 D."""
     example = f"diffusion=0.1, {dim} values, or a {dim} x {dim} matrix"
     array = errors.finite("diffusion", diffusion, example)

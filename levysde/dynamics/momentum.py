@@ -34,7 +34,7 @@ Polyak, USSR Comput. Math. Math. Phys. 4 (1964); Nesterov, Soviet Math. Dokl. 27
 (2019).
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import equinox as eqx
 import jax
@@ -44,8 +44,11 @@ from jaxtyping import Array, Float
 from levysde import errors
 from levysde.dynamics.averages import Averaging, decay_rates, learning_rate_of
 from levysde.dynamics.gradient import noisy_parts
-from levysde.errors import Checked
 from levysde.protocols import NoiseVector, Point, Scalar
+from levysde.types import Arg, Integer, Number, Numbers
+
+if TYPE_CHECKING:
+    from levysde.protocols import Driver, Landscape, Scale
 
 
 class MomentumState(NamedTuple):
@@ -89,17 +92,17 @@ class Momentum(Averaging):
 
     def __init__(
         self,
-        landscape: Checked,
-        driver: Checked,
+        landscape: Arg["Landscape"],
+        driver: Arg["Driver"],
         *,
-        epsilon: Checked = None,
-        learning_rate: Checked = None,
-        momentum: Checked = None,
-        rate: Checked = None,
-        nesterov: Checked = False,
-        averaged: Checked = False,
-        scale: Checked = None,
-        order: Checked = 1,
+        epsilon: Arg[Number | None] = None,
+        learning_rate: Arg[Number | None] = None,
+        momentum: Arg[Number | None] = None,
+        rate: Arg[Number | None] = None,
+        nesterov: Arg[bool] = False,
+        averaged: Arg[bool] = False,
+        scale: Arg["Scale | Numbers | None"] = None,
+        order: Arg[Integer] = 1,
     ):
         self.landscape, self.driver, self.epsilon, self.scale = noisy_parts(
             landscape, driver, epsilon, learning_rate, scale
@@ -165,7 +168,7 @@ class Momentum(Averaging):
         return "flow"
 
 
-def _decay_factor(value: Checked) -> Array:
+def _decay_factor(value: Arg[Number]) -> Array:
     beta = errors.positive("momentum", value, "momentum=0.9")
     if not errors.is_traced(beta) and not float(beta) < 1:
         raise ValueError(f"momentum must lie strictly between 0 and 1, not {value!r}. Type for example momentum=0.9.")

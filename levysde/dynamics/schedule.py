@@ -6,7 +6,7 @@ averages of an optimiser with memory go on as they were: what `optax.scale_by_sc
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,8 +15,8 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.dynamics.whole import WholeStep, advanced
-from levysde.errors import Checked
 from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale, State
+from levysde.types import Arg, Number
 
 
 class ScheduledState(NamedTuple):
@@ -52,7 +52,9 @@ class Scheduled(WholeStep):
     schedule: Callable | None = eqx.field(static=True)
     clock: str = eqx.field(static=True)
 
-    def __init__(self, dynamics: Checked, schedule: Checked, *, clock: Checked = "time"):
+    def __init__(
+        self, dynamics: Arg[Dynamics], schedule: Arg[Number], *, clock: Arg[Literal["time", "steps"]] = "time"
+    ):
         if not isinstance(dynamics, Dynamics):
             raise TypeError(
                 f"dynamics must be a Dynamics, not {dynamics!r}. "

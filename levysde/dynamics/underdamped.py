@@ -29,9 +29,9 @@ from jaxtyping import Array, Float
 from levysde import errors
 from levysde.dynamics.gradient import check_parts
 from levysde.dynamics.whole import WholeStep
-from levysde.errors import Checked
 from levysde.noise import Brownian, as_scale
 from levysde.protocols import Driver, Landscape, NoiseVector, Point, Scalar, Scale
+from levysde.types import Arg, Number
 
 
 class UnderdampedState(NamedTuple):
@@ -64,7 +64,7 @@ class Underdamped(WholeStep):
     scale: Scale
     friction: Array
 
-    def __init__(self, landscape: Checked, *, diffusion: Checked, friction: Checked):
+    def __init__(self, landscape: Arg[Landscape], *, diffusion: Arg[Number], friction: Arg[Number]):
         self.driver = Brownian()
         check_parts(landscape, self.driver)
         self.landscape = landscape

@@ -21,10 +21,10 @@ import jax
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.escape.block import Limits, Problem, advance_stack, empty_queue, empty_stack
 from levysde.escape.ledger import Flight, Ledger, Rows
 from levysde.escape.worker import SMALLEST, Run
+from levysde.types import Arg, PathLike
 
 _FORMAT = 1
 
@@ -44,10 +44,10 @@ class Checkpoint:
         ValueError, TypeError: a path of another kind, seconds that are not positive, an `on_save` that is no function.
     """
 
-    path: Checked
-    every: Checked = 5.0
-    final: Checked = True
-    on_save: Checked = None
+    path: Arg[PathLike]
+    every: Arg[float] = 5.0
+    final: Arg[bool] = True
+    on_save: Arg[Callable[[Path], Any] | None] = None
 
     def __post_init__(self):
         errors.instance("path", self.path, str | os.PathLike, '"run.npz"')
@@ -144,7 +144,7 @@ class Saver:
     path: Path
     every: float
     final: bool
-    on_save: Callable[[Path], None] | None
+    on_save: Callable[[Path], Any] | None
     make_header: Callable[[], dict[str, Any]]
 
     @functools.cached_property

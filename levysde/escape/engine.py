@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import equinox as eqx
 import jax
@@ -24,11 +24,10 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.escape.bar import progress_bar
+from levysde.escape.by_lanes import runs_by_lanes
 from levysde.escape.checkpoint import Saver, as_checkpoint, saver
 from levysde.escape.forked import check_process
-from levysde.escape.interfaces import check_interfaces, runs_by_lanes
 from levysde.escape.ledger import Ledger, Rows
 from levysde.escape.precision import widened
 from levysde.escape.preflight import is_looked_at, preflight
@@ -36,8 +35,13 @@ from levysde.escape.result import EscapeResult, RunInfo, Status, one_start
 from levysde.escape.shards import as_shard, gathered
 from levysde.escape.stability import domain_size, ray_distances
 from levysde.escape.worker import SMALLEST, Run, Worker
+from levysde.interfaces import check_interfaces
 from levysde.protocols import Domain, Kernel
 from levysde.random import LAST_STEP
+from levysde.types import Arg, Integer, Number, Numbers, PathLike
+
+if TYPE_CHECKING:
+    from levysde.escape.checkpoint import Checkpoint
 
 _POLL_SECONDS = 0.05
 _SAVE_SHARE = 0.05  # of the time may go into saving
@@ -46,22 +50,22 @@ _DRAIN = 16  # trajectories a lane sees at least, in the mean
 
 
 def simulate_escape(
-    kernel: Checked,
-    domain: Checked,
-    x0: Checked,
+    kernel: Arg[Kernel],
+    domain: Arg[Domain],
+    x0: Arg[Numbers],
     *,
-    num: Checked,
-    seed: Checked,
-    max_time: Checked = None,
-    max_steps: Checked = None,
-    lanes: Checked = None,
-    chunk: Checked = None,
-    devices: Checked = None,
-    record: Checked = "places",
-    shard: Checked = None,
-    checkpoint: Checked = None,
-    progress: Checked = False,
-    throw: Checked = True,
+    num: Arg[Integer],
+    seed: Arg[Integer],
+    max_time: Arg[Number | None] = None,
+    max_steps: Arg[Integer | None] = None,
+    lanes: Arg[Integer | None] = None,
+    chunk: Arg[Integer | None] = None,
+    devices: Arg[Integer | None] = None,
+    record: Arg[Literal["places", "times"]] = "places",
+    shard: Arg[tuple[int, int] | str | None] = None,
+    checkpoint: Arg["Checkpoint | PathLike | None"] = None,
+    progress: Arg[bool | Callable[[int, int], Any]] = False,
+    throw: Arg[bool] = True,
 ) -> EscapeResult:
     """Escape times and places of `num` independent trajectories of `kernel` from `domain`.
 
@@ -137,23 +141,22 @@ def _rows(run: Run, dim: int) -> Rows:
 
 
 def _checked(
-    kernel: Checked,
-    domain: Checked,
-    x0: Checked,
-    num: Checked,
-    seed: Checked,
-    max_time: Checked,
-    max_steps: Checked,
-    lanes: Checked,
-    chunk: Checked,
-    devices: Checked,
+    kernel: Arg[Kernel],
+    domain: Arg[Domain],
+    x0: Arg[Numbers],
+    num: Arg[Integer],
+    seed: Arg[Integer],
+    max_time: Arg[Number | None],
+    max_steps: Arg[Integer | None],
+    lanes: Arg[Integer | None],
+    chunk: Arg[Integer | None],
+    devices: Arg[Integer | None],
 ) -> Run:
     """Everything about the input that can be wrong, looked at before anything is compiled."""
     errors.concrete("kernel", errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)"))
     errors.concrete("domain", errors.instance("domain", domain, Domain, "Ball(radius=1.0, center=jnp.zeros(2))"))
     num = errors.integer("num", num, "num=10_000")
     seed = errors.seed(seed)
-    lanes = as_lanes(lanes)
     places = _devices(devices)
     if chunk is not None:
         chunk = errors.integer("chunk", chunk, "chunk=1024", high=2**30)
@@ -166,12 +169,12 @@ def _checked(
     if max_time is None and max_steps is None:
         _check_escapable(kernel, domain, starts)
     lane_invariant = runs_by_lanes(kernel, domain)
-    lanes, width = layout(kernel.dim, lane_invariant, places, num, lanes)
+    lanes, width = layout(kernel.dim, lane_invariant, places, num, as_lanes(lanes))
     size = domain_size(kernel, domain, starts) if is_looked_at() else np.inf
     return Run((kernel, domain), starts, seed, num, limit, lanes, width, chunk, places, lane_invariant, size)
 
 
-def steps_until(name: str, kernel: Kernel, time: Checked, limit: int = LAST_STEP, *, refuse: bool = True) -> int:
+def steps_until(name: str, kernel: Kernel, time: Arg[Number], limit: int = LAST_STEP, *, refuse: bool = True) -> int:
     """The steps after which the clock has reached `time`, at most `limit`; refused beyond it."""
     time = errors.positive_real(name, time, f"{name}=1e4")
     steps = kernel.steps_within(time)
@@ -241,7 +244,7 @@ def _check_escapable(kernel: Kernel, domain: Domain, starts: np.ndarray) -> None
         )
 
 
-def _devices(devices: Checked) -> tuple:
+def _devices(devices: Arg[Integer | None]) -> tuple:
     backend = jax.default_backend()
     local = jax.local_devices(backend=backend)
     if backend == "cpu":
@@ -255,7 +258,7 @@ def _devices(devices: Checked) -> tuple:
     return tuple(local[:count])
 
 
-def as_lanes(lanes: Checked) -> int | None:
+def as_lanes(lanes: Arg[Integer | None]) -> int | None:
     return None if lanes is None else errors.integer("lanes", lanes, "lanes=256", high=2**24)
 
 

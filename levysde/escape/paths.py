@@ -19,18 +19,18 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.escape.block import INSIDE, Block, Problem, Records, advance, begin, empty_stack, jit, standing
+from levysde.escape.by_lanes import runs_by_lanes
 from levysde.escape.engine import as_lanes, describe, layout, starting_points, steps_until
 from levysde.escape.forked import check_process
 from levysde.escape.fused import FUSED, compiles, fused_or_looped
-from levysde.escape.interfaces import runs_by_lanes
 from levysde.escape.preflight import preflight
 from levysde.escape.result import Status
 from levysde.escape.worker import SMALLEST, outcome
 from levysde.protocols import Domain, Kernel, Point, Scalar, Truth
 from levysde.random import LAST_STEP, split_uint64, trajectory_key
 from levysde.tables import Table, Tabled
+from levysde.types import Arg, Integer, Number, Numbers
 
 _CALL_SECONDS = 0.1  # a call lasts about this long, so that Ctrl-C is prompt
 _LOOKS = 64  # looks a call
@@ -99,19 +99,19 @@ class Paths(Tabled):
 
 
 def simulate_paths(
-    kernel: Checked,
-    x0: Checked,
+    kernel: Arg[Kernel],
+    x0: Arg[Numbers],
     *,
-    seed: Checked,
-    num: Checked = None,
-    ids: Checked = None,
-    times: Checked = None,
-    every: Checked = None,
-    max_time: Checked = None,
-    max_steps: Checked = None,
-    domain: Checked = None,
-    lanes: Checked = None,
-    throw: Checked = True,
+    seed: Arg[Integer],
+    num: Arg[Integer | None] = None,
+    ids: Arg[Numbers | None] = None,
+    times: Arg[Numbers | None] = None,
+    every: Arg[Integer | None] = None,
+    max_time: Arg[Number | None] = None,
+    max_steps: Arg[Integer | None] = None,
+    domain: Arg[Domain | None] = None,
+    lanes: Arg[Integer | None] = None,
+    throw: Arg[bool] = True,
 ) -> Paths:
     """A few whole trajectories of `kernel`, seen at chosen times.
 
@@ -285,7 +285,7 @@ def _clock(kernel: Kernel, state: Any, columns: dict[str, np.ndarray], grid: np.
     return times
 
 
-def _ids(num: Checked, ids: Checked) -> np.ndarray:
+def _ids(num: Arg[Integer | None], ids: Arg[Numbers | None]) -> np.ndarray:
     if (num is None) == (ids is None):
         raise ValueError(
             f"give exactly one of num and ids, not num={errors.shown(num)} and ids={errors.shown(ids)}. "
@@ -294,8 +294,8 @@ def _ids(num: Checked, ids: Checked) -> np.ndarray:
     if ids is None:
         return np.arange(errors.integer("num", num, "num=5"), dtype=np.uint64)
     listed = isinstance(ids, list | tuple)  # may mix numbers that NumPy makes floats
-    ids = errors.unmasked("ids", ids)
-    numbers = ids if listed else np.asarray(errors.concrete("ids", ids))
+    numbers: Any = errors.unmasked("ids", ids)
+    numbers = numbers if listed else np.asarray(errors.concrete("ids", numbers))
     if not (listed or np.ndim(numbers) == 1) or not len(numbers):
         raise ValueError(
             f"ids must be a list of at least one trajectory, not {errors.shown(ids)}. Type for example ids=[0, 7]."
@@ -303,7 +303,13 @@ def _ids(num: Checked, ids: Checked) -> np.ndarray:
     return np.array([errors.integer("ids", i, "ids=[0, 7]", low=0, high=_LAST_ID) for i in numbers], np.uint64)
 
 
-def _grid(kernel: Kernel, times: Checked, every: Checked, max_time: Checked, max_steps: Checked) -> np.ndarray:
+def _grid(
+    kernel: Kernel,
+    times: Arg[Numbers | None],
+    every: Arg[Integer | None],
+    max_time: Arg[Number | None],
+    max_steps: Arg[Integer | None],
+) -> np.ndarray:
     """The steps to look at, int64, ascending."""
     if (times is None) == (every is None):
         raise ValueError(
@@ -332,7 +338,7 @@ def _grid(kernel: Kernel, times: Checked, every: Checked, max_time: Checked, max
     return np.union1d(np.arange(0, limit + 1, every), limit)
 
 
-def _chosen(kernel: Kernel, times: Checked) -> np.ndarray:
+def _chosen(kernel: Kernel, times: Arg[Numbers]) -> np.ndarray:
     example = "times=np.linspace(0, 10, 101)"
     chosen = errors.reals("times", times, example)
     if chosen.ndim != 1:

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import jax.numpy as jnp
 import numpy as np
 
 from levysde.errors import AccuracyWarning
 from levysde.escape.precision import precision
 from levysde.escape.stability import stability
-from levysde.protocols import Domain, Kernel, check_derived
+from levysde.interfaces import ray_doubts
+from levysde.parts import check_derived
+from levysde.protocols import Domain, Kernel
 
 _looked = ContextVar("looked", default=False)
 
@@ -49,6 +52,8 @@ def preflight(kernel: Kernel, domain: Domain, starts: np.ndarray) -> tuple[str, 
     found: list[AccuracyWarning | str] = []
     found += stability(kernel, domain)
     found += precision(kernel, domain, starts)
+    directions = np.asarray(kernel.noise_directions())
+    found += map(AccuracyWarning, ray_doubts(domain, jnp.atleast_2d(starts)[0], directions))
     for warning in found:
         if isinstance(warning, AccuracyWarning):  # a note is kept in the result alone
             warnings.warn(warning, stacklevel=4)

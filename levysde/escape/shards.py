@@ -6,18 +6,19 @@ parts together are the run that one process would have made, bit for bit (on one
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Any, cast
 
 import jax
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.escape.result import EscapeResult, RunInfo, Status
+from levysde.types import Arg
 
 _SAME = ("kernel", "domain", "unit", "dt", "seed", "num", "versions")
 
 
-def as_shard(shard: Checked) -> tuple[int, int]:
+def as_shard(shard: Arg[tuple[int, int] | str | None]) -> tuple[int, int]:
     """Which share of a run this process makes.
 
     Args:
@@ -33,7 +34,7 @@ def as_shard(shard: Checked) -> tuple[int, int]:
         return jax.process_index(), jax.process_count()
     if isinstance(shard, str):
         parts = shard.split("/")
-        shard = tuple(int(part) if part.isdecimal() else part for part in parts)
+        shard = cast(Any, tuple(int(part) if part.isdecimal() else part for part in parts))
     if (
         not isinstance(shard, tuple)
         or len(shard) != 2
@@ -46,7 +47,7 @@ def as_shard(shard: Checked) -> tuple[int, int]:
     return shard
 
 
-def join_shards(results: Checked) -> EscapeResult:
+def join_shards(results: Arg[Sequence[EscapeResult]]) -> EscapeResult:
     """The run whose shards these are.
 
     Args:

@@ -94,7 +94,7 @@ def stability(kernel: Kernel, domain: Domain) -> list[StabilityWarning | str]:
                 f"and a step of {name} without noise is off by {error:.2g} of a deviation from it. {advice}"
             ]
         euler = _error(np.eye(len(flow)) - dt * flow, flow, dt)
-        return [*about(step_bias(kernel, domain, dynamics, dt, min(1.0, error / euler) if euler > 0 else 0.0), dt)]
+        return [*about(*step_bias(kernel, domain, dynamics, dt, min(1.0, error / euler) if euler > 0 else 0.0), dt)]
     except Exception:  # a gradient that cannot be differentiated, in whatever way: the run itself does without
         return []
 

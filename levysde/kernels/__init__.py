@@ -8,15 +8,13 @@ from levysde.kernels.jump_adapted import JumpAdapted as JumpAdapted
 from levysde.kernels.optimizer import OptimizerKernel as OptimizerKernel
 from levysde.kernels.ou import OrnsteinUhlenbeck as OrnsteinUhlenbeck
 from levysde.kernels.regression import LinearRegressionSGD as LinearRegressionSGD
-from levysde.kernels.shifted import Shifted as Shifted
 from levysde.kernels.tamed import TamedEuler as TamedEuler
 from levysde.naming import answer_wrong_calls as _answer_wrong_calls
 
 if TYPE_CHECKING:
     from levysde.kernels.diffrax_adapter import DiffraxKernel as DiffraxKernel
-    from levysde.kernels.levy_path import LevyPath as LevyPath
 
-_LATE = ("DiffraxKernel", "LevyPath")  # made with diffrax, which is slow to import
+_LATE = ("DiffraxKernel",)  # made with diffrax, which is slow to import
 
 
 def __getattr__(name: str) -> object:
@@ -25,11 +23,6 @@ def __getattr__(name: str) -> object:
 
         _answer_wrong_calls({"__name__": __name__, name: DiffraxKernel})
         return DiffraxKernel
-    if name == "LevyPath":
-        from levysde.kernels.levy_path import LevyPath
-
-        _answer_wrong_calls({"__name__": __name__, name: LevyPath})
-        return LevyPath
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

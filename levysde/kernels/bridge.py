@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from levysde.errors import Checked
-from levysde.kernels.shifted import check_boundary, pulled_back
+from levysde.domains import check_boundary, pulled_back
 from levysde.noise import Brownian
 from levysde.protocols import Domain, Dynamics, Kernel, Point, State, Truth, Words
 from levysde.random import normals, unit_pair
+from levysde.types import Arg
 
 WORDS = 4  # of a crossing test
 _NEAR = (1e-3, 0.1)  # of the noise of a step: how far beyond a face a path that crossed is put
@@ -62,7 +62,7 @@ class Bridged(Kernel):
     kernel: Kernel
     domain: Domain
 
-    def __init__(self, kernel: Checked, domain: Checked):
+    def __init__(self, kernel: Arg[Kernel], domain: Arg[Domain]):
         dynamics = getattr(kernel, "dynamics", None)
         if not isinstance(kernel, Kernel) or dynamics is None or isinstance(kernel, Bridged):
             raise TypeError(

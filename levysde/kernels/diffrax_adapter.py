@@ -10,7 +10,7 @@ which are independent. (These "Lévy areas" belong to Brownian motion; Lévy noi
 module is imported on first use of its name: diffrax is slow to import.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import diffrax
 import equinox as eqx
@@ -22,11 +22,14 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.dynamics import SGD, Langevin
-from levysde.errors import Checked
 from levysde.kernels.fixed_step import FixedStep, gradient_flow
 from levysde.noise import STATE_FREE, Brownian, DiagonalScale, ScalarScale, StateScale
 from levysde.protocols import Point, State, Words, matvec
 from levysde.random import normals
+from levysde.types import Arg, Number
+
+if TYPE_CHECKING:
+    from levysde.protocols import Dynamics
 
 _AREAS = (BrownianIncrement, SpaceTimeLevyArea, SpaceTimeTimeLevyArea)
 _VARIANCES = (1.0, 1 / 12, 1 / 720)  # of W, H, K over h
@@ -62,7 +65,7 @@ class DiffraxKernel(FixedStep):
     dt: Array
     level: int = eqx.field(static=True)  # of _AREAS
 
-    def __init__(self, solver: Checked, dynamics: Checked, dt: Checked):
+    def __init__(self, solver: Arg[diffrax.AbstractSolver], dynamics: Arg["Dynamics"], dt: Arg[Number]):
         self.dynamics = _gaussian(dynamics)
         self.solver = _checked_solver(solver, self.dynamics)
         self.dt = errors.positive("dt", dt, "dt=0.01")
@@ -156,7 +159,7 @@ def _is_diagonal(scale: Any, x: Point) -> bool:
     return isinstance(scale, ScalarScale | DiagonalScale)
 
 
-def _gaussian(dynamics: Checked) -> SGD | Langevin:
+def _gaussian(dynamics: Arg["Dynamics"]) -> SGD | Langevin:
     flow = gradient_flow("DiffraxKernel", dynamics)
     if not isinstance(flow.driver, Brownian):
         raise TypeError(
@@ -166,7 +169,7 @@ def _gaussian(dynamics: Checked) -> SGD | Langevin:
     return flow
 
 
-def _checked_solver(solver: Checked, flow: SGD | Langevin) -> Any:
+def _checked_solver(solver: Arg[diffrax.AbstractSolver], flow: SGD | Langevin) -> Any:
     if not isinstance(solver, diffrax.AbstractSolver):
         raise TypeError(f"solver must be a solver of diffrax, not {solver!r}. Type for example {_EXAMPLE}.")
     name = type(solver).__name__

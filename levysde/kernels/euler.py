@@ -5,9 +5,9 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.kernels.fixed_step import FixedStep
 from levysde.protocols import Dynamics, Point, State, Words
+from levysde.types import Arg, Number
 
 
 class EulerMaruyama(FixedStep):
@@ -30,7 +30,7 @@ class EulerMaruyama(FixedStep):
     dynamics: Dynamics
     dt: Array
 
-    def __init__(self, dynamics: Checked, dt: Checked):
+    def __init__(self, dynamics: Arg[Dynamics], dt: Arg[Number]):
         if not isinstance(dynamics, Dynamics):
             raise TypeError(
                 f"dynamics must be a Dynamics, not {dynamics!r}. "

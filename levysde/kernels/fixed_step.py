@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde.dynamics import SGD, Langevin
-from levysde.errors import Checked
 from levysde.protocols import Dynamics, Kernel, Point, State
+from levysde.types import Arg
 
 
 class FixedStep(Kernel):
@@ -50,7 +50,7 @@ class FixedStep(Kernel):
         return jnp.concatenate([jumps, -jumps])
 
 
-def gradient_flow(kernel: str, dynamics: Checked) -> SGD | Langevin:
+def gradient_flow(kernel: str, dynamics: Arg[Dynamics]) -> SGD | Langevin:
     """`dynamics`, or a TypeError that names the kernel: it needs `d th = -grad F dt + noise` with the position as its state."""
     if not isinstance(dynamics, SGD | Langevin):
         kind = type(dynamics).__name__ if isinstance(dynamics, Dynamics) else repr(dynamics)

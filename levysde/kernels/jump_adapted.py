@@ -10,7 +10,7 @@ takes back (`levysde.noise.boundary`).
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -19,13 +19,16 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
+from levysde.domains import check_boundary
 from levysde.dynamics import SGD
-from levysde.errors import Checked
 from levysde.kernels.bridge import WORDS, crossing
-from levysde.kernels.shifted import check_boundary
 from levysde.noise import StableComponents, StableIsotropic, small_jump_variance
 from levysde.protocols import Domain, Kernel, Point, State, Words
 from levysde.random import exponential, log2, normals
+from levysde.types import Arg, Number
+
+if TYPE_CHECKING:
+    from levysde.protocols import Dynamics
 
 _LOG2_CAP = float(np.log2(1e30))
 _UNITS = 2**20  # of the clock in a step dt
@@ -69,7 +72,9 @@ class JumpAdapted(Kernel):
     domain: Domain | None
     unit: str = eqx.field(static=True)
 
-    def __init__(self, dynamics: Checked, *, dt: Checked, cutoff: Checked, domain: Checked = None):
+    def __init__(
+        self, dynamics: Arg["Dynamics"], *, dt: Arg[Number], cutoff: Arg[Number], domain: Arg[Domain | None] = None
+    ):
         if not isinstance(dynamics, SGD) or dynamics.response != "linear":
             raise TypeError(
                 f"dynamics must be SGD (Ito), not {type(dynamics).__name__}. Type for example "

@@ -9,8 +9,8 @@ very steps of `EulerMaruyama(SGD(landscape, driver, learning_rate=eta), dt=eta)`
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -20,12 +20,12 @@ import optax
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.kernels.minibatches import WORDS, first_epoch, next_of_epoch, subset, with_replacement
 from levysde.kernels.optimizer_checks import check_transformation, check_update
 from levysde.landscapes import NetworkLandscape
 from levysde.noise import as_scale
 from levysde.protocols import Driver, Kernel, Landscape, Point, Scale, State, Words
+from levysde.types import Arg, Integer, Number, Numbers
 
 _EXAMPLE = "OptimizerKernel(optax.sgd(0.1), landscape, batch_size=30)"
 _DIRECTIONS = 64  # of noise, that are looked along for a way out
@@ -89,17 +89,17 @@ class OptimizerKernel(Kernel):
 
     def __init__(
         self,
-        transformation: Checked,
-        landscape: Checked,
-        batch_size: Checked = None,
+        transformation: Arg[optax.GradientTransformation | Callable[..., optax.GradientTransformation] | str],
+        landscape: Arg[Landscape],
+        batch_size: Arg[Integer | None] = None,
         *,
-        noise: Checked = None,
-        scale: Checked = None,
-        hyperparameters: Checked = None,
-        sampling: Checked = "independent",
-        optimizer_state: Checked = None,
-        iteration_time: Checked = None,
-        iterations_per_step: Checked = 1,
+        noise: Arg[Driver | None] = None,
+        scale: Arg[Scale | Numbers | None] = None,
+        hyperparameters: Arg[dict[str, Any] | None] = None,
+        sampling: Arg[Literal["independent", "replacement", "epochs"]] = "independent",
+        optimizer_state: Arg[Any] = None,
+        iteration_time: Arg[Number | None] = None,
+        iterations_per_step: Arg[Integer] = 1,
     ):
         if not isinstance(landscape, Landscape):
             raise TypeError(f"landscape must be a Landscape, not {landscape!r}. Type for example {_EXAMPLE}.")

@@ -23,7 +23,7 @@ is drawn over the time `dt phi1(a h_j dt)`, since `integral_0^dt e^{-h (dt-s)} d
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -32,11 +32,14 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.dynamics import SGD, Langevin
-from levysde.errors import Checked
 from levysde.kernels.fixed_step import FixedStep, gradient_flow
 from levysde.landscapes import Quadratic, in_float64
 from levysde.noise import STATE_FREE, Brownian, StableComponents, StableIsotropic
 from levysde.protocols import NoiseVector, Point, State, Words, matvec
+from levysde.types import Arg, Number
+
+if TYPE_CHECKING:
+    from levysde.protocols import Dynamics
 
 _SAME = 1e-5  # of the largest curvature: two that differ by less are one, in numbers that may come from float32
 
@@ -72,7 +75,7 @@ class OrnsteinUhlenbeck(FixedStep):
     time: Array
     rest: tuple[Array, Array] | None  # H and dt phi2(H dt), for the remaining force; None where there is none
 
-    def __init__(self, dynamics: Checked, dt: Checked):
+    def __init__(self, dynamics: Arg["Dynamics"], dt: Arg[Number]):
         errors.concrete("dt", dt)  # the law of the noise is computed on the host
         self.dynamics = errors.concrete("dynamics", _exact_parts(dynamics))
         self.dt = errors.positive("dt", dt, "dt=0.1")
@@ -125,7 +128,7 @@ def _product(matrix: Array, vector: NoiseVector) -> Point:
     return matrix * vector if matrix.ndim == 1 else matvec(matrix, vector)
 
 
-def _exact_parts(dynamics: Checked) -> SGD | Langevin:
+def _exact_parts(dynamics: Arg["Dynamics"]) -> SGD | Langevin:
     flow = gradient_flow("OrnsteinUhlenbeck", dynamics)
     if not isinstance(flow.scale, STATE_FREE):
         raise TypeError(

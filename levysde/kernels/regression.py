@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.protocols import Kernel, Point, State, Words, matvec
 from levysde.random import normals
+from levysde.types import Arg, Integer, Number
 
 
 class LinearRegressionSGD(Kernel):
@@ -49,12 +49,12 @@ class LinearRegressionSGD(Kernel):
 
     def __init__(
         self,
-        dim: Checked,
-        learning_rate: Checked,
-        batch_size: Checked,
+        dim: Arg[Integer],
+        learning_rate: Arg[Number],
+        batch_size: Arg[Integer],
         *,
-        noise: Checked = 1.0,
-        input_scale: Checked = 1.0,
+        noise: Arg[Number] = 1.0,
+        input_scale: Arg[Number] = 1.0,
     ):
         self.size = errors.integer("dim", dim, "dim=2")
         self.learning_rate = errors.positive("learning_rate", learning_rate, "learning_rate=0.1")

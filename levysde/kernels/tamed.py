@@ -9,15 +9,20 @@ cannot overshoot further each time, as Euler's does where `dt |g| > 2 |x|`: ther
 -> 0 (same authors, Proc. R. Soc. A 467, 2011). Where `dt |g|` is small the two differ by `dt^2 |g| g` a step.
 """
 
+from typing import TYPE_CHECKING
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
 from levysde.dynamics import SGD, Langevin
-from levysde.errors import Checked
 from levysde.kernels.fixed_step import FixedStep, gradient_flow
 from levysde.protocols import NoiseVector, Point, Scalar, State, Words
+from levysde.types import Arg, Number
+
+if TYPE_CHECKING:
+    from levysde.protocols import Dynamics
 
 
 class TamedEuler(FixedStep):
@@ -41,7 +46,7 @@ class TamedEuler(FixedStep):
     dynamics: SGD | Langevin
     dt: Array
 
-    def __init__(self, dynamics: Checked, dt: Checked):
+    def __init__(self, dynamics: Arg["Dynamics"], dt: Arg[Number]):
         self.dynamics = gradient_flow("TamedEuler", dynamics)
         self.dt = errors.positive("dt", dt, "dt=1e-2")
         if not errors.is_traced(self.dt):

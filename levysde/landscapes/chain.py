@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.landscapes.smooth import first_and_rest
 from levysde.protocols import Landscape, Point, Scalar
 from levysde.random import polynomial
+from levysde.types import Arg, Integer, Number, Numbers
 
 # rows: coefficients of 1, t, ..., t^5 on [0, 1] for value at 0, curvature at 0, value at 1, curvature at 1 (slopes 0)
 _HERMITE = np.array(
@@ -49,13 +49,13 @@ class WellChain(Landscape):
 
     def __init__(
         self,
-        positions: Checked,
-        heights: Checked,
-        curvatures: Checked,
+        positions: Arg[Numbers],
+        heights: Arg[Numbers],
+        curvatures: Arg[Numbers],
         *,
-        stiffness: Checked = 1.0,
-        dim: Checked = 1,
-        marked: Checked = 0,
+        stiffness: Arg[Number] = 1.0,
+        dim: Arg[Integer] = 1,
+        marked: Arg[Integer] = 0,
     ):
         self.positions = errors.finite("positions", positions, "positions=[-1.0, 0.0, 1.0]")
         self.heights = errors.finite("heights", heights, "heights=[0.0, 1.0, 0.0]")
@@ -142,14 +142,14 @@ def _check_chain(positions: np.ndarray, heights: np.ndarray, curvatures: np.ndar
 
 def sharp_flat(
     *,
-    sharpness: Checked = 16.0,
-    flatness: Checked = 2.0,
-    barriers: Checked = (1.0, 1.0),
-    widths: Checked = (0.8, 2.0),
-    saddle_curvature: Checked = 2.0,
-    stiffness: Checked = 1.0,
-    dim: Checked = 1,
-    marked: Checked = 0,
+    sharpness: Arg[Number] = 16.0,
+    flatness: Arg[Number] = 2.0,
+    barriers: Arg[Numbers] = (1.0, 1.0),
+    widths: Arg[Numbers] = (0.8, 2.0),
+    saddle_curvature: Arg[Number] = 2.0,
+    stiffness: Arg[Number] = 1.0,
+    dim: Arg[Integer] = 1,
+    marked: Arg[Integer] = 0,
 ) -> WellChain:
     """A sharp and a flat well side by side, the saddle at the origin.
 
@@ -220,11 +220,11 @@ class AsymmetricValley(Landscape):
     def __init__(
         self,
         *,
-        left: Checked = 10.0,
-        right: Checked = 0.5,
-        smoothing: Checked = 0.1,
-        stiffness: Checked = 1.0,
-        dim: Checked = 1,
+        left: Arg[Number] = 10.0,
+        right: Arg[Number] = 0.5,
+        smoothing: Arg[Number] = 0.1,
+        stiffness: Arg[Number] = 1.0,
+        dim: Arg[Integer] = 1,
     ):
         self.left = errors.positive("left", left, "left=10.0")
         self.right = errors.positive("right", right, "right=0.5")

@@ -6,7 +6,7 @@ on the host in float64 and marked.
 """
 
 import itertools
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +14,18 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.landscapes.losses import softmax_cross_entropy
 from levysde.landscapes.network import NetworkLandscape, from_network
+from levysde.types import Arg, Integer, Number
 
 _DATA = {"breast_cancer": 2, "iris": 3, "wine": 3, "digits": 10}  # classes
 
 
-def logistic_regression(dataset: Checked = "breast_cancer", *, weight_decay: Checked = 0.01) -> NetworkLandscape:
+def logistic_regression(
+    dataset: Arg[Literal["iris", "wine", "breast_cancer", "digits"]] = "breast_cancer",
+    *,
+    weight_decay: Arg[Number] = 0.01,
+) -> NetworkLandscape:
     """Logistic regression on a data set of two classes, its minimum marked.
 
     Args:
@@ -41,7 +45,9 @@ def logistic_regression(dataset: Checked = "breast_cancer", *, weight_decay: Che
     return _classifier(dataset, weight_decay, _binary_losses, 1, "logistic_regression")
 
 
-def softmax_regression(dataset: Checked = "wine", *, weight_decay: Checked = 0.01) -> NetworkLandscape:
+def softmax_regression(
+    dataset: Arg[Literal["iris", "wine", "breast_cancer", "digits"]] = "wine", *, weight_decay: Arg[Number] = 0.01
+) -> NetworkLandscape:
     """Softmax regression, one weight vector a class, its minimum marked.
 
     Args:
@@ -62,12 +68,12 @@ def softmax_regression(dataset: Checked = "wine", *, weight_decay: Checked = 0.0
 
 
 def fully_connected(
-    dataset: Checked = "wine",
+    dataset: Arg[Literal["iris", "wine", "breast_cancer", "digits"]] = "wine",
     *,
-    depth: Checked = 2,
-    width: Checked = 6,
-    weight_decay: Checked = 0.01,
-    seed: Checked = 0,
+    depth: Arg[Integer] = 2,
+    width: Arg[Integer] = 6,
+    weight_decay: Arg[Number] = 0.01,
+    seed: Arg[Integer] = 0,
 ) -> NetworkLandscape:
     """A fully connected tanh network with softmax cross-entropy on one of the data sets.
 
@@ -109,14 +115,20 @@ def _layered_losses(params: Any, features: Array, labels: Array) -> Array:
     return softmax_cross_entropy(params[-1]["weight"].T @ active + params[-1]["bias"][:, None], labels)
 
 
-def _check_dataset(dataset: Checked, known: tuple[str, ...], caller: str) -> None:
+def _check_dataset(
+    dataset: Arg[Literal["iris", "wine", "breast_cancer", "digits"]], known: tuple[str, ...], caller: str
+) -> None:
     if not isinstance(dataset, str) or dataset not in known:
         names = ", ".join(repr(name) for name in known)
         raise ValueError(f"dataset must be one of {names}, not {errors.shown(dataset)}. Type {caller}({known[0]!r}).")
 
 
 def _classifier(
-    dataset: Checked, weight_decay: Checked, loss: Any, outputs: int | None, caller: str
+    dataset: Arg[Literal["iris", "wine", "breast_cancer", "digits"]],
+    weight_decay: Arg[Number],
+    loss: Any,
+    outputs: int | None,
+    caller: str,
 ) -> NetworkLandscape:
     _check_dataset(dataset, tuple(name for name, n in _DATA.items() if outputs is None or n == 2), caller)
     decay = float(errors.positive("weight_decay", errors.concrete("weight_decay", weight_decay), "weight_decay=0.01"))

@@ -13,6 +13,7 @@ minimum by itself) or one of two roots, the smaller one a maximum along the mode
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -20,9 +21,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.landscapes.smooth import Smooth
 from levysde.protocols import Point, Scalar
+from levysde.types import Arg, Integer, Number, Numbers
 
 
 class DeepLinear(Smooth):
@@ -63,7 +64,7 @@ class DeepLinear(Smooth):
     widths: tuple[int, ...] = eqx.field(static=True)
     dim: int = eqx.field(static=True)
 
-    def __init__(self, widths: Checked, target: Checked, *, weight_decay: Checked = 0.0):
+    def __init__(self, widths: Arg[Sequence[Integer]], target: Arg[Numbers], *, weight_decay: Arg[Number] = 0.0):
         self.widths = _widths(widths)
         shape = (self.widths[-1], self.widths[0])
         errors.concrete("target", target)  # the minimum is found on the host
@@ -102,7 +103,7 @@ class DeepLinear(Smooth):
         return jnp.sum((product - self.target) ** 2) / 2 + self.weight_decay / 2 * jnp.sum(x * x)
 
 
-def _widths(widths: Checked) -> tuple[int, ...]:
+def _widths(widths: Arg[Sequence[Integer]]) -> tuple[int, ...]:
     example = "widths=(3, 2, 3): input, hidden and output widths"
     if not isinstance(widths, list | tuple):
         raise TypeError(f"widths must be a tuple of integers, not {widths!r}. Type for example {example}.")

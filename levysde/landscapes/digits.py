@@ -7,16 +7,16 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.landscapes.losses import softmax_cross_entropy
 from levysde.landscapes.network import NetworkLandscape, from_network
+from levysde.types import Arg, Integer, Number
 
 _CLASSES = 10
 _SMALLEST_CLASS = 174
 
 
 def digits_mlp(
-    hidden: Checked = 8, num_images: Checked = 300, weight_decay: Checked = 0.02, seed: Checked = 0
+    hidden: Arg[Integer] = 8, num_images: Arg[Integer] = 300, weight_decay: Arg[Number] = 0.02, seed: Arg[Integer] = 0
 ) -> NetworkLandscape:
     """A one-hidden-layer tanh network with softmax cross-entropy (nats) on handwritten digits: 8x8 images, pixels in [0, 1].
 
@@ -46,7 +46,7 @@ def digits_mlp(
 
 
 def digits_cnn(
-    channels: Checked = 4, num_images: Checked = 300, weight_decay: Checked = 0.02, seed: Checked = 0
+    channels: Arg[Integer] = 4, num_images: Arg[Integer] = 300, weight_decay: Arg[Number] = 0.02, seed: Arg[Integer] = 0
 ) -> NetworkLandscape:
     """A small convolutional network on the same images: 3x3 filters, tanh, means over 2x2 patches, cross-entropy (nats).
 
@@ -96,7 +96,7 @@ def _cnn_losses(params: Any, images: Array, labels: Array) -> Array:
     return softmax_cross_entropy(output["weight"].T @ pooled + output["bias"][:, None], labels)
 
 
-def _sample(num_images: Checked, seed: Checked) -> tuple[np.random.Generator, np.ndarray, np.ndarray]:
+def _sample(num_images: Arg[Integer], seed: Arg[Integer]) -> tuple[np.random.Generator, np.ndarray, np.ndarray]:
     """The generator after drawing the images, pixels in [0, 1], labels."""
     num_images = errors.integer("num_images", num_images, "num_images=300", low=10, high=10 * _SMALLEST_CLASS)
     if num_images % _CLASSES:

@@ -1,6 +1,8 @@
 """A user's own loss as a landscape."""
 
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,9 +11,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.errors import Checked
+from levysde.errors import AccuracyWarning
 from levysde.landscapes.smooth import gradient_of
 from levysde.protocols import Landscape, Point, Scalar
+from levysde.types import Arg, Integer, Numbers
+
+_DIRECTIONS = 16  # of a zero eigenvalue along which the loss is looked at
+_STEPS = 10.0 ** np.arange(-3, 0, 0.5)  # of the looks, in units of 1 + |x|
 
 
 class FunctionLandscape(Landscape):
@@ -37,7 +43,7 @@ class FunctionLandscape(Landscape):
         return jax.hessian(self.fn)(x)
 
 
-def from_function(fn: Checked, *, dim: Checked, minimum: Checked) -> FunctionLandscape:
+def from_function(fn: Arg[Callable[[Array], Any]], *, dim: Arg[Integer], minimum: Arg[Numbers]) -> FunctionLandscape:
     """A landscape from a loss `fn(x) -> scalar` of a vector `x` of shape `(dim,)`, written with jax.numpy.
 
     Args:
@@ -50,7 +56,8 @@ def from_function(fn: Checked, *, dim: Checked, minimum: Checked) -> FunctionLan
 
     Raises:
         TypeError: `fn` is not a function, fails, or does not return one real number; `minimum` is traced by JAX.
-        ValueError: loss, gradient or Hessian are not finite at `minimum`, or it is not a minimum.
+        ValueError: loss, gradient or Hessian are not finite at `minimum`, or it is not a minimum. Where the Hessian has a zero
+            eigenvalue the loss itself is looked at along that direction; an `AccuracyWarning` says where it is flat.
 
     Source:
         Elementary.
@@ -86,7 +93,7 @@ def check_minimum(landscape: Landscape, x: Point, tolerance: float = 1e-3) -> No
             raise ValueError(
                 f"the {name} is not finite at the minimum, x = {np.asarray(x)}: {number}. Mend fn or move x."
             )
-    eigenvalues = np.linalg.eigvalsh((hessian + hessian.T) / 2)
+    eigenvalues, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
     size, norm = np.abs(eigenvalues).max(), np.linalg.norm(gradient)
     if norm > tolerance * max(size, 1e-6) * (1 + np.linalg.norm(np.asarray(x))):
         raise ValueError(
@@ -97,4 +104,43 @@ def check_minimum(landscape: Landscape, x: Point, tolerance: float = 1e-3) -> No
         raise ValueError(
             f"minimum = {np.asarray(x)} is a saddle or a maximum: the Hessian's smallest eigenvalue is "
             f"{eigenvalues[0]:.4g}. Give a minimum."
+        )
+    flat = vectors[:, np.abs(eigenvalues) <= tolerance * size].T[:_DIRECTIONS]
+    if len(flat):
+        _check_flat(landscape, x, np.concatenate([flat, -flat]), gradient, tolerance * size)
+
+
+@eqx.filter_jit
+def _losses(landscape: Landscape, points: Float[Array, "m n d"], x: Point) -> tuple[Float[Array, "m n"], Scalar]:
+    return jax.vmap(jax.vmap(landscape.value))(points), landscape.value(x)
+
+
+def _check_flat(landscape: Landscape, x: Point, along: np.ndarray, gradient: np.ndarray, curvature: float) -> None:
+    """Follows the loss along directions in which the Hessian does not decide: the first change that is neither rounding, nor
+    from the gradient, nor a fall by `curvature`, tells whether it is a minimum. Warns where there is none."""
+    at, steps = np.asarray(x, float), _STEPS * (1 + np.linalg.norm(np.asarray(x)))
+    points = jnp.asarray(at + steps[:, None] * along[:, None, :], dtype=float)
+    values, value = (np.asarray(found, float) for found in _losses(landscape, points, x))
+    change = values - value
+    rounding = 16 * np.finfo(points.dtype).eps * np.maximum(np.abs(value), np.abs(values))
+    unsure = rounding + 2 * np.abs(along @ gradient)[:, None] * steps
+    rises, falls = change > unsure, change < -unsure - curvature * steps**2 / 2
+    first = np.argmax(rises | falls, axis=1)
+    falling = falls[np.arange(len(along)), first]
+    if falling.any():
+        i = int(np.argmax(falling))
+        raise ValueError(
+            f"minimum = {at} is not one: the Hessian has a zero eigenvalue along {along[i].round(4)}, and there the loss falls "
+            f"from {value:.6g} to {values[i, first[i]]:.6g} within a step of {steps[first[i]]:.3g}. Give a minimum."
+        )
+    level = ~(rises | falls).any(1)
+    if level.any():
+        i = int(np.argmax(level))
+        warnings.warn(
+            AccuracyWarning(
+                f"the loss is flat at minimum = {at} along {along[i].round(4)}: within {steps[-1]:.3g} it changes by no "
+                "more than rounding. The minimum is not isolated, and noise moves freely along it. Check fn, or add a "
+                "small penalty such as 1e-3 * jnp.sum(x**2)."
+            ),
+            stacklevel=5,  # past the wrapper of names
         )

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.landscapes.smooth import Smooth
 from levysde.protocols import Landscape, Point, Scalar
 from levysde.random import sinpi
+from levysde.types import Arg, Integer, Number
 
 # roots of 4 u^3 - 32 u + 5, the slope of u^4 - 16 u^2 + 5 u: deep minimum, maximum, shallow minimum
 _DEEP, _TOP, _SHALLOW = np.sort(np.roots([4.0, 0.0, -32.0, 5.0]).real)
@@ -41,7 +41,7 @@ class StyblinskiTang(Smooth):
     height: Array
     dim: int = eqx.field(static=True)
 
-    def __init__(self, dim: Checked, *, sharpness: Checked = 1.0, height: Checked = 1.0):
+    def __init__(self, dim: Arg[Integer], *, sharpness: Arg[Number] = 1.0, height: Arg[Number] = 1.0):
         self.dim = errors.integer("dim", dim, "dim=10")
         self.sharpness = errors.positive("sharpness", sharpness, "sharpness=1.0")
         self.height = errors.positive("height", height, "height=1.0")
@@ -96,7 +96,7 @@ class Rastrigin(Landscape):
     amplitude: Array
     dim: int = eqx.field(static=True)
 
-    def __init__(self, dim: Checked, *, amplitude: Checked = 10.0):
+    def __init__(self, dim: Arg[Integer], *, amplitude: Arg[Number] = 10.0):
         self.dim = errors.integer("dim", dim, "dim=2")
         self.amplitude = errors.positive("amplitude", amplitude, "amplitude=10.0")
         if not errors.is_traced(self.amplitude) and float(self.amplitude) < 1:
@@ -167,7 +167,7 @@ class MuellerBrown(Landscape):
     height: Array
     dim: int = eqx.field(static=True)
 
-    def __init__(self, *, height: Checked = 1.0):
+    def __init__(self, *, height: Arg[Number] = 1.0):
         self.height = errors.positive("height", height, "height=0.01")
         self.dim = 2
 

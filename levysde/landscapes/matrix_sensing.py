@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.landscapes.smooth import Smooth
 from levysde.protocols import Point, Scalar
+from levysde.types import Arg, Integer
 
 
 class MatrixSensing(Smooth):
@@ -36,7 +36,9 @@ class MatrixSensing(Smooth):
     rank: int = eqx.field(static=True)
     dim: int = eqx.field(static=True)
 
-    def __init__(self, size: Checked = 5, *, rank: Checked = 1, measurements: Checked = 30, seed: Checked = 0):
+    def __init__(
+        self, size: Arg[Integer] = 5, *, rank: Arg[Integer] = 1, measurements: Arg[Integer] = 30, seed: Arg[Integer] = 0
+    ):
         size = errors.integer("size", size, "size=5")
         self.rank = errors.integer("rank", rank, "rank=1", high=size)
         measurements = errors.integer("measurements", measurements, "measurements=30")

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.protocols import Landscape, Point, Scalar
+from levysde.types import Arg, Number
 
 
 class Modified(Landscape):
@@ -46,7 +46,7 @@ class Modified(Landscape):
     landscape: Landscape
     learning_rate: Array
 
-    def __init__(self, landscape: Checked, *, learning_rate: Checked):
+    def __init__(self, landscape: Arg[Landscape], *, learning_rate: Arg[Number]):
         if not isinstance(landscape, Landscape):
             raise TypeError(
                 f"landscape must be a Landscape, not {landscape!r}. Type for example Quadratic(hessian=jnp.eye(2)); "

@@ -23,9 +23,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.landscapes.model import OnModel, flat_vector_hint, model_parameters
 from levysde.protocols import Landscape, Point, Scalar
+from levysde.types import Arg, Number, Numbers
 
 _EXAMPLE = "from_network(loss, params, inputs, targets) with loss(params, input, target) -> one number"
 _BATCHED = (
@@ -120,7 +120,7 @@ class NetworkLandscape(Landscape):
         decay = self.weight_decay if self.stretch is None else self.weight_decay * self.stretch**2
         return rows + (decay * x)[None, :]
 
-    def at(self, x: Checked) -> "NetworkLandscape":
+    def at(self, x: Arg[Numbers]) -> "NetworkLandscape":
         """This landscape with its minimum marked at `x`, shape `(d,)`.
 
         Raises TypeError or ValueError for a wrong shape, or a loss or gradient that is not finite there. Whether it is a
@@ -148,13 +148,13 @@ class NetworkLandscape(Landscape):
 
 
 def from_network(
-    loss: Checked,
-    params: Checked,
-    inputs: Checked,
-    targets: Checked,
+    loss: Arg[Callable[..., Any]],
+    params: Arg[Any],
+    inputs: Arg[Numbers],
+    targets: Arg[Numbers],
     *,
-    weight_decay: Checked = 0.0,
-    batched: Checked = False,
+    weight_decay: Arg[Number] = 0.0,
+    batched: Arg[bool] = False,
 ) -> NetworkLandscape:
     """A landscape from a loss over any tree of parameters, and data.
 

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.protocols import Landscape
+from levysde.types import Arg
 
 
-def in_float64(landscape: Checked) -> AbstractContextManager[Landscape]:
+def in_float64(landscape: Arg[Landscape]) -> AbstractContextManager[Landscape]:
     """A copy of `landscape` with its floats in float64; JAX computes in float64 inside the `with` block.
 
     Args:

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.protocols import Landscape, Point, Scalar, matvec
+from levysde.types import Arg, Numbers
 
 
 class Quadratic(Landscape):
@@ -29,7 +29,7 @@ class Quadratic(Landscape):
     minimum: Array
     dim: int = eqx.field(static=True)
 
-    def __init__(self, hessian: Checked, minimum: Checked = None):
+    def __init__(self, hessian: Arg[Numbers], minimum: Arg[Numbers | None] = None):
         example = "hessian=jnp.diag(jnp.array([1.0, 4.0]))"
         self.matrix = errors.finite("hessian", hessian, example)
         shape = self.matrix.shape

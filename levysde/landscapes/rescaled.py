@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.landscapes.network import NetworkLandscape
 from levysde.protocols import Landscape, Point, Scalar
+from levysde.types import Arg, Number
 
 
 class Rescaled(Landscape):
@@ -50,7 +50,7 @@ class Rescaled(Landscape):
         return self.sharpness * self.landscape.hessian(jnp.sqrt(self.sharpness) * x)
 
 
-def rescaled(landscape: Checked, sharpness: Checked) -> Landscape:
+def rescaled(landscape: Arg[Landscape], sharpness: Arg[Number]) -> Landscape:
     """The loss `L(sqrt(k) x)`: Hessians times k, distances over sqrt(k), heights as they were (top of this file).
 
     Args:

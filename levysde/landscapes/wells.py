@@ -5,9 +5,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.landscapes.smooth import first_and_rest
 from levysde.protocols import Landscape, Point, Scalar
+from levysde.types import Arg, Integer, Number
 
 
 class DoubleWell(Landscape):
@@ -34,7 +34,14 @@ class DoubleWell(Landscape):
     stiffness: Array
     dim: int = eqx.field(static=True)
 
-    def __init__(self, *, barrier: Checked = 1.0, width: Checked = 1.0, stiffness: Checked = 1.0, dim: Checked = 1):
+    def __init__(
+        self,
+        *,
+        barrier: Arg[Number] = 1.0,
+        width: Arg[Number] = 1.0,
+        stiffness: Arg[Number] = 1.0,
+        dim: Arg[Integer] = 1,
+    ):
         self.barrier = errors.positive("barrier", barrier, "barrier=1.0")
         self.width = errors.positive("width", width, "width=1.0")
         self.stiffness = errors.positive("stiffness", stiffness, "stiffness=1.0")

@@ -1,5 +1,7 @@
 """Noise = driver (its law) x scale (a linear map)."""
 
+from typing import TYPE_CHECKING
+
 from levysde.naming import answer_wrong_calls as _answer_wrong_calls
 from levysde.noise.boundary import boundary_shift as boundary_shift
 from levysde.noise.boundary import small_jump_shift as small_jump_shift
@@ -36,5 +38,22 @@ from levysde.noise.tempered import TemperedComponents as TemperedComponents
 from levysde.noise.tempered import TemperedIsotropic as TemperedIsotropic
 from levysde.noise.truncated import TruncatedComponents as TruncatedComponents
 from levysde.noise.truncated import TruncatedIsotropic as TruncatedIsotropic
+
+if TYPE_CHECKING:
+    from levysde.noise.levy_path import LevyPath as LevyPath
+
+
+def __getattr__(name: str) -> object:
+    if name == "LevyPath":  # made with diffrax, which is slow to import
+        from levysde.noise.levy_path import LevyPath
+
+        _answer_wrong_calls({"__name__": __name__, name: LevyPath})
+        return LevyPath
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), "LevyPath"])
+
 
 _answer_wrong_calls(globals())

@@ -18,15 +18,15 @@ from math import gamma, log, pi
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.noise.stable import StableComponents, StableIsotropic, require_jumps
 from levysde.protocols import Driver
+from levysde.types import Arg, Integer, Number
 
 _NODES, _ANGLES = 400, 40  # of the quadratures over a jump's size and direction
 _FAR = 60.0  # beyond this k the large jumps' phases average out
 
 
-def boundary_shift(alpha: Checked) -> float:
+def boundary_shift(alpha: Arg[Number]) -> float:
     """`rho_a = -zeta(1 - 1/a) Gamma(1 - 1/a) / pi`: exits of an Euler skeleton of step dt are late as if the boundary
     stood further out by `rho_a s dt^(1/a)`, s the scale of the noise across it (SaS(s) at time 1).
 
@@ -56,7 +56,7 @@ def boundary_shift(alpha: Checked) -> float:
     return float(-zeta(1 - 1 / a) * gamma(1 - 1 / a) / pi)
 
 
-def small_jump_variance(driver: Checked, dim: Checked) -> float:
+def small_jump_variance(driver: Arg[Driver], dim: Arg[Integer]) -> float:
     """Variance of a coordinate, per unit time, of the jumps of size below 1: `T a / ((2 - a) d)`, T the rate of jumps beyond 1
     (d = 1 and the T of one coordinate where they jump one at a time). For jumps below c times `c^(2-a)`.
 
@@ -77,7 +77,7 @@ def small_jump_variance(driver: Checked, dim: Checked) -> float:
     return total * a / ((2 - a) * directions)
 
 
-def small_jump_shift(driver: Checked, dim: Checked) -> float:
+def small_jump_shift(driver: Arg[Driver], dim: Arg[Integer]) -> float:
     """gamma_a (top of this file): jumps below c made Gaussian let the boundary seem nearer by `gamma_a s c`.
 
     Args:
@@ -98,7 +98,7 @@ def small_jump_shift(driver: Checked, dim: Checked) -> float:
     a, _, _ = _jumps(driver, dim)
     t = np.linspace(log(1e-6), log(1e9), 6001)  # log k
     k = np.exp(t)
-    ratio = _replaced(driver, dim, k) / k**a
+    ratio = _replaced(driver, int(dim), k) / k**a
     return float(simpson(np.log1p(ratio) / k, x=t) / pi)
 
 
@@ -127,7 +127,7 @@ def _replaced(driver: Driver, dim: int, k: np.ndarray) -> np.ndarray:
     return out
 
 
-def _jumps(driver: Checked, dim: Checked) -> tuple[float, float, int]:
+def _jumps(driver: Arg[Driver], dim: Arg[Integer]) -> tuple[float, float, int]:
     """alpha, the rate of jumps beyond 1, and the dimension of their directions: of one coordinate for components."""
     if not isinstance(driver, StableComponents | StableIsotropic):
         raise TypeError(

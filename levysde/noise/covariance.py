@@ -12,7 +12,7 @@ SaS(1) is N(0, 2). Which S, of all with this `S S'`, says each function: it matt
 `C_B ~ H/B` near a minimum of a negative log-likelihood: Xie, Sato, Sugiyama, ICLR 2021; Jastrzebski et al., arXiv 1711.04623.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -21,9 +21,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.noise.scales import STATE_FREE, LowRankScale, ScalarScale, as_scale
 from levysde.protocols import Driver, Landscape, Scale
+from levysde.types import Arg, Integer, Numbers
 
 _NEGATIVE = ("refuse", "absolute")
 _ROUNDING = 1e-5  # of the largest eigenvalue: below it a negative one is rounding, and a singular value is none
@@ -31,7 +31,7 @@ _FREQUENCIES = 10.0 ** np.arange(-7, 1)  # where the exponent is held against `v
 _AGREE = 3e-3
 
 
-def unit_variance(driver: Checked, dim: Checked = 1) -> float:
+def unit_variance(driver: Arg[Driver], dim: Arg[Integer] = 1) -> float:
     """v, the variance of each coordinate of L at time 1, read off the exponent; `2 s^2` for stable noise of scale s.
 
     Args:
@@ -81,7 +81,9 @@ def unit_variance(driver: Checked, dim: Checked = 1) -> float:
     )
 
 
-def covariance_scale(covariance: Checked, driver: Checked, *, negative: Checked = "refuse") -> Scale:
+def covariance_scale(
+    covariance: Arg[Numbers], driver: Arg[Driver], *, negative: Arg[Literal["refuse", "absolute"]] = "refuse"
+) -> Scale:
     """The scale of `driver` that matches a covariance: the symmetric root of `C/v` (see the top of the file).
 
     Args:
@@ -106,7 +108,12 @@ def covariance_scale(covariance: Checked, driver: Checked, *, negative: Checked 
 
 
 def hessian_aligned(
-    landscape: Checked, driver: Checked, *, batch_size: Checked, x: Checked = None, negative: Checked = "refuse"
+    landscape: Arg[Landscape],
+    driver: Arg[Driver],
+    *,
+    batch_size: Arg[Integer],
+    x: Arg[Numbers | None] = None,
+    negative: Arg[Literal["refuse", "absolute"]] = "refuse",
 ) -> Scale:
     """The scale of gradient noise aligned with the Hessian, `C_B = H/B` at one point, as in `covariance_scale`.
 
@@ -140,7 +147,12 @@ def hessian_aligned(
 
 
 def minibatch_scale(
-    gradients: Checked, driver: Checked, *, batch_size: Checked, replacement: Checked = True, rank: Checked = None
+    gradients: Arg[Numbers],
+    driver: Arg[Driver],
+    *,
+    batch_size: Arg[Integer],
+    replacement: Arg[bool] = True,
+    rank: Arg[Integer | None] = None,
 ) -> LowRankScale:
     """The scale of the noise of a minibatch's mean gradient, from the gradients of all n examples.
 
@@ -192,7 +204,7 @@ def minibatch_scale(
     return LowRankScale(directions[:kept].T * size, trace_share=share)
 
 
-def trace_matched(scale: Checked, dim: Checked, *, x: Checked = None) -> ScalarScale:
+def trace_matched(scale: Arg[Scale | Numbers], dim: Arg[Integer], *, x: Arg[Numbers | None] = None) -> ScalarScale:
     """The isotropic scale of the same trace of `S S'` as `scale`: `s^2 = tr(S S') / d`.
 
     For a driver of finite variance, the same noise power; the Lévy tail of stable noise is another matter (it adds
@@ -224,7 +236,9 @@ def trace_matched(scale: Checked, dim: Checked, *, x: Checked = None) -> ScalarS
     return ScalarScale(jnp.sqrt(trace / dim))
 
 
-def covariance_root(name: Checked, value: Checked, negative: Checked = "refuse") -> np.ndarray:
+def covariance_root(
+    name: Arg[str], value: Arg[Numbers], negative: Arg[Literal["refuse", "absolute"]] = "refuse"
+) -> np.ndarray:
     """The symmetric root of a covariance, on the host.
 
     Args:

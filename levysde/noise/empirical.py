@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Array, Complex
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.noise.steps import require_step
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
 from levysde.random import below
+from levysde.types import Arg, Integer, Number, Numbers
 
 
 class EmpiricalSteps(Driver):
@@ -41,7 +41,7 @@ class EmpiricalSteps(Driver):
     dt: Array
     batch_size: int = eqx.field(static=True)
 
-    def __init__(self, rows: Checked, batch_size: Checked, dt: Checked = 1.0):
+    def __init__(self, rows: Arg[Numbers], batch_size: Arg[Integer], dt: Arg[Number] = 1.0):
         example = "EmpiricalSteps(landscape.example_gradients(x), batch_size=30)"
         rows = errors.finite("rows", rows, example)
         if rows.ndim != 2 or rows.shape[0] < 2:

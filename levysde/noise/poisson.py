@@ -21,9 +21,10 @@ import numpy as np
 from jaxtyping import Array, UInt
 
 from levysde import errors
-from levysde.errors import Checked
-from levysde.protocols import Driver, LevyRays, Part, Point, Scalar, Words
+from levysde.parts import Part
+from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
 from levysde.random import normals, unit_pair
+from levysde.types import Arg, Integer, Number
 
 _OVERFULL = 1e-9  # largest chance, a step, of more jumps than `max_jumps`
 _EXTRA = 8  # terms of P(N >= j) beyond max_jumps
@@ -55,7 +56,7 @@ class GaussianJump(Part):
     scale: Array
     dim: int = eqx.field(static=True)
 
-    def __init__(self, scale: Checked, dim: Checked = 1):
+    def __init__(self, scale: Arg[Number], dim: Arg[Integer] = 1):
         self.scale = errors.positive("scale", scale, "scale=1.0")
         self.dim = errors.integer("dim", dim, "dim=2")
 
@@ -93,7 +94,7 @@ class ParetoJump(Part):
     scale: Array
     dim: int = eqx.field(static=True)
 
-    def __init__(self, alpha: Checked, scale: Checked, dim: Checked = 1):
+    def __init__(self, alpha: Arg[Number], scale: Arg[Number], dim: Arg[Integer] = 1):
         self.alpha = errors.positive("alpha", alpha, "alpha=1.5")
         self.scale = errors.positive("scale", scale, "scale=1.0")
         self.dim = errors.integer("dim", dim, "dim=2")
@@ -145,11 +146,11 @@ class CompoundPoisson(Driver):
 
     def __init__(
         self,
-        intensity: Checked,
-        jump: Checked,
-        words: Checked = None,
-        characteristic: Checked = None,
-        max_jumps: Checked = 4,
+        intensity: Arg[Number],
+        jump: Arg[Callable[[Array], Array]],
+        words: Arg[Integer | None] = None,
+        characteristic: Arg[Callable[..., Any] | None] = None,
+        max_jumps: Arg[Integer] = 4,
     ):
         self.intensity = errors.positive("intensity", intensity, "intensity=1.0")
         if not callable(jump):

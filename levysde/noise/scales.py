@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import Checked
-from levysde.protocols import NoiseVector, Part, Point, Scale, matvec
+from levysde.parts import Part
+from levysde.protocols import NoiseVector, Point, Scale, matvec
+from levysde.types import Arg, Integer, Number, Numbers
 
 
 class ScalarScale(Scale):
@@ -35,7 +36,7 @@ class ScalarScale(Scale):
 
     factor: Array
 
-    def __init__(self, factor: Checked):
+    def __init__(self, factor: Arg[Number]):
         self.factor = errors.finite("factor", factor, "factor=0.5", ())
 
     def apply(self, y: NoiseVector, x: Point) -> Point:
@@ -57,7 +58,7 @@ class DiagonalScale(Scale):
 
     factors: Array
 
-    def __init__(self, factors: Checked):
+    def __init__(self, factors: Arg[Numbers]):
         self.factors = errors.finite("factors", factors, "factors=jnp.ones(2)")
         if self.factors.ndim != 1:
             raise ValueError(
@@ -84,7 +85,7 @@ class DenseScale(Scale):
 
     matrix: Array
 
-    def __init__(self, matrix: Checked):
+    def __init__(self, matrix: Arg[Numbers]):
         self.matrix = _finite_matrix("matrix", matrix, "matrix=jnp.eye(2)")
 
     def apply(self, y: NoiseVector, x: Point) -> Point:
@@ -108,7 +109,7 @@ class LowRankScale(Scale):
     factor: Array
     trace_share: Array
 
-    def __init__(self, factor: Checked, *, trace_share: Checked = 1.0):
+    def __init__(self, factor: Arg[Numbers], *, trace_share: Arg[Number] = 1.0):
         self.factor = _finite_matrix("factor", factor, "factor=jnp.ones((3, 1))")
         if not errors.is_traced(self.factor) and not np.any(np.asarray(self.factor)):
             raise ValueError("factor is zero throughout: nothing would move. Type for example factor=jnp.ones((3, 1)).")
@@ -149,7 +150,7 @@ class StateScale(Scale):
     dim: int = eqx.field(static=True)
     columns: int = eqx.field(static=True)
 
-    def __init__(self, fn: Checked, *, dim: Checked, noise_dim: Checked = None):
+    def __init__(self, fn: Arg[Callable[[Array], Array]], *, dim: Arg[Integer], noise_dim: Arg[Integer | None] = None):
         self.dim = errors.integer("dim", dim, "dim=2")
         if not callable(fn):
             raise TypeError(f"fn must be a function of x, not {fn!r}. Type for example lambda x: 1 + x**2.")
@@ -190,7 +191,7 @@ class _Function(Part):
         return self.fn(x)
 
 
-def _finite_matrix(name: str, value: Checked, example: str) -> Array:
+def _finite_matrix(name: str, value: Arg[Numbers], example: str) -> Array:
     matrix = errors.finite(name, value, example)
     if matrix.ndim != 2:
         raise ValueError(
@@ -217,7 +218,7 @@ def _shape_of(fn: Callable, dim: int) -> tuple[int, ...]:
     return out.shape
 
 
-def as_scale(value: Checked, dim: Checked) -> Scale:
+def as_scale(value: Arg[Scale | Numbers | None], dim: Arg[Integer]) -> Scale:
     """A `Scale` from what arguments named `scale` may be.
 
     Args:

@@ -22,16 +22,18 @@ Nothing here cancels near a = 1 (z t tends to 2b/pi, (E - 1)/t to log(dt c / (W 
 exact near both poles, and the a = 1 term dt log dt comes by itself.
 """
 
+from typing import Literal
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, UInt
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.noise.stable import levy_constant, power_tail, require_jumps
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
 from levysde.random import exp2, exponential, half_pair, log2, sinpi
+from levysde.types import Arg, Number, Numbers
 
 _CAP = 1e30  # of a draw, so that the state stays finite
 _LOG_RANGE = 115.0  # of log2 of a factor before the pole's 1/cos(U), which adds at most 34
@@ -116,7 +118,7 @@ class SkewedComponents(Driver):
     beta: Array
     parameterization: str = eqx.field(static=True)
 
-    def __init__(self, alpha: Checked, beta: Checked, parameterization: Checked = "S1"):
+    def __init__(self, alpha: Arg[Number], beta: Arg[Numbers], parameterization: Arg[Literal["S1", "S0"]] = "S1"):
         self.alpha = errors.stability_index(alpha)
         self.beta = _skewness(beta)
         self.parameterization = errors.choice("parameterization", parameterization, ("S1", "S0"))
@@ -164,7 +166,7 @@ class SkewedComponents(Driver):
         return LevyRays(np.concatenate([axes, -axes]), np.concatenate([1 + beta, 1 - beta]), tail, alpha)
 
 
-def _skewness(beta: Checked) -> Array:
+def _skewness(beta: Arg[Numbers]) -> Array:
     array = errors.finite("beta", beta, "beta=0.5")
     if array.ndim > 1:
         raise ValueError(f"beta must be one number or one a coordinate, not of shape {array.shape}. Type beta=0.5.")

@@ -19,16 +19,16 @@ import numpy as np
 from jaxtyping import Array, Float, UInt
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.noise.quantile import FITTED, fit_quantile
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
 from levysde.random import U32, exp2, exponential, half_pair, log2, normals, polynomial, sinpi, unit_pair
+from levysde.types import Arg, Integer, Number
 
 LOG2_CAP = float(np.log2(1e30))
 _TINY = 1e-30
 
 
-def levy_constant(alpha: Checked) -> float:
+def levy_constant(alpha: Arg[Number]) -> float:
     """`C_a = Gamma(1+a) sin(pi a/2) / pi`: the Lévy density of SaS(1) is `C_a |y|^(-1-a)`. 0 at a = 2: no jumps.
 
     Args:
@@ -104,7 +104,7 @@ def require_jumps(alpha: Array) -> float:
     return float(alpha)
 
 
-def total_tail(driver: Checked, dim: Checked) -> float:
+def total_tail(driver: Arg["StableComponents | StableIsotropic"], dim: Arg[Integer]) -> float:
     """`T_nu = nu(|y| >= 1)` of a stable driver, without its rays: `2 d C_a / a` for components,
     `2^a Gamma((d+a)/2) / (Gamma(d/2) Gamma(1-a/2))` for isotropic noise.
 
@@ -162,7 +162,7 @@ class StableComponents(Driver):
     ratio: Array | None  # coefficients of the fitted quantile, shape (2, 9)
     fitted: Array | None  # the alpha that they belong to
 
-    def __init__(self, alpha: Checked, *, exact: Checked = False):
+    def __init__(self, alpha: Arg[Number], *, exact: Arg[bool] = False):
         self.alpha = errors.stability_index(alpha)
         exact = errors.flag("exact", exact)
         number = math.nan if errors.is_traced(self.alpha) else _number(self.alpha)
@@ -226,7 +226,7 @@ class StableIsotropic(Driver):
 
     alpha: Array
 
-    def __init__(self, alpha: Checked):
+    def __init__(self, alpha: Arg[Number]):
         self.alpha = errors.stability_index(alpha)
 
     @property

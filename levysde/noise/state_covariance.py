@@ -12,7 +12,7 @@ Read as Ito by the dynamics, as an optimiser does: S is taken before the step.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -20,13 +20,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.noise.covariance import unit_variance
 from levysde.noise.scales import StateScale
 from levysde.protocols import Landscape, Point
+from levysde.types import Arg, Integer
+
+if TYPE_CHECKING:
+    from levysde.protocols import Driver
 
 
-def hessian_scale(landscape: Checked, driver: Checked, *, batch_size: Checked) -> StateScale:
+def hessian_scale(landscape: Arg[Landscape], driver: Arg["Driver"], *, batch_size: Arg[Integer]) -> StateScale:
     """The scale of gradient noise aligned with the Hessian at the position, `S(x) = sqrt(|H(x)| / (B v))`, symmetric.
 
     `hessian_aligned` keeps the H of one point; here it is computed in every step, and decomposed: meant for few dimensions. Up
@@ -57,7 +60,12 @@ def hessian_scale(landscape: Checked, driver: Checked, *, batch_size: Checked) -
 
 
 def minibatch_state_scale(
-    example_gradients: Checked, n: Checked, dim: Checked, driver: Checked, *, batch_size: Checked
+    example_gradients: Arg[Callable[[Array], Array]],
+    n: Arg[Integer],
+    dim: Arg[Integer],
+    driver: Arg["Driver"],
+    *,
+    batch_size: Arg[Integer],
 ) -> StateScale:
     """The scale of a minibatch's mean gradient at the position: column i of S(x) is `(g_i(x) - g(x)) / sqrt(n B v)`.
 

@@ -23,10 +23,10 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.noise.stable import sphere
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
 from levysde.random import exp2, exponential, half_pair, normals, sinpi
+from levysde.types import Arg, Number, Numbers
 
 _LOG2_CAP = float(np.log2(1e30))  # of a draw, so that the state stays finite
 _HALF_LOG2_E = float(np.log2(np.e) / 2)
@@ -62,7 +62,7 @@ class StudentT(Driver):
     df: Array
     dt: Array
 
-    def __init__(self, df: Checked, dt: Checked):
+    def __init__(self, df: Arg[Number], dt: Arg[Number]):
         self.df = errors.positive("df", df, "df=3.0")
         self.dt = errors.positive("dt", dt, "dt=1e-3")
 
@@ -141,7 +141,7 @@ class GaussianMixture(Driver):
     scales: Array
     dt: Array
 
-    def __init__(self, weights: Checked, scales: Checked, dt: Checked):
+    def __init__(self, weights: Arg[Numbers], scales: Arg[Numbers], dt: Arg[Number]):
         self.weights, self.scales = _components(weights, scales)
         self.dt = errors.positive("dt", dt, "dt=1e-3")
 
@@ -215,7 +215,7 @@ def _from_mixture(weights: Array, square: Array) -> Scalar:
     return jnp.where(missing < 0.5, -jnp.log1p(-jnp.minimum(missing, 0.5)), -far)
 
 
-def _components(weights: Checked, scales: Checked) -> tuple[Array, Array]:
+def _components(weights: Arg[Numbers], scales: Arg[Numbers]) -> tuple[Array, Array]:
     example = "weights=[0.9, 0.1], scales=[1.0, 10.0]"
     weights = errors.finite("weights", weights, example)
     scales = errors.finite("scales", scales, example)

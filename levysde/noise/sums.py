@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
+from levysde.types import Arg, Number
 
 _EXAMPLE = "DriverSum((Brownian(), 0.5), StableComponents(alpha=1.5))"
 
@@ -34,7 +34,7 @@ class DriverSum(Driver):
     drivers: tuple[Driver, ...]
     factors: tuple[Array, ...]
 
-    def __init__(self, *parts: Checked):
+    def __init__(self, *parts: Arg[Driver | tuple[Driver, Number]]):
         if not parts:
             raise ValueError(f"a sum needs at least one driver. Type for example {_EXAMPLE}.")
         pairs = [_pair(number, part) for number, part in enumerate(parts)]

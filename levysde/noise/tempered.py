@@ -26,10 +26,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.noise.stable import log2_positive_stable, require_jumps, sphere
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
 from levysde.random import exp2, exponential, normals
+from levysde.types import Arg, Integer, Number
 
 EXHAUSTED = 1e-9  # largest chance, a draw, that all tries fail
 _LOG2_CAP = 87.0  # log2, of the subordinator; kept draws are far below
@@ -100,7 +100,7 @@ class _Tempered(Driver):
     length: Array
     tries: int = eqx.field(static=True)
 
-    def __init__(self, alpha: Checked, length: Checked, tries: Checked = 4):
+    def __init__(self, alpha: Arg[Number], length: Arg[Number], tries: Arg[Integer] = 4):
         self.alpha = errors.stability_index(alpha)
         self.length = errors.positive("length", length, "length=1.0")
         self.tries = errors.integer("tries", tries, "tries=4", high=64)

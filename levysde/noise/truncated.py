@@ -23,10 +23,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.noise.stable import StableComponents, StableIsotropic, levy_constant
 from levysde.noise.tempered import EXHAUSTED, check_tries
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
+from levysde.types import Arg, Integer, Number
 
 _SIZES, _ANGLES = 256, 64  # nodes of the quadratures over a jump's size and angle
 _RESOLVED = 60.0  # |k| cutoff up to which they resolve the oscillation; beyond, expansions in its inverse take over
@@ -83,7 +83,7 @@ class TruncatedComponents(_Truncated):
 
     free: StableComponents
 
-    def __init__(self, alpha: Checked, cutoff: Checked, tries: Checked = 3):
+    def __init__(self, alpha: Arg[Number], cutoff: Arg[Number], tries: Arg[Integer] = 3):
         self.free = StableComponents(_jumping(alpha))
         self.cutoff, self.tries = _checked(cutoff, tries)
 
@@ -122,7 +122,7 @@ class TruncatedIsotropic(_Truncated):
 
     free: StableIsotropic
 
-    def __init__(self, alpha: Checked, cutoff: Checked, tries: Checked = 3):
+    def __init__(self, alpha: Arg[Number], cutoff: Arg[Number], tries: Arg[Integer] = 3):
         self.free = StableIsotropic(_jumping(alpha))
         self.cutoff, self.tries = _checked(cutoff, tries)
 
@@ -155,7 +155,7 @@ class TruncatedIsotropic(_Truncated):
         return _cut(self.free.levy_rays(dim, num, seed), self.cutoff)
 
 
-def _jumping(alpha: Checked) -> Array:
+def _jumping(alpha: Arg[Number]) -> Array:
     array = errors.stability_index(alpha)
     if not errors.is_traced(array) and float(array) == 2:
         raise ValueError(
@@ -164,7 +164,7 @@ def _jumping(alpha: Checked) -> Array:
     return array
 
 
-def _checked(cutoff: Checked, tries: Checked) -> tuple[Array, int]:
+def _checked(cutoff: Arg[Number], tries: Arg[Integer]) -> tuple[Array, int]:
     return errors.positive("cutoff", cutoff, "cutoff=5.0"), errors.integer("tries", tries, "tries=3", high=64)
 
 

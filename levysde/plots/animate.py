@@ -1,15 +1,19 @@
 """Trajectories moving over a landscape, as a matplotlib animation: `to_jshtml()` shows it in a notebook, `save` writes it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.escape import Paths
 from levysde.plots.landscape import landscape as draw_landscape
 from levysde.plots.paths import chosen_coordinates, frame_paths, track
 from levysde.plots.style import COLOURS, MARKERS, axes, is_framed
+from levysde.types import Arg, Integer, Number, Numbers
+
+if TYPE_CHECKING:
+    from levysde.protocols import Domain, Landscape
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
@@ -17,15 +21,15 @@ if TYPE_CHECKING:
 
 
 def animate(
-    paths: Checked,
-    landscape: Checked = None,
+    paths: Arg[Paths],
+    landscape: Arg["Landscape | None"] = None,
     *,
     ax: "Axes | None" = None,
-    bounds: Checked = None,
-    domain: Checked = None,
-    coordinates: Checked = (0, 1),
-    tail: Checked = None,
-    milliseconds: Checked = 50,
+    bounds: Arg[Numbers | None] = None,
+    domain: Arg["Domain | None"] = None,
+    coordinates: Arg[Sequence[Integer]] = (0, 1),
+    tail: Arg[Integer | None] = None,
+    milliseconds: Arg[Number] = 50,
 ) -> "FuncAnimation":
     """One frame for each chosen time of `paths`; a trajectory that has left stays where it was first seen
     outside, its mark filled.

@@ -4,8 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from levysde.errors import Checked
 from levysde.plots.style import COLOURS, MARKERS, axes, drawn, ink, legend
+from levysde.types import Arg
+
+if TYPE_CHECKING:
+    from levysde.analysis import Diagnosis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +28,7 @@ def _checked(report: Any, name: str) -> Any:
     return report
 
 
-def diagnosis(report: Checked) -> "Figure":
+def diagnosis(report: Arg["Diagnosis"]) -> "Figure":
     """All figures of a diagnosis on one page: `plots.diagnosis(report).savefig("diagnosis.png")`.
 
     Args:
@@ -54,7 +57,9 @@ def diagnosis(report: Checked) -> "Figure":
     return figure
 
 
-def hessian_spectrum(report: Checked, *, ax: "Axes | None" = None, artist: Checked = None) -> "Axes":
+def hessian_spectrum(
+    report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
+) -> "Axes":
     """Eigenvalues of the Hessian against their rank, both logarithmic, and the largest of the gradients' covariance.
 
     The line is the spectrum as a whole, each eigenvalue half a rank to either side of its own: every one where all are known,
@@ -109,7 +114,9 @@ def _all_eigenvalues(h: Any, dim: int) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def noise_alignment(report: Checked, *, ax: "Axes | None" = None, artist: Checked = None) -> "Axes":
+def noise_alignment(
+    report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
+) -> "Axes":
     """Gradient noise of one example along the Hessian's sharpest directions against the curvature there.
 
     On the dotted line the covariance is the Hessian; on the dashed one it is the multiple that comes nearest.
@@ -153,7 +160,9 @@ def noise_alignment(report: Checked, *, ax: "Axes | None" = None, artist: Checke
     return ax
 
 
-def tail_indices(report: Checked, *, ax: "Axes | None" = None, artist: Checked = None) -> "Axes":
+def tail_indices(
+    report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
+) -> "Axes":
     """Tail index of the minibatch noise, layer by layer and over all, by two estimators, with intervals; 2 is Gaussian.
 
     Args:
@@ -198,7 +207,9 @@ def tail_indices(report: Checked, *, ax: "Axes | None" = None, artist: Checked =
     return ax
 
 
-def basin_masses(report: Checked, *, ax: "Axes | None" = None, artist: Checked = None) -> "Axes":
+def basin_masses(
+    report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
+) -> "Axes":
     """What each ray adds to m(W) against what the Hessian alone predicts; on the dotted line the basin is quadratic.
 
     Args:
@@ -241,7 +252,9 @@ def basin_masses(report: Checked, *, ax: "Axes | None" = None, artist: Checked =
     return ax
 
 
-def escape_times(report: Checked, *, ax: "Axes | None" = None, artist: Checked = None) -> "Axes":
+def escape_times(
+    report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
+) -> "Axes":
     """Predicted mean escape times of SGD and ADAM and the simulated one, in iterations, with intervals.
 
     An arrow is a lower limit: no simulated trajectory left.

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from levysde import errors, stats
-from levysde.errors import Checked
 from levysde.escape import EscapeResult, Status
 from levysde.plots.style import COLOURS, MARKERS, axes, drawn, ink
 from levysde.theory import EscapeLaw
+from levysde.types import Arg, Number, Numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,13 +22,13 @@ _TICK_GAP = 0.04  # but of two closer than this share of the axis only the first
 
 
 def survival(
-    result: Checked,
-    law: Checked = None,
+    result: Arg[EscapeResult],
+    law: Arg[EscapeLaw | None] = None,
     *,
     ax: "Axes | None" = None,
-    label: Checked = "measured",
-    confidence: Checked = 0.95,
-    artist: Checked = None,
+    label: Arg[str | None] = "measured",
+    confidence: Arg[Number] = 0.95,
+    artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
     """The share still inside against time (Kaplan-Meier, with its pointwise band), and the law's `exp(-rate t)`.
 
@@ -84,14 +84,14 @@ def survival(
 
 
 def ratio_ladder(
-    x: Checked,
-    ratios: Checked,
-    intervals: Checked,
+    x: Arg[Numbers],
+    ratios: Arg[Numbers],
+    intervals: Arg[Numbers],
     *,
-    label: Checked = None,
-    xlabel: Checked = "noise amplitude ε",
+    label: Arg[str | None] = None,
+    xlabel: Arg[str] = "noise amplitude ε",
     ax: "Axes | None" = None,
-    artist: Checked = None,
+    artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
     """Measured over predicted mean, rung by rung, with error bars and a line at 1, where theory and runs agree.
 

@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import Checked
+from levysde.interfaces import check_domain
 from levysde.plots.style import axes, drawn, frame, ink, legend
 from levysde.protocols import Domain, Landscape
+from levysde.types import Arg, Integer, Numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,14 +23,14 @@ _LABELLED = 4  # one in so many lines carries its height
 
 
 def landscape(
-    landscape: Checked,
+    landscape: Arg[Landscape],
     *,
     ax: "Axes | None" = None,
-    bounds: Checked = None,
-    levels: Checked = 16,
-    domain: Checked = None,
-    points: Checked = 201,
-    artist: Checked = None,
+    bounds: Arg[Numbers | None] = None,
+    levels: Arg[Integer | Numbers] = 16,
+    domain: Arg[Domain | None] = None,
+    points: Arg[Integer] = 201,
+    artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
     """Contour lines of a loss of two parameters; heights are written on some of them, in loss units.
 
@@ -52,6 +53,8 @@ def landscape(
     """
     errors.concrete("landscape", errors.instance("landscape", landscape, Landscape, "DoubleWell(dim=2)"))
     errors.instance("domain", domain, Domain | None, "Ball(radius=1.0, center=jnp.zeros(2))")
+    if domain is not None:
+        check_domain(domain)
     for name, part in (("landscape", landscape), ("domain", domain)):
         if part is not None and part.dim != 2:
             raise ValueError(
@@ -83,7 +86,7 @@ def landscape(
     return ax
 
 
-def _view(bounds: Checked, marks: np.ndarray, points: int) -> tuple[tuple[np.ndarray, np.ndarray], tuple]:
+def _view(bounds: Arg[Numbers | None], marks: np.ndarray, points: int) -> tuple[tuple[np.ndarray, np.ndarray], tuple]:
     """The grid's coordinates and the limits."""
     example = "bounds=((-2, 2), (-1, 1))"
     if bounds is None:
@@ -140,7 +143,7 @@ def _contains(domain: Domain, grid: Array) -> Array:
     return jax.vmap(domain.contains)(grid)
 
 
-def _as_levels(levels: Checked) -> int | np.ndarray:
+def _as_levels(levels: Arg[Integer | Numbers]) -> int | np.ndarray:
     """How many lines, or their heights."""
     if isinstance(levels, int) and not isinstance(levels, bool):
         return errors.integer("levels", levels, "levels=16", high=200)

@@ -3,14 +3,15 @@
 What lies beyond the frame is never dropped in silence: the legend counts it.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.escape import EscapeResult, Paths, check_places
 from levysde.plots.style import COLOURS, LINES, MARKERS, axes, drawn, frame, ink, is_framed, legend, limits, outside
+from levysde.types import Arg, Integer, Numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,12 +23,12 @@ _TICKED = 12  # up to so many eigenvalues are written out
 
 
 def paths(
-    paths: Checked,
+    paths: Arg[Paths],
     *,
     ax: "Axes | None" = None,
-    coordinates: Checked = None,
-    label: Checked = None,
-    artist: Checked = None,
+    coordinates: Arg[Sequence[Integer] | None] = None,
+    label: Arg[str | None] = None,
+    artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
     """Trajectories as lines, each with a mark at its end: filled where it was first seen outside, hollow where it goes on.
 
@@ -111,12 +112,12 @@ def _name(paths: Paths, i: int, hidden: np.ndarray, label: str | None) -> str | 
 
 
 def exit_places(
-    result: Checked,
+    result: Arg[EscapeResult | Paths],
     *,
     ax: "Axes | None" = None,
-    coordinates: Checked = (0, 1),
-    label: Checked = None,
-    artist: Checked = None,
+    coordinates: Arg[Sequence[Integer]] = (0, 1),
+    label: Arg[str | None] = None,
+    artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
     """Where trajectories were first seen outside, one mark for each exit set; for up to 100 of them, the step they left by.
 
@@ -175,14 +176,14 @@ def _steps(ax: "Axes", before: np.ndarray, after: np.ndarray, look: dict) -> Non
 
 
 def exit_directions(
-    eigenvalues: Checked,
-    share: Checked,
-    intervals: Checked,
+    eigenvalues: Arg[Numbers],
+    share: Arg[Numbers],
+    intervals: Arg[Numbers],
     *,
-    predicted: Checked = None,
-    label: Checked = "measured",
+    predicted: Arg[Numbers | None] = None,
+    label: Arg[str | None] = "measured",
     ax: "Axes | None" = None,
-    artist: Checked = None,
+    artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
     """Share of the exits' squared displacement along each Hessian eigenvector, with intervals, and what a law predicts.
 
@@ -237,7 +238,7 @@ def exit_directions(
     return ax
 
 
-def chosen_coordinates(coordinates: Checked, dim: int) -> tuple[int, ...]:
+def chosen_coordinates(coordinates: Arg[Sequence[Integer] | None], dim: int) -> tuple[int, ...]:
     if coordinates is None:
         return (0, 1) if dim > 1 else (0,)
     chosen = tuple(coordinates) if isinstance(coordinates, tuple | list) else (coordinates,)

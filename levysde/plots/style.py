@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
+from levysde.types import Arg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ _BELOW = -34.0  # points from the axes to a legend below them: room for ticks an
 FRAME = "levysde: frame"  # the mark of axes whose limits show a landscape, which later layers keep
 
 
-def axes(ax: "Axes | None", artist: Checked = None, **words: Checked) -> "Axes":
+def axes(ax: "Axes | None", artist: Arg[dict[str, Any] | None] = None, **words: Arg[Any]) -> "Axes":
     """`ax`, or the axes of a new figure; looks at what every figure takes: keywords `artist`, and names, which are words."""
     for name, text in words.items():
         errors.word(name, text)
@@ -39,7 +39,7 @@ def axes(ax: "Axes | None", artist: Checked = None, **words: Checked) -> "Axes":
     return plt.subplots(layout="constrained")[1]
 
 
-def drawn(method: Callable, *data: Any, artist: Checked, **look: Any) -> Any:
+def drawn(method: Callable, *data: Any, artist: Arg[dict[str, Any] | None], **look: Any) -> Any:
     """`method(*data)` with a look, over which the user's keywords go; what matplotlib has against them is said by name."""
     try:
         return method(*data, **(look | (artist or {})))

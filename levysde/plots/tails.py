@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from levysde import errors, stats
-from levysde.errors import Checked
 from levysde.plots.style import COLOURS, LINES, MARKERS, axes, drawn, ink, legend
+from levysde.types import Arg, Number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,12 +15,12 @@ _SERIES = "levysde: Hill"  # how curves are found again
 
 
 def hill(
-    curve: Checked,
+    curve: Arg[stats.HillCurve],
     *,
-    stable: Checked = None,
+    stable: Arg[Number | None] = None,
     ax: "Axes | None" = None,
-    label: Checked = "Hill",
-    artist: Checked = None,
+    label: Arg[str | None] = "Hill",
+    artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
     """The Hill estimate against the number of largest values used, its pointwise band, and the k chosen by `stats.hill`.
 

@@ -11,14 +11,15 @@ R the autocovariance, w flat to 1/2 and then linear to 0 at 1, M twice the lag b
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from levysde import errors
-from levysde.errors import AccuracyWarning, Checked
+from levysde.errors import AccuracyWarning
 from levysde.stats.estimate import Estimate
 from levysde.stats.samples import sample, sizes
+from levysde.types import Arg, Integer, Number, Numbers
 
 _ROUNDING = 1e-12  # a spread below this share of the estimate is none
 Estimator = Callable[[np.ndarray], Any]  # to a number, an `Estimate`, or a fit whose `alpha` is one
@@ -57,7 +58,7 @@ def autocovariance(x: np.ndarray, lags: int) -> np.ndarray:
     return np.asarray(irfft(power, size))[: lags + 1] / x.size
 
 
-def block_length(x: Checked, *, kind: Checked = "moving") -> int:
+def block_length(x: Arg[Numbers], *, kind: Arg[Literal["moving", "stationary"]] = "moving") -> int:
     """Block length for `block_bootstrap`, the rule of Politis and White.
 
     The rule needs autocovariances, which heavy tails do not have; it is put to the normal scores of the values and of
@@ -85,14 +86,14 @@ def block_length(x: Checked, *, kind: Checked = "moving") -> int:
 
 
 def block_bootstrap(
-    estimator: Checked,
-    x: Checked,
+    estimator: Arg[Callable[..., Any]],
+    x: Arg[Numbers],
     *,
-    block: Checked = None,
-    kind: Checked = "moving",
-    resamples: Checked = 200,
-    seed: Checked = 0,
-    confidence: Checked = 0.95,
+    block: Arg[Integer | None] = None,
+    kind: Arg[Literal["moving", "stationary"]] = "moving",
+    resamples: Arg[Integer] = 200,
+    seed: Arg[Integer] = 0,
+    confidence: Arg[Number] = 0.95,
 ) -> Estimate:
     """Any estimator with an interval that allows for dependence over a block's length.
 

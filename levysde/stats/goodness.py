@@ -21,10 +21,10 @@ import numpy as np
 from scipy.special import xlogy
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.stats.estimate import Estimate
-from levysde.stats.survival import checked
+from levysde.stats.survival import checked, in_unit
 from levysde.tables import Table, Tabled
+from levysde.types import Arg, Number, Numbers
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,7 +50,7 @@ class Exponentiality(Tabled):
         return Table("Exponentiality", rows)
 
 
-def exponentiality(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> Exponentiality:
+def exponentiality(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> Exponentiality:
     """Score test of an exponential law with fitted rate, and the fitted Weibull shape.
 
     The test at 5% rejects 4.1 to 4.9% of exponential samples of 20 or more exits, with up to 80% censored. Times on a grid of
@@ -80,9 +80,11 @@ def exponentiality(time: Checked, exited: Checked, *, confidence: Checked = 0.95
             "fit. Run longer or more trajectories."
         )
     exits = int(exited.sum())
-    z = time * exits / time.sum()
+    scaled, exponent = in_unit(time)
+    z = scaled * exits / scaled.sum()
+    log_z = np.log(time[exited]) - exponent * np.log(2) + np.log(exits / scaled.sum())  # of a z that may underflow
     cross = xlogy(z, z).sum()
-    score = exits + np.log(z[exited]).sum() - cross
+    score = exits + log_z.sum() - cross
     variance = exits + (xlogy(z, z) ** 2 / np.where(z > 0, z, 1)).sum() - cross**2 / exits
     statistic = float(score / np.sqrt(variance))
     return Exponentiality(_shape(time, exited, confidence), statistic, float(2 * norm.sf(abs(statistic))))
@@ -95,7 +97,7 @@ def _shape(time: np.ndarray, exited: np.ndarray, confidence: float) -> Estimate:
     from scipy.stats import chi2
 
     used = time > 0
-    log_time = np.log(time[used] / time.max())
+    log_time = np.log(time[used]) - np.log(time.max())
     exits, total = exited.sum(), log_time[exited[used]].sum()
 
     def likelihood(k: float) -> float:

@@ -20,11 +20,11 @@ from functools import cache
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.stats.estimate import Estimate
-from levysde.stats.samples import sample, sizes, ties, too_many, warned
+from levysde.stats.samples import repeated, sample, sizes, ties, too_many, warned
 from levysde.stats.tables import stable_table
 from levysde.tables import Table, Tabled, spread
+from levysde.types import Arg, Integer, Number, Numbers
 
 _FEWEST = 10  # values used by the automatic choice
 _REGRESSED = 0.1  # share of the sample over which the drift of the curve is fitted
@@ -91,7 +91,7 @@ class HillCurve(Tabled):
         return Table("HillCurve", rows, self.warnings)
 
 
-def hill(x: Checked, k: Checked = None, *, confidence: Checked = 0.95) -> HillFit:
+def hill(x: Arg[Numbers], k: Arg[Integer | None] = None, *, confidence: Arg[Number] = 0.95) -> HillFit:
     """Tail index `k / sum_(i<=k) log(z_i / z_(k+1))` of the sizes `|x|`, Euclidean norms for vectors.
 
     Choice of k: along the curve, `1/a_k ~ 1/a + b k` (the bias of a law with second-order parameter -1, as stable laws
@@ -131,7 +131,7 @@ def hill(x: Checked, k: Checked = None, *, confidence: Checked = 0.95) -> HillFi
     return HillFit(Estimate(a, float(a * low), float(a * high), confidence), int(k), float(size[k]), found)
 
 
-def hill_curve(x: Checked, *, confidence: Checked = 0.95) -> HillCurve:
+def hill_curve(x: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> HillCurve:
     """The Hill estimate for up to 400 values of k, from 10 to half the sample.
 
     Args:
@@ -157,7 +157,7 @@ def hill_curve(x: Checked, *, confidence: Checked = 0.95) -> HillCurve:
     return HillCurve(k, a, a * low, a * high, _choice(inverse), size.size + zeros, confidence, found)
 
 
-def hill_on_stable(alpha: Checked, share: Checked) -> float:
+def hill_on_stable(alpha: Arg[Number], share: Arg[Number]) -> float:
     """What Hill reads on a symmetric stable law of index `alpha` with a share `k/n` of an endless sample.
 
     From a table of exact values, interpolated to about 1e-3.
@@ -194,7 +194,7 @@ def _excess_spline():
     return RectBivariateSpline(table["alpha"], np.log(table["share"]), np.log(table["log_excess"]), kx=1, ky=3)
 
 
-def _curve(x: Checked) -> tuple[np.ndarray, np.ndarray, int]:
+def _curve(x: Arg[Numbers]) -> tuple[np.ndarray, np.ndarray, int]:
     """Sizes in falling order without zeros, `1/a` for k = 1, 2, ..., and the number of zeros."""
     x = sample(x, vectors=True, least=50)
     size = np.sort(sizes(x))[::-1]
@@ -219,6 +219,8 @@ def _doubts(size: np.ndarray, k: np.ndarray, zeros: int) -> list[str]:
             f"up to {most[bad].max()} sizes of x are equal, so that the index at k = {where} jumps by more than its interval "
             "from one k to the next: x is rounded or discrete. Give the values unrounded."
         )
+    else:
+        found += repeated(size[: k.max() + 1], "largest sizes of x")
     if zeros:
         found.append(
             f"{zeros} of {size.size + zeros} values of x are 0, which has no logarithm: they were left out. Check whether they "

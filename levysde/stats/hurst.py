@@ -32,9 +32,9 @@ from collections.abc import Callable
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.stats.estimate import Estimate
 from levysde.stats.samples import sample
+from levysde.types import Arg, Integer, Number, Numbers
 
 _PIECES = 10
 _LEAST = 500
@@ -43,7 +43,7 @@ _ROUNDING = 1e-12  # spread below this share of the values is none
 _NO_SPREAD = 1e-9  # of an exponent
 
 
-def hurst_rs(x: Checked, *, smallest: Checked = 16, confidence: Checked = 0.95) -> Estimate:
+def hurst_rs(x: Arg[Numbers], *, smallest: Arg[Integer] = 16, confidence: Arg[Number] = 0.95) -> Estimate:
     """Hurst exponent by the rescaled range, corrected for short windows: a test of independence.
 
     In a window, R is the range of the sums of deviations from its mean, S their standard deviation;
@@ -78,12 +78,12 @@ def hurst_rs(x: Checked, *, smallest: Checked = 16, confidence: Checked = 0.95) 
 
 
 def hurst_dfa(
-    x: Checked,
-    order: Checked = 1,
+    x: Arg[Numbers],
+    order: Arg[Integer] = 1,
     *,
-    moment: Checked = 2.0,
-    smallest: Checked = 16,
-    confidence: Checked = 0.95,
+    moment: Arg[Number] = 2.0,
+    smallest: Arg[Integer] = 16,
+    confidence: Arg[Number] = 0.95,
 ) -> Estimate:
     """Hurst exponent by detrended fluctuation analysis.
 
@@ -118,11 +118,11 @@ def hurst_dfa(
     windows = _windows(x.size, smallest, max(8, 2 * order + 3))
     path = np.cumsum(x - x.mean())
     path = path / max(float(np.abs(path).max()), np.finfo(float).tiny)  # of no consequence but to large moments
-    by_piece = np.array([_by_piece(path, s, lambda w: _residual(w, order) ** (q / 2)) for s in windows])
+    by_piece = np.array([_by_piece(path, s, lambda w: _residual(w, int(order)) ** (q / 2)) for s in windows])
     return _jackknife(by_piece, lambda means: _slope(windows, np.log(means)) / q, confidence)
 
 
-def fractional_gaussian_noise(size: Checked, hurst: Checked, *, seed: Checked = 0) -> np.ndarray:
+def fractional_gaussian_noise(size: Arg[Integer], hurst: Arg[Number], *, seed: Arg[Integer] = 0) -> np.ndarray:
     """`size` values of fractional Gaussian noise of unit variance, exact in law, shape `(size,)`.
 
     Args:
@@ -153,13 +153,13 @@ def fractional_gaussian_noise(size: Checked, hurst: Checked, *, seed: Checked = 
     return np.asarray(irfft(noise * np.sqrt(spectrum * n), 2 * n))[:n]
 
 
-def _sample(x: Checked) -> np.ndarray:
+def _sample(x: Arg[Numbers]) -> np.ndarray:
     """The series in a unit of about its largest value, so that squares stay within the range of floats."""
     x = sample(x, least=_LEAST)
     return np.ldexp(x, -np.frexp(np.abs(x).max())[1])
 
 
-def _windows(size: int, smallest: Checked, least: int) -> list[int]:
+def _windows(size: int, smallest: Arg[Integer], least: int) -> list[int]:
     """Window lengths, evenly spaced in the logarithm, from `smallest` to a piece."""
     piece = size // _PIECES
     smallest = errors.integer("smallest", smallest, "smallest=16", low=least)

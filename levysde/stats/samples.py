@@ -6,10 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from levysde import errors
-from levysde.errors import AccuracyWarning, Checked
+from levysde.errors import AccuracyWarning
+from levysde.types import Arg, Numbers
+
+_MOSTLY = 0.9  # share of values that occur more than once, far above what rounding to a fine grid leaves
 
 
-def sample(x: Checked, *, name: str = "x", vectors: bool = False, least: int = 1) -> np.ndarray:
+def sample(x: Arg[Numbers], *, name: str = "x", vectors: bool = False, least: int = 1) -> np.ndarray:
     """`x` as finite float64 of shape `(n,)`, or `(n, d)` too where `vectors`, with n at least `least`; else an error."""
     array = errors.reals(name, x, f"{name}=np.random.default_rng(0).normal(size=1000)")
     if array.ndim not in ((1, 2) if vectors else (1,)):
@@ -40,6 +43,22 @@ def ties(x: np.ndarray) -> np.ndarray:
 def too_many(tied: np.ndarray, used: np.ndarray | int) -> np.ndarray:
     """Whether so many equal values among those used move an order statistic by about its standard error, sqrt(used)/2."""
     return tied > np.maximum(2, np.sqrt(used) / 2)
+
+
+def repeated(x: np.ndarray, name: str = "values of x") -> list[str]:
+    """What values that occur more than once do to the quantiles of x and to intervals: nothing, or one message."""
+    tied = ties(np.sort(x))
+    if too_many(tied, x.size).any():
+        return [
+            f"{tied.max()} of {x.size} {name} are equal, which moves its quantiles by about their standard errors or more: x "
+            "is rounded or discrete. Give the values unrounded."
+        ]
+    if (share := np.mean(tied > 1)) > _MOSTLY:
+        return [
+            f"{share:.0%} of the {x.size} {name} occur more than once, {tied.mean():.3g} times on average: x is rounded or "
+            "discrete, or holds copies, which the intervals count as independent values. Give each measurement once, unrounded."
+        ]
+    return []
 
 
 def warned(messages: Sequence[str]) -> tuple[str, ...]:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.stats.estimate import Estimate
 from levysde.tables import Table, Tabled
+from levysde.types import Arg, Number, Numbers
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,7 +47,7 @@ class SurvivalCurve(Tabled):
         return Table("SurvivalCurve", rows)
 
 
-def checked(time: Checked, exited: Checked, prefix: str = "") -> tuple[np.ndarray, np.ndarray]:
+def checked(time: Arg[Numbers], exited: Arg[Numbers], prefix: str = "") -> tuple[np.ndarray, np.ndarray]:
     """`time` as float64 and `exited` as bool, both of shape `(num,)`, or an error that names the fault."""
     names = f"{prefix}time", f"{prefix}exited"
     errors.concrete(" or ".join(names), (time, exited))
@@ -69,7 +69,25 @@ def checked(time: Checked, exited: Checked, prefix: str = "") -> tuple[np.ndarra
     return time, exited
 
 
-def escape_rate(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> Estimate:
+def in_unit(time: np.ndarray) -> tuple[np.ndarray, int]:
+    """`time` in a unit of `2^e`, of which the largest are about 1, and e: sums and inverses then stay within float64."""
+    exponent = int(np.frexp(time.max())[1])
+    return np.ldexp(time, -exponent), exponent
+
+
+def _in_range(found: Estimate, exponent: int, what: str) -> Estimate:
+    """The estimate times `2^exponent`, or an error where a finite or positive part of it leaves float64."""
+    parts = np.array([found.value, found.low, found.high])
+    with np.errstate(over="ignore", under="ignore"):
+        value, low, high = moved = np.ldexp(parts, exponent)
+    if (np.isfinite(parts) & ~np.isfinite(moved)).any() or ((parts > 0) & (moved == 0)).any():
+        raise ValueError(
+            f"{what} of these times leaves the range of float64: it is {found} times 2^{exponent}. Rescale the times."
+        )
+    return Estimate(float(value), float(low), float(high), found.confidence)
+
+
+def escape_rate(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> Estimate:
     """Exits a unit time, `N / T`, with its chi-square interval; exact for exponential escape times.
 
     For times of another shape the interval is not right, and under censoring the rate itself is not one over the mean.
@@ -87,14 +105,19 @@ def escape_rate(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -
         3.0/T at 95%.
 
     Raises:
-        ValueError, TypeError: not two arrays of one shape, not finite, negative, or traced by JAX.
+        ValueError, TypeError: not two arrays of one shape, not finite, negative, or traced by JAX; a result beyond float64.
 
     Source:
         Epstein and Sobel, J. Amer. Statist. Assoc. 48 (1953); under censoring Cox, Biometrika 40 (1953).
     """
+    time, exited = checked(time, exited)
+    time, exponent = in_unit(time)
+    return _in_range(_rate(time, exited, confidence), -exponent, "the escape rate")
+
+
+def _rate(time: np.ndarray, exited: np.ndarray, confidence: Arg[Number]) -> Estimate:
     from scipy.special import chdtri, gammaincinv  # quantiles of chi-square, as in scipy.stats, which is slow to import
 
-    time, exited = checked(time, exited)
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     exits, at_risk = int(exited.sum()), float(time.sum())
     if not exits:
@@ -105,7 +128,7 @@ def escape_rate(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -
     return Estimate(exits / at_risk, float(low), float(high), confidence)
 
 
-def mean_time(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> Estimate:
+def mean_time(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> Estimate:
     """Mean escape time `T / N` and its interval: the inverse of `escape_rate`.
 
     Under censoring this is the mean of an exponential law; for another shape use `restricted_mean`. The interval covers as that
@@ -125,18 +148,20 @@ def mean_time(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> 
     Source:
         as `escape_rate`: Epstein and Sobel (1953), Cox (1953).
     """
-    rate = escape_rate(time, exited, confidence=confidence)
+    time, exited = checked(time, exited)
+    time, exponent = in_unit(time)
+    rate = _rate(time, exited, confidence)
     value, low, high = (1 / r if r > 0 else np.inf for r in (rate.value, rate.high, rate.low))
-    return Estimate(value, low, high, rate.confidence)
+    return _in_range(Estimate(value, low, high, rate.confidence), exponent, "the mean")
 
 
 def mean_ratio(
-    time: Checked,
-    exited: Checked,
-    other_time: Checked,
-    other_exited: Checked,
+    time: Arg[Numbers],
+    exited: Arg[Numbers],
+    other_time: Arg[Numbers],
+    other_exited: Arg[Numbers],
     *,
-    confidence: Checked = 0.95,
+    confidence: Arg[Number] = 0.95,
 ) -> Estimate:
     """Mean escape time of one sample over that of another, independent one, with its F interval.
 
@@ -168,14 +193,15 @@ def mean_ratio(
     tail = (1 - confidence) / 2
     n, n_other = int(exited.sum()), int(other_exited.sum())
     more, more_other = n + (not exited.all()), n_other + (not other_exited.all())
+    (time, exponent), (other_time, other_exponent) = in_unit(time), in_unit(other_time)
     risk = time.sum() / other_time.sum()
     low = risk * n_other / more / f.isf(tail, 2 * more, 2 * n_other) if n_other else 0.0
     high = risk * more_other / n * f.isf(tail, 2 * more_other, 2 * n) if n else np.inf
     value = risk * n_other / n if n else (np.inf if n_other else np.nan)
-    return Estimate(float(value), float(low), float(high), confidence)
+    return _in_range(Estimate(value, low, high, confidence), exponent - other_exponent, "the ratio")
 
 
-def kaplan_meier(time: Checked, exited: Checked, *, confidence: Checked = 0.95) -> SurvivalCurve:
+def kaplan_meier(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> SurvivalCurve:
     """The survival curve and its pointwise band (log-log Greenwood), by `scipy.stats.ecdf`.
 
     Greenwood's variance is 0 before the first exit and where nobody is left. There the band is exact (Clopper and Pearson):
@@ -215,7 +241,9 @@ def kaplan_meier(time: Checked, exited: Checked, *, confidence: Checked = 0.95) 
     return SurvivalCurve(np.asarray(curve.quantiles), survival, low, high, confidence)
 
 
-def restricted_mean(time: Checked, exited: Checked, horizon: Checked = None, *, confidence: Checked = 0.95) -> Estimate:
+def restricted_mean(
+    time: Arg[Numbers], exited: Arg[Numbers], horizon: Arg[Number | None] = None, *, confidence: Arg[Number] = 0.95
+) -> Estimate:
     """`E min(escape time, horizon)`, the area under the Kaplan-Meier curve, with an interval from Greenwood's variance.
 
     Needs no law: the mean to report when the times are censored and not exponential.

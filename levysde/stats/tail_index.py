@@ -14,10 +14,10 @@ from functools import cache
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.stats.estimate import Estimate
-from levysde.stats.samples import sample, sizes
+from levysde.stats.samples import repeated, sample, sizes, warned
 from levysde.tables import Table, Tabled
+from levysde.types import Arg, Integer, Number, Numbers
 
 _ROUNDING = 1e-9  # a standard error below it is none
 
@@ -27,21 +27,26 @@ class StableFit(Tabled):
     """Index and scale of a symmetric stable law, as `characteristic_function_fit` gives them.
 
     Attributes:
-        alpha: the index, with its interval; it may pass 2 by chance.
+        alpha: the index, with its interval; one above 2 comes with a warning.
         scale: s, with its interval, in the unit of the sample.
+        warnings: what makes the estimates doubtful: values that repeat, an index above 2.
     """
 
     alpha: Estimate
     scale: Estimate
+    warnings: tuple[str, ...] = ()
 
     def _table(self) -> Table:
         return Table(
             f"StableFit ({self.alpha.confidence:.0%} intervals)",
             [("alpha", f"{self.alpha}"), ("scale", f"{self.scale}")],
+            self.warnings,
         )
 
 
-def block_log_moment_index(x: Checked, *, block: Checked = None, confidence: Checked = 0.95) -> Estimate:
+def block_log_moment_index(
+    x: Arg[Numbers], *, block: Arg[Integer | None] = None, confidence: Arg[Number] = 0.95
+) -> Estimate:
     """Stable index by how sums grow: `1/a = [mean log|Y| - mean log|X|] / log K`, Y the sums of K consecutive values.
 
     The interval is Student's for `1/a`, over whole blocks (a block keeps its sum and its values together); its upper end is
@@ -51,7 +56,8 @@ def block_log_moment_index(x: Checked, *, block: Checked = None, confidence: Che
     about its squared standard error over a (0.02 at a = 1.5 and n = 500, where the error is 0.2). The 95% interval
     covers 93% to 96% at n = 100 and 1000 (a from 1.2 to 1.8), and 89% to 92% with 10 blocks of 2. A nonzero mean pulls
     towards 1, correlation and unequal scales below the truth (a Gaussian scale mixture reads 1.17), and nothing holds the
-    result under 2: sums of light-tailed but dependent values can read above it. Subtract the mean first when it is not zero.
+    result under 2: sums of light-tailed but dependent values can read above it. Subtract the mean first when it is not zero. An
+    `AccuracyWarning` is issued where x is not centred at 0, where its values repeat, and where the interval lies above 2.
 
     Args:
         x: the sample in its order, shape `(n,)`, or `(n, d)` for vectors, whose Euclidean norms stand for `|X|` and `|Y|`
@@ -79,11 +85,28 @@ def block_log_moment_index(x: Checked, *, block: Checked = None, confidence: Che
             f"Give more values or a smaller block, for example block={max(2, len(x) // 16)}."
         )
     blocks = x[: count * block].reshape(count, block, *x.shape[1:])
-    single = sizes(x[: count * block]).reshape(count, block)
-    return index_of_growth(single, sizes(blocks.sum(1)), confidence=confidence)
+    single = sizes(x[: count * block])
+    found = index_of_growth(single.reshape(count, block), sizes(blocks.sum(1)), confidence=confidence)
+    above = _above_two(found) if found.low > 2 else []
+    warned([*_off_centre(x, blocks.sum(1)), *repeated(single, "sizes of x"), *above])
+    return found
 
 
-def index_of_growth(single: Checked, summed: Checked, *, confidence: Checked = 0.95) -> Estimate:
+def _off_centre(x: np.ndarray, summed: np.ndarray) -> list[str]:
+    """A message where signs show that x is not symmetric about 0 and the sums of blocks grow by that, of any coordinate."""
+    seen = summed if len(summed) >= 32 else x  # of few sums the signs may all agree by chance
+    lean = np.abs(np.sign(seen).reshape(len(seen), -1).mean(0))  # of signs, 0 in the mean about a median of 0
+    worst = lean.max()
+    if worst * np.sqrt(len(seen)) <= np.sqrt(16 + 2 * np.log(lean.size)):
+        return []
+    what = "sums of blocks" if seen is summed else "values"
+    return [
+        f"{(1 + worst) / 2:.0%} of the {what} of x have one sign: x is not centred at 0, and sums that grow by their mean read "
+        "as alpha = 1 whatever the law. Subtract the location first: x - np.median(x, axis=0)."
+    ]
+
+
+def index_of_growth(single: Arg[Numbers], summed: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> Estimate:
     """`block_log_moment_index` from sizes alone, for vectors too long to be kept: K values a block and their sum.
 
     Args:
@@ -129,7 +152,9 @@ def index_of_growth(single: Checked, summed: Checked, *, confidence: Checked = 0
     return Estimate(1 / inverse, 1 / (inverse + half), high, confidence)
 
 
-def characteristic_function_fit(x: Checked, *, block: Checked = 1, confidence: Checked = 0.95) -> StableFit:
+def characteristic_function_fit(
+    x: Arg[Numbers], *, block: Arg[Integer] = 1, confidence: Arg[Number] = 0.95
+) -> StableFit:
     """Stable index and scale from the empirical characteristic function phi: `log(-log phi(k)) = a log s + a log k`.
 
     Least squares on 10 frequencies from 0.1 to 1 over the scale, with x centred at its median and put on its interquartile
@@ -150,7 +175,8 @@ def characteristic_function_fit(x: Checked, *, block: Checked = 1, confidence: C
         confidence: coverage of the intervals, in (0, 1); 0.95 by default.
 
     Returns:
-        The index (may pass 2 by chance) and the scale, in the unit of `x`.
+        The index and the scale, in the unit of `x`. The index of Gaussian values passes 2 by chance in half of all samples,
+        and that of lattice or bounded values far: an `AccuracyWarning` says so, as it does where values repeat.
 
     Raises:
         ValueError, TypeError: not one finite 1-D sample, fewer than 20 blocks, or a zero interquartile range.
@@ -174,9 +200,9 @@ def characteristic_function_fit(x: Checked, *, block: Checked = 1, confidence: C
         raise ValueError(
             "the interquartile range of x is 0: more than half the values are equal. Leave out the constants."
         )
-    x = x[: count * block] - centre
+    values = x[: count * block] - centre
     for _ in range(2):
-        scaled = x / unit
+        scaled = values / unit
         log_k, cosines, phi = _cosines(scaled, count)
         alpha, log_scale, influence = _line(log_k, cosines, phi)
         unit *= np.exp(log_scale)
@@ -191,16 +217,35 @@ def characteristic_function_fit(x: Checked, *, block: Checked = 1, confidence: C
             "x takes so few values, in so regular an order, that its characteristic function shows no spread and there is no "
             "interval. Give a continuous sample."
         )
-    alone = error[0] if block == 1 else _line(log_k, _cosines(scaled, x.size)[1], phi)[2][0].std() / np.sqrt(x.size)
-    reach = float(ndtri((1 + confidence) / 2) * error[0] / alone / np.sqrt(x.size))  # in standard errors of one value
-    scale, factor = float(unit), float(np.exp(stdtrit(count - 1, (1 + confidence) / 2) * error[1]))
-    return StableFit(
-        Estimate(float(alpha), *_likely(float(alpha), reach), confidence),
-        Estimate(scale, scale / factor, scale * factor, confidence),
+    alone = (
+        error[0]
+        if block == 1
+        else _line(log_k, _cosines(scaled, values.size)[1], phi)[2][0].std() / np.sqrt(values.size)
     )
+    reach = float(
+        ndtri((1 + confidence) / 2) * error[0] / alone / np.sqrt(values.size)
+    )  # in standard errors of one value
+    scale, factor = float(unit), float(np.exp(stdtrit(count - 1, (1 + confidence) / 2) * error[1]))
+    index = Estimate(float(alpha), *_likely(float(alpha), reach), confidence)
+    found = warned([*repeated(x), *_above_two(index)])
+    return StableFit(index, Estimate(scale, scale / factor, scale * factor, confidence), found)
 
 
-def stable_scale(x: Checked, alpha: Checked) -> np.ndarray:
+def _above_two(alpha: Estimate) -> list[str]:
+    """What to say of an index that no stable law has."""
+    if alpha.value <= 2:
+        return []
+    return [
+        f"alpha = {alpha} is above 2, where no stable law is. "
+        + (
+            "Its interval excludes 2, so x is not a stable sample: it is discrete, bounded or dependent. Do not use the fit."
+            if alpha.low > 2
+            else "Its interval contains 2: read it as 2, a Gaussian law."
+        )
+    ]
+
+
+def stable_scale(x: Arg[Numbers], alpha: Arg[Number]) -> np.ndarray:
     """Scale of symmetric stable noise at a known index: `exp(mean log|x| - gamma (1/a - 1))`, over the first axis.
 
     Unbiased in the logarithm; its standard error there is `sqrt(pi^2/6 (1/a^2 + 1/2) / n)`, 0.0125 at a = 1.5 and

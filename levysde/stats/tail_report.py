@@ -29,14 +29,15 @@ from typing import Any
 import numpy as np
 
 from levysde import errors
-from levysde.errors import AccuracyWarning, Checked
+from levysde.errors import AccuracyWarning
 from levysde.stats.bootstrap import autocovariance, normal_scores
 from levysde.stats.estimate import Estimate
 from levysde.stats.hill import hill, hill_on_stable
 from levysde.stats.mcculloch import mcculloch
-from levysde.stats.samples import sample, ties, too_many
+from levysde.stats.samples import repeated, sample, ties
 from levysde.stats.tail_index import block_log_moment_index, characteristic_function_fit
 from levysde.tables import Grid, Table, Tabled
+from levysde.types import Arg, Number, Numbers
 
 LAGS = 20
 SUMS = (5, 10)
@@ -106,7 +107,7 @@ class TailReport(Tabled):
         )
 
 
-def tail_report(x: Checked, *, level: Checked = 0.02, confidence: Checked = 0.95) -> TailReport:
+def tail_report(x: Arg[Numbers], *, level: Arg[Number] = 0.02, confidence: Arg[Number] = 0.95) -> TailReport:
     """All estimators of the tail index on one series, and whether it is one to which they apply.
 
     Seven checks tell what is wrong with a sample: values that repeat; values correlated in time, or their sizes; an index that
@@ -134,21 +135,20 @@ def tail_report(x: Checked, *, level: Checked = 0.02, confidence: Checked = 0.95
     x = sample(x, least=_LEAST)
     level = errors.fraction("level", level, "level=0.02")
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
-    repeats = ties(np.sort(x))
-    if repeats[0] == x.size:
+    most = int(ties(np.sort(x)).max())
+    if most == x.size:
         raise ValueError(
             f"all {x.size} values of x are equal: there is nothing to estimate. Give a sample that varies."
         )
-    discrete = bool(too_many(repeats, x.size).any())
+    discrete = bool(repeated(x))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)  # of repeated values: a finding below
         indices, fits, scores = _measured(x, confidence, discrete)
     z_one, z_two = float(norm.isf(level / 6)), float(norm.isf(level / 12))
     serial, sized, drift, tail, skew, below = scores
-    most = int(repeats.max())
-    repeated = f"values repeat, {most} of {x.size} are equal, so that x is rounded or discrete and has no tail index"
+    meaning = f"values repeat, {most} of {x.size} are equal, so that x is rounded or discrete and has no tail index"
     findings = (
-        Finding("not continuous", most / np.sqrt(x.size), discrete, repeated),
+        Finding("not continuous", most / np.sqrt(x.size), discrete, meaning),
         Finding("correlated", serial, serial > z_one, "values are correlated in time, thin or decorrelate them first"),
         Finding("varying scale", sized, sized > z_one, "sizes are correlated in time, the scale varies"),
         Finding("drifts under sums", drift, abs(drift) > z_two, "the index changes when values are summed, not stable"),

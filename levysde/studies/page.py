@@ -5,18 +5,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.stats import Estimate
 from levysde.studies.claims import Claim, Reading
 from levysde.studies.verdicts import WORDS, Verdict
-
-if TYPE_CHECKING:
-    AnyPath: TypeAlias = str | os.PathLike[str]
-else:  # our checks come first at run time, with their messages
-    AnyPath = Checked
+from levysde.types import Arg, PathLike
 
 
 def markdown(verdicts: Sequence[Verdict], command: str = "") -> str:
@@ -72,7 +67,7 @@ def as_json(verdicts: Sequence[Verdict]) -> str:
     return json.dumps([asdict(verdict) for verdict in verdicts], indent=1)
 
 
-def read_verdicts(path: AnyPath) -> tuple[Verdict, ...]:
+def read_verdicts(path: Arg[PathLike]) -> tuple[Verdict, ...]:
     """The verdicts that a run of a study has written.
 
     Args:

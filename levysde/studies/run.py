@@ -14,30 +14,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.studies.page import as_json, markdown
 from levysde.studies.study import Finding, Section, Study
 from levysde.studies.verdicts import Verdict
 from levysde.sweeps import Sweep, open_sweep, run_sweep, versions
+from levysde.types import Arg, PathLike
 
 LOG = logging.getLogger("levysde.studies")
 _EXAMPLE = '"benchmarks/papers/zhou2020"'
 
-if TYPE_CHECKING:
-    Path_: TypeAlias = str | os.PathLike[str]
-    AnyStudy: TypeAlias = Study | Path_
-    Names: TypeAlias = Sequence[str] | None
-    Flag: TypeAlias = bool
-    Made: TypeAlias = Callable[..., Any]
-else:  # our checks come first at run time, with their messages
-    Path_ = AnyStudy = Names = Flag = Made = Checked
-
 
 def run_study(
-    study: AnyStudy, out: Path_, *, quick: Flag = False, sections: Names = None, progress: Flag = False
+    study: Arg[Study | PathLike],
+    out: Arg[PathLike],
+    *,
+    quick: Arg[bool] = False,
+    sections: Arg[Sequence[str] | None] = None,
+    progress: Arg[bool] = False,
 ) -> tuple[Verdict, ...]:
     """Run a study's sweeps into a folder, and write the verdicts, their data and their figures there.
 
@@ -125,7 +121,7 @@ def _command(study: Study, folder: Path, quick: bool, sections: Any) -> str:
     return " ".join([*filter(None, words), f"--out {folder.name}"])
 
 
-def load_study(path: Path_) -> Study:
+def load_study(path: Arg[PathLike]) -> Study:
     """The study in a folder.
 
     Args:
@@ -189,7 +185,7 @@ def _imported(name: str, folder: Path, given: Path) -> ModuleType:
     return module
 
 
-def reference(part: Made) -> str:
+def reference(part: Arg[Callable[..., Any]]) -> str:
     """The name by which a spec names a function or class of your own: `"module:name"`.
 
     Use it for the parts of a spec (`{"name": reference(my_loss), "depth": 1.0}`) and for an experiment

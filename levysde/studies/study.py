@@ -2,25 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 from levysde import errors
-from levysde.errors import Checked
-from levysde.studies.claims import Claim, Text
+from levysde.studies.claims import Claim
 from levysde.studies.verdicts import Verdict
 from levysde.sweeps import Sweep
 from levysde.tables import Table, Tabled
-
-if TYPE_CHECKING:
-    Verdicts: TypeAlias = Sequence[Verdict]
-    Figures: TypeAlias = Mapping[str, Any]
-    Tables: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
-    Claims: TypeAlias = Sequence[Claim]
-    Specs: TypeAlias = Callable[[bool], Mapping[str, Mapping[str, Any]]]
-    Judge: TypeAlias = Callable[[dict[str, Sweep], bool], "Finding"]
-    Sections: TypeAlias = Sequence["Section"]
-else:  # our checks come first at run time, with their messages
-    Verdicts = Figures = Tables = Claims = Specs = Judge = Sections = Checked
+from levysde.types import Arg
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,9 +25,9 @@ class Finding(Tabled):
         TypeError: something other than verdicts or dicts.
     """
 
-    verdicts: Verdicts
-    figures: Figures = field(default_factory=dict)
-    data: Tables = field(default_factory=dict)
+    verdicts: Arg[Sequence[Verdict]]
+    figures: Arg[Mapping[str, Any]] = field(default_factory=dict)
+    data: Arg[Mapping[str, Sequence[Mapping[str, Any]]]] = field(default_factory=dict)
 
     def __post_init__(self):
         errors.several("verdicts", self.verdicts, Verdict, "(Verdict(claim, word, measured, power),)")
@@ -68,10 +57,10 @@ class Section(Tabled):
         TypeError: a name that is not a string, something other than claims or functions.
     """
 
-    name: Text
-    claims: Claims
-    sweeps: Specs
-    judge: Judge
+    name: Arg[str]
+    claims: Arg[Sequence[Claim]]
+    sweeps: Arg[Callable[[bool], Mapping[str, Mapping[str, Any]]]]
+    judge: Arg[Callable[[dict[str, Sweep], bool], Finding]]
 
     def __post_init__(self):
         errors.word("name", self.name)
@@ -97,10 +86,10 @@ class Study(Tabled):
         TypeError: a name, paper or folder that is not a string, something other than sections.
     """
 
-    name: Text
-    paper: Text
-    sections: Sections
-    folder: Text = ""
+    name: Arg[str]
+    paper: Arg[str]
+    sections: Arg[Sequence[Section]]
+    folder: Arg[str] = ""
 
     def __post_init__(self):
         for name in ("name", "paper", "folder"):

@@ -6,26 +6,17 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, TypeAlias, get_args
+from typing import get_args
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.stats import Estimate
-from levysde.studies.claims import Claim, Number, Reading, Text, Word, band_end
+from levysde.studies.claims import Claim, Reading, Word, band_end
 from levysde.tables import Table, Tabled
+from levysde.types import Arg, Number
 
 WORDS = get_args(Word)
 _MEASURED = "For example Estimate(1.0, 0.9, 1.1)."
 _READING = "Reading(Estimate(2.0, 1.9, 2.1), 1.0, 1.0, 'eq. 3')"  # for messages
-
-if TYPE_CHECKING:
-    AnyClaim: TypeAlias = Claim
-    AnyWord: TypeAlias = Word
-    AnyReading: TypeAlias = Reading | None
-    Measured: TypeAlias = Estimate | Iterable[Estimate]
-    Words: TypeAlias = Sequence[Word]
-else:  # our checks come first at run time, with their messages
-    AnyClaim = AnyWord = AnyReading = Measured = Words = Checked
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,12 +37,12 @@ class Verdict(Tabled):
             read in the work, without its favourable reading, or without a `Reading` that excludes what is printed.
     """
 
-    claim: AnyClaim
-    word: AnyWord
-    measured: Text
-    power: Text
-    condition: Text = ""
-    reading: AnyReading = None
+    claim: Arg[Claim]
+    word: Arg[Word]
+    measured: Arg[str]
+    power: Arg[str]
+    condition: Arg[str] = ""
+    reading: Arg[Reading | None] = None
 
     def __post_init__(self):
         errors.instance("claim", self.claim, Claim, "Claim(key, statement, where, predicted, fails_if)")
@@ -105,12 +96,12 @@ def lacking(claim: Claim, reading: Reading | None) -> list[str]:
 
 
 def ruled(
-    claim: AnyClaim,
-    word: AnyWord,
-    measured: Text,
-    power: Text,
-    condition: Text = "",
-    reading: AnyReading = None,
+    claim: Arg[Claim],
+    word: Arg[Word],
+    measured: Arg[str],
+    power: Arg[str],
+    condition: Arg[str] = "",
+    reading: Arg[Reading | None] = None,
 ) -> Verdict:
     """The `Verdict` for what a run says of a claim, with the strongest word that the rule for "fails" allows.
 
@@ -142,7 +133,7 @@ def ruled(
     return Verdict(claim, word, measured, power, condition, reading)
 
 
-def judged(measured: Measured, low: Number = -inf, high: Number = inf) -> Word:
+def judged(measured: Arg[Estimate | Iterable[Estimate]], low: Arg[Number] = -inf, high: Arg[Number] = inf) -> Word:
     """The word for an interval and the band that a claim allows.
 
     Args:
@@ -162,7 +153,7 @@ def judged(measured: Measured, low: Number = -inf, high: Number = inf) -> Word:
     return all_judged([_word(one, low, high) for one in _several(measured)])
 
 
-def _several(measured: Measured) -> list[Estimate]:
+def _several(measured: Arg[Estimate | Iterable[Estimate]]) -> list[Estimate]:
     """One estimate or several as a list."""
     if isinstance(measured, Estimate):
         return [measured]
@@ -179,7 +170,7 @@ def _word(measured: Estimate, low: float, high: float) -> Word:
     return "inconclusive"
 
 
-def all_judged(words: Words) -> Word:
+def all_judged(words: Arg[Sequence[Word]]) -> Word:
     """The word for a claim that was tested in several places.
 
     Args:
@@ -198,7 +189,7 @@ def all_judged(words: Words) -> Word:
     return "holds" if words and all(word == "holds" for word in words) else "inconclusive"
 
 
-def detection_chance(margin: Number, measured: Measured) -> float:
+def detection_chance(margin: Arg[Number], measured: Arg[Estimate | Iterable[Estimate]]) -> float:
     """The chance that an interval as wide as this one would have shown a deviation (normal approximation).
 
     Args:

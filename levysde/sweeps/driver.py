@@ -15,12 +15,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.escape import Checkpoint, as_shard, progress_bar
 from levysde.sweeps.experiment import Job
 from levysde.sweeps.place import Place
@@ -28,6 +27,10 @@ from levysde.sweeps.plan import Plan, Point, make_plan
 from levysde.sweeps.spec import read_spec
 from levysde.sweeps.store import Store, check_place, lay_out, now, versions
 from levysde.tables import Table, Tabled
+from levysde.types import Arg, Integer, Number, PathLike
+
+if TYPE_CHECKING:
+    from levysde.sweeps.spec import Spec
 
 LOG = logging.getLogger("levysde.sweeps")
 _TELL_SECONDS = 2.0  # between two notes of what is being run
@@ -58,17 +61,17 @@ class Tally(Tabled):
 
 
 def run_sweep(
-    spec: Checked,
-    out: Checked,
+    spec: Arg["Spec | dict[str, Any] | PathLike"],
+    out: Arg[PathLike],
     *,
-    engine: Checked = "local",
-    shard: Checked = None,
-    workers: Checked = None,
-    hosts_per_point: Checked = 1,
-    retry_failed: Checked = False,
-    progress: Checked = False,
-    checkpoint_every: Checked = 5.0,
-    folder: Checked = None,
+    engine: Arg[Literal["local", "ray"]] = "local",
+    shard: Arg[tuple[int, int] | str | None] = None,
+    workers: Arg[Integer | None] = None,
+    hosts_per_point: Arg[Integer] = 1,
+    retry_failed: Arg[bool] = False,
+    progress: Arg[bool] = False,
+    checkpoint_every: Arg[Number] = 5.0,
+    folder: Arg[PathLike | None] = None,
 ) -> Tally:
     """Run every unfinished point of a sweep and store it.
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.sweeps.place import Place
 from levysde.sweeps.plan import Plan, Point
 from levysde.sweeps.store import disk_bytes
 from levysde.tables import Grid, Table, Tabled
+from levysde.types import Arg
 
 _ASKED, _TRIALS, _SHOWN = 64, 6, 20
 _TRIAL_SECONDS = 1.0  # after which no new kind of point is tried
@@ -68,7 +68,7 @@ class Estimate(Tabled):
         return f"{about} {duration(self.seconds)} by one process here, compilation apart{rest}"
 
 
-def estimate(plan: Checked, place: Checked) -> Estimate:
+def estimate(plan: Arg[Plan], place: Arg[Place]) -> Estimate:
     """Work out a sweep's cost by a short trial of each kind of point (of at most 6, and of no new one after 1 s).
 
     Nothing is written.

@@ -6,6 +6,7 @@ laid out before anything runs.
 """
 
 import importlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.escape import Checkpoint
+from levysde.types import Arg, Integer
 
 
 class Model(BaseModel):
@@ -41,12 +42,12 @@ class Variable:
         ValueError, TypeError: a name that is no word, a dtype that NumPy does not know, dimensions without a length.
     """
 
-    name: Checked
-    dtype: Checked
-    long_name: Checked
-    units: Checked = "1"
-    dims: Checked = ()
-    sizes: Checked = ()
+    name: Arg[str]
+    dtype: Arg[str]
+    long_name: Arg[str]
+    units: Arg[str] = "1"
+    dims: Arg[Sequence[str]] = ()
+    sizes: Arg[Sequence[Integer]] = ()
 
     def __post_init__(self):
         for name in ("name", "dtype", "long_name", "units"):
@@ -71,7 +72,7 @@ class Variable:
     @property
     def nbytes(self) -> int:
         """Bytes of a point, before compression."""
-        return 32 if self.dtype == "str" else np.dtype(self.dtype).itemsize * int(np.prod(self.sizes, initial=1))
+        return 32 if self.dtype == "str" else np.dtype(self.dtype).itemsize * int(math.prod(self.sizes))
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ class Work:
         ValueError, TypeError: units that are no number from 0 on, a bound that is neither True nor False.
     """
 
-    units: Checked
-    is_bound: Checked
+    units: Arg[float]
+    is_bound: Arg[bool]
 
     def __post_init__(self):
         units = errors.numeric("units", errors.concrete("units", self.units), "units=1e6")
@@ -162,7 +163,7 @@ class Experiment(ABC):
 _REGISTERED: dict[str, Experiment] = {}
 
 
-def register(experiment: Checked) -> None:
+def register(experiment: Arg["Experiment"]) -> None:
     """Make an experiment known by its name, so that a spec can say `experiment = "name"`.
 
     Args:

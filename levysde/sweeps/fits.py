@@ -14,15 +14,15 @@ Intervals are normal. Whether a line fits is told by the chi-square of its resid
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from levysde import errors, tables
-from levysde.errors import Checked
 from levysde.escape import Status
 from levysde.stats import Estimate
 from levysde.sweeps.rows import Row, Table, read_table, words_of
+from levysde.types import Arg, Integer, Number, Numbers
 
 if TYPE_CHECKING:
     from levysde.sweeps.sweep import Sweep
@@ -76,7 +76,7 @@ class ScalingFit(tables.Tabled):
         """Whether the points do not lie on a straight line: the slope and its interval then describe nothing."""
         return self.p_value < REJECTED
 
-    def predict(self, x: Checked) -> np.ndarray:
+    def predict(self, x: Arg[Numbers]) -> np.ndarray:
         """The line's mean at `x`, in the unit of time, same shape."""
         return np.exp(self.intercept + self.slope.value * _abscissa(np.asarray(x, float), self.form))
 
@@ -155,13 +155,13 @@ class Line:
 
 def scaling_fits(
     sweep: "Sweep",
-    x: Checked = None,
-    y: Checked = "mean_time",
+    x: Arg[str | None] = None,
+    y: Arg[Literal["mean_time", "ratio"]] = "mean_time",
     *,
-    form: Checked = "power",
-    confidence: Checked = 0.95,
-    resamples: Checked = 500,
-    seed: Checked = 0,
+    form: Arg[Literal["power", "exponential"]] = "power",
+    confidence: Arg[Number] = 0.95,
+    resamples: Arg[Integer] = 500,
+    seed: Arg[Integer] = 0,
 ) -> tuple[ScalingFit, ...]:
     """Fit every line of at least three finished points along an axis.
 

@@ -119,6 +119,6 @@ def _case(settings: MainJobSettings) -> Case:
 
 @functools.lru_cache(maxsize=16)
 def _prepared(
-    landscape: str, noise: str, optimizer: str, alpha: float, seed: int, dt: float | None, height: float | None
+    landscape: Any, noise: Any, optimizer: Any, alpha: float, seed: int, dt: float | None, height: float | None
 ) -> Case:
     return prepare(EscapeSettings(landscape, noise, (optimizer,), alpha, (1.0,), 1, seed, dt, height))[0]

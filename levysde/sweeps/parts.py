@@ -14,7 +14,6 @@ import numpy as np
 from pydantic import ConfigDict, create_model
 
 from levysde import domains, dynamics, kernels, landscapes, noise
-from levysde.errors import Checked
 from levysde.protocols import Domain, Driver, Dynamics, Kernel, Landscape
 from levysde.sweeps.experiment import Model, imported, nearest
 from levysde.sweeps.spec import SpecError, validated
@@ -125,7 +124,7 @@ def _takes_plain_arguments(item: Callable[..., Any]) -> bool:
         return False
     parameters = inspect.signature(item).parameters.values()
     kinds = {parameter.kind for parameter in parameters}
-    return inspect.Parameter.VAR_POSITIONAL not in kinds and all(p.annotation is Checked for p in parameters)
+    return inspect.Parameter.VAR_POSITIONAL not in kinds and all(p.annotation is Any for p in parameters)
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from levysde import errors
-from levysde.errors import Checked
+from levysde.types import Arg, PathLike
 
 _EXTRAS = {"s3": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
 _RENEW, _EXPIRE = 15.0, 60.0  # seconds between renewals of a lease, and after which it has lapsed
@@ -38,7 +38,7 @@ class Place:
         ImportError: the extra of the URL is not installed.
     """
 
-    def __init__(self, out: Checked):
+    def __init__(self, out: Arg[PathLike]):
         if not isinstance(out, str | os.PathLike) or not str(out) or "\0" in str(out):
             raise ValueError(
                 f'out must be a folder or a URL, not {errors.shown(out)}. Type for example "runs/first" or "s3://bucket/first".'

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.sweeps.experiment import Experiment, find_experiment, nearest
 from levysde.sweeps.spec import MOST_POINTS, Range, Reference, Spec, SpecError, as_spec, validated
 from levysde.tables import Table, Tabled
+from levysde.types import Arg, PathLike
 
 RESERVED = frozenset({"point", "quantity", "seed", "summary", "done", "failure", "log"})  # names of the store's own
 _LOOKED_AT = 500  # points that are made to see whether they can be
@@ -82,7 +82,7 @@ class Plan(Tabled):
         return Table(f"Plan of {len(self.points):,} points of {self.experiment.name!r}", self._rows())
 
 
-def make_plan(spec: Checked, folder: Checked = None) -> Plan:
+def make_plan(spec: Arg[Spec | dict[str, Any]], folder: Arg[PathLike | None] = None) -> Plan:
     """Check a spec to the last field and number its points; nothing is simulated.
 
     Args:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.sweeps.fits import (
     METHODS,
     REJECTED,
@@ -40,6 +39,7 @@ from levysde.sweeps.report_figures import (
 )
 from levysde.sweeps.rows import AxisColumn, Row, Table, number, read_table, shortened, words_of
 from levysde.sweeps.spec import as_toml
+from levysde.types import Arg, PathLike
 
 if TYPE_CHECKING:
     from levysde.sweeps.sweep import Sweep
@@ -84,7 +84,7 @@ class Along:
     lines: int
 
 
-def write_report(sweep: "Sweep", path: Checked) -> Path:
+def write_report(sweep: "Sweep", path: Arg[PathLike]) -> Path:
     """Write the report of a sweep, finished or not, as one HTML file.
 
     Args:

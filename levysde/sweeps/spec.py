@@ -27,8 +27,8 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.sweeps.experiment import Model, nearest
+from levysde.types import Arg, PathLike
 
 MOST_POINTS = 1_000_000
 _FAULTS = 5  # shown at once
@@ -96,7 +96,7 @@ class Spec(Model):
         return json.dumps(table)
 
 
-def read_spec(path: Checked) -> Spec:
+def read_spec(path: Arg[PathLike]) -> Spec:
     """The spec in a TOML file.
 
     Args:
@@ -122,7 +122,7 @@ def read_spec(path: Checked) -> Spec:
     return as_spec(table)
 
 
-def as_spec(table: Checked) -> Spec:
+def as_spec(table: Arg[Any]) -> Spec:
     """A spec from a table, as in the TOML file. Raises SpecError."""
     if isinstance(table, Spec):
         return table

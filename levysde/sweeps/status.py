@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.sweeps.estimate import duration
 from levysde.sweeps.place import Place
 from levysde.sweeps.store import open_store
 from levysde.tables import Table, Tabled
+from levysde.types import Arg, PathLike
 
 _STALE = 60.0  # seconds after which a driver that has noted nothing is taken for gone
 _SHOWN = 5
@@ -59,7 +59,7 @@ class SweepStatus(Tabled):
         return Table(f"SweepStatus: {self.title}", rows)
 
 
-def sweep_status(path: Checked) -> SweepStatus:
+def sweep_status(path: Arg[PathLike]) -> SweepStatus:
     """How a sweep is going, as seen from outside.
 
     Args:

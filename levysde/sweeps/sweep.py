@@ -4,13 +4,12 @@ import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from levysde import errors
 from levysde.analysis import Comparison, compare
-from levysde.errors import Checked
 from levysde.stats import Estimate as Interval
 from levysde.sweeps.escape_run import EscapeRun
 from levysde.sweeps.experiment import Job
@@ -20,12 +19,13 @@ from levysde.sweeps.plan import Plan, Point, make_plan
 from levysde.sweeps.store import Store, open_store
 from levysde.tables import Table, Tabled
 from levysde.theory import exact_exit
+from levysde.types import Arg, Number, PathLike
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-def open_sweep(path: Checked) -> "Sweep":
+def open_sweep(path: Arg[PathLike]) -> "Sweep":
     """The sweep at a folder or URL; nothing is run, and it may be running elsewhere.
 
     Args:
@@ -53,7 +53,7 @@ class Sweep(Tabled):
         TypeError: something else than a `Store`.
     """
 
-    def __init__(self, store: Checked):
+    def __init__(self, store: Arg[Store]):
         self.store: Store = errors.instance("store", store, Store, "open_sweep(folder).store")
 
     @functools.cached_property
@@ -100,7 +100,7 @@ class Sweep(Tabled):
         texts = self.store.arrays["failure"]
         return {p.id: str(texts[p.index]) for p in self.plan.points if p.index in failed}
 
-    def point(self, at: Checked) -> Point:
+    def point(self, at: Arg[Mapping[str, Any]]) -> Point:
         """The one point with these values. Raises ValueError, with the values there are, for none or several."""
         if not isinstance(at, Mapping):
             raise TypeError(f'at must be a dict, not {at!r}. Type for example {{"alpha": 1.5}}.')
@@ -151,16 +151,16 @@ class Sweep(Tabled):
         variables = self.plan.experiment.variables([p.settings for p in self.plan.points])
         return {v.name for v in variables} & set(self.store.arrays)
 
-    def result(self, at: Checked) -> Any:
+    def result(self, at: Arg[Mapping[str, Any]]) -> Any:
         """What the point's run returned: for escapes an `EscapeResult`, bit for bit, without its speed."""
         point = self.point(at)
         return self.plan.experiment.outcome(point.settings, self.columns(point), Job(point.seed))
 
-    def law(self, at: Checked) -> Any:
+    def law(self, at: Arg[Mapping[str, Any]]) -> Any:
         """The law of the point: for escapes an `EscapeLaw`, None where there is none."""
         return self.plan.experiment.law(self.point(at).settings)
 
-    def compare(self, at: Checked, *, exact: Checked = False) -> Comparison:
+    def compare(self, at: Arg[Mapping[str, Any]], *, exact: Arg[bool] = False) -> Comparison:
         """The point's result against its law; with `exact` also against the exact mean, in one dimension.
 
         Raises ValueError where the point has no law, and what `compare` and `exact_exit` raise.
@@ -179,13 +179,18 @@ class Sweep(Tabled):
         return compare(self.result(at), law, exact=known)
 
     def fit(
-        self, x: Checked = None, y: Checked = "mean_time", *, form: Checked = "power", confidence: Checked = 0.95
+        self,
+        x: Arg[str | None] = None,
+        y: Arg[Literal["mean_time", "ratio"]] = "mean_time",
+        *,
+        form: Arg[Literal["power", "exponential"]] = "power",
+        confidence: Arg[Number] = 0.95,
     ) -> tuple[ScalingFit, ...]:
         """Straight lines through log(mean escape time) along an axis, by default along every one that changes what is run; see
         `scaling_fits`."""
         return scaling_fits(self, x, y, form=form, confidence=confidence)
 
-    def to_parquet(self, path: Checked) -> None:
+    def to_parquet(self, path: Arg[PathLike]) -> None:
         """Write the numbers of all points, one row a point, for tools that read tables. The rows of trajectories stay here.
 
         Raises ValueError for a path that cannot be written, ImportError without pyarrow.

@@ -10,11 +10,16 @@ from math import gamma, hypot
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
+from levysde.types import Arg, Integer, Number, Numbers
 
 
 def getoor_mean_exit(
-    *, alpha: Checked, dim: Checked, radius: Checked = 1.0, epsilon: Checked = 1.0, start: Checked = 0.0
+    *,
+    alpha: Arg[Number],
+    dim: Arg[Integer],
+    radius: Arg[Number] = 1.0,
+    epsilon: Arg[Number] = 1.0,
+    start: Arg[Numbers] = 0.0,
 ) -> float:
     """Mean exit time of `x + epsilon L`, L isotropic stable, from the ball of `radius`.
 
@@ -43,7 +48,12 @@ def getoor_mean_exit(
 
 
 def ryznar_mean_exit(
-    *, alpha: Checked, dim: Checked, radius: Checked = 1.0, epsilon: Checked = 1.0, start: Checked = 0.0
+    *,
+    alpha: Arg[Number],
+    dim: Arg[Integer],
+    radius: Arg[Number] = 1.0,
+    epsilon: Arg[Number] = 1.0,
+    start: Arg[Numbers] = 0.0,
 ) -> float:
     """Mean exit time of `x + epsilon L`, L of d independent stable coordinates, from the ball of `radius`.
 
@@ -70,7 +80,9 @@ def ryznar_mean_exit(
     return gap ** (a / 2) / (d * gamma(1 + a) * eps**a)
 
 
-def brownian_mean_exit(*, dim: Checked, radius: Checked = 1.0, sigma: Checked = 1.0, start: Checked = 0.0) -> float:
+def brownian_mean_exit(
+    *, dim: Arg[Integer], radius: Arg[Number] = 1.0, sigma: Arg[Number] = 1.0, start: Arg[Numbers] = 0.0
+) -> float:
     """Mean exit time of `x + sigma W`, W standard Brownian motion, from the ball: `(r^2 - |x|^2) / (d sigma^2)`.
 
     Args:
@@ -93,7 +105,7 @@ def brownian_mean_exit(*, dim: Checked, radius: Checked = 1.0, sigma: Checked = 
     return gap / (d * amplitude**2)
 
 
-def survival_at(rate: float, t: Checked) -> np.ndarray | float:
+def survival_at(rate: float, t: Arg[Numbers]) -> np.ndarray | float:
     """`exp(-rate t)`, the chance that an exponential time is beyond t; 1 before 0."""
     times = np.maximum(errors.reals("t", t, "t=1.0"), 0)
     with np.errstate(over="ignore", under="ignore"):
@@ -101,7 +113,7 @@ def survival_at(rate: float, t: Checked) -> np.ndarray | float:
 
 
 def _checked(
-    alpha: Checked, dim: Checked, radius: Checked, epsilon: Checked, start: Checked
+    alpha: Arg[Number], dim: Arg[Integer], radius: Arg[Number], epsilon: Arg[Number], start: Arg[Numbers]
 ) -> tuple[float, int, float, float]:
     """alpha, d, `r^2 - |x|^2`, epsilon."""
     a = errors.real_index(alpha)

@@ -5,7 +5,7 @@ same: SaS(|epsilon s|) at time 1; Brownian motion adds `D = (epsilon s)^2 / 2`. 
 (`stable_exit`), without them a quadrature is done (`first_passage`).
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -15,15 +15,21 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.dynamics import SGD, Langevin
-from levysde.errors import Checked
+from levysde.interfaces import check_domain
 from levysde.landscapes import in_float64
 from levysde.noise import STATE_FREE, Brownian, DriverSum, StableComponents, StableIsotropic
 from levysde.protocols import Domain, Driver, Landscape
 from levysde.theory.first_passage import FirstPassage, first_passage
 from levysde.theory.stable_exit import StableExit, stable_exit
+from levysde.types import Arg, Numbers
+
+if TYPE_CHECKING:
+    from levysde.protocols import Dynamics
 
 
-def exact_exit(dynamics: Checked, domain: Checked, *, start: Checked = None) -> StableExit | FirstPassage:
+def exact_exit(
+    dynamics: Arg["Dynamics"], domain: Arg[Domain], *, start: Arg[Numbers | None] = None
+) -> StableExit | FirstPassage:
     """Mean, second moment and side of the exit of `dynamics` from the interval of `domain` that holds the start.
 
     Args:
@@ -52,6 +58,7 @@ def exact_exit(dynamics: Checked, domain: Checked, *, start: Checked = None) -> 
         raise TypeError(
             f"domain must be a Domain, not {errors.shown(domain)}. Type for example Ball(radius=1.0, center=jnp.zeros(1))."
         )
+    check_domain(domain)
     if dynamics.landscape.dim != 1 or domain.dim != 1:
         raise ValueError(
             f"exact_exit is one-dimensional; the dynamics have d = {dynamics.landscape.dim} and the domain d = {domain.dim}. "

@@ -4,16 +4,16 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.protocols import Driver, LevyRays
 from levysde.theory.exit_conditions import LEAST_SHARE, UNSEEN, Survey, following, keeps, may_follow, survey, thinnest
 from levysde.theory.exit_rays import Crossings, crossings
 from levysde.theory.exit_response import Response
+from levysde.types import Arg, Integer
 
 _REPLICATES = 8  # independent sets of quasi-random directions, for the rate's standard error
 
 
-def ray_sets(driver: Driver, dim: int, num_rays: Checked, seed: Checked) -> list[LevyRays]:
+def ray_sets(driver: Driver, dim: int, num_rays: Arg[Integer], seed: Arg[Integer]) -> list[LevyRays]:
     """One set of rays where they are exact, else independent sets of equal size."""
     num_rays = errors.integer("num_rays", num_rays, "num_rays=4096", low=8 * _REPLICATES)
     seeds = np.random.SeedSequence(errors.seed(seed)).generate_state(_REPLICATES)

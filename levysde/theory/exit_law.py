@@ -15,7 +15,7 @@ comparison only.
 
 import warnings
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -23,9 +23,11 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import AccuracyWarning, Checked
+from levysde.errors import AccuracyWarning
+from levysde.interfaces import check_domain, ray_doubts
 from levysde.noise import StableComponents, StableIsotropic, boundary_shift
-from levysde.protocols import Domain, Driver, Dynamics, LevyRays, check_derived
+from levysde.parts import check_derived
+from levysde.protocols import Domain, Driver, Dynamics, LevyRays
 from levysde.tables import Table, Tabled
 from levysde.theory.exact import survival_at
 from levysde.theory.exit_conditions import (
@@ -43,6 +45,7 @@ from levysde.theory.exit_count import assumptions, counted, masses, ray_sets
 from levysde.theory.exit_rays import holds_attractor
 from levysde.theory.exit_response import response_of
 from levysde.theory.law_error import LawError, law_error
+from levysde.types import Arg, Integer, Number, Numbers
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -128,7 +131,7 @@ class EscapeLaw(Tabled):
         """Mean escape time, in SDE time."""
         return 1 / self.rate
 
-    def with_epsilon(self, epsilon: Checked) -> "EscapeLaw":
+    def with_epsilon(self, epsilon: Arg[Number]) -> "EscapeLaw":
         """The law at another noise amplitude, a positive number, without looking at the basin again: the rate is a power of it.
 
         Raises ValueError where it is not: tempered noise, a sum of drivers, or a jump that acts nonlinearly."""
@@ -156,23 +159,23 @@ class EscapeLaw(Tabled):
             ray_distance=self.ray_distance / ratio,
         )
 
-    def survival(self, t: Checked) -> np.ndarray | float:
+    def survival(self, t: Arg[Numbers]) -> np.ndarray | float:
         """`P(escape time > t) = exp(-rate t)` at finite times `t`, in SDE time, any shape."""
         return survival_at(self.rate, t)
 
-    def quantile(self, p: Checked) -> np.ndarray | float:
+    def quantile(self, p: Arg[Numbers]) -> np.ndarray | float:
         """The time by which a share `p` of the trajectories has escaped, at least 0 and below 1, any shape."""
         share = errors.reals("p", p, "p=0.5")
         if not ((share >= 0) & (share < 1)).all():
             raise ValueError(f"p must be at least 0 and below 1, not {errors.shown(p)}. Type for example p=0.5.")
         return -np.log1p(-share) / self.rate
 
-    def one_step_chance(self, dt: Checked) -> float:
+    def one_step_chance(self, dt: Arg[Number]) -> float:
         """The chance that one step of length `dt` from the attractor leaves the basin, `1 - exp(-rate dt)`. A sampler
         must be right in the tail at this probability."""
         return float(-np.expm1(-self.rate * errors.positive_real("dt", dt, "dt=1e-3")))
 
-    def skeleton_bias(self, dt: Checked) -> float:
+    def skeleton_bias(self, dt: Arg[Number]) -> float:
         """How much later, relative to the mean, a process seen every `dt` escapes than one seen always:
         `a rho_a dt^(1/a) sum_i share_i / r_i`, the leading order as dt and epsilon fall. At a larger dt the drift carries
         near misses away from the boundary and the lateness is smaller: 0.4 to 0.9 of this in an OU well at
@@ -184,7 +187,7 @@ class EscapeLaw(Tabled):
         closeness = np.sum(self.ray_share / self.ray_distance)
         return float(self.alpha * boundary_shift(self.alpha) * step ** (1 / self.alpha) * closeness)
 
-    def start_warnings(self, x0: Checked) -> tuple[str, ...]:
+    def start_warnings(self, x0: Arg[Numbers]) -> tuple[str, ...]:
         """What stands against the law for trajectories that start at `x0`, shape `(d,)`: that the noiseless flow from there
         leaves the domain, or goes to another attractor. Nothing for a law made by hand, and where the flow is not followed."""
         dim = self.ray_direction.shape[-1]
@@ -226,16 +229,16 @@ class EscapeLaw(Tabled):
 
 
 def escape_law(
-    dynamics: Checked,
-    domain: Checked,
+    dynamics: Arg[Dynamics],
+    domain: Arg[Domain],
     *,
-    normalization: Checked = "true",
-    num_rays: Checked = 4096,
-    seed: Checked = 0,
-    dt: Checked = None,
-    follow: Checked = True,
-    check: Checked = True,
-    progress: Checked = False,
+    normalization: Arg[Literal["true", "printed"]] = "true",
+    num_rays: Arg[Integer] = 4096,
+    seed: Arg[Integer] = 0,
+    dt: Arg[Number | None] = None,
+    follow: Arg[bool] = True,
+    check: Arg[bool] = True,
+    progress: Arg[bool] = False,
 ) -> EscapeLaw:
     """The escape law of `dynamics` from `domain` by single jumps, exact as the noise amplitude falls.
 
@@ -289,6 +292,7 @@ def escape_law(
         raise ValueError(
             f"the domain takes points of {domain.dim} dimensions, the dynamics move in {dim}. Make them one."
         )
+    check_domain(domain)
     directions = jnp.asarray(np.concatenate([rays.directions for rays in sets]), dtype=float)
     jumps = np.asarray(jumps_along(dynamics, directions), dtype=float)
     flow = np.asarray(linearisation(dynamics), dtype=float)
@@ -299,6 +303,9 @@ def escape_law(
             f"the attractor {np.asarray(dynamics.attractor)} lies outside the domain: there is nothing to escape from. "
             "Center the domain on dynamics.attractor."
         )
+    doubts = ray_doubts(domain, dynamics.attractor, jumps)
+    for doubt in doubts:
+        warnings.warn(doubt, AccuracyWarning, stacklevel=3)  # past the wrapper of names
     found, seen, carried = counted(response, directions, jumps, sets, follow)
     parts = np.bincount(found.ray, found.sign * masses(sets, found.ray, found.radius), minlength=len(directions))
     parts = np.maximum(parts, 0) / len(sets)
@@ -315,6 +322,7 @@ def escape_law(
     lengths = np.linalg.norm(jumps, axis=1, keepdims=True)
     regime = rate * relaxation(flow, jumps, share)
     about = (
+        *doubts,
         *about_layers(found, rate),
         *about_flow(seen, rate),
     )

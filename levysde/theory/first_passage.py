@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.tables import Table, Tabled, from_log
+from levysde.types import Arg, Number
 
 _POINTS = 16  # of a panel
 _PANELS = tuple(2**k for k in range(5, 13))
@@ -63,13 +63,13 @@ class FirstPassage(Tabled):
 
 
 def first_passage(
-    drift: Checked,
-    diffusion: Checked,
+    drift: Arg[Callable[[np.ndarray], np.ndarray]],
+    diffusion: Arg[Number | Callable[[np.ndarray], np.ndarray]],
     *,
-    start: Checked,
-    lower: Checked = None,
-    upper: Checked = None,
-    reflecting: Checked = None,
+    start: Arg[Number],
+    lower: Arg[Number | None] = None,
+    upper: Arg[Number | None] = None,
+    reflecting: Arg[Number | None] = None,
 ) -> FirstPassage:
     """Exit time and side of `dX = b(X) dt + sqrt(2 D(X)) dW` (Ito) from the interval between two ends.
 
@@ -263,7 +263,7 @@ def as_values(name: str, function: Callable, places: np.ndarray) -> np.ndarray:
     return values.reshape(places.shape)
 
 
-def _diffusion(value: Checked) -> Callable:
+def _diffusion(value: Arg[Number | Callable[[np.ndarray], np.ndarray]]) -> Callable:
     if callable(value):
         return errors.function("diffusion", value, "diffusion=lambda x: 1 + x**2")
     number = errors.positive_real("diffusion", value, "diffusion=0.1")

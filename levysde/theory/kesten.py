@@ -24,14 +24,16 @@ import math
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
+from levysde.types import Arg, Integer, Number
 
 _LARGEST = 128.0  # above it the tail is out of reach of any sample, and of the quadrature's nodes
 _RESOLVED = 1e-7  # |E log |M e|| below this is 0 to the quadrature: alpha is then below it too
 _DROP = 50.0  # integrals end where the integrand is e^-50 of its largest value
 
 
-def kesten_index(*, dim: Checked, learning_rate: Checked, batch_size: Checked, input_scale: Checked = 1.0) -> float:
+def kesten_index(
+    *, dim: Arg[Integer], learning_rate: Arg[Number], batch_size: Arg[Integer], input_scale: Arg[Number] = 1.0
+) -> float:
     """The tail index alpha of the stationary law of `LinearRegressionSGD`: `P(|x| > r) ~ C r^-alpha`.
 
     The root of `E |M e|^alpha = 1`, to about 1e-9, by trapezoids in logarithmic variables. With `c = eta s^2 / B`, X and Y

@@ -15,17 +15,18 @@ D must be a number: where noise is stronger in some directions, F is not what th
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.landscapes import in_float64
 from levysde.protocols import Landscape
 from levysde.tables import Table, Tabled, from_log, listed
 from levysde.theory.exact import survival_at
+from levysde.types import Arg, Integer, Number, Numbers
 
 _GRADIENT = 1e-8  # of a stationary point, relative to its largest eigenvalue times its distance from the start, or 1
 _FLAT = 1e-10  # eigenvalues below this share of the largest in size are zero
@@ -102,7 +103,7 @@ class KramersLaw(Tabled):
         with np.errstate(over="ignore"):
             return float(np.exp(-self.log_rate))
 
-    def survival(self, t: Checked) -> np.ndarray | float:
+    def survival(self, t: Arg[Numbers]) -> np.ndarray | float:
         """`P(escape time > t) = exp(-rate t)` at finite times `t`, any shape."""
         return survival_at(self.rate, t)
 
@@ -132,7 +133,7 @@ def derivatives(landscape: Landscape) -> tuple[Callable[[np.ndarray], np.ndarray
     return gradient, hessian
 
 
-def stationary_point(landscape: Checked, x: Checked, *, max_steps: Checked = 200) -> StationaryPoint:
+def stationary_point(landscape: Arg[Landscape], x: Arg[Numbers], *, max_steps: Arg[Integer] = 200) -> StationaryPoint:
     """The stationary point that Newton's method finds from a point nearby, in float64: a minimum or a saddle.
 
     Args:
@@ -184,13 +185,13 @@ def stationary_point(landscape: Checked, x: Checked, *, max_steps: Checked = 200
 
 
 def kramers_law(
-    landscape: Checked,
+    landscape: Arg[Landscape],
     *,
-    saddles: Checked,
-    diffusion: Checked,
-    minimum: Checked = None,
-    friction: Checked = None,
-    escape: Checked = "other minimum",
+    saddles: Arg[Numbers],
+    diffusion: Arg[Number],
+    minimum: Arg[Numbers | None] = None,
+    friction: Arg[Number | None] = None,
+    escape: Arg[Literal["other minimum", "saddle"]] = "other minimum",
 ) -> KramersLaw:
     """The law of Eyring and Kramers, for `dX = -grad F dt + sqrt(2 D) dW` as D falls below the barrier.
 
@@ -247,7 +248,7 @@ def saddle_speed(saddle: StationaryPoint, friction: float | None) -> float:
     return steepness if friction is None else steepness / (np.hypot(friction / 2, np.sqrt(steepness)) + friction / 2)
 
 
-def _saddles(landscape: Landscape, places: Checked, low: StationaryPoint) -> tuple[StationaryPoint, ...]:
+def _saddles(landscape: Landscape, places: Arg[Numbers], low: StationaryPoint) -> tuple[StationaryPoint, ...]:
     guesses = errors.reals("saddles", places, f"saddles=jnp.zeros({landscape.dim})")
     if guesses.ndim not in (1, 2) or guesses.shape[-1] != landscape.dim:
         raise ValueError(

@@ -12,14 +12,14 @@ import time
 import warnings
 from dataclasses import dataclass
 from math import exp, hypot, inf, log
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import numpy as np
 
 from levysde import errors, stats
 from levysde.dynamics import SGD
-from levysde.errors import AccuracyWarning, Checked
+from levysde.errors import AccuracyWarning
 from levysde.escape import Status, progress_bar, simulate_escape, without_preflight
 from levysde.kernels import EulerMaruyama, TamedEuler
 from levysde.landscapes import Quadratic
@@ -30,6 +30,7 @@ from levysde.tables import Table, Tabled
 from levysde.theory.exit_conditions import linearisation
 from levysde.theory.forced_jumps import ForcedJumps, Restless, Stepper, steps_of
 from levysde.theory.jump_strata import joined
+from levysde.types import Arg, Integer, Number
 
 if TYPE_CHECKING:
     from levysde.theory.exit_law import EscapeLaw
@@ -105,14 +106,14 @@ class LawError(Tabled):
 
 
 def law_error(
-    law: "Checked",
+    law: Arg["EscapeLaw"],
     *,
-    dt: Checked = None,
-    method: Checked = "auto",
-    num: Checked = None,
-    seed: Checked = 0,
-    seconds: Checked = 15.0,
-    progress: Checked = False,
+    dt: Arg[Number | None] = None,
+    method: Arg[Literal["auto", "direct", "forced"]] = "auto",
+    num: Arg[Integer | None] = None,
+    seed: Arg[Integer] = 0,
+    seconds: Arg[Number] = 15.0,
+    progress: Arg[bool] = False,
 ) -> LawError:
     """How far the escape law is from the mean escape time at its own noise, by simulation.
 
@@ -149,6 +150,8 @@ def law_error(
         num = errors.integer("num", num, "num=1000", high=10**7)
     step = _step(law) if dt is None else errors.positive_real("dt", dt, "dt=1e-2")
     coarse = _step(law, _COARSE) if dt is None else None
+    assert law.dynamics is not None
+    assert law.domain is not None
     kernel = _stepper(law.dynamics, step)
     check = _Check(
         law, law.dynamics, law.domain, kernel, coarse, method, num, seed, seconds, errors.flag("progress", progress)

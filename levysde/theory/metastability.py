@@ -19,12 +19,12 @@ from collections.abc import Callable
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.landscapes import in_float64
 from levysde.noise import levy_constant
 from levysde.protocols import Landscape
 from levysde.theory.kramers import StationaryPoint, derivatives, saddle_speed, stationary_point
 from levysde.theory.metastable_chain import MetastableChain
+from levysde.types import Arg, Number, Numbers
 
 _LEAVE = 1e-3  # how far from a saddle its descent starts, in distances to the nearest minimum
 _ARRIVED = 1e-6  # size of Newton's step to the minimum, in distances from the saddle
@@ -34,7 +34,7 @@ _STRETCHES = 40  # of a descent, each twice as long as the one before
 
 
 def stable_chain(
-    minima: Checked, saddles: Checked, *, alpha: Checked, epsilon: Checked, scale: Checked = 1.0
+    minima: Arg[Numbers], saddles: Arg[Numbers], *, alpha: Arg[Number], epsilon: Arg[Number], scale: Arg[Number] = 1.0
 ) -> MetastableChain:
     """The chain of `dX = -F'(X) dt + epsilon S dL` in one dimension, L symmetric stable, as epsilon falls.
 
@@ -92,7 +92,7 @@ def stable_chain(
     )
 
 
-def _on_a_line(name: str, value: Checked) -> np.ndarray:
+def _on_a_line(name: str, value: Arg[Numbers]) -> np.ndarray:
     places = errors.reals(name, value, f"{name}=[-1.0, 1.0]")
     if places.ndim == 2 and places.shape[1] == 1:
         places = places[:, 0]
@@ -102,13 +102,13 @@ def _on_a_line(name: str, value: Checked) -> np.ndarray:
 
 
 def gaussian_chain(
-    landscape: Checked,
+    landscape: Arg[Landscape],
     *,
-    minima: Checked,
-    saddles: Checked,
-    diffusion: Checked,
-    friction: Checked = None,
-    connects: Checked = None,
+    minima: Arg[Numbers],
+    saddles: Arg[Numbers],
+    diffusion: Arg[Number],
+    friction: Arg[Number | None] = None,
+    connects: Arg[Numbers | None] = None,
 ) -> MetastableChain:
     """The chain of `dX = -grad F dt + sqrt(2 D) dW`, or of the same with friction, as D falls below every barrier.
 
@@ -163,7 +163,7 @@ def gaussian_chain(
     )
 
 
-def _points(landscape: Landscape, name: str, places: Checked, index: int) -> list[StationaryPoint]:
+def _points(landscape: Landscape, name: str, places: Arg[Numbers], index: int) -> list[StationaryPoint]:
     guesses = errors.reals(name, places, f"{name}=landscape.{name}")
     if guesses.ndim != 2 or guesses.shape[1] != landscape.dim:
         raise ValueError(
@@ -186,7 +186,7 @@ def _points(landscape: Landscape, name: str, places: Checked, index: int) -> lis
     return points
 
 
-def _given(connects: Checked, tops: list[StationaryPoint], lows: list[StationaryPoint]) -> list[tuple[int, int]]:
+def _given(connects: Arg[Numbers], tops: list[StationaryPoint], lows: list[StationaryPoint]) -> list[tuple[int, int]]:
     pairs = np.asarray(errors.unmasked("connects", connects))
     if pairs.shape != (len(tops), 2) or pairs.dtype.kind not in "iu":
         raise ValueError(

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.tables import Table, Tabled, listed
+from levysde.types import Arg, Integer, Numbers
 
 _TERMS = 20  # of the exponential series of a matrix whose rows sum to at most 1
 _QUICK = 64  # wells of a chain whose long run is worked out to be printed
@@ -91,7 +91,7 @@ class MetastableChain(Tabled):
         with np.errstate(over="ignore"):
             return np.exp(np.stack([self._log_times_to(j) for j in range(self.num)], 1))
 
-    def mean_transition(self, i: Checked, j: Checked) -> float:
+    def mean_transition(self, i: Arg[Integer], j: Arg[Integer]) -> float:
         """Mean time from well `i` until well `j` is first entered. Raises as `mean_transitions`, and for bad numbers."""
         start, end = (
             errors.integer(name, value, f"{name}=0", low=0, high=self.num - 1) for name, value in (("i", i), ("j", j))
@@ -100,7 +100,7 @@ class MetastableChain(Tabled):
         with np.errstate(over="ignore"):
             return float(np.exp(self._log_times_to(end)[start]))
 
-    def occupation(self, t: Checked, start: Checked) -> np.ndarray:
+    def occupation(self, t: Arg[Numbers], start: Arg[Numbers | Integer]) -> np.ndarray:
         """Probability of each well at times `t`, a number or `(T,)`: `(n,)` or `(T, n)`.
 
         Args:

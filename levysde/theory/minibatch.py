@@ -28,13 +28,14 @@ nearer as its curvature k grows, has `-log rate = B r^2 / (eta k)` too, so that 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.tables import Table, Tabled, from_log, listed
 from levysde.theory.exact import survival_at
+from levysde.types import Arg, Number, Numbers
 
 _ESCAPES = ("other minimum", "saddle")
 _OPTIMIZERS = ("sgd", "heavy ball", "averaged momentum", "adam")
@@ -86,7 +87,7 @@ class MinibatchLaw(Tabled):
         """Of escape, a unit of SDE time; 0 where float64 ends."""
         return _exp(-self.log_mean)
 
-    def survival(self, t: Checked) -> np.ndarray | float:
+    def survival(self, t: Arg[Numbers]) -> np.ndarray | float:
         """`P(escape time > t) = exp(-rate t)` at finite times `t`, in SDE time, any shape."""
         return survival_at(self.rate, t)
 
@@ -111,14 +112,14 @@ def _exp(log: float) -> float:
 
 def xie_law(
     *,
-    barrier: Checked,
-    minimum_curvature: Checked,
-    saddle_curvature: Checked,
-    learning_rate: Checked,
-    batch_size: Checked,
-    path_fraction: Checked = 0.5,
-    prefactor: Checked = "corrected",
-    escape: Checked = "other minimum",
+    barrier: Arg[Number],
+    minimum_curvature: Arg[Number],
+    saddle_curvature: Arg[Number],
+    learning_rate: Arg[Number],
+    batch_size: Arg[Number],
+    path_fraction: Arg[Number] = 0.5,
+    prefactor: Arg[Literal["corrected", "printed"]] = "corrected",
+    escape: Arg[Literal["other minimum", "saddle"]] = "other minimum",
 ) -> MinibatchLaw:
     """Escape of SGD under minibatch noise along one path: `(2 pi / H_a) exp[(2 B dL / eta) (s / H_a + (1 - s) / |H_b|)]`.
 
@@ -168,7 +169,7 @@ def xie_law(
     )
 
 
-def combined_law(laws: Checked) -> MinibatchLaw:
+def combined_law(laws: Arg["Sequence[MinibatchLaw]"]) -> MinibatchLaw:
     """Several paths out of one minimum: their rates add.
 
     Args:
@@ -209,14 +210,14 @@ def combined_law(laws: Checked) -> MinibatchLaw:
 
 def optimizer_exponent(
     *,
-    optimizer: Checked,
-    barrier: Checked,
-    minimum_curvature: Checked,
-    saddle_curvature: Checked,
-    learning_rate: Checked,
-    batch_size: Checked,
-    path_fraction: Checked = 0.5,
-    momentum: Checked = 0.9,
+    optimizer: Arg[Literal["sgd", "heavy ball", "averaged momentum", "adam"]],
+    barrier: Arg[Number],
+    minimum_curvature: Arg[Number],
+    saddle_curvature: Arg[Number],
+    learning_rate: Arg[Number],
+    batch_size: Arg[Number],
+    path_fraction: Arg[Number] = 0.5,
+    momentum: Arg[Number] = 0.9,
 ) -> float:
     """The exponent of the mean escape time of an optimiser: the logarithm of the mean, to leading order.
 
@@ -253,12 +254,16 @@ def optimizer_exponent(
     return scale * (s / low + (1 - s) / top) * (1 - beta if kind == "heavy ball" else 1)
 
 
-def _positive(name: str, value: Checked) -> float:
+def _positive(name: str, value: Arg[Number]) -> float:
     return errors.positive_real(name, value, f"{name}=1.0")
 
 
 def _climb(
-    barrier: Checked, minimum_curvature: Checked, saddle_curvature: Checked, learning_rate: Checked, batch_size: Checked
+    barrier: Arg[Number],
+    minimum_curvature: Arg[Number],
+    saddle_curvature: Arg[Number],
+    learning_rate: Arg[Number],
+    batch_size: Arg[Number],
 ) -> tuple[float, float, float, float]:
     """`2 B dL / eta`, H_a, |H_b| and eta."""
     height, low = _positive("barrier", barrier), _positive("minimum_curvature", minimum_curvature)

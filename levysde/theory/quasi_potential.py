@@ -18,15 +18,19 @@ terms `SGD(landscape, Brownian(), epsilon=e, scale=S)` is J = H, D = S S' / 2 an
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
 
 from levysde import errors
 from levysde.domains import Ball, Box, Ellipsoid, HalfSpaces, Intersection
-from levysde.errors import Checked
 from levysde.tables import Table, Tabled, listed
 from levysde.theory.stationary import symmetric
+from levysde.types import Arg, Numbers
+
+if TYPE_CHECKING:
+    from levysde.protocols import Domain
 
 _RANK = 1e-12  # of the correlations' largest eigenvalue: a direction with less is not reached by the noise
 
@@ -47,7 +51,7 @@ class QuasiPotential(Tabled):
     center: np.ndarray
     covariance: np.ndarray
 
-    def value(self, x: Checked) -> np.ndarray | float:
+    def value(self, x: Arg[Numbers]) -> np.ndarray | float:
         """`V(x)` at `x`, `(..., d)`: the least action of a path from the center to x."""
         offset = errors.reals("x", x, f"x=jnp.zeros({len(self.center)})")
         if offset.shape[-1:] != self.center.shape:
@@ -56,12 +60,12 @@ class QuasiPotential(Tabled):
         costs = np.sum(offset * np.linalg.solve(self.covariance, offset[..., None])[..., 0], -1) / 2
         return float(costs) if costs.ndim == 0 else costs
 
-    def exit_cost(self, domain: Checked) -> float:
+    def exit_cost(self, domain: Arg["Domain"]) -> float:
         """The least V on the boundary of `domain`: `log` of the mean exit time is this over T, to leading order. inf where
         there is no boundary. Domain and errors as `exit_place`."""
         return self._exit(domain)[0]
 
-    def exit_place(self, domain: Checked) -> np.ndarray:
+    def exit_place(self, domain: Arg["Domain"]) -> np.ndarray:
         """Where V is least on the boundary of `domain`, `(d,)`: exits happen near there; one such place where there are more.
 
         Args:
@@ -76,7 +80,7 @@ class QuasiPotential(Tabled):
             raise ValueError(f"{domain!r} has no boundary at a finite place, so nothing leaves it. Give a bound.")
         return place
 
-    def path(self, x: Checked, times: Checked) -> np.ndarray:
+    def path(self, x: Arg[Numbers], times: Arg[Numbers]) -> np.ndarray:
         """The most probable path that ends in `x`, `(d,)`, at `times` before its end, `(n,)`, not negative; `(n, d)`."""
         from scipy.linalg import expm  # slow to import
 
@@ -91,7 +95,7 @@ class QuasiPotential(Tabled):
         force = np.linalg.solve(self.covariance, end)
         return self.center + expm(-self.drift_matrix.T * back[:, None, None]) @ force @ self.covariance
 
-    def _exit(self, domain: Checked) -> tuple[float, np.ndarray]:
+    def _exit(self, domain: Arg["Domain"]) -> tuple[float, np.ndarray]:
         if isinstance(
             domain, Intersection
         ):  # the cheapest boundary is in reach: before another one, V would be smaller still
@@ -121,7 +125,9 @@ class QuasiPotential(Tabled):
         return Table("QuasiPotential", rows)
 
 
-def quasi_potential(drift_matrix: Checked, diffusion: Checked = 1.0, *, center: Checked = None) -> QuasiPotential:
+def quasi_potential(
+    drift_matrix: Arg[Numbers], diffusion: Arg[Numbers] = 1.0, *, center: Arg[Numbers | None] = None
+) -> QuasiPotential:
     """The quasi-potential of `dX = -J (X - c) dt + sqrt(2 T) S dW`, `D = S S'`: what a path has to climb as T falls.
 
     `V(x) = (x - c)' C^-1 (x - c) / 2`, where `J C + C J' = 2 D`; the mean exit time goes as exp(min V / T), the minimum taken
@@ -165,7 +171,7 @@ def quasi_potential(drift_matrix: Checked, diffusion: Checked = 1.0, *, center: 
     return QuasiPotential(j, d, c, covariance)
 
 
-def _diffusion(value: Checked, dim: int) -> np.ndarray:
+def _diffusion(value: Arg[Numbers], dim: int) -> np.ndarray:
     d = errors.reals("diffusion", value, f"diffusion=jnp.eye({dim})")
     if d.ndim < 2:
         if d.shape not in ((), (dim,)):

@@ -13,13 +13,13 @@ heavy ball; raw heavy ball with `decay = eta h / (1 - beta)`); complex roots ove
 the average is short: `1/(1 - beta) << 1/decay`.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.tables import Table, Tabled
+from levysde.types import Arg, Number
 
 _LONGEST = 10**6  # steps looked at
 
@@ -42,7 +42,7 @@ class JumpResponse(NamedTuple):
     __repr__, _repr_html_ = Tabled.__repr__, Tabled._repr_html_  # a named tuple has no other base
 
 
-def jump_response(beta: Checked, decay: Checked, *, gradient: Checked) -> JumpResponse:
+def jump_response(beta: Arg[Number], decay: Arg[Number], *, gradient: Arg[Literal["averaged", "raw"]]) -> JumpResponse:
     """By how much, P, the jump of an averaged noise is to be multiplied before it is held against the boundary.
 
     Multiply an escape rate without memory by `P^alpha`: `forward` for the boundary on the jump's side, `backward` for the one

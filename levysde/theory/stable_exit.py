@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.tables import Table, Tabled
 from levysde.theory.first_passage import as_values
 from levysde.theory.graded_exit import solve_interval
+from levysde.types import Arg, Integer, Number, Numbers
 
 _SIZES = (32, 64, 128, 256, 512)
 _AGREE = 1e-9  # relative change at which the size is not doubled again
@@ -50,7 +50,7 @@ class StableExit(Tabled):
     error: float
     _system: tuple[np.ndarray, ...] = field(repr=False, compare=False)
 
-    def survival(self, times: Checked) -> np.ndarray:
+    def survival(self, times: Arg[Numbers]) -> np.ndarray:
         """Probability of being inside at `times`, `(n,)`, `>= 0`; to about 1e-3 for times beyond a hundredth of the mean.
 
         Raises RuntimeError where its mean is not that of the equation: a strong outward drift."""
@@ -98,14 +98,14 @@ class StableExit(Tabled):
 
 
 def stable_exit(
-    drift: Checked,
+    drift: Arg[Callable[[np.ndarray], np.ndarray]],
     *,
-    alpha: Checked,
-    epsilon: Checked,
-    start: Checked,
-    lower: Checked,
-    upper: Checked,
-    diffusion: Checked = 0.0,
+    alpha: Arg[Number],
+    epsilon: Arg[Number],
+    start: Arg[Number],
+    lower: Arg[Number],
+    upper: Arg[Number],
+    diffusion: Arg[Number] = 0.0,
 ) -> StableExit:
     """Exit of `dX = b(X) dt + epsilon dL + sqrt(2D) dW` from an interval, L symmetric stable: the nonlocal equation, solved.
 
@@ -167,7 +167,13 @@ def stable_exit(
 
 
 def stable_ball_exit(
-    drift: Checked, *, alpha: Checked, epsilon: Checked, dim: Checked, start: Checked = 0.0, radius: Checked = 1.0
+    drift: Arg[Callable[[np.ndarray], np.ndarray]],
+    *,
+    alpha: Arg[Number],
+    epsilon: Arg[Number],
+    dim: Arg[Integer],
+    start: Arg[Number] = 0.0,
+    radius: Arg[Number] = 1.0,
 ) -> StableExit:
     """Exit of `dX = b(|X|) X/|X| dt + epsilon dL` from a ball about 0, L isotropic stable: the nonlocal equation, solved.
 
@@ -300,7 +306,7 @@ def _log_gammas(above: tuple[float, ...], below: tuple[float, ...], size: int) -
     return np.sum([gammaln(n + c) for c in above], 0) - np.sum([gammaln(n + c) for c in below], 0)
 
 
-def _law(alpha: Checked, epsilon: Checked) -> tuple[float, float]:
+def _law(alpha: Arg[Number], epsilon: Arg[Number]) -> tuple[float, float]:
     return (
         errors.real_index(alpha),
         errors.positive_real("epsilon", epsilon, "epsilon=0.1"),

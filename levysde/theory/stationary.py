@@ -26,8 +26,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.tables import Table, Tabled, listed
+from levysde.types import Arg, Integer, Number, Numbers
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,12 +59,12 @@ class StationaryCovariance(Tabled):
 
 
 def sgd_covariance(
-    hessian: Checked,
-    noise: Checked,
+    hessian: Arg[Numbers],
+    noise: Arg[Numbers],
     *,
-    learning_rate: Checked,
-    momentum: Checked = 0.0,
-    nesterov: Checked = False,
+    learning_rate: Arg[Number],
+    momentum: Arg[Number] = 0.0,
+    nesterov: Arg[bool] = False,
 ) -> StationaryCovariance:
     """The stationary covariance of SGD with momentum on a quadratic loss: of the algorithm, exact at any learning rate.
 
@@ -100,13 +100,13 @@ def sgd_covariance(
 
 
 def regression_covariance(
-    input_covariance: Checked,
+    input_covariance: Arg[Numbers],
     *,
-    learning_rate: Checked,
-    batch_size: Checked,
-    label_noise: Checked = 1.0,
-    momentum: Checked = 0.0,
-    nesterov: Checked = False,
+    learning_rate: Arg[Number],
+    batch_size: Arg[Integer],
+    label_noise: Arg[Number] = 1.0,
+    momentum: Arg[Number] = 0.0,
+    nesterov: Arg[bool] = False,
 ) -> StationaryCovariance:
     """The stationary covariance of SGD on linear regression with fresh Gaussian inputs, half the mean square as loss.
 
@@ -147,7 +147,7 @@ def regression_covariance(
 
 
 def _algorithm(
-    h: np.ndarray, learning_rate: Checked, momentum: Checked, nesterov: Checked
+    h: np.ndarray, learning_rate: Arg[Number], momentum: Arg[Number], nesterov: Arg[bool]
 ) -> tuple[float, float, bool]:
     """eta, mu and the look-ahead, checked to be stable at the curvatures h."""
     eta = errors.positive_real("learning_rate", learning_rate, "learning_rate=0.1")
@@ -182,7 +182,7 @@ def _back(modes: np.ndarray, vectors: np.ndarray) -> StationaryCovariance:
     return StationaryCovariance((position + position.T) / 2, (momentum + momentum.T) / 2, cross)
 
 
-def _modes(name: str, value: Checked) -> tuple[np.ndarray, np.ndarray]:
+def _modes(name: str, value: Arg[Numbers]) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues, ascending, and eigenvectors of a positive definite matrix."""
     values, vectors = np.linalg.eigh(symmetric(name, value))
     if not values[0] > 1e-14 * values[-1]:
@@ -193,7 +193,7 @@ def _modes(name: str, value: Checked) -> tuple[np.ndarray, np.ndarray]:
     return values, vectors
 
 
-def symmetric(name: str, value: Checked, dim: int | None = None) -> np.ndarray:
+def symmetric(name: str, value: Arg[Numbers], dim: int | None = None) -> np.ndarray:
     """A symmetric float64 matrix, `(dim, dim)` when that is given."""
     matrix = errors.reals(name, value, f"{name}=jnp.eye({dim or 2})")
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or (dim and len(matrix) != dim):

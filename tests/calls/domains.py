@@ -9,6 +9,7 @@ from calls.table import Call, Exempt
 from levysde import domains
 
 WELL = ls.DoubleWell()
+STABLE = ls.SGD(ls.Quadratic(hessian=jnp.array([1.0, 4.0])), ls.StableComponents(alpha=1.5), epsilon=0.1)
 INFINITE = ("inf inside",)  # a side that is open
 
 
@@ -41,6 +42,10 @@ def calls() -> Iterator[Call | Exempt]:
     yield Call(domains.Basin, lambda: {"landscape": WELL, **others}, host=True)
     component = {"landscape": WELL, "height": 2.0, "saddles": WELL.saddles, **others}
     yield Call(domains.Component, lambda: component, host=True)
+    yield Call(domains.Shifted, lambda: {"domain": ball, "dynamics": STABLE, "dt": 0.001, "cutoff": None})
+    yield Call(domains.Shifted, lambda: {"domain": ball, "dynamics": STABLE, "dt": None, "cutoff": 0.1})
+    yield Exempt(domains.check_boundary, "what `Shifted`, `Bridged` and `JumpAdapted` check")
+    yield Exempt(domains.pulled_back, "what they call in a compiled step")
     yield Exempt(domains.ConvexShape, "the interface of the convex shapes")
     yield Exempt(domains.entry_distance, "what `ray_distance` of a domain calls, in a compiled step")
     yield Exempt(domains.search_ray, "what `ray_distance` of a domain calls, in a compiled step")

@@ -22,11 +22,7 @@ def calls() -> Iterator[Call | Exempt]:
         yield Call(kernel, lambda: {"dynamics": STABLE, "dt": 0.01}, host=host)
     yield Call(kernels.Bridged, lambda: {"kernel": kernels.EulerMaruyama(GAUSSIAN, dt=0.01), "domain": BALL})
     yield Call(kernels.JumpAdapted, lambda: {"dynamics": STABLE, "dt": 0.01, "cutoff": 0.5, "domain": BALL})
-    yield Call(kernels.Shifted, lambda: {"domain": BALL, "dynamics": STABLE, "dt": 0.001, "cutoff": None})
-    yield Call(kernels.Shifted, lambda: {"domain": BALL, "dynamics": STABLE, "dt": None, "cutoff": 0.1})
     yield Call(kernels.DiffraxKernel, lambda: {"solver": diffrax.Heun(), "dynamics": GAUSSIAN, "dt": 0.01})
-    path = {"driver": ls.StableComponents(alpha=1.5), "dim": 2, "dt": 0.01, "seed": 0, "trajectory": 0}
-    yield Call(kernels.LevyPath, lambda: path, fine={"trajectory": ("traced",)})  # by vmap over trajectories
     regression = {"dim": 2, "learning_rate": 0.1, "batch_size": 4, "noise": 1.0, "input_scale": 1.0}
     yield Call(kernels.LinearRegressionSGD, lambda: regression)
     yield from optimizers()

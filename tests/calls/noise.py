@@ -43,6 +43,8 @@ def drivers() -> Iterator[Call | Exempt]:
     poisson = {"intensity": 1.0, "words": 2, "max_jumps": 4, "characteristic": lambda k: jnp.exp(-jnp.sum(k * k) / 2)}
     yield Call(noise.CompoundPoisson, lambda: poisson | {"jump": lambda words: words[:1] * jnp.array([1e-9])})
     yield Call(noise.CompoundPoisson, lambda: poisson | {"jump": noise.GaussianJump(scale=1.0)})
+    path = {"driver": ls.StableComponents(alpha=1.5), "dim": 2, "dt": 0.01, "seed": 0, "trajectory": 0}
+    yield Call(noise.LevyPath, lambda: path, fine={"trajectory": ("traced",)})  # by vmap over trajectories
 
 
 def scales() -> Iterator[Call | Exempt]:

@@ -485,6 +485,7 @@ def test_a_ladder_takes_the_same_settings_on_each_axis():
         np.testing.assert_allclose(ratios[1:], [ratios[0]] * 2)
 
 
+@pytest.mark.slow
 def test_the_study_end_to_end_on_a_small_spec(tmp_path, monkeypatch):
     """One section with a tenth of its runs: verdicts, figure, data, and again from the store."""
 

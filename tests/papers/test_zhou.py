@@ -21,8 +21,8 @@ from papers.zhou2020.problems import (
 from statistical import assert_close
 
 from levysde.dynamics import Adam
+from levysde.escape.by_lanes import is_lane_invariant
 from levysde.noise import StableComponents, levy_constant
-from levysde.protocols import is_lane_invariant
 from levysde.stats import Estimate
 from levysde.studies import run_study
 

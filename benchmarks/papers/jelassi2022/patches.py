@@ -16,9 +16,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.landscapes import NetworkLandscape, from_network
-from levysde.protocols import Part
+from levysde.parts import Part
 
 
 class PatchData(Part):
@@ -40,16 +39,16 @@ class PatchData(Part):
 
 
 def patch_data(
-    num: Checked = 200,
+    num: Any = 200,
     *,
-    dim: Checked = 50,
-    patches: Checked = 3,
-    large_margin: Checked = 4.0,
-    small_margin: Checked = 0.3,
-    small_fraction: Checked = 0.1,
-    noise: Checked = 0.424,
-    direction: Checked = None,
-    seed: Checked = 0,
+    dim: Any = 50,
+    patches: Any = 3,
+    large_margin: Any = 4.0,
+    small_margin: Any = 0.3,
+    small_fraction: Any = 0.1,
+    noise: Any = 0.424,
+    direction: Any = None,
+    seed: Any = 0,
 ) -> PatchData:
     """Draw examples of the law at the top of this file.
 
@@ -121,7 +120,7 @@ def patch_data(
 
 
 def cubic_patches(
-    data: Checked, *, filters: Checked = 10, init_scale: Checked = 0.05, weight_decay: Checked = 0.0, seed: Checked = 0
+    data: Any, *, filters: Any = 10, init_scale: Any = 0.05, weight_decay: Any = 0.0, seed: Any = 0
 ) -> NetworkLandscape:
     """The loss (nats) of the network with cubic filters on such data, over its `filters * d` weights.
 

@@ -32,14 +32,14 @@ as beta^2 to beta^6. It takes for granted that the ball has rolled out long befo
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 
 
-def momentum_overshoot(*, learning_rate: Checked, gamma: Checked, small_fraction: Checked = 0.0) -> float:
+def momentum_overshoot(*, learning_rate: Any, gamma: Any, small_fraction: Any = 0.0) -> float:
     """How far along the feature averaged gradients carry a network: `sqrt(2 ln2 (1 - mu) eta / (1 - gamma))`.
 
     A limit for gamma -> 1; below it the loss still pulls on the way, and the true value is larger.
@@ -65,7 +65,7 @@ def momentum_overshoot(*, learning_rate: Checked, gamma: Checked, small_fraction
     return math.sqrt(2 * math.log(2) * (1 - mu) * eta / (1 - memory))
 
 
-def momentum_threshold(*, learning_rate: Checked, small_margin: Checked, small_fraction: Checked = 0.0) -> float:
+def momentum_threshold(*, learning_rate: Any, small_margin: Any, small_fraction: Any = 0.0) -> float:
     """The largest `1 - gamma` at which that overshoot tells the small-margin examples: `2 ln2 (1 - mu) eta beta^2`.
 
     Args:
@@ -91,13 +91,13 @@ def momentum_threshold(*, learning_rate: Checked, small_margin: Checked, small_f
 
 def memorization_threshold(
     *,
-    learning_rate: Checked,
-    small_margin: Checked,
-    small_fraction: Checked,
-    examples: Checked,
-    noise_norm: Checked,
-    init_scale: Checked,
-    chances: Checked = 20,
+    learning_rate: Any,
+    small_margin: Any,
+    small_fraction: Any,
+    examples: Any,
+    noise_norm: Any,
+    init_scale: Any,
+    chances: Any = 20,
 ) -> float:
     """The largest `1 - gamma` at which the small-margin examples are told by the feature before their noise tells them.
 
@@ -131,7 +131,7 @@ def memorization_threshold(
     return plain * (1 + mu * beta**2 * count / (norm**2 * first)) ** 2
 
 
-def _largest_normal(chances: Checked) -> float:
+def _largest_normal(chances: Any) -> float:
     """The mean of the largest of so many standard normal numbers."""
     from scipy.special import log_ndtr  # slow to import
 
@@ -140,7 +140,7 @@ def _largest_normal(chances: Checked) -> float:
     return float(10 - np.trapezoid(np.exp(count * log_ndtr(x)), x))  # by parts: its distribution function is 1 at 10
 
 
-def _from_zero(name: str, value: Checked, example: str) -> float:
+def _from_zero(name: str, value: Any, example: str) -> float:
     number = errors.real(name, value, example)
     if not 0 <= number < 1:
         raise ValueError(f"{name} must be at least 0 and below 1, not {value!r}. Type for example {example}.")

@@ -14,22 +14,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.landscapes import in_float64
 from levysde.protocols import Landscape
 from levysde.theory import FirstPassage, first_passage
+from levysde.types import Arg, Number
 
 _GRID = 4001  # points on which inflections are looked for
 
 
 def literal_passage(
-    landscape: Checked,
+    landscape: Arg[Landscape],
     *,
-    learning_rate: Checked,
-    batch_size: Checked,
-    start: Checked = None,
-    lower: Checked = None,
-    upper: Checked = None,
+    learning_rate: Arg[Number],
+    batch_size: Arg[Number],
+    start: Arg[Number | None] = None,
+    lower: Arg[Number | None] = None,
+    upper: Arg[Number | None] = None,
 ) -> FirstPassage:
     """Exit of the literal equation, `D(x) = (eta / 2B) |L''(x)|` at every x, in one dimension, by quadrature.
 

@@ -22,7 +22,6 @@ import numpy as np
 from levysde import errors
 from levysde.analysis import polish, train
 from levysde.domains import Sublevel
-from levysde.errors import Checked
 from levysde.landscapes import NetworkLandscape, Quadratic, fully_connected, logistic_regression, rescaled
 from levysde.noise import Brownian, LowRankScale, minibatch_scale
 from levysde.protocols import Landscape
@@ -115,18 +114,18 @@ def height_of(name: str) -> float:
     return EXPONENTS[name] * _spread(name, float(BATCH), at_minimum(name).rate, 1.0)
 
 
-def problem(problem: Checked, sharpness: Checked) -> Landscape:
+def problem(problem: Any, sharpness: Any) -> Landscape:
     """A problem at its minimum, stretched: what sweeps escape from. Raises ValueError for an unknown name."""
     return rescaled(at_minimum(_known(problem)).network, sharpness)
 
 
-def bowl(problem: Checked, sharpness: Checked) -> Landscape:
+def bowl(problem: Any, sharpness: Any) -> Landscape:
     """The quadratic bowl with the Hessian of the problem's minimum times `sharpness`, turned to its axes."""
     k = errors.positive("sharpness", sharpness, "sharpness=1.0")
     return Quadratic(hessian=k * jnp.asarray(_turned(_known(problem))[0], dtype=float))
 
 
-def bowl_noise(problem: Checked, sharpness: Checked, batch_size: Checked) -> LowRankScale:
+def bowl_noise(problem: Any, sharpness: Any, batch_size: Any) -> LowRankScale:
     """Gaussian noise of the covariance of the problem's minibatches at its minimum, times `sharpness`, on the bowl's axes;
     without the directions that hold the last thousandth of its trace."""
     k = errors.positive("sharpness", sharpness, "sharpness=1.0")
@@ -146,12 +145,12 @@ def _turned(name: str) -> tuple[np.ndarray, np.ndarray, int]:
     return eigenvalues, there.gradients @ vectors, rank
 
 
-def basin(problem: Checked, landscape: Checked) -> Sublevel:
+def basin(problem: Any, landscape: Any) -> Sublevel:
     """The sublevel set of the problem's height; the same height at every k."""
     return Sublevel(landscape, height=height_of(_known(problem)))
 
 
-def _known(problem: Checked) -> str:
+def _known(problem: Any) -> str:
     return errors.choice("problem", problem, NAMES)
 
 

@@ -5,13 +5,14 @@ frozen     the same with two temperatures: the minimum's curvature until the los
            the saddle, the saddle's beyond: what the paper computes with.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.landscapes import StyblinskiTang, in_float64
 from levysde.noise import StateScale, as_scale
 from levysde.protocols import Landscape, Point, Scale
@@ -21,7 +22,7 @@ _value_at = eqx.filter_jit(lambda loss, x: loss.value(x))
 _hessian_at = eqx.filter_jit(lambda loss, x: loss.hessian(x))
 
 
-def literal_noise(landscape: Checked, batch_size: Checked) -> StateScale:
+def literal_noise(landscape: Any, batch_size: Any) -> StateScale:
     """`S(x) = sqrt(|L''(x_i)| / B)` in each coordinate, for `StyblinskiTang` or a landscape of one dimension.
 
     Raises TypeError or ValueError for another landscape, or a batch that is not positive.
@@ -32,7 +33,7 @@ def literal_noise(landscape: Checked, batch_size: Checked) -> StateScale:
     return StateScale(law, dim=landscape.dim)
 
 
-def frozen_noise(landscape: Checked, batch_size: Checked, path_fraction: Checked = 0.5) -> StateScale:
+def frozen_noise(landscape: Any, batch_size: Any, path_fraction: Any = 0.5) -> StateScale:
     """`S(x)^2 = h / B` in each coordinate, h the curvature of the minimum in whose valley it lies below the switch, and that of
     the saddle around it. For `StyblinskiTang`, or a landscape of one dimension with two minima and a saddle.
 
@@ -70,7 +71,7 @@ def switches(landscape: Landscape, fraction: float) -> tuple[np.ndarray, np.ndar
     return np.array(places), np.array(curvatures)
 
 
-def _profile(landscape: Checked) -> Landscape:
+def _profile(landscape: Any) -> Landscape:
     """The loss of one coordinate."""
     if isinstance(landscape, StyblinskiTang):
         return StyblinskiTang(1, sharpness=landscape.sharpness, height=landscape.height)
@@ -112,7 +113,7 @@ class _Steps(eqx.Module):
         return root / jnp.sqrt(self.batch)
 
 
-def bowl_noise(landscape: Checked, batch_size: Checked) -> Scale:
+def bowl_noise(landscape: Any, batch_size: Any) -> Scale:
     """`S = sqrt(H / B)`, H the Hessian at the minimum, of which only the diagonal is taken: for bowls along the axes.
 
     Raises TypeError or ValueError for no landscape, or a batch that is not positive.

@@ -21,7 +21,6 @@ import numpy as np
 import optax
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.stats import Estimate
 from levysde.studies import (
     Claim,
@@ -92,7 +91,7 @@ CLAIMS = (HEAVY, AVERAGED, ADAM, SIZE)
 
 
 @functools.cache  # one object for one setting, so that a ladder compiles once
-def averaged_momentum(learning_rate: Checked, momentum: Checked) -> optax.GradientTransformation:
+def averaged_momentum(learning_rate: Any, momentum: Any) -> optax.GradientTransformation:
     """`m <- beta m + (1 - beta) g`, `x <- x - eta m`. Raises TypeError or ValueError for numbers out of range."""
     errors.positive("learning_rate", learning_rate, "learning_rate=0.1")
     beta = errors.fraction("momentum", momentum, "momentum=0.9")

@@ -1,6 +1,7 @@
 """What this study runs besides escapes: where an optimiser is found after a while, and what tail index its noise reads."""
 
 import functools
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from pydantic import Field
 
+from levysde import errors
 from levysde.analysis import train
 from levysde.escape import simulate_paths
 from levysde.kernels import OptimizerKernel
@@ -162,11 +164,13 @@ class Tails(Experiment):
 
 
 def _or_nan(estimator: Callable[[np.ndarray], float], x: np.ndarray) -> float:
-    """NaN where an estimator says that it has no answer."""
-    try:
-        return estimator(x)
-    except ValueError:
-        return np.nan
+    """NaN where an estimator says that it has no answer. Its warnings are expected: most of this noise is not stable."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", errors.AccuracyWarning)
+        try:
+            return estimator(x)
+        except ValueError:
+            return np.nan
 
 
 def _minibatch_noise(settings: TailsSettings, rng: np.random.Generator) -> np.ndarray:

@@ -6,12 +6,13 @@ xi stable as the increments of L are, and independent of them (supplement, A.2: 
 depend on each other"). The driver has two coordinates for each parameter: the first half is L, the second xi.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from levysde.dynamics import Adam
-from levysde.errors import Checked
 from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale
 
 
@@ -37,12 +38,12 @@ class IndependentSquare(Dynamics):
 
     def __init__(
         self,
-        landscape: Checked,
-        driver: Checked,
+        landscape: Any,
+        driver: Any,
         *,
-        learning_rate: Checked,
-        scale: Checked = None,
-        delta: Checked = 1e-8,
+        learning_rate: Any,
+        scale: Any = None,
+        delta: Any = 1e-8,
     ):
         self.adam = Adam(
             landscape, driver, learning_rate=learning_rate, scale=scale, delta=delta, square="sampled", bias_correction=True

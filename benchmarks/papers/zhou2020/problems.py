@@ -12,7 +12,6 @@ import numpy as np
 from levysde import errors
 from levysde.domains import Sublevel
 from levysde.dynamics import SGD, Adam
-from levysde.errors import Checked
 from levysde.landscapes import Quadratic
 from levysde.noise import DriverSum, StableComponents, StableIsotropic
 from levysde.protocols import Driver, Dynamics
@@ -29,13 +28,13 @@ def curvatures(dim: int, condition: float) -> np.ndarray:
     return np.geomspace(1.0, condition, dim)
 
 
-def valley(dim: Checked, condition: Checked) -> Quadratic:
+def valley(dim: Any, condition: Any) -> Quadratic:
     """A quadratic valley along the axes with curvatures from 1 to `condition`."""
     dim = errors.integer("dim", dim, "dim=2")
     return Quadratic(hessian=curvatures(dim, float(errors.positive("condition", condition, "condition=4.0"))))
 
 
-def random_valley(number: Checked, dim: Checked) -> Quadratic:
+def random_valley(number: Any, dim: Any) -> Quadratic:
     """The valley of that number: a random rotation, curvatures log-uniform from 0.5 to 5."""
     rng = np.random.default_rng(1000 + errors.integer("number", number, "number=0", low=0))
     dim = errors.integer("dim", dim, "dim=5")
@@ -43,7 +42,7 @@ def random_valley(number: Checked, dim: Checked) -> Quadratic:
     return Quadratic(hessian=jnp.asarray(rotation * np.exp(rng.uniform(np.log(0.5), np.log(5), dim)) @ rotation.T))
 
 
-def mean_of(alpha: Checked, count: Checked) -> Driver:
+def mean_of(alpha: Any, count: Any) -> Driver:
     """The mean of `count` independent stable draws: the noise of a batch of so many examples with stable noise each."""
     count = errors.integer("count", count, "count=4")
     driver = StableComponents(alpha)

@@ -10,12 +10,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.protocols import Driver, Point
 from levysde.random import LAST_STEP, lane_words, split_uint64, trajectory_key
+from levysde.types import Arg, Integer, Number
 
 _OFF = 0.1  # of a step: how far rounding may carry a time off the grid
 
@@ -51,7 +52,15 @@ class LevyPath(diffrax.AbstractPath):
     key: Array  # of the trajectory; uint32, shape (2,)
     dim: int = eqx.field(static=True)
 
-    def __init__(self, driver: Checked, dim: Checked, *, dt: Checked, seed: Checked, trajectory: Checked = 0):
+    def __init__(
+        self,
+        driver: Arg[Driver],
+        dim: Arg[Integer],
+        *,
+        dt: Arg[Number],
+        seed: Arg[Integer],
+        trajectory: Arg[Integer | Array] = 0,
+    ):
         if not isinstance(driver, Driver):
             raise TypeError(f"driver must be a Driver, not {driver!r}. Type for example StableComponents(alpha=1.5).")
         self.driver = driver
@@ -95,8 +104,8 @@ class LevyPath(diffrax.AbstractPath):
         return whole.astype(jnp.uint32)
 
 
-def _key(seed: int, trajectory: Checked) -> Array:
-    if errors.is_traced(trajectory):
+def _key(seed: int, trajectory: Arg[Integer | Array]) -> Array:
+    if isinstance(trajectory, Tracer):
         if jnp.shape(trajectory) != () or not jnp.issubdtype(trajectory.dtype, jnp.integer):
             raise TypeError(f"trajectory must be one integer, not {trajectory}. Type jax.vmap over jnp.arange(100).")
         words = jnp.stack([trajectory.astype(jnp.uint32), jnp.zeros((), jnp.uint32)])

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.domains import search_ray
+from levysde.domains.implicit import search_ray
 from levysde.dynamics import SGD, Langevin
-from levysde.errors import Checked
+from levysde.interfaces import check_domain
 from levysde.noise import Brownian, StableComponents, StableIsotropic, boundary_shift, small_jump_shift
 from levysde.protocols import Domain, Dynamics, Label, Point, Scalar, Truth
 from levysde.random import exp2, log2
+from levysde.types import Arg, Number
 
 
 class Shifted(Domain):
@@ -52,7 +53,14 @@ class Shifted(Domain):
     size: Array  # of the shift, for noise of scale 1 across the boundary
     by_cutoff: bool = eqx.field(static=True)
 
-    def __init__(self, domain: Checked, dynamics: Checked, *, dt: Checked = None, cutoff: Checked = None):
+    def __init__(
+        self,
+        domain: Arg[Domain],
+        dynamics: Arg[Dynamics],
+        *,
+        dt: Arg[Number | None] = None,
+        cutoff: Arg[Number | None] = None,
+    ):
         self.domain, self.dynamics = check_boundary(domain, dynamics)
         errors.concrete("dynamics", self.dynamics.driver)
         if (dt is None) == (cutoff is None):
@@ -152,7 +160,7 @@ def pulled_back(dynamics: Dynamics, x: Point, normals: Float[Array, "k d"]) -> F
     return jax.vmap(lambda n: transposed(n)[0])(normals)
 
 
-def check_boundary(domain: Checked, dynamics: Checked) -> tuple[Domain, Dynamics]:
+def check_boundary(domain: Arg[Domain], dynamics: Arg[Dynamics]) -> tuple[Domain, Dynamics]:
     """A domain with faces and a gradient flow whose noise moves the position at once, or an error."""
     if not isinstance(domain, Domain):
         raise TypeError(
@@ -172,6 +180,7 @@ def check_boundary(domain: Checked, dynamics: Checked) -> tuple[Domain, Dynamics
         raise ValueError(
             f"the domain takes points of {domain.dim} dimensions, the dynamics move in {dynamics.landscape.dim}. Make them one."
         )
+    check_domain(domain)
     x = jax.ShapeDtypeStruct((domain.dim,), jnp.zeros(0).dtype)
     jax.eval_shape(domain.faces, x)
     return domain, dynamics

@@ -1,0 +1,123 @@
+"""What the parts of a run have in common: how they print, and that their numbers belong together."""
+
+import inspect
+import re
+import textwrap
+from dataclasses import fields
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax.core import Tracer
+
+_LINE = 100  # columns of a part that prints on one line
+_FEW = 4  # numbers of an array that prints whole
+
+
+class Part(eqx.Module):
+    """What a run is made of. Prints as one would type it: numbers as numbers, large arrays by their shapes."""
+
+    def _arguments(self) -> dict[str, Any]:
+        """What is printed, by name: arguments of `__init__` that are kept, or all fields where a needed one is not."""
+        known = {field.name for field in fields(self)}
+        found = {}
+        for name, parameter in inspect.signature(type(self).__init__).parameters.items():
+            if name in known or isinstance(getattr(type(self), name, None), property):
+                found[name] = getattr(self, name, None)
+            elif name != "self" and parameter.default is parameter.empty:
+                return {field.name: getattr(self, field.name, None) for field in fields(self)}
+        return found
+
+    def __repr__(self) -> str:
+        return _written(self, _LINE)
+
+    def _derived(self) -> dict[str, Any]:
+        """Fields that were computed from other fields when the object was made, as they would be computed now, on the host."""
+        return {}
+
+
+def check_derived(value: Any) -> None:
+    """Raises ValueError where a number no longer belongs to those it was computed from, as after `equinox.tree_at`."""
+    if isinstance(value, tuple | list):
+        for item in value:
+            check_derived(item)
+    if not isinstance(value, Part):
+        return
+    for field in fields(value):
+        check_derived(getattr(value, field.name, None))
+    for name, expected in value._derived().items():
+        held = getattr(value, name)
+        if jax.tree.structure(held) != jax.tree.structure(expected) or not all(
+            np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-3, atol=1e-6 * np.max(np.abs(b), initial=0))
+            for a, b in zip(jax.tree.leaves(held), jax.tree.leaves(expected), strict=True)
+        ):
+            kind = type(value).__name__
+            raise ValueError(
+                f"{kind}.{name} was computed from the other numbers of this {kind} when it was made, and one of them has been "
+                f"replaced since, so that they no longer agree. Make a new {kind} instead."
+            )
+
+
+def _written(value: Any, room: int) -> str:
+    """A value as one would type it, on one line if it has room."""
+    if isinstance(value, Part):
+        opening, items, closing = f"{type(value).__name__}(", _items(value), ")"
+    elif isinstance(value, dict):
+        opening, items, closing = "{", [(f"{key!r}: ", inner) for key, inner in value.items()], "}"
+    elif type(value) in (tuple, list) and len(value) <= 2 * _FEW:
+        opening, items, closing = "[", [("", inner) for inner in value], "]"
+        if isinstance(value, tuple):
+            opening, closing = "(", ",)" if len(value) == 1 else ")"
+    else:
+        return short(value)
+    line = opening + ", ".join(label + _written(inner, 10**9) for label, inner in items) + closing
+    if len(line) <= room or not items:
+        return line
+    inside = "".join(f"{label}{_written(inner, room - 4)},\n" for label, inner in items)
+    return f"{opening}\n{textwrap.indent(inside, '    ')}{closing.lstrip(',')}"
+
+
+def _items(part: Part) -> list[tuple[str, Any]]:
+    """The arguments that are not at their defaults, with `name=` before all but the parts that come first."""
+    found: list[tuple[str, Any]] = []
+    parameters = inspect.signature(type(part).__init__).parameters
+    bare = True
+    for name, value in part._arguments().items():
+        parameter = parameters.get(name)
+        if parameter is not None and parameter.kind is parameter.VAR_POSITIONAL:
+            found += [("", inner) for inner in value]
+            continue
+        if parameter is None or parameter.default is parameter.empty or _written(parameter.default, 0) != short(value):
+            bare = bare and isinstance(value, Part) and parameter is not None and parameter.default is parameter.empty
+            found.append(("" if bare else f"{name}=", value))
+    return found
+
+
+def short(value: Any) -> str:
+    """A value that is no part: numbers whole, large arrays by kind and shape, others by their class."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return _array(value)
+    if value is None or isinstance(value, bool | int | float | complex | str):
+        return repr(value)
+    return getattr(value, "__name__", f"{type(value).__name__}(...)")
+
+
+def _array(value: Any) -> str:
+    """The numbers of a small array, kind and shape of a large one or of one that JAX traces."""
+    name = re.sub("^(f|i|u|c)(loat|nt|int|omplex)", r"\1", str(value.dtype))
+    shape = f"{name}[{','.join(map(str, value.shape))}]"
+    whole = isinstance(value, np.ndarray | np.generic | jax.Array) and not isinstance(value, Tracer)
+    if not whole or not 0 < np.prod(value.shape) <= _FEW:
+        return shape
+    try:
+        numbers = np.asarray(value)
+    except (RuntimeError, TypeError):  # donated, on another host, or keys of JAX
+        return shape
+    return _numbers(numbers)
+
+
+def _numbers(value: Any) -> str:
+    if np.ndim(value):
+        return f"[{', '.join(_numbers(row) for row in value)}]"
+    return repr(float(str(value))) if value.dtype.kind == "f" else str(value)  # the fewest digits, for any width
