@@ -104,8 +104,8 @@ class Reading(Tabled):
     """
 
     measured: Arg[Estimate]
-    low: Arg[Number]
-    high: Arg[Number]
+    low: Arg[float]
+    high: Arg[float]
     allowed_by: Arg[str]
 
     def __post_init__(self):

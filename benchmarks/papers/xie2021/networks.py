@@ -27,7 +27,7 @@ from levysde.noise import Brownian, LowRankScale, minibatch_scale
 from levysde.protocols import Landscape
 from levysde.theory import sgd_covariance
 
-PROBLEMS = {  # data set, layers of weights
+PROBLEMS: dict[str, tuple[Any, int]] = {  # data set, layers of weights
     "logistic": ("breast_cancer", 1),
     "depth 2": ("wine", 2),
     "depth 3": ("iris", 3),

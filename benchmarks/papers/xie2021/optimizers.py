@@ -143,7 +143,7 @@ def optimizer_run(name: str, batch: float, num: int) -> dict[str, Any]:
     }
 
 
-def exponent(name: str, batch: float, k: float) -> float:
+def exponent(name: Any, batch: float, k: float) -> float:
     return optimizer_exponent(
         optimizer=name,
         barrier=HEIGHT * DEPTH,

@@ -151,7 +151,7 @@ def _log_mean(
     return float(np.logaddexp.reduce(outer) + log(h))
 
 
-def law(batch: float, fraction: float, prefactor: str) -> float:
+def law(batch: float, fraction: float, prefactor: Any) -> float:
     return xie_law(
         barrier=BARRIER,
         minimum_curvature=LOW,

@@ -189,7 +189,7 @@ def _minibatch_noise(settings: TailsSettings, rng: np.random.Generator) -> np.nd
 
 
 @functools.lru_cache(maxsize=8)
-def _trained(optimizer: str, learning_rate: float, epochs: int) -> NetworkLandscape:
+def _trained(optimizer: Any, learning_rate: float, epochs: int) -> NetworkLandscape:
     network = digits_mlp(hidden=16, weight_decay=1e-4)
     if not epochs:
         return network
