@@ -218,7 +218,9 @@ EXAMPLES = [
     studies.Reading(Estimate(-0.5, -0.6, -0.4), 0.0, float("inf"), "a product"),
     studies.Finding((VERDICT,)),
     studies.Section("first", (CLAIM,), lambda quick: {}, lambda sweeps, quick: studies.Finding(())),
-    studies.find_study("zhou2020"),
+    studies.Study(
+        "rates", "nobody", (studies.Section("first", (CLAIM,), lambda quick: {}, lambda *_: studies.Finding(())),)
+    ),
 ]
 STORED = {"Sweep", "Store"}  # of `test_a_store_and_its_sweep`
 SETTINGS = {"Checkpoint", "EscapeSettings", "Job", "Variable", "Work"}  # what a user types, not what comes back

@@ -7,9 +7,6 @@ from levysde.theory.exact import getoor_mean_exit as getoor_mean_exit
 from levysde.theory.exact import ryznar_mean_exit as ryznar_mean_exit
 from levysde.theory.exact_exit import exact_exit as exact_exit
 from levysde.theory.exit_law import escape_law as escape_law
-from levysde.theory.feature_learning import memorization_threshold as memorization_threshold
-from levysde.theory.feature_learning import momentum_overshoot as momentum_overshoot
-from levysde.theory.feature_learning import momentum_threshold as momentum_threshold
 from levysde.theory.first_passage import FirstPassage as FirstPassage
 from levysde.theory.first_passage import first_passage as first_passage
 from levysde.theory.kesten import kesten_index as kesten_index
@@ -20,17 +17,14 @@ from levysde.theory.kramers import stationary_point as stationary_point
 from levysde.theory.law import Conditions as Conditions
 from levysde.theory.law import Law as Law
 from levysde.theory.law_error import law_error as law_error
-from levysde.theory.literal_noise import literal_passage as literal_passage
 from levysde.theory.metastability import gaussian_chain as gaussian_chain
 from levysde.theory.metastability import stable_chain as stable_chain
 from levysde.theory.metastable_chain import MetastableChain as MetastableChain
 from levysde.theory.metastable_chain import Residence as Residence
 from levysde.theory.minibatch import MinibatchLaw as MinibatchLaw
 from levysde.theory.minibatch import combined_law as combined_law
-from levysde.theory.minibatch import null_model_exponent as null_model_exponent
 from levysde.theory.minibatch import optimizer_exponent as optimizer_exponent
 from levysde.theory.minibatch import xie_law as xie_law
-from levysde.theory.minibatch import xie_white_law as xie_white_law
 from levysde.theory.quasi_potential import QuasiPotential as QuasiPotential
 from levysde.theory.quasi_potential import quasi_potential as quasi_potential
 from levysde.theory.response import JumpResponse as JumpResponse
