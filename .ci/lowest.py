@@ -1,4 +1,4 @@
-"""The lowest version that pyproject.toml allows of everything named in it, as constraints for pip: one `name==version` a line."""
+"""Constraints for pip: the lowest version that pyproject.toml allows of everything it names."""
 
 import re
 import tomllib

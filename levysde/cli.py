@@ -183,23 +183,31 @@ def export(
 
 @app.command()
 def study(
-    name: Annotated[str, typer.Argument(help="zhou2020, xie2021 or jelassi2022.")],
-    quick: Annotated[bool, typer.Option("--quick", help="A smaller run, in under three minutes.")] = False,
-    section: Annotated[list[str] | None, typer.Option(help="Only this section of it (may be repeated).")] = None,
+    path: Annotated[
+        Path, typer.Argument(help="A study folder: a folder whose __init__.py defines STUDY, a levysde.studies.Study.")
+    ],
+    quick: Annotated[bool, typer.Option("--quick", help="The study's smaller run, with weaker verdicts.")] = False,
+    section: Annotated[list[str] | None, typer.Option(help="Run only this section. May be repeated.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for verdicts, figures and data. Default: by the name.")
+        Path | None,
+        typer.Option(help="Folder for verdicts, figures and data. Default: the study's name, with -results or -quick."),
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each point.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for each point.")] = False,
 ) -> None:
-    """Test the claims of a paper: a verdict for each, with what was measured. The same command goes on where it stopped."""
+    """Test claims by simulation: run a study and print a verdict on each of its claims.
+
+    A study folder holds claims, the sweeps that test them, and the rule that judges the results: your own (see
+    docs/howto/claims.md), or one of the papers in benchmarks/papers. The same command resumes an interrupted run.
+    """
     with _told_apart("stopped. What is finished is stored."):
-        from levysde.studies import run_study
+        from levysde.studies import load_study, run_study
 
         _log(verbose)
-        folder = out or Path(f"{name}-quick" if quick else name)
+        found = load_study(path)
+        folder = out or Path(f"{found.name}-{'quick' if quick else 'results'}")
         start = time.monotonic()
         try:
-            verdicts = run_study(name, folder, quick=quick, sections=section, progress=sys.stderr.isatty())
+            verdicts = run_study(found, folder, quick=quick, sections=section, progress=sys.stderr.isatty())
         except RuntimeError as error:  # a point of a sweep failed
             _quit(1, error)
     for verdict in verdicts:

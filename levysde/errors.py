@@ -17,10 +17,6 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
-# The type of an argument that this module checks at run time, so that its message comes and not a type checker's:
-# numbers, lists, NumPy or JAX arrays.
-Checked = Any
-
 Word = TypeVar("Word", bound=str)
 
 _LARGEST = 2**63 - 1  # of an integer that arrays can hold

@@ -14,9 +14,10 @@
 # # 4. Papers and verdicts
 #
 # A theory of optimisers is a set of claims: "the escape time grows as...", "SGD leaves sooner than ADAM". Each can be
-# right, wrong, or right under a condition that is not named. `levysde study NAME` tests the claims of three papers.
-# This notebook shows how a claim is written so that it **can be contradicted**, what it takes to say that a printed
-# statement **fails**, runs one section live, and lets you write a claim of your own.
+# right, wrong, or right under a condition that is not named. `levysde study PATH` tests the claims in a folder; the
+# folders of three papers are in `benchmarks/papers`. This notebook shows how a claim is written so that it **can be
+# contradicted**, what it takes to say that a printed statement **fails**, runs one section live, and lets you write a
+# claim of your own.
 #
 # It needs the extra `sweep` and takes about a minute.
 
@@ -35,15 +36,14 @@ from levysde import theory
 from levysde.noise import levy_constant
 from levysde.stats import Estimate
 from levysde.studies import (
-    STUDIES,
     Claim,
     Finding,
     Reading,
     Section,
     Study,
     Verdict,
-    find_study,
     judged,
+    load_study,
     read_verdicts,
     run_study,
 )
@@ -51,6 +51,7 @@ from levysde.studies import (
 NUM = int(os.environ.get("LEVYSDE_NOTEBOOK_NUM", "4000"))  # trajectories of each point of our own study
 BLUE, ORANGE, GREEN = "#2b83ba", "#d95f02", "#1b9e77"
 folder = Path(tempfile.mkdtemp(prefix="levysde-papers-"))
+root = next(p for p in (Path.cwd(), *Path.cwd().parents) if (p / "benchmarks" / "papers").is_dir())  # of the repository
 
 # %% [markdown]
 # ## Three papers
@@ -65,7 +66,8 @@ folder = Path(tempfile.mkdtemp(prefix="levysde-papers-"))
 # A study is a list of sections, a section one question with its claims:
 
 # %%
-display(*map(find_study, STUDIES))
+studies = {name: load_study(root / "benchmarks" / "papers" / name) for name in ("zhou2020", "xie2021", "jelassi2022")}
+display(*studies.values())
 
 # %% [markdown]
 # ## A claim, written before the run
@@ -75,7 +77,7 @@ display(*map(find_study, STUDIES))
 # `"restated"` by others, `"recalled"`, or a question of our `"own"`.
 
 # %%
-sections = {section.name: section for section in find_study("zhou2020").sections}
+sections = {section.name: section for section in studies["zhou2020"].sections}
 claim = sections["ordering"].claims[1]
 claim
 
@@ -127,10 +129,11 @@ except ValueError as error:
 #
 # Section `prefactor` of the study of Xie et al. asks whether their escape time has the right factor in front of its
 # exponential, in one dimension, where the exact mean is known by quadrature. `quick=True` takes few escapes: seconds
-# instead of minutes, and weaker words. In a shell: `levysde study xie2021 --quick --section prefactor`.
+# instead of minutes, and weaker words. In a shell: `levysde study benchmarks/papers/xie2021 --quick
+# --section prefactor`.
 
 # %%
-verdicts = run_study("xie2021", folder / "xie2021", quick=True, sections=["prefactor"])
+verdicts = run_study(studies["xie2021"], folder / "xie2021", quick=True, sections=["prefactor"])
 display(*verdicts)
 
 # %% [markdown]
@@ -245,9 +248,7 @@ verdict
 # applies the rule for *fails* again.
 
 # %%
-here = Path.cwd()
-docs = next((p / "docs" / "studies" for p in (here, *here.parents) if (p / "docs" / "studies").is_dir()), None)
-table = {name: read_verdicts(docs / name) for name in STUDIES} if docs else {}
+table = {name: read_verdicts(root / "docs" / "studies" / name) for name in studies}
 WORDS = {"holds": BLUE, "holds only if": "#92c5de", "depends on the convention": "#c2a5cf", "inconclusive": "0.75",
          "fails": ORANGE, "own finding": "#b8e0b0"}  # fmt: skip
 

@@ -98,6 +98,7 @@ def test_refusals(arguments, message, tmp_path, monkeypatch):
     assert "Traceback" not in refused.output
 
 
+ZHOU = Path(__file__).parents[1] / "benchmarks" / "papers" / "zhou2020"
 OK = """
 run = { landscape = { name = "Quadratic", hessian = [1.0] }, driver = { name = "StableComponents", alpha = 1.5 }, \
 dynamics = { name = "SGD", epsilon = 0.3 }, domain = { name = "Ball", radius = 1.0 }, \
@@ -121,9 +122,9 @@ grid = { epsilon = [0.3, 0.4] }
         ("status torn.toml", "there is no sweep at"),
         ("report nowhere", "there is no sweep at"),
         ("export nowhere x.parquet", "there is no sweep at"),
-        ("study nothing", "There are jelassi2022"),
-        ("study zhou2020 --section nothing", "has no section"),
-        ("study zhou2020 --out torn.toml", "cannot be written"),
+        ("study nothing", "there is no folder 'nothing'"),
+        (f"study {ZHOU} --section nothing", "has no section"),
+        (f"study {ZHOU} --out torn.toml", "cannot be written"),
         ("escape --landscape quadratic --eps 1e-30", "a trajectory makes at most"),
         (
             "escape --landscape quadratic --num 1000000000000000",

@@ -194,7 +194,9 @@ def test_refusals():
         compare(run(exponential(10, 1.0)), law(), confidence=2)
     with pytest.raises(TypeError, match="result must be an EscapeResult"):
         compare(law(), law())
-    with pytest.raises(TypeError, match=r"reference must be an EscapeLaw, KramersLaw, Min.*StableExit.*not float"):
+    with pytest.raises(
+        TypeError, match=r"reference must be an EscapeLaw or another law of levysde.theory, .*not float"
+    ):
         compare(run(exponential(10, 1.0)), 3.0)
     with pytest.raises(TypeError, match="exact must be a StableExit or a FirstPassage, not EscapeLaw"):
         compare(run(exponential(10, 1.0)), law(), exact=law())

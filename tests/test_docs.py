@@ -6,15 +6,19 @@ Nothing here needs Sphinx; `python -m sphinx -W --keep-going -b html docs docs/_
 import doctest
 import importlib
 import inspect
+import json
 import math
 import re
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 from test_imports import FLOORS
+from typer.testing import CliRunner
 
 import levysde
+from levysde.cli import app
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [
@@ -69,6 +73,28 @@ def test_the_examples_of_a_page_print_what_it_says(page):
 )
 def test_numbers_may_differ_by_a_few_percent_and_words_not(want, got, same):
     assert NearlyEqual().check_output(want, got, 0) is same
+
+
+def test_the_study_of_the_page_on_claims_runs(tmp_path, monkeypatch):
+    """The folder that the page shows, by the command that it shows."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    page = (DOCS / "howto" / "claims.md").read_text()
+    (code,) = re.findall(r"```python\n(# power/__init__\.py\n.*?)```", page, re.DOTALL)
+    (tmp_path / "power").mkdir()
+    (tmp_path / "power" / "__init__.py").write_text(code)
+    (command,) = re.findall(r"^levysde (study power --quick)", page, re.MULTILINE)
+    done = CliRunner().invoke(app, command.split())
+    assert done.exit_code == 0, done.output
+    assert re.search(r"OWN FINDING \((not )?as predicted.*\): The mean|INCONCLUSIVE: The mean", done.output), (
+        done.output
+    )
+    out = tmp_path / "power-quick"
+    for name in ("verdicts.md", "verdicts.json", "data.json", "power-times.png", "power/noise"):
+        assert f"`{name}`" in page
+        assert (out / name).exists(), name
+    assert f"`levysde {command} --out power-quick`" in (out / "verdicts.md").read_text()
+    assert len(json.loads((out / "data.json").read_text())["tables"]["power/times"]) == 3
 
 
 def test_a_fence_never_ends_an_example():

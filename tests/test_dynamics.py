@@ -100,10 +100,9 @@ DYNAMICS += ["Scheduled", "Underdamped", "Momentum, second order", "Adam, noise 
 
 
 def final_classes(cls):
-    """The package's own classes without subclasses; tests define others, and a study its models (tried in its own tests)."""
+    """The package's own classes without subclasses; tests and papers define others."""
     own = [c for c in cls.__subclasses__() if c.__module__.startswith("levysde.")]
-    below = [c for c in own if not c.__module__.startswith("levysde.studies.")]
-    return {name for c in below for name in final_classes(c)} or {cls.__name__}
+    return {name for c in own for name in final_classes(c)} or {cls.__name__}
 
 
 def test_every_dynamics_is_here():

@@ -1,23 +1,16 @@
-"""Escape under minibatch noise: the laws against quadrature of the equation that they stand for, and their null model."""
+"""Escape under minibatch noise: the laws against quadrature of the equation that they describe."""
 
 import math
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import levysde as ls
 from levysde.theory import (
     combined_law,
     first_passage,
-    kramers_law,
-    literal_passage,
-    null_model_exponent,
     optimizer_exponent,
-    quasi_potential,
     sgd_covariance,
     xie_law,
-    xie_white_law,
 )
 
 # L' = x (x - 1) (x - 2): minima at 0 and 2 of curvature 2, the saddle at 1 of curvature -1, a barrier of 1/4
@@ -132,28 +125,12 @@ def test_paths_add_their_rates():
     assert cold.log_mean == pytest.approx(law(1e-5).log_mean - math.log(2))
 
 
-# Theorem 3.1
-
-
-def test_white_noise_is_the_law_of_eyring_and_kramers():
-    landscape = ls.DoubleWell(dim=2, stiffness=2.0)
-    for escape in ("other minimum", "saddle"):
-        known = kramers_law(landscape, saddles=jnp.zeros(2), diffusion=0.05, escape=escape)
-        found = xie_white_law(
-            barrier=1.0,
-            minimum_eigenvalues=[2.0, 8.0],
-            saddle_eigenvalues=[2.0, -4.0],
-            diffusion=0.05,
-            learning_rate=0.1,
-            escape=escape,
-        )
-        assert found.mean == pytest.approx(known.mean, rel=1e-6)
-        assert found.iterations == pytest.approx(10 * known.mean, rel=1e-6)
+# one temperature
 
 
 def test_equal_temperatures_are_white_noise():
     """Curvatures of one size: one temperature, and both prefactors agree with Eyring and Kramers."""
-    white = xie_white_law(barrier=0.3, minimum_eigenvalues=1.5, saddle_eigenvalues=-1.5, diffusion=0.1 * 1.5 / 8)
+    white = math.log(2 * math.pi / 1.5) + 0.3 / (0.1 * 1.5 / 8)
     for prefactor in ("corrected", "printed"):
         same = xie_law(
             barrier=0.3,
@@ -164,7 +141,7 @@ def test_equal_temperatures_are_white_noise():
             path_fraction=0.3,
             prefactor=prefactor,
         )
-        assert same.log_mean == pytest.approx(white.log_mean, rel=1e-12)
+        assert same.log_mean == pytest.approx(white, rel=1e-12)
 
 
 # other optimisers
@@ -220,62 +197,6 @@ def test_sgd_is_the_law_and_heavy_ball_a_share_of_it():
     assert exponent("heavy ball", 0.1, momentum=0.95) == pytest.approx(0.05 * exponent("sgd", 0.1))
 
 
-# the null model
-
-
-def test_a_bowl_has_the_same_lines():
-    """Against the quasi-potential of the bowl, and the slope of the exact mean exit time."""
-    for k, batch, eta in ((1.0, 4, 0.01), (3.0, 4, 0.01), (3.0, 16, 0.02)):
-        found = null_model_exponent(radius=0.7, sharpness=k, learning_rate=eta, batch_size=batch)
-        hessian = k * np.diag([2.0, 0.3])
-        potential = quasi_potential(hessian, eta / (2 * batch) * hessian)
-        assert potential.exit_cost(ls.Ball(radius=0.7 / math.sqrt(k), center=jnp.zeros(2))) == pytest.approx(
-            found, rel=1e-5
-        )
-        edge = 0.7 / math.sqrt(k)
-        logs = [
-            first_passage(lambda x, k=k: -k * x, eta * k * w / (2 * batch), start=0.0, lower=-edge, upper=edge).log_mean
-            - math.log(w) / 2
-            for w in (1.0, 0.5)
-        ]
-        assert logs[1] - logs[0] == pytest.approx(found, rel=0.02)
-
-
-# the literal equation
-
-
-@pytest.mark.parametrize(
-    ("ends", "places"), [({"upper": 1.0}, "-0.57735"), ({"upper": 0.0}, "-0.57735"), ({"upper": -0.5}, "-0.57735")]
-)
-def test_the_literal_equation_never_escapes_a_double_well(ends, places):
-    with pytest.raises(
-        ValueError, match=f"never escapes: with the literal .* x = {places}, where the slope points back"
-    ):
-        literal_passage(ls.DoubleWell(), learning_rate=0.1, batch_size=4, **ends)
-    with pytest.raises(ValueError, match="never escapes"):
-        literal_passage(ls.DoubleWell(), learning_rate=0.1, batch_size=4, start=1.0, lower=0.0)
-    with pytest.raises(ValueError, match="the drift points back it never escapes"):
-        first_passage(lambda x: -4 * x * (x * x - 1), lambda x: 0.1 / 8 * np.abs(12 * x * x - 4), start=-1.0, **ends)
-
-
-def test_the_literal_equation_nearer_than_the_inflection():
-    """Before the inflection there is an answer: that of the quadrature."""
-    found = literal_passage(ls.DoubleWell(), learning_rate=0.1, batch_size=4, upper=-0.7)
-    expected = first_passage(
-        lambda x: -4 * x * (x * x - 1), lambda x: 0.1 / 8 * np.abs(12 * x * x - 4), start=-1.0, upper=-0.7
-    )
-    assert found.mean == pytest.approx(expected.mean, rel=1e-9)
-    bowl = literal_passage(ls.Quadratic(hessian=[[2.0]]), learning_rate=0.1, batch_size=4, lower=-1.0, upper=1.0)
-    assert bowl.mean == pytest.approx(
-        first_passage(lambda x: -2 * x, 0.1 * 2 / 8, start=0.0, lower=-1.0, upper=1.0).mean, rel=1e-9
-    )
-
-
-def test_with_the_drift_it_is_no_wall():
-    with pytest.raises(ValueError, match="crosses such a place only with the drift"):
-        literal_passage(ls.DoubleWell(), learning_rate=0.1, batch_size=4, start=-0.3, lower=-0.9, upper=-0.1)
-
-
 # errors
 
 
@@ -305,15 +226,9 @@ def test_bad_numbers(change, kind, message):
 
 
 def test_bad_parts():
-    with pytest.raises(ValueError, match="as many of which one is negative"):
-        xie_white_law(barrier=1.0, minimum_eigenvalues=[1.0, 2.0], saddle_eigenvalues=[1.0, 2.0], diffusion=0.1)
     with pytest.raises(TypeError, match="laws must be a list of MinibatchLaw"):
         combined_law([0.1, 0.2])
     with pytest.raises(ValueError, match=r"laws must agree in learning_rate, but have 0\.1 and 0\.2"):
         combined_law([law(0.1), law(0.2)])
     with pytest.raises(ValueError, match="optimizer must be"):
         exponent("lion", 0.1)
-    with pytest.raises(ValueError, match="one dimension, but the landscape has 2"):
-        literal_passage(ls.DoubleWell(dim=2), learning_rate=0.1, batch_size=4, upper=1.0)
-    with pytest.raises(TypeError, match="landscape must be a Landscape"):
-        literal_passage("well", learning_rate=0.1, batch_size=4, upper=1.0)

@@ -66,7 +66,7 @@ MISTAKES = {  # what is typed, and what the last lines must say
     "ls.SGD(Mine(jnp.ones(5), 2), noise, epsilon=0.1)": "TypeError: Mine.gradient fails for x of shape (2,)",
     "ls.SGD(Mine(jnp.tanh, 2), noise, epsilon=0.1)": "which is no array",
     "ls.simulate_escape(kernel, Where(2), jnp.zeros(2), num=10, seed=0)": "TypeError: Where.contains must return one",
-    'run_study("zhou", "out")': "jelassi2022, xie2021, zhou2020",
+    'run_study("zhou", "out")': "there is no folder 'zhou'",
     'run_sweep({"run": run | {"landscape": {"name": "Quadratc"}}, "grid": {"alpha": [1.2]}}, "out")': "Quadratc",
     'run_sweep({"run": run, "grid": {"alhpa": [1.2]}}, "out")': "alhpa",
 }

@@ -1,15 +1,17 @@
 """The frame of the studies: words of verdicts, what a study writes, what it refuses."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sweeping import data_files
 
 from levysde.stats import Estimate
 from levysde.studies import (
-    STUDIES,
     Claim,
     Finding,
     Reading,
@@ -18,15 +20,15 @@ from levysde.studies import (
     Verdict,
     all_judged,
     detection_chance,
-    find_study,
     judged,
+    load_study,
     read_verdicts,
+    reference,
     ruled,
     run_study,
 )
-from levysde.studies.verdicts import as_json, lacking, markdown
-
-PAGES = Path(__file__).parent.parent / "docs" / "studies"
+from levysde.studies.page import as_json
+from levysde.sweeps import open_sweep
 
 CLAIM = Claim("rate", "It escapes.", "eq. 1", "ratio 1", "the interval lies outside [0.5, 2]")
 RUN = {
@@ -150,7 +152,7 @@ def test_a_study_writes_its_verdicts_and_goes_on(tmp_path):
     (verdict,) = run_study(study, out, quick=True)
     assert verdict.word == "holds"
     written = json.loads((out / "data.json").read_text())
-    assert written["command"] == "levysde study tiny --quick --out out"
+    assert written["command"] == "run_study(tiny, 'out', quick=True)"
     assert written["tables"]["one/ratio"][0]["r"] > 0
     assert json.loads((out / "verdicts.json").read_text())[0]["claim"]["fails_if"] == CLAIM.fails_if
     assert "| **holds** |" in (out / "verdicts.md").read_text()
@@ -169,39 +171,153 @@ def test_a_point_that_fails_gives_no_verdict(tmp_path):
 
 
 def test_what_is_unknown_is_named_with_what_there_is(tmp_path):
-    with pytest.raises(ValueError, match="jelassi2022, xie2021, zhou2020"):
-        find_study("zhou2021")
     with pytest.raises(ValueError, match=r"no section 'two'\. There are one"):
         run_study(tiny(RUN, []), tmp_path / "out", sections=["two"])
 
 
-@pytest.mark.parametrize("name", STUDIES)
-def test_every_study_has_its_claims(name):
-    study = find_study(name)
-    assert study.name == name
-    keys = [claim.key for section in study.sections for claim in section.claims]
-    assert len(set(keys)) == len(keys) >= 10
-    for section in study.sections:
-        for claim in section.claims:
-            assert all([claim.statement, claim.where, claim.predicted, claim.fails_if])
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A folder to work in, without traces on the search path."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path
 
 
-def test_three_statements_can_fail_and_no_other():
-    """Read in the work, with their most favourable reading: what a run may say "fails" of."""
-    claims = [c for name in STUDIES for section in find_study(name).sections for c in section.claims]
-    assert {claim.key for claim in claims if not lacking(claim, OUT)} == {"normalisation", "volumes", "decay-rates"}
+OWN = """
+from levysde.studies import Study
+
+from .rate import SECTION
+
+STUDY = Study("own", "nobody", (SECTION,))
+"""
+RATE = """
+from levysde.landscapes import Quadratic
+from levysde.studies import Claim, Finding, Section, judged, reference, ruled
+
+CLAIM = Claim("rate", "It escapes.", "a question of ours", "ratio 1", "the interval lies outside [0.1, 10]", "own")
 
 
-@pytest.mark.parametrize("name", STUDIES)
-def test_committed_verdicts_follow_the_rule_and_are_those_of_the_page(name):
-    """Reading them makes each `Verdict` anew, which refuses "fails" without what it needs."""
-    study, verdicts = find_study(name), read_verdicts(PAGES / name)
-    assert [v.claim for v in verdicts] == [claim for section in study.sections for claim in section.claims]
-    page = (PAGES / f"{name}.md").read_text(encoding="utf-8")
-    assert markdown(verdicts) in page
-    failed = [v for v in verdicts if v.word == "fails"]
-    if name != "zhou2020":  # of the other papers abstracts and restatements were read
-        assert not failed
-    papers = (PAGES.parent / "papers.md").read_text(encoding="utf-8")
-    for verdict in failed:
-        assert f"`{verdict.claim.key}`" in papers
+def well(curvature):
+    return Quadratic(hessian=[curvature])
+
+
+def sweeps(quick):
+    run = {
+        "landscape": {"name": reference(well), "curvature": 1.0},
+        "driver": {"name": "StableComponents", "alpha": 1.5},
+        "dynamics": {"name": "SGD", "epsilon": 0.3},
+        "domain": {"name": "Ball", "radius": 1.0},
+        "kernel": {"name": "EulerMaruyama", "dt": 0.01},
+        "num": 50,
+    }
+    return {"well": {"seed": 1, "run": run, "grid": {"epsilon": [0.3, 0.4]}}}
+
+
+def judge(found, quick):
+    sweep = found["well"]
+    ratios = [sweep.estimate(point, "ratio") for point in sweep.plan.points]
+    return Finding((ruled(CLAIM, judged(ratios, 0.1, 10), f"{ratios}", "none"),))
+
+
+SECTION = Section("one", (CLAIM,), sweeps, judge)
+"""
+
+
+def write_study(folder: Path, init: str = OWN, rate: str = RATE) -> None:
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(init)
+    (folder / "rate.py").write_text(rate)
+
+
+def test_a_study_runs_from_its_folder_and_other_processes_find_its_modules(elsewhere):
+    """The store holds where the modules are: a shard, a Ray worker and a reader need nothing else."""
+    write_study(elsewhere / "mine" / "claim_one")
+    (elsewhere / "mine" / "__init__.py").touch()  # an enclosing package: modules are mine.claim_one.rate
+    study = load_study("mine/claim_one")
+    assert study.folder == "mine/claim_one"
+    (verdict,) = run_study("mine/claim_one", "out")
+    assert verdict.condition == "as predicted"
+    assert "`levysde study mine/claim_one --out out`" in (elsewhere / "out" / "verdicts.md").read_text()
+    store = elsewhere / "out" / "one" / "well"
+    sweep = open_sweep(store)
+    assert sweep.plan.spec.run["landscape"]["name"] == "mine.claim_one.rate:well"
+    code = f"""
+import sys
+from levysde.sweeps import open_sweep, run_sweep
+from levysde.sweeps.ray_map import _run_numbered
+sweep = open_sweep({str(store)!r})
+assert not sweep.failures
+here = str(sweep.plan.folder)
+tallies = [run_sweep(sweep.plan.spec, "shards", shard=(i, 2), folder=here) for i in range(2)]
+assert [tally.done for tally in tallies] == [1, 1], tallies
+sys.path.remove(here), [sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "mine"]
+fresh = run_sweep(sweep.plan.spec.model_copy(update={{"seed": 2}}), "ray", shard=(0, 2), folder=here)
+sys.path.remove(here), [sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "mine"]
+given = sweep.plan.spec.model_copy(update={{"seed": 2}}).model_dump_json(), here, "ray"
+assert _run_numbered(given, 1, 5.0, False)[0] == ""
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=elsewhere)
+    assert done.returncode == 0, done.stderr
+    for name, data in data_files(store).items():
+        assert (elsewhere / "shards" / name).read_bytes() == data or name.endswith("zarr.json"), name
+
+
+@pytest.mark.parametrize(
+    ("name", "init", "words"),
+    [
+        ("not_there", None, "there is no folder 'not_there'"),
+        ("empty", "", r"'empty' defines no Study called STUDY. Add STUDY"),
+        ("no_study", "STUDY = 3", "defines no Study called STUDY"),
+        ("a-claim", OWN, "'a-claim' cannot be imported. Rename it to letters"),
+        ("broken", "1 / 0", r"'broken' cannot be imported \(ZeroDivisionError"),
+        ("json", OWN, r"belongs to another module, .*json.*Rename the folder"),
+    ],
+)
+def test_a_folder_without_a_study_is_refused(elsewhere, name, init, words):
+    if init is not None:
+        write_study(elsewhere / name, init)
+    with pytest.raises(ValueError, match=words):
+        run_study(name, "out")
+
+
+def test_a_folder_that_is_no_package_is_refused(elsewhere):
+    (elsewhere / "plain").mkdir()
+    with pytest.raises(ValueError, match=r"'plain' has no __init__\.py"):
+        load_study("plain")
+    with pytest.raises(TypeError, match="path must be a str or a PathLike"):
+        run_study(3, "out")
+
+
+def test_references_are_names_that_other_processes_find():
+    assert reference(Study) == "levysde.studies.study:Study"
+    assert reference(tiny) == f"{__name__}:tiny"
+    with pytest.raises(ValueError, match="part must be defined at the top level of a module"):
+        reference(lambda x: x)
+    with pytest.raises(TypeError, match="part must be a function or class"):
+        reference("tiny")
+
+
+def test_a_section_that_judges_other_claims_is_refused(tmp_path):
+    other = replace(CLAIM, key="other")
+    section = Section(
+        "one", (other,), lambda quick: {}, lambda found, quick: Finding((Verdict(CLAIM, "holds", "1", "none"),))
+    )
+    with pytest.raises(ValueError, match=r"a verdict on each of its claims, in their order \(other\), got rate"):
+        run_study(Study("tiny", "nobody", (section,)), tmp_path / "out")
+    section = replace(section, judge=lambda found, quick: None)
+    with pytest.raises(TypeError, match="what judge returns must be a Finding"):
+        run_study(Study("tiny", "nobody", (section,)), tmp_path / "out")
+
+
+def test_several_estimates_are_judged_together():
+    near, far, wide = Estimate(1.0, 0.9, 1.1), Estimate(3.0, 2.9, 3.1), Estimate(1.0, 0.0, 2.0)
+    assert judged([near, near], 0.8, 1.2) == "holds"
+    assert judged((e for e in (near, wide)), 0.8, 1.2) == "inconclusive"
+    assert judged({"a": near, "b": far}.values(), 0.8, 1.2) == "fails"
+    assert detection_chance(0.1, [near, wide]) == detection_chance(0.1, wide) < detection_chance(0.1, near)
+    with pytest.raises(TypeError, match="measured must be an Estimate or several, got 1"):
+        judged(1.0)
+    with pytest.raises(TypeError, match="each of measured must be an Estimate"):
+        judged([1.0])
+    with pytest.raises(ValueError, match="at least one Estimate"):
+        detection_chance(0.1, [])

@@ -128,6 +128,8 @@ EXAMPLES = [
     theory.MinibatchLaw(2000.0, 2000.0, (0.5, 0.5), 0.1, "saddle", "corrected", "Xie", ("B is small",)),
     theory.MetastableChain(np.array([[-np.inf, 0.0], [1.0, -np.inf]]), np.zeros((2, 1)), "wells", ("D is small",)),
     theory.MetastableChain(np.full((2, 2), -np.inf), np.zeros((2, 1)), "wells apart", ()),
+    theory.Residence(-400.0, "the stay in well 0", ("D is small",), "SDE time"),
+    theory.Conditions(0.01, 1e-4, NAN, ("the step is coarse",)),
     theory.FirstPassage(np.inf, np.inf, 1000.0, 0.5, 1e-9),
     theory.StableExit(2.0, 8.0, NAN, 1e-6, ()),
     theory.QuasiPotential(np.eye(2), np.eye(2), np.zeros(2), np.eye(2)),
@@ -213,7 +215,9 @@ EXAMPLES = [
     studies.Reading(Estimate(-0.5, -0.6, -0.4), 0.0, float("inf"), "a product"),
     studies.Finding((VERDICT,)),
     studies.Section("first", (CLAIM,), lambda quick: {}, lambda sweeps, quick: studies.Finding(())),
-    studies.find_study("zhou2020"),
+    studies.Study(
+        "rates", "nobody", (studies.Section("first", (CLAIM,), lambda quick: {}, lambda *_: studies.Finding(())),)
+    ),
 ]
 STORED = {"Sweep", "Store"}  # of `test_a_store_and_its_sweep`
 SETTINGS = {"Checkpoint", "Job", "Variable", "Work"}  # what a user types, not what comes back

@@ -2,23 +2,18 @@
 
 from dataclasses import dataclass
 from math import exp, hypot, inf, log
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import numpy as np
 
 from levysde import errors, stats
 from levysde.escape import EscapeResult, Status
 from levysde.stats import Estimate, Exponentiality
-from levysde.tables import Table, Tabled, listed
-from levysde.theory import EscapeLaw, FirstPassage, KramersLaw, LawError, MetastableChain, MinibatchLaw, StableExit
+from levysde.tables import Table, Tabled
+from levysde.theory import Conditions, Law, LawError, MetastableChain
 from levysde.types import Arg, Number
 
-SAMPLER_FLOOR = 1e-8  # the samplers are right to 1% down to this chance of a draw
 _FEW_EXITS = 100
-_STIFFEST = 0.5  # dt times the stiffest curvature
-_LATEST = 0.02  # relative lateness of a skeleton
-_SLOWEST = 0.1  # rate over relaxation
-_LAW_HOLDS = 0.9  # a mean between this and its inverse times the law's
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,9 +96,9 @@ class Comparison(Tabled):
 
 def compare(
     result: Arg[EscapeResult],
-    reference: Arg[EscapeLaw | KramersLaw | MinibatchLaw | MetastableChain | EscapeResult | StableExit | FirstPassage],
+    reference: Arg[Law | MetastableChain | EscapeResult],
     *,
-    exact: Arg[StableExit | FirstPassage | None] = None,
+    exact: Arg[Law | None] = None,
     confidence: Arg[Number] = 0.95,
 ) -> Comparison:
     """The mean escape time of `result` over that of `reference`, with interval, shape test and warnings.
@@ -113,9 +108,10 @@ def compare(
 
     Args:
         result: an `EscapeResult`; rows that became NaN or did not finish are left out, with a warning.
-        reference: an `EscapeLaw`, a `KramersLaw` or a `MinibatchLaw`; a `MetastableChain`, of which the well is taken in which
-            the run started; an `EscapeResult` of independent trajectories; or what `exact` takes.
-        exact: `exact_exit(dynamics, domain, start=...)` with the start of the run, or another `StableExit` or `FirstPassage`.
+        reference: a `Law` (`EscapeLaw`, `KramersLaw`, `MinibatchLaw`, `StableExit`, `FirstPassage`, or your own); a
+            `MetastableChain`, of which the well is taken in which the run started; or an `EscapeResult` of independent
+            trajectories.
+        exact: a `Law` without an error of its own: `exact_exit(dynamics, domain, start=...)` with the start of the run.
         confidence: coverage of every interval, in (0, 1).
 
     Returns:
@@ -129,22 +125,17 @@ def compare(
         raise TypeError(
             f"result must be an EscapeResult, not {type(result).__name__}. Type compare(simulate_escape(...), law)."
         )
-    if isinstance(reference, MetastableChain):
-        reference = cast(Any, _residence(reference, result))
-    if not isinstance(reference, EscapeResult | EscapeLaw | StableExit | FirstPassage | _EXACT_MEAN):
-        raise TypeError(
-            f"reference must be an EscapeLaw, KramersLaw, MinibatchLaw, MetastableChain, StableExit, FirstPassage or "
-            f"EscapeResult, not "
-            f"{type(reference).__name__}. Type for example compare(result, escape_law(dynamics, domain))."
-        )
-    if not isinstance(exact, StableExit | FirstPassage | None):
+    start = result.info.start
+    other = _side("reference", reference, start)
+    if exact is not None and not getattr(exact, "is_exact", False):
         raise TypeError(
             f"exact must be a StableExit or a FirstPassage, not {type(exact).__name__}. "
             "Type for example compare(result, law, exact=exact_exit(dynamics, domain))."
         )
+    known = None if exact is None else _side("exact", exact, start)
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     unit, dt = result.info.unit, result.info.dt
-    units = {_unit(known) for known in (reference, exact) if known is not None}
+    units = {side.unit for side in (other, known) if side is not None}
     if units != {unit}:
         raise ValueError(
             f"the result counts {unit} and the reference {' and '.join(sorted(units - {unit}))}: their means do not compare. "
@@ -153,41 +144,32 @@ def compare(
     time, exited = _rows(result, "result")
     mean = stats.mean_time(time, exited, confidence=confidence)
     test = stats.exponentiality(time, exited, confidence=confidence) if np.unique(time[exited]).size > 1 else None
-    regime = chance = bias = float("nan")
-    about: list[str] = []
-    if isinstance(reference, EscapeResult):
-        name, about = f"a run of {reference.info.kernel}", _about_run(reference, "reference run")
-        other = _rows(reference, "reference")
-        expected = stats.mean_time(*other, confidence=confidence)
-        ratio = stats.mean_ratio(time, exited, *other, confidence=confidence)
-    else:
-        name = _NAMES.get(type(reference)) or getattr(reference, "name", "a law")
-        expected, ratio = _against(reference, mean)
-    if isinstance(reference, EscapeLaw):
-        about, regime = _about_law(reference, dt) + _about_ratio(reference, ratio), reference.regime
-        if result.info.start is not None:
-            about += reference.start_warnings(result.info.start)
-        if dt is not None:
-            chance, bias = reference.one_step_chance(dt), reference.skeleton_bias(dt)
-    known, known_ratio = (None, None) if exact is None else _against(exact, mean)
+    expected, ratio = other.against(time, exited, mean)
+    held = other.conditions(ratio, dt, start)
+    exact_mean, exact_ratio = (None, None) if known is None else known.against(time, exited, mean)
     return Comparison(
         mean=mean,
         reference=expected,
         ratio=ratio,
-        exact=known,
-        exact_ratio=known_ratio,
+        exact=exact_mean,
+        exact_ratio=exact_ratio,
         exponentiality=test,
         exits=int(exited.sum()),
         num=len(time),
         censored_share=float(1 - exited.mean()),
-        regime=regime,
-        one_step_chance=chance,
-        skeleton_bias=bias,
+        regime=held.regime,
+        one_step_chance=held.one_step_chance,
+        skeleton_bias=held.skeleton_bias,
         dt=dt,
         unit=unit,
-        name=name,
-        law_error=reference.error if isinstance(reference, EscapeLaw) else None,
-        warnings=(*_about_run(result, "run"), *_about_shape(test), *about, *_about_sampling(result, reference)),
+        name=other.name,
+        law_error=held.law_error,
+        warnings=(
+            *_about_run(result, "run"),
+            *_about_shape(test),
+            *held.warnings,
+            *_about_sampling(result.info.minibatches, other.minibatches),
+        ),
     )
 
 
@@ -201,64 +183,73 @@ def _rows(result: EscapeResult, name: str) -> tuple[np.ndarray, np.ndarray]:
     return result.time[used], result.exited[used]
 
 
-_NAMES = {
-    KramersLaw: "the law of Eyring and Kramers",
-    StableExit: "the nonlocal equation, exact",
-    FirstPassage: "the first-passage quadrature, exact",
-}
+@dataclass(frozen=True)
+class _Run:
+    """Another run as the reference."""
+
+    result: EscapeResult
+
+    @property
+    def name(self) -> str:
+        return f"a run of {self.result.info.kernel}"
+
+    @property
+    def unit(self) -> str:
+        return self.result.info.unit
+
+    @property
+    def minibatches(self) -> str | None:
+        return self.result.info.minibatches
+
+    def against(self, time: np.ndarray, exited: np.ndarray, mean: Estimate) -> tuple[Estimate, Estimate]:
+        other = _rows(self.result, "reference")
+        ratio = stats.mean_ratio(time, exited, *other, confidence=mean.confidence)
+        return stats.mean_time(*other, confidence=mean.confidence), ratio
+
+    def conditions(self, ratio: Estimate, dt: float | None, start: tuple[float, ...] | None) -> Conditions:
+        return Conditions(warnings=tuple(_about_run(self.result, "reference run")))
 
 
-class _Residence(NamedTuple):
-    """The stay in one well of a chain."""
+@dataclass(frozen=True)
+class _Theory:
+    """A law as the reference."""
 
-    mean: float
-    unit: str
-    name: str
+    law: Law
+    minibatches = None
+
+    @property
+    def name(self) -> str:
+        return self.law.name
+
+    @property
+    def unit(self) -> str:
+        return self.law.unit
+
+    def against(self, time: np.ndarray, exited: np.ndarray, mean: Estimate) -> tuple[Estimate, Estimate]:
+        """The law's mean and the ratio to it, the error of its computation joined in quadrature of the logarithms."""
+        expected = self.law.interval(mean.confidence)
+        error = log(expected.high / expected.value) if 0 < expected.value < inf else 0.0
+        if mean.value == inf:
+            return expected, Estimate(inf, mean.low / expected.high, inf, mean.confidence)
+        value = mean.value / expected.value
+        low, high = (hypot(log(end / mean.value), error) for end in (mean.low, mean.high))
+        return expected, Estimate(value, value * exp(-low), value * exp(high), mean.confidence)
+
+    def conditions(self, ratio: Estimate, dt: float | None, start: tuple[float, ...] | None) -> Conditions:
+        return self.law.conditions(ratio, dt, start)
 
 
-_EXACT_MEAN = KramersLaw | MinibatchLaw | _Residence  # references whose mean has no error of its computation
-
-
-def _residence(chain: MetastableChain, result: EscapeResult) -> _Residence:
-    """The stay in the well in which the run started: that of the nearest minimum."""
-    means, start = chain.mean_residence, result.info.start
-    if start is None and np.ptp(means) > 1e-6 * means.min():
-        raise ValueError(
-            f"the run does not say in which well it started, and the wells of the chain have the mean residences "
-            f"{listed(means)}. Start all trajectories in one place."
-        )
-    well = 0
-    if start is not None:
-        if len(start) != chain.minima.shape[1]:
-            raise ValueError(
-                f"the run started in {len(start)} dimensions, the chain has {chain.minima.shape[1]}. Make them one."
-            )
-        well = int(np.argmin(np.linalg.norm(chain.minima - np.array(start), axis=1)))
-    return _Residence(float(means[well]), chain.unit, f"the stay in well {well} of the chain from {chain.name}")
-
-
-def _unit(reference: Any) -> str:
+def _side(name: str, reference: Any, start: tuple[float, ...] | None) -> _Run | _Theory:
+    """A run or a law as one side of a comparison, or an error."""
     if isinstance(reference, EscapeResult):
-        return reference.info.unit
-    return "SDE time" if isinstance(reference, StableExit | FirstPassage) else reference.unit
-
-
-def _against(reference: Any, mean: Estimate) -> tuple[Estimate, Estimate]:
-    """The reference's mean and the ratio to it, the error of its computation joined in quadrature of the logarithms: standard
-    errors of a law, the whole error of an exact mean."""
-    from scipy.stats import norm  # slow to import
-
-    error = 0.0
-    if isinstance(reference, EscapeLaw):
-        error = float(norm.isf((1 - mean.confidence) / 2)) * reference.rate_error / reference.rate
-    elif not isinstance(reference, _EXACT_MEAN):
-        error = reference.error
-    expected = Estimate(reference.mean, reference.mean * exp(-error), reference.mean * exp(error), mean.confidence)
-    if mean.value == inf:
-        return expected, Estimate(inf, mean.low / reference.mean * exp(-error), inf, mean.confidence)
-    value = mean.value / reference.mean
-    low, high = (hypot(log(end / mean.value), error) for end in (mean.low, mean.high))
-    return expected, Estimate(value, value * exp(-low), value * exp(high), mean.confidence)
+        return _Run(reference)
+    law = reference.from_start(start) if hasattr(reference, "from_start") else reference
+    if not isinstance(law, Law):
+        raise TypeError(
+            f"{name} must be an EscapeLaw or another law of levysde.theory, or an EscapeResult, not "
+            f"{type(reference).__name__}. Type for example compare(result, escape_law(dynamics, domain))."
+        )
+    return _Theory(law)
 
 
 def _about_run(result: EscapeResult, name: str) -> list[str]:
@@ -289,10 +280,8 @@ def _about_run(result: EscapeResult, name: str) -> list[str]:
     return found
 
 
-def _about_sampling(result: EscapeResult, reference: Any) -> list[str]:
+def _about_sampling(one: str | None, other: str | None) -> list[str]:
     """Minibatches that are drawn differently make different noise: shuffled epochs cancel its slow part."""
-    one = result.info.minibatches
-    other = reference.info.minibatches if isinstance(reference, EscapeResult) else None
     if one == other:
         return []
     if one is not None and other is not None:
@@ -317,64 +306,3 @@ def _about_shape(test: Exponentiality | None) -> list[str]:
         f"the times are not exponential (Weibull shape {test.shape}, p = {test.p_value:.1g}), which the intervals assume. "
         "Read stats.kaplan_meier; for the law's limit take a smaller epsilon."
     ]
-
-
-def _about_ratio(law: EscapeLaw, ratio: Estimate) -> list[str]:
-    """What a measured mean away from the law's says about the law at this noise, or about the run."""
-    if law.normalization != "true" or not 0 < ratio.value < inf or ratio.low <= 1 <= ratio.high:
-        return []
-    if min(ratio.value, 1 / ratio.value) >= _LAW_HOLDS:
-        return []
-    side = "shorter" if ratio.value < 1 else "longer"
-    off = f"the measured mean is {abs(1 - ratio.value):.0%} {side} than the law's (ratio {ratio})"
-    if law.error is None or not law.error.ratio.value > 0:
-        return [
-            f"{off}: at epsilon = {law.epsilon:.3g} the law, a limit for small noise, is that far from the mean, or the run is "
-            "not of the law's dynamics, domain and start, or its step is too coarse. law_error(law) estimates the first."
-        ]
-    if law.error.ratio.low <= ratio.high and ratio.low <= law.error.ratio.high:
-        return []  # the law's own warning has said it
-    return [
-        f"{off}, where a simulation of the law's own problem gave {law.error.ratio}: the run is of other dynamics, another "
-        "domain or start, or one of the two steps is too coarse."
-    ]
-
-
-def _about_law(law: EscapeLaw, dt: float | None) -> list[str]:
-    """Where the law, or the step it is tested with, is outside its conditions."""
-    found = []
-    if law.normalization == "printed":
-        found.append(
-            'the reference is the rate as printed, not the true one. Type normalization="true" to test theory.'
-        )
-    if not law.star_shaped:
-        found.append(
-            "the basin is not star-shaped about the attractor: the rate counts every stretch outside along each ray, and "
-            "trajectories that cross a stretch within one step are not counted as exits."
-        )
-    found += law.warnings
-    if _SLOWEST < law.regime < inf:
-        found.append(
-            f"the rate over relaxation is {law.regime:.3g}, above {_SLOWEST}: escape is not rare, and the law is a limit "
-            "for rare escape. Take a smaller epsilon or a larger basin."
-        )
-    if dt is None:
-        return found
-    chance, lateness = law.one_step_chance(dt), law.skeleton_bias(dt)
-    if chance < SAMPLER_FLOOR:
-        found.append(
-            f"the one-step exit chance is {chance:.2g}, below the {SAMPLER_FLOOR:g} down to which the sampler is right to "
-            "1%. Take a larger dt or epsilon."
-        )
-    if dt * law.stiffness > _STIFFEST:
-        found.append(
-            f"dt times the largest curvature is {dt * law.stiffness:.3g}, above {_STIFFEST}: dt is too coarse for the flow. "
-            f"Type dt={_STIFFEST / law.stiffness:.2g} or less."
-        )
-    if lateness > _LATEST:
-        finer = dt * (_LATEST / lateness) ** law.alpha
-        found.append(
-            f"dt = {dt:g} makes exits late by up to {lateness:.1%}: it is too coarse. Type dt={finer:.2g} or less for "
-            f"{_LATEST:.0%}, and see whether halving it moves the mean."
-        )
-    return found

@@ -20,10 +20,6 @@ from levysde.landscapes.model import model_parameters as model_parameters
 from levysde.landscapes.modified import Modified as Modified
 from levysde.landscapes.network import NetworkLandscape as NetworkLandscape
 from levysde.landscapes.network import from_network as from_network
-from levysde.landscapes.patches import PatchData as PatchData
-from levysde.landscapes.patches import cubic_patches as cubic_patches
-from levysde.landscapes.patches import cubic_responses as cubic_responses
-from levysde.landscapes.patches import patch_data as patch_data
 from levysde.landscapes.precision import in_float64 as in_float64
 from levysde.landscapes.quadratic import Quadratic as Quadratic
 from levysde.landscapes.rescaled import Rescaled as Rescaled

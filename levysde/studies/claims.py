@@ -23,23 +23,15 @@ excludes what the printed statement allows (`Reading`). A `Verdict` with the wor
 
 from dataclasses import dataclass, fields
 from math import inf
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import Literal, get_args
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.stats import Estimate
 from levysde.tables import Table, Tabled
+from levysde.types import Arg, Number
 
 Word = Literal["holds", "holds only if", "depends on the convention", "fails", "inconclusive", "own finding"]
 Known = Literal["read", "restated", "recalled", "own"]
-
-if TYPE_CHECKING:
-    Text: TypeAlias = str
-    Number: TypeAlias = float
-    AnyKnown: TypeAlias = Known
-    AnyEstimate: TypeAlias = Estimate
-else:  # our checks come first at run time, with their messages
-    Text = Number = AnyKnown = AnyEstimate = Checked
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,14 +53,14 @@ class Claim(Tabled):
         ValueError: an unknown word for `known`; a statement that was read, without `printed`.
     """
 
-    key: Text
-    statement: Text
-    where: Text
-    predicted: Text
-    fails_if: Text
-    known: AnyKnown = "recalled"
-    printed: Text = ""
-    favourable: Text = ""
+    key: Arg[str]
+    statement: Arg[str]
+    where: Arg[str]
+    predicted: Arg[str]
+    fails_if: Arg[str]
+    known: Arg[Known] = "recalled"
+    printed: Arg[str] = ""
+    favourable: Arg[str] = ""
 
     def __post_init__(self):
         for about in fields(self):
@@ -111,10 +103,10 @@ class Reading(Tabled):
         ValueError, TypeError: no `Estimate`, ends that are no numbers or the wrong way round, an `allowed_by` without text.
     """
 
-    measured: AnyEstimate
-    low: Number
-    high: Number
-    allowed_by: Text
+    measured: Arg[Estimate]
+    low: Arg[float]
+    high: Arg[float]
+    allowed_by: Arg[str]
 
     def __post_init__(self):
         errors.instance("measured", self.measured, Estimate, "Estimate(1.0, 0.9, 1.1)")
@@ -150,7 +142,7 @@ class Reading(Tabled):
         return Table("Reading", rows)
 
 
-def band_end(name: str, value: Checked) -> float:
+def band_end(name: str, value: Arg[Number]) -> float:
     """A number that may be infinite."""
     import numpy as np
 

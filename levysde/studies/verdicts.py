@@ -1,31 +1,22 @@
-"""Verdicts on claims: the word for an interval and a band, the rule for "fails", and how verdicts are written and read.
+"""Verdicts on claims: the word for an interval and a band, and the rule for the word "fails".
 
-The words, and what "fails" needs, are explained in `levysde.studies.claims`.
+`levysde.studies.claims` explains the words and the rule.
 """
 
-import json
-import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from math import inf
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+from typing import get_args
 
 from levysde import errors
-from levysde.errors import Checked
 from levysde.stats import Estimate
-from levysde.studies.claims import Claim, Reading, Text, Word, band_end
+from levysde.studies.claims import Claim, Reading, Word, band_end
 from levysde.tables import Table, Tabled
+from levysde.types import Arg, Number
 
 WORDS = get_args(Word)
+_MEASURED = "For example Estimate(1.0, 0.9, 1.1)."
 _READING = "Reading(Estimate(2.0, 1.9, 2.1), 1.0, 1.0, 'eq. 3')"  # for messages
-
-if TYPE_CHECKING:
-    AnyClaim: TypeAlias = Claim
-    AnyWord: TypeAlias = Word
-    AnyReading: TypeAlias = Reading | None
-else:
-    AnyClaim = AnyWord = AnyReading = Checked
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,12 +37,12 @@ class Verdict(Tabled):
             read in the work, without its favourable reading, or without a `Reading` that excludes what is printed.
     """
 
-    claim: AnyClaim
-    word: AnyWord
-    measured: Text
-    power: Text
-    condition: Text = ""
-    reading: AnyReading = None
+    claim: Arg[Claim]
+    word: Arg[Word]
+    measured: Arg[str]
+    power: Arg[str]
+    condition: Arg[str] = ""
+    reading: Arg[Reading | None] = None
 
     def __post_init__(self):
         errors.instance("claim", self.claim, Claim, "Claim(key, statement, where, predicted, fails_if)")
@@ -82,6 +73,10 @@ class Verdict(Tabled):
         return Table(f"Verdict: {self.claim.key}", [row for row in rows if row[1]])
 
 
+def _under(reading: Reading | None) -> str:
+    return f"{reading.measured}, printed {reading.allowed} ({reading.allowed_by})" if reading else ""
+
+
 def lacking(claim: Claim, reading: Reading | None) -> list[str]:
     """What the verdict "fails" on this claim would still need."""
     found = []
@@ -101,12 +96,12 @@ def lacking(claim: Claim, reading: Reading | None) -> list[str]:
 
 
 def ruled(
-    claim: Checked,
-    word: Checked,
-    measured: Checked,
-    power: Checked,
-    condition: Checked = "",
-    reading: Checked = None,
+    claim: Arg[Claim],
+    word: Arg[Word],
+    measured: Arg[str],
+    power: Arg[str],
+    condition: Arg[str] = "",
+    reading: Arg[Reading | None] = None,
 ) -> Verdict:
     """The `Verdict` for what a run says of a claim, with the strongest word that the rule for "fails" allows.
 
@@ -138,23 +133,36 @@ def ruled(
     return Verdict(claim, word, measured, power, condition, reading)
 
 
-def judged(measured: Checked, low: Checked = -inf, high: Checked = inf) -> Word:
+def judged(measured: Arg[Estimate | Iterable[Estimate]], low: Arg[Number] = -inf, high: Arg[Number] = inf) -> Word:
     """The word for an interval and the band that a claim allows.
 
     Args:
-        measured: an `Estimate`, with its interval.
-        low, high: ends of the band, in the unit of what was measured; infinite for none.
+        measured: an `Estimate` with its interval, or several, measured in several places.
+        low, high: ends of the band, in the unit of what was measured; infinite for no end.
 
     Returns:
-        "holds" where the interval lies inside the band, "fails" where it lies outside, else "inconclusive".
+        "holds" if the interval lies inside the band, "fails" if it lies outside, else "inconclusive". For several estimates see
+        `all_judged`.
 
     Raises:
-        ValueError, TypeError: no `Estimate`, an end that is no number, or the two the wrong way round.
+        ValueError, TypeError: something other than estimates, an end that is not a number, or the ends in the wrong order.
     """
-    errors.instance("measured", measured, Estimate, "Estimate(1.0, 0.9, 1.1)")
     low, high = band_end("low", low), band_end("high", high)
     if low > high:
-        raise ValueError(f"low = {low:g} lies above high = {high:g}. Type the lower end first.")
+        raise ValueError(f"low must not exceed high, got low={low:g} and high={high:g}. Swap them.")
+    return all_judged([_word(one, low, high) for one in _several(measured)])
+
+
+def _several(measured: Arg[Estimate | Iterable[Estimate]]) -> list[Estimate]:
+    """One estimate or several as a list."""
+    if isinstance(measured, Estimate):
+        return [measured]
+    if not isinstance(measured, Iterable) or isinstance(measured, str | bytes):
+        raise TypeError(f"measured must be an Estimate or several, got {errors.shown(measured)}. {_MEASURED}")
+    return [errors.instance("each of measured", one, Estimate, "[Estimate(1.0, 0.9, 1.1)]") for one in measured]
+
+
+def _word(measured: Estimate, low: float, high: float) -> Word:
     if low <= measured.low and measured.high <= high:
         return "holds"
     if measured.high < low or measured.low > high:
@@ -162,17 +170,17 @@ def judged(measured: Checked, low: Checked = -inf, high: Checked = inf) -> Word:
     return "inconclusive"
 
 
-def all_judged(words: Checked) -> Word:
+def all_judged(words: Arg[Sequence[Word]]) -> Word:
     """The word for a claim that was tested in several places.
 
     Args:
         words: the word of each place.
 
     Returns:
-        "fails" if it failed in any of them, "holds" if it held in all, else "inconclusive", as for no places.
+        "fails" if it failed in any of them, "holds" if it held in all of them, else "inconclusive", also for no places.
 
     Raises:
-        ValueError, TypeError: something else than the words of verdicts.
+        ValueError, TypeError: something other than words of verdicts.
     """
     for word in errors.several("words", words, str, 'words=["holds", "fails"]'):
         errors.choice("each of words", word, WORDS)
@@ -181,108 +189,28 @@ def all_judged(words: Checked) -> Word:
     return "holds" if words and all(word == "holds" for word in words) else "inconclusive"
 
 
-def detection_chance(margin: Checked, measured: Checked) -> float:
+def detection_chance(margin: Arg[Number], measured: Arg[Estimate | Iterable[Estimate]]) -> float:
     """The chance that an interval as wide as this one would have shown a deviation (normal approximation).
 
     Args:
         margin: the deviation, in the unit of what was measured; its sign does not matter.
-        measured: an `Estimate`, whose interval is looked at.
+        measured: an `Estimate`, for the width of its interval, or several, for the smallest chance among them.
 
     Returns:
         A probability.
 
     Raises:
-        ValueError, TypeError: a margin that is no finite number, no `Estimate`.
+        ValueError, TypeError: a margin that is not a finite number, something other than estimates, or none.
     """
     margin = errors.real("margin", margin, "margin=0.1")
-    errors.instance("measured", measured, Estimate, "Estimate(1.0, 0.9, 1.1)")
+    found = _several(measured)
+    if not found:
+        raise ValueError(f"measured must hold at least one Estimate, got none. {_MEASURED}")
     from scipy.stats import norm  # slow to import
 
-    z = float(norm.isf((1 - measured.confidence) / 2))
-    error = (measured.high - measured.low) / (2 * z)
-    return 1.0 if error == 0 else float(norm.cdf(abs(margin) / error - z))
+    def chance(one: Estimate) -> float:
+        z = float(norm.isf((1 - one.confidence) / 2))
+        error = (one.high - one.low) / (2 * z)
+        return 1.0 if error == 0 else float(norm.cdf(abs(margin) / error - z))
 
-
-def markdown(verdicts: Sequence[Verdict], command: str = "") -> str:
-    """The verdicts as tables: on the paper's statements, our own findings, and how each was judged."""
-    counts = [f"{count} {word}" for word in WORDS for count in [sum(v.word == word for v in verdicts)] if count]
-    parts = [f"{len(verdicts)} verdicts: {', '.join(counts)}.", ""]
-    groups = {
-        "What the paper says": [v for v in verdicts if not _own(v)],
-        "Own findings": [v for v in verdicts if _own(v)],
-    }
-    for title, group in groups.items():
-        if group:
-            head = ("", "statement", "where", "measured", "verdict")
-            rows = [(f"`{v.claim.key}`", v.claim.statement, v.claim.source, v.measured, _word(v)) for v in group]
-            parts += [f"### {title}", "", *_lines(head, rows), ""]
-    printed = [v for v in verdicts if v.claim.printed]
-    if printed:
-        head = ("", "printed, or as restated", "most favourable reading", "allowed by it", "measured under it")
-        rows = [(f"`{v.claim.key}`", v.claim.printed, v.claim.favourable, *_read(v)) for v in printed]
-        parts += ["### Printed statements and their readings", "", *_lines(head, rows), ""]
-    head = ("", "predicted", "contradicted if", "power")
-    rows = [(f"`{v.claim.key}`", v.claim.predicted, v.claim.fails_if, v.power) for v in verdicts]
-    parts += ["### Criteria, fixed before the run", "", *_lines(head, rows), ""]
-    return "\n".join(parts + ([f"`{command}`", ""] if command else []))
-
-
-def _own(verdict: Verdict) -> bool:
-    return verdict.claim.known == "own" or verdict.word == "own finding"
-
-
-def _lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(cell.replace("\n", " ").replace("|", "\\|") for cell in line) + " |" for line in lines]
-
-
-def _word(verdict: Verdict) -> str:
-    if verdict.word == "holds only if":
-        return f"**holds only if** {verdict.condition}"
-    return f"**{verdict.word}**" + (f": {verdict.condition}" if verdict.condition else "")
-
-
-def _read(verdict: Verdict) -> tuple[str, str]:
-    """What the printed statement allows, and what was measured under its favourable reading."""
-    reading = verdict.reading
-    if reading is None:
-        return "", "see above" if verdict.claim.favourable else ""
-    return f"{reading.allowed} ({reading.allowed_by})", repr(reading.measured)
-
-
-def _under(reading: Reading | None) -> str:
-    return f"{reading.measured}, printed {reading.allowed} ({reading.allowed_by})" if reading else ""
-
-
-def as_json(verdicts: Sequence[Verdict]) -> str:
-    """The verdicts as JSON, which `read_verdicts` reads."""
-    return json.dumps([asdict(verdict) for verdict in verdicts], indent=1)
-
-
-def read_verdicts(path: Checked) -> tuple[Verdict, ...]:
-    """The verdicts that a run of a study has written.
-
-    Args:
-        path: the file `verdicts.json`, or the folder that it lies in.
-
-    Returns:
-        The verdicts, in the order of the claims.
-
-    Raises:
-        TypeError, ValueError: no path, or a file that holds something else; a verdict "fails" that breaks the rule for it.
-        OSError: no such file.
-    """
-    file = Path(errors.instance("path", path, str | os.PathLike, '"zhou2020/verdicts.json"'))
-    file = file / "verdicts.json" if file.is_dir() else file
-    try:
-        return tuple(_restored(row) for row in json.loads(file.read_text(encoding="utf-8")))
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{file} holds no verdicts of a study: {error!r}. Run `levysde study` again.") from error
-
-
-def _restored(row: dict[str, Any]) -> Verdict:
-    reading = row["reading"]
-    if reading is not None:
-        reading = Reading(**reading | {"measured": Estimate(**reading["measured"])})
-    return Verdict(**row | {"claim": Claim(**row["claim"]), "reading": reading})
+    return min(map(chance, found))

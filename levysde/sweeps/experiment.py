@@ -119,9 +119,8 @@ class Experiment(ABC):
     settings: ClassVar[type[Model]]
     work_unit: ClassVar[str] = "units"  # of what `work` counts
 
-    @abstractmethod
-    def check(self, settings: Any) -> None:
-        """Raises ValueError, TypeError or ImportError for settings that cannot run; cheap."""
+    def check(self, settings: Any) -> None:  # noqa: B027  (what the types of the settings say is enough for many)
+        """Raises ValueError, TypeError or ImportError for settings that cannot run; cheap. By default nothing is refused."""
 
     @abstractmethod
     def variables(self, points: Sequence[Any]) -> tuple[Variable, ...]:
@@ -131,9 +130,12 @@ class Experiment(ABC):
     def run(self, settings: Any, job: Job) -> Any:
         """Run one point."""
 
-    @abstractmethod
     def columns(self, settings: Any, outcome: Any, job: Job) -> dict[str, Any]:
-        """The point's part of each variable; arrays may be shorter than the variable's sizes, the rest keeps its fill."""
+        """The point's part of each variable, by default the outcome, a dict.
+
+        Arrays may be shorter than the variable's sizes; the rest keeps its fill.
+        """
+        return {name: np.asarray(value) for name, value in outcome.items()}
 
     def outcome(self, settings: Any, columns: dict[str, Any], job: Job) -> Any:
         """What a point's stored columns came from, for analyses."""
@@ -178,12 +180,13 @@ def register(experiment: Arg["Experiment"]) -> None:
 
 
 def find_experiment(name: str) -> Experiment:
-    """The experiment of that name: a registered one, or `module:object` from an importable module.
+    """The experiment of that name: a registered one, or from an importable module by `module:Class` or `module:instance`.
 
     Raises ValueError with the names there are.
     """
     if ":" in name:
         found = imported(name)
+        found = found() if isinstance(found, type) and issubclass(found, Experiment) else found
         if not isinstance(found, Experiment):
             raise ValueError(f"{name!r} is {type(found).__name__}, not an Experiment.")
         return found

@@ -73,7 +73,7 @@ class Spec(Model):
 
     Attributes:
         title: for the report.
-        experiment: a registered name, or "module:object".
+        experiment: a registered name, or "module:Class" of an `Experiment`.
         seed: 0 to 2^63 - 1, of the whole sweep.
         coupled: whether all points share their noise; else each has a seed of its own, a hash of the seed and the point.
         run: settings of the experiment.

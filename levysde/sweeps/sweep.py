@@ -10,6 +10,7 @@ import numpy as np
 
 from levysde import errors
 from levysde.analysis import Comparison, compare
+from levysde.stats import Estimate as Interval
 from levysde.sweeps.escape_run import EscapeRun
 from levysde.sweeps.experiment import Job
 from levysde.sweeps.fits import LEAST_POINTS, ScalingFit, fit_line, fitted_axes, lines_along, log_mean_covariance
@@ -119,6 +120,22 @@ class Sweep(Tabled):
     def _label(self, point: Point, axis: Any) -> Any:
         k = point.index[0] if self.plan.spec.list else point.index[self.plan.axes.index(axis)]
         return axis.labels[k]
+
+    def values(self, point: Point) -> dict[str, Any]:
+        """The values of the axes at a point, by which `result`, `law` and `compare` know it."""
+        return {axis.name: self._label(point, axis) for axis in self.plan.axes}
+
+    def estimate(self, point: Point, name: str) -> Interval:
+        """A number of a point that is stored with its interval: the columns `name`, `name_low` and `name_high`.
+
+        Raises ValueError when the point is not finished, or has no such columns.
+        """
+        columns = self.columns(point)
+        ends = [name, f"{name}_low", f"{name}_high"]
+        if not set(ends) <= set(columns):
+            known = sorted(key for key in columns if {f"{key}_low", f"{key}_high"} <= set(columns))
+            raise ValueError(f"no number {name!r} is stored with an interval. There are {', '.join(known) or 'none'}.")
+        return Interval(*(float(columns[end]) for end in ends))
 
     def columns(self, point: Point) -> dict[str, Any]:
         """The stored columns of a point. Raises ValueError when it is not finished."""

@@ -20,6 +20,7 @@ import numpy as np
 
 from levysde import errors
 from levysde.tables import Table, Tabled, from_log
+from levysde.theory.law import Answers
 from levysde.types import Arg, Number
 
 _POINTS = 16  # of a panel
@@ -30,7 +31,7 @@ _VANISHING = 1e-6, 1e-12  # of its median: a diffusion that falls below between 
 
 
 @dataclass(frozen=True, repr=False)
-class FirstPassage(Tabled):
+class FirstPassage(Tabled, Answers):
     """When and where a path first leaves an interval, as `first_passage` gives it.
 
     Attributes:
@@ -39,6 +40,9 @@ class FirstPassage(Tabled):
         log_mean: natural logarithm of the mean.
         upper_probability: of leaving at the upper end; 0 or 1 where the other end is no exit.
         error: relative difference of the last two refinements, the largest of the three quantities.
+        unit: of time, that of the equation.
+        name: of the reference.
+        assumptions: when it is that of a run.
     """
 
     mean: float
@@ -46,6 +50,21 @@ class FirstPassage(Tabled):
     log_mean: float
     upper_probability: float
     error: float
+    is_exact = True
+    unit: str = "SDE time"
+    name: str = "the first-passage quadrature, exact"
+    assumptions: tuple[str, ...] = (
+        "the drift and the diffusion of the equation are those of the run, and so is its start",
+    )
+
+    @property
+    def log_rate(self) -> float:
+        """Minus the logarithm of the mean."""
+        return -self.log_mean
+
+    def relative_error(self, confidence: float) -> float:
+        """Of the mean's computation, the whole of it at any confidence."""
+        return self.error
 
     @property
     def variance(self) -> float:

@@ -26,6 +26,7 @@ from levysde.landscapes import in_float64
 from levysde.protocols import Landscape
 from levysde.tables import Table, Tabled, from_log, listed
 from levysde.theory.exact import survival_at
+from levysde.theory.law import Answers
 from levysde.types import Arg, Integer, Number, Numbers
 
 _GRADIENT = 1e-8  # of a stationary point, relative to its largest eigenvalue times its distance from the start, or 1
@@ -67,7 +68,7 @@ class StationaryPoint(Tabled):
 
 
 @dataclass(frozen=True, repr=False)
-class KramersLaw(Tabled):
+class KramersLaw(Tabled, Answers):
     """Exponential escape over saddles, as `kramers_law` gives it.
 
     Attributes:
@@ -80,6 +81,8 @@ class KramersLaw(Tabled):
         friction: g, a unit of time; None without momentum.
         escape: what is meant: "other minimum", or "saddle": the first crossing of a dividing surface, twice as fast.
         unit: of time.
+        name: of the law.
+        assumptions: when it holds.
     """
 
     log_rate: float
@@ -91,6 +94,12 @@ class KramersLaw(Tabled):
     friction: float | None
     escape: str
     unit: str = "SDE time"
+    name: str = "the law of Eyring and Kramers"
+    assumptions: tuple[str, ...] = (
+        "the diffusion is small against every barrier",
+        "the Hessian at the minimum and at each saddle has no eigenvalue near 0",
+        "the saddles given are all that lead out at the lowest heights",
+    )
 
     @property
     def rate(self) -> float:

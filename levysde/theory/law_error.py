@@ -12,7 +12,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from math import exp, hypot, inf, log
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -26,16 +26,12 @@ from levysde.landscapes import Quadratic
 from levysde.noise import SkewedComponents, StableComponents, StableIsotropic
 from levysde.protocols import Domain, Dynamics
 from levysde.stats import Estimate
-from levysde.tables import Table, Tabled
 from levysde.theory.exit_conditions import linearisation
 from levysde.theory.forced_jumps import ForcedJumps, Restless, Stepper, steps_of
 from levysde.theory.jump_strata import joined
+from levysde.theory.stable_law import EscapeLaw, LawError
 from levysde.types import Arg, Integer, Number
 
-if TYPE_CHECKING:
-    from levysde.theory.exit_law import EscapeLaw
-
-_QUIET = 0.9  # a mean between this and its inverse times the law's is not warned of
 _CONFIDENCE = 0.95
 _STEP = 0.1  # dt times the stiffness
 _LATE = 0.02  # largest share by which exits may be late at that dt
@@ -52,61 +48,8 @@ _LANES = 16  # the fewest: narrower blocks for the last trajectories would be co
 _TAMED = 64  # dimensions up to which the drift is tamed: by its norm, which in many dimensions is large everywhere
 
 
-@dataclass(frozen=True, repr=False)
-class LawError(Tabled):
-    """The mean escape time at the noise of a law, over the law's mean, as simulated.
-
-    Attributes:
-        ratio: mean escape time over the law's mean, with its 95% interval (sampling error, the law's error of quadrature,
-            and the range of the correction for the step); NaN where nothing could be simulated.
-        method: "direct" (escapes from the attractor), "forced" (forced jumps), or "none".
-        num: escapes or forced jumps simulated.
-        dt: the step, in SDE time.
-        seed: of the simulation.
-        steps: steps made, all trajectories together.
-        epsilon: noise amplitude of the law.
-        unresolved: why the ratio says little; empty where it does not.
-    """
-
-    ratio: Estimate
-    method: str
-    num: int
-    dt: float
-    seed: int
-    steps: int
-    epsilon: float
-    unresolved: str = ""
-
-    @property
-    def warning(self) -> str:
-        """What a reader of the law should know; empty where the law is within 10%, or may be."""
-        ratio = self.ratio
-        if min(ratio.value, 1 / ratio.value if ratio.value else inf) < _QUIET and not ratio.low <= 1 <= ratio.high:
-            side = "shorter" if ratio.value < 1 else "longer"
-            return (
-                f"at epsilon = {self.epsilon:.3g} the mean escape time is estimated to be {abs(1 - ratio.value):.0%} {side} "
-                f"than the law's (mean over law {ratio.value:.3g} [{ratio.low:.3g}, {ratio.high:.3g}]): the law is a limit "
-                "for small noise. Simulate, or take a smaller epsilon."
-            )
-        if self.unresolved:
-            return (
-                f"how far the law is from the mean escape time at epsilon = {self.epsilon:.3g} is not resolved: "
-                f"{self.unresolved}."
-            )
-        return ""
-
-    def _table(self) -> Table:
-        ways = {"direct": "direct escapes", "forced": "forced jumps", "none": "simulated"}
-        rows = [
-            ("mean escape time over the law's", f"{self.ratio}"),
-            ("from", f"{self.num} {ways[self.method]} at dt = {self.dt:.3g}, seed {self.seed}, {self.steps:.3g} steps"),
-            ("epsilon", f"{self.epsilon:.4g}"),
-        ]
-        return Table("LawError", rows, [self.warning] if self.warning else [])
-
-
 def law_error(
-    law: Arg["EscapeLaw"],
+    law: Arg[EscapeLaw],
     *,
     dt: Arg[Number | None] = None,
     method: Arg[Literal["auto", "direct", "forced"]] = "auto",

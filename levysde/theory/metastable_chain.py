@@ -11,11 +11,38 @@ from dataclasses import dataclass
 import numpy as np
 
 from levysde import errors
-from levysde.tables import Table, Tabled, listed
+from levysde.tables import Table, Tabled, from_log, listed
+from levysde.theory.law import Answers
 from levysde.types import Arg, Integer, Numbers
 
 _TERMS = 20  # of the exponential series of a matrix whose rows sum to at most 1
 _QUICK = 64  # wells of a chain whose long run is worked out to be printed
+
+
+@dataclass(frozen=True, repr=False)
+class Residence(Tabled, Answers):
+    """The stay in one well of a chain, as `MetastableChain.from_start` gives it.
+
+    Attributes:
+        log_rate: logarithm of the rate of leaving the well.
+        name: which well of which chain.
+        assumptions: when it holds.
+        unit: of time.
+    """
+
+    log_rate: float
+    name: str
+    assumptions: tuple[str, ...]
+    unit: str
+
+    @property
+    def mean(self) -> float:
+        """Mean stay; inf where float64 ends, or where there is no way out."""
+        with np.errstate(over="ignore"):
+            return float(np.exp(-self.log_rate))
+
+    def _table(self) -> Table:
+        return Table("Residence", [("of", self.name), (f"mean stay ({self.unit})", from_log(-self.log_rate))])
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,6 +85,26 @@ class MetastableChain(Tabled):
         """Mean time in each well before the next, `(n,)`; inf where float64 ends, or where there is no way out."""
         with np.errstate(over="ignore"):
             return np.exp(-np.logaddexp.reduce(self.log_rates, axis=1))
+
+    def from_start(self, start: tuple[float, ...] | None) -> Residence:
+        """The stay in the well whose minimum is nearest to `start`, which may be None where all wells hold for as long.
+
+        Raises ValueError for a start of another dimension, and for None where the wells differ."""
+        means = self.mean_residence
+        if start is None and np.ptp(means) > 1e-6 * means.min():
+            raise ValueError(
+                f"the run does not say in which well it started, and the wells of the chain have the mean residences "
+                f"{listed(means)}. Start all trajectories in one place."
+            )
+        if start is not None and len(start) != self.minima.shape[1]:
+            raise ValueError(
+                f"the run started in {len(start)} dimensions, the chain has {self.minima.shape[1]}. Make them one."
+            )
+        near = 0 if start is None else int(np.argmin(np.linalg.norm(self.minima - np.array(start), axis=1)))
+        log_rate = float(np.logaddexp.reduce(self.log_rates[near]))
+        return Residence(
+            log_rate, f"the stay in well {near} of the chain from {self.name}", self.assumptions, self.unit
+        )
 
     @property
     def next_probabilities(self) -> np.ndarray:

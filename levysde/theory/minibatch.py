@@ -1,4 +1,4 @@
-"""Escape under minibatch noise: the laws of Xie, Sato and Sugiyama, their conventions, and what any bowl does.
+"""Escape under minibatch noise: the laws of Xie, Sato and Sugiyama, and their conventions.
 
 SGD at learning rate eta and batch B, in the time `t = eta * iterations`: `dX = -L'(X) dt + sqrt(2 D) dW`, `D = eta C_B /
 2`, and near a stationary point the covariance of the noise is about the curvature's size, `C_B ~ |H| / B`. A path of escape
@@ -20,9 +20,9 @@ prefactor is the restated one, `2 pi / |H_b|`. The exponent is the same in both.
 what lies across is independent of the path; elsewhere the prefactor has another factor of order 1, which no frozen
 temperatures can give.
 
-For other optimisers the exponent is known (Xie et al., ICML 2022). And a bowl with no saddle at all, whose edge comes nearer as
-its curvature k grows, has `-log rate = B r^2 / (eta k)` too (`null_model_exponent`): a straight line of -log rate against 1/k,
-B or 1/eta tells nothing yet. With D that follows the curvature everywhere SGD never leaves: see `literal_noise.py`.
+For other optimisers the exponent is known (Xie et al., ICML 2022). A bowl without a saddle, whose edge at `r / sqrt(k)` comes
+nearer as its curvature k grows, has `-log rate = B r^2 / (eta k)` too, so that a straight line of -log rate against 1/k, B or
+1/eta does not show that there is a saddle.
 """
 
 import math
@@ -35,6 +35,7 @@ import numpy as np
 from levysde import errors
 from levysde.tables import Table, Tabled, from_log, listed
 from levysde.theory.exact import survival_at
+from levysde.theory.law import Answers
 from levysde.types import Arg, Number, Numbers
 
 _ESCAPES = ("other minimum", "saddle")
@@ -42,8 +43,8 @@ _OPTIMIZERS = ("sgd", "heavy ball", "averaged momentum", "adam")
 
 
 @dataclass(frozen=True, repr=False)
-class MinibatchLaw(Tabled):
-    """Exponential escape of SGD, as `xie_law`, `xie_white_law` and `combined_law` give it.
+class MinibatchLaw(Tabled, Answers):
+    """Exponential escape of SGD, as `xie_law` and `combined_law` give it.
 
     Attributes:
         log_mean: logarithm of the mean escape time, in SDE time.
@@ -71,6 +72,11 @@ class MinibatchLaw(Tabled):
     def mean(self) -> float:
         """Mean escape time in SDE time; inf where float64 ends."""
         return _exp(self.log_mean)
+
+    @property
+    def log_rate(self) -> float:
+        """Logarithm of `rate`."""
+        return -self.log_mean
 
     @property
     def log_iterations(self) -> float:
@@ -169,64 +175,6 @@ def xie_law(
     )
 
 
-def xie_white_law(
-    *,
-    barrier: Arg[Number],
-    minimum_eigenvalues: Arg[Numbers],
-    saddle_eigenvalues: Arg[Numbers],
-    diffusion: Arg[Number],
-    learning_rate: Arg[Number] = 1.0,
-    escape: Arg[Literal["other minimum", "saddle"]] = "other minimum",
-) -> MinibatchLaw:
-    """Escape under white noise: the law of Eyring and Kramers, `(2 pi / |l|) sqrt(|det H_b| / det H_a) exp(dL / D)`.
-
-    `kramers_law` makes it from a landscape.
-
-    Args:
-        barrier: dL, the height of the saddle over the minimum, positive.
-        minimum_eigenvalues: of H_a, `(d,)`, positive.
-        saddle_eigenvalues: of H_b, `(d,)`, one of them, l, negative.
-        diffusion: D, positive; for a gradient noise of covariance `c^2 I` it is `eta c^2 / 2`.
-        learning_rate: eta, to count iterations, positive; 1 by default.
-        escape: "other minimum", or "saddle": reached in half the time.
-
-    Returns:
-        The law; times are SDE time, `eta` of it an iteration.
-
-    Raises:
-        ValueError, TypeError: a number out of range, or traced by JAX; eigenvalues that are not those
-            of a minimum and a saddle.
-
-    Source:
-        Eyring, J. Chem. Phys. 3, 1935; Kramers, Physica 7, 1940; used by Xie, Sato, Sugiyama, ICLR 2021.
-    """
-    height = _positive("barrier", barrier)
-    noise = errors.positive_real("diffusion", diffusion, "diffusion=0.1")
-    eta = errors.positive_real("learning_rate", learning_rate, "learning_rate=0.1")
-    factor = {"other minimum": 1.0, "saddle": 0.5}[errors.choice("escape", escape, _ESCAPES)]
-    low, top = (
-        np.atleast_1d(errors.reals(name, value, f"{name}=[1.0]"))
-        for name, value in (("minimum_eigenvalues", minimum_eigenvalues), ("saddle_eigenvalues", saddle_eigenvalues))
-    )
-    if low.ndim != 1 or low.shape != top.shape or not (low > 0).all() or np.sum(top < 0) != 1 or (top == 0).any():
-        raise ValueError(
-            f"a minimum has positive eigenvalues, a saddle as many of which one is negative, not {low} and {top}. Type for "
-            "example minimum_eigenvalues=[2.0, 1.0], saddle_eigenvalues=[-1.0, 1.0]."
-        )
-    determinants = (np.sum(np.log(np.abs(top))) - np.sum(np.log(low))) / 2
-    log_mean = math.log(2 * math.pi * factor / -top.min()) + float(determinants) + height / noise
-    return MinibatchLaw(
-        log_mean,
-        height / noise,
-        (1.0,),
-        eta,
-        escape,
-        "corrected",
-        "Xie, Sato, Sugiyama 2021, Theorem 3.1: Eyring-Kramers",
-        ("white noise of one strength in all directions", "D far below the barrier"),
-    )
-
-
 def combined_law(laws: Arg["Sequence[MinibatchLaw]"]) -> MinibatchLaw:
     """Several paths out of one minimum: their rates add.
 
@@ -310,35 +258,6 @@ def optimizer_exponent(
     if kind == "adam":
         return scale / math.sqrt(float(batch_size)) * (s / math.sqrt(low) + (1 - s) / math.sqrt(top))
     return scale * (s / low + (1 - s) / top) * (1 - beta if kind == "heavy ball" else 1)
-
-
-def null_model_exponent(
-    *, radius: Arg[Number], sharpness: Arg[Number], learning_rate: Arg[Number], batch_size: Arg[Number]
-) -> float:
-    """`B r^2 / (eta k)`: the exponent of leaving a quadratic bowl whose edge comes nearer as it gets sharper.
-
-    The bowl has curvature k h, its edge stands at `r / sqrt(k)`, the minibatch noise has covariance `k h / B`. The
-    exponent does not know h, nor a saddle: the noise grows with the curvature, so the walk's width `sqrt(eta / 2B)` does not
-    change, and the edge comes nearer. What a plot of -log rate against 1/k, B or 1/eta has to beat.
-
-    Args:
-        radius: r, of the bowl at k = 1, positive.
-        sharpness: k, positive.
-        learning_rate: eta, positive.
-        batch_size: B, positive.
-
-    Returns:
-        The exponent, positive.
-
-    Raises:
-        ValueError, TypeError: a number that is not positive, or traced by JAX.
-
-    Source:
-        elementary: `V / D` at the edge, for `D = eta k h / 2B`.
-    """
-    r, k = _positive("radius", radius), _positive("sharpness", sharpness)
-    eta, batch = _positive("learning_rate", learning_rate), _positive("batch_size", batch_size)
-    return batch * r**2 / (eta * k)
 
 
 def _positive(name: str, value: Arg[Number]) -> float:

@@ -14,6 +14,7 @@ since the drift makes other powers of the distance from the edge, and the limit 
 """
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -23,6 +24,7 @@ from levysde import errors
 from levysde.tables import Table, Tabled
 from levysde.theory.first_passage import as_values
 from levysde.theory.graded_exit import solve_interval
+from levysde.theory.law import Answers
 from levysde.types import Arg, Integer, Number, Numbers
 
 _SIZES = (32, 64, 128, 256, 512)
@@ -34,7 +36,7 @@ _SHORTEST = 1e-6  # lives, beside the longest, that a survival curve has
 
 
 @dataclass(frozen=True, repr=False)
-class StableExit(Tabled):
+class StableExit(Tabled, Answers):
     """When and where a path first leaves an interval or a ball, as `stable_exit` and `stable_ball_exit` give it.
 
     Attributes:
@@ -42,6 +44,9 @@ class StableExit(Tabled):
         second_moment: of the exit time, in that time squared.
         upper_probability: of leaving beyond the upper end of an interval; NaN for a ball.
         error: estimated error, the largest: relative for the moments, absolute for the probability.
+        unit: of time, that of the equation.
+        name: of the reference.
+        assumptions: when it is that of a run.
     """
 
     mean: float
@@ -49,6 +54,21 @@ class StableExit(Tabled):
     upper_probability: float
     error: float
     _system: tuple[np.ndarray, ...] = field(repr=False, compare=False)
+    is_exact = True
+    unit: str = "SDE time"
+    name: str = "the nonlocal equation, exact"
+    assumptions: tuple[str, ...] = (
+        "the drift and the noise of the equation are those of the run, and so is its start",
+    )
+
+    @property
+    def log_rate(self) -> float:
+        """Minus the logarithm of the mean."""
+        return -math.log(self.mean)
+
+    def relative_error(self, confidence: float) -> float:
+        """Of the mean's computation, the whole of it at any confidence."""
+        return self.error
 
     def survival(self, times: Arg[Numbers]) -> np.ndarray:
         """Probability of being inside at `times`, `(n,)`, `>= 0`; to about 1e-3 for times beyond a hundredth of the mean.

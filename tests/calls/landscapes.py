@@ -61,14 +61,6 @@ def networks() -> Iterator[Call | Exempt]:
     yield Call(landscapes.logistic_regression, lambda: linear | {"dataset": "breast_cancer"}, cheap=False, host=True)
     layers = {"depth": 2, "width": 1, "seed": 0}
     yield Call(landscapes.fully_connected, lambda: linear | layers, cheap=False)
-    margins = {"large_margin": 4.0, "small_margin": 0.3, "small_fraction": 0.1, "noise": 0.4}
-    sizes = {"num": 3, "dim": 2, "patches": 2, "direction": jnp.array([1.0, 0.0]), "seed": 0}
-    yield Call(landscapes.patch_data, lambda: margins | sizes, host=True)
-    patches = landscapes.patch_data(3, dim=2, patches=2)
-    network = {"data": patches, "filters": 1, "init_scale": 0.05, "weight_decay": 0.1, "seed": 0}
-    yield Call(landscapes.cubic_patches, lambda: network)
-    yield Exempt(landscapes.cubic_responses, "part of a compiled loss")
     yield Exempt(landscapes.NetworkLandscape, "made by from_network")
     yield Exempt(landscapes.model_parameters, "part of from_network and diagnose, which check first")
     yield Exempt(landscapes.flat_vector_hint, "part of their messages")
-    yield Exempt(landscapes.PatchData, "made by patch_data")

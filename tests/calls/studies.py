@@ -8,7 +8,7 @@ from calls.small import folder
 from calls.table import Call, Exempt
 from levysde import studies
 from levysde.stats import Estimate
-from levysde.studies.verdicts import as_json
+from levysde.studies.page import as_json
 
 
 @cache
@@ -41,6 +41,15 @@ def written() -> Path:
 
 
 @cache
+def study_folder() -> Path:
+    """A folder with a study without runs."""
+    path = folder() / "study_of_calls"
+    path.mkdir()
+    (path / "__init__.py").write_text("from calls.studies import study\n\nSTUDY = study()\n")
+    return path
+
+
+@cache
 def study() -> studies.Study:
     """A study without runs."""
     found = studies.Finding((verdict(),))
@@ -58,8 +67,10 @@ def calls() -> Iterator[Call | Exempt]:
             "progress": False,
         },
         fine={"out": ("text",)},  # any word is a folder
+        also={"study": ("path",)},
     )
-    yield Call(studies.find_study, lambda: {"name": "zhou2020"})
+    yield Call(studies.load_study, lambda: {"path": str(study_folder())})
+    yield Call(studies.reference, lambda: {"part": claim})
     yield Call(studies.judged, lambda: {"measured": Estimate(1.0, 0.9, 1.1), "low": 0.5, "high": 2.0}, host=True)
     yield Call(studies.all_judged, lambda: {"words": ["holds", "fails"]})
     yield Call(studies.detection_chance, lambda: {"margin": 0.1, "measured": Estimate(1.0, 0.9, 1.1)}, host=True)
@@ -78,4 +89,4 @@ def calls() -> Iterator[Call | Exempt]:
         studies.Section,
         lambda: {"name": "one", "claims": (claim(),), "sweeps": lambda quick: {}, "judge": lambda found, quick: None},
     )
-    yield Call(studies.Study, lambda: {"name": "small", "paper": "nobody", "sections": study().sections})
+    yield Call(studies.Study, lambda: {"name": "small", "paper": "nobody", "sections": study().sections, "folder": ""})

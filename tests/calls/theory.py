@@ -82,19 +82,6 @@ def exact_values() -> Iterator[Call]:
         fine={"diffusion": ("float",)},  # a number stands for a constant function
     )
     yield Call(
-        theory.literal_passage,
-        lambda: {
-            "landscape": wells(),
-            "learning_rate": 0.1,
-            "batch_size": 4.0,
-            "start": -1.0,
-            "lower": -1.2,
-            "upper": -0.7,
-        },
-        host=True,
-        cheap=False,
-    )
-    yield Call(
         theory.stable_exit,
         lambda: {"drift": pull, "alpha": 1.5, "epsilon": 0.5, "diffusion": 0.1, **interval},
         host=True,
@@ -161,25 +148,8 @@ def laws() -> Iterator[Call]:
         host=True,
     )
     yield Call(theory.xie_law, lambda: {**path(), "prefactor": "printed", "escape": "saddle"}, host=True)
-    yield Call(
-        theory.xie_white_law,
-        lambda: {
-            "barrier": 1.0,
-            "minimum_eigenvalues": jnp.array([1.0, 2.0]),
-            "saddle_eigenvalues": jnp.array([-1.0, 2.0]),
-            "diffusion": 0.1,
-            "learning_rate": 0.1,
-            "escape": "saddle",
-        },
-        host=True,
-    )
     yield Call(theory.combined_law, lambda: {"laws": [theory.xie_law(**path())]}, host=True)
     yield Call(theory.optimizer_exponent, lambda: {"optimizer": "adam", **path(), "momentum": 0.9}, host=True)
-    yield Call(
-        theory.null_model_exponent,
-        lambda: {"radius": 1.0, "sharpness": 2.0, "learning_rate": 0.1, "batch_size": 4.0},
-        host=True,
-    )
     yield Call(
         theory.quasi_potential,
         lambda: {"drift_matrix": jnp.diag(jnp.array([1.0, 2.0])), "diffusion": jnp.eye(2), "center": jnp.zeros(2)},
@@ -198,16 +168,6 @@ def laws() -> Iterator[Call]:
         cheap=False,
     )
     yield Call(theory.jump_response, lambda: {"beta": 0.9, "decay": 0.02, "gradient": "raw"}, host=True)
-    margin = {"learning_rate": 0.1, "small_margin": 0.3, "small_fraction": 0.1}
-    yield Call(
-        theory.momentum_overshoot, lambda: {"learning_rate": 0.1, "gamma": 0.9, "small_fraction": 0.1}, host=True
-    )
-    yield Call(theory.momentum_threshold, lambda: margin, host=True)
-    yield Call(
-        theory.memorization_threshold,
-        lambda: {**margin, "examples": 200, "noise_norm": 3.0, "init_scale": 0.05, "chances": 20},
-        host=True,
-    )
 
 
 def asked_of_results() -> Iterator[Call]:

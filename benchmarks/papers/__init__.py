@@ -1,0 +1,1 @@
+"""Three papers under test, each a folder that `levysde study` runs."""
