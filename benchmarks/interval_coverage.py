@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import levy_stable, norm
 
-from levysde import analysis, stats
+from levysde import analysis, networks, stats
 from levysde.analysis import curvature, exits, extrapolate, gradient_noise
 from levysde.sweeps import fits, scaling_fits
 from levysde.sweeps.rows import Row
@@ -254,13 +254,13 @@ def of_analysis() -> Iterator[Cell]:
         (analysis.landing_sharpness, "binomial", shares),
         (analysis.last_jumps, "binomial", shares),
         (analysis.exit_directions, "beta(2, 1)", parts_of_exits),
-        (analysis.measure_gradient_noise, "normal", median),
+        (networks.measure_gradient_noise, "normal", median),
         (analysis.extrapolate_escape, "exponential", limit),
         (scaling_fits, "exponential", slope),
     ):
         for n in (20, 100):
             yield Cell(function, law, n, "none", partial(draw, n=n))
-    yield Cell(analysis.diagnose, "100 x 100 matrix", 16, "none", partial(trace, probes=16))
+    yield Cell(networks.diagnose, "100 x 100 matrix", 16, "none", partial(trace, probes=16))
 
 
 def cells() -> list[Cell]:

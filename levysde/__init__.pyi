@@ -7,6 +7,7 @@ from . import errors as errors
 from . import escape as escape
 from . import kernels as kernels
 from . import landscapes as landscapes
+from . import networks as networks
 from . import noise as noise
 from . import plots as plots
 from . import protocols as protocols
@@ -16,10 +17,8 @@ from . import studies as studies
 from . import sweeps as sweeps
 from . import theory as theory
 from .analysis import Comparison as Comparison
-from .analysis import Diagnosis as Diagnosis
 from .analysis import Extrapolation as Extrapolation
 from .analysis import compare as compare
-from .analysis import diagnose as diagnose
 from .analysis import exit_directions as exit_directions
 from .analysis import extrapolate_escape as extrapolate_escape
 from .analysis import landing_sharpness as landing_sharpness
@@ -88,6 +87,8 @@ from .landscapes import logistic_regression as logistic_regression
 from .landscapes import rescaled as rescaled
 from .landscapes import sharp_flat as sharp_flat
 from .landscapes import softmax_regression as softmax_regression
+from .networks import Diagnosis as Diagnosis
+from .networks import diagnose as diagnose
 from .noise import Brownian as Brownian
 from .noise import CompoundPoisson as CompoundPoisson
 from .noise import DriverSum as DriverSum

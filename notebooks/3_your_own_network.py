@@ -78,8 +78,8 @@ print(f"{network.dim} parameters, {network.num_examples} examples")
 # smallest eigenvalue of the Hessian.
 
 # %%
-trained = ls.analysis.train(network, "sgd", learning_rate=0.3, batch_size=30, epochs=300, seed=0)
-minimum = ls.analysis.polish(network, trained)
+trained = ls.networks.train(network, "sgd", learning_rate=0.3, batch_size=30, epochs=300, seed=0)
+minimum = ls.networks.polish(network, trained)
 network = network.at(minimum.point)
 minimum
 
@@ -92,7 +92,7 @@ minimum
 # How a minibatch gradient differs from the full one, measured coordinate by coordinate at the minimum.
 
 # %%
-noise = ls.analysis.measure_gradient_noise(network, batch_size=30, alpha=1.5, seed=0)
+noise = ls.networks.measure_gradient_noise(network, batch_size=30, alpha=1.5, seed=0)
 noise
 
 # %% [markdown]

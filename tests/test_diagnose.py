@@ -19,15 +19,15 @@ from statistical import assert_close, assert_mean
 import levysde as ls
 from levysde import plots, stats
 from levysde.analysis import example_blocks as programs
-from levysde.analysis.basin_measure import axis_measure, cross, draw_axes, isotropic_measure, quadratic_masses
-from levysde.analysis.curvature import lanczos, spectrum
-from levysde.analysis.diagnose import descent_left
-from levysde.analysis.diagnose_input import sgd_rate
-from levysde.analysis.gradient_covariance import Alignment, alignment, gradient_covariance
-from levysde.analysis.predicted import adam_lift, lifted
-from levysde.analysis.products import Products
-from levysde.analysis.simulated import measured_lift, settled
 from levysde.landscapes import NetworkLandscape, from_network, in_float64
+from levysde.networks.basin_measure import axis_measure, cross, draw_axes, isotropic_measure, quadratic_masses
+from levysde.networks.curvature import lanczos, spectrum
+from levysde.networks.diagnose import descent_left
+from levysde.networks.diagnose_input import sgd_rate
+from levysde.networks.gradient_covariance import Alignment, alignment, gradient_covariance
+from levysde.networks.predicted import adam_lift, lifted
+from levysde.networks.products import Products
+from levysde.networks.simulated import measured_lift, settled
 from levysde.noise import StableComponents, StableIsotropic, total_tail
 from levysde.noise.stable import stable
 
@@ -58,7 +58,7 @@ def start() -> dict:
 def network() -> NetworkLandscape:
     """A small network in its minimum, 18 parameters."""
     net = from_network(loss, start(), *data(), weight_decay=DECAY)
-    return net.at(jnp.asarray(ls.analysis.polish(net, net.minimum).point, dtype=float))
+    return net.at(jnp.asarray(ls.networks.polish(net, net.minimum).point, dtype=float))
 
 
 def parameters(network: NetworkLandscape) -> dict:
@@ -557,7 +557,7 @@ def test_an_optimiser_without_a_law_is_simulated_and_not_predicted(network: Netw
 
 
 def test_a_law_that_is_far_too_long_does_not_stop_the_simulation(network: NetworkLandscape, monkeypatch):
-    module = importlib.import_module("levysde.analysis.diagnose")
+    module = importlib.import_module("levysde.networks.diagnose")
     monkeypatch.setattr(module, "expected_iterations", lambda request, predictions: 1e12)
     found = quick(network, learning_rate=1.0, basin_height=0.01, num_escapes=20, time_budget=20.0)
     assert found.simulated is not None, found.left_out
@@ -853,6 +853,6 @@ def test_index_of_growth_is_the_block_estimator_on_sizes():
 
 
 def test_a_flat_vector_is_told_to_be_unflattened(network: NetworkLandscape):
-    trained = ls.analysis.train(network, epochs=1)
+    trained = ls.networks.train(network, epochs=1)
     with pytest.raises(TypeError, match=rf"one flat vector of {network.dim} numbers.*give network.unflatten\(params\)"):
         ls.diagnose(loss, trained, data(), batch_size=10)

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from levysde.analysis import measure_gradient_noise
 from levysde.landscapes import DoubleWell, digits_mlp, from_network
+from levysde.networks import measure_gradient_noise
 
 ROWS = 200
 

@@ -16,7 +16,7 @@ from statistical import SIGMAS
 
 from levysde import stats
 from levysde.analysis import ExitDirections
-from levysde.analysis.gradient_noise import median_estimate
+from levysde.networks.gradient_noise import median_estimate
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = json.loads((ROOT / "benchmarks/results/interval_coverage.json").read_text())["rows"]

@@ -198,8 +198,8 @@ def test_an_equinox_model_is_taken_as_it_is():
     back = whole.unflatten(whole.minimum)
     assert isinstance(back, eqx.nn.MLP)
     assert eqx.tree_equal(back, model)
-    trained = ls.analysis.train(whole, epochs=2, batch_size=3)
-    np.testing.assert_array_equal(trained, ls.analysis.train(apart, epochs=2, batch_size=3))
+    trained = ls.networks.train(whole, epochs=2, batch_size=3)
+    np.testing.assert_array_equal(trained, ls.networks.train(apart, epochs=2, batch_size=3))
     steps = []
     for landscape in (whole, apart):
         kernel = ls.OptimizerKernel(optax.adam(0.01), landscape, 3)
@@ -234,7 +234,7 @@ def test_functions_and_integers_beside_the_weights_are_not_parameters():
 
 
 def test_a_flat_vector_is_told_to_be_unflattened(network):
-    trained = ls.analysis.train(network, epochs=1, batch_size=3)
+    trained = ls.networks.train(network, epochs=1, batch_size=3)
     with pytest.raises(TypeError, match=r"one flat vector of 11 numbers.*give network.unflatten\(params\)"):
         from_network(hinge_free, trained, *parts()[1:])
 

@@ -71,7 +71,7 @@ def test_every_name_of_the_stub_is_there(name):
     ("name", "words"),
     [
         ("StableComponent", "Did you mean StableComponents"),
-        ("train", "It is levysde.analysis.train"),
+        ("train", "It is levysde.networks.train"),
         ("kaplan_meier", "It is levysde.stats.kaplan_meier"),
         ("zebra", "no 'zebra'.$"),
     ],

@@ -15,12 +15,12 @@ from sweeping import SPEC
 from test_imports import public_names
 
 import levysde as ls
-from levysde import analysis, escape, protocols, stats, studies, sweeps, tables, theory
-from levysde.analysis.basin_measure import BasinMeasure
-from levysde.analysis.curvature import Spectrum
-from levysde.analysis.gradient_covariance import Alignment, GradientCovariance
-from levysde.analysis.gradient_noise import TailIndex
-from levysde.analysis.noise_tails import LayerTail, NoiseTails
+from levysde import analysis, escape, networks, protocols, stats, studies, sweeps, tables, theory
+from levysde.networks.basin_measure import BasinMeasure
+from levysde.networks.curvature import Spectrum
+from levysde.networks.gradient_covariance import Alignment, GradientCovariance
+from levysde.networks.gradient_noise import TailIndex
+from levysde.networks.noise_tails import LayerTail, NoiseTails
 from levysde.noise import scales
 from levysde.stats import Estimate
 from levysde.sweeps.fits import EndRatio
@@ -100,10 +100,10 @@ ALIGNMENT = Alignment(E, E, np.ones(2), np.ones(2), 0.9, 0.5)
 LAYER = LayerTail("w", 2, 0.5, E, E, E)
 TAILS = NoiseTails(np.arange(2), INDEX, INDEX, (LAYER,) * 14, E, E, np.zeros(2), np.array([True, False]), 400, 2)
 MEASURE = BasinMeasure(E, 1.5, 4, 4, float("inf"), 0.5, 1.0, 0.0, np.arange(2), np.ones(2), np.ones(2))
-PREDICTED = analysis.PredictedEscape(E, 0.1, 0.02, 0.3)
-SIMULATED = analysis.SimulatedEscape(E, 3, 4, 1000, run([1, 2, 3, 10], [1, 1, 1, 2]))
-MINIMUM = analysis.Minimum(np.zeros(2), 0.1, 1e-16, 0.01, 3.0, np.eye(2), 0.5)
-NOISE = analysis.GradientNoise(np.array([0.1, 0.0, 0.3]), 1.5, np.ones(3), INDEX, INDEX, 1, 30, 2000)
+PREDICTED = networks.PredictedEscape(E, 0.1, 0.02, 0.3)
+SIMULATED = networks.SimulatedEscape(E, 3, 4, 1000, run([1, 2, 3, 10], [1, 1, 1, 2]))
+MINIMUM = networks.Minimum(np.zeros(2), 0.1, 1e-16, 0.01, 3.0, np.eye(2), 0.5)
+NOISE = networks.GradientNoise(np.array([0.1, 0.0, 0.3]), 1.5, np.ones(3), INDEX, INDEX, 1, 30, 2000)
 POINT = theory.StationaryPoint(np.zeros(2), 0.1, np.array([-1.0, 2.0]))
 PLAN = sweeps.make_plan(SPEC)
 CLAIM = studies.Claim("mean", "Means are exponential in 1/D | really", "eq. 3", "a line", "a curve")

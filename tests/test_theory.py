@@ -306,7 +306,7 @@ def test_an_attractor_that_is_no_minimum_is_told():
         law = escape_law(ls.SGD(bent(diagonal), noise, epsilon=0.1), ball(dim=len(diagonal)), check=False)
         assert law.slowest == pytest.approx(min(diagonal), abs=1e-4)
         assert "attractor is no minimum" in repr(law)
-        assert "levysde.analysis.train and polish" in " ".join(repr(law).split())
+        assert "levysde.networks.train and polish" in " ".join(repr(law).split())
     one = jnp.array([[0.0, 0.0], [0.0, 1.0]])  # no jump goes where the flow leads away
     along = escape_law(ls.SGD(bent((-0.3, 1.0)), noise, epsilon=0.1, scale=one), ball(), check=False)
     assert along.regime < np.inf

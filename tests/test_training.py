@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from levysde.analysis import polish, train
 from levysde.errors import AccuracyWarning
 from levysde.landscapes import DoubleWell, digits_mlp, from_function, from_network
+from levysde.networks import polish, train
 
 
 def squared(params, features, target):

@@ -8,7 +8,7 @@ import numpy as np
 from check import Check
 
 import levysde as ls
-from levysde.analysis import polish, train
+from levysde.networks import polish, train
 
 
 def checks() -> Iterator[Check]:

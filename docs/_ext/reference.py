@@ -27,6 +27,7 @@ ROOMS = {
     "theory": "Theory",
     "stats": "Statistics",
     "analysis": "Analysis",
+    "networks": "Networks",
     "plots": "Plots",
     "sweeps": "Sweeps",
     "studies": "Studies",

@@ -35,7 +35,7 @@ class DeepLinear(Smooth):
     The marked minimum is a global one: the balanced factorisation of the best `T` of rank `min(widths)`. It is not
     strict: `W_2 G, G^-1 W_1` is the same network, so that the Hessian has at least `sum h^2` zero eigenvalues, `h` the hidden
     widths (exactly that many when every `h` is the rank of `T`). Weight decay leaves only rotations `G`: `sum h (h - 1) /
-    2`, none at hidden width 1. `levysde.analysis.polish` refuses it accordingly.
+    2`, none at hidden width 1. `levysde.networks.polish` refuses it accordingly.
 
     Args:
         widths: input, hidden and output widths, `L + 1` of them, `L >= 2`.

@@ -67,6 +67,6 @@ def flat_vector_hint(params: Any) -> str:
     if shape is None or len(shape) != 1:
         return ""
     return (
-        f"\nparams is one flat vector of {shape[0]} numbers. If it comes from analysis.train, analysis.polish or "
+        f"\nparams is one flat vector of {shape[0]} numbers. If it comes from networks.train, networks.polish or "
         "network.minimum, give network.unflatten(params)."
     )

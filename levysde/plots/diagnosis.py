@@ -8,7 +8,7 @@ from levysde.plots.style import COLOURS, MARKERS, axes, drawn, ink, legend
 from levysde.types import Arg
 
 if TYPE_CHECKING:
-    from levysde.analysis import Diagnosis
+    from levysde.networks import Diagnosis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

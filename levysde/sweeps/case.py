@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from levysde.analysis import GradientNoise, Minimum, measure_gradient_noise, polish, train
 from levysde.domains import Box, Sublevel
 from levysde.dynamics import SGD, Adam
 from levysde.escape import simulate_paths
 from levysde.kernels import EulerMaruyama
 from levysde.landscapes import DoubleWell, Quadratic, digits_mlp
+from levysde.networks import GradientNoise, Minimum, measure_gradient_noise, polish, train
 from levysde.noise import StableComponents, StableIsotropic
 from levysde.protocols import Domain, Dynamics, Landscape
 from levysde.random import LAST_STEP

@@ -10,9 +10,9 @@ import numpy as np
 from pydantic import Field
 
 from levysde import errors
-from levysde.analysis import polish, train
 from levysde.escape import EscapeResult, simulate_escape, without_preflight
 from levysde.landscapes import NetworkLandscape
+from levysde.networks import polish, train
 from levysde.protocols import Domain, Dynamics, Kernel, Landscape
 from levysde.sweeps.escape_columns import columns_of, measured, restored
 from levysde.sweeps.experiment import Experiment, Job, Model, Variable, Work

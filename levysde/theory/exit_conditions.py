@@ -145,7 +145,7 @@ def about_attractor(slowest: float, stiffness: float, regime: float, repelled: f
     else:
         return ()
     return (
-        f"the attractor is no minimum ({why}): train and polish the network first, see levysde.analysis.train and polish.",
+        f"the attractor is no minimum ({why}): train and polish the network first, see levysde.networks.train and polish.",
     )
 
 

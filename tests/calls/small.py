@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import levysde as ls
-from levysde import analysis
+from levysde import networks
 
 
 @cache
@@ -63,7 +63,7 @@ def regression() -> tuple[np.ndarray, np.ndarray]:
 def network() -> ls.landscapes.NetworkLandscape:
     """A linear regression at its minimum."""
     net = ls.from_network(squared, np.zeros(2), *regression(), weight_decay=0.1)
-    return net.at(jnp.asarray(analysis.polish(net, net.minimum).point, dtype=float))
+    return net.at(jnp.asarray(networks.polish(net, net.minimum).point, dtype=float))
 
 
 @cache

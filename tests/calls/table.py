@@ -17,6 +17,7 @@ ROOMS = (
     "theory",
     "stats",
     "analysis",
+    "networks",
     "plots",
     "sweeps",
     "studies",

@@ -26,8 +26,8 @@ from papers.xie2021.noise import bowl_noise, frozen_noise, literal_noise, switch
 from statistical import assert_close
 
 import levysde as ls
-from levysde.analysis import polish
 from levysde.landscapes import NetworkLandscape, rescaled
+from levysde.networks import polish
 from levysde.stats import Estimate
 from levysde.studies import Section, Study, run_study
 from levysde.sweeps import make_plan, open_sweep, run_sweep, scaling_fits

@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from levysde import errors
-from levysde.analysis import polish, train
 from levysde.domains import Sublevel
 from levysde.landscapes import NetworkLandscape, Quadratic, fully_connected, logistic_regression, rescaled
+from levysde.networks import polish, train
 from levysde.noise import Brownian, LowRankScale, minibatch_scale
 from levysde.protocols import Landscape
 from levysde.theory import sgd_covariance

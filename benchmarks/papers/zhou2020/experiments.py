@@ -10,10 +10,10 @@ import numpy as np
 from pydantic import Field
 
 from levysde import errors
-from levysde.analysis import train
 from levysde.escape import simulate_paths
 from levysde.kernels import OptimizerKernel
 from levysde.landscapes import AsymmetricValley, NetworkLandscape, digits_mlp, sharp_flat
+from levysde.networks import train
 from levysde.noise import StableComponents
 from levysde.protocols import Landscape
 from levysde.stats import block_log_moment_index, characteristic_function_fit, hill

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 import jax.numpy as jnp
 import numpy as np
 
-from levysde.analysis.example_blocks import batch_noise, compiled
-from levysde.analysis.gradient_noise import VARIED, TailIndex, median_estimate, tail_indices
 from levysde.errors import AccuracyWarning
 from levysde.landscapes import NetworkLandscape
+from levysde.networks.example_blocks import batch_noise, compiled
+from levysde.networks.gradient_noise import VARIED, TailIndex, median_estimate, tail_indices
 from levysde.stats import Estimate, hill, index_of_growth
 from levysde.tables import Table, Tabled
 

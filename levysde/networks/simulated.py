@@ -11,13 +11,13 @@ import optax
 from jaxtyping import Array
 
 from levysde import stats
-from levysde.analysis.diagnosis import SimulatedEscape
-from levysde.analysis.example_blocks import GIB, compiled
-from levysde.analysis.noise_tails import batch_rows
 from levysde.domains import Sublevel
 from levysde.escape import Status, simulate_escape, simulate_paths
 from levysde.kernels import OptimizerKernel
 from levysde.landscapes import NetworkLandscape
+from levysde.networks.diagnosis import SimulatedEscape
+from levysde.networks.example_blocks import GIB, compiled
+from levysde.networks.noise_tails import batch_rows
 from levysde.random import LAST_STEP
 
 _FEWEST = 50  # iterations that must be affordable

@@ -18,19 +18,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from levysde import errors
-from levysde.analysis.basin_measure import BasinMeasure
-from levysde.analysis.basins import measure_basins
-from levysde.analysis.curvature import DENSE, Spectrum, lanczos, spectrum
-from levysde.analysis.diagnose_input import Request, as_landscape, as_optimizer
-from levysde.analysis.diagnosis import Diagnosis, PredictedEscape, SimulatedEscape
-from levysde.analysis.diagnosis_warnings import find_warnings
-from levysde.analysis.gradient_covariance import GradientCovariance, alignment, gradient_covariance
-from levysde.analysis.memory_plan import held_bytes, program_limit
-from levysde.analysis.noise_tails import NoiseTails, measure_tails, sampled_coordinates
-from levysde.analysis.predicted import DRIVERS, expected_iterations, held_up, predicted_escapes
-from levysde.analysis.products import Products
-from levysde.analysis.simulated import simulate
 from levysde.landscapes import NetworkLandscape, in_float64
+from levysde.networks.basin_measure import BasinMeasure
+from levysde.networks.basins import measure_basins
+from levysde.networks.curvature import DENSE, Spectrum, lanczos, spectrum
+from levysde.networks.diagnose_input import Request, as_landscape, as_optimizer
+from levysde.networks.diagnosis import Diagnosis, PredictedEscape, SimulatedEscape
+from levysde.networks.diagnosis_warnings import find_warnings
+from levysde.networks.gradient_covariance import GradientCovariance, alignment, gradient_covariance
+from levysde.networks.memory_plan import held_bytes, program_limit
+from levysde.networks.noise_tails import NoiseTails, measure_tails, sampled_coordinates
+from levysde.networks.predicted import DRIVERS, expected_iterations, held_up, predicted_escapes
+from levysde.networks.products import Products
+from levysde.networks.simulated import simulate
 from levysde.types import Arg, Integer, Number
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def diagnose(
             return jax.nn.logsumexp(logits) - logits[label]
         params = {"w": jax.random.normal(jax.random.key(0), (64, 16)) / 8, "v": jnp.zeros((16, 10))}
         network = ls.from_network(loss_fn, params, images / 16, labels, weight_decay=0.01)
-        params = network.unflatten(ls.analysis.train(network, learning_rate=0.3, batch_size=1797, epochs=500))
+        params = network.unflatten(ls.networks.train(network, learning_rate=0.3, batch_size=1797, epochs=500))
         report = ls.diagnose(
             loss_fn, params, (images / 16, labels), batch_size=32, learning_rate=0.1, weight_decay=0.01, settle=1000
         )

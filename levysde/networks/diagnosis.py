@@ -6,12 +6,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from levysde.analysis.basin_measure import BasinMeasure
-from levysde.analysis.curvature import Spectrum
-from levysde.analysis.gradient_covariance import Alignment, GradientCovariance
-from levysde.analysis.noise_tails import NoiseTails
 from levysde.escape import EscapeResult
 from levysde.landscapes import NetworkLandscape
+from levysde.networks.basin_measure import BasinMeasure
+from levysde.networks.curvature import Spectrum
+from levysde.networks.gradient_covariance import Alignment, GradientCovariance
+from levysde.networks.noise_tails import NoiseTails
 from levysde.stats import Estimate
 from levysde.tables import Heading, Table, Tabled
 

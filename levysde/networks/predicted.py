@@ -7,10 +7,10 @@ tr(HV)/2, V the stationary covariance: with a preconditioner P, `PHV + VHP = eta
 
 import numpy as np
 
-from levysde.analysis.basin_measure import BasinMeasure
-from levysde.analysis.diagnose_input import Request
-from levysde.analysis.diagnosis import PredictedEscape
-from levysde.analysis.gradient_covariance import Alignment
+from levysde.networks.basin_measure import BasinMeasure
+from levysde.networks.diagnose_input import Request
+from levysde.networks.diagnosis import PredictedEscape
+from levysde.networks.gradient_covariance import Alignment
 from levysde.noise import StableComponents, StableIsotropic, total_tail
 
 DRIVERS = {"components": StableComponents, "isotropic": StableIsotropic}

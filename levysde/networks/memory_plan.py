@@ -1,8 +1,8 @@
 """How much memory a diagnosis holds beside its programs, known before anything is computed."""
 
-from levysde.analysis.curvature import krylov_bytes
-from levysde.analysis.example_blocks import GIB
-from levysde.analysis.noise_tails import MOST_SAMPLED
+from levysde.networks.curvature import krylov_bytes
+from levysde.networks.example_blocks import GIB
+from levysde.networks.noise_tails import MOST_SAMPLED
 
 
 def held_bytes(dim: int, n: int, num_eigenvalues: int, num_batches: int) -> int:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from levysde.analysis.diagnose_input import Request
-from levysde.analysis.diagnosis import Diagnosis
+from levysde.networks.diagnose_input import Request
+from levysde.networks.diagnosis import Diagnosis
 
 _GAUSSIAN = 1.9
 _DESCENT = 0.01  # of the basin's height

@@ -20,9 +20,9 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.analysis.training import check_network
 from levysde.errors import AccuracyWarning
 from levysde.landscapes import NetworkLandscape
+from levysde.networks.training import check_network
 from levysde.stats import Estimate, block_log_moment_index, characteristic_function_fit, stable_scale
 from levysde.tables import Table, Tabled, spread
 from levysde.types import Arg, Integer, Number, Numbers

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from levysde.analysis.curvature import DENSE, Product, Spectrum, mean_estimate, random_sums, top_eigenpairs
+from levysde.networks.curvature import DENSE, Product, Spectrum, mean_estimate, random_sums, top_eigenpairs
 from levysde.stats import Estimate
 from levysde.tables import Table, Tabled, listed
 

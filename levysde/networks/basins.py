@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from levysde.analysis.basin_measure import (
+from levysde.networks.basin_measure import (
     EXTRA,
     BasinMeasure,
     Crossings,
@@ -12,7 +12,7 @@ from levysde.analysis.basin_measure import (
     isotropic_measure,
     quadratic_masses,
 )
-from levysde.analysis.products import Products
+from levysde.networks.products import Products
 
 _FAR = 1e3  # a ray whose curvature is not positive is first looked for at so many typical lengths
 

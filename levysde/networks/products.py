@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from levysde.analysis import example_blocks as programs
-from levysde.analysis.example_blocks import Blocks, compiled, fitting, in_blocks
 from levysde.landscapes import NetworkLandscape
+from levysde.networks import example_blocks as programs
+from levysde.networks.example_blocks import Blocks, compiled, fitting, in_blocks
 
 LBFGS_VECTORS = 10  # pairs kept, which the Krylov vectors of the spectrum outnumber
 _RAYS = 256  # losses along rays in one compiled call
