@@ -1,4 +1,5 @@
-"""What an installed wheel, without any extra, must do: the twelve lines, its types, and a word on what is missing."""
+"""What an installed wheel, without any extra, must do: the twelve lines, its types, and a word on
+what is missing."""
 
 import platform
 import sys
@@ -20,7 +21,9 @@ for name in ("py.typed", "__init__.pyi"):
 well = ls.Quadratic(hessian=jnp.diag(jnp.array([1.0, 4.0])))
 dynamics = ls.SGD(well, ls.StableComponents(alpha=1.5), epsilon=0.2)
 ball = ls.Ball(radius=1.0, center=jnp.zeros(2))
-result = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=1e-2), ball, jnp.zeros(2), num=1000, seed=0, max_time=1e4)
+result = ls.simulate_escape(
+    ls.EulerMaruyama(dynamics, dt=1e-2), ball, jnp.zeros(2), num=1000, seed=0, max_time=1e4
+)
 ratio = float(ls.escape_law(dynamics, ball).rate * result.time.mean())
 assert result.exited.all()
 assert 0.8 < ratio < 1.05, ratio
@@ -37,11 +40,16 @@ def refusal(use: Callable[[], object]) -> str:
     return "nothing is missing"
 
 
-assert "levysde[sweep]" in refusal(lambda: ls.open_sweep("nowhere")), refusal(lambda: ls.open_sweep("nowhere"))
+assert "levysde[sweep]" in refusal(lambda: ls.open_sweep("nowhere")), refusal(
+    lambda: ls.open_sweep("nowhere")
+)
 escape = CliRunner().invoke(app, ["escape"])
 assert escape.exit_code == 2, escape.output
 assert "levysde[sweep]" in escape.output, escape.output
 assert "levysde[data]" in refusal(ls.digits_mlp), refusal(ls.digits_mlp)
 missing = {"xarray", "zarr", "ray", "sklearn", "pandas"} & set(sys.modules)
 assert not missing, missing
-print(f"levysde {ls.__version__} on Python {platform.python_version()}, jax {jax.__version__}: the wheel works")
+print(
+    f"levysde {ls.__version__} on Python {platform.python_version()}, jax {jax.__version__}: the "
+    "wheel works"
+)

@@ -1,7 +1,8 @@
 """Two more peers of escape_throughput.py: arrays of trajectories stepped by numpy and by PyTorch.
 
-All trajectories of a run go side by side; those that have left are taken out once they are half of the array. The draw is
-that of the other peers: Chambers, Mallows and Stuck from the angle's distance to its pole, 31 bits of it.
+All trajectories of a run go side by side; those that have left are taken out once they are half of
+the array. The draw is that of the other peers: Chambers, Mallows and Stuck from the angle's
+distance to its pole, 31 bits of it.
 """
 
 import math
@@ -33,7 +34,11 @@ class Numpy:
         while x.shape[1]:
             for _ in range(_BETWEEN):
                 inside = np.einsum("ij,ij->j", x, x) < RADIUS**2
-                x = np.where(inside, x * np.float32(1 - DT) + np.float32(_KICK) * _numpy_draw(rng, x.shape), x)
+                x = np.where(
+                    inside,
+                    x * np.float32(1 - DT) + np.float32(_KICK) * _numpy_draw(rng, x.shape),
+                    x,
+                )
                 steps += inside
             inside = np.einsum("ij,ij->j", x, x) < RADIUS**2
             if inside.sum() <= len(inside) // 2:
@@ -48,16 +53,21 @@ def _numpy_draw(rng: np.random.Generator, shape: tuple) -> np.ndarray:
     centre = ((~word >> 1) + np.float32(0.5)) * np.float32(_UNIT * math.pi)
     draw = np.sin(np.float32(ALPHA) * centre) * np.sin(pole) ** np.float32(-1 / ALPHA)
     exponential = np.maximum(rng.standard_exponential(shape, np.float32), np.float32(1e-30))
-    draw *= (np.cos(np.float32(1 - ALPHA) * centre) / exponential) ** np.float32((1 - ALPHA) / ALPHA)
+    draw *= (np.cos(np.float32(1 - ALPHA) * centre) / exponential) ** np.float32(
+        (1 - ALPHA) / ALPHA
+    )
     return np.where(word & 1, draw, -draw)
 
 
 class Torch:
-    """float32, `torch.compile`d over several steps, all threads. Widths are powers of two, so that few are compiled."""
+    """float32, `torch.compile`d over several steps, all threads. Widths are powers of two, so that
+    few are compiled."""
 
     def __init__(self, num: int, threads: int):
         self.name, self.num, self.threads = "PyTorch", 2 ** math.ceil(math.log2(num)), threads
-        self.settings = f"float32, torch.compile of {_UNROLLED} steps, {threads} threads, compacted by halves"
+        self.settings = (
+            f"float32, torch.compile of {_UNROLLED} steps, {threads} threads, compacted by halves"
+        )
 
     def prepare(self) -> None:
         try:

@@ -1,12 +1,14 @@
-"""How long does the diagnosis of a network of 10^5 parameters take, in how much memory, and how much do its rays gain?
+"""How long does the diagnosis of a network of 10^5 parameters take, in how much memory, and how
+much do its rays gain?
 
-A tanh network 64-280-280-10 (99,690 parameters, float32) on the 1,797 digits of scikit-learn, cross-entropy per example, weight
-decay 1e-3, brought down by 600 steps of L-BFGS. `ls.diagnose` then runs with its defaults in a process of its own, twice, with
-two seeds; a third process imports the same and stops before it, for the memory that is not the diagnosis's.
+A tanh network 64-280-280-10 (99,690 parameters, float32) on the 1,797 digits of scikit-learn,
+cross-entropy per example, weight decay 1e-3, brought down by 600 steps of L-BFGS. `ls.diagnose`
+then runs with its defaults in a process of its own, twice, with two seeds; a third process imports
+the same and stops before it, for the memory that is not the diagnosis's.
 
-Verdicts, fixed beforehand: at most 10 minutes; at most the memory planned for, plus 25% for what Python holds twice, over the
-third process, and that within the default memory_budget; m(W) of both optimisers known to 10%; the two seeds' m(W) within five
-standard errors of each other.
+Verdicts, fixed beforehand: at most 10 minutes; at most the memory planned for, plus 25% for what
+Python holds twice, over the third process, and that within the default memory_budget; m(W) of both
+optimisers known to 10%; the two seeds' m(W) within five standard errors of each other.
 
 Run: python benchmarks/diagnose.py        --help shows the options.
 """
@@ -41,7 +43,8 @@ def problem() -> tuple[Any, Any, tuple[np.ndarray, np.ndarray]]:
     rng = np.random.default_rng(0)
     sizes = [64, HIDDEN, HIDDEN, 10]
     params = [
-        {"weight": rng.normal(size=(a, b)) / np.sqrt(a), "bias": np.zeros(b)} for a, b in itertools.pairwise(sizes)
+        {"weight": rng.normal(size=(a, b)) / np.sqrt(a), "bias": np.zeros(b)}
+        for a, b in itertools.pairwise(sizes)
     ]
 
     def loss_fn(params: Any, image: Any, label: Any) -> Any:
@@ -72,10 +75,18 @@ def descend(steps: int, path: Path) -> dict[str, Any]:
     start = time.perf_counter()
     options = {"maxiter": steps, "maxfun": 3 * steps, "maxcor": 20, "ftol": 0.0, "gtol": 1e-8}
     found = minimize(
-        value_and_gradient, np.asarray(network.minimum, float), jac=True, method="L-BFGS-B", options=options
+        value_and_gradient,
+        np.asarray(network.minimum, float),
+        jac=True,
+        method="L-BFGS-B",
+        options=options,
     )
     np.save(path, found.x)
-    return {"steps": int(found.nit), "seconds": round(time.perf_counter() - start, 1), "loss": float(found.fun)}
+    return {
+        "steps": int(found.nit),
+        "seconds": round(time.perf_counter() - start, 1),
+        "loss": float(found.fun),
+    }
 
 
 def child(path: Path, seed: int, escapes: int, stop: bool) -> None:
@@ -100,7 +111,11 @@ def child(path: Path, seed: int, escapes: int, stop: bool) -> None:
             num_escapes=escapes,
         )
         row["seconds"] = round(time.perf_counter() - start, 1)
-        row |= {"parts": report.seconds, "planned_gib": round(report.memory_bytes / 2**30, 3), "table": repr(report)}
+        row |= {
+            "parts": report.seconds,
+            "planned_gib": round(report.memory_bytes / 2**30, 3),
+            "table": repr(report),
+        }
         row["products"] = report.hessian.products
         row["measures"] = {
             name: {
@@ -119,26 +134,39 @@ def child(path: Path, seed: int, escapes: int, stop: bool) -> None:
 
 def verdicts(rows: list[dict[str, Any]], idle: float) -> dict[str, bool]:
     measures = [row["measures"] for row in rows]
-    half = {name: [(m[name]["interval"][1] - m[name]["interval"][0]) / 2 for m in measures] for name in measures[0]}
+    half = {
+        name: [(m[name]["interval"][1] - m[name]["interval"][0]) / 2 for m in measures]
+        for name in measures[0]
+    }
     apart = [
-        abs(measures[0][name]["value"] - measures[1][name]["value"]) / (np.hypot(*half[name]) / 1.96) for name in half
+        abs(measures[0][name]["value"] - measures[1][name]["value"])
+        / (np.hypot(*half[name]) / 1.96)
+        for name in half
     ]
     return {
         f"at most {MINUTES:g} minutes": all(row["seconds"] <= 60 * MINUTES for row in rows),
-        "within the memory planned": all(row["peak_gib"] - idle <= SLACK * row["planned_gib"] for row in rows),
+        "within the memory planned": all(
+            row["peak_gib"] - idle <= SLACK * row["planned_gib"] for row in rows
+        ),
         "within the default budget": all(row["planned_gib"] <= 4.0 for row in rows),
         f"m(W) known to {KNOWN:.0%}": all(
-            h <= KNOWN * m[name]["value"] for name in half for h, m in zip(half[name], measures, strict=True)
+            h <= KNOWN * m[name]["value"]
+            for name in half
+            for h, m in zip(half[name], measures, strict=True)
         ),
         f"two seeds within {SIGMAS:g} standard errors": bool(max(apart) <= SIGMAS),
     }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=600, help="of L-BFGS")
     parser.add_argument("--escapes", type=int, default=100, help="trajectories asked for")
-    parser.add_argument("--child", nargs=3, metavar=("PATH", "SEED", "STOP"), help="make one run and print its row")
+    parser.add_argument(
+        "--child", nargs=3, metavar=("PATH", "SEED", "STOP"), help="make one run and print its row"
+    )
     parser.add_argument("--out", type=Path, default=RESULT, help="JSON file for the numbers")
     args = parser.parse_args()
     if args.child:

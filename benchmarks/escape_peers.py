@@ -1,8 +1,9 @@
-"""What escape_throughput.py runs side by side: the same job by levysde, C++, numba and diffrax, each at its best.
-Those of `array_peers.py` are two more.
+"""What escape_throughput.py runs side by side: the same job by levysde, C++, numba and diffrax,
+each at its best. Those of `array_peers.py` are two more.
 
-Each peer compiles in `prepare`, apart from the runs, and draws the same law by Chambers, Mallows and Stuck from the
-angle's distance to its pole (31 bits or more: a 24-bit angle would be short of large jumps, and quicker to no purpose).
+Each peer compiles in `prepare`, apart from the runs, and draws the same law by Chambers, Mallows
+and Stuck from the angle's distance to its pole (31 bits or more: a 24-bit angle would be short of
+large jumps, and quicker to no purpose).
 """
 
 import functools
@@ -24,7 +25,9 @@ import levysde as ls
 from levysde.random import split_uint64, step_words, trajectory_key
 
 ALPHA, EPSILON, DT, DIM, RADIUS = 1.5, 0.1, 1e-3, 2, 1.0
-CPP_FLAGS = "-std=c++17 -O3 -march=native -ffast-math -fopenmp-simd -mprefer-vector-width=512 -lpthread"
+CPP_FLAGS = (
+    "-std=c++17 -O3 -march=native -ffast-math -fopenmp-simd -mprefer-vector-width=512 -lpthread"
+)
 
 
 @dataclass(frozen=True)
@@ -44,26 +47,46 @@ class Run:
 
 def run_of(seconds: float, steps: np.ndarray) -> Run:
     steps = np.asarray(steps, np.float64)
-    return Run(seconds, steps.sum(), steps.mean() * DT, steps.std(ddof=1) / np.sqrt(steps.size) * DT, steps.size)
+    return Run(
+        seconds,
+        steps.sum(),
+        steps.mean() * DT,
+        steps.std(ddof=1) / np.sqrt(steps.size) * DT,
+        steps.size,
+    )
 
 
 class Levysde:
     def __init__(self, num: int, threads: int, exact: bool = False):
-        self.name, self.num, self.threads, self.exact = "levysde" + ", exact" * exact, num, threads, exact
+        self.name, self.num, self.threads, self.exact = (
+            "levysde" + ", exact" * exact,
+            num,
+            threads,
+            exact,
+        )
         how = "the draw of the other peers" if exact else "one word a draw"
-        self.settings = f"simulate_escape, devices={threads}, lanes and chunk by default, float32, {how}"
+        self.settings = (
+            f"simulate_escape, devices={threads}, lanes and chunk by default, float32, {how}"
+        )
 
     def prepare(self) -> None:
         well = ls.Quadratic(hessian=jnp.eye(DIM))
         dynamics = ls.SGD(well, ls.StableComponents(alpha=ALPHA, exact=self.exact), epsilon=EPSILON)
         self.kernel = ls.EulerMaruyama(dynamics, dt=DT)
         self.domain, self.start = ls.Ball(radius=RADIUS, center=jnp.zeros(DIM)), jnp.zeros(DIM)
-        self.run(0)  # all of the run: the lane block halves as it drains, and each size compiles once
+        # all of the run: the lane block halves as it drains, and each size compiles once
+        self.run(0)
 
     def run(self, seed: int) -> Run:
         start = time.perf_counter()
         result = ls.simulate_escape(
-            self.kernel, self.domain, self.start, num=self.num, seed=seed, max_time=1e6, devices=self.threads
+            self.kernel,
+            self.domain,
+            self.start,
+            num=self.num,
+            seed=seed,
+            max_time=1e6,
+            devices=self.threads,
         )
         seconds = time.perf_counter() - start
         if not result.exited.all():
@@ -72,7 +95,8 @@ class Levysde:
 
 
 class Cpp:
-    """benchmarks/escape_reference.cpp, vectorised over lanes, its own process; timed inside, after start-up."""
+    """benchmarks/escape_reference.cpp, vectorised over lanes, its own process; timed inside, after
+    start-up."""
 
     def __init__(self, num: int, threads: int):
         self.name, self.num, self.threads = "C++", num, threads
@@ -89,16 +113,21 @@ class Cpp:
             raise ImportError("the C++ reference needs g++, which is not on the path")
         self.folder = tempfile.TemporaryDirectory()
         self.program = str(Path(self.folder.name, source.stem))
-        subprocess.run(["g++", str(source), "-o", self.program, *options, *CPP_FLAGS.split()], check=True)
+        subprocess.run(
+            ["g++", str(source), "-o", self.program, *options, *CPP_FLAGS.split()], check=True
+        )
 
     def time(self, *arguments: float) -> Run:
-        line = subprocess.run([self.program, *map(str, arguments)], check=True, capture_output=True, text=True).stdout
+        line = subprocess.run(
+            [self.program, *map(str, arguments)], check=True, capture_output=True, text=True
+        ).stdout
         row = json.loads(line)
         return Run(row["seconds"], row["live_steps"], row["mean"], row["error"], self.num)
 
 
 class Numba:
-    """One trajectory an iteration of a parallel loop: as its documentation has it, or tuned by hand."""
+    """One trajectory an iteration of a parallel loop: as its documentation has it, or tuned by
+    hand."""
 
     def __init__(self, num: int, threads: int, tuned: bool):
         self.name, self.num, self.threads, self.tuned = (
@@ -107,9 +136,14 @@ class Numba:
             threads,
             tuned,
         )
-        how = "float32, xoroshiro128+ in registers" if tuned else "float64, np.random and the textbook draw"
+        how = (
+            "float32, xoroshiro128+ in registers"
+            if tuned
+            else "float64, np.random and the textbook draw"
+        )
         self.settings = (
-            f"njit(parallel=True, fastmath=True, cache=False), prange over trajectories, {threads} threads, "
+            f"njit(parallel=True, fastmath=True, cache=False), prange over trajectories, {threads} "
+            "threads, "
             f"parallel_chunksize(16) against uneven loads, {how}"
         )
 
@@ -179,9 +213,12 @@ def numba_tuned():
         tail = word & u64(0x7FFFFFFF)
         pole = (f32(np.int32(angle)) + half) * (unit * half * pi)
         centre = quarter - pole
-        exponential = -math.log(min((f32(np.int32(tail)) + half) * unit, below_one))  # never 0: fastmath knows no inf
+        # never 0: fastmath knows no inf
+        exponential = -math.log(min((f32(np.int32(tail)) + half) * unit, below_one))
         ratio = math.log(math.cos(rest * centre) / exponential)
-        size = math.sin(alpha * centre) * math.exp((rest * ratio - math.log(math.sin(pole))) * inverse)
+        size = math.sin(alpha * centre) * math.exp(
+            (rest * ratio - math.log(math.sin(pole))) * inverse
+        )
         return size if (word >> u64(32)) & u64(1) else -size
 
     @numba.njit(inline="always")
@@ -219,7 +256,8 @@ def numba_tuned():
 
 
 class StablePath(diffrax.AbstractPath):
-    """A stable process whose clock counts steps, so that float32 times stay exact: the increment over step n."""
+    """A stable process whose clock counts steps, so that float32 times stay exact: the increment
+    over step n."""
 
     key: jax.Array
     driver: ls.StableComponents
@@ -234,12 +272,15 @@ class StablePath(diffrax.AbstractPath):
         if self.own_words:
             words = step_words(self.key[:, None], step[None], 2 * DIM)[:, 0]
         else:
-            words = jax.random.bits(jax.random.fold_in(jax.random.wrap_key_data(self.key), step), (2 * DIM,))
+            words = jax.random.bits(
+                jax.random.fold_in(jax.random.wrap_key_data(self.key), step), (2 * DIM,)
+            )
         return self.driver.increment(words, DIM, self.dt)
 
 
 class Diffrax:
-    """diffeqsolve with an Event under vmap and jit: every lane runs until the last one has exited."""
+    """diffeqsolve with an Event under vmap and jit: every lane runs until the last one has
+    exited."""
 
     def __init__(self, num: int, own_words: bool):
         self.name, self.num, self.own_words = (
@@ -247,10 +288,13 @@ class Diffrax:
             num,
             own_words,
         )
-        self.option = {"xla_cpu_prefer_vector_width": "512"} if jax.default_backend() == "cpu" else {}
+        self.option = (
+            {"xla_cpu_prefer_vector_width": "512"} if jax.default_backend() == "cpu" else {}
+        )
         source = "levysde's words" if own_words else "jax.random.bits(fold_in(key, step))"
         self.settings = (
-            f"diffeqsolve(Euler, Event, SaveAt(t1=True), max_steps=None), vmap and jit, clock in steps, float32, "
+            "diffeqsolve(Euler, Event, SaveAt(t1=True), max_steps=None), vmap and jit, clock in "
+            "steps, float32, "
             f"{self.option or 'no'} compiler options, levysde's sampler on {source}"
         )
 
@@ -274,7 +318,9 @@ class Diffrax:
             )
             return solution.stats["num_steps"]
 
-        lanes = jax.jit(jax.vmap(steps, in_axes=(-1, None, None, None)), compiler_options=self.option)
+        lanes = jax.jit(
+            jax.vmap(steps, in_axes=(-1, None, None, None)), compiler_options=self.option
+        )
         self.numbers = (ls.StableComponents(ALPHA), jnp.asarray(DT), jnp.asarray(EPSILON))
         self.compiled = lanes.lower(self.keys(0), *self.numbers).compile()
 

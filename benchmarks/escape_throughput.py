@@ -1,10 +1,12 @@
-"""How long does one step of a living trajectory take, beside C++, numba, diffrax, numpy and PyTorch?
+"""How long does one step of a living trajectory take, beside C++, numba, diffrax, numpy and
+PyTorch?
 
-Job: first exits of dX = -X dt + 0.1 dL from the unit disc, L two independent SaS(1) coordinates with alpha = 1.5, Euler
-steps of 1e-3, from 0. Repeats are interleaved (one run of each peer, then again), so that a change in the machine's
-load meets them all; medians are reported. Compilation is apart. Every two peers' mean exit times must agree within
-three standard errors. numba and diffrax appear twice: as commonly used, and with our own help; levysde too, with its own
-draw and ("exact") with that of the peers.
+Job: first exits of dX = -X dt + 0.1 dL from the unit disc, L two independent SaS(1) coordinates
+with alpha = 1.5, Euler steps of 1e-3, from 0. Repeats are interleaved (one run of each peer, then
+again), so that a change in the machine's load meets them all; medians are reported. Compilation is
+apart. Every two peers' mean exit times must agree within three standard errors. numba and diffrax
+appear twice: as commonly used, and with our own help; levysde too, with its own draw and ("exact")
+with that of the peers.
 
 Run: python benchmarks/escape_throughput.py        --help shows the options; --quick takes a minute.
 """
@@ -51,7 +53,8 @@ def peers(args: argparse.Namespace) -> list:
 
 
 def measure(chosen: list, repeats: int) -> tuple[list, dict, dict]:
-    """Peers that could be prepared, seconds of preparation, and interleaved runs, both by position."""
+    """Peers that could be prepared, seconds of preparation, and interleaved runs, both by
+    position."""
     ready, prepared = [], {}
     for peer in chosen:
         start = time.perf_counter()
@@ -87,14 +90,22 @@ def worst_disagreement(means: list[tuple[float, float]]) -> float:
 def processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = {line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")}
+        names = {
+            line.split(":")[1].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
+        }
         return ", ".join(sorted(names))
     return platform.processor()
 
 
 def versions() -> dict[str, str]:
-    installed = {dist.metadata["Name"].lower(): dist.version for dist in importlib.metadata.distributions()}
-    return {"python": platform.python_version()} | {name: installed.get(name, "missing") for name in PACKAGES}
+    installed = {
+        dist.metadata["Name"].lower(): dist.version for dist in importlib.metadata.distributions()
+    }
+    return {"python": platform.python_version()} | {
+        name: installed.get(name, "missing") for name in PACKAGES
+    }
 
 
 def report(ready: list, prepared: dict, runs: dict, args: argparse.Namespace) -> dict:
@@ -119,8 +130,10 @@ def report(ready: list, prepared: dict, runs: dict, args: argparse.Namespace) ->
         row["ratio_to_levysde"] = round(row["ns_per_live_step"] / own, 4) if own else None
     return {
         "job": {"alpha": ALPHA, "epsilon": EPSILON, "dt": DT, "dim": DIM, "radius": RADIUS},
-        "command": f"python benchmarks/escape_throughput.py --num {args.num} --repeats {args.repeats} "
-        f"--threads {args.threads} --diffrax-num {' '.join(map(str, args.diffrax_num))} --peers {' '.join(args.peers)}",
+        "command": f"python benchmarks/escape_throughput.py --num {args.num} --repeats "
+        f"{args.repeats} "
+        f"--threads {args.threads} --diffrax-num {' '.join(map(str, args.diffrax_num))} --peers "
+        f"{' '.join(args.peers)}",
         "threads": args.threads,
         "repeats": args.repeats,
         "processor": processor(),
@@ -137,43 +150,59 @@ def report(ready: list, prepared: dict, runs: dict, args: argparse.Namespace) ->
 
 def table(summary: dict) -> str:
     lines = [
-        "| | trajectories | ns per live step (median) | range | times levysde | mean exit time | compile s |",
+        "| | trajectories | ns per live step (median) | range | times levysde | mean exit time | "
+        "compile s |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in summary["peers"]:
         low, high = min(row["ns_all_repeats"]), max(row["ns_all_repeats"])
         lines.append(
-            f"| {row['peer']} | {row['trajectories']} | {row['ns_per_live_step']:.2f} | {low:.2f}-{high:.2f} | "
-            f"{row['ratio_to_levysde']} | {row['mean_exit_time']:.2f} ± {row['standard_error']:.2f} | "
+            f"| {row['peer']} | {row['trajectories']} | {row['ns_per_live_step']:.2f} | "
+            f"{low:.2f}-{high:.2f} | "
+            f"{row['ratio_to_levysde']} | {row['mean_exit_time']:.2f} ± "
+            f"{row['standard_error']:.2f} | "
             f"{row['prepare_seconds']:.1f} |"
         )
     return "\n".join(lines)
 
 
 def verdicts(summary: dict) -> list[str]:
-    """Each target, met or missed, against every row of the peer: how it is commonly used, and with help."""
+    """Each target, met or missed, against every row of the peer: how it is commonly used, and with
+    help."""
     said = []
     for row in summary["peers"]:
         target = TARGETS.get(row["peer"].split(",")[0])
         if row["peer"] == "levysde":
             met = row["ns_per_live_step"] <= OWN_TARGET
             value = row["ns_per_live_step"]
-            said.append(f"levysde: {value:.1f} ns, target at most {OWN_TARGET:g}: {'met' if met else 'MISSED'}")
+            said.append(
+                f"levysde: {value:.1f} ns, target at most {OWN_TARGET:g}: "
+                f"{'met' if met else 'MISSED'}"
+            )
         elif target and row["ratio_to_levysde"]:
             met = row["ratio_to_levysde"] >= target
             name = f"{row['peer']}, {row['trajectories']} trajectories"
             said.append(
-                f"{name}: {row['ratio_to_levysde']:.1f} times, target at least {target:g}: {'met' if met else 'MISSED'}"
+                f"{name}: {row['ratio_to_levysde']:.1f} times, target at least {target:g}: "
+                f"{'met' if met else 'MISSED'}"
             )
     return said
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num", type=int, default=10_000, help="trajectories a run (numba: a fifth)")
-    parser.add_argument("--diffrax-num", type=int, nargs="+", default=[200, 1000], help="trajectories for diffrax")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--num", type=int, default=10_000, help="trajectories a run (numba: a fifth)"
+    )
+    parser.add_argument(
+        "--diffrax-num", type=int, nargs="+", default=[200, 1000], help="trajectories for diffrax"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats of every peer")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads for levysde, C++ and numba")
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count(), help="threads for levysde, C++ and numba"
+    )
     parser.add_argument(
         "--peers",
         nargs="+",
@@ -181,7 +210,9 @@ def main() -> int:
         help="which to run",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="1000 trajectories, diffrax 50, two repeats, nothing written"
+        "--quick",
+        action="store_true",
+        help="1000 trajectories, diffrax 50, two repeats, nothing written",
     )
     parser.add_argument("--out", type=Path, default=RESULT, help="JSON file for the numbers")
     args = parser.parse_args()
@@ -195,7 +226,10 @@ def main() -> int:
     print("\n".join(["", *verdicts(summary)]))
     difference = summary["largest_difference_of_means_in_standard_errors"]
     agree = difference <= 3
-    print(f"largest difference of two means: {difference} standard errors ({'agree' if agree else 'DISAGREE'})")
+    print(
+        f"largest difference of two means: {difference} standard errors "
+        f"({'agree' if agree else 'DISAGREE'})"
+    )
     return 0 if agree else 1
 
 

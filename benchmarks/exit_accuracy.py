@@ -1,15 +1,18 @@
-"""How close do simulated exit times come to the exact ones of Getoor and Ryznar, and with which order in dt?
+"""How close do simulated exit times come to the exact ones of Getoor and Ryznar, and with which
+order in dt?
 
-No drift, unit ball, start at the centre, noise amplitude 1. Fixed before any run: the cases, the ladder of dt, the seed,
-the number of trajectories, and the verdicts:
+No drift, unit ball, start at the centre, noise amplitude 1. Fixed before any run: the cases, the
+ladder of dt, the seed, the number of trajectories, and the verdicts:
   * accuracy: the mean at the smallest dt is within 1.5% of the exact value;
   * shift: for alpha > 1 and isotropic noise, the boundary shift implied by the mean at each dt,
-    ((mean/exact)^(1/alpha) - 1) / dt^(1/alpha), averaged over the ladder with its precision, agrees with rho_alpha within
-    5 standard errors or 3%, and 5 standard errors are at most 15% of it (a first run with equal numbers at every dt had
-    no power for this, so the coarse rungs, where a trajectory is short, get more);
-  * order: the slope of log(bias) over the two smallest dt whose bias is seen at 5 sigma; for alpha > 1 within 0.1 of
-    1/alpha.
-Run: python benchmarks/exit_accuracy.py [--num 100000] [--seed 0] [--out benchmarks/results/exit_accuracy.json]
+    ((mean/exact)^(1/alpha) - 1) / dt^(1/alpha), averaged over the ladder with its precision, agrees
+    with rho_alpha within 5 standard errors or 3%, and 5 standard errors are at most 15% of it (a
+    first run with equal numbers at every dt had no power for this, so the coarse rungs, where a
+    trajectory is short, get more);
+  * order: the slope of log(bias) over the two smallest dt whose bias is seen at 5 sigma; for alpha
+    > 1 within 0.1 of 1/alpha.
+Run: python benchmarks/exit_accuracy.py [--num 100000] [--seed 0] [--out
+benchmarks/results/exit_accuracy.json]
 """
 
 import argparse
@@ -25,18 +28,32 @@ from levysde.theory import boundary_shift, getoor_mean_exit, ryznar_mean_exit
 
 STEPS = (6.4e-3, 1.6e-3, 4e-4, 1e-4)
 TIMES = (16, 8, 2, 1)  # trajectories at each dt, in units of --num
-LANES = (16384, 4096, 512, 256)  # short trajectories want many, for the host to keep up; results do not depend on it
+# short trajectories want many, for the host to keep up; results do not depend on it
+LANES = (16384, 4096, 512, 256)
 ALPHAS = (0.8, 1.2, 1.5, 1.8)
-CASES = [("isotropic", d, a) for d in (1, 2, 3) for a in ALPHAS] + [("components", 2, a) for a in ALPHAS]
+CASES = [("isotropic", d, a) for d in (1, 2, 3) for a in ALPHAS] + [
+    ("components", 2, a) for a in ALPHAS
+]
 
 
-def measure(noise: str, dim: int, alpha: float, rung: int, num: int, seed: int) -> tuple[float, float]:
-    driver = ls.StableIsotropic(alpha=alpha) if noise == "isotropic" else ls.StableComponents(alpha=alpha)
+def measure(
+    noise: str, dim: int, alpha: float, rung: int, num: int, seed: int
+) -> tuple[float, float]:
+    driver = (
+        ls.StableIsotropic(alpha=alpha)
+        if noise == "isotropic"
+        else ls.StableComponents(alpha=alpha)
+    )
     free = ls.SGD(ls.Quadratic(hessian=jnp.zeros(dim)), driver, epsilon=1.0)
     ball = ls.Ball(radius=1.0, center=jnp.zeros(dim))
     num *= TIMES[rung]
     run = ls.simulate_escape(
-        ls.EulerMaruyama(free, dt=STEPS[rung]), ball, jnp.zeros(dim), num=num, seed=seed, lanes=LANES[rung]
+        ls.EulerMaruyama(free, dt=STEPS[rung]),
+        ball,
+        jnp.zeros(dim),
+        num=num,
+        seed=seed,
+        lanes=LANES[rung],
     )
     return float(run.time.mean()), float(run.time.std(ddof=1) / np.sqrt(num))
 
@@ -65,8 +82,14 @@ def case(noise: str, dim: int, alpha: float, num: int, seed: int) -> dict:
         shift = ((means / exact) ** (1 / alpha) - 1) / steps ** (1 / alpha)
         spread = errors / exact / alpha / steps ** (1 / alpha)
         weight = spread**-2 / np.sum(spread**-2)
-        expected, found, error = boundary_shift(alpha), float(np.sum(weight * shift)), float(np.sum(spread**-2) ** -0.5)
-        agrees = abs(found - expected) < max(5 * error, 0.03 * expected) and 5 * error < 0.15 * expected
+        expected, found, error = (
+            boundary_shift(alpha),
+            float(np.sum(weight * shift)),
+            float(np.sum(spread**-2) ** -0.5),
+        )
+        agrees = (
+            abs(found - expected) < max(5 * error, 0.03 * expected) and 5 * error < 0.15 * expected
+        )
         row |= {
             "shift": found, "shift_error": error, "shift_expected": expected, "shift_at_each_dt": shift.tolist(),
             "shift_agrees": bool(agrees),
@@ -75,13 +98,19 @@ def case(noise: str, dim: int, alpha: float, num: int, seed: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--num", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "exit_accuracy.json")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent / "results" / "exit_accuracy.json"
+    )
     options = parser.parse_args()
     start, rows = time.monotonic(), []
-    print("| noise | d | alpha | exact | mean at dt = 1e-4 | error | order in dt | shift (expected) |")
+    print(
+        "| noise | d | alpha | exact | mean at dt = 1e-4 | error | order in dt | shift (expected) |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for noise, dim, alpha in CASES:
         row = case(noise, dim, alpha, options.num, options.seed)
@@ -91,7 +120,8 @@ def main() -> None:
         if "shift" in row:
             shift = f"{row['shift']:.3f} ± {row['shift_error']:.3f} ({row['shift_expected']:.3f})"
         print(
-            f"| {noise} | {dim} | {alpha} | {row['exact']:.5f} | {row['mean'][-1]:.5f} ± {row['standard_error'][-1]:.5f} | "
+            f"| {noise} | {dim} | {alpha} | {row['exact']:.5f} | {row['mean'][-1]:.5f} ± "
+            f"{row['standard_error'][-1]:.5f} | "
             f"{row['relative_error'][-1]:+.2%} | {order} | {shift} |",
             flush=True,
         )
@@ -101,9 +131,11 @@ def main() -> None:
     )  # fmt: skip
     verdicts = {
         "accuracy": f"{sum(row['accurate'] for row in rows)} of {len(rows)} within 1.5%",
-        "shift": f"{sum(row.get('shift_agrees', False) for row in rows)} of {sum('shift' in row for row in rows)} agree",
+        "shift": f"{sum(row.get('shift_agrees', False) for row in rows)} of "
+                 f"{sum('shift' in row for row in rows)} agree",
         "order": [
-            f"{row['noise']} d={row['dim']} alpha={row['alpha']}: {row['order']:.3f}" for row in rows
+            f"{row['noise']} d={row['dim']} alpha={row['alpha']}: "
+            f"{row['order']:.3f}" for row in rows
             if row["alpha"] > 1 and row["order"] is not None and abs(row["order"] - 1 / row["alpha"]) > 0.1
         ] or "all within 0.1 of 1/alpha",
     }  # fmt: skip

@@ -1,12 +1,14 @@
 """Is a float32 run right, or does it warn of its precision?
 
-Each dynamics and kernel leaves `|x - c| < 0.1` around the minimum c of a quadratic loss of curvature 10, for c = 0, 1
-and 100 and dt = 1e-2 to 1e-6, once in float32 and once in float64 from the same seed, so that both see the same noise.
-Compared is the mean of min(exit time, 0.5). Fixed before any run: the cases, the numbers, and the verdict. A row passes
-if the two means differ by at most 3 standard errors of the paired difference and 1%, or if the float32 run warned of
-its precision or refused to start.
+Each dynamics and kernel leaves `|x - c| < 0.1` around the minimum c of a quadratic loss of
+curvature 10, for c = 0, 1 and 100 and dt = 1e-2 to 1e-6, once in float32 and once in float64 from
+the same seed, so that both see the same noise. Compared is the mean of min(exit time, 0.5). Fixed
+before any run: the cases, the numbers, and the verdict. A row passes if the two means differ by at
+most 3 standard errors of the paired difference and 1%, or if the float32 run warned of its
+precision or refused to start.
 
-Run: python benchmarks/float32_battery.py [--num 64] [--steps 1e-2 1e-3 ...] [--out benchmarks/results/float32_battery.json]
+Run: python benchmarks/float32_battery.py [--num 64] [--steps 1e-2 1e-3 ...] [--out
+benchmarks/results/float32_battery.json]
 """
 
 import argparse
@@ -39,12 +41,17 @@ def ball(center: float, dim: int = 1) -> ls.Ball:
 
 
 def euler(
-    make: Callable[..., ls.EulerMaruyama], driver: Callable = ls.Brownian, dim: int = 1, **options: object
+    make: Callable[..., ls.EulerMaruyama],
+    driver: Callable = ls.Brownian,
+    dim: int = 1,
+    **options: object,
 ) -> Callable:
     """A case of Euler-Maruyama: the kernel at a minimum and a step."""
 
     def kernel(center: float, dt: float) -> ls.EulerMaruyama:
-        return ls.EulerMaruyama(make(well(center, dim), driver(), epsilon=EPSILON, **options), dt=dt)
+        return ls.EulerMaruyama(
+            make(well(center, dim), driver(), epsilon=EPSILON, **options), dt=dt
+        )
 
     return kernel
 
@@ -59,7 +66,13 @@ def stable_flow(center: float) -> ls.SGD:
 
 def marcus(center: float, dt: float) -> ls.EulerMaruyama:
     scale = ls.StateScale(lambda x: 1 + 2 * (x - center), dim=1)
-    dynamics = ls.SGD(well(center), ls.StableComponents(alpha=1.5), epsilon=EPSILON, scale=scale, convention="marcus")
+    dynamics = ls.SGD(
+        well(center),
+        ls.StableComponents(alpha=1.5),
+        epsilon=EPSILON,
+        scale=scale,
+        convention="marcus",
+    )
     return ls.EulerMaruyama(dynamics, dt=dt)
 
 
@@ -81,15 +94,26 @@ CASES: dict[str, tuple[Callable, int]] = {
     "SGD, components 0.8": (euler(ls.SGD, lambda: ls.StableComponents(alpha=0.8)), 1),
     "SGD, isotropic 1.5": (euler(ls.SGD, lambda: ls.StableIsotropic(alpha=1.5), 2), 2),
     "SGD, Marcus 1.5": (marcus, 1),
-    "Langevin": (lambda c, dt: ls.EulerMaruyama(ls.Langevin(well(c), diffusion=EPSILON**2 / 2), dt=dt), 1),
+    "Langevin": (
+        lambda c, dt: ls.EulerMaruyama(ls.Langevin(well(c), diffusion=EPSILON**2 / 2), dt=dt),
+        1,
+    ),
     "Momentum": (euler(ls.Momentum, rate=50.0, averaged=True), 1),
     "Momentum, Nesterov": (euler(ls.Momentum, rate=50.0, averaged=True, nesterov=True), 1),
-    "Underdamped": (lambda c, dt: ls.EulerMaruyama(ls.Underdamped(well(c), diffusion=0.04, friction=5.0), dt=dt), 1),
+    "Underdamped": (
+        lambda c, dt: ls.EulerMaruyama(
+            ls.Underdamped(well(c), diffusion=0.04, friction=5.0), dt=dt
+        ),
+        1,
+    ),
     "Adam": (euler(ls.Adam, **RATES), 1),
     "Adam, noise in the average": (euler(ls.Adam, noise="average", **RATES), 1),
     "AdamW": (euler(ls.AdamW, weight_decay=1e-3, **RATES), 1),
     "RMSProp": (euler(ls.RMSProp, rate=5.0), 1),
-    "Scheduled": (lambda c, dt: ls.EulerMaruyama(ls.Scheduled(flow(c), lambda t: 1 / (1 + t)), dt=dt), 1),
+    "Scheduled": (
+        lambda c, dt: ls.EulerMaruyama(ls.Scheduled(flow(c), lambda t: 1 / (1 + t)), dt=dt),
+        1,
+    ),
     "TamedEuler": (lambda c, dt: ls.TamedEuler(flow(c), dt=dt), 1),
     "OrnsteinUhlenbeck": (lambda c, dt: ls.OrnsteinUhlenbeck(flow(c), dt=dt), 1),
     "JumpAdapted": (lambda c, dt: ls.JumpAdapted(stable_flow(c), dt=dt, cutoff=0.05), 1),
@@ -114,7 +138,9 @@ def times(name: str, center: float, dt: float, num: int, wide: bool) -> tuple[np
             max_time=HORIZON,
             record="times",
         )
-    return np.minimum(run.time, HORIZON), any(issubclass(warning.category, PrecisionWarning) for warning in caught)
+    return np.minimum(run.time, HORIZON), any(
+        issubclass(warning.category, PrecisionWarning) for warning in caught
+    )
 
 
 def row(name: str, center: float, dt: float, num: int) -> dict:
@@ -136,10 +162,14 @@ def row(name: str, center: float, dt: float, num: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--num", type=int, default=64)
     parser.add_argument("--steps", type=float, nargs="*", default=list(STEPS))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "float32_battery.json")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent / "results" / "float32_battery.json"
+    )
     arguments = parser.parse_args()
     begun, rows = time.time(), []
     for dt in arguments.steps:
@@ -154,7 +184,12 @@ def main() -> None:
             "warns though right": sum(r["says"] == "warns" and r["right"] for r in rows),
             "refuses": sum(r["says"] == "refuses" for r in rows),
         }
-        done = {"num": arguments.num, "seconds": time.time() - begun, "jax": jax.__version__, "verdicts": verdicts}
+        done = {
+            "num": arguments.num,
+            "seconds": time.time() - begun,
+            "jax": jax.__version__,
+            "verdicts": verdicts,
+        }
         arguments.out.write_text(json.dumps(done | {"rows": rows}, indent=1) + "\n")
     print(json.dumps(verdicts))
 

@@ -1,12 +1,13 @@
 """How often does each interval that the package returns hold the truth?
 
-Fixed before any run: the cells below (n = 20 and 100, or the fewest values that a function accepts; exponential and
-lognormal times, or the law that an estimator of tails assumes; no censoring, and 30%, at one time or at random), 2,000
-samples a cell (500 where one sample takes a bootstrap), the seed, 95% intervals, and the criterion: coverage from 0.93 to
-0.97, or the function's documentation gives the coverage. Samples that a function refuses are counted apart.
-Times have mean 1; lognormal ones have a standard deviation of 1 in the logarithm.
-Run: python benchmarks/interval_coverage.py [--runs 2000] [--seed 0] [--out benchmarks/results/interval_coverage.json]
-It also writes the table in docs/howto/trust.md, one line a function; the JSON holds every cell.
+Fixed before any run: the cells below (n = 20 and 100, or the fewest values that a function accepts;
+exponential and lognormal times, or the law that an estimator of tails assumes; no censoring, and
+30%, at one time or at random), 2,000 samples a cell (500 where one sample takes a bootstrap), the
+seed, 95% intervals, and the criterion: coverage from 0.93 to 0.97, or the function's documentation
+gives the coverage. Samples that a function refuses are counted apart. Times have mean 1; lognormal
+ones have a standard deviation of 1 in the logarithm. Run: python benchmarks/interval_coverage.py
+[--runs 2000] [--seed 0] [--out benchmarks/results/interval_coverage.json] It also writes the table
+in docs/howto/trust.md, one line a function; the JSON holds every cell.
 """
 
 import argparse
@@ -47,7 +48,8 @@ Interval = tuple[float, float, float]  # low, high, truth
 
 @dataclass(frozen=True)
 class Cell:
-    """Of which function, the law, n, the censoring, and one draw: by what they are about, intervals with their truths."""
+    """Of which function, the law, n, the censoring, and one draw: by what they are about, intervals
+    with their truths."""
 
     function: Callable
     law: str
@@ -71,7 +73,8 @@ LAWS = {
     ),
     "Weibull 1.5": (lambda rng, n: rng.weibull(1.5, size=n), None, None),
 }
-RANDOM = {"exponential": 7 / 3, "lognormal": 2.2}  # mean of exponential censoring times that stop 30%
+# mean of exponential censoring times that stop 30%
+RANDOM = {"exponential": 7 / 3, "lognormal": 2.2}
 
 
 def times(law: str, n: int, censoring: str) -> Sample:
@@ -81,7 +84,11 @@ def times(law: str, n: int, censoring: str) -> Sample:
         time = draw(rng, n)
         if censoring == "none":
             return time, np.ones(n, bool)
-        stop = quantile(1 - CENSORED) if censoring == "30% at one time" else rng.exponential(RANDOM[law], size=n)
+        stop = (
+            quantile(1 - CENSORED)
+            if censoring == "30% at one time"
+            else rng.exponential(RANDOM[law], size=n)
+        )
         return np.minimum(time, stop), time < stop
 
     return one
@@ -117,13 +124,28 @@ def of_times() -> Iterator[Cell]:
         for censoring, n in product(("none", "30% at one time", "30% at random"), (20, 100)):
             s, row, whole = times(law, n, censoring), (law, n, censoring), censoring == "none"
             places = {p: quantile(1 - p) for p in (0.75, 0.5, *([0.25] if whole else []))}
-            horizons = {h: float(mean(h)) for h in (0.1, 0.3, 1.0, *([] if censoring == "30% at one time" else [3.0]))}
-            yield Cell(stats.escape_rate, *row, lambda r, s=s: {"rate": of(stats.escape_rate(*s(r)), 1.0)})
-            yield Cell(stats.mean_time, *row, lambda r, s=s: {"mean": of(stats.mean_time(*s(r)), 1.0)})
-            yield Cell(stats.mean_ratio, *row, lambda r, s=s: {"ratio": of(stats.mean_ratio(*s(r), *s(r)), 1.0)})
+            horizons = {
+                h: float(mean(h))
+                for h in (0.1, 0.3, 1.0, *([] if censoring == "30% at one time" else [3.0]))
+            }
+            yield Cell(
+                stats.escape_rate, *row, lambda r, s=s: {"rate": of(stats.escape_rate(*s(r)), 1.0)}
+            )
+            yield Cell(
+                stats.mean_time, *row, lambda r, s=s: {"mean": of(stats.mean_time(*s(r)), 1.0)}
+            )
+            yield Cell(
+                stats.mean_ratio,
+                *row,
+                lambda r, s=s: {"ratio": of(stats.mean_ratio(*s(r), *s(r)), 1.0)},
+            )
             yield Cell(stats.kaplan_meier, *row, lambda r, s=s, p=places: curves(s(r), p))
             yield Cell(stats.restricted_mean, *row, lambda r, s=s, h=horizons: restricted(s(r), h))
-    shapes = (("exponential", 1.0, "none"), ("exponential", 1.0, "30% at one time"), ("Weibull 1.5", 1.5, "none"))
+    shapes = (
+        ("exponential", 1.0, "none"),
+        ("exponential", 1.0, "30% at one time"),
+        ("Weibull 1.5", 1.5, "none"),
+    )
     for (law, shape, censoring), n in product(shapes, (20, 100)):
         s = times(law, n, censoring)
         yield Cell(
@@ -141,7 +163,10 @@ def stable(alpha: float, n: int, rng: np.random.Generator) -> np.ndarray:
 
 def hills(rng: np.random.Generator, n: int) -> dict[str, Interval]:
     x = rng.pareto(1.5, n) + 1
-    return {"k = n/10": of(stats.hill(x, k=n // 10).alpha, 1.5), "k chosen": of(stats.hill(x).alpha, 1.5)}
+    return {
+        "k = n/10": of(stats.hill(x, k=n // 10).alpha, 1.5),
+        "k chosen": of(stats.hill(x).alpha, 1.5),
+    }
 
 
 def at_20(curve: stats.HillCurve) -> dict[str, Interval]:
@@ -161,29 +186,54 @@ def of_noise() -> Iterator[Cell]:
     for n in (50, 100, 1000):  # 50 is the fewest
         yield Cell(stats.hill, "Pareto 1.5", n, "none", lambda r, n=n: hills(r, n))
         yield Cell(
-            stats.hill_curve, "Pareto 1.5", n, "none", lambda r, n=n: at_20(stats.hill_curve(r.pareto(1.5, n) + 1))
+            stats.hill_curve,
+            "Pareto 1.5",
+            n,
+            "none",
+            lambda r, n=n: at_20(stats.hill_curve(r.pareto(1.5, n) + 1)),
         )
     fit, growth = stats.characteristic_function_fit, stats.block_log_moment_index
     for a, n in product((1.2, 1.5, 1.8), (20, 100, 1000)):
         law, block = f"stable {a}", 2 if n == 20 else None  # 8 blocks at least
         draw = partial(stable, a, n)
-        yield Cell(fit, law, n, "none", lambda r, a=a, draw=draw: parts(fit(draw(r)), alpha=a, scale=1.0))
         yield Cell(
-            growth, law, n, "none", lambda r, a=a, b=block, draw=draw: {"alpha": of(growth(draw(r), block=b), a)}
+            fit, law, n, "none", lambda r, a=a, draw=draw: parts(fit(draw(r)), alpha=a, scale=1.0)
+        )
+        yield Cell(
+            growth,
+            law,
+            n,
+            "none",
+            lambda r, a=a, b=block, draw=draw: {"alpha": of(growth(draw(r), block=b), a)},
         )
         if n == 20:
             continue
-        yield Cell(stats.hill, law, n, "none", lambda r, a=a, draw=draw: {"k chosen": of(stats.hill(draw(r)).alpha, a)})
+        yield Cell(
+            stats.hill,
+            law,
+            n,
+            "none",
+            lambda r, a=a, draw=draw: {"k chosen": of(stats.hill(draw(r)).alpha, a)},
+        )
         yield Cell(
             stats.mcculloch,
             law,
             n,
             "none",
-            lambda r, a=a, draw=draw: parts(stats.mcculloch(draw(r)), alpha=a, beta=0.0, scale=1.0, location=0.0),
+            lambda r, a=a, draw=draw: parts(
+                stats.mcculloch(draw(r)), alpha=a, beta=0.0, scale=1.0, location=0.0
+            ),
         )
-    for function, h, n in product((stats.hurst_dfa, stats.hurst_rs), (0.5, 0.7), (500, 2000)):  # 500 is the fewest
+    # 500 is the fewest
+    for function, h, n in product((stats.hurst_dfa, stats.hurst_rs), (0.5, 0.7), (500, 2000)):
         law = f"fractional noise, H = {h}"
-        yield Cell(function, law, n, "none", lambda r, f=function, h=h, n=n: {"H": of(f(noise(n, h, r)), h)})
+        yield Cell(
+            function,
+            law,
+            n,
+            "none",
+            lambda r, f=function, h=h, n=n: {"H": of(f(noise(n, h, r)), h)},
+        )
     for law, n in product(("exponential", "lognormal"), (50, 200)):
         yield Cell(
             stats.block_bootstrap,
@@ -191,22 +241,33 @@ def of_noise() -> Iterator[Cell]:
             n,
             "none",
             lambda r, law=law, n=n: {
-                "mean, blocks of 1": of(stats.block_bootstrap(np.mean, LAWS[law][0](r, n), block=1), 1.0)
+                "mean, blocks of 1": of(
+                    stats.block_bootstrap(np.mean, LAWS[law][0](r, n), block=1), 1.0
+                )
             },
             slow=True,
         )
 
 
 def shares(rng: np.random.Generator, n: int) -> dict[str, Interval]:
-    return {f"share of {p:g}": of(exits.bounded_mean(float(rng.binomial(n, p)), n, 0.95), p) for p in (0.1, 0.5)}
+    return {
+        f"share of {p:g}": of(exits.bounded_mean(float(rng.binomial(n, p)), n, 0.95), p)
+        for p in (0.1, 0.5)
+    }
 
 
 def parts_of_exits(rng: np.random.Generator, n: int) -> dict[str, Interval]:
-    return {"mean share of 2/3": of(exits.bounded_mean(float(rng.beta(2, 1, n).sum()), n, 0.95), 2 / 3)}
+    return {
+        "mean share of 2/3": of(exits.bounded_mean(float(rng.beta(2, 1, n).sum()), n, 0.95), 2 / 3)
+    }
 
 
 def median(rng: np.random.Generator, n: int) -> dict[str, Interval]:
-    return {"median over coordinates": of(gradient_noise.median_estimate(rng.normal(1.5, 0.2, n), rng), 1.5)}
+    return {
+        "median over coordinates": of(
+            gradient_noise.median_estimate(rng.normal(1.5, 0.2, n), rng), 1.5
+        )
+    }
 
 
 def limit(rng: np.random.Generator, n: int) -> dict[str, Interval]:
@@ -226,7 +287,11 @@ def slope(rng: np.random.Generator, n: int) -> dict[str, Interval]:
             index=(i,),
             at={"epsilon": x},
             state="done",
-            numbers={"mean_time": float(rng.exponential(x**-1.5, n).mean()), "escapes": n, "predicted_mean": x**-1.5},
+            numbers={
+                "mean_time": float(rng.exponential(x**-1.5, n).mean()),
+                "escapes": n,
+                "predicted_mean": x**-1.5,
+            },
             words={},
             warnings=(),
             message="",
@@ -245,7 +310,9 @@ _SYMMETRIC = _SYMMETRIC @ _SYMMETRIC.T / 100
 
 def trace(rng: np.random.Generator, probes: int) -> dict[str, Interval]:
     values, vectors = np.zeros(0), np.zeros((100, 0))
-    found, _, _ = curvature.random_sums(lambda v: _SYMMETRIC @ v, values, vectors, probes, rng, 0.95)
+    found, _, _ = curvature.random_sums(
+        lambda v: _SYMMETRIC @ v, values, vectors, probes, rng, 0.95
+    )
     return {"trace by sign vectors": of(found, float(np.trace(_SYMMETRIC)))}
 
 
@@ -289,7 +356,9 @@ def measured(cell: Cell, runs: int, seed: int) -> list[dict[str, Any]]:
                 "n": cell.n,
                 "censoring": cell.censoring,
                 "coverage": round(coverage, 4),
-                "standard_error": round(float(np.sqrt(max(coverage * (1 - coverage), 1 / used) / used)), 4),
+                "standard_error": round(
+                    float(np.sqrt(max(coverage * (1 - coverage), 1 / used) / used)), 4
+                ),
                 "truth_above": round(float(np.mean(truth > high)), 4),
                 "truth_below": round(float(np.mean(truth < low)), 4),
                 "runs": used,
@@ -302,7 +371,8 @@ def measured(cell: Cell, runs: int, seed: int) -> list[dict[str, Any]]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """One line a function: its cells, how many are in the band, the lowest and the highest coverage and where."""
+    """One line a function: its cells, how many are in the band, the lowest and the highest coverage
+    and where."""
 
     def shown(row: dict[str, Any]) -> str:
         censoring = "" if row["censoring"] == "none" else f", {row['censoring']} censored"
@@ -324,18 +394,30 @@ def written(page: str, rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="functions whose name holds this; the rows of the others are kept")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/interval_coverage.json")
+    parser.add_argument(
+        "--only",
+        default="",
+        help="functions whose name holds this; the rows of the others are kept",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "benchmarks/results/interval_coverage.json"
+    )
     given = parser.parse_args()
     rows: list[dict[str, Any]] = []
     kept = json.loads(given.out.read_text())["rows"] if given.only else []
     for cell in cells():
         if given.only not in cell.function.__name__:
             own = cell.function.__name__, cell.law, cell.n, cell.censoring
-            rows += [row for row in kept if (row["function"], row["law"], row["n"], row["censoring"]) == own]
+            rows += [
+                row
+                for row in kept
+                if (row["function"], row["law"], row["n"], row["censoring"]) == own
+            ]
             continue
         for row in measured(cell, given.runs // 4 if cell.slow else given.runs, given.seed):
             rows.append(row)

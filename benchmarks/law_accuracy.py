@@ -1,14 +1,17 @@
-"""How does rate x mean approach 1 as the noise falls, in quadratic wells, for both drivers and both optimisers?
+"""How does rate x mean approach 1 as the noise falls, in quadratic wells, for both drivers and both
+optimisers?
 
-Curvatures spread evenly from 1 to 4, basin {F < 1/2} (half-axes 1 to 1/2), start at the minimum. Fixed before any run:
-dimensions 1, 2, 10; eps .3, .2, .1, .05; alpha 1.5; dt; seed; and the verdicts:
+Curvatures spread evenly from 1 to 4, basin {F < 1/2} (half-axes 1 to 1/2), start at the minimum.
+Fixed before any run: dimensions 1, 2, 10; eps .3, .2, .1, .05; alpha 1.5; dt; seed; and the
+verdicts:
   * the ratio's distance from 1 at eps = .05 is at most 6%;
   * it does not grow from eps = .2 to .05 by more than five standard errors.
-ADAM: gradient variance 1, delta 0.1, rates 100 and 1, so that its basin in jumps is 1.1 times larger.
-The values of the Ornstein-Uhlenbeck well of curvature and radius 1 are held against those of the nonlocal solver
-(mean exit times .948764, 3.82717, 23.8551, 75.1263 at eps = 1, .5, .2, .1, alpha = 1.5; 79.0971 at alpha = 1.8,
-eps = .2; 1.98425 for the isotropic driver in d = 2, eps = .5): within 2%, the expected lateness of dt not subtracted.
-Run: python benchmarks/law_accuracy.py [--num 20000] [--seed 0] [--out benchmarks/results/law_accuracy.json]
+ADAM: gradient variance 1, delta 0.1, rates 100 and 1, so that its basin in jumps is 1.1 times
+larger. The values of the Ornstein-Uhlenbeck well of curvature and radius 1 are held against those
+of the nonlocal solver (mean exit times .948764, 3.82717, 23.8551, 75.1263 at eps = 1, .5, .2, .1,
+alpha = 1.5; 79.0971 at alpha = 1.8, eps = .2; 1.98425 for the isotropic driver in d = 2, eps = .5):
+within 2%, the expected lateness of dt not subtracted. Run: python benchmarks/law_accuracy.py [--num
+20000] [--seed 0] [--out benchmarks/results/law_accuracy.json]
 """
 
 import argparse
@@ -37,16 +40,21 @@ def dynamics_of(optimizer: str, driver, epsilon: float, dim: int) -> ls.SGD | ls
     well = ls.Quadratic(hessian=jnp.linspace(1.0, 4.0, dim) if dim > 1 else jnp.ones(1))
     if optimizer == "sgd":
         return ls.SGD(well, driver, epsilon=epsilon)
-    return ls.Adam(well, driver, epsilon=epsilon, gradient_variance=1.0, delta=0.1, rates=(100.0, 1.0))
+    return ls.Adam(
+        well, driver, epsilon=epsilon, gradient_variance=1.0, delta=0.1, rates=(100.0, 1.0)
+    )
 
 
 def rung(optimizer: str, noise: str, dim: int, epsilon: float, num: int, seed: int) -> dict:
     dynamics = dynamics_of(optimizer, DRIVERS[noise](alpha=1.5), epsilon, dim)
     basin = ls.Sublevel(dynamics.landscape, height=0.5)
     law = ls.escape_law(dynamics, basin, check=False)
-    # exits late by at most about half a per cent: dt from the skeleton's bias, and never coarse for the flow
+    # exits late by at most about half a per cent: dt from the skeleton's bias, and never coarse for
+    # the flow
     dt = min(5e-3, (0.005 / law.skeleton_bias(1.0)) ** 1.5)
-    run = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=dt), basin, jnp.zeros(dim), num=num, seed=seed)
+    run = ls.simulate_escape(
+        ls.EulerMaruyama(dynamics, dt=dt), basin, jnp.zeros(dim), num=num, seed=seed
+    )
     c = ls.compare(run, law)
     return {
         "optimizer": optimizer, "noise": noise, "dim": dim, "epsilon": epsilon, "dt": dt, "m(W)": law.measure,
@@ -57,31 +65,48 @@ def rung(optimizer: str, noise: str, dim: int, epsilon: float, num: int, seed: i
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--num", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "law_accuracy.json")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent / "results" / "law_accuracy.json"
+    )
     options = parser.parse_args()
     start, rows, solver = time.monotonic(), [], []
     print("| well (alpha, eps) | dt | simulated | solver | error |\n|---|---|---|---|---|")
     for noise, dim, alpha, epsilon, exact, dt in SOLVER:
-        dynamics = ls.SGD(ls.Quadratic(hessian=jnp.ones(dim)), DRIVERS[noise](alpha=alpha), epsilon=epsilon)
+        dynamics = ls.SGD(
+            ls.Quadratic(hessian=jnp.ones(dim)), DRIVERS[noise](alpha=alpha), epsilon=epsilon
+        )
         ball = ls.Ball(radius=1.0, center=jnp.zeros(dim))
         num = 4 * options.num
-        run = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=dt), ball, jnp.zeros(dim), num=num, seed=options.seed)
+        run = ls.simulate_escape(
+            ls.EulerMaruyama(dynamics, dt=dt), ball, jnp.zeros(dim), num=num, seed=options.seed
+        )
         mean, error = float(run.time.mean()), float(run.time.std(ddof=1) / np.sqrt(num))
         solver.append({"noise": noise, "dim": dim, "alpha": alpha, "epsilon": epsilon, "dt": dt, "exact": exact,
                        "mean": mean, "standard_error": error, "within_2_percent": abs(mean / exact - 1) < 0.02})  # fmt: skip
-        print(f"| {noise} d = {dim} ({alpha}, {epsilon}) | {dt:g} | {mean:.5g} ± {error:.2g} | {exact:.6g} | "
+        print(f"| {noise} d = {dim} ({alpha}, {epsilon}) | {dt:g} | {mean:.5g} ± {error:.2g} | "
+              f"{exact:.6g} | "
               f"{mean / exact - 1:+.2%} |", flush=True)  # fmt: skip
-    print("\n| optimiser | noise | d | " + " | ".join(f"eps = {e}" for e in EPSILONS) + " |\n" + "|---" * 7 + "|")
+    print(
+        "\n| optimiser | noise | d "
+        "| " + " | ".join(f"eps = {e}" for e in EPSILONS) + " |\n" + "|---" * 7 + "|"
+    )
     verdicts = []
     for optimizer in ("sgd", "adam"):
         for noise in DRIVERS:
             for dim in (1, 2, 10):
-                own = [rung(optimizer, noise, dim, epsilon, options.num, options.seed) for epsilon in EPSILONS]
+                own = [
+                    rung(optimizer, noise, dim, epsilon, options.num, options.seed)
+                    for epsilon in EPSILONS
+                ]
                 rows += own
-                cells = [f"{r['ratio'][0]:.3f} [{r['ratio'][1]:.3f}, {r['ratio'][2]:.3f}]" for r in own]
+                cells = [
+                    f"{r['ratio'][0]:.3f} [{r['ratio'][1]:.3f}, {r['ratio'][2]:.3f}]" for r in own
+                ]
                 print(f"| {optimizer} | {noise} | {dim} | " + " | ".join(cells) + " |", flush=True)
                 gaps = [abs(r["ratio"][0] - 1) for r in own]
                 spread = max(r["ratio"][2] - r["ratio"][1] for r in own) / 3.92

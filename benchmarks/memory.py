@@ -1,8 +1,9 @@
 """How much memory do ten million trajectories take, with and without the places of their exits?
 
-Exits of job J's noise at epsilon = 1 and dt = 0.01 (about 50 steps a trajectory, so that rows are the work), d = 2.
-Each run is a process of its own; reported are its peak resident memory and that of a run of 1,000, which is Python, JAX and the
-compiled program. Verdict, fixed beforehand: the peak with record="times" is at most 1 GiB.
+Exits of job J's noise at epsilon = 1 and dt = 0.01 (about 50 steps a trajectory, so that rows are
+the work), d = 2. Each run is a process of its own; reported are its peak resident memory and that
+of a run of 1,000, which is Python, JAX and the compiled program. Verdict, fixed beforehand: the
+peak with record="times" is at most 1 GiB.
 
 Run: python benchmarks/memory.py        --help shows the options.
 """
@@ -27,14 +28,18 @@ def child(num: int, record: str) -> None:
 
     dynamics = ls.SGD(ls.Quadratic(hessian=jnp.eye(2)), ls.StableComponents(alpha=1.5), epsilon=1.0)
     ball = ls.Ball(radius=1.0, center=jnp.zeros(2))
-    run = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=0.01), ball, jnp.zeros(2), num=num, seed=0, record=record)
+    run = ls.simulate_escape(
+        ls.EulerMaruyama(dynamics, dt=0.01), ball, jnp.zeros(2), num=num, seed=0, record=record
+    )
     assert run.exited.all()
     row = {
         "trajectories": num,
         "record": record,
         "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
         "seconds": round(run.info.seconds, 1),
-        "ns_per_live_step": round(1e9 * (run.info.seconds - run.info.compile_seconds) / run.info.live_steps, 2),
+        "ns_per_live_step": round(
+            1e9 * (run.info.seconds - run.info.compile_seconds) / run.info.live_steps, 2
+        ),
         "mean_steps": round(float(run.steps.mean()), 2),
         "device": run.info.device,
         "versions": {"jax": jax.__version__, "python": platform.python_version()},
@@ -43,9 +48,13 @@ def child(num: int, record: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--num", type=int, default=10_000_000, help="trajectories")
-    parser.add_argument("--child", nargs=2, metavar=("NUM", "RECORD"), help="make one run and print its row")
+    parser.add_argument(
+        "--child", nargs=2, metavar=("NUM", "RECORD"), help="make one run and print its row"
+    )
     parser.add_argument("--out", type=Path, default=RESULT, help="JSON file for the numbers")
     args = parser.parse_args()
     if args.child:
@@ -54,11 +63,16 @@ def main() -> int:
     rows = []
     for num, record in ((1000, "times"), (args.num, "times"), (args.num, "places")):
         command = [sys.executable, __file__, "--child", str(num), record]
-        rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        rows.append(
+            json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        )
         print({k: v for k, v in rows[-1].items() if k not in ("versions", "device")}, flush=True)
     args.out.write_text(json.dumps(rows, indent=1) + "\n")
     met = rows[1]["peak_gib"] <= LIMIT
-    print(f'record="times": {rows[1]["peak_gib"]} GiB, target at most {LIMIT:g}: {"met" if met else "MISSED"}')
+    print(
+        f'record="times": {rows[1]["peak_gib"]} GiB, target at most {LIMIT:g}: '
+        f"{'met' if met else 'MISSED'}"
+    )
     return 0
 
 

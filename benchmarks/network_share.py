@@ -1,9 +1,10 @@
 """What share of a network's step is the gradient itself, and what does the rest go to?
 
-The digits MLP (610 parameters, 300 images), SGD under component noise, a sublevel set as basin, one worker. Beside the engine's
-step, each in the same blocks of lanes and with the same compiler option: the gradient alone, the gradient with the loss at the
-same point (which the exit test needs), and the draw of 610 coordinates alone. Repeats are interleaved, medians reported.
-Verdict, fixed beforehand: the gradient alone is at least 70% of the engine's step.
+The digits MLP (610 parameters, 300 images), SGD under component noise, a sublevel set as basin, one
+worker. Beside the engine's step, each in the same blocks of lanes and with the same compiler
+option: the gradient alone, the gradient with the loss at the same point (which the exit test
+needs), and the draw of 610 coordinates alone. Repeats are interleaved, medians reported. Verdict,
+fixed beforehand: the gradient alone is at least 70% of the engine's step.
 
 Run: python benchmarks/network_share.py        --help shows the options.
 """
@@ -32,7 +33,9 @@ RESULT = Path(__file__).parent / "results" / "network_share.json"
 
 def loop(step: Callable, start) -> Callable[[], float]:
     """Seconds a lane-step of `step` over a block of lanes."""
-    run = jit(lambda x, n: jax.lax.fori_loop(0, n, lambda i, x: step(x, i), x), jax.default_backend())
+    run = jit(
+        lambda x, n: jax.lax.fori_loop(0, n, lambda i, x: step(x, i), x), jax.default_backend()
+    )
     jax.block_until_ready(run(start, 1))
 
     def timed() -> float:
@@ -44,7 +47,9 @@ def loop(step: Callable, start) -> Callable[[], float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats")
     parser.add_argument("--out", type=Path, default=RESULT, help="JSON file for the numbers")
     args = parser.parse_args()
@@ -52,7 +57,9 @@ def main() -> int:
     kernel = ls.EulerMaruyama(ls.SGD(network, driver, epsilon=1e-6), dt=1e-3)
     basin = ls.Sublevel(network, height=1e6)
     x = jnp.broadcast_to(network.minimum[:, None], (network.dim, WIDTH))
-    key = jnp.asarray(trajectory_key(split_uint64(0), split_uint64(np.arange(WIDTH, dtype=np.uint64))))
+    key = jnp.asarray(
+        trajectory_key(split_uint64(0), split_uint64(np.arange(WIDTH, dtype=np.uint64)))
+    )
     num = driver.words_per_step(network.dim)
 
     def gradient(x, _):
@@ -68,7 +75,15 @@ def main() -> int:
 
     def engine() -> float:
         run = ls.simulate_escape(
-            kernel, basin, network.minimum, num=WIDTH, seed=0, max_steps=STEPS, lanes=WIDTH, devices=1, chunk=STEPS // 4
+            kernel,
+            basin,
+            network.minimum,
+            num=WIDTH,
+            seed=0,
+            max_steps=STEPS,
+            lanes=WIDTH,
+            devices=1,
+            chunk=STEPS // 4,
         )
         return (run.info.seconds - run.info.compile_seconds) / run.info.lane_steps
 
@@ -87,10 +102,22 @@ def main() -> int:
     for name, value in median.items():
         print(f"{name:18} {value:7.2f} us a lane-step  {value / median['engine']:5.0%}")
     share = median["gradient"] / median["engine"]
-    print(f"gradient's share: {share:.2f}, target at least {LIMIT}: {'met' if share >= LIMIT else 'MISSED'}")
-    versions = {"jax": jax.__version__, "python": platform.python_version(), "levysde": ls.__version__}
-    record = {"us_a_lane_step": {n: [round(v, 3) for v in t] for n, t in times.items()}, "share": round(share, 3)}
-    args.out.write_text(json.dumps(record | {"lanes": WIDTH, "versions": versions}, indent=1) + "\n")
+    print(
+        f"gradient's share: {share:.2f}, target at least {LIMIT}: "
+        f"{'met' if share >= LIMIT else 'MISSED'}"
+    )
+    versions = {
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "levysde": ls.__version__,
+    }
+    record = {
+        "us_a_lane_step": {n: [round(v, 3) for v in t] for n, t in times.items()},
+        "share": round(share, 3),
+    }
+    args.out.write_text(
+        json.dumps(record | {"lanes": WIDTH, "versions": versions}, indent=1) + "\n"
+    )
     return 0
 
 

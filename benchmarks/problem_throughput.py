@@ -1,9 +1,10 @@
 """How long does one living step of six other problems take, beside C++ written for each of them?
 
-Isotropic noise in d = 2 and 10, Brownian noise, a double well, a dense Hessian in d = 10, ADAM with its two averages; alpha
-= 1.5 and dt = 1e-3 throughout, d = 2 where nothing is said. The C++ (problem_reference.cpp, one build a problem) is vectorised
-over lanes, with nothing general in it. Repeats are interleaved, medians reported, compilation is apart, and the two mean exit
-times must agree within three standard errors. Verdict, fixed beforehand: at most 1.5 times the C++.
+Isotropic noise in d = 2 and 10, Brownian noise, a double well, a dense Hessian in d = 10, ADAM with
+its two averages; alpha = 1.5 and dt = 1e-3 throughout, d = 2 where nothing is said. The C++
+(problem_reference.cpp, one build a problem) is vectorised over lanes, with nothing general in it.
+Repeats are interleaved, medians reported, compilation is apart, and the two mean exit times must
+agree within three standard errors. Verdict, fixed beforehand: at most 1.5 times the C++.
 
 Run: python benchmarks/problem_throughput.py        --help shows the options.
 """
@@ -51,7 +52,9 @@ def ball(dim: int) -> ls.Ball:
 
 def double_well(epsilon: float) -> tuple:
     well = ls.DoubleWell()
-    return ls.SGD(well, ls.StableComponents(ALPHA), epsilon=epsilon), ls.Box(lower=[-4.0], upper=[0.0])
+    return ls.SGD(well, ls.StableComponents(ALPHA), epsilon=epsilon), ls.Box(
+        lower=[-4.0], upper=[0.0]
+    )
 
 
 def dense(epsilon: float) -> tuple:
@@ -61,7 +64,9 @@ def dense(epsilon: float) -> tuple:
 
 def adam(epsilon: float) -> tuple:
     well = ls.Quadratic(hessian=jnp.ones(2))
-    return ls.Adam(well, ls.StableComponents(ALPHA), epsilon=epsilon, rates=(10.0, 0.1), delta=0.1), ball(2)
+    return ls.Adam(
+        well, ls.StableComponents(ALPHA), epsilon=epsilon, rates=(10.0, 0.1), delta=0.1
+    ), ball(2)
 
 
 PROBLEMS = (
@@ -106,7 +111,9 @@ def rows(args: argparse.Namespace) -> list[dict]:
     for problem in PROBLEMS:
         if args.only and problem.number not in args.only:
             continue
-        pair, _, runs = measure([Ours(problem, args.threads), Reference(problem, args.threads)], args.repeats)
+        pair, _, runs = measure(
+            [Ours(problem, args.threads), Reference(problem, args.threads)], args.repeats
+        )
         times = [[run.nanoseconds for run in runs[i]] for i in range(len(pair))]
         means = [pooled(runs[i]) for i in range(len(pair))]
         ours, theirs = (statistics.median(t) for t in times)
@@ -134,7 +141,10 @@ def table(found: list[dict]) -> str:
     for row in found:
         ours, theirs = (f"{statistics.median(row[key]):.2f}" for key in ("levysde_ns", "cpp_ns"))
         means = " | ".join(f"{mean:.2f} ± {error:.2f}" for mean, error in row["means"])
-        lines.append(f"| {row['problem']} | {ours} | {theirs} | {row['ratio']:.2f} | {means} | {_said(row)} |")
+        lines.append(
+            f"| {row['problem']} | {ours} | {theirs} | {row['ratio']:.2f} | {means} | "
+            f"{_said(row)} |"
+        )
     return "\n".join(lines)
 
 
@@ -145,10 +155,14 @@ def _said(row: dict) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats of both")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of both")
-    parser.add_argument("--only", type=int, nargs="+", help="numbers of the problems to run; nothing is written")
+    parser.add_argument(
+        "--only", type=int, nargs="+", help="numbers of the problems to run; nothing is written"
+    )
     parser.add_argument("--out", type=Path, default=RESULT, help="JSON file for the numbers")
     args = parser.parse_args()
     found = rows(args)

@@ -1,8 +1,9 @@
 """Has a ratio to a peer got worse by a fifth since the numbers in results/ were written?
 
-Runs the benchmarks that hold this package beside others on the same machine in the same minutes, and compares their ratios with
-the committed ones: seconds differ from machine to machine, ratios should not. Not part of the tests; wants a quiet machine.
-Exits with 1 when a ratio is worse by a fifth or more.
+Runs the benchmarks that hold this package beside others on the same machine in the same minutes,
+and compares their ratios with the committed ones: seconds differ from machine to machine, ratios
+should not. Not part of the tests; wants a quiet machine. Exits with 1 when a ratio is worse by a
+fifth or more.
 
 Run: python benchmarks/ratios.py        about ten minutes on two cores; --help shows the options.
 """
@@ -42,12 +43,20 @@ def _read(folder: Path, name: str) -> dict:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", default="5", help="interleaved repeats of each benchmark")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for name, options in SCRIPTS.items():
-            command = [sys.executable, str(HERE / f"{name}.py"), "--repeats", args.repeats, *options]
+            command = [
+                sys.executable,
+                str(HERE / f"{name}.py"),
+                "--repeats",
+                args.repeats,
+                *options,
+            ]
             subprocess.run([*command, "--out", str(Path(folder, f"{name}.json"))], check=True)
         before, now = costs(HERE / "results"), costs(Path(folder))
     worse = 0

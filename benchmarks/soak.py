@@ -1,14 +1,17 @@
-"""Does an hour of random kills lose, repeat or change anything, and does memory stay flat over a hundred runs?
+"""Does an hour of random kills lose, repeat or change anything, and does memory stay flat over a
+hundred runs?
 
-Kills: a job is drawn (Gaussian and stable noise, SGD and ADAM, steppers with a bridge and with jumps, a real optimiser, a
-network), run in a process of its own with a checkpoint, lanes, chunk and workers drawn at random, and sent SIGKILL, SIGTERM or
-SIGINT at a random moment; again, with another layout, until it ends. Its rows must then equal those of an undisturbed
-run in every bit of every field. Every draw comes from --seed.
+Kills: a job is drawn (Gaussian and stable noise, SGD and ADAM, steppers with a bridge and with
+jumps, a real optimiser, a network), run in a process of its own with a checkpoint, lanes, chunk and
+workers drawn at random, and sent SIGKILL, SIGTERM or SIGINT at a random moment; again, with another
+layout, until it ends. Its rows must then equal those of an undisturbed run in every bit of every
+field. Every draw comes from --seed.
 
-Memory: one process makes a hundred runs of one job, seed by seed, and notes its resident memory after each.
+Memory: one process makes a hundred runs of one job, seed by seed, and notes its resident memory
+after each.
 
-Verdicts, fixed beforehand: no job differs, none needs a row twice after its end, every process that was not killed ends well;
-memory after the last run is at most 5% above that after the tenth.
+Verdicts, fixed beforehand: no job differs, none needs a row twice after its end, every process that
+was not killed ends well; memory after the last run is at most 5% above that after the tenth.
 
 Run: python benchmarks/soak.py kills --minutes 60        python benchmarks/soak.py memory
 """
@@ -34,7 +37,8 @@ GROWTH = 1.05  # allowed, from the tenth run to the hundredth
 
 
 def problem(name: str) -> tuple[Any, Any, Any, int]:
-    """Kernel, domain, start and number of trajectories of a job; some seconds of work on one core."""
+    """Kernel, domain, start and number of trajectories of a job; some seconds of work on one
+    core."""
     import jax.numpy as jnp
     import optax
 
@@ -46,10 +50,17 @@ def problem(name: str) -> tuple[Any, Any, Any, int]:
     if name == "stable SGD":
         return ls.EulerMaruyama(sgd, dt=1e-3), ball, start, 40_000
     if name == "isotropic ADAM":
-        adam = ls.Adam(well, ls.StableIsotropic(alpha=1.7), epsilon=0.05, delta=0.1, rates=(5.0, 0.5))
+        adam = ls.Adam(
+            well, ls.StableIsotropic(alpha=1.7), epsilon=0.05, delta=0.1, rates=(5.0, 0.5)
+        )
         return ls.EulerMaruyama(adam, dt=1e-3), ball, start, 4_000
     if name == "bridged Langevin":
-        return ls.Bridged(ls.OrnsteinUhlenbeck(ls.Langevin(well, diffusion=0.12), dt=0.01), ball), ball, start, 30_000
+        return (
+            ls.Bridged(ls.OrnsteinUhlenbeck(ls.Langevin(well, diffusion=0.12), dt=0.01), ball),
+            ball,
+            start,
+            30_000,
+        )
     if name == "jump by jump":
         basin = ls.Shifted(ball, sgd, cutoff=0.5)
         return ls.JumpAdapted(sgd, dt=0.01, cutoff=0.5, domain=basin), basin, start, 12_000
@@ -60,7 +71,12 @@ def problem(name: str) -> tuple[Any, Any, Any, int]:
     assert name == "network"
     network = ls.softmax_regression(weight_decay=0.1)
     at = network.minimum
-    return ls.OptimizerKernel(optax.sgd(0.1), network, batch_size=8), ls.Ball(radius=0.5, center=at), at, 400
+    return (
+        ls.OptimizerKernel(optax.sgd(0.1), network, batch_size=8),
+        ls.Ball(radius=0.5, center=at),
+        at,
+        400,
+    )
 
 
 LIMIT = {  # steps, after which a trajectory is censored
@@ -84,15 +100,27 @@ def work(name: str, seed: int, out: Path, layout: dict[str, Any], checkpoint: Pa
     run = ls.simulate_escape(
         kernel, domain, start, num=num, seed=seed, max_steps=LIMIT[name], checkpoint=saved, **layout
     )
-    fields = {field.name: getattr(run, field.name) for field in dataclasses.fields(run) if field.name != "info"}
+    fields = {
+        field.name: getattr(run, field.name)
+        for field in dataclasses.fields(run)
+        if field.name != "info"
+    }
     with open(out.with_suffix(".tmp"), "wb") as file:
         np.savez(file, **fields)
     os.replace(out.with_suffix(".tmp"), out)
 
 
-def started(name: str, seed: int, out: Path, layout: dict[str, Any], checkpoint: Path | None) -> subprocess.Popen:
+def started(
+    name: str, seed: int, out: Path, layout: dict[str, Any], checkpoint: Path | None
+) -> subprocess.Popen:
     asked = json.dumps(
-        {"name": name, "seed": seed, "out": str(out), "layout": layout, "checkpoint": checkpoint and str(checkpoint)}
+        {
+            "name": name,
+            "seed": seed,
+            "out": str(out),
+            "layout": layout,
+            "checkpoint": checkpoint and str(checkpoint),
+        }
     )
     return subprocess.Popen(
         [sys.executable, __file__, "work", asked], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -130,16 +158,33 @@ def soak(minutes: float, seed: int) -> dict[str, Any]:
             jobs[name] += 1
             if differs:
                 wrong.append(f"{name} after {kills} kills: {', '.join(differs)}")
-            print(f"{name}: {kills} kills, {'the same in every bit' if not differs else wrong[-1]}", flush=True)
-    return {"minutes": minutes, "seed": seed, "jobs": dict(jobs), "kills": dict(tally), "wrong": wrong}
+            print(
+                f"{name}: {kills} kills, {'the same in every bit' if not differs else wrong[-1]}",
+                flush=True,
+            )
+    return {
+        "minutes": minutes,
+        "seed": seed,
+        "jobs": dict(jobs),
+        "kills": dict(tally),
+        "wrong": wrong,
+    }
 
 
 def disturbed(
-    name: str, seed: int, out: Path, checkpoint: Path, lasts: float, draw: random.Random, tally: Counter, wrong: list
+    name: str,
+    seed: int,
+    out: Path,
+    checkpoint: Path,
+    lasts: float,
+    draw: random.Random,
+    tally: Counter,
+    wrong: list,
 ) -> int:
     """Makes a job with kills at random moments until it ends; how many.
 
-    At first within the time that the job takes undisturbed; ever later, since a busy machine may have become slower.
+    At first within the time that the job takes undisturbed; ever later, since a busy machine may
+    have become slower.
     """
     kills = 0
     while True:
@@ -160,7 +205,9 @@ def disturbed(
             kills += 1
             continue
         if process.returncode:
-            wrong.append(f"{name}, {layout}: ended with {process.returncode}: {errors.decode()[-500:]}")
+            wrong.append(
+                f"{name}, {layout}: ended with {process.returncode}: {errors.decode()[-500:]}"
+            )
         return kills
 
 
@@ -177,13 +224,21 @@ def repeated(runs: int) -> dict[str, Any]:
         sizes.append(round(process.memory_info().rss / 2**20, 1))
         if seed % 10 == 9:
             print(f"after {seed + 1} runs: {sizes[-1]} MiB", flush=True)
-    return {"runs": runs, "mib": sizes, "growth from the tenth": round(sizes[-1] / sizes[min(9, runs - 1)], 4)}
+    return {
+        "runs": runs,
+        "mib": sizes,
+        "growth from the tenth": round(sizes[-1] / sizes[min(9, runs - 1)], 4),
+    }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("part", choices=("kills", "memory", "work"))
-    parser.add_argument("asked", nargs="?", help="what `work` is to do, as JSON; for the script itself")
+    parser.add_argument(
+        "asked", nargs="?", help="what `work` is to do, as JSON; for the script itself"
+    )
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
@@ -197,11 +252,19 @@ def main() -> int:
     numbers = soak(args.minutes, args.seed) if args.part == "kills" else repeated(args.runs)
     import jax
 
-    numbers |= {"versions": {"jax": jax.__version__, "python": platform.python_version()}, "cores": os.cpu_count()}
+    numbers |= {
+        "versions": {"jax": jax.__version__, "python": platform.python_version()},
+        "cores": os.cpu_count(),
+    }
     kept = json.loads(args.out.read_text()) if args.out.exists() else {}
     args.out.write_text(json.dumps(kept | {args.part: numbers}, indent=1) + "\n")
-    met = not numbers["wrong"] if args.part == "kills" else numbers["growth from the tenth"] <= GROWTH
-    print(json.dumps({k: v for k, v in numbers.items() if k != "mib"}, indent=1), "met" if met else "MISSED")
+    met = (
+        not numbers["wrong"] if args.part == "kills" else numbers["growth from the tenth"] <= GROWTH
+    )
+    print(
+        json.dumps({k: v for k, v in numbers.items() if k != "mib"}, indent=1),
+        "met" if met else "MISSED",
+    )
     return 0 if met else 1
 
 

@@ -1,17 +1,22 @@
-"""Makes levysde/stats/stable_quantiles.npz: what quantile and tail estimators read on exact stable laws.
+"""Makes levysde/stats/stable_quantiles.npz: what quantile and tail estimators read on exact stable
+laws.
 
     python benchmarks/stable_quantiles.py [--out levysde/stats/stable_quantiles.npz]
 
-Parametrisation S0 (Nolan), scale 1, location 0: `phi(k) = exp(-k^a (1 + i b tan(pi a/2) (k^(1-a) - 1)))`, k > 0.
+Parametrisation S0 (Nolan), scale 1, location 0: `phi(k) = exp(-k^a (1 + i b tan(pi a/2) (k^(1-a) -
+1)))`, k > 0.
 
-* `quantile`, `density`, shape (len(alpha), len(beta), 5): the quantiles at `level`, and the density there. By Newton on
-  `F(x) = 1/2 - (1/pi) int Im(phi(k) e^(-ikx)) dk/k` and `f(x) = (1/pi) int Re(phi(k) e^(-ikx)) dk`, Gauss-Legendre on
-  panels that resolve both the power at 0 and every turn of the phase.
-* `log_excess`, shape (len(alpha), len(share)): mean of `log(|X|/u)` among the `share` largest |X|, u their threshold,
-  b = 0: the limit of 1/Hill with that share of the sample. `int_u^inf P(|X| > x) dx/x / share`, the tail by Nolan's
-  integral (Commun. Stat. Stoch. Models 13, 1997) on panels logarithmic in the distance to its pole.
+* `quantile`, `density`, shape (len(alpha), len(beta), 5): the quantiles at `level`, and the density
+  there. By Newton on `F(x) = 1/2 - (1/pi) int Im(phi(k) e^(-ikx)) dk/k` and `f(x) = (1/pi) int
+  Re(phi(k) e^(-ikx)) dk`, Gauss-Legendre on panels that resolve both the power at 0 and every turn
+  of the phase.
+* `log_excess`, shape (len(alpha), len(share)): mean of `log(|X|/u)` among the `share` largest |X|,
+  u their threshold, b = 0: the limit of 1/Hill with that share of the sample. `int_u^inf P(|X| > x)
+  dx/x / share`, the tail by Nolan's integral (Commun. Stat. Stoch. Models 13, 1997) on panels
+  logarithmic in the distance to its pole.
 
-Errors, by halving the panels: below 1e-11 of each number. Checked against scipy.stats.levy_stable in tests/test_tail_index.py.
+Errors, by halving the panels: below 1e-11 of each number. Checked against scipy.stats.levy_stable
+in tests/test_tail_index.py.
 """
 
 import argparse
@@ -25,7 +30,9 @@ from scipy.stats import norm
 
 OUT = Path(__file__).parents[1] / "levysde" / "stats" / "stable_quantiles.npz"
 # closer near 2, where the far tail turns from a power into a Gaussian within hundredths of alpha
-ALPHA = np.append(np.linspace(0.5, 1.9, 29), [1.925, 1.95, 1.97, 1.98, 1.99, 1.995, 1.998, 1.999, 2.0])
+ALPHA = np.append(
+    np.linspace(0.5, 1.9, 29), [1.925, 1.95, 1.97, 1.98, 1.99, 1.995, 1.998, 1.999, 2.0]
+)
 BETA = np.linspace(0.0, 1.0, 11)
 LEVEL = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
 SHARE = np.geomspace(1e-4, 0.5, 60)
@@ -40,9 +47,15 @@ def panels(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def inversion(alpha: float, beta: float, x: float, fine: float = 1.0) -> tuple[float, float]:
     """F(x) and f(x)."""
     last = 40 ** (1 / alpha)
-    turn = fine * 8 / (1 + abs(x) + abs(np.tan(np.pi * alpha / 2) if abs(alpha - 1) > 0.2 else 1) * beta)
+    turn = (
+        fine
+        * 8
+        / (1 + abs(x) + abs(np.tan(np.pi * alpha / 2) if abs(alpha - 1) > 0.2 else 1) * beta)
+    )
     near = np.geomspace(1e-30, min(turn, last), int(60 / fine))
-    k, w = panels(np.append(near, np.linspace(near[-1], last, 2 + int((last - near[-1]) / turn))[1:]))
+    k, w = panels(
+        np.append(near, np.linspace(near[-1], last, 2 + int((last - near[-1]) / turn))[1:])
+    )
     log_k = np.log(k)
     if alpha == 1:
         bend = 2 / np.pi * log_k
@@ -50,7 +63,9 @@ def inversion(alpha: float, beta: float, x: float, fine: float = 1.0) -> tuple[f
         bend = np.tan(np.pi * alpha / 2) * np.expm1((1 - alpha) * log_k) if alpha < 2 else 0 * k
     size = np.exp(-(k**alpha))
     phase = -(k**alpha) * beta * bend - k * x
-    return 0.5 - np.sum(w * size * np.sin(phase) / k) / np.pi, np.sum(w * size * np.cos(phase)) / np.pi
+    return 0.5 - np.sum(w * size * np.sin(phase) / k) / np.pi, np.sum(
+        w * size * np.cos(phase)
+    ) / np.pi
 
 
 def quantile(alpha: float, beta: float, level: float, start: float) -> tuple[float, float]:
@@ -106,12 +121,16 @@ def log_excess(alpha: float) -> np.ndarray:
     curve = CubicSpline(log_u, np.log(tail))
     area = CubicSpline(log_u, tail).antiderivative()
     rest = 0.0 if alpha == 2 else tail[-1] / alpha
-    at = [brentq(lambda y, p=p: curve(y) - np.log(p), log_u[0], log_u[-1], xtol=1e-13) for p in SHARE]
+    at = [
+        brentq(lambda y, p=p: curve(y) - np.log(p), log_u[0], log_u[-1], xtol=1e-13) for p in SHARE
+    ]
     return (area(top) - area(at) + rest) / SHARE
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=OUT)
     out = parser.parse_args().out
     value, density = quantiles()

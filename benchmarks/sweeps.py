@@ -1,11 +1,14 @@
-"""What does a sweep cost over its points, how fast is a store of 1,000 points, and what do kills lose?
+"""What does a sweep cost over its points, how fast is a store of 1,000 points, and what do kills
+lose?
 
-    python benchmarks/sweeps.py [--cases overhead store kills ray clone] [--out benchmarks/results/sweeps.json]
+    python benchmarks/sweeps.py [--cases overhead store kills ray clone] [--out
+    benchmarks/results/sweeps.json]
 
-Cases, sizes, seeds and verdicts are fixed here before the run. `overhead` holds a sweep against the same points in a plain
-loop, alternately in one process; `store` opens and scans one of 1,000 points; `kills` sends SIGKILL at 20 random moments to
-drivers and workers, starts the same command again each time, and compares the data byte for byte with an undisturbed run;
-`ray` holds one actor against this process, past the first point; `clone` goes from a clone to a report of 20 points.
+Cases, sizes, seeds and verdicts are fixed here before the run. `overhead` holds a sweep against the
+same points in a plain loop, alternately in one process; `store` opens and scans one of 1,000
+points; `kills` sends SIGKILL at 20 random moments to drivers and workers, starts the same command
+again each time, and compares the data byte for byte with an undisturbed run; `ray` holds one actor
+against this process, past the first point; `clone` goes from a clone to a report of 20 points.
 """
 
 import argparse
@@ -97,7 +100,8 @@ def overhead(folder: Path) -> dict:
     rows = {}
     for name, spec, repeats in (("short", SHORT, REPEATS), ("long", LONG, REPEATS)):
         count = spec["grid"]["epsilon"]["num"]
-        quick = {"grid": {"epsilon": [1.0, 1.1]}, "seed": 99}  # exits at once: what is left is compilation
+        # exits at once: what is left is compilation
+        quick = {"grid": {"epsilon": [1.0, 1.1]}, "seed": 99}
         swept(spec | quick, folder / "warm")
         pairs = [(swept(spec, folder / name), by_hand(spec)) for _ in range(repeats)]
         more = [sweep - loop for sweep, loop in pairs]
@@ -156,7 +160,11 @@ def store(folder: Path) -> dict:
 
 def data_files(out: Path) -> dict[str, bytes]:
     files = {str(path.relative_to(out)): path for path in out.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in sorted(files.items()) if not name.startswith((".run/", "log/"))}
+    return {
+        name: path.read_bytes()
+        for name, path in sorted(files.items())
+        if not name.startswith((".run/", "log/"))
+    }
 
 
 def started(spec: dict, out: Path, engine: str) -> subprocess.Popen:
@@ -166,7 +174,9 @@ def started(spec: dict, out: Path, engine: str) -> subprocess.Popen:
         "run_sweep(json.loads(sys.argv[1]), sys.argv[2], checkpoint_every=0.5, **options)\n"
     )
     command = [sys.executable, "-c", code, json.dumps(spec), str(out), engine]
-    return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def actors(pid: int) -> list:
@@ -180,8 +190,8 @@ def actors(pid: int) -> list:
 
 
 def kills(folder: Path, first: int = 0) -> dict:
-    """20 kills: 8 of a driver in its own process, 6 of a Ray driver with all it started, 6 of a Ray worker; from the number
-    `first` on."""
+    """20 kills: 8 of a driver in its own process, 6 of a Ray driver with all it started, 6 of a Ray
+    worker; from the number `first` on."""
     swept(KILLED, folder / "undisturbed")
     truth = data_files(folder / "undisturbed")
     rows, misses = [], 0
@@ -214,7 +224,11 @@ def kills(folder: Path, first: int = 0) -> dict:
             assert again.wait() == 0
             done |= kept
         after = {path: path.stat().st_mtime_ns for path in out.glob("*/c/*")}
-        redone = {path.name for path, stamp in before.items() if path.name in done and after.get(path) != stamp}
+        redone = {
+            path.name
+            for path, stamp in before.items()
+            if path.name in done and after.get(path) != stamp
+        }
         found = data_files(out)
         if not hit:  # it was through before: another moment is drawn
             misses += 1
@@ -227,13 +241,17 @@ def kills(folder: Path, first: int = 0) -> dict:
                 "done_before": len(done),
                 "lost": len(done - {path.name for path in out.glob("done/c/*")}),
                 "redone": len(redone),
-                "differing_files": sum(found.get(name) != truth.get(name) for name in found.keys() | truth.keys()),
+                "differing_files": sum(
+                    found.get(name) != truth.get(name) for name in found.keys() | truth.keys()
+                ),
                 "seconds": time.monotonic() - start,
             }
         )
         print(rows[-1], flush=True)
         shutil.rmtree(out)
-    totals = {name: sum(row[name] for row in rows) for name in ("lost", "redone", "differing_files")}
+    totals = {
+        name: sum(row[name] for row in rows) for name in ("lost", "redone", "differing_files")
+    }
     return {
         "points": 8,
         "rows": rows,
@@ -249,7 +267,10 @@ def rate(out: Path) -> float:
 
     from levysde.sweeps import open_sweep
 
-    ends = sorted(datetime.fromisoformat(how["ended"]).timestamp() for how in open_sweep(out).store.how().values())
+    ends = sorted(
+        datetime.fromisoformat(how["ended"]).timestamp()
+        for how in open_sweep(out).store.how().values()
+    )
     return (ends[-1] - ends[0]) / (len(ends) - 1)
 
 
@@ -271,7 +292,8 @@ def ray(folder: Path) -> dict:
 
 
 def clone(folder: Path) -> dict:
-    """Clone, make an environment, install, run the 20 points of docs/sweeps/first.toml, write the report."""
+    """Clone, make an environment, install, run the 20 points of docs/sweeps/first.toml, write the
+    report."""
     root = Path(__file__).parents[1]
     steps = [
         f"git clone --quiet {root} levysde",
@@ -292,10 +314,16 @@ CASES = {"overhead": overhead, "store": store, "kills": kills, "ray": ray, "clon
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "sweeps.json")
-    parser.add_argument("--kills-from", type=int, default=0, help="leave out the kills before this one")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent / "results" / "sweeps.json"
+    )
+    parser.add_argument(
+        "--kills-from", type=int, default=0, help="leave out the kills before this one"
+    )
     options = parser.parse_args()
     report = json.loads(options.out.read_text()) if options.out.exists() else {}
     for name in options.cases:
@@ -311,8 +339,16 @@ def machine() -> dict:
     from levysde.sweeps import versions
 
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return {"cpu": model, "cores": os.cpu_count(), "load_1m": os.getloadavg()[0], "versions": versions()}
+    model = next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "load_1m": os.getloadavg()[0],
+        "versions": versions(),
+    }
 
 
 if __name__ == "__main__":

@@ -55,7 +55,8 @@ copybutton_prompt_is_regexp = True
 
 
 def copy_notebooks() -> None:
-    """The notebooks stand at the top of the repository; Sphinx reads what lies below this folder."""
+    """The notebooks stand at the top of the repository; Sphinx reads what lies below this
+    folder."""
     folder = HERE / "notebooks"
     folder.mkdir(exist_ok=True)
     sources = {path.name: path for path in (HERE.parent / "notebooks").glob("*.py")}
@@ -71,7 +72,14 @@ def on_source(app: Any, page: str, source: list[str]) -> None:
     """A notebook whose cells were not run says so below its title."""
     if page.startswith("notebooks/") and nb_execution_mode == "off":
         said = "# *Built without running the cells: `LEVYSDE_DOCS_EXECUTE=1` runs them.*"
-        source[0] = re.sub(r"^(# # .*\n)", rf"\1#\n{said}\n", source[0], count=1, flags=re.MULTILINE)
+        source[0] = re.sub(
+            r"^(# # "
+            r".*\n)",
+            rf"\1#\n{said}\n",
+            source[0],
+            count=1,
+            flags=re.MULTILINE,
+        )
 
 
 copy_notebooks()

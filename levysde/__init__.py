@@ -1,6 +1,8 @@
-"""Escape times of stochastic optimisers under Gaussian and alpha-stable noise, simulated and held against theory.
+"""Escape times of stochastic optimisers under Gaussian and alpha-stable noise, simulated and held
+against theory.
 
-The names and where each comes from are in `__init__.pyi`; a part of the package is loaded when one of its names is first used.
+The names and where each comes from are in `__init__.pyi`; a part of the package is loaded when one
+of its names is first used.
 """
 
 import lazy_loader
@@ -21,18 +23,23 @@ def __getattr__(name: str) -> object:
 # what others call it, or what one looks for: where it is here
 _CONCEPTS = {
     "SDE Equation Process Dynamics": "an equation: SGD, Momentum, Adam, Langevin or Underdamped",
-    "AlphaStable Stable Levy LevyStable LevyNoise StableNoise": "noise: StableComponents or StableIsotropic",
+    "AlphaStable Stable Levy LevyStable LevyNoise "
+    "StableNoise": "noise: StableComponents or StableIsotropic",
     "Gaussian GaussianNoise Normal Wiener BrownianMotion WhiteNoise": "Brownian",
-    "Potential Loss LossFunction Objective Function": "a landscape: Quadratic, DoubleWell, from_function or from_network",
+    "Potential Loss LossFunction Objective "
+    "Function": "a landscape: Quadratic, DoubleWell, from_function or from_network",
     "Network NeuralNetwork Model MLP": "from_network, digits_mlp or fully_connected",
     "Optimizer Optimiser Optax RealSGD": "OptimizerKernel",
-    "Euler EM Integrator Solver Simulator": "a kernel: EulerMaruyama, JumpAdapted or OrnsteinUhlenbeck",
-    "Region Set Basins Neighborhood": "a domain: Ball, Box, Ellipsoid, HalfSpaces, Sublevel or Basin",
+    "Euler EM Integrator Solver "
+    "Simulator": "a kernel: EulerMaruyama, JumpAdapted or OrnsteinUhlenbeck",
+    "Region Set Basins "
+    "Neighborhood": "a domain: Ball, Box, Ellipsoid, HalfSpaces, Sublevel or Basin",
     "Sphere Disc Disk Circle": "Ball",
     "Interval Rectangle Cube": "Box",
     "HalfSpace Halfspace": "half_space or HalfSpaces",
     "LevelSet Levelset SublevelSet": "Sublevel",
-    "simulate run escape escape_time escape_times exit_time exit_times mean_exit_time": "simulate_escape",
+    "simulate run escape escape_time escape_times exit_time exit_times "
+    "mean_exit_time": "simulate_escape",
     "theory_law law kramers": "escape_law, or theory.kramers_law",
     "sweep run_sweep": "sweeps.run_sweep",
 }
@@ -43,8 +50,15 @@ def _hint(name: str) -> str:
     from difflib import get_close_matches
     from types import ModuleType
 
-    parts = {part: _load(part) for part in __all__ if part not in ("sweeps", "studies", "open_sweep")}  # need an extra
-    homes = [part for part, module in parts.items() if isinstance(module, ModuleType) and hasattr(module, name)]
+    # need an extra
+    parts = {
+        part: _load(part) for part in __all__ if part not in ("sweeps", "studies", "open_sweep")
+    }
+    homes = [
+        part
+        for part, module in parts.items()
+        if isinstance(module, ModuleType) and hasattr(module, name)
+    ]
     if homes:
         return f" It is levysde.{homes[0]}.{name}."
     for words, here in _CONCEPTS.items():

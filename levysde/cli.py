@@ -33,50 +33,77 @@ def _say_version(asked: bool) -> bool:
 def root(
     version: Annotated[
         bool,
-        typer.Option("--version", help="Print the versions of levysde and jax.", callback=_say_version, is_eager=True),
+        typer.Option(
+            "--version",
+            help="Print the versions of levysde and jax.",
+            callback=_say_version,
+            is_eager=True,
+        ),
     ] = False,
 ) -> None:
-    """Escape times of stochastic optimisers under Gaussian and alpha-stable noise, simulated and held against theory."""
+    """Escape times of stochastic optimisers under Gaussian and alpha-stable noise, simulated and
+    held against theory."""
 
 
 @app.command()
 def escape(
     landscape: Annotated[
         str | None,
-        typer.Option(help="The loss: digits (a network on 8x8 images), quadratic or double-well. Default: digits."),
+        typer.Option(
+            help="The loss: digits (a network on 8x8 images), quadratic or double-well. "
+            "Default: digits."
+        ),
     ] = None,
     noise: Annotated[
         str | None,
-        typer.Option(help="Stable noise: components (independent coordinates) or isotropic. Default: components."),
+        typer.Option(
+            help="Stable noise: components (independent coordinates) or isotropic. "
+            "Default: components."
+        ),
     ] = None,
-    optimizer: Annotated[str, typer.Option(help="The optimiser whose SDE is simulated: sgd, adam or both.")] = "both",
-    alpha: Annotated[float | None, typer.Option(help="Stability index, in (0, 2). Default: 1.5.")] = None,
+    optimizer: Annotated[
+        str, typer.Option(help="The optimiser whose SDE is simulated: sgd, adam or both.")
+    ] = "both",
+    alpha: Annotated[
+        float | None, typer.Option(help="Stability index, in (0, 2). Default: 1.5.")
+    ] = None,
     eps: Annotated[
         list[float] | None,
         typer.Option(
-            help="Noise amplitude (may be repeated). Default: predicted means of 30, 100, 300 and 1000 steps."
+            help="Noise amplitude (may be repeated). Default: predicted means of 30, 100, 300 and "
+            "1000 steps."
         ),
     ] = None,
-    num: Annotated[int | None, typer.Option(help="Trajectories at each noise level. Default: 1500.")] = None,
+    num: Annotated[
+        int | None, typer.Option(help="Trajectories at each noise level. Default: 1500.")
+    ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of data, training, noise measurement and trajectories. Default: 0.")
+        int | None,
+        typer.Option(
+            help="Seed of data, training, noise measurement and trajectories. Default: 0."
+        ),
     ] = None,
     dt: Annotated[
-        float | None, typer.Option(help="Step in SDE time. Default: 0.45 over the largest curvature.")
+        float | None,
+        typer.Option(help="Step in SDE time. Default: 0.45 over the largest curvature."),
     ] = None,
     basin_height: Annotated[
         float | None,
         typer.Option(
-            help="Height of the basin's rim over the minimum, in units of the loss. Default: 0.05 for digits, else 0.5."
+            help="Height of the basin's rim over the minimum, in units of the loss. Default: 0.05 "
+            "for digits, else 0.5."
         ),
     ] = None,
-    out: Annotated[str, typer.Option(help="Folder or URL of the data, the table and the figure.")] = "escape_run",
+    out: Annotated[
+        str, typer.Option(help="Folder or URL of the data, the table and the figure.")
+    ] = "escape_run",
 ) -> None:
     """Measure how long SGD and ADAM stay at their minima, and compare it with the escape law.
 
-    Trains a small network with each optimiser, refines its minimum, measures the gradient noise there, simulates thousands of
-    escapes at each noise amplitude, and prints measured and predicted mean escape times (in SDE time). The same command
-    resumes an interrupted run. The settings are those of the specification main_job.toml, see `levysde sweep main-job`.
+    Trains a small network with each optimiser, refines its minimum, measures the gradient noise
+    there, simulates thousands of escapes at each noise amplitude, and prints measured and predicted
+    mean escape times (in SDE time). The same command resumes an interrupted run. The settings are
+    those of the specification main_job.toml, see `levysde sweep main-job`.
     """
     given = {
         "landscape": landscape, "noise": noise, "optimizer": None if optimizer == "both" else [optimizer], "alpha": alpha,
@@ -94,7 +121,8 @@ def escape(
             _quit(1, "; ".join(f"{point}: {message}" for point, message in failures.items()))
         typer.echo(main_job_report(open_sweep(out)))
     typer.echo(
-        f"{time.monotonic() - start:.0f} s. Numbers, figure and data: {out}/escape.json, {out}/escape.png, {out}"
+        f"{time.monotonic() - start:.0f} s. Numbers, figure and data: {out}/escape.json, "
+        f"{out}/escape.png, {out}"
     )
 
 
@@ -102,16 +130,28 @@ def escape(
 def sweep(
     spec: Annotated[str, typer.Argument(help="The TOML file that says what to run, or main-job.")],
     out: Annotated[str, typer.Option(help="Folder or URL (s3://, gs://) of the result store.")],
-    engine: Annotated[EngineName, typer.Option(help="In this process, or on a Ray cluster.")] = EngineName.local,
+    engine: Annotated[
+        EngineName, typer.Option(help="In this process, or on a Ray cluster.")
+    ] = EngineName.local,
     shard: Annotated[
-        str | None, typer.Option(help="i/n: of n processes that share the sweep, the i-th, from 0.", metavar="I/N")
+        str | None,
+        typer.Option(
+            help="i/n: of n processes that share the sweep, the i-th, from 0.", metavar="I/N"
+        ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Points at a time on Ray. Default: one for each accelerator, or node.")
+        int | None,
+        typer.Option(help="Points at a time on Ray. Default: one for each accelerator, or node."),
     ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run the points again that failed.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print points, time and disk; run nothing.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each point.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run the points again that failed.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print points, time and disk; run nothing.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="A line for each point.")
+    ] = False,
 ) -> None:
     """Run every point of a sweep and store it. The same command goes on after any interruption."""
     with _told_apart("stopped. Finished points are stored."):
@@ -119,7 +159,9 @@ def sweep(
 
         _log(verbose)
         if dry_run:
-            typer.echo(repr(estimate(make_plan(read_spec(spec), Path(spec).resolve().parent), Place(out))))
+            typer.echo(
+                repr(estimate(make_plan(read_spec(spec), Path(spec).resolve().parent), Place(out)))
+            )
             return
         try:
             tally = run_sweep(
@@ -128,10 +170,13 @@ def sweep(
             )  # fmt: skip
         except OSError as error:
             _quit(
-                3, f"the store cannot be written: {error}\nFinished points are in it. Type the command again to go on."
+                3,
+                f"the store cannot be written: {error}\nFinished points are in it. Type the "
+                "command again to go on.",
             )
     typer.echo(
-        f"{tally.done} points run, {tally.failed} failed, {tally.skipped} there already, in {tally.seconds:.3g} s: {out}\n"
+        f"{tally.done} points run, {tally.failed} failed, {tally.skipped} there already, in "
+        f"{tally.seconds:.3g} s: {out}\n"
         f"Look at it: levysde report {out}"
     )
     if tally.failed:
@@ -152,17 +197,21 @@ def status(store: Annotated[str, typer.Argument(help="Folder or URL of a sweep."
 def report(
     store: Annotated[str, typer.Argument(help="Folder or URL of a sweep.")],
     out: Annotated[
-        Path | None, typer.Option(help="The page to write. Default: report.html in the store, or here.")
+        Path | None,
+        typer.Option(help="The page to write. Default: report.html in the store, or here."),
     ] = None,
 ) -> None:
-    """Write one page that holds what a sweep found: tables, figures, fits, warnings, how to reproduce it."""
+    """Write one page that holds what a sweep found: tables, figures, fits, warnings, how to
+    reproduce it."""
     with _told_apart():
         from levysde.sweeps import open_sweep, write_report
 
         _log(False)
         found = open_sweep(store)
         page = out or (
-            Path(found.store.place.root) / "report.html" if found.store.place.is_local else Path("report.html")
+            Path(found.store.place.root) / "report.html"
+            if found.store.place.is_local
+            else Path("report.html")
         )
         typer.echo(f"report: {write_report(found, page)}")
 
@@ -184,20 +233,34 @@ def export(
 @app.command()
 def study(
     path: Annotated[
-        Path, typer.Argument(help="A study folder: a folder whose __init__.py defines STUDY, a levysde.studies.Study.")
+        Path,
+        typer.Argument(
+            help="A study folder: a folder whose __init__.py defines STUDY, a "
+            "levysde.studies.Study."
+        ),
     ],
-    quick: Annotated[bool, typer.Option("--quick", help="The study's smaller run, with weaker verdicts.")] = False,
-    section: Annotated[list[str] | None, typer.Option(help="Run only this section. May be repeated.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The study's smaller run, with weaker verdicts.")
+    ] = False,
+    section: Annotated[
+        list[str] | None, typer.Option(help="Run only this section. May be repeated.")
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for verdicts, figures and data. Default: the study's name, with -results or -quick."),
+        typer.Option(
+            help="Folder for verdicts, figures and data. Default: the study's name, with -results "
+            "or -quick."
+        ),
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for each point.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print a line for each point.")
+    ] = False,
 ) -> None:
     """Test claims by simulation: run a study and print a verdict on each of its claims.
 
-    A study folder holds claims, the sweeps that test them, and the rule that judges the results: your own (see
-    docs/howto/claims.md), or one of the papers in benchmarks/papers. The same command resumes an interrupted run.
+    A study folder holds claims, the sweeps that test them, and the rule that judges the results:
+    your own (see docs/howto/claims.md), or one of the papers in benchmarks/papers. The same command
+    resumes an interrupted run.
     """
     with _told_apart("stopped. What is finished is stored."):
         from levysde.studies import load_study, run_study
@@ -207,7 +270,9 @@ def study(
         folder = out or Path(f"{found.name}-{'quick' if quick else 'results'}")
         start = time.monotonic()
         try:
-            verdicts = run_study(found, folder, quick=quick, sections=section, progress=sys.stderr.isatty())
+            verdicts = run_study(
+                found, folder, quick=quick, sections=section, progress=sys.stderr.isatty()
+            )
         except RuntimeError as error:  # a point of a sweep failed
             _quit(1, error)
     for verdict in verdicts:
@@ -219,7 +284,8 @@ def study(
 
 @contextlib.contextmanager
 def _told_apart(stopped: str = "") -> Iterator[None]:
-    """Errors of the input, or of the store, and Ctrl-C as one message, without the code that found them."""
+    """Errors of the input, or of the store, and Ctrl-C as one message, without the code that found
+    them."""
     try:
         yield
     except (ValueError, TypeError, ImportError) as error:
@@ -241,7 +307,12 @@ def _log(verbose: bool) -> None:
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("levysde").setLevel(logging.INFO if verbose else logging.WARNING)
-    for name in ("gcsfs", "s3fs", "botocore", "aiobotocore"):  # what they find comes as an error too
+    for name in (
+        "gcsfs",
+        "s3fs",
+        "botocore",
+        "aiobotocore",
+    ):  # what they find comes as an error too
         logging.getLogger(name).setLevel(logging.WARNING if verbose else logging.CRITICAL)
 
 

@@ -71,7 +71,8 @@ def shown(value: Any) -> str:
 
 
 def concrete(name: str, value: Any) -> Any:
-    """`value`, unless it or a part of it is traced: for what is computed on the host, by looking at numbers."""
+    """`value`, unless it or a part of it is traced: for what is computed on the host, by looking at
+    numbers."""
     if any(is_traced(leaf) for leaf in jax.tree.leaves(value)):
         raise TypeError(
             f"{name} is traced by JAX, but this is computed on the host, from plain numbers. "
@@ -81,9 +82,15 @@ def concrete(name: str, value: Any) -> Any:
 
 
 def numeric(
-    name: str, value: Any, example: str, *, kinds: str = "fiu", what: str = "a number or an array of real numbers"
+    name: str,
+    value: Any,
+    example: str,
+    *,
+    kinds: str = "fiu",
+    what: str = "a number or an array of real numbers",
 ) -> np.ndarray:
-    """`value` as an array whose dtype is of one of `kinds`, in a precision of its own, or an error that names the argument."""
+    """`value` as an array whose dtype is of one of `kinds`, in a precision of its own, or an error
+    that names the argument."""
     if value is None or isinstance(value, str | bytes):
         raise TypeError(f"{name} must be {what}, not {shown(value)}. Type for example {example}.")
     value = unmasked(name, value)
@@ -93,25 +100,30 @@ def numeric(
             raise TypeError(_gaps(array) or f"its dtype is {array.dtype}")
         return array
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be {what}, not {shown(value)} ({error}). Type for example {example}.") from None
+        raise TypeError(
+            f"{name} must be {what}, not {shown(value)} ({error}). Type for example {example}."
+        ) from None
 
 
 def unmasked(name: str, value: Any) -> Any:
-    """`value`, unless it holds masked values: NumPy drops the mask of an array that it converts, and they would count."""
+    """`value`, unless it holds masked values: NumPy drops the mask of an array that it converts,
+    and they would count."""
     parts = value if isinstance(value, list | tuple) else [value]
     masks = [np.ma.getmaskarray(part) for part in parts if isinstance(part, np.ma.MaskedArray)]
     masked = sum(int(mask.sum()) for mask in masks)
     if masked:
         total = sum(mask.size for mask in masks)
         raise ValueError(
-            f"{name} holds masked values ({masked} of {total}), which count for nothing. Leave them out before the call, "
+            f"{name} holds masked values ({masked} of {total}), which count for nothing. Leave "
+            "them out before the call, "
             f"with all that belongs to them: {name}[~{name}.mask]."
         )
     return value
 
 
 def _gaps(array: np.ndarray) -> str:
-    """How many values of an array of objects are missing (None, NaN, pandas' NA), and where the first is, or nothing."""
+    """How many values of an array of objects are missing (None, NaN, pandas' NA), and where the
+    first is, or nothing."""
     if array.dtype.kind != "O" or not array.ndim:
         return ""
     missing = np.array([_is_missing(item) for item in array.flat], bool).reshape(array.shape)
@@ -119,7 +131,8 @@ def _gaps(array: np.ndarray) -> str:
 
 
 def _is_missing(item: Any) -> bool:
-    """Whether an object stands for no value. Pandas' NA is known by having no truth value when compared with itself."""
+    """Whether an object stands for no value. Pandas' NA is known by having no truth value when
+    compared with itself."""
     try:
         return item is None or bool(item != item)
     except TypeError:
@@ -129,7 +142,8 @@ def _is_missing(item: Any) -> bool:
 
 
 def place_of_first(bad: np.ndarray, what: str) -> str:
-    """How many of some values are bad, and where the first of them is: "2 of 5 values are missing, the first at index 3"."""
+    """How many of some values are bad, and where the first of them is: "2 of 5 values are missing,
+    the first at index 3"."""
     first = np.argwhere(bad)[0].tolist()
     return f"{int(bad.sum())} of {bad.size} values {what}, the first at index {first[0] if len(first) == 1 else tuple(first)}"
 
@@ -140,7 +154,9 @@ def _not_finite(name: str, array: np.ndarray, value: Any, example: str) -> Value
         return ValueError(f"{name} must be finite, not {shown(value)}. Type for example {example}.")
     bad = ~np.isfinite(array)
     where = place_of_first(bad, "are NaN" if np.isnan(array[bad]).all() else "are NaN or infinite")
-    return ValueError(f"{name} must be finite, but {where}. Leave these out; give for example {example}.")
+    return ValueError(
+        f"{name} must be finite, but {where}. Leave these out; give for example {example}."
+    )
 
 
 def as_array(name: str, value: Any, example: str) -> Array:
@@ -152,7 +168,8 @@ def as_array(name: str, value: Any, example: str) -> Array:
 
 
 def finite(name: str, value: Any, example: str, shape: tuple[int, ...] | None = None) -> Array:
-    """A finite float array that is not empty, of `shape` when one is given. One that rounds to 0 throughout is refused."""
+    """A finite float array that is not empty, of `shape` when one is given. One that rounds to 0
+    throughout is refused."""
     array = as_array(name, value, example)
     _check_shape(name, array, example, shape)
     if not is_traced(array) and not np.isfinite(np.asarray(array)).all():
@@ -164,20 +181,30 @@ def finite(name: str, value: Any, example: str, shape: tuple[int, ...] | None = 
     return array
 
 
-def _check_shape(name: str, array: Array | np.ndarray, example: str, shape: tuple[int, ...] | None) -> None:
+def _check_shape(
+    name: str, array: Array | np.ndarray, example: str, shape: tuple[int, ...] | None
+) -> None:
     """Not empty, and of `shape` when one is given."""
     if shape == () != array.shape:
-        raise ValueError(f"{name} must be one number, not an array of shape {array.shape}. Type for example {example}.")
+        raise ValueError(
+            f"{name} must be one number, not an array of shape {array.shape}. Type "
+            f"for example {example}."
+        )
     if shape is not None and array.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, not {array.shape}. Type for example {example}.")
+        raise ValueError(
+            f"{name} must have shape {shape}, not {array.shape}. Type for example {example}."
+        )
     if not array.size:
-        raise ValueError(f"{name} is empty: its shape is {array.shape}. Type for example {example}.")
+        raise ValueError(
+            f"{name} is empty: its shape is {array.shape}. Type for example {example}."
+        )
 
 
 def out_of_range(name: str, value: Any, array: Array) -> str:
     """The message for a number that JAX's floats do not hold."""
     return (
-        f"{name} = {shown(value)} leaves the range of {array.dtype}. Rescale the problem, or switch JAX to float64 "
+        f"{name} = {shown(value)} leaves the range of {array.dtype}. Rescale the problem, or "
+        "switch JAX to float64 "
         'with jax.config.update("jax_enable_x64", True).'
     )
 
@@ -189,14 +216,18 @@ def positive(name: str, value: Any, example: str) -> Array:
     if not is_traced(array):
         number = float(np.asarray(value))
         if not (math.isfinite(number) and number > 0):
-            raise ValueError(f"{name} must be positive and finite, not {shown(value)}. Type for example {example}.")
+            raise ValueError(
+                f"{name} must be positive and finite, not {shown(value)}. Type for "
+                f"example {example}."
+            )
         if not 0 < float(array) < math.inf:
             raise ValueError(out_of_range(name, value, array))
     return array
 
 
 def reals(name: str, value: Any, example: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """A finite array in float64 that is not empty, of `shape` when one is given, for what is computed on the host."""
+    """A finite array in float64 that is not empty, of `shape` when one is given, for what is
+    computed on the host."""
     array = numeric(name, concrete(name, value), example).astype(np.float64)
     _check_shape(name, array, example, shape)
     if not np.isfinite(array).all():
@@ -209,7 +240,8 @@ def real(name: str, value: Any, example: str) -> float:
     number = float(reals(name, value, example, ()))
     if abs(number) > _HUGE:
         raise ValueError(
-            f"{name} = {shown(value)} is beyond {_HUGE:g}, where powers leave float64. Rescale the problem."
+            f"{name} = {shown(value)} is beyond {_HUGE:g}, where powers leave float64. Rescale the "
+            "problem."
         )
     return number
 
@@ -218,10 +250,13 @@ def positive_real(name: str, value: Any, example: str) -> float:
     """A positive number in float64, for what is computed on the host."""
     number = real(name, value, example)
     if not number > 0:
-        raise ValueError(f"{name} must be positive and finite, not {shown(value)}. Type for example {example}.")
+        raise ValueError(
+            f"{name} must be positive and finite, not {shown(value)}. Type for example {example}."
+        )
     if number < 1 / _HUGE:
         raise ValueError(
-            f"{name} = {shown(value)} is below {1 / _HUGE:g}, where powers leave float64. Rescale the problem."
+            f"{name} = {shown(value)} is below {1 / _HUGE:g}, where powers leave float64. Rescale "
+            "the problem."
         )
     return number
 
@@ -230,17 +265,26 @@ def fraction(name: str, value: Any, example: str) -> float:
     """A number strictly between 0 and 1."""
     number = real(name, value, example)
     if not 0 < number < 1:
-        raise ValueError(f"{name} must lie strictly between 0 and 1, not {shown(value)}. Type for example {example}.")
+        raise ValueError(
+            f"{name} must lie strictly between 0 and 1, not {shown(value)}. Type for example "
+            f"{example}."
+        )
     return number
 
 
 def integer(name: str, value: Any, example: str, *, low: int = 1, high: int = _LARGEST) -> int:
     """An integer in `[low, high]`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be an integer, not {shown(value)}. Type for example {example}.")
+        raise TypeError(
+            f"{name} must be an integer, not {shown(value)}. Type for example {example}."
+        )
     if not low <= int(value) <= high:
-        limits = f"at least {low}" if high == _LARGEST and int(value) < low else f"from {low} to {high}"
-        raise ValueError(f"{name} must be {limits}, not {shown(value)}. Type for example {example}.")
+        limits = (
+            f"at least {low}" if high == _LARGEST and int(value) < low else f"from {low} to {high}"
+        )
+        raise ValueError(
+            f"{name} must be {limits}, not {shown(value)}. Type for example {example}."
+        )
     return int(value)
 
 
@@ -248,7 +292,9 @@ def choice(name: str, value: Any, allowed: tuple[Word, ...]) -> Word:
     """One of the words `allowed`."""
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(
-            f"{name} must be {' or '.join(repr(a) for a in allowed)}, not {shown(value)}.".replace("'", '"')
+            f"{name} must be {' or '.join(repr(a) for a in allowed)}, not {shown(value)}.".replace(
+                "'", '"'
+            )
         )
     return cast(Word, value)
 
@@ -263,7 +309,9 @@ def flag(name: str, value: Any) -> bool:
 def word(name: str, value: Any) -> str:
     """A string."""
     if not isinstance(value, str):
-        raise TypeError(f'{name} must be a word, not {shown(value)}. Type for example {name}="text".')
+        raise TypeError(
+            f'{name} must be a word, not {shown(value)}. Type for example {name}="text".'
+        )
     return value
 
 
@@ -271,7 +319,9 @@ def instance(name: str, value: Any, kind: Any, example: str) -> Any:
     """An object of `kind`, a class or a union of some."""
     if not isinstance(value, kind):
         names = ["None" if k is NoneType else k.__name__ for k in get_args(kind) or (kind,)]
-        wanted = " or ".join(n if n == "None" else f"{'an' if n[0] in 'AEIOU' else 'a'} {n}" for n in names)
+        wanted = " or ".join(
+            n if n == "None" else f"{'an' if n[0] in 'AEIOU' else 'a'} {n}" for n in names
+        )
         raise TypeError(f"{name} must be {wanted}, not {shown(value)}. Type for example {example}.")
     return value
 
@@ -280,7 +330,8 @@ def several(name: str, values: Any, kind: Any, example: str) -> Any:
     """A tuple or a list of objects of `kind`."""
     if not isinstance(values, tuple | list) or not all(isinstance(value, kind) for value in values):
         raise TypeError(
-            f"{name} must be a tuple, each of its items a {kind.__name__}, not {shown(values)}. Type for example {example}."
+            f"{name} must be a tuple, each of its items a {kind.__name__}, not {shown(values)}. "
+            f"Type for example {example}."
         )
     return values
 
@@ -288,7 +339,9 @@ def several(name: str, values: Any, kind: Any, example: str) -> Any:
 def function(name: str, value: Any, example: str) -> Any:
     """Something to call, and no class."""
     if not callable(value) or isinstance(value, type):
-        raise TypeError(f"{name} must be a function, not {shown(value)}. Type for example {example}.")
+        raise TypeError(
+            f"{name} must be a function, not {shown(value)}. Type for example {example}."
+        )
     return value
 
 
@@ -320,20 +373,24 @@ def told(error: Exception) -> str:
 
 
 def outcome(name: str, fn: Any, *arguments: Any, example: str) -> Any:
-    """The shapes of what a user's function returns for arguments of these shapes, or an error that says how it fails."""
+    """The shapes of what a user's function returns for arguments of these shapes, or an error that
+    says how it fails."""
     try:
         return jax.eval_shape(fn, *arguments)
     except Exception as error:  # it may raise anything
         shapes = ", ".join(str(getattr(argument, "shape", argument)) for argument in arguments)
         raise TypeError(
-            f"{name} fails for arguments of shape {shapes}: {told(error)}\nWrite it with jax.numpy, for example {example}."
+            f"{name} fails for arguments of shape {shapes}: {told(error)}\nWrite it with "
+            f"jax.numpy, for example {example}."
         ) from None
 
 
 def writable(name: str, path: Any) -> Path:
     """A file path that can be written to; its folder is made when missing."""
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f'{name} must be a path, not {shown(path)}. Type for example {name}="run.npz".')
+        raise TypeError(
+            f'{name} must be a path, not {shown(path)}. Type for example {name}="run.npz".'
+        )
     path = Path(path)
     try:
         path = path.expanduser()
@@ -343,7 +400,11 @@ def writable(name: str, path: Any) -> Path:
         probe = path.parent / f".{path.name}.{os.getpid()}.probe"
         probe.touch()
         probe.unlink()
-    except (OSError, ValueError, RuntimeError) as error:  # a zero byte in the path; a home that is not known
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # a zero byte in the path; a home that is not known
         raise ValueError(
             f"{name} = {str(path)!r} cannot be written ({error}). Give a path in a folder you own."
         ) from None
@@ -352,4 +413,6 @@ def writable(name: str, path: Any) -> Path:
 
 def missing_extra(package: str, extra: str, purpose: str) -> ImportError:
     """The error, to be raised, that names the extra to install."""
-    return ImportError(f'{purpose} needs {package}, which is not installed. Type: pip install "levysde[{extra}]"')
+    return ImportError(
+        f'{purpose} needs {package}, which is not installed. Type: pip install "levysde[{extra}]"'
+    )

@@ -1,7 +1,9 @@
-"""Whether kernels and domains keep to their interfaces, read off their programs and, for rays, off numbers.
+"""Whether kernels and domains keep to their interfaces, read off their programs and, for rays, off
+numbers.
 
-A class of the user's own may fail or return another shape, which JAX would say from deep inside itself, or not at all. A trace
-takes milliseconds and depends on the structure only, so each is made once.
+A class of the user's own may fail or return another shape, which JAX would say from deep inside
+itself, or not at all. A trace takes milliseconds and depends on the structure only, so each is made
+once.
 """
 
 import functools
@@ -35,7 +37,9 @@ class Sketch:
 
     def method(self, i: int, name: str) -> Callable:
         """As a function of the numbers and the arguments."""
-        return lambda leaves, *arguments: getattr(jax.tree.unflatten(self.structure, leaves)[i], name)(*arguments)
+        return lambda leaves, *arguments: getattr(
+            jax.tree.unflatten(self.structure, leaves)[i], name
+        )(*arguments)
 
     def outcome(self, i: int, name: str, *arguments: Any) -> Any:
         try:
@@ -43,18 +47,26 @@ class Sketch:
         except Exception as error:  # a user's method may raise anything
             raise TypeError(
                 f"{self.names[i]}.{name} fails: {type(error).__name__}: {error}\n"
-                "It is written for one trajectory, with jax.numpy; levysde.protocols says what it takes and returns."
+                "It is written for one trajectory, with jax.numpy; levysde.protocols says what it "
+                "takes and returns."
             ) from None
 
-    def expect(self, i: int, name: str, argument: Any, shape: tuple[int, ...], kind: Any, words: str) -> None:
+    def expect(
+        self, i: int, name: str, argument: Any, shape: tuple[int, ...], kind: Any, words: str
+    ) -> None:
         found = self.outcome(i, name, argument)
         if getattr(found, "shape", None) != shape or not jnp.issubdtype(found.dtype, kind):
-            what = f"{found.dtype} of shape {found.shape}" if hasattr(found, "shape") else repr(found)
-            raise TypeError(f"{self.names[i]}.{name} must return {words}, of shape {shape}, not {what}.")
+            what = (
+                f"{found.dtype} of shape {found.shape}" if hasattr(found, "shape") else repr(found)
+            )
+            raise TypeError(
+                f"{self.names[i]}.{name} must return {words}, of shape {shape}, not {what}."
+            )
 
 
 def check_interfaces(kernel: Kernel, domain: Domain) -> None:
-    """Raises TypeError, naming the method, where one fails or returns something of another shape than it should."""
+    """Raises TypeError, naming the method, where one fails or returns something of another shape
+    than it should."""
     _check_domain(*sketch_key(domain))
     _check_kernel(*sketch_key(domain, kernel))
 
@@ -66,7 +78,8 @@ def check_domain(domain: Domain) -> None:
 
 
 def ray_doubts(domain: Domain, x: Array, directions: np.ndarray) -> list[str]:
-    """A message where `ray_distance` of a custom domain, alone or within another, does not end where `contains` does.
+    """A message where `ray_distance` of a custom domain, alone or within another, does not end
+    where `contains` does.
 
     Args:
         domain: of any class; nothing is looked at where all of it is this package's own.
@@ -84,20 +97,27 @@ def _disagreements(domain: Domain, x: Array, directions: np.ndarray, names: str)
     units = units[:: max(1, len(units) // _RAYS)]
     if not len(units):
         return []
-    within, distance, before, behind = (np.asarray(a) for a in _sides(domain, x, jnp.asarray(units, dtype=float)))
+    within, distance, before, behind = (
+        np.asarray(a) for a in _sides(domain, x, jnp.asarray(units, dtype=float))
+    )
     if not within:
         return []
     ends = np.isfinite(distance)
-    seen = ~ends | (_BESIDE * distance > 8 * np.finfo(distance.dtype).eps * np.abs(np.asarray(x)).max())
+    seen = ~ends | (
+        _BESIDE * distance > 8 * np.finfo(distance.dtype).eps * np.abs(np.asarray(x)).max()
+    )
     wrong = seen & np.where(ends, ~before | behind, ~before | np.isnan(distance))
     if not wrong.any():
         return []
     i = int(np.flatnonzero(wrong)[0])
     found = "outside a little before" if not before[i] else "inside a little behind"
     return [
-        f"ray_distance of {names} disagrees with contains along {int(wrong.sum())} of {int(seen.sum())} rays from "
-        f"{np.asarray(x)}: along {units[i].round(4)} it is {distance[i]:.4g}, but contains says {found} that. Escape laws use "
-        "ray_distance, simulations use contains. Return the least r > 0 for which x + r v is outside."
+        f"ray_distance of {names} disagrees with contains along {int(wrong.sum())} of "
+        f"{int(seen.sum())} rays from "
+        f"{np.asarray(x)}: along {units[i].round(4)} it is {distance[i]:.4g}, but contains says "
+        f"{found} that. Escape laws use "
+        "ray_distance, simulations use contains. Return the least r > 0 for which x + r v is "
+        "outside."
     ]
 
 
@@ -105,14 +125,17 @@ def _disagreements(domain: Domain, x: Array, directions: np.ndarray, names: str)
 def _sides(
     domain: Domain, x: Float[Array, " d"], units: Float[Array, "m d"]
 ) -> tuple[Bool[Array, ""], Float[Array, " m"], Bool[Array, " m"], Bool[Array, " m"]]:
-    """Whether x is inside, the length of each ray, and whether points before and behind its end are inside. One that
-    has no end is followed as far as the longest of the others, or far out."""
+    """Whether x is inside, the length of each ray, and whether points before and behind its end are
+    inside. One that has no end is followed as far as the longest of the others, or far out."""
     distance = jax.vmap(lambda v: domain.ray_distance(x, v))(units)
     distance = jnp.where(distance > _FAR * jnp.min(distance), jnp.inf, distance)
     longest = jnp.max(jnp.where(jnp.isfinite(distance), distance, 0))
     longest = jnp.where(longest > 0, longest, _FAR * (1 + jnp.max(jnp.abs(x))))
     inside = jax.vmap(lambda r, v: domain.contains(x + r * v))
-    sides = (jnp.where(jnp.isfinite(distance), distance, longest) * (1 + side) for side in (-_BESIDE, _BESIDE))
+    sides = (
+        jnp.where(jnp.isfinite(distance), distance, longest) * (1 + side)
+        for side in (-_BESIDE, _BESIDE)
+    )
     before, behind = (inside(r, units) for r in sides)
     return domain.contains(x), distance, before, behind
 
@@ -126,12 +149,17 @@ def _domains(value: Any) -> Iterator[Domain]:
     if hasattr(value, "ray_distance"):
         yield value
     parts = value if isinstance(value, tuple | list) else ()
-    for part in (getattr(value, f.name, None) for f in fields(value)) if isinstance(value, eqx.Module) else parts:
+    for part in (
+        (getattr(value, f.name, None) for f in fields(value))
+        if isinstance(value, eqx.Module)
+        else parts
+    ):
         yield from _domains(part)
 
 
 def sketch_key(domain: Domain, kernel: Kernel | None = None) -> tuple:
-    """The arguments of a `Sketch`: what a program of a domain, and of a kernel if one is given, depends on."""
+    """The arguments of a `Sketch`: what a program of a domain, and of a kernel if one is given,
+    depends on."""
     leaves, structure = jax.tree.flatten((domain, kernel) if kernel is not None else (domain,))
     kinds = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
     words = (kernel.words_per_init, kernel.words_per_step) if kernel is not None else (0, 0)
@@ -150,8 +178,12 @@ def _check_kernel(*key: Any) -> None:
     sketch = Sketch(*key)
     state = sketch.outcome(KERNEL, "init", sketch.x, sketch.start)
     sketch.expect(KERNEL, "position", state, sketch.x.shape, jnp.floating, "a point")
-    before, after = (jax.tree.map(jnp.shape, s) for s in (state, sketch.outcome(KERNEL, "step", sketch.step, state)))
+    before, after = (
+        jax.tree.map(jnp.shape, s)
+        for s in (state, sketch.outcome(KERNEL, "step", sketch.step, state))
+    )
     if before != after:
         raise TypeError(
-            f"{sketch.names[KERNEL]}.step must return a state like that of init, of shapes {before}, not {after}."
+            f"{sketch.names[KERNEL]}.step must return a state like that of init, of shapes "
+            f"{before}, not {after}."
         )

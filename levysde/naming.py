@@ -1,7 +1,8 @@
-"""Wrong argument names answered with the right ones, for every public class and function by one mechanism.
+"""Wrong argument names answered with the right ones, for every public class and function by one
+mechanism.
 
-Each folder ends with `answer_wrong_calls(globals())`. A call that does not fit its signature then says which argument is wrong
-and which one was meant. Calls that fit cost nothing more.
+Each folder ends with `answer_wrong_calls(globals())`. A call that does not fit its signature then
+says which argument is wrong and which one was meant. Calls that fit cost nothing more.
 """
 
 import functools
@@ -17,7 +18,18 @@ _SYNONYMS = (
     ("learning_rate", "lr", "eta", "step_size", "stepsize", "rate", "gamma"),
     ("driver", "noise", "levy", "process"),
     ("seed", "key", "rng", "random_state", "prng", "rng_key"),
-    ("num", "n", "n_samples", "num_samples", "samples", "size", "count", "runs", "trajectories", "num_trajectories"),
+    (
+        "num",
+        "n",
+        "n_samples",
+        "num_samples",
+        "samples",
+        "size",
+        "count",
+        "runs",
+        "trajectories",
+        "num_trajectories",
+    ),
     ("epsilon", "eps", "sigma", "noise_level", "amplitude", "temperature"),
     ("alpha", "index", "tail_index", "stability"),
     ("batch_size", "batch", "bs", "b", "minibatch"),
@@ -54,10 +66,12 @@ _Any = TypeVar("_Any", bound=Callable)
 
 
 def answer_wrong_calls(names: dict[str, Any]) -> None:
-    """Lets every public class and function of a folder answer a call that does not fit its signature.
+    """Lets every public class and function of a folder answer a call that does not fit its
+    signature.
 
     Args:
-        names: the folder's `globals()`; what its `__init__` took from its own files is replaced there and in these files.
+        names: the folder's `globals()`; what its `__init__` took from its own files is replaced
+            there and in these files.
     """
     room = names["__name__"]
     for name, value in list(names.items()):
@@ -65,13 +79,15 @@ def answer_wrong_calls(names: dict[str, Any]) -> None:
             continue
         if isinstance(value, FunctionType) and value.__name__ == name:
             names[name] = answering(value, name)
-            setattr(sys.modules[value.__module__], name, names[name])  # the same object, or it could not be pickled
+            # the same object, or it could not be pickled
+            setattr(sys.modules[value.__module__], name, names[name])
         elif isinstance(value, type) and isinstance(value.__init__, FunctionType):
             value.__init__ = answering(value.__init__, name)
 
 
 def answering(fn: _Any, name: str) -> _Any:
-    """`fn`, whose TypeError for wrong arguments names the right ones; `name` is what the user calls."""
+    """`fn`, whose TypeError for wrong arguments names the right ones; `name` is what the user
+    calls."""
     if hasattr(fn, "_answers"):
         return fn
 
@@ -110,10 +126,18 @@ def misfit(fn: Callable, name: str, args: tuple, kwargs: dict[str, Any]) -> str 
         return f"{name} has no argument {wrong!r}.{advice} {usage}"
     places = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if len(given) > len(places) and not any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        without = "no arguments" if not places else f"{len(places)} arguments" if len(places) > 1 else "one argument"
+        without = (
+            "no arguments"
+            if not places
+            else f"{len(places)} arguments"
+            if len(places) > 1
+            else "one argument"
+        )
         return f"{name} takes {without} without a name, and got {len(given)}. {usage}"
     filled = {*places[: len(given)], *kwargs}
-    missing = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
+    missing = [
+        p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL
+    ]
     missing = [p for p in missing if p not in filled]
     if missing:
         return f"{name} needs {' and '.join(missing)}. {usage}"
@@ -144,7 +168,8 @@ def _written(parameter: inspect.Parameter) -> str:
 
 
 def meant(wrong: str, known: list[str]) -> str | None:
-    """The one of `known` that a wrong name stands for: another word for the same thing, or the same word misspelt."""
+    """The one of `known` that a wrong name stands for: another word for the same thing, or the same
+    word misspelt."""
     for group in _SYNONYMS:
         if wrong in group:
             for name in group:

@@ -1,4 +1,5 @@
-"""What the parts of a run have in common: how they print, and that their numbers belong together."""
+"""What the parts of a run have in common: how they print, and that their numbers belong
+together."""
 
 import inspect
 import re
@@ -16,10 +17,12 @@ _FEW = 4  # numbers of an array that prints whole
 
 
 class Part(eqx.Module):
-    """What a run is made of. Prints as one would type it: numbers as numbers, large arrays by their shapes."""
+    """What a run is made of. Prints as one would type it: numbers as numbers, large arrays by their
+    shapes."""
 
     def _arguments(self) -> dict[str, Any]:
-        """What is printed, by name: arguments of `__init__` that are kept, or all fields where a needed one is not."""
+        """What is printed, by name: arguments of `__init__` that are kept, or all fields where a
+        needed one is not."""
         known = {field.name for field in fields(self)}
         found = {}
         for name, parameter in inspect.signature(type(self).__init__).parameters.items():
@@ -33,12 +36,14 @@ class Part(eqx.Module):
         return _written(self, _LINE)
 
     def _derived(self) -> dict[str, Any]:
-        """Fields that were computed from other fields when the object was made, as they would be computed now, on the host."""
+        """Fields that were computed from other fields when the object was made, as they would be
+        computed now, on the host."""
         return {}
 
 
 def check_derived(value: Any) -> None:
-    """Raises ValueError where a number no longer belongs to those it was computed from, as after `equinox.tree_at`."""
+    """Raises ValueError where a number no longer belongs to those it was computed from, as after
+    `equinox.tree_at`."""
     if isinstance(value, tuple | list):
         for item in value:
             check_derived(item)
@@ -49,12 +54,14 @@ def check_derived(value: Any) -> None:
     for name, expected in value._derived().items():
         held = getattr(value, name)
         if jax.tree.structure(held) != jax.tree.structure(expected) or not all(
-            np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-3, atol=1e-6 * np.max(np.abs(b), initial=0))
+            np.shape(a) == np.shape(b)
+            and np.allclose(a, b, rtol=1e-3, atol=1e-6 * np.max(np.abs(b), initial=0))
             for a, b in zip(jax.tree.leaves(held), jax.tree.leaves(expected), strict=True)
         ):
             kind = type(value).__name__
             raise ValueError(
-                f"{kind}.{name} was computed from the other numbers of this {kind} when it was made, and one of them has been "
+                f"{kind}.{name} was computed from the other numbers of this {kind} when it was "
+                "made, and one of them has been "
                 f"replaced since, so that they no longer agree. Make a new {kind} instead."
             )
 
@@ -79,7 +86,8 @@ def _written(value: Any, room: int) -> str:
 
 
 def _items(part: Part) -> list[tuple[str, Any]]:
-    """The arguments that are not at their defaults, with `name=` before all but the parts that come first."""
+    """The arguments that are not at their defaults, with `name=` before all but the parts that come
+    first."""
     found: list[tuple[str, Any]] = []
     parameters = inspect.signature(type(part).__init__).parameters
     bare = True
@@ -88,14 +96,24 @@ def _items(part: Part) -> list[tuple[str, Any]]:
         if parameter is not None and parameter.kind is parameter.VAR_POSITIONAL:
             found += [("", inner) for inner in value]
             continue
-        if parameter is None or parameter.default is parameter.empty or _written(parameter.default, 0) != short(value):
-            bare = bare and isinstance(value, Part) and parameter is not None and parameter.default is parameter.empty
+        if (
+            parameter is None
+            or parameter.default is parameter.empty
+            or _written(parameter.default, 0) != short(value)
+        ):
+            bare = (
+                bare
+                and isinstance(value, Part)
+                and parameter is not None
+                and parameter.default is parameter.empty
+            )
             found.append(("" if bare else f"{name}=", value))
     return found
 
 
 def short(value: Any) -> str:
-    """A value that is no part: numbers whole, large arrays by kind and shape, others by their class."""
+    """A value that is no part: numbers whole, large arrays by kind and shape, others by their
+    class."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return _array(value)
     if value is None or isinstance(value, bool | int | float | complex | str):
@@ -120,4 +138,5 @@ def _array(value: Any) -> str:
 def _numbers(value: Any) -> str:
     if np.ndim(value):
         return f"[{', '.join(_numbers(row) for row in value)}]"
-    return repr(float(str(value))) if value.dtype.kind == "f" else str(value)  # the fewest digits, for any width
+    # the fewest digits, for any width
+    return repr(float(str(value))) if value.dtype.kind == "f" else str(value)

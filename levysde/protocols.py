@@ -1,9 +1,9 @@
 """The interfaces that join the parts, each written for ONE trajectory; the engine adds the lanes.
 
-Every implementation is an `equinox.Module`: its numbers are array leaves (a new value compiles nothing new), its
-structure is static. Shapes: `d` is the dimension of the parameter vector, `m` that of the driver's noise, `n` a number of
-random words.
-Small contractions are written multiply-and-sum, never as library matmuls: those change bits with the number of lanes.
+Every implementation is an `equinox.Module`: its numbers are array leaves (a new value compiles
+nothing new), its structure is static. Shapes: `d` is the dimension of the parameter vector, `m`
+that of the driver's noise, `n` a number of random words. Small contractions are written
+multiply-and-sum, never as library matmuls: those change bits with the number of lanes.
 """
 
 from abc import abstractmethod
@@ -29,13 +29,16 @@ State = Any  # a pytree of arrays
 
 @dataclass(frozen=True, repr=False, eq=False)  # arrays, of which == would be an array
 class LevyRays:
-    """A Lévy measure as weighted half-lines: `nu(W) = sum_i weights_i nu_i({r : r directions_i in W})`. On the host.
+    """A Lévy measure as weighted half-lines: `nu(W) = sum_i weights_i nu_i({r : r directions_i in
+    W})`. On the host.
 
     Attributes:
         directions: unit vectors, shape `(m, d)`.
         weights: float64, shape `(m,)`.
-        tail: `tail(r, i)` is `nu_i((r, inf))` of the rays numbered `i`, per unit time; float64 arrays of one shape.
-        index: alpha where every tail is a multiple of `r^-alpha` (the law is then a power of epsilon); else NaN.
+        tail: `tail(r, i)` is `nu_i((r, inf))` of the rays numbered `i`, per unit time; float64
+            arrays of one shape.
+        index: alpha where every tail is a multiple of `r^-alpha` (the law is then a power of
+            epsilon); else NaN.
     """
 
     directions: np.ndarray
@@ -59,8 +62,9 @@ class Driver(Part):
     @property
     @abstractmethod
     def index(self) -> Scalar:
-        """Stability index alpha: one step of `dt = eta` is one optimiser step where `epsilon = eta^((a-1)/a)`. For stable
-        laws an increment over dt scales as dt^(1/alpha); 2 for every law of finite variance."""
+        """Stability index alpha: one step of `dt = eta` is one optimiser step where `epsilon =
+        eta^((a-1)/a)`. For stable laws an increment over dt scales as dt^(1/alpha); 2 for every law
+        of finite variance."""
 
     @abstractmethod
     def words_per_step(self, dim: int) -> int:
@@ -68,8 +72,9 @@ class Driver(Part):
 
     @abstractmethod
     def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
-        """The increment of L over `dt`, a pure function of its words. Shape `(dim,)`, in the dtype of the driver's numbers;
-        finite whatever the words, and never exactly 0 where the law has no atom there."""
+        """The increment of L over `dt`, a pure function of its words. Shape `(dim,)`, in the dtype
+        of the driver's numbers; finite whatever the words, and never exactly 0 where the law has no
+        atom there."""
 
     @abstractmethod
     def exponent(self, k: Point) -> Array:
@@ -77,8 +82,9 @@ class Driver(Part):
 
     @abstractmethod
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
-        """The Lévy measure in `dim` dimensions: exact for atoms; else about `num` quasi-random directions drawn from
-        `seed`. Raises ValueError, naming the driver, when it has no jumps or no escape law of jumps."""
+        """The Lévy measure in `dim` dimensions: exact for atoms; else about `num` quasi-random
+        directions drawn from `seed`. Raises ValueError, naming the driver, when it has no jumps or
+        no escape law of jumps."""
 
     def check_step(self, dt: float) -> None:
         """Raises ValueError when the driver cannot make increments over `dt`; by default it can."""
@@ -93,7 +99,8 @@ class Scale(Part):
         """`S(x) y` at the position `x`. Shape of `y`: `(noise_dim(d),)`."""
 
     def noise_dim(self, dim: int) -> int:
-        """How many coordinates the driver has where the position has `dim`; as many unless the scale is low-rank."""
+        """How many coordinates the driver has where the position has `dim`; as many unless the
+        scale is low-rank."""
         return dim
 
 
@@ -131,7 +138,8 @@ class Domain(Part):
         """Whether `x` is inside; False for NaN."""
 
     def label(self, x: Point) -> Label:
-        """0 inside, else the number of the exit set, from 1; 1 everywhere outside unless a class knows several."""
+        """0 inside, else the number of the exit set, from 1; 1 everywhere outside unless a class
+        knows several."""
         return (~self.contains(x)).astype(jnp.int32)
 
     @abstractmethod
@@ -139,8 +147,9 @@ class Domain(Part):
         """`inf {r > 0 : x + r v outside}` in units of `|v|`; inf when the ray never leaves."""
 
     def ray_edges(self, x: Point, v: Point) -> Float[Array, " k"] | None:
-        """Every `r > 0` at which the ray `x + r v` may pass between inside and outside, in units of `|v|`, in any order; inf
-        and negative numbers fill the rest. None where a class does not know them: the ray is then searched."""
+        """Every `r > 0` at which the ray `x + r v` may pass between inside and outside, in units of
+        `|v|`, in any order; inf and negative numbers fill the rest. None where a class does not
+        know them: the ray is then searched."""
         return None
 
     @property
@@ -149,11 +158,13 @@ class Domain(Part):
         """True when the set is known to be convex (then star-shaped about each of its points)."""
 
     def faces(self, x: Point) -> tuple[Float[Array, " k"], Float[Array, "k d"]]:
-        """Half-spaces that stand for the domain as seen from `x`: its distances from their planes, positive inside, `(k,)`,
-        and their unit normals, pointing outwards, `(k, d)`. Right to second order where `x` is near the boundary. Raises
-        TypeError for a domain that has no formula for them."""
+        """Half-spaces that stand for the domain as seen from `x`: its distances from their planes,
+        positive inside, `(k,)`, and their unit normals, pointing outwards, `(k, d)`. Right to
+        second order where `x` is near the boundary. Raises TypeError for a domain that has no
+        formula for them."""
         raise TypeError(
-            f"{type(self).__name__} has no formula for its boundary, which a crossing between steps needs. Known are Ball, "
+            f"{type(self).__name__} has no formula for its boundary, which a crossing between "
+            "steps needs. Known are Ball, "
             "Box, Ellipsoid, HalfSpaces, Sublevel, and Intersection of these."
         )
 
@@ -171,17 +182,19 @@ class Dynamics(Part):
         """The state of a trajectory that starts at `x0`, shape `(d,)`."""
 
     def settled(self, x: Point) -> State:
-        """A state at `x` whose averages have their stationary values there; as `init` unless a class starts otherwise."""
+        """A state at `x` whose averages have their stationary values there; as `init` unless a
+        class starts otherwise."""
         return self.init(x)
 
     def moving(self, x: Point) -> State:
-        """A state at `x` whose averages are as large as the noise keeps them during a run: what a check of precision needs
-        to know; as `settled` unless the noise enters an average."""
+        """A state at `x` whose averages are as large as the noise keeps them during a run: what a
+        check of precision needs to know; as `settled` unless the noise enters an average."""
         return self.settled(x)
 
     @abstractmethod
     def step(self, state: State, dt: Scalar, increment: NoiseVector) -> State:
-        """One explicit step over `dt` with the driver's increment over `dt` (Ito: coefficients before the jump)."""
+        """One explicit step over `dt` with the driver's increment over `dt` (Ito: coefficients
+        before the jump)."""
 
     @abstractmethod
     def position(self, state: State) -> Point:
@@ -198,18 +211,21 @@ class Dynamics(Part):
 
     @abstractmethod
     def jump(self, y: NoiseVector) -> Point:
-        """How far a driver jump `y` at the attractor moves the position before the flow pulls back: `epsilon A y`, linear in
-        `y`. With `response` "flow" it is approached only where the flow pulls back slowly."""
+        """How far a driver jump `y` at the attractor moves the position before the flow pulls back:
+        `epsilon A y`, linear in `y`. With `response` "flow" it is approached only where the flow
+        pulls back slowly."""
 
     @abstractmethod
     def linearisation(self) -> Float[Array, "d d"]:
-        """`J` of the position's noiseless flow `dx = -J (x - attractor) dt` near the attractor, where averages follow fast."""
+        """`J` of the position's noiseless flow `dx = -J (x - attractor) dt` near the attractor,
+        where averages follow fast."""
 
     @property
     def response(self) -> str:
-        """How a jump `y` at the attractor decides an escape. "linear": the position moves by `jump(y)` at once. "map": it
-        moves at once, but not linearly (one `step` with `dt = 0`). "flow": the noise enters an average, and the position
-        goes on moving; the noiseless flow after the jump decides."""
+        """How a jump `y` at the attractor decides an escape. "linear": the position moves by
+        `jump(y)` at once. "map": it moves at once, but not linearly (one `step` with `dt = 0`).
+        "flow": the noise enters an average, and the position goes on moving; the noiseless flow
+        after the jump decides."""
         return "linear"
 
     @property
@@ -252,7 +268,8 @@ class Kernel(Part):
 
     @abstractmethod
     def elapsed(self, state: Any, steps: Any) -> Any:
-        """The clock after `steps` steps; numpy arrays with the lane axis last in, float64 out, shape `(lanes,)`."""
+        """The clock after `steps` steps; numpy arrays with the lane axis last in, float64 out,
+        shape `(lanes,)`."""
 
     @abstractmethod
     def steps_within(self, time: float) -> int:
@@ -260,11 +277,13 @@ class Kernel(Part):
 
     @abstractmethod
     def noise_directions(self) -> Float[Array, "m d"]:
-        """Directions in which the noise pushes, enough to see whether any of them leaves a domain."""
+        """Directions in which the noise pushes, enough to see whether any of them leaves a
+        domain."""
 
     @property
     def exits_on_grid(self) -> bool:
-        """Whether an exit between the times of two steps is missed; False for a kernel that notices it."""
+        """Whether an exit between the times of two steps is missed; False for a kernel that notices
+        it."""
         return True
 
     def settled(self, x: Point) -> State:
@@ -272,12 +291,14 @@ class Kernel(Part):
         return self.init(x, jnp.zeros(self.words_per_init, jnp.uint32))
 
     def noiseless(self, state: State) -> State | None:
-        """The state after one step without noise, for a kernel that approximates a flow; None for one that does not, as an
-        optimiser, whose steps are what is asked about however long they are."""
+        """The state after one step without noise, for a kernel that approximates a flow; None for
+        one that does not, as an optimiser, whose steps are what is asked about however long they
+        are."""
         return None
 
     def drift_step(self, x: Point) -> Point:
-        """How far one step without noise moves the position from `x`, averages at rest; zeros where there is no such step."""
+        """How far one step without noise moves the position from `x`, averages at rest; zeros where
+        there is no such step."""
         after = self.noiseless(self.settled(x))
         return jnp.zeros_like(x) if after is None else self.position(after) - x
 
@@ -286,10 +307,11 @@ _UNROLLED = 64
 
 
 def matvec(matrix: Float[Array, "m d"], vector: Float[Array, " d"]) -> Float[Array, " m"]:
-    """`matrix @ vector` with the same bits in any number of lanes, which a library matmul does not have.
+    """`matrix @ vector` with the same bits in any number of lanes, which a library matmul does not
+    have.
 
-    Written out column by column up to 64 columns: under a vmap over lanes XLA lays a sum over the middle axis out lanes
-    first, and is up to three times slower.
+    Written out column by column up to 64 columns: under a vmap over lanes XLA lays a sum over the
+    middle axis out lanes first, and is up to three times slower.
     """
     if matrix.shape[1] > _UNROLLED:
         return jnp.sum(matrix * vector[None, :], 1)

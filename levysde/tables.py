@@ -1,7 +1,7 @@
 """Small tables: how a result prints, as text and in a notebook as HTML, both from one description.
 
-A class inherits `Tabled` and says by `_table` what it shows; how that looks is decided here alone. Both forms hold the same
-words in the same order.
+A class inherits `Tabled` and says by `_table` what it shows; how that looks is decided here alone.
+Both forms hold the same words in the same order.
 """
 
 import html
@@ -44,7 +44,8 @@ class Table:
 
     Attributes:
         title: what it is.
-        lines: in their order: rows `(label, value)`, a `Grid`, a `Heading`, or a note as a plain string.
+        lines: in their order: rows `(label, value)`, a `Grid`, a `Heading`, or a note as a plain
+            string.
         warnings: what stands against reading it as it is.
     """
 
@@ -73,7 +74,10 @@ class Table:
             return f"<code>{html.escape(self.title)}</code>"
         columns = max([2, *(len(line.head) for line in self.lines if isinstance(line, Grid))])
         rows = [_html(line, columns) for line in self.lines]
-        rows += [_whole(f"<strong>warning:</strong> {html.escape(warning)}", columns) for warning in self.warnings]
+        rows += [
+            _whole(f"<strong>warning:</strong> {html.escape(warning)}", columns)
+            for warning in self.warnings
+        ]
         caption = f'<caption style="{_CAPTION}">{html.escape(self.title)}</caption>'
         return f'<table style="{_TABLE}">{caption}<tbody>{"".join(rows)}</tbody></table>'
 
@@ -81,15 +85,17 @@ class Table:
 class Compared:
     """Base of dataclasses that hold arrays: two are equal if all they hold is.
 
-    A plain dataclass compares its fields as one tuple, which fails for arrays, and calls NaN unequal to itself. Here
-    arrays are compared by shape and values, and NaN equals NaN. What holds no arrays can be hashed.
+    A plain dataclass compares its fields as one tuple, which fails for arrays, and calls NaN
+    unequal to itself. Here arrays are compared by shape and values, and NaN equals NaN. What holds
+    no arrays can be hashed.
     """
 
     __slots__ = ()
 
     def __init_subclass__(cls, **arguments: Any):
         super().__init_subclass__(**arguments)
-        for name in ("__eq__", "__hash__"):  # in the class itself, or `@dataclass` would write its own
+        # in the class itself, or `@dataclass` would write its own
+        for name in ("__eq__", "__hash__"):
             if name not in vars(cls):
                 setattr(cls, name, getattr(Compared, name))
 
@@ -103,7 +109,10 @@ class Compared:
             return object.__hash__(self)
         leaves = jax.tree.leaves(_held(self))
         if any(isinstance(leaf, np.ndarray | jax.Array) for leaf in leaves):
-            raise TypeError(f"{type(self).__name__} holds arrays, which cannot be hashed. Compare it with == instead.")
+            raise TypeError(
+                f"{type(self).__name__} holds arrays, which cannot be hashed. Compare "
+                "it with == instead."
+            )
         # equal objects need equal hashes, and Python hashes NaN by its place in memory
         return hash((type(self), *(None if leaf != leaf else leaf for leaf in leaves)))
 
@@ -125,7 +134,8 @@ class Tabled(Compared, ABC):
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values hold the same: arrays by shape and values, containers item by item, NaN equal to NaN.
+    """Whether two values hold the same: arrays by shape and values, containers item by item, NaN
+    equal to NaN.
 
     Args:
         one, other: numbers, words, arrays, or containers and modules of such.
@@ -190,7 +200,8 @@ def _wrapped(start: str, text: str) -> list[str]:
     pieces = [
         piece
         for part in text.split("\n")
-        for piece in textwrap.wrap(part, room, break_long_words=False, break_on_hyphens=False) or [""]
+        for piece in textwrap.wrap(part, room, break_long_words=False, break_on_hyphens=False)
+        or [""]
     ]
     return [start + pieces[0], *(under + piece for piece in pieces[1:])]
 
@@ -199,7 +210,10 @@ def _columns(grid: Grid) -> list[str]:
     """The first column to the left, numbers to the right."""
     rows = [grid.head, *grid.rows]
     widths = [max(len(row[k]) for row in rows) for k in range(len(grid.head))]
-    return ["  " + "  ".join(_cell(row, k, width) for k, width in enumerate(widths)).rstrip() for row in rows]
+    return [
+        "  " + "  ".join(_cell(row, k, width) for k, width in enumerate(widths)).rstrip()
+        for row in rows
+    ]
 
 
 def _cell(row: tuple[str, ...], k: int, width: int) -> str:
@@ -218,7 +232,8 @@ def _html(line: tuple[str, str] | Grid | str, columns: int) -> str:
     label, value = (html.escape(part) for part in line)
     return (
         f'<tr><th scope="row" style="{_CELL}text-align:left;font-weight:normal;">{label}</th>'
-        f'<td colspan="{columns - 1}" style="{_CELL}{_VALUE}text-align:left;">{value.replace(chr(10), "<br/>")}</td></tr>'
+        f'<td colspan="{columns - 1}" '
+        f'style="{_CELL}{_VALUE}text-align:left;">{value.replace(chr(10), "<br/>")}</td></tr>'
     )
 
 

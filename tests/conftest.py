@@ -1,4 +1,5 @@
-"""Settings shared by all tests: hostile to silent broadcasting, and compiled programs kept between runs."""
+"""Settings shared by all tests: hostile to silent broadcasting, and compiled programs kept between
+runs."""
 
 import gc
 import getpass
@@ -13,26 +14,31 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Two thirds of the suite's time is XLA's, 60 ms for the smallest program: what one process has compiled, the other workers,
-# the kernels of notebooks and the drivers of sweeps read.
+# Two thirds of the suite's time is XLA's, 60 ms for the smallest program: what one process has
+# compiled, the other workers, the kernels of notebooks and the drivers of sweeps read.
 CACHE = {
-    "jax_compilation_cache_dir": str(Path(tempfile.gettempdir(), f"levysde-tests-{getpass.getuser()}")),
+    "jax_compilation_cache_dir": str(
+        Path(tempfile.gettempdir(), f"levysde-tests-{getpass.getuser()}")
+    ),
     "jax_persistent_cache_min_compile_time_secs": 0.0,
     "jax_persistent_cache_min_entry_size_bytes": -1,
 }
 for option, setting in CACHE.items():
     jax.config.update(option, setting)
     os.environ[option.upper()] = str(setting)
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # at each program read XLA complains of a setting of its own, and fills pipes
+# at each program read XLA complains of a setting of its own, and fills pipes
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 # A process that reads a program while another still writes it warns, and compiles it itself.
 HALF_WRITTEN = "ignore:Error reading persistent compilation cache entry:UserWarning"
 os.environ["PYTHONWARNINGS"] = HALF_WRITTEN
 
 gc.freeze()  # what is imported stays
-gc.set_threshold(10_000, 20, 50)  # JAX keeps millions of objects, and to look through them all takes a second
+# JAX keeps millions of objects, and to look through them all takes a second
+gc.set_threshold(10_000, 20, 50)
 
 HABITS = {"database": None, "deadline": None, "suppress_health_check": list(HealthCheck)}
-settings.register_profile("quick", max_examples=10, derandomize=True, **HABITS)  # the same examples in every run
+# the same examples in every run
+settings.register_profile("quick", max_examples=10, derandomize=True, **HABITS)
 settings.register_profile(
     "campaign", max_examples=60, **HABITS
 )  # pytest --hypothesis-profile=campaign --hypothesis-seed=1
@@ -50,10 +56,14 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`@pytest.mark.slow_cases("a", "b")` leaves the cases whose id begins so to the slow half: they take many seconds, mostly
-    of compilation, and have lighter sisters. `but=("a",)` leaves there all others."""
+    """`@pytest.mark.slow_cases("a", "b")` leaves the cases whose id begins so to the slow half:
+    they take many seconds, mostly of compilation, and have lighter sisters. `but=("a",)` leaves
+    there all others."""
     for item in items:
-        mark, case = item.get_closest_marker("slow_cases"), getattr(getattr(item, "callspec", None), "id", "")
+        mark, case = (
+            item.get_closest_marker("slow_cases"),
+            getattr(getattr(item, "callspec", None), "id", ""),
+        )
         if mark and (case.startswith(mark.args) if mark.args else case not in mark.kwargs["but"]):
             item.add_marker(pytest.mark.slow)
 

@@ -1,4 +1,5 @@
-"""What the tests of sweeps share: a small spec, a sweep in a process of its own, and stores compared byte by byte."""
+"""What the tests of sweeps share: a small spec, a sweep in a process of its own, and stores
+compared byte by byte."""
 
 import copy
 import json
@@ -40,7 +41,12 @@ def spec(**changed: Any) -> dict[str, Any]:
 
 def long_spec() -> dict[str, Any]:
     """Points of about a second each, none of it compilation."""
-    return spec(run__kernel__dt=5e-5, run__num=600, run__dynamics__epsilon=0.2, grid={"alpha": [1.3, 1.5, 1.7]})
+    return spec(
+        run__kernel__dt=5e-5,
+        run__num=600,
+        run__dynamics__epsilon=0.2,
+        grid={"alpha": [1.3, 1.5, 1.7]},
+    )
 
 
 def data_files(store: Path) -> dict[str, bytes]:

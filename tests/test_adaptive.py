@@ -1,4 +1,5 @@
-"""ADAM's truthful variant, RMSProp and ADAMW against optax, their attractors, and their escape laws."""
+"""ADAM's truthful variant, RMSProp and ADAMW against optax, their attractors, and their escape
+laws."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,12 @@ def stable(alpha=1.5):
     return ls.StableComponents(alpha=alpha)
 
 
-ALGORITHM = {"learning_rate": ETA, "square": "sampled", "bias_correction": True, "scale": np.array([0.7, 1.3])}
+ALGORITHM = {
+    "learning_rate": ETA,
+    "square": "sampled",
+    "bias_correction": True,
+    "scale": np.array([0.7, 1.3]),
+}
 
 
 def adam(**arguments):
@@ -57,7 +63,8 @@ def adam(**arguments):
     ids=["adam", "adam, delta", "adam, betas", "adamw", "rmsprop"],
 )
 def test_the_algorithm_to_rounding(make, optimiser, float64):
-    """A step of dt = eta with increment `eta^(1/a) xi` is the algorithm's step on the gradient `grad F - S xi`."""
+    """A step of dt = eta with increment `eta^(1/a) xi` is the algorithm's step on the gradient
+    `grad F - S xi`."""
     dynamics, x = make(), jnp.array([1.0, -2.0])
     state, memory = dynamics.init(x), optimiser.init(x)
     for noise in np.random.default_rng(0).standard_normal((100, 2)):
@@ -72,7 +79,11 @@ def test_the_algorithm_to_rounding(make, optimiser, float64):
 def test_rmsprop_started_with_a_second_moment(noise, float64):
     """Without bias correction, v starting where `initial_scale` puts it."""
     dynamics = ls.RMSProp(
-        well(), stable(), learning_rate=ETA, gradient_variance=0.0, square="sampled" if noise else "mean"
+        well(),
+        stable(),
+        learning_rate=ETA,
+        gradient_variance=0.0,
+        square="sampled" if noise else "mean",
     )
     optimiser = optax.rmsprop(ETA, 0.9, initial_scale=0.8, eps_in_sqrt=False)
     x = jnp.array([1.0, -2.0])
@@ -86,8 +97,12 @@ def test_rmsprop_started_with_a_second_moment(noise, float64):
 
 def test_default_rates(float64):
     for arguments in ({"learning_rate": ETA}, {"epsilon": ETA ** (1 / 3)}):
-        np.testing.assert_allclose(ls.RMSProp(well(), stable(), **arguments).rate, -np.log(0.9) / ETA)
-        np.testing.assert_allclose(ls.AdamW(well(), stable(), **arguments).adam.rates, -np.log([0.9, 0.999]) / ETA)
+        np.testing.assert_allclose(
+            ls.RMSProp(well(), stable(), **arguments).rate, -np.log(0.9) / ETA
+        )
+        np.testing.assert_allclose(
+            ls.AdamW(well(), stable(), **arguments).adam.rates, -np.log([0.9, 0.999]) / ETA
+        )
 
 
 @pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSProp"])
@@ -105,11 +120,22 @@ def test_a_sampled_square_past_the_float_range_stays_finite(name):
 
 @pytest.mark.parametrize("variance", [0.0, 4.0])
 def test_adamw_attractor(variance, float64):
-    """Where the preconditioned gradient and the decay are equal, by bisection; not the minimum of F + lambda x^2 / 2."""
+    """Where the preconditioned gradient and the decay are equal, by bisection; not the minimum of F
+    + lambda x^2 / 2."""
     dynamics = ls.AdamW(
-        valley(2.0, 1.0), stable(), learning_rate=0.1, gradient_variance=variance, delta=0.2, weight_decay=0.3
+        valley(2.0, 1.0),
+        stable(),
+        learning_rate=0.1,
+        gradient_variance=variance,
+        delta=0.2,
+        weight_decay=0.3,
     )
-    root = brentq(lambda x: 2 * (x - 1) / (np.sqrt(4 * (x - 1) ** 2 + variance) + 0.2) + 0.3 * x, 0, 1, xtol=1e-14)
+    root = brentq(
+        lambda x: 2 * (x - 1) / (np.sqrt(4 * (x - 1) ** 2 + variance) + 0.2) + 0.3 * x,
+        0,
+        1,
+        xtol=1e-14,
+    )
     np.testing.assert_allclose(dynamics.attractor, [root], rtol=1e-10)
     assert abs(root - 2 / 2.3) > 0.03
 
@@ -132,18 +158,25 @@ def test_adamw_near_its_attractor(float64):
 
     np.testing.assert_allclose(drift(x), 0, atol=1e-12)
     np.testing.assert_allclose(dynamics.linearisation(), jax.jacfwd(drift)(x), rtol=1e-10)
-    state = jax.lax.fori_loop(0, 20_000, lambda _, s: dynamics.step(s, dt, still), dynamics.init(jnp.array([1.0, 1.0])))
+    state = jax.lax.fori_loop(
+        0, 20_000, lambda _, s: dynamics.step(s, dt, still), dynamics.init(jnp.array([1.0, 1.0]))
+    )
     np.testing.assert_allclose(state.x, x, atol=1e-8)
     gradient = dynamics.landscape.gradient(x)
-    np.testing.assert_allclose(dynamics.preconditioner, np.sqrt(gradient**2 + np.array([0.5, 0.1])) + 0.01)
+    np.testing.assert_allclose(
+        dynamics.preconditioner, np.sqrt(gradient**2 + np.array([0.5, 0.1])) + 0.01
+    )
 
 
 def test_adamw_follows_its_minimum_as_the_decay_grows(monkeypatch):
-    """In a double well towards its saddle at 0, and not over it; past 4 = |F''(0)| / delta the saddle itself attracts."""
+    """In a double well towards its saddle at 0, and not over it; past 4 = |F''(0)| / delta the
+    saddle itself attracts."""
     landscape, centre = ls.DoubleWell(barrier=0.1, width=1.0), []
     arguments = {"epsilon": 0.1, "delta": 0.1, "gradient_variance": 0.0}
     for decay in (0.05, 1.0, 3.0, 3.9, 5.0):
-        centre.append(float(ls.AdamW(landscape, stable(), weight_decay=decay, **arguments).attractor[0]))
+        centre.append(
+            float(ls.AdamW(landscape, stable(), weight_decay=decay, **arguments).attractor[0])
+        )
     assert centre == sorted(centre)
     assert centre[0] < -0.99
     assert centre[3] < -1e-3
@@ -158,12 +191,15 @@ def test_adamw_follows_its_minimum_as_the_decay_grows(monkeypatch):
 
 def law_of(dynamics, dt=None, low=-0.5, high=2.0):
     centre = float(dynamics.attractor[0])
-    return escape_law(dynamics, ls.Box(lower=[centre + low], upper=[centre + high]), dt=dt, check=False)
+    return escape_law(
+        dynamics, ls.Box(lower=[centre + low], upper=[centre + high]), dt=dt, check=False
+    )
 
 
 @pytest.mark.parametrize("curvature", [1.0, 60.0])
 def test_noise_through_adam_average(curvature):
-    """With v at rest the jump is multiplied by P, and the law's flow finds it: slow (no rebound) and oscillating."""
+    """With v at rest the jump is multiplied by P, and the law's flow finds it: slow (no rebound)
+    and oscillating."""
     arguments = {
         "learning_rate": 0.02,
         "rates": (-np.log(0.9) / 0.02, 1e-9),
@@ -171,7 +207,9 @@ def test_noise_through_adam_average(curvature):
         "delta": 0.5,
         "scale": 0.3,
     }
-    position, average = (ls.Adam(valley(curvature), stable(), noise=n, **arguments) for n in ("position", "average"))
+    position, average = (
+        ls.Adam(valley(curvature), stable(), noise=n, **arguments) for n in ("position", "average")
+    )
     forward, backward = jump_response(0.9, 0.02 * curvature / 2.5, gradient="averaged")
     base = law_of(position)
     law = law_of(average, dt=0.02)
@@ -188,12 +226,16 @@ def test_noise_through_adam_average(curvature):
 
 def test_bias_correction_does_not_enter_the_law():
     arguments = {"learning_rate": 0.02, "noise": "average", "gradient_variance": 4.0}
-    laws = [law_of(ls.Adam(valley(), stable(), bias_correction=b, **arguments), dt=0.02) for b in (False, True)]
+    laws = [
+        law_of(ls.Adam(valley(), stable(), bias_correction=b, **arguments), dt=0.02)
+        for b in (False, True)
+    ]
     assert laws[0].rate == pytest.approx(laws[1].rate, rel=1e-4)
 
 
 def test_a_moving_second_moment():
-    """The smallest jump that leaves, against ADAM's recursion written out: v grows with the gradient, which holds it back."""
+    """The smallest jump that leaves, against ADAM's recursion written out: v grows with the
+    gradient, which holds it back."""
     eta, w, variance = 0.02, 0.1, 0.01
     dynamics = ls.Adam(
         valley(),
@@ -213,9 +255,12 @@ def test_a_moving_second_moment():
             path.append(x)
         return max(path)
 
-    kicks = np.array([brentq(lambda u, a=a: farthest(u) - a, 0, 1e5, xtol=1e-6) for a in (0.5, 2.0)])
+    kicks = np.array(
+        [brentq(lambda u, a=a: farthest(u) - a, 0, 1e5, xtol=1e-6) for a in (0.5, 2.0)]
+    )
     assert kicks[1] > 4.5 * kicks[0]  # at rest v would make it 4
-    distance = law_of(dynamics, dt=eta).ray_distance  # in increments: epsilon times one is eta times a kick
+    # in increments: epsilon times one is eta times a kick
+    distance = law_of(dynamics, dt=eta).ray_distance
     np.testing.assert_allclose(np.sort(distance), kicks * eta / float(dynamics.epsilon), rtol=1e-3)
 
 
@@ -223,14 +268,23 @@ def test_a_moving_second_moment():
 def test_laws_of_noise_at_once(name):
     arguments = {"weight_decay": 0.2} if name == "AdamW" else {}
     dynamics = getattr(ls, name)(
-        valley(1.0, 0.5), stable(), epsilon=0.1, gradient_variance=0.3, delta=0.1, scale=0.7, **arguments
+        valley(1.0, 0.5),
+        stable(),
+        epsilon=0.1,
+        gradient_variance=0.3,
+        delta=0.1,
+        scale=0.7,
+        **arguments,
     )
     law = law_of(dynamics)
     gradient = float(dynamics.landscape.gradient(dynamics.attractor)[0])
     assert (gradient != 0) == (name == "AdamW")
     jump = 0.07 / (np.sqrt(gradient**2 + 0.3) + 0.1)
     np.testing.assert_allclose(np.sort(law.ray_distance), np.array([0.5, 2.0]) / jump, rtol=1e-4)
-    curvature = {"RMSProp": 1 / (np.sqrt(0.3) + 0.1), "AdamW": float(dynamics.linearisation()[0, 0])}[name]
+    curvature = {
+        "RMSProp": 1 / (np.sqrt(0.3) + 0.1),
+        "AdamW": float(dynamics.linearisation()[0, 0]),
+    }[name]
     assert law.stiffness == pytest.approx(curvature, rel=1e-5)
 
 
@@ -243,7 +297,9 @@ def test_no_law_of_a_sampled_square(name):
 
 def make(name, landscape=None, driver=None, **change):
     arguments = {"learning_rate": 0.1, **change}
-    return getattr(ls, name)(well() if landscape is None else landscape, driver or stable(), **arguments)
+    return getattr(ls, name)(
+        well() if landscape is None else landscape, driver or stable(), **arguments
+    )
 
 
 @pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSProp"])
@@ -260,7 +316,10 @@ def make(name, landscape=None, driver=None, **change):
         ({"delta": 0.0}, "delta must be positive"),
         ({"square": "mode"}, 'square must be "mean" or "noise" or "sampled", not "mode"'),
         ({"bias_correction": 1}, "bias_correction must be True or False"),
-        ({"driver": stable(0.9), "learning_rate": None, "epsilon": 0.1}, "stand for no learning rate"),
+        (
+            {"driver": stable(0.9), "learning_rate": None, "epsilon": 0.1},
+            "stand for no learning rate",
+        ),
     ],
 )
 def test_bad_input(name, change, message):

@@ -1,7 +1,9 @@
-"""Every public constructor and function, called with odd values: it works, or names the argument in a ValueError or TypeError.
+"""Every public constructor and function, called with odd values: it works, or names the argument in
+a ValueError or TypeError.
 
-Some examples of each here; a campaign of more is `pytest -n 0 -s tests/test_bad_calls.py --hypothesis-profile=campaign
---hypothesis-seed=1`, which prints how many calls were made and what came of them.
+Some examples of each here; a campaign of more is `pytest -n 0 -s tests/test_bad_calls.py
+--hypothesis-profile=campaign --hypothesis-seed=1`, which prints how many calls were made and what
+came of them.
 """
 
 import inspect
@@ -31,12 +33,16 @@ def identity(call: Call) -> str:
     return f"{call.target.__module__.split('.')[1]}.{call.name}"
 
 
-@pytest.mark.parametrize("call", [call for call in CALLS if inspect.signature(call.target).parameters], ids=identity)
+@pytest.mark.parametrize(
+    "call", [call for call in CALLS if inspect.signature(call.target).parameters], ids=identity
+)
 @given(data=st.data())
 def test_odd_values_work_or_are_refused_by_name(call, data):
     argument = data.draw(st.sampled_from(sorted(call.arguments)))
     parameter = inspect.signature(call.target).parameters[argument]
-    odd = data.draw(odd_values(call.arguments[argument], optional=parameter.default is None, host=call.host))
+    odd = data.draw(
+        odd_values(call.arguments[argument], optional=parameter.default is None, host=call.host)
+    )
     if odd.kind in call.fine.get(argument, ()) or (odd.verdict == "either" and not call.cheap):
         MADE["passed over"] += 1
         return
@@ -74,5 +80,9 @@ def test_every_parameter_is_tried(call):
 
 def test_every_public_name_is_called_or_exempt():
     known = [entry.target for entry in [*CALLS, *EXEMPT]]
-    missing = [name for name, value in public_names().items() if not any(value is target for target in known)]
+    missing = [
+        name
+        for name, value in public_names().items()
+        if not any(value is target for target in known)
+    ]
     assert not missing, "add a Call to tests/calls/<folder>.py"

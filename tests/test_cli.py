@@ -13,7 +13,15 @@ from typer.testing import CliRunner
 import levysde
 from levysde import errors
 from levysde.cli import app
-from levysde.sweeps import MainJob, MainJobSettings, Spec, main_job_spec, make_plan, open_sweep, read_spec
+from levysde.sweeps import (
+    MainJob,
+    MainJobSettings,
+    Spec,
+    main_job_spec,
+    make_plan,
+    open_sweep,
+    read_spec,
+)
 from levysde.sweeps.main_job_report import _warnings
 
 runner = CliRunner()
@@ -35,13 +43,18 @@ def test_quadratic_run(tmp_path):
         assert row["exits"] + round(row["censored_share"] * row["num"]) == row["num"] == 400
         low, high = row["ratio"][1:]
         assert low < row["ratio"][0] < high
-        np.testing.assert_allclose(row["ratio"][0], row["measured_mean"][0] / row["predicted_mean"], rtol=1e-6)
+        np.testing.assert_allclose(
+            row["ratio"][0], row["measured_mean"][0] / row["predicted_mean"], rtol=1e-6
+        )
         low, high = row["law_error"][1:]
         assert low < row["law_error"][0] < high
-        assert abs(np.log(row["law_error"][0] / row["ratio"][0])) < 0.4  # the law's own error explains the ratio
+        # the law's own error explains the ratio
+        assert abs(np.log(row["law_error"][0] / row["ratio"][0])) < 0.4
         assert f"{row['epsilon']:.4g}" in done.output
     # the fixed ladder of predicted mean steps, and the approach to 1 along it
-    np.testing.assert_allclose([row["predicted_steps"] for row in report["rows"][:4]], [30, 100, 300, 1000], rtol=1e-3)
+    np.testing.assert_allclose(
+        [row["predicted_steps"] for row in report["rows"][:4]], [30, 100, 300, 1000], rtol=1e-3
+    )
     gaps = [abs(row["ratio"][0] - 1) for row in report["rows"]]
     assert gaps[3] < 0.25
     assert gaps[7] < 0.25
@@ -63,14 +76,37 @@ def test_quadratic_run(tmp_path):
 
 
 def test_own_ladder_and_basin(tmp_path):
-    arguments = ["--landscape", "double-well", "--optimizer", "sgd", "--noise", "isotropic", "--alpha", 1.3]
+    arguments = [
+        "--landscape",
+        "double-well",
+        "--optimizer",
+        "sgd",
+        "--noise",
+        "isotropic",
+        "--alpha",
+        1.3,
+    ]
     arguments += ["--dt", 0.01]
-    done = run(*arguments, "--eps", 0.3, "--eps", 0.1, "--basin-height", 0.4, "--num", 100, "--out", tmp_path)
+    done = run(
+        *arguments,
+        "--eps",
+        0.3,
+        "--eps",
+        0.1,
+        "--basin-height",
+        0.4,
+        "--num",
+        100,
+        "--out",
+        tmp_path,
+    )
     assert done.exit_code == 0, done.output
     report = json.loads((tmp_path / "escape.json").read_text())
     assert report["minima"][0]["star_shaped"] is True  # the marked well alone, not both
     np.testing.assert_allclose([row["epsilon"] for row in report["rows"]], [0.3, 0.1])
-    np.testing.assert_allclose([(row["alpha"], row["dt"]) for row in report["rows"]], [(1.3, 0.01)] * 2, rtol=1e-6)
+    np.testing.assert_allclose(
+        [(row["alpha"], row["dt"]) for row in report["rows"]], [(1.3, 0.01)] * 2, rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,7 +121,10 @@ def test_own_ladder_and_basin(tmp_path):
         (("--dt", 0.0), "run.dt: input should be greater than 0, not 0.0"),
         (("--basin-height", -1.0), "run.basin_height: input should be greater than 0, not -1.0"),
         (("--landscape", "double-well", "--basin-height", 2.0), "reaches over the barrier"),
-        (("--noise", "white"), "run.noise: input should be 'components' or 'isotropic', not 'white'"),
+        (
+            ("--noise", "white"),
+            "run.noise: input should be 'components' or 'isotropic', not 'white'",
+        ),
         (("--optimizer", "lion"), "run.optimizer: input should be 'sgd' or 'adam', not 'lion'"),
         (("--out", "/proc/none"), "cannot be written"),
     ],
@@ -177,12 +216,26 @@ def test_interrupted_and_typed_again(tmp_path, monkeypatch):
     assert len(open_sweep(tmp_path / "cut").finished) == 1
     assert run(*arguments, tmp_path / "cut").exit_code == 0
     assert len(calls) == 2 + 3  # one was finished, one begins again, two are left
-    whole, again = (json.loads((tmp_path / name / "escape.json").read_text())["rows"] for name in ("whole", "cut"))
+    whole, again = (
+        json.loads((tmp_path / name / "escape.json").read_text())["rows"]
+        for name in ("whole", "cut")
+    )
     assert whole == again
 
 
 def test_a_point_that_fails_ends_the_command_with_its_message(tmp_path, monkeypatch):
-    arguments = ("--landscape", "quadratic", "--optimizer", "sgd", "--eps", 0.5, "--num", 20, "--out", tmp_path / "out")
+    arguments = (
+        "--landscape",
+        "quadratic",
+        "--optimizer",
+        "sgd",
+        "--eps",
+        0.5,
+        "--num",
+        20,
+        "--out",
+        tmp_path / "out",
+    )
 
     def fails(self, settings, job):
         raise errors.NonFiniteError("a trajectory became NaN", None)
@@ -199,15 +252,24 @@ def test_the_options_are_those_of_the_settings():
     """Defaults are declared by the model and the shipped specification; the help repeats them."""
     shown = " ".join(run("--help").output.replace("│", " ").split())
     for name in ("landscape", "noise", "alpha", "num"):
-        assert re.search(rf"--{name} .*?Default: {MainJobSettings.model_fields[name].default}\.", shown), name
+        assert re.search(
+            rf"--{name} .*?Default: "
+            rf"{MainJobSettings.model_fields[name].default}\.",
+            shown,
+        ), name
     spec = read_spec("main-job")
     assert main_job_spec({}) == spec
     page = (Path(__file__).parents[1] / "docs" / "sweeps.md").read_text()
     (block,) = re.findall(r'```toml\n(experiment = "main-job".*?)```', page, re.DOTALL)
     assert Spec(title=spec.title, **tomllib.loads(block)) == spec
     assert spec.grid["predicted_steps"] == [30, 100, 300, 1000]
-    points = make_plan(main_job_spec({"seed": 5, "epsilon": [0.2, 0.1], "optimizer": ["adam"]})).points
-    assert [(p.seed, p.settings.training_seed, p.settings.epsilon) for p in points] == [(5, 5, 0.2), (5, 5, 0.1)]
+    points = make_plan(
+        main_job_spec({"seed": 5, "epsilon": [0.2, 0.1], "optimizer": ["adam"]})
+    ).points
+    assert [(p.seed, p.settings.training_seed, p.settings.epsilon) for p in points] == [
+        (5, 5, 0.2),
+        (5, 5, 0.1),
+    ]
 
 
 def test_a_warning_of_several_rows_says_whose_numbers_it_shows():
@@ -215,4 +277,7 @@ def test_a_warning_of_several_rows_says_whose_numbers_it_shows():
         return {"optimizer": "sgd", "epsilon": epsilon, "warnings": warnings}
 
     lines = _warnings([row(0.2, "shape 1.5", "alone"), row(0.1, "shape 1.3")])
-    assert lines == ["warning (sgd 0.2, sgd 0.1; numbers of the last): shape 1.3", "warning (sgd 0.2): alone"]
+    assert lines == [
+        "warning (sgd 0.2, sgd 0.1; numbers of the last): shape 1.3",
+        "warning (sgd 0.2): alone",
+    ]

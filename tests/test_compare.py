@@ -12,7 +12,14 @@ import levysde as ls
 from levysde import stats, theory
 from levysde.analysis import compare
 from levysde.escape import EscapeResult, RunInfo, Status
-from levysde.theory import escape_law, exact_exit, first_passage, getoor_mean_exit, kramers_law, stable_exit
+from levysde.theory import (
+    escape_law,
+    exact_exit,
+    first_passage,
+    getoor_mean_exit,
+    kramers_law,
+    stable_exit,
+)
 
 
 def law(epsilon=0.05, domain=None, alpha=1.5):
@@ -26,14 +33,27 @@ def run(time, cut=np.inf, dt=1e-3, unit="SDE time", status=None):
     """A result with the given escape times, censored at `cut`."""
     num = len(time)
     exited = np.asarray(time) < cut
-    status = np.where(exited, Status.EXITED, Status.CENSORED).astype(np.int8) if status is None else status
+    status = (
+        np.where(exited, Status.EXITED, Status.CENSORED).astype(np.int8)
+        if status is None
+        else status
+    )
     info = RunInfo(
-        kernel="a kernel", domain="a domain", unit=unit, dt=dt, seed=0, num=num, lanes=16, workers=1, device="cpu", versions={}
+        kernel="a "
+               "kernel", domain="a "
+                                "domain", unit=unit, dt=dt, seed=0, num=num, lanes=16, workers=1, device="cpu", versions={}
     )  # fmt: skip
     blank = np.zeros((num, 2))
     steps = np.ones(num, np.uint32)
     return EscapeResult(
-        np.minimum(time, cut), status == Status.EXITED, exited.astype(np.int32), blank, blank, steps, status, info
+        np.minimum(time, cut),
+        status == Status.EXITED,
+        exited.astype(np.int32),
+        blank,
+        blank,
+        steps,
+        status,
+        info,
     )
 
 
@@ -55,7 +75,14 @@ def test_numbers_of_a_clean_comparison():
     assert found.one_step_chance == pytest.approx(1e-3 * reference.rate, rel=1e-3)
     assert found.skeleton_bias == reference.skeleton_bias(1e-3)
     assert found.warnings == ()
-    for part in (f"{found.ratio}", "95% interval", "SDE time", "2000 of 2000", "rate over relaxation", "Weibull"):
+    for part in (
+        f"{found.ratio}",
+        "95% interval",
+        "SDE time",
+        "2000 of 2000",
+        "rate over relaxation",
+        "Weibull",
+    ):
         assert part in repr(found)
     assert "warning" not in repr(found)
 
@@ -67,7 +94,9 @@ def test_coverage(cut):
     reference, runs = law(), 400
     hits = np.zeros(runs)
     for i in range(runs):
-        ratio = compare(run(exponential(40, reference.mean, seed=i), cut), reference, confidence=0.8).ratio
+        ratio = compare(
+            run(exponential(40, reference.mean, seed=i), cut), reference, confidence=0.8
+        ).ratio
         hits[i] = ratio.low <= 1 <= ratio.high
     if cut == np.inf:
         assert_mean(hits, 0.8, relative_error=0.13)
@@ -102,7 +131,9 @@ def test_the_error_of_the_law_widens_the_interval():
     sharp, wide = compare(result, reference).ratio, compare(result, shaky).ratio
     expected = compare(result, shaky).reference
     assert (
-        expected.high / expected.value == expected.value / expected.low == pytest.approx(np.exp(1.96 * 0.05), rel=1e-4)
+        expected.high / expected.value
+        == expected.value / expected.low
+        == pytest.approx(np.exp(1.96 * 0.05), rel=1e-4)
     )
     assert wide.value == sharp.value
     assert wide.high - wide.low == pytest.approx(2 * 1.96 * 0.05, rel=0.05)
@@ -133,15 +164,36 @@ STATUS[:3], STATUS[3:8] = Status.NONFINITE, Status.UNFINISHED
         (run(exponential(99, MEAN)), law, "99 exits, fewer than 100"),
         (run(exponential(2000, MEAN), cut=200.0), law, "% of the run's trajectories were censored"),
         (run(exponential(2000, MEAN), status=STATUS), law, "3 trajectories of the run became NaN"),
-        (run(exponential(2000, MEAN), status=STATUS), law, "5 trajectories of the run did not finish"),
+        (
+            run(exponential(2000, MEAN), status=STATUS),
+            law,
+            "5 trajectories of the run did not finish",
+        ),
         (run(MEAN * np.random.default_rng(0).weibull(1.3, 2000)), law, "not exponential"),
         (run(exponential(2000, MEAN), dt=1e-6), law, r"8\.9e-09, below the 1e-08"),
         (run(exponential(2000, MEAN), dt=0.2), law, r"curvature is 0\.8, above 0\.5.*dt=0\.12"),
         (run(exponential(2000, MEAN), dt=0.2), law, r"late by up to 2\.1%"),
-        (run(exponential(2000, MEAN)), lambda: law(epsilon=0.5), r"relaxation is 0\.\d+, above 0\.1"),
-        (run(exponential(2000, MEAN)), lambda: law(domain=ls.Predicate(island, dim=2)), "not star-shaped"),
-        (run(exponential(2000, MEAN)), lambda: dataclasses.replace(law(), normalization="printed"), "as printed"),
-        (run(exponential(2000, MEAN)), lambda: run(exponential(9, MEAN)), "the reference run has 9 exits"),
+        (
+            run(exponential(2000, MEAN)),
+            lambda: law(epsilon=0.5),
+            r"relaxation is 0\.\d+, above "
+            r"0\.1",
+        ),
+        (
+            run(exponential(2000, MEAN)),
+            lambda: law(domain=ls.Predicate(island, dim=2)),
+            "not star-shaped",
+        ),
+        (
+            run(exponential(2000, MEAN)),
+            lambda: dataclasses.replace(law(), normalization="printed"),
+            "as printed",
+        ),
+        (
+            run(exponential(2000, MEAN)),
+            lambda: run(exponential(9, MEAN)),
+            "the reference run has 9 exits",
+        ),
     ],
 )
 def test_warnings(result, reference, message):
@@ -195,13 +247,20 @@ def test_refusals():
     with pytest.raises(TypeError, match="result must be an EscapeResult"):
         compare(law(), law())
     with pytest.raises(
-        TypeError, match=r"reference must be an EscapeLaw or another law of levysde.theory, .*not float"
+        TypeError,
+        match=r"reference must be an EscapeLaw or another law of levysde.theory, .*not "
+        r"float",
     ):
         compare(run(exponential(10, 1.0)), 3.0)
-    with pytest.raises(TypeError, match="exact must be a StableExit or a FirstPassage, not EscapeLaw"):
+    with pytest.raises(
+        TypeError, match="exact must be a StableExit or a FirstPassage, not EscapeLaw"
+    ):
         compare(run(exponential(10, 1.0)), law(), exact=law())
     with pytest.raises(ValueError, match=r"counts iterations and the reference SDE time"):
-        compare(run(exponential(10, 1.0), unit="iterations"), first_passage(lambda x: -x, 0.1, start=0.0, upper=1.0))
+        compare(
+            run(exponential(10, 1.0), unit="iterations"),
+            first_passage(lambda x: -x, 0.1, start=0.0, upper=1.0),
+        )
 
 
 def slope(x):
@@ -215,17 +274,23 @@ def test_an_exact_mean_stands_beside_the_law():
     found = compare(run(times), reference, exact=exact)
     assert found.exact.value == exact.mean
     assert found.exact_ratio.value == pytest.approx(times.mean() / exact.mean)
-    assert found.exact_ratio.high / found.exact_ratio.low == pytest.approx(found.ratio.high / found.ratio.low)
+    assert found.exact_ratio.high / found.exact_ratio.low == pytest.approx(
+        found.ratio.high / found.ratio.low
+    )
     plain = compare(run(times), reference)
     assert plain.exact is plain.exact_ratio is None
     assert found.ratio == plain.ratio
-    for name, value in (("exact mean", "75.1263"), ("exact over reference", f"{exact.mean / reference.mean:.4g}")):
+    for name, value in (
+        ("exact mean", "75.1263"),
+        ("exact over reference", f"{exact.mean / reference.mean:.4g}"),
+    ):
         assert re.search(f"{name} +{re.escape(value)}", repr(found)), repr(found)
         assert name not in repr(plain)
 
 
 def test_other_references():
-    """Anything whose mean is known: the ratio is to that, and what belongs to jumps is left open."""
+    """Anything whose mean is known: the ratio is to that, and what belongs to jumps is left
+    open."""
     passage = first_passage(slope, 0.2, start=0.0, lower=-1.0, upper=1.0)
     shaky = dataclasses.replace(passage, error=0.1)
     well = kramers_law(ls.DoubleWell(), saddles=jnp.zeros(1), diffusion=0.2)
@@ -264,14 +329,22 @@ def test_exact_exit_is_the_equation_of_the_dynamics():
     )
     for dynamics in brownian:
         found = exact_exit(dynamics, ONE)
-        assert found.mean == pytest.approx(first_passage(slope, 0.18, start=0.0, lower=-1, upper=1).mean, rel=1e-6)
-    mixed = ls.DriverSum((ls.StableComponents(alpha=1.5), 0.6), (ls.StableIsotropic(alpha=1.5), -0.8), ls.Brownian())
+        assert found.mean == pytest.approx(
+            first_passage(slope, 0.18, start=0.0, lower=-1, upper=1).mean, rel=1e-6
+        )
+    mixed = ls.DriverSum(
+        (ls.StableComponents(alpha=1.5), 0.6), (ls.StableIsotropic(alpha=1.5), -0.8), ls.Brownian()
+    )
     found = exact_exit(ls.SGD(BOWL, mixed, epsilon=0.5), ONE)
     amplitude = 0.5 * (0.6**1.5 + 0.8**1.5) ** (1 / 1.5)
-    same = stable_exit(slope, alpha=1.5, epsilon=amplitude, diffusion=0.125, start=0.0, lower=-1.0, upper=1.0)
+    same = stable_exit(
+        slope, alpha=1.5, epsilon=amplitude, diffusion=0.125, start=0.0, lower=-1.0, upper=1.0
+    )
     assert found.mean == pytest.approx(same.mean, rel=1e-6)
     half_line = ls.Box(lower=jnp.array([-jnp.inf]), upper=jnp.array([0.0]))
-    found = exact_exit(ls.Langevin(ls.DoubleWell(), diffusion=0.2), half_line, start=jnp.array([-1.0]))
+    found = exact_exit(
+        ls.Langevin(ls.DoubleWell(), diffusion=0.2), half_line, start=jnp.array([-1.0])
+    )
     exact = first_passage(lambda x: -4 * (x**3 - x), 0.2, start=-1.0, upper=0.0)
     assert found.mean == pytest.approx(exact.mean, rel=1e-6)
 
@@ -283,7 +356,13 @@ def sgd(driver=None, **options):
 @pytest.mark.parametrize(
     ("dynamics", "domain", "options", "kind", "message"),
     [
-        (ls.Momentum(BOWL, ls.Brownian(), epsilon=0.1, rate=1.0), ONE, {}, TypeError, "not Momentum"),
+        (
+            ls.Momentum(BOWL, ls.Brownian(), epsilon=0.1, rate=1.0),
+            ONE,
+            {},
+            TypeError,
+            "not Momentum",
+        ),
         (sgd(), "ball", {}, TypeError, "domain must be a Domain"),
         (sgd(), ls.Ball(radius=1.0, center=jnp.zeros(2)), {}, ValueError, "the domain d = 2"),
         (
@@ -294,9 +373,27 @@ def sgd(driver=None, **options):
             "Predicate is not known to be an inter",
         ),
         (sgd(), ONE, {"start": jnp.ones(1)}, ValueError, "lies outside the domain"),
-        (sgd(), ls.Box(lower=jnp.array([-1.0]), upper=jnp.array([jnp.inf])), {}, ValueError, "no end on one side"),
-        (sgd(ls.TemperedComponents(alpha=1.5, length=1.0)), ONE, {}, TypeError, "not TemperedComponents"),
-        (sgd(scale=ls.StateScale(lambda x: 1 + x**2, dim=1)), ONE, {}, ValueError, "StateScale is no number"),
+        (
+            sgd(),
+            ls.Box(lower=jnp.array([-1.0]), upper=jnp.array([jnp.inf])),
+            {},
+            ValueError,
+            "no end on one side",
+        ),
+        (
+            sgd(ls.TemperedComponents(alpha=1.5, length=1.0)),
+            ONE,
+            {},
+            TypeError,
+            "not TemperedComponents",
+        ),
+        (
+            sgd(scale=ls.StateScale(lambda x: 1 + x**2, dim=1)),
+            ONE,
+            {},
+            ValueError,
+            "StateScale is no number",
+        ),
         (
             sgd(ls.DriverSum(ls.StableComponents(alpha=1.2), ls.StableComponents(alpha=1.5))),
             ONE,
@@ -312,11 +409,14 @@ def test_exact_exit_refuses_what_it_does_not_know(dynamics, domain, options, kin
 
 
 def test_a_real_run_agrees_with_its_law():
-    """The whole chain: a well, its noise, thousands of escapes; the law is 5% high at epsilon = 0.1, as it should be."""
+    """The whole chain: a well, its noise, thousands of escapes; the law is 5% high at epsilon =
+    0.1, as it should be."""
     well = ls.Quadratic(hessian=jnp.array([1.0]))
     dynamics = ls.SGD(well, ls.StableComponents(alpha=1.5), epsilon=0.1)
     ball = ls.Ball(radius=1.0, center=jnp.zeros(1))
-    result = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=0.01), ball, jnp.zeros(1), num=4000, seed=3)
+    result = ls.simulate_escape(
+        ls.EulerMaruyama(dynamics, dt=0.01), ball, jnp.zeros(1), num=4000, seed=3
+    )
     reference = escape_law(dynamics, ball, check=False)
     found = compare(result, reference, exact=exact_exit(dynamics, ball))
     exact = 75.1263 * reference.rate  # the exact mean exit time
@@ -324,7 +424,9 @@ def test_a_real_run_agrees_with_its_law():
     assert found.exact.value == pytest.approx(75.1263, rel=1e-5)
     assert found.exact_ratio.value == pytest.approx(found.ratio.value / exact, rel=1e-5)
     assert found.ratio.high - found.ratio.low < 0.08
-    assert abs(found.ratio.value - exact) < 0.5 * SIGMAS / 1.96 * (found.ratio.high - found.ratio.low)
+    assert abs(found.ratio.value - exact) < 0.5 * SIGMAS / 1.96 * (
+        found.ratio.high - found.ratio.low
+    )
     assert found.exponentiality.p_value > 1e-6
     assert found.warnings == ()
 
@@ -335,7 +437,9 @@ def test_a_mean_away_from_the_law_is_named():
     short = exponential(2000, 0.7 * reference.mean)
     found = " ".join(compare(run(short), reference).warnings)
     assert re.search(
-        r"measured mean is (2[5-9]|3[0-5])% shorter than the law's .* at epsilon = 0.05 the law, a limit", found
+        r"measured mean is (2[5-9]|3[0-5])% shorter than the law's .* at epsilon = 0.05 the law, a "
+        r"limit",
+        found,
     )
     near = theory.LawError(stats.Estimate(0.7, 0.66, 0.74), "direct", 4000, 0.01, 0, 1000, 0.05)
     checked = compare(run(short), dataclasses.replace(reference, error=near))

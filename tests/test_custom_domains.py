@@ -1,4 +1,5 @@
-"""Domains that a user wrote: methods of another kind are refused by name, and rays that end elsewhere than the set are told."""
+"""Domains that a user wrote: methods of another kind are refused by name, and rays that end
+elsewhere than the set are told."""
 
 import equinox as eqx
 import jax
@@ -40,9 +41,17 @@ def sgd(dim):
 
 CALLS = {
     "escape_law": lambda d: ls.escape_law(sgd(2), d, check=False),
-    "simulate_escape": lambda d: ls.simulate_escape(ls.EulerMaruyama(sgd(2), dt=0.1), d, jnp.zeros(2), num=8, seed=0),
+    "simulate_escape": lambda d: ls.simulate_escape(
+        ls.EulerMaruyama(sgd(2), dt=0.1), d, jnp.zeros(2), num=8, seed=0
+    ),
     "simulate_paths": lambda d: ls.simulate_paths(
-        ls.EulerMaruyama(sgd(2), dt=0.1), jnp.zeros(2), seed=0, num=2, every=1, max_steps=3, domain=d
+        ls.EulerMaruyama(sgd(2), dt=0.1),
+        jnp.zeros(2),
+        seed=0,
+        num=2,
+        every=1,
+        max_steps=3,
+        domain=d,
     ),
     "Intersection": lambda d: ls.Intersection(ls.Ball(radius=1.0, center=jnp.zeros(2)), d),
     "Complement": ls.Complement,
@@ -56,7 +65,11 @@ CALLS = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_float_from_contains_is_refused_by_name(name):
-    with pytest.raises(TypeError, match=r"Disc.contains must return one truth value, of shape \(\), not float32"):
+    with pytest.raises(
+        TypeError,
+        match=r"Disc.contains must return one truth value, of shape "
+        r"\(\), not float32",
+    ):
         CALLS[name](Disc(kind=float))
 
 
@@ -66,7 +79,9 @@ def test_a_float_from_contains_is_refused_in_one_dimension_too():
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.2, np.inf, np.nan])
-@pytest.mark.parametrize("wrap", [lambda d: d, lambda d: ls.Intersection(ls.Ball(radius=3.0, center=jnp.zeros(2)), d)])
+@pytest.mark.parametrize(
+    "wrap", [lambda d: d, lambda d: ls.Intersection(ls.Ball(radius=3.0, center=jnp.zeros(2)), d)]
+)
 def test_a_wrong_ray_distance_is_told(factor, wrap):
     domain = wrap(Disc(factor=factor))
     (doubt,) = ray_doubts(domain, jnp.zeros(2), np.eye(2))
@@ -74,13 +89,20 @@ def test_a_wrong_ray_distance_is_told(factor, wrap):
 
 
 def test_a_wrong_ray_distance_is_told_by_the_law_and_by_the_engine():
-    with pytest.warns(AccuracyWarning, match="ray_distance of Disc disagrees with contains along 4 of 4 rays"):
+    with pytest.warns(
+        AccuracyWarning, match="ray_distance of Disc disagrees with contains along 4 of 4 rays"
+    ):
         law = ls.escape_law(sgd(2), Disc(factor=1.2), check=False)
     assert "inside a little behind" not in law.warnings[0]
     assert "outside a little before" in law.warnings[0]
     with pytest.warns(AccuracyWarning, match="ray_distance of Disc disagrees"):
         result = ls.simulate_escape(
-            ls.EulerMaruyama(sgd(2), dt=0.1), Disc(factor=0.8), jnp.zeros(2), num=8, seed=0, max_steps=3
+            ls.EulerMaruyama(sgd(2), dt=0.1),
+            Disc(factor=0.8),
+            jnp.zeros(2),
+            num=8,
+            seed=0,
+            max_steps=3,
         )
     assert any("inside a little behind" in warning for warning in result.warnings)
     assert ls.escape_law(sgd(2), Disc(), check=False).geometry_warnings == ()  # quiet
@@ -88,7 +110,10 @@ def test_a_wrong_ray_distance_is_told_by_the_law_and_by_the_engine():
 
 @pytest.mark.parametrize("name", CASES)
 def test_own_domains_raise_no_doubt(name):
-    directions, start = np.random.default_rng(0).normal(size=(48, 2)), STARTS.get(name, jnp.zeros(2))
+    directions, start = (
+        np.random.default_rng(0).normal(size=(48, 2)),
+        STARTS.get(name, jnp.zeros(2)),
+    )
     assert _disagreements(CASES[name], start, directions, "own") == []
     assert ray_doubts(CASES[name], start, directions) == []
 

@@ -1,4 +1,5 @@
-"""Diagnosis of a user's model: every part against dense matrices, closed forms or the exact escape law."""
+"""Diagnosis of a user's model: every part against dense matrices, closed forms or the exact escape
+law."""
 
 import dataclasses
 import importlib
@@ -20,7 +21,13 @@ import levysde as ls
 from levysde import plots, stats
 from levysde.analysis import example_blocks as programs
 from levysde.landscapes import NetworkLandscape, from_network, in_float64
-from levysde.networks.basin_measure import axis_measure, cross, draw_axes, isotropic_measure, quadratic_masses
+from levysde.networks.basin_measure import (
+    axis_measure,
+    cross,
+    draw_axes,
+    isotropic_measure,
+    quadratic_masses,
+)
 from levysde.networks.curvature import lanczos, spectrum
 from levysde.networks.diagnose import descent_left
 from levysde.networks.diagnose_input import sgd_rate
@@ -101,7 +108,8 @@ def error(estimate: stats.Estimate) -> float:
     return (estimate.high - estimate.low) / 2 / 1.96
 
 
-# --- the Hessian and the covariance, matrix-free ---------------------------------------------------------------------------
+# --- the Hessian and the covariance, matrix-free
+# ---------------------------------------------------------------------------
 
 
 def matrix(eigenvalues: np.ndarray, seed: int) -> np.ndarray:
@@ -111,7 +119,9 @@ def matrix(eigenvalues: np.ndarray, seed: int) -> np.ndarray:
 
 def test_spectrum_by_products_is_that_of_the_matrix():
     dim = 300
-    eigenvalues = np.concatenate([np.geomspace(10, 1, 8), np.linspace(0.01, 0.3, 192), np.linspace(-0.2, -0.01, 100)])
+    eigenvalues = np.concatenate(
+        [np.geomspace(10, 1, 8), np.linspace(0.01, 0.3, 192), np.linspace(-0.2, -0.01, 100)]
+    )
     h = matrix(eigenvalues, 3)
     found = spectrum(lambda v: h @ v, dim, 6, 200, 0, 0.95)
     assert not found.exact
@@ -122,7 +132,13 @@ def test_spectrum_by_products_is_that_of_the_matrix():
     assert_close(found.trace.value, error(found.trace), eigenvalues.sum(), 0.1, "trace")
     assert_close(found.squares.value, error(found.squares), (eigenvalues**2).sum(), 0.01, "squares")
     # a share p of the spectrum has the variance 2 p (1 - p) / d for each of 4 starts
-    assert_close(found.negative_share, np.sqrt(2 * (1 / 3) * (2 / 3) / dim / 4), 1 / 3, 0.35, "negative share")
+    assert_close(
+        found.negative_share,
+        np.sqrt(2 * (1 / 3) * (2 / 3) / dim / 4),
+        1 / 3,
+        0.35,
+        "negative share",
+    )
     assert found.weights.sum() == pytest.approx(1)
     rest = h - (found.vectors * found.largest) @ found.vectors.T
     spread = np.sqrt(((rest**2).sum(1) - np.diag(rest) ** 2) / 200)
@@ -143,24 +159,36 @@ def test_lanczos_to_the_end_is_the_whole_spectral_measure():
 def test_products_in_uneven_blocks_are_those_of_the_dense_matrices(network: NetworkLandscape):
     with in_float64(network) as net:
         x, n = net.minimum + 0.1, net.num_examples
-        rows = np.asarray(jax.jit(type(net).example_gradients)(net, x)) - np.asarray(net.weight_decay * x)
+        rows = np.asarray(jax.jit(type(net).example_gradients)(net, x)) - np.asarray(
+            net.weight_decay * x
+        )
         mean = rows.mean(0)
         apart = rows - mean
         v = jnp.asarray(np.random.default_rng(0).normal(size=net.dim))
         size = 7
         blocks = programs.in_blocks(net, size)
         assert blocks.index.shape == (-(-n // size), size)
-        np.testing.assert_allclose(jax.jit(programs.hessian_product)(blocks, x, v), dense(net, x) @ v, rtol=1e-9)
-        np.testing.assert_allclose(jax.jit(programs.data_gradient)(blocks, x), mean, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(
+            jax.jit(programs.hessian_product)(blocks, x, v), dense(net, x) @ v, rtol=1e-9
+        )
+        np.testing.assert_allclose(
+            jax.jit(programs.data_gradient)(blocks, x), mean, rtol=1e-9, atol=1e-12
+        )
         second = np.asarray(jax.jit(programs.covariance_product)(blocks, x, v)) - mean * (mean @ v)
         np.testing.assert_allclose(second, apart.T @ (apart @ v) / n, rtol=1e-8, atol=1e-12)
         chosen = jnp.array([0, 5, 17])
-        squares, largest, columns = jax.jit(programs.example_moments)(blocks, x, jnp.asarray(mean), chosen)
+        squares, largest, columns = jax.jit(programs.example_moments)(
+            blocks, x, jnp.asarray(mean), chosen
+        )
         np.testing.assert_allclose(squares, (apart**2).sum(0), rtol=1e-9)
         np.testing.assert_allclose(largest, np.abs(rows).max(0), rtol=1e-9)
-        np.testing.assert_allclose(np.asarray(columns)[:n], apart[:, [0, 5, 17]], rtol=1e-7, atol=1e-12)
+        np.testing.assert_allclose(
+            np.asarray(columns)[:n], apart[:, [0, 5, 17]], rtol=1e-7, atol=1e-12
+        )
         steps = jnp.array([0.3, -0.2, 9.9])
-        values = jax.jit(programs.axis_losses)(blocks, x, jnp.array([2, 11, 0]), steps, jnp.asarray(2))
+        values = jax.jit(programs.axis_losses)(
+            blocks, x, jnp.array([2, 11, 0]), steps, jnp.asarray(2)
+        )
         expected = [net.value(x.at[2].add(0.3)), net.value(x.at[11].add(-0.2)), 0.0]
         np.testing.assert_allclose(values, expected, rtol=1e-12)
 
@@ -172,7 +200,9 @@ def test_batches_are_reduced_to_what_they_are(network: NetworkLandscape):
         mean = jax.jit(programs.data_gradient)(programs.in_blocks(net, 60), x)
         gradient = jax.jit(type(net).batch_gradient)
         noise = np.stack([gradient(net, x, row) - net.weight_decay * x - mean for row in rows])
-        total, logs, moved, values, sizes = jax.jit(programs.batch_noise)(net, x, mean, rows, jnp.array([1, 3]))
+        total, logs, moved, values, sizes = jax.jit(programs.batch_noise)(
+            net, x, mean, rows, jnp.array([1, 3])
+        )
         np.testing.assert_allclose(total, noise.sum(0), atol=1e-12)
         np.testing.assert_allclose(logs, np.log(np.abs(noise)).sum(0), rtol=1e-9)
         np.testing.assert_array_equal(moved, 3)
@@ -185,7 +215,11 @@ def test_batches_are_reduced_to_what_they_are(network: NetworkLandscape):
 def test_covariance_and_alignment_by_products():
     rng = np.random.default_rng(4)
     n, dim = 120, 400
-    rows = rng.normal(size=(n, 12)) * np.geomspace(3, 0.3, 12) @ np.linalg.qr(rng.normal(size=(dim, 12)))[0].T
+    rows = (
+        rng.normal(size=(n, 12))
+        * np.geomspace(3, 0.3, 12)
+        @ np.linalg.qr(rng.normal(size=(dim, 12)))[0].T
+    )
     rows += 0.02 * rng.normal(size=(n, dim))
     apart = rows - rows.mean(0)
     c = apart.T @ apart / n
@@ -200,18 +234,29 @@ def test_covariance_and_alignment_by_products():
     exact = np.sum(c * h) / np.sqrt(np.sum(c * c) * np.sum(h * h))
     for count in (40, n):
         seen = alignment(
-            curved, exactly, lambda v: c @ v, lambda i: (apart[i], float(apart[i] @ h @ apart[i])), count, 2, 0.95
+            curved,
+            exactly,
+            lambda v: c @ v,
+            lambda i: (apart[i], float(apart[i] @ h @ apart[i])),
+            count,
+            2,
+            0.95,
         )
         if count == n:
-            assert seen.factor.value * curved.squares.value == pytest.approx(np.sum(c * h), rel=1e-9)
+            assert seen.factor.value * curved.squares.value == pytest.approx(
+                np.sum(c * h), rel=1e-9
+            )
         assert_close(seen.cosine.value, error(seen.cosine), exact, 0.05, "cosine")
-        assert_close(seen.factor.value, error(seen.factor), np.sum(c * h) / np.sum(h * h), 0.05, "factor")
+        assert_close(
+            seen.factor.value, error(seen.factor), np.sum(c * h) / np.sum(h * h), 0.05, "factor"
+        )
     np.testing.assert_allclose(seen.noise, [u @ c @ u for u in curved.vectors.T])
     assert seen.overlap > 0.95
     assert seen.chance == pytest.approx(6 / dim)
 
 
-# --- rays and m(W) ---------------------------------------------------------------------------------------------------------
+# --- rays and m(W)
+# ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("off", [1.0, 1e-7, 3e6])
@@ -233,13 +278,16 @@ def test_every_stretch_outside_counts_and_what_never_ends_does_not():
         return np.select([ray == 0, ray == 1], [comes_back, ends_in_nan], -1.0)
 
     found = cross(value, np.ones(3))
-    np.testing.assert_allclose(found.masses(3, 1.5), [1 - 2.2**-1.5 + 3.5**-1.5, 0.6**-1.5, 0], rtol=1e-4)
+    np.testing.assert_allclose(
+        found.masses(3, 1.5), [1 - 2.2**-1.5 + 3.5**-1.5, 0.6**-1.5, 0], rtol=1e-4
+    )
     np.testing.assert_array_equal(found.returning(3), [True, False, False])
     np.testing.assert_allclose(found.first(3), [1, 0.6, np.inf], rtol=1e-5)
 
 
 def skewed(dim: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Masses that few coordinates carry, and a prediction that is wrong by a factor of about 1.5 each."""
+    """Masses that few coordinates carry, and a prediction that is wrong by a factor of about 1.5
+    each."""
     rng = np.random.default_rng(seed)
     masses = np.exp(2 * rng.normal(size=dim))
     masses[rng.random(dim) < 0.2] = 0
@@ -253,7 +301,9 @@ def test_sampled_measure_is_right_and_knows_its_error():
     found = []
     for _ in range(repeats):
         drawn, chance = draw_axes([predicted, np.roll(predicted, 7)], count, rng)
-        found.append(axis_measure(masses[drawn], drawn, chance, predicted, np.ones(count), 0.0, 0.95))
+        found.append(
+            axis_measure(masses[drawn], drawn, chance, predicted, np.ones(count), 0.0, 0.95)
+        )
     values = np.array([f.value.value for f in found])
     assert_mean(values, masses.mean(), 0.03, "m(W)")
     covered = np.mean([f.value.low <= masses.mean() <= f.value.high for f in found])
@@ -274,7 +324,9 @@ def test_a_wrong_prediction_costs_accuracy_only():
     values = []
     for _ in range(400):
         drawn, chance = draw_axes([wrong], count, rng)
-        values.append(axis_measure(masses[drawn], drawn, chance, wrong, np.ones(count), 0.0, 0.95).value.value)
+        values.append(
+            axis_measure(masses[drawn], drawn, chance, wrong, np.ones(count), 0.0, 0.95).value.value
+        )
     assert_mean(np.array(values), masses.mean(), 0.1, "m(W)")
 
 
@@ -314,7 +366,9 @@ def test_isotropic_measure_by_double_sampling():
 def test_total_tail_is_that_of_the_rays():
     for driver in (StableComponents(alpha=1.3), StableIsotropic(alpha=1.3)):
         for dim in (1, 2, 5):
-            assert total_tail(driver, dim) == pytest.approx(driver.levy_rays(dim, 64, 0).total(), rel=1e-6)
+            assert total_tail(driver, dim) == pytest.approx(
+                driver.levy_rays(dim, 64, 0).total(), rel=1e-6
+            )
     assert np.isfinite(total_tail(StableIsotropic(alpha=1.9), 10**6))
     with pytest.raises(ValueError, match="alpha = 2 is Gaussian"):
         total_tail(StableComponents(alpha=2.0), 3)
@@ -322,7 +376,8 @@ def test_total_tail_is_that_of_the_rays():
         total_tail(ls.Brownian(), 3)
 
 
-# --- the whole -------------------------------------------------------------------------------------------------------------
+# --- the whole
+# -------------------------------------------------------------------------------------------------------------
 
 
 def test_report_of_a_small_network_is_exact(network: NetworkLandscape, report: ls.Diagnosis):
@@ -339,7 +394,9 @@ def test_report_of_a_small_network_is_exact(network: NetworkLandscape, report: l
     apart = rows - rows.mean(0)
     c = apart.T @ apart / N
     np.testing.assert_allclose(report.covariance.variance, np.diag(c), rtol=1e-9)
-    np.testing.assert_allclose(report.covariance.eigenvalues, np.linalg.eigvalsh(c)[::-1][:5], rtol=1e-8)
+    np.testing.assert_allclose(
+        report.covariance.eigenvalues, np.linalg.eigvalsh(c)[::-1][:5], rtol=1e-8
+    )
     cosine = np.sum(c * h) / np.sqrt(np.sum(c * c) * np.sum(h * h))
     assert report.alignment.cosine.value == pytest.approx(cosine, rel=1e-8)
     assert report.alignment.cosine.low == report.alignment.cosine.high
@@ -357,12 +414,16 @@ def test_loss_held_up_by_the_noise_is_that_of_discrete_sgd():
     known = Alignment(one, one, curvature, np.diag(c), 1.0, 1.0)
     for eta in (1e-3, 0.3, 0.6):
         sigma = ls.theory.sgd_covariance(np.diag(curvature), 0.1 * c, learning_rate=eta).position
-        assert lifted(eta, known, 0.06, 0.1) == pytest.approx(curvature @ np.diag(sigma) / 2, rel=1e-9)
+        assert lifted(eta, known, 0.06, 0.1) == pytest.approx(
+            curvature @ np.diag(sigma) / 2, rel=1e-9
+        )
     assert lifted(0.7, known, 0.06, 0.1) == np.inf
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_measure_and_times_are_those_of_the_escape_law(network: NetworkLandscape, report: ls.Diagnosis, name: str):
+def test_measure_and_times_are_those_of_the_escape_law(
+    network: NetworkLandscape, report: ls.Diagnosis, name: str
+):
     scale = report.tails.scale(ALPHA)
     driver = ls.StableComponents(alpha=ALPHA)
     if name == "sgd":
@@ -370,7 +431,12 @@ def test_measure_and_times_are_those_of_the_escape_law(network: NetworkLandscape
     else:
         variance = report.covariance.variance * report.covariance.batch_factor(10)
         dynamics = ls.Adam(
-            network, driver, learning_rate=0.05, scale=scale, gradient_variance=variance, delta=report.delta
+            network,
+            driver,
+            learning_rate=0.05,
+            scale=scale,
+            gradient_variance=variance,
+            delta=report.delta,
         )
     law = ls.escape_law(dynamics, ls.Sublevel(network, height=HEIGHT), check=False)
     found, predicted = report.measures[name], report.predictions[name]
@@ -385,7 +451,9 @@ def test_measure_and_times_are_those_of_the_escape_law(network: NetworkLandscape
 
 def test_descent_left_is_that_of_the_quadratic():
     features = np.random.default_rng(0).normal(size=(40, 3))
-    net = from_network(lambda p, x, y: (x @ p - y) ** 2 / 2, np.ones(3), features, np.ones(40), weight_decay=0.1)
+    net = from_network(
+        lambda p, x, y: (x @ p - y) ** 2 / 2, np.ones(3), features, np.ones(40), weight_decay=0.1
+    )
     with in_float64(net) as precise:
         model = Products(precise, 2**30)
         h, g = dense(precise, precise.minimum), np.asarray(precise.gradient(precise.minimum))
@@ -414,7 +482,14 @@ def test_at_a_saddle_the_descent_is_walked():
 def test_settle_brings_the_point_to_its_minimum(network: NetworkLandscape):
     away = jax.tree.map(lambda leaf: leaf + 0.05, parameters(network))
     found = ls.diagnose(
-        loss, away, data(), batch_size=10, weight_decay=DECAY, num_batches=400, settle=500, num_escapes=0
+        loss,
+        away,
+        data(),
+        batch_size=10,
+        weight_decay=DECAY,
+        num_batches=400,
+        settle=500,
+        num_escapes=0,
     )
     np.testing.assert_allclose(found.landscape.minimum, network.minimum, atol=1e-3)
     assert found.gradient_norm < 1e-5
@@ -468,19 +543,35 @@ def test_scale_and_index_of_planted_layers():
 
 
 def quick(network: NetworkLandscape, **arguments) -> ls.Diagnosis:
-    settings = {"batch_size": 10, "weight_decay": DECAY, "num_batches": 400, "num_escapes": 0} | arguments
+    settings = {
+        "batch_size": 10,
+        "weight_decay": DECAY,
+        "num_batches": 400,
+        "num_escapes": 0,
+    } | arguments
     return ls.diagnose(loss, parameters(network), data(), **settings)
 
 
 @pytest.mark.slow
 def test_isotropic_noise_against_the_escape_law(network: NetworkLandscape):
-    found = quick(network, alpha=ALPHA, basin_height=HEIGHT, noise="isotropic", num_rays=200, learning_rate=0.05)
-    dynamics = ls.SGD(network, ls.StableIsotropic(alpha=ALPHA), learning_rate=0.05, scale=found.tails.scale(ALPHA))
+    found = quick(
+        network,
+        alpha=ALPHA,
+        basin_height=HEIGHT,
+        noise="isotropic",
+        num_rays=200,
+        learning_rate=0.05,
+    )
+    dynamics = ls.SGD(
+        network, ls.StableIsotropic(alpha=ALPHA), learning_rate=0.05, scale=found.tails.scale(ALPHA)
+    )
     law = ls.escape_law(dynamics, ls.Sublevel(network, height=HEIGHT), num_rays=1024, check=False)
     m = found.measures["sgd"]
     assert_close(m.value.value, error(m.value), law.measure, 0.2, "m(W)")
     assert m.reduction > 1.5
-    assert found.predictions["sgd"].rate == pytest.approx(law.rate * m.value.value / law.measure, rel=1e-4)
+    assert found.predictions["sgd"].rate == pytest.approx(
+        law.rate * m.value.value / law.measure, rel=1e-4
+    )
     assert found.predictions["sgd"].regime == pytest.approx(law.regime, rel=0.3)
 
 
@@ -507,16 +598,26 @@ def test_simulated_escapes_are_those_of_a_run_by_hand(network: NetworkLandscape)
     assert s is not None
     kernel = ls.OptimizerKernel(optax.sgd(1.0), network, 10)
     domain = ls.Sublevel(network, height=0.01)
-    direct = ls.simulate_escape(kernel, domain, network.minimum, num=400, seed=0, max_steps=s.longest)
+    direct = ls.simulate_escape(
+        kernel, domain, network.minimum, num=400, seed=0, max_steps=s.longest
+    )
     same = stats.mean_ratio(s.result.time, s.result.exited, direct.time, direct.exited)
-    assert_close(np.log(same.value) + 1, np.log(same.high / same.low) / 3.92, 1, 0.6, "mean over that of a run by hand")
+    assert_close(
+        np.log(same.value) + 1,
+        np.log(same.high / same.low) / 3.92,
+        1,
+        0.6,
+        "mean over that of a run by hand",
+    )
 
 
 @pytest.mark.slow
 def test_adam_starts_with_its_averages_at_rest(network: NetworkLandscape):
     found = quick(network, optimizer="adam", learning_rate=0.05, basin_height=0.02, num_escapes=10)
     assert found.simulated is not None, found.left_out
-    rested = settled(ls.OptimizerKernel("adam", network, 10, hyperparameters={"learning_rate": 1e-3}), 0)
+    rested = settled(
+        ls.OptimizerKernel("adam", network, 10, hyperparameters={"learning_rate": 1e-3}), 0
+    )
     second = rested.start[0].nu
     variance = found.tree(found.covariance.variance * found.covariance.batch_factor(10))
     for seen, expected in zip(jax.tree.leaves(second), jax.tree.leaves(variance), strict=True):
@@ -543,26 +644,46 @@ def test_what_cannot_be_afforded_is_left_out_and_said(network: NetworkLandscape)
 def test_an_optimiser_without_a_law_is_simulated_and_not_predicted(network: NetworkLandscape):
     """The law of SGD at the same number says 3.4 million iterations, and left such runs out."""
     adam = optax.adam(0.2)
-    found = quick(network, optimizer=adam, learning_rate=1e-3, basin_height=0.02, num_escapes=40, time_budget=20.0)
+    found = quick(
+        network,
+        optimizer=adam,
+        learning_rate=1e-3,
+        basin_height=0.02,
+        num_escapes=40,
+        time_budget=20.0,
+    )
     assert found.optimizer == "optax"
     assert found.predictions == {}
     assert "predicted mean" not in repr(found)
     assert found.simulated is not None, found.left_out
     assert found.simulated.exits > 20
     domain = ls.Sublevel(network, height=0.02)
-    direct = ls.simulate_escape(ls.OptimizerKernel(adam, network, 10), domain, network.minimum, num=400, seed=5)
+    direct = ls.simulate_escape(
+        ls.OptimizerKernel(adam, network, 10), domain, network.minimum, num=400, seed=5
+    )
     ours, theirs = found.simulated.result, direct
     same = stats.mean_ratio(ours.time, ours.exited, theirs.time, theirs.exited)
-    assert_close(np.log(same.value) + 1, np.log(same.high / same.low) / 3.92, 1, 1.0, "mean over that of a run by hand")
+    assert_close(
+        np.log(same.value) + 1,
+        np.log(same.high / same.low) / 3.92,
+        1,
+        1.0,
+        "mean over that of a run by hand",
+    )
 
 
-def test_a_law_that_is_far_too_long_does_not_stop_the_simulation(network: NetworkLandscape, monkeypatch):
+def test_a_law_that_is_far_too_long_does_not_stop_the_simulation(
+    network: NetworkLandscape, monkeypatch
+):
     module = importlib.import_module("levysde.networks.diagnose")
     monkeypatch.setattr(module, "expected_iterations", lambda request, predictions: 1e12)
     found = quick(network, learning_rate=1.0, basin_height=0.01, num_escapes=20, time_budget=20.0)
     assert found.simulated is not None, found.left_out
     assert found.simulated.exits > 10
-    assert any("of the predicted one: the law of single jumps does not" in warning for warning in found.warnings)
+    assert any(
+        "of the predicted one: the law of single jumps does not" in warning
+        for warning in found.warnings
+    )
 
 
 def test_a_pilot_without_exits_says_how_long_escapes_take_at_least(network: NetworkLandscape):
@@ -570,11 +691,19 @@ def test_a_pilot_without_exits_says_how_long_escapes_take_at_least(network: Netw
     found = quick(network, optimizer=momentum, num_escapes=100, time_budget=5.0, basin_height=1.0)
     assert found.simulated is None
     steps = int(
-        re.search(r"none of 16 pilot trajectories left within ([0-9,]+) it", found.left_out)[1].replace(",", "")
+        re.search(
+            r"none of 16 pilot trajectories left within ([0-9,]+) "
+            r"it",
+            found.left_out,
+        )[1].replace(",", "")
     )
     above = int(re.search(r"the mean is above ([0-9,]+) ", found.left_out)[1].replace(",", ""))
     assert above == pytest.approx(16 * steps / 3, rel=0.01)
-    assert re.search(r"over time_budget=5. Type time_budget=\S+ or more, a lower basin_height", found.left_out)
+    assert re.search(
+        r"over time_budget=5. Type time_budget=\S+ or more, a lower "
+        r"basin_height",
+        found.left_out,
+    )
 
 
 @pytest.mark.parametrize(
@@ -592,17 +721,31 @@ def test_a_pilot_without_exits_says_how_long_escapes_take_at_least(network: Netw
         (optax.sgd(-0.1), None),
     ],
 )
-def test_plain_sgd_is_known_by_what_it_does(transformation: optax.GradientTransformation, rate: float | None):
+def test_plain_sgd_is_known_by_what_it_does(
+    transformation: optax.GradientTransformation, rate: float | None
+):
     assert sgd_rate(transformation, 5) == (None if rate is None else pytest.approx(rate, rel=1e-5))
 
 
-def test_plain_sgd_from_optax_has_the_law_of_its_own_rate(network: NetworkLandscape, report: ls.Diagnosis):
-    given = {"alpha": ALPHA, "basin_height": HEIGHT, "num_escapes": 0, "num_rays": 256, "num_eigenvalues": 5}
+def test_plain_sgd_from_optax_has_the_law_of_its_own_rate(
+    network: NetworkLandscape, report: ls.Diagnosis
+):
+    given = {
+        "alpha": ALPHA,
+        "basin_height": HEIGHT,
+        "num_escapes": 0,
+        "num_rays": 256,
+        "num_eigenvalues": 5,
+    }
     found = quick(network, optimizer=optax.sgd(0.05), **given)
     assert (found.optimizer, found.learning_rate) == ("sgd", pytest.approx(0.05))
-    assert found.predictions["sgd"].mean.value == pytest.approx(report.predictions["sgd"].mean.value, rel=1e-4)
+    assert found.predictions["sgd"].mean.value == pytest.approx(
+        report.predictions["sgd"].mean.value, rel=1e-4
+    )
     with pytest.raises(
-        ValueError, match=r"learning_rate = 0.1, but the optimizer is plain SGD at the learning rate 0.05"
+        ValueError,
+        match=r"learning_rate = 0.1, but the optimizer is plain SGD at the learning "
+        r"rate 0.05",
     ):
         quick(network, optimizer=optax.sgd(0.05), learning_rate=0.1)
     with pytest.raises(TypeError, match="gradient_transformation"):
@@ -613,7 +756,8 @@ def test_plain_sgd_from_optax_has_the_law_of_its_own_rate(network: NetworkLandsc
 
 
 def test_loss_held_up_by_adam_is_that_of_its_stationary_covariance():
-    """tr(HV)/2 with `PHV + VHP = eta P C P`, solved densely in the coordinates where PH is symmetric."""
+    """tr(HV)/2 with `PHV + VHP = eta P C P`, solved densely in the coordinates where PH is
+    symmetric."""
     rng = np.random.default_rng(2)
     root = rng.normal(size=(4, 4))
     h, eta, delta = root @ root.T + np.eye(4), 1e-3, 1e-8
@@ -630,15 +774,23 @@ def test_a_basin_that_the_noise_fills_is_hardly_one(network: NetworkLandscape):
     low = quick(network, optimizer="adam", learning_rate=0.01, basin_height=0.004, num_escapes=0)
     assert_close(run.mean(), run.std() / np.sqrt(5), low.excess, 0.35, "held up")
     assert any(
-        w.startswith(f"there is hardly a basin: the noise of the optimiser holds the loss up by {low.excess:.2g}, ")
+        w.startswith(
+            "there is hardly a basin: the noise of the optimiser holds the loss up by "
+            f"{low.excess:.2g}, "
+        )
         and f"Type basin_height={2.5 * low.excess:.2g} or more" in w
         for w in low.warnings
     )
     assert "loss held up by the noise (ADAM)" in repr(low)
     high = quick(network, optimizer="adam", learning_rate=0.01, basin_height=0.04, num_escapes=0)
     assert not any("hardly a basin" in w for w in high.warnings)
-    fast = quick(network, optimizer=optax.adam(0.3), basin_height=0.02, num_escapes=16, time_budget=10.0)
-    assert any("there is hardly a basin: the noise of the optimiser holds the loss up by" in w for w in fast.warnings)
+    fast = quick(
+        network, optimizer=optax.adam(0.3), basin_height=0.02, num_escapes=16, time_budget=10.0
+    )
+    assert any(
+        "there is hardly a basin: the noise of the optimiser holds the loss up by" in w
+        for w in fast.warnings
+    )
     assert "loss held up by the noise (measured)" in repr(fast)
 
 
@@ -649,9 +801,15 @@ def test_advice_does_not_repeat_what_was_given(network: NetworkLandscape):
     away = jax.tree.map(lambda leaf: leaf + 1.0, parameters(network))
     given = {"batch_size": 10, "num_batches": 400, "num_escapes": 0, "basin_height": 0.02}
     plain = ls.diagnose(loss, away, data(), **given)
-    assert any("Type settle=1000" in w and "add weight_decay, for example" in w for w in plain.warnings)
+    assert any(
+        "Type settle=1000" in w and "add weight_decay, for example" in w for w in plain.warnings
+    )
     tried = ls.diagnose(loss, away, data(), settle=1, weight_decay=DECAY, **given)
-    about = [w for w in tried.warnings if "settle=1 did not reach a minimum. Type settle=10, train longer" in w]
+    about = [
+        w
+        for w in tried.warnings
+        if "settle=1 did not reach a minimum. Type settle=10, train longer" in w
+    ]
     assert about
     assert all(w.endswith("or raise weight_decay from 0.05.") for w in about)
     assert not any("settle=1000" in w or "add weight_decay" in w for w in tried.warnings)
@@ -665,20 +823,28 @@ def test_a_kink_is_named_where_the_loss_does_not_fall_as_its_gradient_says():
         batch_size=10, weight_decay=0.01, settle=1000, num_escapes=0, num_batches=400,
     )  # fmt: skip
     assert found.kink
-    assert any("the loss has a kink at the point" in w and "jax.nn.softplus" in w for w in found.warnings)
-    assert not any("settle=" in w or "add weight_decay" in w or "saddle" in w for w in found.warnings)
+    assert any(
+        "the loss has a kink at the point" in w and "jax.nn.softplus" in w for w in found.warnings
+    )
+    assert not any(
+        "settle=" in w or "add weight_decay" in w or "saddle" in w for w in found.warnings
+    )
     assert found.layers[0] == ("layers.0.weight", 32)
     assert found.tree(found.covariance.variance)(jnp.ones(IN)).shape == ()  # a model again
 
 
 def test_a_point_off_the_minimum_is_told(network: NetworkLandscape):
     away = jax.tree.map(lambda leaf: leaf + 1.0, parameters(network))
-    found = ls.diagnose(loss, away, data(), batch_size=10, weight_decay=DECAY, num_batches=400, learning_rate=0.1)
+    found = ls.diagnose(
+        loss, away, data(), batch_size=10, weight_decay=DECAY, num_batches=400, learning_rate=0.1
+    )
     assert found.descent > found.height
     assert found.measures == {}
     assert found.predictions == {}
     assert found.simulated is None
-    assert any("not near a minimum" in warning and "settle=1000" in warning for warning in found.warnings)
+    assert any(
+        "not near a minimum" in warning and "settle=1000" in warning for warning in found.warnings
+    )
     assert "left out: the point is not near a minimum" in repr(found)
     plots.diagnosis(found).canvas.draw()
 
@@ -704,7 +870,14 @@ def test_one_seed_one_report_whatever_the_budget(network: NetworkLandscape, repo
 def test_table_and_tree(network: NetworkLandscape, report: ls.Diagnosis):
     text = repr(report)
     assert text.startswith("Diagnosis of 18 parameters on 60 examples")
-    for part in ("trace of C1", "cosine of C1", "tail index", "m(W) of SGD", "predicted mean, ADAM", "layer in.b"):
+    for part in (
+        "trace of C1",
+        "cosine of C1",
+        "tail index",
+        "m(W) of SGD",
+        "predicted mean, ADAM",
+        "layer in.b",
+    ):
         assert part in text
     assert f"{report.alignment.cosine.value:.4g} [" not in text  # exact
     assert "index of its norm" in text
@@ -746,12 +919,16 @@ def test_figures_draw_the_report(report: ls.Diagnosis):
     np.testing.assert_allclose(masses.get_ydata().mean(), report.measures["sgd"].value.value)
     names = [text.get_text() for text in plots.tail_indices(report).get_yticklabels()]
     assert names == ["all", "in.b", "in.w", "out"]
-    assert plots.escape_times(report).get_xlabel() == "mean escape time\n(iterations at learning rate 0.05)"
+    assert (
+        plots.escape_times(report).get_xlabel()
+        == "mean escape time\n(iterations at learning rate 0.05)"
+    )
     with pytest.raises(TypeError, match="report must be a Diagnosis, not int"):
         plots.tail_indices(3)
 
 
-# --- what is refused -------------------------------------------------------------------------------------------------------
+# --- what is refused
+# -------------------------------------------------------------------------------------------------------
 
 
 def mean_loss(params, x, y):
@@ -779,7 +956,11 @@ BAD = [
     ({"batch_size": N}, ValueError, f"batch_size = {N}, but there are {N} examples"),
     ({"batch_size": 10 * N}, ValueError, "none is larger"),
     ({"batch_size": 2.5}, TypeError, "batch_size must be an integer"),
-    ({"params": {"w": jnp.arange(3)}}, TypeError, r"params\['w'\] is of int32, and only real parameters"),
+    (
+        {"params": {"w": jnp.arange(3)}},
+        TypeError,
+        r"params\['w'\] is of int32, and only real parameters",
+    ),
     ({"optimizer": "lion"}, ValueError, '"sgd", "adam" or an optax'),
     ({"optimizer": optax.adam}, TypeError, "optax GradientTransformation, not <function"),
     (
@@ -821,7 +1002,8 @@ def test_a_program_past_its_limit_is_refused_with_both_numbers(network: NetworkL
     assert programs.fitting(make, 64, 10_000, "a test")[0] <= 9
     assert programs.fitting(make, 64, 10**6, "a test") == (64, "program", 64_500)
     with pytest.raises(
-        ValueError, match=r"memory_budget leaves .* GiB for a test, which takes .* even for one example"
+        ValueError,
+        match=r"memory_budget leaves .* GiB for a test, which takes .* even for one example",
     ):
         programs.fitting(make, 64, 1200, "a test")
     with pytest.raises(ValueError, match="a product with the Hessian"):
@@ -835,7 +1017,9 @@ def test_one_array_of_data_is_enough():
     def distance(params, x):
         return jnp.sum((x - params) ** 2) / 2
 
-    found = ls.diagnose(distance, points.mean(0), points, batch_size=5, num_batches=400, num_escapes=0, alpha=1.5)
+    found = ls.diagnose(
+        distance, points.mean(0), points, batch_size=5, num_batches=400, num_escapes=0, alpha=1.5
+    )
     np.testing.assert_allclose(found.hessian.largest, 1, rtol=1e-9)
     np.testing.assert_allclose(found.covariance.variance, points.var(0), rtol=1e-6)
     exact = (found.tails.scale(1.5) ** 2 / (2 * found.height)) ** 0.75
@@ -847,12 +1031,17 @@ def test_index_of_growth_is_the_block_estimator_on_sizes():
     blocks = x.reshape(30, 30, 4)
     sizes = np.linalg.norm(blocks, axis=2), np.linalg.norm(blocks.sum(1), axis=1)
     whole, parts = stats.block_log_moment_index(x, block=30), stats.index_of_growth(*sizes)
-    assert (whole.value, whole.low, whole.high) == pytest.approx((parts.value, parts.low, parts.high), rel=1e-12)
+    assert (whole.value, whole.low, whole.high) == pytest.approx(
+        (parts.value, parts.low, parts.high), rel=1e-12
+    )
     with pytest.raises(ValueError, match="shapes"):
         stats.index_of_growth(sizes[0], sizes[1][:5])
 
 
 def test_a_flat_vector_is_told_to_be_unflattened(network: NetworkLandscape):
     trained = ls.networks.train(network, epochs=1)
-    with pytest.raises(TypeError, match=rf"one flat vector of {network.dim} numbers.*give network.unflatten\(params\)"):
+    with pytest.raises(
+        TypeError,
+        match=rf"one flat vector of {network.dim} numbers.*give network.unflatten\(params\)",
+    ):
         ls.diagnose(loss, trained, data(), batch_size=10)

@@ -34,10 +34,16 @@ FLOWS = {
         quadratic(), ls.Brownian(), epsilon=0.5, scale=ls.LowRankScale(np.array([[1.0], [0.4]]))
     ),
     "state": lambda: ls.SGD(
-        quadratic(), ls.Brownian(), epsilon=0.5, scale=ls.StateScale(lambda x: 1 + 0.1 * x**2, dim=2)
+        quadratic(),
+        ls.Brownian(),
+        epsilon=0.5,
+        scale=ls.StateScale(lambda x: 1 + 0.1 * x**2, dim=2),
     ),
     "state matrix": lambda: ls.SGD(
-        quadratic(), ls.Brownian(), epsilon=0.5, scale=ls.StateScale(lambda x: jnp.outer(1 + 0.1 * x**2, x), dim=2)
+        quadratic(),
+        ls.Brownian(),
+        epsilon=0.5,
+        scale=ls.StateScale(lambda x: jnp.outer(1 + 0.1 * x**2, x), dim=2),
     ),
 }
 
@@ -47,18 +53,25 @@ def test_its_euler_is_ours(name):
     flow, x = FLOWS[name](), jnp.array([0.7, -0.4])
     ours, theirs = ls.EulerMaruyama(flow, dt=0.05), ls.DiffraxKernel(diffrax.Euler(), flow, dt=0.05)
     assert ours.words_per_step == theirs.words_per_step
-    words = np.random.default_rng(4).integers(2**32, size=(100, 8, ours.words_per_step), dtype=np.uint32)
+    words = np.random.default_rng(4).integers(
+        2**32, size=(100, 8, ours.words_per_step), dtype=np.uint32
+    )
 
     def walk(kernel, words):
         state = kernel.init(x, jnp.zeros(kernel.words_per_init, jnp.uint32))
-        return jax.lax.scan(lambda state, w: ((new := kernel.step(w, state)), kernel.position(new)), state, words)[1]
+        return jax.lax.scan(
+            lambda state, w: ((new := kernel.step(w, state)), kernel.position(new)), state, words
+        )[1]
 
-    ours, theirs = (jax.jit(jax.vmap(functools.partial(walk, kernel), 1))(words) for kernel in (ours, theirs))
+    ours, theirs = (
+        jax.jit(jax.vmap(functools.partial(walk, kernel), 1))(words) for kernel in (ours, theirs)
+    )
     np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)
     assert np.ptp(ours[:, -1], axis=0).min() > 0.01
 
 
-# Strong orders on a linear equation. With W and H known, only the part along K is missed: order 2, where elsewhere it is 1.5.
+# Strong orders on a linear equation. With W and H known, only the part along K is missed: order 2,
+# where elsewhere it is 1.5.
 ORDERS = {"Euler": 1, "Heun": 1, "EulerHeun": 1, "ItoMilstein": 1, "SEA": 1}
 ORDERS |= {"ShARK": 2, "SRA1": 2, "SPaRK": 2, "GeneralShARK": 2, "SlowRK": 2}
 
@@ -74,12 +87,15 @@ def one_step(name, dt):
         return kernel.advance(noise, kernel.init(x, jnp.zeros(0, jnp.uint32)))[0][0]
 
     first = [[part[j] for part in unit] for j in range(len(unit))]
-    return float(step(still, jnp.ones(1))), np.array([step(noise, jnp.zeros(1)) for noise in first], float)
+    return float(step(still, jnp.ones(1))), np.array(
+        [step(noise, jnp.zeros(1)) for noise in first], float
+    )
 
 
 def strong_error(name, dt, end=1.0):
-    """Root mean square of `x_n - X(end)` for x(0) = 1 and one Brownian motion, without random numbers: the covariances of
-    W, H and the exact noise of a step, `integral e^{-(dt-s)} dW`, by quadrature of their kernels."""
+    """Root mean square of `x_n - X(end)` for x(0) = 1 and one Brownian motion, without random
+    numbers: the covariances of W, H and the exact noise of a step, `integral e^{-(dt-s)} dW`, by
+    quadrature of their kernels."""
     a, b = one_step(name, dt)
     decay = np.exp(-dt)
 
@@ -124,11 +140,15 @@ def halves_joined(first, second):
 
 @pytest.mark.slow
 def test_shark_beats_euler_on_a_double_well(float64):
-    """Strong errors with one Brownian motion at three steps, against 16 times finer steps of its own."""
+    """Strong errors with one Brownian motion at three steps, against 16 times finer steps of its
+    own."""
     flow, x = ls.Langevin(ls.DoubleWell(), diffusion=0.2), -jnp.ones(1)
     levels, finest, rng = (5, 6, 7), 11, np.random.default_rng(0)
     h, num = 2.0**-finest, 400
-    noise = [np.sqrt(h) * rng.normal(size=(2**finest, num, 1)), np.sqrt(h / 12) * rng.normal(size=(2**finest, num, 1))]
+    noise = [
+        np.sqrt(h) * rng.normal(size=(2**finest, num, 1)),
+        np.sqrt(h / 12) * rng.normal(size=(2**finest, num, 1)),
+    ]
     ends = {}
     for level in range(finest, min(levels) - 1, -1):
         if level in (*levels, finest):
@@ -171,11 +191,17 @@ def test_noise_has_its_law():
         columns = np.concatenate(parts, 1) / np.sqrt(np.repeat([dt, dt / 12, dt / 720][:count], 2))
         for i in range(2 * count):
             for j in range(i + 1):
-                assert_mean(columns[:, i] * columns[:, j] + 1, 2.0 if i == j else 1.0, 0.04, f"covariance {i}{j}")
+                assert_mean(
+                    columns[:, i] * columns[:, j] + 1,
+                    2.0 if i == j else 1.0,
+                    0.04,
+                    f"covariance {i}{j}",
+                )
 
 
 def test_conventions(float64):
-    """Ito's Milstein and Heun's method differ by the drift `eps^2 s s' / 2` that their equations differ by."""
+    """Ito's Milstein and Heun's method differ by the drift `eps^2 s s' / 2` that their equations
+    differ by."""
     scale, eps, dt = ls.StateScale(lambda x: 1 + x**2, dim=1), 0.5, 1e-4
     x, flat = jnp.array([0.7]), ls.Quadratic(np.zeros((1, 1)))
     s, slope, w = 1 + 0.7**2, 2 * 0.7, float(np.sqrt(dt))
@@ -184,7 +210,9 @@ def test_conventions(float64):
         flow = ls.SGD(flat, ls.Brownian(), epsilon=eps, scale=scale, convention=convention)
         kernel = ls.DiffraxKernel(solver, flow, dt=dt)
         state = kernel.init(x, jnp.zeros(0, jnp.uint32))
-        step = jax.jit(lambda noise, kernel=kernel, state=state: kernel.advance([noise], state)[0][0])
+        step = jax.jit(
+            lambda noise, kernel=kernel, state=state: kernel.advance([noise], state)[0][0]
+        )
         up, down = (float(step(jnp.array([sign * w]))) for sign in (1, -1))
         np.testing.assert_allclose((up - down) / (2 * w), eps * s, rtol=1e-3)
         means[convention] = ((up + down) / 2 - 0.7) / dt
@@ -199,7 +227,9 @@ def test_solvers_in_the_engine(name):
     kernel = ls.DiffraxKernel(getattr(diffrax, name)(), ls.Langevin(well, diffusion=0.2), dt=0.05)
     basin = ls.Ball(radius=0.8, center=well.minimum)
     runs = [
-        ls.simulate_escape(kernel, basin, well.minimum, num=96, seed=1, max_time=50.0, devices=1, lanes=lanes)
+        ls.simulate_escape(
+            kernel, basin, well.minimum, num=96, seed=1, max_time=50.0, devices=1, lanes=lanes
+        )
         for lanes in (16, 64)
     ]
     assert runs[0].exited.mean() > 0.5
@@ -217,16 +247,33 @@ def state_dependent(convention):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ls.DiffraxKernel(diffrax.Euler(), ls.SGD(quadratic(), STABLE, epsilon=0.1), 0.1), "no Brownian path"),
+        (
+            lambda: ls.DiffraxKernel(
+                diffrax.Euler(), ls.SGD(quadratic(), STABLE, epsilon=0.1), 0.1
+            ),
+            "no Brownian path",
+        ),
         (lambda: ls.DiffraxKernel(diffrax.Euler, langevin(), 0.1), "must be a solver of diffrax"),
         (lambda: ls.DiffraxKernel("Euler", langevin(), 0.1), "must be a solver of diffrax"),
         (lambda: ls.DiffraxKernel(diffrax.Tsit5(), langevin(), 0.1), "Tsit5 is no solver"),
         (lambda: ls.DiffraxKernel(diffrax.QUICSORT(), langevin(), 0.1), "QUICSORT is no solver"),
         (lambda: ls.DiffraxKernel(diffrax.Kvaerno3(), langevin(), 0.1), "Kvaerno3 is implicit"),
-        (lambda: ls.DiffraxKernel(diffrax.HalfSolver(diffrax.Heun()), langevin(), 0.1), "a part of its step"),
-        (lambda: ls.DiffraxKernel(diffrax.Heun(), state_dependent("ito"), 0.1), 'convention="marcus"'),
-        (lambda: ls.DiffraxKernel(diffrax.Euler(), state_dependent("marcus"), 0.1), 'convention="ito"'),
-        (lambda: ls.DiffraxKernel(diffrax.ShARK(), state_dependent("marcus"), 0.1), "ShARK cannot step"),
+        (
+            lambda: ls.DiffraxKernel(diffrax.HalfSolver(diffrax.Heun()), langevin(), 0.1),
+            "a part of its step",
+        ),
+        (
+            lambda: ls.DiffraxKernel(diffrax.Heun(), state_dependent("ito"), 0.1),
+            'convention="marcus"',
+        ),
+        (
+            lambda: ls.DiffraxKernel(diffrax.Euler(), state_dependent("marcus"), 0.1),
+            'convention="ito"',
+        ),
+        (
+            lambda: ls.DiffraxKernel(diffrax.ShARK(), state_dependent("marcus"), 0.1),
+            "ShARK cannot step",
+        ),
         (lambda: ls.DiffraxKernel(diffrax.Euler(), langevin(), 0.0), "dt must be positive"),
         (lambda: ls.DiffraxKernel(diffrax.Euler(), 3, 0.1), "steps a gradient flow"),
         (lambda: ls.LevyPath(3, 2, dt=0.1, seed=0), "driver must be a Driver"),
@@ -234,9 +281,17 @@ def state_dependent(convention):
         (lambda: ls.LevyPath(STABLE, 2, dt=0.0, seed=0), "dt must be positive"),
         (lambda: ls.LevyPath(STABLE, 2, dt=0.1, seed=-1), "seed must be"),
         (lambda: ls.LevyPath(STABLE, 2, dt=0.1, seed=0, trajectory=-1), "trajectory must be"),
-        (lambda: ls.LevyPath(STABLE, 2, dt=0.1, seed=0, trajectory=jnp.arange(3)), "trajectory must be"),
+        (
+            lambda: ls.LevyPath(STABLE, 2, dt=0.1, seed=0, trajectory=jnp.arange(3)),
+            "trajectory must be",
+        ),
         (lambda: ls.LevyPath(STABLE, 2, dt=0.1, seed=0, trajectory=0.5), "trajectory must be"),
-        (lambda: jax.vmap(lambda i: ls.LevyPath(STABLE, 2, dt=0.1, seed=0, trajectory=i))(jnp.ones(3)), "one integer"),
+        (
+            lambda: jax.vmap(lambda i: ls.LevyPath(STABLE, 2, dt=0.1, seed=0, trajectory=i))(
+                jnp.ones(3)
+            ),
+            "one integer",
+        ),
         (lambda: ls.LevyPath(ls.StudentT(df=3.0, dt=0.1), 2, dt=0.2, seed=0), "dt"),
     ],
 )
@@ -265,12 +320,16 @@ def solved(path, flow, x, steps, dt0, controller):
 
 
 @pytest.mark.parametrize(
-    "driver", [ls.Brownian(), STABLE, ls.StableIsotropic(alpha=1.2)], ids=["brownian", "components", "isotropic"]
+    "driver",
+    [ls.Brownian(), STABLE, ls.StableIsotropic(alpha=1.2)],
+    ids=["brownian", "components", "isotropic"],
 )
 def test_diffeqsolve_makes_our_trajectories(driver):
     """diffrax's user loop, vmapped over trajectories, makes the paths of `simulate_paths`."""
     flow, x, steps = ls.SGD(quadratic(), driver, epsilon=0.2), jnp.array([0.5, -0.3]), 64
-    ours = ls.simulate_paths(ls.EulerMaruyama(flow, dt=2.0**-6), x, ids=range(4), seed=7, every=1, max_steps=steps)
+    ours = ls.simulate_paths(
+        ls.EulerMaruyama(flow, dt=2.0**-6), x, ids=range(4), seed=7, every=1, max_steps=steps
+    )
 
     def solve(trajectory):
         path = ls.LevyPath(driver, 2, dt=2.0**-6, seed=7, trajectory=trajectory)
@@ -282,16 +341,24 @@ def test_diffeqsolve_makes_our_trajectories(driver):
 
 @pytest.mark.slow
 def test_a_step_that_floats_do_not_hold():
-    """At dt = 0.01 the times of diffrax are off the grid by rounding, which is let pass; another step is not."""
+    """At dt = 0.01 the times of diffrax are off the grid by rounding, which is let pass; another
+    step is not."""
     flow, x, big = ls.SGD(quadratic(), STABLE, epsilon=0.2), jnp.array([0.5, -0.3]), 2**63 + 12345
-    ours = ls.simulate_paths(ls.EulerMaruyama(flow, dt=0.01), x, ids=[big], seed=2**40, every=1, max_steps=4000)
-    path, constant = ls.LevyPath(STABLE, 2, dt=0.01, seed=2**40, trajectory=big), diffrax.ConstantStepSize()
+    ours = ls.simulate_paths(
+        ls.EulerMaruyama(flow, dt=0.01), x, ids=[big], seed=2**40, every=1, max_steps=4000
+    )
+    path, constant = (
+        ls.LevyPath(STABLE, 2, dt=0.01, seed=2**40, trajectory=big),
+        diffrax.ConstantStepSize(),
+    )
     theirs = {
         "constant": solved(path, flow, x, 4000, path.dt, constant),
         "given": solved(path, flow, x, 1000, None, diffrax.StepTo(ts=0.01 * np.arange(1001))),
     }
     for name, points in theirs.items():
-        np.testing.assert_allclose(points, ours.positions[0, 1 : 1 + len(points)], rtol=1e-3, atol=1e-3, err_msg=name)
+        np.testing.assert_allclose(
+            points, ours.positions[0, 1 : 1 + len(points)], rtol=1e-3, atol=1e-3, err_msg=name
+        )
     with pytest.raises(Exception, match="multiples of its dt only"):
         jax.block_until_ready(solved(path, flow, x, 10, 0.004, constant))
 
@@ -312,15 +379,19 @@ def test_increments_add_up(float64):
 
 
 def test_stationary_scale_by_diffrax():
-    """An Ornstein-Uhlenbeck process by diffrax with stable noise: `E cos(k X) = exp(-|k eps|^a / a)` at stationarity."""
+    """An Ornstein-Uhlenbeck process by diffrax with stable noise: `E cos(k X) = exp(-|k eps|^a /
+    a)` at stationarity."""
     alpha, eps, dt, steps = 1.5, 0.5, 2.0**-5, 160
 
     def end(trajectory):
         path = ls.LevyPath(STABLE, 1, dt=dt, seed=11, trajectory=trajectory)
         terms = diffrax.MultiTerm(
-            diffrax.ODETerm(lambda t, y, args: -y), diffrax.ControlTerm(lambda t, y, args: eps * jnp.eye(1), path)
+            diffrax.ODETerm(lambda t, y, args: -y),
+            diffrax.ControlTerm(lambda t, y, args: eps * jnp.eye(1), path),
         )
-        solution = diffrax.diffeqsolve(terms, diffrax.Euler(), 0.0, steps * dt, dt, jnp.zeros(1), max_steps=steps + 1)
+        solution = diffrax.diffeqsolve(
+            terms, diffrax.Euler(), 0.0, steps * dt, dt, jnp.zeros(1), max_steps=steps + 1
+        )
         return solution.ys[0, 0]
 
     ends = np.asarray(jax.jit(jax.vmap(end))(jnp.arange(20_000)), float)

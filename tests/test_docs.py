@@ -1,6 +1,8 @@
-"""The documentation: its examples run and print what they say, every public name has an entry, the picture has the floors.
+"""The documentation: its examples run and print what they say, every public name has an entry, the
+picture has the floors.
 
-Nothing here needs Sphinx; `python -m sphinx -W --keep-going -b html docs docs/_build/html` checks markup and links.
+Nothing here needs Sphinx; `python -m sphinx -W --keep-going -b html docs docs/_build/html` checks
+markup and links.
 """
 
 import doctest
@@ -32,14 +34,19 @@ NUMBER = r"-?\d+\.?\d*(?:e[+-]?\d+)?"
 
 
 class NearlyEqual(doctest.OutputChecker):
-    """What doctest accepts, and numbers that differ by a few percent: bits differ between machines."""
+    """What doctest accepts, and numbers that differ by a few percent: bits differ between
+    machines."""
 
     def check_output(self, want: str, got: str, optionflags: int) -> bool:
         if super().check_output(want, got, optionflags):
             return True
         pieces = re.split(rf"(\.\.\.|{NUMBER})", " ".join(want.split()))
         pattern = "".join(
-            ".*" if piece == "..." else f"({NUMBER})" if re.fullmatch(NUMBER, piece) else re.escape(piece)
+            ".*"
+            if piece == "..."
+            else f"({NUMBER})"
+            if re.fullmatch(NUMBER, piece)
+            else re.escape(piece)
             for piece in pieces
         )
         match = re.fullmatch(pattern, " ".join(got.split()))
@@ -55,7 +62,9 @@ class NearlyEqual(doctest.OutputChecker):
 def test_the_examples_of_a_page_print_what_it_says(page):
     text = (DOCS / page).read_text()
     examples = doctest.DocTestParser().get_doctest(text, {}, page, page, 0)
-    runner = doctest.DocTestRunner(NearlyEqual(), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    runner = doctest.DocTestRunner(
+        NearlyEqual(), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    )
     failed, attempted = runner.run(examples)
     assert attempted > 1
     assert not failed, "see what was printed"
@@ -86,9 +95,11 @@ def test_the_study_of_the_page_on_claims_runs(tmp_path, monkeypatch):
     (command,) = re.findall(r"^levysde (study power --quick)", page, re.MULTILINE)
     done = CliRunner().invoke(app, command.split())
     assert done.exit_code == 0, done.output
-    assert re.search(r"OWN FINDING \((not )?as predicted.*\): The mean|INCONCLUSIVE: The mean", done.output), (
-        done.output
-    )
+    assert re.search(
+        r"OWN FINDING \((not )?as predicted.*\): The mean|INCONCLUSIVE: The "
+        r"mean",
+        done.output,
+    ), done.output
     out = tmp_path / "power-quick"
     for name in ("verdicts.md", "verdicts.json", "data.json", "power-times.png", "power/noise"):
         assert f"`{name}`" in page
@@ -101,7 +112,9 @@ def test_a_fence_never_ends_an_example():
     """doctest would take the fence for what is printed."""
     for page in PAGES:
         for block in re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL):
-            assert ">>>" not in block or block.endswith("\n\n"), f"{page}: a blank line is missing before the fence"
+            assert ">>>" not in block or block.endswith("\n\n"), (
+                f"{page}: a blank line is missing before the fence"
+            )
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +129,9 @@ def entries(tmp_path_factory):
 
 def named(room: str, name: str) -> re.Pattern:
     return re.compile(
-        rf"^\.\. (?:autoclass:: levysde\.{room}\.|autofunction:: levysde\.{room}\.|py:data:: ){name}$", re.M
+        rf"^\.\. (?:autoclass:: levysde\.{room}\.|autofunction:: levysde\.{room}\.|py:data:: "
+        rf"){name}$",
+        re.M,
     )
 
 
@@ -130,10 +145,13 @@ def test_every_public_name_has_an_entry(room, entries):
     names = [
         name
         for name in dir(module)
-        if not name.startswith("_") and getattr(getattr(module, name), "__module__", "").startswith("levysde.")
+        if not name.startswith("_")
+        and getattr(getattr(module, name), "__module__", "").startswith("levysde.")
     ]
     single = not hasattr(module, "__path__")  # what a file imports is not its own
-    names = [name for name in names if not single or getattr(module, name).__module__ == module.__name__]
+    names = [
+        name for name in names if not single or getattr(module, name).__module__ == module.__name__
+    ]
     assert names
     assert not [name for name in names if not named(room, name).search(entries[room])]
 
@@ -142,13 +160,23 @@ def test_the_index_leads_to_every_name_at_the_top(entries):
     parts = {name: getattr(levysde, name) for name in dir(levysde) if not name.startswith("_")}
     names = [name for name, part in parts.items() if not inspect.ismodule(part)]
     assert len(names) > 80
-    assert not [name for name in names if not re.search(rf"`~levysde\.\w+\.{name}`", entries["index"])]
+    assert not [
+        name for name in names if not re.search(rf"`~levysde\.\w+\.{name}`", entries["index"])
+    ]
 
 
 def test_the_picture_of_the_floors_is_the_table_of_the_imports():
-    texts = ET.parse(DOCS / "architecture.svg").getroot().findall("{http://www.w3.org/2000/svg}text")
-    heights = {text.text: float(text.get("y", "nan")) for text in texts if text.get("class") == "room"}
+    texts = (
+        ET.parse(DOCS / "architecture.svg").getroot().findall("{http://www.w3.org/2000/svg}text")
+    )
+    heights = {
+        text.text: float(text.get("y", "nan")) for text in texts if text.get("class") == "room"
+    }
     assert set(heights) == set(FLOORS)
-    floors = {int(text.text or -1): float(text.get("y", "nan")) for text in texts if text.get("class") == "floor"}
+    floors = {
+        int(text.text or -1): float(text.get("y", "nan"))
+        for text in texts
+        if text.get("class") == "floor"
+    }
     assert floors == {floor: heights[room] + 1 for room, floor in FLOORS.items()}
     assert [floors[i] for i in range(len(floors))] == sorted(floors.values(), reverse=True)

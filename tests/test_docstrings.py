@@ -1,7 +1,8 @@
-"""Docstrings of all public names are complete: every argument, shapes of arrays, what is raised, where it comes from.
+"""Docstrings of all public names are complete: every argument, shapes of arrays, what is raised,
+where it comes from.
 
-What a reader of the reference needs, in the form that the reference is made from. What no test can see (whether a unit is
-the right one) is for the eyes.
+What a reader of the reference needs, in the form that the reference is made from. What no test can
+see (whether a unit is the right one) is for the eyes.
 """
 
 import dataclasses
@@ -28,7 +29,12 @@ def section(doc: str, title: str) -> str:
 def entries(text: str) -> dict[str, str]:
     """What a section says of each name: `a, b: words` stands for both."""
     found: dict[str, str] = {}
-    for names, words in re.findall(r"^ {4}(\*?\w+(?:, \*?\w+)*): ?((?:.*)(?:\n {5,}.*)*)", text, re.MULTILINE):
+    for names, words in re.findall(
+        r"^ {4}(\*?\w+(?:, \*?\w+)*): ?((?:.*)(?:\n "
+        r"{5,}.*)*)",
+        text,
+        re.MULTILINE,
+    ):
         found |= {name.lstrip("*"): words for name in names.split(", ")}
     return found
 
@@ -43,13 +49,19 @@ def why_incomplete(name: str, target) -> list[str]:
         parameters = list(inspect.signature(target).parameters)
         said = entries(section(doc, "Args"))
         missing += [f"argument {p}" for p in parameters if len(said.get(p, "").split()) < 2]
-        arrays = [p for p in parameters if p in said and want(CALLS[target].arguments[p]) == "array"]
+        arrays = [
+            p for p in parameters if p in said and want(CALLS[target].arguments[p]) == "array"
+        ]
         missing += [f"shape of {p}" for p in arrays if not re.search(r"`\([^`]*\)`", said[p])]
         if parameters and not re.search(r"(ValueError|TypeError|Error\b)", section(doc, "Raises")):
             missing.append("Raises")
         if inspect.isfunction(target) and not section(doc, "Returns").strip():
             missing.append("Returns")
-        if room in SCIENCE and not re.search(r"\b(19|20)\d\d\b", doc) and not section(doc, "Source").strip():
+        if (
+            room in SCIENCE
+            and not re.search(r"\b(19|20)\d\d\b", doc)
+            and not section(doc, "Source").strip()
+        ):
             missing.append("Source")
     elif dataclasses.is_dataclass(target):
         said = entries(section(doc, "Attributes")) | entries(section(doc, "Args"))

@@ -41,9 +41,12 @@ CASES = {
     "Component": ls.Component(WELLS, height=0.5, minima=WELLS.minima, saddles=WELLS.saddles),
     "Dilated": ls.Dilated(disc(0.2, -0.1), factor=0.8),
     "Ellipsoid": ls.Ellipsoid(center=jnp.array([0.1, 0.2]), matrix=jnp.array(MATRIX)),
-    "ExitSets": ls.ExitSets(disc(1.2, 0.3), ls.Box(lower=jnp.array([-9.0, -2.0]), upper=jnp.array([9.0, -0.4]))),
+    "ExitSets": ls.ExitSets(
+        disc(1.2, 0.3), ls.Box(lower=jnp.array([-9.0, -2.0]), upper=jnp.array([9.0, -0.4]))
+    ),
     "HalfSpaces": ls.HalfSpaces(
-        normals=jnp.array([[3.0, 4.0], [-1.0, 0.0], [0.0, -2.0]]), offsets=jnp.array([5.0, 0.5, 0.8])
+        normals=jnp.array([[3.0, 4.0], [-1.0, 0.0], [0.0, -2.0]]),
+        offsets=jnp.array([5.0, 0.5, 0.8]),
     ),
     "Inner": ls.Inner(ls.Sublevel(ls.Quadratic(hessian=jnp.array(MATRIX)), height=0.9), delta=0.2),
     "Intersection": ls.Intersection(disc(0.3), ls.Predicate(ellipse, dim=2)),
@@ -56,7 +59,8 @@ CASES = {
     "Sublevel": ls.Sublevel(ls.Quadratic(hessian=jnp.array([[2.0, 0.5], [0.5, 1.0]])), height=0.4),
 }
 STARTS = {"Basin": LEFT, "Component": LEFT}  # inside; the origin for all others
-SLACK = {"Basin": 1e-2}  # how sharply the boundary is known, in units of the way there; 1e-4 for all others
+# how sharply the boundary is known, in units of the way there; 1e-4 for all others
+SLACK = {"Basin": 1e-2}
 
 
 def final_classes(interface):
@@ -92,7 +96,9 @@ def conforms(domain, start, slack):
     points = start[None] + jnp.asarray(rng.normal(size=(400, 2)), dtype=float)
     bad = jnp.array([[jnp.nan, 0.0], [jnp.inf, 0.0], [-jnp.inf, 0.0], [0.0, jnp.nan]])
     # a ray is inside just before its distance and outside just after, in units of |v|
-    directions = jnp.asarray(rng.normal(size=(60, 2)) * 10.0 ** rng.uniform(-3, 3, (60, 1)), dtype=float)
+    directions = jnp.asarray(
+        rng.normal(size=(60, 2)) * 10.0 ** rng.uniform(-3, 3, (60, 1)), dtype=float
+    )
     both = jnp.concatenate([directions, 4 * directions, jnp.zeros((1, 2))])
     distance, longer = np.split(many(lambda v: domain.ray_distance(start, v), both), [60])
     assert (distance > 0).all()
@@ -102,10 +108,16 @@ def conforms(domain, start, slack):
     assert hits.sum() > 10
     np.testing.assert_allclose(longer[:-1][hits], distance[hits] / 4, rtol=slack)
     assert longer[-1] == jnp.inf
-    every = [points, bad, *(start[None] + directions * reach * (1 + off) for off in (-slack, slack))]
+    every = [
+        points,
+        bad,
+        *(start[None] + directions * reach * (1 + off) for off in (-slack, slack)),
+    ]
     found = _many(lambda x: (domain.contains(x), domain.label(x)), jnp.concatenate(every))
     edges = np.cumsum([len(part) for part in every])[:-1]
-    (inside, inside_bad, before, after), (label, label_bad, *_) = (np.split(part, edges) for part in found)
+    (inside, inside_bad, before, after), (label, label_bad, *_) = (
+        np.split(part, edges) for part in found
+    )
     assert inside.dtype == bool
     assert 20 < inside.sum() < 380
     np.testing.assert_array_equal(label == 0, inside)
@@ -123,7 +135,8 @@ def conforms(domain, start, slack):
 
 
 def edges_are_all(domain, start, directions, distance):
-    """Where a domain knows the edges of a ray, it changes sides at none but these, and the first is its distance."""
+    """Where a domain knows the edges of a ray, it changes sides at none but these, and the first is
+    its distance."""
     if domain.ray_edges(start, directions[0]) is None:
         return
     edges = many(lambda v: domain.ray_edges(start, v), directions)
@@ -137,9 +150,14 @@ def edges_are_all(domain, start, directions, distance):
 
 
 def test_the_slab_of_the_contributing_page(tmp_path, monkeypatch):
-    """The file printed there, as it is: it conforms, its docstring is complete, and its check holds."""
+    """The file printed there, as it is: it conforms, its docstring is complete, and its check
+    holds."""
     page = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
-    (source,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "class Slab" in block)
+    (source,) = (
+        block
+        for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+        if "class Slab" in block
+    )
     (tmp_path / "contributed_slab.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     slab = importlib.import_module("contributed_slab").Slab
@@ -148,7 +166,9 @@ def test_the_slab_of_the_contributing_page(tmp_path, monkeypatch):
     assert why_incomplete("levysde.domains.Slab", slab) == []
     dynamics = ls.SGD(ls.Quadratic(hessian=jnp.eye(2)), ls.StableIsotropic(alpha=1.5), epsilon=0.1)
     expected = 2 * 0.1**1.5 * gamma(2.5) * sin(0.75 * pi) / pi / 1.5 * 0.8**-1.5
-    assert ls.escape_law(dynamics, slab(half_width=0.8), check=False).rate == pytest.approx(expected, rel=1e-4)
+    assert ls.escape_law(dynamics, slab(half_width=0.8), check=False).rate == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -163,7 +183,10 @@ def test_numbers_are_leaves(name):
 
     domain = CASES[name]
     look(domain, jnp.zeros(2))
-    look(jax.tree.map(lambda leaf: leaf * 1.01 if eqx.is_inexact_array(leaf) else leaf, domain), jnp.zeros(2))
+    look(
+        jax.tree.map(lambda leaf: leaf * 1.01 if eqx.is_inexact_array(leaf) else leaf, domain),
+        jnp.zeros(2),
+    )
     assert len(traces) == 1
 
 
@@ -180,7 +203,9 @@ def test_quadratic_sublevel_is_the_ellipsoid():
     hessian = np.array([[2.0, 0.5], [0.5, 1.0]])
     v = np.random.default_rng(1).normal(size=(50, 2))
     expected = np.sqrt(2 * 0.4 / np.einsum("ni,ij,nj->n", v, hessian, v))
-    found = jax.vmap(lambda v: CASES["Sublevel"].ray_distance(jnp.zeros(2), v))(jnp.asarray(v, dtype=float))
+    found = jax.vmap(lambda v: CASES["Sublevel"].ray_distance(jnp.zeros(2), v))(
+        jnp.asarray(v, dtype=float)
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
@@ -201,7 +226,10 @@ def shapes(dim, rng):
     lower, upper = -rng.uniform(0.5, 1.5, dim), rng.uniform(0.5, 1.5, dim)
     ball = ls.Ball(radius=0.9, center=jnp.array(center))
     yield ball, lambda x: 0.9**2 - np.sum((x - center) ** 2)
-    yield ls.Box(lower=jnp.array(lower), upper=jnp.array(upper)), lambda x: min((x - lower).min(), (upper - x).min())
+    yield (
+        ls.Box(lower=jnp.array(lower), upper=jnp.array(upper)),
+        lambda x: min((x - lower).min(), (upper - x).min()),
+    )
     ellipsoid = ls.Ellipsoid(center=jnp.array(center), matrix=jnp.array(matrix))
     yield ellipsoid, lambda x: 1 - (x - center) @ matrix @ (x - center)
     polytope = ls.HalfSpaces(normals=jnp.array(normals), offsets=jnp.array(offsets))
@@ -211,7 +239,8 @@ def shapes(dim, rng):
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("dim", [1, 2, 5])
 def test_chords_end_on_the_boundary(dim):
-    """Both ends of every chord are roots of the shape's formula, from starts inside and outside; lines that miss, miss."""
+    """Both ends of every chord are roots of the shape's formula, from starts inside and outside;
+    lines that miss, miss."""
     rng, missed = np.random.default_rng(dim), 0
     for shape, gap in shapes(dim, rng):
         x, v = (
@@ -219,7 +248,10 @@ def test_chords_end_on_the_boundary(dim):
             rng.normal(size=(60, dim)) * 10.0 ** rng.uniform(-30, 30, (60, 1)),
         )
         low, high = many(lambda x, v, s=shape: jnp.stack(s.chord(x, v)), x, v).T
-        entry, leave = many(lambda x, v, s=shape: entry_distance(s, x, v), x, v), many(shape.ray_distance, x, v)
+        entry, leave = (
+            many(lambda x, v, s=shape: entry_distance(s, x, v), x, v),
+            many(shape.ray_distance, x, v),
+        )
         inside, hit = many(shape.contains, x), np.isfinite(low)
         assert 5 < inside.sum() < 60
         for i in range(60):
@@ -233,7 +265,9 @@ def test_chords_end_on_the_boundary(dim):
                 assert max(gap(x[i] + step) for step in line) <= 0
         missed += int(np.sum(~hit))
         np.testing.assert_allclose(leave, np.where(inside, high, 0), rtol=1e-12)
-        np.testing.assert_allclose(entry, np.where(inside, 0, np.where(low > 0, low, np.inf)), rtol=1e-12)
+        np.testing.assert_allclose(
+            entry, np.where(inside, 0, np.where(low > 0, low, np.inf)), rtol=1e-12
+        )
     assert missed > 5 or dim == 1
 
 
@@ -242,7 +276,9 @@ def test_chords_end_on_the_boundary(dim):
 def test_distance_is_that_of_the_nearest_way_out(dim):
     """Over all directions, on a grid of angles that resolves the nearest to 1e-5."""
     angles = 2 * pi * np.arange(2000) / 2000
-    around = np.stack([np.cos(angles), np.sin(angles)], 1) if dim == 2 else np.array([[1.0], [-1.0]])
+    around = (
+        np.stack([np.cos(angles), np.sin(angles)], 1) if dim == 2 else np.array([[1.0], [-1.0]])
+    )
     rng = np.random.default_rng(dim)
     for shape, _ in shapes(dim, rng):
         x = rng.normal(size=(20, dim)) * 0.5
@@ -267,20 +303,25 @@ def test_distance_in_an_ellipsoid_of_five_dimensions():
         def away(u, x=x):
             return np.sum((root @ u / np.linalg.norm(u) - x) ** 2)
 
-        found = min(optimize.minimize(away, start, tol=1e-12).fun for start in rng.normal(size=(6, 5)))
+        found = min(
+            optimize.minimize(away, start, tol=1e-12).fun for start in rng.normal(size=(6, 5))
+        )
         np.testing.assert_allclose(shape.margin(jnp.array(1 + x)), np.sqrt(found), rtol=1e-6)
 
 
 @pytest.mark.usefixtures("dtype")
 def test_distance_in_an_ellipsoid_from_its_symmetry_planes():
-    """Where the nearest point lies beside the long axis: `b sqrt(1 - x^2 / (a^2 - b^2))` for x on it, near the center."""
+    """Where the nearest point lies beside the long axis: `b sqrt(1 - x^2 / (a^2 - b^2))` for x on
+    it, near the center."""
     shape = ls.Ellipsoid(center=jnp.zeros(3), radii=jnp.array([3.0, 1.0, 1.0]))
     x = np.array([0.0, 0.5, 1.5, 2.6, 2.9])
     points = np.stack([x, 0 * x, 0 * x], 1)
     expected = np.where(x < 8 / 3, np.sqrt(np.maximum(1 - x**2 / 8, 0)), 3 - x)
     np.testing.assert_allclose(many(shape.margin, points), expected, rtol=2e-6)
     sphere = ls.Ellipsoid(center=jnp.zeros(3), radii=2 * jnp.ones(3))
-    np.testing.assert_allclose(many(sphere.margin, points), np.maximum(2 - x, 0), rtol=2e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        many(sphere.margin, points), np.maximum(2 - x, 0), rtol=2e-6, atol=1e-6
+    )
 
 
 def test_ellipsoid_from_matrix_or_axes():
@@ -297,7 +338,8 @@ def test_ellipsoid_from_matrix_or_axes():
 
 @pytest.mark.parametrize("driver", [ls.StableComponents, ls.StableIsotropic])
 def test_rate_of_a_half_space(driver):
-    """Only the projection on the normal matters: `eps^a (C_a / a) b^-a`, times `sum |n_i|^a` for component noise."""
+    """Only the projection on the normal matters: `eps^a (C_a / a) b^-a`, times `sum |n_i|^a` for
+    component noise."""
     alpha, normal, offset = 1.5, np.array([0.6, -0.8]), 0.7
     dynamics = ls.SGD(ls.Quadratic(hessian=jnp.eye(2)), driver(alpha=alpha), epsilon=0.1)
     basin = ls.half_space(normal=jnp.array(3 * normal), offset=3 * offset)
@@ -310,13 +352,15 @@ def test_rate_of_a_half_space(driver):
 def test_half_spaces_as_a_box():
     box = ls.Box(lower=jnp.array([-1.0, -0.5]), upper=jnp.array([0.7, 2.0]))
     planes = ls.HalfSpaces(
-        normals=jnp.array([[-2.0, 0.0], [0.5, 0.0], [0.0, -1.0], [0.0, 3.0]]), offsets=jnp.array([2.0, 0.35, 0.5, 6.0])
+        normals=jnp.array([[-2.0, 0.0], [0.5, 0.0], [0.0, -1.0], [0.0, 3.0]]),
+        offsets=jnp.array([2.0, 0.35, 0.5, 6.0]),
     )
     x = 2 * np.random.default_rng(0).normal(size=(500, 2))
     np.testing.assert_array_equal(many(planes.label, x), many(box.label, x))
     np.testing.assert_allclose(planes.inradius, 0.85, rtol=1e-6)
     triangle = ls.HalfSpaces(
-        normals=jnp.array([[-1.0, 0.0], [0.0, -1.0], [4.0, 3.0]]), offsets=jnp.array([0.0, 0.0, 12.0])
+        normals=jnp.array([[-1.0, 0.0], [0.0, -1.0], [4.0, 3.0]]),
+        offsets=jnp.array([0.0, 0.0, 12.0]),
     )
     np.testing.assert_allclose(triangle.inradius, 1, rtol=1e-6)  # sides 3, 4, 5
 
@@ -351,42 +395,59 @@ def test_first_listed_wins():
 
 
 def test_first_entry():
-    """Into shapes, their intersection and their complement by formula; into others by search, to the same numbers."""
+    """Into shapes, their intersection and their complement by formula; into others by search, to
+    the same numbers."""
     lens = ls.Intersection(disc(2.0), disc(2.5))
     searched = ls.Predicate(lambda x: lens.contains(x), dim=2)
     v = np.random.default_rng(0).normal(size=(200, 2)) * 0.01 + np.array([0.02, 0.0])
-    found, sought = (many(lambda v, d=d: entry_distance(d, jnp.zeros(2), v), v) for d in (lens, searched))
+    found, sought = (
+        many(lambda v, d=d: entry_distance(d, jnp.zeros(2), v), v) for d in (lens, searched)
+    )
     assert 30 < np.isfinite(found).sum() < 170
     np.testing.assert_allclose(sought, found, rtol=1e-4)
     for domain in (lens, searched, ls.Predicate(lambda x: x[0] < 9, dim=2)):
         assert entry_distance(domain, jnp.array([2.3, 0.0]), jnp.ones(2)) == 0
     back = ls.Complement(ls.Complement(disc()))
-    np.testing.assert_allclose(back.ray_distance(jnp.zeros(2), jnp.array([0.0, 4.0])), 0.25, rtol=1e-6)
+    np.testing.assert_allclose(
+        back.ray_distance(jnp.zeros(2), jnp.array([0.0, 4.0])), 0.25, rtol=1e-6
+    )
 
 
 def test_rate_between_wells():
-    """`q_ij = eps^a (C_a / a) | |s_(j-1) - m_i|^-a - |s_j - m_i|^-a |`, the sum over two other wells; their sides apart."""
+    """`q_ij = eps^a (C_a / a) | |s_(j-1) - m_i|^-a - |s_j - m_i|^-a |`, the sum over two other
+    wells; their sides apart."""
     alpha, epsilon = 1.5, 0.05
     wells = ls.ExitSets(ls.Box(lower=[0.8], upper=[2.0]), ls.Box(lower=[-7.0], upper=[-3.0]))
-    dynamics = ls.SGD(ls.Quadratic(hessian=jnp.ones(1)), ls.StableComponents(alpha=alpha), epsilon=epsilon)
+    dynamics = ls.SGD(
+        ls.Quadratic(hessian=jnp.ones(1)), ls.StableComponents(alpha=alpha), epsilon=epsilon
+    )
     law = ls.escape_law(dynamics, wells, follow=False, check=False)  # jumps into the wells alone
     constant = gamma(1 + alpha) * sin(pi * alpha / 2) / pi
-    sides = epsilon**alpha * constant / alpha * np.array([0.8**-alpha - 2.0**-alpha, 3.0**-alpha - 7.0**-alpha])
+    sides = (
+        epsilon**alpha
+        * constant
+        / alpha
+        * np.array([0.8**-alpha - 2.0**-alpha, 3.0**-alpha - 7.0**-alpha])
+    )
     assert law.rate == pytest.approx(sides.sum(), rel=1e-4)
     np.testing.assert_allclose(law.ray_share, sides / sides.sum(), rtol=1e-4)
 
 
 def right_exit(alpha, x):
-    """Which side a symmetric stable process leaves (-1, 1) on, from x: Blumenthal, Getoor, Ray (1961)."""
+    """Which side a symmetric stable process leaves (-1, 1) on, from x: Blumenthal, Getoor, Ray
+    (1961)."""
     weight = integrate.quad(lambda u: (1 - u * u) ** (alpha / 2 - 1), -1, x)[0]
     return 2 ** (1 - alpha) * gamma(alpha) / gamma(alpha / 2) ** 2 * weight
 
 
 @pytest.mark.parametrize("alpha", [1.5, 2.0])
 def test_which_side_is_entered_first(alpha):
-    """Driftless noise in (-2, 1): the share of labels, the boundary moved out by the skeleton's shift."""
+    """Driftless noise in (-2, 1): the share of labels, the boundary moved out by the skeleton's
+    shift."""
     flat, dt = ls.Quadratic(hessian=jnp.zeros(1)), 4e-3
-    sets = ls.ExitSets(ls.half_space(normal=[-1.0], offset=-1.0), ls.half_space(normal=[1.0], offset=-2.0))
+    sets = ls.ExitSets(
+        ls.half_space(normal=[-1.0], offset=-1.0), ls.half_space(normal=[1.0], offset=-2.0)
+    )
     kernel = ls.EulerMaruyama(ls.SGD(flat, ls.StableComponents(alpha=alpha), epsilon=1.0), dt=dt)
     result = ls.simulate_escape(kernel, sets, jnp.zeros(1), num=20_000, seed=3)
     assert set(result.label) == {1, 2}
@@ -418,56 +479,123 @@ class Marked(Landscape):
     ("make", "message"),
     [
         (lambda: ls.Ball(radius=0.0, center=jnp.zeros(2)), "radius must be positive"),
-        (lambda: ls.Ball(radius=jnp.inf, center=jnp.zeros(2)), "radius must be positive and finite"),
+        (
+            lambda: ls.Ball(radius=jnp.inf, center=jnp.zeros(2)),
+            "radius must be positive and finite",
+        ),
         (lambda: ls.Ball(radius="1", center=jnp.zeros(2)), "radius must be a number"),
         (lambda: ls.Ball(radius=[1.0, 2.0], center=jnp.zeros(2)), "radius must be one number"),
         (lambda: ls.Ball(radius=1.0, center=0.0), "center must be a vector"),
         (lambda: ls.Ball(radius=1.0, center=[0.0, jnp.nan]), "center must be finite"),
-        (lambda: ls.Box(lower=jnp.ones(2), upper=-jnp.ones(2)), r"lower\[0\] = 1.0 and upper\[0\] = -1.0"),
+        (
+            lambda: ls.Box(lower=jnp.ones(2), upper=-jnp.ones(2)),
+            r"lower\[0\] = 1.0 and upper\[0\] "
+            r"= -1.0",
+        ),
         (lambda: ls.Box(lower=[0.0, jnp.nan], upper=[1.0, 1.0]), r"lower\[1\] = nan"),
         (lambda: ls.Box(lower=jnp.zeros(2), upper=jnp.ones(3)), "vectors of one length"),
         (lambda: ls.Sublevel("well", height=1.0), "landscape must be a Landscape"),
-        (lambda: ls.Sublevel(ls.Quadratic(hessian=jnp.eye(2)), height=-1.0), "height must be positive"),
+        (
+            lambda: ls.Sublevel(ls.Quadratic(hessian=jnp.eye(2)), height=-1.0),
+            "height must be positive",
+        ),
         (lambda: ls.Predicate(3, dim=2), "inside must be a function"),
         (lambda: ls.Predicate(lambda x: x, dim=2), "one truth value"),
         (lambda: ls.Predicate(ellipse, dim=0), "dim must be at least 1"),
         (lambda: ls.Ellipsoid(center=jnp.zeros(2)), "exactly one of matrix and radii"),
-        (lambda: ls.Ellipsoid(center=jnp.zeros(2), matrix=jnp.eye(2), radii=jnp.ones(2)), "exactly one of"),
-        (lambda: ls.Ellipsoid(center=jnp.zeros(2), matrix=jnp.eye(2), axes=jnp.eye(2)), "axes belong to radii"),
-        (lambda: ls.Ellipsoid(center=jnp.zeros(2), matrix=jnp.eye(3)), r"matrix must have shape \(2, 2\)"),
-        (lambda: ls.Ellipsoid(center=jnp.zeros(2), matrix=[[1.0, 1.0], [0.0, 1.0]]), "must be symmetric"),
-        (lambda: ls.Ellipsoid(center=jnp.zeros(2), matrix=jnp.diag(jnp.array([1.0, 0.0]))), "positive definite"),
+        (
+            lambda: ls.Ellipsoid(center=jnp.zeros(2), matrix=jnp.eye(2), radii=jnp.ones(2)),
+            "exactly one of",
+        ),
+        (
+            lambda: ls.Ellipsoid(center=jnp.zeros(2), matrix=jnp.eye(2), axes=jnp.eye(2)),
+            "axes belong to radii",
+        ),
+        (
+            lambda: ls.Ellipsoid(center=jnp.zeros(2), matrix=jnp.eye(3)),
+            r"matrix must have shape "
+            r"\(2, 2\)",
+        ),
+        (
+            lambda: ls.Ellipsoid(center=jnp.zeros(2), matrix=[[1.0, 1.0], [0.0, 1.0]]),
+            "must be symmetric",
+        ),
+        (
+            lambda: ls.Ellipsoid(center=jnp.zeros(2), matrix=jnp.diag(jnp.array([1.0, 0.0]))),
+            "positive definite",
+        ),
         (lambda: ls.Ellipsoid(center=jnp.zeros(2), radii=[1.0, -1.0]), "radii must be positive"),
-        (lambda: ls.Ellipsoid(center=jnp.zeros(2), radii=jnp.ones(3)), r"radii must have shape \(2,\)"),
-        (lambda: ls.Ellipsoid(center=jnp.zeros(2), radii=jnp.ones(2), axes=jnp.ones((2, 2))), "orthonormal columns"),
-        (lambda: ls.Ellipsoid(center="here", radii=jnp.ones(2)), "center must be a number or an array"),
+        (
+            lambda: ls.Ellipsoid(center=jnp.zeros(2), radii=jnp.ones(3)),
+            r"radii must have shape "
+            r"\(2,\)",
+        ),
+        (
+            lambda: ls.Ellipsoid(center=jnp.zeros(2), radii=jnp.ones(2), axes=jnp.ones((2, 2))),
+            "orthonormal columns",
+        ),
+        (
+            lambda: ls.Ellipsoid(center="here", radii=jnp.ones(2)),
+            "center must be a number or an array",
+        ),
         (lambda: ls.HalfSpaces(normals=jnp.ones(2), offsets=jnp.ones(1)), r"shape \(n, d\)"),
-        (lambda: ls.HalfSpaces(normals=jnp.eye(2), offsets=jnp.ones(3)), r"offsets \(n,\), not \(2, 2\) and \(3,\)"),
-        (lambda: ls.HalfSpaces(normals=jnp.zeros((1, 2)), offsets=jnp.ones(1)), r"normals\[0\] = \[0. 0.\]"),
-        (lambda: ls.HalfSpaces(normals=jnp.eye(2), offsets=[1.0, jnp.inf]), "offsets must be finite"),
-        (lambda: ls.HalfSpaces(normals=[[1.0], [-1.0]], offsets=[-1.0, -1.0]), "no point in common"),
+        (
+            lambda: ls.HalfSpaces(normals=jnp.eye(2), offsets=jnp.ones(3)),
+            r"offsets \(n,\), not "
+            r"\(2, 2\) and \(3,\)",
+        ),
+        (
+            lambda: ls.HalfSpaces(normals=jnp.zeros((1, 2)), offsets=jnp.ones(1)),
+            r"normals\[0\] = \[0. 0.\]",
+        ),
+        (
+            lambda: ls.HalfSpaces(normals=jnp.eye(2), offsets=[1.0, jnp.inf]),
+            "offsets must be finite",
+        ),
+        (
+            lambda: ls.HalfSpaces(normals=[[1.0], [-1.0]], offsets=[-1.0, -1.0]),
+            "no point in common",
+        ),
         (lambda: ls.HalfSpaces(normals=[[1.0], [-1.0]], offsets=[1.0, -1.0]), "no point in common"),
         (lambda: ls.half_space(normal=1.0, offset=1.0), "normal must be a vector"),
         (lambda: ls.half_space(normal=[1.0], offset=[1.0]), r"offset must be one number"),
         (lambda: ls.Basin(disc()), "landscape must be a Landscape"),
-        (lambda: ls.Basin(WELLS, minima=jnp.zeros((1, 2))), r"minima\[0\], x = \[0. 0.\], is a saddle.*no basin"),
+        (
+            lambda: ls.Basin(WELLS, minima=jnp.zeros((1, 2))),
+            r"minima\[0\], x = \[0. 0.\], is a saddle.*no basin",
+        ),
         (lambda: ls.Basin(Marked(0.0)), "the landscape's minimum, x = .*is a saddle or a maximum"),
         (lambda: ls.Basin(Marked(0.5)), "no stationary point"),
         (lambda: ls.Basin(ls.Quadratic(hessian=jnp.array([1.0, 0.0]))), "is not isolated"),
         (lambda: ls.Basin(WELLS, minima=jnp.zeros(2)), r"minima must have shape \(n, 2\)"),
         (lambda: ls.Basin(WELLS, max_steps=0), "max_steps must be from 1"),
-        (lambda: jax.jit(lambda w: ls.Basin(ls.DoubleWell(width=w)).contains(jnp.zeros(1)))(1.0), "traced by JAX"),
+        (
+            lambda: jax.jit(lambda w: ls.Basin(ls.DoubleWell(width=w)).contains(jnp.zeros(1)))(1.0),
+            "traced by JAX",
+        ),
         (lambda: ls.Component(WELLS, height=-1.0), "height must be positive"),
         (lambda: ls.Component(Marked(0.0), height=1.0), "is a saddle or a maximum"),
         (lambda: ls.Component(WELLS, height=1.0, minima=WELLS.minima), "minima without saddles"),
         (lambda: ls.Component(WELLS, height=1.0, saddles=WELLS.saddles), "saddles without minima"),
-        (lambda: ls.Component(WELLS, height=2.0, minima=WELLS.minima, saddles=WELLS.minima), "is no saddle"),
-        (lambda: ls.Component(WELLS, height=2.0, minima=WELLS.minima[:1], saddles=WELLS.saddles), "none of the minima"),
-        (lambda: ls.Predicate(lambda x: x @ jnp.ones(3) < 1, dim=2), r"inside fails for arguments of shape \(2,\)"),
+        (
+            lambda: ls.Component(WELLS, height=2.0, minima=WELLS.minima, saddles=WELLS.minima),
+            "is no saddle",
+        ),
+        (
+            lambda: ls.Component(WELLS, height=2.0, minima=WELLS.minima[:1], saddles=WELLS.saddles),
+            "none of the minima",
+        ),
+        (
+            lambda: ls.Predicate(lambda x: x @ jnp.ones(3) < 1, dim=2),
+            r"inside fails for arguments of shape \(2,\)",
+        ),
         (lambda: ls.Predicate(lambda x: x < 1, dim=2), "must return one truth value"),
         (lambda: ls.Intersection(), "at least one domain"),
         (lambda: ls.Intersection(disc(), 3), "each of domains must be a Domain, not 3"),
-        (lambda: ls.Intersection(disc(), ls.Box(lower=[0.0], upper=[1.0])), r"one dimension, not of \[2, 1\]"),
+        (
+            lambda: ls.Intersection(disc(), ls.Box(lower=[0.0], upper=[1.0])),
+            r"one dimension, not of \[2, 1\]",
+        ),
         (lambda: ls.Complement("disc"), "domain must be a Domain, not 'disc'"),
         (lambda: ls.ExitSets(), "at least one domain"),
         (lambda: ls.ExitSets(disc(), None), "each of sets must be a Domain, not None"),
@@ -477,14 +605,29 @@ class Marked(Landscape):
         (lambda: ls.ExitSets(disc(), names=3), "names must be strings"),
         (lambda: ls.Inner(3, delta=0.1), "domain must be a Domain"),
         (lambda: ls.Inner(disc(), delta=0.0), "delta must be positive"),
-        (lambda: ls.Inner(disc(), delta=0.1, num_directions=1), "num_directions must be at least 2"),
+        (
+            lambda: ls.Inner(disc(), delta=0.1, num_directions=1),
+            "num_directions must be at least 2",
+        ),
         (lambda: ls.Inner(disc(), delta=1.0), "nothing is left: delta = 1.0.* has radius 1"),
-        (lambda: ls.Inner(ls.Inner(disc(), delta=0.5), delta=0.5), "nothing is left: .* has radius 0.5"),
+        (
+            lambda: ls.Inner(ls.Inner(disc(), delta=0.5), delta=0.5),
+            "nothing is left: .* has radius 0.5",
+        ),
         (lambda: ls.Inner(ls.Intersection(disc(), disc(radius=0.3)), delta=0.4), "nothing is left"),
-        (lambda: ls.Inner(ls.Ellipsoid(center=jnp.zeros(2), radii=[0.2, 3.0]), delta=0.3), "nothing is left"),
-        (lambda: ls.Inner(ls.Box(lower=-jnp.ones(2), upper=jnp.ones(2)), delta=1.5), "nothing is left"),
+        (
+            lambda: ls.Inner(ls.Ellipsoid(center=jnp.zeros(2), radii=[0.2, 3.0]), delta=0.3),
+            "nothing is left",
+        ),
+        (
+            lambda: ls.Inner(ls.Box(lower=-jnp.ones(2), upper=jnp.ones(2)), delta=1.5),
+            "nothing is left",
+        ),
         (lambda: ls.Inner(ls.Sublevel(WELLS, height=0.1), delta=0.5), "reaches past the minimum"),
-        (lambda: ls.boundary_distance(CASES["Predicate"], jnp.zeros(2)), "Predicate has no formula"),
+        (
+            lambda: ls.boundary_distance(CASES["Predicate"], jnp.zeros(2)),
+            "Predicate has no formula",
+        ),
     ],
 )
 def test_bad_input(make, message):

@@ -1,4 +1,5 @@
-"""The engine: results do not depend on the layout, nothing finished is lost, bad input is refused in time."""
+"""The engine: results do not depend on the layout, nothing finished is lost, bad input is refused
+in time."""
 
 import gc
 import os
@@ -39,17 +40,34 @@ def assert_same(first, second):
 @pytest.fixture(scope="module")
 def reference():
     return ls.simulate_escape(
-        kernel(), ball(), jnp.zeros(2), num=1500, seed=7, max_time=3.0, lanes=64, chunk=32, devices=1
+        kernel(),
+        ball(),
+        jnp.zeros(2),
+        num=1500,
+        seed=7,
+        max_time=3.0,
+        lanes=64,
+        chunk=32,
+        devices=1,
     )
 
 
 @pytest.mark.parametrize("devices", [1, 2, 4])
 @pytest.mark.parametrize(
-    ("lanes", "chunk"), [(16, 32), (16, 256), (64, 256), (256, 32), (256, 256), (1000, 32), (1000, 256)]
+    ("lanes", "chunk"),
+    [(16, 32), (16, 256), (64, 256), (256, 32), (256, 256), (1000, 32), (1000, 256)],
 )
 def test_layout_does_not_change_a_bit(reference, lanes, chunk, devices):
     run = ls.simulate_escape(
-        kernel(), ball(), jnp.zeros(2), num=1500, seed=7, max_time=3.0, lanes=lanes, chunk=chunk, devices=devices
+        kernel(),
+        ball(),
+        jnp.zeros(2),
+        num=1500,
+        seed=7,
+        max_time=3.0,
+        lanes=lanes,
+        chunk=chunk,
+        devices=devices,
     )
     assert run.info.workers == devices
     assert lanes <= run.info.lanes < lanes + 64
@@ -60,7 +78,9 @@ def test_layout_does_not_change_a_bit(reference, lanes, chunk, devices):
 def test_a_narrower_block_for_the_last_trajectories_does_not_change_a_bit(reference, monkeypatch):
     """A short run never narrows, since that would compile a second program."""
     widths, call = [], worker.Worker.call
-    monkeypatch.setattr(worker.Worker, "call", lambda self, *given: widths.append(self.width) or call(self, *given))
+    monkeypatch.setattr(
+        worker.Worker, "call", lambda self, *given: widths.append(self.width) or call(self, *given)
+    )
     run = {"num": 1500, "seed": 7, "max_time": 3.0, "lanes": 64, "chunk": 32, "devices": 1}
     monkeypatch.setattr(worker, "_compiled", {})
     monkeypatch.setattr(worker, "_NARROWING", np.inf)
@@ -74,12 +94,22 @@ def test_a_narrower_block_for_the_last_trajectories_does_not_change_a_bit(refere
 def test_adaptive_layout_and_adam():
     well = ls.Quadratic(hessian=jnp.array([[1.0, 0.3], [0.3, 2.0]]))
     adam = ls.Adam(
-        well, ls.StableIsotropic(alpha=1.3), epsilon=0.3, rates=(10.0, 1.0), gradient_variance=jnp.array([1.0, 2.0])
+        well,
+        ls.StableIsotropic(alpha=1.3),
+        epsilon=0.3,
+        rates=(10.0, 1.0),
+        gradient_variance=jnp.array([1.0, 2.0]),
     )
     stepper = ls.EulerMaruyama(adam, dt=0.02)
     runs = [
         ls.simulate_escape(
-            stepper, ls.Sublevel(well, height=1.0), jnp.zeros(2), num=600, seed=1, lanes=lanes, devices=devices
+            stepper,
+            ls.Sublevel(well, height=1.0),
+            jnp.zeros(2),
+            num=600,
+            seed=1,
+            lanes=lanes,
+            devices=devices,
         )
         for lanes, devices in ((None, None), (16, 1), (80, 3))
     ]
@@ -109,7 +139,9 @@ def test_a_trajectory_is_a_pure_function_of_seed_and_id(reference):
         return stepper.step(step_words(key, steps[None], stepper.words_per_step)[:, 0], x)
 
     for trajectory in (0, 3, 1499):
-        key = trajectory_key(jnp.asarray(split_uint64(7)), jnp.asarray(split_uint64(np.array([trajectory]))))
+        key = trajectory_key(
+            jnp.asarray(split_uint64(7)), jnp.asarray(split_uint64(np.array([trajectory])))
+        )
         x, steps = jnp.zeros(2), 0
         while steps < 300 and float(jnp.sum(x * x)) < 1:
             x, steps = step(key, jnp.uint32(steps), x), steps + 1
@@ -119,9 +151,12 @@ def test_a_trajectory_is_a_pure_function_of_seed_and_id(reference):
 
 
 def test_a_driver_whose_words_depend_on_its_numbers_runs():
-    """The jumps of a compound Poisson process are looked at to count their words, which wants numbers and not their shapes."""
+    """The jumps of a compound Poisson process are looked at to count their words, which wants
+    numbers and not their shapes."""
     poisson = ls.CompoundPoisson(2.0, ls.GaussianJump(1.0, dim=2))
-    stepper = ls.EulerMaruyama(ls.SGD(ls.Quadratic(hessian=jnp.eye(2)), poisson, epsilon=1.0), dt=0.01)
+    stepper = ls.EulerMaruyama(
+        ls.SGD(ls.Quadratic(hessian=jnp.eye(2)), poisson, epsilon=1.0), dt=0.01
+    )
     run = ls.simulate_escape(stepper, ball(), jnp.zeros(2), num=64, seed=0)
     assert run.exited.all()
 
@@ -129,7 +164,9 @@ def test_a_driver_whose_words_depend_on_its_numbers_runs():
 def test_more_trajectories_extend_a_run(reference):
     more = ls.simulate_escape(kernel(), ball(), jnp.zeros(2), num=2000, seed=7, max_time=3.0)
     np.testing.assert_array_equal(more.steps[:1500], reference.steps)
-    other = ls.simulate_escape(kernel(), ball(), jnp.zeros(2), num=1500, seed=7 + 2**32, max_time=3.0)
+    other = ls.simulate_escape(
+        kernel(), ball(), jnp.zeros(2), num=1500, seed=7 + 2**32, max_time=3.0
+    )
     assert not np.array_equal(other.steps, reference.steps)
 
 
@@ -165,7 +202,11 @@ def test_sweeping_numbers_compiles_nothing():
     run = {"num": 64, "seed": 0, "max_steps": 50, "lanes": 64, "devices": 1}
     ls.simulate_escape(kernel(), ball(), jnp.zeros(2), **run)
     before = advance._cache_size()
-    for epsilon, alpha, dt, radius in ((0.1, 1.2, 0.02, 1.1), (0.3, 0.7, 0.005, 0.9), (0.2, 1.95, 0.01, 2.0)):
+    for epsilon, alpha, dt, radius in (
+        (0.1, 1.2, 0.02, 1.1),
+        (0.3, 0.7, 0.005, 0.9),
+        (0.2, 1.95, 0.01, 2.0),
+    ):
         ls.simulate_escape(kernel(epsilon, alpha, dt), ball(radius=radius), jnp.zeros(2), **run)
     assert advance._cache_size() == before
 
@@ -194,12 +235,16 @@ def test_nan_is_told_apart_from_an_exit():
     kept = ls.simulate_escape(*arguments, num=100, seed=0, throw=False)
     assert_same(kept, result)
     # a loss that is NaN at a finite point outside the basin is outside, not a failure
-    outside = ls.simulate_escape(stepper, ls.Sublevel(well, height=0.05), jnp.zeros(1), num=100, seed=0)
+    outside = ls.simulate_escape(
+        stepper, ls.Sublevel(well, height=0.05), jnp.zeros(1), num=100, seed=0
+    )
     assert outside.exited.all()
 
 
 def test_beyond_the_float_range_is_still_an_exit():
-    run = ls.simulate_escape(kernel(alpha=0.05, epsilon=1.0), ball(), jnp.zeros(2), num=2000, seed=0)
+    run = ls.simulate_escape(
+        kernel(alpha=0.05, epsilon=1.0), ball(), jnp.zeros(2), num=2000, seed=0
+    )
     assert run.exited.all()
     assert np.isfinite(run.first_outside).all()
 
@@ -231,8 +276,14 @@ def start_script(tmp_path, path, num):
     script = tmp_path / "run.py"
     script.write_text(textwrap.dedent(SCRIPT))
     command = [sys.executable, str(script), str(path), str(num)]
-    cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}  # seven start-ups compile once
-    environment = {**os.environ, **cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PLATFORMS": "cpu"}
+    # seven start-ups compile once
+    cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
+    environment = {
+        **os.environ,
+        **cache,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PLATFORMS": "cpu",
+    }
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout.readline() == "go\n"
     return process
@@ -245,7 +296,8 @@ def job(num, **more):
 
 
 def test_killed_at_random_moments_and_resumed(tmp_path):
-    """SIGKILL at 4 random moments; what is resumed in the end equals an undisturbed run in every bit."""
+    """SIGKILL at 4 random moments; what is resumed in the end equals an undisturbed run in every
+    bit."""
     num, path = 24_000, tmp_path / "run.npz"
     moments = random.Random(0)
     for _ in range(4):
@@ -274,7 +326,8 @@ def exits_in(path):
 
 
 def test_runs_leave_nothing_behind(tmp_path):
-    """Arrays, threads and open files are as many after the seventh run as after the third; each run has its own seed."""
+    """Arrays, threads and open files are as many after the seventh run as after the third; each run
+    has its own seed."""
 
     def left() -> tuple[int, int, int]:
         gc.collect()
@@ -283,7 +336,9 @@ def test_runs_leave_nothing_behind(tmp_path):
     counts = []
     for seed in range(7):
         saved = ls.Checkpoint(tmp_path / f"{seed}.npz", every=0.01)
-        ls.simulate_escape(kernel(), ball(), jnp.zeros(2), num=300, seed=seed, devices=2, checkpoint=saved)
+        ls.simulate_escape(
+            kernel(), ball(), jnp.zeros(2), num=300, seed=seed, devices=2, checkpoint=saved
+        )
         counts.append(left())
     assert counts[6] == counts[2]
 
@@ -317,14 +372,18 @@ def test_a_finished_checkpoint_answers_at_once(tmp_path):
 
 
 def test_times_alone_are_the_same_times(reference):
-    run = ls.simulate_escape(kernel(), ball(), jnp.zeros(2), num=1500, seed=7, max_time=3.0, record="times")
+    run = ls.simulate_escape(
+        kernel(), ball(), jnp.zeros(2), num=1500, seed=7, max_time=3.0, record="times"
+    )
     for name in ("time", "exited", "label", "steps", "status"):
         np.testing.assert_array_equal(getattr(run, name), getattr(reference, name))
     assert run.last_inside.shape == run.first_outside.shape == (1500, 0)
     with pytest.raises(ValueError, match="kept no places"):
         ls.exit_directions(run, ls.Quadratic(hessian=jnp.eye(2)))
     with pytest.raises(ValueError, match='record must be "places" or "times", not "all"'):
-        ls.simulate_escape(kernel(), ball(), jnp.zeros(2), num=10, seed=7, max_time=3.0, record="all")
+        ls.simulate_escape(
+            kernel(), ball(), jnp.zeros(2), num=10, seed=7, max_time=3.0, record="all"
+        )
 
 
 def test_arrays_that_kernel_and_domain_share_go_in_once():
@@ -342,12 +401,23 @@ def test_arrays_that_kernel_and_domain_share_go_in_once():
 
 
 def test_lanes_are_refilled_within_a_call():
-    """Lives of 30 steps: a call of the compiled part sees far more trajectories than lanes, and none twice."""
+    """Lives of 30 steps: a call of the compiled part sees far more trajectories than lanes, and
+    none twice."""
     fast = ls.EulerMaruyama(
-        ls.SGD(ls.Quadratic(hessian=jnp.eye(2)), ls.StableComponents(alpha=1.5), epsilon=1.0), dt=0.02
+        ls.SGD(ls.Quadratic(hessian=jnp.eye(2)), ls.StableComponents(alpha=1.5), epsilon=1.0),
+        dt=0.02,
     )
     runs = [
-        ls.simulate_escape(fast, ball(), jnp.zeros(2), num=50_000, seed=3, lanes=lanes, chunk=chunk, devices=devices)
+        ls.simulate_escape(
+            fast,
+            ball(),
+            jnp.zeros(2),
+            num=50_000,
+            seed=3,
+            lanes=lanes,
+            chunk=chunk,
+            devices=devices,
+        )
         for lanes, chunk, devices in ((256, 16, 1), (64, None, 2), (16, 1, 3))
     ]
     assert runs[0].exited.all()
@@ -358,8 +428,16 @@ def test_lanes_are_refilled_within_a_call():
 
 
 def test_only_the_exit_test_of_the_steps_ends_a_lane():
-    """Another program may round the same test otherwise: a lane on the edge must neither stay for ever nor end early."""
-    from levysde.escape.block import Limits, Problem, advance, advance_stack, empty_queue, empty_stack
+    """Another program may round the same test otherwise: a lane on the edge must neither stay for
+    ever nor end early."""
+    from levysde.escape.block import (
+        Limits,
+        Problem,
+        advance,
+        advance_stack,
+        empty_queue,
+        empty_stack,
+    )
 
     stepper, domain = kernel(), ball()
     stack = empty_stack(stepper, 2, 16, np.float32)
@@ -378,7 +456,8 @@ def test_only_the_exit_test_of_the_steps_ends_a_lane():
         _, records, taken, rounds = shifted(radius)(Problem(stepper, domain), stack, queue, limits)
         assert taken == 200
         assert rounds < 10_000
-        records = jax.tree.map(lambda leaf: np.asarray(leaf)[32:], records)  # after the slots of the lanes
+        # after the slots of the lanes
+        records = jax.tree.map(lambda leaf: np.asarray(leaf)[32:], records)
         assert (records.standing == 1).all()
         assert (np.linalg.norm(records.position, axis=1) >= radius * (1 - 1e-6)).all()
         assert (np.linalg.norm(records.before, axis=1) <= radius * (1 + 1e-6)).all()

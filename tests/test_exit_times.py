@@ -1,6 +1,7 @@
 """Simulated exit times against exact ones: the whole chain from words to means.
 
-Every comparison is at 5 standard errors and with enough trajectories to see the stated relative error.
+Every comparison is at 5 standard errors and with enough trajectories to see the stated relative
+error.
 """
 
 import jax.numpy as jnp
@@ -11,7 +12,8 @@ from statistical import assert_close, assert_mean
 import levysde as ls
 from levysde.theory import boundary_shift, brownian_mean_exit, getoor_mean_exit, ryznar_mean_exit
 
-LANES = 4096  # short trajectories want many lanes for the host to keep up; results do not depend on their number
+# short trajectories want many lanes for the host to keep up; results do not depend on their number
+LANES = 4096
 
 
 def free(driver, dim, dt, num, seed=1, radius=1.0, start=None):
@@ -28,14 +30,22 @@ def well(driver, epsilon, dt, num, dim=1, radius=1.0, **options):
     quadratic = ls.Quadratic(hessian=jnp.ones(dim))
     stepper = ls.EulerMaruyama(ls.SGD(quadratic, driver, epsilon=epsilon), dt=dt)
     return ls.simulate_escape(
-        stepper, ls.Ball(radius=radius, center=jnp.zeros(dim)), jnp.zeros(dim), num=num, seed=2, **options
+        stepper,
+        ls.Ball(radius=radius, center=jnp.zeros(dim)),
+        jnp.zeros(dim),
+        num=num,
+        seed=2,
+        **options,
     )
 
 
-@pytest.mark.parametrize(("dt", "exact"), [(0.04, 0.86615), (0.02, 0.82314), (0.01, 0.79652), (0.005, 0.77993)])
+@pytest.mark.parametrize(
+    ("dt", "exact"), [(0.04, 0.86615), (0.02, 0.82314), (0.01, 0.79652), (0.005, 0.77993)]
+)
 @pytest.mark.parametrize("driver", [ls.StableComponents, ls.StableIsotropic])
 def test_the_skeleton_itself(driver, dt, exact):
-    """The discrete walk's own exact mean (alpha = 1.5 from (-1, 1), by integral equation; no bias to excuse)."""
+    """The discrete walk's own exact mean (alpha = 1.5 from (-1, 1), by integral equation; no bias
+    to excuse)."""
     assert_mean(free(driver(alpha=1.5), 1, dt, 400_000).time, exact, 0.01)
 
 
@@ -43,22 +53,29 @@ def test_the_skeleton_itself(driver, dt, exact):
 @pytest.mark.parametrize("alpha", [0.8, 1.2, 1.5, 1.8])
 @pytest.mark.slow
 def test_getoor(alpha, dim):
-    """Isotropic, no drift; above alpha = 1 with the boundary moved out by the constant of the skeleton."""
+    """Isotropic, no drift; above alpha = 1 with the boundary moved out by the constant of the
+    skeleton."""
     dt = 1e-3
     shift = boundary_shift(alpha) * dt ** (1 / alpha) if alpha > 1 else 0.0
     exact = getoor_mean_exit(alpha=alpha, dim=dim, radius=1 + shift)
     run = free(ls.StableIsotropic(alpha=alpha), dim, dt, 100_000)
     # what is left after the shift is of order dt: 0.2% covers it, half of the 0.5% looked for
-    assert_close(run.time.mean(), run.time.std() / np.sqrt(run.num) + 0.002 * exact / 5, exact, 0.02)
+    assert_close(
+        run.time.mean(), run.time.std() / np.sqrt(run.num) + 0.002 * exact / 5, exact, 0.02
+    )
 
 
 @pytest.mark.parametrize("alpha", [0.8, 1.5])
 @pytest.mark.slow
 def test_ryznar(alpha):
-    """Independent coordinates in d = 2, from a start off the centre; the bias falls as dt^(1/alpha)."""
+    """Independent coordinates in d = 2, from a start off the centre; the bias falls as
+    dt^(1/alpha)."""
     exact = ryznar_mean_exit(alpha=alpha, dim=2, start=0.5)
     start = jnp.array([0.3, 0.4])
-    coarse, fine = (free(ls.StableComponents(alpha=alpha), 2, dt, 150_000, start=start).time for dt in (4e-3, 5e-4))
+    coarse, fine = (
+        free(ls.StableComponents(alpha=alpha), 2, dt, 150_000, start=start).time
+        for dt in (4e-3, 5e-4)
+    )
     power = 8 ** -min(1.0, 1 / alpha)
     estimate = (fine.mean() - power * coarse.mean()) / (1 - power)
     error = np.hypot(fine.std(), power * coarse.std()) / (1 - power) / np.sqrt(150_000)
@@ -76,11 +93,14 @@ def test_brownian_ball():
 
 @pytest.mark.slow
 def test_langevin_is_the_gaussian_link():
-    """SaS(1) at alpha = 2 with epsilon = sqrt(D) is Langevin with diffusion D: one law, two samplers."""
+    """SaS(1) at alpha = 2 with epsilon = sqrt(D) is Langevin with diffusion D: one law, two
+    samplers."""
     stable = well(ls.StableComponents(alpha=2.0), np.sqrt(0.3), 2e-3, 40_000)
     quadratic = ls.Quadratic(hessian=jnp.ones(1))
     stepper = ls.EulerMaruyama(ls.Langevin(quadratic, diffusion=0.3), dt=2e-3)
-    gauss = ls.simulate_escape(stepper, ls.Ball(radius=1.0, center=jnp.zeros(1)), jnp.zeros(1), num=40_000, seed=3)
+    gauss = ls.simulate_escape(
+        stepper, ls.Ball(radius=1.0, center=jnp.zeros(1)), jnp.zeros(1), num=40_000, seed=3
+    )
     error = np.hypot(stable.time.std(), gauss.time.std()) / 200
     assert_close(stable.time.mean(), error, gauss.time.mean(), 0.05)
 
@@ -101,7 +121,12 @@ def test_ornstein_uhlenbeck(alpha, epsilon, exact, num):
     dt = run.info.dt
     # late by the boundary shift, to leading order the relative change of the mean with the radius
     late = alpha * boundary_shift(alpha) * epsilon * dt ** (1 / alpha)
-    assert_close(run.time.mean() / (1 + late), run.time.std() / np.sqrt(num) + 0.002 * exact / 5, exact, 0.035)
+    assert_close(
+        run.time.mean() / (1 + late),
+        run.time.std() / np.sqrt(num) + 0.002 * exact / 5,
+        exact,
+        0.035,
+    )
     assert abs(run.time.mean() / (1 + late) / exact - 1) < 0.02
 
 
@@ -109,7 +134,9 @@ def test_ornstein_uhlenbeck(alpha, epsilon, exact, num):
 def test_ornstein_uhlenbeck_disc():
     run = well(ls.StableIsotropic(alpha=1.5), 0.5, 1e-3, 100_000, dim=2)
     late = 1.5 * boundary_shift(1.5) * 0.5 * 1e-3 ** (1 / 1.5)
-    assert_close(run.time.mean() / (1 + late), run.time.std() / np.sqrt(run.num) + 0.001, 1.98425, 0.025)
+    assert_close(
+        run.time.mean() / (1 + late), run.time.std() / np.sqrt(run.num) + 0.001, 1.98425, 0.025
+    )
 
 
 @pytest.mark.slow
@@ -123,7 +150,8 @@ def test_exponential_shape_comes_before_the_mean():
 
 
 def test_box_survival_is_a_product():
-    """Components noise in a diagonal well on a box: the coordinates are independent, so survival multiplies."""
+    """Components noise in a diagonal well on a box: the coordinates are independent, so survival
+    multiplies."""
     driver, times = ls.StableComponents(alpha=1.5), np.array([0.5, 1.5, 3.0])
     one = well(driver, 0.5, 5e-3, 200_000).time
     quadratic = ls.Quadratic(hessian=jnp.ones(2))
@@ -132,7 +160,9 @@ def test_box_survival_is_a_product():
     run = ls.simulate_escape(stepper, box, jnp.zeros(2), num=200_000, seed=9)
     for t in times:
         single = (one > t).mean()
-        error = np.sqrt(single**2 * (1 - single**2) / run.num + 4 * single**3 * (1 - single) / len(one))
+        error = np.sqrt(
+            single**2 * (1 - single**2) / run.num + 4 * single**3 * (1 - single) / len(one)
+        )
         assert_close((run.time > t).mean(), error, single**2, 0.04)
     counts = np.bincount(run.label, minlength=5)[1:]
     assert counts.sum() == run.num

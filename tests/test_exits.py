@@ -16,7 +16,8 @@ from levysde.random import split_uint64, step_words, trajectory_key
 
 pytestmark = pytest.mark.slow
 
-WELL = ls.Quadratic(hessian=jnp.array([[1.5, 0.5], [0.5, 1.5]]))  # eigenvalues 1 and 2, along (1, -1) and (1, 1)
+# eigenvalues 1 and 2, along (1, -1) and (1, 1)
+WELL = ls.Quadratic(hessian=jnp.array([[1.5, 0.5], [0.5, 1.5]]))
 
 
 def ball(radius=1.0, dim=2):
@@ -35,7 +36,9 @@ def stable():
 
 @pytest.fixture(scope="module")
 def brownian():
-    return ls.simulate_escape(stepper(0.7, ls.Brownian(), dt=1e-3), ball(), jnp.zeros(2), num=500, seed=0)
+    return ls.simulate_escape(
+        stepper(0.7, ls.Brownian(), dt=1e-3), ball(), jnp.zeros(2), num=500, seed=0
+    )
 
 
 def rows(like, outside, inside=None):
@@ -54,8 +57,14 @@ def test_bounded_mean_is_clopper_pearson():
     for k, n in ((0, 5), (3, 20), (20, 20), (117, 400)):
         exact = binomtest(k, n).proportion_ci(0.9, method="exact")
         mean = bounded_mean(float(k), n, 0.9)
-        np.testing.assert_allclose([mean.low, mean.high, mean.value], [exact.low, exact.high, k / n], atol=1e-12)
-    assert bounded_mean(3.0, 20, 0.9).low < bounded_mean(3.5, 20, 0.9).low < bounded_mean(4.0, 20, 0.9).low
+        np.testing.assert_allclose(
+            [mean.low, mean.high, mean.value], [exact.low, exact.high, k / n], atol=1e-12
+        )
+    assert (
+        bounded_mean(3.0, 20, 0.9).low
+        < bounded_mean(3.5, 20, 0.9).low
+        < bounded_mean(4.0, 20, 0.9).low
+    )
 
 
 def test_shares_of_known_displacements(stable):
@@ -65,12 +74,16 @@ def test_shares_of_known_displacements(stable):
     places = np.asarray(minimum) + np.array([3 * flat, -2 * flat, 5 * sharp, 4 * sharp + 3 * flat])
     found = exit_directions(rows(stable, places), well, confidence=0.9)
     np.testing.assert_allclose(found.eigenvalues, [1, 2], rtol=1e-6)
-    np.testing.assert_allclose(np.abs(found.components), [[3, 0], [2, 0], [0, 5], [3, 4]], atol=1e-5)
+    np.testing.assert_allclose(
+        np.abs(found.components), [[3, 0], [2, 0], [0, 5], [3, 4]], atol=1e-5
+    )
     np.testing.assert_allclose(found.share, [(1 + 1 + 9 / 25) / 4, (1 + 16 / 25) / 4], rtol=1e-5)
     expected = bounded_mean(2.36, 4, 0.9)
     np.testing.assert_allclose(found.intervals[0], [expected.low, expected.high], rtol=1e-5)
     assert found.predicted is None
-    by_matrix = exit_directions(rows(stable, places), np.array([[1.5, 0.5], [0.5, 1.5]]), minimum=minimum)
+    by_matrix = exit_directions(
+        rows(stable, places), np.array([[1.5, 0.5], [0.5, 1.5]]), minimum=minimum
+    )
     np.testing.assert_allclose(by_matrix.share, found.share, rtol=1e-6)
     assert "4 exits" in repr(found)
     assert "90%" in repr(found)
@@ -78,15 +91,20 @@ def test_shares_of_known_displacements(stable):
 
 def test_far_exits_do_not_overflow(stable):
     found = exit_directions(
-        rows(stable, [[1e30, 0.0], [0.0, -1e25], [np.inf, 0.0]]), np.diag([1.0, 2.0]), minimum=[0.0, 0.0]
+        rows(stable, [[1e30, 0.0], [0.0, -1e25], [np.inf, 0.0]]),
+        np.diag([1.0, 2.0]),
+        minimum=[0.0, 0.0],
     )
     np.testing.assert_allclose(found.share, [0.5, 0.5])
 
 
 @pytest.mark.parametrize("kind", ["components", "scaled", "isotropic"])
 def test_directions_follow_the_law(kind):
-    """Exits of single jumps: the share along each eigenvector is that of the law, up to O(eps) of the place jumped from."""
-    driver = ls.StableIsotropic(alpha=1.5) if kind == "isotropic" else ls.StableComponents(alpha=1.5)
+    """Exits of single jumps: the share along each eigenvector is that of the law, up to O(eps) of
+    the place jumped from."""
+    driver = (
+        ls.StableIsotropic(alpha=1.5) if kind == "isotropic" else ls.StableComponents(alpha=1.5)
+    )
     scale = None if kind == "components" else jnp.array([[1.0, 0.4], [0.0, 0.6]])
     kernel = stepper(0.02, driver, scale=scale, dt=0.05)
     run = ls.simulate_escape(kernel, ball(), jnp.zeros(2), num=3000, seed=1)
@@ -100,24 +118,33 @@ def test_directions_follow_the_law(kind):
 
 
 def test_prediction_for_two_axes_by_hand():
-    """Components noise, diagonal Hessian, box: ray distances a and b give shares a^-alpha and b^-alpha."""
+    """Components noise, diagonal Hessian, box: ray distances a and b give shares a^-alpha and
+    b^-alpha."""
     well = ls.Quadratic(hessian=jnp.array([1.0, 2.0]))
     box = ls.Box(lower=jnp.array([-1.0, -2.0]), upper=jnp.array([1.0, 2.0]))
-    law = ls.escape_law(ls.SGD(well, ls.StableComponents(alpha=1.5), epsilon=0.01), box, check=False)
-    place = rows(ls.simulate_escape(stepper(), ball(), jnp.zeros(2), num=16, seed=0, max_steps=1), [[1.5, 0.0]])
+    law = ls.escape_law(
+        ls.SGD(well, ls.StableComponents(alpha=1.5), epsilon=0.01), box, check=False
+    )
+    place = rows(
+        ls.simulate_escape(stepper(), ball(), jnp.zeros(2), num=16, seed=0, max_steps=1),
+        [[1.5, 0.0]],
+    )
     predicted = exit_directions(place, well, law=law).predicted
     np.testing.assert_allclose(predicted, np.array([1, 2**-1.5]) / (1 + 2**-1.5), rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(law.ray_direction, axis=1), 1, rtol=1e-6)
 
 
 def test_prediction_in_a_skewed_eigenbasis():
-    """Three dimensions, where a basis and its transpose differ: `sum_i share_i V_ik^2`, shares by the box's half-widths."""
+    """Three dimensions, where a basis and its transpose differ: `sum_i share_i V_ik^2`, shares by
+    the box's half-widths."""
     basis = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     hessian, wide = (basis * [1.0, 2.0, 4.0]) @ basis.T, np.array([1.0, 2.0, 3.0])
     well = ls.Quadratic(hessian=(hessian + hessian.T) / 2)
     box = ls.Box(lower=-jnp.asarray(wide, dtype=float), upper=jnp.asarray(wide, dtype=float))
     dynamics = ls.SGD(well, ls.StableComponents(alpha=1.5), epsilon=0.01)
-    run = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=0.01), box, jnp.zeros(3), num=16, seed=0, max_steps=1)
+    run = ls.simulate_escape(
+        ls.EulerMaruyama(dynamics, dt=0.01), box, jnp.zeros(3), num=16, seed=0, max_steps=1
+    )
     predicted = exit_directions(
         rows(run, [[1.5, 0.0, 0.0]]), well, law=ls.escape_law(dynamics, box, check=False)
     ).predicted
@@ -134,7 +161,8 @@ def test_last_jumps_are_the_words_of_the_last_step(stable):
     landed = stable.last_inside - 0.02 * gradient + found.jump
     np.testing.assert_allclose(landed, stable.first_outside, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.jump, 0.05 * found.increment, rtol=1e-5)
-    np.testing.assert_allclose(found.reach, np.linalg.norm(found.jump, axis=1), rtol=1e-4)  # the ball has radius 1
+    # the ball has radius 1
+    np.testing.assert_allclose(found.reach, np.linalg.norm(found.jump, axis=1), rtol=1e-4)
 
 
 def test_stable_noise_jumps_and_brownian_noise_creeps(stable, brownian):
@@ -154,7 +182,12 @@ def test_stable_noise_jumps_and_brownian_noise_creeps(stable, brownian):
 def test_last_jumps_of_chosen_paths(stable):
     ids = [5, 99, 1500]
     paths = ls.simulate_paths(
-        stepper(), jnp.zeros(2), ids=ids, seed=0, times=[float(stable.time[ids].max())], domain=ball()
+        stepper(),
+        jnp.zeros(2),
+        ids=ids,
+        seed=0,
+        times=[float(stable.time[ids].max())],
+        domain=ball(),
     )
     whole, few = last_jumps(stable, stepper(), ball()), last_jumps(paths, stepper(), ball())
     assert few.ids.tolist() == ids
@@ -168,10 +201,14 @@ def test_a_window_finds_the_furthest_of_several_steps(stable):
     """Held against a loop over the steps."""
     kernel = stepper()
     some = dataclasses.replace(stable, exited=stable.exited & (np.arange(2000) < 4))
-    short = dataclasses.replace(some, steps=np.where(np.arange(2000) == 2, 3, some.steps).astype(np.uint32))
+    short = dataclasses.replace(
+        some, steps=np.where(np.arange(2000) == 2, 3, some.steps).astype(np.uint32)
+    )
     found = last_jumps(short, kernel, ball(), window=6)
     for row in range(4):
-        key = trajectory_key(jnp.asarray(split_uint64(0)), jnp.asarray(split_uint64(np.array([row]))))
+        key = trajectory_key(
+            jnp.asarray(split_uint64(0)), jnp.asarray(split_uint64(np.array([row])))
+        )
         made = int(short.steps[row])
         sizes = []
         for step in range(made - 1, max(made - 7, -1), -1):
@@ -189,14 +226,20 @@ def test_before_the_first_step_there_was_none(stable):
 
 
 def test_overshoot_of_the_exiting_jump():
-    """`P(X > x) = (a0/x)^alpha`: half of the jumps beyond a0 go beyond 2^(1/alpha) a0 (theory: the exit place)."""
+    """`P(X > x) = (a0/x)^alpha`: half of the jumps beyond a0 go beyond 2^(1/alpha) a0 (theory: the
+    exit place)."""
     well = ls.Quadratic(hessian=jnp.ones(1))
-    kernel, box = stepper(0.03, landscape=well, dt=0.05), ls.Box(lower=-jnp.ones(1), upper=jnp.full(1, 0.5))
+    kernel, box = (
+        stepper(0.03, landscape=well, dt=0.05),
+        ls.Box(lower=-jnp.ones(1), upper=jnp.full(1, 0.5)),
+    )
     run = ls.simulate_escape(kernel, box, jnp.zeros(1), num=4000, seed=2)
     found = last_jumps(run, kernel, box)
     right = found.jump[:, 0] > 0
     expected = 0.5**-1.5 / (0.5**-1.5 + 1)
-    assert_close(right.mean(), np.sqrt(expected * (1 - expected) / right.size), expected, 0.06, "side")
+    assert_close(
+        right.mean(), np.sqrt(expected * (1 - expected) / right.size), expected, 0.06, "side"
+    )
     far = found.jump[right, 0] > 0.5 * 2 ** (1 / 1.5)
     assert_close(far.mean(), 0.5 / np.sqrt(far.size), 0.5, 0.1, "overshoot")
 
@@ -205,7 +248,12 @@ def test_landings_in_the_double_well():
     """Exits to the left slide back; those to the right of a saddle end in the other well."""
     well = ls.DoubleWell(dim=2, stiffness=3.0)
     some = ls.simulate_escape(
-        stepper(0.3, landscape=well), ball(dim=2, radius=2.5), jnp.array([-1.0, 0]), num=16, seed=0, max_steps=1
+        stepper(0.3, landscape=well),
+        ball(dim=2, radius=2.5),
+        jnp.array([-1.0, 0]),
+        num=16,
+        seed=0,
+        max_steps=1,
     )
     places = [[-2.5, 0.1], [0.05, -0.7], [1e6, 3.0], [-0.05, 1e5], [3.0, -1.0], [-1.0, 0.0]]
     found = landing_sharpness(rows(some, places), well)
@@ -245,7 +293,8 @@ def test_landings_where_minima_differ():
 
 
 def test_descent_stays_in_the_valley_it_starts_in():
-    """It ends where a fine Euler step of the gradient flow ends, from random starts in a rugged loss."""
+    """It ends where a fine Euler step of the gradient flow ends, from random starts in a rugged
+    loss."""
 
     def loss(x):
         return jnp.sum(x * x) / 20 + jnp.sum(jnp.cos(3 * x))
@@ -254,14 +303,17 @@ def test_descent_stays_in_the_valley_it_starts_in():
     for _ in range(6):
         low -= (low / 10 - 3 * np.sin(3 * low)) / (0.1 - 9 * np.cos(3 * low))
     rugged = ls.from_function(loss, dim=2, minimum=jnp.full(2, low))
-    run = ls.simulate_escape(stepper(0.3, landscape=rugged), ball(9.0), jnp.zeros(2), num=16, seed=0, max_steps=1)
+    run = ls.simulate_escape(
+        stepper(0.3, landscape=rugged), ball(9.0), jnp.zeros(2), num=16, seed=0, max_steps=1
+    )
     starts = np.random.default_rng(0).uniform(-8, 8, (200, 2))
     found = landing_sharpness(rows(run, starts), rugged, tolerance=1e-4)
     x = starts.copy()
     for _ in range(4000):
         x -= 0.01 * (x / 10 - 3 * np.sin(3 * x))
     assert found.settled.all()
-    assert np.mean(np.linalg.norm(found.points - x, axis=1) < 0.01) > 0.97  # starts on a ridge may go either way
+    # starts on a ridge may go either way
+    assert np.mean(np.linalg.norm(found.points - x, axis=1) < 0.01) > 0.97
 
 
 def test_float64(float64):
@@ -269,7 +321,9 @@ def test_float64(float64):
     kernel = stepper(0.2, landscape=well)
     run = ls.simulate_escape(kernel, ball(), jnp.zeros(2), num=32, seed=0)
     assert run.first_outside.dtype == np.float64
-    landed = run.last_inside * (1 - 0.02 * np.array([1.0, 2.0])) + last_jumps(run, kernel, ball()).jump
+    landed = (
+        run.last_inside * (1 - 0.02 * np.array([1.0, 2.0])) + last_jumps(run, kernel, ball()).jump
+    )
     np.testing.assert_allclose(landed, run.first_outside, rtol=1e-12)
     assert (landing_sharpness(run, well, tolerance=1e-9).minimum == 0).all()
 
@@ -278,9 +332,20 @@ DIRECTIONS = [
     ({"result": 1}, TypeError, r"result must be an EscapeResult or Paths"),
     ({"landscape": "well"}, TypeError, r"landscape, when it is a Hessian, must be"),
     ({"landscape": np.ones((2, 3)), "minimum": [0.0, 0.0]}, ValueError, r"must be square"),
-    ({"landscape": np.array([[1.0, 2.0], [0.0, 1.0]]), "minimum": [0.0, 0.0]}, ValueError, r"must be symmetric"),
+    (
+        {"landscape": np.array([[1.0, 2.0], [0.0, 1.0]]), "minimum": [0.0, 0.0]},
+        ValueError,
+        r"must "
+        r"be "
+        r"symmetric",
+    ),
     ({"landscape": np.eye(2)}, ValueError, r"does not say where its minimum is"),
-    ({"landscape": np.eye(3), "minimum": np.zeros(3)}, ValueError, r"points of 2 dimensions, not 3"),
+    (
+        {"landscape": np.eye(3), "minimum": np.zeros(3)},
+        ValueError,
+        r"points of 2 dimensions, not "
+        r"3",
+    ),
     ({"minimum": [0.0]}, ValueError, r"minimum must have shape"),
     ({"law": 1.0}, TypeError, r"law must be an EscapeLaw"),
     ({"confidence": 1.0}, ValueError, r"confidence must lie"),
@@ -312,7 +377,9 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize(("name", "case"), [(name, i) for name, call in CALLS.items() for i in range(len(call[2]))])
+@pytest.mark.parametrize(
+    ("name", "case"), [(name, i) for name, call in CALLS.items() for i in range(len(call[2]))]
+)
 def test_bad_input(stable, name, case):
     call, good, table = CALLS[name]
     change, kind, message = table[case]

@@ -12,7 +12,9 @@ STEPS, ERRORS = np.array([0.4, 0.2, 0.1]), np.array([0.01, 0.02, 0.03])
 
 
 def fitted(means, order=0.5, steps=STEPS, deviations=ERRORS):
-    return _fitted(steps, means, deviations, np.full(len(steps), 10), (1,) * len(steps), order, 0.95)
+    return _fitted(
+        steps, means, deviations, np.full(len(steps), 10), (1,) * len(steps), order, 0.95
+    )
 
 
 def test_fit_is_exact_without_noise():
@@ -61,7 +63,11 @@ def test_brownian_exit_by_euler_alone():
     assert found.p_value > 1e-4
     assert len(set(found.seeds)) == 3
     again = ls.extrapolate_escape(
-        lambda dt: (ls.EulerMaruyama(dynamics, dt=dt), ball), jnp.zeros(1), steps=[0.02, 0.01], num=[500, 1000], seed=1
+        lambda dt: (ls.EulerMaruyama(dynamics, dt=dt), ball),
+        jnp.zeros(1),
+        steps=[0.02, 0.01],
+        num=[500, 1000],
+        seed=1,
     )
     np.testing.assert_array_equal(again.nums, [500, 1000])
 
@@ -70,7 +76,10 @@ def test_default_orders():
     from levysde.analysis.extrapolate import _order
 
     ball, flat = ls.Ball(radius=1.0, center=jnp.zeros(1)), ls.Quadratic(hessian=jnp.zeros((1, 1)))
-    gaussian, light = ls.Langevin(flat, diffusion=0.5), ls.SGD(flat, ls.StableComponents(1.25), epsilon=1.0)
+    gaussian, light = (
+        ls.Langevin(flat, diffusion=0.5),
+        ls.SGD(flat, ls.StableComponents(1.25), epsilon=1.0),
+    )
     heavy = ls.SGD(flat, ls.StableComponents(0.8), epsilon=1.0)
     plain = ls.EulerMaruyama(gaussian, dt=0.1)
     assert _order([(plain, ball)]) == 0.5
@@ -81,14 +90,22 @@ def test_default_orders():
 
 
 def test_another_mean_and_bad_input():
-    box, flat = ls.Box(lower=-jnp.ones(1), upper=jnp.array([0.5])), ls.Quadratic(hessian=jnp.zeros((1, 1)))
+    box, flat = (
+        ls.Box(lower=-jnp.ones(1), upper=jnp.array([0.5])),
+        ls.Quadratic(hessian=jnp.zeros((1, 1))),
+    )
     dynamics = ls.Langevin(flat, diffusion=0.5)
 
     def make(dt):
         return ls.Bridged(ls.EulerMaruyama(dynamics, dt=dt), box), box
 
     found = ls.extrapolate_escape(
-        make, jnp.zeros(1), steps=[0.02, 0.01], num=50_000, seed=2, value=lambda result: result.label == 2
+        make,
+        jnp.zeros(1),
+        steps=[0.02, 0.01],
+        num=50_000,
+        seed=2,
+        value=lambda result: result.label == 2,
     )
     spread = (found.value.high - found.value.low) / 2 / 1.96
     assert_close(found.value.value, spread, 2 / 3, 0.06)

@@ -1,4 +1,5 @@
-"""Gaussian first passage by quadrature against closed forms, another method, and what it refuses."""
+"""Gaussian first passage by quadrature against closed forms, another method, and what it
+refuses."""
 
 import math
 
@@ -24,7 +25,8 @@ def test_brownian_motion_between_two_ends(start):
 
 
 def test_constant_drift():
-    """From 0 to c: inverse Gaussian, mean c / v and variance 2 D c / v^3; between two ends the classical side."""
+    """From 0 to c: inverse Gaussian, mean c / v and variance 2 D c / v^3; between two ends the
+    classical side."""
     v, d, c = 0.7, 0.3, 2.0
     one = first_passage(lambda x: v + 0 * x, d, start=0.0, upper=c)
     assert one.mean == pytest.approx(c / v, rel=1e-9)
@@ -57,15 +59,20 @@ def test_reflected_brownian_motion():
 
 
 def test_diffusion_that_depends_on_the_place():
-    """Geometric Brownian motion, dX = mu X dt + sigma X dW (Ito): its logarithm has drift mu - sigma^2 / 2."""
+    """Geometric Brownian motion, dX = mu X dt + sigma X dW (Ito): its logarithm has drift mu -
+    sigma^2 / 2."""
     mu, sigma, low, high = 0.1, 0.5, 0.5, 3.0
-    found = first_passage(lambda x: mu * x, lambda x: (sigma * x) ** 2 / 2, start=1.0, lower=low, upper=high)
+    found = first_passage(
+        lambda x: mu * x, lambda x: (sigma * x) ** 2 / 2, start=1.0, lower=low, upper=high
+    )
     v, d = mu - sigma**2 / 2, sigma**2 / 2
     ends = np.log([low, high])
     scale = 1 - np.exp(-v / d * ends)
     probability = -scale[0] / (scale[1] - scale[0])
     assert found.upper_probability == pytest.approx(probability, rel=1e-10)
-    assert found.mean == pytest.approx((probability * ends[1] + (1 - probability) * ends[0]) / v, rel=1e-9)
+    assert found.mean == pytest.approx(
+        (probability * ends[1] + (1 - probability) * ends[0]) / v, rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.3])
@@ -101,7 +108,8 @@ def test_against_a_boundary_value_problem_by_chebyshev_collocation(noise):
 
 
 def test_barriers_of_hundreds_keep_their_digits():
-    """Kramers' law is approached as D falls, with a relative correction of order D, in logarithms far beyond float64."""
+    """Kramers' law is approached as D falls, with a relative correction of order D, in logarithms
+    far beyond float64."""
     errors = []
     for noise in (0.02, 0.01, 0.0005):
         found = first_passage(double_well, noise, start=-1.0, upper=1.0)
@@ -122,10 +130,20 @@ def test_what_has_no_answer_is_refused():
         first_passage(lambda x: 0 * x, 0.5, start=0.0, upper=1.0)
     with pytest.raises(ValueError, match=r"does not come back.*infinite"):
         first_passage(lambda x: -1 + 0 * x, 0.5, start=0.0, upper=1.0)
-    with pytest.raises(RuntimeError, match=r"mean first-passage time .* did not converge.*discontinuous"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"mean first-passage time .* did not "
+        r"converge.*discontinuous",
+    ):
         first_passage(lambda x: np.sign(np.sin(40 * x)), 0.01, start=0.0, lower=-1.01, upper=1.07)
     with pytest.raises(ValueError, match="drift is inf at x = "):
-        first_passage(lambda x: np.where(np.abs(x - 0.5) < 0.1, np.inf, -x), 0.5, start=0.0, lower=-1.0, upper=1.0)
+        first_passage(
+            lambda x: np.where(np.abs(x - 0.5) < 0.1, np.inf, -x),
+            0.5,
+            start=0.0,
+            lower=-1.0,
+            upper=1.0,
+        )
 
 
 @pytest.mark.parametrize(
@@ -152,6 +170,12 @@ def test_what_has_no_answer_is_refused():
     ],
 )
 def test_bad_input(change, kind, message):
-    arguments = {"drift": lambda x: -x, "diffusion": 0.5, "start": 0.0, "lower": -1.0, "upper": 1.0} | change
+    arguments = {
+        "drift": lambda x: -x,
+        "diffusion": 0.5,
+        "start": 0.0,
+        "lower": -1.0,
+        "upper": 1.0,
+    } | change
     with pytest.raises(kind, match=message):
         first_passage(arguments.pop("drift"), arguments.pop("diffusion"), **arguments)

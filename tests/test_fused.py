@@ -1,4 +1,5 @@
-"""The kernel that makes many steps on an accelerator: the same words and exits as the loop, and what it cannot take."""
+"""The kernel that makes many steps on an accelerator: the same words and exits as the loop, and
+what it cannot take."""
 
 import functools
 
@@ -33,14 +34,17 @@ def problem(dynamics, domain=BALL, dt=0.01):
     return ls.EulerMaruyama(dynamics, dt=dt), domain
 
 
-# Run by the kernel's interpreter and held against the loop; the others are lowered for a GPU, which compiles nothing here.
+# Run by the kernel's interpreter and held against the loop; the others are lowered for a GPU, which
+# compiles nothing here.
 RUN = {
     "components": lambda: problem(sgd()),
     "isotropic, three dimensions": lambda: problem(
-        sgd(ls.StableIsotropic(alpha=1.3), ls.Quadratic(hessian=jnp.ones(3))), ls.Ball(radius=1.0, center=jnp.zeros(3))
+        sgd(ls.StableIsotropic(alpha=1.3), ls.Quadratic(hessian=jnp.ones(3))),
+        ls.Ball(radius=1.0, center=jnp.zeros(3)),
     ),
     "ADAM in a sublevel set": lambda: problem(
-        ls.Adam(WELL, STABLE, epsilon=0.3, rates=(10.0, 1.0), delta=0.1), ls.Sublevel(WELL, height=1.0)
+        ls.Adam(WELL, STABLE, epsilon=0.3, rates=(10.0, 1.0), delta=0.1),
+        ls.Sublevel(WELL, height=1.0),
     ),
     "Marcus": lambda: problem(state_scale(convention="marcus")),
 }
@@ -80,13 +84,17 @@ def block(kernel: Kernel, lanes: int = LANES, seed: int = 7) -> Block:
 
 
 def interpreted(parts, lanes, count, limit=LIMIT) -> Block:
-    return jax.jit(functools.partial(fused.advance, interpret=True))(parts, lanes, limit, np.int32(count))
+    return jax.jit(functools.partial(fused.advance, interpret=True))(
+        parts, lanes, limit, np.int32(count)
+    )
 
 
 def lowered(parts, lanes) -> str:
     """The program for a GPU, of a kind that is named and need not be here."""
     gpu = jax.sharding.AbstractDevice(device_kind="NVIDIA H200", num_cores=132, platform="gpu")
-    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((1,), ("x",), abstract_device=gpu)):
+    with jax.sharding.use_abstract_mesh(
+        jax.sharding.AbstractMesh((1,), ("x",), abstract_device=gpu)
+    ):
         traced = jax.jit(fused.fused_or_looped).trace(parts, lanes, LIMIT, np.int32(100))
         return traced.lower(lowering_platforms=("cuda",)).as_text()
 
@@ -133,7 +141,8 @@ def test_same_exits_as_the_loop(name):
     assert 4 < (made < 150).sum() < LANES  # some have left
     np.testing.assert_array_equal(run.step, made)
     for got, wanted in zip(jax.tree.leaves(run), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=2e-6)  # sums may be rounded elsewhere
+        # sums may be rounded elsewhere
+        np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=2e-6)
     np.testing.assert_array_equal(run.key, lanes.key)
 
 
@@ -152,7 +161,9 @@ def test_limit_idle_lanes_and_odd_numbers_of_lanes():
 def test_float64(float64):
     kernel, domain = RUN["components"]()
     lanes = block(kernel)
-    lanes = lanes._replace(state=lanes.state.astype(jnp.float64), before=lanes.before.astype(jnp.float64))
+    lanes = lanes._replace(
+        state=lanes.state.astype(jnp.float64), before=lanes.before.astype(jnp.float64)
+    )
     run, expected = (
         f((kernel, domain), lanes, LIMIT, np.int32(60))
         for f in (jax.jit(functools.partial(fused.advance, interpret=True)), jax.jit(advance))
@@ -203,7 +214,9 @@ def escape():
 
 
 def test_the_engine_runs_on_the_kernel(kernels_on_cpu):
-    kernels_on_cpu.setattr(worker, "fused_or_looped", functools.partial(fused.advance, interpret=True))
+    kernels_on_cpu.setattr(
+        worker, "fused_or_looped", functools.partial(fused.advance, interpret=True)
+    )
     run = escape()
     assert worker._compiled
     assert all(is_fused for is_fused, _ in worker._compiled.values())
@@ -215,7 +228,11 @@ def test_the_engine_runs_on_the_kernel(kernels_on_cpu):
 
 
 def test_a_kernel_that_does_not_compile_gives_way_to_the_loop(kernels_on_cpu):
-    with pytest.warns(UserWarning, match=r"in XLA's loop, more slowly.*Only interpret mode is supported on CPU"):
+    with pytest.warns(
+        UserWarning,
+        match=r"in XLA's loop, more slowly.*Only interpret mode is "
+        r"supported on CPU",
+    ):
         run = escape()
     assert escape().info.compile_seconds == 0  # told and tried once
     kernels_on_cpu.undo()
@@ -232,14 +249,22 @@ FUNCTIONS = {
     "running": lambda x: jnp.cumsum(x) + jnp.cumsum(x[::-1]),
     "running rows": lambda x: jnp.cumsum(x.reshape(2, 3), axis=1),
     "places": lambda x: jnp.array([jnp.argmax(x), jnp.argmin(x), jnp.argmax(x.at[2].set(jnp.nan))]),
-    "rounding": lambda x: jnp.concatenate([jnp.round(x * 4) / 4, jnp.round(jnp.array([0.5, 1.5, -0.5, -1.5, 2.5]))]),
+    "rounding": lambda x: jnp.concatenate(
+        [jnp.round(x * 4) / 4, jnp.round(jnp.array([0.5, 1.5, -0.5, -1.5, 2.5]))]
+    ),
     "rounding away": lambda x: jax.lax.round(x * 4, jax.lax.RoundingMethod.AWAY_FROM_ZERO),
-    "branches": lambda x: jax.lax.switch((x[0] > 0).astype(int), [lambda v: v + 1, lambda v: 2 * v], x),
+    "branches": lambda x: jax.lax.switch(
+        (x[0] > 0).astype(int), [lambda v: v + 1, lambda v: 2 * v], x
+    ),
     "three branches": lambda x: jax.lax.switch(
         jnp.floor(x[0] * 2).astype(int), [lambda v: v, lambda v: -v, lambda v: v * v], x
     ),
-    "a known branch": lambda x: jax.lax.cond(jnp.arange(3)[1] > 0, lambda v: v + 1, lambda v: v - 1, x),
-    "a loop": lambda x: jax.lax.while_loop(lambda v: jnp.sum(v * v) < 30, lambda v: v * 1.5 + 0.1, x),
+    "a known branch": lambda x: jax.lax.cond(
+        jnp.arange(3)[1] > 0, lambda v: v + 1, lambda v: v - 1, x
+    ),
+    "a loop": lambda x: jax.lax.while_loop(
+        lambda v: jnp.sum(v * v) < 30, lambda v: v * 1.5 + 0.1, x
+    ),
     "stack": lambda x: jnp.stack([x, 2 * x]).sum(0),
     "clip": lambda x: jnp.clip(x, -0.5, 0.5),
     "derivative": jax.grad(lambda x: jnp.sum(jnp.sin(x) * x[::-1]) + jnp.max(x)),
@@ -258,7 +283,9 @@ def test_number_by_number_is_the_same_function(name):
         return [jnp.broadcast_to(part, (16,)) for part in result.reshape(-1)]
 
     expected = np.asarray(jax.jit(jax.vmap(function, in_axes=-1, out_axes=-1))(points))
-    np.testing.assert_allclose(np.reshape(by_number(points), expected.shape), expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        np.reshape(by_number(points), expected.shape), expected, rtol=1e-6, atol=1e-6
+    )
 
 
 def test_places_that_are_not_known_are_refused():

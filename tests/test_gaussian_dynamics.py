@@ -1,5 +1,6 @@
-"""Gaussian dynamics: noise that follows the position, underdamped Langevin, and the orders of the equations of SGD, momentum
-and ADAM against the algorithms. Where moments close they are exact, by recursions and matrix exponentials, without draws."""
+"""Gaussian dynamics: noise that follows the position, underdamped Langevin, and the orders of the
+equations of SGD, momentum and ADAM against the algorithms. Where moments close they are exact, by
+recursions and matrix exponentials, without draws."""
 
 import equinox as eqx
 import jax
@@ -88,7 +89,9 @@ def test_root_of_two_dimensions_where_eigenvalues_meet_or_vanish(matrix, dtype):
     root = np.asarray(absolute_root(jnp.asarray(matrix, dtype)))
     values, vectors = np.linalg.eigh(np.asarray(matrix, float))
     np.testing.assert_allclose(
-        root @ root, (vectors * np.abs(values)) @ vectors.T, atol=1e-5 if dtype == jnp.float32 else 1e-12
+        root @ root,
+        (vectors * np.abs(values)) @ vectors.T,
+        atol=1e-5 if dtype == jnp.float32 else 1e-12,
     )
 
 
@@ -122,17 +125,24 @@ def test_minibatch_state_scale_is_the_covariance_there(variance, float64):
     for x in np.random.default_rng(3).normal(size=(4, 3)):
         root = matrix_of(scale, jnp.asarray(x))
         rows = np.asarray(example_gradients(jnp.asarray(x)))
-        np.testing.assert_allclose(variance * root @ root.T, np.cov(rows.T, bias=True) / 5, rtol=1e-5, atol=1e-12)
+        np.testing.assert_allclose(
+            variance * root @ root.T, np.cov(rows.T, bias=True) / 5, rtol=1e-5, atol=1e-12
+        )
     frozen = ls.minibatch_scale(rows, driver, batch_size=5)
-    np.testing.assert_allclose(frozen.factor @ frozen.factor.T, root @ root.T, rtol=1e-5, atol=1e-12)
-    plain = ls.minibatch_state_scale(lambda x: loss.example_gradients(x), 40, 3, driver, batch_size=5)
+    np.testing.assert_allclose(
+        frozen.factor @ frozen.factor.T, root @ root.T, rtol=1e-5, atol=1e-12
+    )
+    plain = ls.minibatch_state_scale(
+        lambda x: loss.example_gradients(x), 40, 3, driver, batch_size=5
+    )
     np.testing.assert_array_equal(matrix_of(plain, jnp.asarray(x)), root)
     assert jax.tree.leaves(scale)
 
 
 @pytest.mark.slow
 def test_one_step_has_the_covariance_of_a_sampled_minibatch_step(float64):
-    """dt = eta, epsilon = sqrt(eta), away from the minimum: `eta^2 C1(x)/B`, against minibatches that were drawn."""
+    """dt = eta, epsilon = sqrt(eta), away from the minimum: `eta^2 C1(x)/B`, against minibatches
+    that were drawn."""
     eta, batch, num, loss = 0.1, 5, 400_000, regression()
     scale = ls.minibatch_state_scale(loss.example_gradients, 40, 3, ls.Brownian(), batch_size=batch)
     sgd = ls.SGD(loss, ls.Brownian(), learning_rate=eta, scale=scale)
@@ -144,8 +154,20 @@ def test_one_step_has_the_covariance_of_a_sampled_minibatch_step(float64):
     drawn = np.random.default_rng(0).integers(40, size=(num, batch))
     moves = -eta * rows[drawn].mean(1)
     still = np.asarray(sgd.step(x, jnp.asarray(eta), jnp.zeros(40)) - x)
-    for i, j, error in ((0, 0, 0.02), (1, 1, 0.02), (2, 2, 0.02), (0, 1, 0.1), (0, 2, 0.1), (1, 2, 0.1)):
-        assert_mean((moves[:, i] - still[i]) * (moves[:, j] - still[j]), covariance[i, j], error, f"C[{i}, {j}]")
+    for i, j, error in (
+        (0, 0, 0.02),
+        (1, 1, 0.02),
+        (2, 2, 0.02),
+        (0, 1, 0.1),
+        (0, 2, 0.1),
+        (1, 2, 0.1),
+    ):
+        assert_mean(
+            (moves[:, i] - still[i]) * (moves[:, j] - still[j]),
+            covariance[i, j],
+            error,
+            f"C[{i}, {j}]",
+        )
 
 
 @pytest.mark.slow
@@ -162,7 +184,14 @@ def test_state_scales_in_the_engine(make):
     basin = ls.Ball(radius=0.3, center=loss.minimum)
     runs = [
         ls.simulate_escape(
-            ls.EulerMaruyama(sgd, dt=0.02), basin, loss.minimum, num=64, seed=1, max_time=10.0, devices=1, lanes=n
+            ls.EulerMaruyama(sgd, dt=0.02),
+            basin,
+            loss.minimum,
+            num=64,
+            seed=1,
+            max_time=10.0,
+            devices=1,
+            lanes=n,
         )
         for n in (16, 64)
     ]
@@ -180,7 +209,9 @@ def linear_step(dynamics, dt):
     flat, unravel = jax.flatten_util.ravel_pytree(start)
 
     def step(flat, increment):
-        return jax.flatten_util.ravel_pytree(dynamics.step(unravel(flat), jnp.asarray(dt), increment))[0]
+        return jax.flatten_util.ravel_pytree(
+            dynamics.step(unravel(flat), jnp.asarray(dt), increment)
+        )[0]
 
     at = jnp.zeros_like(flat), jnp.zeros(dynamics.noise_dim)
     return (np.asarray(matrix) for matrix in jax.jit(jax.jacfwd(step, (0, 1)))(*at))
@@ -216,7 +247,9 @@ def test_baoab_is_exact_for_the_position_of_a_quadratic(dt, friction, float64):
     covariance = solve_discrete_lyapunov(a, b @ b.T * dt)
     inverse = np.linalg.inv(MATRIX)
     np.testing.assert_allclose(covariance[:2, :2], 0.4 * inverse, rtol=1e-11)
-    np.testing.assert_allclose(covariance[2:, 2:], 0.4 * (np.eye(2) - MATRIX * dt**2 / 4), rtol=1e-11)
+    np.testing.assert_allclose(
+        covariance[2:, 2:], 0.4 * (np.eye(2) - MATRIX * dt**2 / 4), rtol=1e-11
+    )
     np.testing.assert_allclose(covariance[:2, 2:], 0, atol=1e-12)
 
 
@@ -238,7 +271,9 @@ def test_baoab_is_of_weak_order_two(float64):
     errors = []
     for num in (10, 20, 40):
         a, b = linear_step(ls.Underdamped(well(), diffusion=0.4, friction=0.7), 2.0 / num)
-        errors.append(np.abs(second_moments(*recursion(a, b @ b.T * 2.0 / num, num, z)) - exact).max())
+        errors.append(
+            np.abs(second_moments(*recursion(a, b @ b.T * 2.0 / num, num, z)) - exact).max()
+        )
     np.testing.assert_allclose(slopes(errors), 2, atol=0.1)
     assert errors[-1] < 2e-3
 
@@ -247,11 +282,14 @@ def test_baoab_is_of_weak_order_two(float64):
 def coasted(dynamics, x, dt, num):
     """The state after `num` steps without noise."""
     still = jnp.zeros(dynamics.noise_dim)
-    return jax.lax.fori_loop(0, num, lambda _, s: dynamics.step(s, jnp.asarray(dt), still), dynamics.init(x))
+    return jax.lax.fori_loop(
+        0, num, lambda _, s: dynamics.step(s, jnp.asarray(dt), still), dynamics.init(x)
+    )
 
 
 def test_underdamped_without_noise_is_newton_with_friction(float64):
-    """Against another integrator, on a loss that is no quadratic, and energy kept where there is no friction to speak of."""
+    """Against another integrator, on a loss that is no quadratic, and energy kept where there is no
+    friction to speak of."""
     from scipy.integrate import solve_ivp
 
     loss = ls.DoubleWell(barrier=0.7, width=1.3, stiffness=2.0, dim=2)
@@ -275,7 +313,8 @@ def test_underdamped_without_noise_is_newton_with_friction(float64):
 
 
 def test_underdamped_is_momentum_in_another_clock(float64):
-    """`g = sqrt(b/G)`, `D = G eps^2 / 2`, `t' = sqrt(b G) t`, `V = -m / sqrt(b G)`: the moments at one time, and at rest."""
+    """`g = sqrt(b/G)`, `D = G eps^2 / 2`, `t' = sqrt(b G) t`, `V = -m / sqrt(b G)`: the moments at
+    one time, and at rest."""
     rate, eps, time = 3.0, 0.3, 2.0
     for gain in (1.0, 4.0):
         momentum = ls.Momentum(well(), ls.Brownian(), epsilon=eps, rate=rate, averaged=True)
@@ -307,11 +346,15 @@ def test_underdamped_samples_the_gibbs_law_of_a_double_well(float64):
     def one(key):
         start = dynamics.init(jnp.zeros(1))
         xi = jnp.sqrt(dt) * jax.random.normal(key, (200, 1))
-        return jax.lax.fori_loop(0, 200, lambda i, s: dynamics.step(s, jnp.asarray(dt), xi[i]), start)
+        return jax.lax.fori_loop(
+            0, 200, lambda i, s: dynamics.step(s, jnp.asarray(dt), xi[i]), start
+        )
 
     state = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), num))
     grid = np.linspace(-4, 4, 4001)
-    weight = np.exp(-np.asarray(jax.vmap(lambda x: loss.value(x[None]))(jnp.asarray(grid))) / temperature)
+    weight = np.exp(
+        -np.asarray(jax.vmap(lambda x: loss.value(x[None]))(jnp.asarray(grid))) / temperature
+    )
     for power, error in ((2, 0.05), (4, 0.05)):
         expected = np.sum(weight * grid**power) / np.sum(weight)
         x = np.asarray(state.x[:, 0])
@@ -337,22 +380,27 @@ def test_weak_orders_of_the_equations_of_sgd(float64):
         a = np.eye(2) - eta * MATRIX
         exact = second_moments(*recursion(a, eta**2 * np.diag(SHAPE**2), round(time / eta), z))
         for order, found in errors.items():
-            found.append(np.abs(second_moments(*flow(*sgd_equation(eta, order), time, z)) - exact).max())
+            found.append(
+                np.abs(second_moments(*flow(*sgd_equation(eta, order), time, z)) - exact).max()
+            )
     for order, found in errors.items():
         np.testing.assert_allclose(slopes(found)[1:], order, atol=0.1)
     assert errors[2][-1] < 0.1 * errors[1][-1]
 
 
 def test_the_modified_loss_at_rest(float64):
-    """Its stationary variance is off by twice as much as that of the first order, on the other side; with the scale of the
-    head of `modified.py` by less than either, and the weak order stays 2."""
+    """Its stationary variance is off by twice as much as that of the first order, on the other
+    side; with the scale of the head of `modified.py` by less than either, and the weak order stays
+    2."""
     z, time = np.array([1.0, -2.0]), 2.0
     weak, rest = [], []
     for eta in LADDER:
         a, noise = np.eye(2) - eta * MATRIX, eta**2 * np.diag(SHAPE**2)
         exact = solve_discrete_lyapunov(a, noise)
         equations = [sgd_equation(eta, o, m) for o, m in ((1, False), (2, False), (2, True))]
-        resting = [solve_continuous_lyapunov(drift, root @ root.T)[0, 0] for drift, root in equations]
+        resting = [
+            solve_continuous_lyapunov(drift, root @ root.T)[0, 0] for drift, root in equations
+        ]
         rest.append(resting / exact[0, 0] - 1)
         other = second_moments(*recursion(a, noise, round(time / eta), z))
         weak.append(np.abs(second_moments(*flow(*equations[2], time, z)) - other).max())
@@ -367,7 +415,8 @@ CUBIC = 0.25  # F = x^2/2 + CUBIC x^4/4
 
 
 def chebyshev(num, half):
-    """Points on [-half, half], the differentiation matrix, and interpolation to other points (Trefethen 2000; barycentric)."""
+    """Points on [-half, half], the differentiation matrix, and interpolation to other points
+    (Trefethen 2000; barycentric)."""
     t = np.cos(np.pi * np.arange(num) / (num - 1))
     weight = np.where(np.isin(np.arange(num), [0, num - 1]), 0.5, 1.0) * (-1.0) ** np.arange(num)
     with np.errstate(divide="ignore"):
@@ -379,17 +428,22 @@ def chebyshev(num, half):
         gap = at[..., None] / half - t
         hit = np.abs(gap) < 1e-14
         ratio = weight / np.where(hit, 1, gap)
-        return np.where(hit.any(-1), np.sum(hit * values, -1), np.sum(ratio * values, -1) / np.sum(ratio, -1))
+        return np.where(
+            hit.any(-1), np.sum(hit * values, -1), np.sum(ratio * values, -1) / np.sum(ratio, -1)
+        )
 
     return half * t, d / half, interpolate
 
 
 @pytest.mark.parametrize("points", [pytest.param(40, marks=pytest.mark.slow), 60])
 def test_weak_orders_of_the_equations_of_sgd_on_a_quartic_loss(points, float64):
-    """E x and E x^2 from x = 1 at time 1: the algorithm's Markov operator by Gauss-Hermite, iterated on a Chebyshev grid,
-    against the backward equation of our dynamics, collocated on it. No draws. The ends, |x| = 2, are never reached from 1;
-    there the drift points inwards, and without noise the equation needs no condition."""
-    loss = ls.from_function(lambda x: jnp.sum(x**2) / 2 + CUBIC * jnp.sum(x**4) / 4, dim=1, minimum=jnp.zeros(1))
+    """E x and E x^2 from x = 1 at time 1: the algorithm's Markov operator by Gauss-Hermite,
+    iterated on a Chebyshev grid, against the backward equation of our dynamics, collocated on it.
+    No draws. The ends, |x| = 2, are never reached from 1; there the drift points inwards, and
+    without noise the equation needs no condition."""
+    loss = ls.from_function(
+        lambda x: jnp.sum(x**2) / 2 + CUBIC * jnp.sum(x**4) / 4, dim=1, minimum=jnp.zeros(1)
+    )
     normal, mass = np.polynomial.hermite_e.hermegauss(8)
     grid, d, interpolate = chebyshev(points, 2.0)
     errors, sigma, functions = {1: [], 2: []}, 0.8, (grid, grid**2)
@@ -407,10 +461,14 @@ def test_weak_orders_of_the_equations_of_sgd_on_a_quartic_loss(points, float64):
             step = jax.vmap(sgd.step, (0, None, None))
             moved = step(jnp.asarray(grid)[:, None], jnp.asarray(1.0), jnp.zeros(1))
             drift = np.asarray(moved)[:, 0] - grid
-            spread = np.full(points, float(sgd.step(jnp.zeros(1), jnp.asarray(1.0), jnp.ones(1))[0]) ** 2)
+            spread = np.full(
+                points, float(sgd.step(jnp.zeros(1), jnp.asarray(1.0), jnp.ones(1))[0]) ** 2
+            )
             spread[[0, -1]] = 0
             propagator = expm(drift[:, None] * d + spread[:, None] / 2 * (d @ d))
-            found.append([interpolate(propagator @ g, np.array(1.0)) for g in functions] - np.array(exact))
+            found.append(
+                [interpolate(propagator @ g, np.array(1.0)) for g in functions] - np.array(exact)
+            )
     for order, found in errors.items():
         np.testing.assert_allclose(slopes(found)[1:], order, atol=0.1)
 
@@ -423,7 +481,9 @@ def algorithm(eta, rate, gain, nesterov):
     if nesterov:  # m + w (G g - m) at the new m
         ahead = (1 - w) * to_m + np.hstack([w * gain * h, 0 * one])
         ahead_kick = (1 - w) * kick + kick
-    return np.vstack([np.hstack([one, 0 * one]) - eta * ahead, to_m]), np.vstack([-eta * ahead_kick, kick])
+    return np.vstack([np.hstack([one, 0 * one]) - eta * ahead, to_m]), np.vstack(
+        [-eta * ahead_kick, kick]
+    )
 
 
 def momentum_of(eta, order, nesterov=False, rate=1.0):
@@ -452,27 +512,35 @@ def test_weak_orders_of_the_equations_of_momentum(nesterov, float64):
 
 
 def test_second_order_momentum_is_the_equation_of_li_tai_and_e(float64):
-    """`dV = -((mu + eta/2 (mu^2 - H)) V + (1 + eta mu/2) grad F) dt + sqrt(eta) S dW`,
-    `dX = ((1 - eta mu/2) V - eta/2 grad F) dt`, with V = -m, `beta = 1 - mu eta`, `G = 1/mu = 1`: the drifts up
+    """`dV = -((mu + eta/2 (mu^2 - H)) V + (1 + eta mu/2) grad F) dt + sqrt(eta) S dW`, `dX = ((1 -
+    eta mu/2) V - eta/2 grad F) dt`, with V = -m, `beta = 1 - mu eta`, `G = 1/mu = 1`: the drifts up
     to eta^2, and the noise, with ours in dX, up to eta^(3/2)."""
     one, gaps = np.eye(2), []
     for eta in LADDER:
         drift, root = momentum_equation(eta, 2, rate=-np.log1p(-eta) / eta)
         turn = np.diag([1.0, 1.0, -1.0, -1.0])
         printed = np.block(
-            [[eta / 2 * MATRIX, -(1 - eta / 2) * one], [(1 + eta / 2) * MATRIX, one + eta / 2 * (one - MATRIX)]]
+            [
+                [eta / 2 * MATRIX, -(1 - eta / 2) * one],
+                [(1 + eta / 2) * MATRIX, one + eta / 2 * (one - MATRIX)],
+            ]
         )
         noise = np.sqrt(eta) * np.vstack([0 * one, np.diag(SHAPE)])
-        gaps.append([np.abs(turn @ drift @ turn - printed).max(), np.abs(np.abs(root) - noise).max()])
+        gaps.append(
+            [np.abs(turn @ drift @ turn - printed).max(), np.abs(np.abs(root) - noise).max()]
+        )
     np.testing.assert_allclose(slopes(gaps)[-1], [2, 1.5], atol=0.1)
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_a_step_of_second_order_momentum(nesterov, float64):
-    """With dt = eta it is the algorithm; as dt falls it tends to its equation, of first order, by a multiple of eta dt."""
+    """With dt = eta it is the algorithm; as dt falls it tends to its equation, of first order, by a
+    multiple of eta dt."""
     eta, time, z = 0.1, 2.0, np.array([1.0, -2.0, 0.3, 0.0])
     for mine, other in zip(
-        linear_step(momentum_of(eta, 2, nesterov), eta), algorithm(eta, 1.0, 1.0, nesterov), strict=True
+        linear_step(momentum_of(eta, 2, nesterov), eta),
+        algorithm(eta, 1.0, 1.0, nesterov),
+        strict=True,
     ):
         scaled = mine * (1 if mine.shape[1] == 4 else np.sqrt(eta))
         np.testing.assert_allclose(np.abs(scaled), np.abs(other), atol=1e-14)
@@ -484,13 +552,22 @@ def test_a_step_of_second_order_momentum(nesterov, float64):
         covariances.append(np.abs(found[1] - equation[1]).max())
     np.testing.assert_allclose(slopes(means)[-1], 1, atol=0.1)
     assert (slopes(covariances) > 0.7).all()
-    assert means[0] < 0.5 * np.abs(recursion(*_noise(momentum_of(eta, 2, nesterov), eta), 20, z)[0] - equation[0]).max()
+    assert (
+        means[0]
+        < 0.5
+        * np.abs(
+            recursion(*_noise(momentum_of(eta, 2, nesterov), eta), 20, z)[0] - equation[0]
+        ).max()
+    )
 
 
 def test_second_order_momentum_diffuses_as_the_algorithm(float64):
-    """Where nothing pulls back a kick carries it `G eps S y` in all, in the equation too; and the covariance at a fixed time is
-    right to third order in eta, as that of the first-order equation, not to second as without noise in dx."""
-    flat = ls.Momentum(well(1e-12 * MATRIX), ls.Brownian(), learning_rate=0.1, momentum=0.9, order=2)
+    """Where nothing pulls back a kick carries it `G eps S y` in all, in the equation too; and the
+    covariance at a fixed time is right to third order in eta, as that of the first-order equation,
+    not to second as without noise in dx."""
+    flat = ls.Momentum(
+        well(1e-12 * MATRIX), ls.Brownian(), learning_rate=0.1, momentum=0.9, order=2
+    )
     for dt in (0.1, 0.02, 0.001):
         a, b = linear_step(flat, dt)
         np.testing.assert_allclose(
@@ -502,12 +579,15 @@ def test_second_order_momentum_diffuses_as_the_algorithm(float64):
         exact = recursion(a, b @ b.T, round(2 / eta), z)[1]
         drift, root = momentum_equation(eta, 2)
         bare = root * np.array([0, 0, 1, 1])[:, None]
-        errors.append([np.abs(flow(drift, r, 2.0, z)[1] - exact)[:2, :2].max() for r in (root, bare)])
+        errors.append(
+            [np.abs(flow(drift, r, 2.0, z)[1] - exact)[:2, :2].max() for r in (root, bare)]
+        )
     np.testing.assert_allclose(slopes(errors)[-1], [3, 2], atol=0.15)
 
 
 def test_modified_is_its_formula(float64):
-    """Derivatives by differences of the loss itself; the flow of its gradient is a step to third order."""
+    """Derivatives by differences of the loss itself; the flow of its gradient is a step to third
+    order."""
     inner = bent(2)
     loss = ls.Modified(inner, learning_rate=0.1)
 
@@ -516,7 +596,12 @@ def test_modified_is_its_formula(float64):
         slope, bend = inner.gradient(x), inner.hessian(x)
         value = inner.value(x) + 0.1 / 4 * jnp.sum(slope**2)
         mine = loss.value(x), loss.gradient(x), loss.gradient(x), loss.hessian(x)
-        return mine, (value, slope + 0.05 * bend @ slope, jax.grad(loss.value)(x), jax.hessian(loss.value)(x))
+        return mine, (
+            value,
+            slope + 0.05 * bend @ slope,
+            jax.grad(loss.value)(x),
+            jax.hessian(loss.value)(x),
+        )
 
     for x in jnp.asarray(np.random.default_rng(0).normal(size=(4, 2))):
         for mine, expected in zip(*at(x), strict=True):
@@ -524,7 +609,9 @@ def test_modified_is_its_formula(float64):
     start, errors = jnp.array([0.4, -0.3]), {1: [], 2: []}
     for eta in LADDER:
         for order, found in errors.items():
-            flow = eqx.filter_jit((ls.Modified(inner, learning_rate=eta) if order == 2 else inner).gradient)
+            flow = eqx.filter_jit(
+                (ls.Modified(inner, learning_rate=eta) if order == 2 else inner).gradient
+            )
             x, dt = start, eta / 20
             for _ in range(20):  # the midpoint rule
                 x = x - dt * flow(x - dt / 2 * flow(x))
@@ -548,7 +635,8 @@ SPREAD = np.array([0.7, 1.3])  # the gradient noise's standard deviation
 
 
 def malladi(name, eta, noise, dt, rates, x, corrected):
-    """Malladi et al. 2022, in their clock t = k eta^2, by Euler; `noise` are increments of W over dt, shape (steps, d)."""
+    """Malladi et al. 2022, in their clock t = k eta^2, by Euler; `noise` are increments of W over
+    dt, shape (steps, d)."""
     s = 5.0  # sigma, with Sigma the covariance over sigma^2
     s0, eps0, sigma = s * eta, 0.1 * eta, (SPREAD / s) ** 2
     c1, c2 = np.array(rates) / eta
@@ -569,7 +657,8 @@ def malladi(name, eta, noise, dt, rates, x, corrected):
 
 
 def compagnoni(name, eta, noise, dt, rates, x, corrected):
-    """Compagnoni et al. 2025, in our clock t = k eta, by Euler, without ADAM's term `eta rho1 (grad f - M)`."""
+    """Compagnoni et al. 2025, in our clock t = k eta, by Euler, without ADAM's term `eta rho1 (grad
+    f - M)`."""
     rho1, rho2 = rates
     gradient = MATRIX @ x
     m, v = (0 * x, 0 * x) if corrected else (gradient, gradient**2 + SPREAD**2)
@@ -586,7 +675,13 @@ def compagnoni(name, eta, noise, dt, rates, x, corrected):
 
 
 def adaptive(name, square, eta, rates, corrected=False, delta=0.1, loss=None, spread=SPREAD):
-    options = {"learning_rate": eta, "square": square, "scale": spread, "gradient_variance": spread**2, "delta": delta}
+    options = {
+        "learning_rate": eta,
+        "square": square,
+        "scale": spread,
+        "gradient_variance": spread**2,
+        "delta": delta,
+    }
     options |= {"bias_correction": corrected}
     loss = well() if loss is None else loss
     if name == "RMSProp":
@@ -598,7 +693,9 @@ def adaptive(name, square, eta, rates, corrected=False, delta=0.1, loss=None, sp
 @eqx.filter_jit
 def driven(dynamics, x, dt, increments):
     return jax.lax.scan(
-        lambda state, y: (dynamics.step(state, jnp.asarray(dt), y), None), dynamics.init(x), increments
+        lambda state, y: (dynamics.step(state, jnp.asarray(dt), y), None),
+        dynamics.init(x),
+        increments,
     )[0]
 
 
@@ -606,8 +703,8 @@ def driven(dynamics, x, dt, increments):
 @pytest.mark.parametrize("name", ["Adam", "RMSProp"])
 @pytest.mark.parametrize("paper", ["Malladi", "Compagnoni"])
 def test_equations_as_printed(paper, name, corrected, float64):
-    """The same Brownian path through the printed equation, in its clock and letters, and through ours: as the step falls the
-    two paths become one, so the laws are one."""
+    """The same Brownian path through the printed equation, in its clock and letters, and through
+    ours: as the step falls the two paths become one, so the laws are one."""
     eta, rates, x, time = 0.1, (4.0, 2.0), np.array([1.0, -0.6]), 2.0
     square, printed = {"Malladi": ("noise", malladi), "Compagnoni": ("mean", compagnoni)}[paper]
     dynamics = adaptive(name, square, eta, rates, corrected)
@@ -618,7 +715,9 @@ def test_equations_as_printed(paper, name, corrected, float64):
         dw, dt = fine.reshape(num, -1, 2).sum(1), time / num
         state = driven(dynamics, jnp.asarray(x), dt, jnp.asarray(dw))
         theirs = -np.sqrt(clock) * dw  # the noise of our gradient has the other sign
-        gaps.append(np.abs(printed(name, eta, theirs, clock * dt, rates, x, corrected) - state.x).max())
+        gaps.append(
+            np.abs(printed(name, eta, theirs, clock * dt, rates, x, corrected) - state.x).max()
+        )
     moved = np.abs(np.asarray(state.x) - x).max()
     assert moved > 0.3
     assert gaps[-1] < 0.01 * moved
@@ -626,10 +725,13 @@ def test_equations_as_printed(paper, name, corrected, float64):
 
 
 def test_noise_alone_leaves_out_the_gradient(float64):
-    """Far from the minimum v is the noise's variance, whatever the gradient; at the minimum both models are one."""
+    """Far from the minimum v is the noise's variance, whatever the gradient; at the minimum both
+    models are one."""
     for name in ("Adam", "AdamW", "RMSProp"):
         far, fast = jnp.array([3.0, 5.0]), (200.0, 20.0)
-        noise, mean = (adaptive(name, square, 0.1, fast, delta=0.01) for square in ("noise", "mean"))
+        noise, mean = (
+            adaptive(name, square, 0.1, fast, delta=0.01) for square in ("noise", "mean")
+        )
         state = noise.settled(far)
         np.testing.assert_allclose(state.v, SPREAD**2)
         np.testing.assert_allclose(noise.step(state, jnp.asarray(0.01), jnp.zeros(2)).v, SPREAD**2)
@@ -644,14 +746,19 @@ def test_adamw_attractor_with_noise_alone(float64):
     centre = np.array([0.5, -1.0])
     dynamics = adaptive("AdamW", "noise", 0.1, (200.0, 20.0), loss=well(centre=centre))
     q = np.diag(SPREAD + 0.1)
-    np.testing.assert_allclose(dynamics.attractor, np.linalg.solve(MATRIX + 0.3 * q, MATRIX @ centre), rtol=1e-10)
-    np.testing.assert_allclose(dynamics.linearisation(), np.linalg.solve(q, MATRIX) + 0.3 * np.eye(2), rtol=1e-10)
+    np.testing.assert_allclose(
+        dynamics.attractor, np.linalg.solve(MATRIX + 0.3 * q, MATRIX @ centre), rtol=1e-10
+    )
+    np.testing.assert_allclose(
+        dynamics.linearisation(), np.linalg.solve(q, MATRIX) + 0.3 * np.eye(2), rtol=1e-10
+    )
     np.testing.assert_allclose(dynamics.preconditioner, np.diag(q), rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSProp"])
 def test_laws_with_noise_alone(name):
-    """A heavy-tailed law of noise at once is the same for both averages; of a sampled square there is none."""
+    """A heavy-tailed law of noise at once is the same for both averages; of a sampled square there
+    is none."""
     options = {"epsilon": 0.1, "gradient_variance": 0.3, "delta": 0.1, "scale": 0.7}
     loss, driver = well([[1.0]]), ls.StableComponents(alpha=1.5)
     basin = ls.Box(lower=[-0.5], upper=[2.0])
@@ -661,14 +768,19 @@ def test_laws_with_noise_alone(name):
     ]
     assert rates[1] == pytest.approx(rates[0], rel=1e-5)
     with pytest.raises(ValueError, match='no escape law with square="sampled"'):
-        ls.escape_law(getattr(ls, name)(loss, driver, square="sampled", **options), basin, check=False)
+        ls.escape_law(
+            getattr(ls, name)(loss, driver, square="sampled", **options), basin, check=False
+        )
     with pytest.raises(ValueError, match="Brownian"):
-        ls.escape_law(getattr(ls, name)(loss, ls.Brownian(), square="noise", **options), basin, check=False)
+        ls.escape_law(
+            getattr(ls, name)(loss, ls.Brownian(), square="noise", **options), basin, check=False
+        )
 
 
 @pytest.mark.parametrize("name", ["Adam", "RMSProp"])
 def test_default_variance_is_that_of_the_default_scale(name, float64):
-    """With Brownian noise and a learning rate, v of the sampled squares rests at `diag(S S')`: 1 where nothing is given."""
+    """With Brownian noise and a learning rate, v of the sampled squares rests at `diag(S S')`: 1
+    where nothing is given."""
     dynamics = getattr(ls, name)(well(), ls.Brownian(), learning_rate=0.1, square="sampled")
     np.testing.assert_array_equal(dynamics.gradient_variance, 1.0)
     increments = np.sqrt(0.1) * np.random.default_rng(0).normal(size=(40_000, 2))
@@ -683,7 +795,8 @@ PARTS = 8  # steps of the equation in one of the algorithm
 
 
 def weak_gap(name, square, eta, steps, spread, rates, seed, paths):
-    """Differences of x and x^2 between optax and our equation after `steps` steps on one Brownian path, from rest at x = 1."""
+    """Differences of x and x^2 between optax and our equation after `steps` steps on one Brownian
+    path, from rest at x = 1."""
     loss, betas = well([[1.5]]), 1 - eta * np.asarray(rates)
     dynamics = adaptive(name, square, eta, rates, delta=1e-8, loss=loss, spread=np.array([spread]))
     start = dynamics.init(jnp.ones(1))
@@ -703,11 +816,15 @@ def weak_gap(name, square, eta, steps, spread, rates, seed, paths):
         parts = jnp.sqrt(eta / PARTS) * jax.random.normal(key, (PARTS, 1))
         noisy = loss.gradient(x) - spread * jnp.sum(parts, 0) / jnp.sqrt(eta)
         update, memory = optimiser.update(noisy, memory, x)
-        state, _ = jax.lax.scan(lambda s, y: (dynamics.step(s, jnp.asarray(eta / PARTS), y), None), state, parts)
+        state, _ = jax.lax.scan(
+            lambda s, y: (dynamics.step(s, jnp.asarray(eta / PARTS), y), None), state, parts
+        )
         return (state, x + update, memory), None
 
     def one(key):
-        (state, x, _), _ = jax.lax.scan(turn, (start, start.x, memory), jax.random.split(key, steps))
+        (state, x, _), _ = jax.lax.scan(
+            turn, (start, start.x, memory), jax.random.split(key, steps)
+        )
         return state.x[0], x[0]
 
     ours, theirs = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(seed), paths))
@@ -718,10 +835,12 @@ def weak_gap(name, square, eta, steps, spread, rates, seed, paths):
 @pytest.mark.parametrize("name", ["Adam", "RMSProp"])
 @pytest.mark.parametrize("square", ["mean", "noise"])
 def test_weak_order_against_optax(name, square, float64):
-    """Compagnoni's (mean): C and rho kept, 20, 40, 80 steps, order 1 in eta. Malladi's (noise): s eta and c kept, 10, 20, 40
-    steps of eta^2 = .1, .05, .025, order 1 in eta^2. The mean of x shows the order; that of x^2 falls more slowly at first."""
+    """Compagnoni's (mean): C and rho kept, 20, 40, 80 steps, order 1 in eta. Malladi's (noise): s
+    eta and c kept, 10, 20, 40 steps of eta^2 = .1, .05, .025, order 1 in eta^2. The mean of x shows
+    the order; that of x^2 falls more slowly at first."""
     first, second, power = [], [], []
-    alone = (name, square) == ("RMSProp", "noise")  # only fluctuations of v part the two: shorter memory, more paths
+    # only fluctuations of v part the two: shorter memory, more paths
+    alone = (name, square) == ("RMSProp", "noise")
     paths, c2 = (80_000, 4.0) if alone else (20_000, 1.0)
     for k in (1, 2, 4):
         if square == "mean":
@@ -741,9 +860,12 @@ def test_weak_order_against_optax(name, square, float64):
 
 @pytest.mark.slow
 def test_weak_orders_of_momentum_on_a_quartic_loss(float64):
-    """E x after one unit of time from x = 1, algorithm against both equations on one Brownian path: what the quadratic cannot
-    show. The algorithm is a step of dt = eta, which is optax's to rounding (tests/test_momentum.py)."""
-    loss = ls.from_function(lambda x: jnp.sum(x**2) / 2 + CUBIC * jnp.sum(x**4), dim=1, minimum=jnp.zeros(1))
+    """E x after one unit of time from x = 1, algorithm against both equations on one Brownian path:
+    what the quadratic cannot show. The algorithm is a step of dt = eta, which is optax's to
+    rounding (tests/test_momentum.py)."""
+    loss = ls.from_function(
+        lambda x: jnp.sum(x**2) / 2 + CUBIC * jnp.sum(x**4), dim=1, minimum=jnp.zeros(1)
+    )
     errors, power = {1: [], 2: []}, []
     for eta in LADDER[:3]:
         options = {"learning_rate": eta, "rate": 2.0, "averaged": True, "scale": 0.8}
@@ -764,7 +886,8 @@ def test_weak_orders_of_momentum_on_a_quartic_loss(float64):
             return [state.x[0] for state in states]
 
         algorithm, first, second = (
-            np.asarray(x) for x in jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 20_000))
+            np.asarray(x)
+            for x in jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 20_000))
         )
         for order, x in ((1, first), (2, second)):
             gap = algorithm - x
@@ -781,30 +904,65 @@ def test_weak_orders_of_momentum_on_a_quartic_loss(float64):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ls.hessian_scale(3, ls.Brownian(), batch_size=8), "landscape must be a Landscape, not 3"),
+        (
+            lambda: ls.hessian_scale(3, ls.Brownian(), batch_size=8),
+            "landscape must be a Landscape, not 3",
+        ),
         (lambda: ls.hessian_scale(well(), "B", batch_size=8), "driver must be a Driver"),
-        (lambda: ls.hessian_scale(well(), ls.Brownian(), batch_size=0), "batch_size must be at least 1"),
-        (lambda: ls.minibatch_state_scale(3, 5, 2, ls.Brownian(), batch_size=2), "must be a function of x, not 3"),
-        (lambda: ls.minibatch_state_scale(lambda x: x, 5, 2, ls.Brownian(), batch_size=2), r"\(n, dim\) = \(5, 2\)"),
+        (
+            lambda: ls.hessian_scale(well(), ls.Brownian(), batch_size=0),
+            "batch_size must be at least 1",
+        ),
+        (
+            lambda: ls.minibatch_state_scale(3, 5, 2, ls.Brownian(), batch_size=2),
+            "must be a function of x, not 3",
+        ),
+        (
+            lambda: ls.minibatch_state_scale(lambda x: x, 5, 2, ls.Brownian(), batch_size=2),
+            r"\(n, "
+            r"dim\) "
+            r"= "
+            r"\(5, "
+            r"2\)",
+        ),
         (
             lambda: ls.minibatch_state_scale(lambda x: 1 / 0, 5, 2, ls.Brownian(), batch_size=2),
             "example_gradients.* fails",
         ),
-        (lambda: ls.minibatch_state_scale(lambda x: x, 1, 2, ls.Brownian(), batch_size=2), "n must be at least 2"),
+        (
+            lambda: ls.minibatch_state_scale(lambda x: x, 1, 2, ls.Brownian(), batch_size=2),
+            "n must be at least 2",
+        ),
         (
             lambda: ls.minibatch_state_scale(lambda x: x, 5, 2, ls.Brownian(), batch_size=1.5),
             "batch_size must be an integer",
         ),
         (lambda: ls.Underdamped(3, diffusion=1.0, friction=1.0), "landscape must be a Landscape"),
         (lambda: ls.Underdamped(well(), diffusion=0.0, friction=1.0), "diffusion must be positive"),
-        (lambda: ls.Underdamped(well(), diffusion=np.ones(2), friction=1.0), "diffusion must be one number"),
+        (
+            lambda: ls.Underdamped(well(), diffusion=np.ones(2), friction=1.0),
+            "diffusion must be one number",
+        ),
         (lambda: ls.Underdamped(well(), diffusion=1.0, friction=-1.0), "friction must be positive"),
         (lambda: ls.Modified(3, learning_rate=0.1), "landscape must be a Landscape"),
         (lambda: ls.Modified(well(), learning_rate=0.0), "learning_rate must be positive"),
-        (lambda: ls.Momentum(well(), ls.Brownian(), learning_rate=0.1, order=3), "order must be from 1 to 2"),
-        (lambda: ls.Momentum(well(), ls.Brownian(), learning_rate=0.1, order="2"), "order must be an integer"),
         (
-            lambda: ls.Momentum(well(), ls.StableComponents(alpha=0.9), epsilon=0.1, rate=1.0, averaged=True, order=2),
+            lambda: ls.Momentum(well(), ls.Brownian(), learning_rate=0.1, order=3),
+            "order must be from 1 to 2",
+        ),
+        (
+            lambda: ls.Momentum(well(), ls.Brownian(), learning_rate=0.1, order="2"),
+            "order must be an integer",
+        ),
+        (
+            lambda: ls.Momentum(
+                well(),
+                ls.StableComponents(alpha=0.9),
+                epsilon=0.1,
+                rate=1.0,
+                averaged=True,
+                order=2,
+            ),
             "stand for no learning rate",
         ),
         (

@@ -1,4 +1,5 @@
-"""Minibatch gradient noise: held against closed forms on linear regressions, and against planted stable data."""
+"""Minibatch gradient noise: held against closed forms on linear regressions, and against planted
+stable data."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +21,9 @@ def squared(params, features, target):
 
 
 def planted(features: np.ndarray):
-    return from_network(linear, np.zeros(features.shape[1]), features, np.zeros(len(features)), weight_decay=0.5)
+    return from_network(
+        linear, np.zeros(features.shape[1]), features, np.zeros(len(features)), weight_decay=0.5
+    )
 
 
 def test_variance_is_the_closed_form_without_replacement():
@@ -37,8 +40,11 @@ def test_variance_is_the_closed_form_without_replacement():
 
 def test_drawn_batches_have_that_variance_and_the_gaussian_scale():
     features = np.random.default_rng(1).normal(size=(ROWS, 40)) * np.geomspace(0.1, 10, 40)
-    noise = measure_gradient_noise(planted(features), batch_size=20, num_batches=4000, alpha=2.0, seed=3)
-    # at alpha = 2 the scale s means N(0, 2 s^2); log-moment standard error 0.0124 a coordinate, mean of 40: 0.002
+    noise = measure_gradient_noise(
+        planted(features), batch_size=20, num_batches=4000, alpha=2.0, seed=3
+    )
+    # at alpha = 2 the scale s means N(0, 2 s^2); log-moment standard error 0.0124 a coordinate,
+    # mean of 40: 0.002
     log_ratio = np.log(noise.scale / np.sqrt(noise.variance / 2))
     assert np.abs(log_ratio).max() < 5 * 0.0176
     assert abs(log_ratio.mean()) < 0.02
@@ -54,7 +60,9 @@ def test_planted_stable_noise_is_recovered():
     words = jnp.asarray(rng.integers(0, 2**32, (2, 20_000, 6), dtype=np.uint32))
     truth = np.geomspace(0.5, 20, 6)
     features = np.asarray(stable(words[0], words[1], jnp.asarray(1.5, dtype=float)), float) * truth
-    noise = measure_gradient_noise(planted(features), batch_size=1, num_batches=2500, alpha=1.5, seed=0)
+    noise = measure_gradient_noise(
+        planted(features), batch_size=1, num_batches=2500, alpha=1.5, seed=0
+    )
     # standard error of the log-moment scale at n = 2500: 0.025
     np.testing.assert_allclose(noise.scale, truth, rtol=0.125)
     for index in (noise.block_log_moment, noise.characteristic_function):
@@ -62,7 +70,9 @@ def test_planted_stable_noise_is_recovered():
         assert index.pooled.high - index.pooled.low < 0.3
         assert index.median.low < 1.5 < index.median.high
         assert index.per_coordinate.shape == (6,)
-    wrong = measure_gradient_noise(planted(features), batch_size=1, num_batches=2500, alpha=2.0, seed=0)
+    wrong = measure_gradient_noise(
+        planted(features), batch_size=1, num_batches=2500, alpha=2.0, seed=0
+    )
     assert not np.allclose(wrong.scale, noise.scale, rtol=0.05)
 
 
@@ -80,7 +90,9 @@ def test_coordinates_without_noise_are_counted_and_have_none():
     features = np.random.default_rng(5).normal(size=(ROWS, 6))
     features[:, 1] = 0.0
     features[:, 4] = 7.25  # the same in every example: a gradient, but no noise
-    noise = measure_gradient_noise(planted(features), np.full(6, 0.1), batch_size=10, num_batches=400)
+    noise = measure_gradient_noise(
+        planted(features), np.full(6, 0.1), batch_size=10, num_batches=400
+    )
     assert noise.dead == 2
     np.testing.assert_array_equal(noise.scale == 0, [False, True, False, False, True, False])
     np.testing.assert_array_equal(noise.variance == 0, noise.scale == 0)
@@ -96,7 +108,9 @@ def test_a_pixel_lit_in_one_image_breaks_no_estimator():
     assert noise.dead == 0
     assert (noise.scale > 0).all()
     for index in (noise.block_log_moment, noise.characteristic_function):
-        np.testing.assert_array_equal(np.isnan(index.per_coordinate), [False, False, True, False, False])
+        np.testing.assert_array_equal(
+            np.isnan(index.per_coordinate), [False, False, True, False, False]
+        )
         assert 1.7 < index.pooled.value < 2.3
     assert noise.variance[2] == pytest.approx(features[:, 2].var() / 10 * 190 / 199, rel=1e-4)
 

@@ -1,4 +1,5 @@
-"""Hurst exponents: fractional Gaussian noise against its covariance, estimators against known exponents and by hand."""
+"""Hurst exponents: fractional Gaussian noise against its covariance, estimators against known
+exponents and by hand."""
 
 import numpy as np
 import pytest
@@ -20,7 +21,9 @@ def test_noise_has_its_covariance(hurst):
     """Products at each lag, and the variance of the whole sum, `n^2H` exactly."""
     draws = np.array(noises(hurst, 64, 2500))
     for lag in (0, 1, 2, 17, 63):
-        expected = (abs(lag + 1) ** (2 * hurst) - 2 * lag ** (2 * hurst) + abs(lag - 1) ** (2 * hurst)) / 2
+        expected = (
+            abs(lag + 1) ** (2 * hurst) - 2 * lag ** (2 * hurst) + abs(lag - 1) ** (2 * hurst)
+        ) / 2
         products = (draws[:, 0] * draws[:, lag], draws[:, 63 - lag] * draws[:, 63])
         for found in products:
             error = found.std(ddof=1) / np.sqrt(found.size)
@@ -53,7 +56,9 @@ def test_detrended_fluctuations_read_the_exponent(hurst):
     assert values.std() < 0.06
     hits = np.mean([f.low <= hurst <= f.high for f in fits])
     assert hits > 0.93 - SIGMAS * np.sqrt(0.07 * 0.93 / 60)
-    assert np.median([f.high - f.low for f in fits]) / (2 * 2.262) == pytest.approx(values.std(), rel=0.4)
+    assert np.median([f.high - f.low for f in fits]) / (2 * 2.262) == pytest.approx(
+        values.std(), rel=0.4
+    )
     higher = np.mean([stats.hurst_dfa(x, 2).value for x in noises(hurst, 5000, 30)])
     assert higher == pytest.approx(hurst, abs=0.03)
 
@@ -77,11 +82,15 @@ def test_detrending_by_hand():
             for piece in path.reshape(10, 100):
                 windows = [piece[i * s : (i + 1) * s] for i in range(100 // s)]
                 t = np.arange(s)
-                square = [np.mean((w - np.polyval(np.polyfit(t, w, order), t)) ** 2) for w in windows]
+                square = [
+                    np.mean((w - np.polyval(np.polyfit(t, w, order), t)) ** 2) for w in windows
+                ]
                 pieces.append(np.mean(np.array(square) ** (q / 2)))
             fluctuation.append(np.mean(pieces) ** (1 / q))
         expected = np.polyfit(np.log(sizes), np.log(fluctuation), 1)[0]
-        assert stats.hurst_dfa(x, order, moment=q, smallest=20).value == pytest.approx(expected, rel=1e-9)
+        assert stats.hurst_dfa(x, order, moment=q, smallest=20).value == pytest.approx(
+            expected, rel=1e-9
+        )
 
 
 def test_trends_and_units_do_no_harm():
@@ -95,7 +104,9 @@ def test_trends_and_units_do_no_harm():
 
 
 def test_stable_noise_reads_a_half_or_one_over_alpha():
-    samples = scipy_stats.levy_stable.rvs(1.5, 0.0, size=(40, 10_000), random_state=np.random.default_rng(2))
+    samples = scipy_stats.levy_stable.rvs(
+        1.5, 0.0, size=(40, 10_000), random_state=np.random.default_rng(2)
+    )
     rs = np.array([stats.hurst_rs(x).value for x in samples])
     dfa = np.array([stats.hurst_dfa(x).value for x in samples])
     low = np.array([stats.hurst_dfa(x, moment=0.5).value for x in samples])
@@ -118,7 +129,11 @@ def test_stable_noise_reads_a_half_or_one_over_alpha():
         (lambda x: stats.hurst_dfa(x, 1.0), TypeError, "order"),
         (lambda x: stats.hurst_dfa(x, 4, smallest=10), ValueError, "smallest must be at least 11"),
         (lambda x: stats.hurst_dfa(x, moment=0), ValueError, "moment"),
-        (lambda x: stats.hurst_dfa(x, moment=1e-20), ValueError, "moment must lie between"),  # read as H = 0 once
+        (
+            lambda x: stats.hurst_dfa(x, moment=1e-20),
+            ValueError,
+            "moment must lie between",
+        ),  # read as H = 0 once
         (lambda x: stats.hurst_dfa(np.append(np.zeros(500), x[:500])), ValueError, "no spread"),
         (lambda x: stats.fractional_gaussian_noise(1, 0.5), ValueError, "size"),
         (lambda x: stats.fractional_gaussian_noise(100.0, 0.5), TypeError, "size"),

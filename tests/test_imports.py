@@ -1,6 +1,8 @@
-"""Who may import whom: strictly downwards by floor, through a folder's public names, and never `levysde` itself.
+"""Who may import whom: strictly downwards by floor, through a folder's public names, and never
+`levysde` itself.
 
-Every import counts, also those inside functions, under `if TYPE_CHECKING`, relative ones, and by `import_module`.
+Every import counts, also those inside functions, under `if TYPE_CHECKING`, relative ones, and by
+`import_module`.
 """
 
 import ast
@@ -84,7 +86,11 @@ def why_refused(module: str, source: str, name: str | None) -> str | None:
     room, path = module.split(".")[1], source.split(".")[1:]
     if not path:
         if name is None or name not in FLOORS:
-            return None if room == "cli" else "only the command line sees the whole package: import from a folder"
+            return (
+                None
+                if room == "cli"
+                else "only the command line sees the whole package: import from a folder"
+            )
         path, name = [name], None
     target = path[0]
     if target not in FLOORS:
@@ -94,7 +100,9 @@ def why_refused(module: str, source: str, name: str | None) -> str | None:
     if FLOORS[target] >= FLOORS[room]:
         return f"{room} (floor {FLOORS[room]}) may not import {target} (floor {FLOORS[target]})"
     if target in MODULES:
-        return f"{name} is private to {target}" if name is not None and name.startswith("_") else None
+        return (
+            f"{name} is private to {target}" if name is not None and name.startswith("_") else None
+        )
     if len(path) > 1:
         return f"reaches into {target}: write `from levysde.{target} import ...`"
     if name is not None and name not in public_names(target):
@@ -112,7 +120,11 @@ def dotted(path: Path) -> str:
 
 
 def test_every_part_of_the_package_has_a_floor():
-    parts = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    parts = {
+        path.stem
+        for path in PACKAGE.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
     assert parts - {"__init__"} <= set(FLOORS)
     assert {"noise", "protocols", "random", "errors"} <= parts
 
@@ -121,19 +133,29 @@ def test_every_part_of_the_package_has_a_floor():
 def test_imports_go_strictly_downwards(path):
     module = dotted(path)
     found = list(imports(ast.parse(path.read_text()), module, path.name == "__init__.py"))
-    wrong = [f"{path.name}:{line}: {why}" for line, source, name in found if (why := why_refused(module, source, name))]
+    wrong = [
+        f"{path.name}:{line}: {why}"
+        for line, source, name in found
+        if (why := why_refused(module, source, name))
+    ]
     assert not wrong, "\n".join(wrong)
 
 
 REFUSED = [
     ("levysde.noise.stable", "from levysde.landscapes import Quadratic"),  # same floor
     ("levysde.noise.stable", "from levysde.escape import simulate_escape"),  # upwards
-    ("levysde.noise.stable", "def f():\n    from levysde import theory"),  # upwards, inside a function
+    (
+        "levysde.noise.stable",
+        "def f():\n    from levysde import theory",
+    ),  # upwards, inside a function
     ("levysde.noise.stable", "import importlib\nimportlib.import_module('levysde.theory')"),
     ("levysde.noise.stable", "from ..kernels import EulerMaruyama"),  # upwards, relative
     ("levysde.noise", "from ..kernels.euler import EulerMaruyama"),
     ("levysde.dynamics.gradient", "from levysde.escape import EscapeResult"),  # same floor
-    ("levysde.theory.exit_law", "from levysde.noise.stable import levy_constant"),  # past the public names
+    (
+        "levysde.theory.exit_law",
+        "from levysde.noise.stable import levy_constant",
+    ),  # past the public names
     ("levysde.theory.exit_law", "import levysde.noise.stable"),
     ("levysde.theory.exit_law", "from levysde.noise import stable"),  # a file, not a public name
     ("levysde.theory.exit_law", "from levysde.noise import not_exported"),
@@ -147,10 +169,14 @@ REFUSED = [
 ALLOWED = [
     (
         "levysde.noise.stable",
-        "from levysde.random import exponential\nfrom levysde import errors\nimport jax, numpy as np",
+        "from levysde.random import exponential\nfrom levysde import errors\nimport jax, numpy as "
+        "np",
     ),
     ("levysde.noise.stable", "from levysde.noise.scales import as_scale"),
-    ("levysde.noise", "from .stable import Brownian\nfrom levysde.noise.stable import StableComponents"),
+    (
+        "levysde.noise",
+        "from .stable import Brownian\nfrom levysde.noise.stable import StableComponents",
+    ),
     ("levysde.theory.exit_law", "from levysde.noise import levy_constant"),
     ("levysde.kernels.euler", "from levysde.protocols import Kernel"),
     ("levysde.cli", "import levysde as ls\nfrom levysde import escape_law"),
@@ -186,7 +212,10 @@ def test_no_files_import_each_other_in_a_circle():
     edges = {}
     for module, path in files.items():
         found = imports(ast.parse(path.read_text()), module, is_package=False)
-        named = {f"{source}.{name}" if f"{source}.{name}" in files else source for _, source, name in found}
+        named = {
+            f"{source}.{name}" if f"{source}.{name}" in files else source
+            for _, source, name in found
+        }
         edges[module] = named & files.keys()
     assert len(edges) > 100
     assert circle(edges) == []

@@ -1,7 +1,9 @@
-"""Faults of JAX itself that would make results silently wrong: the installed version must be free of them.
+"""Faults of JAX itself that would make results silently wrong: the installed version must be free
+of them.
 
-jax 0.10.2 on CPU gets the rows past the 16,384th (float64) or 32,768th (float32) of a jitted, batched matrix-vector
-product wrong when it is reduced afterwards (jax-ml/jax issue 39103), written as a matmul or as multiply-and-sum.
+jax 0.10.2 on CPU gets the rows past the 16,384th (float64) or 32,768th (float32) of a jitted,
+batched matrix-vector product wrong when it is reduced afterwards (jax-ml/jax issue 39103), written
+as a matmul or as multiply-and-sum.
 """
 
 import jax

@@ -1,4 +1,5 @@
-"""Skewed, tempered, truncated stable and compound Poisson drivers: their laws, Lévy measures, exits and refusals.
+"""Skewed, tempered, truncated stable and compound Poisson drivers: their laws, Lévy measures, exits
+and refusals.
 
 The skewed draw itself is tested in `test_skewed.py`.
 """
@@ -51,13 +52,17 @@ EXTREMES = np.array([0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF], np.u
 @eqx.filter_jit
 def increments(driver, words, dt, dim):
     """One increment a lane; words `(n, lanes)`, increments `(dim, lanes)`."""
-    return jax.vmap(lambda column: driver.increment(column, dim, dt), in_axes=-1, out_axes=-1)(words)
+    return jax.vmap(lambda column: driver.increment(column, dim, dt), in_axes=-1, out_axes=-1)(
+        words
+    )
 
 
 @eqx.filter_jit
 def words_of(lanes, num):
     ids = jnp.stack([jnp.arange(lanes, dtype=jnp.uint32), jnp.zeros(lanes, jnp.uint32)])
-    return step_words(trajectory_key(jnp.asarray(split_uint64(1)), ids), jnp.zeros(lanes, jnp.uint32), num)
+    return step_words(
+        trajectory_key(jnp.asarray(split_uint64(1)), ids), jnp.zeros(lanes, jnp.uint32), num
+    )
 
 
 def draw(driver, lanes: int, dim: int, dt: float) -> np.ndarray:
@@ -79,7 +84,9 @@ def test_increments_have_the_characteristic_function_of_the_exponent(name):
         modulus, phase = np.exp(-dt * exponent.real), k @ x + dt * exponent.imag
         assert_mean(np.cos(phase), modulus, 0.006 / modulus, f"{name}, modulus at |k| = {size}")
         odd = np.sin(phase)
-        assert abs(odd.mean()) <= 5 * odd.std() / np.sqrt(odd.size) < 0.006, f"{name}, phase at |k| = {size}"
+        assert abs(odd.mean()) <= 5 * odd.std() / np.sqrt(odd.size) < 0.006, (
+            f"{name}, phase at |k| = {size}"
+        )
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -93,7 +100,9 @@ def test_draws_are_finite_typed_lane_invariant_and_compile_once(name, dtype):
     assert drawn.shape == (dim, corners.shape[1])
     assert drawn.dtype == dtype
     assert np.isfinite(np.asarray(drawn)).all()
-    assert is_lane_invariant(lambda w, h: driver.increment(w, dim, h), jnp.zeros(num, jnp.uint32), jnp.asarray(dt))
+    assert is_lane_invariant(
+        lambda w, h: driver.increment(w, dim, h), jnp.zeros(num, jnp.uint32), jnp.asarray(dt)
+    )
     assert driver.index.shape == ()
 
 
@@ -125,7 +134,13 @@ def test_every_driver_escapes_and_has_a_law(name):
     dynamics = ls.SGD(ls.Quadratic(hessian=jnp.ones(dim)), make(), epsilon=0.9)
     ball = ls.Ball(radius=1.0, center=jnp.zeros(dim))
     result = ls.simulate_escape(
-        ls.EulerMaruyama(dynamics, dt=1e-3), ball, jnp.zeros(dim), num=32, seed=1, max_steps=200, devices=1
+        ls.EulerMaruyama(dynamics, dt=1e-3),
+        ball,
+        jnp.zeros(dim),
+        num=32,
+        seed=1,
+        max_steps=200,
+        devices=1,
     )
     assert result.num == 32
     law = ls.escape_law(dynamics, ball, num_rays=512, check=False)
@@ -150,25 +165,31 @@ def word_grid(enumerated: int, strata: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 1.5, 1.9])
 @pytest.mark.parametrize("length", [0.5, 4.0])
 def test_tempered_tail_gives_back_the_exponent(alpha, length):
-    """`psi(k) = int_0^inf k sin(k r) nu(|y| > r) dr`, an integration by parts of Lévy-Khintchine; d = 1."""
+    """`psi(k) = int_0^inf k sin(k r) nu(|y| > r) dr`, an integration by parts of Lévy-Khintchine; d
+    = 1."""
     k = 1.7
     edges = np.concatenate([[0], np.geomspace(1e-9, np.pi / k, 60), np.pi / k * np.arange(2, 200)])
     nodes, weights = np.polynomial.legendre.leggauss(20)
     r = (edges[1:, None] + edges[:-1, None]) / 2 + np.diff(edges)[:, None] / 2 * nodes
     values = k * np.sin(k * r) * relativistic_tail(r, alpha, length, 1)
     total = np.sum((values * weights * np.diff(edges)[:, None] / 2)[1:])
-    total += k**2 * 2 * levy_constant(alpha) / alpha * edges[1] ** (2 - alpha) / (2 - alpha)  # stable there
+    # stable there
+    total += k**2 * 2 * levy_constant(alpha) / alpha * edges[1] ** (2 - alpha) / (2 - alpha)
     driver = ls.TemperedComponents(alpha, length)
     assert total == pytest.approx(float(driver.exponent(jnp.array([k]))), rel=2e-4)
     rays = driver.levy_rays(1)
-    assert rays.total(2.0) == pytest.approx(float(relativistic_tail(np.array(2.0), alpha, length, 1)), rel=1e-5)
+    assert rays.total(2.0) == pytest.approx(
+        float(relativistic_tail(np.array(2.0), alpha, length, 1)), rel=1e-5
+    )
     assert np.isnan(rays.index)
 
 
 def bessel_tail(r: float, alpha: float, m: float, dim: int) -> float:
     """The radial density of the Lévy measure in closed form, integrated numerically."""
     nu = (dim + alpha) / 2
-    front = alpha / special.gamma(1 - alpha / 2) * 2 * (2 * m) ** nu / (2**dim * special.gamma(dim / 2))
+    front = (
+        alpha / special.gamma(1 - alpha / 2) * 2 * (2 * m) ** nu / (2**dim * special.gamma(dim / 2))
+    )
     density = integrate.quad(
         lambda u: np.exp(u * (dim - nu)) * special.kv(nu, m * np.exp(u)), np.log(r), np.log(r + 90)
     )
@@ -184,7 +205,10 @@ def test_tempered_tail_is_the_integral_of_bessels_density(alpha):
 
 def test_tempered_jumps_are_stable_when_small_and_cut_when_large():
     small, dim = 1e-3, 2
-    free, cut = ls.StableIsotropic(1.5).levy_rays(dim, 16, 0), ls.TemperedIsotropic(1.5, 2.0).levy_rays(dim, 16, 0)
+    free, cut = (
+        ls.StableIsotropic(1.5).levy_rays(dim, 16, 0),
+        ls.TemperedIsotropic(1.5, 2.0).levy_rays(dim, 16, 0),
+    )
     assert cut.total(small) == pytest.approx(free.total(small), rel=1e-3)
     # nu(|y| > r) falls as r^(-1 - a/2 + (d-1)/2) exp(-r/length)
     decay = np.log(cut.total(60.0) / cut.total(80.0)) - 1.25 * np.log(80 / 60)
@@ -194,7 +218,10 @@ def test_tempered_jumps_are_stable_when_small_and_cut_when_large():
 def test_tempered_moments():
     """Variance `a m^(a-2) dt` a coordinate; coordinates of isotropic noise are dependent."""
     dt = 0.05
-    for driver in (ls.TemperedComponents(1.2, 0.5, tries=10), ls.TemperedIsotropic(1.2, 0.5, tries=10)):
+    for driver in (
+        ls.TemperedComponents(1.2, 0.5, tries=10),
+        ls.TemperedIsotropic(1.2, 0.5, tries=10),
+    ):
         x = draw(driver, 300_000, 2, dt)
         for row in x:
             assert_mean(row**2, 1.2 * 0.5**0.8 * dt, 0.06, type(driver).__name__)
@@ -207,7 +234,9 @@ def test_exhausted_tries_give_the_mean_of_the_clock():
     words = np.zeros((driver.words_per_step(1), 2), np.uint32)
     words[:2] = np.array([[123456789], [987654321]])
     reference = float(
-        increments(ls.TemperedIsotropic(2.0, 1e6, tries=3), jnp.asarray(words), jnp.asarray(1.0), 1)[0, 0]
+        increments(
+            ls.TemperedIsotropic(2.0, 1e6, tries=3), jnp.asarray(words), jnp.asarray(1.0), 1
+        )[0, 0]
     )
     tries = words[2:].reshape(3, 3, 2)
     tries[:, 0] = 0xFFFFFFF0  # near the pole: a huge V
@@ -224,14 +253,16 @@ def test_truncated_exponent_is_its_levy_khintchine_integral(alpha):
     cutoff = 2.0
     for k in (0.1, 1.0, 12.0):
         split = min(1.0, k * cutoff)
-        value = integrate.quad(lambda z: np.sinc(z / 2 / np.pi) ** 2 / 2, 0, split, weight="alg", wvar=(1 - alpha, 0))[
-            0
-        ]
+        value = integrate.quad(
+            lambda z: np.sinc(z / 2 / np.pi) ** 2 / 2, 0, split, weight="alg", wvar=(1 - alpha, 0)
+        )[0]
         value += integrate.quad(lambda z: (1 - np.cos(z)) * z ** (-1 - alpha), split, k * cutoff)[0]
         expected = 2 * levy_constant(alpha) * k**alpha * value
         one = ls.TruncatedComponents(alpha, cutoff).exponent(jnp.array([k]))
         assert float(one) == pytest.approx(expected, rel=1e-4)
-        assert float(ls.TruncatedIsotropic(alpha, cutoff).exponent(jnp.array([k]))) == pytest.approx(expected, rel=1e-4)
+        assert float(
+            ls.TruncatedIsotropic(alpha, cutoff).exponent(jnp.array([k]))
+        ) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("dim", [2, 3, 10])
@@ -247,9 +278,14 @@ def test_truncated_isotropic_exponent_tends_to_the_stable_one(dim):
 
 
 def test_no_truncated_draw_passes_the_cutoff():
-    for driver in (ls.TruncatedComponents(1.2, 0.3, tries=4), ls.TruncatedIsotropic(1.2, 0.3, tries=4)):
+    for driver in (
+        ls.TruncatedComponents(1.2, 0.3, tries=4),
+        ls.TruncatedIsotropic(1.2, 0.3, tries=4),
+    ):
         x = draw(driver, 100_000, 2, 5e-3)
-        size = np.abs(x) if isinstance(driver, ls.TruncatedComponents) else np.linalg.norm(x, axis=0)
+        size = (
+            np.abs(x) if isinstance(driver, ls.TruncatedComponents) else np.linalg.norm(x, axis=0)
+        )
         assert 0.29 < size.max() < 0.3
         assert np.mean(size == 0) < 1e-4
 
@@ -272,14 +308,19 @@ def test_number_of_jumps_by_enumeration():
     for dt in (1e-7, 1e-2, 0.2):
         count = np.asarray(increments(driver, jnp.asarray(words), jnp.asarray(dt), 1))[0]
         for n in range(1, 4 if dt > 1e-3 else 2):
-            assert np.sum(share[count >= n]) == pytest.approx(special.gammainc(n, dt), rel=0.01), (dt, n)
+            assert np.sum(share[count >= n]) == pytest.approx(special.gammainc(n, dt), rel=0.01), (
+                dt,
+                n,
+            )
 
 
 def test_law_of_gaussian_jumps_is_the_chance_that_one_leaves():
     for dim in (1, 2):
         driver = ls.CompoundPoisson(0.3, ls.GaussianJump(2.0, dim))
         dynamics = ls.SGD(ls.Quadratic(hessian=jnp.ones(dim)), driver, epsilon=0.5)
-        law = ls.escape_law(dynamics, ls.Ball(radius=1.5, center=jnp.zeros(dim)), num_rays=65536, check=False)
+        law = ls.escape_law(
+            dynamics, ls.Ball(radius=1.5, center=jnp.zeros(dim)), num_rays=65536, check=False
+        )
         expected = 0.3 * stats.chi2(dim).sf(1.5**2)
         assert abs(law.rate - expected) < 5 * law.rate_error + 1e-3 * expected
         assert law.rate_error < 0.01 * expected
@@ -308,16 +349,21 @@ def test_pareto_jumps_are_the_large_jumps_of_stable_noise():
         assert rays.total(r) == pytest.approx(free.total(max(r, scale)), rel=0.01)
     np.testing.assert_allclose(np.linalg.norm(rays.directions, axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(np.mean(rays.directions**2, 0), 1 / dim, atol=0.02)
-    sizes = np.linalg.norm(draw(ls.CompoundPoisson(1.0, ls.ParetoJump(alpha, scale, dim)), 500_000, dim, 0.04), axis=0)
-    assert_mean(sizes > 2 * scale, 0.04 * 2**-alpha, 0.07, "tail at twice the scale")  # two jumps in a step: 2%
+    sizes = np.linalg.norm(
+        draw(ls.CompoundPoisson(1.0, ls.ParetoJump(alpha, scale, dim)), 500_000, dim, 0.04), axis=0
+    )
+    assert_mean(
+        sizes > 2 * scale, 0.04 * 2**-alpha, 0.07, "tail at twice the scale"
+    )  # two jumps in a step: 2%
 
 
 # --- exits against the exact walk ---
 
 
 def walk_exits(density, no_jump: float, dt: float, cells: int = 300) -> tuple[float, float]:
-    """Mean number of steps, and chance of the right side, of `x <- (1 - dt) x + noise` from 0 out of (-1, 1): the integral
-    equation on midpoints. `density` of the noise's continuous part; `no_jump` is the atom at zero."""
+    """Mean number of steps, and chance of the right side, of `x <- (1 - dt) x + noise` from 0 out
+    of (-1, 1): the integral equation on midpoints. `density` of the noise's continuous part;
+    `no_jump` is the atom at zero."""
     x = (np.arange(cells) + 0.5) * 2 / cells - 1
     start = (1 - dt) * x
     kernel = density(x[None, :] - start[:, None]) * 2 / cells
@@ -357,7 +403,9 @@ def test_exits_of_the_walk_are_exact(driver, epsilon, dt, float64):
     steps, right = walk_exits(density_of(driver, epsilon, dt), 0.0, dt)
     dynamics = ls.SGD(ls.Quadratic(hessian=jnp.ones(1)), driver, epsilon=epsilon)
     ball = ls.Ball(radius=1.0, center=jnp.zeros(1))
-    run = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=dt), ball, jnp.zeros(1), num=40_000, seed=4)
+    run = ls.simulate_escape(
+        ls.EulerMaruyama(dynamics, dt=dt), ball, jnp.zeros(1), num=40_000, seed=4
+    )
     assert_mean(run.steps, steps, 0.03, "mean number of steps")
     assert_mean(run.first_outside[:, 0] > 0, right, 0.03, "right side")
 
@@ -373,7 +421,9 @@ def test_exits_of_the_compound_poisson_walk_are_exact():
     steps, _ = walk_exits(density, chance(0), dt)
     dynamics = ls.SGD(ls.Quadratic(hessian=jnp.ones(1)), driver, epsilon=epsilon)
     ball = ls.Ball(radius=1.0, center=jnp.zeros(1))
-    run = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=dt), ball, jnp.zeros(1), num=30_000, seed=4)
+    run = ls.simulate_escape(
+        ls.EulerMaruyama(dynamics, dt=dt), ball, jnp.zeros(1), num=30_000, seed=4
+    )
     assert_mean(run.steps, steps, 0.035, "mean number of steps")
 
 
@@ -387,7 +437,10 @@ BAD = [
     (lambda: ls.SkewedComponents(1.5, np.nan), "beta must be finite"),
     (lambda: ls.SkewedComponents(1.5, None), "beta must be a number"),
     (lambda: ls.SkewedComponents(1.5, 0.1, "S2"), 'parameterization must be "S1" or "S0"'),
-    (lambda: ls.SkewedComponents(2.0, 0.1), "alpha = 2 is Gaussian and has no skewness.*Type beta=0"),
+    (
+        lambda: ls.SkewedComponents(2.0, 0.1),
+        "alpha = 2 is Gaussian and has no skewness.*Type beta=0",
+    ),
     (lambda: ls.SkewedComponents(1.5, [0.1, 0.2]).words_per_step(3), "beta has shape"),
     (lambda: ls.SkewedComponents(2.0, 0.0).levy_rays(1), "no jumps"),
     (lambda: ls.TemperedComponents(0.0, 1.0), "alpha must be positive"),
@@ -396,13 +449,21 @@ BAD = [
     (lambda: ls.TemperedIsotropic(1.5, 1.0, tries=0), "tries must be"),
     (lambda: ls.TemperedComponents(1.5, 1.0, tries=1.5), "tries must be an integer"),
     (lambda: ls.TemperedIsotropic(2.0, 1.0).levy_rays(2, 16, 0), "no jumps"),
-    (lambda: ls.TemperedComponents(1.5, 1.0).check_step(0.01), r"dt = 0.01 is too long.*tries=5.*dt=0.0056"),
+    (
+        lambda: ls.TemperedComponents(1.5, 1.0).check_step(0.01),
+        r"dt = 0.01 is too "
+        r"long.*tries=5.*dt=0.0056",
+    ),
     (lambda: ls.TemperedIsotropic(1.5, 1.0).check_step(2.0), r"too long.*Type dt=0.0056"),
     (lambda: ls.TruncatedComponents(2.0, 1.0), "alpha = 2 is Gaussian and has no jumps to cut"),
     (lambda: ls.TruncatedIsotropic(2.0, 1.0), "alpha = 2 is Gaussian and has no jumps to cut"),
     (lambda: ls.TruncatedComponents(1.5, 0.0), "cutoff must be positive"),
     (lambda: ls.TruncatedIsotropic(1.5, 1.0, tries=True), "tries must be an integer"),
-    (lambda: ls.TruncatedComponents(1.5, 1.0).check_step(0.01), r"dt = 0.01 is too long.*tries=4.*dt=0.0025"),
+    (
+        lambda: ls.TruncatedComponents(1.5, 1.0).check_step(0.01),
+        r"dt = 0.01 is too "
+        r"long.*tries=4.*dt=0.0025",
+    ),
     (lambda: ls.TruncatedComponents(1.999, 1.0).check_step(0.1), "too long"),
     (lambda: ls.CompoundPoisson(0.0, JUMP), "intensity must be positive"),
     (lambda: ls.CompoundPoisson(1.0, 3.0), "jump must be a function of words"),
@@ -411,18 +472,28 @@ BAD = [
     (lambda: ls.CompoundPoisson(1.0, lambda w: jnp.ones(()), words=1), "must return a real vector"),
     (lambda: ls.CompoundPoisson(1.0, lambda w: w, words=1), "must return a real vector"),
     (lambda: ls.CompoundPoisson(1.0, lambda w: jnp.ones(w), words=1), r"jump\(words\) fails"),
-    (lambda: ls.CompoundPoisson(1.0, JUMP, characteristic=2.0), "characteristic must be a function"),
+    (
+        lambda: ls.CompoundPoisson(1.0, JUMP, characteristic=2.0),
+        "characteristic must be a function",
+    ),
     (lambda: ls.CompoundPoisson(1.0, JUMP, max_jumps=0), "max_jumps must be"),
     (
         lambda: ls.CompoundPoisson(1.0, JUMP).words_per_step(3),
         "jump gives vectors of 2 coordinates, but the noise has 3",
     ),
-    (lambda: ls.CompoundPoisson(1.0, JUMP).check_step(0.1), r"more than max_jumps = 4.*Type dt=0.04"),
+    (
+        lambda: ls.CompoundPoisson(1.0, JUMP).check_step(0.1),
+        r"more than max_jumps = 4.*Type "
+        r"dt=0.04",
+    ),
     (
         lambda: ls.CompoundPoisson(1.0, ls.ParetoJump(1.5, 1.0)).exponent(jnp.ones(1)),
         "CompoundPoisson needs the characteristic",
     ),
-    (lambda: ls.CompoundPoisson(1.0, lambda w: jnp.full(1, np.nan), words=1).levy_rays(1, 8, 0), "not finite"),
+    (
+        lambda: ls.CompoundPoisson(1.0, lambda w: jnp.full(1, np.nan), words=1).levy_rays(1, 8, 0),
+        "not finite",
+    ),
     (lambda: ls.GaussianJump(-1.0), "scale must be positive"),
     (lambda: ls.ParetoJump(-1.0, 1.0), "alpha must be positive"),
     (lambda: ls.ParetoJump(1.0, 1.0, 0), "dim must be"),
@@ -436,7 +507,12 @@ def test_bad_input_is_refused_by_name(make, message):
 
 
 @pytest.mark.parametrize(
-    "driver", [ls.TemperedComponents(1.5, 1.0), ls.TruncatedIsotropic(1.5, 1.0), ls.CompoundPoisson(9.0, JUMP)]
+    "driver",
+    [
+        ls.TemperedComponents(1.5, 1.0),
+        ls.TruncatedIsotropic(1.5, 1.0),
+        ls.CompoundPoisson(9.0, JUMP),
+    ],
 )
 def test_a_kernel_refuses_the_step(driver):
     dynamics = ls.SGD(ls.Quadratic(hessian=jnp.ones(2)), driver, epsilon=0.1)
@@ -446,6 +522,8 @@ def test_a_kernel_refuses_the_step(driver):
 
 
 def test_a_cutoff_inside_the_basin_has_no_escape_by_one_jump():
-    dynamics = ls.SGD(ls.Quadratic(hessian=jnp.ones(2)), ls.TruncatedComponents(1.5, 5.0), epsilon=0.1)
+    dynamics = ls.SGD(
+        ls.Quadratic(hessian=jnp.ones(2)), ls.TruncatedComponents(1.5, 5.0), epsilon=0.1
+    )
     with pytest.raises(ValueError, match="infinite"):
         ls.escape_law(dynamics, ls.Ball(radius=1.0, center=jnp.zeros(2)), check=False)

@@ -22,7 +22,11 @@ KERNELS = {
     "JumpAdapted": ls.JumpAdapted(STABLE, dt=0.02, cutoff=0.5, domain=BALL),
     "LinearRegressionSGD": ls.LinearRegressionSGD(2, 0.2, 3),
     "OptimizerKernel": ls.OptimizerKernel(
-        "adam", WELL, noise=ls.StableComponents(alpha=1.5), hyperparameters={"learning_rate": 0.02}, iteration_time=0.02
+        "adam",
+        WELL,
+        noise=ls.StableComponents(alpha=1.5),
+        hyperparameters={"learning_rate": 0.02},
+        iteration_time=0.02,
     ),
     "OrnsteinUhlenbeck": ls.OrnsteinUhlenbeck(STABLE, dt=0.02),
     "TamedEuler": ls.TamedEuler(STABLE, dt=0.02),
@@ -59,7 +63,8 @@ def test_conformance(name):
     )
     assert (np.asarray(kernel.position(new)) != np.asarray(x0)).any()
     assert is_lane_invariant(kernel.step, words(kernel.words_per_step), state)
-    # the clock runs, in numpy with the lane axis last, and `steps_within` is enough for it to reach a time
+    # the clock runs, in numpy with the lane axis last, and `steps_within` is enough for it to reach
+    # a time
     enough, clocks = kernel.steps_within(0.5), []
     for i in range(enough):
         state = step(words(kernel.words_per_step, i), state)
@@ -68,7 +73,8 @@ def test_conformance(name):
     assert clocks[0].shape == (1,)
     assert clocks[0].dtype == np.float64
     left = not bool(BALL.contains(kernel.position(state)))
-    if name not in ("Bridged", "JumpAdapted") or not left:  # these stop their clocks where the path left
+    # these stop their clocks where the path left
+    if name not in ("Bridged", "JumpAdapted") or not left:
         assert (np.diff(np.ravel(clocks)) > 0).all()
         assert clocks[-1][0] >= 0.5 * (1 - 1e-5)
     directions = kernel.noise_directions()
@@ -89,5 +95,8 @@ def test_numbers_are_leaves(name):
         return kernel.step(words(kernel.words_per_step), state)
 
     look(kernel, state)
-    look(jax.tree.map(lambda leaf: leaf * 1.01 if eqx.is_inexact_array(leaf) else leaf, kernel), state)
+    look(
+        jax.tree.map(lambda leaf: leaf * 1.01 if eqx.is_inexact_array(leaf) else leaf, kernel),
+        state,
+    )
     assert len(traces) == 1

@@ -1,4 +1,5 @@
-"""SGD on linear regression: the kernel against its formula, Kesten's tail index against closed forms, and both together."""
+"""SGD on linear regression: the kernel against its formula, Kesten's tail index against closed
+forms, and both together."""
 
 from functools import partial
 
@@ -26,16 +27,25 @@ def _advance(kernel, x, seed, steps):
 
         def turn(i, x):
             words = step_words(key, jnp.full(ids.shape, i, jnp.uint32), kernel.words_per_step)
-            return jax.vmap(kernel.step, in_axes=-1, out_axes=-1)(jax.lax.optimization_barrier(words), x)
+            return jax.vmap(kernel.step, in_axes=-1, out_axes=-1)(
+                jax.lax.optimization_barrier(words), x
+            )
 
         return jax.lax.fori_loop(0, steps, turn, x)
 
-    return jax.lax.map(block, (jnp.arange(x.shape[0] * x.shape[2], dtype=jnp.uint32).reshape(x.shape[0], -1), x))
+    return jax.lax.map(
+        block, (jnp.arange(x.shape[0] * x.shape[2], dtype=jnp.uint32).reshape(x.shape[0], -1), x)
+    )
 
 
-def run(kernel: LinearRegressionSGD, start: np.ndarray, num: int, steps: int, seed: int = 1) -> np.ndarray:
-    """Positions `(d, num)` of independent trajectories from `start` after `steps` iterations, 500 at a time."""
-    x = jnp.broadcast_to(jnp.asarray(start, dtype=float)[None, :, None], (num // 500, kernel.dim, 500))
+def run(
+    kernel: LinearRegressionSGD, start: np.ndarray, num: int, steps: int, seed: int = 1
+) -> np.ndarray:
+    """Positions `(d, num)` of independent trajectories from `start` after `steps` iterations, 500
+    at a time."""
+    x = jnp.broadcast_to(
+        jnp.asarray(start, dtype=float)[None, :, None], (num // 500, kernel.dim, 500)
+    )
     out = np.asarray(_advance(kernel, x, jnp.asarray(split_uint64(seed)), steps), np.float64)
     return np.moveaxis(out, 1, 0).reshape(kernel.dim, -1)
 
@@ -45,7 +55,8 @@ def chi_square_moments(df: int, highest: int) -> np.ndarray:
 
 
 def fourth_moment(dim: int, batch: int) -> np.ndarray:
-    """`E |M e|^4` as a polynomial in c, lowest power first, by the moments of X ~ chi2(B) and Y ~ chi2(d - 1)."""
+    """`E |M e|^4` as a polynomial in c, lowest power first, by the moments of X ~ chi2(B) and Y ~
+    chi2(d - 1)."""
     x, y = chi_square_moments(batch, 4), dim - 1
     polynomial = np.array([1, -4, 6, -4, 1]) * x
     polynomial[2:] += 2 * y * np.array([1, -2, 1]) * x[1:4]
@@ -61,14 +72,20 @@ def fourth_moment(dim: int, batch: int) -> np.ndarray:
 def test_closed_forms_at_two_and_four(dim, batch):
     """E|Me|^2 = 1 at c = 2/(B + d + 1); E|Me|^4 = 1 at the root of a cubic. c = eta s^2 / B."""
     second = 2 / (batch + dim + 1)
-    assert kesten_index(dim=dim, learning_rate=second * batch, batch_size=batch) == pytest.approx(2, rel=1e-8)
+    assert kesten_index(dim=dim, learning_rate=second * batch, batch_size=batch) == pytest.approx(
+        2, rel=1e-8
+    )
     roots = np.roots(fourth_moment(dim, batch)[:0:-1])
     fourth = min(root.real for root in roots if abs(root.imag) < 1e-9 and root.real > 0)
     eta = fourth * batch / 0.25
-    assert kesten_index(dim=dim, learning_rate=eta, batch_size=batch, input_scale=0.5) == pytest.approx(4, rel=1e-8)
+    assert kesten_index(
+        dim=dim, learning_rate=eta, batch_size=batch, input_scale=0.5
+    ) == pytest.approx(4, rel=1e-8)
 
 
-@pytest.mark.parametrize(("batch", "eta"), [(1, 0.05), (1, 0.3), (1, 1.2), (1, 2.4), (4, 2.0), (30, 1.5)])
+@pytest.mark.parametrize(
+    ("batch", "eta"), [(1, 0.05), (1, 0.3), (1, 1.2), (1, 2.4), (4, 2.0), (30, 1.5)]
+)
 def test_one_dimension_by_another_quadrature(batch, eta):
     alpha, c = kesten_index(dim=1, learning_rate=eta, batch_size=batch), eta / batch
 
@@ -80,10 +97,12 @@ def test_one_dimension_by_another_quadrature(batch, eta):
     assert total == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize(("dim", "batch", "eta"), [(2, 1, 0.8), (2, 4, 1.5), (3, 2, 0.8), (5, 8, 1.2)])
+@pytest.mark.parametrize(
+    ("dim", "batch", "eta"), [(2, 1, 0.8), (2, 4, 1.5), (3, 2, 0.8), (5, 8, 1.2)]
+)
 def test_the_matrices_themselves_solve_the_equation(dim, batch, eta):
-    """E |M e|^alpha = 1 over matrices drawn by NumPy, along a direction that is no axis. alpha < 2 here, and twice it has a
-    finite moment: one step is light-tailed."""
+    """E |M e|^alpha = 1 over matrices drawn by NumPy, along a direction that is no axis. alpha < 2
+    here, and twice it has a finite moment: one step is light-tailed."""
     alpha = kesten_index(dim=dim, learning_rate=eta, batch_size=batch)
     assert 0.2 < alpha < 2
     rng = np.random.default_rng(0)
@@ -117,8 +136,14 @@ def test_the_edge_of_stationarity():
 
     edge = 2.4212495
     assert abs(drift(edge)) < 1e-6
-    assert kesten_index(dim=1, learning_rate=edge - 1e-3, batch_size=1) == pytest.approx(3.27e-4, rel=0.02)
-    with pytest.raises(ValueError, match=r"no stationary law: E log\|M e\| = .* smaller learning_rate"):
+    assert kesten_index(dim=1, learning_rate=edge - 1e-3, batch_size=1) == pytest.approx(
+        3.27e-4, rel=0.02
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"no stationary law: E log\|M e\| = .* smaller "
+        r"learning_rate",
+    ):
         kesten_index(dim=1, learning_rate=edge + 1e-3, batch_size=1)
 
 
@@ -152,7 +177,9 @@ def test_a_traced_learning_rate_is_refused():
 @pytest.mark.parametrize(("dim", "batch"), [(1, 1), (2, 3), (3, 4)])
 def test_one_step_is_the_formula(dim, batch, dtype):
     kernel = LinearRegressionSGD(dim, 0.3, batch, noise=0.7, input_scale=1.5)
-    words = jnp.asarray(np.random.default_rng(0).integers(0, 2**32, kernel.words_per_step, np.uint32))
+    words = jnp.asarray(
+        np.random.default_rng(0).integers(0, 2**32, kernel.words_per_step, np.uint32)
+    )
     normal = np.asarray(normals(words, len(words), dtype), np.float64)
     x = np.linspace(-1, 2, dim)
     gradient = np.zeros(dim)
@@ -161,7 +188,9 @@ def test_one_step_is_the_formula(dim, batch, dtype):
         gradient += a * (a @ x - b) / batch
     moved = kernel.step(words, jnp.asarray(x))
     assert moved.dtype == dtype
-    np.testing.assert_allclose(moved, x - 0.3 * gradient, rtol=1e-11 if dtype == jnp.float64 else 2e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        moved, x - 0.3 * gradient, rtol=1e-11 if dtype == jnp.float64 else 2e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(("dim", "batch"), [(1, 1), (3, 2), (2, 5)])
@@ -176,12 +205,17 @@ def test_one_step_has_the_exact_mean_and_mean_square(dim, batch):
     assert_mean(x[-1], (1 - eta * s**2) * start[-1], 0.02, "mean")
 
 
-@pytest.mark.parametrize(("dim", "batch", "eta"), [(1, 1, 0.8), (1, 4, 1.6), (2, 2, 0.9), (3, 3, 1.0)])
+@pytest.mark.parametrize(
+    ("dim", "batch", "eta"), [(1, 1, 0.8), (1, 4, 1.6), (2, 2, 0.9), (3, 3, 1.0)]
+)
 def test_the_stationary_tail_has_the_index_of_kesten(dim, batch, eta):
-    """Hill's estimate over independent trajectories after 100 iterations, from the largest 1000 of 200,000. The power law
-    holds in the limit only, so the allowed error is 15%, fixed before the run; the estimate's own is 3%."""
+    """Hill's estimate over independent trajectories after 100 iterations, from the largest 1000 of
+    200,000. The power law holds in the limit only, so the allowed error is 15%, fixed before the
+    run; the estimate's own is 3%."""
     alpha = kesten_index(dim=dim, learning_rate=eta, batch_size=batch)
-    radius = np.linalg.norm(run(LinearRegressionSGD(dim, eta, batch), np.zeros(dim), 200_000, 100), axis=0)
+    radius = np.linalg.norm(
+        run(LinearRegressionSGD(dim, eta, batch), np.zeros(dim), 200_000, 100), axis=0
+    )
     top = np.sort(radius)[-1001:]
     hill = 1 / np.mean(np.log(top[1:] / top[0]))
     assert hill == pytest.approx(alpha, rel=0.15)
@@ -189,11 +223,21 @@ def test_the_stationary_tail_has_the_index_of_kesten(dim, batch, eta):
 
 def test_bits_do_not_depend_on_lanes_workers_or_chunk():
     kernel = LinearRegressionSGD(3, 1.0, 4)
-    assert is_lane_invariant(kernel.step, jnp.zeros(kernel.words_per_step, jnp.uint32), jnp.zeros(3))
+    assert is_lane_invariant(
+        kernel.step, jnp.zeros(kernel.words_per_step, jnp.uint32), jnp.zeros(3)
+    )
     ball = ls.Ball(radius=3.0, center=jnp.zeros(3))
     runs = [
         ls.simulate_escape(
-            kernel, ball, jnp.zeros(3), num=300, seed=5, max_steps=5000, lanes=lanes, devices=devices, chunk=chunk
+            kernel,
+            ball,
+            jnp.zeros(3),
+            num=300,
+            seed=5,
+            max_steps=5000,
+            lanes=lanes,
+            devices=devices,
+            chunk=chunk,
         )
         for lanes, devices, chunk in ((16, 1, 64), (64, 2, 50))
     ]
@@ -207,7 +251,9 @@ def test_bits_do_not_depend_on_lanes_workers_or_chunk():
 def test_the_chance_to_leave_in_the_first_iteration():
     """From 0 the first iteration moves by `eta a b`, a product of two normals."""
     kernel = LinearRegressionSGD(1, 0.5, 1, noise=2.0)
-    chance = 2 * integrate.quad(lambda a: stats.norm.pdf(a) * 2 * stats.norm.sf(4 / a), 0, np.inf)[0]
+    chance = (
+        2 * integrate.quad(lambda a: stats.norm.pdf(a) * 2 * stats.norm.sf(4 / a), 0, np.inf)[0]
+    )
     ball = ls.Ball(radius=4.0, center=jnp.zeros(1))
     first = ls.simulate_escape(kernel, ball, jnp.zeros(1), num=100_000, seed=3, max_steps=1)
     assert_close(first.exited.mean(), np.sqrt(chance * (1 - chance) / 100_000), chance, 0.3)
@@ -235,17 +281,29 @@ def test_other_numbers_compile_nothing_and_steps_count():
         (lambda: LinearRegressionSGD(0, 0.1, 1), ValueError, "dim must be at least 1"),
         (lambda: LinearRegressionSGD(2.5, 0.1, 1), TypeError, "dim must be an integer"),
         (lambda: LinearRegressionSGD(2, 0.0, 1), ValueError, "learning_rate must be positive"),
-        (lambda: LinearRegressionSGD(2, [0.1, 0.2], 1), ValueError, "learning_rate must be one number"),
+        (
+            lambda: LinearRegressionSGD(2, [0.1, 0.2], 1),
+            ValueError,
+            "learning_rate must be one number",
+        ),
         (lambda: LinearRegressionSGD(2, 0.1, True), TypeError, "batch_size must be an integer"),
         (lambda: LinearRegressionSGD(2, 0.1, 0), ValueError, "batch_size must be at least 1"),
-        (lambda: LinearRegressionSGD(2, 0.1, 1, noise=-1.0), ValueError, "noise is a standard deviation"),
+        (
+            lambda: LinearRegressionSGD(2, 0.1, 1, noise=-1.0),
+            ValueError,
+            "noise is a standard deviation",
+        ),
         (lambda: LinearRegressionSGD(2, 0.1, 1, noise=np.nan), ValueError, "noise must be finite"),
         (
             lambda: LinearRegressionSGD(2, 0.1, 1, noise=[1.0, 2.0]),
             ValueError,
             "noise must be one number, not an array",
         ),
-        (lambda: LinearRegressionSGD(2, 0.1, 1, input_scale=-1.0), ValueError, "input_scale must be positive"),
+        (
+            lambda: LinearRegressionSGD(2, 0.1, 1, input_scale=-1.0),
+            ValueError,
+            "input_scale must be positive",
+        ),
     ],
 )
 def test_bad_kernel_input(call, error, message):

@@ -1,4 +1,5 @@
-"""The law of Eyring and Kramers: closed forms, the quadrature that it is the limit of, and what it refuses."""
+"""The law of Eyring and Kramers: closed forms, the quadrature that it is the limit of, and what it
+refuses."""
 
 import math
 
@@ -31,11 +32,14 @@ def test_closed_form_in_two_dimensions_however_turned():
     assert law.mean == pytest.approx(expected, rel=1e-6)
     np.testing.assert_allclose(law.saddles[0].eigenvalues, [-1, 2], rtol=1e-9)
     rotated = ls.from_function(turned, dim=2, minimum=jnp.array([-math.cos(0.7), -math.sin(0.7)]))
-    assert kramers_law(rotated, saddles=jnp.zeros(2), diffusion=0.02).mean == pytest.approx(expected, rel=1e-6)
+    assert kramers_law(rotated, saddles=jnp.zeros(2), diffusion=0.02).mean == pytest.approx(
+        expected, rel=1e-6
+    )
 
 
 def test_it_is_the_limit_of_the_exact_mean():
-    """The correction at a finite barrier is of the order of D over the barrier: 8%, 5% and 2% were found at 6.6, 9.8, 20."""
+    """The correction at a finite barrier is of the order of D over the barrier: 8%, 5% and 2% were
+    found at 6.6, 9.8, 20."""
     for barrier, correction in ((6.6, 0.08), (9.8, 0.05), (20, 0.022), (200, 0.0022)):
         noise = 0.25 / barrier
         law = kramers_law(QUARTIC, saddles=jnp.zeros(1), diffusion=noise)
@@ -70,7 +74,8 @@ def test_friction():
         factor = math.sqrt(friction**2 / 4 + 1) - friction / 2
         assert slowed.mean == pytest.approx(plain.mean / factor, rel=1e-6)
     assert slowed.mean == pytest.approx(1e4 * plain.mean, rel=1e-3)
-    extreme = kramers_law(QUARTIC, saddles=jnp.zeros(1), diffusion=0.02, friction=1e12)  # where the difference is 0
+    # where the difference is 0
+    extreme = kramers_law(QUARTIC, saddles=jnp.zeros(1), diffusion=0.02, friction=1e12)
     assert extreme.mean == pytest.approx(1e12 * plain.mean, rel=1e-9)
 
 
@@ -83,7 +88,8 @@ def test_barriers_beyond_float64():
 
 
 def test_stationary_points_of_a_known_surface():
-    """Mueller and Brown's saddle between the two lower minima, from their paper's figures to four digits."""
+    """Mueller and Brown's saddle between the two lower minima, from their paper's figures to four
+    digits."""
     surface = ls.MuellerBrown()
     saddle = stationary_point(surface, jnp.array([-0.8, 0.6]))
     assert saddle.index == 1
@@ -102,7 +108,11 @@ def test_stationary_points_of_a_known_surface():
         ({"saddles": jnp.array([1.0, -1.0])}, ValueError, "has 0 negative eigenvalues"),
         ({"saddles": jnp.array([[0.0, -1.0], [0.05, -1.0]])}, ValueError, "lead to the same point"),
         ({"saddles": jnp.zeros(3)}, ValueError, r"saddles must have shape \(2,\)"),
-        ({"minimum": jnp.array([0.0, -1.0])}, ValueError, "1 negative eigenvalues: it is no minimum"),
+        (
+            {"minimum": jnp.array([0.0, -1.0])},
+            ValueError,
+            "1 negative eigenvalues: it is no minimum",
+        ),
         ({"diffusion": 0.0}, ValueError, "diffusion must be positive"),
         ({"friction": -1.0}, ValueError, "friction must be positive"),
         ({"escape": "away"}, ValueError, "escape must be"),
@@ -110,7 +120,11 @@ def test_stationary_points_of_a_known_surface():
     ],
 )
 def test_bad_input(change, kind, message):
-    arguments = {"landscape": FOUR_WELLS, "saddles": jnp.array([0.0, -1.0]), "diffusion": 0.05} | change
+    arguments = {
+        "landscape": FOUR_WELLS,
+        "saddles": jnp.array([0.0, -1.0]),
+        "diffusion": 0.05,
+    } | change
     with pytest.raises(kind, match=message):
         kramers_law(arguments.pop("landscape"), **arguments)
 
@@ -119,5 +133,9 @@ def test_flat_and_missing_points_are_refused():
     flat = ls.from_function(lambda x: x[0] ** 2 + x[1] ** 4, dim=2, minimum=jnp.zeros(2))
     with pytest.raises(ValueError, match="flat in one direction"):
         stationary_point(flat, jnp.zeros(2))
-    with pytest.raises(ValueError, match=r"no stationary point found from x = \[30\.\]: after 1 steps"):
+    with pytest.raises(
+        ValueError,
+        match=r"no stationary point found from x = \[30\.\]: after 1 "
+        r"steps",
+    ):
         stationary_point(QUARTIC, jnp.array([30.0]), max_steps=1)

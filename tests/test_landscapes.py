@@ -1,4 +1,5 @@
-"""Landscapes: stationary points with the Hessians they should have, known values, and losses computed another way."""
+"""Landscapes: stationary points with the Hessians they should have, known values, and losses
+computed another way."""
 
 import itertools
 
@@ -19,7 +20,11 @@ SYNTHETIC = {
     "Rastrigin": ls.Rastrigin(3, amplitude=4.0),
     "MuellerBrown": ls.MuellerBrown(height=0.01),
     "WellChain": ls.WellChain(
-        [-2, -1, 0.5, 1.5, 3], [0.0, 1.0, 0.2, 0.8, -0.5], [4.0, -3.0, 3.0, -2.0, 2.5], dim=2, marked=1
+        [-2, -1, 0.5, 1.5, 3],
+        [0.0, 1.0, 0.2, 0.8, -0.5],
+        [4.0, -3.0, 3.0, -2.0, 2.5],
+        dim=2,
+        marked=1,
     ),
     "AsymmetricValley": ls.AsymmetricValley(left=8.0, right=0.5, smoothing=0.2, dim=2),
     "DeepLinear": ls.DeepLinear((3, 2, 3, 2), TARGET, weight_decay=0.1),
@@ -27,9 +32,12 @@ SYNTHETIC = {
     "DoubleWell": ls.DoubleWell(barrier=0.7, width=1.3, stiffness=2.0, dim=2),
     "Modified": ls.Modified(ls.Rastrigin(2, amplitude=4.0), learning_rate=0.003),
     "Quadratic": ls.Quadratic(hessian=jnp.array([[2.0, 0.5], [0.5, 1.0]])),
-    "Rescaled": ls.rescaled(ls.DoubleWell(barrier=0.7, width=1.3, stiffness=2.0, dim=2), sharpness=1.7),
+    "Rescaled": ls.rescaled(
+        ls.DoubleWell(barrier=0.7, width=1.3, stiffness=2.0, dim=2), sharpness=1.7
+    ),
 }
-OTHERS = {"FunctionLandscape", "NetworkLandscape"}  # tests/test_dynamics.py and tests/test_network.py
+# tests/test_dynamics.py and tests/test_network.py
+OTHERS = {"FunctionLandscape", "NetworkLandscape"}
 
 
 def final_classes(interface):
@@ -65,31 +73,43 @@ def test_conformance(name):
     np.testing.assert_allclose(lanes, jax.jit(jax.vmap(well.value))(points), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["StyblinskiTang", "Rastrigin", "MuellerBrown", "WellChain", "DoubleWell"])
+@pytest.mark.parametrize(
+    "name", ["StyblinskiTang", "Rastrigin", "MuellerBrown", "WellChain", "DoubleWell"]
+)
 def test_minima_and_saddles(name):
     well = SYNTHETIC[name]
     assert any(np.allclose(point, well.minimum) for point in well.minima)
     for negative, points in ((0, well.minima), (1, well.saddles)):
         for x in points:
             eigenvalues = np.linalg.eigvalsh(well.hessian(x))
-            assert np.linalg.norm(well.gradient(x)) < 3e-5 * np.abs(eigenvalues).max() * (1 + np.linalg.norm(x))
+            assert np.linalg.norm(well.gradient(x)) < 3e-5 * np.abs(eigenvalues).max() * (
+                1 + np.linalg.norm(x)
+            )
             assert (eigenvalues < 0).sum() == negative, (x, eigenvalues)
 
 
 def test_known_values():
     tang = ls.StyblinskiTang(2)
-    assert tang.value(tang.minimum) == pytest.approx(2 * -39.16617, rel=1e-6)  # the published minimum a dimension
+    # the published minimum a dimension
+    assert tang.value(tang.minimum) == pytest.approx(2 * -39.16617, rel=1e-6)
     sharp = ls.StyblinskiTang(2, sharpness=9.0)
     np.testing.assert_allclose(sharp.minimum, tang.minimum / 3, rtol=1e-6)
-    np.testing.assert_allclose(sharp.hessian(sharp.minimum), 9 * tang.hessian(tang.minimum), rtol=1e-4)
+    np.testing.assert_allclose(
+        sharp.hessian(sharp.minimum), 9 * tang.hessian(tang.minimum), rtol=1e-4
+    )
     assert len(tang.minima) == 4
     assert len(tang.saddles) == 4
     brown = ls.MuellerBrown()
-    np.testing.assert_allclose([brown.value(x) for x in brown.minima], [-146.6995, -108.1667, -80.7678], atol=2e-3)
-    np.testing.assert_allclose([brown.value(x) for x in brown.saddles], [-40.6648, -72.2489], atol=2e-3)
+    np.testing.assert_allclose(
+        [brown.value(x) for x in brown.minima], [-146.6995, -108.1667, -80.7678], atol=2e-3
+    )
+    np.testing.assert_allclose(
+        [brown.value(x) for x in brown.saddles], [-40.6648, -72.2489], atol=2e-3
+    )
     np.testing.assert_allclose(brown.minima[0], [-0.558224, 1.441726], atol=1e-5)
     ripples = ls.Rastrigin(2)
-    assert ripples.value(jnp.array([1.0, -2.0])) == pytest.approx(5.0, abs=1e-4)  # x^2 at integer points
+    # x^2 at integer points
+    assert ripples.value(jnp.array([1.0, -2.0])) == pytest.approx(5.0, abs=1e-4)
     assert ripples.value(jnp.array([0.5, 0.0])) == pytest.approx(20.25, abs=1e-4)
     np.testing.assert_allclose(ripples.minima[1], [0.994959, 0], atol=1e-5)
 
@@ -99,7 +119,9 @@ def test_a_chain_is_what_its_numbers_say():
     first = jnp.stack([chain.minima, chain.minima])[0]
     np.testing.assert_allclose([chain.value(x) for x in first], [0.0, 0.2, -0.5], atol=1e-6)
     np.testing.assert_allclose([chain.value(x) for x in chain.saddles], [1.0, 0.8], atol=1e-6)
-    np.testing.assert_allclose([chain.hessian(x)[0, 0] for x in chain.saddles], [-3.0, -2.0], rtol=1e-4)
+    np.testing.assert_allclose(
+        [chain.hessian(x)[0, 0] for x in chain.saddles], [-3.0, -2.0], rtol=1e-4
+    )
     grid = jnp.linspace(-3, 4, 1401)
     values = jax.vmap(lambda u: chain.value(jnp.stack([u, 0.0 * u])))(grid)
     turns = np.flatnonzero(np.diff(np.sign(np.diff(np.asarray(values, float)))))
@@ -109,7 +131,9 @@ def test_a_chain_is_what_its_numbers_say():
 
 
 def test_sharp_and_flat_wells_are_as_asked():
-    well = ls.sharp_flat(sharpness=16.0, flatness=1.5, barriers=(1.0, 0.7), widths=(0.8, 2.0), dim=2, stiffness=3.0)
+    well = ls.sharp_flat(
+        sharpness=16.0, flatness=1.5, barriers=(1.0, 0.7), widths=(0.8, 2.0), dim=2, stiffness=3.0
+    )
     sharp, flat = well.minima
     np.testing.assert_allclose(well.hessian(sharp), np.diag([16.0, 3.0]), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(well.hessian(flat), np.diag([1.5, 3.0]), rtol=1e-4, atol=1e-4)
@@ -129,10 +153,14 @@ def test_deep_linear_minimum_is_the_best_factorisation():
     layers = [np.asarray(layer, float) for layer in well.layers(well.minimum)]
     product = layers[2] @ layers[1] @ layers[0]
     error = np.sum((product - np.asarray(TARGET)) ** 2) / 2
-    assert well.value(well.minimum) == pytest.approx(error + 0.05 * sum(np.sum(w**2) for w in layers), rel=1e-5)
+    assert well.value(well.minimum) == pytest.approx(
+        error + 0.05 * sum(np.sum(w**2) for w in layers), rel=1e-5
+    )
     rng = np.random.default_rng(3)
     starts = jnp.asarray(rng.normal(size=(20, well.dim)), dtype=float)
-    walk = jax.vmap(lambda x: jax.lax.fori_loop(0, 20_000, lambda _, x: x - 0.003 * well.gradient(x), x))
+    walk = jax.vmap(
+        lambda x: jax.lax.fori_loop(0, 20_000, lambda _, x: x - 0.003 * well.gradient(x), x)
+    )
     ends = np.asarray(jax.vmap(well.value)(jax.jit(walk)(starts)), float)
     lowest = float(well.value(well.minimum))
     assert (ends > lowest - 1e-5).all()  # NaN fails
@@ -140,11 +168,13 @@ def test_deep_linear_minimum_is_the_best_factorisation():
     two = ls.DeepLinear((2, 2, 2), jnp.diag(jnp.array([2.0, 1.0])))
     assert two.value(two.minimum) == pytest.approx(0, abs=1e-10)
     narrow = ls.DeepLinear((2, 1, 2), jnp.diag(jnp.array([2.0, 1.0])))
-    assert narrow.value(narrow.minimum) == pytest.approx(0.5, rel=1e-5)  # half the square of what rank 1 must leave out
+    # half the square of what rank 1 must leave out
+    assert narrow.value(narrow.minimum) == pytest.approx(0.5, rel=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("widths", "decay"), [((3, 2, 2), 0.0), ((3, 2, 2), 0.1), ((3, 2, 3, 2), 0.0), ((3, 2, 3, 2), 0.1)]
+    ("widths", "decay"),
+    [((3, 2, 2), 0.0), ((3, 2, 2), 0.1), ((3, 2, 3, 2), 0.0), ((3, 2, 3, 2), 0.1)],
 )
 @pytest.mark.slow_cases("widths0", "widths2-0.0", "widths3")
 def test_deep_linear_saddles_are_strict(widths, decay):
@@ -184,9 +214,9 @@ def test_logistic_regression_agrees_with_scikit_learn():
     features, labels = np.asarray(well.inputs, float), np.asarray(well.targets)
     # scikit-learn does not decay its intercept: a column of ones does
     wide = np.concatenate([np.ones((len(labels), 1)), features], 1)
-    other = LogisticRegression(C=1 / (decay * len(labels)), fit_intercept=False, tol=1e-10, max_iter=10_000).fit(
-        wide, labels
-    )
+    other = LogisticRegression(
+        C=1 / (decay * len(labels)), fit_intercept=False, tol=1e-10, max_iter=10_000
+    ).fit(wide, labels)
     np.testing.assert_allclose(np.concatenate([bias, weight]), other.coef_[0], atol=2e-5)
 
 
@@ -211,7 +241,9 @@ def test_convolutional_network_is_the_written_out_sum():
     pooled = np.zeros((2, 3, 3))
     for channel, i, j in itertools.product(range(2), range(6), range(6)):
         patch = np.sum(image[i : i + 3, j : j + 3] * params["filter"]["weight"][channel, 0])
-        pooled[channel, i // 2, j // 2] += np.tanh(patch + params["filter"]["bias"][channel, 0, 0]) / 4
+        pooled[channel, i // 2, j // 2] += (
+            np.tanh(patch + params["filter"]["bias"][channel, 0, 0]) / 4
+        )
     logits = pooled.ravel() @ params["output"]["weight"] + params["output"]["bias"]
     expected = np.log(np.sum(np.exp(logits))) - logits[label]
     losses = well.loss(well.unflatten(well.minimum), well.inputs, well.targets)
@@ -239,7 +271,9 @@ def test_it_can_be_escaped_from(name):
     well = SYNTHETIC[name]
     dynamics = ls.SGD(well, ls.StableComponents(alpha=1.5), epsilon=0.5)
     basin = ls.Sublevel(well, height=0.3)
-    run = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=1e-3), basin, well.minimum, num=32, seed=0, max_steps=20_000)
+    run = ls.simulate_escape(
+        ls.EulerMaruyama(dynamics, dt=1e-3), basin, well.minimum, num=32, seed=0, max_steps=20_000
+    )
     assert run.exited.all()
 
 
@@ -255,9 +289,18 @@ def test_it_can_be_escaped_from(name):
         (lambda: ls.MuellerBrown(height=0.0), "height must be positive"),
         (lambda: ls.WellChain([0.0, 1.0], [0.0, 1.0], [1.0, -1.0]), "one odd length"),
         (lambda: ls.WellChain([0.0, 1.0, 0.5], [0.0, 1.0, 0.0], [1.0, -1.0, 1.0]), "must ascend"),
-        (lambda: ls.WellChain([-1.0, 0.0, 1.0], [0.0, -1.0, 0.0], [1.0, -1.0, 1.0]), "saddle must be higher"),
-        (lambda: ls.WellChain([-1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0]), "negative at saddles"),
-        (lambda: ls.WellChain([-1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [90.0, -1.0, 1.0]), "would not be monotone"),
+        (
+            lambda: ls.WellChain([-1.0, 0.0, 1.0], [0.0, -1.0, 0.0], [1.0, -1.0, 1.0]),
+            "saddle must be higher",
+        ),
+        (
+            lambda: ls.WellChain([-1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0]),
+            "negative at saddles",
+        ),
+        (
+            lambda: ls.WellChain([-1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [90.0, -1.0, 1.0]),
+            "would not be monotone",
+        ),
         (
             lambda: ls.WellChain([-1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [5.0, -5.0, 5.0], marked=2),
             "marked must be from 0 to 1",
@@ -273,7 +316,10 @@ def test_it_can_be_escaped_from(name):
         (lambda: ls.DeepLinear((2, 2, 2), jnp.ones(3)), "target must have shape"),
         (lambda: ls.DeepLinear((2, 2), jnp.eye(2)), "widths"),
         (lambda: ls.DeepLinear((2, 2, 2), jnp.zeros((2, 2))), "target must not be zero"),
-        (lambda: ls.DeepLinear((2, 2, 2), jnp.eye(2), weight_decay=-1.0), "weight_decay must not be negative"),
+        (
+            lambda: ls.DeepLinear((2, 2, 2), jnp.eye(2), weight_decay=-1.0),
+            "weight_decay must not be negative",
+        ),
         (lambda: ls.MatrixSensing(3, rank=4), "rank must be from 1 to 3"),
         (lambda: ls.logistic_regression("digits"), "dataset must be one of 'breast_cancer'"),
         (lambda: ls.softmax_regression("mnist"), "dataset must be one of"),

@@ -45,7 +45,8 @@ def test_rare_escapes_cost_no_more():
 
 
 def test_landings_where_the_flow_is_slow():
-    """A double well: most of the error is of jumps that land inside near the saddle and leave later."""
+    """A double well: most of the error is of jumps that land inside near the saddle and leave
+    later."""
     dynamics = ls.SGD(ls.DoubleWell(), ls.StableComponents(alpha=1.8), epsilon=0.2)
     left = ls.Box(lower=jnp.array([-4.0]), upper=jnp.array([0.0]))
     law = ls.escape_law(dynamics, left, check=False)
@@ -124,7 +125,8 @@ def test_a_cut_driver_has_no_long_increments(cutoff):
 
 
 def test_a_gaussian_part_that_escapes_by_itself_is_not_overlooked():
-    """The Brownian part alone leaves 28 times as often as the jumps, too rarely to be seen beside forced jumps."""
+    """The Brownian part alone leaves 28 times as often as the jumps, too rarely to be seen beside
+    forced jumps."""
     driver = ls.DriverSum((ls.Brownian(), 5.6), (ls.StableComponents(alpha=1.5), 0.002))
     law = ls.escape_law(ls.SGD(WELL, driver, epsilon=0.05), BALL, check=False)
     found = ls.law_error(law, method="forced", num=1000)
@@ -132,7 +134,8 @@ def test_a_gaussian_part_that_escapes_by_itself_is_not_overlooked():
 
 
 def test_the_step_is_short_enough_for_a_rotation_and_for_the_driver():
-    """Euler's step makes a rotation (eigenvalues 1 +- 5i) fall more slowly. Tempered drivers want short steps."""
+    """Euler's step makes a rotation (eigenvalues 1 +- 5i) fall more slowly. Tempered drivers want
+    short steps."""
 
     class Rotation(ls.protocols.Landscape):
         dim: int = eqx.field(static=True, default=2)

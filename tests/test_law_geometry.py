@@ -16,10 +16,13 @@ from levysde.theory import escape_law
 
 
 def test_a_law_keeps_what_it_was_made_of():
-    """And another amplitude changes the dynamics with it, and drops what was said about the first amplitude."""
+    """And another amplitude changes the dynamics with it, and drops what was said about the first
+    amplitude."""
     well = ls.Quadratic(hessian=jnp.eye(2))
     base = ls.SGD(well, ls.StableComponents(alpha=1.5), epsilon=0.1)
-    adamw = ls.AdamW(well, ls.StableComponents(alpha=1.5), epsilon=0.1, rates=(100.0, 1.0), weight_decay=0.1)
+    adamw = ls.AdamW(
+        well, ls.StableComponents(alpha=1.5), epsilon=0.1, rates=(100.0, 1.0), weight_decay=0.1
+    )
     for dynamics in (base, ls.Scheduled(base, 0.5), adamw):
         law = escape_law(dynamics, ls.Ball(radius=1.0, center=jnp.zeros(2)), check=False)
         assert law.dynamics is dynamics
@@ -51,11 +54,16 @@ def line(outside):
 
 
 def unit(epsilon=0.01, driver=None, dim=1):
-    return ls.SGD(ls.Quadratic(hessian=jnp.eye(dim)), driver or ls.StableComponents(alpha=1.5), epsilon=epsilon)
+    return ls.SGD(
+        ls.Quadratic(hessian=jnp.eye(dim)),
+        driver or ls.StableComponents(alpha=1.5),
+        epsilon=epsilon,
+    )
 
 
 def beyond(intervals, epsilon=0.01):
-    """Rate of jumps of SaS(1), alpha = 1.5, of either sign, whose size times epsilon lies in one of the intervals."""
+    """Rate of jumps of SaS(1), alpha = 1.5, of either sign, whose size times epsilon lies in one of
+    the intervals."""
     tail = gamma(2.5) * sin(0.75 * pi) / pi / 1.5
     return 2 * epsilon**1.5 * tail * sum(low**-1.5 - high**-1.5 for low, high in intervals)
 
@@ -71,7 +79,8 @@ def beyond(intervals, epsilon=0.01):
     ],
 )
 def test_thin_layers_are_counted_or_within_the_error(outside):
-    """Jumps that land outside, by the integral of the Lévy density; with the flow, all beyond the first layer."""
+    """Jumps that land outside, by the integral of the Lévy density; with the flow, all beyond the
+    first layer."""
     domain, law = line(outside), escape_law(unit(), line(outside), follow=False, check=False)
     assert abs(law.rate - beyond(outside)) < 1e-6 * law.rate + law.rate_error
     assert 0 < law.rate_error < 2e-3 * law.rate
@@ -85,13 +94,16 @@ def test_thin_layers_are_counted_or_within_the_error(outside):
 
 
 def test_shells_made_of_shapes_are_exact():
-    """Balls within balls, slabs and their complements in one, two and three dimensions; the same set as a predicate."""
+    """Balls within balls, slabs and their complements in one, two and three dimensions; the same
+    set as a predicate."""
     for dim in (1, 2, 3):
 
         def ball(radius, x=0.0, dim=dim):
             return ls.Ball(radius=radius, center=jnp.zeros(dim).at[0].set(x))
 
-        shell = ls.Intersection(ls.Complement(ls.Intersection(ball(1.1), ls.Complement(ball(1.0)))), ball(3.0))
+        shell = ls.Intersection(
+            ls.Complement(ls.Intersection(ball(1.1), ls.Complement(ball(1.0)))), ball(3.0)
+        )
         driver = ls.StableIsotropic(alpha=1.5)
         law = escape_law(unit(driver=driver, dim=dim), shell, follow=False, check=False)
         share = (1 - 1.1**-1.5) + 3**-1.5
@@ -99,20 +111,30 @@ def test_shells_made_of_shapes_are_exact():
         assert law.crossings == "formula"
         assert (law.resolution, law.star_shaped) == (0, False)
         assert law.rate == pytest.approx(share * whole.rate, rel=1e-5)
-        assert escape_law(unit(driver=driver, dim=dim), shell, check=False).rate == pytest.approx(whole.rate, rel=2e-3)
+        assert escape_law(unit(driver=driver, dim=dim), shell, check=False).rate == pytest.approx(
+            whole.rate, rel=2e-3
+        )
         holes = ls.ExitSets(ball(0.3, 0.9), ball(0.2, -1.3), ls.Complement(ball(2.0)))
         exact = escape_law(unit(driver=driver, dim=dim), holes, follow=False, check=False)
 
         def inside(x, dim=dim):
             first, second = jnp.zeros(dim).at[0].set(0.9), jnp.zeros(dim).at[0].set(-1.3)
             size = jnp.sum(x**2)
-            return (size < 4) & (jnp.sum((x - first) ** 2) >= 0.09) & (jnp.sum((x - second) ** 2) >= 0.04)
+            return (
+                (size < 4)
+                & (jnp.sum((x - first) ** 2) >= 0.09)
+                & (jnp.sum((x - second) ** 2) >= 0.04)
+            )
 
-        searched = escape_law(unit(driver=driver, dim=dim), ls.Predicate(inside, dim=dim), follow=False, check=False)
+        searched = escape_law(
+            unit(driver=driver, dim=dim), ls.Predicate(inside, dim=dim), follow=False, check=False
+        )
         assert exact.crossings == "formula"
         assert abs(searched.rate / exact.rate - 1) < 3e-3
         assert abs(searched.rate - exact.rate) < 3 * np.hypot(searched.rate_error, exact.rate_error)
-        stretched = escape_law(unit(driver=driver, dim=dim), ls.Dilated(holes, factor=2.0), follow=False, check=False)
+        stretched = escape_law(
+            unit(driver=driver, dim=dim), ls.Dilated(holes, factor=2.0), follow=False, check=False
+        )
         assert stretched.rate == pytest.approx(exact.rate * 2**-1.5, rel=1e-5)
 
 
@@ -171,9 +193,12 @@ def test_a_landing_that_the_flow_carries_out_is_an_escape(dim, driver):
     ids=["other valley", "behind a layer"],
 )
 def test_the_flow_after_a_landing_in_a_run(dynamics, domain):
-    """Simulated at small noise, the mean is the law's; without the flow it would be 1.5 to 6 times as long."""
+    """Simulated at small noise, the mean is the law's; without the flow it would be 1.5 to 6 times
+    as long."""
     start = dynamics.landscape.minimum
-    result = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=0.02), domain, start, num=2000, seed=1, record="times")
+    result = ls.simulate_escape(
+        ls.EulerMaruyama(dynamics, dt=0.02), domain, start, num=2000, seed=1, record="times"
+    )
     law = escape_law(dynamics, domain, check=False)
     found = ls.compare(result, law)
     error = (found.ratio.high - found.ratio.low) / (2 * 1.96)
@@ -210,7 +235,9 @@ def test_what_lands_with_another_attractor_is_told():
 
 def test_a_flow_that_leaves_from_near_the_attractor_is_told():
     """A minimum that is none to one side, where the Hessian does not show it."""
-    slope = ls.from_function(lambda x: jnp.sum(jnp.where(x > 0, -(x**3), x**2 / 2)), dim=1, minimum=jnp.zeros(1))
+    slope = ls.from_function(
+        lambda x: jnp.sum(jnp.where(x > 0, -(x**3), x**2 / 2)), dim=1, minimum=jnp.zeros(1)
+    )
     law = escape_law(
         ls.SGD(slope, ls.StableComponents(alpha=1.5), epsilon=0.1),
         ls.Ball(radius=1.0, center=jnp.zeros(1)),
@@ -234,12 +261,18 @@ def test_a_jump_that_is_too_short_is_told_from_an_unbounded_basin():
     ball = ls.Ball(radius=1.0, center=jnp.zeros(1))
     for cutoff, jumps in ((2.4, 2), (1.5, 3)):
         short = unit(0.25, ls.TruncatedComponents(alpha=1.5, cutoff=cutoff))
-        with pytest.raises(ValueError, match=rf"no single jump leaves.*takes {jumps} jumps") as raised:
+        with pytest.raises(
+            ValueError,
+            match=rf"no single jump leaves.*takes {jumps} "
+            rf"jumps",
+        ) as raised:
             escape_law(short, ball, check=False)
         assert "unbounded" not in str(raised.value)
         needed = float(re.search(r"epsilon above ([\d.]+)", str(raised.value)).group(1))
         assert needed == pytest.approx(1 / cutoff, rel=0.02)
-        escape_law(unit(1.01 * needed, ls.TruncatedComponents(alpha=1.5, cutoff=cutoff)), ball, check=False)
+        escape_law(
+            unit(1.01 * needed, ls.TruncatedComponents(alpha=1.5, cutoff=cutoff)), ball, check=False
+        )
     half = ls.Box(lower=jnp.array([-1.0]), upper=jnp.array([jnp.inf]))
     one_sided = ls.SkewedComponents(alpha=1.5, beta=1.0)
     with pytest.raises(ValueError, match="no jumps along the rays on which the basin is bounded"):
@@ -273,7 +306,9 @@ def test_compare_takes_chains_and_minibatch_laws():
         ls.compare(started(run(times), (0.0, 0.0)), chain)
     even = theory.stable_chain([-1.0, 1.0], [0.0], alpha=1.5, epsilon=0.1)
     assert ls.compare(run(times), even).reference.value == pytest.approx(even.mean_residence[0])
-    law = theory.xie_law(barrier=1.0, minimum_curvature=8.0, saddle_curvature=4.0, learning_rate=0.1, batch_size=1)
+    law = theory.xie_law(
+        barrier=1.0, minimum_curvature=8.0, saddle_curvature=4.0, learning_rate=0.1, batch_size=1
+    )
     found = ls.compare(run(times), law)
     assert found.ratio.value == pytest.approx(times.mean() / law.mean)
     assert found.name == law.name
@@ -282,7 +317,8 @@ def test_compare_takes_chains_and_minibatch_laws():
 def test_a_run_says_where_it_started():
     ball = ls.Ball(radius=1.0, center=jnp.zeros(1))
     kernel = ls.EulerMaruyama(
-        ls.SGD(ls.Quadratic(hessian=jnp.eye(1)), ls.StableComponents(alpha=1.5), epsilon=0.5), dt=0.01
+        ls.SGD(ls.Quadratic(hessian=jnp.eye(1)), ls.StableComponents(alpha=1.5), epsilon=0.5),
+        dt=0.01,
     )
     for start, kept in (([0.25], (0.25,)), ([[0.5], [0.5]], (0.5,)), ([[0.5], [0.25]], None)):
         assert ls.simulate_escape(kernel, ball, jnp.array(start), num=2, seed=0).info.start == kept

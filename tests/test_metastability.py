@@ -1,4 +1,5 @@
-"""Transitions between wells: the chain's algebra, the exact quadratures whose limit the rates are, and what is refused."""
+"""Transitions between wells: the chain's algebra, the exact quadratures whose limit the rates are,
+and what is refused."""
 
 import math
 
@@ -22,7 +23,9 @@ from levysde.theory import (
 )
 
 RATES = np.array([[0.0, 1.0, 2.0], [0.5, 0.0, 0.3], [0.1, 0.4, 0.0]])
-THREE = ls.WellChain([-1.0, 0.0, 1.2, 2.0, 3.0], [0.0, 0.5, 0.2, 0.6, -0.1], [6.0, -3.0, 5.0, -4.0, 4.0])
+THREE = ls.WellChain(
+    [-1.0, 0.0, 1.2, 2.0, 3.0], [0.0, 0.5, 0.2, 0.6, -0.1], [6.0, -3.0, 5.0, -4.0, 4.0]
+)
 
 
 def chain_of(rates, log=False):
@@ -42,13 +45,18 @@ def styblinski_tang(x):
 def chain_of_wells(landscape):
     """`-F'` by scipy's Hermite interpolation between the stationary points, parabolas outside."""
     knots, heights, bends = (
-        np.asarray(part, float) for part in (landscape.positions, landscape.heights, landscape.curvatures)
+        np.asarray(part, float)
+        for part in (landscape.positions, landscape.heights, landscape.curvatures)
     )
     inside = BPoly.from_derivatives(knots, np.stack([heights, 0 * heights, bends], 1)).derivative()
 
     def drift(x):
         middle = inside(np.clip(x, knots[0], knots[-1]))
-        return -middle - bends[0] * np.minimum(x - knots[0], 0) - bends[-1] * np.maximum(x - knots[-1], 0)
+        return (
+            -middle
+            - bends[0] * np.minimum(x - knots[0], 0)
+            - bends[-1] * np.maximum(x - knots[-1], 0)
+        )
 
     return drift
 
@@ -88,7 +96,9 @@ def test_any_chain_by_linear_algebra(n):
         others = np.delete(np.arange(n), j)
         expected = np.insert(np.linalg.solve(q[np.ix_(others, others)], -np.ones(n - 1)), j, 0)
         np.testing.assert_allclose(chain.mean_transitions[:, j], expected, rtol=1e-10)
-        assert chain.mean_transition(int(others[0]), j) == pytest.approx(expected[others[0]], rel=1e-10)
+        assert chain.mean_transition(int(others[0]), j) == pytest.approx(
+            expected[others[0]], rel=1e-10
+        )
 
 
 def test_occupation():
@@ -97,11 +107,14 @@ def test_occupation():
     np.testing.assert_allclose(found, [expm(chain.generator * t)[1] for t in times], rtol=1e-12)
     np.testing.assert_allclose(found[[0, -1]], [[0, 1, 0], chain.stationary], atol=1e-12)
     mixed = chain.occupation(0.3, [0.2, 0.3, 0.5])
-    np.testing.assert_allclose(mixed, np.array([0.2, 0.3, 0.5]) @ expm(chain.generator * 0.3), rtol=1e-12)
+    np.testing.assert_allclose(
+        mixed, np.array([0.2, 0.3, 0.5]) @ expm(chain.generator * 0.3), rtol=1e-12
+    )
 
 
 def test_occupation_long_after():
-    """Where rates are 1 and 1e-30: a power of the matrix by doubling would lose the sum of 1 by all its rounding, doubled."""
+    """Where rates are 1 and 1e-30: a power of the matrix by doubling would lose the sum of 1 by all
+    its rounding, doubled."""
     rates = np.array([[0, 1, 1e-30], [1, 0, 1e-30], [1e-30, 1e-30, 0]])
     times = np.array([1e20, 1e28, 1e30, 1e100])
     slow = -np.expm1(-3e-30 * times) / 3
@@ -127,7 +140,8 @@ def test_a_simulated_chain():
 
 
 def test_rates_hundreds_of_orders_apart():
-    """A row of wells: `T(0 -> n) = sum_k sum_{l <= k} w_l / (w_k q_{k,k+1})`, w the weights of detailed balance."""
+    """A row of wells: `T(0 -> n) = sum_k sum_{l <= k} w_l / (w_k q_{k,k+1})`, w the weights of
+    detailed balance."""
     rng = np.random.default_rng(4)
     up, back = -rng.uniform(0, 400, size=(2, 9))
     logs = np.full((10, 10), -np.inf)
@@ -160,15 +174,19 @@ def passage_ratio(drift, chain, i, j, noise):
     [
         (ls.DoubleWell(), double_well, (0.05, 0.025, 0.0125), 1, 0.006),
         (ls.StyblinskiTang(1), styblinski_tang, (2.0, 1.0, 0.5), 1, 0.008),
-        # the third derivative of a WellChain jumps at minima and saddles: the first correction is of order sqrt(D)
+        # the third derivative of a WellChain jumps at minima and saddles: the first correction is
+        # of order sqrt(D)
         (THREE, chain_of_wells(THREE), (0.004, 0.002, 0.001), 0.5, 0.05),
     ],
 )
 def test_exact_mean_first_passage_is_approached(landscape, drift, noises, order, most):
-    """The excess over the chain's mean falls with D, at its order; between neighbours and beyond."""
+    """The excess over the chain's mean falls with D, at its order; between neighbours and
+    beyond."""
     excess = []
     for noise in noises:
-        chain = gaussian_chain(landscape, minima=landscape.minima, saddles=landscape.saddles, diffusion=noise)
+        chain = gaussian_chain(
+            landscape, minima=landscape.minima, saddles=landscape.saddles, diffusion=noise
+        )
         pairs = [(0, 1), (0, chain.num - 1), (chain.num - 1, 0)]
         excess.append([passage_ratio(drift, chain, i, j, noise) - 1 for i, j in pairs])
     excess = np.array(excess)
@@ -186,28 +204,37 @@ def test_four_wells_and_detailed_balance():
     )
     noise = 0.01
     chain = gaussian_chain(four, minima=four.minima, saddles=four.saddles, diffusion=noise)
-    weights = np.array([5.0, 4.0, 3.0, 6.0]) ** -0.5 * np.exp(-np.array([0.1, 0.0, 0.15, -0.05]) / noise)
-    np.testing.assert_allclose(chain.stationary, weights / weights.sum(), rtol=1e-5)  # positions are kept in float32
+    weights = np.array([5.0, 4.0, 3.0, 6.0]) ** -0.5 * np.exp(
+        -np.array([0.1, 0.0, 0.15, -0.05]) / noise
+    )
+    # positions are kept in float32
+    np.testing.assert_allclose(chain.stationary, weights / weights.sum(), rtol=1e-5)
     flow = weights[:, None] * chain.rates
     np.testing.assert_allclose(flow, flow.T, rtol=1e-4)
     assert np.count_nonzero(chain.rates) == 6
     one = ls.WellChain(four.positions, four.heights, four.curvatures)
     same = gaussian_chain(one, minima=one.minima, saddles=one.saddles, diffusion=noise)
-    np.testing.assert_allclose(same.rates, chain.rates, rtol=1e-4)  # what lies across is the same everywhere
+    # what lies across is the same everywhere
+    np.testing.assert_allclose(same.rates, chain.rates, rtol=1e-4)
     assert passage_ratio(chain_of_wells(one), chain, 0, 3, noise) == pytest.approx(1, abs=0.2)
 
 
 def test_rates_are_those_of_the_law_of_one_well():
     for friction in (None, 0.7):
-        chain = gaussian_chain(THREE, minima=THREE.minima, saddles=THREE.saddles, diffusion=0.05, friction=friction)
-        law = kramers_law(THREE, minimum=THREE.minima[1], saddles=THREE.saddles, diffusion=0.05, friction=friction)
+        chain = gaussian_chain(
+            THREE, minima=THREE.minima, saddles=THREE.saddles, diffusion=0.05, friction=friction
+        )
+        law = kramers_law(
+            THREE, minimum=THREE.minima[1], saddles=THREE.saddles, diffusion=0.05, friction=friction
+        )
         assert chain.rates[1].sum() == pytest.approx(law.rate, rel=1e-9)
         np.testing.assert_allclose(chain.next_probabilities[1, [0, 2]], law.shares, rtol=1e-9)
         assert chain.mean_residence[1] == pytest.approx(law.mean, rel=1e-9)
 
 
 def test_independent_coordinates():
-    """Two dimensions of Styblinski-Tang: the occupation is the product, and wells across the corner are not neighbours."""
+    """Two dimensions of Styblinski-Tang: the occupation is the product, and wells across the corner
+    are not neighbours."""
     line, plane = ls.StyblinskiTang(1), ls.StyblinskiTang(2)
     one, two = (
         gaussian_chain(landscape, minima=landscape.minima, saddles=landscape.saddles, diffusion=6.0)
@@ -215,7 +242,9 @@ def test_independent_coordinates():
     )
     assert np.count_nonzero(two.rates) == 8
     t = one.mean_residence[1]
-    np.testing.assert_allclose(two.occupation(t, 0), np.kron(*[one.occupation(t, 0)] * 2), rtol=1e-6)
+    np.testing.assert_allclose(
+        two.occupation(t, 0), np.kron(*[one.occupation(t, 0)] * 2), rtol=1e-6
+    )
     np.testing.assert_allclose(two.stationary, np.kron(one.stationary, one.stationary), rtol=1e-6)
 
 
@@ -230,18 +259,28 @@ def test_barriers_beyond_float64():
 
 @pytest.mark.slow
 def test_curved_ways_down():
-    """Mueller and Brown's surface: three minima, two saddles far from any straight line; detailed balance."""
+    """Mueller and Brown's surface: three minima, two saddles far from any straight line; detailed
+    balance."""
     surface, noise = ls.MuellerBrown(), 5.0
     chain = gaussian_chain(surface, minima=surface.minima, saddles=surface.saddles, diffusion=noise)
-    assert {tuple(pair) for pair in np.argwhere(chain.rates > 0)} == {(0, 2), (2, 0), (1, 2), (2, 1)}
+    assert {tuple(pair) for pair in np.argwhere(chain.rates > 0)} == {
+        (0, 2),
+        (2, 0),
+        (1, 2),
+        (2, 1),
+    }
     lows = [stationary_point(surface, x) for x in surface.minima]
     logs = np.array([-np.log(low.eigenvalues).sum() / 2 - low.value / noise for low in lows])
-    np.testing.assert_allclose(chain.stationary, np.exp(logs - np.logaddexp.reduce(logs)), rtol=1e-9)
+    np.testing.assert_allclose(
+        chain.stationary, np.exp(logs - np.logaddexp.reduce(logs)), rtol=1e-9
+    )
 
 
 def test_saddles_that_are_given_their_wells():
     found = gaussian_chain(THREE, minima=THREE.minima, saddles=THREE.saddles, diffusion=0.05)
-    given = gaussian_chain(THREE, minima=THREE.minima, saddles=THREE.saddles, diffusion=0.05, connects=[(1, 0), (1, 2)])
+    given = gaussian_chain(
+        THREE, minima=THREE.minima, saddles=THREE.saddles, diffusion=0.05, connects=[(1, 0), (1, 2)]
+    )
     np.testing.assert_array_equal(given.log_rates, found.log_rates)
 
 
@@ -250,15 +289,24 @@ def test_saddles_that_are_given_their_wells():
 
 @pytest.mark.parametrize("alpha", [1.3, 1.7])
 def test_the_exact_exit_from_a_well_is_approached(alpha):
-    """Mean time and side of the exit from the middle of three wells, by the nonlocal equation, at epsilon halved twice."""
+    """Mean time and side of the exit from the middle of three wells, by the nonlocal equation, at
+    epsilon halved twice."""
     errors = []
     for epsilon in (0.4, 0.2, 0.1):
         chain = stable_chain([-1.5, 0.0, 2.0], [-0.8, 1.2], alpha=alpha, epsilon=epsilon)
         exact = stable_exit(
-            lambda x: -6 * x * (1.2 - x) * (x + 0.8), alpha=alpha, epsilon=epsilon, start=0.0, lower=-0.8, upper=1.2
+            lambda x: -6 * x * (1.2 - x) * (x + 0.8),
+            alpha=alpha,
+            epsilon=epsilon,
+            start=0.0,
+            lower=-0.8,
+            upper=1.2,
         )
         errors.append(
-            [exact.mean / chain.mean_residence[1] - 1, exact.upper_probability / chain.next_probabilities[1, 2] - 1]
+            [
+                exact.mean / chain.mean_residence[1] - 1,
+                exact.upper_probability / chain.next_probabilities[1, 2] - 1,
+            ]
         )
     errors = np.abs(errors)
     assert (errors[1:] < 0.7 * errors[:-1]).all()
@@ -266,35 +314,59 @@ def test_the_exact_exit_from_a_well_is_approached(alpha):
 
 
 def test_stable_rates_are_the_levy_measure_of_a_well():
-    places, tops, alpha, size = np.array([-2.0, -0.5, 1.0, 3.0]), np.array([-1.0, 0.3, 2.0]), 1.4, 0.05 * 1.7
+    places, tops, alpha, size = (
+        np.array([-2.0, -0.5, 1.0, 3.0]),
+        np.array([-1.0, 0.3, 2.0]),
+        1.4,
+        0.05 * 1.7,
+    )
     chain = stable_chain(places, tops, alpha=alpha, epsilon=0.05, scale=1.7)
     constant = math.gamma(1 + alpha) * math.sin(math.pi * alpha / 2) / math.pi
     ends = np.concatenate([[-np.inf], tops, [np.inf]])
     for i in range(4):
         for j in set(range(4)) - {i}:
-            mass = quad(lambda y: constant * abs(y - places[i]) ** (-1 - alpha), ends[j], ends[j + 1])[0]  # noqa: B023
+            mass = quad(
+                lambda y: constant * abs(y - places[i]) ** (-1 - alpha), ends[j], ends[j + 1]
+            )[0]  # noqa: B023
             assert chain.rates[i, j] == pytest.approx(size**alpha * mass, rel=1e-7)
     column = stable_chain(places[:, None], tops[:, None], alpha=alpha, epsilon=0.05, scale=1.7)
     np.testing.assert_array_equal(column.log_rates, chain.log_rates)
-    np.testing.assert_array_equal(np.asarray(ls.WellChain([0, 1, 2], [0, 1, 0], [8, -4, 8]).minima).shape, (2, 1))
+    np.testing.assert_array_equal(
+        np.asarray(ls.WellChain([0, 1, 2], [0, 1, 0], [8, -4, 8]).minima).shape, (2, 1)
+    )
 
 
 @pytest.mark.slow
 def test_simulated_jumps_between_wells():
-    """From the middle of four wells: which minimum's neighbourhood is entered first. Epsilon is small, not zero: its own
-    correction is allowed 5% of each probability."""
+    """From the middle of four wells: which minimum's neighbourhood is entered first. Epsilon is
+    small, not zero: its own correction is allowed 5% of each probability."""
     wells = ls.WellChain(
-        [-2.0, -1.0, 0.0, 1.2, 2.4, 3.2, 4.0], [0, 1, 0, 1, 0, 1, 0], [8, -4, 8, -4, 6, -5, 8], marked=1
+        [-2.0, -1.0, 0.0, 1.2, 2.4, 3.2, 4.0],
+        [0, 1, 0, 1, 0, 1, 0],
+        [8, -4, 8, -4, 6, -5, 8],
+        marked=1,
     )
     chain = stable_chain(wells.minima, wells.saddles, alpha=1.3, epsilon=0.05)
-    num, sets = 4000, [ls.Ball(radius=0.3, center=place) for place in wells.minima[jnp.array([0, 2, 3])]]
+    num, sets = (
+        4000,
+        [ls.Ball(radius=0.3, center=place) for place in wells.minima[jnp.array([0, 2, 3])]],
+    )
     kernel = ls.EulerMaruyama(ls.SGD(wells, ls.StableComponents(alpha=1.3), epsilon=0.05), dt=0.02)
     result = ls.simulate_escape(kernel, ls.ExitSets(*sets), wells.minima[1], num=num, seed=1)
     for label, j in ((1, 0), (2, 2), (3, 3)):
         p = chain.next_probabilities[1, j]
-        assert_close(np.mean(result.label == label), math.sqrt(p * (1 - p) / num) + 0.01 * p, p, 0.35, f"well {j}")
+        assert_close(
+            np.mean(result.label == label),
+            math.sqrt(p * (1 - p) / num) + 0.01 * p,
+            p,
+            0.35,
+            f"well {j}",
+        )
     assert_close(
-        result.time.mean(), chain.mean_residence[1] * (1 / math.sqrt(num) + 0.01), chain.mean_residence[1], 0.2
+        result.time.mean(),
+        chain.mean_residence[1] * (1 / math.sqrt(num) + 0.01),
+        chain.mean_residence[1],
+        0.2,
     )
 
 
@@ -328,9 +400,22 @@ def test_bad_wells_on_a_line(change, kind, message):
         ({"diffusion": -1.0}, ValueError, "diffusion must be positive"),
         ({"friction": 0.0}, ValueError, "friction must be positive"),
         ({"minima": THREE.minima[:1]}, ValueError, "needs two minima or more"),
-        ({"minima": THREE.minima[:2]}, ValueError, r"leads to the minimum at \[3\.\], which is not in the list of 2"),
-        ({"minima": jnp.array([[-1.0], [-0.95], [3.0]])}, ValueError, "two of the minima lead to the same point"),
-        ({"saddles": THREE.minima[:1]}, ValueError, "has 0 negative eigenvalues; a chain's saddles have one"),
+        (
+            {"minima": THREE.minima[:2]},
+            ValueError,
+            r"leads to the minimum at \[3\.\], which is not "
+            r"in the list of 2",
+        ),
+        (
+            {"minima": jnp.array([[-1.0], [-0.95], [3.0]])},
+            ValueError,
+            "two of the minima lead to the same point",
+        ),
+        (
+            {"saddles": THREE.minima[:1]},
+            ValueError,
+            "has 0 negative eigenvalues; a chain's saddles have one",
+        ),
         ({"minima": THREE.saddles}, ValueError, "has 1 negative eigenvalues; a minimum has none"),
         ({"saddles": jnp.zeros(1)}, ValueError, r"saddles must have shape \(n, 1\)"),
         ({"connects": [(0, 1)]}, ValueError, "two numbers of minima for each of the 2 saddles"),
@@ -339,7 +424,12 @@ def test_bad_wells_on_a_line(change, kind, message):
     ],
 )
 def test_bad_wells_of_a_loss(change, kind, message):
-    arguments = {"landscape": THREE, "minima": THREE.minima, "saddles": THREE.saddles, "diffusion": 0.05} | change
+    arguments = {
+        "landscape": THREE,
+        "minima": THREE.minima,
+        "saddles": THREE.saddles,
+        "diffusion": 0.05,
+    } | change
     with pytest.raises(kind, match=message):
         gaussian_chain(arguments.pop("landscape"), **arguments)
 
@@ -367,7 +457,11 @@ def test_saddles_that_are_no_way_are_refused():
 def test_what_is_not_defined_for_a_chain_in_parts():
     chain = gaussian_chain(THREE, minima=THREE.minima, saddles=THREE.saddles[:1], diffusion=0.05)
     for quantity in ("stationary", "mean_transitions"):
-        with pytest.raises(ValueError, match=r"the chain is disconnected.*wells 0 1 \| 2 are not joined"):
+        with pytest.raises(
+            ValueError,
+            match=r"the chain is disconnected.*wells 0 1 \| 2 are not "
+            r"joined",
+        ):
             getattr(chain, quantity)
     with pytest.raises(ValueError, match="well 2 has no way out"):
         _ = chain.next_probabilities

@@ -13,7 +13,8 @@ from levysde.theory import (
     xie_law,
 )
 
-# L' = x (x - 1) (x - 2): minima at 0 and 2 of curvature 2, the saddle at 1 of curvature -1, a barrier of 1/4
+# L' = x (x - 1) (x - 2): minima at 0 and 2 of curvature 2, the saddle at 1 of curvature -1, a
+# barrier of 1/4
 LOW, TOP, BARRIER = 2.0, 1.0, 0.25
 BATCH = 4
 
@@ -28,9 +29,11 @@ def switch_at(s):
 
 
 def two_temperatures(drift, diffusion, s, end):
-    """Log of the exact mean time from 0 to `end`, drift and diffusion being given as (below, above) the switch.
+    """Log of the exact mean time from 0 to `end`, drift and diffusion being given as (below, above)
+    the switch.
 
-    Started at the switch, the quadrature has its jump between two panels; the way there is at one temperature.
+    Started at the switch, the quadrature has its jump between two panels; the way there is at one
+    temperature.
     """
     c = switch_at(s)
     way = first_passage(drift[0], diffusion[0], start=0.0, upper=c)
@@ -71,13 +74,16 @@ def test_the_corrected_law_is_the_limit_of_two_frozen_temperatures(s, escape, en
     assert np.log2(excess[1] / excess[2]) == pytest.approx(1, abs=0.1)
     assert abs(excess[-1]) < 0.03
     printed = law(0.02, s, escape=escape, prefactor="printed")
-    assert printed.log_mean - law(0.02, s, escape=escape).log_mean == pytest.approx(math.log(LOW / TOP))
-    assert abs(exact - printed.log_mean) > 0.6  # the printed prefactor is off by H_a / |H_b|, 2, at any eta
+    assert printed.log_mean - law(0.02, s, escape=escape).log_mean == pytest.approx(
+        math.log(LOW / TOP)
+    )
+    # the printed prefactor is off by H_a / |H_b|, 2, at any eta
+    assert abs(exact - printed.log_mean) > 0.6
 
 
 def test_the_printed_prefactor_is_that_of_the_isothermal_convention():
-    """A smooth switch: the noise of the point after the step amounts to a drift `+ D'`, and the mean is H_a / |H_b| times
-    Ito's; with half of that drift (Stratonovich) the root of it."""
+    """A smooth switch: the noise of the point after the step amounts to a drift `+ D'`, and the
+    mean is H_a / |H_b| times Ito's; with half of that drift (Stratonovich) the root of it."""
     for eta in (0.04, 0.01):
         cold = eta / (2 * BATCH)
 
@@ -89,7 +95,11 @@ def test_the_printed_prefactor_is_that_of_the_isothermal_convention():
 
         ito, stratonovich, isothermal = (
             first_passage(
-                lambda x, k=k: -slope(x) + k * tilt(x), diffusion, start=0.0, upper=2.0, reflecting=-2.0
+                lambda x, k=k: -slope(x) + k * tilt(x),
+                diffusion,
+                start=0.0,
+                upper=2.0,
+                reflecting=-2.0,
             ).log_mean
             for k in (0, 0.5, 1)
         )
@@ -129,7 +139,8 @@ def test_paths_add_their_rates():
 
 
 def test_equal_temperatures_are_white_noise():
-    """Curvatures of one size: one temperature, and both prefactors agree with Eyring and Kramers."""
+    """Curvatures of one size: one temperature, and both prefactors agree with Eyring and
+    Kramers."""
     white = math.log(2 * math.pi / 1.5) + 0.3 / (0.1 * 1.5 / 8)
     for prefactor in ("corrected", "printed"):
         same = xie_law(
@@ -160,15 +171,17 @@ def exponent(optimizer, eta, low=LOW, top=TOP, **options):
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "momentum", "factor"), [("sgd", 0, 1), ("heavy ball", 0.8, 1), ("averaged momentum", 0.8, 0.2)]
+    ("optimizer", "momentum", "factor"),
+    [("sgd", 0, 1), ("heavy ball", 0.8, 1), ("averaged momentum", 0.8, 0.2)],
 )
 def test_momentum_by_the_exact_stationary_variance(optimizer, momentum, factor):
-    """At one curvature the exponent is `x^2 / (2 Var w)` where the bowl has risen by dL, to order eta."""
+    """At one curvature the exponent is `x^2 / (2 Var w)` where the bowl has risen by dL, to order
+    eta."""
     gaps = []
     for eta in (0.02, 0.01, 0.005):
-        variance = sgd_covariance([[LOW]], [[LOW / BATCH]], learning_rate=eta * factor, momentum=momentum).position[
-            0, 0
-        ]
+        variance = sgd_covariance(
+            [[LOW]], [[LOW / BATCH]], learning_rate=eta * factor, momentum=momentum
+        ).position[0, 0]
         expected = 2 * BARRIER / LOW / (2 * variance)
         gaps.append(exponent(optimizer, eta, top=LOW, momentum=momentum or 0.5) / expected - 1)
     np.testing.assert_allclose(np.log2(np.array(gaps[:-1]) / gaps[1:]), 1, atol=0.05)
@@ -177,13 +190,15 @@ def test_momentum_by_the_exact_stationary_variance(optimizer, momentum, factor):
 
 @pytest.mark.parametrize("s", [0.3, 0.7])
 def test_adam_by_quadrature(s):
-    """v frozen at |H| / B on both parts of the way: `dX = -L' / sqrt(v) dt + sqrt(eta) dW`. `log mean` at eta / 2 less that
-    at eta is the exponent at eta, as the prefactor cancels."""
+    """v frozen at |H| / B on both parts of the way: `dX = -L' / sqrt(v) dt + sqrt(eta) dW`. `log
+    mean` at eta / 2 less that at eta is the exponent at eta, as the prefactor cancels."""
     low, top = math.sqrt(LOW / BATCH), math.sqrt(TOP / BATCH)
     gaps = []
     for eta in (0.16, 0.08, 0.04):
         logs = [
-            two_temperatures([lambda x: -slope(x) / low, lambda x: -slope(x) / top], (cold / 2, cold / 2), s, 2.0)
+            two_temperatures(
+                [lambda x: -slope(x) / low, lambda x: -slope(x) / top], (cold / 2, cold / 2), s, 2.0
+            )
             for cold in (eta, eta / 2)
         ]
         gaps.append(logs[1] - logs[0] - exponent("adam", eta, path_fraction=s))
@@ -228,7 +243,11 @@ def test_bad_numbers(change, kind, message):
 def test_bad_parts():
     with pytest.raises(TypeError, match="laws must be a list of MinibatchLaw"):
         combined_law([0.1, 0.2])
-    with pytest.raises(ValueError, match=r"laws must agree in learning_rate, but have 0\.1 and 0\.2"):
+    with pytest.raises(
+        ValueError,
+        match=r"laws must agree in learning_rate, but have 0\.1 and "
+        r"0\.2",
+    ):
         combined_law([law(0.1), law(0.2)])
     with pytest.raises(ValueError, match="optimizer must be"):
         exponent("lion", 0.1)

@@ -1,4 +1,5 @@
-"""Momentum against the algorithms, exact covariances, and the response of an averaged noise to a jump."""
+"""Momentum against the algorithms, exact covariances, and the response of an averaged noise to a
+jump."""
 
 import jax
 import jax.numpy as jnp
@@ -30,10 +31,16 @@ def stable(alpha=1.5):
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("averaged", [False, True])
 def test_momentum_is_the_algorithm_to_rounding(nesterov, averaged, float64):
-    """A step of dt = eta with increment `eta^(1/a) xi` is optax's step on the gradient `grad F - S xi`, noise and all."""
+    """A step of dt = eta with increment `eta^(1/a) xi` is optax's step on the gradient `grad F - S
+    xi`, noise and all."""
     factors = np.array([0.7, 1.3])
     dynamics = ls.Momentum(
-        well(centre=CENTRE), stable(), learning_rate=ETA, nesterov=nesterov, averaged=averaged, scale=factors
+        well(centre=CENTRE),
+        stable(),
+        learning_rate=ETA,
+        nesterov=nesterov,
+        averaged=averaged,
+        scale=factors,
     )
     optimiser = optax.sgd(ETA * (0.1 if averaged else 1), 0.9, nesterov=nesterov)
     x = jnp.array([1.0, -2.0])
@@ -67,7 +74,9 @@ def linear_step(dynamics, dt):
     dim = dynamics.landscape.dim
 
     def step(flat, increment):
-        new = dynamics.step(dynamics.init(flat[:dim])._replace(m=flat[dim:]), jnp.asarray(dt), increment)
+        new = dynamics.step(
+            dynamics.init(flat[:dim])._replace(m=flat[dim:]), jnp.asarray(dt), increment
+        )
         return jnp.concatenate([new.x, new.m])
 
     zeros = jnp.zeros(2 * dim), jnp.zeros(dim)
@@ -78,7 +87,9 @@ def linear_step(dynamics, dt):
 @pytest.mark.parametrize("curvature", [0.5, 8.0])
 def test_stationary_variance_of_the_algorithm(beta, curvature, float64):
     """`eta C / (h (1 - beta) (2 - eta h / (1 + beta)))` (Liu, Ziyin, Ueda 2021)."""
-    dynamics = ls.Momentum(well([[curvature]]), ls.Brownian(), learning_rate=ETA, momentum=beta, scale=1.7)
+    dynamics = ls.Momentum(
+        well([[curvature]]), ls.Brownian(), learning_rate=ETA, momentum=beta, scale=1.7
+    )
     a, b = linear_step(dynamics, ETA)
     variance = solve_discrete_lyapunov(a, b @ b.T * ETA)[0, 0]
     expected = ETA * 1.7**2 / (curvature * (1 - beta) * (2 - ETA * curvature / (1 + beta)))
@@ -87,10 +98,16 @@ def test_stationary_variance_of_the_algorithm(beta, curvature, float64):
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_small_steps_tend_to_the_underdamped_equation(nesterov, float64):
-    """Flow and stationary covariance at three dt, with rate and gain kept: first order to those of the equation (heavy ball's
-    covariance second)."""
+    """Flow and stationary covariance at three dt, with rate and gain kept: first order to those of
+    the equation (heavy ball's covariance second)."""
     dynamics = ls.Momentum(
-        well(), ls.Brownian(), epsilon=0.3, rate=3.0, averaged=True, nesterov=nesterov, scale=[1.0, 0.5]
+        well(),
+        ls.Brownian(),
+        epsilon=0.3,
+        rate=3.0,
+        averaged=True,
+        nesterov=nesterov,
+        scale=[1.0, 0.5],
     )
     drift = np.block([[np.zeros((2, 2)), -np.eye(2)], [3.0 * MATRIX, -3.0 * np.eye(2)]])
     noise = np.vstack([np.zeros((2, 2)), -3.0 * 0.3 * np.diag([1.0, 0.5])])
@@ -100,7 +117,10 @@ def test_small_steps_tend_to_the_underdamped_equation(nesterov, float64):
         a, b = linear_step(dynamics, 2.0 / num)
         stationary = solve_discrete_lyapunov(a, b @ b.T * 2.0 / num)
         errors.append(
-            [np.abs(np.linalg.matrix_power(a, num) - flow).max(), np.abs(stationary - covariance)[:2, :2].max()]
+            [
+                np.abs(np.linalg.matrix_power(a, num) - flow).max(),
+                np.abs(stationary - covariance)[:2, :2].max(),
+            ]
         )
     errors = np.array(errors)
     assert (errors[0] < 0.1 * np.array([np.abs(flow).max(), covariance[:2, :2].max()])).all()
@@ -142,7 +162,9 @@ def test_jump_response_formula_and_limits():
         assert jump_response(0.9, 1e-7, gradient=gradient).forward == pytest.approx(1, abs=2e-5)
         assert jump_response(0.9, 0.02, gradient=gradient).forward < 0.8
     double = (1 - 0.9**0.5) ** 2 / 0.1  # where the two roots meet
-    near = [jump_response(0.9, double * (1 + e), gradient="averaged").forward for e in (-1e-6, 0, 1e-6)]
+    near = [
+        jump_response(0.9, double * (1 + e), gradient="averaged").forward for e in (-1e-6, 0, 1e-6)
+    ]
     np.testing.assert_allclose(near, near[1], rtol=1e-5)
 
 
@@ -157,7 +179,8 @@ CASES = {  # momentum's arguments, curvature, whether the jump comes back on the
 
 @pytest.mark.parametrize("case", CASES)
 def test_escape_law_follows_the_flow(case):
-    """From (-0.3, 2): an oscillating jump to the right may leave on the left, and does so first when that end is near."""
+    """From (-0.3, 2): an oscillating jump to the right may leave on the left, and does so first
+    when that end is near."""
     arguments, curvature, comes_back = CASES[case]
     dynamics = ls.Momentum(well([[curvature]], [0.0]), stable(), scale=0.1, **arguments)
     eta, low, high = arguments["learning_rate"], 0.3, 2.0
@@ -166,7 +189,9 @@ def test_escape_law_follows_the_flow(case):
     forward, backward = jump_response(beta, eta * curvature * gain, gradient="averaged")
     assert (backward > 0) == comes_back
     with np.errstate(divide="ignore"):
-        right, left = (np.min([a / forward, np.divide(b, backward)]) for a, b in ((high, low), (low, high)))
+        right, left = (
+            np.min([a / forward, np.divide(b, backward)]) for a, b in ((high, low), (low, high))
+        )
     distance = np.array([right, left]) / (0.1 * gain * float(dynamics.epsilon))
     np.testing.assert_allclose(np.sort(law.ray_distance), np.sort(distance), rtol=1e-4)
     if comes_back:
@@ -180,26 +205,36 @@ def test_escape_law_follows_the_flow(case):
 def test_law_in_several_dimensions():
     """Components noise, a diagonal well: each coordinate answers by its own curvature."""
     curvature, scale = np.array([0.3, 2.0, 30.0]), np.array([0.05, 0.1, 0.2])
-    dynamics = ls.Momentum(well(np.diag(curvature)), stable(), learning_rate=0.02, averaged=True, scale=scale)
+    dynamics = ls.Momentum(
+        well(np.diag(curvature)), stable(), learning_rate=0.02, averaged=True, scale=scale
+    )
     law = escape_law(dynamics, ls.Box(lower=-np.ones(3), upper=np.ones(3)), dt=0.02, check=False)
-    forward = np.array([jump_response(0.9, 0.02 * h, gradient="averaged").forward for h in curvature])
+    forward = np.array(
+        [jump_response(0.9, 0.02 * h, gradient="averaged").forward for h in curvature]
+    )
     distance = 1 / (forward * scale * float(dynamics.epsilon))
     np.testing.assert_allclose(np.sort(law.ray_distance), np.sort(np.tile(distance, 2)), rtol=1e-4)
 
 
 def test_law_does_not_depend_on_units():
-    """Loss in other units with eta and S to match, and the position in others: the same law, in steps."""
+    """Loss in other units with eta and S to match, and the position in others: the same law, in
+    steps."""
     rates = []
     for loss, length in ((1.0, 1.0), (1e6, 1.0), (1.0, 1e-4), (1e-5, 1e3)):
         curvature, eta = loss / length**2, 0.02 * length**2 / loss
-        dynamics = ls.Momentum(well([[curvature]]), stable(), learning_rate=eta, scale=loss / length * 0.1)
-        law = escape_law(dynamics, ls.Box(lower=[-0.3 * length], upper=[2.0 * length]), dt=eta, check=False)
+        dynamics = ls.Momentum(
+            well([[curvature]]), stable(), learning_rate=eta, scale=loss / length * 0.1
+        )
+        law = escape_law(
+            dynamics, ls.Box(lower=[-0.3 * length], upper=[2.0 * length]), dt=eta, check=False
+        )
         rates.append(law.rate * eta)
     np.testing.assert_allclose(rates, rates[0], rtol=1e-3)
 
 
 class RawGradient(ls.Momentum):
-    """Gradient descent with averaged noise, `n <- beta n + (1-beta) xi`, the gradient itself raw."""
+    """Gradient descent with averaged noise, `n <- beta n + (1-beta) xi`, the gradient itself
+    raw."""
 
     def settled(self, x):
         return self.init(x)
@@ -213,14 +248,21 @@ class RawGradient(ls.Momentum):
 def test_raw_gradient_and_averaged_noise():
     """The formula printed in terms of c = 1 - eta h alone."""
     inner = ls.SGD(well([[1.0]]), stable(), epsilon=0.1)
-    dynamics = RawGradient(inner.landscape, inner.driver, epsilon=0.1, rate=-np.log(0.9) / 0.02, averaged=True)
+    dynamics = RawGradient(
+        inner.landscape, inner.driver, epsilon=0.1, rate=-np.log(0.9) / 0.02, averaged=True
+    )
     basin = ls.Ball(radius=1.0, center=jnp.zeros(1))
-    ratio = escape_law(dynamics, basin, dt=0.02, check=False).rate / escape_law(inner, basin, check=False).rate
+    ratio = (
+        escape_law(dynamics, basin, dt=0.02, check=False).rate
+        / escape_law(inner, basin, check=False).rate
+    )
     assert ratio == pytest.approx(jump_response(0.9, 0.02, gradient="raw").forward ** 1.5, rel=1e-4)
 
 
 def test_a_flow_that_grows_or_never_ends_is_refused(monkeypatch):
-    dynamics = ls.Momentum(well(np.diag([1.0, 400.0])), stable(), epsilon=0.1, rate=10.0, averaged=True)
+    dynamics = ls.Momentum(
+        well(np.diag([1.0, 400.0])), stable(), epsilon=0.1, rate=10.0, averaged=True
+    )
     basin = ls.Ball(radius=1.0, center=jnp.zeros(2))
     with pytest.raises(ValueError, match=r"dt = 0\.3 is too coarse.*grows by a factor"):
         escape_law(dynamics, basin, dt=0.3, check=False)
@@ -247,20 +289,50 @@ def test_with_epsilon():
         (lambda: ls.Momentum(None, stable(), epsilon=0.1), "landscape must be a Landscape"),
         (lambda: ls.Momentum(well(), "stable", epsilon=0.1), "driver must be a Driver"),
         (lambda: ls.Momentum(well(), stable()), "exactly one of epsilon and learning_rate"),
-        (lambda: ls.Momentum(well(), stable(), learning_rate=-1.0), "learning_rate must be positive"),
-        (lambda: ls.Momentum(well(), stable(), learning_rate=0.1, momentum=1.0), "strictly between 0 and 1, not 1.0"),
-        (lambda: ls.Momentum(well(), stable(), learning_rate=0.1, momentum=0.0), "momentum must be positive"),
-        (lambda: ls.Momentum(well(), stable(), learning_rate=0.1, momentum="big"), "momentum must be a number"),
-        (lambda: ls.Momentum(well(), stable(), learning_rate=0.1, rate=-2.0), "rate must be positive"),
-        (lambda: ls.Momentum(well(), stable(), learning_rate=0.1, rate=2.0, momentum=0.9), "one of momentum and rate"),
-        (lambda: ls.Momentum(well(), stable(), learning_rate=0.1, nesterov=1), "nesterov must be True or False"),
-        (lambda: ls.Momentum(well(), stable(), learning_rate=0.1, averaged="no"), "averaged must be True or False"),
-        (lambda: ls.Momentum(well(), stable(), learning_rate=0.1, scale=np.ones(3)), "does not fit d = 2"),
+        (
+            lambda: ls.Momentum(well(), stable(), learning_rate=-1.0),
+            "learning_rate must be positive",
+        ),
+        (
+            lambda: ls.Momentum(well(), stable(), learning_rate=0.1, momentum=1.0),
+            "strictly between 0 and 1, not 1.0",
+        ),
+        (
+            lambda: ls.Momentum(well(), stable(), learning_rate=0.1, momentum=0.0),
+            "momentum must be positive",
+        ),
+        (
+            lambda: ls.Momentum(well(), stable(), learning_rate=0.1, momentum="big"),
+            "momentum must be a number",
+        ),
+        (
+            lambda: ls.Momentum(well(), stable(), learning_rate=0.1, rate=-2.0),
+            "rate must be positive",
+        ),
+        (
+            lambda: ls.Momentum(well(), stable(), learning_rate=0.1, rate=2.0, momentum=0.9),
+            "one of momentum and rate",
+        ),
+        (
+            lambda: ls.Momentum(well(), stable(), learning_rate=0.1, nesterov=1),
+            "nesterov must be True or False",
+        ),
+        (
+            lambda: ls.Momentum(well(), stable(), learning_rate=0.1, averaged="no"),
+            "averaged must be True or False",
+        ),
+        (
+            lambda: ls.Momentum(well(), stable(), learning_rate=0.1, scale=np.ones(3)),
+            "does not fit d = 2",
+        ),
         (
             lambda: ls.Momentum(well(), stable(0.9), epsilon=0.1),
             r"stand for no learning rate.*Give rate=1.0 with averaged",
         ),
-        (lambda: ls.Momentum(well(), stable(0.9), epsilon=0.1, rate=1.0), "Give learning_rate, or averaged=True"),
+        (
+            lambda: ls.Momentum(well(), stable(0.9), epsilon=0.1, rate=1.0),
+            "Give learning_rate, or averaged=True",
+        ),
         (lambda: jump_response(1.0, 0.1, gradient="raw"), "beta must lie strictly between 0 and 1"),
         (lambda: jump_response(0.9, 0.0, gradient="raw"), "decay must be positive"),
         (lambda: jump_response(0.9, 2.5, gradient="raw"), "it must be below 2"),

@@ -17,14 +17,19 @@ DECAY = 0.3
 
 
 def hinge_free(params, image, label):
-    """A per-example loss over a nested tree: tanh layer, list of outputs, squared error against a class number."""
+    """A per-example loss over a nested tree: tanh layer, list of outputs, squared error against a
+    class number."""
     hidden = jnp.tanh(image @ params["w"] + params["b"])
     return (jnp.sum(hidden * params["out"][0]) + params["out"][1] - label) ** 2
 
 
 def parts(rows: int = 7, seed: int = 0):
     rng = np.random.default_rng(seed)
-    params = {"w": rng.normal(size=(3, 2)), "b": rng.normal(size=2), "out": [rng.normal(size=2), rng.normal()]}
+    params = {
+        "w": rng.normal(size=(3, 2)),
+        "b": rng.normal(size=2),
+        "out": [rng.normal(size=2), rng.normal()],
+    }
     return params, rng.normal(size=(rows, 3)), rng.integers(0, 4, rows)
 
 
@@ -34,7 +39,8 @@ def network() -> NetworkLandscape:
 
 
 def by_hand(x: np.ndarray) -> float:
-    """The same loss written a second time, with numpy, example by example. Order: b, out[0], out[1], w."""
+    """The same loss written a second time, with numpy, example by example. Order: b, out[0],
+    out[1], w."""
     _, inputs, targets = parts()
     b, out, bias, w = x[:2], x[2:4], x[4], x[5:].reshape(3, 2)
     total = 0.0
@@ -75,7 +81,9 @@ def test_example_gradients_average_to_the_gradient():
     assert rows.shape == (600, network.dim)
     np.testing.assert_allclose(rows.mean(0), network.gradient(x), rtol=2e-5, atol=2e-5)
     index = jnp.array([3, 400, 599])
-    np.testing.assert_allclose(rows[index].mean(0), network.batch_gradient(x, index), rtol=2e-5, atol=2e-5)
+    np.testing.assert_allclose(
+        rows[index].mean(0), network.batch_gradient(x, index), rtol=2e-5, atol=2e-5
+    )
     assert float(jnp.abs(rows[3] - rows[400]).max()) > 0.1
 
 
@@ -92,7 +100,10 @@ def test_lanes_last_gives_the_gradient_of_each_lane():
     network = digits_mlp(hidden=3, num_images=20)
     assert not is_lane_invariant(network.gradient, network.minimum)
     x = network.minimum[:, None] + 0.1 * jax.random.normal(jax.random.key(0), (network.dim, 17))
-    lanes, gradient = jax.jit(jax.vmap(network.gradient, -1, -1))(x), eqx.filter_jit(network.gradient)
+    lanes, gradient = (
+        jax.jit(jax.vmap(network.gradient, -1, -1))(x),
+        eqx.filter_jit(network.gradient),
+    )
     for lane in (0, 16):
         np.testing.assert_allclose(lanes[:, lane], gradient(x[:, lane]), rtol=1e-4, atol=1e-6)
 
@@ -152,7 +163,12 @@ def batched(params, images, labels):
 def test_a_batched_loss_is_the_same_landscape(network):
     both = from_network(batched, *parts(), weight_decay=DECAY, batched=True)
     x, index = jnp.linspace(-1, 1, network.dim), jnp.array([2, 5])
-    for name, arguments in {"value": (x,), "gradient": (x,), "hessian": (x,), "example_gradients": (x,)}.items():
+    for name, arguments in {
+        "value": (x,),
+        "gradient": (x,),
+        "hessian": (x,),
+        "example_gradients": (x,),
+    }.items():
         ours, theirs = (eqx.filter_jit(getattr(one, name))(*arguments) for one in (both, network))
         np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-6, err_msg=name)
     ours, theirs = (eqx.filter_jit(one.batch_gradient)(x, index) for one in (both, network))
@@ -162,7 +178,10 @@ def test_a_batched_loss_is_the_same_landscape(network):
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (lambda *args: batched(*args).mean(), "one real number for each example, not .* for 2 examples"),
+        (
+            lambda *args: batched(*args).mean(),
+            "one real number for each example, not .* for 2 examples",
+        ),
         (lambda p, x, y: batched(p, x, y) * jnp.ones(7), "fails on 2 examples"),
         (lambda p, x, y: batched(p, x, y).astype(int), "one real number for each example"),
     ],
@@ -183,12 +202,17 @@ def square(model, row, target):
 
 
 def test_an_equinox_model_is_taken_as_it_is():
-    """The same landscape as that of its arrays alone, with the loss that puts the model together again."""
+    """The same landscape as that of its arrays alone, with the loss that puts the model together
+    again."""
     model, (_, inputs, targets) = mlp(), parts()
     arrays, rest = eqx.partition(model, eqx.is_inexact_array)
     whole = from_network(square, model, inputs, targets, weight_decay=DECAY)
     apart = from_network(
-        lambda p, row, target: square(eqx.combine(p, rest), row, target), arrays, inputs, targets, weight_decay=DECAY
+        lambda p, row, target: square(eqx.combine(p, rest), row, target),
+        arrays,
+        inputs,
+        targets,
+        weight_decay=DECAY,
     )
     assert whole.dim == apart.dim == 3 * 4 + 4 + 4 + 1
     x = jnp.linspace(-1, 1, whole.dim)
@@ -210,7 +234,9 @@ def test_an_equinox_model_is_taken_as_it_is():
     other = from_network(square, mlp(1), inputs, targets, weight_decay=DECAY)
     assert jax.tree.structure(other) == jax.tree.structure(whole)  # compiled once for both
     relu = eqx.tree_at(lambda net: net.activation, mlp(1), jnp.tanh)
-    assert jax.tree.structure(from_network(square, relu, inputs, targets)) != jax.tree.structure(whole)
+    assert jax.tree.structure(from_network(square, relu, inputs, targets)) != jax.tree.structure(
+        whole
+    )
 
 
 def test_functions_and_integers_beside_the_weights_are_not_parameters():
@@ -225,17 +251,25 @@ def test_functions_and_integers_beside_the_weights_are_not_parameters():
 
     _, inputs, targets = parts()
     model = Model(jnp.ones(3), jnp.array([2, 0, 1]), 0.5, jnp.tanh)
-    network = from_network(lambda p, row, y: square(p["first"], row, y), {"first": model}, inputs, targets)
+    network = from_network(
+        lambda p, row, y: square(p["first"], row, y), {"first": model}, inputs, targets
+    )
     assert network.dim == 3
     assert network.unflatten(network.minimum)["first"].rate == 0.5
     plain = {"w": np.ones(3), "act": jax.nn.relu}
-    network = from_network(lambda p, row, y: (p["act"](p["w"] @ row) - y) ** 2, plain, inputs, targets)
+    network = from_network(
+        lambda p, row, y: (p["act"](p["w"] @ row) - y) ** 2, plain, inputs, targets
+    )
     assert network.dim == 3
 
 
 def test_a_flat_vector_is_told_to_be_unflattened(network):
     trained = ls.networks.train(network, epochs=1, batch_size=3)
-    with pytest.raises(TypeError, match=r"one flat vector of 11 numbers.*give network.unflatten\(params\)"):
+    with pytest.raises(
+        TypeError,
+        match=r"one flat vector of 11 numbers.*give "
+        r"network.unflatten\(params\)",
+    ):
         from_network(hinge_free, trained, *parts()[1:])
 
 
@@ -253,8 +287,16 @@ BAD = [
     ({"inputs": np.full((7, 3), np.inf)}, ValueError, "inputs must be finite"),
     ({"weight_decay": -0.1}, ValueError, "must not be negative"),
     ({"weight_decay": [0.1, 0.2]}, ValueError, "shape"),
-    ({"loss": log_of_first, "params": {"w": -np.ones((1, 1))}}, ValueError, "the loss is not finite"),
-    ({"loss": lambda p, x, y: jnp.sqrt(p["w"][0, 0])}, ValueError, "gradient .1 of 1 entries. is not finite"),
+    (
+        {"loss": log_of_first, "params": {"w": -np.ones((1, 1))}},
+        ValueError,
+        "the loss is not finite",
+    ),
+    (
+        {"loss": lambda p, x, y: jnp.sqrt(p["w"][0, 0])},
+        ValueError,
+        "gradient .1 of 1 entries. is not finite",
+    ),
 ]
 
 
@@ -284,7 +326,11 @@ def test_a_mark_of_wrong_shape_or_nan_is_refused(network):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"num_images": 301}, "multiple of 10"), ({"num_images": 2000}, "from 10 to 1740"), ({"hidden": 0}, "at least 1")],
+    [
+        ({"num_images": 301}, "multiple of 10"),
+        ({"num_images": 2000}, "from 10 to 1740"),
+        ({"hidden": 0}, "at least 1"),
+    ],
 )
 def test_digits_outside_their_range_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
@@ -300,5 +346,9 @@ def test_missing_scikit_learn_names_the_extra(monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r'scikit-learn, which is not installed. Type: pip install "levysde\[data\]"'):
+    with pytest.raises(
+        ImportError,
+        match=r"scikit-learn, which is not installed. Type: pip "
+        r'install "levysde\[data\]"',
+    ):
         digits_mlp()

@@ -1,7 +1,9 @@
-"""Tails right to 1% at P = 1e-8, by enumeration of the words and not by counting rare draws (that would take 1e12).
+"""Tails right to 1% at P = 1e-8, by enumeration of the words and not by counting rare draws (that
+would take 1e12).
 
-A grid of words holds the lowest and the highest 8192 one by one, and between them strata, even in the logarithm, each
-with its share of all 2^32 words. Large draws come from the lowest (components) or highest (isotropic) angle words.
+A grid of words holds the lowest and the highest 8192 one by one, and between them strata, even in
+the logarithm, each with its share of all 2^32 words. Large draws come from the lowest (components)
+or highest (isotropic) angle words.
 """
 
 import equinox as eqx
@@ -39,24 +41,40 @@ WORDS, WEIGHTS = crossed(word_grid(8192, 400), word_grid(32, 200))
 
 @eqx.filter_jit
 def increments(driver, words, dt):
-    return jax.vmap(lambda column: driver.increment(column, 1, dt)[0], in_axes=-1, out_axes=-1)(words)
+    return jax.vmap(lambda column: driver.increment(column, 1, dt)[0], in_axes=-1, out_axes=-1)(
+        words
+    )
 
 
 def marginal_tail(x: float, alpha: float, terms: int = 3) -> float:
-    """P(|X| > x) of SaS(1) by its series in 1/x (Bergstrom), convergent below 1, asymptotic above."""
+    """P(|X| > x) of SaS(1) by its series in 1/x (Bergstrom), convergent below 1, asymptotic
+    above."""
     n = np.arange(1, terms + 1)
-    series = (-1.0) ** (n + 1) * special.gamma(n * alpha) / special.factorial(n) * np.sin(n * np.pi * alpha / 2)
+    series = (
+        (-1.0) ** (n + 1)
+        * special.gamma(n * alpha)
+        / special.factorial(n)
+        * np.sin(n * np.pi * alpha / 2)
+    )
     return 2 / np.pi * float(np.sum(series * x ** (-n * alpha)))
 
 
 def isotropic_tail(x: float, alpha: float, dim: int) -> float:
     """P(|X| > x) of the isotropic law to leading order in P."""
-    total = 2**alpha * special.gamma((dim + alpha) / 2) / (special.gamma(dim / 2) * special.gamma(1 - alpha / 2))
+    total = (
+        2**alpha
+        * special.gamma((dim + alpha) / 2)
+        / (special.gamma(dim / 2) * special.gamma(1 - alpha / 2))
+    )
     return total * x**-alpha
 
 
 def component_sizes(alpha: float, dt: float = 1.0, exact: bool = False) -> np.ndarray:
-    return np.abs(np.asarray(increments(StableComponents(alpha, exact=exact), jnp.asarray(WORDS), jnp.asarray(dt))))
+    return np.abs(
+        np.asarray(
+            increments(StableComponents(alpha, exact=exact), jnp.asarray(WORDS), jnp.asarray(dt))
+        )
+    )
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -65,15 +83,23 @@ def test_components_have_the_right_tail(alpha, exact):
     sizes = component_sizes(alpha, exact=exact)
     for probability in RARE:
         x = (marginal_tail(1.0, alpha, 1) / probability) ** (1 / alpha)
-        assert np.sum(WEIGHTS[sizes > x]) == pytest.approx(marginal_tail(x, alpha), rel=0.01), probability
+        assert np.sum(WEIGHTS[sizes > x]) == pytest.approx(marginal_tail(x, alpha), rel=0.01), (
+            probability
+        )
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_isotropic_has_the_right_tail_in_every_dimension(alpha):
-    """The Gaussian factor is taken out of the draw (its words are fixed) and put back by quadrature."""
-    driver, gaussian_words = StableIsotropic(alpha), np.full((2, WORDS.shape[1]), 0x2468ACE0, np.uint32)
+    """The Gaussian factor is taken out of the draw (its words are fixed) and put back by
+    quadrature."""
+    driver, gaussian_words = (
+        StableIsotropic(alpha),
+        np.full((2, WORDS.shape[1]), 0x2468ACE0, np.uint32),
+    )
     words = np.concatenate([WORDS, gaussian_words])
-    unit = float(increments(StableIsotropic(2.0), jnp.asarray(words[:, :1]), jnp.asarray(1.0))[0]) / np.sqrt(2)
+    unit = float(
+        increments(StableIsotropic(2.0), jnp.asarray(words[:, :1]), jnp.asarray(1.0))[0]
+    ) / np.sqrt(2)
     mixing = np.asarray(increments(driver, jnp.asarray(words), jnp.asarray(1.0)), np.float64) / unit
     assert (mixing > 0).all()
     large = mixing > np.quantile(mixing, 0.5)
@@ -88,18 +114,23 @@ def test_isotropic_has_the_right_tail_in_every_dimension(alpha):
             found = np.searchsorted(-sorted_mixing, -x / radius)
             assert found.max() < len(tail)
             measured = np.sum(density * np.where(found > 0, tail[np.maximum(found, 1) - 1], 0))
-            assert measured == pytest.approx(isotropic_tail(x, alpha, dim), rel=0.01), (dim, probability)
+            assert measured == pytest.approx(isotropic_tail(x, alpha, dim), rel=0.01), (
+                dim,
+                probability,
+            )
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.3])
 def test_small_alpha_and_dt_leave_the_float_range_gracefully(alpha):
-    """dt^(1/alpha) is 1e-60 at alpha = 0.05: the chance of a jump past 1 is about dt all the same."""
+    """dt^(1/alpha) is 1e-60 at alpha = 0.05: the chance of a jump past 1 is about dt all the
+    same."""
     measured = np.sum(WEIGHTS[component_sizes(alpha, dt=1e-3) > 1])
     assert measured == pytest.approx(marginal_tail(1e3 ** (1 / alpha), alpha), rel=0.01)
 
 
 def textbook(alpha: float, bits: int, below: float | None) -> np.ndarray:
-    """Draws whose angle is `bits` random bits from its pole, plus a fixed fraction of a unit, or the tail word's bits."""
+    """Draws whose angle is `bits` random bits from its pole, plus a fixed fraction of a unit, or
+    the tail word's bits."""
     angle, tail = WORDS.astype(np.int64)
     fraction = ((tail & 0xFFFF) + 0.5) * 2.0**-16 if below is None else below
     pole = np.pi / 2 * ((angle >> (32 - bits)) + fraction) * 2.0**-bits
@@ -114,7 +145,8 @@ def textbook(alpha: float, bits: int, below: float | None) -> np.ndarray:
         (1.5, 31, None, False),
         (1.5, 31, 0.5, False),
         (1.0, 31, None, False),
-        (1.0, 31, 0.5, True),  # at alpha = 1 nothing else smooths the steps: 21 words where 21.5 belong
+        # at alpha = 1 nothing else smooths the steps: 21 words where 21.5 belong
+        (1.0, 31, 0.5, True),
         (1.5, 31, 0.0625, True),
         (1.5, 23, 0.5, True),
     ],

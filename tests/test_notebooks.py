@@ -1,4 +1,5 @@
-"""The notebooks, as notebooks: converted, validated and run from the first cell to the last, with few trajectories."""
+"""The notebooks, as notebooks: converted, validated and run from the first cell to the last, with
+few trajectories."""
 
 import re
 from pathlib import Path
@@ -23,12 +24,15 @@ def quick(monkeypatch, tmp_path):
     """Settings of the kernels: few trajectories, and a folder for what they write."""
     monkeypatch.setenv("LEVYSDE_NOTEBOOK_NUM", "50")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.delenv("MPLBACKEND", raising=False)  # Jupyter's own, which puts figures into the page
+    # Jupyter's own, which puts figures into the page
+    monkeypatch.delenv("MPLBACKEND", raising=False)
 
 
 def run(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     resources = {"metadata": {"path": str(FOLDER)}}
-    return NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()
+    return NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources=resources
+    ).execute()
 
 
 def test_there_are_five_in_order():
@@ -61,7 +65,10 @@ def test_it_runs(name, quick):
         if cell.cell_type != "code":
             continue
         kinds = [kind for output in cell.outputs for kind in output.get("data", {})]
-        texts = [output.get("text", output.get("data", {}).get("text/plain", "")) for output in cell.outputs]
+        texts = [
+            output.get("text", output.get("data", {}).get("text/plain", ""))
+            for output in cell.outputs
+        ]
         assert not [output.text for output in cell.outputs if output.get("name") == "stderr"]
         assert not [text for text in texts if re.search(r"\bnan\b", text, re.IGNORECASE)]
         if "plt.show()" in cell.source or cell.source.startswith("Image("):

@@ -1,4 +1,5 @@
-"""What is installed and what is loaded: the lazy front door, the names it promises, one version everywhere."""
+"""What is installed and what is loaded: the lazy front door, the names it promises, one version
+everywhere."""
 
 import ast
 import re
@@ -27,36 +28,53 @@ EXTRAS = (
     "sklearn",
     "numba",
 )
-SLOW = ("matplotlib", "diffrax", "optimistix", "scipy.stats", "scipy.optimize", "typer")  # loaded when first used
-TWELVE_LINES = "Quadratic SGD StableComponents Ball simulate_escape EulerMaruyama escape_law compare".split()
+# loaded when first used
+SLOW = ("matplotlib", "diffrax", "optimistix", "scipy.stats", "scipy.optimize", "typer")
+TWELVE_LINES = (
+    "Quadratic SGD StableComponents Ball simulate_escape EulerMaruyama escape_law compare".split()
+)
 
 
 def loaded_after(code: str) -> set[str]:
     """The modules that a fresh interpreter has loaded after `code`."""
     code += "\nimport sys\nprint(*sys.modules)"
-    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
 
 
 def test_the_package_itself_loads_nothing_but_its_front_door():
     before = loaded_after("import jax, lazy_loader")
-    new = {name for name in loaded_after("import jax, lazy_loader, levysde") - before if not name.startswith("_")}
+    new = {
+        name
+        for name in loaded_after("import jax, lazy_loader, levysde") - before
+        if not name.startswith("_")
+    }
     assert {name for name in new if name.split(".")[0] == "levysde"} == {"levysde"}
     assert new <= {"levysde", "ast"}  # lazy_loader reads the stub
 
 
 def test_no_extra_and_nothing_slow_is_loaded_by_the_core():
     code = (
-        "import levysde as ls\n" + "\n".join(f"ls.{name}" for name in TWELVE_LINES) + "\nls.plots, ls.stats, ls.theory"
+        "import levysde as "
+        "ls\n" + "\n".join(f"ls.{name}" for name in TWELVE_LINES) + "\nls.plots, ls.stats, "
+        "ls.theory"
     )
     loaded = loaded_after(code)
-    assert {"levysde.escape", "levysde.theory", "levysde.plots", "equinox"} <= loaded  # the names did load their parts
+    # the names did load their parts
+    assert {"levysde.escape", "levysde.theory", "levysde.plots", "equinox"} <= loaded
     assert loaded.isdisjoint({*EXTRAS, *SLOW})
 
 
 def stub_names() -> list[str]:
     tree = ast.parse((ROOT / "levysde" / "__init__.pyi").read_text())
     return [
-        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
     ]
 
 
@@ -104,4 +122,6 @@ def test_types_are_shipped_and_every_extra_is_declared():
         "tpu",
     }
     core = {re.split(r"[<>=!\[]", line)[0] for line in project["dependencies"]}
-    assert core.isdisjoint({"xarray", "zarr", "ray", "s3fs", "gcsfs", "scikit-learn", "pydantic", "pandas", "sphinx"})
+    assert core.isdisjoint(
+        {"xarray", "zarr", "ray", "s3fs", "gcsfs", "scikit-learn", "pydantic", "pandas", "sphinx"}
+    )

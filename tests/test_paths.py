@@ -19,7 +19,9 @@ FIELDS = {"end_time": "time", "end_step": "steps"} | {
 
 def kernel(epsilon=0.3, alpha=1.5, dt=0.01, driver=None):
     well = ls.Quadratic(hessian=jnp.array([[1.0, 0.3], [0.3, 2.0]]))
-    return ls.EulerMaruyama(ls.SGD(well, driver or ls.StableComponents(alpha=alpha), epsilon=epsilon), dt=dt)
+    return ls.EulerMaruyama(
+        ls.SGD(well, driver or ls.StableComponents(alpha=alpha), epsilon=epsilon), dt=dt
+    )
 
 
 def ball(radius=1.0):
@@ -33,13 +35,17 @@ def assert_rows(paths, run, rows):
 
 @pytest.fixture(scope="module")
 def run():
-    return ls.simulate_escape(kernel(), ball(), jnp.zeros(2), num=200, seed=7, max_steps=500, lanes=64)
+    return ls.simulate_escape(
+        kernel(), ball(), jnp.zeros(2), num=200, seed=7, max_steps=500, lanes=64
+    )
 
 
 @pytest.fixture(scope="module")
 def fine():
     """Every step of the first twenty trajectories of that run."""
-    return ls.simulate_paths(kernel(), jnp.zeros(2), num=20, seed=7, every=1, max_steps=500, domain=ball())
+    return ls.simulate_paths(
+        kernel(), jnp.zeros(2), num=20, seed=7, every=1, max_steps=500, domain=ball()
+    )
 
 
 def test_paths_are_the_engines_trajectories(run, fine):
@@ -54,16 +60,22 @@ def test_adam_in_float64_too(float64):
     adam = ls.Adam(well, ls.StableIsotropic(alpha=1.3), epsilon=0.3, rates=(10.0, 1.0))
     stepper, domain = ls.EulerMaruyama(adam, dt=0.02), ls.Sublevel(well, height=1.0)
     run = ls.simulate_escape(stepper, domain, jnp.zeros(2), num=100, seed=1, max_time=20.0)
-    paths = ls.simulate_paths(stepper, jnp.zeros(2), num=100, seed=1, every=37, max_time=20.0, domain=domain)
+    paths = ls.simulate_paths(
+        stepper, jnp.zeros(2), num=100, seed=1, every=37, max_time=20.0, domain=domain
+    )
     assert paths.positions.dtype == np.float64
     assert_rows(paths, run, slice(None))
 
 
 def test_the_grid_does_not_change_a_bit(fine):
-    coarse = ls.simulate_paths(kernel(), jnp.zeros(2), num=20, seed=7, every=33, max_steps=500, domain=ball())
+    coarse = ls.simulate_paths(
+        kernel(), jnp.zeros(2), num=20, seed=7, every=33, max_steps=500, domain=ball()
+    )
     np.testing.assert_array_equal(coarse.steps, [*range(0, 500, 33), 500])
     np.testing.assert_array_equal(coarse.positions, fine.positions[:, coarse.steps])
-    some = ls.simulate_paths(kernel(), jnp.zeros(2), num=5, seed=7, times=[0.0, 0.02, 1.0, 5.0], domain=ball())
+    some = ls.simulate_paths(
+        kernel(), jnp.zeros(2), num=5, seed=7, times=[0.0, 0.02, 1.0, 5.0], domain=ball()
+    )
     np.testing.assert_array_equal(some.steps, [0, 2, 100, 500])
     np.testing.assert_allclose(some.times, [0, 0.02, 1.0, 5.0], rtol=1e-6)
     np.testing.assert_array_equal(some.positions, fine.positions[:5, some.steps])
@@ -110,19 +122,29 @@ def test_a_path_stays_where_it_left(fine):
 
 def test_chosen_trajectories_of_a_large_run(run):
     slowest = np.argsort(run.time)[-3:]
-    paths = ls.simulate_paths(kernel(), jnp.zeros(2), ids=slowest, seed=7, every=100, max_steps=500, domain=ball())
+    paths = ls.simulate_paths(
+        kernel(), jnp.zeros(2), ids=slowest, seed=7, every=100, max_steps=500, domain=ball()
+    )
     np.testing.assert_array_equal(paths.ids, slowest)
     assert_rows(paths, run, slowest)
-    huge = ls.simulate_paths(kernel(), jnp.zeros(2), ids=[2**63, 3], seed=7, every=100, max_steps=500, domain=ball())
+    huge = ls.simulate_paths(
+        kernel(), jnp.zeros(2), ids=[2**63, 3], seed=7, every=100, max_steps=500, domain=ball()
+    )
     assert huge.ids.tolist() == [2**63, 3]
-    assert_rows(ls.simulate_paths(kernel(), jnp.zeros(2), ids=[3], seed=7, times=[5.0], domain=ball()), run, [3])
+    assert_rows(
+        ls.simulate_paths(kernel(), jnp.zeros(2), ids=[3], seed=7, times=[5.0], domain=ball()),
+        run,
+        [3],
+    )
     assert not np.array_equal(huge.positions[0], huge.positions[1])
 
 
 def test_one_start_a_path():
     starts = np.random.default_rng(0).uniform(-0.5, 0.5, (40, 2)).astype(np.float32)
     run = ls.simulate_escape(kernel(), ball(), starts, num=40, seed=0, max_steps=60)
-    paths = ls.simulate_paths(kernel(), starts, num=40, seed=0, every=10, max_steps=60, domain=ball())
+    paths = ls.simulate_paths(
+        kernel(), starts, num=40, seed=0, every=10, max_steps=60, domain=ball()
+    )
     np.testing.assert_array_equal(paths.positions[:, 0], starts)
     assert_rows(paths, run, slice(None))
 
@@ -133,24 +155,33 @@ def test_without_a_domain_paths_go_on(fine):
     assert free.domain is None
     assert free.inside.all()
     left = np.flatnonzero(fine.exited)
-    np.testing.assert_allclose(free.positions[fine.inside], fine.positions[fine.inside], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        free.positions[fine.inside], fine.positions[fine.inside], rtol=1e-3, atol=1e-5
+    )
     assert (free.positions[left, -1] != fine.positions[left, -1]).any(1).all()
     assert free.end_step.tolist() == [500] * 20
 
 
 def test_network_paths_in_blocks_of_16():
-    """A matmul's bits depend on the number of lanes, so on CPUs such kernels always go in blocks of 16."""
+    """A matmul's bits depend on the number of lanes, so on CPUs such kernels always go in blocks of
+    16."""
 
     def loss(x):
         return jnp.sum(jnp.tanh(jnp.eye(2) @ x) ** 2)
 
     stepper = ls.EulerMaruyama(
-        ls.SGD(ls.from_function(loss, dim=2, minimum=jnp.zeros(2)), ls.StableComponents(alpha=1.5), epsilon=0.3),
+        ls.SGD(
+            ls.from_function(loss, dim=2, minimum=jnp.zeros(2)),
+            ls.StableComponents(alpha=1.5),
+            epsilon=0.3,
+        ),
         dt=0.01,
     )
     first = None
     for lanes in (16, 48):
-        run = ls.simulate_escape(stepper, ball(), jnp.zeros(2), num=40, seed=2, max_steps=200, lanes=lanes)
+        run = ls.simulate_escape(
+            stepper, ball(), jnp.zeros(2), num=40, seed=2, max_steps=200, lanes=lanes
+        )
         paths = ls.simulate_paths(
             stepper,
             jnp.zeros(2),
@@ -169,7 +200,9 @@ def test_sweeping_compiles_nothing_new():
     from levysde.escape.paths import _compiled_look
 
     def look(epsilon, every):
-        ls.simulate_paths(kernel(epsilon), jnp.zeros(2), num=16, seed=1, every=every, max_steps=300, domain=ball())
+        ls.simulate_paths(
+            kernel(epsilon), jnp.zeros(2), num=16, seed=1, every=every, max_steps=300, domain=ball()
+        )
 
     look(0.1, 100)
     programs = [_compiled_look(jax.default_backend(), fused) for fused in (False, True)]
@@ -182,7 +215,8 @@ def test_sweeping_compiles_nothing_new():
 @pytest.mark.filterwarnings("ignore:.*past the stability limit")  # that is what makes the NaN
 def test_nan_is_reported():
     steep = ls.EulerMaruyama(
-        ls.SGD(ls.DoubleWell(dim=2, barrier=50.0), ls.StableComponents(alpha=1.2), epsilon=0.5), dt=0.05
+        ls.SGD(ls.DoubleWell(dim=2, barrier=50.0), ls.StableComponents(alpha=1.2), epsilon=0.5),
+        dt=0.05,
     )
     arguments = {"num": 16, "seed": 0, "every": 100, "max_steps": 400}
     with pytest.raises(ls.NonFiniteError, match=r"of 16 paths became NaN") as caught:
@@ -195,7 +229,14 @@ def test_nan_is_reported():
 
 def test_repr(fine):
     text = repr(fine)
-    for part in ("20 in 2 dimensions", f"{fine.exited.sum()} left Ball", "501 from 0 to 5", "SGD", "seed", "7"):
+    for part in (
+        "20 in 2 dimensions",
+        f"{fine.exited.sum()} left Ball",
+        "501 from 0 to 5",
+        "SGD",
+        "seed",
+        "7",
+    ):
         assert part in text
 
 
@@ -254,11 +295,21 @@ REFUSED = [
     ({"max_steps": None, "max_time": -1.0}, ValueError, r"max_time must be positive"),
     ({"every": None, "times": [1.0]}, ValueError, r"max_time and max_steps go with every"),
     ({"every": None, "max_steps": None, "times": [1.0, 1.0]}, ValueError, r"times must increase"),
-    ({"every": None, "max_steps": None, "times": [-1.0]}, ValueError, r"times must increase, from 0 on"),
+    (
+        {"every": None, "max_steps": None, "times": [-1.0]},
+        ValueError,
+        r"times must increase, from "
+        r"0 on",
+    ),
     ({"every": None, "max_steps": None, "times": 1.0}, ValueError, r"times must be a list"),
     ({"every": None, "max_steps": None, "times": [np.inf]}, ValueError, r"times must be finite"),
     ({"every": None, "max_steps": None, "times": "now"}, TypeError, r"times must be"),
-    ({"every": None, "max_steps": None, "times": [0.101, 0.109]}, ValueError, r"times .* fall into one step"),
+    (
+        {"every": None, "max_steps": None, "times": [0.101, 0.109]},
+        ValueError,
+        r"times .* fall into "
+        r"one step",
+    ),
     ({"every": None, "max_steps": None, "times": [1e9]}, ValueError, r"past the limit"),
     ({"domain": "ball"}, TypeError, r"domain must be a Domain or None"),
     ({"domain": ls.Ball(radius=1.0, center=jnp.zeros(3))}, ValueError, r"3 dimensions"),

@@ -38,7 +38,8 @@ def test_survival_draws_the_estimate_its_band_and_the_law():
     assert theory.get_xdata()[-1] == 200.0
     band = ax.collections[0].get_paths()[0].vertices
     assert band[:, 1].min() == pytest.approx(curve.low.min())
-    for corner in ([curve.time[4], curve.low[3]], [curve.time[4], curve.low[4]]):  # a step, like the curve
+    # a step, like the curve
+    for corner in ([curve.time[4], curve.low[3]], [curve.time[4], curve.low[4]]):
         assert np.isclose(band, corner).all(1).any()
     assert ax.get_yscale() == "log"
     assert ax.get_xlabel() == "time (SDE time)"
@@ -54,7 +55,12 @@ def test_survival_draws_the_estimate_its_band_and_the_law():
 def test_survival_on_given_axes():
     figure, ax = plt.subplots()
     assert plots.survival(run(exponential(50, 1.0)), ax=ax, label="first") is ax
-    assert plots.survival(run(exponential(50, 9.0)), law(), ax=ax, label="second", artist={"color": "k"}) is ax
+    assert (
+        plots.survival(
+            run(exponential(50, 9.0)), law(), ax=ax, label="second", artist={"color": "k"}
+        )
+        is ax
+    )
     plots.survival(run(exponential(50, 9.0)), law(), ax=ax, label="third")
     assert plt.get_fignums() == [figure.number]
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
@@ -77,13 +83,17 @@ def test_ratio_ladder():
     x, ratios = np.array([0.2, 0.1, 0.05]), np.array([0.8, 0.9, 0.97])
     intervals = np.stack([ratios - 0.02, ratios + 0.04], 1)
     ax = plots.ratio_ladder(x, ratios, intervals, label="SGD")
-    plots.ratio_ladder(x, ratios - 0.1, intervals - 0.1, label="ADAM", xlabel="predicted steps", ax=ax)
+    plots.ratio_ladder(
+        x, ratios - 0.1, intervals - 0.1, label="ADAM", xlabel="predicted steps", ax=ax
+    )
     points, bars = ax.containers[0].lines[0], ax.containers[0].lines[2][0]
     np.testing.assert_allclose(points.get_ydata(), ratios)
     np.testing.assert_allclose([segment[:, 1] for segment in bars.get_segments()], intervals)
     assert points.get_color() != ax.containers[1].lines[0].get_color()
     assert points.get_marker() != ax.containers[1].lines[0].get_marker()  # told apart in print
-    assert sum(np.allclose(line.get_ydata(), 1.0) for line in ax.lines if len(line.get_ydata())) == 1
+    assert (
+        sum(np.allclose(line.get_ydata(), 1.0) for line in ax.lines if len(line.get_ydata())) == 1
+    )
     assert ax.get_xscale() == "log"
     assert [text.get_text() for text in ax.get_xticklabels()] == ["0.05", "0.1", "0.2"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted steps", "measured over predicted mean")
@@ -96,7 +106,9 @@ def test_legible_on_white_and_on_black(style):
     """Contrast of at least 3 (WCAG, graphics) between every line and the page."""
 
     def luminance(colour):
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+        linear = [
+            c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)
+        ]
         return np.dot(linear, [0.2126, 0.7152, 0.0722])
 
     with plt.style.context(style):

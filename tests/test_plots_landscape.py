@@ -1,4 +1,5 @@
-"""Pictures of trajectories: what is drawn is what was computed, what lies outside the frame is counted, any page will do."""
+"""Pictures of trajectories: what is drawn is what was computed, what lies outside the frame is
+counted, any page will do."""
 
 import dataclasses
 
@@ -41,10 +42,18 @@ def run():
 @pytest.fixture(scope="module")
 def paths():
     """Three paths, one of which has left at 5."""
-    found = ls.simulate_paths(kernel(), WELL.minimum, num=40, seed=3, every=10, max_time=10.0, domain=ball())
+    found = ls.simulate_paths(
+        kernel(), WELL.minimum, num=40, seed=3, every=10, max_time=10.0, domain=ball()
+    )
     left, stayed = np.flatnonzero(found.exited), np.flatnonzero(~found.exited)
     return ls.simulate_paths(
-        kernel(), WELL.minimum, ids=[*left[:2], stayed[0]], seed=3, every=10, max_time=10.0, domain=ball()
+        kernel(),
+        WELL.minimum,
+        ids=[*left[:2], stayed[0]],
+        seed=3,
+        every=10,
+        max_time=10.0,
+        domain=ball(),
     )
 
 
@@ -63,7 +72,9 @@ def test_contours_are_the_losses():
     assert dict(mpl.rcParams) == settings
     np.testing.assert_allclose(lines.levels, [0.5, 1.0, 2.0])
     for level, path in zip(lines.levels, lines.get_paths(), strict=True):
-        heights = [float(WELL.value(jnp.asarray(point, jnp.float32))) for point in path.vertices[::40]]
+        heights = [
+            float(WELL.value(jnp.asarray(point, jnp.float32))) for point in path.vertices[::40]
+        ]
         np.testing.assert_allclose(heights, level, rtol=0.02)
     around = np.linalg.norm(edge.get_paths()[0].vertices - np.asarray(WELL.minimum), axis=1)
     np.testing.assert_allclose(around, 1.0, atol=4e-3)  # a fifth of the grid's spacing: no stairs
@@ -93,10 +104,14 @@ def test_a_loss_that_is_not_finite_everywhere():
     def loss(x):
         return jnp.where(x[0] < 1, jnp.sum(x**2), jnp.nan)
 
-    ax = plots.landscape(ls.from_function(loss, dim=2, minimum=jnp.zeros(2)), bounds=((-2, 2), (-2, 2)))
+    ax = plots.landscape(
+        ls.from_function(loss, dim=2, minimum=jnp.zeros(2)), bounds=((-2, 2), (-2, 2))
+    )
     assert np.concatenate([path.vertices for path in contours(ax)[0].get_paths()])[:, 0].max() <= 1
     with pytest.raises(ValueError, match="finite nowhere"):
-        plots.landscape(ls.from_function(loss, dim=2, minimum=jnp.zeros(2)), bounds=((2, 3), (0, 1)))
+        plots.landscape(
+            ls.from_function(loss, dim=2, minimum=jnp.zeros(2)), bounds=((2, 3), (0, 1))
+        )
 
 
 def test_a_domain_that_fills_the_view():
@@ -121,7 +136,8 @@ def test_paths_in_the_plane(paths):
     assert texts[0].startswith(f"trajectory {paths.ids[0]}, left at {paths.end_time[0]:.4g}")
     assert texts[2].endswith("inside")
     assert len({line.get_marker() for line in drawn}) == 3  # told apart in print
-    assert to_rgba(drawn[2].get_markerfacecolor()) == to_rgba(ax.get_facecolor())  # hollow: still inside
+    # hollow: still inside
+    assert to_rgba(drawn[2].get_markerfacecolor()) == to_rgba(ax.get_facecolor())
     assert to_rgba(drawn[0].get_markerfacecolor()) == to_rgba(drawn[0].get_color())
     ax.figure.canvas.draw()
 
@@ -146,7 +162,9 @@ def test_paths_against_time(paths):
 
 
 def test_far_exits_are_counted_not_framed(paths):
-    far = dataclasses.replace(paths, first_outside=np.array([[1e9, 0], [-1.0, 0.1], [np.nan] * 2], np.float32))
+    far = dataclasses.replace(
+        paths, first_outside=np.array([[1e9, 0], [-1.0, 0.1], [np.nan] * 2], np.float32)
+    )
     ax = plots.paths(far)
     assert ax.get_xlim()[1] < 10
     assert names(ax)[0].endswith("beyond the frame")
@@ -168,7 +186,10 @@ def test_exit_places(run):
     assert hidden > 0
     assert f"stable, 60 ({hidden} beyond the frame)" in names(ax)
     alone = plots.exit_places(dataclasses.replace(run, label=np.arange(60, dtype=np.int32) % 2 + 1))
-    assert [text.split(",")[0] for text in names(alone)] == ["exits through set 1", "exits through set 2"]
+    assert [text.split(",")[0] for text in names(alone)] == [
+        "exits through set 1",
+        "exits through set 2",
+    ]
     marks = [c for c in alone.collections if hasattr(c, "get_sizes") and len(c.get_offsets()) == 30]
     assert len({str(c.get_paths()[0].vertices) for c in marks}) == 2  # told apart in print
     assert alone.get_xlim()[1] < 100
@@ -177,14 +198,18 @@ def test_exit_places(run):
 
 def test_exit_places_of_paths_and_other_coordinates(paths):
     ax = plots.exit_places(paths, coordinates=(1, 0))
-    np.testing.assert_allclose(ax.collections[0].get_offsets(), paths.first_outside[paths.exited][:, ::-1])
+    np.testing.assert_allclose(
+        ax.collections[0].get_offsets(), paths.first_outside[paths.exited][:, ::-1]
+    )
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("$x_{1}$", "$x_{0}$")
 
 
 def test_exit_directions(run):
     law = ls.escape_law(kernel().dynamics, ball(), check=False)
     found = ls.exit_directions(run, WELL, law=law)
-    ax = plots.exit_directions(found.eigenvalues, found.share, found.intervals, predicted=found.predicted, label="SGD")
+    ax = plots.exit_directions(
+        found.eigenvalues, found.share, found.intervals, predicted=found.predicted, label="SGD"
+    )
     points, bars = ax.containers[0].lines[0], ax.containers[0].lines[2][0]
     np.testing.assert_allclose(points.get_ydata(), found.share)
     np.testing.assert_allclose([segment[:, 1] for segment in bars.get_segments()], found.intervals)
@@ -201,7 +226,9 @@ def test_exit_directions(run):
 
 
 def test_animation(paths, tmp_path):
-    short = ls.simulate_paths(kernel(), WELL.minimum, ids=paths.ids, seed=3, times=[0.0, 2.0, 5.0, 10.0], domain=ball())
+    short = ls.simulate_paths(
+        kernel(), WELL.minimum, ids=paths.ids, seed=3, times=[0.0, 2.0, 5.0, 10.0], domain=ball()
+    )
     film = plots.animate(short, WELL, bounds=BOUNDS, domain=ball(), milliseconds=100)
     clock, *parts = film._func(3)
     assert clock.get_text() == "time 10 (SDE time)"
@@ -214,7 +241,8 @@ def test_animation(paths, tmp_path):
         assert filled == short.exited[i]
     _, line, _, *_ = film._func(1)
     np.testing.assert_allclose(
-        line.get_xydata()[-1], short.positions[0, 1] if short.inside[0, 1] else short.first_outside[0]
+        line.get_xydata()[-1],
+        short.positions[0, 1] if short.inside[0, 1] else short.first_outside[0],
     )
     page = film.to_jshtml(fps=5)
     assert page.count("data:image/png") == 4
@@ -224,7 +252,9 @@ def test_animation(paths, tmp_path):
 
 
 def test_animation_without_a_landscape(paths):
-    short = dataclasses.replace(paths, times=paths.times[:3], steps=paths.steps[:3], positions=paths.positions[:, :3])
+    short = dataclasses.replace(
+        paths, times=paths.times[:3], steps=paths.steps[:3], positions=paths.positions[:, :3]
+    )
     figure, ax = plt.subplots()
     film = plots.animate(short, ax=ax, tail=1)
     _, line, head, *_ = film._func(2)
@@ -236,20 +266,27 @@ def test_animation_without_a_landscape(paths):
 
 @pytest.mark.parametrize("style", ["default", "dark_background"])
 def test_legible_on_white_and_on_black(style, run, paths):
-    """Contrast of at least 3 (WCAG, graphics) between the page and every line, mark and letter; nothing is fixed black."""
+    """Contrast of at least 3 (WCAG, graphics) between the page and every line, mark and letter;
+    nothing is fixed black."""
 
     def luminance(colour):
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+        linear = [
+            c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)
+        ]
         return np.dot(linear, [0.2126, 0.7152, 0.0722])
 
     with plt.style.context(style):
         ax = plots.landscape(WELL, bounds=BOUNDS, domain=ball())
         plots.paths(paths, ax=ax)
         plots.exit_places(run, ax=ax)
-        other = plots.exit_directions([1.0, 2.0], [0.4, 0.6], [[0.3, 0.5], [0.5, 0.7]], predicted=[0.5, 0.5])
+        other = plots.exit_directions(
+            [1.0, 2.0], [0.4, 0.6], [[0.3, 0.5], [0.5, 0.7]], predicted=[0.5, 0.5]
+        )
         page = luminance(ax.get_facecolor())
         colours = [line.get_color() for each in (ax, other) for line in each.lines]
-        colours += [text.get_color() for each in (ax, other) for text in each.get_legend().get_texts()]
+        colours += [
+            text.get_color() for each in (ax, other) for text in each.get_legend().get_texts()
+        ]
         colours += [text.get_color() for text in ax.texts]
         colours += [colour for c in ax.collections for colour in c.get_edgecolor()]
         assert len(colours) > 20
@@ -288,7 +325,11 @@ def test_refusals(run, paths):
         (lambda: plots.exit_places(paths.positions), TypeError, "result must be"),
         (lambda: plots.exit_places(run, coordinates=0), ValueError, "two coordinates"),
         (lambda: plots.exit_directions([1.0], [0.5, 0.5], [[0, 1]]), ValueError, r"\(d, 2\)"),
-        (lambda: plots.exit_directions([1.0], [1.0], [[0.9, 1.0]], predicted=[1.0, 2.0]), ValueError, "predicted"),
+        (
+            lambda: plots.exit_directions([1.0], [1.0], [[0.9, 1.0]], predicted=[1.0, 2.0]),
+            ValueError,
+            "predicted",
+        ),
         (lambda: plots.animate(run), TypeError, "paths must be a Paths"),
         (lambda: plots.animate(paths, coordinates=0), ValueError, "two coordinates"),
         (lambda: plots.animate(paths, tail=0), ValueError, "tail must be"),

@@ -1,4 +1,5 @@
-"""The stability plot draws the curve it is given, the k chosen, and the exact reading of a stable law."""
+"""The stability plot draws the curve it is given, the k chosen, and the exact reading of a stable
+law."""
 
 from collections.abc import Iterator
 
@@ -40,7 +41,11 @@ def test_the_curve_its_band_and_the_choice():
     band = ax.collections[0].get_paths()[0].vertices
     for corner in ([found.k[7], found.low[7]], [found.k[7], found.high[7]]):
         assert np.isclose(band, corner).all(1).any()
-    assert (ax.get_xscale(), ax.get_xlabel(), ax.get_ylabel()) == ("log", "largest values used, k", "tail index")
+    assert (ax.get_xscale(), ax.get_xlabel(), ax.get_ylabel()) == (
+        "log",
+        "largest values used, k",
+        "tail index",
+    )
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     assert texts[0] == "Hill"
     assert f"k = {found.chosen}" in texts[1]
@@ -68,7 +73,9 @@ def test_legible_on_white_and_on_black(style):
     """Contrast of at least 3 (WCAG, graphics) between every line and the page."""
 
     def luminance(colour):
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+        linear = [
+            c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)
+        ]
         return np.dot(linear, [0.2126, 0.7152, 0.0722])
 
     with plt.style.context(style):

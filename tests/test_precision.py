@@ -1,4 +1,5 @@
-"""Float spacing: steps that rounding leaves unbiased, and a warning or a refusal where it cannot."""
+"""Float spacing: steps that rounding leaves unbiased, and a warning or a refusal where it
+cannot."""
 
 import warnings
 
@@ -43,17 +44,23 @@ RATES = {"rates": (50.0, 5.0)}
 WHOLE = {
     "SGD": lambda: euler(flow()),
     "SGD, stable": lambda: euler(ls.SGD(well(), ls.StableIsotropic(alpha=1.5), epsilon=0.1)),
-    "Marcus": lambda: euler(flow(scale=ls.StateScale(lambda x: 1 + x / 100, dim=1), convention="marcus")),
+    "Marcus": lambda: euler(
+        flow(scale=ls.StateScale(lambda x: 1 + x / 100, dim=1), convention="marcus")
+    ),
     "Langevin": lambda: euler(ls.Langevin(well(), diffusion=1e-3)),
     "Adam": lambda: euler(ls.Adam(well(), ls.Brownian(), epsilon=0.02, **RATES)),
-    "AdamW": lambda: euler(ls.AdamW(well(), ls.Brownian(), epsilon=0.02, weight_decay=1e-3, **RATES)),
+    "AdamW": lambda: euler(
+        ls.AdamW(well(), ls.Brownian(), epsilon=0.02, weight_decay=1e-3, **RATES)
+    ),
     "RMSProp": lambda: euler(ls.RMSProp(well(), ls.Brownian(), epsilon=0.02, rate=5.0)),
     "Scheduled": lambda: euler(ls.Scheduled(flow(), 0.5)),
     "TamedEuler": lambda: ls.TamedEuler(flow(), dt=DT),
     "OrnsteinUhlenbeck": lambda: ls.OrnsteinUhlenbeck(flow(), dt=DT),
     "OrnsteinUhlenbeck, not quadratic": lambda: ls.OrnsteinUhlenbeck(
         ls.SGD(
-            ls.from_function(lambda x: 5 * jnp.sum((x - FAR) ** 2), dim=1, minimum=[FAR]), ls.Brownian(), epsilon=0.02
+            ls.from_function(lambda x: 5 * jnp.sum((x - FAR) ** 2), dim=1, minimum=[FAR]),
+            ls.Brownian(),
+            epsilon=0.02,
         ),
         dt=DT,
     ),
@@ -77,9 +84,12 @@ def one_step(kernel, x, words):
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_noise_carries_a_drift_below_the_spacing(name):
-    """The mean step in float32 is that in float64, where the drift is a fifth of the spacing and the noise several of them."""
+    """The mean step in float32 is that in float64, where the drift is a fifth of the spacing and
+    the noise several of them."""
     kernel, x = WHOLE[name](), np.array([FAR + 2048 * SPACING], np.float32)
-    words = np.random.default_rng(3).integers(0, 2**32, (2**16, kernel.words_per_step), dtype=np.uint32)
+    words = np.random.default_rng(3).integers(
+        0, 2**32, (2**16, kernel.words_per_step), dtype=np.uint32
+    )
     short = one_step(kernel, x, words)
     with jax.enable_x64(True):
         exact = one_step(jax.tree.map(widened, kernel), np.asarray(x, np.float64), words)
@@ -93,16 +103,25 @@ def test_noise_carries_a_drift_below_the_spacing(name):
 
 EXITS = {
     "SGD": lambda driver, epsilon: euler(ls.SGD(well(), driver, epsilon=epsilon)),
-    "TamedEuler": lambda driver, epsilon: ls.TamedEuler(ls.SGD(well(), driver, epsilon=epsilon), dt=DT),
-    "OrnsteinUhlenbeck": lambda driver, epsilon: ls.OrnsteinUhlenbeck(ls.SGD(well(), driver, epsilon=epsilon), dt=DT),
-    "Scheduled": lambda driver, epsilon: euler(ls.Scheduled(ls.SGD(well(), driver, epsilon=epsilon), 1.0)),
+    "TamedEuler": lambda driver, epsilon: ls.TamedEuler(
+        ls.SGD(well(), driver, epsilon=epsilon), dt=DT
+    ),
+    "OrnsteinUhlenbeck": lambda driver, epsilon: ls.OrnsteinUhlenbeck(
+        ls.SGD(well(), driver, epsilon=epsilon), dt=DT
+    ),
+    "Scheduled": lambda driver, epsilon: euler(
+        ls.Scheduled(ls.SGD(well(), driver, epsilon=epsilon), 1.0)
+    ),
 }
 
 
 @pytest.mark.parametrize("name", EXITS)
-@pytest.mark.parametrize(("driver", "epsilon"), [(ls.Brownian(), 0.26), (ls.StableComponents(alpha=1.8), 0.15)])
+@pytest.mark.parametrize(
+    ("driver", "epsilon"), [(ls.Brownian(), 0.26), (ls.StableComponents(alpha=1.8), 0.15)]
+)
 def test_exits_far_from_zero(name, driver, epsilon):
-    """Mean exit times around a minimum at 100 against the exact ones around 0; without the drift they are half as long."""
+    """Mean exit times around a minimum at 100 against the exact ones around 0; without the drift
+    they are half as long."""
     here = ls.SGD(well(0.0), driver, epsilon=epsilon)
     exact = theory.exact_exit(here, ls.Box(lower=[-0.1], upper=[0.1])).mean
     run = ls.simulate_escape(EXITS[name](driver, epsilon), ball(), [FAR], num=768, seed=5)
@@ -110,7 +129,8 @@ def test_exits_far_from_zero(name, driver, epsilon):
 
 
 def test_friction_below_the_spacing_of_one():
-    """The decay of a velocity over a step of `g dt = 1.5e-7` is not that of the nearest float to `exp(-g dt)`."""
+    """The decay of a velocity over a step of `g dt = 1.5e-7` is not that of the nearest float to
+    `exp(-g dt)`."""
     dynamics = ls.Underdamped(well(0.0), diffusion=1.0, friction=1.0)
     dt, start = np.float32(1.5e-7), 0.75
     noise = np.asarray(np.random.default_rng(4).normal(size=2**16) * np.sqrt(dt), np.float32)
@@ -121,7 +141,8 @@ def test_friction_below_the_spacing_of_one():
 
 
 def test_waits_of_many_steps_are_counted():
-    """A large jump that is due after 1e7 steps comes after so many: a float that loses dt at every step would drift."""
+    """A large jump that is due after 1e7 steps comes after so many: a float that loses dt at every
+    step would drift."""
     dynamics = ls.SGD(well(0.0), ls.StableComponents(alpha=1.5), epsilon=1e-6)
     cutoff = 100.0
     rate = float(ls.JumpAdapted(dynamics, dt=1.0, cutoff=cutoff).rate)
@@ -132,12 +153,17 @@ def test_waits_of_many_steps_are_counted():
     assert_mean(waits, 1.0, 0.05, "mean wait times rate")
     state = kernel.init(jnp.zeros(1), words[0])
     still = jnp.zeros(kernel.words_per_step, jnp.uint32) + jnp.uint32(2**30)
-    after = jax.jit(lambda s: jax.lax.fori_loop(0, 1000, lambda _, s: kernel.step(still, s), s))(state)
+    after = jax.jit(lambda s: jax.lax.fori_loop(0, 1000, lambda _, s: kernel.step(still, s), s))(
+        state
+    )
     assert int(state.full) - int(after.full) == 1000 == int(after.whole)
 
 
 def looked_at(kernel, domain, x0):
-    return [str(warning) for warning in precision(kernel, domain, np.asarray(x0, jnp.result_type(float)))]
+    return [
+        str(warning)
+        for warning in precision(kernel, domain, np.asarray(x0, jnp.result_type(float)))
+    ]
 
 
 def slow_drift(dt, center=10.0):
@@ -146,7 +172,11 @@ def slow_drift(dt, center=10.0):
 
 def test_a_drift_that_is_lost_is_warned_of():
     kernel, domain = slow_drift(1e-7), ball(0.0, 1.0)
-    with pytest.warns(PrecisionWarning, match=r"(?s)precision of float32.*spacing is 6e-08.*jax_enable_x64.*larger dt"):
+    with pytest.warns(
+        PrecisionWarning,
+        match=r"(?s)precision of float32.*spacing is "
+        r"6e-08.*jax_enable_x64.*larger dt",
+    ):
         run = ls.simulate_escape(kernel, domain, [0.0], num=16, seed=0, max_steps=10)
     assert any("precision of float32" in warning for warning in run.warnings)
     with pytest.warns(PrecisionWarning):
@@ -154,13 +184,20 @@ def test_a_drift_that_is_lost_is_warned_of():
 
 
 def test_what_no_step_can_move_is_refused():
-    with pytest.raises(ValueError, match=r"(?s)precision of float32 cannot hold any step.*centered at 0.*larger dt"):
+    with pytest.raises(
+        ValueError,
+        match=r"(?s)precision of float32 cannot hold any step.*centered "
+        r"at 0.*larger dt",
+    ):
         ls.simulate_escape(slow_drift(1e-10), ball(10.0, 1.0), [10.0], num=16, seed=0, max_steps=10)
 
 
 COARSE = {
     "noise of a spacing": lambda: (euler(flow(1e-3)), ball()),
-    "momentum": lambda: (euler(ls.Momentum(well(), ls.Brownian(), epsilon=0.1, rate=50.0, averaged=True)), ball()),
+    "momentum": lambda: (
+        euler(ls.Momentum(well(), ls.Brownian(), epsilon=0.1, rate=50.0, averaged=True)),
+        ball(),
+    ),
     "underdamped": lambda: (euler(ls.Underdamped(well(), diffusion=0.04, friction=5.0)), ball()),
     "noise in an average": lambda: (
         euler(ls.Adam(well(), ls.Brownian(), epsilon=0.1, noise="average", **RATES)),
@@ -171,8 +208,14 @@ COARSE = {
         ball(0.0),
     ),
     "one of two axes": lambda: (euler(flow2([0.0, FAR], [0.1, 1e-3])), ball2([0.0, FAR])),
-    "an optimiser": lambda: (ls.OptimizerKernel(optax.sgd(1e-6), well(), noise=ls.Brownian()), ball()),
-    "many dimensions": lambda: (euler(ls.SGD(well(dim=20), ls.Brownian(), epsilon=1e-3)), ball(dim=20)),
+    "an optimiser": lambda: (
+        ls.OptimizerKernel(optax.sgd(1e-6), well(), noise=ls.Brownian()),
+        ball(),
+    ),
+    "many dimensions": lambda: (
+        euler(ls.SGD(well(dim=20), ls.Brownian(), epsilon=1e-3)),
+        ball(dim=20),
+    ),
 }
 
 
@@ -198,7 +241,9 @@ def test_coarse_settings_are_noticed(name):
 
 
 def unit(driver, center=0.0, dt=1e-3, epsilon=0.1, dim=2):
-    return euler(ls.SGD(well(center, 1.0, dim), driver, epsilon=epsilon), dt), ball(center, 1.0, dim)
+    return euler(ls.SGD(well(center, 1.0, dim), driver, epsilon=epsilon), dt), ball(
+        center, 1.0, dim
+    )
 
 
 FINE = {
@@ -210,15 +255,26 @@ FINE = {
         euler(ls.Momentum(well(0.0), ls.Brownian(), epsilon=0.1, rate=50.0, averaged=True), 1e-3),
         ball(0.0),
     ),
-    "adam": lambda: (euler(ls.Adam(well(0.0), ls.StableComponents(alpha=1.5), learning_rate=1e-3), 1e-3), ball(0.0)),
+    "adam": lambda: (
+        euler(ls.Adam(well(0.0), ls.StableComponents(alpha=1.5), learning_rate=1e-3), 1e-3),
+        ball(0.0),
+    ),
     "no noise in one coordinate": lambda: (
         euler(ls.SGD(well(0.0, dim=2), ls.Brownian(), epsilon=0.1, scale=[1.0, 0.0]), 1e-3),
         ball(0.0, dim=2),
     ),
-    "an optimiser": lambda: (ls.OptimizerKernel(optax.adam(1e-3), well(1.0), noise=ls.Brownian()), ball(1.0)),
+    "an optimiser": lambda: (
+        ls.OptimizerKernel(optax.adam(1e-3), well(1.0), noise=ls.Brownian()),
+        ball(1.0),
+    ),
     "many dimensions": lambda: unit(ls.StableIsotropic(alpha=1.5), center=1.0, dim=100),
     "jumps without a drift": lambda: (
-        euler(ls.SGD(ls.Quadratic(hessian=jnp.zeros((1, 1))), ls.StableComponents(alpha=0.4), epsilon=1.0), 1e-3),
+        euler(
+            ls.SGD(
+                ls.Quadratic(hessian=jnp.zeros((1, 1))), ls.StableComponents(alpha=0.4), epsilon=1.0
+            ),
+            1e-3,
+        ),
         ball(0.0, 1.0),
     ),
     "an unbounded direction": lambda: (
@@ -232,7 +288,11 @@ FINE = {
 def test_comfortable_settings_are_silent(name):
     kernel, domain = FINE[name]()
     assert (
-        looked_at(kernel, domain, kernel.landscape.minimum if name == "an optimiser" else kernel.dynamics.attractor)
+        looked_at(
+            kernel,
+            domain,
+            kernel.landscape.minimum if name == "an optimiser" else kernel.dynamics.attractor,
+        )
         == []
     )
 
@@ -286,7 +346,11 @@ def test_a_time_beyond_the_last_step_is_refused():
     with pytest.raises(ValueError, match="times = " + match.replace("max_time", "times")):
         ls.simulate_paths(kernel, [0.0, 0.0], num=1, seed=0, times=[1.0, 1e12])
     counted = ls.OptimizerKernel(optax.sgd(0.1), well(0.0), noise=ls.Brownian())
-    with pytest.raises(ValueError, match=r"max_time = 1e\+10 takes 1e\+10 steps, but .*iterations_per_step"):
+    with pytest.raises(
+        ValueError,
+        match=r"max_time = 1e\+10 takes 1e\+10 steps, but "
+        r".*iterations_per_step",
+    ):
         ls.simulate_escape(counted, ball(0.0), [0.0], num=16, seed=0, max_time=1e10)
     run = ls.simulate_escape(kernel, domain, [0.0, 0.0], num=16, seed=0, max_time=1e12, max_steps=5)
     assert (run.steps == 5).all()
@@ -308,7 +372,9 @@ def test_a_replaced_alpha_is_the_alpha_that_is_drawn():
     def draws(driver):
         return jax.vmap(lambda w: driver.increment(w, 1, jnp.asarray(1.0))[0])(words)
 
-    assert_mean(np.cos(np.asarray(draws(stale))), np.exp(-1.0), 0.05, "characteristic function at 1")
+    assert_mean(
+        np.cos(np.asarray(draws(stale))), np.exp(-1.0), 0.05, "characteristic function at 1"
+    )
     assert np.isnan(np.asarray(jax.jit(draws)(stale))).all()  # alpha is traced: no fit to be had
     whole = jax.jit(draws)(ls.StableComponents(alpha=1.2))
     np.testing.assert_allclose(draws(stale), whole, rtol=1e-5)
@@ -319,11 +385,15 @@ def replaced(part, where, value):
 
 
 STALE = {
-    "StableComponents.ratio": lambda flow: replaced(euler(flow), lambda k: k.dynamics.driver.alpha, 1.2),
+    "StableComponents.ratio": lambda flow: replaced(
+        euler(flow), lambda k: k.dynamics.driver.alpha, 1.2
+    ),
     "OrnsteinUhlenbeck.mixing": lambda flow: replaced(
         ls.OrnsteinUhlenbeck(flow, dt=1e-2), lambda k: k.dynamics.epsilon, 0.3
     ),
-    "JumpAdapted.variance": lambda flow: replaced(ls.JumpAdapted(flow, dt=1e-2, cutoff=0.5), lambda k: k.cutoff, 0.6),
+    "JumpAdapted.variance": lambda flow: replaced(
+        ls.JumpAdapted(flow, dt=1e-2, cutoff=0.5), lambda k: k.cutoff, 0.6
+    ),
     "AdamW.fixed_point": lambda flow: replaced(
         euler(ls.AdamW(well(1.0), ls.Brownian(), epsilon=0.1, rates=(50.0, 5.0), weight_decay=0.1)),
         lambda k: k.dynamics.weight_decay,
@@ -342,23 +412,34 @@ def test_numbers_that_do_not_belong_together_are_refused(name):
     dynamics = ls.SGD(well(0.0), ls.StableComponents(alpha=1.8), epsilon=0.1)
     kernel = STALE[name](dynamics)
     with pytest.raises(ValueError, match=f"{name} was computed from the other numbers"):
-        ls.simulate_escape(kernel, ball(0.0, 1.0, kernel.dim), jnp.zeros(kernel.dim), num=16, seed=0, max_steps=1)
+        ls.simulate_escape(
+            kernel, ball(0.0, 1.0, kernel.dim), jnp.zeros(kernel.dim), num=16, seed=0, max_steps=1
+        )
 
 
 def test_a_shift_that_does_not_belong_is_refused():
     dynamics = ls.SGD(well(0.0), ls.StableComponents(alpha=1.8), epsilon=0.1)
-    for shifted in (ls.Shifted(ball(0.0), dynamics, dt=1e-3), ls.Shifted(ball(0.0), dynamics, cutoff=0.01)):
+    for shifted in (
+        ls.Shifted(ball(0.0), dynamics, dt=1e-3),
+        ls.Shifted(ball(0.0), dynamics, cutoff=0.01),
+    ):
         check_derived(shifted)
         with pytest.raises(ValueError, match=r"Shifted\.size was computed"):
-            check_derived(eqx.tree_at(lambda s: s.dynamics.driver, shifted, ls.StableComponents(alpha=1.2)))
+            check_derived(
+                eqx.tree_at(lambda s: s.dynamics.driver, shifted, ls.StableComponents(alpha=1.2))
+            )
 
 
 @pytest.mark.parametrize("wide", [False, True])
 def test_parts_made_at_once_belong_together(wide):
     with jax.enable_x64(wide):
         dynamics = ls.SGD(well(0.0), ls.StableComponents(alpha=1.95), epsilon=0.1)
-        check_derived([ls.OrnsteinUhlenbeck(dynamics, dt=1e-2), ls.JumpAdapted(dynamics, dt=1e-2, cutoff=0.5)])
-        check_derived(ls.OrnsteinUhlenbeck(ls.SGD(ls.DoubleWell(), ls.Brownian(), epsilon=0.1), dt=1e-2))
+        check_derived(
+            [ls.OrnsteinUhlenbeck(dynamics, dt=1e-2), ls.JumpAdapted(dynamics, dt=1e-2, cutoff=0.5)]
+        )
+        check_derived(
+            ls.OrnsteinUhlenbeck(ls.SGD(ls.DoubleWell(), ls.Brownian(), epsilon=0.1), dt=1e-2)
+        )
 
 
 # T (1F2(-a/2; d/2, 1 - a/2; -(k c)^2/4) - 1) c^-a, by mpmath
@@ -372,9 +453,13 @@ TRUNCATED = [
 @pytest.mark.parametrize(("alpha", "dim", "k", "expected"), TRUNCATED)
 def test_truncated_exponents_at_high_frequencies(alpha, dim, k, expected):
     along = jnp.zeros(dim).at[0].set(k)
-    assert float(ls.TruncatedIsotropic(alpha, 4.0).exponent(along)) == pytest.approx(expected, rel=3e-5)
+    assert float(ls.TruncatedIsotropic(alpha, 4.0).exponent(along)) == pytest.approx(
+        expected, rel=3e-5
+    )
     if dim == 1:
-        assert float(ls.TruncatedComponents(alpha, 4.0).exponent(along)) == pytest.approx(expected, rel=1e-5)
+        assert float(ls.TruncatedComponents(alpha, 4.0).exponent(along)) == pytest.approx(
+            expected, rel=1e-5
+        )
 
 
 def test_student_exponents_at_high_frequencies():
@@ -393,7 +478,9 @@ def test_a_gradient_that_cancels_is_named():
     k = 500.0
 
     def written_out(x):
-        quartic = (x[0] ** 4 - 4 * k * x[0] ** 3 + 6 * k**2 * x[0] ** 2 - 4 * k**3 * x[0] + k**4) / 4
+        quartic = (
+            x[0] ** 4 - 4 * k * x[0] ** 3 + 6 * k**2 * x[0] ** 2 - 4 * k**3 * x[0] + k**4
+        ) / 4
         return quartic + 0.1 * (x[0] - k) ** 2
 
     def about_the_minimum(x):
@@ -405,7 +492,9 @@ def test_a_gradient_that_cancels_is_named():
         kernel = ls.EulerMaruyama(ls.SGD(landscape, ls.Brownian(), epsilon=0.5), dt=1e-3)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ls.PrecisionWarning)
-            found = " ".join(ls.simulate_escape(kernel, box, [k], num=16, seed=0, max_time=1.0).warnings)
+            found = " ".join(
+                ls.simulate_escape(kernel, box, [k], num=16, seed=0, max_time=1.0).warnings
+            )
         assert ("rounding changes the gradient" in found) == named
 
 

@@ -1,4 +1,5 @@
-"""The quasi-potential: the loss where it is one, least actions, exact covariances, exit places by brute force, exit times."""
+"""The quasi-potential: the loss where it is one, least actions, exact covariances, exit places by
+brute force, exit times."""
 
 import math
 
@@ -31,14 +32,17 @@ def quadrature_covariance(drift, diffusion):
 
 def test_a_gradient_flow_climbs_its_loss():
     found, place = quasi_potential(HESSIAN), np.array([[0.3, -1.0], [2.0, 0.5]])
-    np.testing.assert_allclose(found.value(place), np.sum(place @ HESSIAN * place, 1) / 2, rtol=1e-12)
+    np.testing.assert_allclose(
+        found.value(place), np.sum(place @ HESSIAN * place, 1) / 2, rtol=1e-12
+    )
     assert quasi_potential(HESSIAN, 0.5).value(place[0]) == pytest.approx(2 * found.value(place[0]))
     moved = quasi_potential(HESSIAN, center=[1.0, 2.0])
     assert moved.value(place[0] + [1, 2]) == pytest.approx(found.value(place[0]))
 
 
 def test_a_diffusion_that_goes_with_the_hessian_sees_no_curvature():
-    """D = eta H / (2 B): C = eta / (2 B), whatever H; a bowl shrunk with its curvature is left over B r^2 / (eta k)."""
+    """D = eta H / (2 B): C = eta / (2 B), whatever H; a bowl shrunk with its curvature is left over
+    B r^2 / (eta k)."""
     eta, batch, radius = 0.01, 8, 0.7
     for k in (1.0, 4.0, 9.0):
         found = quasi_potential(k * HESSIAN, eta / (2 * batch) * k * HESSIAN)
@@ -46,10 +50,15 @@ def test_a_diffusion_that_goes_with_the_hessian_sees_no_curvature():
         assert cost == pytest.approx(batch * radius**2 / (eta * k), rel=1e-5)
 
 
-@pytest.mark.parametrize(("drift", "diffusion"), [(DRIFT, DIFFUSION), (FRICTION, np.diag([0.0, 0.7]))])
+@pytest.mark.parametrize(
+    ("drift", "diffusion"), [(DRIFT, DIFFUSION), (FRICTION, np.diag([0.0, 0.7]))]
+)
 def test_stationary_covariance(drift, diffusion):
     np.testing.assert_allclose(
-        quasi_potential(drift, diffusion).covariance, quadrature_covariance(drift, diffusion), rtol=1e-7, atol=1e-9
+        quasi_potential(drift, diffusion).covariance,
+        quadrature_covariance(drift, diffusion),
+        rtol=1e-7,
+        atol=1e-9,
     )
 
 
@@ -60,11 +69,14 @@ def test_friction_keeps_the_energy():
 
 
 def test_it_is_the_limit_of_the_algorithm():
-    """SGD at small learning rates rests with covariance eta C, D half the covariance of its noise: order eta."""
+    """SGD at small learning rates rests with covariance eta C, D half the covariance of its noise:
+    order eta."""
     noise, gaps = 2 * DIFFUSION, []
     limit = quasi_potential(HESSIAN, DIFFUSION).covariance
     for eta in (0.04, 0.02, 0.01):
-        gaps.append(np.abs(sgd_covariance(HESSIAN, noise, learning_rate=eta).position / eta - limit).max())
+        gaps.append(
+            np.abs(sgd_covariance(HESSIAN, noise, learning_rate=eta).position / eta - limit).max()
+        )
     np.testing.assert_allclose(np.log2(np.array(gaps[:-1]) / gaps[1:]), 1, atol=0.05)
 
 
@@ -80,8 +92,9 @@ def action(points, dt, drift, diffusion):
 
 @pytest.mark.parametrize("end", [[1.0, 0.0], [-0.4, 0.9], [0.3, -2.0]])
 def test_least_action_by_brute_force(end):
-    """A path of 120 points from rest to the end, its discretised action minimised by scipy. Midpoints keep quadratic forms, so
-    the least action is that of the equation, up to the finite time."""
+    """A path of 120 points from rest to the end, its discretised action minimised by scipy.
+    Midpoints keep quadratic forms, so the least action is that of the equation, up to the finite
+    time."""
     end, span, num = np.array(end), 12.0, 120
     dt = span / num
     found = quasi_potential(DRIFT, DIFFUSION)
@@ -121,7 +134,8 @@ def test_the_path_has_the_action_of_the_value():
 
 
 def test_the_path_under_friction_runs_backwards():
-    """The most probable path is the relaxation with the velocity turned round, in time turned round."""
+    """The most probable path is the relaxation with the velocity turned round, in time turned
+    round."""
     found, end = quasi_potential(FRICTION, [0.0, 0.7]), np.array([1.0, 0.4])
     times = np.linspace(0, 5, 11)
     relaxed = expm(-FRICTION * times[:, None, None]) @ (end * [1, -1]) * [1, -1]
@@ -145,7 +159,9 @@ def flow(dim):
     rng = np.random.default_rng(dim)
     turning, root = rng.standard_normal((2, dim, dim))
     return quasi_potential(
-        turning - turning.T + np.diag(1.0 + np.arange(dim)), root @ root.T, center=0.2 * rng.standard_normal(dim)
+        turning - turning.T + np.diag(1.0 + np.arange(dim)),
+        root @ root.T,
+        center=0.2 * rng.standard_normal(dim),
     )
 
 
@@ -165,7 +181,9 @@ def test_exit_from_a_ball_or_an_ellipsoid(dim):
         place = potential.exit_place(domain)
         assert potential.value(place) == pytest.approx(potential.exit_cost(domain), rel=1e-6)
         towards = place - np.asarray(domain.center)
-        assert float(domain.ray_distance(domain.center, jnp.asarray(towards))) == pytest.approx(1, rel=1e-5)
+        assert float(domain.ray_distance(domain.center, jnp.asarray(towards))) == pytest.approx(
+            1, rel=1e-5
+        )
 
 
 def test_exit_from_a_ball_about_the_point_is_along_the_widest_axis():
@@ -177,7 +195,8 @@ def test_exit_from_a_ball_about_the_point_is_along_the_widest_axis():
 
 
 def test_exit_from_a_ball_that_touches_nothing_along_its_widest_axis():
-    """The point is off the middle along the narrow axis only, a little or a lot: the two regimes of the multiplier."""
+    """The point is off the middle along the narrow axis only, a little or a lot: the two regimes of
+    the multiplier."""
     found = quasi_potential(np.diag([1.0, 3.0]))  # V = x^2 / 2 + 3 y^2 / 2
     angles = np.linspace(0, 2 * np.pi, 400_001)
     for off in (1e-3, 0.3, 0.6, 0.66, 0.67, 0.9):
@@ -199,17 +218,25 @@ def test_exit_from_a_box_and_from_half_spaces():
         face = np.insert(np.stack([u.ravel(), w.ravel()], 1), i, bound, axis=1)
         costs.append(brute(potential, face)[0])
     assert min(costs) * (1 - 3e-3) <= potential.exit_cost(box) <= min(costs) * (1 + 1e-6)
-    same = ls.HalfSpaces(normals=[[-3, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, -1], [0, 0, 1]], offsets=[3, 2, 3, 0.9, 0.8])
+    same = ls.HalfSpaces(
+        normals=[[-3, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, -1], [0, 0, 1]],
+        offsets=[3, 2, 3, 0.9, 0.8],
+    )
     assert potential.exit_cost(same) == pytest.approx(potential.exit_cost(box), rel=1e-6)
-    np.testing.assert_allclose(potential.exit_place(same), potential.exit_place(box), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        potential.exit_place(same), potential.exit_place(box), rtol=1e-5, atol=1e-6
+    )
     place = potential.exit_place(box)
     assert bool(box.contains(jnp.asarray(potential.center + 0.999 * (place - potential.center))))
     both = ls.Intersection(box, ls.Ball(radius=0.4, center=jnp.asarray(potential.center)))
-    assert potential.exit_cost(both) == potential.exit_cost(both.domains[1]) < potential.exit_cost(box)
+    assert (
+        potential.exit_cost(both) == potential.exit_cost(both.domains[1]) < potential.exit_cost(box)
+    )
 
 
 def test_mean_exit_time_in_one_dimension():
-    """`log` of the exact mean, two temperatures apart, against `V`: what is left is of the order of T."""
+    """`log` of the exact mean, two temperatures apart, against `V`: what is left is of the order of
+    T."""
     found = quasi_potential([[1.5]], 0.4)
     cost = found.exit_cost(ls.Box(lower=[-1.0], upper=[3.0]))
     assert cost == pytest.approx(1.5 / (2 * 0.4), rel=1e-12)
@@ -227,9 +254,11 @@ def test_mean_exit_time_in_one_dimension():
 
 @pytest.mark.slow
 def test_simulated_exits_from_a_ball():
-    """SGD with noise that is strong along the steep axis: the loss would put the exits on the flat one, V on the steep one.
+    """SGD with noise that is strong along the steep axis: the loss would put the exits on the flat
+    one, V on the steep one.
 
-    The mean is `T^(1/2) exp(V / T)` up to a constant, so two temperatures give V, to the order of T.
+    The mean is `T^(1/2) exp(V / T)` up to a constant, so two temperatures give V, to the order of
+    T.
     """
     hessian, scale, dt = np.diag([1.0, 0.5]), np.diag([1.0, 0.3]), 2e-3
     potential = quasi_potential(hessian, scale @ scale.T / 2)
@@ -237,11 +266,15 @@ def test_simulated_exits_from_a_ball():
     assert potential.exit_cost(ball) == pytest.approx(1.0)
     means, num = [], 1500
     for epsilon in (0.55, 0.45):
-        dynamics = ls.SGD(ls.Quadratic(hessian=hessian), ls.Brownian(), epsilon=epsilon, scale=scale)
+        dynamics = ls.SGD(
+            ls.Quadratic(hessian=hessian), ls.Brownian(), epsilon=epsilon, scale=scale
+        )
         seen = ls.Ball(
             radius=1 - 0.5826 * epsilon * math.sqrt(dt), center=jnp.zeros(2)
         )  # exits are seen late, by this much
-        result = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=dt), seen, jnp.zeros(2), num=num, seed=2)
+        result = ls.simulate_escape(
+            ls.EulerMaruyama(dynamics, dt=dt), seen, jnp.zeros(2), num=num, seed=2
+        )
         assert np.mean(np.abs(result.first_outside[:, 0]) > 0.8) > 0.8
         means.append(result.time.mean())
     hot, cold = 0.55**2, 0.45**2
@@ -254,10 +287,19 @@ def test_simulated_exits_from_a_ball():
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
-        ({"drift_matrix": np.diag([1.0, -1.0])}, ValueError, "not stable: J has an eigenvalue of real part -1"),
+        (
+            {"drift_matrix": np.diag([1.0, -1.0])},
+            ValueError,
+            "not stable: J has an eigenvalue of real part -1",
+        ),
         ({"drift_matrix": [[0.0, -1.0], [1.0, 0.0]]}, ValueError, "not stable"),
         ({"drift_matrix": np.ones(2)}, ValueError, r"drift_matrix must have shape \(d, d\)"),
-        ({"diffusion": np.diag([1.0, 0.0])}, ValueError, r"does not reach the direction \[0\. 1\.\]"),
+        (
+            {"diffusion": np.diag([1.0, 0.0])},
+            ValueError,
+            r"does not reach the direction \[0\. "
+            r"1\.\]",
+        ),
         ({"diffusion": np.ones((2, 2))}, ValueError, "not controllable"),
         ({"diffusion": 0.0}, ValueError, "not controllable"),
         ({"diffusion": np.diag([1.0, -1.0])}, ValueError, "no negative eigenvalue"),

@@ -1,4 +1,5 @@
-"""The words are JAX's own threefry and never repeat; the primitives keep their digits at both ends of the interval."""
+"""The words are JAX's own threefry and never repeat; the primitives keep their digits at both ends
+of the interval."""
 
 import jax
 import jax.extend.random
@@ -12,13 +13,21 @@ from levysde import random as lr
 GENERATOR = np.random.default_rng(20)
 # compiled, as the engine runs them
 threefry, trajectory_key = jax.jit(lr.threefry2x32), jax.jit(lr.trajectory_key)
-step_words, normals = jax.jit(lr.step_words, static_argnums=2), jax.jit(lr.normals, static_argnums=(1, 2))
-EXTREMES = np.array([0, 1, 2, 3, 0x7FFFFFFE, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xFFFFFFFE, 0xFFFFFFFF], np.uint32)
+step_words, normals = (
+    jax.jit(lr.step_words, static_argnums=2),
+    jax.jit(lr.normals, static_argnums=(1, 2)),
+)
+EXTREMES = np.array(
+    [0, 1, 2, 3, 0x7FFFFFFE, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xFFFFFFFE, 0xFFFFFFFF], np.uint32
+)
 
 
 def both_ends(num: int = 3000) -> np.ndarray:
-    """The 4096 lowest and highest words, and `num` between them, evenly in the logarithm of either distance."""
-    low = np.concatenate([np.arange(4096), np.geomspace(4096, 2**31, num).astype(np.uint64)]).astype(np.uint32)
+    """The 4096 lowest and highest words, and `num` between them, evenly in the logarithm of either
+    distance."""
+    low = np.concatenate(
+        [np.arange(4096), np.geomspace(4096, 2**31, num).astype(np.uint64)]
+    ).astype(np.uint32)
     return np.unique(np.concatenate([low, ~low, EXTREMES]))
 
 
@@ -68,14 +77,21 @@ def test_threefry_equals_that_of_jax():
 
 
 def test_words_are_the_cipher_of_step_and_block_under_the_cipher_of_id_under_seed():
-    seed, trajectories, steps = as_key(7), np.array([5, 2**40 + 3], np.uint64), jnp.asarray([11, 2**31], jnp.uint32)
+    seed, trajectories, steps = (
+        as_key(7),
+        np.array([5, 2**40 + 3], np.uint64),
+        jnp.asarray([11, 2**31], jnp.uint32),
+    )
     keys = trajectory_key(seed, jnp.asarray(lr.split_uint64(trajectories)))
     words = np.asarray(step_words(keys, steps, 5))
     assert words.shape == (5, 2)
     for lane, trajectory in enumerate(trajectories):
         key = jax.extend.random.threefry_2x32(seed, as_key(int(trajectory)))
         np.testing.assert_array_equal(keys[:, lane], key)
-        blocks = [jax.extend.random.threefry_2x32(key, jnp.asarray([steps[lane], b], jnp.uint32)) for b in range(3)]
+        blocks = [
+            jax.extend.random.threefry_2x32(key, jnp.asarray([steps[lane], b], jnp.uint32))
+            for b in range(3)
+        ]
         expected = np.concatenate([[b[0] for b in blocks], [b[1] for b in blocks]])[:5]
         np.testing.assert_array_equal(words[:, lane], expected)
 
@@ -83,14 +99,17 @@ def test_words_are_the_cipher_of_step_and_block_under_the_cipher_of_id_under_see
 def test_more_words_do_not_depend_on_how_many_lanes_are_asked_for():
     keys = trajectory_key(as_key(1), jnp.asarray(lr.split_uint64(np.arange(100, dtype=np.uint64))))
     steps = jnp.arange(100, dtype=jnp.uint32)
-    np.testing.assert_array_equal(step_words(keys, steps, 4)[:, 17:23], step_words(keys[:, 17:23], steps[17:23], 4))
+    np.testing.assert_array_equal(
+        step_words(keys, steps, 4)[:, 17:23], step_words(keys[:, 17:23], steps[17:23], 4)
+    )
 
 
 # --- no two uses share words ---
 
 
 def pairs(words) -> np.ndarray:
-    """Words of an even count as 64-bit blocks: equal blocks of different uses would betray a repeated counter."""
+    """Words of an even count as 64-bit blocks: equal blocks of different uses would betray a
+    repeated counter."""
     words = np.asarray(words, np.uint64)
     half = words.shape[0] // 2
     return (words[:half] | (words[half:] << np.uint64(32))).ravel()
@@ -102,11 +121,14 @@ def test_words_of_seeds_trajectories_steps_and_init_are_disjoint():
     blocks = []
     for seed in (0, 1, 2, 2**32, 2**32 + 1, 2**63, 2**64 - 1):
         keys = trajectory_key(as_key(seed), jnp.asarray(lr.split_uint64(ids)))
-        blocks += [pairs(step_words(keys, jnp.full(len(ids), step, jnp.uint32), 6)) for step in steps]
+        blocks += [
+            pairs(step_words(keys, jnp.full(len(ids), step, jnp.uint32), 6)) for step in steps
+        ]
         blocks.append(pairs(lr.init_words(keys, 6)))
     blocks = np.concatenate(blocks)
     assert blocks.size == 7 * 9 * 3 * len(ids)
-    assert np.unique(blocks).size == blocks.size  # by chance, two of these would agree once in 1e10 such tests
+    # by chance, two of these would agree once in 1e10 such tests
+    assert np.unique(blocks).size == blocks.size
 
 
 def test_init_words_lie_past_the_last_step():
@@ -118,8 +140,12 @@ def test_init_words_lie_past_the_last_step():
 def test_every_bit_of_seed_and_id_counts():
     flips = [0] + [1 << bit for bit in range(64)]
     one = jnp.asarray(lr.split_uint64(np.array([12345], np.uint64)))
-    by_seed = np.concatenate([trajectory_key(as_key(987654321 ^ flip), one) for flip in flips], axis=1)
-    by_id = np.asarray(trajectory_key(as_key(3), jnp.asarray(lr.split_uint64(np.array(flips, np.uint64) ^ 12345))))
+    by_seed = np.concatenate(
+        [trajectory_key(as_key(987654321 ^ flip), one) for flip in flips], axis=1
+    )
+    by_id = np.asarray(
+        trajectory_key(as_key(3), jnp.asarray(lr.split_uint64(np.array(flips, np.uint64) ^ 12345)))
+    )
     assert np.unique(pairs(by_seed)).size == np.unique(pairs(by_id)).size == 65
 
 
@@ -147,7 +173,8 @@ def test_half_pair_keeps_its_digits_at_both_ends(dtype):
     pole, centre, sign = lr.half_pair(jnp.asarray(words), dtype)
     tolerance = 1.3e-7 if dtype == jnp.float32 else 1e-15
     assert relative(pole, exact_fraction(words >> 1)) < tolerance
-    assert relative(centre, 0.5 - exact_fraction(words >> 1)) < tolerance  # exact: 32 bits fit into a float64
+    # exact: 32 bits fit into a float64
+    assert relative(centre, 0.5 - exact_fraction(words >> 1)) < tolerance
     assert pole.min() == centre.min() == 2.0**-33
     np.testing.assert_array_equal(sign, np.where(words & 1, 1, -1))
 
@@ -157,7 +184,9 @@ def test_a_second_word_carries_half_pair_on_below_its_last_digit(dtype):
     pole, centre, sign = lr.half_pair(jnp.asarray(words), dtype, jnp.asarray(finer))
     exact = ((words >> 1) + ((finer & 0xFFFF) + 0.5) * 2.0**-16) * 2.0**-32
     assert relative(pole, exact) < (1.3e-7 if dtype == jnp.float32 else 1e-15)
-    for found, coarse in zip((centre, sign), lr.half_pair(jnp.asarray(words), dtype)[1:], strict=True):
+    for found, coarse in zip(
+        (centre, sign), lr.half_pair(jnp.asarray(words), dtype)[1:], strict=True
+    ):
         np.testing.assert_array_equal(found, coarse)
     lowest, _, _ = lr.half_pair(jnp.uint32(0), dtype, jnp.uint32(0))
     assert lowest == 2.0**-49
@@ -169,7 +198,9 @@ def test_exponential_keeps_its_digits_at_both_ends(dtype):
     assert drawn.dtype == dtype
     assert relative(drawn, exact_exponential(words)) < (3e-6 if dtype == jnp.float32 else 1e-13)
     small = exact_fraction(~words) < 2.0**-6  # where the series is used
-    assert relative(drawn[small], exact_exponential(words[small])) < (3e-7 if dtype == jnp.float32 else 1e-13)
+    assert relative(drawn[small], exact_exponential(words[small])) < (
+        3e-7 if dtype == jnp.float32 else 1e-13
+    )
     assert drawn.min() == pytest.approx(2.0**-33, rel=1e-6)
     assert drawn.max() == pytest.approx(33 * np.log(2), rel=1e-6)
 
@@ -186,7 +217,12 @@ def test_sinpi_is_right_relative_to_itself(dtype):
 def test_normals_pointwise(dtype):
     words = both_ends(200)[::16]
     first, second = (grid.ravel() for grid in np.meshgrid(words, words))
-    x, y = np.split(np.asarray(normals(jnp.asarray(np.concatenate([first, second])), 2 * len(first), dtype), float), 2)
+    x, y = np.split(
+        np.asarray(
+            normals(jnp.asarray(np.concatenate([first, second])), 2 * len(first), dtype), float
+        ),
+        2,
+    )
     radius = np.sqrt(2 * exact_exponential(first))
     pole = exact_fraction(second >> 1)
     tolerance = 4e-6 if dtype == jnp.float32 else 1e-13
@@ -208,7 +244,8 @@ def test_normals_are_independent_standard_normals():
 
 
 @pytest.mark.parametrize(
-    "function", [lr.exponential, lambda w: lr.normals(jnp.stack([w, ~w]), 1), lambda w: lr.unit_pair(w)[0]]
+    "function",
+    [lr.exponential, lambda w: lr.normals(jnp.stack([w, ~w]), 1), lambda w: lr.unit_pair(w)[0]],
 )
 def test_extreme_words_give_finite_nonzero_numbers(function):
     drawn = np.asarray(function(jnp.asarray(EXTREMES)))

@@ -54,9 +54,15 @@ def test_the_guide_to_a_new_domain_works_as_written():
 
 
 @pytest.mark.parametrize(
-    "path", ["README.md", "CONTRIBUTING.md", *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/**/*.md"))]
+    "path",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/**/*.md")),
+    ],
 )
 def test_no_placeholder_was_left(path):
     assert not re.findall(
-        r"\b(?:TODO|TBD|FIXME|XXX)\b|\b[A-Z]{3,}_[A-Z]{3,}_[A-Z_]+\b", (ROOT / path).read_text().replace("LEVYSDE_", "")
+        r"\b(?:TODO|TBD|FIXME|XXX)\b|\b[A-Z]{3,}_[A-Z]{3,}_[A-Z_]+\b",
+        (ROOT / path).read_text().replace("LEVYSDE_", ""),
     )

@@ -27,27 +27,58 @@ KERNEL = ls.EulerMaruyama(DYNAMICS, dt=1e-2)
             lambda: ls.SGD(WELL, STABLE, lr=0.1),
             r"SGD has no argument 'lr'\. Did you mean learning_rate\? Type SGD\(land",
         ),
-        (lambda: ls.SGD(WELL, noise=STABLE, epsilon=0.1), "SGD has no argument 'noise'. Did you mean driver"),
-        (lambda: ls.OptimizerKernel("sgd", WELL, driver=STABLE), "no argument 'driver'. Did you mean noise"),
-        (lambda: ls.OptimizerKernel(optimizer="sgd"), "no argument 'optimizer'. Did you mean transformation"),
-        (lambda: ls.simulate_escape(KERNEL, BALL, jnp.zeros(2), num=3, key=0), "no argument 'key'. Did you mean seed"),
-        (lambda: ls.simulate_escape(KERNEL, BALL, jnp.zeros(2), n=3, seed=0), "no argument 'n'. Did you mean num"),
-        (lambda: ls.simulate_escape(KERNEL, BALL, jnp.zeros(2), num=3), r"simulate_escape needs seed\. Type simulate"),
+        (
+            lambda: ls.SGD(WELL, noise=STABLE, epsilon=0.1),
+            "SGD has no argument 'noise'. Did you mean driver",
+        ),
+        (
+            lambda: ls.OptimizerKernel("sgd", WELL, driver=STABLE),
+            "no argument 'driver'. Did you mean noise",
+        ),
+        (
+            lambda: ls.OptimizerKernel(optimizer="sgd"),
+            "no argument 'optimizer'. Did you mean transformation",
+        ),
+        (
+            lambda: ls.simulate_escape(KERNEL, BALL, jnp.zeros(2), num=3, key=0),
+            "no argument 'key'. Did you mean seed",
+        ),
+        (
+            lambda: ls.simulate_escape(KERNEL, BALL, jnp.zeros(2), n=3, seed=0),
+            "no argument 'n'. Did you mean num",
+        ),
+        (
+            lambda: ls.simulate_escape(KERNEL, BALL, jnp.zeros(2), num=3),
+            r"simulate_escape needs "
+            r"seed\. Type simulate",
+        ),
         (
             lambda: ls.Ball(1.0),
-            r"Ball takes no arguments without a name, and got 1\. Type Ball\(radius=..., center=...\)",
+            r"Ball takes no arguments without a name, and got 1\. Type Ball\(radius=..., "
+            r"center=...\)",
         ),
         (lambda: ls.Ball(), "Ball needs radius and center"),
         (lambda: ls.Ball(radius=1.0, centre=jnp.zeros(2)), "Did you mean center"),
-        (lambda: ls.StableComponents(1.5, 2.0), "StableComponents takes one argument without a name, and got 2"),
-        (lambda: ls.Brownian(3), r"Brownian takes no arguments without a name, and got 1\. Type Brownian\(\)"),
+        (
+            lambda: ls.StableComponents(1.5, 2.0),
+            "StableComponents takes one argument without a name, and got 2",
+        ),
+        (
+            lambda: ls.Brownian(3),
+            r"Brownian takes no arguments without a name, and got 1\. Type "
+            r"Brownian\(\)",
+        ),
         (lambda: ls.EulerMaruyama(DYNAMICS, step=0.1), "Did you mean dt"),
         (lambda: ls.EulerMaruyama(DYNAMICS, 0.1, dt=0.1), "EulerMaruyama got dt twice"),
         (lambda: ls.escape_law(DYNAMICS, check=False), "escape_law needs domain"),
         (lambda: ls.stats.hill(jnp.ones(9), confidnce=0.9), "Did you mean confidence"),
         (lambda: ls.Box(low=jnp.zeros(1), upper=jnp.ones(1)), "Did you mean lower"),
         (lambda: ls.LevyPath(wrong=1), "LevyPath has no argument 'wrong'"),
-        (lambda: ls.Ball(radius=1.0, center=jnp.zeros(2), zebra=1), r"no argument 'zebra'\. Type Ball"),
+        (
+            lambda: ls.Ball(radius=1.0, center=jnp.zeros(2), zebra=1),
+            r"no argument 'zebra'\. Type "
+            r"Ball",
+        ),
     ],
 )
 def test_a_call_that_does_not_fit_is_answered_with_one_that_does(call, message):
@@ -93,7 +124,11 @@ def test_another_word_comes_before_a_like_one():
 
 
 CALLS = [
-    entry for room in ROOMS if room not in ("sweeps", "studies") for entry in table(room) if isinstance(entry, Call)
+    entry
+    for room in ROOMS
+    if room not in ("sweeps", "studies")
+    for entry in table(room)
+    if isinstance(entry, Call)
 ]
 
 
@@ -143,7 +178,12 @@ def test_a_run_in_a_forked_process_is_refused_and_not_waited_for(tmp_path):
     said = {}
     for how in ("fork", "spawn"):
         done = subprocess.run(
-            [sys.executable, "pool.py", how], capture_output=True, text=True, check=True, cwd=tmp_path, timeout=200
+            [sys.executable, "pool.py", how],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=tmp_path,
+            timeout=200,
         )
         said[how] = done.stdout.strip()
     assert 'Start new processes instead: multiprocessing.get_context("spawn")' in said["fork"]
@@ -156,10 +196,12 @@ def test_a_sweep_without_its_extra_names_it():
         "import sys\n"
         "class Hidden:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.split('.')[0] == 'zarr': raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "        if name.split('.')[0] == 'zarr': raise ModuleNotFoundError(f'No module named "
+        "{name!r}', name=name)\n"
         "import importlib.util\n"
         "real = importlib.util.find_spec\n"
-        "importlib.util.find_spec = lambda name, *rest: None if name == 'zarr' else real(name, *rest)\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'zarr' else real(name, "
+        "*rest)\n"
         "sys.meta_path.insert(0, Hidden())\n"
         "import levysde as ls\n"
         "try:\n    ls.open_sweep\nexcept ImportError as error:\n    print(error)\n"
@@ -167,10 +209,14 @@ def test_a_sweep_without_its_extra_names_it():
         "print(CliRunner().invoke(app, ['escape']).output.strip())\n"
         "try:\n    ls.StableComponent\nexcept AttributeError as error:\n    print(error)\n"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert said.splitlines() == [
-        'A sweep (levysde escape runs one) needs zarr, which is not installed. Type: pip install "levysde[sweep]"',
-        'levysde: A sweep (levysde escape runs one) needs zarr, which is not installed. Type: pip install "levysde[sweep]"',
+        "A sweep (levysde escape runs one) needs zarr, which is not installed. Type: pip install "
+        '"levysde[sweep]"',
+        "levysde: A sweep (levysde escape runs one) needs zarr, which is not installed. Type: pip "
+        'install "levysde[sweep]"',
         "levysde has no 'StableComponent'. Did you mean StableComponents?",
     ]
 
@@ -181,5 +227,7 @@ def test_a_noise_level_that_fills_the_basin_says_so():
     case = prepare("quadratic", "components", "sgd", 1.5, 0, None, None)
     warning = case.hardly_a_basin(case.law_at(epsilon=1.0), 0)
     assert warning.startswith("there is hardly a basin")
-    assert "of the basin's height, 0.5. Trajectories leave at once. Take a smaller epsilon" in warning
+    assert (
+        "of the basin's height, 0.5. Trajectories leave at once. Take a smaller epsilon" in warning
+    )
     assert case.hardly_a_basin(case.law_at(epsilon=0.1), 0) == ""

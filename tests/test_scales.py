@@ -1,4 +1,5 @@
-"""Scales are the linear maps they say they are, match the covariances they are made of, and refuse what does not fit."""
+"""Scales are the linear maps they say they are, match the covariances they are made of, and refuse
+what does not fit."""
 
 import itertools
 
@@ -25,10 +26,26 @@ CASES = {
     "diagonal": ([1.0, 2.0, -3.0], DiagonalScale, np.diag([1.0, 2.0, -3.0])),
     "dense": (MATRIX, DenseScale, MATRIX),
     "low-rank": (lambda: ls.LowRankScale(TALL), ls.LowRankScale, TALL),
-    "state, number": (lambda: ls.StateScale(lambda x: 1 + x[0], dim=3), ls.StateScale, 1.3 * np.eye(3)),
-    "state, factors": (lambda: ls.StateScale(lambda x: 1 + x, dim=3), ls.StateScale, np.diag(1 + AT)),
-    "state, matrix": (lambda: ls.StateScale(lambda x: jnp.outer(x, x), dim=3), ls.StateScale, np.outer(AT, AT)),
-    "state, tall": (lambda: ls.StateScale(lambda x: x[:, None], dim=3, noise_dim=1), ls.StateScale, AT[:, None]),
+    "state, number": (
+        lambda: ls.StateScale(lambda x: 1 + x[0], dim=3),
+        ls.StateScale,
+        1.3 * np.eye(3),
+    ),
+    "state, factors": (
+        lambda: ls.StateScale(lambda x: 1 + x, dim=3),
+        ls.StateScale,
+        np.diag(1 + AT),
+    ),
+    "state, matrix": (
+        lambda: ls.StateScale(lambda x: jnp.outer(x, x), dim=3),
+        ls.StateScale,
+        np.outer(AT, AT),
+    ),
+    "state, tall": (
+        lambda: ls.StateScale(lambda x: x[:, None], dim=3, noise_dim=1),
+        ls.StateScale,
+        AT[:, None],
+    ),
 }
 
 
@@ -55,7 +72,9 @@ def test_scale_is_its_matrix(case, dtype):
     for y in np.random.default_rng(0).normal(size=(5, matrix.shape[1])):
         scaled = scale.apply(jnp.asarray(y), x)
         assert scaled.dtype == dtype
-        np.testing.assert_allclose(scaled, matrix @ y, rtol=1e-12 if dtype == jnp.float64 else 2e-6, atol=1e-6)
+        np.testing.assert_allclose(
+            scaled, matrix @ y, rtol=1e-12 if dtype == jnp.float64 else 2e-6, atol=1e-6
+        )
     assert is_lane_invariant(scale.apply, jnp.asarray(y), x)
 
 
@@ -94,10 +113,15 @@ VARIANCES = {
     "tempered": (lambda: ls.TemperedComponents(alpha=1.5, length=2.0), 1.5 * 2**0.5),
     "Student": (lambda: ls.StudentT(df=4.0, dt=0.1), 2.0),
     "mixture": (lambda: ls.GaussianMixture(weights=[0.9, 0.1], scales=[1.0, 10.0], dt=0.1), 10.9),
-    "Poisson": (lambda: ls.CompoundPoisson(intensity=2.0, jump=ls.GaussianJump(scale=3.0, dim=3)), 18.0),
+    "Poisson": (
+        lambda: ls.CompoundPoisson(intensity=2.0, jump=ls.GaussianJump(scale=3.0, dim=3)),
+        18.0,
+    ),
     "sum": (lambda: ls.DriverSum((ls.Brownian(), 3.0), (ls.StableComponents(alpha=2.0), 0.5)), 9.5),
     "stable sum": (
-        lambda: ls.DriverSum((ls.StableIsotropic(alpha=1.5), 1.0), (ls.StableIsotropic(alpha=1.5), 0.5)),
+        lambda: ls.DriverSum(
+            (ls.StableIsotropic(alpha=1.5), 1.0), (ls.StableIsotropic(alpha=1.5), 0.5)
+        ),
         2 * (1 + 0.5**1.5) ** (2 / 1.5),
     ),
 }
@@ -109,7 +133,9 @@ def test_unit_variance(name):
     assert unit_variance(make(), 3) == pytest.approx(expected, rel=2e-5)
 
 
-@pytest.mark.parametrize("name", ["Brownian", "stable at 2", "isotropic at 2", "stable below 2", "tempered"])
+@pytest.mark.parametrize(
+    "name", ["Brownian", "stable at 2", "isotropic at 2", "stable below 2", "tempered"]
+)
 def test_covariance_scale_has_its_covariance(name, float64):
     make, variance = VARIANCES[name]
     root = ls.covariance_scale(SHAPE, make())
@@ -118,12 +144,15 @@ def test_covariance_scale_has_its_covariance(name, float64):
     np.testing.assert_allclose(variance * root.matrix @ root.matrix.T, SHAPE, rtol=1e-6)
     diagonal = ls.covariance_scale(np.diag(SHAPE), make())
     np.testing.assert_allclose(variance * diagonal.factors**2, np.diag(SHAPE), rtol=1e-6)
-    np.testing.assert_allclose(variance * ls.covariance_scale(0.3, make()).factor ** 2, 0.3, rtol=1e-6)
+    np.testing.assert_allclose(
+        variance * ls.covariance_scale(0.3, make()).factor ** 2, 0.3, rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", ["Brownian", "stable at 2", "mixture"])
 def test_one_step_has_the_covariance_of_an_optimiser_step(name):
-    """From the minimum, with `dt = eta`: the noise of an SGD step, `eta` times a minibatch's, of covariance C."""
+    """From the minimum, with `dt = eta`: the noise of an SGD step, `eta` times a minibatch's, of
+    covariance C."""
     eta, driver, n = 0.1, VARIANCES[name][0](), 400_000
     well = ls.Quadratic(hessian=np.eye(3))
     sgd = ls.SGD(well, driver, learning_rate=eta, scale=ls.covariance_scale(SHAPE, driver))
@@ -140,12 +169,18 @@ def test_hessian_aligned(float64):
         barrier=0.5, width=2.0, stiffness=4.0, dim=2
     )  # curvatures 8 b/w^2 = 1, and -4 b/w^2 at the saddle
     scale = ls.hessian_aligned(well, ls.StableComponents(alpha=1.5), batch_size=8)
-    np.testing.assert_allclose(scale.matrix, np.diag(np.sqrt(np.array([1.0, 4.0]) / 8 / 2)), atol=1e-12)
+    np.testing.assert_allclose(
+        scale.matrix, np.diag(np.sqrt(np.array([1.0, 4.0]) / 8 / 2)), atol=1e-12
+    )
     there = ls.hessian_aligned(well, ls.Brownian(), batch_size=8, x=[4.0, 0.0])
     np.testing.assert_allclose(there.matrix, np.diag(np.sqrt(np.array([5.5, 4.0]) / 8)), atol=1e-12)
     top = ls.hessian_aligned(well, ls.Brownian(), batch_size=2, x=[0.0, 0.0], negative="absolute")
     np.testing.assert_allclose(top.matrix, np.diag(np.sqrt(np.array([0.5, 4.0]) / 2)), atol=1e-12)
-    with pytest.raises(ValueError, match=r"Hessian has a negative eigenvalue, -0\.5\. .*negative=\"absolute\""):
+    with pytest.raises(
+        ValueError,
+        match=r"Hessian has a negative eigenvalue, -0\.5\. "
+        r".*negative=\"absolute\"",
+    ):
         ls.hessian_aligned(well, ls.Brownian(), batch_size=2, x=[0.0, 0.0])
 
 
@@ -156,13 +191,19 @@ GRADIENTS = np.random.default_rng(3).normal(size=(5, 3)) * [1.0, 2.0, 0.3] + [5.
 @pytest.mark.parametrize("batch", [1, 2, 4])
 def test_minibatch_scale_by_all_batches(batch, replacement, float64):
     """Against the covariance over every batch there is."""
-    draws = itertools.product(range(5), repeat=batch) if replacement else itertools.permutations(range(5), batch)
+    draws = (
+        itertools.product(range(5), repeat=batch)
+        if replacement
+        else itertools.permutations(range(5), batch)
+    )
     means = np.array([GRADIENTS[list(draw)].mean(0) for draw in draws])
     expected = np.cov(means.T, bias=True)
     for driver, variance in ((ls.Brownian(), 1), (ls.StableIsotropic(alpha=1.5), 2)):
         scale = ls.minibatch_scale(GRADIENTS, driver, batch_size=batch, replacement=replacement)
         assert scale.factor.shape == (3, 3)
-        np.testing.assert_allclose(variance * scale.factor @ scale.factor.T, expected, rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(
+            variance * scale.factor @ scale.factor.T, expected, rtol=1e-6, atol=1e-12
+        )
         assert scale.trace_share == 1
 
 
@@ -176,15 +217,21 @@ def test_minibatch_scale_of_low_rank(float64):
         cut = ls.minibatch_scale(few, driver, batch_size=2, rank=rank)
         np.testing.assert_array_equal(cut.factor, full.factor[:, :rank])
         expected = np.sort(np.linalg.eigvalsh(np.cov(few.T)))[::-1]
-        np.testing.assert_allclose(cut.trace_share, expected[:rank].sum() / expected.sum(), rtol=1e-6)
-    assert ls.minibatch_scale([[0.1, 1.0], [0.1, 2.0], [0.1, 4.0]], driver, batch_size=1).factor.shape == (2, 1)
+        np.testing.assert_allclose(
+            cut.trace_share, expected[:rank].sum() / expected.sum(), rtol=1e-6
+        )
+    assert ls.minibatch_scale(
+        [[0.1, 1.0], [0.1, 2.0], [0.1, 4.0]], driver, batch_size=1
+    ).factor.shape == (2, 1)
 
 
 def test_trace_matched():
     assert ls.trace_matched(0.3, 4).factor == pytest.approx(0.3)
     assert ls.trace_matched([3.0, 4.0], 2).factor == pytest.approx(np.sqrt(12.5))
     assert ls.trace_matched(MATRIX, 3).factor == pytest.approx(np.sqrt((MATRIX**2).sum() / 3))
-    assert ls.trace_matched(ls.LowRankScale(TALL), 3).factor == pytest.approx(np.sqrt((TALL**2).sum() / 3))
+    assert ls.trace_matched(ls.LowRankScale(TALL), 3).factor == pytest.approx(
+        np.sqrt((TALL**2).sum() / 3)
+    )
     scale = ls.trace_matched(made("state, factors"), 3, x=AT)
     assert scale.factor == pytest.approx(np.sqrt(np.mean((1 + AT) ** 2)))
     assert type(scale) is ScalarScale
@@ -201,11 +248,18 @@ def test_isotropic_noise_of_low_rank_is_that_of_the_symmetric_root():
     driver, low = ls.StableIsotropic(alpha=1.5), ls.LowRankScale(TALL)
     root = ls.covariance_scale(2 * TALL @ TALL.T, driver)
     for k in np.random.default_rng(0).normal(size=(5, 3)):
-        exponents = [driver.exponent(jnp.asarray(np.asarray(s).T @ k)) for s in (low.factor, root.matrix)]
+        exponents = [
+            driver.exponent(jnp.asarray(np.asarray(s).T @ k)) for s in (low.factor, root.matrix)
+        ]
         assert exponents[0] == pytest.approx(float(exponents[1]), rel=1e-4)
-    laws = [escape_law(ls.SGD(WELL, driver, epsilon=0.05, scale=scale), BALL, check=False) for scale in (low, root)]
+    laws = [
+        escape_law(ls.SGD(WELL, driver, epsilon=0.05, scale=scale), BALL, check=False)
+        for scale in (low, root)
+    ]
     assert len(laws[0].ray_share) != 0
-    assert_close(laws[1].rate, laws[1].rate_error, laws[0].rate, 0.02, "symmetric root against the factor")
+    assert_close(
+        laws[1].rate, laws[1].rate_error, laws[0].rate, 0.02, "symmetric root against the factor"
+    )
     assert laws[0].rate_error < 1e-3 * laws[0].rate
 
 
@@ -221,7 +275,8 @@ def test_low_rank_law_of_components():
 
 @pytest.mark.slow
 def test_low_rank_run():
-    """The engine with 2 noise coordinates in 3 dimensions, against 3 through the symmetric root: one law."""
+    """The engine with 2 noise coordinates in 3 dimensions, against 3 through the symmetric root:
+    one law."""
     driver, low = ls.StableIsotropic(alpha=1.5), ls.LowRankScale(TALL)
     root = ls.covariance_scale(2 * TALL @ TALL.T, driver)
     means, n = [], 8000
@@ -252,7 +307,8 @@ def test_adam_takes_scales(case):
     y, x = jnp.array([0.5, -1.0, 2.0])[: adam.noise_dim], jnp.asarray(AT)
     moved = [adam.position(adam.step(adam.init(x), jnp.asarray(1e-3), s * y)) for s in (1.0, 0.0)]
     expected = 0.2 * CASES[case][2] @ np.asarray(y) / (np.sqrt(adam.init(x).v) + 1e-8)
-    np.testing.assert_allclose(moved[0] - moved[1], expected, rtol=1e-2, atol=1e-5)  # v follows within the step
+    # v follows within the step
+    np.testing.assert_allclose(moved[0] - moved[1], expected, rtol=1e-2, atol=1e-5)
     run = ls.simulate_escape(ls.EulerMaruyama(adam, dt=0.02), BALL, x, num=32, seed=0, max_time=2.0)
     assert np.isfinite(run.first_outside[run.exited]).all()
 
@@ -273,10 +329,18 @@ def test_adam_takes_scales(case):
         ("big", TypeError, "must be a number or an array"),
         ([[1.0], [1.0, 2.0]], TypeError, "must be a number or an array"),
         (np.eye(3) * 1j, TypeError, "dtype is complex128"),
-        (DiagonalScale(jnp.ones(4)), ValueError, "DiagonalScale does not fit d = 3|which does not fit d = 3"),
+        (
+            DiagonalScale(jnp.ones(4)),
+            ValueError,
+            "DiagonalScale does not fit d = 3|which does not fit d = 3",
+        ),
         (DenseScale(jnp.ones((4, 3))), ValueError, "does not fit d = 3"),
         (ls.LowRankScale(np.ones((4, 2))), ValueError, "does not fit d = 3"),
-        (ls.StateScale(lambda x: jnp.sum(x), dim=2), ValueError, "made for dim = 2, which does not fit d = 3"),
+        (
+            ls.StateScale(lambda x: jnp.sum(x), dim=2),
+            ValueError,
+            "made for dim = 2, which does not fit d = 3",
+        ),
     ],
 )
 def test_a_scale_that_does_not_fit_is_refused(value, error, message):
@@ -296,46 +360,112 @@ B, S = ls.Brownian(), ls.StableComponents(alpha=1.5)
         (lambda: ls.LowRankScale(np.zeros((3, 2))), "factor is zero throughout"),
         (lambda: ls.LowRankScale([[np.nan]]), "factor must be finite"),
         (lambda: ls.LowRankScale("F"), "factor must be a number or an array"),
-        (lambda: ls.LowRankScale(TALL, trace_share=1.5), r"trace_share must lie in \(0, 1\], not 1.5"),
+        (
+            lambda: ls.LowRankScale(TALL, trace_share=1.5),
+            r"trace_share must lie in \(0, 1\], not "
+            r"1.5",
+        ),
         (lambda: ls.StateScale(1.0, dim=2), "fn must be a function of x, not 1.0"),
         (lambda: ls.StateScale(lambda x: x, dim=0), "dim must be at least 1"),
-        (lambda: ls.StateScale(lambda x: x[:1], dim=3), r"or a matrix of 3 rows, not float32 of shape \(1,\)"),
+        (
+            lambda: ls.StateScale(lambda x: x[:1], dim=3),
+            r"or a matrix of 3 rows, not float32 of "
+            r"shape \(1,\)",
+        ),
         (lambda: ls.StateScale(lambda x: x[None, :], dim=3), r"of shape \(1, 3\)"),
         (lambda: ls.StateScale(lambda x: 1j * x, dim=3), "must return a real number.*complex64"),
         (lambda: ls.StateScale(lambda x: x > 0, dim=3), "must return a real number.*bool"),
-        (lambda: ls.StateScale(lambda x: x @ jnp.ones(2), dim=3), r"fn\(x\) fails for x of shape \(3,\)"),
-        (lambda: ls.StateScale(lambda x: x, dim=3, noise_dim=2), r"noise_dim = 2, but fn\(x\) has shape \(3,\)"),
-        (lambda: ls.StateScale(lambda x: x[:, None], dim=3, noise_dim=1.0), "noise_dim must be an integer"),
-        (lambda: ls.covariance_scale([[1.0, 2.0], [0.0, 1.0]], B), "symmetric, but differs from its transpose by 2"),
+        (
+            lambda: ls.StateScale(lambda x: x @ jnp.ones(2), dim=3),
+            r"fn\(x\) fails for x of shape "
+            r"\(3,\)",
+        ),
+        (
+            lambda: ls.StateScale(lambda x: x, dim=3, noise_dim=2),
+            r"noise_dim = 2, but fn\(x\) has shape \(3,\)",
+        ),
+        (
+            lambda: ls.StateScale(lambda x: x[:, None], dim=3, noise_dim=1.0),
+            "noise_dim must be an integer",
+        ),
+        (
+            lambda: ls.covariance_scale([[1.0, 2.0], [0.0, 1.0]], B),
+            "symmetric, but differs from its transpose by 2",
+        ),
         (lambda: ls.covariance_scale([[1.0, 2.0], [2.0, 1.0]], B), "negative eigenvalue, -1"),
         (lambda: ls.covariance_scale([1.0, -0.5], B), "must not be negative, but reaches -0.5"),
         (lambda: ls.covariance_scale(np.zeros((2, 2)), B), "zero throughout"),
         (lambda: ls.covariance_scale(np.ones((2, 3)), B), "square matrix, not of shape"),
         (lambda: ls.covariance_scale([np.inf], B), "covariance must be finite"),
         (lambda: ls.covariance_scale(1.0, "stable"), "driver must be a Driver"),
-        (lambda: ls.covariance_scale(1.0, B, negative="clip"), 'negative must be "refuse" or "absolute"'),
-        (lambda: ls.covariance_scale(1.0, ls.StudentT(df=2.0, dt=0.1)), "StudentT shows no finite variance"),
-        (lambda: ls.covariance_scale(1.0, ls.DriverSum((B, 1.0), (S, 0.1))), "DriverSum shows no finite variance"),
-        (lambda: jax.jit(lambda c: ls.covariance_scale(c, B).factor)(1.0), "covariance is traced by JAX"),
-        (lambda: jax.jit(lambda a: unit_variance(ls.StableIsotropic(alpha=a)))(1.5), "numbers are traced"),
+        (
+            lambda: ls.covariance_scale(1.0, B, negative="clip"),
+            'negative must be "refuse" or "absolute"',
+        ),
+        (
+            lambda: ls.covariance_scale(1.0, ls.StudentT(df=2.0, dt=0.1)),
+            "StudentT shows no finite variance",
+        ),
+        (
+            lambda: ls.covariance_scale(1.0, ls.DriverSum((B, 1.0), (S, 0.1))),
+            "DriverSum shows no finite variance",
+        ),
+        (
+            lambda: jax.jit(lambda c: ls.covariance_scale(c, B).factor)(1.0),
+            "covariance is traced by JAX",
+        ),
+        (
+            lambda: jax.jit(lambda a: unit_variance(ls.StableIsotropic(alpha=a)))(1.5),
+            "numbers are traced",
+        ),
         (lambda: jax.jit(lambda a: a * unit_variance(B))(1.5), "numbers are traced"),
         (lambda: unit_variance(B, 0), "dim must be at least 1"),
         (lambda: ls.hessian_aligned(3, B, batch_size=8), "landscape must be a Landscape, not 3"),
         (lambda: ls.hessian_aligned(WELL, B, batch_size=0), "batch_size must be at least 1"),
         (lambda: ls.hessian_aligned(WELL, B, batch_size=2.0), "batch_size must be an integer"),
-        (lambda: ls.hessian_aligned(WELL, B, batch_size=8, x=np.ones(2)), r"x must have shape \(3,\)"),
-        (lambda: ls.hessian_aligned(ls.Quadratic(hessian=np.zeros(2)), B, batch_size=8), "Hessian is zero throughout"),
-        (lambda: ls.minibatch_scale(GRADIENTS, B, batch_size=5, replacement=False), "all of them has no noise"),
-        (lambda: ls.minibatch_scale(GRADIENTS, B, batch_size=6, replacement=False), "larger than the data"),
+        (
+            lambda: ls.hessian_aligned(WELL, B, batch_size=8, x=np.ones(2)),
+            r"x must have shape \(3,\)",
+        ),
+        (
+            lambda: ls.hessian_aligned(ls.Quadratic(hessian=np.zeros(2)), B, batch_size=8),
+            "Hessian is zero throughout",
+        ),
+        (
+            lambda: ls.minibatch_scale(GRADIENTS, B, batch_size=5, replacement=False),
+            "all of them has no noise",
+        ),
+        (
+            lambda: ls.minibatch_scale(GRADIENTS, B, batch_size=6, replacement=False),
+            "larger than the data",
+        ),
         (lambda: ls.minibatch_scale(GRADIENTS, B, batch_size=0), "batch_size must be at least 1"),
-        (lambda: ls.minibatch_scale(GRADIENTS, B, batch_size=2, replacement=1), "replacement must be True or False"),
-        (lambda: ls.minibatch_scale(GRADIENTS, B, batch_size=2, rank=4), "rank must be from 1 to 3, not 4"),
-        (lambda: ls.minibatch_scale(GRADIENTS, B, batch_size=2, rank=0), "rank must be from 1 to 3, not 0"),
+        (
+            lambda: ls.minibatch_scale(GRADIENTS, B, batch_size=2, replacement=1),
+            "replacement must be True or False",
+        ),
+        (
+            lambda: ls.minibatch_scale(GRADIENTS, B, batch_size=2, rank=4),
+            "rank must be from 1 to 3, not 4",
+        ),
+        (
+            lambda: ls.minibatch_scale(GRADIENTS, B, batch_size=2, rank=0),
+            "rank must be from 1 to 3, not 0",
+        ),
         (lambda: ls.minibatch_scale(GRADIENTS[:1], B, batch_size=1), "with n at least 2"),
         (lambda: ls.minibatch_scale(GRADIENTS[0], B, batch_size=1), r"shape \(n, d\)"),
-        (lambda: ls.minibatch_scale(0.1 * np.ones((7, 3)), B, batch_size=1), "gradients do not vary"),
-        (lambda: ls.minibatch_scale([[np.nan], [1.0]], B, batch_size=1), "gradients must be finite"),
-        (lambda: ls.trace_matched(made("state, factors"), 3), "may depend on the position: say where"),
+        (
+            lambda: ls.minibatch_scale(0.1 * np.ones((7, 3)), B, batch_size=1),
+            "gradients do not vary",
+        ),
+        (
+            lambda: ls.minibatch_scale([[np.nan], [1.0]], B, batch_size=1),
+            "gradients must be finite",
+        ),
+        (
+            lambda: ls.trace_matched(made("state, factors"), 3),
+            "may depend on the position: say where",
+        ),
         (lambda: ls.trace_matched(made("state, factors"), 3, x=-np.ones(3)), "trace 0.0"),
         (lambda: ls.trace_matched(1.0, 3, x=np.ones(2)), r"x must have shape \(3,\)"),
         (lambda: ls.trace_matched(np.ones(2), 3), "does not fit d = 3"),

@@ -1,4 +1,5 @@
-"""Learning-rate schedules against optax's, and starts from the quasi-stationary law against exact ones."""
+"""Learning-rate schedules against optax's, and starts from the quasi-stationary law against exact
+ones."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +33,10 @@ TRUE_ADAM = {"square": "sampled", "bias_correction": True, "noise": "average"}
 BASES = {
     "sgd": (lambda **a: ls.SGD(well(), stable(), **a), optax.sgd),
     "momentum": (lambda **a: ls.Momentum(well(), stable(), **a), lambda eta: optax.sgd(eta, 0.9)),
-    "nesterov": (lambda **a: ls.Momentum(well(), stable(), nesterov=True, **a), lambda eta: optax.sgd(eta, 0.9, True)),
+    "nesterov": (
+        lambda **a: ls.Momentum(well(), stable(), nesterov=True, **a),
+        lambda eta: optax.sgd(eta, 0.9, True),
+    ),
     "adam": (lambda **a: ls.Adam(well(), stable(), **TRUE_ADAM, **a), optax.adam),
     "adamw": (
         lambda **a: ls.AdamW(well(), stable(), weight_decay=0.3, **TRUE_ADAM, **a),
@@ -46,14 +50,18 @@ BASES = {
 def test_schedules_are_those_of_optax(name, schedule, float64):
     """By the number of steps, and by the time at which each begins."""
     make, algorithm = BASES[name]
-    optimiser = algorithm(lambda count: ETA * jnp.asarray(schedule(count), float))  # some are of float32
+    # some are of float32
+    optimiser = algorithm(lambda count: ETA * jnp.asarray(schedule(count), float))
     base, x = make(learning_rate=ETA), jnp.array([1.0, -2.0])
     by_steps = ls.Scheduled(base, schedule, clock="steps")
     by_time = ls.Scheduled(base, lambda t: schedule(t / ETA))
     states, memory = [by_steps.init(x), by_time.init(x)], optimiser.init(x)
     for noise in np.random.default_rng(0).standard_normal((80, 2)):
         increment = jnp.asarray(noise * ETA ** (1 / 1.5))
-        states = [d.step(s, jnp.asarray(ETA), increment) for d, s in zip((by_steps, by_time), states, strict=True)]
+        states = [
+            d.step(s, jnp.asarray(ETA), increment)
+            for d, s in zip((by_steps, by_time), states, strict=True)
+        ]
         update, memory = optimiser.update(base.landscape.gradient(x) - noise, memory, x)
         x = optax.apply_updates(x, update)
         np.testing.assert_allclose(by_steps.position(states[0]), x, rtol=0, atol=1e-13)
@@ -61,16 +69,24 @@ def test_schedules_are_those_of_optax(name, schedule, float64):
 
 
 def test_a_constant_schedule_is_another_learning_rate():
-    """Of SGD a factor on drift and noise: at the same noise in one step, the law of `epsilon u`, relaxing u times as fast."""
+    """Of SGD a factor on drift and noise: at the same noise in one step, the law of `epsilon u`,
+    relaxing u times as fast."""
     base = ls.SGD(well(), stable(), epsilon=0.1)
     basin = ls.Ball(radius=1.0, center=CENTRE)
-    law, slowed = escape_law(base, basin, check=False), escape_law(ls.Scheduled(base, 0.5), basin, check=False)
+    law, slowed = (
+        escape_law(base, basin, check=False),
+        escape_law(ls.Scheduled(base, 0.5), basin, check=False),
+    )
     assert slowed.rate == pytest.approx(law.rate * 0.5**1.5, rel=1e-5)
     assert slowed.stiffness == pytest.approx(law.stiffness * 0.5, rel=1e-5)
     assert slowed.regime == pytest.approx(law.regime * 0.5**0.5, rel=1e-5)
-    averaged = ls.Scheduled(ls.Momentum(well(), stable(), epsilon=0.1, rate=200.0, averaged=True), 0.5)
+    averaged = ls.Scheduled(
+        ls.Momentum(well(), stable(), epsilon=0.1, rate=200.0, averaged=True), 0.5
+    )
     assert averaged.response == "flow"
-    assert escape_law(averaged, basin, dt=0.01, check=False).rate == pytest.approx(slowed.rate, rel=0.05)
+    assert escape_law(averaged, basin, dt=0.01, check=False).rate == pytest.approx(
+        slowed.rate, rel=0.05
+    )
 
 
 def test_no_law_of_a_changing_noise():
@@ -80,13 +96,21 @@ def test_no_law_of_a_changing_noise():
 
 
 def test_a_schedule_in_the_engine():
-    """Noise that dies out as 1/t^2 leaves most trajectories inside; a short pulse at the start decides."""
+    """Noise that dies out as 1/t^2 leaves most trajectories inside; a short pulse at the start
+    decides."""
     basin = ls.Ball(radius=1.0, center=CENTRE)
     base = ls.SGD(well(), stable(), epsilon=0.3)
     share = []
     for dynamics in (base, ls.Scheduled(base, lambda t: 1 / (1 + t) ** 2)):
         result = ls.simulate_escape(
-            ls.EulerMaruyama(dynamics, dt=0.02), basin, CENTRE, num=128, seed=0, max_time=20.0, devices=1, lanes=128
+            ls.EulerMaruyama(dynamics, dt=0.02),
+            basin,
+            CENTRE,
+            num=128,
+            seed=0,
+            max_time=20.0,
+            devices=1,
+            lanes=128,
         )
         share.append(result.exited.mean())
     assert share[0] > 0.95
@@ -104,10 +128,17 @@ SGD = {"landscape": well(), "driver": stable(), "epsilon": 0.1}
         (lambda: ls.Scheduled(ls.SGD(**SGD), 0.0), "schedule must be positive"),
         (lambda: ls.Scheduled(ls.SGD(**SGD), "cosine"), "schedule must be a number"),
         (lambda: ls.Scheduled(ls.SGD(**SGD), np.ones(2)), "schedule must be one number"),
-        (lambda: ls.Scheduled(ls.SGD(**SGD), lambda t: t[0]), r"schedule fails for arguments of shape \(\)"),
+        (
+            lambda: ls.Scheduled(ls.SGD(**SGD), lambda t: t[0]),
+            r"schedule fails for arguments of "
+            r"shape \(\)",
+        ),
         (lambda: ls.Scheduled(ls.SGD(**SGD), lambda t: jnp.ones(2)), "must return one real number"),
         (lambda: ls.Scheduled(ls.SGD(**SGD), lambda t: t > 1), "must return one real number"),
-        (lambda: ls.Scheduled(ls.SGD(**SGD), 0.5, clock="epochs"), 'clock must be "time" or "steps"'),
+        (
+            lambda: ls.Scheduled(ls.SGD(**SGD), 0.5, clock="epochs"),
+            'clock must be "time" or "steps"',
+        ),
     ],
 )
 def test_bad_schedules(call, message):
@@ -128,12 +159,14 @@ def brownian(dt, curvature=0.0, scale=1.0):
 
 
 def test_brownian_quasi_stationary_law():
-    """On (-1, 1) the density cos(pi x / 2R) and the rate pi^2 / 8 R^2, R = 1 moved out by what steps of dt miss; exit times
-    from there are exponential, from the centre they are not."""
+    """On (-1, 1) the density cos(pi x / 2R) and the rate pi^2 / 8 R^2, R = 1 moved out by what
+    steps of dt miss; exit times from there are exponential, from the centre they are not."""
     dt, num = 0.01, 4000
     half = 1 + boundary_shift(2.0) * np.sqrt(dt / 2)  # SaS(s) at alpha = 2 has variance 2 s^2
     kernel = brownian(dt)
-    starts = ls.quasi_stationary_starts(kernel, interval(), jnp.array([0.5]), num=num, seed=1, time=1.5)
+    starts = ls.quasi_stationary_starts(
+        kernel, interval(), jnp.array([0.5]), num=num, seed=1, time=1.5
+    )
     assert starts.x0.shape == (num, 1)
     weight = quad(lambda x: np.cos(np.pi * x / 2 / half), -1, 1)[0]
     second = quad(lambda x: x * x * np.cos(np.pi * x / 2 / half), -1, 1)[0] / weight
@@ -157,13 +190,18 @@ def test_starts_depend_on_their_seed_and_fill_up_from_batches(monkeypatch):
     monkeypatch.setattr(starts_module, "_SMALLEST_BATCH", 64)
     call = {"num": 64, "time": 1.0}
     first, again, other = (
-        ls.quasi_stationary_starts(brownian(0.02), interval(), jnp.zeros(1), seed=seed, **call) for seed in (3, 3, 4)
+        ls.quasi_stationary_starts(brownian(0.02), interval(), jnp.zeros(1), seed=seed, **call)
+        for seed in (3, 3, 4)
     )
     np.testing.assert_array_equal(first.x0, again.x0)
     assert not np.isin(other.x0, first.x0).any()
     assert len(np.unique(first.x0)) == 64  # each batch has its own noise
     assert first.tries > 2
-    for part in ("64 in 1 dimensions", "without leaving  1 SDE time", f"tries for each   {first.tries:.3g}"):
+    for part in (
+        "64 in 1 dimensions",
+        "without leaving  1 SDE time",
+        f"tries for each   {first.tries:.3g}",
+    ):
         assert part in repr(first)
 
 
@@ -178,7 +216,14 @@ def test_starts_of_a_kernel_with_memory():
     assert result.num == 32
 
 
-GOOD = {"kernel": brownian(0.02), "domain": interval(), "x0": np.zeros(1), "num": 10, "seed": 0, "time": 1.0}
+GOOD = {
+    "kernel": brownian(0.02),
+    "domain": interval(),
+    "x0": np.zeros(1),
+    "num": 10,
+    "seed": 0,
+    "time": 1.0,
+}
 
 
 @pytest.mark.parametrize(

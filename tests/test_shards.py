@@ -77,7 +77,9 @@ def test_two_processes_joined_by_jax_distributed(tmp_path):
                 np.testing.assert_array_equal(file[name], getattr(whole, name), err_msg=name)
 
 
-@pytest.mark.parametrize("shard", ["2/2", "1", "a/b", (0,), (1, 1), (-1, 2), (0.0, 2), 3, "0/0", (True, 2)])
+@pytest.mark.parametrize(
+    "shard", ["2/2", "1", "a/b", (0,), (1, 1), (-1, 2), (0.0, 2), 3, "0/0", (True, 2)]
+)
 def test_bad_shards(shard):
     with pytest.raises(ValueError, match="shard must be"):
         run(shard=shard)

@@ -1,4 +1,5 @@
-"""The skewed stable draw: pointwise against the printed formula, in both tails, through alpha = 1, and its Lévy measure."""
+"""The skewed stable draw: pointwise against the printed formula, in both tails, through alpha = 1,
+and its Lévy measure."""
 
 import itertools
 
@@ -18,11 +19,16 @@ pytestmark = pytest.mark.slow
 @eqx.filter_jit
 def increments(driver, words, dt, dim):
     """One increment a lane; words `(n, lanes)`, increments `(dim, lanes)`."""
-    return jax.vmap(lambda column: driver.increment(column, dim, dt), in_axes=-1, out_axes=-1)(words)
+    return jax.vmap(lambda column: driver.increment(column, dim, dt), in_axes=-1, out_axes=-1)(
+        words
+    )
 
 
-def reference_skewed(angle: np.ndarray, tail: np.ndarray, alpha: float, beta: float, dt: float, kind: str):
-    """Chambers, Mallows, Stuck as printed (Nolan 2020, theorem 1.3), float64, the angle given by its distance to a pole."""
+def reference_skewed(
+    angle: np.ndarray, tail: np.ndarray, alpha: float, beta: float, dt: float, kind: str
+):
+    """Chambers, Mallows, Stuck as printed (Nolan 2020, theorem 1.3), float64, the angle given by
+    its distance to a pole."""
     pole = np.pi * ((angle >> 1) + ((tail & 0xFFFF) + 0.5) * 2.0**-16) * 2.0**-32
     u = np.where(angle & 1, np.pi / 2 - pole, pole - np.pi / 2)
     low, high = (tail + 0.5) * 2.0**-32, (~tail + 0.5) * 2.0**-32
@@ -43,19 +49,27 @@ def reference_skewed(angle: np.ndarray, tail: np.ndarray, alpha: float, beta: fl
 def test_skewed_equals_the_printed_formula(alpha, kind, dtype):
     words = np.random.default_rng(1).integers(0, 2**32, (2, 50_000), np.uint32)
     for beta, dt in itertools.product((0.0, 0.5, -1.0, 1.0), (1.0, 1e-2)):
-        drawn = increments(ls.SkewedComponents(alpha, beta, kind), jnp.asarray(words), jnp.asarray(dt), 1)[0]
+        drawn = increments(
+            ls.SkewedComponents(alpha, beta, kind), jnp.asarray(words), jnp.asarray(dt), 1
+        )[0]
         a, step = (float(np.asarray(v, dtype)) for v in (alpha, dt))
         expected = reference_skewed(words[0], words[1], a, beta, step, kind)
         # zeros of the sine are crossed where the other factor is large, most so at small alpha
         spread = np.abs(expected) + step ** (1 / a) + (step if kind == "S0" else 0)
         error = np.abs(np.asarray(drawn, np.float64) - expected) / spread
-        assert error.max() < (1e-6 if dtype == jnp.float64 else 2e-5 if alpha > 0.5 else 1e-3), (beta, dt)
+        assert error.max() < (1e-6 if dtype == jnp.float64 else 2e-5 if alpha > 0.5 else 1e-3), (
+            beta,
+            dt,
+        )
 
 
 def test_s0_passes_smoothly_through_alpha_one(dtype):
     words = jnp.asarray(np.random.default_rng(2).integers(0, 2**32, (2, 20_000), np.uint32))
     rows = [
-        np.asarray(increments(ls.SkewedComponents(a, 1.0, "S0"), words, jnp.asarray(0.01), 1)[0], np.float64)
+        np.asarray(
+            increments(ls.SkewedComponents(a, 1.0, "S0"), words, jnp.asarray(0.01), 1)[0],
+            np.float64,
+        )
         for a in (1 - 1e-5, 1.0, 1 + 1e-5)
     ]
     for row in rows:
@@ -77,11 +91,19 @@ def test_both_tails_of_skewed_are_right_to_a_percent_at_1e8(alpha, beta):
     (angles, angle_share), (tails, tail_share) = word_grid(2048, 300), word_grid(32, 100)
     # the lowest bit of the angle is its sign: a stratum stands for both
     words = np.stack(
-        [g.ravel() for g in np.meshgrid(np.concatenate([angles >> 1 << 1, angles | 1]), tails, indexing="ij")]
+        [
+            g.ravel()
+            for g in np.meshgrid(
+                np.concatenate([angles >> 1 << 1, angles | 1]), tails, indexing="ij"
+            )
+        ]
     )
     weights = np.outer(np.concatenate([angle_share, angle_share]) / 2, tail_share).ravel()
     assert weights.sum() == pytest.approx(1)
-    x = np.asarray(increments(ls.SkewedComponents(alpha, beta), jnp.asarray(words), jnp.asarray(1.0), 1)[0], np.float64)
+    x = np.asarray(
+        increments(ls.SkewedComponents(alpha, beta), jnp.asarray(words), jnp.asarray(1.0), 1)[0],
+        np.float64,
+    )
     for probability in (1e-7, 1e-8):
         for side in (1 + beta, 1 - beta):
             level = (levy_constant(alpha) / alpha * max(side, 0.1) / probability) ** (1 / alpha)
@@ -91,7 +113,8 @@ def test_both_tails_of_skewed_are_right_to_a_percent_at_1e8(alpha, beta):
 
 
 @pytest.mark.parametrize(
-    ("alpha", "kind"), [(0.4, "S1"), (0.9, "S1"), (1.2, "S1"), (1.7, "S1"), (1.7, "S0"), (0.4, "S0")]
+    ("alpha", "kind"),
+    [(0.4, "S1"), (0.9, "S1"), (1.2, "S1"), (1.7, "S1"), (1.7, "S0"), (0.4, "S0")],
 )
 def test_skewed_exponent_is_the_levy_khintchine_integral_of_its_rays(alpha, kind, float64):
     """Below 1 without, above 1 with compensation of every jump; S0 is S1 with a drift."""
@@ -108,7 +131,9 @@ def test_skewed_exponent_is_the_levy_khintchine_integral_of_its_rays(alpha, kind
         return (np.sin(y) - (y if compensated else 0)) * y ** (-1 - alpha)
 
     total = integrate.quad(odd, 1e-5, 1e3, limit=4000)[0]
-    total += -(1e3 ** (1 - alpha)) / (alpha - 1) if compensated else 1e-5 ** (1 - alpha) / (1 - alpha)
+    total += (
+        -(1e3 ** (1 - alpha)) / (alpha - 1) if compensated else 1e-5 ** (1 - alpha) / (1 - alpha)
+    )
     expected = k**alpha * ((up + down) * even - 1j * (up - down) * total)
     drift = 0.6 * np.tan(np.pi * alpha / 2) * k if kind == "S0" else 0.0
     value = complex(driver.exponent(jnp.array([k])))

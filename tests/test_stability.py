@@ -1,4 +1,5 @@
-"""Integrators past their limits: overflow, steps too long for the drift, exits that the integrator makes."""
+"""Integrators past their limits: overflow, steps too long for the drift, exits that the integrator
+makes."""
 
 import copy
 import os
@@ -49,7 +50,11 @@ def test_an_overflow_is_nonfinite_and_not_an_escape():
     well = ls.Quadratic(hessian=jnp.diag(jnp.array([1.0, 4000.0])))
     strip = ls.Box(lower=jnp.array([-1.0, -jnp.inf]), upper=jnp.array([1.0, jnp.inf]))
     kernel = ls.EulerMaruyama(ls.SGD(well, STABLE, epsilon=0.1), dt=1e-3)
-    with pytest.warns(ls.StabilityWarning, match=r"dt = 0\.001 is past the stability limit.* is 4, .*Type dt=5e-05"):
+    with pytest.warns(
+        ls.StabilityWarning,
+        match=r"dt = 0\.001 is past the stability limit.* is 4, "
+        r".*Type dt=5e-05",
+    ):
         result = ls.simulate_escape(kernel, strip, jnp.zeros(2), num=64, seed=0, throw=False)
     assert result.count(ls.Status.NONFINITE) == 64
     assert not result.exited.any()
@@ -87,18 +92,24 @@ class Runaway(Kernel):
 
 def test_infinite_inside_an_unbounded_domain_is_nonfinite():
     # -inf satisfies x < 0
-    result = ls.simulate_escape(Runaway(), LEFT, -jnp.ones(1), num=16, seed=0, max_steps=1000, throw=False)
+    result = ls.simulate_escape(
+        Runaway(), LEFT, -jnp.ones(1), num=16, seed=0, max_steps=1000, throw=False
+    )
     assert (result.status == ls.Status.NONFINITE).all()
     paths = ls.simulate_paths(
         Runaway(), -jnp.ones(1), num=2, seed=0, every=500, max_steps=1000, domain=LEFT, throw=False
     )
     assert (paths.status == ls.Status.NONFINITE).all()
     with pytest.raises(ls.NonFiniteError, match="became NaN or infinite"):
-        ls.simulate_paths(Runaway(), -jnp.ones(1), num=2, seed=0, every=500, max_steps=1000, domain=LEFT)
+        ls.simulate_paths(
+            Runaway(), -jnp.ones(1), num=2, seed=0, every=500, max_steps=1000, domain=LEFT
+        )
 
 
 def test_an_average_that_overflows_inside_is_nonfinite():
-    result = ls.simulate_escape(Runaway(), LEFT, -1e-20 * jnp.ones(1), num=16, seed=0, max_steps=100, throw=False)
+    result = ls.simulate_escape(
+        Runaway(), LEFT, -1e-20 * jnp.ones(1), num=16, seed=0, max_steps=100, throw=False
+    )
     assert (result.status == ls.Status.NONFINITE).all()
     assert np.isfinite(result.last_inside).all()
     short = ls.simulate_escape(Runaway(), LEFT, -1e-20 * jnp.ones(1), num=16, seed=0, max_steps=50)
@@ -127,10 +138,16 @@ def test_a_loss_that_is_nan_outside_is_outside():
 DYNAMICS = {
     "euler": lambda dt: ls.EulerMaruyama(ls.SGD(STIFF, STABLE, epsilon=0.1), dt=dt),
     "tamed": lambda dt: ls.TamedEuler(ls.SGD(STIFF, STABLE, epsilon=0.1), dt=dt),
-    "jump adapted": lambda dt: ls.JumpAdapted(ls.SGD(STIFF, STABLE, epsilon=0.1), dt=dt, cutoff=0.5),
-    "bridged": lambda dt: ls.Bridged(ls.EulerMaruyama(ls.SGD(STIFF, ls.Brownian(), epsilon=0.1), dt=dt), DISC),
+    "jump adapted": lambda dt: ls.JumpAdapted(
+        ls.SGD(STIFF, STABLE, epsilon=0.1), dt=dt, cutoff=0.5
+    ),
+    "bridged": lambda dt: ls.Bridged(
+        ls.EulerMaruyama(ls.SGD(STIFF, ls.Brownian(), epsilon=0.1), dt=dt), DISC
+    ),
     "heun": lambda dt: ls.DiffraxKernel(diffrax.Heun(), ls.Langevin(STIFF, diffusion=0.1), dt=dt),
-    "isotropic": lambda dt: ls.EulerMaruyama(ls.SGD(STIFF, ls.StableIsotropic(alpha=1.2), epsilon=0.1), dt=dt),
+    "isotropic": lambda dt: ls.EulerMaruyama(
+        ls.SGD(STIFF, ls.StableIsotropic(alpha=1.2), epsilon=0.1), dt=dt
+    ),
 }
 
 
@@ -140,7 +157,12 @@ def is_unstable(kernel, domain=DISC) -> bool:
 
 @pytest.mark.parametrize("name", DYNAMICS)
 def test_the_limit_of_each_stepper_is_found(name):
-    assert [is_unstable(DYNAMICS[name](LIMIT * f)) for f in (0.1, 0.98, 1.02, 10)] == [False, False, True, True]
+    assert [is_unstable(DYNAMICS[name](LIMIT * f)) for f in (0.1, 0.98, 1.02, 10)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_an_exact_drift_has_no_limit():
@@ -154,7 +176,9 @@ def test_the_limit_of_momentum_is_its_own():
     rate, curvature = 10.0, 100.0
 
     def kernel(dt: float) -> Kernel:
-        return ls.EulerMaruyama(ls.Momentum(STIFF, STABLE, epsilon=0.1, rate=rate, averaged=True), dt=dt)
+        return ls.EulerMaruyama(
+            ls.Momentum(STIFF, STABLE, epsilon=0.1, rate=rate, averaged=True), dt=dt
+        )
 
     for dt in np.geomspace(1e-3, 1.0, 13):
         w = 1 - np.exp(-rate * dt)
@@ -165,10 +189,21 @@ def test_the_limit_of_momentum_is_its_own():
 def test_underdamped_and_large_states(dim):
     well = ls.Quadratic(hessian=jnp.diag(jnp.linspace(1.0, 100.0, dim)))
     ball = ls.Ball(radius=1.0, center=jnp.zeros(dim))
-    euler, verlet = ls.SGD(well, STABLE, epsilon=0.1), ls.Underdamped(well, diffusion=0.1, friction=1.0)
-    assert [is_unstable(ls.EulerMaruyama(euler, dt=dt), ball) for dt in (0.002, 0.019, 0.021)] == [False, False, True]
+    euler, verlet = (
+        ls.SGD(well, STABLE, epsilon=0.1),
+        ls.Underdamped(well, diffusion=0.1, friction=1.0),
+    )
+    assert [is_unstable(ls.EulerMaruyama(euler, dt=dt), ball) for dt in (0.002, 0.019, 0.021)] == [
+        False,
+        False,
+        True,
+    ]
     # Verlet's limit is dt sqrt(h) = 2
-    assert [is_unstable(ls.EulerMaruyama(verlet, dt=dt), ball) for dt in (0.02, 0.19, 0.21)] == [False, False, True]
+    assert [is_unstable(ls.EulerMaruyama(verlet, dt=dt), ball) for dt in (0.02, 0.19, 0.21)] == [
+        False,
+        False,
+        True,
+    ]
 
 
 class Pass(Landscape):
@@ -206,7 +241,10 @@ def test_a_coarse_step_is_noted_without_a_warning():
     kernel = ls.EulerMaruyama(ls.SGD(STIFF, STABLE, epsilon=0.1), dt=0.9 * LIMIT)
     result = ls.simulate_escape(kernel, DISC, jnp.zeros(2), num=16, seed=0, max_steps=10)
     assert len(result.warnings) == 1
-    assert "coarse for the drift: dt times the largest curvature at the attractor is 1.8" in result.warnings[0]
+    assert (
+        "coarse for the drift: dt times the largest curvature at the attractor is 1.8"
+        in result.warnings[0]
+    )
     fine = ls.EulerMaruyama(ls.SGD(STIFF, STABLE, epsilon=0.1), dt=0.1 * LIMIT)
     assert ls.simulate_escape(fine, DISC, jnp.zeros(2), num=16, seed=0, max_steps=10).warnings == ()
 
@@ -235,9 +273,13 @@ def test_the_estimated_bias_is_the_measured_one(noise, dt, bridge, relative):
 
 @pytest.mark.parametrize("kernel", [ls.EulerMaruyama, ls.TamedEuler])
 def test_no_bias_is_estimated_where_the_step_misses_the_curvature(kernel):
-    """x^6/6 + x^2/2, noise 3, radius 2.2: at dt = 0.01 Euler's exits were said to be 6% early, and are 57% late."""
+    """x^6/6 + x^2/2, noise 3, radius 2.2: at dt = 0.01 Euler's exits were said to be 6% early, and
+    are 57% late."""
     loss = ls.from_function(lambda x: jnp.sum(x**6 / 6 + x**2 / 2), dim=1, minimum=jnp.zeros(1))
-    dynamics, ball = ls.SGD(loss, ls.Brownian(), epsilon=3.0), ls.Ball(radius=2.2, center=jnp.zeros(1))
+    dynamics, ball = (
+        ls.SGD(loss, ls.Brownian(), epsilon=3.0),
+        ls.Ball(radius=2.2, center=jnp.zeros(1)),
+    )
     (note,) = stability(kernel(dynamics, dt=0.01), ball)
     assert "is not resolved: dt times the curvature" in note
     assert "is up to 1.59" in note
@@ -266,8 +308,8 @@ def test_no_bias_is_estimated_where_none_is_left():
 def test_overshoots_of_the_drift_are_counted(record):
     kernel = ls.EulerMaruyama(ls.SGD(ls.DoubleWell(), STABLE, epsilon=0.1), dt=0.005)
     result = ls.simulate_escape(kernel, LEFT, -jnp.ones(1), num=2000, seed=0, record=record)
-    # an Euler step goes from x < 0 beyond 0 where dt 4 (x^2 - 1) > 1, at x < -7.14: jumps land there (1 / 6.14)^1.5 times as
-    # often as beyond 0
+    # an Euler step goes from x < 0 beyond 0 where dt 4 (x^2 - 1) > 1, at x < -7.14: jumps land
+    # there (1 / 6.14)^1.5 times as often as beyond 0
     ratio = 6.14**-1.5
     share, expected = result.overshot.mean(), ratio / (1 + ratio)
     assert_close(share, np.sqrt(share * (1 - share) / 2000), expected, 0.5, "share of overshoots")
@@ -286,14 +328,18 @@ def test_few_overshoots_are_no_warning():
 
 def test_a_superlinear_drift_is_reported_and_the_tamed_step_is_right():
     dynamics = quartic()
-    wrong = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=0.1), wide(), jnp.zeros(1), num=300, seed=0)
+    wrong = ls.simulate_escape(
+        ls.EulerMaruyama(dynamics, dt=0.1), wide(), jnp.zeros(1), num=300, seed=0
+    )
     exact = exact_exit(dynamics, wide())
     assert_close(exact.mean, 1.0, 5392.9, 0.001, "the exact mean")
     assert wrong.time.mean() < 200
     assert wrong.overshot.mean() > 0.9
     comparison = ls.compare(wrong, exact)
     assert any("made by the integrator" in warning for warning in comparison.warnings)
-    right = ls.simulate_escape(ls.TamedEuler(dynamics, dt=0.1), wide(), jnp.zeros(1), num=1000, seed=0)
+    right = ls.simulate_escape(
+        ls.TamedEuler(dynamics, dt=0.1), wide(), jnp.zeros(1), num=1000, seed=0
+    )
     assert not right.overshot.any()
     assert_close(right.time.mean(), right.time.std() / np.sqrt(1000), exact.mean, 0.2, "tamed")
 
@@ -345,6 +391,8 @@ print(ls.compare(run, ls.escape_law(stable, ball)).exits)
 
 def test_strict_promotion_of_dtypes():
     settings = os.environ | {"JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([sys.executable, "-c", STRICT], env=settings, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        [sys.executable, "-c", STRICT], env=settings, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["32"]

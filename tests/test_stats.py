@@ -1,4 +1,5 @@
-"""Estimates from exit times and samples: against tables, hand calculations, scipy's own fits, and simulation."""
+"""Estimates from exit times and samples: against tables, hand calculations, scipy's own fits, and
+simulation."""
 
 import numpy as np
 import pandas
@@ -10,12 +11,17 @@ from statistical import SIGMAS, assert_close, assert_mean
 import levysde as ls
 from levysde import stats
 
-TEXTBOOK = np.array([1.0, 2.0, 3.0, 3.0, 4.0, 5.0]), np.array([True, False, True, True, False, True])
+TEXTBOOK = (
+    np.array([1.0, 2.0, 3.0, 3.0, 4.0, 5.0]),
+    np.array([True, False, True, True, False, True]),
+)
 
 
 def stable(alpha, size, seed):
     """An implementation of the stable law that is not ours."""
-    return scipy_stats.levy_stable.rvs(alpha, 0.0, size=size, random_state=np.random.default_rng(seed))
+    return scipy_stats.levy_stable.rvs(
+        alpha, 0.0, size=size, random_state=np.random.default_rng(seed)
+    )
 
 
 def censored(rng, num, cut, shape=1.0):
@@ -29,17 +35,25 @@ def censored(rng, num, cut, shape=1.0):
 def test_rate_against_the_chi_square_table():
     time = np.full(10, 10.0)  # N = 10, T = 100
     every = stats.escape_rate(time, np.ones(10, bool))
-    np.testing.assert_allclose([every.value, every.low, every.high], [0.1, 9.591 / 200, 34.170 / 200], rtol=1e-4)
+    np.testing.assert_allclose(
+        [every.value, every.low, every.high], [0.1, 9.591 / 200, 34.170 / 200], rtol=1e-4
+    )
     some = stats.escape_rate(np.append(time, 0.0), np.append(np.ones(10, bool), False))
-    np.testing.assert_allclose([some.value, some.low, some.high], [0.1, 9.591 / 200, 36.781 / 200], rtol=1e-4)
+    np.testing.assert_allclose(
+        [some.value, some.low, some.high], [0.1, 9.591 / 200, 36.781 / 200], rtol=1e-4
+    )
     none = stats.escape_rate(time, np.zeros(10, bool))
-    np.testing.assert_allclose([none.value, none.low, none.high], [0.0, 0.0, 2.9957 / 100], rtol=1e-4)
+    np.testing.assert_allclose(
+        [none.value, none.low, none.high], [0.0, 0.0, 2.9957 / 100], rtol=1e-4
+    )
 
 
 def test_mean_is_the_inverse_of_the_rate():
     time, exited = censored(np.random.default_rng(0), 50, 1.0)
     rate, mean = stats.escape_rate(time, exited), stats.mean_time(time, exited)
-    np.testing.assert_allclose([mean.value, mean.low, mean.high], [1 / rate.value, 1 / rate.high, 1 / rate.low])
+    np.testing.assert_allclose(
+        [mean.value, mean.low, mean.high], [1 / rate.value, 1 / rate.high, 1 / rate.low]
+    )
     assert mean.low < time.sum() / exited.sum() < mean.high
     never = stats.mean_time(time, np.zeros(50, bool))
     assert never.value == never.high == np.inf
@@ -67,8 +81,11 @@ def test_coverage_of_rate_and_ratio(cut):
 def test_ratio_against_the_f_table():
     time, yes = np.full(10, 2.0), np.ones(10, bool)
     ratio = stats.mean_ratio(3 * time, yes, time, yes)
-    np.testing.assert_allclose([ratio.value, ratio.low, ratio.high], [3, 3 / 2.4645, 3 * 2.4645], rtol=1e-4)
-    more = np.append(time, 0.0), np.append(yes, False)  # F(22, 20) and F(20, 22) at 97.5%: 2.434, 2.389
+    np.testing.assert_allclose(
+        [ratio.value, ratio.low, ratio.high], [3, 3 / 2.4645, 3 * 2.4645], rtol=1e-4
+    )
+    # F(22, 20) and F(20, 22) at 97.5%: 2.434, 2.389
+    more = np.append(time, 0.0), np.append(yes, False)
     ratio = stats.mean_ratio(*more, *more)
     np.testing.assert_allclose([ratio.low, ratio.high], [10 / 11 / 2.4339, 1.1 * 2.4339], rtol=1e-3)
 
@@ -76,8 +93,17 @@ def test_ratio_against_the_f_table():
 def test_ratio_without_exits():
     time, yes, no = np.full(5, 2.0), np.ones(5, bool), np.zeros(5, bool)
     assert stats.mean_ratio(time, no, time, yes).value == np.inf
-    assert 0 < stats.mean_ratio(time, no, time, yes).low < np.inf == stats.mean_ratio(time, no, time, yes).high
-    assert stats.mean_ratio(time, yes, time, no).value == stats.mean_ratio(time, yes, time, no).low == 0
+    assert (
+        0
+        < stats.mean_ratio(time, no, time, yes).low
+        < np.inf
+        == stats.mean_ratio(time, no, time, yes).high
+    )
+    assert (
+        stats.mean_ratio(time, yes, time, no).value
+        == stats.mean_ratio(time, yes, time, no).low
+        == 0
+    )
     assert np.isnan(stats.mean_ratio(time, no, time, no).value)
 
 
@@ -87,7 +113,9 @@ def test_kaplan_meier_by_hand():
     np.testing.assert_allclose(curve.survival, [5 / 6, 5 / 6, 5 / 12, 5 / 12, 0])
     spread = 1.959964 * np.sqrt(1 / 30) / abs(np.log(5 / 6))  # Greenwood: one exit of six
     np.testing.assert_allclose(
-        [curve.low[0], curve.high[0]], [(5 / 6) ** np.exp(spread), (5 / 6) ** np.exp(-spread)], rtol=1e-6
+        [curve.low[0], curve.high[0]],
+        [(5 / 6) ** np.exp(spread), (5 / 6) ** np.exp(-spread)],
+        rtol=1e-6,
     )
     assert curve.low[-1] == 0
     assert curve.high[-1] == curve.high[-2] < 1
@@ -102,8 +130,12 @@ def test_kaplan_meier_before_the_first_exit():
 
 
 def test_restricted_mean_by_hand_and_uncensored():
-    assert stats.restricted_mean(*TEXTBOOK, horizon=4.5).value == pytest.approx(1 + 2 * 5 / 6 + 1.5 * 5 / 12)
-    assert stats.restricted_mean(*TEXTBOOK, horizon=9.0).value == pytest.approx(1 + 2 * 5 / 6 + 2 * 5 / 12)
+    assert stats.restricted_mean(*TEXTBOOK, horizon=4.5).value == pytest.approx(
+        1 + 2 * 5 / 6 + 1.5 * 5 / 12
+    )
+    assert stats.restricted_mean(*TEXTBOOK, horizon=9.0).value == pytest.approx(
+        1 + 2 * 5 / 6 + 2 * 5 / 12
+    )
     time = np.random.default_rng(2).exponential(size=200)
     whole = stats.restricted_mean(time, np.ones(200, bool))
     assert whole.value == pytest.approx(time.mean())
@@ -117,7 +149,9 @@ def test_restricted_mean_under_random_censoring():
     rng = np.random.default_rng(3)
     time, stop = rng.exponential(size=200_000), rng.exponential(2.0, size=200_000)
     found = stats.restricted_mean(np.minimum(time, stop), time < stop, horizon=1.5)
-    assert_close(found.value, (found.high - found.value) / 1.959964, 1 - np.exp(-1.5), relative_error=0.01)
+    assert_close(
+        found.value, (found.high - found.value) / 1.959964, 1 - np.exp(-1.5), relative_error=0.01
+    )
     with pytest.raises(ValueError, match="past the last time"):
         stats.restricted_mean([1.0, 2.0], [True, False], horizon=3.0)
 
@@ -128,8 +162,20 @@ def test_restricted_mean_under_random_censoring():
         ([1.0, 2.0], [1, 0], TypeError, "booleans"),
         ([1.0, 2.0], [True], ValueError, "one shape"),
         ([], np.zeros(0, bool), ValueError, "at least 1"),
-        ([1.0, np.nan], [True, False], ValueError, r"1 of 2 values are not, the first at index 1 \(nan"),
-        ([1.0, -1.0], [True, False], ValueError, r"1 of 2 values are not, the first at index 1 \(-1"),
+        (
+            [1.0, np.nan],
+            [True, False],
+            ValueError,
+            r"1 of 2 values are not, the first at index 1 "
+            r"\(nan",
+        ),
+        (
+            [1.0, -1.0],
+            [True, False],
+            ValueError,
+            r"1 of 2 values are not, the first at index 1 "
+            r"\(-1",
+        ),
         ([1.0, 0.0], [True, True], ValueError, "positive where"),
         ([0.0, 0.0], [False, False], ValueError, "longer max_time"),
     ],
@@ -163,17 +209,23 @@ def test_shape_against_scipy_and_the_likelihood(cut):
     time, exited = censored(np.random.default_rng(4), 300, cut, shape=1.4)
     found = stats.exponentiality(time, exited)
     data = scipy_stats.CensoredData(uncensored=time[exited], right=time[~exited])
-    assert found.shape.value == pytest.approx(scipy_stats.weibull_min.fit(data, floc=0)[0], rel=1e-3)
+    assert found.shape.value == pytest.approx(
+        scipy_stats.weibull_min.fit(data, floc=0)[0], rel=1e-3
+    )
 
     def profile(shape):
-        best = optimize.minimize_scalar(lambda r: -log_likelihood(shape, np.exp(r), time, exited), bracket=(-1, 1))
+        best = optimize.minimize_scalar(
+            lambda r: -log_likelihood(shape, np.exp(r), time, exited), bracket=(-1, 1)
+        )
         return -best.fun
 
     top = profile(found.shape.value)
     for end in (found.shape.low, found.shape.high):
         assert 2 * (top - profile(end)) == pytest.approx(3.841459, rel=1e-4)
     rate, step = exited.sum() / time.sum(), 1e-6
-    slope = (log_likelihood(1 + step, rate, time, exited) - log_likelihood(1 - step, rate, time, exited)) / (2 * step)
+    slope = (
+        log_likelihood(1 + step, rate, time, exited) - log_likelihood(1 - step, rate, time, exited)
+    ) / (2 * step)
     assert np.sign(found.statistic) == np.sign(slope) == 1
     # a score test is the quadratic approximation of the likelihood ratio
     assert found.statistic**2 == pytest.approx(2 * (top - profile(1.0)), rel=0.25)
@@ -195,15 +247,20 @@ def test_size_is_right(num, cut):
 
 @pytest.mark.parametrize(("shape", "sign"), [(1.25, 1), (0.8, -1)])
 def test_power(shape, sign):
-    """A shape four standard errors away is seen nearly always, with its sign; the unit of time does not matter."""
+    """A shape four standard errors away is seen nearly always, with its sign; the unit of time does
+    not matter."""
     rng = np.random.default_rng(6)
     samples = [censored(rng, 400, 1.5, shape) for _ in range(200)]
     found = [stats.exponentiality(*sample) for sample in samples]
     assert np.mean([f.p_value < 0.05 for f in found]) > 0.95
     assert np.mean([sign * f.statistic > 0 for f in found]) == 1
     time, exited = samples[0]
-    assert stats.exponentiality(1e6 * time, exited).statistic == pytest.approx(found[0].statistic, rel=1e-9)
-    assert stats.exponentiality(1e6 * time, exited).shape.value == pytest.approx(found[0].shape.value, rel=1e-9)
+    assert stats.exponentiality(1e6 * time, exited).statistic == pytest.approx(
+        found[0].statistic, rel=1e-9
+    )
+    assert stats.exponentiality(1e6 * time, exited).shape.value == pytest.approx(
+        found[0].shape.value, rel=1e-9
+    )
 
 
 def test_no_shape_without_exits():
@@ -225,7 +282,8 @@ def test_index_and_scale(alpha):
     blocks = [stats.block_log_moment_index(x) for x in samples]
     assert_mean(np.array([fit.alpha.value for fit in fits]), alpha, relative_error=0.02)
     assert_mean(np.array([fit.scale.value for fit in fits]), 3.0, relative_error=0.04)
-    assert_mean(np.array([1 / found.value for found in blocks]), 1 / alpha, relative_error=0.06)  # unbiased in 1/a
+    # unbiased in 1/a
+    assert_mean(np.array([1 / found.value for found in blocks]), 1 / alpha, relative_error=0.06)
     for estimates, truth in (
         ([fit.alpha for fit in fits], alpha),
         ([fit.scale for fit in fits], 3.0),
@@ -254,7 +312,8 @@ def test_stable_scale():
 
 
 def test_documented_biases():
-    """Averaged noise misleads the block estimator and not the characteristic function; both are misled by mixtures."""
+    """Averaged noise misleads the block estimator and not the characteristic function; both are
+    misled by mixtures."""
     fresh = stable(1.5, 100_000, seed=9)
     averaged = np.empty_like(fresh)
     m = 0.0
@@ -265,7 +324,9 @@ def test_documented_biases():
     assert fit.alpha.low < 1.5 < fit.alpha.high
     assert fit.scale.value == pytest.approx(0.1 / (1 - 0.9**1.5) ** (1 / 1.5), rel=0.05)
     rng = np.random.default_rng(10)
-    assert stats.characteristic_function_fit(rng.standard_t(3, 200_000)).alpha.value == pytest.approx(1.70, abs=0.02)
+    assert stats.characteristic_function_fit(
+        rng.standard_t(3, 200_000)
+    ).alpha.value == pytest.approx(1.70, abs=0.02)
     mixture = rng.normal(size=200_000) * np.exp(rng.normal(size=200_000))
     assert stats.characteristic_function_fit(mixture).alpha.value == pytest.approx(1.21, abs=0.02)
 
@@ -275,12 +336,18 @@ def test_documented_biases():
     [
         (lambda x: stats.block_log_moment_index(x.reshape(2, 2, -1)), "shape"),
         (lambda x: stats.block_log_moment_index(np.where(x > 3, np.nan, x)), "finite"),
-        (lambda x: stats.block_log_moment_index(np.where(np.arange(x.size) == 3, 0.0, x)), "1 of 992"),
+        (
+            lambda x: stats.block_log_moment_index(np.where(np.arange(x.size) == 3, 0.0, x)),
+            "1 of 992",
+        ),
         (lambda x: stats.block_log_moment_index(x[:20]), "at least 8 blocks"),
         (lambda x: stats.block_log_moment_index(x, block=x.size // 4), "smaller block"),
         (lambda x: stats.block_log_moment_index(np.tile([1.0, -1.0001], 500), block=10), "cancel"),
         (lambda x: stats.characteristic_function_fit(x, block=100), "at least 20"),
-        (lambda x: stats.characteristic_function_fit(np.where(np.abs(x) < 9, 0.0, x)), "interquartile"),
+        (
+            lambda x: stats.characteristic_function_fit(np.where(np.abs(x) < 9, 0.0, x)),
+            "interquartile",
+        ),
         (lambda x: stats.characteristic_function_fit(x, block=0), "block"),
     ],
 )
@@ -291,7 +358,8 @@ def test_bad_samples(call, message):
 
 @pytest.mark.parametrize("unit", [1e-320, 1e-300, 1e300, 2e307])
 def test_times_at_the_ends_of_float64(unit):
-    """Estimates carry the unit of the times, or are refused where the result leaves float64; a mean of 0 or inf is neither."""
+    """Estimates carry the unit of the times, or are refused where the result leaves float64; a mean
+    of 0 or inf is neither."""
     time, exited = np.array([1.0, 2.0, 3.0, 4.0]), np.array([True, True, True, False])
     scaled = np.ldexp(time, exponent := int(np.frexp(unit)[1]))
     for estimate, power in (
@@ -347,7 +415,9 @@ def test_gaps_are_refused_with_their_number_and_place(name):
         ESTIMATORS[name](np.ma.array(x, mask=hidden))
     ESTIMATORS[name](np.ma.array(x, mask=np.zeros(1000, bool)))  # nothing is hidden
     with pytest.raises(
-        ValueError, match=r"(3 of 1000|6 of 2000) values are (NaN|not), the first at index (7\b|\(7, 0\))"
+        ValueError,
+        match=r"(3 of 1000|6 of 2000) values are (NaN|not), the first at index "
+        r"(7\b|\(7, 0\))",
     ):
         ESTIMATORS[name](np.where(hidden, np.nan, x))
 
@@ -369,7 +439,11 @@ def test_masked_times_do_not_count():
 def test_missing_values_of_pandas():
     x = pandas.Series([1, None, 3, None] * 50, dtype="Int64")
     for gaps in (x, x.astype(object), x.tolist()):
-        with pytest.raises((ValueError, TypeError), match=r"100 of 200 values are (NaN|missing), the first at index 1"):
+        with pytest.raises(
+            (ValueError, TypeError),
+            match=r"100 of 200 values are (NaN|missing), "
+            r"the first at index 1",
+        ):
             stats.hill(gaps)
     with pytest.raises(TypeError, match="1 of 3 values are missing, the first at index 1"):
         stats.mean_time([1.0, 2.0, 3.0], pandas.Series([True, None, False], dtype="boolean"))

@@ -1,4 +1,5 @@
-"""Steps of a random walk and sums of drivers: their law, their tails by enumeration of words, and what they refuse."""
+"""Steps of a random walk and sums of drivers: their law, their tails by enumeration of words, and
+what they refuse."""
 
 import itertools
 
@@ -12,7 +13,14 @@ from statistical import assert_close, assert_mean
 
 import levysde as ls
 from levysde.escape.by_lanes import is_lane_invariant
-from levysde.noise import Brownian, DriverSum, GaussianMixture, StableComponents, StableIsotropic, StudentT
+from levysde.noise import (
+    Brownian,
+    DriverSum,
+    GaussianMixture,
+    StableComponents,
+    StableIsotropic,
+    StudentT,
+)
 from levysde.protocols import Driver, LevyRays
 from levysde.random import split_uint64, step_words, trajectory_key
 from levysde.theory import escape_law
@@ -24,13 +32,17 @@ MIXTURE = ([0.7, 0.05, 0.25], [1.0, 6.0, 0.3])
 DRIVERS = {
     "t": lambda: StudentT(2.5, dt=0.25),
     "mixture": lambda: GaussianMixture(*MIXTURE, dt=0.25),
-    "sum": lambda: DriverSum((Brownian(), 0.5), (StudentT(1.5, dt=0.25), -2.0), StableIsotropic(1.5)),
+    "sum": lambda: DriverSum(
+        (Brownian(), 0.5), (StudentT(1.5, dt=0.25), -2.0), StableIsotropic(1.5)
+    ),
 }
 
 
 @eqx.filter_jit
 def increments(driver, words, dt, dim):
-    return jax.vmap(lambda column: driver.increment(column, dim, dt), in_axes=-1, out_axes=-1)(words)
+    return jax.vmap(lambda column: driver.increment(column, dim, dt), in_axes=-1, out_axes=-1)(
+        words
+    )
 
 
 @eqx.filter_jit
@@ -50,7 +62,8 @@ def t_characteristic_function(z: np.ndarray, df: float) -> np.ndarray:
 
 
 def t_radius_tail(r: np.ndarray | float, df: float, dim: int) -> np.ndarray:
-    """`P(|xi| > r)` by the integral over the chi-square W, which is not how the driver computes it."""
+    """`P(|xi| > r)` by the integral over the chi-square W, which is not how the driver computes
+    it."""
     log_w = np.linspace(-80 / df - 20, np.log(df + 200), 40_001)
     w = np.exp(log_w)
     density = stats.chi2(df).pdf(w) * w
@@ -95,7 +108,9 @@ def test_student_t_exponent_is_the_closed_form(df, dtype):
     stored = np.float64(np.asarray(df, dtype))
     for k in (0.3, 2.0, 10.0, 30.0):
         phi = t_characteristic_function(k * np.sqrt(stored * dt), stored)
-        assert driver.exponent(jnp.array([0.6 * k, 0.8 * k])) == pytest.approx(-np.log(phi) / dt, rel=rounding), k
+        assert driver.exponent(jnp.array([0.6 * k, 0.8 * k])) == pytest.approx(
+            -np.log(phi) / dt, rel=rounding
+        ), k
     assert driver.exponent(jnp.zeros(2)) == 0
     small = float(driver.exponent(jnp.array([1e-3])))
     if df > 4:  # variance df/(df-2)
@@ -104,13 +119,15 @@ def test_student_t_exponent_is_the_closed_form(df, dtype):
 
 def strata(low: int, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Words and their probabilities: the lowest one by one, strata even in the logarithm above."""
-    edges = np.unique(np.concatenate([np.arange(low + 1), np.geomspace(low, 2**32, number)]).astype(np.int64))
+    edges = np.unique(
+        np.concatenate([np.arange(low + 1), np.geomspace(low, 2**32, number)]).astype(np.int64)
+    )
     return (edges[1:] + edges[:-1]) // 2, np.diff(edges) * 2.0**-32
 
 
 def size_and_angle_words(pairs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Words `(2 pairs, n)` and probabilities. One pair: sizes by strata, angles spread evenly; two pairs: both sizes by
-    strata. What else is in a word is arbitrary."""
+    """Words `(2 pairs, n)` and probabilities. One pair: sizes by strata, angles spread evenly; two
+    pairs: both sizes by strata. What else is in a word is arbitrary."""
     rng = np.random.default_rng(0)
     if pairs == 1:
         size, share = (np.repeat(part, 128) for part in strata(4096, 600))
@@ -127,7 +144,9 @@ def size_and_angle_words(pairs: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("df", [*DFS, 1.5])
 def test_student_t_tail_is_right_down_to_1e_8(df, dim):
     words, weights = size_and_angle_words((dim + 1) // 2)
-    x = np.asarray(increments(StudentT(df, dt=1.0), jnp.asarray(words), jnp.asarray(1.0), dim), np.float64)
+    x = np.asarray(
+        increments(StudentT(df, dt=1.0), jnp.asarray(words), jnp.asarray(1.0), dim), np.float64
+    )
     radius = np.sqrt(np.sum(x**2, 0))
     for probability in (1e-4, 1e-6, 1e-7, 1e-8):
         r = np.sqrt(dim * stats.f(dim, df).isf(probability))
@@ -140,8 +159,12 @@ def test_student_t_rays_are_the_law_of_one_step(df, dim):
     driver = StudentT(df, dt=0.04)
     rays = driver.levy_rays(dim, 64, 0)
     r = np.array([0.05, 0.3, 1.0, 20.0])
-    np.testing.assert_allclose(rays.tail(r, np.arange(4) % 2), t_radius_tail(r / 0.2, df, dim) / 0.04, rtol=1e-6)
-    assert rays.total(0.7) == pytest.approx(float(t_radius_tail(0.7 / 0.2, df, dim)) / 0.04, rel=1e-6)
+    np.testing.assert_allclose(
+        rays.tail(r, np.arange(4) % 2), t_radius_tail(r / 0.2, df, dim) / 0.04, rtol=1e-6
+    )
+    assert rays.total(0.7) == pytest.approx(
+        float(t_radius_tail(0.7 / 0.2, df, dim)) / 0.04, rel=1e-6
+    )
     assert np.isnan(rays.index)
     np.testing.assert_allclose(np.linalg.norm(rays.directions, axis=1), 1, rtol=1e-12)
 
@@ -160,7 +183,9 @@ def test_mixture_has_its_moments_and_characteristic_function(dim):
     for factor in (0.5, 1.5, 4.0):
         phi = np.sum(weights * np.exp(-(scales**2) * 0.25 * np.sum((factor * k) ** 2) / 2))
         assert_mean(np.cos(factor * k @ x), phi, 0.05, f"frequency {factor}")
-        assert driver.exponent(jnp.asarray(factor * k)) == pytest.approx(-np.log(phi) / 0.25, rel=1e-5)
+        assert driver.exponent(jnp.asarray(factor * k)) == pytest.approx(
+            -np.log(phi) / 0.25, rel=1e-5
+        )
     if dim > 1:  # one component for all coordinates
         expected = 0.25**2 * np.sum(weights * scales**4)
         assert_mean(x[0] ** 2 * x[1] ** 2, expected, 0.2, "squares of two coordinates")
@@ -169,21 +194,32 @@ def test_mixture_has_its_moments_and_characteristic_function(dim):
 @pytest.mark.parametrize("weight", [1e-3, 1e-6, 1e-8])
 @pytest.mark.parametrize("first", [True, False])
 def test_rare_components_come_as_often_as_they_should(weight, first):
-    weights, scales = ([weight, 1 - weight], [1e4, 1.0]) if first else ([1 - weight, weight], [1.0, 1e4])
+    weights, scales = (
+        ([weight, 1 - weight], [1e4, 1.0]) if first else ([1 - weight, weight], [1.0, 1e4])
+    )
     rng = np.random.default_rng(0)
-    edges = np.unique(np.concatenate([np.arange(201), np.geomspace(200, 2**32, 4000)]).astype(np.int64))
-    word, share = np.repeat((edges[1:] + edges[:-1]) // 2, 64), np.repeat(np.diff(edges) * 2.0**-32, 64) / 64
+    edges = np.unique(
+        np.concatenate([np.arange(201), np.geomspace(200, 2**32, 4000)]).astype(np.int64)
+    )
+    word, share = (
+        np.repeat((edges[1:] + edges[:-1]) // 2, 64),
+        np.repeat(np.diff(edges) * 2.0**-32, 64) / 64,
+    )
     fixed = np.full_like(word, 0x40000000)
     finer = np.full_like(word, 0x40000000) + (rng.integers(0, 2**16, word.shape) << 2)
     words = jnp.asarray(np.stack([word, fixed, finer]).astype(np.uint32))
-    x = np.abs(np.asarray(increments(GaussianMixture(weights, scales, dt=1.0), words, jnp.asarray(1.0), 1)))[0]
+    x = np.abs(
+        np.asarray(increments(GaussianMixture(weights, scales, dt=1.0), words, jnp.asarray(1.0), 1))
+    )[0]
     assert np.sum(share[x > 100]) == pytest.approx(weight, rel=0.01)
 
 
 def test_mixture_exponent_is_right_at_both_ends(dtype):
     driver = GaussianMixture([0.5, 0.5], [1.0, 3.0], dt=0.01)
     assert driver.exponent(jnp.array([1e-4])) == pytest.approx(5 * 1e-8 / 2, rel=1e-5)
-    assert driver.exponent(jnp.array([300.0])) == pytest.approx((np.log(2) + 900 / 2) / 0.01, rel=1e-5)
+    assert driver.exponent(jnp.array([300.0])) == pytest.approx(
+        (np.log(2) + 900 / 2) / 0.01, rel=1e-5
+    )
 
 
 # --- sums ---
@@ -203,7 +239,9 @@ def test_a_sum_is_its_parts_each_with_its_own_words():
 
 
 def test_a_sum_has_the_sum_of_the_exponents():
-    driver = DriverSum((Brownian(), 0.5), (StableIsotropic(1.5), -2.0), (StudentT(3.0, dt=0.25), 3.0))
+    driver = DriverSum(
+        (Brownian(), 0.5), (StableIsotropic(1.5), -2.0), (StudentT(3.0, dt=0.25), 3.0)
+    )
     k = np.array([0.2, -0.3])
     size = np.linalg.norm(k)
     walk = -np.log(t_characteristic_function(3 * size * np.sqrt(3 * 0.25), 3.0)) / 0.25
@@ -214,17 +252,26 @@ def test_a_sum_has_the_sum_of_the_exponents():
 
 def test_the_rays_of_a_sum():
     driver = DriverSum(
-        (Brownian(), 0.5), (StableComponents(1.5), 2.0), (StableIsotropic(1.5), 0.5), GaussianMixture([1.0], [1.0], 1)
+        (Brownian(), 0.5),
+        (StableComponents(1.5), 2.0),
+        (StableIsotropic(1.5), 0.5),
+        GaussianMixture([1.0], [1.0], 1),
     )
     rays = driver.levy_rays(3, 64, 0)
     parts = [StableComponents(1.5).levy_rays(3), StableIsotropic(1.5).levy_rays(3, 64, 0)]
     assert rays.index == 1.5
-    assert rays.total(0.7) == pytest.approx(2**1.5 * parts[0].total(0.7) + 0.5**1.5 * parts[1].total(0.7), rel=1e-9)
+    assert rays.total(0.7) == pytest.approx(
+        2**1.5 * parts[0].total(0.7) + 0.5**1.5 * parts[1].total(0.7), rel=1e-9
+    )
     assert len(rays.weights) == 6 + len(parts[1].weights)
-    np.testing.assert_allclose(rays.tail(np.array([3.0]), np.array([0])), parts[0].tail(np.array([1.5]), np.array([0])))
+    np.testing.assert_allclose(
+        rays.tail(np.array([3.0]), np.array([0])), parts[0].tail(np.array([1.5]), np.array([0]))
+    )
     mixed = DriverSum(StableComponents(1.5), StableComponents(1.2)).levy_rays(2, 64, 0)
     assert np.isnan(mixed.index)
-    assert mixed.total(3.0) == pytest.approx(sum(StableComponents(a).levy_rays(2).total(3.0) for a in (1.5, 1.2)))
+    assert mixed.total(3.0) == pytest.approx(
+        sum(StableComponents(a).levy_rays(2).total(3.0) for a in (1.5, 1.2))
+    )
 
 
 class OneSided(Driver):
@@ -272,7 +319,9 @@ def test_the_index_of_a_sum_is_that_of_its_parts():
     driver = DriverSum(Brownian(), StableIsotropic(1.5))
     with pytest.raises(ValueError, match=r"indices 1\.5, 2: no epsilon .* Give epsilon itself"):
         ls.SGD(ls.Quadratic(hessian=jnp.eye(1)), driver, learning_rate=0.1)
-    assert ls.SGD(ls.Quadratic(hessian=jnp.eye(1)), driver, epsilon=0.1).epsilon == pytest.approx(0.1)
+    assert ls.SGD(ls.Quadratic(hessian=jnp.eye(1)), driver, epsilon=0.1).epsilon == pytest.approx(
+        0.1
+    )
 
 
 # --- what all have in common ---
@@ -307,10 +356,15 @@ def test_no_value_is_drawn_too_often(name):
 def test_no_matmul_and_the_same_bits_on_any_number_of_lanes(name):
     driver = DRIVERS[name]()
     num = driver.words_per_step(5)
-    assert is_lane_invariant(lambda w: driver.increment(w, 5, jnp.asarray(0.25)), jnp.zeros(num, jnp.uint32))
+    assert is_lane_invariant(
+        lambda w: driver.increment(w, 5, jnp.asarray(0.25)), jnp.zeros(num, jnp.uint32)
+    )
     words = np.random.default_rng(1).integers(0, 2**32, (num, 512), np.uint32)
     whole = np.asarray(increments(driver, jnp.asarray(words), jnp.asarray(0.25), 5))
-    parts = [increments(driver, jnp.asarray(words[:, i : i + 16]), jnp.asarray(0.25), 5) for i in range(0, 512, 16)]
+    parts = [
+        increments(driver, jnp.asarray(words[:, i : i + 16]), jnp.asarray(0.25), 5)
+        for i in range(0, 512, 16)
+    ]
     np.testing.assert_array_equal(np.concatenate(parts, 1), whole)
 
 
@@ -335,7 +389,11 @@ def test_another_step_is_refused(name):
     driver.check_step(0.25)
     dynamics = ls.SGD(ls.Quadratic(hessian=jnp.eye(2)), driver, epsilon=0.1)
     ls.EulerMaruyama(dynamics, dt=0.25)
-    with pytest.raises(ValueError, match=r"only, not over dt = 0\.1.* Type .*dt=0\.1\), or a step of dt=0\.25"):
+    with pytest.raises(
+        ValueError,
+        match=r"only, not over dt = 0\.1.* Type .*dt=0\.1\), or a step "
+        r"of dt=0\.25",
+    ):
         ls.EulerMaruyama(dynamics, dt=0.1)
 
 
@@ -343,7 +401,9 @@ def test_one_step_is_one_optimiser_step():
     """`learning_rate=eta`, `dt = eta`: the step is `x - eta (grad + xi)`."""
     eta, words = 0.01, jnp.asarray([7, 2**31], jnp.uint32)
     driver = StudentT(3.0, dt=eta)
-    kernel = ls.EulerMaruyama(ls.SGD(ls.Quadratic(hessian=jnp.eye(2)), driver, learning_rate=eta), dt=eta)
+    kernel = ls.EulerMaruyama(
+        ls.SGD(ls.Quadratic(hessian=jnp.eye(2)), driver, learning_rate=eta), dt=eta
+    )
     xi = StudentT(3.0, dt=1.0).increment(words, 2, jnp.asarray(1.0))
     x = jnp.array([0.3, -0.2])
     np.testing.assert_allclose(kernel.step(words, x), x - eta * (x - xi), rtol=1e-5)
@@ -360,7 +420,9 @@ def test_escape_of_sgd_with_student_t_steps_follows_the_law(df):
     assert law.rate == pytest.approx(one_step / eta, rel=1e-4)
     assert np.isnan(law.alpha)
     assert law.regime < 0.01
-    result = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=eta), ball, jnp.zeros(2), num=4000, seed=1)
+    result = ls.simulate_escape(
+        ls.EulerMaruyama(dynamics, dt=eta), ball, jnp.zeros(2), num=4000, seed=1
+    )
     assert_close(result.time.mean(), result.time.std() / np.sqrt(4000), law.mean, 0.1)
 
 
@@ -375,7 +437,9 @@ def test_brownian_noise_beside_stable_jumps_leaves_the_law_of_the_jumps():
     )
     assert law.rate == pytest.approx(alone.rate, rel=1e-6)
     assert law.alpha == 1.5
-    result = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=0.01), ball, jnp.zeros(2), num=4000, seed=2)
+    result = ls.simulate_escape(
+        ls.EulerMaruyama(dynamics, dt=0.01), ball, jnp.zeros(2), num=4000, seed=2
+    )
     assert_close(result.time.mean(), result.time.std() / np.sqrt(4000), law.mean, 0.1)
 
 
@@ -385,32 +449,50 @@ def test_brownian_noise_beside_stable_jumps_leaves_the_law_of_the_jumps():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: StudentT(0.0, dt=0.1), ValueError, r"df must be positive.*Type for example df=3\.0"),
+        (lambda: StudentT(0.0, dt=0.1), ValueError, r"df must be positive.*Type for example "
+                                                    r"df=3\.0"),
         (lambda: StudentT(np.inf, dt=0.1), ValueError, "df must be positive and finite"),
         (lambda: StudentT([1.0, 2.0], dt=0.1), ValueError, r"df must be one number.*\(2,\)"),
         (lambda: StudentT("3", dt=0.1), TypeError, "df must be a number"),
         (lambda: StudentT(3.0, dt=-0.1), ValueError, "dt must be positive"),
         (lambda: StudentT(3.0, dt=None), TypeError, r"dt must be a number.*dt=1e-3"),
-        (lambda: GaussianMixture([0.5, 0.6], [1.0, 2.0], dt=0.1), ValueError, "weights must be positive with sum 1"),
-        (lambda: GaussianMixture([1.5, -0.5], [1.0, 2.0], dt=0.1), ValueError, "weights must be positive with sum 1"),
-        (lambda: GaussianMixture([1.0, 0.0], [1.0, 2.0], dt=0.1), ValueError, "weights must be positive"),
-        (lambda: GaussianMixture([0.5, 0.5], [1.0], dt=0.1), ValueError, r"one length, not of shapes \(2,\) and \(1,\)"),
+        (lambda: GaussianMixture([0.5, 0.6], [1.0, 2.0], dt=0.1), ValueError, "weights must be "
+                                                                              "positive with sum "
+                                                                              "1"),
+        (lambda: GaussianMixture([1.5, -0.5], [1.0, 2.0], dt=0.1), ValueError, "weights must be "
+                                                                               "positive with sum "
+                                                                               "1"),
+        (lambda: GaussianMixture([1.0, 0.0], [1.0, 2.0], dt=0.1), ValueError, "weights must be "
+                                                                              "positive"),
+        (lambda: GaussianMixture([0.5, 0.5], [1.0], dt=0.1), ValueError, r"one length, not of "
+                                                                         r"shapes \(2,\) and "
+                                                                         r"\(1,\)"),
         (lambda: GaussianMixture(1.0, 1.0, dt=0.1), ValueError, "two lists of one length"),
         (lambda: GaussianMixture([], [], dt=0.1), ValueError, "weights is empty"),
-        (lambda: GaussianMixture([0.5, 0.5], [1.0, -2.0], dt=0.1), ValueError, "scales must not be negative"),
-        (lambda: GaussianMixture([0.5, 0.5], [0.0, 0.0], dt=0.1), ValueError, "nor zero throughout"),
-        (lambda: GaussianMixture([0.5, 0.5], [1.0, np.nan], dt=0.1), ValueError, "scales must be finite"),
-        (lambda: GaussianMixture("half", [1.0], dt=0.1), TypeError, "weights must be a number or an array"),
+        (lambda: GaussianMixture([0.5, 0.5], [1.0, -2.0], dt=0.1), ValueError, "scales must not be "
+                                                                               "negative"),
+        (lambda: GaussianMixture([0.5, 0.5], [0.0, 0.0], dt=0.1), ValueError, "nor zero "
+                                                                              "throughout"),
+        (lambda: GaussianMixture([0.5, 0.5], [1.0, np.nan], dt=0.1), ValueError, "scales must be "
+                                                                                 "finite"),
+        (lambda: GaussianMixture("half", [1.0], dt=0.1), TypeError, "weights must be a number or "
+                                                                    "an array"),
         (lambda: GaussianMixture([1.0], [1.0], dt=0.0), ValueError, "dt must be positive"),
         (lambda: GaussianMixture([1.0], [1.0], dt=0.1).levy_rays(2, 8, 0), ValueError, "GaussianMixture .* light .* Use"),
         (lambda: DriverSum(), ValueError, "at least one driver"),
         (lambda: DriverSum(1.5), TypeError, r"parts\[0\] of a DriverSum must be a Driver"),
         (lambda: DriverSum(Brownian(), (2.0, Brownian())), TypeError, r"parts\[1\] .* pair"),
-        (lambda: DriverSum((Brownian(), 0.0)), ValueError, r"factor of parts\[0\] \(Brownian\) is zero"),
-        (lambda: DriverSum((Brownian(), np.nan)), ValueError, r"factor of parts\[0\] must be finite"),
-        (lambda: DriverSum((Brownian(), [1.0, 2.0])), ValueError, r"factor of parts\[0\] must be one number, not an array"),
+        (lambda: DriverSum((Brownian(), 0.0)), ValueError, r"factor of parts\[0\] \(Brownian\) is "
+                                                           r"zero"),
+        (lambda: DriverSum((Brownian(), np.nan)), ValueError, r"factor of parts\[0\] must be "
+                                                              r"finite"),
+        (lambda: DriverSum((Brownian(), [1.0, 2.0])), ValueError, r"factor of parts\[0\] must be "
+                                                                  r"one number, not an array"),
         (lambda: DriverSum((Brownian(), "2")), TypeError, r"factor of parts\[0\] must be a number"),
-        (lambda: DriverSum(Brownian(), StableIsotropic(2)).levy_rays(2, 8, 0), ValueError, "no driver .* Brownian: .*alpha"),
+        (lambda: DriverSum(Brownian(), StableIsotropic(2)).levy_rays(2, 8, 0), ValueError, "no "
+                                                                                           "driver "
+                                                                                           ".* "
+                                                                                           "Brownian: .*alpha"),
     ],
 )  # fmt: skip
 def test_bad_input(call, error, message):

@@ -43,7 +43,12 @@ RUN = {
 
 @pytest.mark.parametrize(
     ("ends", "word"),
-    [((0.9, 1.1), "holds"), ((1.3, 1.4), "fails"), ((0.1, 0.2), "fails"), ((1.1, 1.3), "inconclusive")],
+    [
+        ((0.9, 1.1), "holds"),
+        ((1.3, 1.4), "fails"),
+        ((0.1, 0.2), "fails"),
+        ((1.1, 1.3), "inconclusive"),
+    ],
 )
 def test_the_word_follows_from_interval_and_band(ends, word):
     assert judged(Estimate(np.mean(ends), *ends), 0.8, 1.2) == word
@@ -91,7 +96,9 @@ def test_fails_needs_what_was_read_its_favourable_reading_and_a_result_that_excl
             Verdict(claim, "fails", "power -0.5", "exact", reading=reading)
         weaker = ruled(claim, "fails", "power -0.5", "exact", reading=reading)
         assert weaker.word == "own finding"
-        assert weaker.condition.startswith("not as" if claim.known != "read" else "outside the band")
+        assert weaker.condition.startswith(
+            "not as" if claim.known != "read" else "outside the band"
+        )
     assert ruled(PRINTED, "fails", "power -0.5", "exact", reading=OUT).word == "fails"
 
 
@@ -111,8 +118,14 @@ def test_answers_to_our_own_questions_are_own_findings():
     assert ruled(own, "holds", "1", "none").condition == "as predicted"
     assert ruled(own, "fails", "1", "none", "too large").condition == "not as predicted: too large"
     asked = replace(own, statement="Does it escape?")
-    assert [ruled(asked, word, "1", "none").condition for word in ("holds", "fails")] == ["yes", "no"]
-    assert ruled(asked, "holds only if", "1", "none", "eta is small").condition == "yes only if eta is small"
+    assert [ruled(asked, word, "1", "none").condition for word in ("holds", "fails")] == [
+        "yes",
+        "no",
+    ]
+    assert (
+        ruled(asked, "holds only if", "1", "none", "eta is small").condition
+        == "yes only if eta is small"
+    )
     assert ruled(own, "inconclusive", "1", "none").word == "inconclusive"
     assert ruled(CLAIM, "holds", "1", "none").word == "holds"
     for word in ("holds only if", "depends on the convention", "own finding"):
@@ -121,7 +134,10 @@ def test_answers_to_our_own_questions_are_own_findings():
 
 
 def test_verdicts_are_read_back(tmp_path):
-    found = (Verdict(PRINTED, "fails", "power -0.5", "exact", reading=OUT), Verdict(CLAIM, "holds", "1", "none"))
+    found = (
+        Verdict(PRINTED, "fails", "power -0.5", "exact", reading=OUT),
+        Verdict(CLAIM, "holds", "1", "none"),
+    )
     (tmp_path / "verdicts.json").write_text(as_json(found))
     assert read_verdicts(tmp_path) == read_verdicts(tmp_path / "verdicts.json") == found
     bad = as_json(found).replace('"read"', '"recalled"')
@@ -137,13 +153,22 @@ def tiny(run: dict, calls: list) -> Study:
     def judge(found, quick):
         sweep = found["well"]
         calls.append((quick, len(sweep.finished)))
-        ratio = Estimate(*(float(sweep.columns(sweep.plan.points[0])[n]) for n in ("ratio", "ratio_low", "ratio_high")))
+        ratio = Estimate(
+            *(
+                float(sweep.columns(sweep.plan.points[0])[n])
+                for n in ("ratio", "ratio_low", "ratio_high")
+            )
+        )
         return Finding(
-            (Verdict(CLAIM, judged(ratio, 0.1, 10), f"{ratio}", "none"),), {}, {"ratio": [{"r": ratio.value}]}
+            (Verdict(CLAIM, judged(ratio, 0.1, 10), f"{ratio}", "none"),),
+            {},
+            {"ratio": [{"r": ratio.value}]},
         )
 
     spec = {"seed": 1, "run": run, "grid": {"epsilon": [0.3, 0.4]}}
-    return Study("tiny", "Nobody, 2026", (Section("one", (CLAIM,), lambda quick: {"well": spec}, judge),))
+    return Study(
+        "tiny", "Nobody, 2026", (Section("one", (CLAIM,), lambda quick: {"well": spec}, judge),)
+    )
 
 
 def test_a_study_writes_its_verdicts_and_goes_on(tmp_path):
@@ -230,14 +255,19 @@ def write_study(folder: Path, init: str = OWN, rate: str = RATE) -> None:
 
 
 def test_a_study_runs_from_its_folder_and_other_processes_find_its_modules(elsewhere):
-    """The store holds where the modules are: a shard, a Ray worker and a reader need nothing else."""
+    """The store holds where the modules are: a shard, a Ray worker and a reader need nothing
+    else."""
     write_study(elsewhere / "mine" / "claim_one")
-    (elsewhere / "mine" / "__init__.py").touch()  # an enclosing package: modules are mine.claim_one.rate
+    # an enclosing package: modules are mine.claim_one.rate
+    (elsewhere / "mine" / "__init__.py").touch()
     study = load_study("mine/claim_one")
     assert study.folder == "mine/claim_one"
     (verdict,) = run_study("mine/claim_one", "out")
     assert verdict.condition == "as predicted"
-    assert "`levysde study mine/claim_one --out out`" in (elsewhere / "out" / "verdicts.md").read_text()
+    assert (
+        "`levysde study mine/claim_one --out out`"
+        in (elsewhere / "out" / "verdicts.md").read_text()
+    )
     store = elsewhere / "out" / "one" / "well"
     sweep = open_sweep(store)
     assert sweep.plan.spec.run["landscape"]["name"] == "mine.claim_one.rate:well"
@@ -256,10 +286,14 @@ sys.path.remove(here), [sys.modules.pop(name) for name in list(sys.modules) if n
 given = sweep.plan.spec.model_copy(update={{"seed": 2}}).model_dump_json(), here, "ray"
 assert _run_numbered(given, 1, 5.0, False)[0] == ""
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=elsewhere)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=elsewhere
+    )
     assert done.returncode == 0, done.stderr
     for name, data in data_files(store).items():
-        assert (elsewhere / "shards" / name).read_bytes() == data or name.endswith("zarr.json"), name
+        assert (elsewhere / "shards" / name).read_bytes() == data or name.endswith("zarr.json"), (
+            name
+        )
 
 
 @pytest.mark.parametrize(
@@ -300,9 +334,16 @@ def test_references_are_names_that_other_processes_find():
 def test_a_section_that_judges_other_claims_is_refused(tmp_path):
     other = replace(CLAIM, key="other")
     section = Section(
-        "one", (other,), lambda quick: {}, lambda found, quick: Finding((Verdict(CLAIM, "holds", "1", "none"),))
+        "one",
+        (other,),
+        lambda quick: {},
+        lambda found, quick: Finding((Verdict(CLAIM, "holds", "1", "none"),)),
     )
-    with pytest.raises(ValueError, match=r"a verdict on each of its claims, in their order \(other\), got rate"):
+    with pytest.raises(
+        ValueError,
+        match=r"a verdict on each of its claims, in their order "
+        r"\(other\), got rate",
+    ):
         run_study(Study("tiny", "nobody", (section,)), tmp_path / "out")
     section = replace(section, judge=lambda found, quick: None)
     with pytest.raises(TypeError, match="what judge returns must be a Finding"):
@@ -314,7 +355,11 @@ def test_several_estimates_are_judged_together():
     assert judged([near, near], 0.8, 1.2) == "holds"
     assert judged((e for e in (near, wide)), 0.8, 1.2) == "inconclusive"
     assert judged({"a": near, "b": far}.values(), 0.8, 1.2) == "fails"
-    assert detection_chance(0.1, [near, wide]) == detection_chance(0.1, wide) < detection_chance(0.1, near)
+    assert (
+        detection_chance(0.1, [near, wide])
+        == detection_chance(0.1, wide)
+        < detection_chance(0.1, near)
+    )
     with pytest.raises(TypeError, match="measured must be an Estimate or several, got 1"):
         judged(1.0)
     with pytest.raises(TypeError, match="each of measured must be an Estimate"):

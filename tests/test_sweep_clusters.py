@@ -1,4 +1,5 @@
-"""Sweeps on a Ray cluster and in a bucket: the same data as in one process, and workers and drivers that are killed."""
+"""Sweeps on a Ray cluster and in a bucket: the same data as in one process, and workers and drivers
+that are killed."""
 
 import os
 import signal
@@ -59,7 +60,15 @@ def test_a_killed_ray_driver_leaves_a_store_that_goes_on(undisturbed, tmp_path):
     wait_for(lambda: list(out.glob("done/c/*")))
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    wait_for(lambda: not [p for p in psutil.process_iter(["cmdline"]) if "ray::" in " ".join(p.info["cmdline"] or [])])
+    wait_for(
+        lambda: (
+            not [
+                p
+                for p in psutil.process_iter(["cmdline"])
+                if "ray::" in " ".join(p.info["cmdline"] or [])
+            ]
+        )
+    )
     tally = run_sweep(long_spec(), out)
     assert tally.skipped >= 1
     assert tally.done + tally.skipped == 3
@@ -67,12 +76,17 @@ def test_a_killed_ray_driver_leaves_a_store_that_goes_on(undisturbed, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning")  # it runs another program at once
+@pytest.mark.filterwarnings(
+    r"ignore:os.fork\(\) was "
+    r"called:RuntimeWarning"
+)  # it runs another program at once
 def test_a_node_that_goes_leaves_its_points_to_others(undisturbed, tmp_path, monkeypatch):
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+    )
     try:
         first, _ = (cluster.add_node(num_cpus=1) for _ in range(2))
         out = tmp_path / "out"
@@ -135,7 +149,8 @@ def bucket(monkeypatch) -> Iterator[str]:
         monkeypatch.setenv(name, value)
     boto3.client("s3").create_bucket(Bucket="sweeps")
     yield "s3://sweeps"
-    # zarr leaves its connections open: they would be collected, with a warning, in the middle of some later test
+    # zarr leaves its connections open: they would be collected, with a warning, in the middle of
+    # some later test
     for connected in [fs for fs in s3fs.S3FileSystem._cache.values() if fs._s3 is not None]:
         if connected.asynchronous:
             sync(connected._s3.close())
@@ -144,7 +159,9 @@ def bucket(monkeypatch) -> Iterator[str]:
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
     gc.collect()
-    assert [o for o in gc.get_objects() if isinstance(o, aiohttp.ClientSession) and not o.closed] == []
+    assert [
+        o for o in gc.get_objects() if isinstance(o, aiohttp.ClientSession) and not o.closed
+    ] == []
 
 
 def data_objects(url: str) -> dict[str, bytes]:

@@ -81,12 +81,27 @@ class Toy(Experiment):
         time = mean * settings.epsilon**settings.off_law * np.minimum(unit_times, settings.limit)
         found = stats.mean_time(time, exited)
         status = np.where(exited, Status.EXITED, Status.CENSORED)
-        columns = {"time": time, "status": status, "escapes": exited.sum(), "censored": (~exited).sum()}
-        columns |= {"mean_time": found.value, "mean_time_low": found.low, "mean_time_high": found.high}
+        columns = {
+            "time": time,
+            "status": status,
+            "escapes": exited.sum(),
+            "censored": (~exited).sum(),
+        }
+        columns |= {
+            "mean_time": found.value,
+            "mean_time_low": found.low,
+            "mean_time_high": found.high,
+        }
         if settings.law:
             ratios = (found.value / mean, found.low / mean, found.high / mean)
-            columns |= dict(zip(("ratio", "ratio_low", "ratio_high"), ratios, strict=True)) | {"predicted_mean": mean}
-        text = f"dt = {settings.dt:g} makes exits late by <em>&\nsecond" if settings.epsilon > 0.15 else ""
+            columns |= dict(zip(("ratio", "ratio_low", "ratio_high"), ratios, strict=True)) | {
+                "predicted_mean": mean
+            }
+        text = (
+            f"dt = {settings.dt:g} makes exits late by <em>&\nsecond"
+            if settings.epsilon > 0.15
+            else ""
+        )
         return columns | {"shape": 1.0, "p_exponential": 0.5, "warnings": text}
 
 
@@ -177,7 +192,12 @@ def checked(text):
     assert not re.search(r"https?:|//[a-z]|@import|<script|javascript:", text, re.IGNORECASE)
     ids = [about["id"] for _, about in page.tags if "id" in about]
     assert len(ids) == len(set(ids))
-    links = [value for _, about in page.tags for name, value in about.items() if name in ("href", "xlink:href", "src")]
+    links = [
+        value
+        for _, about in page.tags
+        for name, value in about.items()
+        if name in ("href", "xlink:href", "src")
+    ]
     links += re.findall(r"url\(([^)]*)\)", text)
     assert links
     assert {link[0] for link in links} == {"#"}
@@ -195,9 +215,17 @@ def test_slope_of_a_power_law(tmp_path):
     error = (fit.slope.high - fit.slope.low) / 2 / 1.959964
     assert error == pytest.approx(closed, rel=1e-6)
     assert_close(fit.slope.value, error, -1.3, 0.1)
-    assert fit.slope.value == pytest.approx(np.polyfit(u, np.log(sweep.data["mean_time"].values), 1)[0])
+    assert fit.slope.value == pytest.approx(
+        np.polyfit(u, np.log(sweep.data["mean_time"].values), 1)[0]
+    )
     assert fit.theory_slope == pytest.approx(-1.3)
-    assert (fit.x, fit.form, fit.points, fit.freedom, fit.coupled) == ("epsilon", "power", 5, 3, False)
+    assert (fit.x, fit.form, fit.points, fit.freedom, fit.coupled) == (
+        "epsilon",
+        "power",
+        5,
+        3,
+        False,
+    )
     assert fit.p_value > 1e-4
     np.testing.assert_allclose(fit.predict([0.05, 0.2]), [0.05**-1.3, 0.2**-1.3], rtol=0.1)
     assert "independent noise" in repr(fit)
@@ -218,12 +246,17 @@ def test_slope_of_kramers_law(tmp_path):
 
 @pytest.mark.parametrize("private", [1.0, 0.3])
 def test_intervals_cover_as_often_as_they_say(private):
-    """Of independent points by the formula, of coupled ones by the bootstrap; here on arrays, without a store."""
+    """Of independent points by the formula, of coupled ones by the bootstrap; here on arrays,
+    without a store."""
     x, num, runs, alpha = np.array([0.5, 1.0, 2.0, 4.0]), 200, 400, 1.5
     rng = np.random.default_rng(5)
     inside, p_values = [], []
     for k in range(runs):
-        unit = np.where(rng.random((4, num)) < private, rng.exponential(size=(4, num)), rng.exponential(size=num))
+        unit = np.where(
+            rng.random((4, num)) < private,
+            rng.exponential(size=(4, num)),
+            rng.exponential(size=num),
+        )
         scale = x[:, None] ** alpha
         time, exited = scale * np.minimum(unit, 1.5), unit < 1.5  # a fifth is censored
         counts = exited.sum(1)
@@ -243,7 +276,9 @@ def test_intervals_cover_as_often_as_they_say(private):
         covariance = np.diag(1 / counts)
         if private < 1:
             covariance = np.cov(joint_draws(time, np.where(exited, 1, 2), 150, k), rowvar=False)
-        fit = fit_line(Line(rows, covariance, {}, (), 0), "x", "mean_time", "power", 0.95, private < 1)
+        fit = fit_line(
+            Line(rows, covariance, {}, (), 0), "x", "mean_time", "power", 0.95, private < 1
+        )
         assert fit is not None
         inside.append(fit.slope.low <= alpha <= fit.slope.high)
         p_values.append(fit.p_value)
@@ -252,7 +287,8 @@ def test_intervals_cover_as_often_as_they_say(private):
 
 
 def test_coupled_points(tmp_path):
-    """Points of the same noise have the same relative error, which no slope sees; half of it, and it is between."""
+    """Points of the same noise have the same relative error, which no slope sees; half of it, and
+    it is between."""
     widths = {}
     for private in (0.0, 0.5, 1.0):
         sweep = sweep_of(tmp_path / f"{private}", {"private": private, "num": 1000}, coupled=True)
@@ -286,22 +322,29 @@ def test_joint_draws_have_the_covariance_of_the_delta_method():
 
 
 def test_lines_of_a_grid_and_of_a_list(tmp_path):
-    sweep = sweep_of(tmp_path / "grid", grid={"epsilon": EPSILONS, "alpha": [1.2, 1.6], "num": [100, 120, 140]})
+    sweep = sweep_of(
+        tmp_path / "grid", grid={"epsilon": EPSILONS, "alpha": [1.2, 1.6], "num": [100, 120, 140]}
+    )
     fits = scaling_fits(sweep)
-    assert {fit.x for fit in fits} == {"epsilon"}  # two alphas make no line, and num changes nothing
+    # two alphas make no line, and num changes nothing
+    assert {fit.x for fit in fits} == {"epsilon"}
     assert [tuple(fit.at.items()) for fit in fits][:2] == [
         (("alpha", 1.2), ("num", 100)), (("alpha", 1.2), ("num", 120)),
     ]  # fmt: skip
     assert [round(fit.theory_slope, 6) for fit in fits] == [-1.2] * 3 + [-1.6] * 3
     assert len(scaling_fits(sweep, "num")) == 10
-    walked = sweep_of(tmp_path / "list", list={"epsilon": EPSILONS, "dt": [0.1, 0.2, 0.3, 0.4, 0.5]})
+    walked = sweep_of(
+        tmp_path / "list", list={"epsilon": EPSILONS, "dt": [0.1, 0.2, 0.3, 0.4, 0.5]}
+    )
     (fit,) = scaling_fits(walked)
     assert (fit.along, fit.at) == (("dt",), {})
     assert "along with it" in repr(fit)
     text = page_of(walked).text
     assert "Along epsilon, together with dt" in text
     assert "no two finished points differ in it alone" in text
-    mixed = sweep_of(tmp_path / "mixed", list={"epsilon": [*EPSILONS, 0.1], "alpha": [1.5] * 3 + [1.2] * 3})
+    mixed = sweep_of(
+        tmp_path / "mixed", list={"epsilon": [*EPSILONS, 0.1], "alpha": [1.5] * 3 + [1.2] * 3}
+    )
     assert [(fit.at, fit.points, fit.along) for fit in scaling_fits(mixed, "epsilon")] == [
         ({"alpha": 1.5}, 3, ()), ({"alpha": 1.2}, 3, ()),
     ]  # fmt: skip
@@ -365,7 +408,9 @@ def test_report_of_real_escapes(tmp_path):
 def test_names_of_series_stand_below_the_data(tmp_path, monkeypatch):
     """Once each, and never on the axes, where they would lie over the points."""
     drawn, svg = [], report_figures._svg
-    monkeypatch.setattr(report_figures, "_svg", lambda figure, *more: drawn.append(figure) or svg(figure, *more))
+    monkeypatch.setattr(
+        report_figures, "_svg", lambda figure, *more: drawn.append(figure) or svg(figure, *more)
+    )
     page_of(sweep_of(tmp_path / "s", grid={"epsilon": EPSILONS[:3], "alpha": [1.2, 1.6]}))
     ratios = [f for f in drawn if f.axes[0].get_ylabel() == "measured over predicted mean"]
     assert len(ratios) == 2
@@ -374,7 +419,9 @@ def test_names_of_series_stand_below_the_data(tmp_path, monkeypatch):
         (legend,) = figure.legends
         names = [text.get_text() for text in legend.get_texts()]
         assert len(names) == len(set(names)) > 1
-    assert ["alpha = 1.2", "alpha = 1.6"] in [[t.get_text() for t in f.legends[0].get_texts()] for f in ratios]
+    assert ["alpha = 1.2", "alpha = 1.6"] in [
+        [t.get_text() for t in f.legends[0].get_texts()] for f in ratios
+    ]
 
 
 @pytest.mark.parametrize("off_law", [0.0, 0.5])
@@ -385,7 +432,8 @@ def test_slopes_beside_theory_say_why_they_differ(tmp_path, off_law):
 
 
 def test_a_line_that_is_rejected_makes_no_headline(tmp_path):
-    """Against log alpha the law's own means are no straight line: that theory's slope lies in the interval says nothing."""
+    """Against log alpha the law's own means are no straight line: that theory's slope lies in the
+    interval says nothing."""
     sweep = sweep_of(tmp_path / "s", {"num": 4000}, grid={"alpha": [1.1, 1.3, 1.5, 1.7, 1.9]})
     (fit,) = scaling_fits(sweep)
     assert fit.p_value < 1e-6
@@ -404,8 +452,12 @@ def test_report_of_a_coupled_sweep_with_everything_wrong(tmp_path):
     page = page_of(sweep)
     text = re.sub(r"\s+", " ", page.text)
     for words in (
-        "8 of 16 done", "8 failed", "Points share their noise", "bootstrap", "a <b>fault</b>", "--retry-failed",
-        "4 points: dt = 0.1 makes exits late by <em>&", "finest dt", "mean at the finest / mean at the coarsest",
+        "8 of 16 "
+        "done", "8 "
+                "failed", "Points share their "
+                          "noise", "bootstrap", "a <b>fault</b>", "--retry-failed",
+        "4 points: dt = 0.1 makes exits late by "
+        "<em>&", "finest dt", "mean at the finest / mean at the coarsest",
     ):  # fmt: skip
         assert words in text
 
@@ -449,7 +501,9 @@ def test_report_of_points_without_escapes(tmp_path):
     page = page_of(sweep_of(tmp_path / "some", {"num": 30, "word": "漢 $x_1$ \\"}, grid=grid))
     assert "∞" in page.text
     assert "漢 $x_1$" in page.text
-    page = page_of(sweep_of(tmp_path / "none", {"num": 30, "limit": 1e-9}, grid={"epsilon": EPSILONS[:3]}))
+    page = page_of(
+        sweep_of(tmp_path / "none", {"num": 30, "limit": 1e-9}, grid={"epsilon": EPSILONS[:3]})
+    )
     assert "At 3 of 3 points no trajectory left" in page.text
     assert page.count("svg") == 0
 
@@ -485,11 +539,19 @@ def test_toml_makes_the_spec_again():
         "title": 'a "quoted" \\ ünicode 😀\ttab',
         "seed": 2**63 - 1,
         "coupled": True,
-        "run": {"part": {"name": "X", "hessian": [[1.0, 2e-05], [0.5, 1e300]], "deep": {"a.b": [], "c": {}}}},
+        "run": {
+            "part": {
+                "name": "X",
+                "hessian": [[1.0, 2e-05], [0.5, 1e300]],
+                "deep": {"a.b": [], "c": {}},
+            }
+        },
         "grid": {"driver.alpha": [1.2, {"name": "Y", "label": "="}]},
         "list": {},
     }
-    assert tomllib.loads(as_toml(spec)) == {name: value for name, value in spec.items() if name != "list"}
+    assert tomllib.loads(as_toml(spec)) == {
+        name: value for name, value in spec.items() if name != "list"
+    }
 
 
 def test_report_says_what_is_wrong(tmp_path):

@@ -1,4 +1,5 @@
-"""Sweeps that are run: what the store holds, that interruptions lose nothing and change no bit, and what is refused."""
+"""Sweeps that are run: what the store holds, that interruptions lose nothing and change no bit, and
+what is refused."""
 
 import json
 import os
@@ -15,7 +16,17 @@ from typer.testing import CliRunner
 
 import levysde as ls
 from levysde import cli
-from levysde.sweeps import BusyError, Place, Spec, Store, StoreError, make_plan, open_sweep, run_sweep, sweep_status
+from levysde.sweeps import (
+    BusyError,
+    Place,
+    Spec,
+    Store,
+    StoreError,
+    make_plan,
+    open_sweep,
+    run_sweep,
+    sweep_status,
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,23 +51,35 @@ def test_xarray_alone_reads_a_labelled_store(small):
     assert dict(frame.sizes) == {"alpha": 2, "epsilon": 3, "trajectory": 40, "quantity": 16}
     assert frame["done"].values.all()
     assert frame["time"].dims == ("alpha", "epsilon", "trajectory")
-    assert (frame["time"].attrs["units"], frame["time"].attrs["long_name"]) == ("SDE time", "escape or censoring time")
+    assert (frame["time"].attrs["units"], frame["time"].attrs["long_name"]) == (
+        "SDE time",
+        "escape or censoring time",
+    )
     assert frame["epsilon"].attrs["long_name"] == "dynamics.epsilon"
     assert Spec.model_validate_json(frame.attrs["spec"]).title == "small"
     assert frame.attrs["versions"]["jax"]
     assert frame.attrs["device"]
     assert frame["time"].encoding["chunks"] == (1, 1, 40)
-    np.testing.assert_array_equal(frame["seed"].values.ravel(), [p.seed for p in make_plan(SPEC).points])
+    np.testing.assert_array_equal(
+        frame["seed"].values.ravel(), [p.seed for p in make_plan(SPEC).points]
+    )
 
 
 def test_a_point_is_the_run_one_would_make_by_hand(small):
     sweep = open_sweep(small)
     point = sweep.point({"alpha": 1.7, "epsilon": 0.5})
-    dynamics = ls.SGD(ls.Quadratic(hessian=np.diag([1.0, 4.0])), ls.StableComponents(alpha=1.7), epsilon=0.5)
+    dynamics = ls.SGD(
+        ls.Quadratic(hessian=np.diag([1.0, 4.0])), ls.StableComponents(alpha=1.7), epsilon=0.5
+    )
     ball = ls.Ball(radius=1.0, center=np.zeros(2))
     law = ls.escape_law(dynamics, ball, check=False)
     result = ls.simulate_escape(
-        ls.EulerMaruyama(dynamics, dt=0.01), ball, np.zeros(2), num=40, seed=point.seed, max_time=30 * law.mean
+        ls.EulerMaruyama(dynamics, dt=0.01),
+        ball,
+        np.zeros(2),
+        num=40,
+        seed=point.seed,
+        max_time=30 * law.mean,
     )
     stored = sweep.result({"alpha": 1.7, "epsilon": 0.5})
     for name in ("time", "exited", "label", "steps", "status"):
@@ -65,7 +88,10 @@ def test_a_point_is_the_run_one_would_make_by_hand(small):
     assert of_store == by_hand
     row = sweep.data.sel(alpha=1.7, epsilon=0.5)
     assert float(row["mean_time"]) == by_hand.mean.value
-    assert (float(row["ratio_low"]), float(row["ratio_high"])) == (by_hand.ratio.low, by_hand.ratio.high)
+    assert (float(row["ratio_low"]), float(row["ratio_high"])) == (
+        by_hand.ratio.low,
+        by_hand.ratio.high,
+    )
     assert row["ratio"].attrs["long_name"] == "measured over predicted mean"
     assert str(row["warnings"].values).split("\n") == list(by_hand.warnings)
 
@@ -73,7 +99,9 @@ def test_a_point_is_the_run_one_would_make_by_hand(small):
 def test_the_same_command_runs_nothing_again(small):
     before = {path: path.stat().st_mtime_ns for path in small.rglob("c/*/*") if path.is_file()}
     assert run_sweep(SPEC, small).skipped == 6
-    assert before == {path: path.stat().st_mtime_ns for path in small.rglob("c/*/*") if path.is_file()}
+    assert before == {
+        path: path.stat().st_mtime_ns for path in small.rglob("c/*/*") if path.is_file()
+    }
 
 
 def test_shards_make_the_same_store(small, tmp_path):
@@ -95,11 +123,20 @@ def test_shards_that_start_together_lay_out_one_store(small, tmp_path):
 def test_points_that_differ_only_in_numbers_compile_once(tmp_path, caplog):
     import jax
 
-    table = spec(run__dynamics__epsilon=0.31, run__num=48, grid={"epsilon": [0.4, 0.5, 0.6], "alpha": [1.31, 1.61]})
+    table = spec(
+        run__dynamics__epsilon=0.31,
+        run__num=48,
+        grid={"epsilon": [0.4, 0.5, 0.6], "alpha": [1.31, 1.61]},
+    )
     run_sweep(table, tmp_path / "first")
     with caplog.at_level("WARNING"), jax.log_compiles():
-        run_sweep(table | {"seed": 9} | {"grid": {"epsilon": [0.45, 0.55], "alpha": [1.41, 1.51]}}, tmp_path / "more")
-    compiled = [record.message for record in caplog.records if record.message.startswith("Compiling ")]
+        run_sweep(
+            table | {"seed": 9} | {"grid": {"epsilon": [0.45, 0.55], "alpha": [1.41, 1.51]}},
+            tmp_path / "more",
+        )
+    compiled = [
+        record.message for record in caplog.records if record.message.startswith("Compiling ")
+    ]
     assert not compiled
 
 
@@ -161,7 +198,10 @@ def test_a_second_driver_is_told(tmp_path, small):
         assert run_sweep(SPEC, small, shard="1/2").skipped == 3
 
 
-NAN = spec(run__landscape={"name": "sometimes_nan:bowl", "edge": 0.5}, grid={"edge": [0.5, 9.0], "epsilon": [0.3, 0.4]})
+NAN = spec(
+    run__landscape={"name": "sometimes_nan:bowl", "edge": 0.5},
+    grid={"edge": [0.5, 9.0], "epsilon": [0.3, 0.4]},
+)
 NAN["run"]["domain"]["center"] = [0.0, 0.0]
 
 
@@ -234,7 +274,11 @@ def test_a_full_disk_stops_the_sweep_and_loses_nothing(small, tmp_path, monkeypa
 
 
 def test_another_spec_is_refused_with_the_difference(small):
-    with pytest.raises(StoreError, match=r"grid\.epsilon: .*0\.7.* in the store, .*0\.9.* in the spec"):
+    with pytest.raises(
+        StoreError,
+        match=r"grid\.epsilon: .*0\.7.* in the store, .*0\.9.* in the "
+        r"spec",
+    ):
         run_sweep(spec(grid__epsilon=[0.3, 0.5, 0.9]), small)
     with pytest.raises(StoreError, match=r"run\.num: 40 in the store, 41 in the spec"):
         run_sweep(spec(run__num=41), small)
@@ -261,7 +305,10 @@ def test_what_is_no_store_is_refused(tmp_path, small):
 
 
 def test_a_grid_larger_than_the_disk_is_refused(tmp_path):
-    table = spec(run__num=10**9, grid={n: {"low": 1.1, "high": 1.9, "num": 10} for n in ("radius", "epsilon")})
+    table = spec(
+        run__num=10**9,
+        grid={n: {"low": 1.1, "high": 1.9, "num": 10} for n in ("radius", "epsilon")},
+    )
     with pytest.raises(StoreError, match=r"100 points take up to .* GB, and .* GB free"):
         run_sweep(table, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -367,8 +414,10 @@ def test_the_commands_end_to_end(tmp_path):
     runner = CliRunner()
     (tmp_path / "sweep.toml").write_text(
         'title = "one axis"\n[run]\nlandscape = { name = "DoubleWell" }\n'
-        'driver = { name = "StableComponents", alpha = 1.5 }\ndynamics = { name = "SGD", epsilon = 0.4 }\n'
-        'domain = { name = "Box", lower = [-2.0], upper = [-0.2] }\nkernel = { name = "EulerMaruyama", dt = 0.01 }\n'
+        'driver = { name = "StableComponents", alpha = 1.5 }\ndynamics = { name = "SGD", epsilon = '
+        "0.4 }\n"
+        'domain = { name = "Box", lower = [-2.0], upper = [-0.2] }\nkernel = { name = '
+        '"EulerMaruyama", dt = 0.01 }\n'
         "num = 32\nstart = [-1.0]\n[grid]\nepsilon = [0.4, 0.5]\n"
     )
     command = ["sweep", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "out")]
@@ -384,7 +433,9 @@ def test_the_commands_end_to_end(tmp_path):
     assert "2 points run, 0 failed" in run.output
     seen = runner.invoke(cli.app, ["status", str(tmp_path / "out")])
     assert "2 of 2 points done" in seen.output
-    exported = runner.invoke(cli.app, ["export", str(tmp_path / "out"), str(tmp_path / "t.parquet")])
+    exported = runner.invoke(
+        cli.app, ["export", str(tmp_path / "out"), str(tmp_path / "t.parquet")]
+    )
     assert exported.exit_code == 0
     missing = runner.invoke(cli.app, ["status", str(tmp_path / "none")])
     assert missing.exit_code == 2

@@ -1,4 +1,5 @@
-"""Specs: what they mean, and that a malformed one is refused with the path of the field and what to type instead."""
+"""Specs: what they mean, and that a malformed one is refused with the path of the field and what to
+type instead."""
 
 import random
 import string
@@ -22,9 +23,10 @@ def test_a_grid_is_every_combination_in_the_order_of_its_axes():
     assert plan.dims == ("alpha", "epsilon")
     assert plan.shape == (2, 3)
     assert [p.index for p in plan.points] == list(np.ndindex(2, 3))
-    assert [(p.settings.driver.arguments["alpha"], p.settings.dynamics.arguments["epsilon"]) for p in plan.points] == [
-        (a, e) for a in (1.3, 1.7) for e in (0.3, 0.5, 0.7)
-    ]
+    assert [
+        (p.settings.driver.arguments["alpha"], p.settings.dynamics.arguments["epsilon"])
+        for p in plan.points
+    ] == [(a, e) for a in (1.3, 1.7) for e in (0.3, 0.5, 0.7)]
 
 
 def test_a_list_walks_its_axes_together():
@@ -37,7 +39,9 @@ def test_a_list_walks_its_axes_together():
 
 
 def test_a_range_is_its_values():
-    axis = make_plan(spec(grid={"epsilon": {"low": 0.1, "high": 0.8, "num": 4, "spacing": "log"}})).axes[0]
+    axis = make_plan(
+        spec(grid={"epsilon": {"low": 0.1, "high": 0.8, "num": 4, "spacing": "log"}})
+    ).axes[0]
     assert axis.values == (0.1, 0.2, 0.4, 0.8)
     axis = make_plan(spec(grid={"epsilon": {"low": 0.1, "high": 0.4, "num": 4}})).axes[0]
     assert axis.values == (0.1, 0.2, 0.3, 0.4)
@@ -45,7 +49,10 @@ def test_a_range_is_its_values():
 
 def test_a_seed_belongs_to_the_values_of_a_point_and_not_to_its_place():
     narrow = {p.id: p.seed for p in make_plan(SPEC).points}
-    wide = {p.id: p.seed for p in make_plan(spec(grid={"epsilon": [0.7, 0.9, 0.3], "alpha": [1.7]})).points}
+    wide = {
+        p.id: p.seed
+        for p in make_plan(spec(grid={"epsilon": [0.7, 0.9, 0.3], "alpha": [1.7]})).points
+    }
     shared = narrow.keys() & wide.keys()
     assert len(shared) == 2
     assert all(narrow[name] == wide[name] for name in shared)
@@ -58,12 +65,24 @@ def test_coupled_points_share_the_seed():
 
 
 def test_a_reference_follows_another_setting():
-    plan = make_plan(spec(run__kernel={"name": "EulerMaruyama", "dt": {"of": "epsilon", "times": 0.1, "power": 2.0}}))
-    assert [p.settings.kernel.arguments["dt"] for p in plan.points[:3]] == [0.1 * e**2 for e in (0.3, 0.5, 0.7)]
+    plan = make_plan(
+        spec(
+            run__kernel={
+                "name": "EulerMaruyama",
+                "dt": {"of": "epsilon", "times": 0.1, "power": 2.0},
+            }
+        )
+    )
+    assert [p.settings.kernel.arguments["dt"] for p in plan.points[:3]] == [
+        0.1 * e**2 for e in (0.3, 0.5, 0.7)
+    ]
 
 
 def test_a_reference_may_follow_a_reference():
-    table = spec(run__max_time={"of": "kernel.dt", "times": 1000}, run__kernel__dt={"of": "epsilon", "times": 0.1})
+    table = spec(
+        run__max_time={"of": "kernel.dt", "times": 1000},
+        run__kernel__dt={"of": "epsilon", "times": 0.1},
+    )
     assert [p.settings.max_time for p in make_plan(table).points[:3]] == pytest.approx([30, 50, 70])
 
 
@@ -80,7 +99,11 @@ def test_a_table_on_an_axis_replaces_the_part_and_is_named_by_its_label():
     ]
     plan = make_plan(spec(grid={"dynamics": tables}))
     assert plan.axes[0].labels == ("SGD", "heavy")
-    assert plan.points[1].settings.dynamics.arguments == {"epsilon": 0.3, "rate": 2.0, "averaged": True}
+    assert plan.points[1].settings.dynamics.arguments == {
+        "epsilon": 0.3,
+        "rate": 2.0,
+        "averaged": True,
+    }
 
 
 def test_nested_parts_and_a_user_s_own_module(tmp_path):
@@ -88,7 +111,9 @@ def test_nested_parts_and_a_user_s_own_module(tmp_path):
         "import jax.numpy as jnp\nimport levysde as ls\n\n"
         "def bowl(stiffness):\n    return ls.Quadratic(hessian=stiffness * jnp.eye(2))\n"
     )
-    table = spec(run__landscape={"name": "my_losses:bowl", "stiffness": 2.0}, grid={"stiffness": [1.0, 2.0]})
+    table = spec(
+        run__landscape={"name": "my_losses:bowl", "stiffness": 2.0}, grid={"stiffness": [1.0, 2.0]}
+    )
     table["run"]["dynamics"]["scale"] = {"name": "hessian_aligned", "batch_size": 10}
     assert len(make_plan(table, tmp_path).points) == 2
 
@@ -116,7 +141,9 @@ MALFORMED = [
     (spec(grid={"name": [1.5]}), "grid.name", "several settings end so"),
     (spec(grid={"alpha": {"low": 1.0, "high": 2.0}}), "grid.alpha.num", "missing"),
     (spec(grid={"epsilon": {"low": 0.0, "high": 2.0, "num": 3, "spacing": "log"}}), "grid.epsilon", "above 0"),
-    (spec(grid={"epsilon": {"low": 0.1, "high": 2.0, "num": 10**7}}), "grid.epsilon.num", "less than or equal"),
+    (spec(grid={"epsilon": {"low": 0.1, "high": 2.0, "num": 10**7}}), "grid.epsilon.num", "less "
+                                                                                          "than or "
+                                                                                          "equal"),
     (spec(grid={n: {"low": 0.1, "high": 1.9, "num": 10**4} for n in ("alpha", "epsilon")}), "grid", "100,000,000 points"),
     (spec(grid={}), "[grid]", "neither"),
     (spec(list={"alpha": [1.2]}), "[grid]", "both"),
@@ -139,7 +166,9 @@ MALFORMED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("table", "path", "words"), MALFORMED, ids=[f"{path}-{words}" for _, path, words in MALFORMED])
+@pytest.mark.parametrize(
+    ("table", "path", "words"), MALFORMED, ids=[f"{path}-{words}" for _, path, words in MALFORMED]
+)
 def test_a_malformed_spec_is_refused_by_its_path(table, path, words):
     with pytest.raises(SpecError) as caught:
         make_plan(table)
@@ -172,7 +201,9 @@ def mutated(random: random.Random) -> tuple[dict[str, Any], str]:
     if kind == 0:
         target[key] = random.choice(JUNK)
     elif kind == 1:
-        name = "".join(random.choice(string.ascii_letters + "é-. _") for _ in range(random.randrange(1, 12)))
+        name = "".join(
+            random.choice(string.ascii_letters + "é-. _") for _ in range(random.randrange(1, 12))
+        )
         target[name] = target.pop(key)
         key = name
     elif kind == 2:
@@ -196,13 +227,21 @@ def test_of_hundreds_of_damaged_specs_each_is_refused_in_words_or_still_means_so
             refused += 1
             assert 10 < len(message) < 2000, (key, message)
             assert len(message.splitlines()) <= 6
-            assert any(word in message for word in (*SPEC, *SPEC["run"], key, "spec")), (key, message)
+            assert any(word in message for word in (*SPEC, *SPEC["run"], key, "spec")), (
+                key,
+                message,
+            )
     assert refused > 240  # the rest, a missing title or another number, are specs
 
 
 def test_the_command_prints_one_message_and_no_traceback(tmp_path):
     runner = CliRunner()
-    for text in ("a = [", "run = 3\n", "[grid]\nalpha = [nan]\n", "\ud800".encode("utf-8", "surrogatepass")):
+    for text in (
+        "a = [",
+        "run = 3\n",
+        "[grid]\nalpha = [nan]\n",
+        "\ud800".encode("utf-8", "surrogatepass"),
+    ):
         path = tmp_path / "bad.toml"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         outcome = runner.invoke(cli.app, ["sweep", str(path), "--out", str(tmp_path / "out")])

@@ -1,4 +1,5 @@
-"""How objects print: results as small tables, text and HTML with the same words; parts as one would type them."""
+"""How objects print: results as small tables, text and HTML with the same words; parts as one would
+type them."""
 
 import ast
 import copy
@@ -33,8 +34,10 @@ WELL = ls.Quadratic(hessian=[[1.0, 0.0], [0.0, 4.0]])
 SGD = ls.SGD(WELL, ls.StableComponents(alpha=1.5), epsilon=0.1)
 BALL = ls.Ball(radius=1.0, center=[0.0, 0.0])
 INFO = escape.RunInfo(
-    kernel="EulerMaruyama(SGD, StableComponents)", domain="Ball", unit="SDE time", dt=0.01, seed=7, num=4, lanes=16,
-    workers=2, device="cpu: any", versions={"jax": "0.9.9", "numpy": "2.0"}, seconds=2.0, compile_seconds=1.0,
+    kernel="EulerMaruyama(SGD, "
+           "StableComponents)", domain="Ball", unit="SDE time", dt=0.01, seed=7, num=4, lanes=16,
+    workers=2, device="cpu: "
+                      "any", versions={"jax": "0.9.9", "numpy": "2.0"}, seconds=2.0, compile_seconds=1.0,
     lane_steps=2000, live_steps=1500,
 )  # fmt: skip
 
@@ -45,15 +48,19 @@ def run(time, status, label=None):
     places = np.zeros((len(status), 2), np.float32)
     label = np.asarray(exited if label is None else label, np.int32)
     steps = (100 * np.nan_to_num(np.array(time, float))).astype(np.uint32)
-    return ls.EscapeResult(np.array(time, float), exited, label, places, places, steps, status, INFO)
+    return ls.EscapeResult(
+        np.array(time, float), exited, label, places, places, steps, status, INFO
+    )
 
 
 def law(**changed):
     given = dict(
         rate=0.025, rate_error=0.0, measure=0.79, alpha=1.5, epsilon=0.1, regime=0.0158, stiffness=4.0, star_shaped=True,
         ray_distance=np.ones(4), ray_share=np.array([0.5, 0.5, 0.0, 0.0]), ray_direction=np.ones((4, 2)),
-        normalization="true", response="linear", name="stable escape law of SGD with StableComponents",
-        assumptions=("The noise amplitude is small.", "The start is inside & away from the boundary."),
+        normalization="true", response="linear", name="stable escape law of SGD with "
+                                                      "StableComponents",
+        assumptions=("The noise amplitude is "
+                     "small.", "The start is inside & away from the boundary."),
     )  # fmt: skip
     return theory.EscapeLaw(**given | changed)
 
@@ -62,7 +69,9 @@ def comparison(**changed):
     given = dict(
         mean=E, reference=E, ratio=E, exact=E, exact_ratio=E, exponentiality=stats.Exponentiality(E, 1.2, 0.23), exits=90,
         num=100, censored_share=0.1, regime=0.3, one_step_chance=1e-5, skeleton_bias=0.03, dt=0.01, unit="SDE time",
-        name="a law", warnings=("rate over relaxation is 0.3: the law is a limit, take a smaller epsilon. " * 3,),
+        name="a "
+             "law", warnings=("rate over relaxation is 0.3: the law is a limit, take a smaller "
+                              "epsilon. " * 3,),
     )  # fmt: skip
     return analysis.Comparison(**given | changed)
 
@@ -79,7 +88,11 @@ def paths(num=3):
 
 def diagnosis(**changed):
     network = ls.from_network(
-        lambda w, x, y: (w @ x - y) ** 2, jnp.ones(2), jnp.ones((3, 2)), jnp.ones(3), weight_decay=0.1
+        lambda w, x, y: (w @ x - y) ** 2,
+        jnp.ones(2),
+        jnp.ones((3, 2)),
+        jnp.ones(3),
+        weight_decay=0.1,
     )
     given = dict(
         landscape=network, layers=(("w", 2),), loss=0.1, loss_spread=0.01, gradient_norm=1e-9, descent=0.0, kink=False,
@@ -93,17 +106,34 @@ def diagnosis(**changed):
 
 INDEX = TailIndex(E, E, np.array([1.4, NAN, 1.6]))
 SPECTRUM = Spectrum(
-    np.array([4.0, 1.0]), np.eye(2), 1.0, E, E, np.ones(2), np.array([1.0, 4.0]), np.array([0.5, 0.5]), True, 3
+    np.array([4.0, 1.0]),
+    np.eye(2),
+    1.0,
+    E,
+    E,
+    np.ones(2),
+    np.array([1.0, 4.0]),
+    np.array([0.5, 0.5]),
+    True,
+    3,
 )
-COVARIANCE = GradientCovariance(np.array([1.0, 0.0]), np.array([1.0]), np.ones((2, 1)), E, np.zeros(2), 3)
+COVARIANCE = GradientCovariance(
+    np.array([1.0, 0.0]), np.array([1.0]), np.ones((2, 1)), E, np.zeros(2), 3
+)
 ALIGNMENT = Alignment(E, E, np.ones(2), np.ones(2), 0.9, 0.5)
 LAYER = LayerTail("w", 2, 0.5, E, E, E)
-TAILS = NoiseTails(np.arange(2), INDEX, INDEX, (LAYER,) * 14, E, E, np.zeros(2), np.array([True, False]), 400, 2)
-MEASURE = BasinMeasure(E, 1.5, 4, 4, float("inf"), 0.5, 1.0, 0.0, np.arange(2), np.ones(2), np.ones(2))
+TAILS = NoiseTails(
+    np.arange(2), INDEX, INDEX, (LAYER,) * 14, E, E, np.zeros(2), np.array([True, False]), 400, 2
+)
+MEASURE = BasinMeasure(
+    E, 1.5, 4, 4, float("inf"), 0.5, 1.0, 0.0, np.arange(2), np.ones(2), np.ones(2)
+)
 PREDICTED = networks.PredictedEscape(E, 0.1, 0.02, 0.3)
 SIMULATED = networks.SimulatedEscape(E, 3, 4, 1000, run([1, 2, 3, 10], [1, 1, 1, 2]))
 MINIMUM = networks.Minimum(np.zeros(2), 0.1, 1e-16, 0.01, 3.0, np.eye(2), 0.5)
-NOISE = networks.GradientNoise(np.array([0.1, 0.0, 0.3]), 1.5, np.ones(3), INDEX, INDEX, 1, 30, 2000)
+NOISE = networks.GradientNoise(
+    np.array([0.1, 0.0, 0.3]), 1.5, np.ones(3), INDEX, INDEX, 1, 30, 2000
+)
 POINT = theory.StationaryPoint(np.zeros(2), 0.1, np.array([-1.0, 2.0]))
 PLAN = sweeps.make_plan(SPEC)
 CLAIM = studies.Claim("mean", "Means are exponential in 1/D | really", "eq. 3", "a line", "a curve")
@@ -116,17 +146,36 @@ EXAMPLES = [
     stats.StableFit(E, E),
     stats.SkewedStableFit(E, E, E, E),
     stats.HillFit(E, 30, 2.5),
-    stats.HillCurve(np.arange(10, 20), np.full(10, 1.5), np.ones(10), np.full(10, 2.0), 15, 1000, 0.95),
-    stats.SurvivalCurve(np.arange(1.0, 5), np.array([0.9, 0.5, 0.3, 0.0]), np.zeros(4), np.ones(4), 0.95),
+    stats.HillCurve(
+        np.arange(10, 20), np.full(10, 1.5), np.ones(10), np.full(10, 2.0), 15, 1000, 0.95
+    ),
+    stats.SurvivalCurve(
+        np.arange(1.0, 5), np.array([0.9, 0.5, 0.3, 0.0]), np.zeros(4), np.ones(4), 0.95
+    ),
     stats.Finding("tail", -4.2, True, "the far tail is heavier than stable"),
-    stats.TailReport({"characteristic function": E}, {5: E}, (stats.Finding("tail", 0.2, False, "no"),), 1000),
+    stats.TailReport(
+        {"characteristic function": E}, {5: E}, (stats.Finding("tail", 0.2, False, "no"),), 1000
+    ),
     stats.DirectionalIndex(np.array([1.4, NAN, 1.6]), np.eye(3)),
     law(),
     law(rate=0.0, star_shaped=False, alpha=NAN, normalization="printed"),
     POINT,
-    theory.KramersLaw(-1000.0, np.array([1.0, 2.0]), np.array([0.7, 0.3]), POINT, (POINT, POINT), 1e-3, 0.5, "saddle"),
-    theory.MinibatchLaw(2000.0, 2000.0, (0.5, 0.5), 0.1, "saddle", "corrected", "Xie", ("B is small",)),
-    theory.MetastableChain(np.array([[-np.inf, 0.0], [1.0, -np.inf]]), np.zeros((2, 1)), "wells", ("D is small",)),
+    theory.KramersLaw(
+        -1000.0,
+        np.array([1.0, 2.0]),
+        np.array([0.7, 0.3]),
+        POINT,
+        (POINT, POINT),
+        1e-3,
+        0.5,
+        "saddle",
+    ),
+    theory.MinibatchLaw(
+        2000.0, 2000.0, (0.5, 0.5), 0.1, "saddle", "corrected", "Xie", ("B is small",)
+    ),
+    theory.MetastableChain(
+        np.array([[-np.inf, 0.0], [1.0, -np.inf]]), np.zeros((2, 1)), "wells", ("D is small",)
+    ),
     theory.MetastableChain(np.full((2, 2), -np.inf), np.zeros((2, 1)), "wells apart", ()),
     theory.Residence(-400.0, "the stay in well 0", ("D is small",), "SDE time"),
     theory.Conditions(0.01, 1e-4, NAN, ("the step is coarse",)),
@@ -158,7 +207,14 @@ EXAMPLES = [
         exits=0,
     ),
     diagnosis(),
-    diagnosis(measures={}, predictions={}, simulated=None, left_out="num_escapes=0", learning_rate=None, warnings=()),
+    diagnosis(
+        measures={},
+        predictions={},
+        simulated=None,
+        left_out="num_escapes=0",
+        learning_rate=None,
+        warnings=(),
+    ),
     PREDICTED,
     SIMULATED,
     SPECTRUM,
@@ -171,9 +227,17 @@ EXAMPLES = [
     NOISE,
     MINIMUM,
     analysis.ExitDirections(
-        np.arange(12.0), np.eye(12), np.ones((5, 12)), np.full(12, 1 / 12), np.ones((12, 2)), np.full(12, 0.1), 0.9
+        np.arange(12.0),
+        np.eye(12),
+        np.ones((5, 12)),
+        np.full(12, 1 / 12),
+        np.ones((12, 2)),
+        np.full(12, 0.1),
+        0.9,
     ),
-    analysis.LastJumps(np.arange(2), np.zeros(2), np.ones((2, 2)), np.ones((2, 2)), np.array([0.4, NAN]), 0.5, E),
+    analysis.LastJumps(
+        np.arange(2), np.zeros(2), np.ones((2, 2)), np.ones((2, 2)), np.array([0.4, NAN]), 0.5, E
+    ),
     analysis.Extrapolation(
         MEAN,
         E,
@@ -203,11 +267,34 @@ EXAMPLES = [
     sweeps.Estimate(PLAN, 10.0, True, 2, {"SGD": 1e7}, 2, 10_000, None, (1e6, NAN)),
     sweeps.Estimate(PLAN, NAN, False, 6, {}, 0, 10_000, 10**9, ()),
     sweeps.ScalingFit(
-        "epsilon", "power", "mean_time", {"alpha": 1.5}, ("dt",), E, 0.1, NAN, 0.1, 1.0, 5, 1, NAN, 0, NAN, True
+        "epsilon",
+        "power",
+        "mean_time",
+        {"alpha": 1.5},
+        ("dt",),
+        E,
+        0.1,
+        NAN,
+        0.1,
+        1.0,
+        5,
+        1,
+        NAN,
+        0,
+        NAN,
+        True,
     ),
     EndRatio("dt", {}, 0.01, 0.1, E, False),
     sweeps.SweepStatus(
-        "runs/first", "first", 20, 3, 7, ("process 1 on here: 3 of 20",), 5.0, NAN, (("alpha=1.5", "became NaN"),)
+        "runs/first",
+        "first",
+        20,
+        3,
+        7,
+        ("process 1 on here: 3 of 20",),
+        5.0,
+        NAN,
+        (("alpha=1.5", "became NaN"),),
     ),
     sweeps.SweepStatus("runs/first", "first", 20, 3, 0, (), 0.0, NAN, ()),
     CLAIM,
@@ -216,7 +303,9 @@ EXAMPLES = [
     studies.Finding((VERDICT,)),
     studies.Section("first", (CLAIM,), lambda quick: {}, lambda sweeps, quick: studies.Finding(())),
     studies.Study(
-        "rates", "nobody", (studies.Section("first", (CLAIM,), lambda quick: {}, lambda *_: studies.Finding(())),)
+        "rates",
+        "nobody",
+        (studies.Section("first", (CLAIM,), lambda quick: {}, lambda *_: studies.Finding(())),),
     ),
 ]
 STORED = {"Sweep", "Store"}  # of `test_a_store_and_its_sweep`
@@ -261,7 +350,9 @@ def test_a_result_equals_its_copy(example):
 
 
 def test_results_that_differ_are_unequal():
-    curve = stats.SurvivalCurve(np.arange(1.0, 5), np.ones(4), np.zeros(4), np.array([1.0, 1.0, NAN, NAN]), 0.95)
+    curve = stats.SurvivalCurve(
+        np.arange(1.0, 5), np.ones(4), np.zeros(4), np.array([1.0, 1.0, NAN, NAN]), 0.95
+    )
     for changed in (
         {"high": np.array([1.0, 1.0, NAN, 0.9])},  # a number where the other has NaN
         {"high": np.ones(4)},
@@ -276,7 +367,10 @@ def test_results_that_differ_are_unequal():
     assert dataclasses.replace(comparison(), regime=NAN) != comparison()
     assert run([1, 2], [1, 1]) != run([1, 3], [1, 1])
     assert stats.Finding("tail", 1.0, True, "no") != studies.Finding((VERDICT,))
-    assert len({E, Estimate(1.5, 1.4, 1.6), Estimate(NAN, NAN, NAN), Estimate(float("nan"), NAN, NAN)}) == 2
+    assert (
+        len({E, Estimate(1.5, 1.4, 1.6), Estimate(NAN, NAN, NAN), Estimate(float("nan"), NAN, NAN)})
+        == 2
+    )
     rays = ls.StableComponents(alpha=1.5).levy_rays(2, 0, 0)
     assert (rays == copy.deepcopy(rays)) is False  # by identity, for what has no result's values
     assert tables.same({"a": [1.0, NAN]}, {"a": [1.0, NAN]})
@@ -295,7 +389,9 @@ def public_results():
     for room in (stats, theory, escape, analysis, sweeps, studies):
         for name in public_names(room.__name__.split(".")[1]) - SETTINGS:
             value = getattr(room, name)
-            if isinstance(value, type) and (dataclasses.is_dataclass(value) or issubclass(value, tuple | Tabled)):
+            if isinstance(value, type) and (
+                dataclasses.is_dataclass(value) or issubclass(value, tuple | Tabled)
+            ):
                 yield value
 
 
@@ -329,16 +425,21 @@ def test_a_store_and_its_sweep(tmp_path):
 
 
 def row(example, label):
-    found = [line[1] for line in example._table().lines if isinstance(line, tuple) and line[0] == label]
+    found = [
+        line[1] for line in example._table().lines if isinstance(line, tuple) and line[0] == label
+    ]
     assert len(found) == 1, (label, repr(example))
     return found[0]
 
 
 def test_a_run_by_hand():
     result = run([1, 2, 3, 10], [1, 1, 1, 2], [2, 1, 2, 0])
-    low, high = (2 * 16 / chi2.isf(0.025, 8), 2 * 16 / chi2.ppf(0.025, 6))  # 16 units at risk, 3 exits, one censored
+    # 16 units at risk, 3 exits, one censored
+    low, high = (2 * 16 / chi2.isf(0.025, 8), 2 * 16 / chi2.ppf(0.025, 6))
     assert row(result, "trajectories") == "4: 3 exited, 1 censored"
-    assert row(result, "mean escape time (SDE time)").startswith(f"{16 / 3:.4g} [{low:.4g}, {high:.4g}]  (95% interval")
+    assert row(result, "mean escape time (SDE time)").startswith(
+        f"{16 / 3:.4g} [{low:.4g}, {high:.4g}]  (95% interval"
+    )
     assert row(result, "exit sets, share of exits") == "1: 33.3%, 2: 66.7%"
     assert row(result, "steps") == "1600, at most 1000 in one trajectory"
     assert row(result, "seed") == "7"
@@ -350,7 +451,9 @@ def test_a_run_by_hand():
         assert row(nothing, "mean escape time (SDE time)") == "none"
     spoiled = run([NAN, 2.0], [3, 1])
     assert row(spoiled, "mean escape time (SDE time)").startswith("2 [")
-    assert repr(spoiled).endswith("\n  warning: 1 of 2 became NaN or infinite: left out of the mean")
+    assert repr(spoiled).endswith(
+        "\n  warning: 1 of 2 became NaN or infinite: left out of the mean"
+    )
 
 
 def test_laws_by_hand():
@@ -364,7 +467,11 @@ def test_laws_by_hand():
     assert row(joined, "share of time in each") == f"{np.e / (1 + np.e):.4g}, {1 / (1 + np.e):.4g}"
     assert row(apart, "mean residence (SDE time)") == "inf, inf"
     landings = next(example for example in EXAMPLES if isinstance(example, analysis.Landings))
-    assert [cells[0] for cells in landings._table().lines[0].rows] == ["minimum 0", "minimum 1", "elsewhere"]
+    assert [cells[0] for cells in landings._table().lines[0].rows] == [
+        "minimum 0",
+        "minimum 1",
+        "elsewhere",
+    ]
     assert "minimum 1  1.5 [1.4, 1.6]           -" in repr(landings)  # nobody landed there
 
 
@@ -481,7 +588,8 @@ def test_parts_by_hand():
     network = diagnosis().landscape
     assert (
         repr(network)
-        == "NetworkLandscape(loss=<lambda>, inputs=f32[3,2], targets=[1.0, 1.0, 1.0], weight_decay=0.1, dim=2)"
+        == "NetworkLandscape(loss=<lambda>, inputs=f32[3,2], targets=[1.0, 1.0, 1.0], "
+        "weight_decay=0.1, dim=2)"
     )
     assert (
         repr(ls.StableComponents(alpha=1.5).levy_rays(3, 0, 0))
@@ -504,7 +612,9 @@ def test_a_part_that_jax_traces_or_holds_no_numbers():
     gone = jax.tree.map(jnp.copy, BALL)
     jax.tree.map(lambda leaf: leaf.delete(), gone)
     assert repr(gone) == "Ball(radius=f32[], center=f32[2])"
-    assert repr(object.__new__(ls.Ball)) == "Ball(radius=None, center=None)"  # before its `__init__` has run
+    assert (
+        repr(object.__new__(ls.Ball)) == "Ball(radius=None, center=None)"
+    )  # before its `__init__` has run
 
 
 @pytest.mark.parametrize("interface", [protocols.Driver, protocols.Scale, protocols.Landscape, protocols.Domain,

@@ -1,4 +1,5 @@
-"""Tail index estimators, their intervals under dependence, and the report that says when they do not apply."""
+"""Tail index estimators, their intervals under dependence, and the report that says when they do
+not apply."""
 
 from pathlib import Path
 
@@ -19,7 +20,9 @@ pytestmark = pytest.mark.slow
 
 def stable(alpha, shape, seed, beta=0.0):
     """An implementation of the stable law that is not ours (S1; location 0)."""
-    return scipy_stats.levy_stable.rvs(alpha, beta, size=shape, random_state=np.random.default_rng(seed))
+    return scipy_stats.levy_stable.rvs(
+        alpha, beta, size=shape, random_state=np.random.default_rng(seed)
+    )
 
 
 def averaged(x, beta=0.9):
@@ -34,16 +37,23 @@ def generator(seed):
 
 
 def test_quantile_table_against_scipy():
-    """Rows of the table put into scipy's distribution function (S1: shifted by `beta tan(pi alpha/2)`), and off the grid."""
+    """Rows of the table put into scipy's distribution function (S1: shifted by `beta tan(pi
+    alpha/2)`), and off the grid."""
     table = stable_table()
     for i, j in ((0, 0), (6, 7), (12, 3), (22, 10), (29, 5)):
         a, b = table["alpha"][i], table["beta"][j]
         q = table["quantile"][i, j] + b * np.tan(np.pi * a / 2)
         np.testing.assert_allclose(scipy_stats.levy_stable.cdf(q, a, b), table["level"], atol=1e-7)
-        np.testing.assert_allclose(scipy_stats.levy_stable.pdf(q, a, b), table["density"][i, j], rtol=1e-6)
-    np.testing.assert_allclose(table["quantile"][-1, 4], np.sqrt(2) * special.ndtri(table["level"]), atol=1e-9)
+        np.testing.assert_allclose(
+            scipy_stats.levy_stable.pdf(q, a, b), table["density"][i, j], rtol=1e-6
+        )
+    np.testing.assert_allclose(
+        table["quantile"][-1, 4], np.sqrt(2) * special.ndtri(table["level"]), atol=1e-9
+    )
     cauchy = np.argmin(np.abs(table["alpha"] - 1))
-    np.testing.assert_allclose(table["quantile"][cauchy, 0], np.tan(np.pi * (table["level"] - 0.5)), rtol=1e-9)
+    np.testing.assert_allclose(
+        table["quantile"][cauchy, 0], np.tan(np.pi * (table["level"] - 0.5)), rtol=1e-9
+    )
 
 
 def exact_reading(tail, threshold):
@@ -55,14 +65,17 @@ def exact_reading(tail, threshold):
 @pytest.mark.parametrize("share", [0.002, 0.03, 0.3])
 def test_hill_on_stable(share):
     assert stats.hill_on_stable(1.0, share) == pytest.approx(
-        exact_reading(lambda x: 2 / np.pi * np.arctan(1 / x), 1 / np.tan(np.pi * share / 2)), rel=1e-4
+        exact_reading(lambda x: 2 / np.pi * np.arctan(1 / x), 1 / np.tan(np.pi * share / 2)),
+        rel=1e-4,
     )
     assert stats.hill_on_stable(2.0, share) == pytest.approx(
         exact_reading(lambda x: special.erfc(x / 2), 2 * special.erfcinv(share)), rel=1e-4
     )
     x = stable(1.62, 400_000, seed=0)
     found = stats.hill(x, k=int(share * x.size)).alpha  # between two rows of the table
-    assert_close(found.value, 1.3 * (found.high - found.low) / 3.92, stats.hill_on_stable(1.62, share), 0.3)
+    assert_close(
+        found.value, 1.3 * (found.high - found.low) / 3.92, stats.hill_on_stable(1.62, share), 0.3
+    )
 
 
 # Hill
@@ -82,7 +95,8 @@ def test_hill_by_hand_and_its_interval_on_a_pareto_law():
 
 
 def test_the_choice_of_k_follows_the_bias():
-    """No bias: k at its bound. A bias: k shrinks, as n^(2/3) would, and the choice beats the whole tail."""
+    """No bias: k at its bound. A bias: k shrinks, as n^(2/3) would, and the choice beats the whole
+    tail."""
     pareto = stats.hill(generator(2).pareto(1.5, 20_000) + 1)
     assert pareto.k > 700
     x = stable(1.8, 20_000, seed=3)
@@ -98,7 +112,9 @@ def test_curve_is_made_of_fits():
     assert curve.chosen == stats.hill(x).k
     for i in (0, 50, -1):
         fit = stats.hill(x, k=int(curve.k[i]), confidence=0.9).alpha
-        np.testing.assert_allclose([curve.alpha[i], curve.low[i], curve.high[i]], [fit.value, fit.low, fit.high])
+        np.testing.assert_allclose(
+            [curve.alpha[i], curve.low[i], curve.high[i]], [fit.value, fit.low, fit.high]
+        )
 
 
 # McCulloch
@@ -114,11 +130,14 @@ def test_all_four_parameters(alpha, beta):
         found = [getattr(fit, name) for fit in fits]
         values = np.array([f.value for f in found])
         error = values.std(ddof=1) / np.sqrt(values.size)
-        assert abs(values.mean() - truth) < SIGMAS * error + 0.2 * values.std(), name  # bias small beside the spread
+        # bias small beside the spread
+        assert abs(values.mean() - truth) < SIGMAS * error + 0.2 * values.std(), name
         assert error * SIGMAS < 0.1, name
         widths = np.median([f.high - f.low for f in found])
         assert widths / 3.92 == pytest.approx(values.std(), rel=0.3), name
-        assert np.mean([f.low <= truth <= f.high for f in found]) > 0.95 - SIGMAS * np.sqrt(0.05 * 0.95 / 150)
+        assert np.mean([f.low <= truth <= f.high for f in found]) > 0.95 - SIGMAS * np.sqrt(
+            0.05 * 0.95 / 150
+        )
 
 
 def test_quantiles_move_with_the_sample():
@@ -130,7 +149,9 @@ def test_quantiles_move_with_the_sample():
         rtol=1e-5,
     )
     np.testing.assert_allclose(
-        [turned.beta.value, turned.location.value], [-fit.beta.value, -fit.location.value], rtol=1e-5
+        [turned.beta.value, turned.location.value],
+        [-fit.beta.value, -fit.location.value],
+        rtol=1e-5,
     )
     gauss = stats.mcculloch(special.ndtri((np.arange(999) + 0.5) / 999))
     assert gauss.alpha.value == pytest.approx(2, abs=0.02)
@@ -153,7 +174,8 @@ def test_vectors_through_norms_projections_and_coordinates():
     assert whole.high - whole.low < 0.25
     assert stats.hill(x, k=200).alpha == stats.hill(np.linalg.norm(x, axis=1), k=200).alpha
     np.testing.assert_allclose(
-        stats.block_log_moment_index(x[:, :1], block=50).value, stats.block_log_moment_index(x[:, 0], block=50).value
+        stats.block_log_moment_index(x[:, :1], block=50).value,
+        stats.block_log_moment_index(x[:, 0], block=50).value,
     )
     cf = stats.characteristic_function_fit
     for found in (stats.per_coordinate(cf, x), stats.projections(cf, x, directions=30)):
@@ -180,7 +202,8 @@ def test_the_documented_reading_of_norms():
 
 @pytest.mark.parametrize("kind", ["moving", "stationary"])
 def test_bootstrap_has_the_spread_of_the_mean_of_dependent_values(kind):
-    """AR(1): the standard error of a mean is `1/((1 - phi) sqrt(n))`, 2.4 times that of independent values."""
+    """AR(1): the standard error of a mean is `1/((1 - phi) sqrt(n))`, 2.4 times that of independent
+    values."""
     errors = []
     for seed in range(40):
         x = lfilter([1], [1, -0.7], generator([9, seed]).normal(size=4300))[300:]
@@ -197,14 +220,18 @@ def test_single_rows_and_whole_rows():
     plain = stats.block_bootstrap(lambda v: v[:, 0].mean(), x, block=1, resamples=400)
     assert (plain.high - plain.low) / 3.92 == pytest.approx(1 / np.sqrt(3000), rel=0.15)
     with pytest.raises(ValueError, match="on every resample, which leaves no interval"):
-        stats.block_bootstrap(lambda v: np.mean(v[:, 0] - v[:, 1]), np.stack([x[:, 0], x[:, 0]], 1), block=10)
+        stats.block_bootstrap(
+            lambda v: np.mean(v[:, 0] - v[:, 1]), np.stack([x[:, 0], x[:, 0]], 1), block=10
+        )
     rare = stats.block_bootstrap(
         np.median, np.where(np.arange(101) < 52, 0.0, 1.0), block=1
     )  # quartiles agree, draws do not
     assert rare.low < rare.value == 0 < rare.high
     assert stats.block_length(x) <= 5
     assert stats.block_length(averaged(stable(1.5, 4000, 11))) > 30
-    slow = np.exp(lfilter([1], [1, -0.98], generator(12).normal(size=4000)) * 0.2) * generator(13).normal(size=4000)
+    slow = np.exp(lfilter([1], [1, -0.98], generator(12).normal(size=4000)) * 0.2) * generator(
+        13
+    ).normal(size=4000)
     assert stats.block_length(slow) > 30  # no correlation but in the sizes
     same = [stats.block_bootstrap(stats.hill, x, seed=seed, resamples=20) for seed in (1, 1, 2)]
     assert same[0] == same[1] != same[2]
@@ -227,7 +254,10 @@ def test_bootstrap_with_failures():
 # report
 
 CONTROLS = {  # what must be flagged, and by which checks at least one of
-    "gaussian mixture": (lambda r, n: r.normal(size=n) * np.exp(r.normal(size=n)), {"drifts under sums", "tail"}),
+    "gaussian mixture": (
+        lambda r, n: r.normal(size=n) * np.exp(r.normal(size=n)),
+        {"drifts under sums", "tail"},
+    ),
     "averaged": (lambda r, n: averaged(r.standard_cauchy(n)), {"correlated"}),
     "student": (lambda r, n: r.standard_t(3, n), {"drifts under sums", "tail"}),
     "laplace": (lambda r, n: r.laplace(size=n), {"drifts under sums", "tail"}),
@@ -236,8 +266,14 @@ CONTROLS = {  # what must be flagged, and by which checks at least one of
         lambda r, n: r.normal(size=n) * np.exp(lfilter([0.14], [1, -0.99], r.normal(size=n))),
         {"varying scale"},
     ),
-    "skewed": (lambda r, n: scipy_stats.levy_stable.rvs(1.5, 0.5, size=n, random_state=r), {"asymmetric"}),
-    "heavier tail": (lambda r, n: np.where(r.random(n) < 0.03, 10 * r.standard_cauchy(n), r.normal(size=n)), {"tail"}),
+    "skewed": (
+        lambda r, n: scipy_stats.levy_stable.rvs(1.5, 0.5, size=n, random_state=r),
+        {"asymmetric"},
+    ),
+    "heavier tail": (
+        lambda r, n: np.where(r.random(n) < 0.03, 10 * r.standard_cauchy(n), r.normal(size=n)),
+        {"tail"},
+    ),
 }
 
 
@@ -252,7 +288,9 @@ def test_controls_are_flagged_for_their_reason(name):
 def test_stable_noise_passes():
     """24 reports at 2%: four flags or more would come once in 600 000 times."""
     reports = [
-        stats.tail_report(stable(a, 10_000, seed=[16, s, int(10 * a)])) for a in (1.2, 1.5, 1.8) for s in range(8)
+        stats.tail_report(stable(a, 10_000, seed=[16, s, int(10 * a)]))
+        for a in (1.2, 1.5, 1.8)
+        for s in range(8)
     ]
     assert sum(bool(report.flags) for report in reports) <= 4
     scores = np.array([[f.statistic for f in report.findings[1:6]] for report in reports])
@@ -263,14 +301,22 @@ def test_stable_noise_passes():
     assert "consistent with" in clean.verdict
     text = repr(clean)
     assert text.splitlines()[0] == "TailReport of 10000 values"
-    for word in ("Hill", "McCulloch", "characteristic function", "sums of 10", "drifts under sums", clean.verdict):
+    for word in (
+        "Hill",
+        "McCulloch",
+        "characteristic function",
+        "sums of 10",
+        "drifts under sums",
+        clean.verdict,
+    ):
         assert word in text
     assert "FLAG" not in text
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_integers_are_not_continuous(seed):
-    """Rounded values have no tail index, and some estimators no answer: that is the verdict, not an error."""
+    """Rounded values have no tail index, and some estimators no answer: that is the verdict, not an
+    error."""
     report = stats.tail_report(generator(seed).integers(-3, 4, 1000))
     assert report.flags[0] == "not continuous"
     assert "values repeat" in report.verdict
@@ -292,7 +338,8 @@ def test_integers_are_not_continuous(seed):
 def test_repeated_values_give_a_verdict(make):
     report = stats.tail_report(make(generator(18)))
     assert "not continuous" in report.flags
-    fine = stats.tail_report(np.round(stable(1.5, 1000, seed=19), 2))  # a grid far finer than a standard error
+    # a grid far finer than a standard error
+    fine = stats.tail_report(np.round(stable(1.5, 1000, seed=19), 2))
     assert "not continuous" not in fine.flags
 
 
@@ -305,7 +352,8 @@ def test_a_constant_is_refused_by_the_report():
 
 
 def test_hill_warns_of_values_that_repeat():
-    """Nominal index 1, but 4.34 [2.08, 7.42] from the 10 largest and .398 [.199, .666] from the 11 largest."""
+    """Nominal index 1, but 4.34 [2.08, 7.42] from the 10 largest and .398 [.199, .666] from the 11
+    largest."""
     x = np.repeat([1.0, 10.0, 100.0, 1000.0], [1000, 100, 10, 1])
     for k in (10, 11, None):
         with pytest.warns(AccuracyWarning, match="sizes of x are equal"):
@@ -318,23 +366,35 @@ def test_hill_warns_of_values_that_repeat():
         assert stats.mcculloch(np.repeat(np.arange(-3.0, 4.0), 143)).warnings
     fine = np.round(generator(20).standard_cauchy(1000), 2)
     assert stats.hill(fine[fine != 0], k=50).warnings == stats.mcculloch(fine).warnings == ()
-    assert stats.block_bootstrap(stats.hill, generator(21).standard_cauchy(500), block=1, resamples=20).low > 0  # quiet
+    # quiet
+    assert (
+        stats.block_bootstrap(
+            stats.hill, generator(21).standard_cauchy(500), block=1, resamples=20
+        ).low
+        > 0
+    )
 
 
 COPIES = np.repeat(generator(23).standard_cauchy(100), 10)
 
 
 @pytest.mark.parametrize(
-    "estimator", [stats.mcculloch, stats.characteristic_function_fit, lambda x: stats.hill(x, k=900)]
+    "estimator",
+    [stats.mcculloch, stats.characteristic_function_fit, lambda x: stats.hill(x, k=900)],
 )
 def test_copies_are_told(estimator):
-    """Each value ten times: the intervals, which count 1000 values, are too narrow by the root of ten."""
-    with pytest.warns(AccuracyWarning, match="100% of the .* occur more than once, (10|9.99) times on average"):
+    """Each value ten times: the intervals, which count 1000 values, are too narrow by the root of
+    ten."""
+    with pytest.warns(
+        AccuracyWarning, match="100% of the .* occur more than once, (10|9.99) times on average"
+    ):
         assert "holds copies" in repr(estimator(COPIES))
     assert "not continuous" in stats.tail_report(COPIES).flags
 
 
-@pytest.mark.parametrize("make", [lambda r: r.choice([-1.0, 1.0], 5000), lambda r: r.integers(0, 4, 5000)])
+@pytest.mark.parametrize(
+    "make", [lambda r: r.choice([-1.0, 1.0], 5000), lambda r: r.integers(0, 4, 5000)]
+)
 def test_an_index_above_two_is_told(make):
     """Coins and counts read 2.07 [2.06, 2.08] and 2.05 [2.04, 2.06]."""
     with pytest.warns(AccuracyWarning) as told:
@@ -346,13 +406,21 @@ def test_an_index_above_two_is_told(make):
 
 def test_a_gaussian_index_above_two_by_chance_is_told():
     with pytest.warns(AccuracyWarning) as told:
-        found = [stats.characteristic_function_fit(x).alpha for x in generator(25).normal(size=(20, 1000))]
+        found = [
+            stats.characteristic_function_fit(x).alpha
+            for x in generator(25).normal(size=(20, 1000))
+        ]
     assert len(told) == sum(a.value > 2 for a in found)
-    assert sum("read it as 2" in str(w.message) for w in told) == sum(a.low <= 2 < a.value for a in found) > 0
+    assert (
+        sum("read it as 2" in str(w.message) for w in told)
+        == sum(a.low <= 2 < a.value for a in found)
+        > 0
+    )
 
 
 def test_block_sums_tell_an_offset_and_coins():
-    """A Gaussian of mean 10 reads 0.999, coins in odd blocks 2.56; centred at its median the first reads 2 again."""
+    """A Gaussian of mean 10 reads 0.999, coins in odd blocks 2.56; centred at its median the first
+    reads 2 again."""
     x = generator(26).normal(size=5000)
     assert abs(stats.block_log_moment_index(x).value - 2) < 0.4
     for offset in (x + 10, (x + 10)[:100], x.reshape(-1, 5) + np.array([0, 0, 1, 0, 0])):
@@ -408,7 +476,11 @@ def too_many(x):
         (lambda x: stats.per_coordinate(3, x[:, None]), TypeError, "estimator"),
         (lambda x: stats.per_coordinate(stats.hill, np.zeros((60, 2))), ValueError, "no direction"),
         (lambda x: stats.per_coordinate(lambda v: "a", x[:, None]), TypeError, "not a number"),
-        (lambda x: stats.projections(stats.hill, x[:, None], directions=0), ValueError, "directions"),
+        (
+            lambda x: stats.projections(stats.hill, x[:, None], directions=0),
+            ValueError,
+            "directions",
+        ),
         (lambda x: stats.projections(stats.hill, x[:, None], seed=-1), ValueError, "seed"),
         (lambda x: stats.block_bootstrap(None, x), TypeError, "estimator"),
         (lambda x: stats.block_bootstrap(lambda v: v, x), TypeError, "not a number"),

@@ -19,7 +19,9 @@ def regression(rows: int = 64, dim: int = 4, decay: float = 0.1, seed: int = 0):
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(rows, dim)).astype(np.float32).astype(np.float64)
     targets = rng.normal(size=rows).astype(np.float32).astype(np.float64)
-    network = from_network(squared, np.zeros(dim), features, targets, weight_decay=np.float32(decay))
+    network = from_network(
+        squared, np.zeros(dim), features, targets, weight_decay=np.float32(decay)
+    )
     hessian = features.T @ features / rows + float(np.float32(decay)) * np.eye(dim)
     return network, np.linalg.solve(hessian, features.T @ targets / rows), hessian
 
@@ -43,7 +45,9 @@ def test_batches_follow_the_seed_and_walk_through_all_examples():
     network, *_ = regression()
 
     def run(seed):
-        return np.asarray(train(network, "sgd", seed=seed, learning_rate=0.01, batch_size=8, epochs=1))
+        return np.asarray(
+            train(network, "sgd", seed=seed, learning_rate=0.01, batch_size=8, epochs=1)
+        )
 
     np.testing.assert_array_equal(run(0), run(0))
     assert (run(0) != run(1)).any()
@@ -73,7 +77,8 @@ def test_polish_certifies_a_trained_network_and_restores_float32():
     assert minimum.gradient_norm < 1e-8
     assert minimum.smallest_eigenvalue > 0
     assert minimum.loss <= float(network.value(x)) + 1e-6
-    # the certificate against a second difference of the loss, in float64, along the softest and the stiffest direction
+    # the certificate against a second difference of the loss, in float64, along the softest and the
+    # stiffest direction
     values, vectors = np.linalg.eigh(minimum.hessian)
     with jax.enable_x64(True):
         precise = digits_mlp(hidden=3, num_images=50, weight_decay=np.float32(0.03))
@@ -81,7 +86,9 @@ def test_polish_certifies_a_trained_network_and_restores_float32():
         for k in (0, -1):
             step = 1e-3 * vectors[:, k]
             up, down = (float(value(jnp.asarray(minimum.point + s * step))) for s in (1, -1))
-            assert (up + down - 2 * minimum.loss) / 1e-6 == pytest.approx(values[k], rel=1e-3, abs=1e-6)
+            assert (up + down - 2 * minimum.loss) / 1e-6 == pytest.approx(
+                values[k], rel=1e-3, abs=1e-6
+            )
     assert jnp.zeros(1).dtype == jnp.float32
     assert x.dtype == jnp.float32
 
@@ -90,13 +97,19 @@ def test_polish_leaves_a_saddle_downhill():
     well = DoubleWell(dim=2)
     minimum = polish(well, np.array([1e-3, 0.5]))
     np.testing.assert_allclose(np.abs(minimum.point), [1, 0], atol=1e-8)
-    np.testing.assert_allclose([minimum.smallest_eigenvalue, minimum.largest_eigenvalue], [1, 8], rtol=1e-9)
+    np.testing.assert_allclose(
+        [minimum.smallest_eigenvalue, minimum.largest_eigenvalue], [1, 8], rtol=1e-9
+    )
 
 
 def test_polish_refuses_a_saddle_a_flat_minimum_and_a_loss_without_one():
     with pytest.raises(ValueError, match=r"not a strict minimum.*eigenvalues run from -4"):
         polish(DoubleWell(), np.zeros(1))  # the gradient vanishes, so nothing pushes
-    with pytest.warns(AccuracyWarning, match=r"the loss is flat at minimum = \[0. 0.\] along \[-?0. -?1.\]"):
+    with pytest.warns(
+        AccuracyWarning,
+        match=r"the loss is flat at minimum = \[0. 0.\] along "
+        r"\[-?0. -?1.\]",
+    ):
         valley = from_function(lambda x: x[0] ** 2 + 0 * x[1], dim=2, minimum=jnp.zeros(2))
     with pytest.raises(ValueError, match=r"not a strict minimum.*add weight decay") as said:
         polish(valley, np.ones(2))
@@ -105,9 +118,15 @@ def test_polish_refuses_a_saddle_a_flat_minimum_and_a_loss_without_one():
     with pytest.raises(ValueError, match=r"the loss falls towards infinity. Add weight decay"):
         polish(network, np.zeros(1))
     banana = from_function(
-        lambda x: jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2), dim=6, minimum=jnp.ones(6)
+        lambda x: jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2),
+        dim=6,
+        minimum=jnp.ones(6),
     )
-    with pytest.raises(ValueError, match=r"no minimum reached: after 1 Newton steps.*wanted 1e-08.*Train longer"):
+    with pytest.raises(
+        ValueError,
+        match=r"no minimum reached: after 1 Newton steps.*wanted "
+        r"1e-08.*Train longer",
+    ):
         polish(banana, np.tile([-1.2, 1.0], 3), max_steps=1)
 
 

@@ -1,4 +1,5 @@
-"""A type checker sees the types of public arguments: it refuses wrong calls and accepts right ones."""
+"""A type checker sees the types of public arguments: it refuses wrong calls and accepts right
+ones."""
 
 import inspect
 import json
@@ -15,12 +16,20 @@ CALLS = Path(__file__).parent / "typing" / "calls.py"
 
 def test_a_type_checker_tells_wrong_calls_from_right_ones():
     options = ["--pythonpath", sys.executable, "--outputjson", str(CALLS)]
-    run = subprocess.run([sys.executable, "-m", "pyright", *options], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-m", "pyright", *options], capture_output=True, text=True, check=False
+    )
     found = json.loads(run.stdout)["generalDiagnostics"]
-    errors = {item["range"]["start"]["line"]: item["message"] for item in found if item["severity"] == "error"}
+    errors = {
+        item["range"]["start"]["line"]: item["message"]
+        for item in found
+        if item["severity"] == "error"
+    }
     kinds = re.compile(r"# (right|wrong)$")
     lines = {
-        n: match.group(1) for n, line in enumerate(CALLS.read_text().splitlines()) if (match := kinds.search(line))
+        n: match.group(1)
+        for n, line in enumerate(CALLS.read_text().splitlines())
+        if (match := kinds.search(line))
     }
     assert sorted(lines.values()) == 60 * ["right"] + 60 * ["wrong"]
     wrong = {n for n, kind in lines.items() if kind == "wrong"}
@@ -31,7 +40,8 @@ def test_a_type_checker_tells_wrong_calls_from_right_ones():
 
 
 def test_public_arguments_have_types():
-    """At run time they are Any, so that the package's own messages come first; the source says what they are."""
+    """At run time they are Any, so that the package's own messages come first; the source says what
+    they are."""
     untyped, total = [], 0
     for room in ROOMS:
         for entry in table(room):

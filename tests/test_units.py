@@ -1,4 +1,5 @@
-"""Estimates do not depend on the unit of the data, from 1e-200 to 1e200, or the call is refused by name."""
+"""Estimates do not depend on the unit of the data, from 1e-200 to 1e200, or the call is refused by
+name."""
 
 import dataclasses
 
@@ -10,7 +11,8 @@ import levysde as ls
 from levysde import stats
 
 UNITS = (1e-200, 1e-160, 1e-60, 1e60, 1e160, 1e200)
-NOISE = np.random.default_rng(0).standard_cauchy((1201, 2))  # odd: the middle of an even number is rounded
+# odd: the middle of an even number is rounded
+NOISE = np.random.default_rng(0).standard_cauchy((1201, 2))
 TIMES = np.random.default_rng(1).exponential(size=60)
 EXITED = np.arange(60) % 4 > 0
 # what each estimator gives, in the order of its numbers, and the power of the unit in each
@@ -27,14 +29,23 @@ ESTIMATORS = {
     "mcculloch, skewness": (lambda u: stats.mcculloch(u * NOISE[:, 0]).beta, 0),
     "mcculloch, scale": (lambda u: stats.mcculloch(u * NOISE[:, 0]).scale, 1),
     "mcculloch, location": (lambda u: stats.mcculloch(u * NOISE[:, 0]).location, 1),
-    "characteristic function, index": (lambda u: stats.characteristic_function_fit(u * NOISE[:, 0]).alpha, 0),
-    "characteristic function, scale": (lambda u: stats.characteristic_function_fit(u * NOISE[:, 0]).scale, 1),
+    "characteristic function, index": (
+        lambda u: stats.characteristic_function_fit(u * NOISE[:, 0]).alpha,
+        0,
+    ),
+    "characteristic function, scale": (
+        lambda u: stats.characteristic_function_fit(u * NOISE[:, 0]).scale,
+        1,
+    ),
     "block log-moment": (lambda u: stats.block_log_moment_index(u * NOISE[:, 0]), 0),
     "block log-moment of vectors": (lambda u: stats.block_log_moment_index(u * NOISE), 0),
     "hurst_rs": (lambda u: stats.hurst_rs(u * NOISE[:, 0]), 0),
     "hurst_dfa": (lambda u: stats.hurst_dfa(u * NOISE[:, 0]), 0),
     "hurst_dfa, moment 8": (lambda u: stats.hurst_dfa(u * NOISE[:, 0], moment=8.0), 0),
-    "block_bootstrap": (lambda u: stats.block_bootstrap(np.median, u * NOISE[:, 0], resamples=40), 1),
+    "block_bootstrap": (
+        lambda u: stats.block_bootstrap(np.median, u * NOISE[:, 0], resamples=40),
+        1,
+    ),
 }
 
 
@@ -46,7 +57,9 @@ def test_estimates_follow_the_unit(name):
         found = estimate(unit)
         for end in ("value", "low", "high"):
             expected = getattr(one, end) * unit**power
-            assert getattr(found, end) == pytest.approx(expected, rel=1e-6, abs=1e-9 * unit**power), (unit, end)
+            assert getattr(found, end) == pytest.approx(
+                expected, rel=1e-6, abs=1e-9 * unit**power
+            ), (unit, end)
 
 
 def test_curves_reports_and_scales_follow_the_unit():
@@ -64,7 +77,9 @@ def test_curves_reports_and_scales_follow_the_unit():
             assert mine.statistic == pytest.approx(other.statistic, rel=1e-6, abs=1e-6)
         np.testing.assert_allclose(stats.stable_scale(unit * NOISE, 1.0), unit * scale, rtol=1e-9)
         assert stats.block_length(unit * NOISE) == length
-        median = stats.projections(lambda x: np.median(np.abs(x)), unit * NOISE, directions=3).median
+        median = stats.projections(
+            lambda x: np.median(np.abs(x)), unit * NOISE, directions=3
+        ).median
         assert median == pytest.approx(
             unit * stats.projections(lambda x: np.median(np.abs(x)), NOISE, directions=3).median
         )

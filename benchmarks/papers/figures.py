@@ -1,4 +1,5 @@
-"""What the papers' figures share: figures that belong to no screen, estimates with their intervals, legends beside the axes."""
+"""What the papers' figures share: figures that belong to no screen, estimates with their intervals,
+legends beside the axes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 def new_figure(
     rows: int, columns: int, *, width: float = 5.4, height: float = 4.4, legend: float = 0.0
 ) -> "tuple[Figure, list[Axes]]":
-    """A figure and its axes, row by row; `width` and `height` of each in inches, `legend` for one outside."""
+    """A figure and its axes, row by row; `width` and `height` of each in inches, `legend` for one
+    outside."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width * columns, height * rows + legend), layout="constrained")
@@ -50,8 +52,9 @@ def curves(
     first_large: bool = False,
     first: int = 0,
 ) -> None:
-    """Estimates against x, a line each; both axes in `scale`, with a tick at each x. `first_large`: so that lines which agree
-    with the first do not hide it. `first`: number of the first line's colour and marker."""
+    """Estimates against x, a line each; both axes in `scale`, with a tick at each x. `first_large`:
+    so that lines which agree with the first do not hide it. `first`: number of the first line's
+    colour and marker."""
     for k, (label, (x, estimates)) in enumerate(lines.items(), first):
         large = first_large and k == first
         size = {"ms": 7 if large else 4, "lw": 2.5 if large else 1, "zorder": 2 if large else 3}
@@ -64,7 +67,9 @@ def curves(
         ax.legend(fontsize=7, frameon=False)
 
 
-def shared_legend(figure: "Figure", axes: "Iterable[Axes]", columns: int = 2, **artist: Any) -> None:
+def shared_legend(
+    figure: "Figure", axes: "Iterable[Axes]", columns: int = 2, **artist: Any
+) -> None:
     """One legend outside all axes, by default above them: each name once."""
     found: dict[str, Any] = {}
     for ax in axes:
@@ -77,10 +82,17 @@ def shared_legend(figure: "Figure", axes: "Iterable[Axes]", columns: int = 2, **
 
 def legend_below(ax: "Axes", columns: int = 2) -> None:
     """The legend under the axes, where no data are."""
-    ax.legend(fontsize="small", frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=columns)
+    ax.legend(
+        fontsize="small",
+        frameon=False,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.16),
+        ncols=columns,
+    )
 
 
 def plain_ticks(axis: Any, values: Sequence[float]) -> None:
-    """Ticks at these values, written as plain numbers, and no others; `axis` is `ax.xaxis` or `ax.yaxis`."""
+    """Ticks at these values, written as plain numbers, and no others; `axis` is `ax.xaxis` or
+    `ax.yaxis`."""
     axis.set_ticks(values, [f"{v:g}" for v in values])
     axis.set_ticks([], minor=True)

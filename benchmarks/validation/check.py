@@ -13,8 +13,10 @@ class Check:
         part: the class or function checked.
         quantity: what was computed, in words, with its setting.
         value, reference: the two numbers.
-        tolerance: the relative error that counts as failure, fixed before the run (absolute where the reference is 0).
-        source: where the reference comes from: closed form, quadrature, an independent method, a paper's equation.
+        tolerance: the relative error that counts as failure, fixed before the run (absolute where
+            the reference is 0).
+        source: where the reference comes from: closed form, quadrature, an independent method, a
+            paper's equation.
         standard_error: of `value`, where it is random; the check also fails beyond five of them.
     """
 

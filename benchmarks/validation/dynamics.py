@@ -1,4 +1,5 @@
-"""Dynamics with memory: the real algorithms of optax, exact covariances, and escapes against the law that follows the flow."""
+"""Dynamics with memory: the real algorithms of optax, exact covariances, and escapes against the
+law that follows the flow."""
 
 from collections.abc import Callable, Iterator
 
@@ -21,7 +22,8 @@ jax_enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimen
 ETA = 0.05
 ALPHA, BETA, DECAY = 1.5, 0.9, 0.02  # the setting of the jump-response rule: eta h = 0.02
 PREDICTED = 9038.0  # steps, by the rule: fixes the noise over the radius
-# steps, as noted with the rule: an earlier simulation, and what iid noise of the averaged scale would give
+# steps, as noted with the rule: an earlier simulation, and what iid noise of the averaged scale
+# would give
 QUOTED, IID = 9314.0, 23_900.0
 
 
@@ -44,7 +46,12 @@ def _algorithms() -> Iterator[Check]:
         ("Momentum", "heavy ball, raw", momentum(), optax.sgd(ETA, 0.9)),
         ("Momentum", "heavy ball, averaged", momentum(averaged=True), optax.sgd(0.1 * ETA, 0.9)),
         ("Momentum", "Nesterov, raw", momentum(nesterov=True), optax.sgd(ETA, 0.9, nesterov=True)),
-        ("Adam", "noise averaged", lambda w: ls.Adam(w, _stable(), noise="average", **true), optax.adam(ETA)),
+        (
+            "Adam",
+            "noise averaged",
+            lambda w: ls.Adam(w, _stable(), noise="average", **true),
+            optax.adam(ETA),
+        ),
         (
             "AdamW",
             "noise averaged, decay 0.3",
@@ -71,8 +78,12 @@ def _algorithms() -> Iterator[Check]:
         yield Check(part, quantity, difference, 0.0, 1e-12, "optax, same noise")
 
 
-def _difference(make: Callable[[Landscape], Dynamics], optimiser: optax.GradientTransformation) -> float:
-    dynamics = make(ls.Quadratic(hessian=np.array([[2.0, 0.5], [0.5, 1.0]]), minimum=np.array([0.3, -0.4])))
+def _difference(
+    make: Callable[[Landscape], Dynamics], optimiser: optax.GradientTransformation
+) -> float:
+    dynamics = make(
+        ls.Quadratic(hessian=np.array([[2.0, 0.5], [0.5, 1.0]]), minimum=np.array([0.3, -0.4]))
+    )
     x, worst = jnp.array([1.0, -2.0]), 0.0
     state, memory = dynamics.init(x), optimiser.init(x)
     step = eqx.filter_jit(dynamics.step)
@@ -91,12 +102,27 @@ def _exact() -> Iterator[Check]:
     landscape, basin = _offset_valley(), ls.Box(lower=[0.5], upper=[2.0])
     rmsprop = ls.RMSProp(landscape, _stable(), epsilon=0.1, gradient_variance=4.0, delta=0.5)
     sgd = ls.SGD(landscape, _stable(), epsilon=0.04)
-    rate, expected = escape_law(rmsprop, basin, check=False).rate, escape_law(sgd, basin, check=False).rate
+    rate, expected = (
+        escape_law(rmsprop, basin, check=False).rate,
+        escape_law(sgd, basin, check=False).rate,
+    )
     yield Check(
-        "RMSProp", "rate from (-.5, 1) about its minimum", rate, expected, 1e-4, "SGD, epsilon / (sqrt v + delta)"
+        "RMSProp",
+        "rate from (-.5, 1) about its minimum",
+        rate,
+        expected,
+        1e-4,
+        "SGD, epsilon / (sqrt v + delta)",
     )
     halved = escape_law(ls.Scheduled(sgd, 0.5), basin, check=False).rate
-    yield Check("Scheduled", "rate at a constant 1/2", halved, expected * 0.5**ALPHA, 1e-4, "law of epsilon / 2")
+    yield Check(
+        "Scheduled",
+        "rate at a constant 1/2",
+        halved,
+        expected * 0.5**ALPHA,
+        1e-4,
+        "law of epsilon / 2",
+    )
 
 
 def _exact_in_float64() -> list[Check]:
@@ -106,17 +132,46 @@ def _exact_in_float64() -> list[Check]:
     variance = ETA / (3.0 * 0.2 * (2 - ETA * 3.0 / 1.8))
     error = float(np.std(squares, ddof=1) / np.sqrt(len(squares)))
     quantity = "stationary variance, beta .8, eta h = .15"
-    rows = [Check("Momentum", quantity, float(np.mean(squares)), variance, 0.05, "Liu, Ziyin, Ueda 2021", error)]
+    rows = [
+        Check(
+            "Momentum",
+            quantity,
+            float(np.mean(squares)),
+            variance,
+            0.05,
+            "Liu, Ziyin, Ueda 2021",
+            error,
+        )
+    ]
     dynamics = ls.Momentum(steep, ls.Brownian(), epsilon=0.1, rate=4.0, averaged=True)
     dt, state = jnp.asarray(1e-4), dynamics.init(jnp.ones(1))
     state = jax.lax.fori_loop(0, 10_000, lambda _, s: dynamics.step(s, dt, jnp.zeros(1)), state)
     expected = float(expm(np.array([[0.0, -1.0], [12.0, -4.0]]))[0, 0])
     quantity = "underdamped flow at t = 1, dt = 1e-4"
-    rows.append(Check("Momentum", quantity, float(state.x[0]), expected, 2e-3, "matrix exponential"))
+    rows.append(
+        Check("Momentum", quantity, float(state.x[0]), expected, 2e-3, "matrix exponential")
+    )
     arguments = {"learning_rate": 0.1, "gradient_variance": 4.0, "delta": 0.2, "weight_decay": 0.3}
     adamw = ls.AdamW(_offset_valley(), _stable(), **arguments)
-    root = float(brentq(lambda x: 2 * (x - 1) / (np.sqrt(4 * (x - 1) ** 2 + 4) + 0.2) + 0.3 * x, 0, 1, xtol=1e-15))
-    return [*rows, Check("AdamW", "attractor, weight decay .3", float(adamw.attractor[0]), root, 1e-9, "bisection")]
+    root = float(
+        brentq(
+            lambda x: 2 * (x - 1) / (np.sqrt(4 * (x - 1) ** 2 + 4) + 0.2) + 0.3 * x,
+            0,
+            1,
+            xtol=1e-15,
+        )
+    )
+    return [
+        *rows,
+        Check(
+            "AdamW",
+            "attractor, weight decay .3",
+            float(adamw.attractor[0]),
+            root,
+            1e-9,
+            "bisection",
+        ),
+    ]
 
 
 def _offset_valley() -> ls.Quadratic:
@@ -133,7 +188,8 @@ def _stationary(dynamics: Dynamics, lanes: int, steps: int) -> np.ndarray:
 
 
 class RawGradient(ls.Momentum):
-    """The setting of the rule as noted: the noise averaged, `n <- beta n + (1 - beta) xi`, the gradient raw."""
+    """The setting of the rule as noted: the noise averaged, `n <- beta n + (1 - beta) xi`, the
+    gradient raw."""
 
     def settled(self, x):
         return self.init(x)
@@ -146,9 +202,14 @@ class RawGradient(ls.Momentum):
 
 def _jumps() -> Iterator[Check]:
     valley, basin = ls.Quadratic(hessian=np.array([[1.0]])), ls.Ball(radius=1.0, center=np.zeros(1))
-    factor = {name: jump_response(BETA, DECAY, gradient=name).forward for name in ("raw", "averaged")}
-    # the scale at which the rule predicts PREDICTED steps with the raw gradient; all others follow from it
-    unit = escape_law(ls.SGD(valley, _stable(), learning_rate=DECAY), basin, check=False).rate * DECAY
+    factor = {
+        name: jump_response(BETA, DECAY, gradient=name).forward for name in ("raw", "averaged")
+    }
+    # the scale at which the rule predicts PREDICTED steps with the raw gradient; all others follow
+    # from it
+    unit = (
+        escape_law(ls.SGD(valley, _stable(), learning_rate=DECAY), basin, check=False).rate * DECAY
+    )
     scale = (1 / (PREDICTED * unit)) ** (1 / ALPHA) / factor["raw"]
     common = {"learning_rate": DECAY, "scale": scale}
     raw = RawGradient(valley, _stable(), averaged=True, **common)
@@ -180,9 +241,10 @@ def _jumps() -> Iterator[Check]:
 
 
 def _swinging(valley: Landscape, unit: float, scale: float) -> Iterator[Check]:
-    """An oscillating heavy ball leaves on the other side too: jumps to the right leave (-1, 6) on the left. Towards small
-    noise, on a ladder. Its first rung (mean of 900 steps) is outside the law's limit: the oscillator's background noise is not
-    small there, a first run left 16% early and failed its 10%; it is shown with 20%, and without the five standard errors."""
+    """An oscillating heavy ball leaves on the other side too: jumps to the right leave (-1, 6) on
+    the left. Towards small noise, on a ladder. Its first rung (mean of 900 steps) is outside the
+    law's limit: the oscillator's background noise is not small there, a first run left 16% early
+    and failed its 10%; it is shown with 20%, and without the five standard errors."""
     basin = ls.Box(lower=[-1.0], upper=[6.0])
     forward, backward = jump_response(BETA, DECAY / (1 - BETA), gradient="averaged")
     distance = np.array([min(6.0 / forward, 1.0 / backward), 1.0 / forward]) * (1 - BETA)
@@ -190,26 +252,45 @@ def _swinging(valley: Landscape, unit: float, scale: float) -> Iterator[Check]:
         expected = float(2 / (unit * (scale / share) ** ALPHA * np.sum(distance**-ALPHA)))
         dynamics = ls.Momentum(valley, _stable(), learning_rate=DECAY, scale=scale / share)
         law = escape_law(dynamics, basin, dt=DECAY, check=False)
-        quantity = f"heavy ball from (-1, 6), leaving on either side, noise / {share}: mean in steps"
-        yield Check("Momentum", quantity, law.mean / DECAY, expected, 1e-3, "closed form of P, both sides")
+        quantity = (
+            f"heavy ball from (-1, 6), leaving on either side, noise / {share}: mean in steps"
+        )
+        yield Check(
+            "Momentum", quantity, law.mean / DECAY, expected, 1e-3, "closed form of P, both sides"
+        )
         steps, error = _measured(dynamics, basin)
         spread = None if share == 1 else error
-        yield Check("Momentum", f"{quantity}, measured", steps, expected, tolerance, "closed form of P", spread)
+        yield Check(
+            "Momentum",
+            f"{quantity}, measured",
+            steps,
+            expected,
+            tolerance,
+            "closed form of P",
+            spread,
+        )
 
 
 def _measured(dynamics: Dynamics, basin) -> tuple[float, float]:
     """Mean escape in steps of the algorithm, dt = eta, and its standard error."""
-    result = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=DECAY), basin, dynamics.attractor, num=10_000, seed=0)
+    result = ls.simulate_escape(
+        ls.EulerMaruyama(dynamics, dt=DECAY), basin, dynamics.attractor, num=10_000, seed=0
+    )
     return float(np.mean(result.steps)), float(np.std(result.steps, ddof=1) / np.sqrt(result.num))
 
 
 def _starts() -> Iterator[Check]:
-    """Ornstein-Uhlenbeck `dX = -X dt + sqrt(2) dW` on (-1, 1): the generator takes 1 - x^2 to -2 times itself, so the
-    quasi-stationary density is `(1 - x^2) exp(-x^2 / 2)` and the rate exactly 2."""
+    """Ornstein-Uhlenbeck `dX = -X dt + sqrt(2) dW` on (-1, 1): the generator takes 1 - x^2 to -2
+    times itself, so the quasi-stationary density is `(1 - x^2) exp(-x^2 / 2)` and the rate exactly
+    2."""
     dt = 1e-3
-    inner = 1 - boundary_shift(2.0) * np.sqrt(dt)  # moved in by what steps of dt miss; noise SaS(1) of variance 2
+    # moved in by what steps of dt miss; noise SaS(1) of variance 2
+    inner = 1 - boundary_shift(2.0) * np.sqrt(dt)
     kernel = ls.EulerMaruyama(
-        ls.SGD(ls.Quadratic(hessian=np.array([[1.0]])), ls.StableComponents(alpha=2.0), epsilon=1.0), dt=dt
+        ls.SGD(
+            ls.Quadratic(hessian=np.array([[1.0]])), ls.StableComponents(alpha=2.0), epsilon=1.0
+        ),
+        dt=dt,
     )
     basin = ls.Box(lower=[-inner], upper=[inner])
     starts = ls.quasi_stationary_starts(kernel, basin, np.zeros(1), num=20_000, seed=0, time=1.0)
@@ -217,13 +298,32 @@ def _starts() -> Iterator[Check]:
     weight = (1 - grid**2) * np.exp(-(grid**2) / 2)
     second, squares = float(np.sum(grid**2 * weight) / np.sum(weight)), starts.x0[:, 0] ** 2
     part, error = "quasi_stationary_starts", float(np.std(squares, ddof=1) / np.sqrt(len(squares)))
-    yield Check(part, "OU on (-1, 1), E x^2", float(np.mean(squares)), second, 0.05, "eigenfunction 1 - x^2", error)
+    yield Check(
+        part,
+        "OU on (-1, 1), E x^2",
+        float(np.mean(squares)),
+        second,
+        0.05,
+        "eigenfunction 1 - x^2",
+        error,
+    )
     result = ls.simulate_escape(kernel, basin, starts.x0, num=20_000, seed=1)
-    mean, error = float(np.mean(result.time)), float(np.std(result.time, ddof=1) / np.sqrt(result.num))
+    mean, error = (
+        float(np.mean(result.time)),
+        float(np.std(result.time, ddof=1) / np.sqrt(result.num)),
+    )
     yield Check(part, "OU on (-1, 1), mean exit time", mean, 0.5, 0.04, "eigenvalue 2", error)
     shape = exponentiality(result.time, result.exited).shape
     error = (shape.high - shape.low) / 3.92
-    yield Check(part, "OU on (-1, 1), Weibull shape of exit times", shape.value, 1.0, 0.03, "exponential", error)
+    yield Check(
+        part,
+        "OU on (-1, 1), Weibull shape of exit times",
+        shape.value,
+        1.0,
+        0.03,
+        "exponential",
+        error,
+    )
 
 
 def _stable() -> ls.StableComponents:

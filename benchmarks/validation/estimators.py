@@ -1,7 +1,8 @@
-"""Estimators of tail and memory: exact laws, exact generators, and how often the controls are flagged.
+"""Estimators of tail and memory: exact laws, exact generators, and how often the controls are
+flagged.
 
-Samples are drawn by scipy's stable law or by NumPy, never by the toolkit. The rates of flags are at n = 10,000 and the default
-level; what counts as the right reason is written beside each control.
+Samples are drawn by scipy's stable law or by NumPy, never by the toolkit. The rates of flags are at
+n = 10,000 and the default level; what counts as the right reason is written beside each control.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,7 +34,9 @@ CONTROLS: dict[str, tuple[Maker, set[str]]] = {
         {"drifts under sums", "tail"},
     ),
     "Gaussian with slow lognormal scales (AR(1), .99)": (
-        lambda r, n: r.normal(size=n) * np.exp(lfilter([0.141], [1, -0.99], r.normal(size=n + 1000))[1000:]),
+        lambda r, n: (
+            r.normal(size=n) * np.exp(lfilter([0.141], [1, -0.99], r.normal(size=n + 1000))[1000:])
+        ),
         {"varying scale"},
     ),
     "stable 1.5 averaged by momentum .9": (
@@ -64,82 +67,182 @@ def tails() -> Iterator[Check]:
     pareto = np.random.default_rng(1).pareto(1.7, (2000, 500)) + 1
     fits = [stats.hill(row, k=50).alpha for row in pareto]
     yield mean_of(
-        "hill", "1/index, Pareto 1.7, k = 50 of 500", [1 / f.value for f in fits], 1 / 1.7, 0.02, "closed form"
+        "hill",
+        "1/index, Pareto 1.7, k = 50 of 500",
+        [1 / f.value for f in fits],
+        1 / 1.7,
+        0.02,
+        "closed form",
     )
     inside = [f.low <= 1.7 <= f.high for f in fits]
-    yield rate_of("hill", "coverage of the 95% interval there", inside, 0.95, 0.02, "chi-square law of the Hill sum")
-    student = [stats.hill(np.random.default_rng([2, i]).standard_t(3, 10_000)).alpha.value for i in range(40)]
     yield rate_of(
-        "hill", "index of Student t (3), k chosen, n = 10,000: bias", student, 3.0, 0.15, "degrees of freedom"
+        "hill",
+        "coverage of the 95% interval there",
+        inside,
+        0.95,
+        0.02,
+        "chi-square law of the Hill sum",
+    )
+    student = [
+        stats.hill(np.random.default_rng([2, i]).standard_t(3, 10_000)).alpha.value
+        for i in range(40)
+    ]
+    yield rate_of(
+        "hill",
+        "index of Student t (3), k chosen, n = 10,000: bias",
+        student,
+        3.0,
+        0.15,
+        "degrees of freedom",
     )
     u, far = 8.0, 1e2  # scipy returns 0 below 1e-6
-    inner = integrate.quad(lambda y: 2 * levy_stable.sf(np.exp(y), 1.5, 0), np.log(u), np.log(far), epsabs=1e-9)[0]
+    inner = integrate.quad(
+        lambda y: 2 * levy_stable.sf(np.exp(y), 1.5, 0), np.log(u), np.log(far), epsabs=1e-9
+    )[0]
     area = inner + 2 * levy_stable.sf(far, 1.5, 0) / 1.5
     share = 2 * float(levy_stable.sf(u, 1.5, 0))
-    yield Check("hill_on_stable", "index 1.5, threshold at 8 scales", stats.hill_on_stable(1.5, share), share / area, 1e-3,
+    yield Check("hill_on_stable", "index 1.5, threshold at 8 "
+                                  "scales", stats.hill_on_stable(1.5, share), share / area, 1e-3,
                 "quadrature of scipy's tail")  # fmt: skip
     x = np.sort(np.abs(stable(1.5, 3000, 3)))[::-1]
     curve = stats.hill_curve(x)
     i = 200
     by_hand = 1 / np.mean(np.log(x[: curve.k[i]] / x[curve.k[i]]))
-    yield Check("hill_curve", f"at k = {curve.k[i]}", float(curve.alpha[i]), float(by_hand), 1e-12, "definition")
+    yield Check(
+        "hill_curve",
+        f"at k = {curve.k[i]}",
+        float(curve.alpha[i]),
+        float(by_hand),
+        1e-12,
+        "definition",
+    )
     for alpha, beta in ((0.8, 0.0), (1.5, 0.5), (1.8, 0.0)):
         fits = [stats.mcculloch(x) for x in stable(alpha, (200, 5000), 4, beta)]
         location = beta * np.tan(np.pi * alpha / 2)
         setting = f"stable {alpha}, skewness {beta}, n = 5000"
-        for name, truth, allowed in (("alpha", alpha, 0.01), ("scale", 1.0, 0.01), ("location", location, 0.02)):
+        for name, truth, allowed in (
+            ("alpha", alpha, 0.01),
+            ("scale", 1.0, 0.01),
+            ("location", location, 0.02),
+        ):
             found = [getattr(f, name) for f in fits]
-            yield mean_of("mcculloch", f"{name}, {setting}", [f.value for f in found], truth, allowed, "scipy's draws")
+            yield mean_of(
+                "mcculloch",
+                f"{name}, {setting}",
+                [f.value for f in found],
+                truth,
+                allowed,
+                "scipy's draws",
+            )
             inside = [f.low <= truth <= f.high for f in found]
-            yield rate_of("mcculloch", f"coverage of {name}, {setting}", inside, 0.95, 0.05, "the interval's promise")
+            yield rate_of(
+                "mcculloch",
+                f"coverage of {name}, {setting}",
+                inside,
+                0.95,
+                0.05,
+                "the interval's promise",
+            )
     vectors = [np.sqrt(stable(0.75, (5000, 1), [5, i], 1.0)) * np.random.default_rng([6, i]).normal(size=(5000, 10))
                for i in range(20)]  # fmt: skip
     part = "block_log_moment_index"
     inverse = [1 / stats.block_log_moment_index(x).value for x in vectors]
-    yield mean_of(part, "1/index by norms, isotropic stable 1.5, d = 10", inverse, 1 / 1.5, 0.03, "known index")
+    yield mean_of(
+        part,
+        "1/index by norms, isotropic stable 1.5, d = 10",
+        inverse,
+        1 / 1.5,
+        0.03,
+        "known index",
+    )
     fit = stats.characteristic_function_fit
     coordinates = [stats.per_coordinate(fit, x).median for x in vectors]
-    yield mean_of("per_coordinate", "median of 10 coordinates there", coordinates, 1.5, 0.01, "known index")
+    yield mean_of(
+        "per_coordinate", "median of 10 coordinates there", coordinates, 1.5, 0.01, "known index"
+    )
     along = [stats.projections(fit, x, directions=10).median for x in vectors]
-    yield mean_of("projections", "median over 10 directions there", along, 1.5, 0.01, "marginals of a stable vector")
+    yield mean_of(
+        "projections",
+        "median over 10 directions there",
+        along,
+        1.5,
+        0.01,
+        "marginals of a stable vector",
+    )
 
 
 def bootstraps() -> Iterator[Check]:
-    series = [lfilter([1], [1, -0.7], np.random.default_rng([7, i]).normal(size=5300))[300:] for i in range(200)]
+    series = [
+        lfilter([1], [1, -0.7], np.random.default_rng([7, i]).normal(size=5300))[300:]
+        for i in range(200)
+    ]
     optimum = (1.5 * (2 * 0.7 / 0.3**2 / (1.7 / 0.3)) ** 2) ** (1 / 3) * 5000 ** (1 / 3)
     lengths = [stats.block_length(x) for x in series]
-    yield rate_of("block_length", "AR(1) .7, n = 5000, moving blocks", lengths, optimum, 0.15, "optimum in closed form")
+    yield rate_of(
+        "block_length",
+        "AR(1) .7, n = 5000, moving blocks",
+        lengths,
+        optimum,
+        0.15,
+        "optimum in closed form",
+    )
     for kind in ("moving", "stationary"):
         found = [stats.block_bootstrap(np.mean, x, kind=kind, resamples=100) for x in series]
         what = f"coverage, mean of AR(1) .7, {kind} blocks"
         yield rate_of(
-            "block_bootstrap", what, [f.low <= 0 <= f.high for f in found], 0.95, 0.05, "the interval's promise"
+            "block_bootstrap",
+            what,
+            [f.low <= 0 <= f.high for f in found],
+            0.95,
+            0.05,
+            "the interval's promise",
         )
     noise = [averaged(stable(1.5, 5500, [8, i]))[500:] for i in range(60)]
     plain = [stats.characteristic_function_fit(x).alpha for x in noise]
-    found = [stats.block_bootstrap(stats.characteristic_function_fit, x, resamples=50) for x in noise]
+    found = [
+        stats.block_bootstrap(stats.characteristic_function_fit, x, resamples=50) for x in noise
+    ]
     what = "coverage, index of stable 1.5 averaged by momentum .9, n = 5000 (plain interval: "
     what += f"{np.mean([f.low <= 1.5 <= f.high for f in plain]):.2f})"
-    yield rate_of("block_bootstrap", what, [f.low <= 1.5 <= f.high for f in found], 0.95, 0.1, "the interval's promise")
+    yield rate_of(
+        "block_bootstrap",
+        what,
+        [f.low <= 1.5 <= f.high for f in found],
+        0.95,
+        0.1,
+        "the interval's promise",
+    )
 
 
 def reports() -> Iterator[Check]:
     for alpha in ALPHAS:
-        flags = [stats.tail_report(stable(alpha, 10_000, [9, i, int(10 * alpha)])).flags for i in range(REPLICATES)]
+        flags = [
+            stats.tail_report(stable(alpha, 10_000, [9, i, int(10 * alpha)])).flags
+            for i in range(REPLICATES)
+        ]
         what = f"rate of flags, independent stable {alpha}"
         yield rate_of("tail_report", what, [bool(f) for f in flags], 0.0, 0.05, "must pass")
     for number, (name, (make, reasons)) in enumerate(CONTROLS.items()):
         flags = [
-            stats.tail_report(make(np.random.default_rng([10, number, i]), 10_000)).flags for i in range(REPLICATES)
+            stats.tail_report(make(np.random.default_rng([10, number, i]), 10_000)).flags
+            for i in range(REPLICATES)
         ]
         what = f"rate of flags for the right reason ({' or '.join(sorted(reasons))}): {name}"
-        yield rate_of("tail_report", what, [bool(reasons & set(f)) for f in flags], 1.0, 0.05, "must be flagged")
+        yield rate_of(
+            "tail_report",
+            what,
+            [bool(reasons & set(f)) for f in flags],
+            1.0,
+            0.05,
+            "must be flagged",
+        )
 
 
 def memory() -> Iterator[Check]:
     for hurst in (0.3, 0.7):
         sums = [stats.fractional_gaussian_noise(128, hurst, seed=i).sum() ** 2 for i in range(8000)]
-        yield mean_of("fractional_gaussian_noise", f"variance of the sum of 128, H = {hurst}", sums, 128 ** (2 * hurst), 0.08,
+        yield mean_of("fractional_gaussian_noise", "variance of the sum of 128, H = "
+                                                   f"{hurst}", sums, 128 ** (2 * hurst), 0.08,
                       "n^2H")  # fmt: skip
     for hurst, allowed in ((0.3, 0.15), (0.5, 0.02), (0.7, 0.08), (0.9, 0.13)):
         noise = [stats.fractional_gaussian_noise(10_000, hurst, seed=i) for i in range(60)]
@@ -148,8 +251,12 @@ def memory() -> Iterator[Check]:
         values = [f.value for f in dfa]
         yield rate_of("hurst_dfa", f"{setting}: bias", values, hurst, 0.03, "exact generator")
         inside = [f.low <= hurst <= f.high for f in dfa]
-        yield rate_of("hurst_dfa", f"{setting}: coverage", inside, 0.95, 0.08, "the interval's promise")
-        yield rate_of("hurst_rs", f"{setting}: bias", [f.value for f in rs], hurst, allowed, "exact generator")
+        yield rate_of(
+            "hurst_dfa", f"{setting}: coverage", inside, 0.95, 0.08, "the interval's promise"
+        )
+        yield rate_of(
+            "hurst_rs", f"{setting}: bias", [f.value for f in rs], hurst, allowed, "exact generator"
+        )
     noise = stable(1.5, (60, 10_000), 11)
     rows = (
         ("hurst_rs", "moment-free", stats.hurst_rs, 0.5, 0.06),
@@ -159,7 +266,12 @@ def memory() -> Iterator[Check]:
     for part, how, estimate, truth, allowed in rows:
         values = [estimate(x).value for x in noise]
         yield rate_of(
-            part, f"independent stable 1.5, {how}", values, truth, allowed, "largest jump rules above index, 1/a below"
+            part,
+            f"independent stable 1.5, {how}",
+            values,
+            truth,
+            allowed,
+            "largest jump rules above index, 1/a below",
         )
 
 

@@ -1,9 +1,9 @@
 """Skewed, tempered, truncated stable and compound Poisson drivers.
 
-Laws of increments by characteristic functions, tails by enumeration of words, Lévy measures by closed forms and quadrature,
-exits
-against the exact walk (the integral equation of the Euler skeleton, so that no step size and no asymptotics are to be excused),
-and the escape law where its single-jump picture is to hold.
+Laws of increments by characteristic functions, tails by enumeration of words, Lévy measures by
+closed forms and quadrature, exits against the exact walk (the integral equation of the Euler
+skeleton, so that no step size and no asymptotics are to be excused), and the escape law where its
+single-jump picture is to hold.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,13 +25,17 @@ CELLS = 600
 
 @eqx.filter_jit
 def _increments(driver, words, dt, dim):
-    return jax.vmap(lambda column: driver.increment(column, dim, dt), in_axes=-1, out_axes=-1)(words)
+    return jax.vmap(lambda column: driver.increment(column, dim, dt), in_axes=-1, out_axes=-1)(
+        words
+    )
 
 
 @eqx.filter_jit
 def _words(num: int, lanes: int):
     ids = jnp.stack([jnp.arange(lanes, dtype=jnp.uint32), jnp.zeros(lanes, jnp.uint32)])
-    return step_words(trajectory_key(jnp.asarray(split_uint64(3)), ids), jnp.zeros(lanes, jnp.uint32), num)
+    return step_words(
+        trajectory_key(jnp.asarray(split_uint64(3)), ids), jnp.zeros(lanes, jnp.uint32), num
+    )
 
 
 def draw(driver, dim: int, dt: float, lanes: int = DRAWS) -> np.ndarray:
@@ -42,44 +46,67 @@ def draw(driver, dim: int, dt: float, lanes: int = DRAWS) -> np.ndarray:
 def characteristic(
     part: str, driver, dim: int, dt: float, k: list[float], psi: complex, source: str
 ) -> Iterator[Check]:
-    """Modulus and phase: the part of `exp(i k x)` along the expected phase, and the one across it."""
+    """Modulus and phase: the part of `exp(i k x)` along the expected phase, and the one across
+    it."""
     x = draw(driver, dim, dt)
     phase, modulus = np.array(k) @ x + dt * psi.imag, np.exp(-dt * psi.real)
     what = f"characteristic function of L_dt, d = {dim}, dt = {dt:g}, k = {k}"
-    for name, values, expected in (("modulus", np.cos(phase), modulus), ("across the phase", np.sin(phase), 0.0)):
+    for name, values, expected in (
+        ("modulus", np.cos(phase), modulus),
+        ("across the phase", np.sin(phase), 0.0),
+    ):
         if name == "across the phase" and not psi.imag:
             continue
         error = float(values.std() / np.sqrt(DRAWS))
-        yield Check(part, f"{what}: {name}", float(values.mean()), float(expected), 0.01, source, error)
+        yield Check(
+            part, f"{what}: {name}", float(values.mean()), float(expected), 0.01, source, error
+        )
 
 
 def laws() -> Iterator[Check]:
     a, b, k = 1.5, 0.5, 0.8
     psi = k**a * (1 - 1j * b * np.tan(np.pi * a / 2))
     closed = "closed form"
-    yield from characteristic("SkewedComponents", ls.SkewedComponents(a, b), 1, 1.0, [k], psi, closed + ", S1")
+    yield from characteristic(
+        "SkewedComponents", ls.SkewedComponents(a, b), 1, 1.0, [k], psi, closed + ", S1"
+    )
     shifted = psi + 1j * b * np.tan(np.pi * a / 2) * k
     yield from characteristic(
         "SkewedComponents", ls.SkewedComponents(a, b, "S0"), 1, 0.5, [k], shifted, closed + ", S0"
     )
     psi = k * (1 + 1j * b * 2 / np.pi * np.log(k))
-    yield from characteristic("SkewedComponents", ls.SkewedComponents(1.0, b), 1, 0.3, [k], psi, closed + ", alpha = 1")
+    yield from characteristic(
+        "SkewedComponents", ls.SkewedComponents(1.0, b), 1, 0.3, [k], psi, closed + ", alpha = 1"
+    )
     psi = 2 * ((1.2**2 + 0.25) ** 0.6 - 0.25**0.6)
     driver = ls.TemperedComponents(1.2, 2.0, tries=9)
-    yield from characteristic("TemperedComponents", driver, 2, 0.2, [1.2, -1.2], complex(psi), closed)
+    yield from characteristic(
+        "TemperedComponents", driver, 2, 0.2, [1.2, -1.2], complex(psi), closed
+    )
     psi = (2 * 1.2**2 + 0.25) ** 0.6 - 0.25**0.6
     driver = ls.TemperedIsotropic(1.2, 2.0, tries=9)
-    yield from characteristic("TemperedIsotropic", driver, 2, 0.2, [1.2, -1.2], complex(psi), closed)
+    yield from characteristic(
+        "TemperedIsotropic", driver, 2, 0.2, [1.2, -1.2], complex(psi), closed
+    )
     dt, k = 2e-3, 12.0
     psi = truncated(1.5, 1.0, k)
     driver = ls.TruncatedComponents(1.5, 1.0)
-    yield from characteristic("TruncatedComponents", driver, 1, dt, [k], complex(psi), "Lévy-Khintchine, quadrature")
-    # a coordinate of isotropic noise in d = 3: the Lévy measure of its radius against sin(k r)/(k r)
+    yield from characteristic(
+        "TruncatedComponents", driver, 1, dt, [k], complex(psi), "Lévy-Khintchine, quadrature"
+    )
+    # a coordinate of isotropic noise in d = 3: the Lévy measure of its radius against sin(k r)/(k
+    # r)
     t3 = 2**1.5 * special.gamma(2.25) / (special.gamma(1.5) * special.gamma(0.25)) * 1.5
     psi = t3 * integrate.quad(lambda r: (1 - np.sinc(k * r / np.pi)) * r**-2.5, 0, 1, limit=400)[0]
     driver = ls.TruncatedIsotropic(1.5, 1.0)
     yield from characteristic(
-        "TruncatedIsotropic", driver, 3, 1e-3, [0.0, k, 0.0], complex(psi), "Lévy-Khintchine, quadrature"
+        "TruncatedIsotropic",
+        driver,
+        3,
+        1e-3,
+        [0.0, k, 0.0],
+        complex(psi),
+        "Lévy-Khintchine, quadrature",
     )
     driver = ls.CompoundPoisson(2.0, ls.GaussianJump(0.8, 2), max_jumps=9)
     psi = 2.0 * (1 - np.exp(-0.64 * 2 / 2))
@@ -90,9 +117,15 @@ def truncated(alpha: float, cutoff: float, k: float) -> float:
     """`int_0^c 2 (1 - cos kr) C_a r^(-1-a) dr`, the head weighted algebraically."""
     split = min(1.0 / k, cutoff)
     head = integrate.quad(
-        lambda r: 2 * (np.sin(k * r / 2) / r) ** 2 if r else k * k / 2, 0, split, weight="alg", wvar=(1 - alpha, 0)
+        lambda r: 2 * (np.sin(k * r / 2) / r) ** 2 if r else k * k / 2,
+        0,
+        split,
+        weight="alg",
+        wvar=(1 - alpha, 0),
     )[0]
-    rest = integrate.quad(lambda r: (1 - np.cos(k * r)) * r ** (-1 - alpha), split, cutoff, limit=1000)[0]
+    rest = integrate.quad(
+        lambda r: (1 - np.cos(k * r)) * r ** (-1 - alpha), split, cutoff, limit=1000
+    )[0]
     return 2 * levy_constant(alpha) * (head + rest)
 
 
@@ -111,13 +144,23 @@ def tails() -> Iterator[Check]:
     weights = np.outer(np.concatenate([angle_share, angle_share]) / 2, second_share).ravel()
     for alpha, beta in ((0.7, 0.6), (1.0, 0.6), (1.5, 0.6), (1.9, -0.9)):
         x = np.asarray(
-            _increments(ls.SkewedComponents(alpha, beta), jnp.asarray(words), jnp.asarray(1.0), 1)[0], np.float64
+            _increments(ls.SkewedComponents(alpha, beta), jnp.asarray(words), jnp.asarray(1.0), 1)[
+                0
+            ],
+            np.float64,
         )
         for name, side, values in (("up", 1 + beta, x), ("down", 1 - beta, -x)):
             level = (levy_constant(alpha) / alpha * side / 1e-8) ** (1 / alpha)
             measured = float(np.sum(weights[values > level]))
             what = f"chance of a draw beyond its 1e-8 quantile, {name}, float32, alpha = {alpha}, beta = {beta}"
-            yield Check("SkewedComponents", what, measured, 1e-8, 0.01, "C_a (1 ± beta) / a x^-a; words enumerated")
+            yield Check(
+                "SkewedComponents",
+                what,
+                measured,
+                1e-8,
+                0.01,
+                "C_a (1 ± beta) / a x^-a; words enumerated",
+            )
 
 
 def measures() -> Iterator[Check]:
@@ -152,7 +195,8 @@ def measures() -> Iterator[Check]:
 
 
 def walk(density: Callable, dt: float, no_jump: float = 0.0) -> tuple[float, float]:
-    """Mean number of steps, and chance of the right side, of `x <- (1 - dt) x + noise` from 0 out of (-1, 1)."""
+    """Mean number of steps, and chance of the right side, of `x <- (1 - dt) x + noise` from 0 out
+    of (-1, 1)."""
     width = 2 / CELLS
     x = (np.arange(CELLS) + 0.5) * width - 1
     start = (1 - dt) * x
@@ -164,7 +208,9 @@ def walk(density: Callable, dt: float, no_jump: float = 0.0) -> tuple[float, flo
     y = np.concatenate([np.linspace(0, 3, 6001), np.geomspace(3, 190, 2000)[1:]])
     values = density(y)
     beyond = np.append(np.cumsum((np.diff(y) * (values[1:] + values[:-1]) / 2)[::-1])[::-1], 0)
-    both = np.linalg.solve(np.eye(CELLS) - kernel, np.stack([np.ones(CELLS), np.interp(1 - start, y, beyond)], 1))
+    both = np.linalg.solve(
+        np.eye(CELLS) - kernel, np.stack([np.ones(CELLS), np.interp(1 - start, y, beyond)], 1)
+    )
     return tuple(float(np.interp(0, x, column)) for column in both.T)
 
 
@@ -180,7 +226,9 @@ def inverted(exponent: Callable, epsilon: float, dt: float) -> Callable:
 def simulated(driver, epsilon: float, dt: float, num: int, dim: int = 1):
     dynamics = ls.SGD(ls.Quadratic(hessian=jnp.ones(dim)), driver, epsilon=epsilon)
     ball = ls.Ball(radius=1.0, center=jnp.zeros(dim))
-    run = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=dt), ball, jnp.zeros(dim), num=num, seed=7)
+    run = ls.simulate_escape(
+        ls.EulerMaruyama(dynamics, dt=dt), ball, jnp.zeros(dim), num=num, seed=7
+    )
     return run, ls.escape_law(dynamics, ball, num_rays=2**15, check=False)
 
 
@@ -208,11 +256,27 @@ def exits() -> Iterator[Check]:
         run, _ = simulated(driver, epsilon, dt, num)
         part, where = type(driver).__name__, f"OU in (-1, 1), epsilon = {epsilon}, dt = {dt}"
         error = float(run.steps.std() / np.sqrt(num))
-        yield Check(part, f"mean steps to exit, {where}", float(run.steps.mean()), steps, 0.03, source, error)
+        yield Check(
+            part,
+            f"mean steps to exit, {where}",
+            float(run.steps.mean()),
+            steps,
+            0.03,
+            source,
+            error,
+        )
         if part == "SkewedComponents":
             share = float((run.first_outside[:, 0] > 0).mean())
             error = float(np.sqrt(share * (1 - share) / num))
-            yield Check(part, f"share of exits to the right, beta = 0.5, {where}", share, right, 0.02, source, error)
+            yield Check(
+                part,
+                f"share of exits to the right, beta = 0.5, {where}",
+                share,
+                right,
+                0.02,
+                source,
+                error,
+            )
             yield Check(
                 part,
                 f"the same as epsilon falls, {where}",
@@ -224,10 +288,13 @@ def exits() -> Iterator[Check]:
 
 
 def escape_laws() -> Iterator[Check]:
-    """Small noise, long tempering length: the law's mean, and its local power of epsilon, against runs."""
+    """Small noise, long tempering length: the law's mean, and its local power of epsilon, against
+    runs."""
     num, length = 4_000, 10.0
     driver = ls.TemperedComponents(1.5, length)
-    (first, law), (second, other) = (simulated(driver, epsilon, 0.05, num) for epsilon in (0.1, 0.05))
+    (first, law), (second, other) = (
+        simulated(driver, epsilon, 0.05, num) for epsilon in (0.1, 0.05)
+    )
     name, error = "TemperedComponents", 1 / np.sqrt(num)
     what = f"alpha = 1.5, length = {length:g}, OU in (-1, 1)"
     mean = float(second.time.mean())
@@ -244,19 +311,52 @@ def escape_laws() -> Iterator[Check]:
     expected = float(np.log2(other.mean / law.mean))
     source = "escape law; 1.5 were it a power of epsilon with the stable index"
     yield Check(
-        name, f"power of epsilon from 0.1 to 0.05, {what}", power, expected, 0.1, source, error * 2**0.5 / np.log(2)
+        name,
+        f"power of epsilon from 0.1 to 0.05, {what}",
+        power,
+        expected,
+        0.1,
+        source,
+        error * 2**0.5 / np.log(2),
     )
     driver = ls.CompoundPoisson(0.01, ls.GaussianJump(1.0, 2))
     run, law = simulated(driver, 0.5, 0.1, num, dim=2)
     expected = 0.01 * stats.chi2(2).sf(4.0)
     what = "rare Gaussian jumps, intensity 0.01, d = 2, epsilon = 0.5"
-    yield Check("escape_law", f"rate of {what}", law.rate, expected, 0.02, "P(|Y| > 2) intensity", law.rate_error)
+    yield Check(
+        "escape_law",
+        f"rate of {what}",
+        law.rate,
+        expected,
+        0.02,
+        "P(|Y| > 2) intensity",
+        law.rate_error,
+    )
     mean = float(run.time.mean())
-    yield Check("CompoundPoisson", f"mean escape time, {what}", mean, 1 / expected, 0.1, "escape law", mean * error)
+    yield Check(
+        "CompoundPoisson",
+        f"mean escape time, {what}",
+        mean,
+        1 / expected,
+        0.1,
+        "escape law",
+        mean * error,
+    )
     driver = ls.CompoundPoisson(0.5, ls.ParetoJump(1.5, 1.0, 2))
     run, law = simulated(driver, 0.05, 0.05, num, dim=2)
-    mean, what = float(run.time.mean()), "Pareto jumps, alpha = 1.5, scale 1, intensity 0.5, d = 2, epsilon = 0.05"
-    yield Check("CompoundPoisson", f"mean escape time, {what}", mean, 2 * 20**1.5, 0.15, "escape law", mean * error)
+    mean, what = (
+        float(run.time.mean()),
+        "Pareto jumps, alpha = 1.5, scale 1, intensity 0.5, d = 2, epsilon = 0.05",
+    )
+    yield Check(
+        "CompoundPoisson",
+        f"mean escape time, {what}",
+        mean,
+        2 * 20**1.5,
+        0.15,
+        "escape law",
+        mean * error,
+    )
 
 
 def checks() -> Iterator[Check]:

@@ -1,4 +1,5 @@
-"""Heavy tails out of Gaussian gradients: the tail index of SGD on linear regression, measured, against Kesten's equation."""
+"""Heavy tails out of Gaussian gradients: the tail index of SGD on linear regression, measured,
+against Kesten's equation."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -13,10 +14,19 @@ import levysde as ls
 from levysde.random import split_uint64, step_words, trajectory_key
 from levysde.theory import kesten_index
 
-# Fixed before the first run. Hill's estimate from the largest 1000 of 400,000 independent trajectories: its own error is
-# 3.2%; the power law holds in the limit only, so the row allows 12%.
+# Fixed before the first run. Hill's estimate from the largest 1000 of 400,000 independent
+# trajectories: its own error is 3.2%; the power law holds in the limit only, so the row allows 12%.
 TRAJECTORIES, ITERATIONS, LARGEST, ALLOWED = 400_000, 100, 1000, 0.12
-SETTINGS = [(1, 1, 0.6), (1, 1, 1.0), (1, 4, 1.6), (1, 8, 1.8), (2, 2, 0.9), (3, 3, 1.0), (4, 4, 1.0), (5, 8, 1.2)]
+SETTINGS = [
+    (1, 1, 0.6),
+    (1, 1, 1.0),
+    (1, 4, 1.6),
+    (1, 8, 1.8),
+    (2, 2, 0.9),
+    (3, 3, 1.0),
+    (4, 4, 1.0),
+    (5, 8, 1.2),
+]
 
 
 @partial(jax.jit, static_argnums=2)
@@ -28,7 +38,9 @@ def stationary(kernel, seed, num: int):
 
         def turn(i, x):
             words = step_words(key, jnp.full(ids.shape, i, jnp.uint32), kernel.words_per_step)
-            return jax.vmap(kernel.step, in_axes=-1, out_axes=-1)(jax.lax.optimization_barrier(words), x)
+            return jax.vmap(kernel.step, in_axes=-1, out_axes=-1)(
+                jax.lax.optimization_barrier(words), x
+            )
 
         return jax.lax.fori_loop(0, ITERATIONS, turn, jnp.zeros((kernel.dim, len(ids))))
 
@@ -43,7 +55,9 @@ def hill(radius: np.ndarray) -> float:
 def mean_exit(radius: float) -> tuple[float, float]:
     """Mean iterations to leave (-radius, radius), d = 1, B = 1, eta = 1, and its standard error."""
     interval = ls.Ball(radius=radius, center=jnp.zeros(1))
-    time = ls.simulate_escape(ls.LinearRegressionSGD(1, 1.0, 1), interval, jnp.zeros(1), num=10_000, seed=1).time
+    time = ls.simulate_escape(
+        ls.LinearRegressionSGD(1, 1.0, 1), interval, jnp.zeros(1), num=10_000, seed=1
+    ).time
     return float(time.mean()), float(time.std() / np.sqrt(len(time)))
 
 
@@ -66,7 +80,9 @@ def checks() -> Iterator[Check]:
     for batch, eta in ((1, 0.3), (4, 2.0)):
         alpha, c = kesten_index(dim=1, learning_rate=eta, batch_size=batch), eta / batch
         moment = scalar_moment(alpha, c, batch)
-        where = f"E|1 - eta/B chi2_B|^alpha at the index {alpha:.6g}, d = 1, B = {batch}, eta = {eta:g}"
+        where = (
+            f"E|1 - eta/B chi2_B|^alpha at the index {alpha:.6g}, d = 1, B = {batch}, eta = {eta:g}"
+        )
         yield Check("kesten_index", where, moment, 1.0, 1e-6, "QUADPACK")
     for dim, batch, eta in SETTINGS:
         kernel = ls.LinearRegressionSGD(dim, eta, batch)
@@ -74,12 +90,29 @@ def checks() -> Iterator[Check]:
         index = hill(np.linalg.norm(x, axis=1).ravel())
         alpha = kesten_index(dim=dim, learning_rate=eta, batch_size=batch)
         where = (
-            f"tail index measured (Hill, largest {LARGEST} of {TRAJECTORIES}), d = {dim}, B = {batch}, eta = {eta:g}"
+            f"tail index measured (Hill, largest {LARGEST} of {TRAJECTORIES}), d = {dim}, B = "
+            f"{batch}, eta = {eta:g}"
         )
-        yield Check("LinearRegressionSGD", where, index, alpha, ALLOWED, "Kesten's equation", index / LARGEST**0.5)
+        yield Check(
+            "LinearRegressionSGD",
+            where,
+            index,
+            alpha,
+            ALLOWED,
+            "Kesten's equation",
+            index / LARGEST**0.5,
+        )
     # a level r is first crossed after a mean of about r^alpha iterations
     (near, near_error), (far, far_error) = mean_exit(200.0), mean_exit(2000.0)
     slope, error = np.log10(far / near), np.hypot(near_error / near, far_error / far) / np.log(10)
     alpha = kesten_index(dim=1, learning_rate=1.0, batch_size=1)
     where = "log10 of the mean escape time at r = 2000 over that at r = 200, d = 1, B = 1, eta = 1"
-    yield Check("LinearRegressionSGD", where, float(slope), alpha, 0.05, "r^alpha, Kesten's equation", float(error))
+    yield Check(
+        "LinearRegressionSGD",
+        where,
+        float(slope),
+        alpha,
+        0.05,
+        "r^alpha, Kesten's equation",
+        float(error),
+    )

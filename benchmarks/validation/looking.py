@@ -1,4 +1,5 @@
-"""Trajectories at chosen times, exit directions, last jumps, landings: against closed forms and against the engine."""
+"""Trajectories at chosen times, exit directions, last jumps, landings: against closed forms and
+against the engine."""
 
 from collections.abc import Iterator
 
@@ -29,25 +30,46 @@ def same_trajectories() -> Iterator[Check]:
     for dynamics in (ls.SGD(well, ls.StableComponents(alpha=ALPHA), epsilon=0.3), adam):
         kernel, ball = ls.EulerMaruyama(dynamics, dt=0.01), ls.Ball(radius=1.0, center=jnp.zeros(2))
         run = ls.simulate_escape(kernel, ball, jnp.zeros(2), num=500, seed=4, max_steps=1000)
-        paths = ls.simulate_paths(kernel, jnp.zeros(2), num=500, seed=4, every=37, max_steps=1000, domain=ball)
-        same = [np.array_equal(getattr(paths, a), getattr(run, b), equal_nan=True) for a, b in FIELDS.items()]
+        paths = ls.simulate_paths(
+            kernel, jnp.zeros(2), num=500, seed=4, every=37, max_steps=1000, domain=ball
+        )
+        same = [
+            np.array_equal(getattr(paths, a), getattr(run, b), equal_nan=True)
+            for a, b in FIELDS.items()
+        ]
         name = type(dynamics).__name__
         what = f"{name}: fields out of {len(FIELDS)} that are not the engine's bits, 500 trajectories, {run.exited.sum()} exits"
-        yield Check("simulate_paths", what, len(same) - sum(same), 0, 0, "simulate_escape with the same seed")
+        yield Check(
+            "simulate_paths",
+            what,
+            len(same) - sum(same),
+            0,
+            0,
+            "simulate_escape with the same seed",
+        )
 
 
 def laws_at_chosen_times() -> Iterator[Check]:
     """A linear well: the law of the Euler chain after n steps is known exactly."""
-    well, dt, num, epsilon, times = ls.Quadratic(hessian=jnp.ones(1)), 0.05, 40_000, 0.7, [0.5, 1.0, 3.0]
+    well, dt, num, epsilon, times = (
+        ls.Quadratic(hessian=jnp.ones(1)),
+        0.05,
+        40_000,
+        0.7,
+        [0.5, 1.0, 3.0],
+    )
     brownian = ls.EulerMaruyama(ls.SGD(well, ls.Brownian(), epsilon=epsilon), dt=dt)
-    stable = ls.EulerMaruyama(ls.SGD(well, ls.StableComponents(alpha=ALPHA), epsilon=epsilon), dt=dt)
+    stable = ls.EulerMaruyama(
+        ls.SGD(well, ls.StableComponents(alpha=ALPHA), epsilon=epsilon), dt=dt
+    )
     paths = ls.simulate_paths(brownian, jnp.ones(1), num=num, seed=0, times=times)
     for i, time in enumerate(times):
         n = int(paths.steps[i])
         x = paths.positions[:, i, 0].astype(float) - (1 - dt) ** n
         expected = float(epsilon**2 * dt * np.sum((1 - dt) ** (2 * np.arange(n))))
         yield Check(
-            "simulate_paths", f"Brownian OU chain from 1: variance about the drifted start, t = {time}", float(np.mean(x * x)),
+            "simulate_paths", "Brownian OU chain from 1: variance about the drifted start, t = "
+                              f"{time}", float(np.mean(x * x)),
             expected, 0.05, "closed form of the chain", float(np.std(x * x) / np.sqrt(num)),
         )  # fmt: skip
     paths = ls.simulate_paths(stable, jnp.ones(1), num=num, seed=0, times=times)
@@ -56,38 +78,55 @@ def laws_at_chosen_times() -> Iterator[Check]:
         c = np.cos(paths.positions[:, i, 0].astype(float) - (1 - dt) ** n)
         expected = np.exp(-(epsilon**ALPHA) * dt * np.sum((1 - dt) ** (ALPHA * np.arange(n))))
         yield Check(
-            "simulate_paths", f"stable OU chain from 1: characteristic function at k = 1, t = {time}", float(c.mean()),
+            "simulate_paths", "stable OU chain from 1: characteristic function at k = 1, t = "
+                              f"{time}", float(c.mean()),
             float(expected), 0.02, "closed form of the chain", float(c.std() / np.sqrt(num)),
         )  # fmt: skip
 
 
-def share(part: str, what: str, hits: np.ndarray, expected: float, tolerance: float, source: str) -> Check:
+def share(
+    part: str, what: str, hits: np.ndarray, expected: float, tolerance: float, source: str
+) -> Check:
     error = float(np.sqrt(expected * (1 - expected) / hits.size))
     return Check(part, what, float(hits.mean()), expected, tolerance, source, error)
 
 
 def jumps_of_a_one_dimensional_well() -> Iterator[Check]:
-    """The exiting jump out of (-1, 1/2): its side, its overshoot; and creeping by Brownian noise."""
-    well, box = ls.Quadratic(hessian=jnp.ones(1)), ls.Box(lower=-jnp.ones(1), upper=jnp.full(1, 0.5))
+    """The exiting jump out of (-1, 1/2): its side, its overshoot; and creeping by Brownian
+    noise."""
+    well, box = (
+        ls.Quadratic(hessian=jnp.ones(1)),
+        ls.Box(lower=-jnp.ones(1), upper=jnp.full(1, 0.5)),
+    )
     kernel = ls.EulerMaruyama(ls.SGD(well, ls.StableComponents(alpha=ALPHA), epsilon=0.02), dt=0.05)
     run = ls.simulate_escape(kernel, box, jnp.zeros(1), num=20_000, seed=1)
     found = ls.last_jumps(run, kernel, box)
     source = "theory.md section 3: exiting jump is distributed as m(. and W)/m(W)"
     right = found.jump[:, 0] > 0
     expected = 0.5**-ALPHA / (0.5**-ALPHA + 1)
-    yield share("last_jumps", "exits to the right of (-1, 1/2), eps = .02", right, expected, 0.03, source)
+    yield share(
+        "last_jumps", "exits to the right of (-1, 1/2), eps = .02", right, expected, 0.03, source
+    )
     for times in (1.5, 2.0, 4.0):
-        # among all exits to the right: to drop those that fell short of a0 alone would bias this by E|x| / a0 before the jump
+        # among all exits to the right: to drop those that fell short of a0 alone would bias this by
+        # E|x| / a0 before the jump
         far = found.jump[right, 0] > 0.5 * times
         what = f"overshoot: share of exiting jumps beyond {times:g} a0, eps = .02"
         yield share("last_jumps", what, far, times**-ALPHA, 0.08, source + ", P(X > x) = (a0/x)^a")
     yield Check(
-        "last_jumps", "share of jumps, stable, eps = .02", found.jump_share.value, 1.0, 0.02, "limit of small eps"
+        "last_jumps",
+        "share of jumps, stable, eps = .02",
+        found.jump_share.value,
+        1.0,
+        0.02,
+        "limit of small eps",
     )
     brownian = ls.EulerMaruyama(ls.SGD(well, ls.Brownian(), epsilon=0.4), dt=1e-3)
     run = ls.simulate_escape(brownian, box, jnp.zeros(1), num=2000, seed=1)
     creep = ls.last_jumps(run, brownian, box).jump_share.value
-    yield Check("last_jumps", "share of jumps, Brownian, dt = 1e-3", creep, 0.0, 0.0, "continuous paths")
+    yield Check(
+        "last_jumps", "share of jumps, Brownian, dt = 1e-3", creep, 0.0, 0.0, "continuous paths"
+    )
 
 
 def directions() -> Iterator[Check]:
@@ -101,13 +140,20 @@ def directions() -> Iterator[Check]:
     assert found.predicted is not None
     source = "ray distances: 1/(1 + .6^-a)"
     what = "share along the flat eigenvector, box 1 x .6, components"
-    yield Check("exit_directions", what + ": predicted", float(found.predicted[0]), expected, 1e-5, source)
+    yield Check(
+        "exit_directions", what + ": predicted", float(found.predicted[0]), expected, 1e-5, source
+    )
     squares = found.components**2 / np.sum(found.components**2, 1, keepdims=True)
     error = float(squares[:, 0].std() / np.sqrt(len(squares)))
-    yield Check("exit_directions", what + ": measured", float(found.share[0]), expected, 0.1, source, error)
-    # isotropic noise stretched by (1, .5), unit disc: jumps A v reach r(Av) = 1/|Av|, so weights |Av|^a over the circle
+    yield Check(
+        "exit_directions", what + ": measured", float(found.share[0]), expected, 0.1, source, error
+    )
+    # isotropic noise stretched by (1, .5), unit disc: jumps A v reach r(Av) = 1/|Av|, so weights
+    # |Av|^a over the circle
     stretch = np.array([1.0, 0.5])
-    dynamics = ls.SGD(well, ls.StableIsotropic(alpha=ALPHA), epsilon=0.02, scale=jnp.asarray(stretch))
+    dynamics = ls.SGD(
+        well, ls.StableIsotropic(alpha=ALPHA), epsilon=0.02, scale=jnp.asarray(stretch)
+    )
     kernel, disc = ls.EulerMaruyama(dynamics, dt=0.05), ls.Ball(radius=1.0, center=jnp.zeros(2))
     run = ls.simulate_escape(kernel, disc, jnp.zeros(2), num=5000, seed=2)
     found = ls.exit_directions(run, well, law=ls.escape_law(dynamics, disc, check=False))
@@ -118,14 +164,19 @@ def directions() -> Iterator[Check]:
     assert found.predicted is not None
     source = "quadrature over the circle"
     what = "share along the flat eigenvector, disc, isotropic noise scaled by (1, .5)"
-    yield Check("exit_directions", what + ": predicted", float(found.predicted[0]), expected, 1e-4, source)
+    yield Check(
+        "exit_directions", what + ": predicted", float(found.predicted[0]), expected, 1e-4, source
+    )
     squares = found.components**2 / np.sum(found.components**2, 1, keepdims=True)
     error = float(squares[:, 0].std() / np.sqrt(len(squares)))
-    yield Check("exit_directions", what + ": measured", float(found.share[0]), expected, 0.05, source, error)
+    yield Check(
+        "exit_directions", what + ": measured", float(found.share[0]), expected, 0.05, source, error
+    )
 
 
 def landings() -> Iterator[Check]:
-    """Out of (-1.5, 0) of a double well: exits to the left slide back, those to the right land in the other well."""
+    """Out of (-1.5, 0) of a double well: exits to the left slide back, those to the right land in
+    the other well."""
     well = ls.DoubleWell(barrier=0.5)
     box = ls.Box(lower=jnp.full(1, -1.5), upper=jnp.zeros(1))
     kernel = ls.EulerMaruyama(ls.SGD(well, ls.StableComponents(alpha=ALPHA), epsilon=0.02), dt=0.02)
@@ -136,7 +187,12 @@ def landings() -> Iterator[Check]:
     what = "double well, exits from (-1.5, 0) that land in the other well, eps = .02"
     yield share("landing_sharpness", what, found.minimum == 1, expected, 0.1, source)
     yield Check(
-        "landing_sharpness", "the same: exits that did not settle", float((~found.settled).mean()), 0.0, 0.0, "none"
+        "landing_sharpness",
+        "the same: exits that did not settle",
+        float((~found.settled).mean()),
+        0.0,
+        0.0,
+        "none",
     )
 
     def loss(x):  # two wells, curvatures 8 and 2 across, 3 along
@@ -153,7 +209,19 @@ def landings() -> Iterator[Check]:
         what = f"largest error over {here.sum()} landings in the {name} well"
         wrong = np.abs(found.top[here] - top).max()
         yield Check(
-            "landing_sharpness", f"top eigenvalue, {what}", float(wrong), 0.0, 1e-4, "second derivatives by hand"
+            "landing_sharpness",
+            f"top eigenvalue, {what}",
+            float(wrong),
+            0.0,
+            1e-4,
+            "second derivatives by hand",
         )
         wrong = np.abs(found.trace[here] - trace).max()
-        yield Check("landing_sharpness", f"trace, {what}", float(wrong), 0.0, 1e-4, "second derivatives by hand")
+        yield Check(
+            "landing_sharpness",
+            f"trace, {what}",
+            float(wrong),
+            0.0,
+            1e-4,
+            "second derivatives by hand",
+        )

@@ -2,8 +2,8 @@
 
     python benchmarks/validation/run.py [--areas noise domains ...] [--out docs/validation.md]
 
-Each area is a module beside this file with `checks() -> Iterator[Check]`. Tolerances stand in those files, fixed before the
-run; every check is reported, and the exit status is 1 when one fails.
+Each area is a module beside this file with `checks() -> Iterator[Check]`. Tolerances stand in those
+files, fixed before the run; every check is reported, and the exit status is 1 when one fails.
 """
 
 import argparse
@@ -50,7 +50,12 @@ def section(area: str, rows: list[dict]) -> str:
     ]
     for row in rows:
         spread = f" ± {row['standard_error']:.1g}" if row["standard_error"] is not None else ""
-        cells = [f"`{row['part']}`", row["quantity"], number(row["value"]) + spread, number(row["reference"])]
+        cells = [
+            f"`{row['part']}`",
+            row["quantity"],
+            number(row["value"]) + spread,
+            number(row["reference"]),
+        ]
         cells += [
             f"{row['error']:.1e}",
             f"{row['tolerance']:.0e}",
@@ -63,15 +68,25 @@ def section(area: str, rows: list[dict]) -> str:
 
 def write(known: dict[str, list[dict]], record: Path, page: Path) -> None:
     """What is known so far, after each area: a run that is cut short loses nothing."""
-    where = {"levysde": levysde.__version__, "jax": jax.__version__, "python": platform.python_version()}
-    record.write_text(json.dumps({"versions": where, "areas": known}, indent=1, default=float) + "\n")
+    where = {
+        "levysde": levysde.__version__,
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+    }
+    record.write_text(
+        json.dumps({"versions": where, "areas": known}, indent=1, default=float) + "\n"
+    )
     page.write_text("\n".join([HEAD, *(section(area, rows) for area, rows in known.items())]))
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--areas", nargs="+", default=AREAS, choices=AREAS, help="which to run")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "validation.md", help="the page to write")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "docs" / "validation.md", help="the page to write"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print only, write nothing")
     args = parser.parse_args()
     record = HERE.parent / "results" / "validation.json"
@@ -79,9 +94,18 @@ def main() -> int:
     for area in args.areas:
         rows = []
         for check, seconds in timed(importlib.import_module(area).checks):
-            rows.append({**vars(check), "error": check.error, "passed": check.passed, "seconds": round(seconds, 2)})
-            print(f"{'ok   ' if check.passed else 'FAILS'} {check.part}: {check.quantity}: {number(check.value)}, "
-                  f"reference {number(check.reference)}, error {check.error:.1e} ({seconds:.1f} s)", flush=True)  # fmt: skip
+            rows.append(
+                {
+                    **vars(check),
+                    "error": check.error,
+                    "passed": check.passed,
+                    "seconds": round(seconds, 2),
+                }
+            )
+            print(f"{'ok   ' if check.passed else 'FAILS'} {check.part}: {check.quantity}: "
+                  f"{number(check.value)}, "
+                  f"reference {number(check.reference)}, error {check.error:.1e} ({seconds:.1f} "
+                  "s)", flush=True)  # fmt: skip
         known[area] = rows
         if not args.dry_run:
             write({area: known[area] for area in AREAS if area in known}, record, args.out)

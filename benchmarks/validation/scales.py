@@ -1,4 +1,5 @@
-"""Scales that match covariances, noise of low rank, and the two conventions of multiplicative noise."""
+"""Scales that match covariances, noise of low rank, and the two conventions of multiplicative
+noise."""
 
 import itertools
 from collections.abc import Iterator
@@ -52,8 +53,10 @@ def variances() -> Iterator[Check]:
     a, cutoff, length = 1.5, 3.0, 2.0
     cases = [
         ("Brownian", ls.Brownian(), 1.0, "definition"),
-        ("StableComponents, a = 2", ls.StableComponents(alpha=2.0), 2.0, "SaS(1) at a = 2 is N(0, 2)"),
-        ("StableIsotropic, a = 1.5", ls.StableIsotropic(alpha=a), 2.0, "convention: twice the squared scale"),
+        ("StableComponents, a = "
+         "2", ls.StableComponents(alpha=2.0), 2.0, "SaS(1) at a = 2 is N(0, 2)"),
+        ("StableIsotropic, a = "
+         "1.5", ls.StableIsotropic(alpha=a), 2.0, "convention: twice the squared scale"),
         ("TemperedComponents", ls.TemperedComponents(alpha=a, length=length), a * length ** (2 - a), "a m^(a-2)"),
         ("TruncatedComponents", ls.TruncatedComponents(alpha=a, cutoff=cutoff),
          2 * levy_constant(a) * cutoff ** (2 - a) / (2 - a), "second moment of the Lévy measure"),
@@ -66,7 +69,8 @@ def variances() -> Iterator[Check]:
 
 
 def covariances() -> Iterator[Check]:
-    """A step of `dt = eta` has `eta^2 C`; batches by enumeration; the stationary law of discrete SGD."""
+    """A step of `dt = eta` has `eta^2 C`; batches by enumeration; the stationary law of discrete
+    SGD."""
     for driver in (ls.Brownian(), ls.StableComponents(alpha=2.0), ls.StableIsotropic(alpha=2.0)):
         eta, n = 0.1, 2_000_000
         scale = ls.covariance_scale(SHAPE, driver)
@@ -74,38 +78,58 @@ def covariances() -> Iterator[Check]:
             ls.SGD(ls.Quadratic(hessian=np.eye(3)), driver, learning_rate=eta, scale=scale), dt=eta
         )
         words = jax.random.bits(jax.random.key(0), (kernel.words_per_step, n), jnp.uint32)
-        step = jax.jit(jax.vmap(lambda w, kernel=kernel: kernel.step(w, jnp.zeros(3)), in_axes=-1, out_axes=-1))
+        step = jax.jit(
+            jax.vmap(lambda w, kernel=kernel: kernel.step(w, jnp.zeros(3)), in_axes=-1, out_axes=-1)
+        )
         x = np.asarray(step(words), float) / eta
         for i, j in ((0, 0), (0, 1)):
             product = x[i] * x[j]
             error = float(product.std() / np.sqrt(n))
             what = f"{type(driver).__name__} at a = 2: C[{i}, {j}] of one step"
             yield Check(
-                "covariance_scale", what, float(product.mean()), SHAPE[i, j], 0.03, "eta^2 C of an SGD step", error
+                "covariance_scale",
+                what,
+                float(product.mean()),
+                SHAPE[i, j],
+                0.03,
+                "eta^2 C of an SGD step",
+                error,
             )
     rows = np.random.default_rng(3).normal(size=(6, 3)) * [1.0, 2.0, 0.3] + [5.0, 0.0, 1.0]
     for replacement in (True, False):
-        draws = itertools.product(range(6), repeat=3) if replacement else itertools.combinations(range(6), 3)
+        draws = (
+            itertools.product(range(6), repeat=3)
+            if replacement
+            else itertools.combinations(range(6), 3)
+        )
         expected = np.cov(np.array([rows[list(draw)].mean(0) for draw in draws]).T, bias=True)
         factor = np.asarray(
-            ls.minibatch_scale(rows, ls.Brownian(), batch_size=3, replacement=replacement).factor, float
+            ls.minibatch_scale(rows, ls.Brownian(), batch_size=3, replacement=replacement).factor,
+            float,
         )
         error = float(np.abs(factor @ factor.T - expected).max() / np.abs(expected).max())
         what = f"S S' of batches of 3 of 6, {'with' if replacement else 'without'} replacement: largest error"
         yield Check("minibatch_scale", what, error, 0.0, 1e-6, "every batch enumerated")
     cut = ls.minibatch_scale(rows, ls.Brownian(), batch_size=3, rank=1)
     spectrum = np.linalg.eigvalsh(np.cov(rows.T))
-    yield Check("minibatch_scale", "share of the trace at rank 1", float(cut.trace_share), float(spectrum[-1] / spectrum.sum()),
+    yield Check("minibatch_scale", "share of the trace at rank "
+                                   "1", float(cut.trace_share), float(spectrum[-1] / spectrum.sum()),
                 1e-6, "eigenvalues of the covariance")  # fmt: skip
     matched = float(ls.trace_matched(ls.LowRankScale(TALL), 3).factor)
     yield Check(
-        "trace_matched", "isotropic scale of a (3, 2) factor", matched, sqrt((TALL**2).sum() / 3), 1e-6, "tr(SS')/d"
+        "trace_matched",
+        "isotropic scale of a (3, 2) factor",
+        matched,
+        sqrt((TALL**2).sum() / 3),
+        1e-6,
+        "tr(SS')/d",
     )
     yield from stationary()
 
 
 def stationary() -> Iterator[Check]:
-    """SGD with `C_B = H/B` on a quadratic: variance `eta C_B / (h (2 - eta h)) = eta / (B (2 - eta h))`."""
+    """SGD with `C_B = H/B` on a quadratic: variance `eta C_B / (h (2 - eta h)) = eta / (B (2 - eta
+    h))`."""
     eta, batch, n, curvatures = 0.2, 4, 400_000, np.array([1.0, 4.0])
     well = ls.Quadratic(hessian=np.diag(curvatures))
     for driver in (ls.Brownian(), ls.StableComponents(alpha=2.0)):
@@ -138,10 +162,25 @@ def low_rank() -> Iterator[Check]:
     low = ls.LowRankScale(TALL)
     dynamics = ls.SGD(well, ls.StableComponents(alpha=ALPHA), epsilon=0.01, scale=low)
     law = ls.escape_law(dynamics, ball, check=False)
-    expected = 2 * levy_constant(ALPHA) / ALPHA * 0.01**ALPHA * np.sum(np.linalg.norm(TALL, axis=0) ** ALPHA)
-    yield Check("LowRankScale", "components, ball: escape rate", law.rate, float(expected), 1e-5, "column lengths")
+    expected = (
+        2
+        * levy_constant(ALPHA)
+        / ALPHA
+        * 0.01**ALPHA
+        * np.sum(np.linalg.norm(TALL, axis=0) ** ALPHA)
+    )
+    yield Check(
+        "LowRankScale",
+        "components, ball: escape rate",
+        law.rate,
+        float(expected),
+        1e-5,
+        "column lengths",
+    )
     times = simulated(dynamics, ball, jnp.zeros(3), 10_000)
-    yield mean_time("LowRankScale", "components, ball, eps = .01: simulated mean over theory", times * expected)
+    yield mean_time(
+        "LowRankScale", "components, ball, eps = .01: simulated mean over theory", times * expected
+    )
     driver = ls.StableIsotropic(alpha=ALPHA)
     dynamics = ls.SGD(well, driver, epsilon=0.01, scale=low)
     angle = (np.arange(10_000) + 0.5) / 10_000 * 2 * np.pi
@@ -149,23 +188,44 @@ def low_rank() -> Iterator[Check]:
     expected = driver.levy_rays(2, 64, 0).total() * 0.01**ALPHA * np.mean(reach**ALPHA)
     law = ls.escape_law(dynamics, ball, check=False)
     yield Check(
-        "LowRankScale", "isotropic, ball: escape rate", law.rate, float(expected), 1e-4, "quadrature over the circle"
+        "LowRankScale",
+        "isotropic, ball: escape rate",
+        law.rate,
+        float(expected),
+        1e-4,
+        "quadrature over the circle",
     )
     root = ls.covariance_scale(2 * TALL @ TALL.T, driver)
-    law = ls.escape_law(ls.SGD(well, driver, epsilon=0.01, scale=root), ball, num_rays=2**15, check=False)
+    law = ls.escape_law(
+        ls.SGD(well, driver, epsilon=0.01, scale=root), ball, num_rays=2**15, check=False
+    )
     what = "isotropic, ball: escape rate through the symmetric 3 x 3 root"
-    yield Check("covariance_scale", what, law.rate, float(expected), 0.01, "the same law: |S'k|", law.rate_error)
+    yield Check(
+        "covariance_scale",
+        what,
+        law.rate,
+        float(expected),
+        0.01,
+        "the same law: |S'k|",
+        law.rate_error,
+    )
     times = simulated(dynamics, ball, jnp.zeros(3), 10_000)
-    yield mean_time("LowRankScale", "isotropic, ball, eps = .01: simulated mean over theory", times * expected)
+    yield mean_time(
+        "LowRankScale", "isotropic, ball, eps = .01: simulated mean over theory", times * expected
+    )
 
 
 def simulated(dynamics: ls.SGD, domain, start: jax.Array, num: int) -> np.ndarray:
-    return ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=0.05), domain, start, num=num, seed=5).time
+    return ls.simulate_escape(
+        ls.EulerMaruyama(dynamics, dt=0.05), domain, start, num=num, seed=5
+    ).time
 
 
 def mean_time(part: str, what: str, ratio: np.ndarray) -> Check:
     source = "limit of small epsilon"
-    return Check(part, what, float(ratio.mean()), 1.0, 0.06, source, float(ratio.std() / np.sqrt(ratio.size)))
+    return Check(
+        part, what, float(ratio.mean()), 1.0, 0.06, source, float(ratio.std() / np.sqrt(ratio.size))
+    )
 
 
 def flows() -> Iterator[Check]:
@@ -177,25 +237,36 @@ def flows() -> Iterator[Check]:
         expected = (1 + 0.8 * 0.3) * np.expm1(0.8 * z) / 0.8
         yield Check("SGD, Marcus", f"{what}, jump {z:g}", u, float(expected), 3e-5, "closed form")
     well = ls.Quadratic(hessian=np.ones(2))
-    scale = ls.StateScale(lambda x: jnp.stack([jnp.stack([1 + x[0] * x[1], jnp.sin(x[1])]), x]), dim=2)
+    scale = ls.StateScale(
+        lambda x: jnp.stack([jnp.stack([1 + x[0] * x[1], jnp.sin(x[1])]), x]), dim=2
+    )
     mixed = ls.SGD(well, ls.Brownian(), epsilon=1.0, scale=scale, convention="marcus")
     y, x = np.array([0.9, -1.3]), np.array([0.4, -0.3])
 
     def field(_, p):
         return np.array([[1 + p[0] * p[1], np.sin(p[1])], p]) @ y
 
-    exact = integrate.solve_ivp(field, (0, 1), x, method="DOP853", rtol=1e-12, atol=1e-14).y[:, -1] - x
+    exact = (
+        integrate.solve_ivp(field, (0, 1), x, method="DOP853", rtol=1e-12, atol=1e-14).y[:, -1] - x
+    )
     u = np.asarray(mixed.kick(jnp.asarray(y, dtype=float), jnp.asarray(x, dtype=float)), float)
     for i in range(2):
         yield Check(
-            "SGD, Marcus", f"flow of a matrix field, coordinate {i}", float(u[i]), float(exact[i]), 3e-5, "DOP853"
+            "SGD, Marcus",
+            f"flow of a matrix field, coordinate {i}",
+            float(u[i]),
+            float(exact[i]),
+            3e-5,
+            "DOP853",
         )
 
 
 def affine(convention: str, epsilon: float, slope: float) -> ls.SGD:
     scale = ls.StateScale(lambda x: 1 + slope * x, dim=1)
     well = ls.Quadratic(hessian=np.ones(1))
-    return ls.SGD(well, ls.StableComponents(alpha=ALPHA), epsilon=epsilon, scale=scale, convention=convention)
+    return ls.SGD(
+        well, ls.StableComponents(alpha=ALPHA), epsilon=epsilon, scale=scale, convention=convention
+    )
 
 
 def conventions() -> Iterator[Check]:
@@ -212,24 +283,46 @@ def conventions() -> Iterator[Check]:
             what = f"S = 1 + 1.5 x on (-.6, 1), eps = {epsilon:g}"
             if epsilon == 0.05:
                 rate = ls.escape_law(dynamics, box, check=False).rate
-                yield Check(part, f"{what}: escape rate", rate, expected, 1e-5, "Lévy tail at the closed-form flow")
+                yield Check(
+                    part,
+                    f"{what}: escape rate",
+                    rate,
+                    expected,
+                    1e-5,
+                    "Lévy tail at the closed-form flow",
+                )
             num = 16_000 if epsilon == 0.025 else 4000  # one standard error is 0.8%, 1.6%
-            run = ls.simulate_escape(ls.EulerMaruyama(dynamics, dt=0.02), box, jnp.zeros(1), num=num, seed=1)
+            run = ls.simulate_escape(
+                ls.EulerMaruyama(dynamics, dt=0.02), box, jnp.zeros(1), num=num, seed=1
+            )
             ratio = run.time * expected
-            # the law is the limit: a ladder, its first rungs with the room that the spread about the minimum needs
+            # the law is the limit: a ladder, its first rungs with the room that the spread about
+            # the minimum needs
             room = {0.1: 0.15, 0.05: 0.08, 0.025: 0.05}[epsilon]
             yield Check(
-                part, f"{what}: simulated mean over theory", float(ratio.mean()), 1.0, room, "limit of small epsilon"
+                part,
+                f"{what}: simulated mean over theory",
+                float(ratio.mean()),
+                1.0,
+                room,
+                "limit of small epsilon",
             )
             share, right = powers[0] / sum(powers), run.first_outside[:, 0] > 0
             yield Check(
-                part, f"{what}: share that leaves on the right", float(right.mean()), share, 2 * room, "the same"
+                part,
+                f"{what}: share that leaves on the right",
+                float(right.mean()),
+                share,
+                2 * room,
+                "the same",
             )
     c, radius, driver = 2.0, 0.9, ls.StableIsotropic(alpha=1.2)
     scale = ls.StateScale(lambda x: 1 + c * jnp.sum(x * x), dim=2)
     well = ls.Quadratic(hessian=np.ones(2))
     dynamics = ls.SGD(well, driver, epsilon=0.05, scale=scale, convention="marcus")
-    rate = ls.escape_law(dynamics, ls.Ball(radius=radius, center=np.zeros(2)), num_rays=256, check=False).rate
+    rate = ls.escape_law(
+        dynamics, ls.Ball(radius=radius, center=np.zeros(2)), num_rays=256, check=False
+    ).rate
     expected = driver.levy_rays(2, 64, 0).total() * (0.05 * sqrt(c) / atan(sqrt(c) * radius)) ** 1.2
     yield Check(
         "SGD, Marcus",
@@ -255,5 +348,11 @@ def stratonovich() -> Iterator[Check]:
             what = f"geometric Brownian motion, {type(driver).__name__}: mean at t = 1"
             source = "exp(v s^2/2), Stratonovich" if name == "marcus" else "martingale"
             yield Check(
-                f"SGD, {name.capitalize()}", what, float(x.mean()), expected, 0.01, source, float(x.std() / np.sqrt(n))
+                f"SGD, {name.capitalize()}",
+                what,
+                float(x.mean()),
+                expected,
+                0.01,
+                source,
+                float(x.std() / np.sqrt(n)),
             )

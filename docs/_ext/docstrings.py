@@ -1,4 +1,5 @@
-"""The house's docstrings, with single backticks for code, as reStructuredText; and signatures without noise."""
+"""The house's docstrings, with single backticks for code, as reStructuredText; and signatures
+without noise."""
 
 import enum
 import inspect
@@ -17,7 +18,11 @@ TARGETS = reference.targets()
 def on_docstring(app: Any, what: str, name: str, part: Any, options: Any, lines: list[str]) -> None:
     """Rewrite one docstring in place: the house's markup, then Google's sections by napoleon."""
     text = "\n".join(markup.rst(lines, TARGETS, name))
-    text = _HEAD.sub(rf":ref:`the \1 of its file <{reference.notes_label(_module_of(part))}>`", text)
+    text = _HEAD.sub(
+        rf":ref:`the \1 of its file "
+        rf"<{reference.notes_label(_module_of(part))}>`",
+        text,
+    )
     # napoleon would take what stands before a colon in a property's docstring for its type
     kind = "method" if what == "property" else what
     lines[:] = GoogleDocstring(text, NAPOLEON, app, kind, name, part, options).lines()
@@ -25,14 +30,21 @@ def on_docstring(app: Any, what: str, name: str, part: Any, options: Any, lines:
 
 def _module_of(part: Any) -> str:
     """Where an object is written; a property has no module of its own."""
-    return getattr(part, "__module__", None) or getattr(getattr(part, "fget", None), "__module__", "")
+    return getattr(part, "__module__", None) or getattr(
+        getattr(part, "fget", None), "__module__", ""
+    )
 
 
-def on_signature(app: Any, what: str, name: str, part: Any, options: Any, args: str | None, returns: str | None) -> Any:
-    """Arguments without `Any`, and short names; none for a record whose fields its docstring lists."""
+def on_signature(
+    app: Any, what: str, name: str, part: Any, options: Any, args: str | None, returns: str | None
+) -> Any:
+    """Arguments without `Any`, and short names; none for a record whose fields its docstring
+    lists."""
     if what not in ("class", "function", "method", "exception") or args is None:
         return None
-    if inspect.isclass(part) and (issubclass(part, enum.Enum) or "Attributes:" in (part.__doc__ or "")):
+    if inspect.isclass(part) and (
+        issubclass(part, enum.Enum) or "Attributes:" in (part.__doc__ or "")
+    ):
         if "Args:" not in (part.__doc__ or ""):
             return "", None
     try:

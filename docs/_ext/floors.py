@@ -1,4 +1,5 @@
-"""Draws the folders of the package by floor, as tests/test_imports.py has them: python docs/_ext/floors.py"""
+"""Draws the folders of the package by floor, as tests/test_imports.py has them: python
+docs/_ext/floors.py"""
 
 import sys
 from pathlib import Path
@@ -27,26 +28,36 @@ def picture(floors: dict[str, int]) -> str:
     rows = sorted(set(floors.values()), reverse=True)
     tall = 8 + len(rows) * (HEIGHT + GAP)
     lines = [
-        f'<svg class="floors" viewBox="0 0 {WIDTH} {tall}" role="img" xmlns="http://www.w3.org/2000/svg" '
+        f'<svg class="floors" viewBox="0 0 {WIDTH} {tall}" role="img" '
+        'xmlns="http://www.w3.org/2000/svg" '
         'font-family="sans-serif" fill="currentColor">',
-        "  <title>The folders of levysde by floor: a folder imports only folders on lower floors</title>",
+        "  <title>The folders of levysde by floor: a folder imports only folders on lower "
+        "floors</title>",
     ]
     outline = 'fill="none" stroke="currentColor" stroke-opacity="0.55"'
     for k, floor in enumerate(rows):
         top = 8 + k * (HEIGHT + GAP)
         rooms = [room for room, on in floors.items() if on == floor]
         wide = (ACROSS - 10 * (len(rooms) - 1)) / len(rooms)
-        lines.append(f'  <text class="floor" x="14" y="{top + 23}" font-size="15" opacity="0.6">{floor}</text>')
+        lines.append(
+            f'  <text class="floor" x="14" y="{top + 23}" font-size="15" '
+            f'opacity="0.6">{floor}</text>'
+        )
         for i, room in enumerate(rooms):
             x = LEFT + i * (wide + 10)
-            lines.append(f'  <rect x="{x:g}" y="{top}" width="{wide:g}" height="{HEIGHT}" rx="6" {outline}/>')
             lines.append(
-                f'  <text class="room" x="{x + wide / 2:g}" y="{top + 22}" font-size="14" text-anchor="middle">{room}</text>'
+                f'  <rect x="{x:g}" y="{top}" width="{wide:g}" height="{HEIGHT}" rx="6" {outline}/>'
+            )
+            lines.append(
+                f'  <text class="room" x="{x + wide / 2:g}" y="{top + 22}" font-size="14" '
+                f'text-anchor="middle">{room}</text>'
             )
         says = next(SAYS[room] for room in rooms if room in SAYS)
         lines.append(f'  <text x="492" y="{top + 22}" font-size="14" opacity="0.75">{says}</text>')
         if floor:
-            lines.append(f'  <path d="M258 {top + HEIGHT + 2} v{GAP - 5} m-5 -6 l5 6 l5 -6" {outline}/>')
+            lines.append(
+                f'  <path d="M258 {top + HEIGHT + 2} v{GAP - 5} m-5 -6 l5 6 l5 -6" {outline}/>'
+            )
     return "\n".join([*lines, "</svg>", ""])
 
 

@@ -1,4 +1,5 @@
-"""Pages in Markdown: code that names a page or a public name leads there; examples end where their last line does."""
+"""Pages in Markdown: code that names a page or a public name leads there; examples end where their
+last line does."""
 
 import re
 from typing import Any
@@ -9,7 +10,11 @@ from docutils import nodes
 from sphinx.addnodes import pending_xref
 
 _TARGETS = reference.targets()
-_PAGES = {"benchmarks/README.md": "benchmarks", "CONTRIBUTING.md": "contributing", "CHANGELOG.md": "changelog"}
+_PAGES = {
+    "benchmarks/README.md": "benchmarks",
+    "CONTRIBUTING.md": "contributing",
+    "CHANGELOG.md": "changelog",
+}
 
 
 def on_source(app: Any, page: str, source: list[str]) -> None:

@@ -5,11 +5,17 @@ from collections.abc import Mapping
 
 _CODE = re.compile(r"(``.+?``|(?<!`)`[^`\n]+(?:\n[^`\n]+)?`(?!`))", re.DOTALL)
 
-_SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields|Example|Examples|Note|Warning):\s*$")
+_SECTION = re.compile(
+    r"^(Args|Attributes|Returns|Raises|Yields|Example|Examples|Note|Warning):\s*$"
+)
 _ONE_LINE = re.compile(r"^(Returns|Raises|Yields): (\S.*)$")
 _ROOMS = "noise|landscapes|domains|dynamics|kernels|escape|theory|stats|analysis|plots|sweeps|studies|protocols|random"
-_NAME = re.compile(rf"(?P<room>(?:ls|levysde|{_ROOMS})\.)*(?P<name>\w+)(?P<member>\.\w+)?(?P<call>\([^()]*\))?")
-_SEE_HEAD = r" \((?:see )?(?:the )?(?:top|head) of (?:this|the) file\)|; see the head of this file(?=\))"
+_NAME = re.compile(
+    rf"(?P<room>(?:ls|levysde|{_ROOMS})\.)*(?P<name>\w+)(?P<member>\.\w+)?(?P<call>\([^()]*\))?"
+)
+_SEE_HEAD = (
+    r" \((?:see )?(?:the )?(?:top|head) of (?:this|the) file\)|; see the head of this file(?=\))"
+)
 
 
 def rst(lines: list[str], targets: Mapping[str, str], owner: str = "") -> list[str]:
@@ -49,7 +55,8 @@ def first_sentence(text: str) -> str:
 
 
 def _source_fields(lines: list[str]) -> list[str]:
-    """`Source: text` as a field, on one line or as a block; `Returns: text` on one line as a block."""
+    """`Source: text` as a field, on one line or as a block; `Returns: text` on one line as a
+    block."""
     made: list[str] = []
     for i, line in enumerate(lines):
         if line.startswith("Source:"):
@@ -65,7 +72,8 @@ def _source_fields(lines: list[str]) -> list[str]:
 
 
 def _blocks(lines: list[str]) -> list[str]:
-    """Lists set apart by a blank line; indented paragraphs that belong to no section are formulas or code."""
+    """Lists set apart by a blank line; indented paragraphs that belong to no section are formulas
+    or code."""
     made: list[str] = []
     inside = False  # of a section
     for line in lines:
@@ -73,7 +81,12 @@ def _blocks(lines: list[str]) -> list[str]:
             inside = bool(_SECTION.match(line)) or line.startswith((":", "* ", "- "))
         before = made[-1] if made else ""
         item = line.lstrip().startswith(("* ", "- "))
-        if item and before.strip() and not before.lstrip().startswith(("* ", "- ")) and not before.startswith("  "):
+        if (
+            item
+            and before.strip()
+            and not before.lstrip().startswith(("* ", "- "))
+            and not before.startswith("  ")
+        ):
             made.append("")
         if line.startswith("    ") and not before.strip() and not inside and not _literal(made):
             made += ["::", ""]

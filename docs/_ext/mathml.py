@@ -1,4 +1,5 @@
-"""Formulas as MathML, made while building: no script, nothing to download, the colour of the text around them."""
+"""Formulas as MathML, made while building: no script, nothing to download, the colour of the text
+around them."""
 
 from typing import Any
 

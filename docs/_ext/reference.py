@@ -1,7 +1,8 @@
 """Pages of the API reference, one for each public package, written from what the packages export.
 
-A name is public where a package's `__init__.py` binds it by `X as X`, or where a single module defines it without an
-underscore, so that a new name gets its entry by itself. Only the standard library and `levysde` are imported here.
+A name is public where a package's `__init__.py` binds it by `X as X`, or where a single module
+defines it without an underscore, so that a new name gets its entry by itself. Only the standard
+library and `levysde` are imported here.
 """
 
 import ast
@@ -43,8 +44,16 @@ def public_names(room: str) -> list[str]:
     init = PACKAGE / room / "__init__.py"
     if init.exists():
         init = init.with_suffix(".pyi") if init.with_suffix(".pyi").exists() else init
-        found = [node for node in ast.walk(ast.parse(init.read_text())) if isinstance(node, ast.ImportFrom)]
-        return list(dict.fromkeys(alias.name for node in found for alias in node.names if alias.asname == alias.name))
+        found = [
+            node
+            for node in ast.walk(ast.parse(init.read_text()))
+            if isinstance(node, ast.ImportFrom)
+        ]
+        return list(
+            dict.fromkeys(
+                alias.name for node in found for alias in node.names if alias.asname == alias.name
+            )
+        )
     names = []
     for node in ast.parse((PACKAGE / f"{room}.py").read_text()).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
@@ -60,7 +69,11 @@ def top_names() -> dict[str, str]:
     for name in dir(levysde):
         part = getattr(levysde, name)
         if not name.startswith("_") and not inspect.ismodule(part):
-            rooms = [room for room in ROOMS if name in public_names(room) and _resolve(room, name) is part]
+            rooms = [
+                room
+                for room in ROOMS
+                if name in public_names(room) and _resolve(room, name) is part
+            ]
             homes |= {name: rooms[0]} if rooms else {}
     return homes
 
@@ -72,15 +85,22 @@ def targets() -> dict[str, str]:
         for name in public_names(room):
             homes.setdefault(name, set()).add(room)
     top = top_names()
-    found = {name: f"levysde.{next(iter(rooms))}.{name}" for name, rooms in homes.items() if len(rooms) == 1}
+    found = {
+        name: f"levysde.{next(iter(rooms))}.{name}"
+        for name, rooms in homes.items()
+        if len(rooms) == 1
+    }
     return found | {name: f"levysde.{room}.{name}" for name, room in top.items()}
 
 
 def write_pages(folder: Path) -> None:
-    """One page a package, and the index of them, into `folder`; pages that have not changed keep their date."""
+    """One page a package, and the index of them, into `folder`; pages that have not changed keep
+    their date."""
     folder.mkdir(exist_ok=True)
     links = targets()
-    pages = {f"{room}.rst": _page(room, title, links) for room, title in ROOMS.items()} | {"index.rst": _index()}
+    pages = {f"{room}.rst": _page(room, title, links) for room, title in ROOMS.items()} | {
+        "index.rst": _index()
+    }
     for old in folder.glob("*.rst"):
         if old.name not in pages:
             old.unlink()
@@ -91,19 +111,31 @@ def write_pages(folder: Path) -> None:
 
 
 def members(cls: type) -> list[str]:
-    """Methods and properties to show: those a class adds to its public bases, or says something about itself."""
+    """Methods and properties to show: those a class adds to its public bases, or says something
+    about itself."""
     known = {name for base in _public_bases(cls) for name in (*dir(base), *base.__annotations__)}
     shown: list[str] = []
     for owner in cls.__mro__:
-        # a private base of the package counts as the class itself; a public one has an entry of its own
-        if not owner.__module__.startswith("levysde") or (owner is not cls and owner in _public_bases(cls)):
+        # a private base of the package counts as the class itself; a public one has an entry of its
+        # own
+        if not owner.__module__.startswith("levysde") or (
+            owner is not cls and owner in _public_bases(cls)
+        ):
             continue
         for name in vars(owner):
             part = inspect.getattr_static(owner, name)
             part = part if isinstance(part, property) else getattr(owner, name)
-            if name.startswith("_") or not (callable(part) or isinstance(part, property)) or inspect.isclass(part):
+            if (
+                name.startswith("_")
+                or not (callable(part) or isinstance(part, property))
+                or inspect.isclass(part)
+            ):
                 continue
-            if (part.__doc__ or name not in known) and name not in shown and name not in _fields(cls):
+            if (
+                (part.__doc__ or name not in known)
+                and name not in shown
+                and name not in _fields(cls)
+            ):
                 shown.append(name)
     return shown
 
@@ -113,7 +145,11 @@ def _resolve(room: str, name: str) -> object:
 
 
 def _fields(cls: type) -> set[str]:
-    return {field.name for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+    return (
+        {field.name for field in dataclasses.fields(cls)}
+        if dataclasses.is_dataclass(cls)
+        else set()
+    )
 
 
 def _public_bases(cls: type) -> list[type]:
@@ -132,11 +168,22 @@ def _page(room: str, title: str, links: dict[str, str]) -> str:
     names = public_names(room)
     described = [name for name in names if not _is_data(_resolve(room, name))]
     summary = markup.inline(markup.first_sentence(module.__doc__ or ""), links)
-    lines = [title, "=" * len(title), "", f".. py:module:: levysde.{room}", "", f"``levysde.{room}``: {summary}", ""]
+    lines = [
+        title,
+        "=" * len(title),
+        "",
+        f".. py:module:: levysde.{room}",
+        "",
+        f"``levysde.{room}``: {summary}",
+        "",
+    ]
     lines += [".. list-table::", "   :class: summary", ""]
     for name in described:
         sentence = markup.first_sentence(inspect.getdoc(_resolve(room, name)) or "")
-        lines += [f"   * - :py:obj:`~levysde.{room}.{name}`", f"     - {markup.inline(sentence, links)}"]
+        lines += [
+            f"   * - :py:obj:`~levysde.{room}.{name}`",
+            f"     - {markup.inline(sentence, links)}",
+        ]
     lines.append("")
     for name in names:
         lines += _entry(room, name)
@@ -163,14 +210,22 @@ def _notes(room: str, links: dict[str, str]) -> list[str]:
 
 
 def _is_data(part: object) -> bool:
-    return not (inspect.isclass(part) or callable(part)) or not getattr(part, "__module__", "").startswith("levysde")
+    return not (inspect.isclass(part) or callable(part)) or not getattr(
+        part, "__module__", ""
+    ).startswith("levysde")
 
 
 def _entry(room: str, name: str) -> list[str]:
     part, path = _resolve(room, name), f"levysde.{room}.{name}"
     if _is_data(part):
         value, comment = _assigned(room, name)
-        return [f".. py:data:: {name}", *([f"   :value: {value}"] if value else []), "", f"   {comment}", ""]
+        return [
+            f".. py:data:: {name}",
+            *([f"   :value: {value}"] if value else []),
+            "",
+            f"   {comment}",
+            "",
+        ]
     if not inspect.isclass(part):
         return [f".. autofunction:: {path}", ""]
     lines = [f".. autoclass:: {path}"]
@@ -195,7 +250,9 @@ def _assigned(room: str, name: str) -> tuple[str, str]:
                 source = PACKAGE.parent / Path(*node.module.split(".")).with_suffix(".py")
     lines = source.read_text().splitlines()
     for node in ast.parse(source.read_text()).body:
-        if isinstance(node, ast.Assign) and name in [getattr(target, "id", None) for target in node.targets]:
+        if isinstance(node, ast.Assign) and name in [
+            getattr(target, "id", None) for target in node.targets
+        ]:
             above, start = [], node.lineno - 2
             while start >= 0 and lines[start].startswith("# "):
                 above.insert(0, lines[start].removeprefix("# "))
@@ -208,12 +265,19 @@ def _assigned(room: str, name: str) -> tuple[str, str]:
 def _index() -> str:
     homes, links = top_names(), targets()
     lines = ["Reference", "=========", ""]
-    lines += ["Every public name, by package; below, what ``import levysde as ls`` offers at once.", ""]
+    lines += [
+        "Every public name, by package; below, what ``import levysde as ls`` offers at once.",
+        "",
+    ]
     lines += [".. toctree::", "   :hidden:", "", *(f"   {room}" for room in ROOMS), ""]
     lines += [".. list-table::", ""]
     for room in ROOMS:
         sentence = markup.first_sentence(importlib.import_module(f"levysde.{room}").__doc__ or "")
-        lines += [f"   * - :doc:`{room}`", f"     - ``levysde.{room}``", f"     - {markup.inline(sentence, links)}"]
+        lines += [
+            f"   * - :doc:`{room}`",
+            f"     - ``levysde.{room}``",
+            f"     - {markup.inline(sentence, links)}",
+        ]
     lines += ["", "At the top", "----------", ""]
     for room in ROOMS:
         names = sorted((name for name in homes if homes[name] == room), key=str.lower)

@@ -1,4 +1,5 @@
-"""What runs and theory say together: comparison, extrapolation in the step, where exits went, starts."""
+"""What runs and theory say together: comparison, extrapolation in the step, where exits went,
+starts."""
 
 from levysde.analysis.amplitude import with_epsilon as with_epsilon
 from levysde.analysis.compare import Comparison as Comparison

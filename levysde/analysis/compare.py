@@ -1,4 +1,5 @@
-"""A run held against theory, or against another run: the ratio of the means, with its interval and its conditions."""
+"""A run held against theory, or against another run: the ratio of the means, with its interval and
+its conditions."""
 
 from dataclasses import dataclass
 from math import exp, hypot, inf, log
@@ -22,21 +23,28 @@ class Comparison(Tabled):
 
     Attributes:
         mean: measured mean escape time (time at risk over exits) with its interval, in `unit`.
-        reference: the reference's mean; its interval is the quadrature's for a law, the run's for a run.
+        reference: the reference's mean; its interval is the quadrature's for a law, the run's for a
+            run.
         ratio: measured mean over reference mean, with its interval; 1 where they agree.
         exact: the exact mean, where one was given, its interval the error of its computation; and
-        exact_ratio: measured mean over exact mean, with its interval. Exact over reference is what the law leaves out.
-        exponentiality: score test and Weibull shape of the measured times; None below two distinct exit times.
+        exact_ratio: measured mean over exact mean, with its interval. Exact over reference is what
+            the law leaves out.
+        exponentiality: score test and Weibull shape of the measured times; None below two distinct
+            exit times.
         exits, num: trajectories that left, and that the estimates rest on.
         censored_share: share of those still inside at the end of the run.
         regime: rate over relaxation (NaN against a run).
-        one_step_chance: chance that one step from the attractor leaves (NaN against a run, or without a step).
-        skeleton_bias: relative lateness to be expected of the step, at most (NaN as above, and for alpha <= 1).
+        one_step_chance: chance that one step from the attractor leaves (NaN against a run, or
+            without a step).
+        skeleton_bias: relative lateness to be expected of the step, at most (NaN as above, and for
+            alpha <= 1).
         dt: the step, None for an algorithm that has none.
         unit: of times.
         name: of the reference.
-        warnings: what stands against reading the ratio as it is, each with its number and what to do.
-        law_error: how far the law is from its own problem's mean, where `escape_law` checked it; else None.
+        warnings: what stands against reading the ratio as it is, each with its number and what to
+            do.
+        law_error: how far the law is from its own problem's mean, where `escape_law` checked it;
+            else None.
     """
 
     mean: Estimate
@@ -66,7 +74,10 @@ class Comparison(Tabled):
             ("measured over reference", f"{self.ratio}"),
             *([("simulated over reference", f"{self.law_error.ratio}")] if self.law_error else []),
             *self._exact_rows(),
-            ("Weibull shape, 1 if exponential", f"{test.shape}  (p = {test.p_value:.2g})" if test else "too few exits"),
+            (
+                "Weibull shape, 1 if exponential",
+                f"{test.shape}  (p = {test.p_value:.2g})" if test else "too few exits",
+            ),
             ("exits", f"{self.exits} of {self.num}, {self.censored_share:.1%} censored"),
         ]
         if np.isfinite(self.regime):
@@ -101,17 +112,21 @@ def compare(
     exact: Arg[Law | None] = None,
     confidence: Arg[Number] = 0.95,
 ) -> Comparison:
-    """The mean escape time of `result` over that of `reference`, with interval, shape test and warnings.
+    """The mean escape time of `result` over that of `reference`, with interval, shape test and
+    warnings.
 
-    A law is a limit for small noise, which the mean approaches slowly (5% at epsilon = 0.1 in a unit quadratic well): give the
-    exact mean too, in one dimension, and the two ratios tell the law's error from the run's.
+    A law is a limit for small noise, which the mean approaches slowly (5% at epsilon = 0.1 in a
+    unit quadratic well): give the exact mean too, in one dimension, and the two ratios tell the
+    law's error from the run's.
 
     Args:
-        result: an `EscapeResult`; rows that became NaN or did not finish are left out, with a warning.
-        reference: a `Law` (`EscapeLaw`, `KramersLaw`, `MinibatchLaw`, `StableExit`, `FirstPassage`, or your own); a
-            `MetastableChain`, of which the well is taken in which the run started; or an `EscapeResult` of independent
-            trajectories.
-        exact: a `Law` without an error of its own: `exact_exit(dynamics, domain, start=...)` with the start of the run.
+        result: an `EscapeResult`; rows that became NaN or did not finish are left out, with a
+            warning.
+        reference: a `Law` (`EscapeLaw`, `KramersLaw`, `MinibatchLaw`, `StableExit`, `FirstPassage`,
+            or your own); a `MetastableChain`, of which the well is taken in which the run started;
+            or an `EscapeResult` of independent trajectories.
+        exact: a `Law` without an error of its own: `exact_exit(dynamics, domain, start=...)` with
+            the start of the run.
         confidence: coverage of every interval, in (0, 1).
 
     Returns:
@@ -119,11 +134,13 @@ def compare(
 
     Raises:
         TypeError: arguments of another kind.
-        ValueError: a confidence outside (0, 1), the two run on different clocks, or no row of a result can be used.
+        ValueError: a confidence outside (0, 1), the two run on different clocks, or no row of a
+            result can be used.
     """
     if not isinstance(result, EscapeResult):
         raise TypeError(
-            f"result must be an EscapeResult, not {type(result).__name__}. Type compare(simulate_escape(...), law)."
+            f"result must be an EscapeResult, not {type(result).__name__}. Type "
+            "compare(simulate_escape(...), law)."
         )
     start = result.info.start
     other = _side("reference", reference, start)
@@ -138,12 +155,18 @@ def compare(
     units = {side.unit for side in (other, known) if side is not None}
     if units != {unit}:
         raise ValueError(
-            f"the result counts {unit} and the reference {' and '.join(sorted(units - {unit}))}: their means do not compare. "
-            "Give both the same clock; for an algorithm and its SDE that is SDE time = learning rate x iterations."
+            f"the result counts {unit} and the reference {' and '.join(sorted(units - {unit}))}: "
+            "their means do not compare. "
+            "Give both the same clock; for an algorithm and its SDE that is SDE time = learning "
+            "rate x iterations."
         )
     time, exited = _rows(result, "result")
     mean = stats.mean_time(time, exited, confidence=confidence)
-    test = stats.exponentiality(time, exited, confidence=confidence) if np.unique(time[exited]).size > 1 else None
+    test = (
+        stats.exponentiality(time, exited, confidence=confidence)
+        if np.unique(time[exited]).size > 1
+        else None
+    )
     expected, ratio = other.against(time, exited, mean)
     held = other.conditions(ratio, dt, start)
     exact_mean, exact_ratio = (None, None) if known is None else known.against(time, exited, mean)
@@ -178,7 +201,8 @@ def _rows(result: EscapeResult, name: str) -> tuple[np.ndarray, np.ndarray]:
     used = (result.status == Status.EXITED) | (result.status == Status.CENSORED)
     if not used.any():
         raise ValueError(
-            f"no trajectory of the {name} left or was censored: there is nothing to compare. Run it longer."
+            f"no trajectory of the {name} left or was censored: there is nothing to compare. Run "
+            "it longer."
         )
     return result.time[used], result.exited[used]
 
@@ -201,12 +225,16 @@ class _Run:
     def minibatches(self) -> str | None:
         return self.result.info.minibatches
 
-    def against(self, time: np.ndarray, exited: np.ndarray, mean: Estimate) -> tuple[Estimate, Estimate]:
+    def against(
+        self, time: np.ndarray, exited: np.ndarray, mean: Estimate
+    ) -> tuple[Estimate, Estimate]:
         other = _rows(self.result, "reference")
         ratio = stats.mean_ratio(time, exited, *other, confidence=mean.confidence)
         return stats.mean_time(*other, confidence=mean.confidence), ratio
 
-    def conditions(self, ratio: Estimate, dt: float | None, start: tuple[float, ...] | None) -> Conditions:
+    def conditions(
+        self, ratio: Estimate, dt: float | None, start: tuple[float, ...] | None
+    ) -> Conditions:
         return Conditions(warnings=tuple(_about_run(self.result, "reference run")))
 
 
@@ -225,8 +253,11 @@ class _Theory:
     def unit(self) -> str:
         return self.law.unit
 
-    def against(self, time: np.ndarray, exited: np.ndarray, mean: Estimate) -> tuple[Estimate, Estimate]:
-        """The law's mean and the ratio to it, the error of its computation joined in quadrature of the logarithms."""
+    def against(
+        self, time: np.ndarray, exited: np.ndarray, mean: Estimate
+    ) -> tuple[Estimate, Estimate]:
+        """The law's mean and the ratio to it, the error of its computation joined in quadrature of
+        the logarithms."""
         expected = self.law.interval(mean.confidence)
         error = log(expected.high / expected.value) if 0 < expected.value < inf else 0.0
         if mean.value == inf:
@@ -235,7 +266,9 @@ class _Theory:
         low, high = (hypot(log(end / mean.value), error) for end in (mean.low, mean.high))
         return expected, Estimate(value, value * exp(-low), value * exp(high), mean.confidence)
 
-    def conditions(self, ratio: Estimate, dt: float | None, start: tuple[float, ...] | None) -> Conditions:
+    def conditions(
+        self, ratio: Estimate, dt: float | None, start: tuple[float, ...] | None
+    ) -> Conditions:
         return self.law.conditions(ratio, dt, start)
 
 
@@ -246,8 +279,10 @@ def _side(name: str, reference: Any, start: tuple[float, ...] | None) -> _Run | 
     law = reference.from_start(start) if hasattr(reference, "from_start") else reference
     if not isinstance(law, Law):
         raise TypeError(
-            f"{name} must be an EscapeLaw or another law of levysde.theory, or an EscapeResult, not "
-            f"{type(reference).__name__}. Type for example compare(result, escape_law(dynamics, domain))."
+            f"{name} must be an EscapeLaw or another law of levysde.theory, or an EscapeResult, "
+            "not "
+            f"{type(reference).__name__}. Type for example compare(result, escape_law(dynamics, "
+            "domain))."
         )
     return _Theory(law)
 
@@ -255,45 +290,55 @@ def _side(name: str, reference: Any, start: tuple[float, ...] | None) -> _Run | 
 def _about_run(result: EscapeResult, name: str) -> list[str]:
     """What a run's own rows say against it."""
     exits, censored, nonfinite, unfinished = (
-        result.count(s) for s in (Status.EXITED, Status.CENSORED, Status.NONFINITE, Status.UNFINISHED)
+        result.count(s)
+        for s in (Status.EXITED, Status.CENSORED, Status.NONFINITE, Status.UNFINISHED)
     )
     found = [f"{name}: {warning}" for warning in result.warnings]
     if exits < _FEW_EXITS:
         found.append(
-            f"the {name} has {exits} exits, fewer than {_FEW_EXITS}: the intervals are wide and the shape test is weak. "
+            f"the {name} has {exits} exits, fewer than {_FEW_EXITS}: the intervals are wide and "
+            "the shape test is weak. "
             "Raise num or max_time."
         )
     if censored:
         found.append(
-            f"{censored / result.num:.1%} of the {name}'s trajectories were censored: the mean is that of an exponential "
+            f"{censored / result.num:.1%} of the {name}'s trajectories were censored: the mean is "
+            "that of an exponential "
             "law. Raise max_time, or read stats.restricted_mean."
         )
     if nonfinite:
         found.append(
-            f"{nonfinite} trajectories of the {name} became NaN and are left out, which biases the mean. Take a smaller dt."
+            f"{nonfinite} trajectories of the {name} became NaN and are left out, which biases the "
+            "mean. Take a smaller dt."
         )
     if unfinished:
         found.append(
-            f"{unfinished} trajectories of the {name} did not finish and are left out, which biases the mean towards "
+            f"{unfinished} trajectories of the {name} did not finish and are left out, which "
+            "biases the mean towards "
             "early exits. Resume it from its checkpoint."
         )
     return found
 
 
 def _about_sampling(one: str | None, other: str | None) -> list[str]:
-    """Minibatches that are drawn differently make different noise: shuffled epochs cancel its slow part."""
+    """Minibatches that are drawn differently make different noise: shuffled epochs cancel its slow
+    part."""
     if one == other:
         return []
     if one is not None and other is not None:
         return [
-            f'the minibatches of the run are drawn by sampling="{one}", those of the reference run by sampling="{other}". '
-            "Their noise differs, and so do the mean escape times (factors from 1.4 to 1,600 were measured). Give both "
+            f'the minibatches of the run are drawn by sampling="{one}", those of the reference run '
+            f'by sampling="{other}". '
+            "Their noise differs, and so do the mean escape times (factors from 1.4 to 1,600 were "
+            "measured). Give both "
             "kernels the same sampling."
         ]
     if "epochs" in (one, other):
         return [
-            'the minibatches of one side are drawn by sampling="epochs", whose noise nearly cancels over an epoch; that of the '
-            "other side is independent from step to step, and its mean escape time may be shorter by orders of magnitude. Give "
+            'the minibatches of one side are drawn by sampling="epochs", whose noise nearly '
+            "cancels over an epoch; that of the "
+            "other side is independent from step to step, and its mean escape time may be shorter "
+            "by orders of magnitude. Give "
             'the OptimizerKernel sampling="independent".'
         ]
     return []
@@ -303,6 +348,7 @@ def _about_shape(test: Exponentiality | None) -> list[str]:
     if test is None or test.p_value > 1e-3:
         return []
     return [
-        f"the times are not exponential (Weibull shape {test.shape}, p = {test.p_value:.1g}), which the intervals assume. "
+        f"the times are not exponential (Weibull shape {test.shape}, p = {test.p_value:.1g}), "
+        "which the intervals assume. "
         "Read stats.kaplan_meier; for the law's limit take a smaller epsilon."
     ]

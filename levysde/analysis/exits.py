@@ -1,14 +1,18 @@
 """Where trajectories leave, and whether they jump out or creep out.
 
-Notation: x* the attractor, z the first point outside, `H = V diag(h) V'` the Hessian at the minimum, `c_k = V_k'(z - x*)` an
-exit's displacement in its eigenbasis, `epsilon A y` the displacement that a noise increment y makes at the attractor,
-`r(u) = inf{r > 0 : x* + r u outside}`.
+Notation: x* the attractor, z the first point outside, `H = V diag(h) V'` the Hessian at the
+minimum, `c_k = V_k'(z - x*)` an exit's displacement in its eigenbasis, `epsilon A y` the
+displacement that a noise increment y makes at the attractor, `r(u) = inf{r > 0 : x* + r u
+outside}`.
 
     share of eigenvector k = mean over exits of c_k^2 / sum_j c_j^2,
-                             which the law of single jumps puts at sum_i share_i (V_k'A v_i)^2 / |A v_i|^2
-    reach of a jump y      = 1 / r(epsilon A y): how much of the way to the boundary it goes alone; from 1 on it leaves
+                             which the law of single jumps puts at sum_i share_i (V_k'A v_i)^2 / |A
+                             v_i|^2
+    reach of a jump y      = 1 / r(epsilon A y): how much of the way to the boundary it goes alone;
+    from 1 on it leaves
 
-A trajectory's noise is a pure function of (seed, id, step), so the step in which it left is drawn again, not stored.
+A trajectory's noise is a pure function of (seed, id, step), so the step in which it left is drawn
+again, not stored.
 """
 
 from dataclasses import dataclass, field
@@ -33,7 +37,8 @@ from levysde.types import Arg, Integer, Number, Numbers
 
 
 class Exits(NamedTuple):
-    """The rows of a run that left: ids and steps `(k,)`, points `(k, d)` in float64, and the run's seed."""
+    """The rows of a run that left: ids and steps `(k,)`, points `(k, d)` in float64, and the run's
+    seed."""
 
     ids: np.ndarray
     steps: np.ndarray
@@ -46,27 +51,34 @@ def exits_of(result: Arg[EscapeResult], dim: int) -> Exits:
     """The exits of a run or of paths, or an error that says why there is none to look at."""
     if not isinstance(result, EscapeResult | Paths):
         raise TypeError(
-            f"result must be an EscapeResult or Paths, not {type(result).__name__}. Type for example simulate_escape(...)."
+            f"result must be an EscapeResult or Paths, not {type(result).__name__}. Type for "
+            "example simulate_escape(...)."
         )
     check_places(result)
     if result.first_outside.shape[1] != dim:
         raise ValueError(
-            f"the result has points of {result.first_outside.shape[1]} dimensions, not {dim}. Make them one."
+            f"the result has points of {result.first_outside.shape[1]} dimensions, not {dim}. Make "
+            "them one."
         )
     found = result.exited & np.isfinite(result.first_outside).all(1)
     if not found.any():
-        raise ValueError("no trajectory left, so there is no exit to look at. Run longer, or raise epsilon.")
+        raise ValueError(
+            "no trajectory left, so there is no exit to look at. Run longer, or raise epsilon."
+        )
     if isinstance(result, Paths):
         ids, steps, seed = result.ids, result.end_step, result.seed
     else:
         ids, steps, seed = np.arange(result.num, dtype=np.uint64), result.steps, result.info.seed
-    last_inside, first_outside = (rows[found].astype(np.float64) for rows in (result.last_inside, result.first_outside))
+    last_inside, first_outside = (
+        rows[found].astype(np.float64) for rows in (result.last_inside, result.first_outside)
+    )
     return Exits(ids[found], steps[found], last_inside, first_outside, seed)
 
 
 def bounded_mean(total: float, num: int, confidence: float) -> Estimate:
-    """The mean of `num` independent values in [0, 1] whose sum is `total`, with Clopper and Pearson's interval (Biometrika
-    26, 1934): exact for values 0 and 1, conservative for others, which vary less."""
+    """The mean of `num` independent values in [0, 1] whose sum is `total`, with Clopper and
+    Pearson's interval (Biometrika 26, 1934): exact for values 0 and 1, conservative for others,
+    which vary less."""
     from scipy.stats import beta  # slow to import
 
     tail, total = (1 - confidence) / 2, min(max(total, 0.0), float(num))
@@ -99,16 +111,25 @@ class ExitDirections(Tabled):
 
     def _table(self) -> Table:
         top = np.sort(np.argsort(-self.share, kind="stable")[:10])
-        head = ("eigenvalue", "share of squared displacement", *(["law"] if self.predicted is not None else []))
+        head = (
+            "eigenvalue",
+            "share of squared displacement",
+            *(["law"] if self.predicted is not None else []),
+        )
         cells = []
         for k in top:
             low, high = self.intervals[k]
             law = [f"{self.predicted[k]:.4f}"] if self.predicted is not None else []
-            cells.append((f"{self.eigenvalues[k]:.4g}", f"{self.share[k]:.4f} [{low:.4f}, {high:.4f}]", *law))
+            cells.append(
+                (f"{self.eigenvalues[k]:.4g}", f"{self.share[k]:.4f} [{low:.4f}, {high:.4f}]", *law)
+            )
         lines: list[Grid | str] = [Grid(head, cells)]
         if len(self.share) > len(top):
             lines.append(f"... and {len(self.share) - len(top)} with smaller shares")
-        return Table(f"ExitDirections of {len(self.components)} exits ({self.confidence:.0%} intervals)", lines)
+        return Table(
+            f"ExitDirections of {len(self.components)} exits ({self.confidence:.0%} intervals)",
+            lines,
+        )
 
 
 def exit_directions(
@@ -123,17 +144,21 @@ def exit_directions(
 
     Args:
         result: an `EscapeResult` or `Paths`.
-        landscape: a `Landscape` whose Hessian at its minimum is taken; or the Hessian itself, `(d, d)`, symmetric.
-        minimum: where displacements are measured from, `(d,)`; the landscape's by default, needed for a Hessian.
+        landscape: a `Landscape` whose Hessian at its minimum is taken; or the Hessian itself, `(d,
+            d)`, symmetric.
+        minimum: where displacements are measured from, `(d,)`; the landscape's by default, needed
+            for a Hessian.
         law: an `EscapeLaw` of linear jumps, whose prediction stands beside.
-        confidence: coverage of each interval, in (0, 1): Clopper and Pearson's, conservative, since an exit may count for
-            several directions in part; 100% was measured at 95% for parts spread over (0, 1).
+        confidence: coverage of each interval, in (0, 1): Clopper and Pearson's, conservative, since
+            an exit may count for several directions in part; 100% was measured at 95% for parts
+            spread over (0, 1).
 
     Returns:
         An `ExitDirections`.
 
     Raises:
-        TypeError, ValueError: arguments of another kind or shape, no exit, a law whose jumps do not act at once.
+        TypeError, ValueError: arguments of another kind or shape, no exit, a law whose jumps do not
+            act at once.
     """
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     if isinstance(landscape, Landscape):
@@ -144,12 +169,16 @@ def exit_directions(
         hessian = _symmetric(landscape)
         if minimum is None:
             raise ValueError(
-                "a Hessian alone does not say where its minimum is. Type minimum=jnp.zeros(d), or pass a landscape."
+                "a Hessian alone does not say where its minimum is. Type minimum=jnp.zeros(d), or "
+                "pass a landscape."
             )
     dim = len(hessian)
     minimum = errors.reals("minimum", minimum, f"minimum=jnp.zeros({dim})")
     if minimum.shape != (dim,):
-        raise ValueError(f"minimum must have shape ({dim},) for this landscape, not {minimum.shape}. Make them one.")
+        raise ValueError(
+            f"minimum must have shape ({dim},) for this landscape, not "
+            f"{minimum.shape}. Make them one."
+        )
     exits = exits_of(result, dim)
     predicted = None
     values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
@@ -169,11 +198,13 @@ def _symmetric(hessian: Arg[Numbers]) -> np.ndarray:
     array = errors.reals("landscape, when it is a Hessian,", hessian, example)
     if array.ndim != 2 or array.shape[0] != array.shape[1]:
         raise ValueError(
-            f"landscape, when it is a Hessian, must be square, not of shape {array.shape}. Type for example {example}."
+            f"landscape, when it is a Hessian, must be square, not of shape {array.shape}. Type "
+            f"for example {example}."
         )
     if np.abs(array - array.T).max() > 1e-4 * np.abs(array).max():
         raise ValueError(
-            f"landscape, when it is a Hessian, must be symmetric, not {errors.shown(hessian)}. Type for example {example}."
+            f"landscape, when it is a Hessian, must be symmetric, not {errors.shown(hessian)}. "
+            f"Type for example {example}."
         )
     return array
 
@@ -181,16 +212,19 @@ def _symmetric(hessian: Arg[Numbers]) -> np.ndarray:
 def _predicted(law: Arg[EscapeLaw], vectors: np.ndarray) -> np.ndarray:
     if not isinstance(law, EscapeLaw):
         raise TypeError(
-            f"law must be an EscapeLaw or None, not {type(law).__name__}. Type escape_law(dynamics, domain)."
+            f"law must be an EscapeLaw or None, not {type(law).__name__}. Type "
+            "escape_law(dynamics, domain)."
         )
     if law.response != "linear":
         raise ValueError(
-            f'the jumps of this law do not move the position at once along a line (its response is "{law.response}"), so it '
+            "the jumps of this law do not move the position at once along a line (its response is "
+            f'"{law.response}"), so it '
             "says nothing about directions. Leave law out."
         )
     if law.ray_direction.shape[1] != len(vectors):
         raise ValueError(
-            f"the law has {law.ray_direction.shape[1]} dimensions, the Hessian {len(vectors)}. Make them one."
+            f"the law has {law.ray_direction.shape[1]} dimensions, the Hessian {len(vectors)}. "
+            "Make them one."
         )
     return law.ray_share @ (law.ray_direction @ vectors) ** 2
 
@@ -201,10 +235,13 @@ class LastJumps(Tabled):
 
     Attributes:
         ids: trajectories that left, shape `(k,)`.
-        steps_back: how many steps before the last one the jump was made; 0 unless a window was asked for; shape `(k,)`.
+        steps_back: how many steps before the last one the jump was made; 0 unless a window was
+            asked for; shape `(k,)`.
         increment: of the driver, in its own units, shape `(k, noise_dim)`.
-        jump: the displacement that it makes at the attractor, `epsilon A y`, in position units, shape `(k, d)`.
-        reach: share of the way from the attractor to the boundary that this jump goes alone; it leaves from 1 on, shape `(k,)`.
+        jump: the displacement that it makes at the attractor, `epsilon A y`, in position units,
+            shape `(k, d)`.
+        reach: share of the way from the attractor to the boundary that this jump goes alone; it
+            leaves from 1 on, shape `(k,)`.
         threshold: the reach from which an exit is called a jump.
         jump_share: share of exits that jumped, with its binomial interval.
     """
@@ -240,18 +277,22 @@ def last_jumps(
     window: Arg[Integer | None] = None,
     confidence: Arg[Number] = 0.95,
 ) -> LastJumps:
-    """The jump with which each trajectory left, drawn again from (seed, id, step), and how far it goes alone.
+    """The jump with which each trajectory left, drawn again from (seed, id, step), and how far it
+    goes alone.
 
     Args:
         result: an `EscapeResult` or `Paths`, made by `kernel`.
         kernel: the `EulerMaruyama` that made it.
         domain: the basin that it left.
-        threshold: an exit is a jump when its last step alone, made from the attractor, goes at least this share of the way
-            to the boundary; else it is a creep. At small noise a stable driver jumps and a Brownian one creeps.
-        window: look at so many steps before the exit and take the one that reaches furthest; 1 by default. Needed where the
-            noise enters an average, since the position then leaves some steps after the jump: about the memory of the average.
-        confidence: coverage of the interval of the share of jumps, in (0, 1): Clopper and Pearson's, conservative; measured at
-            95% are 96% to 99% (shares of 0.1 and 0.5 of 20 and 100 exits).
+        threshold: an exit is a jump when its last step alone, made from the attractor, goes at
+            least this share of the way to the boundary; else it is a creep. At small noise a stable
+            driver jumps and a Brownian one creeps.
+        window: look at so many steps before the exit and take the one that reaches furthest; 1 by
+            default. Needed where the noise enters an average, since the position then leaves some
+            steps after the jump: about the memory of the average.
+        confidence: coverage of the interval of the share of jumps, in (0, 1): Clopper and
+            Pearson's, conservative; measured at 95% are 96% to 99% (shares of 0.1 and 0.5 of 20 and
+            100 exits).
 
     Returns:
         A `LastJumps`, one row an exit.
@@ -260,28 +301,37 @@ def last_jumps(
         TypeError, ValueError: arguments of another kind, no exit, no window where one is needed.
     """
     errors.instance(
-        "kernel", kernel, EulerMaruyama, "EulerMaruyama(dynamics, dt=1e-3): its increments can be drawn again"
+        "kernel",
+        kernel,
+        EulerMaruyama,
+        "EulerMaruyama(dynamics, dt=1e-3): its increments can be drawn again",
     )
     errors.instance("domain", domain, Domain, "Ball(radius=1.0, center=jnp.zeros(2))")
     if domain.dim != kernel.dim:
         raise ValueError(
-            f"the domain takes points of {domain.dim} dimensions, the kernel moves in {kernel.dim}. Make them one."
+            f"the domain takes points of {domain.dim} dimensions, the kernel moves in "
+            f"{kernel.dim}. Make them one."
         )
     check_interfaces(kernel, domain)
     threshold = errors.positive_real("threshold", threshold, "threshold=0.5")
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     if window is None and kernel.dynamics.response == "flow":
         raise ValueError(
-            f"the noise of {type(kernel.dynamics).__name__} enters an average, so the jump comes some steps before the exit. "
+            f"the noise of {type(kernel.dynamics).__name__} enters an average, so the jump comes "
+            "some steps before the exit. "
             "Say how many to look at, for example window=100."
         )
     window = 1 if window is None else errors.integer("window", window, "window=1", high=10**6)
     exits = exits_of(result, kernel.dim)
     num = len(exits.ids)
-    pad = np.arange(2 ** (num - 1).bit_length()) % num  # sizes repeat, so that few programs are compiled
+    pad = (
+        np.arange(2 ** (num - 1).bit_length()) % num
+    )  # sizes repeat, so that few programs are compiled
     seed, ids = jnp.asarray(split_uint64(exits.seed)), jnp.asarray(split_uint64(exits.ids[pad]))
     steps = jnp.asarray(exits.steps[pad].astype(np.uint32))
-    back, *found = _largest(kernel, domain, trajectory_key(seed, ids), steps, jnp.arange(window, dtype=jnp.uint32))
+    back, *found = _largest(
+        kernel, domain, trajectory_key(seed, ids), steps, jnp.arange(window, dtype=jnp.uint32)
+    )
     increment, jump, reach = (np.asarray(rows, np.float64)[..., :num].T for rows in found)
     share = bounded_mean(float(np.sum(reach >= threshold)), num, confidence)
     return LastJumps(exits.ids, np.asarray(back)[:num], increment, jump, reach, threshold, share)
@@ -289,7 +339,8 @@ def last_jumps(
 
 @eqx.filter_jit
 def _largest(kernel: EulerMaruyama, domain: Domain, key: Array, steps: Array, offsets: Array):
-    """Of the increments `offsets` steps before the last: how far back, increment, jump and reach of the furthest."""
+    """Of the increments `offsets` steps before the last: how far back, increment, jump and reach of
+    the furthest."""
     dynamics = kernel.dynamics
 
     def one(words: Array) -> tuple[Array, Array, Array]:

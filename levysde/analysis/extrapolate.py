@@ -1,7 +1,9 @@
-"""Richardson extrapolation of a simulated mean over the step: its limit, how far off the finest step was, and an interval.
+"""Richardson extrapolation of a simulated mean over the step: its limit, how far off the finest
+step was, and an interval.
 
-Notation: `m(h)` the mean at step h, `m(h) = v + c h^p + ...`. From rungs h_i of independent runs v and c are fitted by least
-squares, each rung weighed by its own standard error; the scatter that the fit leaves is tested by chi-square.
+Notation: `m(h)` the mean at step h, `m(h) = v + c h^p + ...`. From rungs h_i of independent runs v
+and c are fitted by least squares, each rung weighed by its own standard error; the scatter that the
+fit leaves is tested by chi-square.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +34,8 @@ class Extrapolation(Tabled):
         order: p, the power of the step.
         steps, means, standard_errors, nums: of the rungs, the coarsest first; shape `(n,)`.
         seeds: of the rungs.
-        p_value: chance of a scatter about the fit as large as seen; NaN for two rungs, where any fit passes.
+        p_value: chance of a scatter about the fit as large as seen; NaN for two rungs, where any
+            fit passes.
         warnings: what stands against reading the value as it is.
     """
 
@@ -48,14 +51,19 @@ class Extrapolation(Tabled):
     warnings: tuple[str, ...]
 
     def _table(self) -> Table:
-        share = f", {self.bias.value / self.value.value:.2%} of the limit" if self.value.value else ""
+        share = (
+            f", {self.bias.value / self.value.value:.2%} of the limit" if self.value.value else ""
+        )
         tested = f"p = {self.p_value:.2g}" if len(self.steps) > 2 else "two rungs: not tested"
         rungs = zip(self.steps, self.means, self.standard_errors, self.nums, strict=True)
         rows = [
             ("limit", f"{self.value}  ({self.value.confidence:.0%} interval)"),
             ("bias of the finest step", f"{self.bias}{share}"),
             (f"fit of step^{self.order:.4g}", tested),
-            *((f"step {step:g}", f"{mean:.6g} +- {error:.2g}  (num = {num})") for step, mean, error, num in rungs),
+            *(
+                (f"step {step:g}", f"{mean:.6g} +- {error:.2g}  (num = {num})")
+                for step, mean, error, num in rungs
+            ),
         ]
         return Table("Extrapolation", rows, self.warnings)
 
@@ -75,25 +83,27 @@ def extrapolate_escape(
     """The mean escape time, or another mean over exits, as the step falls to zero.
 
     Args:
-        make: `make(step) -> (kernel, domain)`; the step may be dt, or the cutoff of `JumpAdapted`, or anything that errs as a
-            power of it.
+        make: `make(step) -> (kernel, domain)`; the step may be dt, or the cutoff of `JumpAdapted`,
+            or anything that errs as a power of it.
         x0: the start, `(d,)`.
         steps: two or more, falling, shape `(n,)`; three let the fit be tested.
         num: trajectories of each rung, one number or one a rung, from 2. All run to their exits.
         seed: of the whole; rungs have seeds of their own.
-        order: p; by default that of `EulerMaruyama` on a fixed domain, 1/alpha (1 for alpha <= 1, where it is O(dt) but for a
-            logarithm at 1), and 1 for everything else.
-        value: what to average, `(num,)` from a result; the escape time by default. `lambda result: result.label == 2` is the
-            chance of the second exit set.
-        confidence: coverage of the intervals, in (0, 1). Normal ones: those at 95% cover 90% with 20 exponential times a step
-            and 93% with 100 (three steps), since the spread of few times is uncertain.
+        order: p; by default that of `EulerMaruyama` on a fixed domain, 1/alpha (1 for alpha <= 1,
+            where it is O(dt) but for a logarithm at 1), and 1 for everything else.
+        value: what to average, `(num,)` from a result; the escape time by default. `lambda result:
+            result.label == 2` is the chance of the second exit set.
+        confidence: coverage of the intervals, in (0, 1). Normal ones: those at 95% cover 90% with
+            20 exponential times a step and 93% with 100 (three steps), since the spread of few
+            times is uncertain.
         lanes: as in `simulate_escape`; very short trajectories want many.
 
     Returns:
         An `Extrapolation`; times in the kernel's unit.
 
     Raises:
-        TypeError, ValueError: bad numbers, steps that do not fall, a `make` that does not give a kernel and a domain.
+        TypeError, ValueError: bad numbers, steps that do not fall, a `make` that does not give a
+            kernel and a domain.
         NonFiniteError: some trajectories became NaN.
     """
     steps, nums = _rungs(steps, num)
@@ -106,18 +116,29 @@ def extrapolate_escape(
     errors.concrete("x0", x0)
     problems = [_problem(make, float(step)) for step in steps]
     power = power or _order(problems)
-    seeds = tuple(int(word) for word in np.random.SeedSequence(words).generate_state(len(steps), np.uint64))
+    seeds = tuple(
+        int(word) for word in np.random.SeedSequence(words).generate_state(len(steps), np.uint64)
+    )
     means, deviations = [], []
     for (kernel, domain), count, own in zip(problems, nums, seeds, strict=True):
         result = simulate_escape(
-            kernel, domain, x0, num=int(count), seed=own, lanes=lanes, record="times" if value is None else "places"
+            kernel,
+            domain,
+            x0,
+            num=int(count),
+            seed=own,
+            lanes=lanes,
+            record="times" if value is None else "places",
         )
         sample = _sample(result, value)
         if sample.shape != (count,) or not np.all(result.status == Status.EXITED):
-            raise ValueError(f"value must give one number a trajectory, shape ({count},), not {sample.shape}.")
+            raise ValueError(
+                f"value must give one number a trajectory, shape ({count},), not {sample.shape}."
+            )
         if not np.ptp(sample):
             raise ValueError(
-                f"value is {sample[0]:g} for all {count} trajectories of one step, which leaves no interval. Raise num, or "
+                f"value is {sample[0]:g} for all {count} trajectories of one step, which leaves no "
+                "interval. Raise num, or "
                 "average something that varies."
             )
         means.append(sample.mean())
@@ -130,7 +151,9 @@ def _sample(result: EscapeResult, value: Arg[Callable[[EscapeResult], Any] | Non
     sample = result.time if value is None else value(result)
     if isinstance(sample, np.ndarray) and sample.dtype.kind == "b":
         sample = sample.astype(float)
-    return np.asarray(errors.as_array("value(result)", sample, "value=lambda result: result.time"), float)
+    return np.asarray(
+        errors.as_array("value(result)", sample, "value=lambda result: result.time"), float
+    )
 
 
 def _fitted(
@@ -156,7 +179,8 @@ def _fitted(
     found = []
     if p_value < _MISFIT:
         found.append(
-            f"the rungs do not follow step^{power:.4g} (p = {p_value:.1g}): the interval leaves that out. Take finer steps, "
+            f"the rungs do not follow step^{power:.4g} (p = {p_value:.1g}): the interval leaves "
+            "that out. Take finer steps, "
             "or another order."
         )
     if abs(slope) > 0.2 * abs(limit):
@@ -175,20 +199,27 @@ def _fitted(
     )
 
 
-def _rungs(steps: Arg[Numbers], num: Arg[Integer | Sequence[Integer]]) -> tuple[np.ndarray, np.ndarray]:
+def _rungs(
+    steps: Arg[Numbers], num: Arg[Integer | Sequence[Integer]]
+) -> tuple[np.ndarray, np.ndarray]:
     array = errors.reals("steps", steps, "steps=[0.04, 0.02, 0.01]")
     if array.ndim != 1 or len(array) < 2 or not (array > 0).all() or not (np.diff(array) < 0).all():
         raise ValueError(
-            f"steps must be two or more positive numbers that fall, not {errors.shown(steps)}. Type [0.04, 0.02, 0.01]."
+            f"steps must be two or more positive numbers that fall, not {errors.shown(steps)}. "
+            "Type [0.04, 0.02, 0.01]."
         )
     several = isinstance(num, list | tuple) or np.ndim(errors.concrete("num", num)) > 0
     counts = list(np.asarray(num, object)) if several else [num] * len(array)
     if len(counts) != len(array):
-        raise ValueError(f"num must be one number, or {len(array)}, one a step, not {errors.shown(num)}.")
+        raise ValueError(
+            f"num must be one number, or {len(array)}, one a step, not {errors.shown(num)}."
+        )
     return array, np.array([errors.integer("num", count, "num=10_000", low=2) for count in counts])
 
 
-def _problem(make: Arg[Callable[[float], tuple[Kernel, Domain]]], step: float) -> tuple[Kernel, Domain]:
+def _problem(
+    make: Arg[Callable[[float], tuple[Kernel, Domain]]], step: float
+) -> tuple[Kernel, Domain]:
     example = "lambda dt: (EulerMaruyama(dynamics, dt=dt), domain)"
     made = errors.function("make", make, example)(step)
     if (
@@ -197,7 +228,10 @@ def _problem(make: Arg[Callable[[float], tuple[Kernel, Domain]]], step: float) -
         or not isinstance(made[0], Kernel)
         or not isinstance(made[1], Domain)
     ):
-        raise TypeError(f"make({step:g}) must give a kernel and a domain, not {made!r}. Type for example {example}.")
+        raise TypeError(
+            f"make({step:g}) must give a kernel and a domain, not {made!r}. Type for "
+            f"example {example}."
+        )
     return made
 
 

@@ -1,9 +1,11 @@
-"""Where an escape lands: gradient descent from the first point outside, and the sharpness of the minimum that it finds.
+"""Where an escape lands: gradient descent from the first point outside, and the sharpness of the
+minimum that it finds.
 
-Notation: g(x) the gradient, h the step. A step `x - h g(x)` is taken when `g(x - h g(x))'g(x) >= |g(x)|^2 / 2`, then h grows;
-else h is halved. So each step stays where the gradient has not turned (on a quadratic, `h` at most half of the exact line
-search), follows the gradient flow, and no difference of losses is formed, which float32 would lose near a minimum.
-Sharpness: trace and largest eigenvalue of the Hessian.
+Notation: g(x) the gradient, h the step. A step `x - h g(x)` is taken when `g(x - h g(x))'g(x) >=
+|g(x)|^2 / 2`, then h grows; else h is halved. So each step stays where the gradient has not turned
+(on a quadratic, `h` at most half of the exact line search), follows the gradient flow, and no
+difference of losses is formed, which float32 would lose near a minimum. Sharpness: trace and
+largest eigenvalue of the Hessian.
 """
 
 from dataclasses import dataclass, field
@@ -37,9 +39,11 @@ class Landings(Tabled):
     Attributes:
         ids: trajectories that left, shape `(k,)`.
         points: where gradient descent ended, shape `(k, d)`.
-        gradient_norm: Euclidean norm of the gradient there, in loss units over parameter units, shape `(k,)`.
+        gradient_norm: Euclidean norm of the gradient there, in loss units over parameter units,
+            shape `(k,)`.
         settled: whether it is below the tolerance, shape `(k,)`.
-        minimum: number of the listed minimum it is at, -1 for none of them or where it has not settled, shape `(k,)`.
+        minimum: number of the listed minimum it is at, -1 for none of them or where it has not
+            settled, shape `(k,)`.
         minima: the listed minima, shape `(m, d)`.
         share: share of the exits that landed in each, with binomial intervals, length m.
         trace, top: trace and largest eigenvalue of the Hessian where each landed, shape `(k,)`.
@@ -56,13 +60,21 @@ class Landings(Tabled):
     top: np.ndarray
 
     def _table(self) -> Table:
-        places = [(f"minimum {i}", f"{share}", self.minimum == i) for i, share in enumerate(self.share)]
+        places = [
+            (f"minimum {i}", f"{share}", self.minimum == i) for i, share in enumerate(self.share)
+        ]
         other = self.minimum < 0
         if other.any():
             places.append(("elsewhere", f"{other.mean():.4g}", other))
         head = ("at", "share of exits", "mean trace", "mean largest eigenvalue")
-        cells = [(name, share, _mean(self.trace[here]), _mean(self.top[here])) for name, share, here in places]
-        return Table(f"Landings of {len(self.ids)} exits, {int(self.settled.sum())} settled", [Grid(head, cells)])
+        cells = [
+            (name, share, _mean(self.trace[here]), _mean(self.top[here]))
+            for name, share, here in places
+        ]
+        return Table(
+            f"Landings of {len(self.ids)} exits, {int(self.settled.sum())} settled",
+            [Grid(head, cells)],
+        )
 
 
 def _mean(values: np.ndarray) -> str:
@@ -78,18 +90,22 @@ def landing_sharpness(
     max_steps: Arg[Integer] = 10_000,
     confidence: Arg[Number] = 0.95,
 ) -> Landings:
-    """Follow gradient descent from each first point outside to where it comes to rest, and measure the sharpness there.
+    """Follow gradient descent from each first point outside to where it comes to rest, and measure
+    the sharpness there.
 
     An exit need not be an escape to another minimum: a trajectory that left a ball may slide back.
 
     Args:
         result: an `EscapeResult` or `Paths`.
         landscape: the loss it moved on.
-        minima: minima to recognise, `(m, d)`; those that the landscape knows by default, else its one marked minimum.
-        tolerance: gradient norm at which a point has come to rest, in loss units over parameter units.
+        minima: minima to recognise, `(m, d)`; those that the landscape knows by default, else its
+            one marked minimum.
+        tolerance: gradient norm at which a point has come to rest, in loss units over parameter
+            units.
         max_steps: tries a trajectory at most makes, each with one gradient.
-        confidence: coverage of the intervals of the shares, in (0, 1): Clopper and Pearson's, conservative; measured at 95%
-            are 96% to 99% (shares of 0.1 and 0.5 of 20 and 100 exits).
+        confidence: coverage of the intervals of the shares, in (0, 1): Clopper and Pearson's,
+            conservative; measured at 95% are 96% to 99% (shares of 0.1 and 0.5 of 20 and 100
+            exits).
 
     Returns:
         A `Landings`, one row an exit.
@@ -97,7 +113,9 @@ def landing_sharpness(
     Raises:
         TypeError, ValueError: arguments of another kind or shape, no exit.
     """
-    errors.instance("landscape", landscape, Landscape, "from_function(loss, dim=2, minimum=jnp.zeros(2))")
+    errors.instance(
+        "landscape", landscape, Landscape, "from_function(loss, dim=2, minimum=jnp.zeros(2))"
+    )
     limit = errors.positive_real("tolerance", tolerance, "tolerance=1e-4")
     tolerance = errors.positive("tolerance", tolerance, "tolerance=1e-4")
     max_steps = errors.integer("max_steps", max_steps, "max_steps=10_000", high=2**31 - 1)
@@ -116,7 +134,9 @@ def landing_sharpness(
     settled = norm <= limit
     number = np.where(settled, _nearest(points, listed), -1)
     trace, top = _sharpness(landscape, points, number, listed)
-    share = tuple(bounded_mean(float(np.sum(number == i)), num, confidence) for i in range(len(listed)))
+    share = tuple(
+        bounded_mean(float(np.sum(number == i)), num, confidence) for i in range(len(listed))
+    )
     return Landings(exits.ids, points, norm, settled, number, listed, share, trace, top)
 
 
@@ -126,12 +146,17 @@ def _minima(landscape: Landscape, minima: Arg[Numbers | None]) -> np.ndarray:
     example = f"minima=jnp.zeros((1, {landscape.dim}))"
     array = errors.reals("minima", minima, example)
     if array.ndim != 2 or array.shape[1] != landscape.dim:
-        raise ValueError(f"minima must have shape (m, {landscape.dim}), not {array.shape}. Type for example {example}.")
+        raise ValueError(
+            f"minima must have shape (m, {landscape.dim}), not {array.shape}. Type "
+            f"for example {example}."
+        )
     return array
 
 
 @eqx.filter_jit
-def _descend(landscape: Landscape, starts: Array, tolerance: Array, max_steps: Array) -> tuple[Array, Array]:
+def _descend(
+    landscape: Landscape, starts: Array, tolerance: Array, max_steps: Array
+) -> tuple[Array, Array]:
     """Ends and gradient norms of gradient descent from each row of `starts`."""
 
     def norm(g: Array) -> Array:
@@ -165,7 +190,11 @@ def _descend(landscape: Landscape, starts: Array, tolerance: Array, max_steps: A
 
 def _nearest(points: np.ndarray, minima: np.ndarray) -> np.ndarray:
     """The number of the minimum next to each point, -1 where none is near."""
-    gaps = np.linalg.norm(minima[:, None] - minima[None], axis=2) if len(minima) > 1 else np.zeros((1, 1))
+    gaps = (
+        np.linalg.norm(minima[:, None] - minima[None], axis=2)
+        if len(minima) > 1
+        else np.zeros((1, 1))
+    )
     near = _NEAR * (gaps[gaps > 0].min() if (gaps > 0).any() else 1 + np.linalg.norm(minima[0]))
     best, distance = np.zeros(len(points), int), np.full(len(points), np.inf)
     for i, minimum in enumerate(minima):
@@ -177,11 +206,14 @@ def _nearest(points: np.ndarray, minima: np.ndarray) -> np.ndarray:
 def _sharpness(
     landscape: Landscape, points: np.ndarray, number: np.ndarray, minima: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Trace and largest eigenvalue: at the listed minimum where there is one, else where the descent ended."""
+    """Trace and largest eigenvalue: at the listed minimum where there is one, else where the
+    descent ended."""
     other = np.flatnonzero(number < 0)
     places = jnp.asarray(np.concatenate([minima, points[other]]), landscape.minimum.dtype)
     hessian = eqx.filter_jit(lambda landscape, x: landscape.hessian(x))
-    eigenvalues = np.array([np.linalg.eigvalsh(np.asarray(hessian(landscape, x), float)) for x in places])
+    eigenvalues = np.array(
+        [np.linalg.eigvalsh(np.asarray(hessian(landscape, x), float)) for x in places]
+    )
     index = number.copy()
     index[other] = len(minima) + np.arange(len(other))
     return eigenvalues.sum(1)[index], eigenvalues[:, -1][index]

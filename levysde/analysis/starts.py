@@ -1,8 +1,9 @@
 """Starts from the quasi-stationary law: where a trajectory is, given that it has not left for long.
 
-Notation: T the escape time. The law of the position at time t given T > t tends to the quasi-stationary law as t grows,
-whatever the start; begun from it, T is exactly exponential, with the rate by which the survival from any start decays in the
-end. So quasi-stationary starts take out of a measured mean what the first relaxation adds or takes away.
+Notation: T the escape time. The law of the position at time t given T > t tends to the
+quasi-stationary law as t grows, whatever the start; begun from it, T is exactly exponential, with
+the rate by which the survival from any start decays in the end. So quasi-stationary starts take out
+of a measured mean what the first relaxation adds or takes away.
 
 Collet, Martínez, San Martín, "Quasi-Stationary Distributions", Springer 2013, theorem 2.2.
 """
@@ -61,20 +62,23 @@ def quasi_stationary_starts(
 ) -> Starts:
     """`num` positions of independent trajectories from `x0` that are still inside at `time`.
 
-    Every trajectory runs to its exit or to `time`, in batches, and the first `num` that stayed are kept by their number: which
-    ones left early chooses nothing else. Only positions are kept: a kernel with memory begins anew at each, by its `init`.
+    Every trajectory runs to its exit or to `time`, in batches, and the first `num` that stayed are
+    kept by their number: which ones left early chooses nothing else. Only positions are kept: a
+    kernel with memory begins anew at each, by its `init`.
 
     Args:
         kernel, domain, x0: as for `simulate_escape`; `x0` of shape `(d,)`.
         num: number of starts, from 1.
         seed: of the trajectories; those of a later run with the same seed are independent of them.
-        time: in the kernel's unit; several relaxation times, so that x0 is forgotten. See whether doubling it moves the mean.
+        time: in the kernel's unit; several relaxation times, so that x0 is forgotten. See whether
+            doubling it moves the mean.
 
     Returns:
         A `Starts`, whose `x0` has shape `(num, d)`.
 
     Raises:
-        TypeError, ValueError: bad input, before anything is compiled; or fewer than about one trajectory in 1000 stays.
+        TypeError, ValueError: bad input, before anything is compiled; or fewer than about one
+            trajectory in 1000 stays.
     """
     num = errors.integer("num", num, "num=1000")
     seed = errors.seed(seed)
@@ -82,18 +86,24 @@ def quasi_stationary_starts(
     start = np.asarray(errors.finite("x0", errors.concrete("x0", x0), "jnp.zeros(2)"))
     if start.ndim != 1:
         raise ValueError(
-            f"x0 must be one start of shape (d,), not of shape {start.shape}. Type for example jnp.zeros(2)."
+            f"x0 must be one start of shape (d,), not of shape {start.shape}. Type for example "
+            "jnp.zeros(2)."
         )
     batch, kept, stayed, tried = max(num, _SMALLEST_BATCH), [], 0, 0
     while stayed < num:
         # a seed for each batch, away from that of any run of the user's
-        words = np.random.SeedSequence(seed, spawn_key=(tried // batch,)).generate_state(1, np.uint64)
-        result = simulate_escape(kernel, domain, start, num=batch, seed=int(words[0]), max_time=time)
+        words = np.random.SeedSequence(seed, spawn_key=(tried // batch,)).generate_state(
+            1, np.uint64
+        )
+        result = simulate_escape(
+            kernel, domain, start, num=batch, seed=int(words[0]), max_time=time
+        )
         kept.append(result.last_inside[result.status == Status.CENSORED])
         stayed, tried = stayed + len(kept[-1]), tried + batch
         if stayed < num and stayed + 3 < _SMALLEST_SHARE * tried:
             raise ValueError(
-                f"{stayed} of {tried} trajectories stayed until time = {time:g} {result.info.unit}: too few to start "
+                f"{stayed} of {tried} trajectories stayed until time = {time:g} "
+                f"{result.info.unit}: too few to start "
                 "from. Give a smaller time: a few relaxation times are enough."
             )
     return Starts(np.concatenate(kept)[:num], time, tried / stayed, kernel.unit)

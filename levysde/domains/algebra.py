@@ -1,4 +1,5 @@
-"""Domains made of domains: intersection, complement, and exit sets of which one is entered first."""
+"""Domains made of domains: intersection, complement, and exit sets of which one is entered
+first."""
 
 from collections.abc import Sequence
 
@@ -13,16 +14,19 @@ from levysde.interfaces import check_domain
 from levysde.protocols import Domain, Label, Point, Scalar, Truth
 from levysde.types import Arg
 
-# a set without formulas is looked for along a ray at these powers of two of |v|, a step being a factor of 1.044
+# a set without formulas is looked for along a ray at these powers of two of |v|, a step being a
+# factor of 1.044
 _NEAREST, _FARTHEST, _PER_DOUBLING = -20, 40, 16
 _BISECTIONS = 30
 
 
 class Intersection(Domain):
-    """Inside all of `domains`. The label is the number, from 1, of the first listed one that is left.
+    """Inside all of `domains`. The label is the number, from 1, of the first listed one that is
+    left.
 
     Args:
-        domains: one or more domains of one dimension. That they have no point in common is not noticed.
+        domains: one or more domains of one dimension. That they have no point in common is not
+            noticed.
 
     Raises:
         ValueError, TypeError: no domain, something that is none, or different dimensions.
@@ -47,7 +51,9 @@ class Intersection(Domain):
 
     def faces(self, x: Point) -> tuple[Array, Array]:
         parts = [domain.faces(x) for domain in self.domains]
-        return jnp.concatenate([part[0] for part in parts]), jnp.concatenate([part[1] for part in parts])
+        return jnp.concatenate([part[0] for part in parts]), jnp.concatenate(
+            [part[1] for part in parts]
+        )
 
     @property
     def dim(self) -> int:
@@ -60,7 +66,8 @@ class Intersection(Domain):
 
 
 class Complement(Domain):
-    """Outside of `domain`, within the range of floats: to escape from it is to enter `domain`. Its boundary belongs to it.
+    """Outside of `domain`, within the range of floats: to escape from it is to enter `domain`. Its
+    boundary belongs to it.
 
     Args:
         domain: the set to keep out of.
@@ -96,15 +103,18 @@ class Complement(Domain):
 class ExitSets(Domain):
     """Inside until one of `sets` is entered, for example balls around other minima.
 
-    The label is the number, from 1, of the set entered, the first listed where sets overlap; one more than there are sets
-    where a point has left the range of floats without entering any. A process in steps can jump across a set unseen.
+    The label is the number, from 1, of the set entered, the first listed where sets overlap; one
+    more than there are sets where a point has left the range of floats without entering any. A
+    process in steps can jump across a set unseen.
 
     Args:
         sets: one or more domains of one dimension.
-        names: one for each set, so that `names[label - 1]` says which was entered; "1", "2", ... by default.
+        names: one for each set, so that `names[label - 1]` says which was entered; "1", "2", ... by
+            default.
 
     Raises:
-        ValueError, TypeError: no sets, something that is no `Domain`, different dimensions, bad names.
+        ValueError, TypeError: no sets, something that is no `Domain`, different dimensions, bad
+            names.
     """
 
     sets: tuple[Domain, ...]
@@ -114,7 +124,9 @@ class ExitSets(Domain):
         self.sets = _checked("each of sets", "ExitSets", sets)
         given = tuple(str(i + 1) for i in range(len(sets))) if names is None else names
         if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
-            raise TypeError(f'names must be strings, not {names!r}. Type for example names=("left", "right").')
+            raise TypeError(
+                f'names must be strings, not {names!r}. Type for example names=("left", "right").'
+            )
         if len(given) != len(sets) or len(set(given)) != len(sets):
             raise ValueError(
                 f"names must be {len(sets)} different strings, one for each set, not {names!r}. "
@@ -148,8 +160,9 @@ class ExitSets(Domain):
 def entry_distance(domain: Domain, x: Point, v: Point) -> Scalar:
     """`inf {r > 0 : x + r v in domain}`: how far a ray goes before it enters.
 
-    By formula for convex shapes, their intersections, and complements. Else by search along `r = 2^(k/16)` from 2^-20 to
-    2^40: a stretch that the ray spends inside can be overlooked when it is shorter than 0.044 of its distance.
+    By formula for convex shapes, their intersections, and complements. Else by search along `r =
+    2^(k/16)` from 2^-20 to 2^40: a stretch that the ray spends inside can be overlooked when it is
+    shorter than 0.044 of its distance.
 
     Args:
         domain: the set that may be entered.
@@ -210,7 +223,9 @@ def _checked(name: str, taker: str, domains: tuple) -> tuple[Domain, ...]:
     example = f"{taker}(Ball(radius=1.0, center=jnp.zeros(2)))"
     for domain in domains:
         if not isinstance(domain, Domain):
-            raise TypeError(f"{name} must be a Domain, not {errors.shown(domain)}. Type for example {example}.")
+            raise TypeError(
+                f"{name} must be a Domain, not {errors.shown(domain)}. Type for example {example}."
+            )
         check_domain(domain)
     if not domains:
         raise ValueError(f"{taker} needs at least one domain. Type for example {example}.")

@@ -10,15 +10,16 @@ from levysde.types import Arg, Number
 
 
 class Dilated(Domain):
-    """`{factor x : x in domain}`, with the labels of `domain`: the basin that goes with a loss whose parameters are stretched
-    (`levysde.landscapes.rescaled`, factor `sharpness^(-1/2)`).
+    """`{factor x : x in domain}`, with the labels of `domain`: the basin that goes with a loss
+    whose parameters are stretched (`levysde.landscapes.rescaled`, factor `sharpness^(-1/2)`).
 
     Args:
         domain: the set to dilate, about the origin.
         factor: of all lengths, positive.
 
     Raises:
-        ValueError, TypeError: something that is no `Domain`, a factor that is not positive and finite.
+        ValueError, TypeError: something that is no `Domain`, a factor that is not positive and
+            finite.
     """
 
     domain: Domain

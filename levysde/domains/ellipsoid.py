@@ -1,11 +1,13 @@
 """The ellipsoid.
 
-Notation: c the center, a_i the radii, the columns of V the principal axes, `z = V'(x - c)` principal coordinates.
-Inside is `sum (z_i / a_i)^2 < 1`, or `(x - c)' M (x - c) < 1` with `M = V diag(a^-2) V'`.
+Notation: c the center, a_i the radii, the columns of V the principal axes, `z = V'(x - c)`
+principal coordinates. Inside is `sum (z_i / a_i)^2 < 1`, or `(x - c)' M (x - c) < 1` with `M = V
+diag(a^-2) V'`.
 
-Distance to the boundary from inside: the nearest point is `p_i = a_i^2 z_i / (a_i^2 + t)`, with t in `(-min a^2, 0]`
-such that p lies on the boundary. `q = 1 + t / min a^2` is found by bisection of its logarithm; where z has no component
-along the shortest axes there may be no such t, and the nearest point lies beside z along such an axis.
+Distance to the boundary from inside: the nearest point is `p_i = a_i^2 z_i / (a_i^2 + t)`, with t
+in `(-min a^2, 0]` such that p lies on the boundary. `q = 1 + t / min a^2` is found by bisection of
+its logarithm; where z has no component along the shortest axes there may be no such t, and the
+nearest point lies beside z along such an axis.
 """
 
 import jax
@@ -27,12 +29,15 @@ class Ellipsoid(ConvexShape):
 
     Args:
         center: where its centre is, shape `(d,)`.
-        matrix: `(d, d)`, symmetric, positive definite, in units of the parameters to the power -2; or
+        matrix: `(d, d)`, symmetric, positive definite, in units of the parameters to the power -2;
+            or
         radii: `(d,)`, the lengths of the half-axes.
-        axes: `(d, d)`, orthonormal columns along which `radii` are measured; the coordinate axes by default.
+        axes: `(d, d)`, orthonormal columns along which `radii` are measured; the coordinate axes by
+            default.
 
     Raises:
-        ValueError, TypeError: not exactly one of matrix and radii, or one of other shapes and signs than above.
+        ValueError, TypeError: not exactly one of matrix and radii, or one of other shapes and signs
+            than above.
     """
 
     center: Array
@@ -58,9 +63,13 @@ class Ellipsoid(ConvexShape):
             self.radii, self.axes = _radii(radii, dim), _axes(axes, dim)
             return
         if axes is not None:
-            raise ValueError("axes belong to radii; a matrix has its own. Leave axes out, or give radii instead.")
+            raise ValueError(
+                "axes belong to radii; a matrix has its own. Leave axes out, or give radii instead."
+            )
         example = f"matrix=jnp.eye({dim}) for this center"
-        self.radii, self.axes = _principal(errors.finite("matrix", matrix, example, (dim, dim)), dim)
+        self.radii, self.axes = _principal(
+            errors.finite("matrix", matrix, example, (dim, dim)), dim
+        )
 
     def contains(self, x: Point) -> Truth:
         z = self._principal(x - self.center) / self.radii
@@ -100,7 +109,9 @@ class Ellipsoid(ConvexShape):
         unit = jnp.where(slope > 0, steep, first) / jnp.where(slope > 0, slope, 1)
         curvature = 2 * jnp.sum((unit / self.radii) ** 2)
         gap = 1 - jnp.sum((z / self.radii) ** 2)
-        distance = quadratic_distance(gap, jnp.maximum(slope, 1e-6 / jnp.min(self.radii)), curvature)
+        distance = quadratic_distance(
+            gap, jnp.maximum(slope, 1e-6 / jnp.min(self.radii)), curvature
+        )
         return distance[None], (unit if self.axes is None else matvec(self.axes, unit))[None]
 
     def _principal(self, offset: Point) -> Point:
@@ -133,7 +144,8 @@ def _axes(axes: Arg[Numbers | None], dim: int) -> Array | None:
         gap = np.abs(columns.T @ columns - np.eye(dim)).max()
         if gap > 1e-4:
             raise ValueError(
-                f"axes must have orthonormal columns, but axes.T @ axes differs from the identity by {gap:.3g}. "
+                "axes must have orthonormal columns, but axes.T @ axes differs from the identity "
+                f"by {gap:.3g}. "
                 "Type for example axes=jnp.linalg.eigh(hessian)[1]."
             )
     return array
@@ -148,12 +160,14 @@ def _principal(matrix: Array, dim: int) -> tuple[Array, Array]:
     gap, size = np.abs(full - full.T).max(), np.abs(full).max()
     if gap > 1e-5 * size:
         raise ValueError(
-            f"matrix must be symmetric, but matrix - matrix.T reaches {gap:.3g}. Type for example matrix=jnp.eye({dim})."
+            f"matrix must be symmetric, but matrix - matrix.T reaches {gap:.3g}. Type for example "
+            f"matrix=jnp.eye({dim})."
         )
     values, axes = np.linalg.eigh((full + full.T) / 2)
     if not values[0] > 1e-12 * size:
         raise ValueError(
-            f"matrix must be positive definite, but its smallest eigenvalue is {values[0]:.4g}: the set would be "
+            f"matrix must be positive definite, but its smallest eigenvalue is {values[0]:.4g}: "
+            "the set would be "
             f"unbounded. Type for example matrix=jnp.eye({dim})."
         )
     return jnp.asarray(1 / np.sqrt(values), dtype=float), jnp.asarray(axes, dtype=float)

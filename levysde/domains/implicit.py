@@ -1,4 +1,5 @@
-"""Basins without a formula: sublevel sets of a loss, and any predicate. Rays leave them by search."""
+"""Basins without a formula: sublevel sets of a loss, and any predicate. Rays leave them by
+search."""
 
 import warnings
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from levysde.domains.shapes import quadratic_distance
 from levysde.protocols import Domain, Landscape, Point, Scalar, Truth
 from levysde.types import Arg, Integer, Number
 
-_COARSE_LEVEL = 0.02  # of the height: a coarser spacing of the floats at the level moves the mean exit time by percents
+# of the height: a coarser spacing of the floats at the level moves the mean exit time by percents
+_COARSE_LEVEL = 0.02
 _SCAN = 64  # points looked at between the start and the first doubling that is outside
 _FEW = 16  # dimensions up to which these are looked at together, more being a network's
 _BISECTIONS = 40
@@ -32,8 +34,8 @@ class Sublevel(Domain):
         height: of the level above the loss at the minimum, positive, in units of the loss.
 
     Raises:
-        ValueError, TypeError: no landscape; a height that is not positive and finite, or too small to be seen next to the loss
-            at the minimum.
+        ValueError, TypeError: no landscape; a height that is not positive and finite, or too small
+            to be seen next to the loss at the minimum.
     """
 
     landscape: Landscape
@@ -43,25 +45,32 @@ class Sublevel(Domain):
     def __init__(self, landscape: Arg[Landscape], *, height: Arg[Number]):
         if not isinstance(landscape, Landscape):
             raise TypeError(
-                f"landscape must be a Landscape, not {landscape!r}. Type for example Sublevel(well, height=0.5); "
+                f"landscape must be a Landscape, not {landscape!r}. Type for example "
+                "Sublevel(well, height=0.5); "
                 "make your own loss into one with levysde.from_function."
             )
         self.landscape = landscape
         self.height = errors.positive("height", height, "height=0.5")
         lowest = landscape.value(landscape.minimum)
         self.level = lowest + self.height
-        if not errors.is_traced(self.level) and not float(self.level) - float(lowest) > 0.5 * float(self.height):
+        if not errors.is_traced(self.level) and not float(self.level) - float(lowest) > 0.5 * float(
+            self.height
+        ):
             raise ValueError(
-                f"height = {height!r} is lost in rounding next to the loss at the minimum, {float(lowest)!r} in "
-                f"{lowest.dtype}. Give a larger height, or shift the loss to be about 0 at its minimum."
+                f"height = {height!r} is lost in rounding next to the loss at the minimum, "
+                f"{float(lowest)!r} in "
+                f"{lowest.dtype}. Give a larger height, or shift the loss to be about 0 at its "
+                "minimum."
             )
 
         if not errors.is_traced(self.level):
             share = float(np.spacing(np.abs(np.asarray(self.level)))) / float(self.height)
             if share > _COARSE_LEVEL:
                 warnings.warn(
-                    f"the loss at the minimum is {float(lowest):.6g}, where the floats of {lowest.dtype} are {share:.1%} of "
-                    f"height = {float(self.height):.4g} apart: the level is that coarse. Shift the loss to be about 0 at its "
+                    f"the loss at the minimum is {float(lowest):.6g}, where the floats of "
+                    f"{lowest.dtype} are {share:.1%} of "
+                    f"height = {float(self.height):.4g} apart: the level is that coarse. Shift the "
+                    "loss to be about 0 at its "
                     "minimum, or switch JAX to float64.",
                     errors.PrecisionWarning,
                     stacklevel=3,  # past the wrapper of names
@@ -79,9 +88,9 @@ class Sublevel(Domain):
         unit = gradient / jnp.where(slope > 0, slope, 1)
         _, turning = jax.jvp(self.landscape.gradient, (x,), (unit,))
         slope = jnp.maximum(slope, jnp.finfo(x.dtype).tiny ** 0.5)
-        return quadratic_distance(self.level - self.landscape.value(x), slope, jnp.sum(unit * turning))[None], unit[
-            None
-        ]
+        return quadratic_distance(
+            self.level - self.landscape.value(x), slope, jnp.sum(unit * turning)
+        )[None], unit[None]
 
     @property
     def dim(self) -> int:
@@ -97,11 +106,13 @@ class Predicate(Domain):
     """Where `inside(x)` holds. NaN is outside.
 
     Args:
-        inside: a function, written with jax.numpy, of x of shape `(dim,)`, that returns one truth value.
+        inside: a function, written with jax.numpy, of x of shape `(dim,)`, that returns one truth
+            value.
         dim: d, the length of x.
 
     Raises:
-        ValueError, TypeError: a bad `dim`; something that is no function, fails, or returns something else.
+        ValueError, TypeError: a bad `dim`; something that is no function, fails, or returns
+            something else.
     """
 
     inside: Callable = eqx.field(static=True)
@@ -110,7 +121,10 @@ class Predicate(Domain):
     def __init__(self, inside: Arg[Callable[[Array], Any]], *, dim: Arg[Integer]):
         self.dim = errors.integer("dim", dim, "dim=2")
         if not callable(inside):
-            raise TypeError(f"inside must be a function of x, not {inside!r}. Type for example lambda x: x[0] < 1.")
+            raise TypeError(
+                f"inside must be a function of x, not {inside!r}. Type for example "
+                "lambda x: x[0] < 1."
+            )
         x = jax.ShapeDtypeStruct((self.dim,), jnp.zeros(0).dtype)
         out = errors.outcome("inside", inside, x, example="lambda x: jnp.sum(x**2) < 1")
         if getattr(out, "shape", None) != () or out.dtype != bool:
@@ -152,7 +166,8 @@ def search_ray(contains: Callable[[Array], Array], x: Point, v: Point) -> Scalar
     far = jax.lax.while_loop(lambda r: inside(r) & (r < _FARTHEST), lambda r: 2 * r, one)
     reach = jax.lax.while_loop(lambda r: ~inside(r / 2) & (r > 1 / _FARTHEST), lambda r: r / 2, far)
     grid = jnp.arange(1, _SCAN + 1, dtype=x.dtype) / _SCAN * reach
-    # in few dimensions all at once: one after another, a basin's flows would each wait for the slowest
+    # in few dimensions all at once: one after another, a basin's flows would each wait for the
+    # slowest
     first = jnp.argmax(~jax.lax.map(inside, grid, batch_size=_SCAN if x.shape[0] <= _FEW else 1))
     low, high = grid[first] - reach / _SCAN, grid[first]
 

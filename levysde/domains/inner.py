@@ -1,7 +1,8 @@
 """The inner part of a domain, away from its boundary, and the distance to the boundary.
 
-Notation: `margin(x)` is the distance from x to the nearest point outside the domain. The inner set `{margin >= delta}`
-is the `Omega^{-eps^gamma}` of Zhou et al., NeurIPS 2020: the escape law holds uniformly over starts in it.
+Notation: `margin(x)` is the distance from x to the nearest point outside the domain. The inner set
+`{margin >= delta}` is the `Omega^{-eps^gamma}` of Zhou et al., NeurIPS 2020: the escape law holds
+uniformly over starts in it.
 """
 
 import jax
@@ -23,21 +24,22 @@ _ASCENTS = 8  # steps towards the highest loss on the sphere of radius delta
 class Inner(Domain):
     """The points of `domain` that are at least `delta` away from everything outside it.
 
-    Exact for `Ball`, `Box`, `Ellipsoid`, `HalfSpaces`, their intersections, and inner sets of these (see
-    `boundary_distance`). For any other domain `x` counts as inner when it is inside and so are all `x + delta u`, u from
-    a fixed set of directions: that is the exact set or a larger one. A flat piece of boundary whose normal is at an angle t
-    from the nearest direction is seen from `delta cos t` on. Where the domain comes from a landscape, the direction in
-    which the loss is highest at that distance is sought besides, and found where the loss is convex.
+    Exact for `Ball`, `Box`, `Ellipsoid`, `HalfSpaces`, their intersections, and inner sets of these
+    (see `boundary_distance`). For any other domain `x` counts as inner when it is inside and so are
+    all `x + delta u`, u from a fixed set of directions: that is the exact set or a larger one. A
+    flat piece of boundary whose normal is at an angle t from the nearest direction is seen from
+    `delta cos t` on. Where the domain comes from a landscape, the direction in which the loss is
+    highest at that distance is sought besides, and found where the loss is convex.
 
     Args:
         domain: what to take the inner part of.
         delta: distance, positive, in the units of the parameters.
-        num_directions: directions looked along where the distance has no formula, 2 or more; both ends in one dimension, equal
-            angles in two, quasi-random above.
+        num_directions: directions looked along where the distance has no formula, 2 or more; both
+            ends in one dimension, equal angles in two, quasi-random above.
 
     Raises:
-        ValueError, TypeError: a bad argument; nothing left: delta not below the radius of the largest ball inside, where that
-            is known, or the landscape's minimum not inner itself.
+        ValueError, TypeError: a bad argument; nothing left: delta not below the radius of the
+            largest ball inside, where that is known, or the landscape's minimum not inner itself.
 
     Source:
         `Omega^{-eps^gamma}` of Zhou et al., NeurIPS 2020.
@@ -47,7 +49,9 @@ class Inner(Domain):
     delta: Array
     directions: Array | None
 
-    def __init__(self, domain: Arg[Domain], *, delta: Arg[Number], num_directions: Arg[Integer] = 64):
+    def __init__(
+        self, domain: Arg[Domain], *, delta: Arg[Number], num_directions: Arg[Integer] = 64
+    ):
         if not isinstance(domain, Domain):
             raise TypeError(
                 f"domain must be a Domain, not {domain!r}. Type for example "
@@ -57,18 +61,22 @@ class Inner(Domain):
         self.domain = domain
         self.delta = errors.positive("delta", delta, "delta=0.1")
         num = errors.integer("num_directions", num_directions, "num_directions=64", low=2)
-        self.directions = None if has_distance(domain) else jnp.asarray(_directions(domain.dim, num), dtype=float)
+        self.directions = (
+            None if has_distance(domain) else jnp.asarray(_directions(domain.dim, num), dtype=float)
+        )
         if any(errors.is_traced(leaf) for leaf in jax.tree.leaves((domain, self.delta))):
             return
         largest, landscape = _inradius(domain), _landscape(domain)
         if not float(self.delta) < largest:
             raise ValueError(
-                f"nothing is left: delta = {delta!r}, but the largest ball inside the domain has radius {largest:.6g}. "
+                f"nothing is left: delta = {delta!r}, but the largest ball inside the domain has "
+                f"radius {largest:.6g}. "
                 "Give a smaller delta."
             )
         if landscape is not None and not bool(self.contains(landscape.minimum)):
             raise ValueError(
-                f"delta = {delta!r} reaches past the minimum: it is closer to the boundary of the domain than that. "
+                f"delta = {delta!r} reaches past the minimum: it is closer to the boundary of the "
+                "domain than that. "
                 "Give a smaller delta."
             )
 
@@ -77,13 +85,15 @@ class Inner(Domain):
             return _distance(self.domain, x) >= self.delta
         directions, landscape = self.directions.astype(x.dtype), _landscape(self.domain)
         if landscape is not None:
-            directions = jnp.concatenate([directions, self._highest(landscape, directions, x)[None, :]])
+            directions = jnp.concatenate(
+                [directions, self._highest(landscape, directions, x)[None, :]]
+            )
         reached = jax.vmap(self.domain.contains)(x[None, :] + self.delta * directions)
         return self.domain.contains(x) & jnp.all(reached)
 
     def _highest(self, landscape: Landscape, directions: Array, x: Point) -> Point:
-        """The direction of the highest loss at distance delta: from the best of `directions`, `u <- grad F(x + delta u)`,
-        normalised. For a convex loss each step goes up."""
+        """The direction of the highest loss at distance delta: from the best of `directions`, `u <-
+        grad F(x + delta u)`, normalised. For a convex loss each step goes up."""
         heights = jax.vmap(landscape.value)(x[None, :] + self.delta * directions)
 
         def ascend(_: Array, u: Point) -> Point:
@@ -111,7 +121,8 @@ def boundary_distance(domain: Arg[Domain], x: Arg[Numbers]) -> Scalar:
     """Distance from a point to the nearest point outside `domain`.
 
     Args:
-        domain: one whose distance has a formula: Ball, Box, Ellipsoid, HalfSpaces, their Intersection, and Inner of these.
+        domain: one whose distance has a formula: Ball, Box, Ellipsoid, HalfSpaces, their
+            Intersection, and Inner of these.
         x: the point, shape `(d,)`.
 
     Returns:
@@ -122,12 +133,15 @@ def boundary_distance(domain: Arg[Domain], x: Arg[Numbers]) -> Scalar:
     """
     if not isinstance(domain, Domain):
         raise TypeError(
-            f"domain must be a Domain, not {errors.shown(domain)}. Type for example Ball(radius=1.0, center=jnp.zeros(2))."
+            f"domain must be a Domain, not {errors.shown(domain)}. Type for example "
+            "Ball(radius=1.0, center=jnp.zeros(2))."
         )
     if not has_distance(domain):
         raise TypeError(
-            f"the distance to the boundary of {type(domain).__name__} has no formula. Known are Ball, Box, Ellipsoid, "
-            "HalfSpaces, their Intersection, and Inner of these; Inner(domain, delta=...) works for every domain."
+            f"the distance to the boundary of {type(domain).__name__} has no formula. Known are "
+            "Ball, Box, Ellipsoid, "
+            "HalfSpaces, their Intersection, and Inner of these; Inner(domain, delta=...) works "
+            "for every domain."
         )
     return _distance(domain, errors.finite("x", x, f"x=jnp.zeros({domain.dim})", (domain.dim,)))
 
@@ -146,7 +160,9 @@ def has_distance(domain: Domain) -> bool:
     """Whether `boundary_distance` knows the domain."""
     if isinstance(domain, Intersection):
         return all(has_distance(part) for part in domain.domains)
-    return isinstance(domain, ConvexShape) or (isinstance(domain, Inner) and domain.directions is None)
+    return isinstance(domain, ConvexShape) or (
+        isinstance(domain, Inner) and domain.directions is None
+    )
 
 
 def _inradius(domain: Domain) -> float:
@@ -155,7 +171,11 @@ def _inradius(domain: Domain) -> float:
         return domain.inradius
     if isinstance(domain, Intersection):
         return min(_inradius(part) for part in domain.domains)
-    return _inradius(domain.domain) - float(domain.delta) if isinstance(domain, Inner) else float("inf")
+    return (
+        _inradius(domain.domain) - float(domain.delta)
+        if isinstance(domain, Inner)
+        else float("inf")
+    )
 
 
 def _landscape(domain: Domain) -> Landscape | None:
@@ -171,6 +191,8 @@ def _directions(dim: int, num: int) -> Float[np.ndarray, "m d"]:
         return np.stack([np.cos(angles), np.sin(angles)], 1)
     from scipy.stats import norm, qmc  # slow to import
 
-    uniform = qmc.Sobol(dim, rng=np.random.default_rng(0)).random_base2(max(1, int(np.ceil(np.log2(num)))))
+    uniform = qmc.Sobol(dim, rng=np.random.default_rng(0)).random_base2(
+        max(1, int(np.ceil(np.log2(num))))
+    )
     points = norm.ppf(np.clip(uniform, 1e-12, 1 - 1e-12))
     return points / np.linalg.norm(points, axis=1, keepdims=True)

@@ -1,7 +1,7 @@
 """Intersections of half-spaces.
 
-Notation: unit normals n_i, offsets b_i; inside is `n_i . x < b_i` for every i, so that `b_i - n_i . x` is the distance
-to the i-th plane.
+Notation: unit normals n_i, offsets b_i; inside is `n_i . x < b_i` for every i, so that `b_i - n_i .
+x` is the distance to the i-th plane.
 """
 
 import jax.numpy as jnp
@@ -23,10 +23,12 @@ class HalfSpaces(ConvexShape):
 
     Args:
         normals: `(n, d)`, pointing outwards; any length but zero.
-        offsets: `(n,)`; for a normal of length one the signed distance of its plane from the origin.
+        offsets: `(n,)`; for a normal of length one the signed distance of its plane from the
+            origin.
 
     Raises:
-        ValueError, TypeError: wrong shapes, numbers that are not finite, a zero normal, or an empty set.
+        ValueError, TypeError: wrong shapes, numbers that are not finite, a zero normal, or an empty
+            set.
     """
 
     normals: Array
@@ -37,7 +39,8 @@ class HalfSpaces(ConvexShape):
         offsets = errors.finite("offsets", offsets, "offsets=jnp.array([1.0])")
         if normals.ndim != 2 or not normals.size or offsets.shape != normals.shape[:1]:
             raise ValueError(
-                f"normals must have shape (n, d) and offsets (n,), not {normals.shape} and {offsets.shape}. "
+                f"normals must have shape (n, d) and offsets (n,), not {normals.shape} and "
+                f"{offsets.shape}. "
                 f"Type for example {_EXAMPLE}."
             )
         largest = jnp.max(jnp.abs(normals), 1, keepdims=True)
@@ -54,7 +57,9 @@ class HalfSpaces(ConvexShape):
         if errors.is_traced(normals) or errors.is_traced(offsets):
             return
         if not self.inradius > 1e-9 * float(jnp.max(jnp.abs(self.offsets))):
-            raise ValueError("the half-spaces have no point in common. Check the signs of normals and offsets.")
+            raise ValueError(
+                "the half-spaces have no point in common. Check the signs of normals and offsets."
+            )
 
     def contains(self, x: Point) -> Truth:
         # a half-space reaches to infinity, but a point beyond the float range has left
@@ -96,7 +101,9 @@ class HalfSpaces(ConvexShape):
         n, d = self.normals.shape
         planes = np.hstack([np.asarray(self.normals, float), np.ones((n, 1))])
         bounds = [(None, None)] * d + [(0, None)]
-        found = linprog(-np.eye(d + 1)[d], A_ub=planes, b_ub=np.asarray(self.offsets, float), bounds=bounds)
+        found = linprog(
+            -np.eye(d + 1)[d], A_ub=planes, b_ub=np.asarray(self.offsets, float), bounds=bounds
+        )
         if found.status == 3:  # unbounded
             return float("inf")
         return float(found.x[-1]) if found.status == 0 else -float("inf")
@@ -107,7 +114,8 @@ def half_space(*, normal: Arg[Numbers], offset: Arg[Number]) -> HalfSpaces:
 
     Args:
         normal: `(d,)`, pointing outwards; any length but zero.
-        offset: a number; for a normal of length one the signed distance of its plane from the origin.
+        offset: a number; for a normal of length one the signed distance of its plane from the
+            origin.
 
     Returns:
         `HalfSpaces` of one plane.

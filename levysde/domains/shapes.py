@@ -12,16 +12,18 @@ from levysde.types import Arg, Number, Numbers
 
 
 class ConvexShape(Domain):
-    """An open convex set that is known by formulas: where a line crosses it, how far its boundary is."""
+    """An open convex set that is known by formulas: where a line crosses it, how far its boundary
+    is."""
 
     @abstractmethod
     def chord(self, x: Point, v: Point) -> tuple[Scalar, Scalar]:
-        """The ends `low < high` of the interval of r, negative ones too, where `x + r v` is inside, in units of `|v|`;
-        `(inf, -inf)` where the line misses. `x` may be anywhere."""
+        """The ends `low < high` of the interval of r, negative ones too, where `x + r v` is inside,
+        in units of `|v|`; `(inf, -inf)` where the line misses. `x` may be anywhere."""
 
     @abstractmethod
     def margin(self, x: Point) -> Scalar:
-        """Distance from `x` to the nearest point outside, in the units of the parameters; 0 outside."""
+        """Distance from `x` to the nearest point outside, in the units of the parameters; 0
+        outside."""
 
     @property
     @abstractmethod
@@ -48,7 +50,8 @@ class Ball(ConvexShape):
         center: the centre, shape `(d,)`.
 
     Raises:
-        ValueError, TypeError: a radius that is not positive and finite, a center that is no finite vector.
+        ValueError, TypeError: a radius that is not positive and finite, a center that is no finite
+            vector.
     """
 
     radius: Array
@@ -73,7 +76,9 @@ class Ball(ConvexShape):
         offset = x - self.center
         size = jnp.sqrt(jnp.sum(offset * offset))
         first = (jnp.arange(self.dim) == 0).astype(size.dtype)  # the direction seen from the center
-        return (self.radius - size)[None], (jnp.where(size > 0, offset, first) / jnp.where(size > 0, size, 1))[None]
+        return (self.radius - size)[None], (
+            jnp.where(size > 0, offset, first) / jnp.where(size > 0, size, 1)
+        )[None]
 
     @property
     def dim(self) -> int:
@@ -88,8 +93,9 @@ class Ball(ConvexShape):
 class Box(ConvexShape):
     """`lower < x < upper`, coordinate by coordinate; bounds may be infinite.
 
-    The exit set's label tells the face of the coordinate that is furthest outside, relative to the order
-    lower 0, upper 0, lower 1, ...: label `1 + 2 i` for the lower and `2 + 2 i` for the upper face of coordinate i.
+    The exit set's label tells the face of the coordinate that is furthest outside, relative to the
+    order lower 0, upper 0, lower 1, ...: label `1 + 2 i` for the lower and `2 + 2 i` for the upper
+    face of coordinate i.
 
     Args:
         lower: lower bounds, shape `(d,)`, in the units of the parameters; -inf leaves a side open.
@@ -107,7 +113,8 @@ class Box(ConvexShape):
         self.upper = errors.as_array("upper", upper, "upper=jnp.ones(2)")
         if self.lower.ndim != 1 or self.lower.shape != self.upper.shape or not self.lower.size:
             raise ValueError(
-                f"lower and upper must be vectors of one length, not of shapes {self.lower.shape} and {self.upper.shape}. "
+                f"lower and upper must be vectors of one length, not of shapes {self.lower.shape} "
+                f"and {self.upper.shape}. "
                 "Type for example Box(lower=-jnp.ones(2), upper=jnp.ones(2))."
             )
         if errors.is_traced(self.lower) or errors.is_traced(self.upper):
@@ -117,7 +124,8 @@ class Box(ConvexShape):
         if wrong.size:
             i = int(wrong[0])
             raise ValueError(
-                f"lower must be below upper, but lower[{i}] = {low[i]} and upper[{i}] = {high[i]}. Swap or mend them."
+                f"lower must be below upper, but lower[{i}] = {low[i]} and upper[{i}] = {high[i]}. "
+                "Swap or mend them."
             )
 
     def contains(self, x: Point) -> Truth:
@@ -130,7 +138,10 @@ class Box(ConvexShape):
     def chord(self, x: Point, v: Point) -> tuple[Scalar, Scalar]:
         moving = v != 0
         speed = jnp.where(moving, v, 1)
-        ahead, behind = jnp.where(v > 0, self.upper, self.lower), jnp.where(v > 0, self.lower, self.upper)
+        ahead, behind = (
+            jnp.where(v > 0, self.upper, self.lower),
+            jnp.where(v > 0, self.lower, self.upper),
+        )
         between = jnp.all(moving | ((x > self.lower) & (x < self.upper)))
         high = jnp.min(jnp.where(moving, (ahead - x) / speed, jnp.inf))
         low = jnp.max(jnp.where(moving, (behind - x) / speed, -jnp.inf))
@@ -154,13 +165,16 @@ class Box(ConvexShape):
 
 
 def sphere_chord(offset: Point, v: Point, radius: Array) -> tuple[Scalar, Scalar]:
-    """Where the line `offset + r v` lies inside the ball of `radius` about the origin; `(inf, -inf)` where it misses.
+    """Where the line `offset + r v` lies inside the ball of `radius` about the origin; `(inf,
+    -inf)` where it misses.
 
-    Written with the distance to the axis of the line, and each root in the form that has no difference of equals.
+    Written with the distance to the axis of the line, and each root in the form that has no
+    difference of equals.
     """
     largest = jnp.max(jnp.abs(v))
     still = largest == 0
-    w = v / jnp.where(still, 1, largest)  # squares of tiny or huge speeds would leave the float range
+    # squares of tiny or huge speeds would leave the float range
+    w = v / jnp.where(still, 1, largest)
     size = jnp.where(still, 1, jnp.sqrt(jnp.sum(w * w)))
     unit = w / size
     along = jnp.sum(offset * unit)
@@ -178,8 +192,8 @@ def sphere_chord(offset: Point, v: Point, radius: Array) -> tuple[Scalar, Scalar
 
 
 def quadratic_distance(gap: Scalar, slope: Scalar, curvature: Scalar) -> Scalar:
-    """The smallest root t of `gap = slope t + curvature t^2 / 2`, by the form without a difference of equals; where there is
-    none, that of the line."""
+    """The smallest root t of `gap = slope t + curvature t^2 / 2`, by the form without a difference
+    of equals; where there is none, that of the line."""
     first = gap / slope
     return 2 * first / (1 + jnp.sqrt(jnp.maximum(1 + 2 * curvature * first / slope, 0)))
 
@@ -199,8 +213,11 @@ def as_point(name: str, value: Arg[Numbers], dim: int | None = None) -> Array:
     array = errors.finite(name, value, example)
     if array.ndim != 1 or not array.size:
         raise ValueError(
-            f"{name} must be a vector of shape (d,), not of shape {array.shape}. Type for example {example}."
+            f"{name} must be a vector of shape (d,), not of shape {array.shape}. Type for example "
+            f"{example}."
         )
     if dim is not None and array.shape != (dim,):
-        raise ValueError(f"{name} must have shape ({dim},), not {array.shape}. Type for example {example}.")
+        raise ValueError(
+            f"{name} must have shape ({dim},), not {array.shape}. Type for example {example}."
+        )
     return array

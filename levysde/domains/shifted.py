@@ -1,4 +1,5 @@
-"""A domain with its boundary moved by what a stepper's small scales cost, so that exits come neither late nor early."""
+"""A domain with its boundary moved by what a stepper's small scales cost, so that exits come
+neither late nor early."""
 
 from typing import Any
 
@@ -11,39 +12,50 @@ from levysde import errors
 from levysde.domains.implicit import search_ray
 from levysde.dynamics import SGD, Langevin
 from levysde.interfaces import check_domain
-from levysde.noise import Brownian, StableComponents, StableIsotropic, boundary_shift, small_jump_shift
+from levysde.noise import (
+    Brownian,
+    StableComponents,
+    StableIsotropic,
+    boundary_shift,
+    small_jump_shift,
+)
 from levysde.protocols import Domain, Dynamics, Label, Point, Scalar, Truth
 from levysde.random import exp2, log2
 from levysde.types import Arg, Number
 
 
 class Shifted(Domain):
-    """`domain` with its boundary moved to where the exits of a stepper come on time, to leading order.
+    """`domain` with its boundary moved to where the exits of a stepper come on time, to leading
+    order.
 
-    With `dt`, the step of a skeleton such as `EulerMaruyama`: inwards by `rho_a s dt^(1/a)`, s the scale of the noise across
-    the boundary there (`levysde.noise.boundary_shift`). With `cutoff`, that of `JumpAdapted`: outwards by `gamma_a s cutoff`
-    (`levysde.noise.small_jump_shift`).
+    With `dt`, the step of a skeleton such as `EulerMaruyama`: inwards by `rho_a s dt^(1/a)`, s the
+    scale of the noise across the boundary there (`levysde.noise.boundary_shift`). With `cutoff`,
+    that of `JumpAdapted`: outwards by `gamma_a s cutoff` (`levysde.noise.small_jump_shift`).
 
-    Both hold where paths reach the boundary by their small jumps. Where the noise is so small that the drift keeps them off
-    it, an exit is one large jump and needs no shift: then it makes the mean wrong by alpha times its share of the way to the
-    boundary, so let it be small, by a small dt or cutoff (an Ornstein-Uhlenbeck well at epsilon = 0.05, a cutoff of a fifth
-    of the way: 2% late).
+    Both hold where paths reach the boundary by their small jumps. Where the noise is so small that
+    the drift keeps them off it, an exit is one large jump and needs no shift: then it makes the
+    mean wrong by alpha times its share of the way to the boundary, so let it be small, by a small
+    dt or cutoff (an Ornstein-Uhlenbeck well at epsilon = 0.05, a cutoff of a fifth of the way: 2%
+    late).
 
-    It belongs to an SDE, whose dt is an error. For a real optimiser dt is the learning rate, and its exits are as late as they
-    are: nothing applies it by itself.
+    It belongs to an SDE, whose dt is an error. For a real optimiser dt is the learning rate, and
+    its exits are as late as they are: nothing applies it by itself.
 
     Args:
-        domain: with a formula for its boundary: Ball, Box, Ellipsoid, HalfSpaces, Sublevel, Intersection.
+        domain: with a formula for its boundary: Ball, Box, Ellipsoid, HalfSpaces, Sublevel,
+            Intersection.
         dynamics: `SGD` (Ito) or `Langevin`, with Brownian or stable noise.
         dt: the step, positive, in SDE time; or
         cutoff: that of `JumpAdapted`, positive, in units of the driver.
 
     Raises:
-        ValueError, TypeError: parts of another kind, not exactly one of dt and cutoff, alpha <= 1 with `dt` (no such shift), or
-            a shift past the start: where nothing of the domain is left around the attractor.
+        ValueError, TypeError: parts of another kind, not exactly one of dt and cutoff, alpha <= 1
+            with `dt` (no such shift), or a shift past the start: where nothing of the domain is
+            left around the attractor.
 
     Source:
-        Brownian noise: Gobet, Menozzi, Stochastic Process. Appl. 120, 2010; stable noise: this package, see
+        Brownian noise: Gobet, Menozzi, Stochastic Process. Appl. 120, 2010; stable noise: this
+            package, see
         `levysde.noise.boundary`.
     """
 
@@ -65,17 +77,21 @@ class Shifted(Domain):
         errors.concrete("dynamics", self.dynamics.driver)
         if (dt is None) == (cutoff is None):
             raise ValueError(
-                f"give exactly one of dt and cutoff, not dt={dt!r} and cutoff={cutoff!r}. Type for example dt=1e-3."
+                f"give exactly one of dt and cutoff, not dt={dt!r} and cutoff={cutoff!r}. Type for "
+                "example dt=1e-3."
             )
         self.by_cutoff = cutoff is not None
         self.reach = (
-            errors.positive("cutoff", cutoff, "cutoff=0.1") if dt is None else errors.positive("dt", dt, "dt=1e-3")
+            errors.positive("cutoff", cutoff, "cutoff=0.1")
+            if dt is None
+            else errors.positive("dt", dt, "dt=1e-3")
         )
         self.size = self._derived()["size"]
         left = self.contains(self.dynamics.attractor)
         if not errors.is_traced(left) and not bool(left):
             raise ValueError(
-                f"nothing is left around the attractor {self.dynamics.attractor}: the shift is {float(self.size):.3g} times "
+                f"nothing is left around the attractor {self.dynamics.attractor}: the shift is "
+                f"{float(self.size):.3g} times "
                 "the scale of the noise. Take a smaller dt, or a larger domain."
             )
 
@@ -124,8 +140,9 @@ class Shifted(Domain):
 
 
 def noise_across(dynamics: Dynamics, x: Point, normals: Float[Array, "k d"]) -> Float[Array, " k"]:
-    """The scale of `epsilon S(x) L` along each unit normal, as SaS(s) at time 1: `sum_j |(S' n)_j|^a` to the power 1/a for
-    components, `|S' n|` for isotropic noise, and `|S' n| / sqrt(2)` for Brownian motion."""
+    """The scale of `epsilon S(x) L` along each unit normal, as SaS(s) at time 1: `sum_j |(S'
+    n)_j|^a` to the power 1/a for components, `|S' n|` for isotropic noise, and `|S' n| / sqrt(2)`
+    for Brownian motion."""
     pulled = pulled_back(dynamics, x, normals)
     driver = dynamics.driver
     if isinstance(driver, StableComponents):
@@ -135,8 +152,9 @@ def noise_across(dynamics: Dynamics, x: Point, normals: Float[Array, "k d"]) -> 
 
 
 def _jump_across(dynamics: Dynamics, x: Point, normals: Float[Array, "k d"]) -> Float[Array, " k"]:
-    """How far a jump of size 1 goes across each face: `|S' n|` for isotropic noise, exact with its constant; the mean over
-    coordinates, weighed by how often each jumps, for components (exact where the normal is an axis of the noise)."""
+    """How far a jump of size 1 goes across each face: `|S' n|` for isotropic noise, exact with its
+    constant; the mean over coordinates, weighed by how often each jumps, for components (exact
+    where the normal is an axis of the noise)."""
     pulled = pulled_back(dynamics, x, normals)
     driver = dynamics.driver
     if not isinstance(driver, StableComponents):
@@ -161,24 +179,29 @@ def pulled_back(dynamics: Dynamics, x: Point, normals: Float[Array, "k d"]) -> F
 
 
 def check_boundary(domain: Arg[Domain], dynamics: Arg[Dynamics]) -> tuple[Domain, Dynamics]:
-    """A domain with faces and a gradient flow whose noise moves the position at once, or an error."""
+    """A domain with faces and a gradient flow whose noise moves the position at once, or an
+    error."""
     if not isinstance(domain, Domain):
         raise TypeError(
-            f"domain must be a Domain, not {domain!r}. Type for example Ball(radius=1.0, center=jnp.zeros(2))."
+            f"domain must be a Domain, not {domain!r}. Type for example Ball(radius=1.0, "
+            "center=jnp.zeros(2))."
         )
     if not isinstance(dynamics, SGD | Langevin) or dynamics.response != "linear":
         raise TypeError(
-            f"dynamics must be SGD (Ito) or Langevin, whose noise moves the position at once, not {type(dynamics).__name__}. "
+            "dynamics must be SGD (Ito) or Langevin, whose noise moves the position at once, not "
+            f"{type(dynamics).__name__}. "
             "For others simulate with EulerMaruyama and extrapolate over dt."
         )
     if not isinstance(dynamics.driver, Brownian | StableComponents | StableIsotropic):
         raise TypeError(
-            f"the driver must be Brownian, StableComponents or StableIsotropic, not {type(dynamics.driver).__name__}: for "
+            "the driver must be Brownian, StableComponents or StableIsotropic, not "
+            f"{type(dynamics.driver).__name__}: for "
             "others no constant is known. Extrapolate over dt."
         )
     if domain.dim != dynamics.landscape.dim:
         raise ValueError(
-            f"the domain takes points of {domain.dim} dimensions, the dynamics move in {dynamics.landscape.dim}. Make them one."
+            f"the domain takes points of {domain.dim} dimensions, the dynamics move in "
+            f"{dynamics.landscape.dim}. Make them one."
         )
     check_domain(domain)
     x = jax.ShapeDtypeStruct((domain.dim,), jnp.zeros(0).dtype)

@@ -1,4 +1,5 @@
-"""What the optimisers with memory share: their parts, decay factors as rates, and the average of squared gradients."""
+"""What the optimisers with memory share: their parts, decay factors as rates, and the average of
+squared gradients."""
 
 from typing import Any
 
@@ -17,7 +18,8 @@ SETTLED = 2**31  # a number of steps after which no bias is left to correct
 
 
 class Averaging(WholeStep):
-    """An optimiser whose state is a tuple of the position x and averages, resting at the landscape's minimum."""
+    """An optimiser whose state is a tuple of the position x and averages, resting at the
+    landscape's minimum."""
 
     landscape: Landscape
     driver: Driver
@@ -31,7 +33,8 @@ class Averaging(WholeStep):
         return state._replace(x=x)
 
     def noise_in_average(self, rate: Array, x: Point) -> Point:
-        """The size of the noise in an average of this rate, about `epsilon S (2/rate)^(1/a - 1) / 2`."""
+        """The size of the noise in an average of this rate, about `epsilon S (2/rate)^(1/a - 1) /
+        2`."""
         ones = jnp.ones(self.noise_dim, x.dtype)
         return self.epsilon * self.scale.apply(ones, x) * rate ** (1 - 1 / self._exponent) / 2
 
@@ -49,7 +52,8 @@ class Averaging(WholeStep):
 
 
 class Preconditioned(Averaging):
-    """An optimiser that divides by `Q = diag(sqrt(v) + delta)`, v the average of squared gradients."""
+    """An optimiser that divides by `Q = diag(sqrt(v) + delta)`, v the average of squared
+    gradients."""
 
     gradient_variance: Array
     delta: Array
@@ -65,7 +69,8 @@ class Preconditioned(Averaging):
         return self.epsilon * self.scale.apply(y, self.attractor) / self.preconditioner
 
     def linearisation(self) -> Float[Array, "d d"]:
-        """`Q*^-1 H`: the position's flow where the averages follow the gradient faster than th moves."""
+        """`Q*^-1 H`: the position's flow where the averages follow the gradient faster than th
+        moves."""
         return self.landscape.hessian(self.attractor) / self.preconditioner[:, None]
 
 
@@ -81,7 +86,8 @@ def learning_rate_of(
     index = driver.index
     if not errors.is_traced(index) and float(index) <= 1:
         raise ValueError(
-            f"alpha = {float(index):.4g} and epsilon = {epsilon!r} stand for no learning rate (eps = eta^((a-1)/a) needs "
+            f"alpha = {float(index):.4g} and epsilon = {epsilon!r} stand for no learning rate (eps "
+            "= eta^((a-1)/a) needs "
             f"a > 1), so the rates of the averages are unknown. {instead}"
         )
     return jnp.asarray(epsilon, dtype=float) ** (index / (index - 1))
@@ -96,19 +102,25 @@ def variance_of(value: Arg[Numbers], dim: int) -> Float[Array, " d"]:
     """`diag(C_B)` from a number or `dim` numbers, not negative."""
     array = errors.finite("gradient_variance", value, f"gradient_variance=1.0, or {dim} values")
     if array.shape not in ((), (dim,)):
-        raise ValueError(f"gradient_variance must be one number or {dim} values, not of shape {array.shape}.")
+        raise ValueError(
+            f"gradient_variance must be one number or {dim} values, not of shape {array.shape}."
+        )
     if not errors.is_traced(array) and np.any(np.asarray(array) < 0):
-        raise ValueError("gradient_variance must not be negative: it is the diagonal of a covariance.")
+        raise ValueError(
+            "gradient_variance must not be negative: it is the diagonal of a covariance."
+        )
     return jnp.broadcast_to(array, (dim,))
 
 
 def mean_square(square: str, gradient: Point, variance: Point) -> Point:
-    """Where v goes while the gradient stays: the mean of `(grad f_batch)^2`, or with "noise" its variance alone."""
+    """Where v goes while the gradient stays: the mean of `(grad f_batch)^2`, or with "noise" its
+    variance alone."""
     return variance if square == "noise" else gradient * gradient + variance
 
 
 def squared_gradient(square: str, gradient: Point, batch_gradient: Point, variance: Point) -> Point:
-    """The model of `(grad f_batch)^2`; a sampled one is kept finite, so that a jump past the float range stays a jump."""
+    """The model of `(grad f_batch)^2`; a sampled one is kept finite, so that a jump past the float
+    range stays a jump."""
     if square != "sampled":
         return mean_square(square, gradient, variance)
     return jnp.minimum(batch_gradient * batch_gradient, jnp.finfo(gradient.dtype).max)
@@ -120,9 +132,11 @@ def bias_corrections(rates: Array, dt: Scalar, count: Array) -> Array:
 
 
 def no_sampled_law(square: str) -> None:
-    """Raises ValueError for `square="sampled"`: what a jump does there is no matter of the flow after it."""
+    """Raises ValueError for `square="sampled"`: what a jump does there is no matter of the flow
+    after it."""
     if square == "sampled":
         raise ValueError(
-            'there is no escape law with square="sampled": a jump enters its own preconditioner, and between jumps v rests on '
+            'there is no escape law with square="sampled": a jump enters its own preconditioner, '
+            "and between jumps v rests on "
             'the noise, so no noiseless flow decides. Type square="mean" for the law, or simulate.'
         )

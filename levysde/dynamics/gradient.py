@@ -1,10 +1,12 @@
 """First-order dynamics: SGD under a Lévy driver, and Langevin.
 
-SGD (Zhou et al., NeurIPS 2020, eq. 4): `d th = -grad F(th) dt + eps S dL`. With `eps = eta^((a-1)/a)` one Euler step of
-size eta is exactly one noisy optimiser step of learning rate eta: `eps * eta^(1/a) = eta`.
+SGD (Zhou et al., NeurIPS 2020, eq. 4): `d th = -grad F(th) dt + eps S dL`. With `eps =
+eta^((a-1)/a)` one Euler step of size eta is exactly one noisy optimiser step of learning rate eta:
+`eps * eta^(1/a) = eta`.
 
-Where S depends on th, a jump y of the noise moves th to `th + eps S(th) y` (Ito) or along the field `eps S(.) y` for unit time
-(Marcus, see `levysde.dynamics.marcus`). The set of jumps that leave a basin is another one, and so is the escape law.
+Where S depends on th, a jump y of the noise moves th to `th + eps S(th) y` (Ito) or along the field
+`eps S(.) y` for unit time (Marcus, see `levysde.dynamics.marcus`). The set of jumps that leave a
+basin is another one, and so is the escape law.
 """
 
 import functools
@@ -28,24 +30,32 @@ from levysde.types import Arg, Integer, Number, Numbers
 def check_parts(landscape: Arg[Landscape], driver: Arg[Driver]) -> None:
     if not isinstance(landscape, Landscape):
         raise TypeError(
-            f"landscape must be a Landscape, not {landscape!r}. Type for example Quadratic(hessian=jnp.eye(2)); "
+            f"landscape must be a Landscape, not {landscape!r}. Type for example "
+            "Quadratic(hessian=jnp.eye(2)); "
             "make your own loss into one with levysde.from_function."
         )
     if not isinstance(driver, Driver):
-        raise TypeError(f"driver must be a Driver, not {driver!r}. Type for example StableComponents(alpha=1.5).")
+        raise TypeError(
+            f"driver must be a Driver, not {driver!r}. Type for example "
+            "StableComponents(alpha=1.5)."
+        )
     leaves, structure = jax.tree.flatten(landscape)
     for leaf in leaves:
         if not eqx.is_array_like(leaf):
             raise TypeError(
-                f"{type(landscape).__name__} holds {errors.shown(leaf)}, which is no array. Mark its field as static, "
+                f"{type(landscape).__name__} holds {errors.shown(leaf)}, which is no array. Mark "
+                "its field as static, "
                 "or take the arrays out by equinox.partition."
             )
-    _check_gradient(structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves), landscape.dim)
+    _check_gradient(
+        structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves), landscape.dim
+    )
 
 
 @functools.lru_cache(maxsize=256)
 def _check_gradient(structure: Any, kinds: tuple, dim: int) -> None:
-    """A number for a gradient would be spread over all coordinates in silence. Once for each structure: it is traced."""
+    """A number for a gradient would be spread over all coordinates in silence. Once for each
+    structure: it is traced."""
     name = type(jax.tree.unflatten(structure, kinds)).__name__
     x = jax.ShapeDtypeStruct((dim,), jnp.result_type(float))
     try:
@@ -55,19 +65,28 @@ def _check_gradient(structure: Any, kinds: tuple, dim: int) -> None:
             x,
         )
     except Exception as error:  # a user's class may raise anything
-        raise TypeError(f"{name}.gradient fails for x of shape ({dim},): {errors.told(error)}") from None
+        raise TypeError(
+            f"{name}.gradient fails for x of shape ({dim},): {errors.told(error)}"
+        ) from None
     if getattr(found, "shape", None) != (dim,):
-        raise TypeError(f"{name}.gradient must return an array of shape ({dim},) for x of that shape, not {found}.")
+        raise TypeError(
+            f"{name}.gradient must return an array of shape ({dim},) for x of that "
+            f"shape, not {found}."
+        )
 
 
-def noise_amplitude(driver: Driver, epsilon: Arg[Number | None], learning_rate: Arg[Number | None]) -> Array:
+def noise_amplitude(
+    driver: Driver, epsilon: Arg[Number | None], learning_rate: Arg[Number | None]
+) -> Array:
     """`epsilon`, given or from the learning rate by `eps = eta^((a-1)/a)` (Zhou et al. 2020).
 
-    Raises ValueError unless exactly one is given, positive and finite. For a <= 1 eps does not fall with eta.
+    Raises ValueError unless exactly one is given, positive and finite. For a <= 1 eps does not fall
+    with eta.
     """
     if (epsilon is None) == (learning_rate is None):
         raise ValueError(
-            f"give exactly one of epsilon and learning_rate, not epsilon={epsilon!r} and learning_rate={learning_rate!r}. "
+            f"give exactly one of epsilon and learning_rate, not epsilon={epsilon!r} and "
+            f"learning_rate={learning_rate!r}. "
             "Type for example epsilon=0.1."
         )
     if epsilon is not None:
@@ -85,11 +104,17 @@ def noisy_parts(
 ) -> tuple[Landscape, Driver, Array, Scale]:
     """What every optimiser's SDE is made of, checked: landscape, driver, epsilon, scale."""
     check_parts(landscape, driver)
-    return landscape, driver, noise_amplitude(driver, epsilon, learning_rate), as_scale(scale, landscape.dim)
+    return (
+        landscape,
+        driver,
+        noise_amplitude(driver, epsilon, learning_rate),
+        as_scale(scale, landscape.dim),
+    )
 
 
 class _GradientFlow(WholeStep):
-    """What SGD and Langevin share: `d th = -grad F(th) dt + epsilon S dL`, the state being the position."""
+    """What SGD and Langevin share: `d th = -grad F(th) dt + epsilon S dL`, the state being the
+    position."""
 
     landscape: Landscape
     driver: Driver
@@ -133,16 +158,19 @@ class SGD(_GradientFlow):
         learning_rate: eta, positive, then `epsilon = eta^((a-1)/a)` and a step of `dt = eta` is one
             optimiser step.
         scale: S: a number, `(d,)`, `(d, d)`, or a `Scale`; the identity by default.
-        convention: of a scale that depends on the position: "ito" takes S before the jump; "marcus" follows the field of S
-            through the jump (Stratonovich for Brownian noise). The escape law uses the jump map of the same name.
+        convention: of a scale that depends on the position: "ito" takes S before the jump; "marcus"
+            follows the field of S through the jump (Stratonovich for Brownian noise). The escape
+            law uses the jump map of the same name.
         marcus_steps: most sub-steps that a jump may take along its field, at least 1.
 
     Raises:
-        ValueError, TypeError: parts of the wrong kind, not exactly one of the two amplitudes, a bad scale, an unknown
-            convention, or "marcus" with a scale that does not depend on the position (the two are one there).
+        ValueError, TypeError: parts of the wrong kind, not exactly one of the two amplitudes, a bad
+            scale, an unknown convention, or "marcus" with a scale that does not depend on the
+            position (the two are one there).
 
     Source:
-        Zhou et al., NeurIPS 2020, eq. 4; the Marcus convention Marcus, IEEE Trans. Inform. Theory 24, 1978.
+        Zhou et al., NeurIPS 2020, eq. 4; the Marcus convention Marcus, IEEE Trans. Inform. Theory
+        24, 1978.
     """
 
     convention: str = eqx.field(static=True)
@@ -176,10 +204,14 @@ class SGD(_GradientFlow):
 
 
 def _convention(value: Arg[Literal["ito", "marcus"]], scale: Scale) -> str:
-    if errors.choice("convention", value, ("ito", "marcus")) == "marcus" and isinstance(scale, STATE_FREE):
+    if errors.choice("convention", value, ("ito", "marcus")) == "marcus" and isinstance(
+        scale, STATE_FREE
+    ):
         raise ValueError(
-            f'convention="marcus" with {type(scale).__name__}: S does not depend on the position, so Marcus and Ito are one. '
-            "Leave convention out, or give a scale of the position, for example StateScale(lambda x: 1 + x**2, dim=2)."
+            f'convention="marcus" with {type(scale).__name__}: S does not depend on the position, '
+            "so Marcus and Ito are one. "
+            "Leave convention out, or give a scale of the position, for example StateScale(lambda "
+            "x: 1 + x**2, dim=2)."
         )
     return value
 
@@ -189,11 +221,12 @@ class Langevin(_GradientFlow):
 
     Args:
         landscape: the loss F.
-        diffusion: D: a number, `(d,)`, or a symmetric positive semidefinite `(d, d)`; a scalar D is the temperature, in units
-            of the loss.
+        diffusion: D: a number, `(d,)`, or a symmetric positive semidefinite `(d, d)`; a scalar D is
+            the temperature, in units of the loss.
 
     Raises:
-        ValueError, TypeError: no landscape; a D that is not finite, not symmetric, or has a negative eigenvalue.
+        ValueError, TypeError: no landscape; a D that is not finite, not symmetric, or has a
+            negative eigenvalue.
 
     Source:
         Elementary: overdamped Langevin dynamics.
@@ -217,5 +250,7 @@ def _root(diffusion: Arg[Numbers], dim: int) -> Array:
     if errors.is_traced(array):
         return jnp.sqrt(2 * array)
     if array.shape not in ((), (dim,), (dim, dim)):
-        raise ValueError(f"diffusion has shape {array.shape}, which does not fit d = {dim}. Give {example}.")
+        raise ValueError(
+            f"diffusion has shape {array.shape}, which does not fit d = {dim}. Give {example}."
+        )
     return jnp.asarray(np.sqrt(2) * covariance_root("diffusion", array), dtype=float)

@@ -4,13 +4,15 @@ Notation: `f_y(x) = epsilon S(x) y`. Where Ito moves x to `x + f_y(x)`, Marcus m
 
     phi' = f_y(phi),    phi(0) = x,
 
-so that the chain rule holds as in ordinary calculus; for Brownian noise it is Stratonovich's. Marcus, IEEE Trans. Inform.
-Theory 24 (1978); Kurtz, Pardoux, Protter, Ann. Inst. H. Poincaré B 31 (1995).
+so that the chain rule holds as in ordinary calculus; for Brownian noise it is Stratonovich's.
+Marcus, IEEE Trans. Inform. Theory 24 (1978); Kurtz, Pardoux, Protter, Ann. Inst. H. Poincaré B 31
+(1995).
 
-The flow is followed by Dormand and Prince's method of order 5 (J. Comput. Appl. Math. 6, 1980), its step length chosen by
-its error estimate: jumps of heavy-tailed noise are of every size, and an equal division of a large one would be thrown far out
-where the field falls to zero. The unknown is the displacement `u = phi - x`, and the clock runs to `max |y_i|` along a unit
-jump, so that numbers stay in range. Most jumps take one sub-step.
+The flow is followed by Dormand and Prince's method of order 5 (J. Comput. Appl. Math. 6, 1980), its
+step length chosen by its error estimate: jumps of heavy-tailed noise are of every size, and an
+equal division of a large one would be thrown far out where the field falls to zero. The unknown is
+the displacement `u = phi - x`, and the clock runs to `max |y_i|` along a unit jump, so that numbers
+stay in range. Most jumps take one sub-step.
 """
 
 import jax
@@ -34,10 +36,12 @@ _ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1
 
 
 def marcus_displacement(scale: Scale, epsilon: Array, y: NoiseVector, x: Point, most: int) -> Point:
-    """`phi(1) - x`, to about 1e-5 of itself, shape `(d,)`, by at most `most` sub-steps, tried or made.
+    """`phi(1) - x`, to about 1e-5 of itself, shape `(d,)`, by at most `most` sub-steps, tried or
+    made.
 
-    What is left of a jump then is dropped. By the default of `SGD` this is one that has gone round some three times, or
-    has stretched or shrunk its field by a factor 1e8 and more: it has arrived at a zero of the field, or is far out.
+    What is left of a jump then is dropped. By the default of `SGD` this is one that has gone round
+    some three times, or has stretched or shrunk its field by a factor 1e8 and more: it has arrived
+    at a zero of the field, or is far out.
     """
     length = jnp.max(jnp.abs(y))
     direction = y / jnp.where(length > 0, length, 1)
@@ -62,14 +66,17 @@ def marcus_displacement(scale: Scale, epsilon: Array, y: NoiseVector, x: Point, 
     still = jnp.zeros_like(x)
     u = jax.lax.while_loop(going, advance, (still, length, length, jnp.zeros((), jnp.int32)))[0]
     first = field(still)
-    return jnp.where(jnp.all(jnp.isfinite(first)), u, first)  # a scale that is NaN at x is to be noticed
+    # a scale that is NaN at x is to be noticed
+    return jnp.where(jnp.all(jnp.isfinite(first)), u, first)
 
 
 def _dormand_prince(field, u: Point, h: Array) -> tuple[Point, Point]:
     """The point after a sub-step of length h, and its error estimate."""
     slopes = [field(u)]
     for row in _STAGES:
-        point = u + h * sum(weight * slope for weight, slope in zip(row, slopes, strict=True) if weight)
+        point = u + h * sum(
+            weight * slope for weight, slope in zip(row, slopes, strict=True) if weight
+        )
         slopes.append(field(point))
     error = h * sum(weight * slope for weight, slope in zip(_ERROR, slopes, strict=True) if weight)
     return point, error

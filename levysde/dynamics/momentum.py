@@ -2,36 +2,41 @@
 
 The algorithm, g the noisy gradient, beta its `momentum` (that of `optax.sgd`), in two conventions:
 
-    raw        m <- beta m + g,               x <- x - eta m,    with Nesterov  x <- x - eta (g + beta m);
-    averaged   m <- beta m + (1 - beta) g,    x <- x - eta m,    with Nesterov  x <- x - eta ((1 - beta) g + beta m).
+    raw        m <- beta m + g,               x <- x - eta m,    with Nesterov  x <- x - eta (g +
+    beta m); averaged   m <- beta m + (1 - beta) g,    x <- x - eta m,    with Nesterov  x <- x -
+    eta ((1 - beta) g + beta m).
 
-Averaged is raw with the learning rate eta (1 - beta). The equation, with the rate `b = -ln(beta) / eta` and the gain
-`G = 1 / (1 - beta)` (raw) or 1 (averaged):
+Averaged is raw with the learning rate eta (1 - beta). The equation, with the rate `b = -ln(beta) /
+eta` and the gain `G = 1 / (1 - beta)` (raw) or 1 (averaged):
 
     dx = -m dt,    dm = b (G grad F(x) - m) dt - b G epsilon S dL,
 
-the underdamped Langevin equation of mass `1/(b G)` and friction `1/G`; the noise enters through the average m. A step:
+the underdamped Langevin equation of mass `1/(b G)` and friction `1/G`; the noise enters through the
+average m. A step:
 
     w = 1 - exp(-b dt),    g = grad F(x) - epsilon S increment / dt,
     m <- m + w (G g - m),    x <- x - dt m,    with Nesterov  x <- x - dt (w G g + (1 - w) m).
 
-With dt = eta it is the algorithm (`w G` is 1, or 1 - beta, and `epsilon increment = eta S xi` for `g = grad F - S xi`, xi a
-unit draw); as dt falls with b and G kept it tends to the equation, Nesterov's too, whose look-ahead is of order dt. At x at
-rest `x - x* = G epsilon S y` is the whole way that a jump y goes where nothing pulls back.
+With dt = eta it is the algorithm (`w G` is 1, or 1 - beta, and `epsilon increment = eta S xi` for
+`g = grad F - S xi`, xi a unit draw); as dt falls with b and G kept it tends to the equation,
+Nesterov's too, whose look-ahead is of order dt. At x at rest `x - x* = G epsilon S y` is the whole
+way that a jump y goes where nothing pulls back.
 
-With Gaussian noise the equation has weak order 1: moments at a fixed time are those of the algorithm up to eta, as eta falls
-with b and G kept. The modified equation (`order=2`) has weak order 2:
+With Gaussian noise the equation has weak order 1: moments at a fixed time are those of the
+algorithm up to eta, as eta falls with b and G kept. The modified equation (`order=2`) has weak
+order 2:
 
     dx = -(m + l eta b (G grad F(x) - m)) dt + l eta b G epsilon S dL,
     dm = b (G grad F(x) - m + eta G/2 H(x) m) dt - b G epsilon S dL,    l = 1/2, with Nesterov 3/2.
 
-A step of the algorithm is `z + eta P + eta^2 R + ...`, P the drift of the first equation; the correction is
-`eta (R - P' P / 2)`. The noise in dx goes with the gradient: order 2 does not need it (Li, Tai and E's equation has none), but
-without it x would diffuse too slowly where nothing pulls back, by the factor `(1 - l eta b)^2`. Its step over dt is the step
-above and the correction times `(eta - dt)/eta`: with dt = eta the algorithm, and off its equation by a multiple of eta dt.
+A step of the algorithm is `z + eta P + eta^2 R + ...`, P the drift of the first equation; the
+correction is `eta (R - P' P / 2)`. The noise in dx goes with the gradient: order 2 does not need it
+(Li, Tai and E's equation has none), but without it x would diffuse too slowly where nothing pulls
+back, by the factor `(1 - l eta b)^2`. Its step over dt is the step above and the correction times
+`(eta - dt)/eta`: with dt = eta the algorithm, and off its equation by a multiple of eta dt.
 
-Polyak, USSR Comput. Math. Math. Phys. 4 (1964); Nesterov, Soviet Math. Dokl. 27 (1983); Li, Tai, E, J. Mach. Learn. Res. 20
-(2019).
+Polyak, USSR Comput. Math. Math. Phys. 4 (1964); Nesterov, Soviet Math. Dokl. 27 (1983); Li, Tai, E,
+J. Mach. Learn. Res. 20 (2019).
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -69,20 +74,23 @@ class Momentum(Averaging):
         epsilon: noise amplitude, positive; or
         learning_rate: eta, positive, then `epsilon = eta^((a-1)/a)` and a step of `dt = eta` is one
             optimiser step.
-        momentum: beta, in (0, 1), of the algorithm at the learning rate given or the one that epsilon stands for
-            (`eps^(a/(a-1))`, which needs a > 1); 0.9 by default; or
+        momentum: beta, in (0, 1), of the algorithm at the learning rate given or the one that
+            epsilon stands for (`eps^(a/(a-1))`, which needs a > 1); 0.9 by default; or
         rate: `b = -ln(beta) / eta`, positive, per unit of SDE time.
         nesterov: look ahead by one step.
-        averaged: m is an average of gradients (as in ADAM) and not their sum (as in `optax.sgd` and PyTorch).
+        averaged: m is an average of gradients (as in ADAM) and not their sum (as in `optax.sgd` and
+            PyTorch).
         scale: S: a number, `(d,)`, `(d, d)`, or a `Scale`; the identity by default.
-        order: 1, or 2 for the modified equation of the learning rate given or the one that epsilon stands for.
+        order: 1, or 2 for the modified equation of the learning rate given or the one that epsilon
+            stands for.
 
     Raises:
-        ValueError, TypeError: parts of the wrong kind or range, both of momentum and rate, or a learning rate that is needed
-            and unknown.
+        ValueError, TypeError: parts of the wrong kind or range, both of momentum and rate, or a
+            learning rate that is needed and unknown.
 
     Source:
-        Underdamped Langevin dynamics, as at the head of this file; order 2 after Li, Tai, E, ICML 2017.
+        Underdamped Langevin dynamics, as at the head of this file; order 2 after Li, Tai, E, ICML
+        2017.
     """
 
     rate: Array
@@ -111,7 +119,8 @@ class Momentum(Averaging):
         averaged = errors.flag("averaged", averaged)
         if rate is not None and momentum is not None:
             raise ValueError(
-                f"give one of momentum and rate, not momentum={momentum!r} and rate={rate!r}: rate is -ln(momentum) over the "
+                f"give one of momentum and rate, not momentum={momentum!r} and rate={rate!r}: rate "
+                "is -ln(momentum) over the "
                 "learning rate. Type for example momentum=0.9."
             )
         if rate is not None:
@@ -126,7 +135,9 @@ class Momentum(Averaging):
         self.gain = jnp.ones_like(self.rate) if averaged else 1 / (1 - beta)
         self.modified = None
         if errors.integer("order", order, "order=2", high=2) == 2:
-            self.modified = learning_rate_of(driver, epsilon, learning_rate, "Give learning_rate, or order=1.")
+            self.modified = learning_rate_of(
+                driver, epsilon, learning_rate, "Give learning_rate, or order=1."
+            )
 
     def _arguments(self) -> dict:
         return {**super()._arguments(), "gain": self.gain, "modified": self.modified}
@@ -138,9 +149,13 @@ class Momentum(Averaging):
         return MomentumState(x, self.gain * self.landscape.gradient(x))
 
     def moving(self, x: Point) -> MomentumState:
-        return MomentumState(x, self.gain * (self.landscape.gradient(x) + self.noise_in_average(self.rate, x)))
+        return MomentumState(
+            x, self.gain * (self.landscape.gradient(x) + self.noise_in_average(self.rate, x))
+        )
 
-    def advance(self, state: MomentumState, dt: Scalar, increment: NoiseVector) -> tuple[MomentumState, Point]:
+    def advance(
+        self, state: MomentumState, dt: Scalar, increment: NoiseVector
+    ) -> tuple[MomentumState, Point]:
         noise = self.epsilon * self.scale.apply(increment, state.x)
         push = self.gain * (self.landscape.gradient(state.x) - noise / dt)
         weight = -jnp.expm1(-self.rate * dt)
@@ -171,5 +186,8 @@ class Momentum(Averaging):
 def _decay_factor(value: Arg[Number]) -> Array:
     beta = errors.positive("momentum", value, "momentum=0.9")
     if not errors.is_traced(beta) and not float(beta) < 1:
-        raise ValueError(f"momentum must lie strictly between 0 and 1, not {value!r}. Type for example momentum=0.9.")
+        raise ValueError(
+            f"momentum must lie strictly between 0 and 1, not {value!r}. Type for "
+            "example momentum=0.9."
+        )
     return beta

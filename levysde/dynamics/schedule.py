@@ -1,8 +1,10 @@
-"""A learning rate that changes in time: every step's displacement, drift and noise alike, times `u(t)`.
+"""A learning rate that changes in time: every step's displacement, drift and noise alike, times
+`u(t)`.
 
-For SGD, `d th = u(t) (-grad F(th) dt + eps S dL)`. The learning rate at time t is `u(t)` times the base dynamics' eta, and the
-averages of an optimiser with memory go on as they were: what `optax.scale_by_schedule` and a schedule given as
-`learning_rate` do (after the momentum, after ADAM's preconditioner, after ADAMW's decay).
+For SGD, `d th = u(t) (-grad F(th) dt + eps S dL)`. The learning rate at time t is `u(t)` times the
+base dynamics' eta, and the averages of an optimiser with memory go on as they were: what
+`optax.scale_by_schedule` and a schedule given as `learning_rate` do (after the momentum, after
+ADAM's preconditioner, after ADAMW's decay).
 """
 
 from collections.abc import Callable
@@ -33,15 +35,16 @@ class Scheduled(WholeStep):
 
     Args:
         dynamics: the base.
-        schedule: u: a number (constant), or a function written with jax.numpy of one number, returning one number. Its own
-            numbers are part of the program: another schedule compiles anew.
-        clock: what the function takes: "time", the SDE time at the start of the step; or "steps", the number of steps made,
-            from 0, as an optax schedule does. A schedule of absolute learning rates belongs to a base with eta = 1, or is
-            divided by eta.
+        schedule: u: a number (constant), or a function written with jax.numpy of one number,
+            returning one number. Its own numbers are part of the program: another schedule compiles
+            anew.
+        clock: what the function takes: "time", the SDE time at the start of the step; or "steps",
+            the number of steps made, from 0, as an optax schedule does. A schedule of absolute
+            learning rates belongs to a base with eta = 1, or is divided by eta.
 
     Raises:
-        ValueError, TypeError: something that is no `Dynamics`, or is scheduled already; a schedule that is neither a positive
-            number nor such a function; an unknown clock.
+        ValueError, TypeError: something that is no `Dynamics`, or is scheduled already; a schedule
+            that is neither a positive number nor such a function; an unknown clock.
 
     Source:
         Elementary: what `optax.scale_by_schedule` does to an update.
@@ -53,27 +56,37 @@ class Scheduled(WholeStep):
     clock: str = eqx.field(static=True)
 
     def __init__(
-        self, dynamics: Arg[Dynamics], schedule: Arg[Number], *, clock: Arg[Literal["time", "steps"]] = "time"
+        self,
+        dynamics: Arg[Dynamics],
+        schedule: Arg[Number],
+        *,
+        clock: Arg[Literal["time", "steps"]] = "time",
     ):
         if not isinstance(dynamics, Dynamics):
             raise TypeError(
                 f"dynamics must be a Dynamics, not {dynamics!r}. "
-                "Type for example Scheduled(SGD(well, StableComponents(alpha=1.5), learning_rate=0.1), lambda t: 1 / (1 + t))."
+                "Type for example Scheduled(SGD(well, StableComponents(alpha=1.5), "
+                "learning_rate=0.1), lambda t: 1 / (1 + t))."
             )
         if isinstance(dynamics, Scheduled):
-            raise TypeError("dynamics is Scheduled already. Give one schedule, the product of the two.")
+            raise TypeError(
+                "dynamics is Scheduled already. Give one schedule, the product of the two."
+            )
         self.dynamics = dynamics
         self.clock = errors.choice("clock", clock, ("time", "steps"))
         self.factor, self.schedule = None, None
         if not callable(schedule):
-            self.factor = errors.positive("schedule", schedule, "schedule=0.5, or lambda t: 1 / (1 + t)")
+            self.factor = errors.positive(
+                "schedule", schedule, "schedule=0.5, or lambda t: 1 / (1 + t)"
+            )
             return
         self.schedule = schedule
         at = jax.ShapeDtypeStruct((), jnp.int32 if clock == "steps" else jnp.zeros(0).dtype)
         out = errors.outcome("schedule", schedule, at, example="lambda t: 1 / (1 + t)")
         if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
             raise TypeError(
-                f"schedule must return one real number for one number, not {out}. Type for example lambda t: 1 / (1 + t)."
+                f"schedule must return one real number for one number, not {out}. Type for example "
+                "lambda t: 1 / (1 + t)."
             )
 
     @property
@@ -105,9 +118,13 @@ class Scheduled(WholeStep):
     def moving(self, x: Point) -> ScheduledState:
         return ScheduledState(self.dynamics.moving(x), jnp.zeros((), jnp.uint32))
 
-    def advance(self, state: ScheduledState, dt: Scalar, increment: NoiseVector) -> tuple[ScheduledState, Point]:
+    def advance(
+        self, state: ScheduledState, dt: Scalar, increment: NoiseVector
+    ) -> tuple[ScheduledState, Point]:
         base, displacement = advanced(self.dynamics, state.base, dt, increment)
-        return ScheduledState(base, state.count + jnp.uint32(1)), self._factor(state.count, dt) * displacement
+        return ScheduledState(base, state.count + jnp.uint32(1)), self._factor(
+            state.count, dt
+        ) * displacement
 
     def position(self, state: ScheduledState) -> Point:
         return self.dynamics.position(state.base)
@@ -132,8 +149,10 @@ class Scheduled(WholeStep):
         """Raises ValueError unless the schedule is a constant."""
         if self.factor is None:
             raise ValueError(
-                "a schedule changes the noise in time, so there is no one rate of escape and no escape law. Give a constant "
-                "schedule, for example Scheduled(dynamics, 0.5), or the law of the base dynamics at one learning rate."
+                "a schedule changes the noise in time, so there is no one rate of escape and no "
+                "escape law. Give a constant "
+                "schedule, for example Scheduled(dynamics, 0.5), or the law of the base dynamics "
+                "at one learning rate."
             )
         return self.dynamics.response
 

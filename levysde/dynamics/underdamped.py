@@ -2,23 +2,25 @@
 
     dX = V dt,    dV = -(grad F(X) + g V) dt + sqrt(2 g D) dW,
 
-mass 1, friction g, temperature D: the stationary law is `exp(-(F(x) + |v|^2/2) / D)`. As g grows with t/g kept, it tends to
-`Langevin` with the diffusion D and the clock t/g. A step over dt, `xi = increment / sqrt(dt)` a unit draw, `c = exp(-g dt)`:
+mass 1, friction g, temperature D: the stationary law is `exp(-(F(x) + |v|^2/2) / D)`. As g grows
+with t/g kept, it tends to `Langevin` with the diffusion D and the clock t/g. A step over dt, `xi =
+increment / sqrt(dt)` a unit draw, `c = exp(-g dt)`:
 
     B  v <- v - dt/2 grad F(x)
     A  x <- x + dt/2 v
     O  v <- c v + sqrt(D (1 - c^2)) xi      (exact)
     A, B again,
 
-of weak order 2, two gradients a step; on a quadratic loss of curvature h the stationary `<x^2> = D/h` is exact at any stable
-dt, and `<v^2> = D (1 - h dt^2/4)`.
+of weak order 2, two gradients a step; on a quadratic loss of curvature h the stationary `<x^2> =
+D/h` is exact at any stable dt, and `<v^2> = D (1 - h dt^2/4)`.
 
-SGD with momentum (`momentum.py`: rate b, gain G, S = 1) is the same equation in another clock: with `t' = sqrt(b G) t`,
-`V = -m / sqrt(b G)`,
+SGD with momentum (`momentum.py`: rate b, gain G, S = 1) is the same equation in another clock: with
+`t' = sqrt(b G) t`, `V = -m / sqrt(b G)`,
 
     friction g = sqrt(b / G),    temperature D = G epsilon^2 / 2.
 
-Leimkuhler, Matthews, Appl. Math. Res. Express 2013 (BAOAB); J. Chem. Phys. 138 (2013), the exactness on a quadratic.
+Leimkuhler, Matthews, Appl. Math. Res. Express 2013 (BAOAB); J. Chem. Phys. 138 (2013), the
+exactness on a quadratic.
 """
 
 from typing import NamedTuple
@@ -52,7 +54,8 @@ class Underdamped(WholeStep):
         friction: g, positive, per unit of time.
 
     Raises:
-        ValueError, TypeError: a part of the wrong kind, or a number that is not positive and finite.
+        ValueError, TypeError: a part of the wrong kind, or a number that is not positive and
+            finite.
 
     Source:
         BAOAB: Leimkuhler, Matthews, Appl. Math. Res. Express 2013; J. Chem. Phys. 138, 2013.
@@ -69,7 +72,9 @@ class Underdamped(WholeStep):
         check_parts(landscape, self.driver)
         self.landscape = landscape
         self.friction = errors.positive("friction", friction, "friction=1.0")
-        self.epsilon = jnp.sqrt(2 * self.friction * errors.positive("diffusion", diffusion, "diffusion=0.1"))
+        self.epsilon = jnp.sqrt(
+            2 * self.friction * errors.positive("diffusion", diffusion, "diffusion=0.1")
+        )
         self.scale = as_scale(None, landscape.dim)
 
     def init(self, x0: Point) -> UnderdampedState:
@@ -79,13 +84,19 @@ class Underdamped(WholeStep):
         """At the speed of the temperature, `sqrt(D)`."""
         return UnderdampedState(x, jnp.full_like(x, 1) * self.epsilon / jnp.sqrt(2 * self.friction))
 
-    def advance(self, state: UnderdampedState, dt: Scalar, increment: NoiseVector) -> tuple[UnderdampedState, Point]:
+    def advance(
+        self, state: UnderdampedState, dt: Scalar, increment: NoiseVector
+    ) -> tuple[UnderdampedState, Point]:
         half, decay = dt / 2, self.friction * dt
         # all changes of v are summed before v is added, as those of x are
         change = -half * self.landscape.gradient(state.x)
         first = state.v + change
         noise = self.epsilon * self.scale.apply(increment, state.x + half * first)
-        change = change + jnp.expm1(-decay) * first + jnp.sqrt(-jnp.expm1(-2 * decay) / (2 * decay)) * noise
+        change = (
+            change
+            + jnp.expm1(-decay) * first
+            + jnp.sqrt(-jnp.expm1(-2 * decay) / (2 * decay)) * noise
+        )
         displacement = half * (first + (state.v + change))
         change = change - half * self.landscape.gradient(state.x + displacement)
         return UnderdampedState(state.x, state.v + change), displacement
@@ -105,7 +116,8 @@ class Underdamped(WholeStep):
         return self.epsilon * self.scale.apply(y, self.attractor) / self.friction
 
     def linearisation(self) -> Float[Array, "d d"]:
-        """`H / g`: the overdamped limit, the velocity following the gradient faster than x moves."""
+        """`H / g`: the overdamped limit, the velocity following the gradient faster than x
+        moves."""
         return self.landscape.hessian(self.attractor) / self.friction
 
     @property

@@ -1,12 +1,15 @@
-"""The compiled part: blocks of lanes, advanced by a number of steps and refilled from a queue, round after round.
+"""The compiled part: blocks of lanes, advanced by a number of steps and refilled from a queue,
+round after round.
 
-The lane axis is last. One turn of the innermost loop looks whether each lane's state is inside, and only then steps it, so that
-a loss used by both the domain and the gradient is computed once, and a lane that is outside keeps its first point outside.
+The lane axis is last. One turn of the innermost loop looks whether each lane's state is inside, and
+only then steps it, so that a loss used by both the domain and the gradient is computed once, and a
+lane that is outside keeps its first point outside.
 
-A call takes a stack of blocks. In each round its blocks are advanced one after the other, each small enough to stay in the
-first-level cache; then lanes that have ended are written down and take the next trajectory from the queue, so that a call can
-be long beside the host's work and few steps go to lanes that wait. How many blocks, steps and rounds is traced: a run that
-adapts them, or drains, compiles nothing new.
+A call takes a stack of blocks. In each round its blocks are advanced one after the other, each
+small enough to stay in the first-level cache; then lanes that have ended are written down and take
+the next trajectory from the queue, so that a call can be long beside the host's work and few steps
+go to lanes that wait. How many blocks, steps and rounds is traced: a run that adapts them, or
+drains, compiles nothing new.
 """
 
 from collections.abc import Callable
@@ -26,8 +29,9 @@ IDLE = 0xFFFFFFFF  # the step number of a lane that holds no trajectory: above e
 
 
 class Problem(eqx.Module):
-    """Kernel and domain as one argument of a compiled program. An array that both hold goes in once: of two equal arguments XLA
-    cannot know that a loss over the one is the loss over the other, and would compute it twice."""
+    """Kernel and domain as one argument of a compiled program. An array that both hold goes in
+    once: of two equal arguments XLA cannot know that a loss over the one is the loss over the
+    other, and would compute it twice."""
 
     leaves: tuple[Any, ...]
     index: tuple[int, ...] = eqx.field(static=True)
@@ -35,7 +39,8 @@ class Problem(eqx.Module):
 
     def __init__(self, kernel: Kernel, domain: Domain):
         leaves, self.treedef = jax.tree.flatten((kernel, domain))
-        # numbers stay apart: that two of them are one object is chance, and would compile anew where they are not
+        # numbers stay apart: that two of them are one object is chance, and would compile anew
+        # where they are not
         names = [id(leaf) if np.ndim(leaf) else -i for i, leaf in enumerate(leaves)]
         first = {name: names.index(name) for name in names}
         kept = sorted(first.values())
@@ -50,8 +55,9 @@ class Problem(eqx.Module):
 
 
 class Block(NamedTuple):
-    """Lanes in flight: kernel state `(..., lanes)`, last position inside `(d, lanes)`, steps made `(lanes,)`, key of the
-    trajectory `(2, lanes)`, and the slot where its end is recorded `(lanes,)`, below 0 where there is none."""
+    """Lanes in flight: kernel state `(..., lanes)`, last position inside `(d, lanes)`, steps made
+    `(lanes,)`, key of the trajectory `(2, lanes)`, and the slot where its end is recorded
+    `(lanes,)`, below 0 where there is none."""
 
     state: Any
     before: Any
@@ -61,8 +67,8 @@ class Block(NamedTuple):
 
 
 class Queue(NamedTuple):
-    """Trajectories that wait, NumPy arrays from the host: keys `(2, places)`, starts `(d, places)` or `(d, 1)` when they have
-    one in common, and how many places are taken."""
+    """Trajectories that wait, NumPy arrays from the host: keys `(2, places)`, starts `(d, places)`
+    or `(d, 1)` when they have one in common, and how many places are taken."""
 
     key: Any
     start: Any
@@ -70,9 +76,10 @@ class Queue(NamedTuple):
 
 
 class Records(NamedTuple):
-    """The ends of trajectories, `(slots, ...)`: how each stands (the label of the exit set it is in, `AT_LIMIT` or `NONFINITE`;
-    `INSIDE` where it has not ended), position, last position inside, steps, state, and whether it left by an overshoot of the
-    drift. Slots are numbered by lane for those in flight when the call began, then by place in the queue."""
+    """The ends of trajectories, `(slots, ...)`: how each stands (the label of the exit set it is
+    in, `AT_LIMIT` or `NONFINITE`; `INSIDE` where it has not ended), position, last position inside,
+    steps, state, and whether it left by an overshoot of the drift. Slots are numbered by lane for
+    those in flight when the call began, then by place in the queue."""
 
     standing: Any
     position: Any
@@ -83,8 +90,9 @@ class Records(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Numbers of a call: most steps of a trajectory, steps a round, rounds, blocks in use; it ends early when the queue is
-    empty and at most `floor` lanes live; and the size of the domain, for `overshot`."""
+    """Numbers of a call: most steps of a trajectory, steps a round, rounds, blocks in use; it ends
+    early when the queue is empty and at most `floor` lanes live; and the size of the domain, for
+    `overshot`."""
 
     limit: Any
     count: Any
@@ -103,8 +111,11 @@ def _select(condition: Array, yes: State, no: State) -> State:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
-def begin(kernel: Kernel, block: Block, fresh: Array, start: Array, key: Array, slot: Array) -> Block:
-    """`block` with the `fresh` lanes at the start of a trajectory: starts `(d, lanes)`, keys `(2, lanes)`."""
+def begin(
+    kernel: Kernel, block: Block, fresh: Array, start: Array, key: Array, slot: Array
+) -> Block:
+    """`block` with the `fresh` lanes at the start of a trajectory: starts `(d, lanes)`, keys `(2,
+    lanes)`."""
     state = lanes(kernel.init)(start, init_words(key, kernel.words_per_init))
     return _select(fresh, Block(state, start, jnp.zeros_like(block.step), key, slot), block)
 
@@ -118,8 +129,9 @@ def turn(
     step: Array,
     over: Callable[[Callable], Callable] = lanes,
 ) -> tuple[State, Array, Array]:
-    """One step of every lane that is inside and has made fewer than `limit`. `over` carries the functions of one trajectory
-    over the lanes. (A vmap of the whole turn would lay the lanes first, at twelve times the time.)"""
+    """One step of every lane that is inside and has made fewer than `limit`. `over` carries the
+    functions of one trajectory over the lanes. (A vmap of the whole turn would lay the lanes first,
+    at twelve times the time.)"""
     kernel, domain = problem
     x = over(kernel.position)(state)
     alive = over(domain.contains)(x) & (step < limit)
@@ -130,8 +142,8 @@ def turn(
 def advance(problem: tuple[Kernel, Domain], block: Block, limit: Array, count: Array) -> Block:
     """`count` steps for every lane that is inside and has made fewer than `limit`.
 
-    The words of a step are materialised once, by `step_words`: fused into every consumer they would be drawn again for each,
-    at twice the time of the whole step.
+    The words of a step are materialised once, by `step_words`: fused into every consumer they would
+    be drawn again for each, at twice the time of the whole step.
     """
 
     def turns(_: Array, block: Block) -> Block:
@@ -154,8 +166,8 @@ def standing(problem: tuple[Kernel, Domain], block: Block, limit: Array) -> tupl
 
 
 def overshot(kernel: Kernel, before: Array, after: Array, size: Array) -> Array:
-    """Whether the step from `before` to `after`, `(d, lanes)`, is longer than `size` and mostly the drift's: then the
-    integrator carried the trajectory there, and not the equation."""
+    """Whether the step from `before` to `after`, `(d, lanes)`, is longer than `size` and mostly the
+    drift's: then the integrator carried the trajectory there, and not the equation."""
     drift = lanes(kernel.drift_step)(before)
     step = after - before
     # lengths in units of the longest coordinate, whose square may be beyond the float range
@@ -166,7 +178,8 @@ def overshot(kernel: Kernel, before: Array, after: Array, size: Array) -> Array:
 
 
 def _overshoots(kernel: Kernel, records: Records, size: Array, width: int) -> Array:
-    """`overshot` of every slot that has left, block by block, as the steps are made: others are not looked at."""
+    """`overshot` of every slot that has left, block by block, as the steps are made: others are not
+    looked at."""
     slots = len(records.step)
     padding = -slots % width
 
@@ -179,18 +192,26 @@ def _overshoots(kernel: Kernel, records: Records, size: Array, width: int) -> Ar
         looked = lambda: (stands > 0) & overshot(kernel, before, after, size)  # noqa: E731
         return jax.lax.cond(jnp.any(stands > 0), looked, lambda: jnp.zeros(width, bool))
 
-    found = jax.lax.map(one, tuple(blocks(leaf) for leaf in (records.standing, records.before, records.position)))
+    found = jax.lax.map(
+        one, tuple(blocks(leaf) for leaf in (records.standing, records.before, records.position))
+    )
     return found.reshape(-1)[:slots]
 
 
 def advance_stack(
-    whole: Problem, stack: Block, queue: Queue, limits: Limits, advance: Callable[..., Block] = advance
+    whole: Problem,
+    stack: Block,
+    queue: Queue,
+    limits: Limits,
+    advance: Callable[..., Block] = advance,
 ) -> tuple[Block, Records, Array, Array]:
-    """Rounds of a stack of blocks, every array with a leading axis of blocks. Returns the stack, the records, how many places
-    of the queue were taken, and the rounds made. `advance` is how a block makes its steps.
+    """Rounds of a stack of blocks, every array with a leading axis of blocks. Returns the stack,
+    the records, how many places of the queue were taken, and the rounds made. `advance` is how a
+    block makes its steps.
 
-    A lane has ended where `advance` made fewer steps than it was asked for: only its own exit test decides. The same test
-    in another program may round otherwise, and a lane on the edge, ended for one and living for the other, would never go.
+    A lane has ended where `advance` made fewer steps than it was asked for: only its own exit test
+    decides. The same test in another program may round otherwise, and a lane on the edge, ended for
+    one and living for the other, would never go.
     """
     problem, size = whole.parts(), stack.step.size
     numbers = jnp.arange(size, dtype=jnp.int32).reshape(stack.step.shape)
@@ -208,15 +229,23 @@ def advance_stack(
         stack, records, ended, taken, made, _ = carry
         stack, records, taken = _turnover(problem, stack, queue, records, ended, taken, limits)
         living = jnp.sum(stack.slot >= 0)
-        more = (made < limits.rounds) & (living > 0) & ((taken < queue.count) | (living > limits.floor))
+        more = (
+            (made < limits.rounds)
+            & (living > 0)
+            & ((taken < queue.count) | (living > limits.floor))
+        )
         count = jnp.where(more, limits.count, 0)
-        stack, ended, _ = jax.lax.fori_loop(0, limits.blocks, one, (stack, jnp.zeros_like(ended), count))
+        stack, ended, _ = jax.lax.fori_loop(
+            0, limits.blocks, one, (stack, jnp.zeros_like(ended), count)
+        )
         return stack, records, ended, taken, made + more.astype(jnp.int32), more
 
     zero, none = jnp.zeros((), jnp.int32), jnp.zeros(stack.step.shape, bool)
     carry = stack, records, none, zero, zero, jnp.ones((), bool)
     stack, records, _, taken, made, _ = jax.lax.while_loop(lambda carry: carry[-1], round_, carry)
-    records = records._replace(overshot=_overshoots(problem[0], records, limits.size, stack.step.shape[1]))
+    records = records._replace(
+        overshot=_overshoots(problem[0], records, limits.size, stack.step.shape[1])
+    )
     return stack, records, taken, made
 
 
@@ -229,22 +258,33 @@ def _turnover(
     taken: Array,
     limits: Limits,
 ) -> tuple[Block, Records, Array]:
-    """Write down the lanes that have ended, and hand free lanes to the next trajectories of the queue."""
+    """Write down the lanes that have ended, and hand free lanes to the next trajectories of the
+    queue."""
     size, slots = stack.step.size, len(records.step)
     position, stands = jax.vmap(lambda block: standing(problem, block, limits.limit))(stack)
     done = ended & (stack.slot >= 0)
     where = jnp.where(done, stack.slot, slots).reshape(size)
-    ends = Records(jnp.where(stands == INSIDE, 1, stands), position, stack.before, stack.step, stack.state)
-    records = jax.tree.map(lambda all_, end: all_.at[where].set(_rows(end), mode="drop"), records, ends)
+    ends = Records(
+        jnp.where(stands == INSIDE, 1, stands), position, stack.before, stack.step, stack.state
+    )
+    records = jax.tree.map(
+        lambda all_, end: all_.at[where].set(_rows(end), mode="drop"), records, ends
+    )
     in_use = jnp.arange(len(stack.step)) < limits.blocks
     free = (done | (stack.slot < 0)) & in_use[:, None]
     place = taken + (jnp.cumsum(free.reshape(size), dtype=jnp.int32) - 1).reshape(free.shape)
     fresh = free & (place < queue.count)
     place = jnp.where(fresh, place, 0)
     key = jnp.moveaxis(queue.key[:, place], 0, 1)
-    start = jnp.moveaxis(queue.start[:, place if queue.start.shape[1] > 1 else jnp.zeros_like(place)], 0, 1)
-    stack = stack._replace(slot=jnp.where(done, -1, stack.slot), step=jnp.where(done, jnp.uint32(IDLE), stack.step))
-    stack = jax.vmap(lambda *parts: begin(problem[0], *parts))(stack, fresh, start, key, size + place)
+    start = jnp.moveaxis(
+        queue.start[:, place if queue.start.shape[1] > 1 else jnp.zeros_like(place)], 0, 1
+    )
+    stack = stack._replace(
+        slot=jnp.where(done, -1, stack.slot), step=jnp.where(done, jnp.uint32(IDLE), stack.step)
+    )
+    stack = jax.vmap(lambda *parts: begin(problem[0], *parts))(
+        stack, fresh, start, key, size + place
+    )
     return stack, records, taken + jnp.sum(fresh, dtype=jnp.int32)
 
 
@@ -276,12 +316,15 @@ def empty_stack(kernel: Kernel, blocks: int, width: int, dtype: Any) -> Block:
 
 def empty_queue(starts: np.ndarray, places: int) -> Queue:
     """A queue with no trajectory in it; `starts` as the run's, `(d,)` or `(num, d)`."""
-    start = starts[:, None] if starts.ndim == 1 else np.zeros((starts.shape[1], places), starts.dtype)
+    start = (
+        starts[:, None] if starts.ndim == 1 else np.zeros((starts.shape[1], places), starts.dtype)
+    )
     return Queue(np.zeros((2, places), np.uint32), start, np.int32(0))
 
 
-# 512-bit vectors gain 1.4x on CPUs that have them. Up to 0.11.0, JAX dropped optimisation barriers before it fused: what they
-# set apart was computed again for every number that it serves, and whole steps were not vectorised (12 times in d = 10).
+# 512-bit vectors gain 1.4x on CPUs that have them. Up to 0.11.0, JAX dropped optimisation barriers
+# before it fused: what they set apart was computed again for every number that it serves, and whole
+# steps were not vectorised (12 times in d = 10).
 _CPU_OPTIONS = {"xla_cpu_prefer_vector_width": "512"}
 if jax.__version_info__ < (0, 11, 1):
     _CPU_OPTIONS["xla_disable_hlo_passes"] = "cse_barrier_expander"

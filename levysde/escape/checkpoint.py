@@ -1,8 +1,10 @@
-"""Checkpoints: finished rows and living lanes in one file, replaced whole, so that a killed run goes on where it was.
+"""Checkpoints: finished rows and living lanes in one file, replaced whole, so that a killed run
+goes on where it was.
 
-The file is an npz archive (each member with its own checksum) whose header names the run: seed, number of trajectories,
-limit, versions, and a fingerprint of the traced program, its numbers and the starts. A trajectory is a pure function of
-(seed, id, step), so a resumed run gives the bits of an undisturbed one.
+The file is an npz archive (each member with its own checksum) whose header names the run: seed,
+number of trajectories, limit, versions, and a fingerprint of the traced program, its numbers and
+the starts. A trajectory is a pure function of (seed, id, step), so a resumed run gives the bits of
+an undisturbed one.
 """
 
 import functools
@@ -36,12 +38,14 @@ class Checkpoint:
     Args:
         path: the file, written by NumPy as an archive; its folder is made when missing.
         every: seconds between saves, stretched so that saving costs at most 5%.
-        final: whether a finished run is saved too; False for one whose rows are stored elsewhere as soon as it returns.
+        final: whether a finished run is saved too; False for one whose rows are stored elsewhere as
+            soon as it returns.
         on_save: called with the path after each save, for example to copy the file off the machine;
             None by default.
 
     Raises:
-        ValueError, TypeError: a path of another kind, seconds that are not positive, an `on_save` that is no function.
+        ValueError, TypeError: a path of another kind, seconds that are not positive, an `on_save`
+            that is no function.
     """
 
     path: Arg[PathLike]
@@ -58,7 +62,8 @@ class Checkpoint:
 
 
 def fingerprint(run: Run) -> str:
-    """A hash of everything the results depend on: the traced program, its numbers, the starts, the limit."""
+    """A hash of everything the results depend on: the traced program, its numbers, the starts, the
+    limit."""
     stack = jax.eval_shape(lambda: empty_stack(run.problem[0], 1, SMALLEST, run.starts.dtype))
     program = jax.make_jaxpr(advance_stack)(
         Problem(*run.problem), stack, empty_queue(run.starts, 1), Limits(0, 0, 0, 0, 0)
@@ -89,9 +94,15 @@ def save(path: Path, head: dict[str, Any], ledger: Ledger) -> None:
     """Write to a new file, then put it in the place of the old one in one move."""
     flight = ledger.in_flight()
     with ledger.lock:
-        arrays: dict[str, Any] = {f"row_{name}": values.copy() for name, values in ledger.rows.arrays().items()}
+        arrays: dict[str, Any] = {
+            f"row_{name}": values.copy() for name, values in ledger.rows.arrays().items()
+        }
     if flight is not None:
-        arrays |= {"flight_ids": flight.ids, "flight_step": flight.step, "flight_before": flight.before}
+        arrays |= {
+            "flight_ids": flight.ids,
+            "flight_step": flight.step,
+            "flight_before": flight.before,
+        }
         arrays |= {f"flight_leaf_{i}": leaf for i, leaf in enumerate(flight.leaves)}
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
@@ -105,7 +116,8 @@ def save(path: Path, head: dict[str, Any], ledger: Ledger) -> None:
 
 
 def load(path: Path, head: dict[str, Any], rows: Rows) -> Flight | None:
-    """Fill `rows` from the file and return the living lanes. Raises CheckpointError for another run or a damaged file."""
+    """Fill `rows` from the file and return the living lanes. Raises CheckpointError for another run
+    or a damaged file."""
     advice = f"Delete {str(path)!r} to start over, or give another checkpoint path."
     try:
         with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
@@ -118,16 +130,40 @@ def load(path: Path, head: dict[str, Any], rows: Rows) -> Flight | None:
         raise errors.CheckpointError(
             f"the checkpoint {str(path)!r} is damaged or no checkpoint ({error}). {advice}"
         ) from None
-    words = {"fingerprint": "another run (its kernel, domain or start differs)", "seed": "another seed"}
-    for name in ("format", "seed", "num", "limit", "jax", "device", "lanes", "record", "fingerprint"):
+    words = {
+        "fingerprint": "another run (its kernel, domain or start differs)",
+        "seed": "another seed",
+    }
+    for name in (
+        "format",
+        "seed",
+        "num",
+        "limit",
+        "jax",
+        "device",
+        "lanes",
+        "record",
+        "fingerprint",
+    ):
         if saved.get(name) != head[name]:
             what = words.get(name, f"a run with another {name}")
-            detail = "" if name == "fingerprint" else f": {saved.get(name)!r} in the file, {head[name]!r} asked for"
-            raise errors.CheckpointError(f"the checkpoint {str(path)!r} is of {what}{detail}. {advice}")
-    for name, values in rows.arrays().items():
-        if name not in stored or stored[name].shape != values.shape or stored[name].dtype != values.dtype:
+            detail = (
+                ""
+                if name == "fingerprint"
+                else f": {saved.get(name)!r} in the file, {head[name]!r} asked for"
+            )
             raise errors.CheckpointError(
-                f"the checkpoint {str(path)!r} is damaged (its column {name!r} does not fit). {advice}"
+                f"the checkpoint {str(path)!r} is of {what}{detail}. {advice}"
+            )
+    for name, values in rows.arrays().items():
+        if (
+            name not in stored
+            or stored[name].shape != values.shape
+            or stored[name].dtype != values.dtype
+        ):
+            raise errors.CheckpointError(
+                f"the checkpoint {str(path)!r} is damaged (its column {name!r} does not fit). "
+                f"{advice}"
             )
         values[...] = stored[name]
     if "flight_ids" not in arrays:
@@ -139,7 +175,8 @@ def load(path: Path, head: dict[str, Any], rows: Rows) -> Flight | None:
 
 @dataclass(frozen=True)
 class Saver:
-    """The checkpoint of one run. Its header is made when first asked for: tracing the program takes longer than a short run."""
+    """The checkpoint of one run. Its header is made when first asked for: tracing the program takes
+    longer than a short run."""
 
     path: Path
     every: float

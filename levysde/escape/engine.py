@@ -1,9 +1,11 @@
-"""The escape engine: thousands of trajectories from their starts to their exits, on every core or accelerator.
+"""The escape engine: thousands of trajectories from their starts to their exits, on every core or
+accelerator.
 
-The host drives short compiled calls; between them it writes finished rows by trajectory id, hands out the next ids,
-reports progress, saves, and can stop. Ids are fixed in advance and each runs to exit or censoring: stopping at the first
-N exits would bias the mean. A trajectory is a pure function of (seed, id, step), so no field of the result depends on
-the number of lanes, the length of a call, the number of workers, or a restart.
+The host drives short compiled calls; between them it writes finished rows by trajectory id, hands
+out the next ids, reports progress, saves, and can stop. Ids are fixed in advance and each runs to
+exit or censoring: stopping at the first N exits would bias the mean. A trajectory is a pure
+function of (seed, id, step), so no field of the result depends on the number of lanes, the length
+of a call, the number of workers, or a restart.
 """
 
 import functools
@@ -45,7 +47,8 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.05
 _SAVE_SHARE = 0.05  # of the time may go into saving
-_BLOCK_NUMBERS, _WIDEST, _BLOCKS = 4096, 64, 2  # numbers in a block's state, its lanes, blocks of a worker
+# numbers in a block's state, its lanes, blocks of a worker
+_BLOCK_NUMBERS, _WIDEST, _BLOCKS = 4096, 64, 2
 _DRAIN = 16  # trajectories a lane sees at least, in the mean
 
 
@@ -75,28 +78,38 @@ def simulate_escape(
         x0: the start, `(d,)`, or one for each trajectory, `(num, d)`; inside the domain.
         num: number of trajectories, from 1.
         seed: an integer, 0 to `2^64 - 1`; hashed whole.
-        max_time: a trajectory still inside then is censored, in the kernel's unit (SDE time for an SDE).
-        max_steps: the same in steps, at most `2^32 - 2`. Without either a trajectory runs to its exit.
-        lanes: trajectories in flight for each worker; rounded up to a multiple of 16, above one block (64 lanes for d up to 64)
-            to whole blocks. A measured rule by default.
+        max_time: a trajectory still inside then is censored, in the kernel's unit (SDE time for an
+            SDE).
+        max_steps: the same in steps, at most `2^32 - 2`. Without either a trajectory runs to its
+            exit.
+        lanes: trajectories in flight for each worker; rounded up to a multiple of 16, above one
+            block (64 lanes for d up to 64) to whole blocks. A measured rule by default.
         chunk: steps between two refills of the lanes; adapted to the run by default.
         devices: workers: threads on CPU (all cores by default), else accelerators (all by default).
-        record: "places" keeps where each trajectory left; "times" does not, for very many trajectories: 18 bytes each.
-        shard: `(i, n)` or "i/n": of n processes that share the run, the i-th, from 0, which makes every n-th trajectory; the
-            rows of others stay `UNFINISHED`, see `join_shards`. By default the processes that `jax.distributed` joins share
-            the run, and each returns all of it.
-        checkpoint: a file path, or `Checkpoint(path, every=seconds)`; a run that finds its file goes on from it.
-        progress: True shows a bar with exits so far and time left; a function is called with (finished, all) as that grows.
-        throw: raise `NonFiniteError` when a trajectory becomes NaN or infinite, as by default; False marks it in `status`.
+        record: "places" keeps where each trajectory left; "times" does not, for very many
+            trajectories: 18 bytes each.
+        shard: `(i, n)` or "i/n": of n processes that share the run, the i-th, from 0, which makes
+            every n-th trajectory; the rows of others stay `UNFINISHED`, see `join_shards`. By
+            default the processes that `jax.distributed` joins share the run, and each returns all
+            of it.
+        checkpoint: a file path, or `Checkpoint(path, every=seconds)`; a run that finds its file
+            goes on from it.
+        progress: True shows a bar with exits so far and time left; a function is called with
+            (finished, all) as that grows.
+        throw: raise `NonFiniteError` when a trajectory becomes NaN or infinite, as by default;
+            False marks it in `status`.
 
     Returns:
         An `EscapeResult`, one row a trajectory; times in the kernel's unit.
 
     Raises:
-        TypeError, ValueError: bad input, before anything is compiled; a call inside jit, vmap or grad.
-        RuntimeError: in a process forked from one that had run something, where JAX would wait for ever.
+        TypeError, ValueError: bad input, before anything is compiled; a call inside jit, vmap or
+            grad.
+        RuntimeError: in a process forked from one that had run something, where JAX would wait for
+            ever.
         NonFiniteError: see `throw`; its `result` holds all rows.
-        Interrupted: Ctrl-C; its `result` holds the finished rows, and the checkpoint, if any, has been saved.
+        Interrupted: Ctrl-C; its `result` holds the finished rows, and the checkpoint, if any, has
+            been saved.
     """
     check_process()
     run = _checked(kernel, domain, x0, num, seed, max_time, max_steps, lanes, chunk, devices)
@@ -116,15 +129,21 @@ def simulate_escape(
     if shard is None and part[1] > 1 and not interrupted:
         result = gathered(result)
     if interrupted:
-        kept = f"resume with checkpoint={str(keeper.path)!r}" if keeper else "give checkpoint=... to be able to resume"
+        kept = (
+            f"resume with checkpoint={str(keeper.path)!r}"
+            if keeper
+            else "give checkpoint=... to be able to resume"
+        )
         raise errors.Interrupted(
-            f"interrupted with {ledger.finished} of {ledger.num} trajectories finished; they are in .result ({kept}).",
+            f"interrupted with {ledger.finished} of {ledger.num} trajectories finished; they are "
+            f"in .result ({kept}).",
             result,
         )
     bad = result.count(Status.NONFINITE)
     if bad and throw:
         raise errors.NonFiniteError(
-            f"{bad} of {run.num} trajectories became NaN or infinite. Take a smaller dt or learning rate, or throw=False to "
+            f"{bad} of {run.num} trajectories became NaN or infinite. Take a smaller dt or "
+            "learning rate, or throw=False to "
             "keep them as status NONFINITE. All rows are in .result.",
             result,
         )
@@ -153,8 +172,12 @@ def _checked(
     devices: Arg[Integer | None],
 ) -> Run:
     """Everything about the input that can be wrong, looked at before anything is compiled."""
-    errors.concrete("kernel", errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)"))
-    errors.concrete("domain", errors.instance("domain", domain, Domain, "Ball(radius=1.0, center=jnp.zeros(2))"))
+    errors.concrete(
+        "kernel", errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)")
+    )
+    errors.concrete(
+        "domain", errors.instance("domain", domain, Domain, "Ball(radius=1.0, center=jnp.zeros(2))")
+    )
     num = errors.integer("num", num, "num=10_000")
     seed = errors.seed(seed)
     places = _devices(devices)
@@ -171,55 +194,85 @@ def _checked(
     lane_invariant = runs_by_lanes(kernel, domain)
     lanes, width = layout(kernel.dim, lane_invariant, places, num, as_lanes(lanes))
     size = domain_size(kernel, domain, starts) if is_looked_at() else np.inf
-    return Run((kernel, domain), starts, seed, num, limit, lanes, width, chunk, places, lane_invariant, size)
+    return Run(
+        (kernel, domain),
+        starts,
+        seed,
+        num,
+        limit,
+        lanes,
+        width,
+        chunk,
+        places,
+        lane_invariant,
+        size,
+    )
 
 
-def steps_until(name: str, kernel: Kernel, time: Arg[Number], limit: int = LAST_STEP, *, refuse: bool = True) -> int:
+def steps_until(
+    name: str, kernel: Kernel, time: Arg[Number], limit: int = LAST_STEP, *, refuse: bool = True
+) -> int:
     """The steps after which the clock has reached `time`, at most `limit`; refused beyond it."""
     time = errors.positive_real(name, time, f"{name}=1e4")
     steps = kernel.steps_within(time)
     if steps <= limit or not refuse:
         return min(steps, limit)
     dt = getattr(kernel, "dt", None)
-    longer = "iterations_per_step" if dt is None else f"a dt of {1.01 * float(dt) * steps / limit:.3g} or more"
+    longer = (
+        "iterations_per_step"
+        if dt is None
+        else f"a dt of {1.01 * float(dt) * steps / limit:.3g} or more"
+    )
     raise ValueError(
-        f"{name} = {time:g} takes {steps:.4g} steps{'' if dt is None else f' of dt = {float(dt):.4g}'}, but a trajectory makes "
+        f"{name} = {time:g} takes {steps:.4g} "
+        f"steps{'' if dt is None else f' of dt = {float(dt):.4g}'}, but a trajectory makes "
         f"at most {limit}. Type {name}={0.99 * time * limit / steps:.3g} or less, or take {longer}."
     )
 
 
 @eqx.filter_jit
 def _contained(domain: Domain, points: Array) -> Array:
-    """As one program: a flow that is followed is compiled anew each time where it is run operation by operation."""
+    """As one program: a flow that is followed is compiled anew each time where it is run operation
+    by operation."""
     return jax.vmap(domain.contains)(points)
 
 
 def starting_points(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.ndarray:
     errors.concrete("x0", x0)
     if errors.is_traced(jnp.zeros(())):
-        raise TypeError("a simulation runs on the host, not inside jit, vmap or grad. Call it outside, once a setting.")
+        raise TypeError(
+            "a simulation runs on the host, not inside jit, vmap or grad. Call it "
+            "outside, once a setting."
+        )
     example = f"jnp.zeros({kernel.dim})"
     starts = np.asarray(errors.finite("x0", x0, example))
     if starts.shape not in ((kernel.dim,), (num, kernel.dim)):
         raise ValueError(
-            f"x0 must have shape ({kernel.dim},), or ({num}, {kernel.dim}) for one start a trajectory, not {starts.shape}."
+            f"x0 must have shape ({kernel.dim},), or ({num}, {kernel.dim}) for one start a "
+            f"trajectory, not {starts.shape}."
         )
     if domain.dim != kernel.dim:
         raise ValueError(
-            f"the domain takes points of {domain.dim} dimensions, the kernel moves in {kernel.dim}. Make them one."
+            f"the domain takes points of {domain.dim} dimensions, the kernel moves in "
+            f"{kernel.dim}. Make them one."
         )
     check_interfaces(kernel, domain)
     inside = np.asarray(_contained(domain, jnp.atleast_2d(starts)))
     if not inside.all():
         row = int(np.flatnonzero(~inside)[0])
         which = f"x0[{row}] = {starts[row]}" if starts.ndim == 2 else f"x0 = {starts}"
-        why = _why_outside(domain, np.atleast_2d(np.asarray(x0, np.float64))[row], np.atleast_2d(starts)[row])
-        raise ValueError(f"{which} lies outside the domain, so there is nothing to escape from. {why}")
+        why = _why_outside(
+            domain, np.atleast_2d(np.asarray(x0, np.float64))[row], np.atleast_2d(starts)[row]
+        )
+        raise ValueError(
+            f"{which} lies outside the domain, so there is nothing to escape from. {why}"
+        )
     return starts
 
 
 def _why_outside(domain: Domain, given: np.ndarray, held: np.ndarray) -> str:
-    """How to fix a start outside: it may be inside as it was given, and have been rounded to the boundary."""
+    """How to fix a start outside: it may be inside as it was given, and have been rounded to the
+    boundary."""
     try:
         with jax.enable_x64(True):
             inside = bool(jax.tree.map(widened, domain).contains(jnp.asarray(given)))
@@ -229,8 +282,10 @@ def _why_outside(domain: Domain, given: np.ndarray, held: np.ndarray) -> str:
         return "Start inside it."
     i = int(np.argmax(np.abs(given - held)))
     return (
-        f"As given it is inside, but {held.dtype} rounds {float(given[i])!r} to {float(held[i])!r}: the spacing of its "
-        f"numbers there is {np.spacing(np.abs(held[i])):.1g}. Start further inside, or switch JAX to float64 with "
+        f"As given it is inside, but {held.dtype} rounds {float(given[i])!r} to "
+        f"{float(held[i])!r}: the spacing of its "
+        f"numbers there is {np.spacing(np.abs(held[i])):.1g}. Start further inside, or switch JAX "
+        "to float64 with "
         'jax.config.update("jax_enable_x64", True).'
     )
 
@@ -239,7 +294,8 @@ def _check_escapable(kernel: Kernel, domain: Domain, starts: np.ndarray) -> None
     x = jnp.atleast_2d(starts)[0]
     if not np.isfinite(ray_distances(domain, x, kernel.noise_directions())).any():
         raise ValueError(
-            "the domain is unbounded along every direction in which the noise pushes, so the mean escape time is infinite. "
+            "the domain is unbounded along every direction in which the noise pushes, so the mean "
+            "escape time is infinite. "
             "Bound the domain, or give max_time to censor."
         )
 
@@ -248,12 +304,23 @@ def _devices(devices: Arg[Integer | None]) -> tuple:
     backend = jax.default_backend()
     local = jax.local_devices(backend=backend)
     if backend == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return (local[0],) * (cores if devices is None else errors.integer("devices", devices, "devices=2"))
-    count = len(local) if devices is None else errors.integer("devices", devices, f"devices={len(local)}")
+        cores = (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
+        return (local[0],) * (
+            cores if devices is None else errors.integer("devices", devices, "devices=2")
+        )
+    count = (
+        len(local)
+        if devices is None
+        else errors.integer("devices", devices, f"devices={len(local)}")
+    )
     if count > len(local):
         raise ValueError(
-            f"devices = {count}, but there are {len(local)} {backend} devices. Type devices={len(local)} or less."
+            f"devices = {count}, but there are {len(local)} {backend} devices. Type "
+            f"devices={len(local)} or less."
         )
     return tuple(local[:count])
 
@@ -262,10 +329,12 @@ def as_lanes(lanes: Arg[Integer | None]) -> int | None:
     return None if lanes is None else errors.integer("lanes", lanes, "lanes=256", high=2**24)
 
 
-def layout(dim: int, lane_invariant: bool, places: tuple, num: int, lanes: int | None) -> tuple[int, int]:
-    """Lanes of a worker, and of each of its blocks, as measured: small states want blocks that stay in the first-level cache
-    and are not split between threads, networks few lanes, GPUs one block of many; and few trajectories want fewer lanes, since
-    those drain."""
+def layout(
+    dim: int, lane_invariant: bool, places: tuple, num: int, lanes: int | None
+) -> tuple[int, int]:
+    """Lanes of a worker, and of each of its blocks, as measured: small states want blocks that stay
+    in the first-level cache and are not split between threads, networks few lanes, GPUs one block
+    of many; and few trajectories want fewer lanes, since those drain."""
     if places[0].platform != "cpu":
         widest = most = max(1024, min(2**20, 2**28 // dim))
         share = -(-num // len(places))
@@ -281,7 +350,8 @@ def layout(dim: int, lane_invariant: bool, places: tuple, num: int, lanes: int |
 
 
 def _drive(run: Run, ledger: Ledger, keeper: Saver | None, progress: Any) -> bool:
-    """Run the workers to the end; True when Ctrl-C cut it short. A worker's exception is raised here."""
+    """Run the workers to the end; True when Ctrl-C cut it short. A worker's exception is raised
+    here."""
     failures: list[BaseException] = []
 
     def work(worker: Worker, done: threading.Event) -> None:
@@ -293,10 +363,13 @@ def _drive(run: Run, ledger: Ledger, keeper: Saver | None, progress: Any) -> boo
         finally:
             done.set()
 
-    # an event a worker, and never Thread.join: a join cut short by Ctrl-C takes the thread for ended (Python 3.11, 3.12)
+    # an event a worker, and never Thread.join: a join cut short by Ctrl-C takes the thread for
+    # ended (Python 3.11, 3.12)
     ended = [threading.Event() for _ in run.devices]
     workers = [Worker(i, run, ledger, device) for i, device in enumerate(run.devices)]
-    threads = [threading.Thread(target=work, args=pair) for pair in zip(workers, ended, strict=True)]
+    threads = [
+        threading.Thread(target=work, args=pair) for pair in zip(workers, ended, strict=True)
+    ]
     interrupted = False
     with _bar(ledger.num, ledger.finished, progress) as bar:
         try:
@@ -318,7 +391,9 @@ def _drive(run: Run, ledger: Ledger, keeper: Saver | None, progress: Any) -> boo
     return interrupted
 
 
-def _watch(ended: Sequence[threading.Event], ledger: Ledger, keeper: Saver | None, bar: Any) -> None:
+def _watch(
+    ended: Sequence[threading.Event], ledger: Ledger, keeper: Saver | None, bar: Any
+) -> None:
     """Wait for the workers; meanwhile show progress and save from time to time."""
     last, every = time.monotonic(), keeper.every if keeper else math.inf
     while any(not done.is_set() for done in ended):
@@ -338,11 +413,15 @@ def _watch(ended: Sequence[threading.Event], ledger: Ledger, keeper: Saver | Non
 def _all_deposited(ended: Sequence[threading.Event], ledger: Ledger) -> bool:
     with ledger.lock:
         snapshots = dict(ledger.snapshots)
-    return all(done.is_set() or snapshots.get(i, (0, None))[0] >= ledger.wanted for i, done in enumerate(ended))
+    return all(
+        done.is_set() or snapshots.get(i, (0, None))[0] >= ledger.wanted
+        for i, done in enumerate(ended)
+    )
 
 
 class _Told:
-    """Stands for a bar where the caller wants to be told instead: called with (finished, all) whenever that changes."""
+    """Stands for a bar where the caller wants to be told instead: called with (finished, all)
+    whenever that changes."""
 
     def __init__(self, tell: Callable[[int, int], Any], num: int, done: int):
         self.tell, self.num, self.n = tell, num, done
@@ -405,7 +484,9 @@ def _result(run: Run, ledger: Ledger, seconds: float, concerns: tuple[str, ...])
 @functools.cache
 def _versions() -> dict[str, str]:
     """Read once: looking through what is installed takes as long as a short run."""
-    return {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy", "equinox")}
+    return {
+        name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy", "equinox")
+    }
 
 
 def _device_name(device: Any) -> str:
@@ -414,7 +495,9 @@ def _device_name(device: Any) -> str:
         return f"{device.platform}: {device.device_kind}"
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return "cpu: " + next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        return "cpu: " + next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return f"cpu: {platform.processor() or platform.machine()}"
 
@@ -423,4 +506,8 @@ def describe(part: Any) -> str:
     """The name of a kernel or domain, with those of its dynamics and driver."""
     inner = getattr(part, "dynamics", None)
     name = getattr(part, "name", type(part).__name__)
-    return f"{name}({type(inner).__name__}, {type(inner.driver).__name__})" if inner is not None else name
+    return (
+        f"{name}({type(inner).__name__}, {type(inner.driver).__name__})"
+        if inner is not None
+        else name
+    )

@@ -1,9 +1,10 @@
 """Many steps in one kernel of a GPU: state, words and draws stay in registers.
 
-A turn of a compiled loop costs a GPU some microseconds for each kernel that it launches, whatever the kernel does. Here the
-loop runs inside one Pallas kernel, a thread a lane, so that a launch is paid once in a round. The step is the engine's own
-`turn` with the same words, written out number by number by `levysde.escape.scalars`. What cannot be written out (networks,
-numbers looked up by other numbers, thousands of operations) keeps XLA's loop.
+A turn of a compiled loop costs a GPU some microseconds for each kernel that it launches, whatever
+the kernel does. Here the loop runs inside one Pallas kernel, a thread a lane, so that a launch is
+paid once in a round. The step is the engine's own `turn` with the same words, written out number by
+number by `levysde.escape.scalars`. What cannot be written out (networks, numbers looked up by other
+numbers, thousands of operations) keeps XLA's loop.
 """
 
 import warnings
@@ -25,7 +26,9 @@ FUSED = ("gpu", "cuda")  # platforms that get the kernel
 _LANES = 128  # of a program of the kernel's grid: four warps
 
 
-def fused_or_looped(problem: tuple[Kernel, Domain], block: Block, limit: Array, count: Array) -> Block:
+def fused_or_looped(
+    problem: tuple[Kernel, Domain], block: Block, limit: Array, count: Array
+) -> Block:
     """Decided while tracing, by whether the step can be written out."""
     try:
         return advance(problem, block, limit, count)
@@ -34,19 +37,27 @@ def fused_or_looped(problem: tuple[Kernel, Domain], block: Block, limit: Array, 
 
 
 def compiles(call: Callable, *arguments: Any) -> bool:
-    """Whether a call of a program with the kernel in it works here. Kernel languages change with JAX and with the device, XLA's
-    loop does not: it takes over, with a warning."""
+    """Whether a call of a program with the kernel in it works here. Kernel languages change with
+    JAX and with the device, XLA's loop does not: it takes over, with a warning."""
     try:
         jax.block_until_ready(call(*arguments))
-    except Exception as failure:  # of whatever kind: the loop has the same errors where they are the user's
+    # of whatever kind: the loop has the same errors where they are the user's
+    except Exception as failure:
         warnings.warn(
-            f"steps run in XLA's loop, more slowly: their kernel did not compile here ({failure}).", stacklevel=1
+            f"steps run in XLA's loop, more slowly: their kernel did not compile here ({failure}).",
+            stacklevel=1,
         )
         return False
     return True
 
 
-def advance(problem: tuple[Kernel, Domain], block: Block, limit: Array, count: Array, interpret: bool = False) -> Block:
+def advance(
+    problem: tuple[Kernel, Domain],
+    block: Block,
+    limit: Array,
+    count: Array,
+    interpret: bool = False,
+) -> Block:
     """`block.advance` as one kernel. `interpret` runs it on any device, slowly, for tests.
 
     Raises `CannotWriteOut`.
@@ -56,10 +67,15 @@ def advance(problem: tuple[Kernel, Domain], block: Block, limit: Array, count: A
 
     moving = block.state, block.before, block.step
     shared = problem, jnp.asarray(limit, jnp.uint32)
-    one_lane = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype), (block.key, *moving))
+    one_lane = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype), (block.key, *moving)
+    )
     program = jax.make_jaxpr(turn_of)(shared, *one_lane)
     constants = [_Leaf(leaf) for leaf in jax.tree.leaves(shared)]
-    key, leaves = _Leaf(block.key, lanes=True), [_Leaf(leaf, lanes=True) for leaf in jax.tree.leaves(moving)]
+    key, leaves = (
+        _Leaf(block.key, lanes=True),
+        [_Leaf(leaf, lanes=True) for leaf in jax.tree.leaves(moving)],
+    )
 
     def kernel(count_ref: Any, *refs: Any) -> None:
         sources, sinks = iter(refs[: -len(leaves)]), refs[-len(leaves) :]
@@ -68,10 +84,13 @@ def advance(problem: tuple[Kernel, Domain], block: Block, limit: Array, count: A
 
         def step(_: Array, flat: tuple) -> tuple:
             rest = iter(flat)
-            now = [numbers(values.shape, [next(rest) for _ in range(values.size)]) for values in begun]
+            now = [
+                numbers(values.shape, [next(rest) for _ in range(values.size)]) for values in begun
+            ]
             return _flat(run(program, [*fixed, *now], barriers=interpret), like=flat)
 
-        # the last leaf is the number of steps: a program whose lanes are all idle, as most are in the end, returns at once
+        # the last leaf is the number of steps: a program whose lanes are all idle, as most are in
+        # the end, returns at once
         living = jnp.max((begun[-1].item() < fixed[len(constants) - 1].item()).astype(jnp.int32))
         flat = jax.lax.fori_loop(0, count_ref[0] * living, step, _flat(begun))
         rest = iter(flat)
@@ -94,7 +113,8 @@ def advance(problem: tuple[Kernel, Domain], block: Block, limit: Array, count: A
         name="levysde_steps",
     )(jnp.reshape(count, 1).astype(jnp.int32), *(leaf.rows for leaf in (*constants, key, *leaves)))
     state, before, step = jax.tree.unflatten(
-        jax.tree.structure(moving), [leaf.whole(rows) for leaf, rows in zip(leaves, called, strict=True)]
+        jax.tree.structure(moving),
+        [leaf.whole(rows) for leaf, rows in zip(leaves, called, strict=True)],
     )
     return block._replace(state=state, before=before, step=step)
 
@@ -111,12 +131,14 @@ def _flat(arrays: list[Numbers], like: tuple | None = None) -> tuple:
     flat = [value for array in arrays for value in array.reshape(-1)]
     if like is None:
         return tuple(flat)
-    return tuple(jnp.broadcast_to(jnp.asarray(a, b.dtype), b.shape) for a, b in zip(flat, like, strict=True))
+    return tuple(
+        jnp.broadcast_to(jnp.asarray(a, b.dtype), b.shape) for a, b in zip(flat, like, strict=True)
+    )
 
 
 class _Leaf:
-    """An array as the kernel sees it: numbers in a row `(n,)`, or rows of lanes `(n, lanes)`; truth values as integers, and
-    nothing as one unused zero."""
+    """An array as the kernel sees it: numbers in a row `(n,)`, or rows of lanes `(n, lanes)`; truth
+    values as integers, and nothing as one unused zero."""
 
     def __init__(self, array: Any, lanes: bool = False):
         array = jnp.asarray(array)
@@ -136,7 +158,9 @@ class _Leaf:
 
     def load(self, ref: Any) -> Numbers:
         values = [ref[i, :] if self.lanes else ref[i] for i in range(self.size)]
-        return numbers(self.shape, [value != 0 for value in values] if self.array.dtype == bool else values)
+        return numbers(
+            self.shape, [value != 0 for value in values] if self.array.dtype == bool else values
+        )
 
     def store(self, ref: Any, values: Any) -> None:
         for i in range(self.size):

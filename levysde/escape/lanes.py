@@ -36,17 +36,24 @@ def advance_lanes(
         state: of the kernel, the lane axis last.
         key: of each lane's trajectory, uint32 `(2, lanes)`.
         count: steps.
-        rest: a state well inside, of one lane. It takes the place of those that have left: a test of a point outside may cost
-            many times that of one inside, as where a flow is followed.
+        rest: a state well inside, of one lane. It takes the place of those that have left: a test
+            of a point outside may cost many times that of one inside, as where a flow is followed.
 
     Returns:
-        The states, the steps that each lane made, and which lanes are outside; those of NaN are. Shapes `(lanes,)`.
+        The states, the steps that each lane made, and which lanes are outside; those of NaN are.
+        Shapes `(lanes,)`.
     """
     x = jax.vmap(kernel.position, in_axes=-1, out_axes=-1)(state)
     zero = jnp.zeros(x.shape[-1], jnp.uint32)
-    block = Block(state=state, before=x, step=zero, key=jnp.asarray(key), slot=zero.astype(jnp.int32))
+    block = Block(
+        state=state, before=x, step=zero, key=jnp.asarray(key), slot=zero.astype(jnp.int32)
+    )
     problem, run, chunk = Problem(kernel, domain), _compiled(jax.default_backend()), 32
-    gone, ends, steps = np.zeros(len(zero), bool), jax.tree.map(np.array, state), np.zeros(len(zero), np.uint32)
+    gone, ends, steps = (
+        np.zeros(len(zero), bool),
+        jax.tree.map(np.array, state),
+        np.zeros(len(zero), np.uint32),
+    )
     while True:
         start = time.perf_counter()
         block, left = run(problem, block, np.int32(min(chunk, count)))
@@ -61,5 +68,7 @@ def advance_lanes(
             return ends, steps, gone
         if left.any():
             still = jax.tree.map(lambda one: one[..., None], rest)
-            block = block._replace(state=jax.tree.map(functools.partial(jnp.where, left), still, block.state))
+            block = block._replace(
+                state=jax.tree.map(functools.partial(jnp.where, left), still, block.state)
+            )
         chunk = min(2 * chunk, 2**20) if time.perf_counter() - start < _CALL_SECONDS / 2 else chunk

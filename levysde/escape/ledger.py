@@ -1,4 +1,5 @@
-"""What the workers share: the counter of ids, the rows of finished trajectories, the lanes still in flight."""
+"""What the workers share: the counter of ids, the rows of finished trajectories, the lanes still in
+flight."""
 
 import math
 import threading
@@ -11,7 +12,8 @@ from levysde.escape.result import Status
 
 
 class Rows:
-    """One row a trajectory, filled in any order; places of `dim` numbers, 0 where they are not kept."""
+    """One row a trajectory, filled in any order; places of `dim` numbers, 0 where they are not
+    kept."""
 
     def __init__(self, num: int, dim: int, dtype: Any):
         self.time = np.full(num, np.nan)
@@ -28,7 +30,8 @@ class Rows:
 
 @dataclass
 class Flight:
-    """Unfinished trajectories with all that is needed to go on: the lane axis last, as in a `Block`."""
+    """Unfinished trajectories with all that is needed to go on: the lane axis last, as in a
+    `Block`."""
 
     ids: np.ndarray
     step: np.ndarray
@@ -37,7 +40,10 @@ class Flight:
 
     def take(self, keep: np.ndarray) -> "Flight":
         return Flight(
-            self.ids[keep], self.step[keep], self.before[..., keep], [leaf[..., keep] for leaf in self.leaves]
+            self.ids[keep],
+            self.step[keep],
+            self.before[..., keep],
+            [leaf[..., keep] for leaf in self.leaves],
         )
 
     @staticmethod
@@ -45,8 +51,13 @@ class Flight:
         parts = [part for part in parts if len(part.ids)]
         if not parts:
             return None
-        leaves = [np.concatenate(group, -1) for group in zip(*(part.leaves for part in parts), strict=True)]
-        ids, step = (np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "step"))
+        leaves = [
+            np.concatenate(group, -1)
+            for group in zip(*(part.leaves for part in parts), strict=True)
+        ]
+        ids, step = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "step")
+        )
         return Flight(ids, step, np.concatenate([part.before for part in parts], -1), leaves)
 
 
@@ -64,7 +75,8 @@ class Ledger:
     live_steps: int = 0
     compile_seconds: float = 0.0
     wanted: int = 0  # number of the snapshot that workers are asked for
-    snapshots: dict[int, tuple[int, Flight]] = field(default_factory=dict)  # worker -> (number, its lanes)
+    # worker -> (number, its lanes)
+    snapshots: dict[int, tuple[int, Flight]] = field(default_factory=dict)
 
     def __post_init__(self):
         waiting = self.rows.status == Status.UNFINISHED
@@ -126,7 +138,8 @@ class Ledger:
             self.snapshots[worker] = (number, flight)
 
     def in_flight(self) -> Flight | None:
-        """Every unfinished trajectory that has lived: the workers' last deposits and what waits to be resumed."""
+        """Every unfinished trajectory that has lived: the workers' last deposits and what waits to
+        be resumed."""
         with self.lock:
             parts = [flight for _, flight in self.snapshots.values()]
             if self.flight is not None:

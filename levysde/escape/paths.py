@@ -1,9 +1,9 @@
 """Whole trajectories at chosen times, by the program that the engine runs.
 
-The host calls the engine's block for the stretches between chosen steps, 64 a call; their lengths are traced numbers, so that
-all calls share one compilation. A trajectory draws the words of (seed, id, step) as in `simulate_escape`:
-path i of a seed is trajectory i of a run with that seed, bit for bit, and any trajectory of a large run can be looked at
-again by its id.
+The host calls the engine's block for the stretches between chosen steps, 64 a call; their lengths
+are traced numbers, so that all calls share one compilation. A trajectory draws the words of (seed,
+id, step) as in `simulate_escape`: path i of a seed is trajectory i of a run with that seed, bit for
+bit, and any trajectory of a large run can be looked at again by its id.
 """
 
 import functools
@@ -19,7 +19,17 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.escape.block import INSIDE, Block, Problem, Records, advance, begin, empty_stack, jit, standing
+from levysde.escape.block import (
+    INSIDE,
+    Block,
+    Problem,
+    Records,
+    advance,
+    begin,
+    empty_stack,
+    jit,
+    standing,
+)
 from levysde.escape.by_lanes import runs_by_lanes
 from levysde.escape.engine import as_lanes, describe, layout, starting_points, steps_until
 from levysde.escape.forked import check_process
@@ -39,16 +49,18 @@ _LAST_ID = 2**64 - 1
 
 @dataclass(frozen=True, repr=False)
 class Paths(Tabled):
-    """Trajectories at chosen times. A path that has left the domain stays at its first point outside.
+    """Trajectories at chosen times. A path that has left the domain stays at its first point
+    outside.
 
     Attributes:
         times: the clock at the chosen steps, in `unit`, ascending; float64, shape `(T,)`.
         steps: the chosen steps; int64, shape `(T,)`.
         positions: shape `(num, T, d)`.
         ids: the trajectory of each path; uint64, shape `(num,)`.
-        end_time, end_step: clock and steps made when the path left, or at the last chosen step; shape `(num,)`.
-        exited, label, last_inside, first_outside, status: at the end, as in `EscapeResult`; `last_inside` is the last
-            point of a path that did not leave.
+        end_time, end_step: clock and steps made when the path left, or at the last chosen step;
+            shape `(num,)`.
+        exited, label, last_inside, first_outside, status: at the end, as in `EscapeResult`;
+            `last_inside` is the last point of a path that did not leave.
         unit, seed, kernel, domain: how they were made; `domain` is None where there was none.
     """
 
@@ -89,9 +101,13 @@ class Paths(Tabled):
         rows = [
             (
                 "paths",
-                f"{self.num} in {self.dim} dimensions{left}" + (f", {bad} became NaN or infinite" if bad else ""),
+                f"{self.num} in {self.dim} "
+                f"dimensions{left}" + (f", {bad} became NaN or infinite" if bad else ""),
             ),
-            (f"times ({self.unit})", f"{len(self.times)} from {self.times[0]:.6g} to {self.times[-1]:.6g}"),
+            (
+                f"times ({self.unit})",
+                f"{len(self.times)} from {self.times[0]:.6g} to {self.times[-1]:.6g}",
+            ),
             ("kernel", self.kernel),
             ("seed", f"{self.seed}"),
         ]
@@ -120,29 +136,39 @@ def simulate_paths(
         x0: the start, `(d,)`, or one for each path, `(num, d)`; inside the domain.
         seed: an integer, 0 to `2^64 - 1`, as in `simulate_escape`.
         num: number of paths, then they are the trajectories 0 to `num - 1`; or
-        ids: the trajectories to look at, integers of shape `(num,)`, for example the slowest of a run,
-            `np.argsort(result.time)[-5:]`.
-        times: when to look, increasing, in the kernel's clock, shape `(T,)`; seen at the first step that has reached each; or
-        every: to look every so many steps, from 0 on, and at the last step, of `max_steps` or `max_time`.
+        ids: the trajectories to look at, integers of shape `(num,)`, for example the slowest of a
+            run, `np.argsort(result.time)[-5:]`.
+        times: when to look, increasing, in the kernel's clock, shape `(T,)`; seen at the first step
+            that has reached each; or
+        every: to look every so many steps, from 0 on, and at the last step, of `max_steps` or
+            `max_time`.
         max_time: the end of the paths in the kernel's clock; with `every` only, and instead of
         max_steps: the end in steps, at most `2^32 - 2`.
         domain: a path that leaves it stays where it was first seen outside. None: paths never end.
-        lanes: on an accelerator a kernel with library matmuls (a network) has other bits at another number of lanes: give
-            `result.info.lanes` to see the trajectories of that run. Does not matter for others, nor on CPUs.
-        throw: raise `NonFiniteError` when a path becomes NaN or infinite, as by default; False marks it in `status`.
+        lanes: on an accelerator a kernel with library matmuls (a network) has other bits at another
+            number of lanes: give `result.info.lanes` to see the trajectories of that run. Does not
+            matter for others, nor on CPUs.
+        throw: raise `NonFiniteError` when a path becomes NaN or infinite, as by default; False
+            marks it in `status`.
 
     Returns:
         A `Paths`; memory `num * T * d` numbers.
 
     Raises:
-        TypeError, ValueError: bad input, before anything is compiled; a kernel whose clock differs from path to path;
-            a call inside jit, vmap or grad.
-        RuntimeError: in a process forked from one that had run something, where JAX would wait for ever.
+        TypeError, ValueError: bad input, before anything is compiled; a kernel whose clock differs
+            from path to path; a call inside jit, vmap or grad.
+        RuntimeError: in a process forked from one that had run something, where JAX would wait for
+            ever.
         NonFiniteError: see `throw`; its `result` holds the paths.
     """
     check_process()
-    errors.concrete("kernel", errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)"))
-    errors.concrete("domain", errors.instance("domain", domain, Domain | None, "Ball(radius=1.0, center=jnp.zeros(2))"))
+    errors.concrete(
+        "kernel", errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)")
+    )
+    errors.concrete(
+        "domain",
+        errors.instance("domain", domain, Domain | None, "Ball(radius=1.0, center=jnp.zeros(2))"),
+    )
     words = errors.seed(seed)
     errors.flag("throw", throw)
     ids = _ids(num, ids)
@@ -154,7 +180,9 @@ def simulate_paths(
     size = _lanes(kernel, basin, len(ids), lanes)
     starts = np.broadcast_to(starts, (len(ids), kernel.dim))
     pieces = [slice(i, i + size) for i in range(0, len(ids), size)]
-    parts = [_record((kernel, basin), words, starts[piece], ids[piece], size, grid) for piece in pieces]
+    parts = [
+        _record((kernel, basin), words, starts[piece], ids[piece], size, grid) for piece in pieces
+    ]
     positions, columns = (
         np.concatenate([part[0] for part in parts]),
         {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]},
@@ -186,7 +214,8 @@ def _raise_on_nan(paths: Paths) -> None:
     bad = int(np.sum(paths.status == Status.NONFINITE))
     if bad:
         raise errors.NonFiniteError(
-            f"{bad} of {paths.num} paths became NaN or infinite. Take a smaller dt or learning rate, or throw=False to keep "
+            f"{bad} of {paths.num} paths became NaN or infinite. Take a smaller dt or learning "
+            "rate, or throw=False to keep "
             "them. All paths are in .result.",
             paths,
         )
@@ -210,11 +239,14 @@ class Everywhere(Domain):
 
 @functools.cache
 def _compiled_look(platform: str, fused: bool) -> Callable:
-    """As in the engine, since the same bits need the same program and option: the engine's `advance` by each of `counts`
-    steps in turn; the block, and positions and standings after each, stacked in front."""
+    """As in the engine, since the same bits need the same program and option: the engine's
+    `advance` by each of `counts` steps in turn; the block, and positions and standings after each,
+    stacked in front."""
     steps = fused_or_looped if fused else advance
 
-    def look(whole: Problem, block: Block, limit: Array, counts: Array) -> tuple[Block, tuple[Array, Array]]:
+    def look(
+        whole: Problem, block: Block, limit: Array, counts: Array
+    ) -> tuple[Block, tuple[Array, Array]]:
         problem = whole.parts()
 
         def ahead(block: Block, count: Array) -> tuple[Block, tuple[Array, Array]]:
@@ -229,15 +261,22 @@ def _compiled_look(platform: str, fused: bool) -> Callable:
 def _record(
     problem: tuple, seed: int, starts: np.ndarray, ids: np.ndarray, lanes: int, grid: np.ndarray
 ) -> tuple[np.ndarray, dict[str, np.ndarray], Any]:
-    """One block of lanes along the grid: positions `(num, T, d)`, the columns of a result, the last states."""
+    """One block of lanes along the grid: positions `(num, T, d)`, the columns of a result, the last
+    states."""
     kernel, device = problem[0], jax.local_devices(backend=jax.default_backend())[0]
     num, idle = len(ids), lanes - len(ids)
-    start = np.ascontiguousarray(np.concatenate([starts, np.zeros((idle, kernel.dim), starts.dtype)]).T)
-    keys = trajectory_key(split_uint64(seed), split_uint64(np.concatenate([ids, np.zeros(idle, np.uint64)])))
+    start = np.ascontiguousarray(
+        np.concatenate([starts, np.zeros((idle, kernel.dim), starts.dtype)]).T
+    )
+    keys = trajectory_key(
+        split_uint64(seed), split_uint64(np.concatenate([ids, np.zeros(idle, np.uint64)]))
+    )
     whole, start, keys = jax.device_put((Problem(*problem), start, keys), device)
     empty = jax.tree.map(lambda leaf: leaf[0], empty_stack(kernel, 1, lanes, starts.dtype))
     fresh = np.arange(lanes) < num
-    block = jax.jit(begin)(kernel, empty, fresh, start, keys, np.where(fresh, 0, -1).astype(np.int32))
+    block = jax.jit(begin)(
+        kernel, empty, fresh, start, keys, np.where(fresh, 0, -1).astype(np.int32)
+    )
     positions = np.empty((num, len(grid), kernel.dim), starts.dtype)
     limit, made, seen, budget = np.uint32(grid[-1]), 0, 0, _LOOKS
     arguments = whole, block, limit, np.zeros(_LOOKS, np.int32)
@@ -249,7 +288,11 @@ def _record(
         block, (points, stands) = jax.tree.map(np.asarray, look(whole, block, limit, counts))
         positions[:, seen : seen + len(reached)] = np.moveaxis(points[reached, :, :num], 2, 0)
         seen += len(reached)
-        budget = max(1, budget // 2) if time.perf_counter() - began > _CALL_SECONDS else min(2 * budget, 2**30)
+        budget = (
+            max(1, budget // 2)
+            if time.perf_counter() - began > _CALL_SECONDS
+            else min(2 * budget, 2**30)
+        )
         if (stands[-1, :num] != INSIDE).all():
             positions[:, seen:] = points[-1, :, :num].T[:, None]
             break
@@ -259,7 +302,8 @@ def _record(
 
 
 def _plan(grid: np.ndarray, seen: int, made: int, budget: int) -> tuple[np.ndarray, list[int], int]:
-    """The next looks: steps before each, at most `budget` in all; which of them fall on the grid; steps made then."""
+    """The next looks: steps before each, at most `budget` in all; which of them fall on the grid;
+    steps made then."""
     counts, reached = np.zeros(_LOOKS, np.int32), []
     for look in range(_LOOKS):
         if seen == len(grid) or (made < grid[seen] and not budget):
@@ -272,15 +316,19 @@ def _plan(grid: np.ndarray, seen: int, made: int, budget: int) -> tuple[np.ndarr
     return counts, reached, made
 
 
-def _clock(kernel: Kernel, state: Any, columns: dict[str, np.ndarray], grid: np.ndarray) -> np.ndarray:
+def _clock(
+    kernel: Kernel, state: Any, columns: dict[str, np.ndarray], grid: np.ndarray
+) -> np.ndarray:
     """The clock at the steps of the grid, which all paths must share."""
     first = jax.tree.map(lambda leaf: np.repeat(leaf[..., :1], len(grid), -1), state)
     times = np.asarray(kernel.elapsed(first, grid), np.float64)
     staying = columns["status"] == Status.CENSORED
     if not (columns["time"][staying] == times[-1]).all():
         raise ValueError(
-            f"the clock of {type(kernel).__name__} differs from path to path, so paths have no times in common. "
-            "Look at them one by one, or use a kernel with a fixed step, for example EulerMaruyama(dynamics, dt=1e-3)."
+            f"the clock of {type(kernel).__name__} differs from path to path, so paths have no "
+            "times in common. "
+            "Look at them one by one, or use a kernel with a fixed step, for example "
+            "EulerMaruyama(dynamics, dt=1e-3)."
         )
     return times
 
@@ -288,7 +336,8 @@ def _clock(kernel: Kernel, state: Any, columns: dict[str, np.ndarray], grid: np.
 def _ids(num: Arg[Integer | None], ids: Arg[Numbers | None]) -> np.ndarray:
     if (num is None) == (ids is None):
         raise ValueError(
-            f"give exactly one of num and ids, not num={errors.shown(num)} and ids={errors.shown(ids)}. "
+            f"give exactly one of num and ids, not num={errors.shown(num)} and "
+            f"ids={errors.shown(ids)}. "
             "Type for example num=5."
         )
     if ids is None:
@@ -298,9 +347,12 @@ def _ids(num: Arg[Integer | None], ids: Arg[Numbers | None]) -> np.ndarray:
     numbers = numbers if listed else np.asarray(errors.concrete("ids", numbers))
     if not (listed or np.ndim(numbers) == 1) or not len(numbers):
         raise ValueError(
-            f"ids must be a list of at least one trajectory, not {errors.shown(ids)}. Type for example ids=[0, 7]."
+            f"ids must be a list of at least one trajectory, not {errors.shown(ids)}. Type for "
+            "example ids=[0, 7]."
         )
-    return np.array([errors.integer("ids", i, "ids=[0, 7]", low=0, high=_LAST_ID) for i in numbers], np.uint64)
+    return np.array(
+        [errors.integer("ids", i, "ids=[0, 7]", low=0, high=_LAST_ID) for i in numbers], np.uint64
+    )
 
 
 def _grid(
@@ -313,19 +365,22 @@ def _grid(
     """The steps to look at, int64, ascending."""
     if (times is None) == (every is None):
         raise ValueError(
-            f"give exactly one of times and every, not times={errors.shown(times)} and every={errors.shown(every)}. "
+            f"give exactly one of times and every, not times={errors.shown(times)} and "
+            f"every={errors.shown(every)}. "
             "Type for example times=np.linspace(0, 10, 101), or every=10 with max_steps=1000."
         )
     if times is not None:
         if max_time is not None or max_steps is not None:
             raise ValueError(
-                "max_time and max_steps go with every; with times the last of them is the end. Leave them out."
+                "max_time and max_steps go with every; with times the last of them is the end. "
+                "Leave them out."
             )
         return _chosen(kernel, times)
     every = errors.integer("every", every, "every=10", high=LAST_STEP)
     if (max_time is None) == (max_steps is None):
         raise ValueError(
-            f"every needs exactly one of max_time and max_steps, not max_time={errors.shown(max_time)} and "
+            "every needs exactly one of max_time and max_steps, not "
+            f"max_time={errors.shown(max_time)} and "
             f"max_steps={errors.shown(max_steps)}. "
             "Type for example every=10, max_steps=1000."
         )
@@ -334,7 +389,10 @@ def _grid(
     else:
         limit = errors.integer("max_steps", max_steps, "max_steps=1000", high=LAST_STEP)
     if every > limit:
-        raise ValueError(f"every = {every} is more than the {limit} steps of the run. Type every={limit} or less.")
+        raise ValueError(
+            f"every = {every} is more than the {limit} steps of the run. Type every={limit} or "
+            "less."
+        )
     return np.union1d(np.arange(0, limit + 1, every), limit)
 
 
@@ -342,20 +400,30 @@ def _chosen(kernel: Kernel, times: Arg[Numbers]) -> np.ndarray:
     example = "times=np.linspace(0, 10, 101)"
     chosen = errors.reals("times", times, example)
     if chosen.ndim != 1:
-        raise ValueError(f"times must be a list of times, not of shape {chosen.shape}. Type for example {example}.")
+        raise ValueError(
+            f"times must be a list of times, not of shape {chosen.shape}. Type for example "
+            f"{example}."
+        )
     if chosen[0] < 0 or (np.diff(chosen) <= 0).any():
-        raise ValueError(f"times must increase, from 0 on, not {errors.shown(times)}. Type for example {example}.")
-    steps = np.array([steps_until("times", kernel, float(t)) if t > 0 else 0 for t in chosen], np.int64)
+        raise ValueError(
+            f"times must increase, from 0 on, not {errors.shown(times)}. Type for example "
+            f"{example}."
+        )
+    steps = np.array(
+        [steps_until("times", kernel, float(t)) if t > 0 else 0 for t in chosen], np.int64
+    )
     if (np.diff(steps) <= 0).any():
         i = int(np.flatnonzero(np.diff(steps) <= 0)[0])
         raise ValueError(
-            f"times {chosen[i]!r} and {chosen[i + 1]!r} fall into one step of the kernel. Space them at least a step apart."
+            f"times {chosen[i]!r} and {chosen[i + 1]!r} fall into one step of the kernel. Space "
+            "them at least a step apart."
         )
     return steps
 
 
 def _lanes(kernel: Kernel, domain: Domain, num: int, lanes: int | None) -> int:
-    """How many paths go together: all, unless the bits of the kernel depend on it; then as many as in the engine's blocks."""
+    """How many paths go together: all, unless the bits of the kernel depend on it; then as many as
+    in the engine's blocks."""
     places = (jax.local_devices(backend=jax.default_backend())[0],)
     width = layout(kernel.dim, False, places, num, lanes)[1]
     return -(-num // SMALLEST) * SMALLEST if runs_by_lanes(kernel, domain) else width

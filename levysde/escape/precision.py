@@ -1,12 +1,14 @@
 """Whether the float spacing is fine enough for a kernel's steps, looked at before a run.
 
-A position x is held to the spacing q of the floats near it (float32: 7.6e-6 near 100). Where the noise of a step
-is well above q, rounding errors are random, have mean 0 and add a variance of `q^2 / 12`: no harm. Where it is not,
-they add up: a drift below `q / 2` is lost, and a larger one is off by up to `q / 2` each step.
+A position x is held to the spacing q of the floats near it (float32: 7.6e-6 near 100). Where the
+noise of a step is well above q, rounding errors are random, have mean 0 and add a variance of `q^2
+/ 12`: no harm. Where it is not, they add up: a drift below `q / 2` is lost, and a larger one is off
+by up to `q / 2` each step.
 
-So a few hundred steps are made here in float64, half-way to the boundary along each axis, and their displacements are
-compared with the spacing that the run will have. The averages of an optimiser with memory are checked in the same way:
-an average that moves by the share w of the way to its target stops within `q / (2 w)` of it.
+So a few hundred steps are made here in float64, half-way to the boundary along each axis, and their
+displacements are compared with the spacing that the run will have. The averages of an optimiser
+with memory are checked in the same way: an average that moves by the share w of the way to its
+target stops within `q / (2 w)` of it.
 """
 
 import math
@@ -24,9 +26,12 @@ from levysde.protocols import Domain, Dynamics, Kernel, State
 
 _NOISE = 2.0  # spacings that the noise of a step spans, in the median, so that rounding is unbiased
 _DRIFT = 10.0  # spacings that the drift of a step spans: then half a spacing is at most 5% of it
-_JUMPS = 30.0  # spacings that the noise of a step spans in the mean square, where rare jumps carry it and the rest is nothing
+# spacings that the noise of a step spans in the mean square, where rare jumps carry it and the rest
+# is nothing
+_JUMPS = 30.0
 _SHORT = 0.05  # of an average, by which it may stop short of its target
-_NEVER = 0.05  # spacings that the largest step spans where there is no hope: half a spacing moves nothing
+# spacings that the largest step spans where there is no hope: half a spacing moves nothing
+_NEVER = 0.05
 _WORDS, _FEW, _NUMBERS = 512, 8, 2**14  # steps from each place: most, fewest, and numbers in all
 _AXES, _RAYS = 8, 1000  # dimensions up to which each axis is looked along, and a diagonal
 _LITTLE = 1e-2  # of the squared displacement of a step, which may be lost in more dimensions
@@ -35,8 +40,8 @@ _WIDENED = 2**22  # numbers in a kernel that are copied to float64
 
 
 class _Steps(NamedTuple):
-    """Places `(n, d)`, changes of the position `(n, words, d)`; averages `(k, m)`, their changes `(k, words, m)`, and how far
-    they are from where they tend to `(k, m)`."""
+    """Places `(n, d)`, changes of the position `(n, words, d)`; averages `(k, m)`, their changes
+    `(k, words, m)`, and how far they are from where they tend to `(k, m)`."""
 
     x: Any
     change: Any
@@ -46,8 +51,8 @@ class _Steps(NamedTuple):
 
 
 class _Moves(NamedTuple):
-    """Of changes in a step, in units of the spacing: the median, the median deviation from it, the root of its mean square as
-    far as the places go, the largest; and the spacing."""
+    """Of changes in a step, in units of the spacing: the median, the median deviation from it, the
+    root of its mean square as far as the places go, the largest; and the spacing."""
 
     drift: np.ndarray
     noise: np.ndarray
@@ -86,12 +91,18 @@ def precision(kernel: Kernel, domain: Domain, starts: np.ndarray) -> list[Precis
 def _gradient(kernel: Kernel, places: np.ndarray) -> list[PrecisionWarning]:
     """Of the loss itself: its gradient in the floats of the run beside that in float64."""
     landscape = getattr(getattr(kernel, "dynamics", None), "landscape", None)
-    if landscape is None or not len(places) or sum(np.size(leaf) for leaf in jax.tree.leaves(landscape)) > _WIDENED:
+    if (
+        landscape is None
+        or not len(places)
+        or sum(np.size(leaf) for leaf in jax.tree.leaves(landscape)) > _WIDENED
+    ):
         return []
     here = np.asarray(_slopes(landscape, jnp.asarray(places)), np.float64)
     try:
         with jax.enable_x64(True):
-            wide = np.asarray(_slopes(jax.tree.map(widened, landscape), jnp.asarray(places, np.float64)))
+            wide = np.asarray(
+                _slopes(jax.tree.map(widened, landscape), jnp.asarray(places, np.float64))
+            )
     except Exception:  # custom functions may hold float32 arrays or accept no others
         return []
     if not (np.isfinite(here).all() and np.isfinite(wide).all()):
@@ -101,9 +112,12 @@ def _gradient(kernel: Kernel, places: np.ndarray) -> list[PrecisionWarning]:
         return []
     return [
         PrecisionWarning(
-            f"rounding changes the gradient of {type(landscape).__name__} by up to {lost:.2g}, where its size is {size:.2g} "
-            f"(at {len(places)} places between the start and the boundary, {places.dtype} beside float64). "
-            "Write the loss in terms of the distance from its minimum, or switch JAX to float64 with "
+            f"rounding changes the gradient of {type(landscape).__name__} by up to {lost:.2g}, "
+            f"where its size is {size:.2g} "
+            f"(at {len(places)} places between the start and the boundary, {places.dtype} beside "
+            "float64). "
+            "Write the loss in terms of the distance from its minimum, or switch JAX to float64 "
+            "with "
             'jax.config.update("jax_enable_x64", True).'
         )
     ]
@@ -115,8 +129,9 @@ def _slopes(landscape: Any, places: Array) -> Array:
 
 
 def _places(kernel: Kernel, domain: Domain, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points `(n, d)` in the dtype of the run, and whether each was moved off along each axis, bool `(n, d)`. As many for every
-    domain, so that nothing compiles anew; a point that is missing is the start."""
+    """Points `(n, d)` in the dtype of the run, and whether each was moved off along each axis, bool
+    `(n, d)`. As many for every domain, so that nothing compiles anew; a point that is missing is
+    the start."""
     dynamics = getattr(kernel, "dynamics", None)
     rest = start if dynamics is None else np.asarray(dynamics.attractor, start.dtype)
     rest = rest if np.isfinite(rest).all() and bool(domain.contains(jnp.asarray(rest))) else start
@@ -145,12 +160,16 @@ def _directions(dim: int) -> np.ndarray:
 def _steps(kernel: Kernel, places: np.ndarray) -> _Steps:
     """Steps from each place, in float64 where the kernel is not too large to be copied."""
     count = int(np.clip(_NUMBERS // kernel.dim, _FEW, _WORDS))
-    words = np.random.default_rng(0).integers(0, 2**32, (count, kernel.words_per_step), dtype=np.uint32)
+    words = np.random.default_rng(0).integers(
+        0, 2**32, (count, kernel.words_per_step), dtype=np.uint32
+    )
     if sum(np.size(leaf) for leaf in jax.tree.leaves(kernel)) <= _WIDENED:
         try:
             with jax.enable_x64(True):
                 wide = jax.tree.map(widened, kernel)
-                return jax.tree.map(np.asarray, _stepped(wide, jnp.asarray(places, np.float64), jnp.asarray(words)))
+                return jax.tree.map(
+                    np.asarray, _stepped(wide, jnp.asarray(places, np.float64), jnp.asarray(words))
+                )
         except Exception:  # custom functions may hold float32 arrays or accept no others
             pass
     return jax.tree.map(np.asarray, _stepped(kernel, jnp.asarray(places), jnp.asarray(words)))
@@ -177,17 +196,22 @@ def _stepped(kernel: Kernel, places: Array, words: Array) -> _Steps:
     ):
         return _Steps(places, jax.vmap(lambda state: stepped(state)[0])(settled), [], [], [])
     change = jax.vmap(lambda x: stepped(dynamics.moving(x))[0])(places)
-    # averages as they are at one place, the position at another: how they move towards what they average
+    # averages as they are at one place, the position at another: how they move towards what they
+    # average
     start = dynamics.settled(places[0])
     away = jax.vmap(lambda x: stepped(dynamics.move(start, x))[1:])(places)
     back = jax.vmap(lambda state: stepped(dynamics.move(state, places[0]))[1:])(settled)
     old, moves = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), away, back)
-    gap = [jnp.abs(leaf - first[None]) for leaf, first in zip(_averages(settled), _averages(start), strict=True)]
+    gap = [
+        jnp.abs(leaf - first[None])
+        for leaf, first in zip(_averages(settled), _averages(start), strict=True)
+    ]
     return _Steps(places, change, old, moves, [jnp.concatenate([leaf, leaf]) for leaf in gap])
 
 
 def _averages(state: State) -> list[Array]:
-    """The floats of a state beside its position, which comes first in the states of all dynamics."""
+    """The floats of a state beside its position, which comes first in the states of all
+    dynamics."""
     return [leaf for leaf in jax.tree.leaves(state)[1:] if jnp.issubdtype(leaf.dtype, jnp.floating)]
 
 
@@ -199,13 +223,19 @@ def _measured(before: np.ndarray, change: np.ndarray, dtype: Any) -> _Moves:
     size = np.abs(change - drift[:, None])
     jumps = np.sqrt(np.mean(np.minimum(size, np.ptp(before, 0)) ** 2, 1))
     return _Moves(
-        np.abs(drift) / spacing, np.median(size, 1) / spacing, jumps / spacing, np.abs(change).max(1) / spacing, spacing
+        np.abs(drift) / spacing,
+        np.median(size, 1) / spacing,
+        jumps / spacing,
+        np.abs(change).max(1) / spacing,
+        spacing,
     )
 
 
-def _position(kernel: Kernel, moves: _Moves, places: np.ndarray, along: np.ndarray) -> list[PrecisionWarning]:
-    """Of the position. A coordinate is held if its noise, or its drift, spans spacings at every place along its axis; without
-    noise of its own, if its drift does anywhere."""
+def _position(
+    kernel: Kernel, moves: _Moves, places: np.ndarray, along: np.ndarray
+) -> list[PrecisionWarning]:
+    """Of the position. A coordinate is held if its noise, or its drift, spans spacings at every
+    place along its axis; without noise of its own, if its drift does anywhere."""
     held = (moves.noise >= _NOISE) | (moves.jumps >= _JUMPS) | (moves.drift >= _DRIFT)
     looked = np.where(along.any(0), along, True)
     driven = ~moves.noise.any(0) & (moves.drift >= _DRIFT).any(0)
@@ -228,21 +258,27 @@ def _told(kernel: Kernel, moves: _Moves, places: np.ndarray, place: int, i: int)
     drift, noise = moves.drift[place, i] * spacing, moves.noise[place, i] * spacing
     reach = np.ptp(places[:, i])
     message = (
-        f"the precision of {x.dtype} cannot hold the steps of {type(kernel).__name__}: near x[{i}] = {x[i]:.6g} its spacing is "
-        f"{spacing:.2g}, while {_step_name(kernel)} moves x[{i}] by {drift:.2g} through the drift and {noise:.2g} through the "
+        f"the precision of {x.dtype} cannot hold the steps of {type(kernel).__name__}: near x[{i}] "
+        f"= {x[i]:.6g} its spacing is "
+        f"{spacing:.2g}, while {_step_name(kernel)} moves x[{i}] by {drift:.2g} through the drift "
+        f"and {noise:.2g} through the "
         "noise (median), so that rounding changes the result."
     )
     remedies = _wider(x.dtype)
     if np.abs(places[:, i]).min() > 2 * reach > 0:
         remedies.append("shift the problem so that it is centered at 0")
     # noise grows by a power of dt from 1/2 up
-    longer = min(_DRIFT * spacing / max(drift, 1e-300), (_NOISE * spacing / max(noise, 1e-100)) ** 2)
+    longer = min(
+        _DRIFT * spacing / max(drift, 1e-300), (_NOISE * spacing / max(noise, 1e-100)) ** 2
+    )
     return f"{message} {_advice([*remedies, *_longer(kernel, longer)])}"
 
 
 def _memory(kernel: Kernel, steps: _Steps, dtype: Any) -> list[PrecisionWarning]:
     """Of the averages: one stops short of its target where its steps fall below half a spacing."""
-    for number, (old, change, gap) in enumerate(zip(steps.averages, steps.moves, steps.gaps, strict=True)):
+    for number, (old, change, gap) in enumerate(
+        zip(steps.averages, steps.moves, steps.gaps, strict=True)
+    ):
         moves = _measured(old, change, dtype)
         with np.errstate(divide="ignore", invalid="ignore"):
             short = np.fmin(np.where(gap > 0, gap / (2 * moves.drift), 0), gap)
@@ -253,19 +289,30 @@ def _memory(kernel: Kernel, steps: _Steps, dtype: Any) -> list[PrecisionWarning]
         place, i = np.unravel_index(np.argmax(lost), lost.shape)
         name, step = _average_name(kernel, number), moves.drift[place, i] * moves.spacing[place, i]
         message = (
-            f"the precision of {np.dtype(dtype)} cannot hold the steps of {type(kernel).__name__}: the average {name}[{i}] = "
-            f"{old[place, i]:.4g}, {gap[place, i]:.2g} from where it tends to, moves by {step:.2g} in {_step_name(kernel)}, "
-            f"and the spacing is {moves.spacing[place, i]:.2g}, so that it stops {short[place, i]:.2g} short."
+            f"the precision of {np.dtype(dtype)} cannot hold the steps of {type(kernel).__name__}: "
+            f"the average {name}[{i}] = "
+            f"{old[place, i]:.4g}, {gap[place, i]:.2g} from where it tends to, moves by {step:.2g} "
+            f"in {_step_name(kernel)}, "
+            f"and the spacing is {moves.spacing[place, i]:.2g}, so that it stops "
+            f"{short[place, i]:.2g} short."
         )
-        longer = _longer(kernel, float(short[place, i] / (_SHORT * scale[i])) if scale[i] > 0 else math.inf)
+        longer = _longer(
+            kernel, float(short[place, i] / (_SHORT * scale[i])) if scale[i] > 0 else math.inf
+        )
         return [PrecisionWarning(f"{message} {_advice([*_wider(dtype), *longer])}")]
     return []
 
 
 def _average_name(kernel: Kernel, number: int) -> str:
     """As the state calls it."""
-    state = jax.eval_shape(kernel.settled, jax.ShapeDtypeStruct((kernel.dim,), jnp.result_type(float)))
-    paths = [path for path, leaf in jax.tree_util.tree_leaves_with_path(state)[1:] if leaf.dtype.kind == "f"]
+    state = jax.eval_shape(
+        kernel.settled, jax.ShapeDtypeStruct((kernel.dim,), jnp.result_type(float))
+    )
+    paths = [
+        path
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)[1:]
+        if leaf.dtype.kind == "f"
+    ]
     return jax.tree_util.keystr(paths[number][-1:]).strip(".[]'\"")
 
 
@@ -276,7 +323,9 @@ def _step_name(kernel: Kernel) -> str:
 
 def _wider(dtype: Any) -> list[str]:
     return (
-        ['switch JAX to float64 with jax.config.update("jax_enable_x64", True)'] if np.dtype(dtype).itemsize < 8 else []
+        ['switch JAX to float64 with jax.config.update("jax_enable_x64", True)']
+        if np.dtype(dtype).itemsize < 8
+        else []
     )
 
 
@@ -284,7 +333,9 @@ def _longer(kernel: Kernel, factor: float) -> list[str]:
     dt = getattr(kernel, "dt", None)
     if dt is None:
         return ["take a larger learning rate"]
-    return [f"take a larger dt, about {float(dt) * factor:.1g}" if factor < 1e6 else "take a larger dt"]
+    return [
+        f"take a larger dt, about {float(dt) * factor:.1g}" if factor < 1e6 else "take a larger dt"
+    ]
 
 
 def _advice(remedies: list[str]) -> str:

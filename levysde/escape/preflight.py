@@ -20,7 +20,8 @@ _looked = ContextVar("looked", default=False)
 
 @contextmanager
 def without_preflight() -> Iterator[None]:
-    """Runs inside are not looked at, nor are overshoots counted: for further runs of a problem that has been."""
+    """Runs inside are not looked at, nor are overshoots counted: for further runs of a problem that
+    has been."""
     token = _looked.set(True)
     try:
         yield
@@ -34,7 +35,8 @@ def is_looked_at() -> bool:
 
 
 def preflight(kernel: Kernel, domain: Domain, starts: np.ndarray) -> tuple[str, ...]:
-    """Issues an `AccuracyWarning` for each condition that the run does not meet, and returns their messages.
+    """Issues an `AccuracyWarning` for each condition that the run does not meet, and returns their
+    messages.
 
     Args:
         kernel, domain: what moves, and the basin.

@@ -48,15 +48,19 @@ class RunInfo(Tabled):
         kernel, domain: names of what moved and of the basin.
         unit: of the clock, "SDE time" or "iterations".
         dt: step in that unit, None for an algorithm that has none.
-        minibatches: how an optimiser's minibatches were drawn, "independent", "replacement" or "epochs"; None without any.
+        minibatches: how an optimiser's minibatches were drawn, "independent", "replacement" or
+            "epochs"; None without any.
         seed, num: as given, number of trajectories.
         lanes, workers: trajectories in flight for each worker, and how many workers there were.
         device: name of the CPU or accelerator.
         versions: of jax, jaxlib, numpy and equinox.
         seconds, compile_seconds: wall-clock seconds in all, and spent on compilation.
-        lane_steps, live_steps: steps computed, idle lanes included, and steps of living trajectories.
-        start: where all trajectories started, None where they did not start in one place, or in more than 1,000 dimensions.
-        warnings: what was found before the run that can make its numbers wrong, each with its number and how to fix it.
+        lane_steps, live_steps: steps computed, idle lanes included, and steps of living
+            trajectories.
+        start: where all trajectories started, None where they did not start in one place, or in
+            more than 1,000 dimensions.
+        warnings: what was found before the run that can make its numbers wrong, each with its
+            number and how to fix it.
     """
 
     kernel: str
@@ -98,7 +102,11 @@ class RunInfo(Tabled):
             *step,
             ("seed", f"{self.seed}"),
             ("device", f"{self.device}, {self.workers} workers of {self.lanes} lanes"),
-            ("speed", f"{self.steps_per_second:.3g} trajectory-steps/s, useful work {self.useful_work:.2f}"),
+            (
+                "speed",
+                f"{self.steps_per_second:.3g} trajectory-steps/s, useful work "
+                f"{self.useful_work:.2f}",
+            ),
         ]
 
     def _table(self) -> Table:
@@ -115,16 +123,19 @@ class EscapeResult(Tabled):
     """Escape times and places, indexed by trajectory id.
 
     Attributes:
-        time: clock at the exit, or at censoring, in `info.unit`; float64, shape `(num,)`. NaN where unfinished.
+        time: clock at the exit, or at censoring, in `info.unit`; float64, shape `(num,)`. NaN where
+            unfinished.
         exited: whether the trajectory left the domain; bool, shape `(num,)`.
         label: 0 where it did not leave, else which exit set it entered; int32, shape `(num,)`.
-        last_inside: last position inside; shape `(num, d)`, `(num, 0)` from a run with `record="times"`.
+        last_inside: last position inside; shape `(num, d)`, `(num, 0)` from a run with
+            `record="times"`.
         first_outside: first position outside, NaN where it did not leave; the same shape.
         steps: steps made; uint32, shape `(num,)`.
         status: a `Status` for each; int8, shape `(num,)`.
         info: seed, versions, device, speed of the run.
-        overshot: whether it left by an overshoot of the drift: by one step that was longer than the distance from the attractor
-            to the boundary and mostly the drift's. Such an exit is made by the integrator; bool, shape `(num,)`.
+        overshot: whether it left by an overshoot of the drift: by one step that was longer than the
+            distance from the attractor to the boundary and mostly the drift's. Such an exit is made
+            by the integrator; bool, shape `(num,)`.
     """
 
     time: np.ndarray
@@ -154,9 +165,12 @@ class EscapeResult(Tabled):
             return self.info.warnings
         return (
             *self.info.warnings,
-            f"{overshot / exits:.1%} of the exits ({overshot} of {exits}) were made by the integrator: one step of the drift, "
-            "longer than the way from the attractor to the boundary, carried the trajectory out. The mean is too small by "
-            "about that share. Take a smaller dt, or TamedEuler for a loss that grows faster than a square.",
+            f"{overshot / exits:.1%} of the exits ({overshot} of {exits}) were made by the "
+            "integrator: one step of the drift, "
+            "longer than the way from the attractor to the boundary, carried the trajectory out. "
+            "The mean is too small by "
+            "about that share. Take a smaller dt, or TamedEuler for a loss that grows faster than "
+            "a square.",
         )
 
     def count(self, status: Status) -> int:
@@ -170,11 +184,19 @@ class EscapeResult(Tabled):
             ("trajectories", f"{self.num}: {ends}" if self.num else "0"),
             (f"mean escape time ({info.unit})", self._mean()),
             *self._sets(),
-            ("steps", f"{int(self.steps.sum(dtype=np.uint64))}, at most {self.steps.max(initial=0)} in one trajectory"),
+            (
+                "steps",
+                f"{int(self.steps.sum(dtype=np.uint64))}, at most "
+                f"{self.steps.max(initial=0)} in one trajectory",
+            ),
             *info._rows(),
             ("jax", info.versions.get("jax", "unknown")),
         ]
-        lost = [(self.count(s), s.message) for s in (Status.UNFINISHED, Status.NONFINITE) if self.count(s)]
+        lost = [
+            (self.count(s), s.message)
+            for s in (Status.UNFINISHED, Status.NONFINITE)
+            if self.count(s)
+        ]
         warnings = [
             *self.warnings,
             *(f"{count} of {self.num} {message}: left out of the mean" for count, message in lost),
@@ -196,14 +218,16 @@ class EscapeResult(Tabled):
             return []
         labels, counts = np.unique(entered, return_counts=True)
         shares = ", ".join(
-            f"{label}: {share:.1%}" for label, share in zip(labels[:8], counts / counts.sum(), strict=False)
+            f"{label}: {share:.1%}"
+            for label, share in zip(labels[:8], counts / counts.sum(), strict=False)
         )
         more = ", ..." if len(labels) > 8 else ""
         return [("exit sets, share of exits", shares + more)]
 
 
 def one_start(starts: np.ndarray) -> tuple[float, ...] | None:
-    """Where all trajectories started, `starts` being `(d,)` or `(num, d)`; None as `RunInfo.start` says."""
+    """Where all trajectories started, `starts` being `(d,)` or `(num, d)`; None as `RunInfo.start`
+    says."""
     rows = np.atleast_2d(starts)
     one = rows.shape[1] <= _KEPT_START and bool((rows == rows[0]).all())
     return tuple(rows[0].tolist()) if one else None
@@ -224,7 +248,10 @@ def check_places(result: Any) -> None:
     """
     if not hasattr(result, "first_outside"):
         raise TypeError(
-            f"result must be an EscapeResult or Paths, not {errors.shown(result)}. Type simulate_escape(...)."
+            f"result must be an EscapeResult or Paths, not {errors.shown(result)}. Type "
+            "simulate_escape(...)."
         )
     if not result.first_outside.shape[1]:
-        raise ValueError('this run kept no places (record="times"). Run it again with record="places".')
+        raise ValueError(
+            'this run kept no places (record="times"). Run it again with record="places".'
+        )

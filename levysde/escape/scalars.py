@@ -1,8 +1,9 @@
 """A traced program for one trajectory, carried out number by number.
 
-An accelerator's kernel language has vectors of lanes and no small arrays: no slices, no concatenations, no gathers. Here every
-array of the program becomes a NumPy array of objects, each of them one number of the trajectory over all lanes. Arithmetic
-goes to the objects one by one. What only moves numbers about is run once, on their positions, and costs nothing in the kernel.
+An accelerator's kernel language has vectors of lanes and no small arrays: no slices, no
+concatenations, no gathers. Here every array of the program becomes a NumPy array of objects, each
+of them one number of the trajectory over all lanes. Arithmetic goes to the objects one by one. What
+only moves numbers about is run once, on their positions, and costs nothing in the kernel.
 """
 
 import itertools
@@ -14,19 +15,25 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-MOST = 16_384  # operations of a program: beyond it a kernel compiles for minutes and keeps nothing in registers
+# operations of a program: beyond it a kernel compiles for minutes and keeps nothing in registers
+MOST = 16_384
 
 # What a kernel language computes number by number.
 _ELEMENTWISE = set(
-    "abs add add_any and atan2 bitcast_convert_type cbrt ceil clamp convert_element_type cos cosh div eq exp exp2 expm1 floor "
-    "ge gt integer_pow is_finite le log log1p log2 logistic lt max min mul ne neg not or pow rem rsqrt select_n "
-    "shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square sub tan tanh xor".split()
+    "abs add add_any and atan2 bitcast_convert_type cbrt ceil clamp convert_element_type cos cosh "
+    "div eq exp exp2 expm1 floor "
+    "ge gt integer_pow is_finite le log log1p log2 logistic lt max min mul ne neg not or pow rem "
+    "rsqrt select_n "
+    "shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square sub tan tanh "
+    "xor".split()
 )
 _MOVES = set(
-    "broadcast_in_dim concatenate dynamic_slice dynamic_update_slice expand_dims gather pad reshape rev scatter slice split "
+    "broadcast_in_dim concatenate dynamic_slice dynamic_update_slice expand_dims gather pad "
+    "reshape rev scatter slice split "
     "squeeze stack transpose unstack".split()
 )
-# How many leading operands of a move are numbers, where the rest are positions; all of them elsewhere.
+# How many leading operands of a move are numbers, where the rest are positions; all of them
+# elsewhere.
 _DATA = {"gather": 1, "dynamic_slice": 1, "dynamic_update_slice": 2}
 _REDUCTIONS = {
     "reduce_sum": jax.lax.add,
@@ -36,14 +43,26 @@ _REDUCTIONS = {
     "reduce_and": jax.lax.bitwise_and,
     "reduce_or": jax.lax.bitwise_or,
 }
-_RUNNING = {"cumsum": jax.lax.add, "cumprod": jax.lax.mul, "cummax": jax.lax.max, "cummin": jax.lax.min}
+_RUNNING = {
+    "cumsum": jax.lax.add,
+    "cumprod": jax.lax.mul,
+    "cummax": jax.lax.max,
+    "cummin": jax.lax.min,
+}
 _IDENTITIES = {"copy", "copy_p", "reshard", "stop_gradient"}
-_CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "custom_jvp_call": "call_jaxpr"}
+_CALLS = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+}
 _CALLS |= {"custom_vjp_call": "call_jaxpr", "checkpoint": "jaxpr", "remat2": "jaxpr"}
 
 Numbers = (
     np.ndarray
-)  # of objects: JAX scalars or vectors of lanes, or NumPy scalars where a number is known while tracing
+    # of objects: JAX scalars or vectors of lanes, or NumPy scalars where a number is known while
+    # tracing
+)
 
 
 class CannotWriteOut(Exception):
@@ -59,7 +78,8 @@ def numbers(shape: tuple[int, ...], values: Any) -> Numbers:
 
 
 def run(program: ClosedJaxpr, arguments: list[Numbers], barriers: bool = False) -> list[Numbers]:
-    """`program` on arrays of objects. `barriers`: keep those that the program sets for XLA; kernel languages have none.
+    """`program` on arrays of objects. `barriers`: keep those that the program sets for XLA; kernel
+    languages have none.
 
     Raises `CannotWriteOut`.
     """
@@ -76,11 +96,17 @@ class _Run:
         constants = [_known(constant) for constant in program.consts]
         return self.open(program.jaxpr, constants, arguments)
 
-    def open(self, jaxpr: Jaxpr, constants: list[Numbers], arguments: list[Numbers]) -> list[Numbers]:
+    def open(
+        self, jaxpr: Jaxpr, constants: list[Numbers], arguments: list[Numbers]
+    ) -> list[Numbers]:
         values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*constants, *arguments), strict=True))
 
         def read(atom: Any) -> Numbers:
-            return _known(np.asarray(atom.val, atom.aval.dtype)) if hasattr(atom, "val") else values[atom]
+            return (
+                _known(np.asarray(atom.val, atom.aval.dtype))
+                if hasattr(atom, "val")
+                else values[atom]
+            )
 
         for equation in jaxpr.eqns:
             results = self.equation(equation, [read(atom) for atom in equation.invars])
@@ -95,21 +121,34 @@ class _Run:
             return _barred(operands) if self.barriers else operands
         if name in _CALLS:
             inner = params[_CALLS[name]]
-            return self.closed(inner, operands) if hasattr(inner, "consts") else self.open(inner, [], operands)
+            return (
+                self.closed(inner, operands)
+                if hasattr(inner, "consts")
+                else self.open(inner, [], operands)
+            )
         if name in _ELEMENTWISE:
             shape = equation.outvars[0].aval.shape
             operands = [np.broadcast_to(operand, shape).reshape(-1) for operand in operands]
-            each = [self.apply(equation.primitive.bind, params, parts) for parts in zip(*operands, strict=True)]
+            each = [
+                self.apply(equation.primitive.bind, params, parts)
+                for parts in zip(*operands, strict=True)
+            ]
             return [numbers(shape, each)]
         if name in _REDUCTIONS:
-            return [self.reduced(_REDUCTIONS[name], operands[0], params["axes"], equation.outvars[0].aval.shape)]
+            return [
+                self.reduced(
+                    _REDUCTIONS[name], operands[0], params["axes"], equation.outvars[0].aval.shape
+                )
+            ]
         if name in _RUNNING:
             return [self.running(_RUNNING[name], operands[0], params["axis"], params["reverse"])]
         if name in ("argmax", "argmin"):
             better = jax.lax.gt if name == "argmax" else jax.lax.lt
             return [self.first(better, operands[0], params["axes"][0], params["index_dtype"])]
         if name == "round":
-            rounded = [self.rounded(params["rounding_method"], part) for part in operands[0].reshape(-1)]
+            rounded = [
+                self.rounded(params["rounding_method"], part) for part in operands[0].reshape(-1)
+            ]
             return [numbers(operands[0].shape, rounded)]
         if name == "while":
             return self.loop(params, operands)
@@ -146,7 +185,10 @@ class _Run:
         rows = np.moveaxis(operand, axis, 0)[ways].copy()
         flat = rows.reshape(len(rows), -1)
         for before, row in itertools.pairwise(flat):
-            row[:] = numbers(row.shape, [self.apply(operation, {}, pair) for pair in zip(before, row, strict=True)])
+            row[:] = numbers(
+                row.shape,
+                [self.apply(operation, {}, pair) for pair in zip(before, row, strict=True)],
+            )
         return np.moveaxis(flat.reshape(rows.shape)[ways], 0, axis)
 
     def first(self, better: Any, operand: Numbers, axis: int, dtype: Any) -> Numbers:
@@ -157,7 +199,10 @@ class _Run:
             best, place = row[0], jnp.zeros((), dtype)
             for i, part in enumerate(row[1:], 1):
                 found = better(part, best) | ((part != part) & (best == best))
-                best, place = jnp.where(found, part, best), jnp.where(found, jnp.asarray(i, dtype), place)
+                best, place = (
+                    jnp.where(found, part, best),
+                    jnp.where(found, jnp.asarray(i, dtype), place),
+                )
             places.append(place)
         return numbers(rows.shape[:-1], places)
 
@@ -173,7 +218,9 @@ class _Run:
         """Turns until every lane has ended; each keeps what it had when it did."""
         first, second = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
         tests, bodies, begun = operands[:first], operands[first:second], operands[second:]
-        shape = np.broadcast_shapes(*(np.shape(part) for operand in operands for part in operand.reshape(-1)))
+        shape = np.broadcast_shapes(
+            *(np.shape(part) for operand in operands for part in operand.reshape(-1))
+        )
         dtypes = [
             aval.dtype
             for aval, carried in zip(params["body_jaxpr"].out_avals, begun, strict=True)
@@ -183,19 +230,27 @@ class _Run:
         def flat(arrays: list[Numbers]) -> tuple:
             parts = [part for array in arrays for part in array.reshape(-1)]
             return tuple(
-                jnp.broadcast_to(jnp.asarray(part, dtype), shape) for part, dtype in zip(parts, dtypes, strict=True)
+                jnp.broadcast_to(jnp.asarray(part, dtype), shape)
+                for part, dtype in zip(parts, dtypes, strict=True)
             )
 
         def whole(carry: tuple) -> list[Numbers]:
             rest = iter(carry)
-            return [numbers(array.shape, [next(rest) for _ in range(array.size)]) for array in begun]
+            return [
+                numbers(array.shape, [next(rest) for _ in range(array.size)]) for array in begun
+            ]
 
         def living(carry: tuple) -> Any:
             return self.closed(params["cond_jaxpr"], [*tests, *whole(carry)])[0].item()
 
         def body(carry: tuple) -> tuple:
-            new, go = flat(self.closed(params["body_jaxpr"], [*bodies, *whole(carry)])), living(carry)
-            return tuple(jnp.where(go, after, before) for after, before in zip(new, carry, strict=True))
+            new, go = (
+                flat(self.closed(params["body_jaxpr"], [*bodies, *whole(carry)])),
+                living(carry),
+            )
+            return tuple(
+                jnp.where(go, after, before) for after, before in zip(new, carry, strict=True)
+            )
 
         def some(carry: tuple) -> Any:
             return jnp.max(jnp.broadcast_to(living(carry), shape).astype(jnp.int32)) > 0
@@ -203,33 +258,49 @@ class _Run:
         return whole(jax.lax.while_loop(some, body, flat(begun)))
 
     def chosen(self, branches: Any, index: Any, operands: list[Numbers]) -> list[Numbers]:
-        """A branch: the one that is known, else all of them and a selection, since they have no effects."""
+        """A branch: the one that is known, else all of them and a selection, since they have no
+        effects."""
         if isinstance(index, np.generic):
             return self.closed(branches[int(np.clip(index, 0, len(branches) - 1))], operands)
         results = [self.closed(branch, operands) for branch in branches]
         best = results[0]
         for i, result in enumerate(results[1:], 1):
-            here = self.apply(jax.lax.eq if i < len(branches) - 1 else jax.lax.ge, {}, (index, np.int32(i)))
+            here = self.apply(
+                jax.lax.eq if i < len(branches) - 1 else jax.lax.ge, {}, (index, np.int32(i))
+            )
             best = [self.selected(here, *pair) for pair in zip(result, best, strict=True)]
         return best
 
     def selected(self, here: Any, yes: Numbers, no: Numbers) -> Numbers:
         pairs = zip(no.reshape(-1), yes.reshape(-1), strict=True)
-        return numbers(yes.shape, [self.apply(jax.lax.select_n, {}, (here, *pair)) for pair in pairs])
+        return numbers(
+            yes.shape, [self.apply(jax.lax.select_n, {}, (here, *pair)) for pair in pairs]
+        )
 
 
 def _now(operation: Any, operands: Any, params: dict) -> list[np.ndarray]:
     """What is known while tracing, on the CPU whatever the program is traced for."""
     cpu, no_mesh = jax.local_devices(backend="cpu")[0], jax.sharding.AbstractMesh((), ())
-    with jax.ensure_compile_time_eval(), jax.default_device(cpu), jax.sharding.use_abstract_mesh(no_mesh):
+    with (
+        jax.ensure_compile_time_eval(),
+        jax.default_device(cpu),
+        jax.sharding.use_abstract_mesh(no_mesh),
+    ):
         results = operation(*operands, **params)
-    return [np.asarray(result) for result in (results if isinstance(results, list | tuple) else [results])]
+    return [
+        np.asarray(result)
+        for result in (results if isinstance(results, list | tuple) else [results])
+    ]
 
 
 def _barred(operands: list[Numbers]) -> list[Numbers]:
-    flat = jax.lax.optimization_barrier([part for operand in operands for part in operand.reshape(-1)])
+    flat = jax.lax.optimization_barrier(
+        [part for operand in operands for part in operand.reshape(-1)]
+    )
     rest = iter(flat)
-    return [numbers(operand.shape, [next(rest) for _ in range(operand.size)]) for operand in operands]
+    return [
+        numbers(operand.shape, [next(rest) for _ in range(operand.size)]) for operand in operands
+    ]
 
 
 def _known(array: Any) -> Numbers:
@@ -244,7 +315,9 @@ def _moved(equation: Any, operands: list[Numbers]) -> list[Numbers]:
     positions, total = [], 0
     for i, operand in enumerate(operands):
         if i in data:
-            positions.append(np.arange(total, total + operand.size, dtype=np.int32).reshape(operand.shape))
+            positions.append(
+                np.arange(total, total + operand.size, dtype=np.int32).reshape(operand.shape)
+            )
             total += operand.size
         elif all(isinstance(index, np.generic) for index in operand.reshape(-1)):
             dtype = equation.invars[i].aval.dtype

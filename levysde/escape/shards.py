@@ -1,7 +1,9 @@
-"""One run on several hosts: each process makes every n-th trajectory, and the rows are put together.
+"""One run on several hosts: each process makes every n-th trajectory, and the rows are put
+together.
 
-A trajectory is a pure function of the seed and its id, so the processes have nothing to tell each other while they run, and the
-parts together are the run that one process would have made, bit for bit (on one jax version, backend and type of device).
+A trajectory is a pure function of the seed and its id, so the processes have nothing to tell each
+other while they run, and the parts together are the run that one process would have made, bit for
+bit (on one jax version, backend and type of device).
 """
 
 from collections.abc import Sequence
@@ -22,7 +24,8 @@ def as_shard(shard: Arg[tuple[int, int] | str | None]) -> tuple[int, int]:
     """Which share of a run this process makes.
 
     Args:
-        shard: `(i, n)` or "i/n", i from 0 to n - 1; None for this process among those that `jax.distributed` joins.
+        shard: `(i, n)` or "i/n", i from 0 to n - 1; None for this process among those that
+            `jax.distributed` joins.
 
     Returns:
         The two integers.
@@ -42,7 +45,8 @@ def as_shard(shard: Arg[tuple[int, int] | str | None]) -> tuple[int, int]:
         or not 0 <= shard[0] < shard[1]
     ):
         raise ValueError(
-            f'shard must be (i, n) or "i/n" with i from 0 to n - 1, not {errors.shown(shard)}. Type for example "0/2".'
+            f'shard must be (i, n) or "i/n" with i from 0 to n - 1, not {errors.shown(shard)}. '
+            'Type for example "0/2".'
         )
     return shard
 
@@ -54,15 +58,21 @@ def join_shards(results: Arg[Sequence[EscapeResult]]) -> EscapeResult:
         results: a list of `EscapeResult`, in any order.
 
     Returns:
-        An `EscapeResult`. Workers and steps in its `info` are sums over the shards, seconds the longest of any; trajectories
-        that no shard finished stay `UNFINISHED`.
+        An `EscapeResult`. Workers and steps in its `info` are sums over the shards, seconds the
+        longest of any; trajectories that no shard finished stay `UNFINISHED`.
 
     Raises:
-        TypeError, ValueError: not a list of results, results of different runs, a trajectory that two of them hold.
+        TypeError, ValueError: not a list of results, results of different runs, a trajectory that
+            two of them hold.
     """
-    if not isinstance(results, Sequence) or not results or not all(isinstance(r, EscapeResult) for r in results):
+    if (
+        not isinstance(results, Sequence)
+        or not results
+        or not all(isinstance(r, EscapeResult) for r in results)
+    ):
         raise TypeError(
-            f"results must be a list of EscapeResult, not {errors.shown(results)}. Type join_shards([first, second])."
+            f"results must be a list of EscapeResult, not {errors.shown(results)}. Type "
+            "join_shards([first, second])."
         )
     first = results[0]
     for other in results[1:]:
@@ -70,17 +80,23 @@ def join_shards(results: Arg[Sequence[EscapeResult]]) -> EscapeResult:
             mine, theirs = getattr(first.info, name), getattr(other.info, name)
             if mine != theirs:
                 raise ValueError(
-                    f"these are shards of different runs: {name} is {mine!r} in one and {theirs!r} in another."
+                    f"these are shards of different runs: {name} is {mine!r} in one and {theirs!r} "
+                    "in another."
                 )
         if other.last_inside.shape != first.last_inside.shape:
-            raise ValueError("these are shards of different runs: one kept the places of its exits, another did not.")
+            raise ValueError(
+                "these are shards of different runs: one kept the places of its "
+                "exits, another did not."
+            )
     made = np.stack([r.status != Status.UNFINISHED for r in results])
     twice = np.flatnonzero(made.sum(0) > 1)
     if len(twice):
         raise ValueError(f"trajectory {twice[0]} is in two of the shards. Give each shard once.")
     owner = made.argmax(0)
     columns = {
-        f.name: _chosen([getattr(r, f.name) for r in results], owner) for f in fields(EscapeResult) if f.name != "info"
+        f.name: _chosen([getattr(r, f.name) for r in results], owner)
+        for f in fields(EscapeResult)
+        if f.name != "info"
     }
     return EscapeResult(**columns, info=_joined([r.info for r in results]))
 
@@ -89,15 +105,25 @@ def gathered(result: EscapeResult) -> EscapeResult:
     """The whole run on every process that `jax.distributed` joins, from the shard of each."""
     from jax.experimental import multihost_utils  # slow to import
 
-    columns = {f.name: np.asarray(getattr(result, f.name)) for f in fields(EscapeResult) if f.name != "info"}
+    columns = {
+        f.name: np.asarray(getattr(result, f.name))
+        for f in fields(EscapeResult)
+        if f.name != "info"
+    }
     shapes = {name: column.shape for name, column in columns.items()}
-    raw = {name: np.frombuffer(column.tobytes(), np.uint8) for name, column in columns.items()}  # 64 bits stay 64 bits
+    # 64 bits stay 64 bits
+    raw = {name: np.frombuffer(column.tobytes(), np.uint8) for name, column in columns.items()}
     work = np.array([getattr(result.info, name) for name in _SUMS + _LONGEST], np.float64)
-    everyone = multihost_utils.process_allgather(raw | {"_work": np.frombuffer(work.tobytes(), np.uint8)})
+    everyone = multihost_utils.process_allgather(
+        raw | {"_work": np.frombuffer(work.tobytes(), np.uint8)}
+    )
     parts = []
     for i in range(jax.process_count()):
         rows = {name: np.asarray(everyone[name][i]).tobytes() for name in raw}
-        arrays = {name: np.frombuffer(rows[name], columns[name].dtype).reshape(shapes[name]) for name in raw}
+        arrays = {
+            name: np.frombuffer(rows[name], columns[name].dtype).reshape(shapes[name])
+            for name in raw
+        }
         numbers = np.frombuffer(np.asarray(everyone["_work"][i]).tobytes(), np.float64)
         sums = {name: int(n) for name, n in zip(_SUMS, numbers, strict=False)}
         longest = {name: float(n) for name, n in zip(_LONGEST, numbers[len(_SUMS) :], strict=True)}

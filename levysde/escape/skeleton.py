@@ -1,16 +1,20 @@
 """How late or early the exits of a Gaussian SDE come by the step alone, estimated before a run.
 
-Notation, along a straight way of length R from the attractor to the boundary: U the loss, s^2 the variance of the noise per
-unit time, `Phi = 2 U / s^2`. The mean exit time of the equation and that of its steps of dt are
+Notation, along a straight way of length R from the attractor to the boundary: U the loss, s^2 the
+variance of the noise per unit time, `Phi = 2 U / s^2`. The mean exit time of the equation and that
+of its steps of dt are
 
-    T(R) = 2/s^2 int_0^R e^Phi(y) int_-R^y e^-Phi(z) dz dy,        T of (R + 0.5826 s sqrt(dt), Phi + c (Psi - Phi)),
-    Psi = -2/(s^2 dt) int b dy - b^2 / (2 s^2 dt),        b the drift of one step, -dt U' for Euler's:
+    T(R) = 2/s^2 int_0^R e^Phi(y) int_-R^y e^-Phi(z) dz dy,        T of (R + 0.5826 s sqrt(dt), Phi
+    + c (Psi - Phi)), Psi = -2/(s^2 dt) int b dy - b^2 / (2 s^2 dt),        b the drift of one step,
+    -dt U' for Euler's:
 
-exits are looked for at the times of steps only, as if the boundary stood further out (Gobet, Menozzi, Stochastic Process. Appl.
-120, 2010), and c = 1 takes the quasi-potential of the chain of steps, to first order in dt; c = 0 where the drift is exact.
+exits are looked for at the times of steps only, as if the boundary stood further out (Gobet,
+Menozzi, Stochastic Process. Appl. 120, 2010), and c = 1 takes the quasi-potential of the chain of
+steps, to first order in dt; c = 0 where the drift is exact.
 
-To first order only: measured mean times agree within a quarter where dt times the curvature is up to 0.4 all the way.
-At 1.2 (x^6/6 + x^2/2, noise 3, radius 2.2, dt 0.01) the estimate was -6% and the measured bias +57%, so none is given there.
+To first order only: measured mean times agree within a quarter where dt times the curvature is up
+to 0.4 all the way. At 1.2 (x^6/6 + x^2/2, noise 3, radius 2.2, dt 0.01) the estimate was -6% and
+the measured bias +57%, so none is given there.
 """
 
 import equinox as eqx
@@ -27,20 +31,28 @@ _POINTS = 512  # of the quadrature, on either side of the attractor
 _RAYS = 16
 _WORTH = 0.05  # relative bias that is reported
 _FIRST_ORDER = 0.4  # dt times the curvature up to which it is known
-_FINE = 1e-3  # dt times the curvature below which every drift is Euler's, and its own number would be rounding
+# dt times the curvature below which every drift is Euler's, and its own number would be rounding
+_FINE = 1e-3
 _SHARE = 0.05  # of the exits, from which on a way counts
 
 
-def step_bias(kernel: Kernel, domain: Domain, dynamics: Dynamics, dt: float, inexact: float) -> tuple[float, float]:
-    """Relative bias of the mean escape time, positive where exits come late, 0 where no estimate is known; and dt times the
-    curvature along the ways out, as far as the kernel's drift is not exact there.
+def step_bias(
+    kernel: Kernel, domain: Domain, dynamics: Dynamics, dt: float, inexact: float
+) -> tuple[float, float]:
+    """Relative bias of the mean escape time, positive where exits come late, 0 where no estimate is
+    known; and dt times the curvature along the ways out, as far as the kernel's drift is not exact
+    there.
 
     Args:
         kernel, domain, dynamics, dt: of the run.
         inexact: c, 0 for an exact drift to 1 for Euler's.
     """
     gaussian = isinstance(dynamics.driver, Brownian) and isinstance(dynamics.scale, STATE_FREE)
-    if not gaussian or dynamics.response != "linear" or not bool(domain.contains(dynamics.attractor)):
+    if (
+        not gaussian
+        or dynamics.response != "linear"
+        or not bool(domain.contains(dynamics.attractor))
+    ):
         return 0.0, 0.0
     columns = np.asarray(kernel.noise_directions(), np.float64)
     sizes = np.linalg.norm(columns, axis=1)
@@ -49,17 +61,22 @@ def step_bias(kernel: Kernel, domain: Domain, dynamics: Dynamics, dt: float, ine
     on_grid = kernel.exits_on_grid and not getattr(domain, "made_for_steps", False)
     shift = _SHIFT * np.sqrt(variance * dt) if on_grid else np.zeros(len(variance))
     ways, losses, slopes, drifts = (
-        np.asarray(a, np.float64) for a in _along(kernel, dynamics, domain, *map(jnp.asarray, (normals, shift)))
+        np.asarray(a, np.float64)
+        for a in _along(kernel, dynamics, domain, *map(jnp.asarray, (normals, shift)))
     )
     usable = np.isfinite(ways) & np.isfinite(losses + slopes + drifts).all(1)
     if not usable.any():
         return 0.0, 0.0
-    ways, losses, slopes, drifts, variance, shift = (a[usable] for a in (ways, losses, slopes, drifts, variance, shift))
+    ways, losses, slopes, drifts, variance, shift = (
+        a[usable] for a in (ways, losses, slopes, drifts, variance, shift)
+    )
     grid = np.linspace(-1, 1, 2 * _POINTS + 1) * (ways + shift)[:, None]
     curvature = np.diff(slopes) / np.diff(grid)
     fine = dt * np.abs(curvature).max(1, keepdims=True) < _FINE
     lost = slopes + np.where(fine, -slopes, drifts / dt)  # of the slope, by the step
-    area = np.cumsum(np.pad((lost[:, 1:] + lost[:, :-1]) / 2 * np.diff(grid), ((0, 0), (1, 0))), axis=1)
+    area = np.cumsum(
+        np.pad((lost[:, 1:] + lost[:, :-1]) / 2 * np.diff(grid), ((0, 0), (1, 0))), axis=1
+    )
     area -= area[:, _POINTS : _POINTS + 1]
     height = 2 * (losses - losses.min(1, keepdims=True)) / variance[:, None]
     stepped = height - inexact * (2 * area + dt * (slopes - lost) ** 2 / 2) / variance[:, None]
@@ -69,15 +86,21 @@ def step_bias(kernel: Kernel, domain: Domain, dynamics: Dynamics, dt: float, ine
         curvature - curvature[:, _POINTS : _POINTS + 1]
     )  # which a drift that is exact at the attractor misses
     missed = np.maximum(inexact * np.abs(curvature), uneven)[counts].max()
-    return float(np.expm1(np.logaddexp.reduce(-exact) - np.logaddexp.reduce(-late))), float(dt * missed)
+    return float(np.expm1(np.logaddexp.reduce(-exact) - np.logaddexp.reduce(-late))), float(
+        dt * missed
+    )
 
 
 @eqx.filter_jit
 def _along(
-    kernel: Kernel, dynamics: Dynamics, domain: Domain, normals: Float[Array, "m d"], shift: Float[Array, " m"]
+    kernel: Kernel,
+    dynamics: Dynamics,
+    domain: Domain,
+    normals: Float[Array, "m d"],
+    shift: Float[Array, " m"],
 ) -> tuple[Float[Array, " m"], Float[Array, "m n"], Float[Array, "m n"], Float[Array, "m n"]]:
-    """The length of each way, and the loss, its slope and the drift of a step along it, on a grid from its end on one side to
-    that on the other."""
+    """The length of each way, and the loss, its slope and the drift of a step along it, on a grid
+    from its end on one side to that on the other."""
     x = dynamics.attractor
     ways = jax.vmap(lambda v: domain.ray_distance(x, v))(normals)
     share = jnp.linspace(-1, 1, 2 * _POINTS + 1)
@@ -86,7 +109,11 @@ def _along(
         points = x[None] + (share * way)[:, None] * normal[None]
         slope = lambda y: jnp.sum(dynamics.landscape.gradient(y) * normal)  # noqa: E731
         drift = lambda y: jnp.sum(kernel.drift_step(y) * normal)  # noqa: E731
-        return jax.vmap(dynamics.landscape.value)(points), jax.vmap(slope)(points), jax.vmap(drift)(points)
+        return (
+            jax.vmap(dynamics.landscape.value)(points),
+            jax.vmap(slope)(points),
+            jax.vmap(drift)(points),
+        )
 
     finite = jnp.where(jnp.isfinite(ways), ways, 1)
     return ways, *jax.vmap(one)(finite + shift, normals)
@@ -107,10 +134,13 @@ def about(bias: float, missed: float, dt: float) -> list[str]:
     """What there is to say of a bias, from `step_bias`."""
     if missed > _FIRST_ORDER:
         return [
-            f"at dt = {dt:.4g} the bias of the mean escape time by the length of the step is not resolved: dt times the "
-            f"curvature on the way to the boundary that the step misses is up to {missed:.3g}, and an estimate needs "
+            f"at dt = {dt:.4g} the bias of the mean escape time by the length of the step is not "
+            "resolved: dt times the "
+            f"curvature on the way to the boundary that the step misses is up to {missed:.3g}, and "
+            "an estimate needs "
             f"{_FIRST_ORDER:g} or less. Take "
-            f"dt={0.5 * _FIRST_ORDER * dt / missed:.2g} or less, or compare the means at dt and dt / 4."
+            f"dt={0.5 * _FIRST_ORDER * dt / missed:.2g} or less, or compare the means at dt and dt "
+            "/ 4."
         ]
     if abs(bias) <= _WORTH or not np.isfinite(bias):
         return []
@@ -118,6 +148,8 @@ def about(bias: float, missed: float, dt: float) -> list[str]:
     times = 1 + bias if bias > 0 else 1 / max(1 + bias, 1e-9)
     much = f"{abs(bias):.0%}" if times < 2 else f"a factor of {times:.3g}"
     return [
-        f"at dt = {dt:.4g} the mean escape time is too {too} by about {much}, as estimated before the run: exits come {how} by "
-        "the length of the step. Type Bridged(OrnsteinUhlenbeck(dynamics, dt=...), domain), or a smaller dt."
+        f"at dt = {dt:.4g} the mean escape time is too {too} by about {much}, as estimated before "
+        f"the run: exits come {how} by "
+        "the length of the step. Type Bridged(OrnsteinUhlenbeck(dynamics, dt=...), domain), or a "
+        "smaller dt."
     ]

@@ -1,5 +1,5 @@
-"""Whether a kernel's step is short enough for its drift, looked at before a run; and the size of the domain, against which
-the steps of the drift are measured during the run."""
+"""Whether a kernel's step is short enough for its drift, looked at before a run; and the size of
+the domain, against which the steps of the drift are measured during the run."""
 
 from collections.abc import Callable
 
@@ -14,11 +14,13 @@ from levysde.errors import StabilityWarning
 from levysde.escape.skeleton import about, step_bias
 from levysde.protocols import Domain, Dynamics, Kernel, Point, State
 
-_RAYS, _RAY_NUMBERS = 64, 2**14  # looked along for the size of the domain, and numbers in their points
+# looked along for the size of the domain, and numbers in their points
+_RAYS, _RAY_NUMBERS = 64, 2**14
 _LARGEST = 200  # numbers of a state up to which all eigenvalues of a step are computed
 _POWERS = 80  # steps of the power iteration beyond that
 _ROUNDING = 1e-3  # growth of a step that is no instability
-_COARSE = 0.1  # error of a step, for a deviation of length 1: that of Euler's at dt times the curvature of 0.48
+# error of a step, for a deviation of length 1: that of Euler's at dt times the curvature of 0.48
+_COARSE = 0.1
 _STIFFEST = 0.2  # dt times the largest curvature that is advised
 
 
@@ -29,12 +31,14 @@ def ray_distances(domain: Domain, x: Array, directions: Array) -> np.ndarray:
 
 @eqx.filter_jit
 def _ray_distances(domain: Domain, x: Array, directions: Array) -> Array:
-    """As one program: a search along rays is compiled anew each time where it is run operation by operation."""
+    """As one program: a search along rays is compiled anew each time where it is run operation by
+    operation."""
     return jax.vmap(lambda v: domain.ray_distance(x, v))(directions)
 
 
 def flow_of(kernel: Kernel) -> Dynamics | None:
-    """The dynamics whose flow the kernel approximates; None for an optimiser, whose steps are what is asked about."""
+    """The dynamics whose flow the kernel approximates; None for an optimiser, whose steps are what
+    is asked about."""
     dynamics = getattr(kernel, "dynamics", None)
     if dynamics is None:
         return None
@@ -44,8 +48,8 @@ def flow_of(kernel: Kernel) -> Dynamics | None:
 
 
 def domain_size(kernel: Kernel, domain: Domain, starts: np.ndarray) -> float:
-    """The shortest way from the attractor to the boundary along the noise; from the start where the attractor is outside. inf
-    where no way leaves, or the kernel approximates no flow."""
+    """The shortest way from the attractor to the boundary along the noise; from the start where the
+    attractor is outside. inf where no way leaves, or the kernel approximates no flow."""
     dynamics = flow_of(kernel)
     if dynamics is None:
         return np.inf
@@ -54,16 +58,20 @@ def domain_size(kernel: Kernel, domain: Domain, starts: np.ndarray) -> float:
     directions = directions[:: max(1, len(directions) // most)]
     start, rest = jnp.atleast_2d(starts)[0], dynamics.attractor
     lengths = np.linalg.norm(np.asarray(directions, np.float64), axis=1)
-    ways = ray_distances(domain, rest if bool(domain.contains(rest)) else start, directions)[lengths > 0]
+    ways = ray_distances(domain, rest if bool(domain.contains(rest)) else start, directions)[
+        lengths > 0
+    ]
     return float(np.min(ways * lengths[lengths > 0], initial=np.inf))
 
 
 def stability(kernel: Kernel, domain: Domain) -> list[StabilityWarning | str]:
-    """A warning where a step of the kernel is past its stability limit at the attractor, notes where it is coarse.
+    """A warning where a step of the kernel is past its stability limit at the attractor, notes
+    where it is coarse.
 
-    One step without noise maps a small deviation from the attractor by a matrix, its Jacobian over all numbers of the state.
-    The deviation grows where an eigenvalue is outside the unit circle: for Euler's step where `dt * curvature > 2`, for every
-    other stepper at its own limit. What the flow itself grows by, away from a saddle, does not count.
+    One step without noise maps a small deviation from the attractor by a matrix, its Jacobian over
+    all numbers of the state. The deviation grows where an eigenvalue is outside the unit circle:
+    for Euler's step where `dt * curvature > 2`, for every other stepper at its own limit. What the
+    flow itself grows by, away from a saddle, does not count.
     """
     dynamics = flow_of(kernel)
     if dynamics is None:
@@ -71,7 +79,8 @@ def stability(kernel: Kernel, domain: Domain) -> list[StabilityWarning | str]:
     dt, name = float(kernel.dt), type(kernel).__name__  # pyright: ignore[reportAttributeAccessIssue]
     try:
         step, moved, flow = matrices = _matrices(kernel, dynamics)
-        if not all(np.isfinite(matrix).all() for matrix in matrices):  # a root of an average that is 0 there
+        # a root of an average that is 0 there
+        if not all(np.isfinite(matrix).all() for matrix in matrices):
             return []
         rates = np.linalg.eigvals(flow).real
         stiffness = dt * float(rates.max())
@@ -80,8 +89,10 @@ def stability(kernel: Kernel, domain: Domain) -> list[StabilityWarning | str]:
         if growth > 1 + _ROUNDING:
             return [
                 StabilityWarning(
-                    f"dt = {dt:.4g} is past the stability limit of {name}: dt times the largest curvature at the attractor is "
-                    f"{stiffness:.3g}, and a step without noise multiplies a deviation from it by {growth:.3g}. Exits are the "
+                    f"dt = {dt:.4g} is past the stability limit of {name}: dt times the largest "
+                    "curvature at the attractor is "
+                    f"{stiffness:.3g}, and a step without noise multiplies a deviation from it by "
+                    f"{growth:.3g}. Exits are the "
                     f"integrator's, not the equation's. {advice}"
                 )
             ]
@@ -90,12 +101,22 @@ def stability(kernel: Kernel, domain: Domain) -> list[StabilityWarning | str]:
         error = _error(moved, flow, dt)
         if error > _COARSE:
             return [
-                f"dt = {dt:.4g} is coarse for the drift: dt times the largest curvature at the attractor is {stiffness:.3g}, "
-                f"and a step of {name} without noise is off by {error:.2g} of a deviation from it. {advice}"
+                f"dt = {dt:.4g} is coarse for the drift: dt times the largest curvature at the "
+                f"attractor is {stiffness:.3g}, "
+                f"and a step of {name} without noise is off by {error:.2g} of a deviation from it. "
+                f"{advice}"
             ]
         euler = _error(np.eye(len(flow)) - dt * flow, flow, dt)
-        return [*about(*step_bias(kernel, domain, dynamics, dt, min(1.0, error / euler) if euler > 0 else 0.0), dt)]
-    except Exception:  # a gradient that cannot be differentiated, in whatever way: the run itself does without
+        return [
+            *about(
+                *step_bias(
+                    kernel, domain, dynamics, dt, min(1.0, error / euler) if euler > 0 else 0.0
+                ),
+                dt,
+            )
+        ]
+    # a gradient that cannot be differentiated, in whatever way: the run itself does without
+    except Exception:
         return []
 
 
@@ -109,12 +130,17 @@ def _error(step: np.ndarray, flow: np.ndarray, dt: float) -> float:
 def _float_step(kernel: Kernel, x: Point) -> tuple[Callable, State]:
     """One step without noise as a map of the floats of the state, with those at `x`."""
     rest, other = eqx.partition(kernel.settled(x), eqx.is_inexact_array)
-    return lambda rest: eqx.filter(kernel.noiseless(eqx.combine(rest, other)), eqx.is_inexact_array), rest
+    return lambda rest: eqx.filter(
+        kernel.noiseless(eqx.combine(rest, other)), eqx.is_inexact_array
+    ), rest
 
 
 @eqx.filter_jit
-def _whole(kernel: Kernel, dynamics: Dynamics) -> tuple[Float[Array, "n n"], Float[Array, "d d"], Float[Array, "d d"]]:
-    """The Jacobians of a step of the state, of one of the position from rest, and of the position's flow."""
+def _whole(
+    kernel: Kernel, dynamics: Dynamics
+) -> tuple[Float[Array, "n n"], Float[Array, "d d"], Float[Array, "d d"]]:
+    """The Jacobians of a step of the state, of one of the position from rest, and of the position's
+    flow."""
     step, rest = _float_step(kernel, dynamics.attractor)
     flat, unravel = ravel_pytree(rest)
     flat_step = lambda flat: ravel_pytree(step(unravel(flat)))[0]  # noqa: E731
@@ -134,7 +160,8 @@ def _whole(kernel: Kernel, dynamics: Dynamics) -> tuple[Float[Array, "n n"], Flo
 def _stiffest(
     kernel: Kernel, dynamics: Dynamics
 ) -> tuple[Float[Array, "k k"], Float[Array, "1 1"], Float[Array, "1 1"]]:
-    """The same along the direction of the largest curvature alone, for each vector of the state: position, averages."""
+    """The same along the direction of the largest curvature alone, for each vector of the state:
+    position, averages."""
     x = dynamics.attractor
     bend = lambda v: jax.jvp(dynamics.landscape.gradient, (x,), (v,))[1]  # noqa: E731
     unit = lambda v: v / jnp.maximum(jnp.linalg.norm(v), jnp.finfo(v.dtype).tiny)  # noqa: E731
@@ -146,7 +173,9 @@ def _stiffest(
 
     def column(j: int) -> Array:
         tangents = [top if i == j else jnp.zeros_like(leaf) for i, leaf in enumerate(leaves)]
-        moved = jax.tree.leaves(jax.jvp(step, (rest,), (jax.tree.unflatten(structure, tangents),))[1])
+        moved = jax.tree.leaves(
+            jax.jvp(step, (rest,), (jax.tree.unflatten(structure, tangents),))[1]
+        )
         return jnp.stack([jnp.sum(moved[i] * top) for i in vectors])
 
     moved = jax.jvp(lambda x: x + kernel.drift_step(x), (x,), (top,))[1]
@@ -155,8 +184,8 @@ def _stiffest(
 
 
 def _matrices(kernel: Kernel, dynamics: Dynamics) -> list[np.ndarray]:
-    """The Jacobians of a step of the state and of the position, and of the position's flow: whole, or along the stiffest
-    direction of a large state."""
+    """The Jacobians of a step of the state and of the position, and of the position's flow: whole,
+    or along the stiffest direction of a large state."""
     x = jax.ShapeDtypeStruct((kernel.dim,), jnp.result_type(float))
     state = jax.tree.leaves(jax.eval_shape(kernel.settled, x))
     numbers = sum(leaf.size for leaf in state if jnp.issubdtype(leaf.dtype, jnp.inexact))

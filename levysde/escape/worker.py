@@ -36,29 +36,35 @@ from levysde.random import split_uint64, trajectory_key
 
 SMALLEST = 16  # below this XLA may vectorise differently and change the last bit
 _CALL_SECONDS = 0.1  # a call lasts about this long, so that stopping and progress are prompt
-_DEVICE_CALL_SECONDS = 0.25  # on accelerators, whose records of a million lanes take a while to fetch
+# on accelerators, whose records of a million lanes take a while to fetch
+_DEVICE_CALL_SECONDS = 0.25
 _ROUNDS_A_LIFE = 64  # in the mean, so that a lane that has ended waits for little
 _PLACES, _QUEUE_NUMBERS = 8192, 2**18  # of the queue: places, and numbers in their starts
 _NARROWEST = 4096  # lanes of an accelerator
-_NARROWING = 1.0  # a narrower program is compiled once a run has worked for so many times its compilation
+# a narrower program is compiled once a run has worked for so many times its compilation
+_NARROWING = 1.0
 _SPARE = 32  # a call ends when the queue is empty and one lane in so many is idle
 
 _compile_lock = threading.Lock()
-_compiled: dict[Any, tuple[bool, float]] = {}  # by layout and device: whether the steps are fused, seconds it took
+# by layout and device: whether the steps are fused, seconds it took
+_compiled: dict[Any, tuple[bool, float]] = {}
 
 
 @functools.cache
 def compiled_advance(platform: str, fused: bool) -> Any:
-    """The jitted `advance_stack` of a platform, its steps in one kernel if `fused`; its cache outlives a run, so equal
-    structures compile once."""
-    return jit(functools.partial(advance_stack, advance=fused_or_looped if fused else advance), platform)
+    """The jitted `advance_stack` of a platform, its steps in one kernel if `fused`; its cache
+    outlives a run, so equal structures compile once."""
+    return jit(
+        functools.partial(advance_stack, advance=fused_or_looped if fused else advance), platform
+    )
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is the same for every worker: `(kernel, domain)`, starts `(d,)` or `(num, d)`, limits, layout.
-    A worker has `lanes` lanes in blocks of `width`. `lane_invariant`: whether results are the same bits for any width; if
-    not, it is kept to the end. `size`: of the domain, beyond which a step of the drift is an overshoot."""
+    """What is the same for every worker: `(kernel, domain)`, starts `(d,)` or `(num, d)`, limits,
+    layout. A worker has `lanes` lanes in blocks of `width`. `lane_invariant`: whether results are
+    the same bits for any width; if not, it is kept to the end. `size`: of the domain, beyond which
+    a step of the drift is an overshoot."""
 
     problem: tuple
     starts: np.ndarray
@@ -89,10 +95,13 @@ class Worker:
         self.blocks, self.width = run.lanes // run.width, run.width
         self.ids, self.used = np.zeros(run.lanes, np.uint64), np.zeros(run.lanes, bool)
         self.made = 0  # steps made so far by the lanes in use
-        self.stack = jax.device_put(empty_stack(self.kernel, self.blocks, self.width, self.starts.dtype), device)
+        self.stack = jax.device_put(
+            empty_stack(self.kernel, self.blocks, self.width, self.starts.dtype), device
+        )
         self.places = max(run.lanes, min(_PLACES, _QUEUE_NUMBERS // self.kernel.dim))
         self.snapshot, self.compiled = 0, False
-        self.cost = self.busy = 0.0  # seconds to compile this layout, and seconds of work since the start
+        # seconds to compile this layout, and seconds of work since the start
+        self.cost = self.busy = 0.0
         self.fused = device.platform in FUSED  # until it is seen to compile
         # `with jax.enable_x64(True)` holds in the caller's thread only
         self.wide = jnp.result_type(float) == np.float64
@@ -105,7 +114,8 @@ class Worker:
             self.deposit(self.ledger.wanted)
 
     def turn(self) -> bool:
-        """One call of the compiled part, and the rows of those that finished in it. False when all is done."""
+        """One call of the compiled part, and the rows of those that finished in it. False when all
+        is done."""
         if self.ledger.flight is not None:
             self.restore()
         idle = len(self.used) - int(self.used.sum())
@@ -128,8 +138,9 @@ class Worker:
 
     @property
     def narrower(self) -> int:
-        """The width that follows when few lanes live; 0 for none. Each width is compiled, hence the large step: the larger on
-        accelerators, where few lanes take as long as many. 0 too while compiling it would more than double the run's time."""
+        """The width that follows when few lanes live; 0 for none. Each width is compiled, hence the
+        large step: the larger on accelerators, where few lanes take as long as many. 0 too while
+        compiling it would more than double the run's time."""
         least, part = (SMALLEST, 4) if self.device.platform == "cpu" else (_NARROWEST, 32)
         width = min(self.width, max(least, -(-self.width // part // SMALLEST) * SMALLEST))
         if self.fixed_width or width == self.width:
@@ -147,7 +158,9 @@ class Worker:
             floor = lanes - max(1, lanes // _SPARE)
         else:
             floor = self.width * (self.blocks - 1) or self.narrower
-        steps, rounds_, blocks, floor_ = np.array([self.steps, rounds, self.blocks, floor], np.int32)
+        steps, rounds_, blocks, floor_ = np.array(
+            [self.steps, rounds, self.blocks, floor], np.int32
+        )
         limits = Limits(self.limit, steps, rounds_, blocks, floor_, self.size)
         advance = compiled_advance(self.device.platform, self.fused)
         return advance(self.problem, self.stack, queue._replace(count=np.int32(len(ids))), limits)
@@ -170,12 +183,14 @@ class Worker:
         self.lane_steps, self.ended = self.lane_steps + lane_steps, self.ended + len(ended)
 
     def adapt(self, seconds: float, rounds: int) -> None:
-        """Steps in a round: so few that a lane seldom waits; rounds in a call: so many that the host seldom does."""
+        """Steps in a round: so few that a lane seldom waits; rounds in a call: so many that the
+        host seldom does."""
         life = self.lane_steps / (self.ended + 1)
         pace = max(seconds, 1e-6) / max(1, rounds * self.steps)  # seconds a step of the stack
         lasting = _CALL_SECONDS if self.device.platform == "cpu" else _DEVICE_CALL_SECONDS
         steps = min(life / _ROUNDS_A_LIFE, lasting / pace, 16 * self.steps)
-        least = max(1, min(16, int(1e-3 / pace)))  # a refill costs some 10 us: beside a network's step, nothing
+        # a refill costs some 10 us: beside a network's step, nothing
+        least = max(1, min(16, int(1e-3 / pace)))
         if self.chunk is None:
             self.steps = max(least, 2 ** int(np.log2(max(steps, 1))))
         self.rounds = int(np.clip(lasting / (pace * self.steps), 1, 16 * self.rounds))
@@ -213,7 +228,9 @@ class Worker:
         needed = max(1, -(-living // width))
         if width == self.width and needed == self.blocks:
             return
-        order = np.argsort(~self.used, kind="stable")[: len(self.used) if width == self.width else width]
+        order = np.argsort(~self.used, kind="stable")[
+            : len(self.used) if width == self.width else width
+        ]
 
         def moved(leaf: Any) -> np.ndarray:
             values = _lanes_of(np.asarray(leaf), order)
@@ -222,16 +239,29 @@ class Worker:
 
         self.stack = jax.device_put(jax.tree.map(moved, self.stack), self.device)
         self.ids, self.used = self.ids[order], self.used[order]
-        self.blocks, self.width, self.compiled = needed, width, self.compiled and width == self.width
+        self.blocks, self.width, self.compiled = (
+            needed,
+            width,
+            self.compiled and width == self.width,
+        )
 
     def _layout(self, blocks: int, width: int) -> tuple:
         """What a compiled program is for."""
         leaves = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(self.problem)]
         lanes = [(leaf.shape[1:-1], leaf.dtype) for leaf in jax.tree.leaves(self.stack)]
-        return jax.tree.structure(self.problem), self.device, self.places, *leaves, *lanes, blocks, width
+        return (
+            jax.tree.structure(self.problem),
+            self.device,
+            self.places,
+            *leaves,
+            *lanes,
+            blocks,
+            width,
+        )
 
     def compile(self) -> None:
-        """Compile for this layout if that has not been done, one thread at a time, and book the time apart."""
+        """Compile for this layout if that has not been done, one thread at a time, and book the
+        time apart."""
         key = self._layout(self.blocks, self.width)
         with _compile_lock:
             if key not in _compiled:
@@ -246,7 +276,9 @@ class Worker:
     def deposit(self, number: int) -> None:
         """Leave a copy of the living lanes for the checkpoint."""
         lanes = np.flatnonzero(self.used)
-        step, before = (_lanes_of(np.asarray(leaf), lanes) for leaf in (self.stack.step, self.stack.before))
+        step, before = (
+            _lanes_of(np.asarray(leaf), lanes) for leaf in (self.stack.step, self.stack.before)
+        )
         leaves = [_lanes_of(np.asarray(leaf), lanes) for leaf in jax.tree.leaves(self.stack.state)]
         self.ledger.deposit(self.number, number, Flight(self.ids[lanes], step, before, leaves))
         self.snapshot = number
@@ -261,9 +293,15 @@ def _lanes_of(leaf: np.ndarray, lanes: np.ndarray) -> np.ndarray:
 
 def outcome(kernel: Kernel, elapsed: Callable, ends: Records) -> dict[str, np.ndarray]:
     """The columns of a result, a row an end. `elapsed` is the kernel's."""
-    standing = np.where((ends.standing == AT_LIMIT) & _overflowed(kernel, ends), NONFINITE, ends.standing)
+    standing = np.where(
+        (ends.standing == AT_LIMIT) & _overflowed(kernel, ends), NONFINITE, ends.standing
+    )
     outside = ((standing > 0) | (standing == NONFINITE))[:, None]
-    status = np.where(standing > 0, Status.EXITED, np.where(standing == NONFINITE, Status.NONFINITE, Status.CENSORED))
+    status = np.where(
+        standing > 0,
+        Status.EXITED,
+        np.where(standing == NONFINITE, Status.NONFINITE, Status.CENSORED),
+    )
     return {
         "time": elapsed(jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, -1), ends.state), ends.step),
         "label": np.maximum(standing, 0),
@@ -275,15 +313,20 @@ def outcome(kernel: Kernel, elapsed: Callable, ends: Records) -> dict[str, np.nd
 
 
 def _overflowed(kernel: Kernel, ends: Records) -> np.ndarray:
-    """Whether a number of the state that was finite at the start is so no longer, for each end: an average that has overflowed
-    may hold the position still, inside for ever."""
+    """Whether a number of the state that was finite at the start is so no longer, for each end: an
+    average that has overflowed may hold the position still, inside for ever."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(ends.state)]
     bad = [
-        ~np.isfinite(leaf) if np.issubdtype(leaf.dtype, np.inexact) else np.zeros(leaf.shape, bool) for leaf in leaves
+        ~np.isfinite(leaf) if np.issubdtype(leaf.dtype, np.inexact) else np.zeros(leaf.shape, bool)
+        for leaf in leaves
     ]
     if not any(part.any() for part in bad):
         return np.zeros(len(ends.standing), bool)
-    start = kernel.init(jnp.zeros_like(ends.before[0]), jnp.zeros(kernel.words_per_init, jnp.uint32))
+    start = kernel.init(
+        jnp.zeros_like(ends.before[0]), jnp.zeros(kernel.words_per_init, jnp.uint32)
+    )
     finite = [np.isfinite(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(start)]
-    lost = [(part & well).reshape(len(part), -1).any(1) for part, well in zip(bad, finite, strict=True)]
+    lost = [
+        (part & well).reshape(len(part), -1).any(1) for part, well in zip(bad, finite, strict=True)
+    ]
     return np.any(lost, axis=0)

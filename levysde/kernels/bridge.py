@@ -1,13 +1,15 @@
 """Crossings between the grid times of a Gaussian SDE, by the Brownian bridge.
 
-Notation, along the normal of a face: a, b the distances inside before and after a step of length h, s^2 the variance of the
-noise per unit time. Given both ends, the path between them has left with probability
+Notation, along the normal of a face: a, b the distances inside before and after a step of length h,
+s^2 the variance of the noise per unit time. Given both ends, the path between them has left with
+probability
 
     exp(-2 a b / (s^2 h))  for b > 0, else 1,
 
-and then it first did so at tau, `tau / (h - tau)` being inverse Gaussian of mean `a / |b|` and shape `a^2 / (s^2 h)` (the
-density of the first passage times that of the rest of the way). Gobet, Stochastic Process. Appl. 87 (2000); the draw by
-Michael, Schucany, Haas, Amer. Statist. 30 (1976). Exact for a half-space without drift; a drift or a curve costs O(h).
+and then it first did so at tau, `tau / (h - tau)` being inverse Gaussian of mean `a / |b|` and
+shape `a^2 / (s^2 h)` (the density of the first passage times that of the rest of the way). Gobet,
+Stochastic Process. Appl. 87 (2000); the draw by Michael, Schucany, Haas, Amer. Statist. 30 (1976).
+Exact for a half-space without drift; a drift or a curve costs O(h).
 """
 
 from typing import Any, NamedTuple
@@ -28,7 +30,8 @@ _NEAR = (1e-3, 0.1)  # of the noise of a step: how far beyond a face a path that
 
 
 class Crossing(NamedTuple):
-    """Whether a path left between two points, the share of the step made by then, and a place just outside there."""
+    """Whether a path left between two points, the share of the step made by then, and a place just
+    outside there."""
 
     left: Truth
     share: Array
@@ -36,7 +39,8 @@ class Crossing(NamedTuple):
 
 
 class BridgedState(NamedTuple):
-    """The kernel's state, the position shown, and how long before the end of its last step the path left; 0 inside."""
+    """The kernel's state, the position shown, and how long before the end of its last step the path
+    left; 0 inside."""
 
     base: State
     place: Point
@@ -44,19 +48,23 @@ class BridgedState(NamedTuple):
 
 
 class Bridged(Kernel):
-    """A Gaussian kernel that also notices that it left `domain` between two steps, and when: exits of weak order one in dt
-    where those of the skeleton have order one half.
+    """A Gaussian kernel that also notices that it left `domain` between two steps, and when: exits
+    of weak order one in dt where those of the skeleton have order one half.
 
     Args:
-        kernel: a stepper of `SGD` (Ito) with `Brownian` noise, or of `Langevin`: `EulerMaruyama`, or `OrnsteinUhlenbeck`, whose
-            drift has no error near the minimum, so that hardly any is left.
-        domain: the one that `simulate_escape` gets, with a formula for its boundary (see `Domain.faces`).
+        kernel: a stepper of `SGD` (Ito) with `Brownian` noise, or of `Langevin`: `EulerMaruyama`,
+            or `OrnsteinUhlenbeck`, whose drift has no error near the minimum, so that hardly any is
+            left.
+        domain: the one that `simulate_escape` gets, with a formula for its boundary (see
+            `Domain.faces`).
 
     Raises:
-        ValueError, TypeError: parts of another kind or dimension: stable noise crosses by jumps, see `JumpAdapted`.
+        ValueError, TypeError: parts of another kind or dimension: stable noise crosses by jumps,
+            see `JumpAdapted`.
 
     Source:
-        Gobet, Stochastic Process. Appl. 87, 2000; the draw of the time Michael, Schucany, Haas, Amer. Statist. 30, 1976.
+        Gobet, Stochastic Process. Appl. 87, 2000; the draw of the time Michael, Schucany, Haas,
+        Amer. Statist. 30, 1976.
     """
 
     kernel: Kernel
@@ -72,8 +80,10 @@ class Bridged(Kernel):
         self.domain, _ = check_boundary(domain, dynamics)
         if not isinstance(dynamics.driver, Brownian):
             raise TypeError(
-                f"{type(dynamics.driver).__name__} has jumps, and between two steps no Brownian bridge. Type "
-                "JumpAdapted(dynamics, dt=..., cutoff=..., domain=domain), or Shifted(domain, dynamics, dt=...)."
+                f"{type(dynamics.driver).__name__} has jumps, and between two steps no Brownian "
+                "bridge. Type "
+                "JumpAdapted(dynamics, dt=..., cutoff=..., domain=domain), or Shifted(domain, "
+                "dynamics, dt=...)."
             )
         self.kernel = kernel
 
@@ -115,7 +125,9 @@ class Bridged(Kernel):
         dt = self.dt.astype(after.dtype)
         found = crossing(self.domain, self.dynamics, state.place, after, dt, 1.0, words[:WORDS])
         return BridgedState(
-            base, jnp.where(found.left, found.place, after), jnp.where(found.left, (1 - found.share) * dt, 0)
+            base,
+            jnp.where(found.left, found.place, after),
+            jnp.where(found.left, (1 - found.share) * dt, 0),
         )
 
     @property
@@ -144,11 +156,19 @@ class Bridged(Kernel):
 
 
 def crossing(
-    domain: Domain, dynamics: Dynamics, before: Point, after: Point, h: Array, variance: Any, words: Words
+    domain: Domain,
+    dynamics: Dynamics,
+    before: Point,
+    after: Point,
+    h: Array,
+    variance: Any,
+    words: Words,
 ) -> Crossing:
-    """The test over a time `h`, for Gaussian noise of `variance` per unit time and coordinate of the driver; words `(4,)`."""
+    """The test over a time `h`, for Gaussian noise of `variance` per unit time and coordinate of
+    the driver; words `(4,)`."""
     dtype = after.dtype
-    # materialised here and below: fused into what follows, the faces would be computed anew for every coordinate
+    # materialised here and below: fused into what follows, the faces would be computed anew for
+    # every coordinate
     a, normal = jax.lax.optimization_barrier(domain.faces(before))
     b, _ = jax.lax.optimization_barrier(domain.faces(after))
     a = jnp.maximum(a, 0)
@@ -178,8 +198,9 @@ def crossing(
 
 
 def _first_passage(a: Array, b: Array, spread: Array, words: Words) -> Array:
-    """`tau / h`. The inverse Gaussian is drawn from a normal y and a uniform as `x = m / (q + sqrt(1 + q^2))^2`,
-    `q^2 = m y^2 / (4 shape)`, or, with probability `x / (m + x)`, as `m^2 / x`."""
+    """`tau / h`. The inverse Gaussian is drawn from a normal y and a uniform as `x = m / (q +
+    sqrt(1 + q^2))^2`, `q^2 = m y^2 / (4 shape)`, or, with probability `x / (m + x)`, as `m^2 /
+    x`."""
     m = jnp.maximum(a, 1e-30) / jnp.maximum(jnp.abs(b), 1e-6 * a + 1e-30)
     y = normals(words[:2], 1, a.dtype)[0]
     q = jnp.abs(y) / 2 * jnp.sqrt(spread / (jnp.maximum(a, 1e-30) ** 2 / m))

@@ -1,13 +1,15 @@
-"""Diffrax's SDE solvers as kernels: one solver step a kernel step, its Brownian increments made from the engine's words.
+"""Diffrax's SDE solvers as kernels: one solver step a kernel step, its Brownian increments made
+from the engine's words.
 
-For a step of length h (Foster, PhD thesis, Oxford 2020, section 4.2; Jelinčič, Foster, Kidger, arXiv 2405.06464):
+For a step of length h (Foster, PhD thesis, Oxford 2020, section 4.2; Jelinčič, Foster, Kidger,
+arXiv 2405.06464):
 
     W = integral dW_s                                  N(0, h)      increment
     H = integral (1/2 - s/h) dW_s                      N(0, h/12)   space-time Lévy area
     K = integral (1/12 - s/(2h) + s^2/(2h^2)) dW_s     N(0, h/720)  space-time-time Lévy area
 
-which are independent. (These "Lévy areas" belong to Brownian motion; Lévy noise with jumps has no such solvers.) This
-module is imported on first use of its name: diffrax is slow to import.
+which are independent. (These "Lévy areas" belong to Brownian motion; Lévy noise with jumps has no
+such solvers.) This module is imported on first use of its name: diffrax is slow to import.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from diffrax import AbstractBrownianIncrement, BrownianIncrement, SpaceTimeLevyArea, SpaceTimeTimeLevyArea
+from diffrax import (
+    AbstractBrownianIncrement,
+    BrownianIncrement,
+    SpaceTimeLevyArea,
+    SpaceTimeTimeLevyArea,
+)
 from jaxtyping import Array
 
 from levysde import errors
@@ -39,33 +46,38 @@ _EXAMPLE = "DiffraxKernel(diffrax.Heun(), Langevin(well, diffusion=0.1), dt=0.01
 class DiffraxKernel(FixedStep):
     """Steps a gradient flow under Gaussian noise by a solver of diffrax.
 
-    The strong and weak orders are the solver's; for noise that does not depend on the position `ShARK` and `SRA1` have
-    strong order 1.5 and `Heun` weak order 2. The noise is that of the engine: `diffrax.Euler` makes the same paths as
-    `EulerMaruyama`, up to rounding, since both need the same words.
+    The strong and weak orders are the solver's; for noise that does not depend on the position
+    `ShARK` and `SRA1` have strong order 1.5 and `Heun` weak order 2. The noise is that of the
+    engine: `diffrax.Euler` makes the same paths as `EulerMaruyama`, up to rounding, since both need
+    the same words.
 
     Args:
-        solver: an explicit diffrax solver for SDEs, as `diffrax.Heun()`. An Ito solver (`Euler`, `ItoMilstein`) where the scale
-            depends on the position and is read as Ito; a Stratonovich solver where it is read as Marcus, which for
-            Brownian noise is Stratonovich; either where it does not depend on the position.
+        solver: an explicit diffrax solver for SDEs, as `diffrax.Heun()`. An Ito solver (`Euler`,
+            `ItoMilstein`) where the scale depends on the position and is read as Ito; a
+            Stratonovich solver where it is read as Marcus, which for Brownian noise is
+            Stratonovich; either where it does not depend on the position.
         dynamics: `SGD` with `Brownian` noise, or `Langevin`.
         dt: the step, positive, in SDE time.
 
     Raises:
-        TypeError: other drivers (Lévy noise has no Brownian path), other dynamics, or a solver that is no explicit SDE solver
-            for them.
+        TypeError: other drivers (Lévy noise has no Brownian path), other dynamics, or a solver that
+            is no explicit SDE solver for them.
         ValueError: a bad `dt`, or a solver of the other convention.
 
     Source:
-        Kidger, "On neural differential equations", PhD thesis, Oxford 2021 (diffrax); the areas Foster, PhD thesis, Oxford
-        2020, section 4.2.
+        Kidger, "On neural differential equations", PhD thesis, Oxford 2021 (diffrax); the areas
+        Foster, PhD thesis, Oxford 2020, section 4.2.
     """
 
-    solver: Any  # diffrax.AbstractSolver; a class with a metaclass that checkers of types do not follow
+    # diffrax.AbstractSolver; a class with a metaclass that checkers of types do not follow
+    solver: Any
     dynamics: SGD | Langevin
     dt: Array
     level: int = eqx.field(static=True)  # of _AREAS
 
-    def __init__(self, solver: Arg[diffrax.AbstractSolver], dynamics: Arg["Dynamics"], dt: Arg[Number]):
+    def __init__(
+        self, solver: Arg[diffrax.AbstractSolver], dynamics: Arg["Dynamics"], dt: Arg[Number]
+    ):
         self.dynamics = _gaussian(dynamics)
         self.solver = _checked_solver(solver, self.dynamics)
         self.dt = errors.positive("dt", dt, "dt=0.01")
@@ -84,7 +96,9 @@ class DiffraxKernel(FixedStep):
     def init(self, x0: Point, words: Words) -> State:
         still = [jnp.zeros(self.dynamics.noise_dim, x0.dtype)] * (self.level + 1)
         start = jnp.zeros_like(self.dt)
-        own = self.solver.init(self._terms(still, start), start, self.dt, jnp.zeros_like(x0), (self.dynamics, x0))
+        own = self.solver.init(
+            self._terms(still, start), start, self.dt, jnp.zeros_like(x0), (self.dynamics, x0)
+        )
         return x0, jax.tree.map(jnp.asarray, own)
 
     def step(self, words: Words, state: State) -> State:
@@ -101,7 +115,8 @@ class DiffraxKernel(FixedStep):
         return state[0]
 
     def noise(self, words: Words) -> list[Array]:
-        """W, and H and K where the solver asks for them, each `(noise_dim,)`, functions of their words."""
+        """W, and H and K where the solver asks for them, each `(noise_dim,)`, functions of their
+        words."""
         size = self.dynamics.noise_dim
         parts = [words[i * self._words : (i + 1) * self._words] for i in range(self.level + 1)]
         areas = [
@@ -111,13 +126,15 @@ class DiffraxKernel(FixedStep):
         return [self.dynamics.driver.increment(parts[0], size, self.dt), *areas]
 
     def advance(self, noise: list[Array], state: State) -> State:
-        """The solver's step with these W, H and K. It steps the displacement from x, not x itself, so that all parts of
-        the step are summed before x is added."""
+        """The solver's step with these W, H and K. It steps the displacement from x, not x itself,
+        so that all parts of the step are summed before x is added."""
         x, own = state
         start, jumped = jnp.zeros_like(self.dt), jnp.zeros((), bool)
         terms = self._terms(noise, start)
         moving = self.dynamics, x
-        moved, _, _, after, _ = self.solver.step(terms, start, self.dt, jnp.zeros_like(x), moving, own, jumped)
+        moved, _, _, after, _ = self.solver.step(
+            terms, start, self.dt, jnp.zeros_like(x), moving, own, jumped
+        )
         return x + moved, jax.tree.map(lambda leaf, old: jnp.asarray(leaf, old.dtype), after, own)
 
     def _terms(self, noise: list[Array], start: Array) -> diffrax.MultiTerm:
@@ -131,8 +148,8 @@ def _drift(t: Any, moved: Point, args: tuple[SGD | Langevin, Point]) -> Point:
 
 
 class _Noise(diffrax.AbstractTerm):
-    """`epsilon S(x) dW` over one known step: a diagonal, or a matrix in products whose bits do not depend on the number
-    of lanes."""
+    """`epsilon S(x) dW` over one known step: a diagonal, or a matrix in products whose bits do not
+    depend on the number of lanes."""
 
     start: Array
     increment: AbstractBrownianIncrement
@@ -163,7 +180,8 @@ def _gaussian(dynamics: Arg["Dynamics"]) -> SGD | Langevin:
     flow = gradient_flow("DiffraxKernel", dynamics)
     if not isinstance(flow.driver, Brownian):
         raise TypeError(
-            f"diffrax's SDE solvers are made for Brownian motion, and {type(flow.driver).__name__} noise has no Brownian path. "
+            f"diffrax's SDE solvers are made for Brownian motion, and {type(flow.driver).__name__} "
+            "noise has no Brownian path. "
             "Type EulerMaruyama(dynamics, dt=1e-3) instead."
         )
     return flow
@@ -171,16 +189,20 @@ def _gaussian(dynamics: Arg["Dynamics"]) -> SGD | Langevin:
 
 def _checked_solver(solver: Arg[diffrax.AbstractSolver], flow: SGD | Langevin) -> Any:
     if not isinstance(solver, diffrax.AbstractSolver):
-        raise TypeError(f"solver must be a solver of diffrax, not {solver!r}. Type for example {_EXAMPLE}.")
+        raise TypeError(
+            f"solver must be a solver of diffrax, not {solver!r}. Type for example {_EXAMPLE}."
+        )
     name = type(solver).__name__
     if isinstance(solver, diffrax.AbstractImplicitSolver):
         raise TypeError(f"{name} is implicit, which is not supported. Type for example {_EXAMPLE}.")
     ito, stratonovich = (
-        isinstance(solver, kind) for kind in (diffrax.AbstractItoSolver, diffrax.AbstractStratonovichSolver)
+        isinstance(solver, kind)
+        for kind in (diffrax.AbstractItoSolver, diffrax.AbstractStratonovichSolver)
     )
     if isinstance(solver, diffrax.AbstractFosterLangevinSRK) or not (ito or stratonovich):
         raise TypeError(
-            f"{name} is no solver for dx = -grad F dt + epsilon S dW: diffrax says of it neither Ito nor Stratonovich, or it "
+            f"{name} is no solver for dx = -grad F dt + epsilon S dW: diffrax says of it neither "
+            "Ito nor Stratonovich, or it "
             f"is made for other equations. Type for example {_EXAMPLE}."
         )
     if isinstance(flow.scale, STATE_FREE):
@@ -188,9 +210,12 @@ def _checked_solver(solver: Arg[diffrax.AbstractSolver], flow: SGD | Langevin) -
     read = getattr(flow, "convention", "ito")
     if (read == "ito") != ito:
         raise ValueError(
-            f"{name} solves the {'Ito' if ito else 'Stratonovich'} equation, but the scale depends on the position and the "
-            f'dynamics read it as {read}. Type SGD(..., convention="{"ito" if ito else "marcus"}") or take '
-            f"{'diffrax.Heun()' if ito else 'diffrax.ItoMilstein()'}; Marcus is Stratonovich for Brownian noise."
+            f"{name} solves the {'Ito' if ito else 'Stratonovich'} equation, but the scale depends "
+            "on the position and the "
+            f'dynamics read it as {read}. Type SGD(..., convention="{"ito" if ito else "marcus"}") '
+            "or take "
+            f"{'diffrax.Heun()' if ito else 'diffrax.ItoMilstein()'}; Marcus is Stratonovich for "
+            "Brownian noise."
         )
     return solver
 
@@ -207,6 +232,10 @@ def _check_runs(kernel: DiffraxKernel) -> None:
     try:
         before, after = jax.eval_shape(run, x, words)
     except Exception as error:
-        raise TypeError(f"{name} cannot step this equation: {error}. Type for example {_EXAMPLE}.") from None
+        raise TypeError(
+            f"{name} cannot step this equation: {error}. Type for example {_EXAMPLE}."
+        ) from None
     if jax.tree.map(np.shape, before) != jax.tree.map(np.shape, after):
-        raise TypeError(f"{name} changes the shape of its state from step to step. Type for example {_EXAMPLE}.")
+        raise TypeError(
+            f"{name} changes the shape of its state from step to step. Type for example {_EXAMPLE}."
+        )

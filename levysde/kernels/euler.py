@@ -13,15 +13,17 @@ from levysde.types import Arg, Number
 class EulerMaruyama(FixedStep):
     """The Euler-Maruyama scheme.
 
-    Exits are looked for at the grid times only, so they are late by a bias that falls as `dt^(1/alpha)` for alpha > 1: see
-    `EscapeLaw.skeleton_bias`, and for exits on time `Bridged`, `JumpAdapted` and `Shifted`.
+    Exits are looked for at the grid times only, so they are late by a bias that falls as
+    `dt^(1/alpha)` for alpha > 1: see `EscapeLaw.skeleton_bias`, and for exits on time `Bridged`,
+    `JumpAdapted` and `Shifted`.
 
     Args:
         dynamics: the SDE: any `Dynamics`.
         dt: the step, positive, in SDE time.
 
     Raises:
-        ValueError, TypeError: something that is no `Dynamics`, a bad `dt`, or one over which the driver has no increments.
+        ValueError, TypeError: something that is no `Dynamics`, a bad `dt`, or one over which the
+            driver has no increments.
 
     Source:
         Maruyama, Rend. Circ. Mat. Palermo 4, 1955.
@@ -34,7 +36,8 @@ class EulerMaruyama(FixedStep):
         if not isinstance(dynamics, Dynamics):
             raise TypeError(
                 f"dynamics must be a Dynamics, not {dynamics!r}. "
-                "Type for example EulerMaruyama(SGD(well, StableComponents(alpha=1.5), epsilon=0.1), dt=1e-3)."
+                "Type for example EulerMaruyama(SGD(well, StableComponents(alpha=1.5), "
+                "epsilon=0.1), dt=1e-3)."
             )
         self.dynamics = dynamics
         self.dt = errors.positive("dt", dt, "dt=1e-3")

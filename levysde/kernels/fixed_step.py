@@ -1,4 +1,5 @@
-"""What the kernels that step a `Dynamics` by a fixed dt have in common: the clock and what they are made of."""
+"""What the kernels that step a `Dynamics` by a fixed dt have in common: the clock and what they are
+made of."""
 
 import math
 from typing import Any
@@ -39,7 +40,8 @@ class FixedStep(Kernel):
         return np.asarray(steps, np.float64) * float(self.dt)
 
     def steps_within(self, time: float) -> int:
-        return max(1, math.ceil(time / float(self.dt) * (1 - 1e-6)))  # a clock rounded to float32 has not reached less
+        # a clock rounded to float32 has not reached less
+        return max(1, math.ceil(time / float(self.dt) * (1 - 1e-6)))
 
     def settled(self, x: Point) -> State:
         return self.dynamics.settled(x)
@@ -51,7 +53,8 @@ class FixedStep(Kernel):
 
 
 def gradient_flow(kernel: str, dynamics: Arg[Dynamics]) -> SGD | Langevin:
-    """`dynamics`, or a TypeError that names the kernel: it needs `d th = -grad F dt + noise` with the position as its state."""
+    """`dynamics`, or a TypeError that names the kernel: it needs `d th = -grad F dt + noise` with
+    the position as its state."""
     if not isinstance(dynamics, SGD | Langevin):
         kind = type(dynamics).__name__ if isinstance(dynamics, Dynamics) else repr(dynamics)
         raise TypeError(

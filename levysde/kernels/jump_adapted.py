@@ -1,12 +1,14 @@
-"""Stable SDEs with every large jump at its own time, so that dt does not limit when an exit is seen.
+"""Stable SDEs with every large jump at its own time, so that dt does not limit when an exit is
+seen.
 
-Notation: jumps of the driver larger than the cutoff c come as a Poisson process of rate `lambda = T c^-a` (one coordinate at a
-time for components), of size `c U^(-1/a)`; those below it are replaced by Brownian motion of the same variance (Asmussen,
-Rosinski, J. Appl. Probab. 38, 2001). A step goes to the next large jump, or for dt, whichever is sooner: a midpoint step of the
-flow with the Gaussian part, then the jump. The trajectory keeps its own clock.
+Notation: jumps of the driver larger than the cutoff c come as a Poisson process of rate `lambda = T
+c^-a` (one coordinate at a time for components), of size `c U^(-1/a)`; those below it are replaced
+by Brownian motion of the same variance (Asmussen, Rosinski, J. Appl. Probab. 38, 2001). A step goes
+to the next large jump, or for dt, whichever is sooner: a midpoint step of the flow with the
+Gaussian part, then the jump. The trajectory keeps its own clock.
 
-What is left is an error of the cutoff: the boundary seems nearer by `gamma_a s c`, which `Shifted(domain, dynamics, cutoff=c)`
-takes back (`levysde.noise.boundary`).
+What is left is an error of the cutoff: the boundary seems nearer by `gamma_a s c`, which
+`Shifted(domain, dynamics, cutoff=c)` takes back (`levysde.noise.boundary`).
 """
 
 import math
@@ -36,8 +38,9 @@ _FULL = 2.0**32 - 512  # the largest count of steps that float32 holds below 2^3
 
 
 class JumpAdaptedState(NamedTuple):
-    """Position; time to the next large jump, as full steps dt and a rest below dt; and the clock: whole steps dt, and parts of
-    one in units of 2^-20. In integers, since a running float would lose short steps."""
+    """Position; time to the next large jump, as full steps dt and a rest below dt; and the clock:
+    whole steps dt, and parts of one in units of 2^-20. In integers, since a running float would
+    lose short steps."""
 
     x: Point
     full: Array
@@ -47,18 +50,20 @@ class JumpAdaptedState(NamedTuple):
 
 
 class JumpAdapted(Kernel):
-    """A stepper for stable noise whose large jumps come at their own times (see the head of this file).
+    """A stepper for stable noise whose large jumps come at their own times (see the head of this
+    file).
 
     Args:
         dynamics: `SGD` (Ito) with `StableComponents` or `StableIsotropic`.
         dt: longest step, positive, in SDE time: what the flow and the Gaussian part need.
-        cutoff: c, positive, in units of the driver: a jump moves the position by epsilon S times its size, so let
-            `epsilon * cutoff` be well below the size of the domain.
-        domain: when given, a path that leaves it by its Gaussian part between two times is noticed, by a Brownian bridge: the
-            one that `simulate_escape` gets.
+        cutoff: c, positive, in units of the driver: a jump moves the position by epsilon S times
+            its size, so let `epsilon * cutoff` be well below the size of the domain.
+        domain: when given, a path that leaves it by its Gaussian part between two times is noticed,
+            by a Brownian bridge: the one that `simulate_escape` gets.
 
     Raises:
-        ValueError, TypeError: parts of another kind, noise whose numbers JAX traces, or numbers out of range.
+        ValueError, TypeError: parts of another kind, noise whose numbers JAX traces, or numbers out
+            of range.
 
     Source:
         Asmussen, Rosinski, J. Appl. Probab. 38, 2001.
@@ -73,17 +78,24 @@ class JumpAdapted(Kernel):
     unit: str = eqx.field(static=True)
 
     def __init__(
-        self, dynamics: Arg["Dynamics"], *, dt: Arg[Number], cutoff: Arg[Number], domain: Arg[Domain | None] = None
+        self,
+        dynamics: Arg["Dynamics"],
+        *,
+        dt: Arg[Number],
+        cutoff: Arg[Number],
+        domain: Arg[Domain | None] = None,
     ):
         if not isinstance(dynamics, SGD) or dynamics.response != "linear":
             raise TypeError(
                 f"dynamics must be SGD (Ito), not {type(dynamics).__name__}. Type for example "
-                "JumpAdapted(SGD(well, StableComponents(alpha=1.5), epsilon=0.1), dt=0.01, cutoff=0.5)."
+                "JumpAdapted(SGD(well, StableComponents(alpha=1.5), epsilon=0.1), dt=0.01, "
+                "cutoff=0.5)."
             )
         driver = errors.concrete("dynamics", dynamics.driver)
         if not isinstance(driver, StableComponents | StableIsotropic):
             raise TypeError(
-                f"the driver must be StableComponents or StableIsotropic, not {type(driver).__name__}. EulerMaruyama takes "
+                "the driver must be StableComponents or StableIsotropic, not "
+                f"{type(driver).__name__}. EulerMaruyama takes "
                 "others; for Brownian motion type Bridged(EulerMaruyama(...), domain)."
             )
         self.dynamics = dynamics
@@ -103,7 +115,8 @@ class JumpAdapted(Kernel):
 
     @property
     def words_per_step(self) -> int:
-        """Those of the Gaussian part, the jump's direction, its size, the next wait, and the bridge's."""
+        """Those of the Gaussian part, the jump's direction, its size, the next wait, and the
+        bridge's."""
         even = 2 * ((self.dynamics.noise_dim + 1) // 2)
         direction = even if isinstance(self.dynamics.driver, StableIsotropic) else 1
         return 3 + even + direction + (0 if self.domain is None else WORDS)
@@ -140,7 +153,10 @@ class JumpAdapted(Kernel):
             landed = jnp.where(found.left, found.place, landed)
             h = jnp.where(found.left, found.share * h, h)
         full, rest = self._wait(words[0], dtype)
-        full, rest = jnp.where(lands, full, state.full - jnp.uint32(1)), jnp.where(lands, rest, state.rest)
+        full, rest = (
+            jnp.where(lands, full, state.full - jnp.uint32(1)),
+            jnp.where(lands, rest, state.rest),
+        )
         part = state.part + jnp.round(h / self.dt * _UNITS).astype(jnp.uint32)
         return JumpAdaptedState(landed, full, rest, state.whole + part // _UNITS, part % _UNITS)
 
@@ -158,16 +174,21 @@ class JumpAdapted(Kernel):
 
     def noiseless(self, state: JumpAdaptedState) -> JumpAdaptedState:
         gradient = self.dynamics.landscape.gradient
-        return state._replace(x=state.x - self.dt * gradient(state.x - self.dt * gradient(state.x) / 2))
+        return state._replace(
+            x=state.x - self.dt * gradient(state.x - self.dt * gradient(state.x) / 2)
+        )
 
     def position(self, state: State) -> Point:
         return state.x
 
     def elapsed(self, state: Any, steps: Any) -> Any:
-        return (np.asarray(state.whole, np.float64) + np.asarray(state.part, np.float64) / _UNITS) * float(self.dt)
+        return (
+            np.asarray(state.whole, np.float64) + np.asarray(state.part, np.float64) / _UNITS
+        ) * float(self.dt)
 
     def steps_within(self, time: float) -> int:
-        """So many that the clock has reached `time` but for a chance of 1e-9: a jump cuts a step short."""
+        """So many that the clock has reached `time` but for a chance of 1e-9: a jump cuts a step
+        short."""
         jumps = float(self.rate) * time
         return max(1, math.ceil(time / float(self.dt) + jumps + 6 * math.sqrt(jumps) + 20))
 

@@ -1,11 +1,13 @@
-"""A real optimiser as a kernel: any optax transformation, on minibatches of data or under synthetic gradient noise.
+"""A real optimiser as a kernel: any optax transformation, on minibatches of data or under synthetic
+gradient noise.
 
     g_k = gradient of the loss over the k-th minibatch                       (batch_size), or
     g_k = grad F(x_k) - S(x_k) xi_k,  xi_k a unit increment of the driver    (noise)
     updates, state = transformation.update(g_k, state, params);   x_{k+1} = x_k + updates
 
-The sign is that of an SDE's noise: a draw pushes the position its own way, so that plain SGD under a stable driver makes the
-very steps of `EulerMaruyama(SGD(landscape, driver, learning_rate=eta), dt=eta)` from the same seed.
+The sign is that of an SDE's noise: a draw pushes the position its own way, so that plain SGD under
+a stable driver makes the very steps of `EulerMaruyama(SGD(landscape, driver, learning_rate=eta),
+dt=eta)` from the same seed.
 """
 
 import math
@@ -33,7 +35,8 @@ _SAMPLINGS = ("independent", "replacement", "epochs")
 
 
 class OptimizerState(NamedTuple):
-    """`position` `(d,)`; the optimiser's state, its hidden keys as bare words; what the walk through the data carries."""
+    """`position` `(d,)`; the optimiser's state, its hidden keys as bare words; what the walk
+    through the data carries."""
 
     position: Any
     inner: Any
@@ -44,34 +47,41 @@ class OptimizerKernel(Kernel):
     """Replicas of a real optimiser, one iteration a step.
 
     Args:
-        transformation: an optax `GradientTransformation`, for example `optax.chain(optax.clip(1.0), optax.adam(0.01))`; or what
-            makes one, `optax.adam` or its name "adam", with `hyperparameters`. Parameters reach it in the tree of the
-            landscape's network, so that it may treat layers differently.
+        transformation: an optax `GradientTransformation`, for example `optax.chain(optax.clip(1.0),
+            optax.adam(0.01))`; or what makes one, `optax.adam` or its name "adam", with
+            `hyperparameters`. Parameters reach it in the tree of the landscape's network, so that
+            it may treat layers differently.
         landscape: the loss. A network on data for minibatches; any landscape under `noise`.
         batch_size: examples a batch, all of them for gradient descent; or
-        noise: a driver, whose increment over 1 is the gradient noise of an iteration, negative: `Brownian()`,
-            `StableComponents(alpha=1.5)`, `StudentT(df=3.0, dt=1.0)`, `EmpiricalSteps(rows, batch_size)`, ...
+        noise: a driver, whose increment over 1 is the gradient noise of an iteration, negative:
+            `Brownian()`, `StableComponents(alpha=1.5)`, `StudentT(df=3.0, dt=1.0)`,
+            `EmpiricalSteps(rows, batch_size)`, ...
         scale: S of the noise: a number, `(d,)`, `(d, d)`, or a `Scale`; the identity by default.
-        hyperparameters: of a transformation that is made here. Its numbers are array leaves: another learning rate compiles
-            nothing new, whereas `optax.sgd(0.1)` and `optax.sgd(0.2)` are two programs.
-        sampling: of minibatches. "independent": B different examples, drawn anew each iteration. "replacement": drawn one by
-            one, so that one may come twice. "epochs": without repetition until the data have been walked through.
-        optimizer_state: the optimiser's state at the start, for example with averages as they are in the minimum; by default
-            `transformation.init(params)`.
-        iteration_time: SDE time that one iteration stands for (the learning rate of SGD): the clock then counts SDE time, to be
-            compared with an SDE. By default it counts iterations.
-        iterations_per_step: iterations between two looks whether the trajectory has left, which costs a loss over all data in a
-            sublevel set. Exits are seen late by up to so many iterations less one.
+        hyperparameters: of a transformation that is made here. Its numbers are array leaves:
+            another learning rate compiles nothing new, whereas `optax.sgd(0.1)` and
+            `optax.sgd(0.2)` are two programs.
+        sampling: of minibatches. "independent": B different examples, drawn anew each iteration.
+            "replacement": drawn one by one, so that one may come twice. "epochs": without
+            repetition until the data have been walked through.
+        optimizer_state: the optimiser's state at the start, for example with averages as they are
+            in the minimum; by default `transformation.init(params)`.
+        iteration_time: SDE time that one iteration stands for (the learning rate of SGD): the clock
+            then counts SDE time, to be compared with an SDE. By default it counts iterations.
+        iterations_per_step: iterations between two looks whether the trajectory has left, which
+            costs a loss over all data in a sublevel set. Exits are seen late by up to so many
+            iterations less one.
 
     A random key inside the optimiser's state (`optax.noisy_sgd`) is drawn anew for each trajectory.
 
     Raises:
-        TypeError: parts of the wrong kind; a transformation that cannot be made, fails, or whose state holds something else
-            than arrays or changes its shape.
-        ValueError: neither or both of `batch_size` and `noise`; a batch larger than the data; numbers out of range.
+        TypeError: parts of the wrong kind; a transformation that cannot be made, fails, or whose
+            state holds something else than arrays or changes its shape.
+        ValueError: neither or both of `batch_size` and `noise`; a batch larger than the data;
+            numbers out of range.
 
     Source:
-        This package: any optax transformation in the engine; under stable `noise`, plain SGD is the Euler step of eq. 4 of
+        This package: any optax transformation in the engine; under stable `noise`, plain SGD is the
+            Euler step of eq. 4 of
         Zhou et al., NeurIPS 2020.
     """
 
@@ -89,7 +99,9 @@ class OptimizerKernel(Kernel):
 
     def __init__(
         self,
-        transformation: Arg[optax.GradientTransformation | Callable[..., optax.GradientTransformation] | str],
+        transformation: Arg[
+            optax.GradientTransformation | Callable[..., optax.GradientTransformation] | str
+        ],
         landscape: Arg[Landscape],
         batch_size: Arg[Integer | None] = None,
         *,
@@ -102,20 +114,29 @@ class OptimizerKernel(Kernel):
         iterations_per_step: Arg[Integer] = 1,
     ):
         if not isinstance(landscape, Landscape):
-            raise TypeError(f"landscape must be a Landscape, not {landscape!r}. Type for example {_EXAMPLE}.")
+            raise TypeError(
+                f"landscape must be a Landscape, not {landscape!r}. Type for example {_EXAMPLE}."
+            )
         self.landscape = landscape
         self.transformation, self.numbers, self.options = _maker(transformation, hyperparameters)
         self.batch_size, self.noise, self.scale = _noise(landscape, batch_size, noise, scale)
         self.sampling = errors.choice("sampling", sampling, _SAMPLINGS)
-        self.iterations_per_step = errors.integer("iterations_per_step", iterations_per_step, "iterations_per_step=10")
+        self.iterations_per_step = errors.integer(
+            "iterations_per_step", iterations_per_step, "iterations_per_step=10"
+        )
         self.iteration_time = (
-            None if iteration_time is None else errors.positive("iteration_time", iteration_time, "iteration_time=0.1")
+            None
+            if iteration_time is None
+            else errors.positive("iteration_time", iteration_time, "iteration_time=0.1")
         )
         self.start = optimizer_state
         check_update(self)
 
     def _arguments(self) -> dict[str, Any]:
-        return {**super()._arguments(), "hyperparameters": {**self.numbers, **dict(self.options)} or None}
+        return {
+            **super()._arguments(),
+            "hyperparameters": {**self.numbers, **dict(self.options)} or None,
+        }
 
     @property
     def name(self) -> str:
@@ -124,7 +145,9 @@ class OptimizerKernel(Kernel):
         how = "optax" if made else getattr(self.transformation, "__name__", "optax")
         if self.noise is not None:
             return f"OptimizerKernel({how}, {type(self.noise).__name__})"
-        data = "all examples" if self._whole_data else f"batches of {self.batch_size}, {self.sampling}"
+        data = (
+            "all examples" if self._whole_data else f"batches of {self.batch_size}, {self.sampling}"
+        )
         return f"OptimizerKernel({how}, {data})"
 
     @property
@@ -140,7 +163,11 @@ class OptimizerKernel(Kernel):
     @property
     def dt(self) -> float | None:
         """SDE time between two looks, None where iterations are counted."""
-        return None if self.iteration_time is None else self.iterations_per_step * float(self.iteration_time)
+        return (
+            None
+            if self.iteration_time is None
+            else self.iterations_per_step * float(self.iteration_time)
+        )
 
     @property
     def dim(self) -> int:
@@ -192,11 +219,15 @@ class OptimizerKernel(Kernel):
         return np.asarray(steps, np.float64) * self.iterations_per_step * time
 
     def steps_within(self, time: float) -> int:
-        each = self.iterations_per_step * (1.0 if self.iteration_time is None else float(self.iteration_time))
-        return max(1, math.ceil(time / each * (1 - 1e-6)))  # a clock rounded to float32 has not reached less
+        each = self.iterations_per_step * (
+            1.0 if self.iteration_time is None else float(self.iteration_time)
+        )
+        # a clock rounded to float32 has not reached less
+        return max(1, math.ceil(time / each * (1 - 1e-6)))
 
     def noise_directions(self) -> Float[Array, "m d"]:
-        """Some of the draws of a synthetic noise, or of the examples' gradients: enough to look for a way out."""
+        """Some of the draws of a synthetic noise, or of the examples' gradients: enough to look for
+        a way out."""
         if self.noise is not None:
             count = self._noise_dim
             axes = jnp.eye(count)[:: max(1, count // _DIRECTIONS)]
@@ -225,7 +256,8 @@ class OptimizerKernel(Kernel):
         return self.transformation(**self.numbers, **dict(self.options))
 
     def _initial(self, x: Point | None = None) -> Any:
-        """The optimiser's state at the start, keys and all; `x` is the landscape's minimum by default."""
+        """The optimiser's state at the start, keys and all; `x` is the landscape's minimum by
+        default."""
         if self.start is not None:
             return self.start
         return self._made().init(self._tree(self.landscape.minimum if x is None else x))
@@ -235,18 +267,26 @@ class OptimizerKernel(Kernel):
 
     def _iterate(self, words: Words, state: OptimizerState) -> OptimizerState:
         updates, inner, data = self._updated(words, state, self._tree(state.position))
-        moved = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(updates)]).astype(state.position.dtype)
-        inner = jax.tree.map(lambda new, old: _bare(new).astype(old.dtype), inner, state.inner, is_leaf=_is_key)
+        moved = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(updates)]).astype(
+            state.position.dtype
+        )
+        inner = jax.tree.map(
+            lambda new, old: _bare(new).astype(old.dtype), inner, state.inner, is_leaf=_is_key
+        )
         return OptimizerState(state.position + moved, inner, data)
 
     def _updated(self, words: Words, state: OptimizerState, params: Any) -> tuple[Any, Any, State]:
-        """The updates, the optimiser's state after them, and what the walk through the data carries on."""
+        """The updates, the optimiser's state after them, and what the walk through the data carries
+        on."""
         gradient, data = self._gradient(words, state, params)
-        updates, inner = self._made().update(gradient, _with_keys(self._initial(), state.inner), params)
+        updates, inner = self._made().update(
+            gradient, _with_keys(self._initial(), state.inner), params
+        )
         return updates, inner, data
 
     def _gradient(self, words: Words, state: OptimizerState, params: Any) -> tuple[Any, State]:
-        """The gradient that this iteration sees, as a tree like `params`, and what the walk through the data carries on."""
+        """The gradient that this iteration sees, as a tree like `params`, and what the walk through
+        the data carries on."""
         x = state.position
         if self.noise is not None:
             draw = self.noise.increment(words, self._noise_dim, jnp.ones((), x.dtype))
@@ -259,31 +299,45 @@ class OptimizerKernel(Kernel):
         if self.sampling == "epochs":
             index, data = next_of_epoch(words, size, n, data)
         else:
-            index = subset(words, size, n) if self.sampling == "independent" else with_replacement(words, n)
-        # materialised: fused into the gathering of examples, a batch would be drawn again for each number of each of them
+            index = (
+                subset(words, size, n)
+                if self.sampling == "independent"
+                else with_replacement(words, n)
+            )
+        # materialised: fused into the gathering of examples, a batch would be drawn again for each
+        # number of each of them
         return network.tree_gradient(params, jax.lax.optimization_barrier(index)), data
 
 
-def _maker(transformation: Any, hyperparameters: Any) -> tuple[Any, dict[str, Array], tuple[tuple[str, Any], ...]]:
-    """A transformation, or what makes it, with its numbers as arrays and its other options apart."""
+def _maker(
+    transformation: Any, hyperparameters: Any
+) -> tuple[Any, dict[str, Array], tuple[tuple[str, Any], ...]]:
+    """A transformation, or what makes it, with its numbers as arrays and its other options
+    apart."""
     if isinstance(transformation, optax.GradientTransformation):
         if hyperparameters is not None:
             raise ValueError(
-                "hyperparameters belong to a transformation that is made here, and this one has been made. Type for example "
-                'OptimizerKernel("sgd", landscape, batch_size=30, hyperparameters={"learning_rate": 0.1}).'
+                "hyperparameters belong to a transformation that is made here, and this one has "
+                "been made. Type for example "
+                'OptimizerKernel("sgd", landscape, batch_size=30, '
+                'hyperparameters={"learning_rate": 0.1}).'
             )
         return transformation, {}, ()
     if isinstance(transformation, str):
         made = getattr(optax, transformation, None)
         if not callable(made):
-            raise ValueError(f"transformation: optax has no optimiser {transformation!r}. Type for example {_EXAMPLE}.")
+            raise ValueError(
+                f"transformation: optax has no optimiser {transformation!r}. Type for "
+                f"example {_EXAMPLE}."
+            )
         transformation = made
     if not callable(transformation):
         check_transformation(transformation, _EXAMPLE)
     given = {} if hyperparameters is None else hyperparameters
     if not isinstance(given, Mapping):
         raise TypeError(
-            f'hyperparameters must be a dict, not {given!r}. Type for example {{"learning_rate": 0.1, "momentum": 0.9}}.'
+            f'hyperparameters must be a dict, not {given!r}. Type for example {{"learning_rate": '
+            f'0.1, "momentum": 0.9}}.'
         )
     numbers, options = {}, []
     for name, value in given.items():
@@ -295,8 +349,10 @@ def _maker(transformation: Any, hyperparameters: Any) -> tuple[Any, dict[str, Ar
         found = transformation(**numbers, **dict(options))
     except Exception as error:  # a user's maker may raise anything
         raise TypeError(
-            f"{getattr(transformation, '__name__', transformation)!r} makes no transformation of {dict(given)!r}: {error}. "
-            'Type for example OptimizerKernel("sgd", landscape, batch_size=30, hyperparameters={"learning_rate": 0.1}).'
+            f"{getattr(transformation, '__name__', transformation)!r} makes no transformation of "
+            f"{dict(given)!r}: {error}. "
+            'Type for example OptimizerKernel("sgd", landscape, batch_size=30, '
+            'hyperparameters={"learning_rate": 0.1}).'
         ) from None
     check_transformation(found, _EXAMPLE)
     return transformation, numbers, tuple(options)
@@ -307,24 +363,35 @@ def _noise(
 ) -> tuple[int | None, Driver | None, Scale | None]:
     if (batch_size is None) == (noise is None):
         raise ValueError(
-            f"give exactly one of batch_size and noise, not batch_size={batch_size!r} and noise={noise!r}. Type for example "
-            f"{_EXAMPLE}, or OptimizerKernel(optax.sgd(0.1), landscape, noise=StableComponents(alpha=1.5))."
+            f"give exactly one of batch_size and noise, not batch_size={batch_size!r} and "
+            f"noise={noise!r}. Type for example "
+            f"{_EXAMPLE}, or OptimizerKernel(optax.sgd(0.1), landscape, "
+            "noise=StableComponents(alpha=1.5))."
         )
     if noise is not None:
         if not isinstance(noise, Driver):
             raise TypeError(
-                f"noise must be a Driver, not {noise!r}. Type for example noise=StableComponents(alpha=1.5)."
+                f"noise must be a Driver, not {noise!r}. Type for example "
+                "noise=StableComponents(alpha=1.5)."
             )
         noise.check_step(1.0)
         return None, noise, as_scale(scale, landscape.dim)
     if scale is not None:
-        raise ValueError("scale belongs to a synthetic noise; minibatches have their own. Leave it out, or give noise.")
+        raise ValueError(
+            "scale belongs to a synthetic noise; minibatches have their own. Leave it "
+            "out, or give noise."
+        )
     if not isinstance(landscape, NetworkLandscape):
         raise TypeError(
-            f"{type(landscape).__name__} has no examples to take minibatches of. Give a network on data (from_network), or "
+            f"{type(landscape).__name__} has no examples to take minibatches of. Give a network on "
+            "data (from_network), or "
             "noise=StableComponents(alpha=1.5) in place of batch_size."
         )
-    return errors.integer("batch_size", batch_size, "batch_size=30", high=landscape.num_examples), None, None
+    return (
+        errors.integer("batch_size", batch_size, "batch_size=30", high=landscape.num_examples),
+        None,
+        None,
+    )
 
 
 def _is_key(leaf: Any) -> bool:
@@ -332,7 +399,9 @@ def _is_key(leaf: Any) -> bool:
     dtype = getattr(leaf, "dtype", None)
     if dtype is None:
         return False
-    return jnp.issubdtype(dtype, jax.dtypes.prng_key) or (dtype == jnp.uint32 and jnp.shape(leaf) == (2,))
+    return jnp.issubdtype(dtype, jax.dtypes.prng_key) or (
+        dtype == jnp.uint32 and jnp.shape(leaf) == (2,)
+    )
 
 
 def _keys(state: Any) -> list[Any]:

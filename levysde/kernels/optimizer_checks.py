@@ -1,7 +1,9 @@
-"""Which optax optimisers `OptimizerKernel` runs as they are meant: one gradient an iteration, of one batch, at the position.
+"""Which optax optimisers `OptimizerKernel` runs as they are meant: one gradient an iteration, of
+one batch, at the position.
 
-An optimiser that needs more either fails when it is traced (a line search wants the loss), or runs and is another algorithm
-(SAM would draw a new batch for each half of its step). The second kind is known by its state.
+An optimiser that needs more either fails when it is traced (a line search wants the loss), or runs
+and is another algorithm (SAM would draw a new batch for each half of its step). The second kind is
+known by its state.
 """
 
 from typing import Any
@@ -16,32 +18,49 @@ from levysde import errors
 # by the state that the optimiser keeps: what is wrong, and what to do
 _REFUSED = {
     "SAMState": (
-        "optax.contrib.sam takes two gradients of the same batch in an iteration. Here each would see a batch of its own, "
-        "which is another algorithm (its stationary variance is smaller), each would count as an iteration, and the domain "
-        "would look at the perturbed position. OptimizerKernel has no option for SAM. Write a Kernel whose step takes both "
-        "gradients of one batch; or simulate the equation of unnormalised SAM of radius rho, SGD(Modified(landscape, "
-        "learning_rate=2 * rho), driver, learning_rate=..., scale=...), whose scale is (I + rho * Hessian) times the noise "
+        "optax.contrib.sam takes two gradients of the same batch in an iteration. Here each would "
+        "see a batch of its own, "
+        "which is another algorithm (its stationary variance is smaller), each would count as an "
+        "iteration, and the domain "
+        "would look at the perturbed position. OptimizerKernel has no option for SAM. Write a "
+        "Kernel whose step takes both "
+        "gradients of one batch; or simulate the equation of unnormalised SAM of radius rho, "
+        "SGD(Modified(landscape, "
+        "learning_rate=2 * rho), driver, learning_rate=..., scale=...), whose scale is (I + rho * "
+        "Hessian) times the noise "
         "of the gradient."
     ),
     "ScheduleFreeState": (
-        "optax.contrib.schedule_free takes gradients at one point and is evaluated at another, the average that "
-        "schedule_free_eval_params returns. The domain would look at the first, and the escape would not be that of the "
-        "trained parameters. Give its base optimiser, for example optax.sgd(0.1), or write a Kernel whose position is the "
+        "optax.contrib.schedule_free takes gradients at one point and is evaluated at another, the "
+        "average that "
+        "schedule_free_eval_params returns. The domain would look at the first, and the escape "
+        "would not be that of the "
+        "trained parameters. Give its base optimiser, for example optax.sgd(0.1), or write a "
+        "Kernel whose position is the "
         "average."
     ),
     "LookaheadState": (
-        "optax.lookahead moves two sets of parameters, fast and slow, and this kernel has one. Give its fast optimiser, for "
+        "optax.lookahead moves two sets of parameters, fast and slow, and this kernel has one. "
+        "Give its fast optimiser, for "
         "example optax.sgd(0.1), or write a Kernel whose state holds both."
     ),
     "DifferentiallyPrivateAggregateState": (
-        "optax.contrib.differentially_private_aggregate clips the gradient of each example, and this kernel passes the mean "
-        "over a batch. Give optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1)), which clips the mean, or write a "
+        "optax.contrib.differentially_private_aggregate clips the gradient of each example, and "
+        "this kernel passes the mean "
+        "over a batch. Give optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1)), which "
+        "clips the mean, or write a "
         "Kernel that passes the gradients of the examples."
     ),
 }
-_NEEDS_MORE = ("required keyword-only argument", "grad_fn", "obj_fn", "value_fn")  # in the message of a failed update
+_NEEDS_MORE = (
+    "required keyword-only argument",
+    "grad_fn",
+    "obj_fn",
+    "value_fn",
+)  # in the message of a failed update
 _GENERAL = (
-    "It must be a GradientTransformation whose update takes gradients, its state and the parameters, and keeps the tree of its "
+    "It must be a GradientTransformation whose update takes gradients, its state and the "
+    "parameters, and keeps the tree of its "
     "state."
 )
 
@@ -50,25 +69,29 @@ def check_transformation(transformation: Any, example: str) -> None:
     """Raises TypeError for what is no `GradientTransformation`."""
     if isinstance(transformation, optax.MultiSteps):
         raise TypeError(
-            "transformation is an optax.MultiSteps, which only wraps a GradientTransformation. Type "
+            "transformation is an optax.MultiSteps, which only wraps a GradientTransformation. "
+            "Type "
             "optax.MultiSteps(...).gradient_transformation()."
         )
     if not isinstance(transformation, optax.GradientTransformation):
         raise TypeError(
-            f"transformation must be an optax GradientTransformation, not {errors.shown(transformation)}. "
+            "transformation must be an optax GradientTransformation, not "
+            f"{errors.shown(transformation)}. "
             f"Type for example {example}."
         )
 
 
 def check_update(kernel: Any) -> None:
-    """That the optimiser runs on these parameters as it is meant, and keeps a state of arrays of constant shape.
+    """That the optimiser runs on these parameters as it is meant, and keeps a state of arrays of
+    constant shape.
 
     Args:
         kernel: an `OptimizerKernel`.
 
     Raises:
-        TypeError: an optimiser that fails, needs more than one gradient an iteration, returns something else than one number
-            for each parameter, or whose state holds something else than arrays or changes its shape.
+        TypeError: an optimiser that fails, needs more than one gradient an iteration, returns
+            something else than one number for each parameter, or whose state holds something else
+            than arrays or changes its shape.
     """
     given = "" if kernel.start is None else " and this optimizer_state"
     given += f" and the hyperparameters {dict(kernel.options)}" if kernel.options else ""
@@ -77,11 +100,16 @@ def check_update(kernel: Any) -> None:
         advice = _GENERAL
         if any(words in str(error) for words in _NEEDS_MORE):
             advice = (
-                "This kernel passes gradients, state and parameters, and no loss or function of the loss, which line searches, "
-                "reduce_on_plateau, momo, polyak_sgd and sophia need. Give an optimiser with a fixed learning rate, for "
-                "example optax.sgd(0.1); for optax.lbfgs, optax.lbfgs(learning_rate=0.1, linesearch=None)."
+                "This kernel passes gradients, state and parameters, and no loss or function of "
+                "the loss, which line searches, "
+                "reduce_on_plateau, momo, polyak_sgd and sophia need. Give an optimiser with a "
+                "fixed learning rate, for "
+                "example optax.sgd(0.1); for optax.lbfgs, optax.lbfgs(learning_rate=0.1, "
+                "linesearch=None)."
             )
-        return TypeError(f"the optimiser fails on this landscape's parameters{given}: {error}\n{advice}")
+        return TypeError(
+            f"the optimiser fails on this landscape's parameters{given}: {error}\n{advice}"
+        )
 
     try:
         initial = kernel._initial()
@@ -93,7 +121,8 @@ def check_update(kernel: Any) -> None:
     for leaf in jax.tree.leaves(initial):
         if not (errors.is_traced(leaf) or isinstance(leaf, jax.Array | np.ndarray | float | int)):
             raise TypeError(
-                f"the optimiser's state{given} must hold arrays only, but holds {errors.shown(leaf)}. Keep constants in the "
+                f"the optimiser's state{given} must hold arrays only, but holds "
+                f"{errors.shown(leaf)}. Keep constants in the "
                 "functions of the GradientTransformation, not in its state."
             )
     x, words = (
@@ -104,19 +133,25 @@ def check_update(kernel: Any) -> None:
     try:
         before = jax.eval_shape(kernel.init, x, start)
         params = jax.eval_shape(lambda state: kernel._tree(state.position), before)
-        updates = jax.eval_shape(lambda w, state, p: kernel._updated(w, state, p)[0], words, before, params)
+        updates = jax.eval_shape(
+            lambda w, state, p: kernel._updated(w, state, p)[0], words, before, params
+        )
         after = jax.eval_shape(kernel._iterate, words, before)
     except Exception as error:
         raise failed(error) from None
     wanted, found = (jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (params, updates))
     if wanted != found:
         raise TypeError(
-            f"the optimiser returns updates of shape {found} for parameters of shape {wanted}. Its update must return one "
+            f"the optimiser returns updates of shape {found} for parameters of shape {wanted}. Its "
+            "update must return one "
             "number for each parameter."
         )
     old, new = (jax.tree.map(lambda leaf: leaf.shape, state) for state in (before, after))
     if old != new:
-        raise TypeError(f"the optimiser's state changes its shape in a step, from {old} to {new}. Keep it constant.")
+        raise TypeError(
+            f"the optimiser's state changes its shape in a step, from {old} to {new}. Keep it "
+            "constant."
+        )
 
 
 def _states(state: Any) -> list[str]:
@@ -124,5 +159,7 @@ def _states(state: Any) -> list[str]:
     if isinstance(state, tuple):
         own = [type(state).__name__] if type(state) is not tuple else []
         return own + [name for inner in state for name in _states(inner)]
-    children = state.values() if isinstance(state, dict) else state if isinstance(state, list) else ()
+    children = (
+        state.values() if isinstance(state, dict) else state if isinstance(state, list) else ()
+    )
     return [name for inner in children for name in _states(inner)]

@@ -1,25 +1,30 @@
 """Gradient flows by their exact Ornstein-Uhlenbeck part: exponential time differencing.
 
-Notation: `d th = -grad F dt + epsilon S dL`, x* the minimum, H the Hessian of F there, `g(x) = grad F(x) - H (x - x*)` the
-remaining force, h a curvature, a the index of L, `phi1(z) = (1 - e^{-z}) / z`, `phi2(z) = (1 - phi1(z)) / z`. The linear
-part is solved exactly, with the noise of a step (Gillespie, Phys. Rev. E 54, 1996)
+Notation: `d th = -grad F dt + epsilon S dL`, x* the minimum, H the Hessian of F there, `g(x) = grad
+F(x) - H (x - x*)` the remaining force, h a curvature, a the index of L, `phi1(z) = (1 - e^{-z}) /
+z`, `phi2(z) = (1 - phi1(z)) / z`. The linear part is solved exactly, with the noise of a step
+(Gillespie, Phys. Rev. E 54, 1996)
 
     xi = integral_0^dt e^{-H (dt - s)} epsilon S dL_s
 
-and g is integrated along with it as a straight line in time (Cox, Matthews, J. Comput. Phys. 176, 2002, ETD2RK):
+and g is integrated along with it as a straight line in time (Cox, Matthews, J. Comput. Phys. 176,
+2002, ETD2RK):
 
-    y  = x - dt phi1(H dt) grad F(x) + xi                                   exact where g is constant
-    x' = y - dt phi2(H dt) (grad F(y) - grad F(x) - H (y - x))              the bracket is g(y) - g(x)
+    y  = x - dt phi1(H dt) grad F(x) + xi                                   exact where g is
+    constant x' = y - dt phi2(H dt) (grad F(y) - grad F(x) - H (y - x))              the bracket is
+    g(y) - g(x)
 
-since `x* + e^{-H dt} (x - x*) - dt phi1(H dt) g(x) = x - dt phi1(H dt) grad F(x)`. For a `Quadratic` g = 0 and the first
-line is exact in law for any dt. Weak order 2 for Gaussian noise. Splittings that kick by g before and after the linear
-part are worse: with plain half kicks of order 1, repaired to order 2 (Lawson) with 2 to 19 times the error (double well,
-measured), since far from x* the linear force and g are large and opposite.
+since `x* + e^{-H dt} (x - x*) - dt phi1(H dt) g(x) = x - dt phi1(H dt) grad F(x)`. For a
+`Quadratic` g = 0 and the first line is exact in law for any dt. Weak order 2 for Gaussian noise.
+Splittings that kick by g before and after the linear part are worse: with plain half kicks of order
+1, repaired to order 2 (Lawson) with 2 to 19 times the error (double well, measured), since far from
+x* the linear force and g are large and opposite.
 
-xi in law. Gaussian, `H = V diag(h) V'`: covariance `V (V' Q V * dt phi1((h_i + h_j) dt)) V'`, `Q = epsilon^2 S S'`.
-Stable: where every column of S is an eigenvector of H, `H S_j = h_j S_j`, and L has independent coordinates, coordinate j
-is drawn over the time `dt phi1(a h_j dt)`, since `integral_0^dt e^{-h (dt-s)} dL_s` is SaS of scale s,
-`s^a = (1 - e^{-a h dt}) / (a h)`. Isotropic noise needs all h_j alike: else xi is stable, but no longer isotropic.
+xi in law. Gaussian, `H = V diag(h) V'`: covariance `V (V' Q V * dt phi1((h_i + h_j) dt)) V'`, `Q =
+epsilon^2 S S'`. Stable: where every column of S is an eigenvector of H, `H S_j = h_j S_j`, and L
+has independent coordinates, coordinate j is drawn over the time `dt phi1(a h_j dt)`, since
+`integral_0^dt e^{-h (dt-s)} dL_s` is SaS of scale s, `s^a = (1 - e^{-a h dt}) / (a h)`. Isotropic
+noise needs all h_j alike: else xi is stable, but no longer isotropic.
 """
 
 from collections.abc import Callable
@@ -41,23 +46,25 @@ from levysde.types import Arg, Number
 if TYPE_CHECKING:
     from levysde.protocols import Dynamics
 
-_SAME = 1e-5  # of the largest curvature: two that differ by less are one, in numbers that may come from float32
+# of the largest curvature: two that differ by less are one, in numbers that may come from float32
+_SAME = 1e-5
 
 
 class OrnsteinUhlenbeck(FixedStep):
     """Steps a gradient flow with its linear part at the minimum solved exactly.
 
-    Exact in law for a `Quadratic` whatever dt is. Elsewhere a step takes two gradients and is of weak order 2 for
-    Gaussian noise; it gains where the loss is close to a quadratic around the minimum. Exits are looked for at the grid
-    times only, as by `EulerMaruyama`.
+    Exact in law for a `Quadratic` whatever dt is. Elsewhere a step takes two gradients and is of
+    weak order 2 for Gaussian noise; it gains where the loss is close to a quadratic around the
+    minimum. Exits are looked for at the grid times only, as by `EulerMaruyama`.
 
-    H, the exponential and the law of the noise are computed here, on the host in float64, once a kernel; they are array
-    leaves, so that other numbers compile nothing new.
+    H, the exponential and the law of the noise are computed here, on the host in float64, once a
+    kernel; they are array leaves, so that other numbers compile nothing new.
 
     Args:
-        dynamics: `SGD` or `Langevin` whose scale does not depend on the position, with `Brownian` noise and any H and S;
-            with `StableComponents`, where the columns of S are eigenvectors of H (both diagonal, for example); or with
-            `StableIsotropic`, where they all have one curvature (`H = h I`).
+        dynamics: `SGD` or `Langevin` whose scale does not depend on the position, with `Brownian`
+            noise and any H and S; with `StableComponents`, where the columns of S are eigenvectors
+            of H (both diagonal, for example); or with `StableIsotropic`, where they all have one
+            curvature (`H = h I`).
         dt: the step, positive, in SDE time.
 
     Raises:
@@ -65,7 +72,8 @@ class OrnsteinUhlenbeck(FixedStep):
         ValueError: a bad `dt`, or a law of the noise that is not among the above.
 
     Source:
-        Gillespie, Phys. Rev. E 54, 1996 (the linear part); Cox, Matthews, J. Comput. Phys. 176, 2002, ETD2RK (the rest).
+        Gillespie, Phys. Rev. E 54, 1996 (the linear part); Cox, Matthews, J. Comput. Phys. 176,
+        2002, ETD2RK (the rest).
     """
 
     dynamics: SGD | Langevin
@@ -73,7 +81,8 @@ class OrnsteinUhlenbeck(FixedStep):
     drift: Array  # dt phi1(H dt); (d,) where H is diagonal, else (d, d)
     mixing: Array  # xi = mixing times the driver's increment over `time`; (d,), or (d, m)
     time: Array
-    rest: tuple[Array, Array] | None  # H and dt phi2(H dt), for the remaining force; None where there is none
+    # H and dt phi2(H dt), for the remaining force; None where there is none
+    rest: tuple[Array, Array] | None
 
     def __init__(self, dynamics: Arg["Dynamics"], dt: Arg[Number]):
         errors.concrete("dt", dt)  # the law of the noise is computed on the host
@@ -90,7 +99,9 @@ class OrnsteinUhlenbeck(FixedStep):
             "mixing": _leaf(mixing),
             "time": _leaf(time),
             "drift": _leaf(step * _function(_phi1, hessian * step)),
-            "rest": None if linear else (_leaf(hessian), _leaf(step * _function(_phi2, hessian * step))),
+            "rest": None
+            if linear
+            else (_leaf(hessian), _leaf(step * _function(_phi2, hessian * step))),
         }
 
     @property
@@ -111,7 +122,9 @@ class OrnsteinUhlenbeck(FixedStep):
 
     def noise(self, words: Words) -> Point:
         """xi, a function of its words; shape `(d,)`."""
-        return _product(self.mixing, self.dynamics.driver.increment(words, self.mixing.shape[-1], self.time))
+        return _product(
+            self.mixing, self.dynamics.driver.increment(words, self.mixing.shape[-1], self.time)
+        )
 
     def advance(self, noise: Point, x: Point) -> Point:
         """The step with `xi = noise`."""
@@ -132,12 +145,14 @@ def _exact_parts(dynamics: Arg["Dynamics"]) -> SGD | Langevin:
     flow = gradient_flow("OrnsteinUhlenbeck", dynamics)
     if not isinstance(flow.scale, STATE_FREE):
         raise TypeError(
-            f"OrnsteinUhlenbeck solves the linear part exactly, for which {type(flow.scale).__name__} must not depend on the "
+            "OrnsteinUhlenbeck solves the linear part exactly, for which "
+            f"{type(flow.scale).__name__} must not depend on the "
             "position. Type EulerMaruyama(dynamics, dt=1e-3) instead."
         )
     if not isinstance(flow.driver, Brownian | StableComponents | StableIsotropic):
         raise TypeError(
-            "OrnsteinUhlenbeck knows the law of its noise for Brownian, StableComponents and StableIsotropic, not for "
+            "OrnsteinUhlenbeck knows the law of its noise for Brownian, StableComponents and "
+            "StableIsotropic, not for "
             f"{type(flow.driver).__name__}. Type EulerMaruyama(dynamics, dt=1e-3) instead."
         )
     return flow
@@ -153,7 +168,9 @@ def _hessian(flow: SGD | Langevin) -> np.ndarray:
 def _noise_law(flow: SGD | Langevin, hessian: np.ndarray, dt: float) -> tuple[np.ndarray, float]:
     """xi as a matrix times the driver's increment over a time. Float64."""
     identity = jnp.eye(flow.noise_dim)
-    unit = np.asarray(jax.vmap(flow.scale.apply, (0, None), 1)(identity, flow.attractor), np.float64)
+    unit = np.asarray(
+        jax.vmap(flow.scale.apply, (0, None), 1)(identity, flow.attractor), np.float64
+    )
     scale = float(flow.epsilon) * unit
     if isinstance(flow.driver, Brownian):
         curvatures, axes = np.linalg.eigh(hessian)
@@ -166,22 +183,30 @@ def _noise_law(flow: SGD | Langevin, hessian: np.ndarray, dt: float) -> tuple[np
 
 
 def _column_curvatures(flow: SGD | Langevin, hessian: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """h_j of `H S_j = h_j S_j`, shape `(m,)`; ValueError where there is none, or they differ and may not."""
+    """h_j of `H S_j = h_j S_j`, shape `(m,)`; ValueError where there is none, or they differ and
+    may not."""
     sizes = np.sum(scale**2, 0)
     used = sizes > 0
     found = np.sum(scale * (hessian @ scale), 0)[used] / sizes[used]
     size = max(np.abs(hessian).max(), np.finfo(float).tiny)
-    gap = np.linalg.norm(hessian @ scale[:, used] - found * scale[:, used], axis=0) / np.sqrt(sizes[used]) / size
+    gap = (
+        np.linalg.norm(hessian @ scale[:, used] - found * scale[:, used], axis=0)
+        / np.sqrt(sizes[used])
+        / size
+    )
     name, instead = type(flow.driver).__name__, "Type EulerMaruyama(dynamics, dt=1e-3) instead."
     if gap.max() > _SAME:
         raise ValueError(
-            f"with {name} the noise of a step has no law in closed form here: column {np.flatnonzero(used)[gap.argmax()]} of "
-            f"the scale is no eigenvector of the Hessian at the minimum (off by {gap.max():.2g} of the largest curvature). "
+            f"with {name} the noise of a step has no law in closed form here: column "
+            f"{np.flatnonzero(used)[gap.argmax()]} of "
+            f"the scale is no eigenvector of the Hessian at the minimum (off by {gap.max():.2g} of "
+            "the largest curvature). "
             f"{instead}"
         )
     if isinstance(flow.driver, StableIsotropic) and np.ptp(found) > _SAME * size:
         raise ValueError(
-            "with StableIsotropic the noise of a step is isotropic only where the curvature is the same along all of the "
+            "with StableIsotropic the noise of a step is isotropic only where the curvature is the "
+            "same along all of the "
             f"noise, but it goes from {found.min():.6g} to {found.max():.6g}. {instead}"
         )
     curvatures = np.full(scale.shape[1], found[0])  # a column of zeros may take any

@@ -1,12 +1,14 @@
 """SGD on linear regression with fresh Gaussian inputs: heavy tails out of Gaussian gradients.
 
-Each iteration sees B new pairs (a_i, y_i), `a_i ~ N(0, s^2 I)`, `y_i = a_i . x* + b_i`, label noise `b_i ~ N(0, sigma^2)`,
-and descends the half mean square. In `x`, the error of the parameters (the minimum is 0):
+Each iteration sees B new pairs (a_i, y_i), `a_i ~ N(0, s^2 I)`, `y_i = a_i . x* + b_i`, label noise
+`b_i ~ N(0, sigma^2)`, and descends the half mean square. In `x`, the error of the parameters (the
+minimum is 0):
 
     x <- x - (eta/B) sum_i a_i (a_i . x - b_i) = M x + q,   M = I - (eta/B) sum_i a_i a_i'
 
-The noise multiplies x, so the stationary law has a power tail, whose index `levysde.theory.kesten_index` gives
-(Gurbuzbalaban, Simsekli, Zhu, ICML 2021; Hodgkinson, Mahoney, ICML 2021; Kesten, Acta Math. 131, 1973).
+The noise multiplies x, so the stationary law has a power tail, whose index
+`levysde.theory.kesten_index` gives (Gurbuzbalaban, Simsekli, Zhu, ICML 2021; Hodgkinson, Mahoney,
+ICML 2021; Kesten, Acta Math. 131, 1973).
 """
 
 import math
@@ -24,14 +26,16 @@ from levysde.types import Arg, Integer, Number
 
 
 class LinearRegressionSGD(Kernel):
-    """One-pass SGD on linear regression, in iterations; the state is the error of the parameters, `(d,)`.
+    """One-pass SGD on linear regression, in iterations; the state is the error of the parameters,
+    `(d,)`.
 
     Args:
         dim: d, parameters.
         learning_rate: eta, positive.
         batch_size: B, fresh pairs an iteration.
         noise: sigma, standard deviation of the label noise; 0 leaves multiplicative noise only.
-        input_scale: s, positive, standard deviation of an input's coordinate: the Hessian is `s^2 I`.
+        input_scale: s, positive, standard deviation of an input's coordinate: the Hessian is `s^2
+            I`.
 
     Raises:
         ValueError, TypeError: a number out of range.
@@ -62,7 +66,8 @@ class LinearRegressionSGD(Kernel):
         self.noise = errors.finite("noise", noise, "noise=1.0", ())
         if not errors.is_traced(self.noise) and float(self.noise) < 0:
             raise ValueError(
-                f"noise is a standard deviation and must not be negative, but is {noise!r}. Type noise=1.0."
+                f"noise is a standard deviation and must not be negative, but is {noise!r}. Type "
+                "noise=1.0."
             )
         self.input_scale = errors.positive("input_scale", input_scale, "input_scale=1.0")
         self.unit = "iterations"

@@ -4,9 +4,10 @@ With `g = grad F`, one step is
 
     x' = x - dt g(x) / (1 + dt |g(x)|) + epsilon S(x) dL
 
-Hutzenthaler, Jentzen, Kloeden, Ann. Appl. Probab. 22 (2012). The drift moves a point by less than 1 in a step, so it
-cannot overshoot further each time, as Euler's does where `dt |g| > 2 |x|`: there every moment of Euler's diverges as dt
--> 0 (same authors, Proc. R. Soc. A 467, 2011). Where `dt |g|` is small the two differ by `dt^2 |g| g` a step.
+Hutzenthaler, Jentzen, Kloeden, Ann. Appl. Probab. 22 (2012). The drift moves a point by less than 1
+in a step, so it cannot overshoot further each time, as Euler's does where `dt |g| > 2 |x|`: there
+every moment of Euler's diverges as dt -> 0 (same authors, Proc. R. Soc. A 467, 2011). Where `dt
+|g|` is small the two differ by `dt^2 |g| g` a step.
 """
 
 from typing import TYPE_CHECKING
@@ -28,16 +29,18 @@ if TYPE_CHECKING:
 class TamedEuler(FixedStep):
     """The tamed Euler scheme for a gradient flow with any driver and scale.
 
-    Weak order 1, as Euler-Maruyama, and stable where that explodes: F growing faster than `|x|^2`, far starts, heavy
-    tails. After a jump of length r it needs about r steps to come back, whatever dt is, where the true flow comes back
-    within a time of order 1: far out, only times much longer than `r dt` are to be trusted.
+    Weak order 1, as Euler-Maruyama, and stable where that explodes: F growing faster than `|x|^2`,
+    far starts, heavy tails. After a jump of length r it needs about r steps to come back, whatever
+    dt is, where the true flow comes back within a time of order 1: far out, only times much longer
+    than `r dt` are to be trusted.
 
     Args:
         dynamics: `SGD` or `Langevin`.
         dt: the step, positive, in SDE time.
 
     Raises:
-        ValueError, TypeError: other dynamics, a bad `dt`, or one over which the driver has no increments.
+        ValueError, TypeError: other dynamics, a bad `dt`, or one over which the driver has no
+            increments.
 
     Source:
         Hutzenthaler, Jentzen, Kloeden, Ann. Appl. Probab. 22, 2012.
@@ -60,7 +63,9 @@ class TamedEuler(FixedStep):
         return self.dynamics.init(x0)
 
     def step(self, words: Words, state: Point) -> Point:
-        return self.advance(self.dynamics.driver.increment(words, self.dynamics.noise_dim, self.dt), state)
+        return self.advance(
+            self.dynamics.driver.increment(words, self.dynamics.noise_dim, self.dt), state
+        )
 
     def noiseless(self, state: Point) -> Point:
         return self.advance(jnp.zeros(self.dynamics.noise_dim, state.dtype), state)
@@ -70,14 +75,20 @@ class TamedEuler(FixedStep):
 
     def advance(self, increment: NoiseVector, x: Point) -> Point:
         """The step with this increment of the driver."""
-        return x + (self.dynamics.kick(increment, x) - tamed(self.dynamics.landscape.gradient(x), self.dt))
+        return x + (
+            self.dynamics.kick(increment, x) - tamed(self.dynamics.landscape.gradient(x), self.dt)
+        )
 
 
 def tamed(gradient: Point, dt: Scalar) -> Point:
     """`dt g / (1 + dt |g|)`."""
-    # a jump of 1e30 makes a force beyond the float range: held to where its square is finite, it still points the way back
-    most = jnp.asarray(0.5 * float(jnp.finfo(gradient.dtype).max) ** 0.5 / gradient.shape[0] ** 0.5, gradient.dtype)
+    # a jump of 1e30 makes a force beyond the float range: held to where its square is finite, it
+    # still points the way back
+    most = jnp.asarray(
+        0.5 * float(jnp.finfo(gradient.dtype).max) ** 0.5 / gradient.shape[0] ** 0.5, gradient.dtype
+    )
     force = jnp.clip(gradient, -most, most)
     square = jnp.sum(force * force)
-    length = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)  # with a derivative at 0, too
+    # with a derivative at 0, too
+    length = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
     return dt * force / (1 + dt * length)

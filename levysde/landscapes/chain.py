@@ -1,7 +1,9 @@
-"""Wells in a row with every height, width and curvature given, and valleys with one steep and one gentle side.
+"""Wells in a row with every height, width and curvature given, and valleys with one steep and one
+gentle side.
 
-A chain is a C^2 piecewise quintic through its stationary points: at each, value, slope 0 and curvature are given, so that
-minima, saddles, barriers and sharpness are the user's numbers and not the outcome of a formula. Outside it is quadratic.
+A chain is a C^2 piecewise quintic through its stationary points: at each, value, slope 0 and
+curvature are given, so that minima, saddles, barriers and sharpness are the user's numbers and not
+the outcome of a formula. Outside it is quadratic.
 """
 
 import equinox as eqx
@@ -15,9 +17,16 @@ from levysde.protocols import Landscape, Point, Scalar
 from levysde.random import polynomial
 from levysde.types import Arg, Integer, Number, Numbers
 
-# rows: coefficients of 1, t, ..., t^5 on [0, 1] for value at 0, curvature at 0, value at 1, curvature at 1 (slopes 0)
+# rows: coefficients of 1, t, ..., t^5 on [0, 1] for value at 0, curvature at 0, value at 1,
+# curvature at 1 (slopes 0)
 _HERMITE = np.array(
-    [[1, 0, 0, -10, 15, -6], [0, 0, 0.5, -1.5, 1.5, -0.5], [0, 0, 0, 10, -15, 6], [0, 0, 0, 0.5, -1, 0.5]], float
+    [
+        [1, 0, 0, -10, 15, -6],
+        [0, 0, 0.5, -1.5, 1.5, -0.5],
+        [0, 0, 0, 10, -15, 6],
+        [0, 0, 0, 0.5, -1, 0.5],
+    ],
+    float,
 )
 
 
@@ -33,8 +42,9 @@ class WellChain(Landscape):
         marked: which minimum is the marked one, from 0.
 
     Raises:
-        ValueError, TypeError: shapes, order or signs that do not fit, or a quintic between two stationary points that would
-            have another one (curvatures too large for the height over the distance squared).
+        ValueError, TypeError: shapes, order or signs that do not fit, or a quintic between two
+            stationary points that would have another one (curvatures too large for the height over
+            the distance squared).
 
     Source:
         This package: piecewise quintic Hermite interpolation.
@@ -63,14 +73,27 @@ class WellChain(Landscape):
         self.stiffness = errors.positive("stiffness", stiffness, "stiffness=1.0")
         self.dim = errors.integer("dim", dim, "dim=1")
         shape = self.positions.shape
-        if len(shape) != 1 or shape[0] % 2 == 0 or not shape == self.heights.shape == self.curvatures.shape:
+        if (
+            len(shape) != 1
+            or shape[0] % 2 == 0
+            or not shape == self.heights.shape == self.curvatures.shape
+        ):
             raise ValueError(
-                "positions, heights and curvatures must have one odd length (minimum, saddle, minimum, ...), not shapes "
-                f"{shape}, {self.heights.shape} and {self.curvatures.shape}. Type for example positions=[-1.0, 0.0, 1.0]."
+                "positions, heights and curvatures must have one odd length (minimum, saddle, "
+                "minimum, ...), not shapes "
+                f"{shape}, {self.heights.shape} and {self.curvatures.shape}. Type for example "
+                "positions=[-1.0, 0.0, 1.0]."
             )
         self.marked = errors.integer("marked", marked, "marked=0", low=0, high=shape[0] // 2)
-        if not any(errors.is_traced(part) for part in (self.positions, self.heights, self.curvatures)):
-            _check_chain(*(np.asarray(part, float) for part in (self.positions, self.heights, self.curvatures)))
+        if not any(
+            errors.is_traced(part) for part in (self.positions, self.heights, self.curvatures)
+        ):
+            _check_chain(
+                *(
+                    np.asarray(part, float)
+                    for part in (self.positions, self.heights, self.curvatures)
+                )
+            )
 
     def value(self, x: Point) -> Scalar:
         return self._along(x[0], 0) + self.stiffness / 2 * jnp.sum(x[1:] * x[1:])
@@ -82,17 +105,22 @@ class WellChain(Landscape):
         return jnp.diag(first_and_rest(self._along(x[0], 2), jnp.full(self.dim, self.stiffness)))
 
     def _along(self, u: Scalar, order: int) -> Scalar:
-        """The loss along `x_0`, or its derivative of an order up to 2: the pieces written one over the other, left to right."""
+        """The loss along `x_0`, or its derivative of an order up to 2: the pieces written one over
+        the other, left to right."""
         knots, heights, curvatures = self.positions, self.heights, self.curvatures
         rows = np.polynomial.polynomial.polyder(_HERMITE, order, axis=1)
         total = _parabola(u - knots[0], heights[0], curvatures[0], order)
         for i in range(len(knots) - 1):
             width = knots[i + 1] - knots[i]
-            ends = jnp.stack([heights[i], curvatures[i] * width**2, heights[i + 1], curvatures[i + 1] * width**2])
+            ends = jnp.stack(
+                [heights[i], curvatures[i] * width**2, heights[i + 1], curvatures[i + 1] * width**2]
+            )
             coefficients = jnp.sum(ends[:, None] * jnp.asarray(rows, u.dtype), 0)
             piece = polynomial(coefficients, (u - knots[i]) / width) / width**order
             total = jnp.where(u > knots[i], piece, total)
-        return jnp.where(u > knots[-1], _parabola(u - knots[-1], heights[-1], curvatures[-1], order), total)
+        return jnp.where(
+            u > knots[-1], _parabola(u - knots[-1], heights[-1], curvatures[-1], order), total
+        )
 
     @property
     def minimum(self) -> Point:
@@ -115,28 +143,42 @@ class WellChain(Landscape):
 
 def _parabola(offset: Scalar, height: Scalar, curvature: Scalar, order: int) -> Scalar:
     """`height + curvature offset^2 / 2`, or its derivative of the order."""
-    return (height + curvature / 2 * offset * offset, curvature * offset, jnp.broadcast_to(curvature, offset.shape))[
-        order
-    ]
+    return (
+        height + curvature / 2 * offset * offset,
+        curvature * offset,
+        jnp.broadcast_to(curvature, offset.shape),
+    )[order]
 
 
 def _check_chain(positions: np.ndarray, heights: np.ndarray, curvatures: np.ndarray) -> None:
     if not (np.diff(positions) > 0).all():
-        raise ValueError(f"positions must ascend, but are {positions}. Sort them, with heights and curvatures.")
+        raise ValueError(
+            f"positions must ascend, but are {positions}. Sort them, with heights and curvatures."
+        )
     sign = np.where(np.arange(len(positions)) % 2, -1.0, 1.0)
     if not (sign * curvatures > 0).all():
-        raise ValueError(f"curvatures must be positive at minima and negative at saddles, but are {curvatures}.")
+        raise ValueError(
+            f"curvatures must be positive at minima and negative at saddles, but are {curvatures}."
+        )
     if not (np.diff(heights) * sign[:-1] > 0).all():
-        raise ValueError(f"each saddle must be higher than the two minima beside it, but the heights are {heights}.")
+        raise ValueError(
+            "each saddle must be higher than the two minima beside it, but the "
+            f"heights are {heights}."
+        )
     t = np.linspace(0, 1, 401)[1:-1]
-    slopes = np.array([np.polynomial.polynomial.polyval(t, row[1:] * np.arange(1, 6)) for row in _HERMITE])
+    slopes = np.array(
+        [np.polynomial.polynomial.polyval(t, row[1:] * np.arange(1, 6)) for row in _HERMITE]
+    )
     for i, width in enumerate(np.diff(positions)):
         parts = [heights[i], curvatures[i] * width**2, heights[i + 1], curvatures[i + 1] * width**2]
         if not (sign[i] * (parts @ slopes) > 0).all():
             raise ValueError(
-                f"between positions {positions[i]:g} and {positions[i + 1]:g} the loss would not be monotone: curvatures of "
-                f"{curvatures[i]:g} and {curvatures[i + 1]:g} do not fit a height of {abs(heights[i + 1] - heights[i]):g} over "
-                f"a distance of {width:g}. Lower them (about 12 heights over the distance squared always fits) or widen."
+                f"between positions {positions[i]:g} and {positions[i + 1]:g} the loss would not "
+                "be monotone: curvatures of "
+                f"{curvatures[i]:g} and {curvatures[i + 1]:g} do not fit a height of "
+                f"{abs(heights[i + 1] - heights[i]):g} over "
+                f"a distance of {width:g}. Lower them (about 12 heights over the distance squared "
+                "always fits) or widen."
             )
 
 
@@ -155,8 +197,8 @@ def sharp_flat(
 
     Args:
         sharpness, flatness: curvatures of the left and the right minimum, positive.
-        barriers: heights of the saddle over the left and the right minimum, shape `(2,)`; their difference is the asymmetry in
-            depth.
+        barriers: heights of the saddle over the left and the right minimum, shape `(2,)`; their
+            difference is the asymmetry in depth.
         widths: distances of the left and the right minimum from the saddle, shape `(2,)`, positive.
         saddle_curvature: `|F''|` at the saddle, positive.
         stiffness: curvature of every other coordinate, positive.
@@ -174,28 +216,37 @@ def sharp_flat(
     """
     barriers = errors.finite("barriers", barriers, "barriers=(1.0, 1.0)", (2,))
     widths = errors.finite("widths", widths, "widths=(0.8, 2.0)", (2,))
-    left, right = (errors.positive(n, v, f"{n}=2.0") for n, v in (("sharpness", sharpness), ("flatness", flatness)))
+    left, right = (
+        errors.positive(n, v, f"{n}=2.0")
+        for n, v in (("sharpness", sharpness), ("flatness", flatness))
+    )
     top = errors.positive("saddle_curvature", saddle_curvature, "saddle_curvature=2.0")
     stiffness = errors.positive("stiffness", stiffness, "stiffness=1.0")
-    dim, marked = errors.integer("dim", dim, "dim=1"), errors.integer("marked", marked, "marked=0", low=0, high=1)
+    dim, marked = (
+        errors.integer("dim", dim, "dim=1"),
+        errors.integer("marked", marked, "marked=0", low=0, high=1),
+    )
     zero = jnp.zeros_like(top)
     positions = jnp.stack([-widths[0], zero, widths[1]])
     heights = jnp.stack([zero, barriers[0], barriers[0] - barriers[1]])
     curvatures = jnp.stack([left, -top, right])
     try:
-        return WellChain(positions, heights, curvatures, stiffness=stiffness, dim=dim, marked=marked)
+        return WellChain(
+            positions, heights, curvatures, stiffness=stiffness, dim=dim, marked=marked
+        )
     except ValueError as error:
         raise ValueError(
-            f"sharpness, flatness, barriers, widths and saddle_curvature do not fit together: {error}"
+            "sharpness, flatness, barriers, widths and saddle_curvature do not fit together: "
+            f"{error}"
         ) from None
 
 
 class AsymmetricValley(Landscape):
     """A valley that rises steeply on one side and gently on the other.
 
-    Along `x_0` the curvature goes from `left` to `right` over a stretch of `smoothing`:
-    `F'' = (left + right)/2 + (right - left)/2 x_0 / sqrt(x_0^2 + smoothing^2)`, the minimum at the origin; across,
-    `stiffness x_i^2 / 2`.
+    Along `x_0` the curvature goes from `left` to `right` over a stretch of `smoothing`: `F'' =
+    (left + right)/2 + (right - left)/2 x_0 / sqrt(x_0^2 + smoothing^2)`, the minimum at the origin;
+    across, `stiffness x_i^2 / 2`.
 
     Args:
         left: curvature far to the left, positive.
@@ -208,7 +259,8 @@ class AsymmetricValley(Landscape):
         ValueError, TypeError: an argument that is not positive and finite.
 
     Source:
-        After He, Huang, Yuan, NeurIPS 2019, whose valleys have two sides; the formula is this package's.
+        After He, Huang, Yuan, NeurIPS 2019, whose valleys have two sides; the formula is this
+        package's.
     """
 
     left: Array
@@ -246,7 +298,9 @@ class AsymmetricValley(Landscape):
 
     def hessian(self, x: Point) -> Float[Array, "d d"]:
         u, w = x[0], self.smoothing
-        along = (self.left + self.right) / 2 + (self.right - self.left) / 2 * u / jnp.sqrt(u * u + w * w)
+        along = (self.left + self.right) / 2 + (self.right - self.left) / 2 * u / jnp.sqrt(
+            u * u + w * w
+        )
         return jnp.diag(first_and_rest(along, jnp.full(self.dim, self.stiffness)))
 
     @property

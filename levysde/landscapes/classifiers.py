@@ -1,8 +1,8 @@
 """Classifiers on scikit-learn's bundled data: linear ones, and small fully connected networks.
 
-The features are standardised to mean 0 and variance 1 (constant ones stay 0); losses are in nats, averaged over the examples;
-weight decay acts on weights and biases alike. Linear ones are strictly convex with it: their minimum is the only one, is found
-on the host in float64 and marked.
+The features are standardised to mean 0 and variance 1 (constant ones stay 0); losses are in nats,
+averaged over the examples; weight decay acts on weights and biases alike. Linear ones are strictly
+convex with it: their minimum is the only one, is found on the host in float64 and marked.
 """
 
 import itertools
@@ -46,12 +46,15 @@ def logistic_regression(
 
 
 def softmax_regression(
-    dataset: Arg[Literal["iris", "wine", "breast_cancer", "digits"]] = "wine", *, weight_decay: Arg[Number] = 0.01
+    dataset: Arg[Literal["iris", "wine", "breast_cancer", "digits"]] = "wine",
+    *,
+    weight_decay: Arg[Number] = 0.01,
 ) -> NetworkLandscape:
     """Softmax regression, one weight vector a class, its minimum marked.
 
     Args:
-        dataset: "iris" (150 examples, `d = 15`), "wine" (178, 42), "breast_cancer" (569, 62) or "digits" (1797, 650).
+        dataset: "iris" (150 examples, `d = 15`), "wine" (178, 42), "breast_cancer" (569, 62) or
+            "digits" (1797, 650).
         weight_decay: adds `weight_decay |x|^2 / 2`; positive.
 
     Returns:
@@ -80,13 +83,14 @@ def fully_connected(
     Args:
         dataset: "iris", "wine", "breast_cancer" or "digits", as in `softmax_regression`.
         depth: layers of weights, 2 or more; 2 has one hidden layer.
-        width: units of each hidden layer. Depth 2 has `(features + 1) width + (width + 1) classes` parameters, 105 for wine
-            at width 6; each further layer adds `(width + 1) width`.
+        width: units of each hidden layer. Depth 2 has `(features + 1) width + (width + 1) classes`
+            parameters, 105 for wine at width 6; each further layer adds `(width + 1) width`.
         weight_decay: adds `weight_decay |x|^2 / 2`; positive.
         seed: of the initial weights, normal with variance 1 over their inputs.
 
     Returns:
-        A `NetworkLandscape`. Its marked point is its random start, not a minimum: train and polish it.
+        A `NetworkLandscape`. Its marked point is its random start, not a minimum: train and polish
+        it.
 
     Raises:
         ValueError, TypeError: an unknown data set, an argument out of range or traced by JAX.
@@ -96,13 +100,21 @@ def fully_connected(
         Elementary; the data are those of the UCI repository, as bundled with scikit-learn.
     """
     _check_dataset(dataset, tuple(_DATA), "fully_connected")
-    depth, width = errors.integer("depth", depth, "depth=2", low=2), errors.integer("width", width, "width=6")
+    depth, width = (
+        errors.integer("depth", depth, "depth=2", low=2),
+        errors.integer("width", width, "width=6"),
+    )
     rng = np.random.default_rng(errors.seed(seed))
-    decay = float(errors.positive("weight_decay", errors.concrete("weight_decay", weight_decay), "weight_decay=0.01"))
+    decay = float(
+        errors.positive(
+            "weight_decay", errors.concrete("weight_decay", weight_decay), "weight_decay=0.01"
+        )
+    )
     features, labels = _standardised(dataset)
     sizes = [features.shape[1], *[width] * (depth - 1), _DATA[dataset]]
     params = [
-        {"weight": rng.normal(size=(a, b)) / np.sqrt(a), "bias": np.zeros(b)} for a, b in itertools.pairwise(sizes)
+        {"weight": rng.normal(size=(a, b)) / np.sqrt(a), "bias": np.zeros(b)}
+        for a, b in itertools.pairwise(sizes)
     ]
     return from_network(_layered_losses, params, features, labels, weight_decay=decay, batched=True)
 
@@ -112,15 +124,22 @@ def _layered_losses(params: Any, features: Array, labels: Array) -> Array:
     active = features.T
     for layer in params[:-1]:
         active = jnp.tanh(layer["weight"].T @ active + layer["bias"][:, None])
-    return softmax_cross_entropy(params[-1]["weight"].T @ active + params[-1]["bias"][:, None], labels)
+    return softmax_cross_entropy(
+        params[-1]["weight"].T @ active + params[-1]["bias"][:, None], labels
+    )
 
 
 def _check_dataset(
-    dataset: Arg[Literal["iris", "wine", "breast_cancer", "digits"]], known: tuple[str, ...], caller: str
+    dataset: Arg[Literal["iris", "wine", "breast_cancer", "digits"]],
+    known: tuple[str, ...],
+    caller: str,
 ) -> None:
     if not isinstance(dataset, str) or dataset not in known:
         names = ", ".join(repr(name) for name in known)
-        raise ValueError(f"dataset must be one of {names}, not {errors.shown(dataset)}. Type {caller}({known[0]!r}).")
+        raise ValueError(
+            f"dataset must be one of {names}, not {errors.shown(dataset)}. Type "
+            f"{caller}({known[0]!r})."
+        )
 
 
 def _classifier(
@@ -130,8 +149,14 @@ def _classifier(
     outputs: int | None,
     caller: str,
 ) -> NetworkLandscape:
-    _check_dataset(dataset, tuple(name for name, n in _DATA.items() if outputs is None or n == 2), caller)
-    decay = float(errors.positive("weight_decay", errors.concrete("weight_decay", weight_decay), "weight_decay=0.01"))
+    _check_dataset(
+        dataset, tuple(name for name, n in _DATA.items() if outputs is None or n == 2), caller
+    )
+    decay = float(
+        errors.positive(
+            "weight_decay", errors.concrete("weight_decay", weight_decay), "weight_decay=0.01"
+        )
+    )
     features, labels = _standardised(dataset)
     columns = outputs or _DATA[dataset]
     params = {"weight": np.zeros((features.shape[1], columns)), "bias": np.zeros(columns)}
@@ -159,7 +184,8 @@ def _standardised(dataset: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _minimise(features: np.ndarray, labels: np.ndarray, columns: int, decay: float) -> np.ndarray:
-    """The flat parameters (biases, then weights row by row, as `jax.tree.leaves` orders them) of least loss."""
+    """The flat parameters (biases, then weights row by row, as `jax.tree.leaves` orders them) of
+    least loss."""
     from scipy.optimize import minimize  # slow to import
 
     count, wide = len(labels), np.concatenate([np.ones((len(labels), 1)), features], 1)
@@ -186,6 +212,11 @@ def _minimise(features: np.ndarray, labels: np.ndarray, columns: int, decay: flo
 
     start = np.zeros(wide.shape[1] * columns)
     found = minimize(
-        loss, start, jac=True, hessp=curvature, method="trust-ncg", options={"gtol": 1e-10, "maxiter": 500}
+        loss,
+        start,
+        jac=True,
+        hessp=curvature,
+        method="trust-ncg",
+        options={"gtol": 1e-10, "maxiter": 500},
     )
     return np.asarray(found.x)

@@ -1,14 +1,16 @@
 """A deep linear network as a loss of its weights.
 
-    F(x) = |W_L ... W_1 - T|^2 / 2 + weight_decay |x|^2 / 2      (Frobenius norms; x holds W_1, ..., W_L, each row by row)
+    F(x) = |W_L ... W_1 - T|^2 / 2 + weight_decay |x|^2 / 2      (Frobenius norms; x holds W_1, ...,
+    W_L, each row by row)
 
-With `T = U diag(s) V'`, a balanced point has `W_1 = diag(u) V'`, `W_L = U diag(u)`, the layers between `diag(u)`, one
-factor `u_i` a singular value, and is stationary where for every `i`
+With `T = U diag(s) V'`, a balanced point has `W_1 = diag(u) V'`, `W_L = U diag(u)`, the layers
+between `diag(u)`, one factor `u_i` a singular value, and is stationary where for every `i`
 
     u^(L-1) (u^L - s) + weight_decay u = 0.
 
-Without weight decay that is `u = s^(1/L)` or 0. With it, `u^2 = s - weight_decay` or 0 for two layers; for more layers, 0 (a
-minimum by itself) or one of two roots, the smaller one a maximum along the mode.
+Without weight decay that is `u = s^(1/L)` or 0. With it, `u^2 = s - weight_decay` or 0 for two
+layers; for more layers, 0 (a minimum by itself) or one of two roots, the smaller one a maximum
+along the mode.
 """
 
 import itertools
@@ -27,15 +29,17 @@ from levysde.types import Arg, Integer, Number, Numbers
 
 
 class DeepLinear(Smooth):
-    """`|W_L ... W_1 - T|^2 / 2`, `W_l` of shape `(widths[l], widths[l - 1])`, plus `weight_decay |x|^2 / 2`.
+    """`|W_L ... W_1 - T|^2 / 2`, `W_l` of shape `(widths[l], widths[l - 1])`, plus `weight_decay
+    |x|^2 / 2`.
 
-    On inputs `X` (one a column, `X X'/n = I`) and outputs `Y`, the mean squared error over two is this with `T = Y X'/n`,
-    plus a constant.
+    On inputs `X` (one a column, `X X'/n = I`) and outputs `Y`, the mean squared error over two is
+    this with `T = Y X'/n`, plus a constant.
 
-    The marked minimum is a global one: the balanced factorisation of the best `T` of rank `min(widths)`. It is not
-    strict: `W_2 G, G^-1 W_1` is the same network, so that the Hessian has at least `sum h^2` zero eigenvalues, `h` the hidden
-    widths (exactly that many when every `h` is the rank of `T`). Weight decay leaves only rotations `G`: `sum h (h - 1) /
-    2`, none at hidden width 1. `levysde.networks.polish` refuses it accordingly.
+    The marked minimum is a global one: the balanced factorisation of the best `T` of rank
+    `min(widths)`. It is not strict: `W_2 G, G^-1 W_1` is the same network, so that the Hessian has
+    at least `sum h^2` zero eigenvalues, `h` the hidden widths (exactly that many when every `h` is
+    the rank of `T`). Weight decay leaves only rotations `G`: `sum h (h - 1) / 2`, none at hidden
+    width 1. `levysde.networks.polish` refuses it accordingly.
 
     Args:
         widths: input, hidden and output widths, `L + 1` of them, `L >= 2`.
@@ -44,14 +48,16 @@ class DeepLinear(Smooth):
 
     Attributes:
         minimum: `(d,)`. Computed at construction for the numbers given then, as are the saddles.
-        saddles: `(m, d)`, one for each singular value in the minimum: the point with that one taken out. Strict (a
-            negative eigenvalue), of index 1 when `T` has rank `min(widths)` at most; zero eigenvalues as at the minimum.
-            Without weight decay the value is taken out of the first and last layer alone: out of all, in three layers or
-            more, leaves a saddle that no Hessian shows, as is `x = 0`. None where the weight decay outweighs every singular
+        saddles: `(m, d)`, one for each singular value in the minimum: the point with that one taken
+            out. Strict (a negative eigenvalue), of index 1 when `T` has rank `min(widths)` at most;
+            zero eigenvalues as at the minimum. Without weight decay the value is taken out of the
+            first and last layer alone: out of all, in three layers or more, leaves a saddle that no
+            Hessian shows, as is `x = 0`. None where the weight decay outweighs every singular
             value, and the minimum is 0.
 
     Raises:
-        ValueError, TypeError: widths or a target that do not fit, a negative weight decay, numbers that JAX traces.
+        ValueError, TypeError: widths or a target that do not fit, a negative weight decay, numbers
+            that JAX traces.
 
     Source:
         Kawaguchi, "Deep learning without poor local minima", NeurIPS 2016, theorem 2.3.
@@ -64,24 +70,41 @@ class DeepLinear(Smooth):
     widths: tuple[int, ...] = eqx.field(static=True)
     dim: int = eqx.field(static=True)
 
-    def __init__(self, widths: Arg[Sequence[Integer]], target: Arg[Numbers], *, weight_decay: Arg[Number] = 0.0):
+    def __init__(
+        self,
+        widths: Arg[Sequence[Integer]],
+        target: Arg[Numbers],
+        *,
+        weight_decay: Arg[Number] = 0.0,
+    ):
         self.widths = _widths(widths)
         shape = (self.widths[-1], self.widths[0])
         errors.concrete("target", target)  # the minimum is found on the host
         errors.concrete("weight_decay", weight_decay)
         self.target = errors.finite("target", target, f"target=jnp.ones({shape})", shape)
         if not np.asarray(self.target).any():
-            raise ValueError("target must not be zero: it has no singular value to learn. Type for example jnp.eye(2).")
+            raise ValueError(
+                "target must not be zero: it has no singular value to learn. Type for "
+                "example jnp.eye(2)."
+            )
         self.weight_decay = errors.finite("weight_decay", weight_decay, "weight_decay=0.01", ())
         if float(self.weight_decay) < 0:
-            raise ValueError(f"weight_decay must not be negative, but is {float(self.weight_decay):g}. Give 0 or more.")
+            raise ValueError(
+                "weight_decay must not be negative, but is "
+                f"{float(self.weight_decay):g}. Give 0 or more."
+            )
         self.dim = sum(a * b for a, b in zip(self.widths[1:], self.widths[:-1], strict=True))
         for name, value in self._derived().items():
             setattr(self, name, value)
 
     def _derived(self) -> dict[str, Array]:
-        minimum, saddles = _balanced(self.widths, np.asarray(self.target, float), float(self.weight_decay))
-        return {"minimum": jnp.asarray(minimum, self.target.dtype), "saddles": jnp.asarray(saddles, self.target.dtype)}
+        minimum, saddles = _balanced(
+            self.widths, np.asarray(self.target, float), float(self.weight_decay)
+        )
+        return {
+            "minimum": jnp.asarray(minimum, self.target.dtype),
+            "saddles": jnp.asarray(saddles, self.target.dtype),
+        }
 
     @property
     def minima(self) -> Float[Array, "1 d"]:
@@ -99,20 +122,28 @@ class DeepLinear(Smooth):
     def value(self, x: Point) -> Scalar:
         product, *rest = self.layers(x)
         for layer in rest:
-            product = jnp.sum(layer[:, :, None] * product[None, :, :], 1)  # a matmul that no library reorders
+            # a matmul that no library reorders
+            product = jnp.sum(layer[:, :, None] * product[None, :, :], 1)
         return jnp.sum((product - self.target) ** 2) / 2 + self.weight_decay / 2 * jnp.sum(x * x)
 
 
 def _widths(widths: Arg[Sequence[Integer]]) -> tuple[int, ...]:
     example = "widths=(3, 2, 3): input, hidden and output widths"
     if not isinstance(widths, list | tuple):
-        raise TypeError(f"widths must be a tuple of integers, not {widths!r}. Type for example {example}.")
+        raise TypeError(
+            f"widths must be a tuple of integers, not {widths!r}. Type for example {example}."
+        )
     if len(widths) < 3:
-        raise ValueError(f"widths must name at least one hidden layer, not {widths!r}. Type for example {example}.")
+        raise ValueError(
+            f"widths must name at least one hidden layer, not {widths!r}. Type for "
+            f"example {example}."
+        )
     return tuple(errors.integer("each of widths", width, example) for width in widths)
 
 
-def _balanced(widths: tuple[int, ...], target: np.ndarray, decay: float) -> tuple[np.ndarray, np.ndarray]:
+def _balanced(
+    widths: tuple[int, ...], target: np.ndarray, decay: float
+) -> tuple[np.ndarray, np.ndarray]:
     """The minimum and the saddles, flat, in float64."""
     left, singular, right = np.linalg.svd(target)
     depth, rank = len(widths) - 1, min(widths)
@@ -136,7 +167,8 @@ def _balanced(widths: tuple[int, ...], target: np.ndarray, decay: float) -> tupl
         inner[i] = learnt[i] if decay == 0 else found[i][1]
         saddles.append(point(outer, inner))
     minimum = point(learnt, learnt)
-    return minimum, np.array(saddles).reshape(-1, minimum.size)  # none where the decay outweighs every singular value
+    # none where the decay outweighs every singular value
+    return minimum, np.array(saddles).reshape(-1, minimum.size)
 
 
 def _factors(s: float, depth: int, decay: float) -> tuple[float, float]:

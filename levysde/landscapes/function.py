@@ -43,8 +43,11 @@ class FunctionLandscape(Landscape):
         return jax.hessian(self.fn)(x)
 
 
-def from_function(fn: Arg[Callable[[Array], Any]], *, dim: Arg[Integer], minimum: Arg[Numbers]) -> FunctionLandscape:
-    """A landscape from a loss `fn(x) -> scalar` of a vector `x` of shape `(dim,)`, written with jax.numpy.
+def from_function(
+    fn: Arg[Callable[[Array], Any]], *, dim: Arg[Integer], minimum: Arg[Numbers]
+) -> FunctionLandscape:
+    """A landscape from a loss `fn(x) -> scalar` of a vector `x` of shape `(dim,)`, written with
+    jax.numpy.
 
     Args:
         fn: the loss; differentiated by JAX.
@@ -55,54 +58,73 @@ def from_function(fn: Arg[Callable[[Array], Any]], *, dim: Arg[Integer], minimum
         A `FunctionLandscape`.
 
     Raises:
-        TypeError: `fn` is not a function, fails, or does not return one real number; `minimum` is traced by JAX.
-        ValueError: loss, gradient or Hessian are not finite at `minimum`, or it is not a minimum. Where the Hessian has a zero
-            eigenvalue the loss itself is looked at along that direction; an `AccuracyWarning` says where it is flat.
+        TypeError: `fn` is not a function, fails, or does not return one real number; `minimum` is
+            traced by JAX.
+        ValueError: loss, gradient or Hessian are not finite at `minimum`, or it is not a minimum.
+            Where the Hessian has a zero eigenvalue the loss itself is looked at along that
+            direction; an `AccuracyWarning` says where it is flat.
 
     Source:
         Elementary.
     """
     dim = errors.integer("dim", dim, "dim=2")
     if not callable(fn):
-        raise TypeError(f"fn must be a function of x, not {fn!r}. Type for example lambda x: jnp.sum(x**2).")
-    minimum = errors.finite("minimum", errors.concrete("minimum", minimum), f"minimum=jnp.zeros({dim})", (dim,))
+        raise TypeError(
+            f"fn must be a function of x, not {fn!r}. Type for example lambda x: jnp.sum(x**2)."
+        )
+    minimum = errors.finite(
+        "minimum", errors.concrete("minimum", minimum), f"minimum=jnp.zeros({dim})", (dim,)
+    )
     out = errors.outcome("fn(x)", fn, minimum, example="lambda x: jnp.sum(x**2)")
     if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
-        raise TypeError(f"fn(x) must return one real number, not {out}. Sum or average what it returns.")
+        raise TypeError(
+            f"fn(x) must return one real number, not {out}. Sum or average what it returns."
+        )
     landscape = FunctionLandscape(fn=fn, minimum=minimum, dim=dim)
     for name in ("gradient", "hessian"):
-        errors.outcome(f"the {name} of fn(x)", getattr(landscape, name), minimum, example="lambda x: jnp.sum(x**2)")
+        errors.outcome(
+            f"the {name} of fn(x)",
+            getattr(landscape, name),
+            minimum,
+            example="lambda x: jnp.sum(x**2)",
+        )
     check_minimum(landscape, minimum)
     return landscape
 
 
 @eqx.filter_jit
 def _derivatives(landscape: Landscape, x: Point) -> tuple[Array, Array, Array]:
-    """Loss, gradient and Hessian in one program: operation by operation a first call takes ten times as long."""
+    """Loss, gradient and Hessian in one program: operation by operation a first call takes ten
+    times as long."""
     return landscape.value(x), landscape.gradient(x), landscape.hessian(x)
 
 
 def check_minimum(landscape: Landscape, x: Point, tolerance: float = 1e-3) -> None:
-    """Raises ValueError unless `x` is finite in loss, gradient and Hessian, stationary, and no saddle or maximum.
+    """Raises ValueError unless `x` is finite in loss, gradient and Hessian, stationary, and no
+    saddle or maximum.
 
-    Stationary: the gradient is below `tolerance` times what it becomes one unit away, `|H| (1 + |x|)`.
+    Stationary: the gradient is below `tolerance` times what it becomes one unit away, `|H| (1 +
+    |x|)`.
     """
     value, gradient, hessian = (np.asarray(found, float) for found in _derivatives(landscape, x))
     for name, number in (("loss", value), ("gradient", gradient), ("Hessian", hessian)):
         if not np.isfinite(number).all():
             raise ValueError(
-                f"the {name} is not finite at the minimum, x = {np.asarray(x)}: {number}. Mend fn or move x."
+                f"the {name} is not finite at the minimum, x = {np.asarray(x)}: {number}. Mend fn "
+                "or move x."
             )
     eigenvalues, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
     size, norm = np.abs(eigenvalues).max(), np.linalg.norm(gradient)
     if norm > tolerance * max(size, 1e-6) * (1 + np.linalg.norm(np.asarray(x))):
         raise ValueError(
-            f"minimum = {np.asarray(x)} is not one: the gradient's norm there is {norm:.4g} (largest curvature {size:.4g}). "
+            f"minimum = {np.asarray(x)} is not one: the gradient's norm there is {norm:.4g} "
+            f"(largest curvature {size:.4g}). "
             "Find the minimum first, for example with scipy.optimize.minimize."
         )
     if eigenvalues[0] < -tolerance * size:
         raise ValueError(
-            f"minimum = {np.asarray(x)} is a saddle or a maximum: the Hessian's smallest eigenvalue is "
+            f"minimum = {np.asarray(x)} is a saddle or a maximum: the Hessian's smallest "
+            "eigenvalue is "
             f"{eigenvalues[0]:.4g}. Give a minimum."
         )
     flat = vectors[:, np.abs(eigenvalues) <= tolerance * size].T[:_DIRECTIONS]
@@ -111,13 +133,18 @@ def check_minimum(landscape: Landscape, x: Point, tolerance: float = 1e-3) -> No
 
 
 @eqx.filter_jit
-def _losses(landscape: Landscape, points: Float[Array, "m n d"], x: Point) -> tuple[Float[Array, "m n"], Scalar]:
+def _losses(
+    landscape: Landscape, points: Float[Array, "m n d"], x: Point
+) -> tuple[Float[Array, "m n"], Scalar]:
     return jax.vmap(jax.vmap(landscape.value))(points), landscape.value(x)
 
 
-def _check_flat(landscape: Landscape, x: Point, along: np.ndarray, gradient: np.ndarray, curvature: float) -> None:
-    """Follows the loss along directions in which the Hessian does not decide: the first change that is neither rounding, nor
-    from the gradient, nor a fall by `curvature`, tells whether it is a minimum. Warns where there is none."""
+def _check_flat(
+    landscape: Landscape, x: Point, along: np.ndarray, gradient: np.ndarray, curvature: float
+) -> None:
+    """Follows the loss along directions in which the Hessian does not decide: the first change that
+    is neither rounding, nor from the gradient, nor a fall by `curvature`, tells whether it is a
+    minimum. Warns where there is none."""
     at, steps = np.asarray(x, float), _STEPS * (1 + np.linalg.norm(np.asarray(x)))
     points = jnp.asarray(at + steps[:, None] * along[:, None, :], dtype=float)
     values, value = (np.asarray(found, float) for found in _losses(landscape, points, x))
@@ -130,16 +157,20 @@ def _check_flat(landscape: Landscape, x: Point, along: np.ndarray, gradient: np.
     if falling.any():
         i = int(np.argmax(falling))
         raise ValueError(
-            f"minimum = {at} is not one: the Hessian has a zero eigenvalue along {along[i].round(4)}, and there the loss falls "
-            f"from {value:.6g} to {values[i, first[i]]:.6g} within a step of {steps[first[i]]:.3g}. Give a minimum."
+            f"minimum = {at} is not one: the Hessian has a zero eigenvalue along "
+            f"{along[i].round(4)}, and there the loss falls "
+            f"from {value:.6g} to {values[i, first[i]]:.6g} within a step of "
+            f"{steps[first[i]]:.3g}. Give a minimum."
         )
     level = ~(rises | falls).any(1)
     if level.any():
         i = int(np.argmax(level))
         warnings.warn(
             AccuracyWarning(
-                f"the loss is flat at minimum = {at} along {along[i].round(4)}: within {steps[-1]:.3g} it changes by no "
-                "more than rounding. The minimum is not isolated, and noise moves freely along it. Check fn, or add a "
+                f"the loss is flat at minimum = {at} along {along[i].round(4)}: within "
+                f"{steps[-1]:.3g} it changes by no "
+                "more than rounding. The minimum is not isolated, and noise moves freely along it. "
+                "Check fn, or add a "
                 "small penalty such as 1e-3 * jnp.sum(x**2)."
             ),
             stacklevel=5,  # past the wrapper of names

@@ -1,4 +1,5 @@
-"""Many-well test functions of optimisation: Styblinski-Tang and Rastrigin in any dimension, Mueller-Brown in two."""
+"""Many-well test functions of optimisation: Styblinski-Tang and Rastrigin in any dimension,
+Mueller-Brown in two."""
 
 import itertools
 
@@ -22,8 +23,8 @@ _MOST = 12  # dimensions in which all 2^d minima are listed
 class StyblinskiTang(Smooth):
     """`F(x) = height/2 sum_i (u_i^4 - 16 u_i^2 + 5 u_i)`, `u = sqrt(sharpness) x`.
 
-    The stretch multiplies every Hessian by `sharpness` and leaves the depths. The marked minimum is the deepest,
-    `u_i = -2.9035`, of loss `-39.166 height` a coordinate.
+    The stretch multiplies every Hessian by `sharpness` and leaves the depths. The marked minimum is
+    the deepest, `u_i = -2.9035`, of loss `-39.166 height` a coordinate.
 
     Args:
         dim: d, coordinates of x.
@@ -41,7 +42,9 @@ class StyblinskiTang(Smooth):
     height: Array
     dim: int = eqx.field(static=True)
 
-    def __init__(self, dim: Arg[Integer], *, sharpness: Arg[Number] = 1.0, height: Arg[Number] = 1.0):
+    def __init__(
+        self, dim: Arg[Integer], *, sharpness: Arg[Number] = 1.0, height: Arg[Number] = 1.0
+    ):
         self.dim = errors.integer("dim", dim, "dim=10")
         self.sharpness = errors.positive("sharpness", sharpness, "sharpness=1.0")
         self.height = errors.positive("height", height, "height=1.0")
@@ -64,7 +67,8 @@ class StyblinskiTang(Smooth):
 
     @property
     def saddles(self) -> Float[Array, "n d"]:
-        """The `d 2^(d-1)` saddles of index one: one coordinate on top. Raises ValueError above 12 dimensions."""
+        """The `d 2^(d-1)` saddles of index one: one coordinate on top. Raises ValueError above 12
+        dimensions."""
         self._check_dim("saddles")
         rest = itertools.product((_DEEP, _SHALLOW), repeat=self.dim - 1)
         rows = [[*row[:i], _TOP, *row[i:]] for row in rest for i in range(self.dim)]
@@ -73,14 +77,15 @@ class StyblinskiTang(Smooth):
     def _check_dim(self, what: str) -> None:
         if self.dim > _MOST:
             raise ValueError(
-                f"in {self.dim} dimensions there are {2**self.dim} minima; {what} are listed up to {_MOST}. "
+                f"in {self.dim} dimensions there are {2**self.dim} minima; {what} are listed up to "
+                f"{_MOST}. "
                 "Each coordinate of a minimum is one of those of StyblinskiTang(1).minima."
             )
 
 
 class Rastrigin(Landscape):
-    """`F(x) = sum_i (amplitude (1 - cos(2 pi x_i)) + x_i^2)`. The marked minimum is the origin, of loss 0; others stand near
-    every integer point while `2 pi^2 amplitude` exceeds 1.
+    """`F(x) = sum_i (amplitude (1 - cos(2 pi x_i)) + x_i^2)`. The marked minimum is the origin, of
+    loss 0; others stand near every integer point while `2 pi^2 amplitude` exceeds 1.
 
     Args:
         dim: d, coordinates of x.
@@ -100,7 +105,9 @@ class Rastrigin(Landscape):
         self.dim = errors.integer("dim", dim, "dim=2")
         self.amplitude = errors.positive("amplitude", amplitude, "amplitude=10.0")
         if not errors.is_traced(self.amplitude) and float(self.amplitude) < 1:
-            raise ValueError(f"amplitude must be at least 1, not {amplitude!r}. Type for example amplitude=10.0.")
+            raise ValueError(
+                f"amplitude must be at least 1, not {amplitude!r}. Type for example amplitude=10.0."
+            )
 
     def value(self, x: Point) -> Scalar:
         sine = sinpi(x - jnp.round(x))
@@ -149,13 +156,15 @@ _MB_SADDLES = [[-0.822, 0.624], [0.212, 0.293]]
 
 
 class MuellerBrown(Landscape):
-    """The two-dimensional surface of Mueller and Brown, `sum_k A_k exp(a_k dx^2 + b_k dx dy + c_k dy^2)`, `dx = x_0 - x_k`,
-    `dy = x_1 - y_k`, times `height`.
+    """The two-dimensional surface of Mueller and Brown, `sum_k A_k exp(a_k dx^2 + b_k dx dy + c_k
+    dy^2)`, `dx = x_0 - x_k`, `dy = x_1 - y_k`, times `height`.
 
-    Minima of loss -146.70 (the marked one), -108.17 and -80.77, saddles of -40.66 and -72.25, at `height` 1.
+    Minima of loss -146.70 (the marked one), -108.17 and -80.77, saddles of -40.66 and -72.25, at
+    `height` 1.
 
     Args:
-        height: of everything, positive. Small noise needs a small one: at 1 the curvatures reach thousands.
+        height: of everything, positive. Small noise needs a small one: at 1 the curvatures reach
+            thousands.
 
     Raises:
         ValueError, TypeError: a height that is not positive and finite.
@@ -182,7 +191,9 @@ class MuellerBrown(Landscape):
     def _hills(self, x: Point) -> list[tuple[Scalar, Scalar, Scalar]]:
         """Of each term the size, and the two derivatives of its exponent."""
         hills = []
-        for height, a, b, c, x_k, y_k in zip(_MB_HEIGHT, _MB_A, _MB_B, _MB_C, _MB_X, _MB_Y, strict=True):
+        for height, a, b, c, x_k, y_k in zip(
+            _MB_HEIGHT, _MB_A, _MB_B, _MB_C, _MB_X, _MB_Y, strict=True
+        ):
             dx, dy = x[0] - x_k, x[1] - y_k
             size = height * jnp.exp(a * dx * dx + b * dx * dy + c * dy * dy)
             hills.append((size, 2 * a * dx + b * dy, b * dx + 2 * c * dy))

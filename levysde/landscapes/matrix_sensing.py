@@ -12,10 +12,11 @@ from levysde.types import Arg, Integer
 
 
 class MatrixSensing(Smooth):
-    """`F(U) = 1/(4m) sum_i (<A_i, U U'> - y_i)^2`: recover `U U'` from m random symmetric Gaussian measurements
-    `y_i = <A_i, truth truth'>`. `x` is U row by row, `d = size * rank`.
+    """`F(U) = 1/(4m) sum_i (<A_i, U U'> - y_i)^2`: recover `U U'` from m random symmetric Gaussian
+    measurements `y_i = <A_i, truth truth'>`. `x` is U row by row, `d = size * rank`.
 
-    The marked minimum is the truth, of loss 0; so is the truth times any rotation, hence zero eigenvalues for `rank > 1`.
+    The marked minimum is the truth, of loss 0; so is the truth times any rotation, hence zero
+    eigenvalues for `rank > 1`.
 
     Args:
         size: rows of U.
@@ -37,7 +38,12 @@ class MatrixSensing(Smooth):
     dim: int = eqx.field(static=True)
 
     def __init__(
-        self, size: Arg[Integer] = 5, *, rank: Arg[Integer] = 1, measurements: Arg[Integer] = 30, seed: Arg[Integer] = 0
+        self,
+        size: Arg[Integer] = 5,
+        *,
+        rank: Arg[Integer] = 1,
+        measurements: Arg[Integer] = 30,
+        seed: Arg[Integer] = 0,
     ):
         size = errors.integer("size", size, "size=5")
         self.rank = errors.integer("rank", rank, "rank=1", high=size)
@@ -53,7 +59,12 @@ class MatrixSensing(Smooth):
 
     def _arguments(self) -> dict:
         size, measurements = self.dim // self.rank, self.sensors.shape[0]
-        return {"size": size, "rank": self.rank, "measurements": measurements, "sensors": self.sensors}
+        return {
+            "size": size,
+            "rank": self.rank,
+            "measurements": measurements,
+            "sensors": self.sensors,
+        }
 
     def value(self, x: Point) -> Scalar:
         u = x.reshape(-1, self.rank)

@@ -1,7 +1,9 @@
-"""The trainable arrays of a model apart from everything else in it, so that an equinox model works as it is.
+"""The trainable arrays of a model apart from everything else in it, so that an equinox model works
+as it is.
 
-In a tree that holds an `equinox.Module` the parameters are the floating-point arrays, as in `equinox.filter_grad`. Activation
-functions, sizes and integer arrays stay as they are and are put back before the loss is called.
+In a tree that holds an `equinox.Module` the parameters are the floating-point arrays, as in
+`equinox.filter_grad`. Activation functions, sizes and integer arrays stay as they are and are put
+back before the loss is called.
 """
 
 from collections.abc import Callable
@@ -12,8 +14,8 @@ import jax
 
 
 class OnModel:
-    """A loss of a whole model as one of its arrays. Equal to another of the same loss on an equal rest, so that both share
-    their compiled programs."""
+    """A loss of a whole model as one of its arrays. Equal to another of the same loss on an equal
+    rest, so that both share their compiled programs."""
 
     def __init__(self, loss: Callable, rest: Any):
         self.loss, self.rest = loss, rest
@@ -27,7 +29,11 @@ class OnModel:
         return self.loss(self.whole(arrays), inputs, targets)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, OnModel) and self.loss == other.loss and bool(eqx.tree_equal(self.rest, other.rest))
+        return (
+            isinstance(other, OnModel)
+            and self.loss == other.loss
+            and bool(eqx.tree_equal(self.rest, other.rest))
+        )
 
     def __hash__(self) -> int:
         return hash((self.loss, jax.tree.structure(self.rest)))
@@ -41,8 +47,8 @@ def model_parameters(loss: Callable, params: Any) -> tuple[Callable, Any]:
         params: a tree of arrays, or one that holds equinox models or functions as well.
 
     Returns:
-        `(loss, params)` as they are where there is nothing but arrays; else the loss of the arrays alone, and a tree of the
-        same structure with None in place of everything else.
+        `(loss, params)` as they are where there is nothing but arrays; else the loss of the arrays
+        alone, and a tree of the same structure with None in place of everything else.
 
     Source:
         `equinox.partition` and `equinox.combine`.
@@ -62,11 +68,13 @@ def _is_no_function(leaf: Any) -> bool:
 
 
 def flat_vector_hint(params: Any) -> str:
-    """What to do where a loss fails because it got the flat vector of `train` in place of its parameters; else ""."""
+    """What to do where a loss fails because it got the flat vector of `train` in place of its
+    parameters; else ""."""
     shape = getattr(params, "shape", None)
     if shape is None or len(shape) != 1:
         return ""
     return (
-        f"\nparams is one flat vector of {shape[0]} numbers. If it comes from networks.train, networks.polish or "
+        f"\nparams is one flat vector of {shape[0]} numbers. If it comes from networks.train, "
+        "networks.polish or "
         "network.minimum, give network.unflatten(params)."
     )

@@ -2,14 +2,16 @@
 
     F(x) = 1/n sum_i loss(params(x), input_i, target_i) + weight_decay |x|^2 / 2
 
-`x` is the flat parameter vector: the leaves of the parameter tree, in the order of `jax.tree.leaves`, end to end.
-The weight decay makes minima strict: it adds `weight_decay` to every eigenvalue of the Hessian.
+`x` is the flat parameter vector: the leaves of the parameter tree, in the order of
+`jax.tree.leaves`, end to end. The weight decay makes minima strict: it adds `weight_decay` to every
+eigenvalue of the Hessian.
 
 `value` and `gradient` at one `x` in one jitted program share the forward pass.
 
-The loss is a function of one example, or with `batched=True` of all of them. A batched loss that keeps the examples on the
-last axis of its arrays, as `digits_mlp` does, takes half the time: XLA vectorises over the last axis, and a vmap over examples
-leaves the classes there (610 parameters, 300 images, 16 lanes, one core: 23 us a gradient against 48).
+The loss is a function of one example, or with `batched=True` of all of them. A batched loss that
+keeps the examples on the last axis of its arrays, as `digits_mlp` does, takes half the time: XLA
+vectorises over the last axis, and a vmap over examples leaves the classes there (610 parameters,
+300 images, 16 lanes, one core: 23 us a gradient against 48).
 """
 
 import math
@@ -27,9 +29,12 @@ from levysde.landscapes.model import OnModel, flat_vector_hint, model_parameters
 from levysde.protocols import Landscape, Point, Scalar
 from levysde.types import Arg, Number, Numbers
 
-_EXAMPLE = "from_network(loss, params, inputs, targets) with loss(params, input, target) -> one number"
+_EXAMPLE = (
+    "from_network(loss, params, inputs, targets) with loss(params, input, target) -> one number"
+)
 _BATCHED = (
-    "from_network(loss, params, inputs, targets, batched=True) with loss(params, inputs, targets) -> one number each"
+    "from_network(loss, params, inputs, targets, batched=True) with loss(params, inputs, targets) "
+    "-> one number each"
 )
 _CHUNK = 256  # examples whose gradients are computed at a time
 
@@ -40,12 +45,14 @@ class NetworkLandscape(Landscape):
     Attributes:
         loss: the user's loss, of one example or, where `batched`, of all.
         batched: whether it takes all examples at once.
-        treedef, shapes: of the parameter tree, by which `unflatten` puts a flat vector back into it.
+        treedef, shapes: of the parameter tree, by which `unflatten` puts a flat vector back into
+            it.
         inputs, targets: the data, leading axis the `n` examples.
         weight_decay: a number, in units of the loss over squared parameters.
         minimum: the marked point, shape `(d,)`; at first the parameters given. Move it with `at`.
         dim: d, the number of parameters.
-        stretch: a factor on the parameters before the loss, `F(stretch x)`, None for 1; see `rescaled`.
+        stretch: a factor on the parameters before the loss, `F(stretch x)`, None for 1; see
+            `rescaled`.
     """
 
     loss: Callable = eqx.field(static=True)
@@ -60,7 +67,10 @@ class NetworkLandscape(Landscape):
     stretch: Array | None = None
 
     def _arguments(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("loss", "inputs", "targets", "weight_decay", "dim", "stretch")}
+        return {
+            name: getattr(self, name)
+            for name in ("loss", "inputs", "targets", "weight_decay", "dim", "stretch")
+        }
 
     @property
     def num_examples(self) -> int:
@@ -68,16 +78,21 @@ class NetworkLandscape(Landscape):
         return self.inputs.shape[0]
 
     def unflatten(self, x: Point) -> Any:
-        """The parameters of the flat vector `x` as they were given to `from_network`, whole models included, in the dtype of
-        `x`."""
+        """The parameters of the flat vector `x` as they were given to `from_network`, whole models
+        included, in the dtype of `x`."""
         arrays = self.arrays(x)
         return self.loss.whole(arrays) if isinstance(self.loss, OnModel) else arrays
 
     def arrays(self, x: Point) -> Any:
-        """The tree of the arrays of the flat vector `x`: `unflatten` without what is not trained, for an optimiser."""
+        """The tree of the arrays of the flat vector `x`: `unflatten` without what is not trained,
+        for an optimiser."""
         ends = np.cumsum([math.prod(shape) for shape in self.shapes])
-        # the transpose of a split is one concatenation, that of slices a sum of padded arrays, which XLA does not vectorise
-        leaves = [part.reshape(shape) for part, shape in zip(jnp.split(x, ends[:-1]), self.shapes, strict=True)]
+        # the transpose of a split is one concatenation, that of slices a sum of padded arrays,
+        # which XLA does not vectorise
+        leaves = [
+            part.reshape(shape)
+            for part, shape in zip(jnp.split(x, ends[:-1]), self.shapes, strict=True)
+        ]
         return jax.tree.unflatten(self.treedef, leaves)
 
     def value(self, x: Point) -> Scalar:
@@ -90,7 +105,8 @@ class NetworkLandscape(Landscape):
         return jax.hessian(self.value)(x)
 
     def batch_gradient(self, x: Point, index: Int[Array, " b"]) -> Point:
-        """The gradient over the examples numbered `index` alone, weight decay included. Shape `(d,)`."""
+        """The gradient over the examples numbered `index` alone, weight decay included. Shape
+        `(d,)`."""
         return jax.grad(self._mean_loss)(x, self.inputs[index], self.targets[index])
 
     def losses(self, x: Point, index: Int[Array, " b"]) -> Float[Array, " b"]:
@@ -98,14 +114,26 @@ class NetworkLandscape(Landscape):
         return self._losses(x, self.inputs[index], self.targets[index])
 
     def tree_gradient(self, params: Any, index: Int[Array, " b"] | None = None) -> Any:
-        """`batch_gradient` as a tree, for optimisers that keep one: the parts of the flat one are put end to end, which takes
-        a sixth of its time in small networks. `index` None is all examples."""
-        inputs, targets = (self.inputs, self.targets) if index is None else (self.inputs[index], self.targets[index])
+        """`batch_gradient` as a tree, for optimisers that keep one: the parts of the flat one are
+        put end to end, which takes a sixth of its time in small networks. `index` None is all
+        examples."""
+        inputs, targets = (
+            (self.inputs, self.targets)
+            if index is None
+            else (self.inputs[index], self.targets[index])
+        )
 
         def loss(params: Any) -> Scalar:
-            params = params if self.stretch is None else jax.tree.map(lambda leaf: self.stretch * leaf, params)
+            params = (
+                params
+                if self.stretch is None
+                else jax.tree.map(lambda leaf: self.stretch * leaf, params)
+            )
             squares = sum(jnp.sum(leaf * leaf) for leaf in jax.tree.leaves(params))
-            return jnp.mean(self._tree_losses(params, inputs, targets)) + self.weight_decay / 2 * squares
+            return (
+                jnp.mean(self._tree_losses(params, inputs, targets))
+                + self.weight_decay / 2 * squares
+            )
 
         return jax.grad(loss)(params)
 
@@ -123,8 +151,9 @@ class NetworkLandscape(Landscape):
     def at(self, x: Arg[Numbers]) -> "NetworkLandscape":
         """This landscape with its minimum marked at `x`, shape `(d,)`.
 
-        Raises TypeError or ValueError for a wrong shape, or a loss or gradient that is not finite there. Whether it is a
-        minimum is not looked at: `levysde.networks.polish` finds one and checks it.
+        Raises TypeError or ValueError for a wrong shape, or a loss or gradient that is not finite
+        there. Whether it is a minimum is not looked at: `levysde.networks.polish` finds one and
+        checks it.
         """
         x = errors.finite("x", x, f"x=jnp.zeros({self.dim})", (self.dim,))
         moved = eqx.tree_at(lambda landscape: landscape.minimum, self, x)
@@ -141,7 +170,9 @@ class NetworkLandscape(Landscape):
 
     def _mean_loss(self, x: Point, inputs: Array, targets: Array) -> Scalar:
         decayed = self._stretched(x)
-        return jnp.mean(self._losses(x, inputs, targets)) + self.weight_decay / 2 * jnp.sum(decayed * decayed)
+        return jnp.mean(self._losses(x, inputs, targets)) + self.weight_decay / 2 * jnp.sum(
+            decayed * decayed
+        )
 
     def _stretched(self, x: Point) -> Point:
         return x if self.stretch is None else self.stretch * x
@@ -159,23 +190,30 @@ def from_network(
     """A landscape from a loss over any tree of parameters, and data.
 
     Args:
-        loss: `loss(params, input, target) -> scalar` for ONE example, written with jax.numpy; or, with `batched=True`,
-            `loss(params, inputs, targets) -> losses` of shape `(n,)` for any number of examples.
-        params: any pytree of real arrays, or an equinox model, of which the floating-point arrays are the parameters: the
-            marked point, and where training starts.
-        inputs: the examples, shape `(n, ...)`; real numbers become floats, integers stay (indices, tokens).
+        loss: `loss(params, input, target) -> scalar` for ONE example, written with jax.numpy; or,
+            with `batched=True`, `loss(params, inputs, targets) -> losses` of shape `(n,)` for any
+            number of examples.
+        params: any pytree of real arrays, or an equinox model, of which the floating-point arrays
+            are the parameters: the marked point, and where training starts.
+        inputs: the examples, shape `(n, ...)`; real numbers become floats, integers stay (indices,
+            tokens).
         targets: as many targets, shape `(n, ...)`.
-        weight_decay: adds `weight_decay |x|^2 / 2`; 0 or positive. Without it a network has no strict minimum.
-        batched: whether `loss` takes all examples at once. It must not mix them: each has its own gradient.
+        weight_decay: adds `weight_decay |x|^2 / 2`; 0 or positive. Without it a network has no
+            strict minimum.
+        batched: whether `loss` takes all examples at once. It must not mix them: each has its own
+            gradient.
 
     Returns:
-        A `NetworkLandscape` over the flat vector of all parameters, in the order of `jax.tree.leaves`.
+        A `NetworkLandscape` over the flat vector of all parameters, in the order of
+        `jax.tree.leaves`.
 
     Raises:
-        TypeError: `loss` is no function, fails on an example, or returns something else than one real number each;
-            `batched` is not True or False; `params` hold something else than real arrays, models and functions.
-        ValueError: no parameters, data of unequal length or without examples, data or parameters that are not finite,
-            a negative weight decay, a loss or gradient that is not finite at `params`.
+        TypeError: `loss` is no function, fails on an example, or returns something else than one
+            real number each; `batched` is not True or False; `params` hold something else than real
+            arrays, models and functions.
+        ValueError: no parameters, data of unequal length or without examples, data or parameters
+            that are not finite, a negative weight decay, a loss or gradient that is not finite at
+            `params`.
 
     Source:
         Elementary.
@@ -187,9 +225,12 @@ def from_network(
     leaves, treedef = jax.tree.flatten(arrays)
     if not leaves:
         raise ValueError(
-            f"params hold no arrays: {params!r}. Give the network's weights, for example {{'w': jnp.ones(3)}}."
+            f"params hold no arrays: {params!r}. Give the network's weights, for example {{'w': "
+            f"jnp.ones(3)}}."
         )
-    leaves = [errors.finite("each array in params", leaf, "params={'w': jnp.ones(3)}") for leaf in leaves]
+    leaves = [
+        errors.finite("each array in params", leaf, "params={'w': jnp.ones(3)}") for leaf in leaves
+    ]
     inputs, targets = _data("inputs", inputs), _data("targets", targets)
     if inputs.shape[0] != targets.shape[0]:
         raise ValueError(
@@ -198,7 +239,9 @@ def from_network(
         )
     weight_decay = errors.finite("weight_decay", weight_decay, "weight_decay=0.02", ())
     if not errors.is_traced(weight_decay) and float(weight_decay) < 0:
-        raise ValueError(f"weight_decay must not be negative, but is {float(weight_decay):g}. Give 0 or more.")
+        raise ValueError(
+            f"weight_decay must not be negative, but is {float(weight_decay):g}. Give 0 or more."
+        )
     minimum = jnp.concatenate([leaf.ravel() for leaf in leaves])
     landscape = NetworkLandscape(
         loss=loss,
@@ -221,11 +264,18 @@ def _data(name: str, value: Any) -> Array:
     try:
         array = value if errors.is_traced(value) else np.asarray(errors.unmasked(name, value))
     except ValueError as error:  # rows of unequal length
-        raise TypeError(f"{name} must be an array of numbers, one row an example: {error}") from None
+        raise TypeError(
+            f"{name} must be an array of numbers, one row an example: {error}"
+        ) from None
     if array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(f"{name} must be an array of numbers, not of dtype {array.dtype}. Give one row an example.")
+        raise TypeError(
+            f"{name} must be an array of numbers, not of dtype {array.dtype}. Give one "
+            "row an example."
+        )
     if array.ndim == 0 or array.shape[0] == 0:
-        raise ValueError(f"{name} hold no examples: their shape is {array.shape}. Give one row an example.")
+        raise ValueError(
+            f"{name} hold no examples: their shape is {array.shape}. Give one row an example."
+        )
     if jnp.issubdtype(array.dtype, jnp.floating):
         return errors.finite(name, array, f"{name} of shape (n, ...) without NaN")
     return jnp.asarray(array)
@@ -234,7 +284,8 @@ def _data(name: str, value: Any) -> Array:
 def _check_loss(landscape: NetworkLandscape) -> None:
     shapes = f"input of shape {landscape.inputs.shape[1:]}, target of shape {landscape.targets.shape[1:]}"
     batched = landscape.batched
-    # a batched loss is tried on two examples, so that one that averages them, or asks for all, is seen
+    # a batched loss is tried on two examples, so that one that averages them, or asks for all, is
+    # seen
     count = min(2, landscape.num_examples) if batched else 1
     one, which = (_BATCHED, f"{count} examples") if batched else (_EXAMPLE, "one example")
     data = (landscape.inputs[:count], landscape.targets[:count])
@@ -243,17 +294,21 @@ def _check_loss(landscape: NetworkLandscape) -> None:
         out = jax.eval_shape(landscape.loss, landscape.arrays(landscape.minimum), *example)
     except Exception as error:
         raise TypeError(
-            f"loss fails on {which} ({shapes}): {errors.told(error)}\nWrite it with jax.numpy, as in {one}."
-            + flat_vector_hint(landscape.arrays(landscape.minimum))
+            f"loss fails on {which} ({shapes}): {errors.told(error)}\nWrite it with jax.numpy, as "
+            f"in {one}." + flat_vector_hint(landscape.arrays(landscape.minimum))
         ) from None
     shape = (count,) if batched else ()
     if getattr(out, "shape", None) != shape or not jnp.issubdtype(out.dtype, jnp.floating):
-        raise TypeError(f"loss must return one real number for each example, not {out} for {which}, as in {one}.")
+        raise TypeError(
+            f"loss must return one real number for each example, not {out} for "
+            f"{which}, as in {one}."
+        )
 
 
 @eqx.filter_jit
 def _value_and_gradient(landscape: NetworkLandscape) -> tuple[Array, Array]:
-    """At the marked point. One function for all landscapes: those of one shape and loss are compiled once."""
+    """At the marked point. One function for all landscapes: those of one shape and loss are
+    compiled once."""
     return landscape.value(landscape.minimum), landscape.gradient(landscape.minimum)
 
 
@@ -262,7 +317,10 @@ def _check_finite(landscape: NetworkLandscape) -> None:
         return
     value, gradient = _value_and_gradient(landscape)
     bad = int(np.sum(~np.isfinite(gradient)))
-    for name, number in (("loss", value), (f"gradient ({bad} of {landscape.dim} entries)", gradient)):
+    for name, number in (
+        ("loss", value),
+        (f"gradient ({bad} of {landscape.dim} entries)", gradient),
+    ):
         if not np.isfinite(number).all():
             raise ValueError(
                 f"the {name} is not finite at the parameters given (loss {float(value)}). "

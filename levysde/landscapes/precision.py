@@ -14,7 +14,8 @@ from levysde.types import Arg
 
 
 def in_float64(landscape: Arg[Landscape]) -> AbstractContextManager[Landscape]:
-    """A copy of `landscape` with its floats in float64; JAX computes in float64 inside the `with` block.
+    """A copy of `landscape` with its floats in float64; JAX computes in float64 inside the `with`
+    block.
 
     Args:
         landscape: any, its numbers not traced by JAX.
@@ -28,7 +29,11 @@ def in_float64(landscape: Arg[Landscape]) -> AbstractContextManager[Landscape]:
     Source:
         Elementary.
     """
-    return _in_float64(errors.instance("landscape", landscape, Landscape, "with in_float64(DoubleWell()) as precise"))
+    return _in_float64(
+        errors.instance(
+            "landscape", landscape, Landscape, "with in_float64(DoubleWell()) as precise"
+        )
+    )
 
 
 @contextmanager

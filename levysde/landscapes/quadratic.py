@@ -14,12 +14,13 @@ class Quadratic(Landscape):
     """`F(x) = (x - minimum)' H (x - minimum) / 2`.
 
     Args:
-        hessian: H, `(d, d)`, symmetric, positive semidefinite; or its diagonal, `(d,)`, which is cheaper in many dimensions.
+        hessian: H, `(d, d)`, symmetric, positive semidefinite; or its diagonal, `(d,)`, which is
+            cheaper in many dimensions.
         minimum: `(d,)`, the origin by default.
 
     Raises:
-        ValueError, TypeError: a Hessian that is not square, symmetric, finite, or has a negative eigenvalue; a minimum that is
-            no finite vector of d numbers.
+        ValueError, TypeError: a Hessian that is not square, symmetric, finite, or has a negative
+            eigenvalue; a minimum that is no finite vector of d numbers.
 
     Source:
         Elementary.
@@ -35,13 +36,16 @@ class Quadratic(Landscape):
         shape = self.matrix.shape
         if self.matrix.ndim not in (1, 2) or not self.matrix.size or len(set(shape)) != 1:
             raise ValueError(
-                f"hessian must be square, or a vector (its diagonal), not of shape {shape}. Give {example}."
+                f"hessian must be square, or a vector (its diagonal), not of shape {shape}. Give "
+                f"{example}."
             )
         self.dim = shape[0]
         if not errors.is_traced(self.matrix):
             _check_positive(np.asarray(self.matrix, float), example)
         centre = jnp.zeros(self.dim) if minimum is None else minimum
-        self.minimum = errors.finite("minimum", centre, f"minimum=jnp.zeros({self.dim}) for this hessian", (self.dim,))
+        self.minimum = errors.finite(
+            "minimum", centre, f"minimum=jnp.zeros({self.dim}) for this hessian", (self.dim,)
+        )
 
     def _arguments(self) -> dict[str, Array]:
         return {"hessian": self.matrix, "minimum": self.minimum}
@@ -68,9 +72,12 @@ def _check_positive(matrix: np.ndarray, example: str) -> None:
     size = np.abs(full).max()
     gap = np.abs(full - full.T).max()
     if gap > 1e-5 * size:
-        raise ValueError(f"hessian must be symmetric, but hessian - hessian.T reaches {gap:.3g}. Give {example}.")
+        raise ValueError(
+            f"hessian must be symmetric, but hessian - hessian.T reaches {gap:.3g}. Give {example}."
+        )
     lowest = np.linalg.eigvalsh((full + full.T) / 2)[0]
     if lowest < -1e-5 * size:
         raise ValueError(
-            f"hessian has a negative eigenvalue, {lowest:.4g}: its origin is a saddle, not a minimum. Give {example}."
+            f"hessian has a negative eigenvalue, {lowest:.4g}: its origin is a saddle, not a "
+            f"minimum. Give {example}."
         )

@@ -1,8 +1,9 @@
 """A loss made sharper or flatter by stretching its parameters: `L_k(x) = L(sqrt(k) x)`.
 
-Every Hessian is multiplied by k, every distance divided by sqrt(k), and all heights stay: minima, saddles and barriers keep
-their losses. It is how Xie, Sato and Sugiyama (ICLR 2021) make minima of one network sharper. The basin goes along: a
-`Sublevel` of the stretched loss is the stretched sublevel set, any other domain is `Dilated(domain, k^(-1/2))`.
+Every Hessian is multiplied by k, every distance divided by sqrt(k), and all heights stay: minima,
+saddles and barriers keep their losses. It is how Xie, Sato and Sugiyama (ICLR 2021) make minima of
+one network sharper. The basin goes along: a `Sublevel` of the stretched loss is the stretched
+sublevel set, any other domain is `Dilated(domain, k^(-1/2))`.
 """
 
 import equinox as eqx
@@ -16,7 +17,8 @@ from levysde.types import Arg, Number
 
 
 class Rescaled(Landscape):
-    """`L(sqrt(sharpness) x)` with its minimum at `landscape.minimum / sqrt(sharpness)`. Made by `rescaled`.
+    """`L(sqrt(sharpness) x)` with its minimum at `landscape.minimum / sqrt(sharpness)`. Made by
+    `rescaled`.
 
     Attributes:
         landscape: the loss L.
@@ -51,25 +53,29 @@ class Rescaled(Landscape):
 
 
 def rescaled(landscape: Arg[Landscape], sharpness: Arg[Number]) -> Landscape:
-    """The loss `L(sqrt(k) x)`: Hessians times k, distances over sqrt(k), heights as they were (top of this file).
+    """The loss `L(sqrt(k) x)`: Hessians times k, distances over sqrt(k), heights as they were (top
+    of this file).
 
     Args:
         landscape: the loss L, with its minimum.
         sharpness: k, positive; an array leaf of the result, so that another k compiles nothing new.
 
     Returns:
-        A network stays a network on the same data, with all that networks have: minibatch gradients are those of the
-        stretched loss, so that an `OptimizerKernel` runs on it. Any other landscape becomes a `Rescaled`.
+        A network stays a network on the same data, with all that networks have: minibatch gradients
+        are those of the stretched loss, so that an `OptimizerKernel` runs on it. Any other
+        landscape becomes a `Rescaled`.
 
     Raises:
-        ValueError, TypeError: something that is no landscape, or a sharpness that is not positive and finite.
+        ValueError, TypeError: something that is no landscape, or a sharpness that is not positive
+            and finite.
 
     Source:
         Xie, Sato, Sugiyama, ICLR 2021.
     """
     if not isinstance(landscape, Landscape):
         raise TypeError(
-            f"landscape must be a Landscape, not {landscape!r}. Type for example rescaled(DoubleWell(), sharpness=2.0)."
+            f"landscape must be a Landscape, not {landscape!r}. Type for example "
+            "rescaled(DoubleWell(), sharpness=2.0)."
         )
     k = errors.positive("sharpness", sharpness, "sharpness=2.0")
     if not isinstance(landscape, NetworkLandscape):
@@ -77,7 +83,10 @@ def rescaled(landscape: Arg[Landscape], sharpness: Arg[Number]) -> Landscape:
     root = jnp.sqrt(k)
     stretch = root if landscape.stretch is None else root * landscape.stretch
     return eqx.tree_at(
-        lambda net: (net.stretch, net.minimum), landscape, (stretch, landscape.minimum / root), is_leaf=_is_none
+        lambda net: (net.stretch, net.minimum),
+        landscape,
+        (stretch, landscape.minimum / root),
+        is_leaf=_is_none,
     )
 
 

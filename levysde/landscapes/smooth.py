@@ -12,16 +12,17 @@ _FORWARD = 4  # dimensions up to which a gradient is taken coordinate by coordin
 
 
 def first_and_rest(first: Array, rest: Point) -> Point:
-    """`rest` with its first coordinate replaced. Chosen and not stacked: a stack fused into a step takes four times the time of
-    the step."""
+    """`rest` with its first coordinate replaced. Chosen and not stacked: a stack fused into a step
+    takes four times the time of the step."""
     return jnp.where(jnp.arange(rest.shape[0]) == 0, first, rest)
 
 
 def gradient_of(fn: Callable, x: Point) -> Point:
     """The gradient of `fn(x) -> scalar` in a form that XLA vectorises over lanes.
 
-    Reverse mode puts a gradient together from padded pieces (x[0] here, x[1:] there) and sums over constants, which fused into
-    a step cost up to ten times the step. In few dimensions forward mode has neither; in more, the gradient is materialised.
+    Reverse mode puts a gradient together from padded pieces (x[0] here, x[1:] there) and sums over
+    constants, which fused into a step cost up to ten times the step. In few dimensions forward mode
+    has neither; in more, the gradient is materialised.
     """
     dim = x.shape[0]
     if dim > _FORWARD:

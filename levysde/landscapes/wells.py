@@ -13,8 +13,8 @@ from levysde.types import Arg, Integer, Number
 class DoubleWell(Landscape):
     """`F(x) = barrier ((x_0 / width)^2 - 1)^2 + stiffness x_1^2 / 2`, in one or two dimensions.
 
-    Minima at `x_0 = -width` (the marked one) and `+width`, a saddle of height `barrier` at the origin. Curvature at a
-    minimum: `8 barrier / width^2`; at the saddle `-4 barrier / width^2`.
+    Minima at `x_0 = -width` (the marked one) and `+width`, a saddle of height `barrier` at the
+    origin. Curvature at a minimum: `8 barrier / width^2`; at the saddle `-4 barrier / width^2`.
 
     Args:
         barrier: height of the saddle over the minima, positive.

@@ -1,4 +1,5 @@
-"""A network at its minimum: training, refinement, gradient noise, and what they say of its escapes."""
+"""A network at its minimum: training, refinement, gradient noise, and what they say of its
+escapes."""
 
 from levysde.naming import answer_wrong_calls as _answer_wrong_calls
 from levysde.networks.diagnose import diagnose as diagnose

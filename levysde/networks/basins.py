@@ -39,9 +39,13 @@ def measure_basins(
         num_rays: coordinates drawn (each has two rays), or directions.
     """
     if noise == "components":
-        return _components(model, sizes, preconditioner, diagonal, height, alpha, num_rays, seed, confidence)
+        return _components(
+            model, sizes, preconditioner, diagonal, height, alpha, num_rays, seed, confidence
+        )
     return {
-        name: _isotropic(model, sizes[name], preconditioner[name], height, alpha, num_rays, seed, confidence)
+        name: _isotropic(
+            model, sizes[name], preconditioner[name], height, alpha, num_rays, seed, confidence
+        )
         for name in sizes
     }
 
@@ -57,7 +61,9 @@ def _components(
     seed: int,
     confidence: float,
 ) -> dict[str, BasinMeasure]:
-    predicted = {name: quadratic_masses(size, diagonal, height, alpha) for name, size in sizes.items()}
+    predicted = {
+        name: quadratic_masses(size, diagonal, height, alpha) for name, size in sizes.items()
+    }
     drawn, chance = draw_axes(list(predicted.values()), num_rays, np.random.default_rng(seed))
     axes, where = np.unique(drawn, return_inverse=True)
     curvature = np.array([_row(model, int(axis))[axis] for axis in axes])

@@ -1,15 +1,23 @@
-"""The Hessian of a large model by its products with vectors: ends of the spectrum, density, trace, diagonal.
+"""The Hessian of a large model by its products with vectors: ends of the spectrum, density, trace,
+diagonal.
 
-Notation: H the Hessian, `lambda_j, u_j` its largest eigenvalues with their vectors, `H' = H - sum_j lambda_j u_j u_j'` what is
-left, z a vector of independent signs. Up to 256 dimensions H is formed and all is exact. Beyond:
+Notation: H the Hessian, `lambda_j, u_j` its largest eigenvalues with their vectors, `H' = H - sum_j
+lambda_j u_j u_j'` what is left, z a vector of independent signs. Up to 256 dimensions H is formed
+and all is exact. Beyond:
 
-    ends      restarted Lanczos (ARPACK, by scipy); the lower end as the upper one of `c I - H`, c above all eigenvalues,
-              so that its tolerance is one of the largest eigenvalue and not of a number that may be 0
-    density   Lanczos from random directions: with `T = Q' H Q`, the eigenvalues of T and the squares of the first
-              components of its eigenvectors are a Gauss quadrature of the density (Ghorbani, Krishnan, Xiao, ICML 2019)
-    sums      E z'H'z = tr H', E |H'z|^2 = tr H'^2, E z * H'z = diag H' (Hutchinson 1989; Bekas, Kokiopoulou, Saad 2007)
+    ends      restarted Lanczos (ARPACK, by scipy); the lower end as the upper one of `c I - H`, c
+    above all eigenvalues,
+              so that its tolerance is one of the largest eigenvalue and not of a number that may be
+              0
+    density   Lanczos from random directions: with `T = Q' H Q`, the eigenvalues of T and the
+    squares of the first
+              components of its eigenvectors are a Gauss quadrature of the density (Ghorbani,
+              Krishnan, Xiao, ICML 2019)
+    sums      E z'H'z = tr H', E |H'z|^2 = tr H'^2, E z * H'z = diag H' (Hutchinson 1989; Bekas,
+    Kokiopoulou, Saad 2007)
 
-Taking the largest eigenvalues out first leaves the random parts little to vary by (Meyer, Musco, Musco, Woodruff 2021).
+Taking the largest eigenvalues out first leaves the random parts little to vary by (Meyer, Musco,
+Musco, Woodruff 2021).
 """
 
 from collections.abc import Callable
@@ -35,10 +43,13 @@ class Spectrum(Tabled):
     Attributes:
         largest: the largest eigenvalues, falling, shape `(k,)`.
         vectors: their eigenvectors, columns, shape `(d, k)`.
-        smallest: the smallest eigenvalue; where not `exact`, the smallest that was found, which is an upper limit of it.
+        smallest: the smallest eigenvalue; where not `exact`, the smallest that was found, which is
+            an upper limit of it.
         trace, squares: `tr H` and `tr H^2`, with intervals of their random parts.
-        diagonal: `H_ii`, shape `(d,)`; where not `exact`, an estimate without bias, coordinate by coordinate noisy.
-        nodes, weights: the density of the eigenvalues: `(1/d) sum_j phi(lambda_j) ~ sum_k weights_k phi(nodes_k)`.
+        diagonal: `H_ii`, shape `(d,)`; where not `exact`, an estimate without bias, coordinate by
+            coordinate noisy.
+        nodes, weights: the density of the eigenvalues: `(1/d) sum_j phi(lambda_j) ~ sum_k weights_k
+            phi(nodes_k)`.
         exact: whether the whole matrix was decomposed.
         products: how many products with vectors were made.
     """
@@ -56,7 +67,8 @@ class Spectrum(Tabled):
 
     @property
     def negative_share(self) -> float:
-        """The share of eigenvalues below 0, by the density; those within rounding of 0 do not count."""
+        """The share of eigenvalues below 0, by the density; those within rounding of 0 do not
+        count."""
         rounding = 1e-6 if not self.exact else 1e-12
         return float(self.weights[self.nodes < -rounding * np.abs(self.nodes).max()].sum())
 
@@ -74,14 +86,18 @@ class Spectrum(Tabled):
 
 
 def krylov_bytes(dim: int, count: int) -> int:
-    """What `spectrum` holds at most: the Lanczos vectors of ARPACK and its work, eigenvectors, those of the density."""
+    """What `spectrum` holds at most: the Lanczos vectors of ARPACK and its work, eigenvectors,
+    those of the density."""
     if dim <= DENSE:
         return 8 * 4 * dim * dim
     return 8 * dim * (_basis(dim, count) + 3 * count + 12) + 4 * dim * _DENSITY_STEPS
 
 
-def spectrum(product: Product, dim: int, count: int, probes: int, seed: int, confidence: float) -> Spectrum:
-    """The spectrum of a symmetric matrix of `dim` rows from `product(v) = H v`: `count` eigenvalues, `probes` sign vectors."""
+def spectrum(
+    product: Product, dim: int, count: int, probes: int, seed: int, confidence: float
+) -> Spectrum:
+    """The spectrum of a symmetric matrix of `dim` rows from `product(v) = H v`: `count`
+    eigenvalues, `probes` sign vectors."""
     if dim <= DENSE:
         return _decomposed(np.stack([product(axis) for axis in np.eye(dim)]), count, confidence)
     rng = np.random.default_rng(seed)
@@ -97,14 +113,18 @@ def spectrum(product: Product, dim: int, count: int, probes: int, seed: int, con
     flipped, _ = top_eigenpairs(lambda v: above * v - counted(v), dim, 1, rng)
     smallest = min([float(nodes.min()), *(above - flipped)])  # Ritz values lie inside the spectrum
     trace, squares, diagonal = random_sums(counted, largest, vectors, probes, rng, confidence)
-    return Spectrum(largest, vectors, smallest, trace, squares, diagonal, nodes, weights, False, calls[0])
+    return Spectrum(
+        largest, vectors, smallest, trace, squares, diagonal, nodes, weights, False, calls[0]
+    )
 
 
 def _decomposed(matrix: np.ndarray, count: int, confidence: float) -> Spectrum:
     matrix = (matrix + matrix.T) / 2
     values, vectors = np.linalg.eigh(matrix)
     dim = len(values)
-    trace, squares = (Estimate(s, s, s, confidence) for s in (float(values.sum()), float((values**2).sum())))
+    trace, squares = (
+        Estimate(s, s, s, confidence) for s in (float(values.sum()), float((values**2).sum()))
+    )
     return Spectrum(
         largest=values[::-1][:count].copy(),
         vectors=vectors[:, ::-1][:, :count].copy(),
@@ -123,8 +143,11 @@ def _basis(dim: int, count: int) -> int:
     return min(dim - 1, max(2 * count + 1, 30))
 
 
-def top_eigenpairs(product: Product, dim: int, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The `count` largest eigenvalues, falling, and their vectors `(d, count)`; only those that converged."""
+def top_eigenpairs(
+    product: Product, dim: int, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """The `count` largest eigenvalues, falling, and their vectors `(d, count)`; only those that
+    converged."""
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh  # slow to import
 
     operator = LinearOperator((dim, dim), matvec=lambda v: product(v.ravel()), dtype=np.float64)  # pyright: ignore[reportCallIssue]
@@ -147,9 +170,11 @@ def top_eigenpairs(product: Product, dim: int, count: int, rng: np.random.Genera
 
 
 def lanczos(product: Product, start: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of the Gauss quadrature of the spectral measure of `start`, with `steps` products.
+    """Nodes and weights of the Gauss quadrature of the spectral measure of `start`, with `steps`
+    products.
 
-    Every vector is made orthogonal to all before it, twice: without that eigenvalues come up more than once.
+    Every vector is made orthogonal to all before it, twice: without that eigenvalues come up more
+    than once.
     """
     basis = np.empty((steps, start.size), np.float32 if start.size > DENSE else np.float64)
     diagonal, beside = [], []
@@ -172,7 +197,10 @@ def lanczos(product: Product, start: np.ndarray, steps: int) -> tuple[np.ndarray
 
 
 def _density(product: Product, dim: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    found = [lanczos(product, rng.choice([-1.0, 1.0], dim), _DENSITY_STEPS) for _ in range(_DENSITY_STARTS)]
+    found = [
+        lanczos(product, rng.choice([-1.0, 1.0], dim), _DENSITY_STEPS)
+        for _ in range(_DENSITY_STARTS)
+    ]
     nodes = np.concatenate([nodes for nodes, _ in found])
     weights = np.concatenate([weights for _, weights in found]) / _DENSITY_STARTS
     order = np.argsort(nodes)

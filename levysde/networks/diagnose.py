@@ -1,11 +1,14 @@
-"""Landscape diagnostics of a user's own model: noise, curvature, tails, basin and escapes about one point.
+"""Landscape diagnostics of a user's own model: noise, curvature, tails, basin and escapes about one
+point.
 
-The basin is the sublevel set `F < F(point) + height`. Its default height is a tenth of the standard deviation of the examples'
-losses: a rise that is small beside what tells examples apart, in whatever unit and from whatever zero the loss is counted.
+The basin is the sublevel set `F < F(point) + height`. Its default height is a tenth of the standard
+deviation of the examples' losses: a rise that is small beside what tells examples apart, in
+whatever unit and from whatever zero the loss is counted.
 
-The law: SGD's equation at the learning rate given, scale S measured coordinate by coordinate, `A = S`; and ADAM's, with the
-preconditioner at rest, `A = S / (sqrt(diag C_B) + delta)` (Zhou et al., NeurIPS 2020; `levysde.theory.exit_law`). Then
-`rate = epsilon^a T_nu m(W)` in SDE time, of which one iteration is `learning_rate`.
+The law: SGD's equation at the learning rate given, scale S measured coordinate by coordinate, `A =
+S`; and ADAM's, with the preconditioner at rest, `A = S / (sqrt(diag C_B) + delta)` (Zhou et al.,
+NeurIPS 2020; `levysde.theory.exit_law`). Then `rate = epsilon^a T_nu m(W)` in SDE time, of which
+one iteration is `learning_rate`.
 """
 
 import time
@@ -36,7 +39,8 @@ from levysde.types import Arg, Integer, Number
 if TYPE_CHECKING:
     import optax
 
-_ROUNDING = 1e-6  # a coordinate whose gradients differ by less than this share of their size has no noise
+# a coordinate whose gradients differ by less than this share of their size has no noise
+_ROUNDING = 1e-6
 _HIGHEST_ALPHA, _LOWEST_ALPHA = 1.95, 0.5  # between which a measured index is held
 _SHARE = 0.1  # of the standard deviation of the losses: the basin's height
 _DESCENT_STEPS = 30
@@ -69,7 +73,8 @@ def diagnose(
     confidence: Arg[Number] = 0.95,
     seed: Arg[Integer] = 0,
 ) -> Diagnosis:
-    """What a network's noise and curvature are at a point, and how its optimiser would leave the basin around it.
+    """What a network's noise and curvature are at a point, and how its optimiser would leave the
+    basin around it.
 
         import jax, jax.numpy as jnp, levysde as ls
         from sklearn.datasets import load_digits
@@ -78,57 +83,71 @@ def diagnose(
             logits = jnp.tanh(image @ params["w"]) @ params["v"]
             return jax.nn.logsumexp(logits) - logits[label]
         params = {"w": jax.random.normal(jax.random.key(0), (64, 16)) / 8, "v": jnp.zeros((16, 10))}
-        network = ls.from_network(loss_fn, params, images / 16, labels, weight_decay=0.01)
-        params = network.unflatten(ls.networks.train(network, learning_rate=0.3, batch_size=1797, epochs=500))
-        report = ls.diagnose(
-            loss_fn, params, (images / 16, labels), batch_size=32, learning_rate=0.1, weight_decay=0.01, settle=1000
+        network = ls.from_network(loss_fn, params, images / 16, labels, weight_decay=0.01) params =
+        network.unflatten(ls.networks.train(network, learning_rate=0.3, batch_size=1797,
+        epochs=500)) report = ls.diagnose(
+            loss_fn, params, (images / 16, labels), batch_size=32, learning_rate=0.1,
+            weight_decay=0.01, settle=1000
         )
         print(report)  # a table; ls.plots.diagnosis(report) draws it
 
     Args:
-        loss_fn: `loss_fn(params, input, target) -> scalar` for one example, or with `batched=True` of many at once, as in
-            `from_network`; of `(params, input)` where `data` is one array.
-        params: any pytree of real arrays, or one such array, `(d,)`; near a minimum of the loss with its weight decay.
+        loss_fn: `loss_fn(params, input, target) -> scalar` for one example, or with `batched=True`
+            of many at once, as in `from_network`; of `(params, input)` where `data` is one array.
+        params: any pytree of real arrays, or one such array, `(d,)`; near a minimum of the loss
+            with its weight decay.
         data: `(inputs, targets)`, leading axes the n examples; or one array.
         batch_size: examples a minibatch, different ones; fewer than n.
-        optimizer: "sgd", "adam" (betas .9 and .999), or an optax `GradientTransformation` that holds its own learning rate:
-            what simulated escapes run. Escape times are predicted for SGD and ADAM given by name, and for a transformation
-            that is plain SGD, for example `optax.sgd(0.1)`; no law is known of any other.
-        learning_rate: of the law, and of an optimiser given by name; without it there are no predicted times.
+        optimizer: "sgd", "adam" (betas .9 and .999), or an optax `GradientTransformation` that
+            holds its own learning rate: what simulated escapes run. Escape times are predicted for
+            SGD and ADAM given by name, and for a transformation that is plain SGD, for example
+            `optax.sgd(0.1)`; no law is known of any other.
+        learning_rate: of the law, and of an optimiser given by name; without it there are no
+            predicted times.
         weight_decay: adds `weight_decay |x|^2 / 2` to the loss.
         batched: whether `loss_fn` takes all examples at once.
-        alpha: stability index of the law, below 2. By default the measured one, held within 0.5 and 1.95: minibatch noise of
-            finite data is bounded and mostly near Gaussian, and a warning says so.
+        alpha: stability index of the law, below 2. By default the measured one, held within 0.5 and
+            1.95: minibatch noise of finite data is bounded and mostly near Gaussian, and a warning
+            says so.
         noise: "components", independent in each coordinate, or "isotropic".
-        basin_height: of the basin `F < F(params) + height`, in units of the loss. By default a tenth of the standard deviation
-            of the examples' losses.
-        settle: most steps of L-BFGS, over all data, by which the point is first brought down to its minimum; 0 diagnoses it
-            where it is. The report's `landscape.minimum` is where it ends.
+        basin_height: of the basin `F < F(params) + height`, in units of the loss. By default a
+            tenth of the standard deviation of the examples' losses.
+        settle: most steps of L-BFGS, over all data, by which the point is first brought down to its
+            minimum; 0 diagnoses it where it is. The report's `landscape.minimum` is where it ends.
         delta: ADAM's addition to `sqrt(v)`, in units of the gradient (optax calls it eps).
         num_batches: minibatches drawn for the tail index and the scale, at least 400.
         num_eigenvalues: of the Hessian and of the covariance.
-        num_probes: random sign vectors for trace and diagonal of the Hessian, and examples drawn for the alignment.
-        num_rays: coordinates along which the basin is looked at, both ways (all, where there are no more); directions of
-            isotropic noise.
+        num_probes: random sign vectors for trace and diagonal of the Hessian, and examples drawn
+            for the alignment.
+        num_rays: coordinates along which the basin is looked at, both ways (all, where there are no
+            more); directions of isotropic noise.
         num_escapes: trajectories of the real optimiser; 0 for none.
-        memory_budget: GiB that the computation may take beyond Python, JAX, data and parameters; held by working through the
-            examples in blocks.
-        time_budget: seconds that simulated escapes may take, by one timed iteration: it bounds the iterations of each.
-            Where the predicted mean is longer, or there is none, a tenth of it goes into 16 pilot trajectories; if none
-            of them leaves, the escapes are left out, which the table says. The rest does not depend on it.
+        memory_budget: GiB that the computation may take beyond Python, JAX, data and parameters;
+            held by working through the examples in blocks.
+        time_budget: seconds that simulated escapes may take, by one timed iteration: it bounds the
+            iterations of each. Where the predicted mean is longer, or there is none, a tenth of it
+            goes into 16 pilot trajectories; if none of them leaves, the escapes are left out, which
+            the table says. The rest does not depend on it.
         confidence: coverage of all intervals.
         seed: of everything drawn.
 
     Returns:
-        A `Diagnosis`, which prints as a table and which `plots.diagnosis` draws. Escape times are in iterations.
+        A `Diagnosis`, which prints as a table and which `plots.diagnosis` draws. Escape times are
+        in iterations.
 
     Raises:
-        TypeError: a loss that is not one of single examples or not written with jax.numpy, parameters that are no real arrays,
-            data that are no arrays, an optimiser of another kind or whose state holds something else than arrays.
-        ValueError: data of unequal length, a batch not smaller than the data, a loss that mixes examples or is not finite,
-            no noise at all, a model that takes more than the memory budget, numbers out of range.
+        TypeError: a loss that is not one of single examples or not written with jax.numpy,
+            parameters that are no real arrays, data that are no arrays, an optimiser of another
+            kind or whose state holds something else than arrays.
+        ValueError: data of unequal length, a batch not smaller than the data, a loss that mixes
+            examples or is not finite, no noise at all, a model that takes more than the memory
+            budget, numbers out of range.
     """
-    rate = None if learning_rate is None else errors.positive_real("learning_rate", learning_rate, "learning_rate=0.1")
+    rate = (
+        None
+        if learning_rate is None
+        else errors.positive_real("learning_rate", learning_rate, "learning_rate=0.1")
+    )
     small = errors.positive_real("delta", delta, "delta=1e-8")
     batches = errors.integer("num_batches", num_batches, "num_batches=2000", low=400)
     count = errors.integer("num_eigenvalues", num_eigenvalues, "num_eigenvalues=10")
@@ -152,14 +171,16 @@ def diagnose(
     errors.concrete("data", data)
     batch = errors.integer("batch_size", batch_size, "batch_size=32")
     size = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))
-    program_limit(held_bytes(size, 1, count, batches), budget, size, count)  # before anything is computed
+    # before anything is computed
+    program_limit(held_bytes(size, 1, count, batches), budget, size, count)
     landscape, layers = as_landscape(loss_fn, params, data, weight_decay, batched)
     n = landscape.num_examples
     if n < 2:
         raise ValueError("one example has no minibatch noise. Give more data.")
     if batch >= n:
         raise ValueError(
-            f"batch_size = {batch}, but there are {n} examples: a batch of all of them has no noise, and none is larger. "
+            f"batch_size = {batch}, but there are {n} examples: a batch of all of them has no "
+            "noise, and none is larger. "
             f"Type batch_size={max(1, min(32, n // 2))} or less than {n}."
         )
     name, kernel, rate = as_optimizer(optimizer, landscape, rate, batch, small)
@@ -189,7 +210,8 @@ def _below_two(alpha: Arg[Number]) -> float:
     index = errors.real_index(alpha)
     if index == 2:
         raise ValueError(
-            "alpha = 2 is Gaussian: such noise has no jumps, and no escape law of jumps. Give alpha below 2, for example 1.9, "
+            "alpha = 2 is Gaussian: such noise has no jumps, and no escape law of jumps. Give "
+            "alpha below 2, for example 1.9, "
             "or leave it out to have it measured."
         )
     return index
@@ -210,7 +232,9 @@ class _Clock:
 
 def _run(request: Request) -> Diagnosis:
     clock, landscape = _Clock(), request.landscape
-    held = held_bytes(landscape.dim, landscape.num_examples, request.num_eigenvalues, request.num_batches)
+    held = held_bytes(
+        landscape.dim, landscape.num_examples, request.num_eigenvalues, request.num_batches
+    )
     limit = program_limit(held, request.memory_budget, landscape.dim, request.num_eigenvalues)
     seeds = [int(s) for s in np.random.SeedSequence(request.seed).generate_state(7)]
     wide = landscape.dim <= DENSE
@@ -220,7 +244,12 @@ def _run(request: Request) -> Diagnosis:
             model = Products(precise, limit)
         with clock.part("hessian"):
             hessian = spectrum(
-                model.hessian, model.dim, request.num_eigenvalues, request.num_probes, seeds[0], request.confidence
+                model.hessian,
+                model.dim,
+                request.num_eigenvalues,
+                request.num_probes,
+                seeds[0],
+                request.confidence,
             )
         with clock.part("noise"):
             covariance, tails = _noise(request, model, seeds)
@@ -234,17 +263,23 @@ def _run(request: Request) -> Diagnosis:
                 request.confidence,
             )
         descent, kink = descent_left(model, hessian.largest[0])
-        height = request.height if request.height is not None else _SHARE * float(model.losses.std())
+        height = (
+            request.height if request.height is not None else _SHARE * float(model.losses.std())
+        )
         _check_height(height, model.loss)
         alpha = request.alpha if request.alpha is not None else _measured(tails)
         variance = covariance.variance * covariance.batch_factor(request.batch_size)
         measures = {}
         if descent < height:
             with clock.part("basin"):
-                measures = _measures(request, model, hessian, tails, variance, alpha, height, seeds[4])
+                measures = _measures(
+                    request, model, hessian, tails, variance, alpha, height, seeds[4]
+                )
     predictions = predicted_escapes(request, measures, alpha)
     with clock.part("escapes"):
-        simulated, left_out, lift = _escapes(request, predictions, height, descent < height, limit, seeds[5])
+        simulated, left_out, lift = _escapes(
+            request, predictions, height, descent < height, limit, seeds[5]
+        )
     known = held_up(request, aligned, variance, covariance.batch_factor(request.batch_size))
     report = Diagnosis(
         landscape=landscape,
@@ -314,7 +349,11 @@ def _escapes(
     seed: int,
 ) -> tuple[SimulatedEscape | None, str, float]:
     if not has_basin:
-        return None, "the point is not near a minimum, so there is no basin to leave (see the warnings)", float("nan")
+        return (
+            None,
+            "the point is not near a minimum, so there is no basin to leave (see the warnings)",
+            float("nan"),
+        )
     return simulate(
         request.landscape,
         request.kernel,
@@ -328,18 +367,23 @@ def _escapes(
     )
 
 
-def _noise(request: Request, model: Products, seeds: list[int]) -> tuple[GradientCovariance, NoiseTails]:
+def _noise(
+    request: Request, model: Products, seeds: list[int]
+) -> tuple[GradientCovariance, NoiseTails]:
     rng = np.random.default_rng(seeds[1])
     coordinates = sampled_coordinates(model.landscape, rng)
     variance, largest, columns = model.moments(coordinates)
     bad = ~np.isfinite(variance)
     if bad.any():
         where = errors.place_of_first(bad, "of the gradient are affected")
-        raise ValueError(f"the gradient of some example is not finite at params: {where}. Give another point.")
+        raise ValueError(
+            f"the gradient of some example is not finite at params: {where}. Give another point."
+        )
     variance = np.where(np.sqrt(variance) <= _ROUNDING * largest, 0.0, variance)
     if not variance.any():
         raise ValueError(
-            "no coordinate has any gradient noise at params: all examples have the same gradient there. Give data that differ."
+            "no coordinate has any gradient noise at params: all examples have the same gradient "
+            "there. Give data that differ."
         )
     covariance = gradient_covariance(
         model.covariance,
@@ -368,10 +412,11 @@ def _noise(request: Request, model: Products, seeds: list[int]) -> tuple[Gradien
 def descent_left(model: Products, largest: float) -> tuple[float, bool]:
     """By how much the loss would still fall, at least, and whether it has a kink at the point.
 
-    The fall: `g' H^-1 g / 2` in the Krylov space of the gradient g, which is to the minimum of the quadratic about the
-    point; and as it does in 30 steps of L-BFGS, which is all that is known where negative curvature lies in that space.
-    Without a kink a step along the gradient lowers the loss by `|g|^2 / (2 largest)` at least, `largest` the largest
-    eigenvalue; 30 steps that lower it by far less have met a kink.
+    The fall: `g' H^-1 g / 2` in the Krylov space of the gradient g, which is to the minimum of the
+    quadratic about the point; and as it does in 30 steps of L-BFGS, which is all that is known
+    where negative curvature lies in that space. Without a kink a step along the gradient lowers the
+    loss by `|g|^2 / (2 largest)` at least, `largest` the largest eigenvalue; 30 steps that lower it
+    by far less have met a kink.
     """
     size = float(np.linalg.norm(model.slope))
     if size == 0:
@@ -397,17 +442,24 @@ def _settled(landscape: NetworkLandscape, steps: int, limit: int) -> NetworkLand
 def _check_height(height: float, loss: float) -> None:
     if height == 0:
         raise ValueError(
-            "all examples have the same loss, so there is no default height for the basin. Give one in units of the loss, for "
+            "all examples have the same loss, so there is no default height for the basin. Give "
+            "one in units of the loss, for "
             "example basin_height=0.05."
         )
     if not height > 10 * float(jnp.finfo(jnp.zeros(0).dtype).eps) * abs(loss):
         raise ValueError(
-            f"the basin's height, {height:.3g}, is lost in rounding next to the loss, {loss:.6g}. Give a larger basin_height, "
+            f"the basin's height, {height:.3g}, is lost in rounding next to the loss, {loss:.6g}. "
+            "Give a larger basin_height, "
             f"for example basin_height={max(1e-3 * abs(loss), 1e-6):.2g}."
         )
 
 
 def _measured(tails: NoiseTails) -> float:
-    """The median index over coordinates, held where the law has one; the highest where none could be read."""
+    """The median index over coordinates, held where the law has one; the highest where none could
+    be read."""
     found = tails.characteristic_function.median.value
-    return float(np.clip(found, _LOWEST_ALPHA, _HIGHEST_ALPHA)) if np.isfinite(found) else _HIGHEST_ALPHA
+    return (
+        float(np.clip(found, _LOWEST_ALPHA, _HIGHEST_ALPHA))
+        if np.isfinite(found)
+        else _HIGHEST_ALPHA
+    )

@@ -17,7 +17,8 @@ from levysde.types import Arg, Number
 OPTIMIZERS = ("sgd", "adam")
 _CALL = "diagnose(loss_fn, params, (inputs, targets), batch_size=30) with loss_fn(params, input, target) -> one number"
 _BATCHED = (
-    "diagnose(loss_fn, params, (inputs, targets), batch_size=30, batched=True) with loss_fn(params, inputs, targets) -> "
+    "diagnose(loss_fn, params, (inputs, targets), batch_size=30, batched=True) with "
+    "loss_fn(params, inputs, targets) -> "
     "one number for each example"
 )
 _LOOKED_AT = 8  # examples whose losses are computed together and alone
@@ -26,7 +27,8 @@ _ALONE = 1e-3  # relative difference above which a loss mixes examples; rounding
 
 @dataclass(frozen=True)
 class Request:
-    """Checked arguments; `kernel` is the real optimiser on minibatches, None where a named one lacks its learning rate."""
+    """Checked arguments; `kernel` is the real optimiser on minibatches, None where a named one
+    lacks its learning rate."""
 
     landscape: NetworkLandscape
     layers: tuple[tuple[str, int], ...]
@@ -66,36 +68,49 @@ def as_landscape(
     loss, params = model_parameters(loss, params)
     _check_leaves(params)
     _check_loss(loss, params, inputs, targets, batched)
-    landscape = from_network(loss, params, inputs, targets, weight_decay=weight_decay, batched=batched)
+    landscape = from_network(
+        loss, params, inputs, targets, weight_decay=weight_decay, batched=batched
+    )
     if batched:
         _check_apart(landscape)
     paths = jax.tree_util.tree_leaves_with_path(params)
     layers = tuple(
-        (jax.tree_util.keystr(path, simple=True, separator=".") or "params", int(np.size(leaf))) for path, leaf in paths
+        (jax.tree_util.keystr(path, simple=True, separator=".") or "params", int(np.size(leaf)))
+        for path, leaf in paths
     )
     return landscape, layers
 
 
-def _data(loss_fn: Callable, data: Arg[Any], batched: bool) -> tuple[Callable, np.ndarray, np.ndarray]:
-    """The loss as one of inputs and targets, and both. Data without targets get zeros, which their loss does not see."""
+def _data(
+    loss_fn: Callable, data: Arg[Any], batched: bool
+) -> tuple[Callable, np.ndarray, np.ndarray]:
+    """The loss as one of inputs and targets, and both. Data without targets get zeros, which their
+    loss does not see."""
     if isinstance(data, tuple | list) and len(data) == 2:
         inputs, targets = (_numbers(part) for part in data)
         if not inputs.ndim or not targets.ndim or len(inputs) != len(targets):
             counts = [len(part) if part.ndim else "no" for part in (inputs, targets)]
             raise ValueError(
-                f"data hold {counts[0]} inputs but {counts[1]} targets. Give both the same leading axis, one row an example: "
+                f"data hold {counts[0]} inputs but {counts[1]} targets. Give both the same leading "
+                "axis, one row an example: "
                 "data=(inputs, targets)."
             )
         _check_some(inputs)
         return loss_fn, inputs, targets
     if isinstance(data, tuple | list | dict) or not hasattr(data, "shape"):
         raise TypeError(
-            f"data must be (inputs, targets), or one array for a loss without targets, not {type(data).__name__}"
-            f"{f' of {len(data)}' if hasattr(data, '__len__') else ''}. Type for example data=(inputs, targets)."
+            "data must be (inputs, targets), or one array for a loss without targets, not "
+            f"{type(data).__name__}"
+            f"{f' of {len(data)}' if hasattr(data, '__len__') else ''}. Type for example "
+            "data=(inputs, targets)."
         )
     inputs = _numbers(data)
     _check_some(inputs)
-    return (lambda params, inputs, _: loss_fn(params, inputs)), inputs, np.zeros(len(inputs), np.int32)
+    return (
+        (lambda params, inputs, _: loss_fn(params, inputs)),
+        inputs,
+        np.zeros(len(inputs), np.int32),
+    )
 
 
 def _numbers(part: Arg[Any]) -> np.ndarray:
@@ -106,14 +121,17 @@ def _numbers(part: Arg[Any]) -> np.ndarray:
         raise ValueError(f"data are no arrays ({error}). Give rows of one length.") from None
     if not jnp.issubdtype(array.dtype, jnp.number) and array.dtype.kind != "b":
         raise TypeError(
-            f"data must be numbers, not {array.dtype}. Type for example data=(inputs, targets), both arrays."
+            f"data must be numbers, not {array.dtype}. Type for example data=(inputs, targets), "
+            "both arrays."
         )
     return array
 
 
 def _check_some(inputs: np.ndarray) -> None:
     if not inputs.size:
-        raise ValueError(f"data hold no examples: their shape is {inputs.shape}. Give one row an example.")
+        raise ValueError(
+            f"data hold no examples: their shape is {inputs.shape}. Give one row an example."
+        )
 
 
 def _check_leaves(params: Arg[Any]) -> None:
@@ -122,12 +140,15 @@ def _check_leaves(params: Arg[Any]) -> None:
         kind = getattr(leaf, "dtype", np.asarray(leaf).dtype)
         if not jnp.issubdtype(kind, jnp.floating):
             raise TypeError(
-                f"params{jax.tree_util.keystr(path)} is of {kind}, and only real parameters have gradients. Keep other things "
+                f"params{jax.tree_util.keystr(path)} is of {kind}, and only real parameters have "
+                "gradients. Keep other things "
                 "in loss_fn, for example functools.partial(loss_fn, other), or in an equinox model."
             )
 
 
-def _check_loss(loss: Callable, params: Arg[Any], inputs: np.ndarray, targets: np.ndarray, batched: bool) -> None:
+def _check_loss(
+    loss: Callable, params: Arg[Any], inputs: np.ndarray, targets: np.ndarray, batched: bool
+) -> None:
     count = min(2, len(inputs)) if batched else 1
     given = [part[:count] if batched else part[0] for part in (inputs, targets)]
     shapes = f"input of shape {given[0].shape}, target of shape {given[1].shape}"
@@ -138,15 +159,20 @@ def _check_loss(loss: Callable, params: Arg[Any], inputs: np.ndarray, targets: n
     except Exception as error:  # a user's loss may raise anything
         raise TypeError(
             f"loss_fn fails on {which} ({shapes}): {errors.told(error)}\n"
-            f"It must be a loss of {'any number of examples' if batched else 'ONE example'}: {example}."
-            + flat_vector_hint(params)
+            f"It must be a loss of {'any number of examples' if batched else 'ONE example'}: "
+            f"{example}." + flat_vector_hint(params)
         ) from None
     shape = (count,) if batched else ()
     if getattr(out, "shape", None) != shape or not jnp.issubdtype(out.dtype, jnp.floating):
         means = batched and getattr(out, "shape", None) == ()
         raise TypeError(
-            f"loss_fn must return one real number for each example, but gives {out} for {which} ({shapes})"
-            + (": it seems to take their mean, and the noise lies in the single ones" if means else "")
+            f"loss_fn must return one real number for each example, but gives {out} for {which} "
+            f"({shapes})"
+            + (
+                ": it seems to take their mean, and the noise lies in the single ones"
+                if means
+                else ""
+            )
             + f". Type {example}."
         )
 
@@ -156,13 +182,17 @@ def _check_apart(landscape: NetworkLandscape) -> None:
     count = min(_LOOKED_AT, landscape.num_examples)
     index = jnp.arange(count)
     together = jax.jit(lambda net, i: net.losses(net.minimum, i))(landscape, index)
-    alone = jax.jit(lambda net, i: jax.lax.map(lambda k: net.losses(net.minimum, k[None])[0], i))(landscape, index)
+    alone = jax.jit(lambda net, i: jax.lax.map(lambda k: net.losses(net.minimum, k[None])[0], i))(
+        landscape, index
+    )
     together, alone = np.asarray(together, float), np.asarray(alone, float)
     apart = float(np.abs(together - alone).max())
     if not apart <= _ALONE * (1e-3 + float(np.abs(alone).max())):
         raise ValueError(
-            f"loss_fn mixes examples: their losses change by up to {apart:.3g} with the others in the batch (normalisation "
-            "over a batch does this). Use fixed statistics, so that each example has a loss, and a gradient, of its own."
+            f"loss_fn mixes examples: their losses change by up to {apart:.3g} with the others in "
+            "the batch (normalisation "
+            "over a batch does this). Use fixed statistics, so that each example has a loss, and a "
+            "gradient, of its own."
         )
 
 
@@ -173,20 +203,27 @@ def as_optimizer(
     batch_size: int,
     delta: float,
 ) -> tuple[str, OptimizerKernel | None, float | None]:
-    """The optimiser's name, its kernel, and the learning rate of its law. Raises as `diagnose` does."""
+    """The optimiser's name, its kernel, and the learning rate of its law. Raises as `diagnose`
+    does."""
     if isinstance(optimizer, str):
         if optimizer not in OPTIMIZERS:
             raise ValueError(
-                f'optimizer must be "sgd", "adam" or an optax GradientTransformation, not {optimizer!r}. '
+                'optimizer must be "sgd", "adam" or an optax GradientTransformation, not '
+                f"{optimizer!r}. "
                 "Type for example optimizer=optax.rmsprop(1e-3), learning_rate=1e-3."
             )
         if learning_rate is None:
             return optimizer, None, None
         numbers = {"learning_rate": learning_rate} | ({"eps": delta} if optimizer == "adam" else {})
-        return optimizer, OptimizerKernel(optimizer, landscape, batch_size, hyperparameters=numbers), learning_rate
+        return (
+            optimizer,
+            OptimizerKernel(optimizer, landscape, batch_size, hyperparameters=numbers),
+            learning_rate,
+        )
     if not isinstance(optimizer, optax.GradientTransformation | optax.MultiSteps):
         raise TypeError(
-            f'optimizer must be "sgd", "adam" or an optax GradientTransformation, not {optimizer!r}. '
+            'optimizer must be "sgd", "adam" or an optax GradientTransformation, not '
+            f"{optimizer!r}. "
             "Type for example optimizer=optax.sgd(0.1, momentum=0.9), learning_rate=0.1."
         )
     kernel = OptimizerKernel(optimizer, landscape, batch_size)
@@ -195,15 +232,17 @@ def as_optimizer(
         return "optax", kernel, learning_rate
     if learning_rate is not None and abs(own - learning_rate) > _ALONE * learning_rate:
         raise ValueError(
-            f"learning_rate = {learning_rate:g}, but the optimizer is plain SGD at the learning rate {own:g}. Leave "
+            f"learning_rate = {learning_rate:g}, but the optimizer is plain SGD at the learning "
+            f"rate {own:g}. Leave "
             "learning_rate out, or give both the same."
         )
     return "sgd", kernel, own if learning_rate is None else learning_rate
 
 
 def sgd_rate(transformation: optax.GradientTransformation, dim: int) -> float | None:
-    """The learning rate of a transformation that is plain SGD: it keeps no state and multiplies every gradient, of any size and
-    at any parameters, by one negative number. None for any other."""
+    """The learning rate of a transformation that is plain SGD: it keeps no state and multiplies
+    every gradient, of any size and at any parameters, by one negative number. None for any
+    other."""
     rng = np.random.default_rng(0)
     rates = []
     try:

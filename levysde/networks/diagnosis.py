@@ -48,7 +48,8 @@ class SimulatedEscape(Tabled):
 
     Attributes:
         mean: time at risk over exits in iterations, with its interval; infinite without an exit.
-        exits, num, longest: trajectories that left, all of them, and the iterations after which one is censored.
+        exits, num, longest: trajectories that left, all of them, and the iterations after which one
+            is censored.
         result: the rows, one a trajectory.
     """
 
@@ -68,30 +69,35 @@ class SimulatedEscape(Tabled):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Diagnosis(Tabled):
-    """The landscape of a network about one point, and what its noise makes of it. Prints as a table; `plots.diagnosis` draws.
+    """The landscape of a network about one point, and what its noise makes of it. Prints as a
+    table; `plots.diagnosis` draws.
 
     Attributes:
-        landscape: the network, the point marked as its minimum: `Sublevel(report.landscape, height=report.height)` is the
-            basin, `SGD(report.landscape, ...)` its equation.
+        landscape: the network, the point marked as its minimum: `Sublevel(report.landscape,
+            height=report.height)` is the basin, `SGD(report.landscape, ...)` its equation.
         layers: name and size of each leaf of the parameter tree, in the order of the flat vector.
-        loss, loss_spread: loss at the point (with weight decay), standard deviation of the examples' losses.
+        loss, loss_spread: loss at the point (with weight decay), standard deviation of the
+            examples' losses.
         gradient_norm: Euclidean, at the point, in loss units over parameter units.
-        descent: by how much the loss would still fall at least: to the minimum of the quadratic about the point, or within
-            30 steps of L-BFGS, whichever is more.
+        descent: by how much the loss would still fall at least: to the minimum of the quadratic
+            about the point, or within 30 steps of L-BFGS, whichever is more.
         hessian: a `Spectrum` of its eigenvalues.
         covariance: of the examples' gradients, C1.
         alignment: of the two with each other.
         tails: tail indices and scale of the minibatch noise.
         kink: whether the loss has a kink at the point (ReLU), where no Hessian describes it.
-        excess: by how much the optimiser's noise alone holds the loss up, in the mean. Of SGD in the quadratic about the point:
-            `eta/2 sum_j c_j / (2 - eta lambda_j)`, `c_j = u_j' C_B u_j`, with the curvature of the sharpest directions,
-            infinite where `eta lambda` passes 2. Of ADAM `eta/4 sum_i v_i / (sqrt(v_i) + delta)`, `v = diag C_B`, to
-            first order. Of other optimisers measured in a short run without a basin. NaN without a learning rate or a run.
+        excess: by how much the optimiser's noise alone holds the loss up, in the mean. Of SGD in
+            the quadratic about the point: `eta/2 sum_j c_j / (2 - eta lambda_j)`, `c_j = u_j' C_B
+            u_j`, with the curvature of the sharpest directions, infinite where `eta lambda` passes
+            2. Of ADAM `eta/4 sum_i v_i / (sqrt(v_i) + delta)`, `v = diag C_B`, to first order. Of
+            other optimisers measured in a short run without a basin. NaN without a learning rate or
+            a run.
         alpha, measured: the index that m(W) and the predictions use, and whether it was measured.
         noise: "components" or "isotropic".
         height: of the basin over the loss at the point.
         measures: m(W) of "sgd" and "adam"; empty where there is no basin to measure.
-        predictions: the escape law of each; empty without a learning rate, or of an optimiser without a known law.
+        predictions: the escape law of each; empty without a learning rate, or of an optimiser
+            without a known law.
         simulated: escapes of the real optimiser, None where they were left out.
         left_out: why they were, "" where they were not.
         optimizer, learning_rate, batch_size, delta: as given.
@@ -134,7 +140,8 @@ class Diagnosis(Tabled):
         return self.landscape.dim
 
     def tree(self, vector: Any) -> Any:
-        """A vector of one number a parameter, for example `report.covariance.variance`, in the shape of the parameters."""
+        """A vector of one number a parameter, for example `report.covariance.variance`, in the
+        shape of the parameters."""
         return self.landscape.unflatten(jnp.asarray(vector))
 
     def _table(self) -> Table:
@@ -153,7 +160,10 @@ class Diagnosis(Tabled):
     def _model(self) -> list[tuple[str, str]]:
         return [
             ("loss at the point", f"{self.loss:.5g} (examples spread by {self.loss_spread:.3g})"),
-            ("gradient norm there", f"{self.gradient_norm:.3g}, the loss would fall by {self.descent:.2g} more"),
+            (
+                "gradient norm there",
+                f"{self.gradient_norm:.3g}, the loss would fall by {self.descent:.2g} more",
+            ),
         ]
 
     def _noise(self) -> list[tuple[str, str]]:
@@ -173,7 +183,9 @@ class Diagnosis(Tabled):
         rows = self.hessian._rows()
         if self.learning_rate is not None:
             product = self.learning_rate * self.hessian.largest[0]
-            rows.append(("learning rate x largest", f"{product:.3g} (plain SGD is unstable above 2)"))
+            rows.append(
+                ("learning rate x largest", f"{product:.3g} (plain SGD is unstable above 2)")
+            )
         return rows
 
     def _basin(self) -> list[tuple[str, str]]:

@@ -1,12 +1,15 @@
 """Sums over the examples of a network's data, block by block, in a stated amount of memory.
 
-Notation: `f_i` the loss of example i, F their mean plus weight decay, H the Hessian of F, J the `(n, d)` Jacobian of the
-losses, whose rows are the examples' gradients `g_i`, g their mean, `C1 = 1/n sum_i (g_i - g)(g_i - g)'`.
+Notation: `f_i` the loss of example i, F their mean plus weight decay, H the Hessian of F, J the
+`(n, d)` Jacobian of the losses, whose rows are the examples' gradients `g_i`, g their mean, `C1 =
+1/n sum_i (g_i - g)(g_i - g)'`.
 
-    H v  = d/dt grad F(x + t v)          one gradient of a gradient (Pearlmutter, Neural Computation 6, 1994)
-    C1 v = J'(J v) / n - g (g'v)         one derivative along v, one back; no row of J is ever formed
+    H v  = d/dt grad F(x + t v)          one gradient of a gradient (Pearlmutter, Neural Computation
+    6, 1994) C1 v = J'(J v) / n - g (g'v)         one derivative along v, one back; no row of J is
+    ever formed
 
-What a program needs beyond its arguments is read off it as compiled, before it runs; blocks are made small enough to fit.
+What a program needs beyond its arguments is read off it as compiled, before it runs; blocks are
+made small enough to fit.
 """
 
 import math
@@ -28,7 +31,8 @@ _FEWER = 0.8  # of what should fit by proportion
 
 
 class Blocks(eqx.Module):
-    """The examples in equal blocks; the last one is filled up with the first example, which `mask` leaves out.
+    """The examples in equal blocks; the last one is filled up with the first example, which `mask`
+    leaves out.
 
     `index` and `mask` have shape `(blocks, size)`.
     """
@@ -62,7 +66,11 @@ def _loss(blocks: Blocks, x: Point) -> Scalar:
 
 
 def axis_losses(
-    blocks: Blocks, x: Point, axis: Int[Array, " k"], steps: Float[Array, " k"], count: Int[Array, ""]
+    blocks: Blocks,
+    x: Point,
+    axis: Int[Array, " k"],
+    steps: Float[Array, " k"],
+    count: Int[Array, ""],
 ) -> Float[Array, " k"]:
     """`F(x + steps_j e_axis_j)` for the first `count` of them, 0 for the rest."""
 
@@ -73,8 +81,8 @@ def axis_losses(
 
 
 def unit_direction(key: Array, number: Array, sizes: Point) -> tuple[Point, Scalar]:
-    """`A v / |A v|` and `|A v|` for the direction v of this number, uniform on the sphere; made anew each time it is used,
-    since many of them would fill the memory."""
+    """`A v / |A v|` and `|A v|` for the direction v of this number, uniform on the sphere; made
+    anew each time it is used, since many of them would fill the memory."""
     v = jax.random.normal(jax.random.fold_in(key, number), sizes.shape, sizes.dtype)
     jump = sizes * v / jnp.sqrt(jnp.sum(v * v))
     length = jnp.sqrt(jnp.sum(jump * jump))
@@ -93,7 +101,9 @@ def direction_losses(
     """As `axis_losses`, along the directions of these numbers."""
 
     def put(j: Array, found: Array) -> Array:
-        return found.at[j].set(_loss(blocks, x + steps[j] * unit_direction(key, number[j], sizes)[0]))
+        return found.at[j].set(
+            _loss(blocks, x + steps[j] * unit_direction(key, number[j], sizes)[0])
+        )
 
     return jax.lax.fori_loop(0, count, put, jnp.zeros_like(steps))
 
@@ -141,14 +151,16 @@ def covariance_product(blocks: Blocks, x: Point, v: Point) -> Point:
 def example_moments(
     blocks: Blocks, x: Point, mean: Point, chosen: Int[Array, " m"]
 ) -> tuple[Point, Point, Float[Array, "n m"]]:
-    """`sum_i (g_i - g)^2` and `max_i |g_i|`, coordinate by coordinate, and `g_i - g` in the chosen coordinates; examples of
-    the mask's end included in the last."""
+    """`sum_i (g_i - g)^2` and `max_i |g_i|`, coordinate by coordinate, and `g_i - g` in the chosen
+    coordinates; examples of the mask's end included in the last."""
     net = blocks.landscape
 
     def one(i: Array) -> Point:
         return jax.grad(lambda x: net.losses(x, i[None])[0])(x)
 
-    def step(carry: tuple[Array, Array], block: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
+    def step(
+        carry: tuple[Array, Array], block: tuple[Array, Array]
+    ) -> tuple[tuple[Array, Array], Array]:
         squares, largest = carry
         index, mask = block
         rows = jax.vmap(one)(index)
@@ -163,14 +175,21 @@ def example_moments(
 
 
 def batch_noise(
-    landscape: NetworkLandscape, x: Point, mean: Point, index: Int[Array, "k b"], chosen: Int[Array, " m"]
+    landscape: NetworkLandscape,
+    x: Point,
+    mean: Point,
+    index: Int[Array, "k b"],
+    chosen: Int[Array, " m"],
 ) -> tuple[Point, Point, Point, Float[Array, "k m"], Float[Array, "k layers"]]:
-    """The noise `g_B - g` of k minibatches: its sum, the sum of `log|.|` where it is not 0 and how often it is not, its
-    values in the chosen coordinates, and its squared norm in each leaf of the parameters."""
+    """The noise `g_B - g` of k minibatches: its sum, the sum of `log|.|` where it is not 0 and how
+    often it is not, its values in the chosen coordinates, and its squared norm in each leaf of the
+    parameters."""
 
     ends = np.cumsum([math.prod(shape) for shape in landscape.shapes])[:-1]
 
-    def step(carry: tuple[Array, Array, Array], index: Array) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
+    def step(
+        carry: tuple[Array, Array, Array], index: Array
+    ) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
         total, logs, moved = carry
         noise = jax.grad(lambda x: jnp.mean(landscape.losses(x, index)))(x) - mean
         moves = noise != 0
@@ -183,7 +202,9 @@ def batch_noise(
     return total, logs, moved, values, sizes
 
 
-def example_curvature(blocks: Blocks, x: Point, mean: Point, i: Int[Array, ""]) -> tuple[Point, Scalar]:
+def example_curvature(
+    blocks: Blocks, x: Point, mean: Point, i: Int[Array, ""]
+) -> tuple[Point, Scalar]:
     """`g_i - g` and `(g_i - g)' H (g_i - g)`."""
     apart = jax.grad(lambda x: blocks.landscape.losses(x, i[None])[0])(x) - mean
     return apart, jnp.sum(apart * hessian_product(blocks, x, apart))
@@ -192,7 +213,8 @@ def example_curvature(blocks: Blocks, x: Point, mean: Point, i: Int[Array, ""]) 
 def direction_curvature(
     blocks: Blocks, x: Point, sizes: Point, divisor: Point, key: Array, number: Int[Array, ""]
 ) -> Float[Array, "3"]:
-    """`|A v|`, `u'Hu`, `u'Q^-1 Hu` for the direction of this number, `u = A v / |A v|`, Q the diagonal `divisor`."""
+    """`|A v|`, `u'Hu`, `u'Q^-1 Hu` for the direction of this number, `u = A v / |A v|`, Q the
+    diagonal `divisor`."""
     u, length = unit_direction(key, number, sizes)
     pull = hessian_product(blocks, x, u)
     return jnp.stack([length, jnp.sum(u * pull), jnp.sum(u * pull / divisor)])
@@ -221,8 +243,11 @@ def compiled(program: Callable, *args: Any) -> tuple[Any, int]:
     return _kept[key]
 
 
-def fitting(make: Callable[[int], tuple[Any, int]], most: int, limit: int, what: str) -> tuple[int, Any, int]:
-    """The largest block, at most `most`, whose program stays within `limit` bytes, that program and its bytes.
+def fitting(
+    make: Callable[[int], tuple[Any, int]], most: int, limit: int, what: str
+) -> tuple[int, Any, int]:
+    """The largest block, at most `most`, whose program stays within `limit` bytes, that program and
+    its bytes.
 
     Raises ValueError when not even a block of one does.
     """
@@ -233,7 +258,9 @@ def fitting(make: Callable[[int], tuple[Any, int]], most: int, limit: int, what:
             return size, program, needs
         if size == 1:
             raise ValueError(
-                f"memory_budget leaves {limit / GIB:.3g} GiB for {what}, which takes {needs / GIB:.3g} GiB even for one "
-                f"example at a time. Raise memory_budget by {(needs - limit) / GIB:.2g} or more, or diagnose a smaller model."
+                f"memory_budget leaves {limit / GIB:.3g} GiB for {what}, which takes "
+                f"{needs / GIB:.3g} GiB even for one "
+                f"example at a time. Raise memory_budget by {(needs - limit) / GIB:.2g} or more, "
+                "or diagnose a smaller model."
             )
         size = max(1, min(size // 2, int(_FEWER * size * limit / needs)))

@@ -1,18 +1,20 @@
 """The covariance of the examples' gradients at a point, and how it lies to the Hessian.
 
-Notation: `g_i` the gradient of example i, g their mean, `C1 = 1/n sum_i (g_i - g)(g_i - g)'`; a minibatch of B different
-examples has the covariance `C_B = C1/B (n - B)/(n - 1)`. C1 is known by its diagonal, exact, and its largest eigenpairs; it is
-never formed in more than 256 dimensions, and neither are the n gradients together.
+Notation: `g_i` the gradient of example i, g their mean, `C1 = 1/n sum_i (g_i - g)(g_i - g)'`; a
+minibatch of B different examples has the covariance `C_B = C1/B (n - B)/(n - 1)`. C1 is known by
+its diagonal, exact, and its largest eigenpairs; it is never formed in more than 256 dimensions, and
+neither are the n gradients together.
 
-Near the minimum of a negative log-likelihood that fits the data `C1 ~ H` (Xie, Sato, Sugiyama, ICLR 2021); how far it is so:
+Near the minimum of a negative log-likelihood that fits the data `C1 ~ H` (Xie, Sato, Sugiyama, ICLR
+2021); how far it is so:
 
-    cosine      tr(C1 H) / sqrt(tr C1^2 tr H^2)      1 when proportional
-    factor      tr(C1 H) / tr H^2                    c of the nearest c H
-    along       u_j' C1 u_j against lambda_j         noise along the Hessian's sharpest directions
-    overlap     |U' V|^2 / k                         of the two spans of k directions, k/d for random ones
+    cosine      tr(C1 H) / sqrt(tr C1^2 tr H^2)      1 when proportional factor      tr(C1 H) / tr
+    H^2                    c of the nearest c H along       u_j' C1 u_j against lambda_j
+    noise along the Hessian's sharpest directions overlap     |U' V|^2 / k
+    of the two spans of k directions, k/d for random ones
 
-`tr(C1 H) = sum_j lambda_j u_j' C1 u_j + mean_i (g_i - g)' H' (g_i - g)`, H' without the largest eigenvalues: the sum is exact,
-the mean over all examples or over a random part.
+`tr(C1 H) = sum_j lambda_j u_j' C1 u_j + mean_i (g_i - g)' H' (g_i - g)`, H' without the largest
+eigenvalues: the sum is exact, the mean over all examples or over a random part.
 """
 
 from collections.abc import Callable
@@ -20,7 +22,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from levysde.networks.curvature import DENSE, Product, Spectrum, mean_estimate, random_sums, top_eigenpairs
+from levysde.networks.curvature import (
+    DENSE,
+    Product,
+    Spectrum,
+    mean_estimate,
+    random_sums,
+    top_eigenpairs,
+)
 from levysde.stats import Estimate
 from levysde.tables import Table, Tabled, listed
 
@@ -73,7 +82,10 @@ class GradientCovariance(Tabled):
     def _rows(self) -> list[tuple[str, str]]:
         return [
             ("trace of C1 (one example)", f"{self.trace:.4g}"),
-            ("largest eigenvalues of C1", f"{listed(self.eigenvalues, '.3g', 4)}, {self.trace_share:.0%} of the trace"),
+            (
+                "largest eigenvalues of C1",
+                f"{listed(self.eigenvalues, '.3g', 4)}, {self.trace_share:.0%} of the trace",
+            ),
             ("effective rank of C1", f"{self.effective_rank:.3g}"),
             ("coordinates without noise", f"{int(np.sum(self.variance == 0)):,}"),
         ]
@@ -103,7 +115,10 @@ class Alignment(Tabled):
         return [
             ("cosine of C1 and Hessian", f"{self.cosine}, 1 when proportional"),
             ("C1 over Hessian, nearest factor", f"{self.factor}"),
-            ("overlap of their largest directions", f"{self.overlap:.3g} (random: {self.chance:.2g})"),
+            (
+                "overlap of their largest directions",
+                f"{self.overlap:.3g} (random: {self.chance:.2g})",
+            ),
         ]
 
 
@@ -129,7 +144,9 @@ def gradient_covariance(
         values, vectors = top_eigenpairs(product, dim, min(count, num_examples - 1), rng)
         _, squares, _ = random_sums(product, values, vectors, _PROBES, rng, confidence)
     kept = values > _ROUNDING * values.max(initial=0.0)
-    return GradientCovariance(variance, values[kept].copy(), vectors[:, kept].copy(), squares, mean, num_examples)
+    return GradientCovariance(
+        variance, values[kept].copy(), vectors[:, kept].copy(), squares, mean, num_examples
+    )
 
 
 def alignment(
@@ -141,10 +158,13 @@ def alignment(
     seed: int,
     confidence: float,
 ) -> Alignment:
-    """`product(v) = C1 v`, `curved(i)` is `g_i - g` and its `(g_i - g)' H (g_i - g)`; so many `examples` are drawn."""
+    """`product(v) = C1 v`, `curved(i)` is `g_i - g` and its `(g_i - g)' H (g_i - g)`; so many
+    `examples` are drawn."""
     n = covariance.num_examples
     whole = examples >= n
-    drawn = np.arange(n) if whole else np.random.default_rng(seed).choice(n, examples, replace=False)
+    drawn = (
+        np.arange(n) if whole else np.random.default_rng(seed).choice(n, examples, replace=False)
+    )
     vectors = hessian.vectors
     sharpest = hessian.largest[: vectors.shape[1]]
     noise = np.array([u @ product(u) for u in vectors.T])
@@ -156,10 +176,16 @@ def alignment(
     if whole:
         joint = Estimate(joint.value, joint.value, joint.value, confidence)
     k = min(vectors.shape[1], covariance.vectors.shape[1])
-    overlap = float(np.sum((vectors[:, :k].T @ covariance.vectors[:, :k]) ** 2) / k) if k else float("nan")
+    overlap = (
+        float(np.sum((vectors[:, :k].T @ covariance.vectors[:, :k]) ** 2) / k)
+        if k
+        else float("nan")
+    )
     size = float(np.sqrt(covariance.squares.value * hessian.squares.value))
     return Alignment(
-        cosine=_over(joint, size, _relative(covariance.squares) / 2, _relative(hessian.squares) / 2),
+        cosine=_over(
+            joint, size, _relative(covariance.squares) / 2, _relative(hessian.squares) / 2
+        ),
         factor=_over(joint, hessian.squares.value, _relative(hessian.squares)),
         curvature=hessian.largest[: len(noise)],
         noise=noise,
@@ -175,5 +201,9 @@ def _relative(estimate: Estimate) -> float:
 def _over(estimate: Estimate, by: float, *errors: float) -> Estimate:
     """The quotient, with the relative errors of what stands below joined in quadrature."""
     value = estimate.value / by
-    half = float(np.hypot((estimate.high - estimate.low) / 2 / by, value * np.sqrt(np.sum(np.square(errors)))))
+    half = float(
+        np.hypot(
+            (estimate.high - estimate.low) / 2 / by, value * np.sqrt(np.sum(np.square(errors)))
+        )
+    )
     return Estimate(value, value - half, value + half, estimate.confidence)

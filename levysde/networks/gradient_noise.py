@@ -1,12 +1,14 @@
 """The noise of a minibatch gradient at a point: its scale, its variance, its tail index.
 
-A minibatch of B of the n examples, drawn without replacement, has the gradient `g_B`; the noise is `g_B - g`, g the
-gradient over all examples. With `C1 = 1/n sum_i (g_i - g)(g_i - g)'` its covariance is `C1/B * (n-B)/(n-1)` exactly.
+A minibatch of B of the n examples, drawn without replacement, has the gradient `g_B`; the noise is
+`g_B - g`, g the gradient over all examples. With `C1 = 1/n sum_i (g_i - g)(g_i - g)'` its
+covariance is `C1/B * (n-B)/(n-1)` exactly.
 
-Scale: a covariance is a Gaussian's parameter; a stable law of index a has a scale s, `E exp(i k X) = exp(-|s k|^a)`. It is
-measured coordinate by coordinate through `E log|X|`, which exists for every a (see `levysde.stats.stable_scale`).
-The noise of a finite data set is bounded, so an index below 2 is a description of its bulk, not of its far tail;
-both estimators are misled by mixed scales (see `levysde.stats.tail_index`), hence one index per coordinate first.
+Scale: a covariance is a Gaussian's parameter; a stable law of index a has a scale s, `E exp(i k X)
+= exp(-|s k|^a)`. It is measured coordinate by coordinate through `E log|X|`, which exists for every
+a (see `levysde.stats.stable_scale`). The noise of a finite data set is bounded, so an index below 2
+is a description of its bulk, not of its far tail; both estimators are misled by mixed scales (see
+`levysde.stats.tail_index`), hence one index per coordinate first.
 """
 
 import warnings
@@ -23,13 +25,21 @@ from levysde import errors
 from levysde.errors import AccuracyWarning
 from levysde.landscapes import NetworkLandscape
 from levysde.networks.training import check_network
-from levysde.stats import Estimate, block_log_moment_index, characteristic_function_fit, stable_scale
+from levysde.stats import (
+    Estimate,
+    block_log_moment_index,
+    characteristic_function_fit,
+    stable_scale,
+)
 from levysde.tables import Table, Tabled, spread
 from levysde.types import Arg, Integer, Number, Numbers
 
 _POOLED = 20_000  # standardised values that the pooled estimates look at
-VARIED = 0.1  # share of examples that need a value of their own: a pixel lit in few images makes a noise of few values
-_ROUNDING = 1e-6  # a coordinate whose examples differ by less than this share of their size has no noise
+# share of examples that need a value of their own: a pixel lit in few images makes a noise of few
+# values
+VARIED = 0.1
+# a coordinate whose examples differ by less than this share of their size has no noise
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,12 +47,13 @@ class TailIndex(Tabled):
     """Tail index of the noise over coordinates, by one estimator.
 
     Attributes:
-        pooled: of the coordinates put on one scale each and pooled, at most 20,000 values. Its interval takes them as
-            independent; coordinates of one batch are not, so it is too narrow.
+        pooled: of the coordinates put on one scale each and pooled, at most 20,000 values. Its
+            interval takes them as independent; coordinates of one batch are not, so it is too
+            narrow.
         median: median of the coordinates' own indices; interval by a bootstrap over coordinates.
-        per_coordinate: the index of each coordinate; NaN where it has no noise, where fewer than a tenth of the examples
-            have a gradient of their own (a pixel lit in few images), or where the estimator fails; shape `(d,)`. The two
-            summaries leave the same coordinates out.
+        per_coordinate: the index of each coordinate; NaN where it has no noise, where fewer than a
+            tenth of the examples have a gradient of their own (a pixel lit in few images), or where
+            the estimator fails; shape `(d,)`. The two summaries leave the same coordinates out.
     """
 
     pooled: Estimate
@@ -63,10 +74,11 @@ class GradientNoise(Tabled):
     """Minibatch gradient noise at a point.
 
     Attributes:
-        scale: S, the stable scale of each coordinate at `alpha`, in gradient units, 0 without noise; shape `(d,)`.
+        scale: S, the stable scale of each coordinate at `alpha`, in gradient units, 0 without
+            noise; shape `(d,)`.
         alpha: the index `scale` was measured at.
-        variance: diag(C_B), exact for batches without replacement, gradient units squared; shape `(d,)`. ADAM's
-            stationary v at a minimum.
+        variance: diag(C_B), exact for batches without replacement, gradient units squared; shape
+            `(d,)`. ADAM's stationary v at a minimum.
         block_log_moment, characteristic_function: the tail index by the two estimators.
         dead: number of coordinates without any noise (a pixel that is dark in every image).
         batch_size, num_batches: examples a batch, and batches drawn.
@@ -91,7 +103,12 @@ class GradientNoise(Tabled):
             ("block log-moment", self.block_log_moment),
             ("characteristic function", self.characteristic_function),
         ):
-            rows.append((f"tail index, {name}", f"median of coordinates {index.median}, pooled {index.pooled}"))
+            rows.append(
+                (
+                    f"tail index, {name}",
+                    f"median of coordinates {index.median}, pooled {index.pooled}",
+                )
+            )
         return Table("GradientNoise", rows)
 
 
@@ -104,7 +121,8 @@ def measure_gradient_noise(
     seed: Arg[Integer] = 0,
     alpha: Arg[Number] = 1.5,
 ) -> GradientNoise:
-    """Scale, variance and tail index of the noise of a minibatch gradient, coordinate by coordinate.
+    """Scale, variance and tail index of the noise of a minibatch gradient, coordinate by
+    coordinate.
 
     Args:
         landscape: a network on data.
@@ -122,18 +140,26 @@ def measure_gradient_noise(
     """
     check_network(landscape)
     example = f"x=jnp.zeros({landscape.dim})"
-    x = landscape.minimum if x is None else errors.finite("x", errors.concrete("x", x), example, (landscape.dim,))
+    x = (
+        landscape.minimum
+        if x is None
+        else errors.finite("x", errors.concrete("x", x), example, (landscape.dim,))
+    )
     n = landscape.num_examples
     if n < 2:
         raise ValueError("one example has no minibatch noise: give a landscape with more data.")
-    batch_size = errors.integer("batch_size", batch_size, f"batch_size={min(30, n - 1)}", high=n - 1)
+    batch_size = errors.integer(
+        "batch_size", batch_size, f"batch_size={min(30, n - 1)}", high=n - 1
+    )
     num_batches = errors.integer("num_batches", num_batches, "num_batches=2000", low=400)
     seed = errors.seed(seed)
     index = errors.real_index(alpha)
     deviations = _deviations(landscape, x)
     live = np.asarray(deviations.any(0))
     if not live.any():
-        raise ValueError("no coordinate has any gradient noise at x: all examples have the same gradient there.")
+        raise ValueError(
+            "no coordinate has any gradient noise at x: all examples have the same gradient there."
+        )
     rng = np.random.default_rng(seed)
     noise = _batch_noise(deviations[:, live], batch_size, num_batches, rng)
     scale, variance = np.zeros(live.size), np.zeros(live.size)
@@ -147,7 +173,10 @@ def measure_gradient_noise(
 
 def _deviations(landscape: NetworkLandscape, x: Array) -> np.ndarray:
     """`g_i - g`, float64, shape `(n, d)`; exactly 0 in coordinates that vary by rounding only."""
-    rows = np.asarray(eqx.filter_jit(lambda net, x: net.example_gradients(x))(landscape, jnp.asarray(x)), np.float64)
+    rows = np.asarray(
+        eqx.filter_jit(lambda net, x: net.example_gradients(x))(landscape, jnp.asarray(x)),
+        np.float64,
+    )
     bad = np.asarray(~np.isfinite(rows).all(1))
     if bad.any():
         which = errors.place_of_first(bad, "have a gradient that is not finite at x")
@@ -157,7 +186,9 @@ def _deviations(landscape: NetworkLandscape, x: Array) -> np.ndarray:
     return np.where(np.abs(deviations).max(0) <= rounding, 0.0, deviations)
 
 
-def _batch_noise(deviations: np.ndarray, batch_size: int, num_batches: int, rng: np.random.Generator) -> np.ndarray:
+def _batch_noise(
+    deviations: np.ndarray, batch_size: int, num_batches: int, rng: np.random.Generator
+) -> np.ndarray:
     """`g_B - g` for independent batches, shape `(num_batches, d)`."""
     n = deviations.shape[0]
     chosen = rng.permuted(np.broadcast_to(np.arange(n), (num_batches, n)), axis=1)[:, :batch_size]
@@ -167,7 +198,8 @@ def _batch_noise(deviations: np.ndarray, batch_size: int, num_batches: int, rng:
 
 
 def _stable_scale(noise: np.ndarray, alpha: float) -> np.ndarray:
-    """As `stable_scale`, where a batch may happen to have no noise in a coordinate: the zeros are left out there."""
+    """As `stable_scale`, where a batch may happen to have no noise in a coordinate: the zeros are
+    left out there."""
     scale = np.empty(noise.shape[1])
     whole = noise.all(0)
     scale[whole] = stable_scale(noise[:, whole], alpha)
@@ -180,8 +212,9 @@ def _stable_scale(noise: np.ndarray, alpha: float) -> np.ndarray:
 def tail_indices(
     noise: np.ndarray, live: np.ndarray, varied: np.ndarray, rng: np.random.Generator
 ) -> tuple[TailIndex, TailIndex]:
-    """By block log-moments and by the characteristic function. `live` says which of the coordinates, `(d,)`, are columns of
-    `noise`, and `varied` which of these columns have values enough for an estimate."""
+    """By block log-moments and by the characteristic function. `live` says which of the
+    coordinates, `(d,)`, are columns of `noise`, and `varied` which of these columns have values
+    enough for an estimate."""
     block, cf = np.full(live.size, np.nan), np.full(live.size, np.nan)
     nothing = Estimate(np.nan, np.nan, np.nan)
     if not varied.any():
@@ -195,11 +228,14 @@ def tail_indices(
     pooled = (noise[:, columns] / np.median(np.abs(noise[:, columns]), axis=0)).T.ravel()
     growth = _quietly(lambda: block_log_moment_index(pooled, block=int(np.sqrt(noise.shape[0]))))
     fit = _quietly(lambda: characteristic_function_fit(pooled).alpha)
-    return TailIndex(growth, median_estimate(block, rng), block), TailIndex(fit, median_estimate(cf, rng), cf)
+    return TailIndex(growth, median_estimate(block, rng), block), TailIndex(
+        fit, median_estimate(cf, rng), cf
+    )
 
 
 def median_estimate(values: np.ndarray, rng: np.random.Generator) -> Estimate:
-    """The median of the known values, with a bootstrap interval; of fewer than 6 none bounds the median with 95%."""
+    """The median of the known values, with a bootstrap interval; of fewer than 6 none bounds the
+    median with 95%."""
     known = values[np.isfinite(values)]
     if not known.size:
         return Estimate(np.nan, np.nan, np.nan)
@@ -211,7 +247,8 @@ def median_estimate(values: np.ndarray, rng: np.random.Generator) -> Estimate:
 
 
 def _or_nan(estimate: Callable[[], float]) -> float:
-    """NaN where an estimator says that it has no answer for this coordinate; its warnings would be as many as coordinates."""
+    """NaN where an estimator says that it has no answer for this coordinate; its warnings would be
+    as many as coordinates."""
     try:
         return _quietly(estimate)
     except ValueError:

@@ -1,4 +1,5 @@
-"""A network about one point, as functions of NumPy vectors: losses, and products with its Hessian and gradient covariance."""
+"""A network about one point, as functions of NumPy vectors: losses, and products with its Hessian
+and gradient covariance."""
 
 from typing import Any
 
@@ -36,7 +37,9 @@ class Products:
 
         size, self._hessian, self.needs = fitting(second, n, limit, "a product with the Hessian")
         self.blocks: Blocks = in_blocks(landscape, size)
-        self.losses = np.asarray(self._made(programs.example_losses, self.x)(self.blocks, self.x), float).ravel()[:n]
+        self.losses = np.asarray(
+            self._made(programs.example_losses, self.x)(self.blocks, self.x), float
+        ).ravel()[:n]
         gradient = self._made(programs.data_gradient, self.x)(self.blocks, self.x)
         self.gradient = np.asarray(gradient, float)
         self.slope = self.gradient + float(landscape.weight_decay) * np.asarray(self.x, float)
@@ -65,7 +68,8 @@ class Products:
         return along - self.gradient * (self.gradient @ v)
 
     def descend(self, steps: int) -> tuple[np.ndarray, float]:
-        """Where so many steps of L-BFGS lead from the point, and by how much the loss falls on the way."""
+        """Where so many steps of L-BFGS lead from the point, and by how much the loss falls on the
+        way."""
         from scipy.optimize import minimize  # slow to import
 
         made = self._made(programs.loss_and_slope, self.x)
@@ -75,24 +79,38 @@ class Products:
             value, slope = made(self.blocks, self._device(x))
             return float(value), np.asarray(slope, float)
 
-        options = {"maxiter": steps, "maxfun": 3 * steps, "maxcor": LBFGS_VECTORS, "ftol": 0.0, "gtol": 1e-9}
+        options = {
+            "maxiter": steps,
+            "maxfun": 3 * steps,
+            "maxcor": LBFGS_VECTORS,
+            "ftol": 0.0,
+            "gtol": 1e-9,
+        }
         found = minimize(both, start, jac=True, method="L-BFGS-B", options=options)
         fall = both(start)[0] - float(found.fun)
         return (np.asarray(found.x), fall) if np.isfinite(found.fun) and fall > 0 else (start, 0.0)
 
     def moments(self, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The diagonal of C1, largest size of an example's gradient in each coordinate, and `g_i - g` in the chosen
-        coordinates, `(n, m)`."""
+        """The diagonal of C1, largest size of an example's gradient in each coordinate, and `g_i -
+        g` in the chosen coordinates, `(n, m)`."""
         chosen, mean = jnp.asarray(coordinates, jnp.int32), self._device(self.gradient)
         n = self.landscape.num_examples
 
         def program(size: int) -> tuple[Any, int]:
-            return compiled(programs.example_moments, in_blocks(self.landscape, size), self.x, mean, chosen)
+            return compiled(
+                programs.example_moments, in_blocks(self.landscape, size), self.x, mean, chosen
+            )
 
-        size, made, needs = fitting(program, min(n, _GRADIENTS), self.limit, "the gradients of single examples")
+        size, made, needs = fitting(
+            program, min(n, _GRADIENTS), self.limit, "the gradients of single examples"
+        )
         self.needs = max(self.needs, needs)
         squares, largest, columns = made(in_blocks(self.landscape, size), self.x, mean, chosen)
-        return np.asarray(squares, float) / n, np.asarray(largest, float), np.asarray(columns, float)[:n]
+        return (
+            np.asarray(squares, float) / n,
+            np.asarray(largest, float),
+            np.asarray(columns, float)[:n],
+        )
 
     def example_curvature(self) -> Any:
         """The function `i -> g_i - g, (g_i - g)' H (g_i - g)`."""
@@ -106,7 +124,8 @@ class Products:
         return curved
 
     def along_axes(self, axes: np.ndarray, signs: np.ndarray) -> Any:
-        """`(ray, r) -> F(x + r sign e_axis)` for arrays of rays' numbers and distances, given the axis and sign of each."""
+        """`(ray, r) -> F(x + r sign e_axis)` for arrays of rays' numbers and distances, given the
+        axis and sign of each."""
         made = self._made(
             programs.axis_losses,
             self.x,
@@ -116,13 +135,19 @@ class Products:
         )
 
         def losses(ray: np.ndarray, r: np.ndarray) -> np.ndarray:
-            return self._in_calls(lambda i, s, count: made(self.blocks, self.x, i, s, count), axes[ray], signs[ray] * r)
+            return self._in_calls(
+                lambda i, s, count: made(self.blocks, self.x, i, s, count),
+                axes[ray],
+                signs[ray] * r,
+            )
 
         return losses
 
-    def along_directions(self, sizes: np.ndarray, preconditioner: np.ndarray, seed: int) -> tuple[Any, Any]:
-        """`(ray, r) -> F(x + r u_ray)`, and `ray -> (length of A v, u'Hu, u'Q^-1 Hu)`: directions v uniform on the sphere,
-        `u = A v / |A v|`."""
+    def along_directions(
+        self, sizes: np.ndarray, preconditioner: np.ndarray, seed: int
+    ) -> tuple[Any, Any]:
+        """`(ray, r) -> F(x + r u_ray)`, and `ray -> (length of A v, u'Hu, u'Q^-1 Hu)`: directions v
+        uniform on the sphere, `u = A v / |A v|`."""
         key, factors = jax.random.key(seed), self._device(sizes)
         made = self._made(
             programs.direction_losses,
@@ -135,13 +160,20 @@ class Products:
         )
 
         divisor = self._device(preconditioner)
-        second = self._made(programs.direction_curvature, self.x, factors, divisor, key, jnp.asarray(0, jnp.int32))
+        second = self._made(
+            programs.direction_curvature, self.x, factors, divisor, key, jnp.asarray(0, jnp.int32)
+        )
 
         def losses(ray: np.ndarray, r: np.ndarray) -> np.ndarray:
-            return self._in_calls(lambda i, s, count: made(self.blocks, self.x, factors, key, i, s, count), ray, r)
+            return self._in_calls(
+                lambda i, s, count: made(self.blocks, self.x, factors, key, i, s, count), ray, r
+            )
 
         def curvature(ray: int) -> np.ndarray:
-            return np.asarray(second(self.blocks, self.x, factors, divisor, key, jnp.asarray(ray, jnp.int32)), float)
+            return np.asarray(
+                second(self.blocks, self.x, factors, divisor, key, jnp.asarray(ray, jnp.int32)),
+                float,
+            )
 
         return losses, curvature
 

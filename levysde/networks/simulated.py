@@ -35,7 +35,8 @@ def _iteration(net: NetworkLandscape, x: Array, index: Array) -> tuple[Array, Ar
 
 
 def cost_of_iteration(landscape: NetworkLandscape, batch_size: int) -> tuple[float, int]:
-    """Seconds and bytes of one loss over all data, which the exit test is, with one gradient over a batch."""
+    """Seconds and bytes of one loss over all data, which the exit test is, with one gradient over a
+    batch."""
     index = jnp.arange(batch_size)
     program, needs = compiled(_iteration, landscape, landscape.minimum, index)
     jax.block_until_ready(program(landscape, landscape.minimum, index))
@@ -48,11 +49,14 @@ def cost_of_iteration(landscape: NetworkLandscape, batch_size: int) -> tuple[flo
 
 
 def settled(kernel: OptimizerKernel, seed: int) -> OptimizerKernel:
-    """ADAM with its averages as they are in the minimum: it has seen minibatches there, without moving."""
+    """ADAM with its averages as they are in the minimum: it has seen minibatches there, without
+    moving."""
     network: Any = kernel.landscape
     numbers: Any = kernel.numbers
     transformation = optax.adam(**numbers)
-    rows = batch_rows(network.num_examples, int(kernel.batch_size or 1), _SEEN, np.random.default_rng(seed))
+    rows = batch_rows(
+        network.num_examples, int(kernel.batch_size or 1), _SEEN, np.random.default_rng(seed)
+    )
 
     def see(state: Any, index: Array) -> tuple[Any, None]:
         gradient = network.arrays(network.batch_gradient(network.minimum, index))
@@ -61,7 +65,11 @@ def settled(kernel: OptimizerKernel, seed: int) -> OptimizerKernel:
     start = transformation.init(network.arrays(network.minimum))
     state = jax.jit(lambda rows: jax.lax.scan(see, start, rows)[0])(jnp.asarray(rows))
     return OptimizerKernel(
-        kernel.transformation, network, kernel.batch_size, hyperparameters=kernel.numbers, optimizer_state=state
+        kernel.transformation,
+        network,
+        kernel.batch_size,
+        hyperparameters=kernel.numbers,
+        optimizer_state=state,
     )
 
 
@@ -76,8 +84,9 @@ def simulate(
     seed: int,
     confidence: float,
 ) -> tuple[SimulatedEscape | None, str, float]:
-    """Escapes, or None and why they were left out; and the loss that the noise holds up, NaN where it was not measured, which
-    is where there is a prediction. `expected` is the predicted mean in iterations, NaN when unknown."""
+    """Escapes, or None and why they were left out; and the loss that the noise holds up, NaN where
+    it was not measured, which is where there is a prediction. `expected` is the predicted mean in
+    iterations, NaN when unknown."""
     nan = float("nan")
     if not num:
         return None, "num_escapes=0", nan
@@ -86,7 +95,8 @@ def simulate(
     each, needs = cost_of_iteration(landscape, int(kernel.batch_size or 1))
     if needs * _LANES > memory:
         reason = (
-            f"{_LANES} trajectories side by side take about {needs * _LANES / GIB:.3g} GiB, over what memory_budget leaves, "
+            f"{_LANES} trajectories side by side take about {needs * _LANES / GIB:.3g} GiB, over "
+            "what memory_budget leaves, "
             f"{memory / GIB:.3g} GiB"
         )
         return None, reason, nan
@@ -94,8 +104,10 @@ def simulate(
     if affordable < _FEWEST:
         needed = each * num * _FEWEST
         reason = (
-            f"{num} escapes of {_FEWEST} iterations at {each * 1e3:.3g} ms take about {needed:,.3g} s, over "
-            f"time_budget={budget:g}. Type time_budget={_rounded_up(1.2 * needed)}, or fewer num_escapes"
+            f"{num} escapes of {_FEWEST} iterations at {each * 1e3:.3g} ms take about "
+            f"{needed:,.3g} s, over "
+            f"time_budget={budget:g}. Type time_budget={_rounded_up(1.2 * needed)}, or fewer "
+            "num_escapes"
         )
         return None, reason, nan
     if kernel.transformation == "adam" or kernel.transformation is optax.adam:
@@ -106,10 +118,18 @@ def simulate(
     def run(count: int, seed: int, limit: int) -> Any:
         domain = Sublevel(landscape, height=height)
         return simulate_escape(
-            kernel, domain, landscape.minimum, num=count, seed=seed, max_steps=limit, record="times", throw=False
+            kernel,
+            domain,
+            landscape.minimum,
+            num=count,
+            seed=seed,
+            max_steps=limit,
+            record="times",
+            throw=False,
         )
 
-    if not expected <= affordable:  # the law may be wrong, or there is none: see how long escapes take
+    # the law may be wrong, or there is none: see how long escapes take
+    if not expected <= affordable:
         pilot = run(_LANES, seed + 1, steps)
         exits = int(pilot.exited.sum())
         mean = float(pilot.time.sum()) / (exits or _NO_EXIT)
@@ -117,9 +137,12 @@ def simulate(
         if not exits and needed > budget:
             typed = _rounded_up(max(1.2 * needed, 2 * budget))
             reason = (
-                f"none of {_LANES} pilot trajectories left within {steps:,} iterations, so the mean is above {mean:,.0f} "
-                f"(95%). {num} escapes at {each * 1e3:.3g} ms an iteration take more than {needed:,.3g} s, over "
-                f"time_budget={budget:g}. Type time_budget={typed} or more, a lower basin_height, or a larger learning_rate"
+                f"none of {_LANES} pilot trajectories left within {steps:,} iterations, so the "
+                f"mean is above {mean:,.0f} "
+                f"(95%). {num} escapes at {each * 1e3:.3g} ms an iteration take more than "
+                f"{needed:,.3g} s, over "
+                f"time_budget={budget:g}. Type time_budget={typed} or more, a lower basin_height, "
+                "or a larger learning_rate"
             )
             return None, reason, lift
         expected = mean if exits else float("inf")
@@ -128,22 +151,35 @@ def simulate(
 
 
 def measured_lift(kernel: OptimizerKernel, steps: int, seed: int) -> float:
-    """The mean loss over that of the minimum in the second half of `steps` iterations from there, without a basin."""
+    """The mean loss over that of the minimum in the second half of `steps` iterations from there,
+    without a basin."""
     network: Any = kernel.landscape
     paths = simulate_paths(
-        kernel, network.minimum, num=_LANES, seed=seed, every=max(1, steps // 4), max_steps=steps, throw=False
+        kernel,
+        network.minimum,
+        num=_LANES,
+        seed=seed,
+        every=max(1, steps // 4),
+        max_steps=steps,
+        throw=False,
     )
     late = paths.positions[:, paths.times >= steps / 2].reshape(-1, network.dim)
     if not np.isfinite(late).all():
         return float("inf")
-    losses = jax.jit(lambda net, rows: jax.lax.map(net.value, rows))(network, jnp.asarray(late, network.minimum.dtype))
-    return float(np.mean(np.asarray(losses, float))) - float(jax.jit(type(network).value)(network, network.minimum))
+    losses = jax.jit(lambda net, rows: jax.lax.map(net.value, rows))(
+        network, jnp.asarray(late, network.minimum.dtype)
+    )
+    return float(np.mean(np.asarray(losses, float))) - float(
+        jax.jit(type(network).value)(network, network.minimum)
+    )
 
 
 def _rounded_up(seconds: float) -> str:
     """To two digits: timings vary, and what is typed must be enough."""
     unit = 10.0 ** (floor(log10(seconds)) - 1)
-    return np.format_float_positional(ceil(seconds / unit) * unit, precision=2, fractional=False, trim="-")
+    return np.format_float_positional(
+        ceil(seconds / unit) * unit, precision=2, fractional=False, trim="-"
+    )
 
 
 def _summary(result: Any, num: int, longest: int, confidence: float) -> SimulatedEscape:

@@ -1,4 +1,5 @@
-"""Training a network with minibatches, and polishing what comes out to a strict minimum in float64."""
+"""Training a network with minibatches, and polishing what comes out to a strict minimum in
+float64."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -45,7 +46,10 @@ class Minimum(Tabled):
             ("dimensions", f"{len(self.point)}"),
             ("loss", f"{self.loss:.6g}"),
             ("gradient norm", f"{self.gradient_norm:.2g}"),
-            ("eigenvalues of the Hessian", f"{self.smallest_eigenvalue:.4g} to {self.largest_eigenvalue:.4g}"),
+            (
+                "eigenvalues of the Hessian",
+                f"{self.smallest_eigenvalue:.4g} to {self.largest_eigenvalue:.4g}",
+            ),
             ("distance from the start", f"{self.distance:.3g}"),
         ]
         return Table("Minimum", rows)
@@ -62,8 +66,9 @@ def train(
 ) -> Array:
     """Train by real minibatches (optax) from the landscape's marked point.
 
-    Each epoch walks through the examples once in a new random order, in batches without replacement; the examples left
-    over when `batch_size` does not divide their number are left out of that epoch. Weight decay is part of the gradient.
+    Each epoch walks through the examples once in a new random order, in batches without
+    replacement; the examples left over when `batch_size` does not divide their number are left out
+    of that epoch. Weight decay is part of the gradient.
 
     Args:
         landscape: a network on data.
@@ -90,14 +95,22 @@ def train(
     x, loss = _run_epochs(landscape, optimizer, batch_size, epochs, rate, jax.random.key(seeds[0]))
     if not np.isfinite(np.asarray(x)).all() or not np.isfinite(float(loss)):
         raise ValueError(
-            f"training diverged: {optimizer} with learning_rate = {float(rate):g} left the float range. "
+            f"training diverged: {optimizer} with learning_rate = {float(rate):g} left the float "
+            "range. "
             f"Type a smaller one, for example learning_rate={float(rate) / 10:g}."
         )
     return x
 
 
 @eqx.filter_jit
-def _run_epochs(landscape: NetworkLandscape, optimizer: str, batch_size: int, epochs: int, rate: Array, key: Array):
+def _run_epochs(
+    landscape: NetworkLandscape,
+    optimizer: str,
+    batch_size: int,
+    epochs: int,
+    rate: Array,
+    key: Array,
+):
     transformation = _OPTIMIZERS[optimizer](rate)
     steps = landscape.num_examples // batch_size
 
@@ -116,25 +129,33 @@ def _run_epochs(landscape: NetworkLandscape, optimizer: str, batch_size: int, ep
 
 
 def polish(
-    landscape: Arg[Landscape], x: Arg[Numbers], *, tolerance: Arg[Number] = 1e-8, max_steps: Arg[Integer] = 500
+    landscape: Arg[Landscape],
+    x: Arg[Numbers],
+    *,
+    tolerance: Arg[Number] = 1e-8,
+    max_steps: Arg[Integer] = 500,
 ) -> Minimum:
-    """The strict minimum next to `x`, in float64: L-BFGS, then Newton steps in a trust region (scipy's trust-exact).
+    """The strict minimum next to `x`, in float64: L-BFGS, then Newton steps in a trust region
+    (scipy's trust-exact).
 
-    Every step lowers the loss; saddles are left along negative curvature. It may end in another basin than the one `x`
-    lies in where training has not settled: look at `distance`. float64 is switched on for the length of the call only.
+    Every step lowers the loss; saddles are left along negative curvature. It may end in another
+    basin than the one `x` lies in where training has not settled: look at `distance`. float64 is
+    switched on for the length of the call only.
 
     Args:
         landscape: any landscape; a copy with its numbers in float64 is used.
         x: where to start, shape `(d,)`; best the end of a training run.
         tolerance: the gradient norm to reach.
-        max_steps: Newton steps, each with one Hessian of `d^2` numbers; L-BFGS may take 20 times as many.
+        max_steps: Newton steps, each with one Hessian of `d^2` numbers; L-BFGS may take 20 times as
+            many.
 
     Returns:
         A `Minimum`, with its certificate.
 
     Raises:
-        TypeError, ValueError: `x` of wrong shape or not finite; a gradient norm above `tolerance` at the end, or a
-            smallest eigenvalue that is not positive (then the point is a saddle, or the minimum is flat).
+        TypeError, ValueError: `x` of wrong shape or not finite; a gradient norm above `tolerance`
+            at the end, or a smallest eigenvalue that is not positive (then the point is a saddle,
+            or the minimum is flat).
     """
     errors.instance("landscape", landscape, Landscape, "digits_mlp()")
     tolerance = errors.positive_real("tolerance", tolerance, "tolerance=1e-8")
@@ -159,11 +180,21 @@ def _descend(landscape: Landscape, start: np.ndarray, tolerance: float, max_step
         return (matrix + matrix.T) / 2
 
     if not np.isfinite(value_and_gradient(start)[0]):
-        raise ValueError("the loss is not finite at x. Start the polishing from the end of a training run.")
-    options = {"gtol": 1e-6, "ftol": 0.0, "maxiter": 20 * max_steps, "maxfun": 40 * max_steps, "maxcor": 20}
+        raise ValueError(
+            "the loss is not finite at x. Start the polishing from the end of a training run."
+        )
+    options = {
+        "gtol": 1e-6,
+        "ftol": 0.0,
+        "maxiter": 20 * max_steps,
+        "maxfun": 40 * max_steps,
+        "maxcor": 20,
+    }
     near = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options=options).x
     options = {"gtol": tolerance / 10, "maxiter": max_steps, "initial_trust_radius": 0.1}
-    found = minimize(value_and_gradient, near, jac=True, hess=hessian, method="trust-exact", options=options)
+    found = minimize(
+        value_and_gradient, near, jac=True, hess=hessian, method="trust-exact", options=options
+    )
     point = _newton(found.x, value_and_gradient, hessian)
     loss, gradient = value_and_gradient(point)
     matrix = hessian(point)
@@ -184,7 +215,8 @@ def _descend(landscape: Landscape, start: np.ndarray, tolerance: float, max_step
 def _newton(point: np.ndarray, value_and_gradient, hessian) -> np.ndarray:
     """A last Newton step where the Hessian is positive and the step lowers the gradient's norm.
 
-    Near the minimum the loss no longer changes in its last digit, and a trust region that watches the loss stalls.
+    Near the minimum the loss no longer changes in its last digit, and a trust region that watches
+    the loss stalls.
     """
     for _ in range(3):
         gradient, matrix = value_and_gradient(point)[1], hessian(point)
@@ -201,20 +233,24 @@ def _check_strict(minimum: Minimum, gradient: np.ndarray, tolerance: float, step
     after = f"after {steps} Newton steps"
     if not minimum.gradient_norm <= tolerance:
         raise ValueError(
-            f"no minimum reached: {after} the gradient norm is {minimum.gradient_norm:.3g} (wanted {tolerance:g}). "
+            f"no minimum reached: {after} the gradient norm is {minimum.gradient_norm:.3g} (wanted "
+            f"{tolerance:g}). "
             "Train longer first, or raise max_steps."
         )
     # below the rounding of the largest eigenvalue a sign means nothing
     if not minimum.smallest_eigenvalue > 1e-12 * minimum.largest_eigenvalue:
         raise ValueError(
-            f"not a strict minimum: {after} the Hessian's eigenvalues run from {minimum.smallest_eigenvalue:.3g} to "
-            f"{minimum.largest_eigenvalue:.3g}. A flat direction has no escape time of its own: add weight decay (for example "
+            f"not a strict minimum: {after} the Hessian's eigenvalues run from "
+            f"{minimum.smallest_eigenvalue:.3g} to "
+            f"{minimum.largest_eigenvalue:.3g}. A flat direction has no escape time of its own: "
+            "add weight decay (for example "
             "weight_decay=0.02), or start from another training run."
         )
     ahead = float(np.linalg.norm(np.linalg.solve(minimum.hessian, gradient)))
     if ahead > 1e-3 * (1 + float(np.linalg.norm(minimum.point))):
         raise ValueError(
-            f"no minimum reached: {after} the next one would still go {ahead:.3g} further: the loss falls towards "
+            f"no minimum reached: {after} the next one would still go {ahead:.3g} further: the "
+            "loss falls towards "
             "infinity. Add weight decay, for example weight_decay=0.02."
         )
 

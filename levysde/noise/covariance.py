@@ -1,15 +1,17 @@
 """Scales that match the covariance of a gradient noise.
 
-Notation: S the scale, L the driver, C the covariance to match, H a Hessian, B a batch size, `C_B = C1/B` the covariance of
-a minibatch gradient, `v = unit_variance(driver)`. The rule everywhere:
+Notation: S the scale, L the driver, C the covariance to match, H a Hessian, B a batch size, `C_B =
+C1/B` the covariance of a minibatch gradient, `v = unit_variance(driver)`. The rule everywhere:
 
     S S' = C / v,    v = 1 for `Brownian`,    v = 2 for stable noise of scale 1.
 
-Then one step of `dt = eta`, `epsilon = sqrt(eta)` of a driver of finite variance has the noise covariance `eta^2 C`, that of
-an optimiser's step. Stable noise below a = 2 has none: there S is the scale that would have matched at a = 2, where
-SaS(1) is N(0, 2). Which S, of all with this `S S'`, says each function: it matters for components noise only.
+Then one step of `dt = eta`, `epsilon = sqrt(eta)` of a driver of finite variance has the noise
+covariance `eta^2 C`, that of an optimiser's step. Stable noise below a = 2 has none: there S is the
+scale that would have matched at a = 2, where SaS(1) is N(0, 2). Which S, of all with this `S S'`,
+says each function: it matters for components noise only.
 
-`C_B ~ H/B` near a minimum of a negative log-likelihood: Xie, Sato, Sugiyama, ICLR 2021; Jastrzebski et al., arXiv 1711.04623.
+`C_B ~ H/B` near a minimum of a negative log-likelihood: Xie, Sato, Sugiyama, ICLR 2021; Jastrzebski
+et al., arXiv 1711.04623.
 """
 
 from typing import Any, Literal
@@ -26,13 +28,15 @@ from levysde.protocols import Driver, Landscape, Scale
 from levysde.types import Arg, Integer, Numbers
 
 _NEGATIVE = ("refuse", "absolute")
-_ROUNDING = 1e-5  # of the largest eigenvalue: below it a negative one is rounding, and a singular value is none
+# of the largest eigenvalue: below it a negative one is rounding, and a singular value is none
+_ROUNDING = 1e-5
 _FREQUENCIES = 10.0 ** np.arange(-7, 1)  # where the exponent is held against `v k^2 / 2`
 _AGREE = 3e-3
 
 
 def unit_variance(driver: Arg[Driver], dim: Arg[Integer] = 1) -> float:
-    """v, the variance of each coordinate of L at time 1, read off the exponent; `2 s^2` for stable noise of scale s.
+    """v, the variance of each coordinate of L at time 1, read off the exponent; `2 s^2` for stable
+    noise of scale s.
 
     Args:
         driver: the noise.
@@ -43,18 +47,24 @@ def unit_variance(driver: Arg[Driver], dim: Arg[Integer] = 1) -> float:
 
     Raises:
         TypeError: something that is no driver, or whose numbers JAX traces.
-        ValueError: the coordinates have no finite variance and no stable scale, or not all the same one, uncorrelated.
+        ValueError: the coordinates have no finite variance and no stable scale, or not all the same
+            one, uncorrelated.
 
     Source:
         Elementary: `exponent(k) ~ v |k|^2 / 2` as k -> 0.
     """
     dim = errors.integer("dim", dim, "dim=2")
     if not isinstance(driver, Driver):
-        raise TypeError(f"driver must be a Driver, not {driver!r}. Type for example StableComponents(alpha=1.5).")
-    inside = errors.is_traced(jnp.zeros(()))  # of a function that JAX traces, where nothing is a number
+        raise TypeError(
+            f"driver must be a Driver, not {driver!r}. Type for example "
+            "StableComponents(alpha=1.5)."
+        )
+    # of a function that JAX traces, where nothing is a number
+    inside = errors.is_traced(jnp.zeros(()))
     if inside or any(errors.is_traced(leaf) for leaf in jax.tree.leaves(driver)):
         raise TypeError(
-            "the driver's variance is computed on the host, but its numbers are traced. Ask for it outside jit."
+            "the driver's variance is computed on the host, but its numbers are traced. Ask for it "
+            "outside jit."
         )
     try:
         index = float(driver.index)
@@ -66,44 +76,58 @@ def unit_variance(driver: Arg[Driver], dim: Arg[Integer] = 1) -> float:
         if index < 2:
             return float(2 * _real_exponents(exact, axis[None])[0] ** (2 / index))
         along = np.stack([axis, slope / np.linalg.norm(slope)])
-        psi = _real_exponents(exact, np.concatenate([h * along for h in _FREQUENCIES])).reshape(-1, 2)
+        psi = _real_exponents(exact, np.concatenate([h * along for h in _FREQUENCIES])).reshape(
+            -1, 2
+        )
     found = 2 * psi / _FREQUENCIES[:, None] ** 2
-    # from the smallest frequency up: past rounding, to where neighbours agree best, in both directions, before the tails set in
-    gaps = [np.ptp(pair) / pair.min() if (pair > 0).all() else np.inf for pair in (found[i : i + 2] for i in range(7))]
+    # from the smallest frequency up: past rounding, to where neighbours agree best, in both
+    # directions, before the tails set in
+    gaps = [
+        np.ptp(pair) / pair.min() if (pair > 0).all() else np.inf
+        for pair in (found[i : i + 2] for i in range(7))
+    ]
     at = next((i for i, gap in enumerate(gaps) if gap <= _AGREE), None)
     if at is not None:
         while at + 1 < len(gaps) and gaps[at + 1] < gaps[at]:
             at += 1
         return float(found[at + 1, 0])
     raise ValueError(
-        f"{type(driver).__name__} shows no finite variance, the same in every direction, so no scale matches a covariance. "
+        f"{type(driver).__name__} shows no finite variance, the same in every direction, so no "
+        "scale matches a covariance. "
         "Make the scale yourself, for example scale=jnp.ones(2)."
     )
 
 
 def covariance_scale(
-    covariance: Arg[Numbers], driver: Arg[Driver], *, negative: Arg[Literal["refuse", "absolute"]] = "refuse"
+    covariance: Arg[Numbers],
+    driver: Arg[Driver],
+    *,
+    negative: Arg[Literal["refuse", "absolute"]] = "refuse",
 ) -> Scale:
-    """The scale of `driver` that matches a covariance: the symmetric root of `C/v` (see the top of the file).
+    """The scale of `driver` that matches a covariance: the symmetric root of `C/v` (see the top of
+    the file).
 
     Args:
         covariance: C: a number, `(d,)` (diagonal), or symmetric `(d, d)`.
         driver: the noise it is for.
-        negative: eigenvalues below 0 are refused ("refuse"), or ("absolute") taken by their absolute values.
+        negative: eigenvalues below 0 are refused ("refuse"), or ("absolute") taken by their
+            absolute values.
 
     Returns:
         A scalar, diagonal or dense scale, by the shape of C.
 
     Raises:
-        ValueError, TypeError: a covariance that is not finite, square, symmetric, is traced by JAX, zero, or has
-            negative eigenvalues; a driver without a variance to match.
+        ValueError, TypeError: a covariance that is not finite, square, symmetric, is traced by JAX,
+            zero, or has negative eigenvalues; a driver without a variance to match.
 
     Source:
         Elementary: `S S' = C / v`.
     """
     root = covariance_root("covariance", covariance, negative)
     dim = len(root) if root.ndim else 1
-    scaled = errors.finite("root of covariance", root / np.sqrt(unit_variance(driver, dim)), "covariance=jnp.eye(2)")
+    scaled = errors.finite(
+        "root of covariance", root / np.sqrt(unit_variance(driver, dim)), "covariance=jnp.eye(2)"
+    )
     return as_scale(scaled, dim)
 
 
@@ -115,32 +139,38 @@ def hessian_aligned(
     x: Arg[Numbers | None] = None,
     negative: Arg[Literal["refuse", "absolute"]] = "refuse",
 ) -> Scale:
-    """The scale of gradient noise aligned with the Hessian, `C_B = H/B` at one point, as in `covariance_scale`.
+    """The scale of gradient noise aligned with the Hessian, `C_B = H/B` at one point, as in
+    `covariance_scale`.
 
     Args:
         landscape: the loss, that of one example on average.
         driver: the noise it is for.
         batch_size: B, at least 1.
-        x: where H is taken, shape `(d,)`; the minimum by default. It stays this H wherever the trajectory goes.
-        negative: eigenvalues below 0 are refused ("refuse"), or ("absolute") taken by their absolute values, as in Xie et al.
+        x: where H is taken, shape `(d,)`; the minimum by default. It stays this H wherever the
+            trajectory goes.
+        negative: eigenvalues below 0 are refused ("refuse"), or ("absolute") taken by their
+            absolute values, as in Xie et al.
 
     Returns:
         A dense scale, shape `(d, d)`.
 
     Raises:
-        ValueError, TypeError: no landscape or driver, a number out of range, x of another shape, or what `covariance_scale`
-            refuses of the Hessian.
+        ValueError, TypeError: no landscape or driver, a number out of range, x of another shape, or
+            what `covariance_scale` refuses of the Hessian.
 
     Source:
         Xie, Sato, Sugiyama, ICLR 2021; Jastrzebski et al., arXiv 1711.04623, 2017.
     """
     if not isinstance(landscape, Landscape):
         raise TypeError(
-            f"landscape must be a Landscape, not {landscape!r}. Type for example Quadratic(hessian=jnp.eye(2))."
+            f"landscape must be a Landscape, not {landscape!r}. Type for example "
+            "Quadratic(hessian=jnp.eye(2))."
         )
     batch = errors.integer("batch_size", batch_size, "batch_size=32")
     if x is not None:
-        x = errors.finite("x", errors.concrete("x", x), f"x=jnp.zeros({landscape.dim})", (landscape.dim,))
+        x = errors.finite(
+            "x", errors.concrete("x", x), f"x=jnp.zeros({landscape.dim})", (landscape.dim,)
+        )
     hessian = landscape.hessian(landscape.minimum if x is None else x)
     root = covariance_root("the Hessian", hessian, negative)
     return as_scale(root / np.sqrt(batch * unit_variance(driver, landscape.dim)), landscape.dim)
@@ -156,22 +186,24 @@ def minibatch_scale(
 ) -> LowRankScale:
     """The scale of the noise of a minibatch's mean gradient, from the gradients of all n examples.
 
-    `C_B = C1/B` for batches drawn with replacement, `C1/B (n-B)/(n-1)` without, `C1 = 1/n sum_i (g_i - g)(g_i - g)'`. The
-    columns of S are the principal directions of C1, largest first, each times its standard deviation; with components noise
-    each of them jumps by itself.
+    `C_B = C1/B` for batches drawn with replacement, `C1/B (n-B)/(n-1)` without, `C1 = 1/n sum_i
+    (g_i - g)(g_i - g)'`. The columns of S are the principal directions of C1, largest first, each
+    times its standard deviation; with components noise each of them jumps by itself.
 
     Args:
         gradients: `g_i`, shape `(n, d)`, n at least 2.
         driver: the noise it is for.
         batch_size: B, at least 1; without replacement below n (the whole set has no noise).
         replacement: whether an example may come twice in a batch.
-        rank: how many directions to keep, at most as many as have variance (n - 1 or d, or fewer); all by default.
+        rank: how many directions to keep, at most as many as have variance (n - 1 or d, or fewer);
+            all by default.
 
     Returns:
         A `LowRankScale` with `trace_share`, the share of the trace of `C_B` that it keeps.
 
     Raises:
-        ValueError, TypeError: an argument out of range, gradients that JAX traces or that do not vary.
+        ValueError, TypeError: an argument out of range, gradients that JAX traces or that do not
+            vary.
 
     Source:
         Elementary: the covariance of a mean of B draws out of n.
@@ -180,20 +212,31 @@ def minibatch_scale(
     array = errors.finite("gradients", errors.concrete("gradients", gradients), example)
     if array.ndim != 2 or array.shape[0] < 2 or array.shape[1] < 1:
         raise ValueError(
-            f"gradients must have shape (n, d) with n at least 2, not {array.shape}. Type for example {example}."
+            f"gradients must have shape (n, d) with n at least 2, not {array.shape}. Type for "
+            f"example {example}."
         )
     n = len(array)
     batch = errors.integer("batch_size", batch_size, "batch_size=32")
     if not errors.flag("replacement", replacement) and batch >= n:
         raise ValueError(
-            f"batch_size = {batch} without replacement needs more than {batch} examples, but there are {n}: "
-            + ("a batch of all of them has no noise." if batch == n else "a batch cannot be larger than the data.")
+            f"batch_size = {batch} without replacement needs more than {batch} examples, but there "
+            f"are {n}: "
+            + (
+                "a batch of all of them has no noise."
+                if batch == n
+                else "a batch cannot be larger than the data."
+            )
         )
     rows = np.asarray(gradients, float)
-    _, deviation, directions = np.linalg.svd((rows - rows.mean(0)) / np.sqrt(n), full_matrices=False)
+    _, deviation, directions = np.linalg.svd(
+        (rows - rows.mean(0)) / np.sqrt(n), full_matrices=False
+    )
     # the mean of n equal rows is not exact, and rows may be rounded to float32
     full = int(
-        np.sum(deviation > max(_ROUNDING * deviation[0], float(jnp.finfo(array.dtype).eps) * np.abs(rows).max()))
+        np.sum(
+            deviation
+            > max(_ROUNDING * deviation[0], float(jnp.finfo(array.dtype).eps) * np.abs(rows).max())
+        )
     )
     if not full:
         raise ValueError("gradients do not vary from example to example: a minibatch has no noise.")
@@ -204,11 +247,13 @@ def minibatch_scale(
     return LowRankScale(directions[:kept].T * size, trace_share=share)
 
 
-def trace_matched(scale: Arg[Scale | Numbers], dim: Arg[Integer], *, x: Arg[Numbers | None] = None) -> ScalarScale:
+def trace_matched(
+    scale: Arg[Scale | Numbers], dim: Arg[Integer], *, x: Arg[Numbers | None] = None
+) -> ScalarScale:
     """The isotropic scale of the same trace of `S S'` as `scale`: `s^2 = tr(S S') / d`.
 
-    For a driver of finite variance, the same noise power; the Lévy tail of stable noise is another matter (it adds
-    `|S|^a`).
+    For a driver of finite variance, the same noise power; the Lévy tail of stable noise is another
+    matter (it adds `|S|^a`).
 
     Args:
         scale: a number, `(d,)`, `(d, d)` or a `Scale`; None is the identity.
@@ -227,12 +272,17 @@ def trace_matched(scale: Arg[Scale | Numbers], dim: Arg[Integer], *, x: Arg[Numb
     dim = errors.integer("dim", dim, "dim=2")
     scale = as_scale(scale, dim)
     if x is None and not isinstance(scale, STATE_FREE):
-        raise ValueError(f"{type(scale).__name__} may depend on the position: say where by x=jnp.zeros({dim}).")
+        raise ValueError(
+            f"{type(scale).__name__} may depend on the position: say where by x=jnp.zeros({dim})."
+        )
     point = jnp.zeros(dim) if x is None else errors.finite("x", x, f"x=jnp.zeros({dim})", (dim,))
     columns = jax.vmap(lambda y: scale.apply(y, point))(jnp.eye(scale.noise_dim(dim)))
     trace = jnp.sum(columns**2)
     if not errors.is_traced(trace) and not 0 < float(trace) < np.inf:
-        raise ValueError(f"scale has S S' of trace {float(trace)!r} at x = {np.asarray(point)}. Give another point.")
+        raise ValueError(
+            f"scale has S S' of trace {float(trace)!r} at x = {np.asarray(point)}. "
+            "Give another point."
+        )
     return ScalarScale(jnp.sqrt(trace / dim))
 
 
@@ -244,14 +294,15 @@ def covariance_root(
     Args:
         name: what messages call the covariance.
         value: a number, `(d,)` (diagonal), or symmetric `(d, d)`.
-        negative: eigenvalues below 0 are refused ("refuse"), or ("absolute") taken by their absolute values.
+        negative: eigenvalues below 0 are refused ("refuse"), or ("absolute") taken by their
+            absolute values.
 
     Returns:
         The root in float64, of the shape of `value`.
 
     Raises:
-        ValueError, TypeError: a covariance that is not finite, square, symmetric, is traced by JAX, zero, or has
-            negative eigenvalues.
+        ValueError, TypeError: a covariance that is not finite, square, symmetric, is traced by JAX,
+            zero, or has negative eigenvalues.
 
     Source:
         Elementary.
@@ -259,12 +310,16 @@ def covariance_root(
     errors.choice("negative", negative, _NEGATIVE)
     if not isinstance(name, str):
         raise TypeError(
-            f"name must be what the covariance is called, not {errors.shown(name)}. Type name='covariance'."
+            f"name must be what the covariance is called, not {errors.shown(name)}. Type "
+            "name='covariance'."
         )
     example = f"{name.removeprefix('the ').lower()}=jnp.eye(2)"
-    matrix = errors.reals(name, value, example)  # in float64: its root may fit into float32 where it does not
+    # in float64: its root may fit into float32 where it does not
+    matrix = errors.reals(name, value, example)
     if matrix.ndim > 2 or not matrix.size or len(set(matrix.shape)) > 1:
-        raise ValueError(f"{name} must be a number, a vector or a square matrix, not of shape {matrix.shape}.")
+        raise ValueError(
+            f"{name} must be a number, a vector or a square matrix, not of shape {matrix.shape}."
+        )
     size = np.abs(matrix).max()
     if not size:
         raise ValueError(f"{name} is zero throughout: there would be no noise.")
@@ -274,13 +329,18 @@ def covariance_root(
         gap = np.abs(matrix - matrix.T).max()
         if gap > _ROUNDING * size:
             raise ValueError(
-                f"{name} must be symmetric, but differs from its transpose by {gap:.3g}. Give (C + C') / 2."
+                f"{name} must be symmetric, but differs from its transpose by {gap:.3g}. Give (C + "
+                "C') / 2."
             )
         values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     lowest = values.min()
     if negative == "refuse" and lowest < (0 if vectors is None else -_ROUNDING * size):
-        what = "must not be negative, but reaches" if vectors is None else "has a negative eigenvalue,"
-        raise ValueError(f'{name} {what} {lowest:.4g}. Mend it, or take absolute values by negative="absolute".')
+        what = (
+            "must not be negative, but reaches" if vectors is None else "has a negative eigenvalue,"
+        )
+        raise ValueError(
+            f'{name} {what} {lowest:.4g}. Mend it, or take absolute values by negative="absolute".'
+        )
     root = np.asarray(np.sqrt(np.abs(values) if negative == "absolute" else np.maximum(values, 0)))
     return root if vectors is None else (vectors * root) @ vectors.T
 

@@ -22,26 +22,30 @@ _OFF = 0.1  # of a step: how far rounding may carry a time off the grid
 
 
 class LevyPath(diffrax.AbstractPath):
-    """A path of `driver` in `dim` coordinates, known at the times 0, dt, 2 dt, ..., for `diffrax.ControlTerm`.
+    """A path of `driver` in `dim` coordinates, known at the times 0, dt, 2 dt, ..., for
+    `diffrax.ControlTerm`.
 
-    Its increment over the i-th step is drawn from the words of (seed, trajectory, i), as in `simulate_paths`: diffrax's
-    `Euler` with `dt0=dt` and this path makes the trajectory of that number of `EulerMaruyama`, up to rounding. Any Lévy
-    noise has such a path, but where its coefficient depends on the position only schemes are right that take it before the
-    step (Ito), as `diffrax.Euler`.
+    Its increment over the i-th step is drawn from the words of (seed, trajectory, i), as in
+    `simulate_paths`: diffrax's `Euler` with `dt0=dt` and this path makes the trajectory of that
+    number of `EulerMaruyama`, up to rounding. Any Lévy noise has such a path, but where its
+    coefficient depends on the position only schemes are right that take it before the step (Ito),
+    as `diffrax.Euler`.
 
-    A time further than a tenth of a step off the grid is an error at run time, so take `dt0=dt` and a `t1` that is a
-    whole number of steps (diffrax stretches its steps to end at `t1`). float32 holds the grid for some hundred thousand
-    steps, float64 for ever.
+    A time further than a tenth of a step off the grid is an error at run time, so take `dt0=dt` and
+    a `t1` that is a whole number of steps (diffrax stretches its steps to end at `t1`). float32
+    holds the grid for some hundred thousand steps, float64 for ever.
 
     Args:
         driver: the law, for example `StableComponents(alpha=1.5)`.
         dim: number of coordinates.
         dt: the step, positive.
         seed: 0 to 2^64 - 1.
-        trajectory: 0 to 2^64 - 1; a number that JAX traces (by `jax.vmap` over trajectories) 0 to 2^32 - 1.
+        trajectory: 0 to 2^64 - 1; a number that JAX traces (by `jax.vmap` over trajectories) 0 to
+            2^32 - 1.
 
     Raises:
-        ValueError, TypeError: arguments of another kind or out of range, a dt over which the driver has no increments.
+        ValueError, TypeError: arguments of another kind or out of range, a dt over which the driver
+            has no increments.
 
     Source:
         This package: the engine's words as a path.
@@ -62,7 +66,10 @@ class LevyPath(diffrax.AbstractPath):
         trajectory: Arg[Integer | Array] = 0,
     ):
         if not isinstance(driver, Driver):
-            raise TypeError(f"driver must be a Driver, not {driver!r}. Type for example StableComponents(alpha=1.5).")
+            raise TypeError(
+                f"driver must be a Driver, not {driver!r}. Type for example "
+                "StableComponents(alpha=1.5)."
+            )
         self.driver = driver
         self.dim = errors.integer("dim", dim, "dim=2")
         self.dt = errors.positive("dt", dt, "dt=1e-3")
@@ -81,9 +88,13 @@ class LevyPath(diffrax.AbstractPath):
         return self.dt * float(LAST_STEP + 1)
 
     def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Point:
-        """The increment over (t0, t1], or the path at `t0`, which is 0 at time 0; shape `(dim,)`. Of any number of steps,
-        one by one; times off the grid are an error at run time."""
-        first, last = (jnp.zeros((), jnp.uint32), self._step(t0)) if t1 is None else (self._step(t0), self._step(t1))
+        """The increment over (t0, t1], or the path at `t0`, which is 0 at time 0; shape `(dim,)`.
+        Of any number of steps, one by one; times off the grid are an error at run time."""
+        first, last = (
+            (jnp.zeros((), jnp.uint32), self._step(t0))
+            if t1 is None
+            else (self._step(t0), self._step(t1))
+        )
 
         def add(i: Array, total: Point) -> Point:
             words = lane_words(self.key, i.astype(jnp.uint32), self.driver.words_per_step(self.dim))
@@ -99,7 +110,8 @@ class LevyPath(diffrax.AbstractPath):
         whole = eqx.error_if(
             whole,
             off,
-            "a LevyPath is known at multiples of its dt only. Take dt0=dt, and a t1 that is a whole number of steps.",
+            "a LevyPath is known at multiples of its dt only. Take dt0=dt, and a t1 that is a "
+            "whole number of steps.",
         )
         return whole.astype(jnp.uint32)
 
@@ -107,11 +119,18 @@ class LevyPath(diffrax.AbstractPath):
 def _key(seed: int, trajectory: Arg[Integer | Array]) -> Array:
     if isinstance(trajectory, Tracer):
         if jnp.shape(trajectory) != () or not jnp.issubdtype(trajectory.dtype, jnp.integer):
-            raise TypeError(f"trajectory must be one integer, not {trajectory}. Type jax.vmap over jnp.arange(100).")
+            raise TypeError(
+                f"trajectory must be one integer, not {trajectory}. Type jax.vmap over "
+                "jnp.arange(100)."
+            )
         words = jnp.stack([trajectory.astype(jnp.uint32), jnp.zeros((), jnp.uint32)])
     else:
         number = (
-            trajectory.item() if isinstance(trajectory, np.ndarray | jax.Array) and trajectory.ndim == 0 else trajectory
+            trajectory.item()
+            if isinstance(trajectory, np.ndarray | jax.Array) and trajectory.ndim == 0
+            else trajectory
         )
-        words = split_uint64(errors.integer("trajectory", number, "trajectory=0", low=0, high=2**64 - 1))
+        words = split_uint64(
+            errors.integer("trajectory", number, "trajectory=0", low=0, high=2**64 - 1)
+        )
     return jnp.asarray(trajectory_key(split_uint64(seed)[:, None], words[:, None])[:, 0])

@@ -1,12 +1,13 @@
 """Compound Poisson noise: separate jumps of a user's law, at a rate per unit time.
 
-Notation: lambda the intensity, mu = lambda dt, N ~ Poisson(mu) the number of jumps in a step, Y_1, Y_2, ... independent jumps,
-`L_dt = Y_1 + ... + Y_N`, phi(k) = E exp(i <k, Y>), `E exp(i <k, L_t>) = exp(-t psi(k))`:
+Notation: lambda the intensity, mu = lambda dt, N ~ Poisson(mu) the number of jumps in a step, Y_1,
+Y_2, ... independent jumps, `L_dt = Y_1 + ... + Y_N`, phi(k) = E exp(i <k, Y>), `E exp(i <k, L_t>) =
+exp(-t psi(k))`:
 
     psi(k) = lambda (1 - phi(k)),        nu(B) = lambda P(Y in B)
 
-Nothing is compensated: jumps of nonzero mean push. A step makes at most `max_jumps` of them; `check_step` keeps the chance of
-more, P(N > max_jumps), below 1e-9, and what is beyond is left out.
+Nothing is compensated: jumps of nonzero mean push. A step makes at most `max_jumps` of them;
+`check_step` keeps the chance of more, P(N > max_jumps), below 1e-9, and what is beyond is left out.
 """
 
 import itertools
@@ -40,7 +41,8 @@ class _Function(Part):
 
 
 class GaussianJump(Part):
-    """Normal jumps: `N(0, scale^2 I)` in `dim` dimensions. A jump law for `CompoundPoisson`, and a model to write others by.
+    """Normal jumps: `N(0, scale^2 I)` in `dim` dimensions. A jump law for `CompoundPoisson`, and a
+    model to write others by.
 
     Args:
         scale: standard deviation of a coordinate, positive.
@@ -74,9 +76,11 @@ class GaussianJump(Part):
 
 
 class ParetoJump(Part):
-    """Jumps of a uniform direction and a Pareto size: `P(|Y| > r) = (scale / r)^alpha` for `r >= scale`.
+    """Jumps of a uniform direction and a Pareto size: `P(|Y| > r) = (scale / r)^alpha` for `r >=
+    scale`.
 
-    A jump law for `CompoundPoisson`: with `intensity = T scale^-alpha` its jumps are those of stable noise beyond `scale`.
+    A jump law for `CompoundPoisson`: with `intensity = T scale^-alpha` its jumps are those of
+    stable noise beyond `scale`.
 
     Args:
         alpha: exponent of the tail, positive.
@@ -115,24 +119,28 @@ class ParetoJump(Part):
 class CompoundPoisson(Driver):
     """Jumps of a given law at `intensity` per unit time. See the top of the file.
 
-    The escape law takes the jumps as they are: `num_rays` of them are drawn, and its `rate_error` says how well they fix the
-    rate, so ask for more when few jumps leave. It is no power of epsilon (`index` is 2, so `learning_rate` means
-    `epsilon = sqrt(learning_rate)`). It counts single jumps: right where jumps are heavy-tailed, or rare against relaxation.
-    Light and frequent ones leave together, and far sooner: Gaussian jumps in OU with curvature 1 at intensity 2, epsilon 0.3
-    took 0.06 of the predicted mean, at intensity 0.01, epsilon 0.5 (d = 2) 0.97 of it.
+    The escape law takes the jumps as they are: `num_rays` of them are drawn, and its `rate_error`
+    says how well they fix the rate, so ask for more when few jumps leave. It is no power of epsilon
+    (`index` is 2, so `learning_rate` means `epsilon = sqrt(learning_rate)`). It counts single
+    jumps: right where jumps are heavy-tailed, or rare against relaxation. Light and frequent ones
+    leave together, and far sooner: Gaussian jumps in OU with curvature 1 at intensity 2, epsilon
+    0.3 took 0.06 of the predicted mean, at intensity 0.01, epsilon 0.5 (d = 2) 0.97 of it.
 
     Args:
         intensity: expected number of jumps per unit time, positive.
-        jump: `jump(words) -> (d,)`, one jump from its random words (`uint32`), written with jax.numpy (helpers in
-            `levysde.random`): a plain function, or an `equinox.Module` such as `GaussianJump`, whose numbers may then be swept.
+        jump: `jump(words) -> (d,)`, one jump from its random words (`uint32`), written with
+            jax.numpy (helpers in `levysde.random`): a plain function, or an `equinox.Module` such
+            as `GaussianJump`, whose numbers may then be swept.
         words: how many words a jump consumes; `jump.words` by default.
-        characteristic: `phi(k) -> complex or real number` of one jump, for `exponent`; `jump.characteristic` by default, where
-            there is one.
-        max_jumps: how many jumps a step can hold. 4 allow `intensity dt` up to 0.042, 2 up to 0.0018.
+        characteristic: `phi(k) -> complex or real number` of one jump, for `exponent`;
+            `jump.characteristic` by default, where there is one.
+        max_jumps: how many jumps a step can hold. 4 allow `intensity dt` up to 0.042, 2 up to
+            0.0018.
 
     Raises:
-        ValueError, TypeError: an argument out of range, a jump that does not give a real vector, a missing `words`; later, a dt
-            with too many jumps (`check_step`), or another number of coordinates than the noise has.
+        ValueError, TypeError: an argument out of range, a jump that does not give a real vector, a
+            missing `words`; later, a dt with too many jumps (`check_step`), or another number of
+            coordinates than the noise has.
 
     Source:
         Elementary: a sum of a Poisson number of jumps.
@@ -155,18 +163,24 @@ class CompoundPoisson(Driver):
         self.intensity = errors.positive("intensity", intensity, "intensity=1.0")
         if not callable(jump):
             raise TypeError(
-                f"jump must be a function of words, not {jump!r}. Type for example GaussianJump(scale=1.0)."
+                f"jump must be a function of words, not {jump!r}. Type for example "
+                "GaussianJump(scale=1.0)."
             )
         words = getattr(jump, "words", None) if words is None else words
         if words is None:
-            raise TypeError("words is missing: say how many random words a jump consumes, for example words=2.")
+            raise TypeError(
+                "words is missing: say how many random words a jump consumes, for example words=2."
+            )
         self.words = errors.integer("words", words, "words=2")
         self.max_jumps = errors.integer("max_jumps", max_jumps, "max_jumps=4", high=64)
         law: Any = jump if isinstance(jump, eqx.Module) else _Function(jump)
         self.jump = law
         _jump_dim(law, self.words)
         if characteristic is not None and not callable(characteristic):
-            raise TypeError(f"characteristic must be a function of k, not {characteristic!r}. Leave it out if unknown.")
+            raise TypeError(
+                f"characteristic must be a function of k, not {characteristic!r}. "
+                "Leave it out if unknown."
+            )
         self.characteristic = characteristic
 
     @property
@@ -176,7 +190,9 @@ class CompoundPoisson(Driver):
     def words_per_step(self, dim: int) -> int:
         own = _jump_dim(self.jump, self.words)
         if own != dim:
-            raise ValueError(f"jump gives vectors of {own} coordinates, but the noise has {dim}. Make them one.")
+            raise ValueError(
+                f"jump gives vectors of {own} coordinates, but the noise has {dim}. Make them one."
+            )
         return 2 + self.max_jumps * self.words
 
     def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
@@ -192,7 +208,8 @@ class CompoundPoisson(Driver):
         phi = self.characteristic or getattr(self.jump, "characteristic", None)
         if phi is None:
             raise ValueError(
-                "the exponent of CompoundPoisson needs the characteristic function of a jump, and this jump has none. Type "
+                "the exponent of CompoundPoisson needs the characteristic function of a jump, and "
+                "this jump has none. Type "
                 "CompoundPoisson(..., characteristic=lambda k: ...)."
             )
         return self.intensity * (1 - phi(k))
@@ -207,30 +224,41 @@ class CompoundPoisson(Driver):
         if chance > _OVERFULL:
             longest = float(gammaincinv(most, _OVERFULL)) / float(self.intensity)
             raise ValueError(
-                f"dt = {dt:g} holds {mean:.3g} jumps on average, and more than max_jumps = {self.max_jumps} with chance "
-                f"{chance:.1e}, above {_OVERFULL:g}. Type dt={longest:.2g} or less, or a larger max_jumps."
+                f"dt = {dt:g} holds {mean:.3g} jumps on average, and more than max_jumps = "
+                f"{self.max_jumps} with chance "
+                f"{chance:.1e}, above {_OVERFULL:g}. Type dt={longest:.2g} or less, or a larger "
+                "max_jumps."
             )
 
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
-        """Jumps drawn by quasi-random words, at least `num` of them (a power of two): each is a ray that carries its share of
-        the intensity, at the jump's own size. Raises ValueError for a jump that is not finite."""
+        """Jumps drawn by quasi-random words, at least `num` of them (a power of two): each is a ray
+        that carries its share of the intensity, at the jump's own size. Raises ValueError for a
+        jump that is not finite."""
         from scipy.stats import qmc  # slow to import
 
         if errors.is_traced(self.intensity):
             raise TypeError(
-                "the Lévy measure is computed on the host, but intensity is traced by JAX. Ask outside jit."
+                "the Lévy measure is computed on the host, but intensity is traced by JAX. Ask "
+                "outside jit."
             )
         self.words_per_step(dim)
         rng = np.random.default_rng(seed)
-        points = qmc.Sobol(self.words, rng=rng).random_base2(max(1, math.ceil(math.log2(max(num, 2)))))
-        high = (points * 2.0**16).astype(np.uint32)  # low bits, often used as signs, stay independent
+        points = qmc.Sobol(self.words, rng=rng).random_base2(
+            max(1, math.ceil(math.log2(max(num, 2))))
+        )
+        # low bits, often used as signs, stay independent
+        high = (points * 2.0**16).astype(np.uint32)
         words = jnp.asarray((high << 16) | rng.integers(0, 2**16, points.shape, dtype=np.uint32))
         jumps = np.asarray(jax.jit(jax.vmap(self.jump))(words), dtype=float)
         if not np.isfinite(jumps).all():
-            raise ValueError("jump gives values that are not finite. Cap them, for example with jnp.clip.")
+            raise ValueError(
+                "jump gives values that are not finite. Cap them, for example with jnp.clip."
+            )
         sizes = np.linalg.norm(jumps, axis=1)
         still = np.eye(dim)[0]
-        directions = np.where(sizes[:, None] > 0, jumps / np.where(sizes > 0, sizes, 1)[:, None], still)
+        directions = np.where(
+            sizes[:, None] > 0, jumps / np.where(sizes > 0, sizes, 1)[:, None], still
+        )
         weights = np.full(len(sizes), float(self.intensity) / len(sizes))
 
         def tail(r: np.ndarray, i: np.ndarray) -> np.ndarray:
@@ -245,11 +273,13 @@ def _jump_dim(jump: Callable, words: int) -> int:
         out = jax.eval_shape(jump, jax.ShapeDtypeStruct((words,), jnp.uint32))
     except Exception as error:
         raise TypeError(
-            f"jump(words) fails for {words} words: {error}\nWrite it with jax.numpy for one jump, or mend words={words}."
+            f"jump(words) fails for {words} words: {error}\nWrite it with jax.numpy for one jump, "
+            f"or mend words={words}."
         ) from None
     if len(getattr(out, "shape", ())) != 1 or not jnp.issubdtype(out.dtype, jnp.floating):
         raise TypeError(
-            f"jump(words) must return a real vector of shape (d,), not {out}. Put a number in jnp.array([...])."
+            f"jump(words) must return a real vector of shape (d,), not {out}. Put a number in "
+            "jnp.array([...])."
         )
     return out.shape[0]
 
@@ -261,8 +291,11 @@ def _small_uniform(word: UInt[Array, ""], finer: UInt[Array, ""], dtype) -> Arra
 
 
 def _at_least(mean: Scalar, most: int) -> list[Scalar]:
-    """`P(N >= j)`, j = 1, ..., `most`, as sums of positive terms: right to the last digits however small."""
+    """`P(N >= j)`, j = 1, ..., `most`, as sums of positive terms: right to the last digits however
+    small."""
     terms = list(
-        itertools.accumulate(range(1, most + _EXTRA + 1), lambda term, i: term * mean / i, initial=jnp.exp(-mean))
+        itertools.accumulate(
+            range(1, most + _EXTRA + 1), lambda term, i: term * mean / i, initial=jnp.exp(-mean)
+        )
     )
     return list(itertools.accumulate(terms[:0:-1]))[::-1][:most]

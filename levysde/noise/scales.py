@@ -1,9 +1,10 @@
 """Scales: the linear maps that turn a driver's unit noise into a model's noise.
 
-Notation: d the dimension of the position x, m that of the driver's noise y; `S(x) y` is the noise, S of shape `(d, m)`. The
-law of `S L` follows from `S S'` alone where L is rotation-invariant (`Brownian`, `StableIsotropic`); with components noise it
-does not: coordinate j of L then pushes along column j of S, whatever the other columns are. Scales that match a
-covariance: `levysde.noise.covariance`.
+Notation: d the dimension of the position x, m that of the driver's noise y; `S(x) y` is the noise,
+S of shape `(d, m)`. The law of `S L` follows from `S S'` alone where L is rotation-invariant
+(`Brownian`, `StableIsotropic`); with components noise it does not: coordinate j of L then pushes
+along column j of S, whatever the other columns are. Scales that match a covariance:
+`levysde.noise.covariance`.
 """
 
 from collections.abc import Callable
@@ -62,7 +63,8 @@ class DiagonalScale(Scale):
         self.factors = errors.finite("factors", factors, "factors=jnp.ones(2)")
         if self.factors.ndim != 1:
             raise ValueError(
-                f"factors must have shape (d,), not {self.factors.shape}. Type for example factors=jnp.ones(2)."
+                f"factors must have shape (d,), not {self.factors.shape}. Type for example "
+                "factors=jnp.ones(2)."
             )
 
     def apply(self, y: NoiseVector, x: Point) -> Point:
@@ -70,11 +72,12 @@ class DiagonalScale(Scale):
 
 
 class DenseScale(Scale):
-    """`S y = matrix @ y`, written multiply-and-sum so that bits do not depend on the number of lanes.
+    """`S y = matrix @ y`, written multiply-and-sum so that bits do not depend on the number of
+    lanes.
 
     Args:
-        matrix: S, shape `(d, m)`, finite; m is the number of coordinates of the noise, and must be d where the rest of a run
-            takes it to be. For others take `LowRankScale`.
+        matrix: S, shape `(d, m)`, finite; m is the number of coordinates of the noise, and must be
+            d where the rest of a run takes it to be. For others take `LowRankScale`.
 
     Raises:
         ValueError, TypeError: no finite matrix.
@@ -97,7 +100,8 @@ class LowRankScale(Scale):
 
     Args:
         factor: S, shape `(d, r)`, finite, not zero throughout.
-        trace_share: which share of the trace of a covariance it holds, in (0, 1], where `minibatch_scale` has cut one; else 1.
+        trace_share: which share of the trace of a covariance it holds, in (0, 1], where
+            `minibatch_scale` has cut one; else 1.
 
     Raises:
         ValueError, TypeError: a factor that is no finite matrix, or zero; a share out of range.
@@ -112,11 +116,15 @@ class LowRankScale(Scale):
     def __init__(self, factor: Arg[Numbers], *, trace_share: Arg[Number] = 1.0):
         self.factor = _finite_matrix("factor", factor, "factor=jnp.ones((3, 1))")
         if not errors.is_traced(self.factor) and not np.any(np.asarray(self.factor)):
-            raise ValueError("factor is zero throughout: nothing would move. Type for example factor=jnp.ones((3, 1)).")
+            raise ValueError(
+                "factor is zero throughout: nothing would move. Type for example "
+                "factor=jnp.ones((3, 1))."
+            )
         self.trace_share = errors.finite("trace_share", trace_share, "trace_share=1.0", ())
         if not errors.is_traced(self.trace_share) and not 0 < float(self.trace_share) <= 1:
             raise ValueError(
-                f"trace_share must lie in (0, 1], not {trace_share!r}. Leave it out for a whole covariance."
+                f"trace_share must lie in (0, 1], not {trace_share!r}. Leave it out for a whole "
+                "covariance."
             )
 
     def apply(self, y: NoiseVector, x: Point) -> Point:
@@ -129,12 +137,14 @@ class LowRankScale(Scale):
 class StateScale(Scale):
     """S as a function of the position: multiplicative noise.
 
-    Read as Ito (S is taken before the jump) by every dynamics, unless it has a `convention` and is told otherwise, see `SGD`.
+    Read as Ito (S is taken before the jump) by every dynamics, unless it has a `convention` and is
+    told otherwise, see `SGD`.
 
     Args:
-        fn: `fn(x)` of shape `()` (`S y = s y`), `(d,)` (`S y = s * y`) or `(d, m)` (`S y = matrix @ y`, m noise coordinates),
-            for x of shape `(d,)`, written with jax.numpy: a plain function, or an `equinox.Module`, whose numbers may then be
-            swept without compiling anew.
+        fn: `fn(x)` of shape `()` (`S y = s y`), `(d,)` (`S y = s * y`) or `(d, m)` (`S y = matrix @
+            y`, m noise coordinates), for x of shape `(d,)`, written with jax.numpy: a plain
+            function, or an `equinox.Module`, whose numbers may then be swept without compiling
+            anew.
         dim: d, the dimension of x.
         noise_dim: m, if given: checked against what `fn` returns.
 
@@ -150,10 +160,18 @@ class StateScale(Scale):
     dim: int = eqx.field(static=True)
     columns: int = eqx.field(static=True)
 
-    def __init__(self, fn: Arg[Callable[[Array], Array]], *, dim: Arg[Integer], noise_dim: Arg[Integer | None] = None):
+    def __init__(
+        self,
+        fn: Arg[Callable[[Array], Array]],
+        *,
+        dim: Arg[Integer],
+        noise_dim: Arg[Integer | None] = None,
+    ):
         self.dim = errors.integer("dim", dim, "dim=2")
         if not callable(fn):
-            raise TypeError(f"fn must be a function of x, not {fn!r}. Type for example lambda x: 1 + x**2.")
+            raise TypeError(
+                f"fn must be a function of x, not {fn!r}. Type for example lambda x: 1 + x**2."
+            )
         law: Any = fn if isinstance(fn, eqx.Module) else _Function(fn)
         self.fn = law
         shape = _shape_of(law, self.dim)
@@ -162,7 +180,8 @@ class StateScale(Scale):
             return
         if errors.integer("noise_dim", noise_dim, "noise_dim=1") != self.columns:
             raise ValueError(
-                f"noise_dim = {noise_dim}, but fn(x) has shape {shape}, which takes noise of {self.columns} coordinates. "
+                f"noise_dim = {noise_dim}, but fn(x) has shape {shape}, which takes noise of "
+                f"{self.columns} coordinates. "
                 f"Return a matrix of shape ({self.dim}, {noise_dim}), or leave noise_dim out."
             )
 
@@ -195,7 +214,8 @@ def _finite_matrix(name: str, value: Arg[Numbers], example: str) -> Array:
     matrix = errors.finite(name, value, example)
     if matrix.ndim != 2:
         raise ValueError(
-            f"{name} must be a matrix of shape (d, r), not of shape {matrix.shape}. Type for example {example}."
+            f"{name} must be a matrix of shape (d, r), not of shape {matrix.shape}. Type for "
+            f"example {example}."
         )
     return matrix
 
@@ -203,16 +223,22 @@ def _finite_matrix(name: str, value: Arg[Numbers], example: str) -> Array:
 def _shape_of(fn: Callable, dim: int) -> tuple[int, ...]:
     """The shape of `fn(x)`, or an error that says what is wrong with `fn`."""
     try:
-        out = jax.eval_shape(lambda x: jnp.asarray(fn(x)), jax.ShapeDtypeStruct((dim,), jnp.zeros(0).dtype))
+        out = jax.eval_shape(
+            lambda x: jnp.asarray(fn(x)), jax.ShapeDtypeStruct((dim,), jnp.zeros(0).dtype)
+        )
     except Exception as error:
         raise TypeError(
-            f"fn(x) fails for x of shape ({dim},): {error}\nWrite it with jax.numpy for one x, for example "
+            f"fn(x) fails for x of shape ({dim},): {error}\nWrite it with jax.numpy for one x, for "
+            "example "
             "lambda x: 1 + x**2."
         ) from None
-    fits = out.shape in ((), (dim,)) or (len(out.shape) == 2 and out.shape[0] == dim and out.shape[1] > 0)
+    fits = out.shape in ((), (dim,)) or (
+        len(out.shape) == 2 and out.shape[0] == dim and out.shape[1] > 0
+    )
     if not fits or not jnp.issubdtype(out.dtype, jnp.floating):
         raise TypeError(
-            f"fn(x) must return a real number, {dim} factors, or a matrix of {dim} rows, not {out.dtype} of shape "
+            f"fn(x) must return a real number, {dim} factors, or a matrix of {dim} rows, not "
+            f"{out.dtype} of shape "
             f"{out.shape}. Type for example lambda x: 1 + x**2."
         )
     return out.shape
@@ -222,15 +248,16 @@ def as_scale(value: Arg[Scale | Numbers | None], dim: Arg[Integer]) -> Scale:
     """A `Scale` from what arguments named `scale` may be.
 
     Args:
-        value: None (identity), a number, a vector `(d,)` of factors, a matrix `(d, d)`, or a `Scale`, which is checked and
-            handed back.
+        value: None (identity), a number, a vector `(d,)` of factors, a matrix `(d, d)`, or a
+            `Scale`, which is checked and handed back.
         dim: d, the dimension of the position.
 
     Returns:
         A `ScalarScale`, `DiagonalScale` or `DenseScale`, or the `Scale` given.
 
     Raises:
-        ValueError, TypeError: a value that is none of these, does not fit, is not finite, or is zero throughout.
+        ValueError, TypeError: a value that is none of these, does not fit, is not finite, or is
+            zero throughout.
 
     Source:
         Elementary.
@@ -243,7 +270,9 @@ def as_scale(value: Arg[Scale | Numbers | None], dim: Arg[Integer]) -> Scale:
     array = errors.finite("scale", 1.0 if value is None else value, example)
     classes = {(): ScalarScale, (dim,): DiagonalScale, (dim, dim): DenseScale}
     if array.shape not in classes:
-        raise ValueError(f"scale has shape {array.shape}, which does not fit d = {dim}. Give {example}.")
+        raise ValueError(
+            f"scale has shape {array.shape}, which does not fit d = {dim}. Give {example}."
+        )
     if not errors.is_traced(array) and not np.any(np.asarray(array)):
         raise ValueError(f"scale is zero throughout: nothing would move. Give {example}.")
     return classes[array.shape](array)
@@ -251,13 +280,19 @@ def as_scale(value: Arg[Scale | Numbers | None], dim: Arg[Integer]) -> Scale:
 
 def _check_fit(scale: Scale, dim: int, example: str) -> None:
     if isinstance(scale, StateScale) and scale.dim != dim:
-        raise ValueError(f"StateScale is made for dim = {scale.dim}, which does not fit d = {dim}. Give {example}.")
+        raise ValueError(
+            f"StateScale is made for dim = {scale.dim}, which does not fit d = {dim}. "
+            f"Give {example}."
+        )
     y, x = (jax.ShapeDtypeStruct((n,), jnp.zeros(0).dtype) for n in (scale.noise_dim(dim), dim))
     try:
         out = jax.eval_shape(scale.apply, y, x).shape
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{type(scale).__name__} does not fit d = {dim}: {error}. Give {example}.") from None
+        raise ValueError(
+            f"{type(scale).__name__} does not fit d = {dim}: {error}. Give {example}."
+        ) from None
     if out != (dim,):
         raise ValueError(
-            f"{type(scale).__name__} gives noise of shape {out}, which does not fit d = {dim}. Give {example}."
+            f"{type(scale).__name__} gives noise of shape {out}, which does not fit d = {dim}. "
+            f"Give {example}."
         )

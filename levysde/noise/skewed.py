@@ -1,25 +1,29 @@
-"""Skewed alpha-stable noise: d independent coordinates whose upward and downward jumps differ in number.
+"""Skewed alpha-stable noise: d independent coordinates whose upward and downward jumps differ in
+number.
 
-Notation: a the stability index, b the skewness (beta), t = 1 - a, z = b tan(pi a/2), `E exp(i k L_dt) = exp(-dt psi(k))`.
-The two parameterisations of Nolan ("Univariate Stable Distributions", 2020, section 1.3), at unit scale, no location:
+Notation: a the stability index, b the skewness (beta), t = 1 - a, z = b tan(pi a/2), `E exp(i k
+L_dt) = exp(-dt psi(k))`. The two parameterisations of Nolan ("Univariate Stable Distributions",
+2020, section 1.3), at unit scale, no location:
 
     S1:  psi(k) = |k|^a (1 - i z sign k)                     a != 1
     S0:  psi(k) = |k|^a (1 - i z sign k) + i z k             a != 1; continuous in a:
     both psi(k) = |k| (1 + i b (2/pi) sign(k) log|k|)        at a = 1
 
-As a Lévy process S0 is S1 with the drift -z dt. S1 is strictly stable: centred for a > 1, without drift (pure jumps) for
-a < 1, but z grows without bound as a -> 1, where S0 is the one with numbers of order one. The Lévy density is
-`C_a (1 + b) y^(-1-a)` upwards and `C_a (1 - b) |y|^(-1-a)` downwards.
+As a Lévy process S0 is S1 with the drift -z dt. S1 is strictly stable: centred for a > 1, without
+drift (pure jumps) for a < 1, but z grows without bound as a -> 1, where S0 is the one with numbers
+of order one. The Lévy density is `C_a (1 + b) y^(-1-a)` upwards and `C_a (1 - b) |y|^(-1-a)`
+downwards.
 
-Sampler: Chambers, Mallows, Stuck, JASA 71 (1976), rearranged. With U = pi phi uniform on (-pi/2, pi/2), W exponential,
-p = 1/2 + phi and p' = 1/2 - phi the distances to the two poles, h(p) = sin(pi t p) / (2 sin(pi t/2)):
+Sampler: Chambers, Mallows, Stuck, JASA 71 (1976), rearranged. With U = pi phi uniform on (-pi/2,
+pi/2), W exponential, p = 1/2 + phi and p' = 1/2 - phi the distances to the two poles, h(p) = sin(pi
+t p) / (2 sin(pi t/2)):
 
     c = cos(tU) + z sin(tU) = (1 + b) h(p) + (1 - b) h(p'),     E = exp((t/a) log(dt c / (W cos U)))
     S1:  L_dt = dt E (tan(U) c - sin(tU) + z cos(tU))
     S0:  L_dt = dt [E (tan(U) c - sin(tU)) + (z t) ((E - 1)/t cos(tU) - (1 - cos(tU))/t)]
 
-Nothing here cancels near a = 1 (z t tends to 2b/pi, (E - 1)/t to log(dt c / (W cos U))), c is a sum of positive terms that is
-exact near both poles, and the a = 1 term dt log dt comes by itself.
+Nothing here cancels near a = 1 (z t tends to 2b/pi, (E - 1)/t to log(dt c / (W cos U))), c is a sum
+of positive terms that is exact near both poles, and the a = 1 term dt log dt comes by itself.
 """
 
 from typing import Literal
@@ -46,7 +50,8 @@ def _ratio(numerator: Array, t: Array, limit: Array | float) -> Array:
 
 
 def _tan(alpha: Scalar) -> tuple[Scalar, Scalar]:
-    """`t tan(pi a/2)` and `tan(pi a/2)`, with t = 1 - a; the second is 0 at a = 1, where it has no meaning."""
+    """`t tan(pi a/2)` and `tan(pi a/2)`, with t = 1 - a; the second is 0 at a = 1, where it has no
+    meaning."""
     t = 1 - alpha
     cosine = sinpi(jnp.minimum(alpha, 2 - alpha) / 2)
     times_t = cosine / _ratio(sinpi(t / 2), t, np.pi / 2)
@@ -54,13 +59,20 @@ def _tan(alpha: Scalar) -> tuple[Scalar, Scalar]:
 
 
 def skewed_stable(
-    angle: UInt[Array, "..."], tail: UInt[Array, "..."], alpha: Scalar, beta: Array, dt: Scalar, centred: bool
+    angle: UInt[Array, "..."],
+    tail: UInt[Array, "..."],
+    alpha: Scalar,
+    beta: Array,
+    dt: Scalar,
+    centred: bool,
 ) -> Float[Array, "..."]:
-    """Increments over dt of the S1 (`centred`) or S0 process from two words each; `beta` a number or one a draw."""
+    """Increments over dt of the S1 (`centred`) or S0 process from two words each; `beta` a number
+    or one a draw."""
     dtype = alpha.dtype
     t = 1 - alpha
     turn = jnp.abs(t)
-    near, middle, sign = half_pair(angle, dtype, finer=tail)  # to the nearer pole, to the centre, over pi
+    # to the nearer pole, to the centre, over pi
+    near, middle, sign = half_pair(angle, dtype, finer=tail)
     far = 0.5 + middle
     upper, lower = jnp.where(sign > 0, near, far), jnp.where(sign > 0, far, near)
     weighted = (1 + beta) * _arch(lower, upper, turn) + (1 - beta) * _arch(upper, lower, turn)  # c
@@ -82,50 +94,63 @@ def skewed_stable(
         shifted = jnp.where(t == 0, jumps + dt * beta * z_t * depth * cosine, pure)
     else:
         growth = _ratio(jnp.expm1(np.asarray(np.log(2), dtype) * power), t, depth)  # (E - 1)/t
-        shifted = jumps + dt * beta * z_t * (growth * cosine - _ratio(2 * half_sine * half_sine, t, 0.0))
+        shifted = jumps + dt * beta * z_t * (
+            growth * cosine - _ratio(2 * half_sine * half_sine, t, 0.0)
+        )
     return jnp.clip(shifted, -_CAP, _CAP)
 
 
 def _arch(p: Array, rest: Array, turn: Scalar) -> Array:
-    """`h(p) = sin(pi turn p) / (2 sin(pi turn / 2))` for p on (0, 1), rest = 1 - p; p itself at turn = 0."""
+    """`h(p) = sin(pi turn p) / (2 sin(pi turn / 2))` for p on (0, 1), rest = 1 - p; p itself at
+    turn = 0."""
     scaled = turn * p
     sine = sinpi(jnp.where(scaled > 0.5, (1 - turn) + turn * rest, scaled))
     return jnp.where(turn == 0, p, sine / jnp.where(turn == 0, 1, 2 * sinpi(turn / 2)))
 
 
 class SkewedComponents(Driver):
-    """d independent skewed stable coordinates of unit scale; jumps lie on the axes. See the top of the file.
+    """d independent skewed stable coordinates of unit scale; jumps lie on the axes. See the top of
+    the file.
 
-    For alpha < 1 and beta = 1 (S1) the coordinate only grows. Near alpha = 1, "S1" has a location of order
-    `beta / |alpha - 1|`, and loses as many digits.
+    For alpha < 1 and beta = 1 (S1) the coordinate only grows. Near alpha = 1, "S1" has a location
+    of order `beta / |alpha - 1|`, and loses as many digits.
 
     Args:
         alpha: stability index, in (0, 2].
-        beta: skewness, one number or one a coordinate, shape `(d,)`, each in [-1, 1]: the share of upward jumps is
-            `(1 + beta)/2`. 0 is `StableComponents`; at alpha = 2 nothing is skewed and beta must be 0.
-        parameterization: "S1" (no drift of its own: the choice for escape problems, unless alpha is close to 1) or "S0"
-            (continuous in alpha; drifts by `-beta tan(pi alpha/2)` against S1). They are one and the same at alpha = 1.
+        beta: skewness, one number or one a coordinate, shape `(d,)`, each in [-1, 1]: the share of
+            upward jumps is `(1 + beta)/2`. 0 is `StableComponents`; at alpha = 2 nothing is skewed
+            and beta must be 0.
+        parameterization: "S1" (no drift of its own: the choice for escape problems, unless alpha is
+            close to 1) or "S0" (continuous in alpha; drifts by `-beta tan(pi alpha/2)` against S1).
+            They are one and the same at alpha = 1.
 
     Raises:
-        ValueError, TypeError: an index or skewness out of range, beta != 0 at alpha = 2, another parameterization; later, where
-            beta has another number of coordinates than the noise.
+        ValueError, TypeError: an index or skewness out of range, beta != 0 at alpha = 2, another
+            parameterization; later, where beta has another number of coordinates than the noise.
 
     Source:
-        Nolan, "Univariate Stable Distributions", 2020, section 1.3; the sampler Chambers, Mallows, Stuck, JASA 71, 1976.
+        Nolan, "Univariate Stable Distributions", 2020, section 1.3; the sampler Chambers, Mallows,
+        Stuck, JASA 71, 1976.
     """
 
     alpha: Array
     beta: Array
     parameterization: str = eqx.field(static=True)
 
-    def __init__(self, alpha: Arg[Number], beta: Arg[Numbers], parameterization: Arg[Literal["S1", "S0"]] = "S1"):
+    def __init__(
+        self,
+        alpha: Arg[Number],
+        beta: Arg[Numbers],
+        parameterization: Arg[Literal["S1", "S0"]] = "S1",
+    ):
         self.alpha = errors.stability_index(alpha)
         self.beta = _skewness(beta)
         self.parameterization = errors.choice("parameterization", parameterization, ("S1", "S0"))
         known = not (errors.is_traced(self.alpha) or errors.is_traced(self.beta))
         if known and float(self.alpha) == 2 and np.any(np.asarray(self.beta) != 0):
             raise ValueError(
-                f"alpha = 2 is Gaussian and has no skewness, but beta = {beta!r}. Type beta=0, or alpha below 2."
+                f"alpha = 2 is Gaussian and has no skewness, but beta = {beta!r}. Type beta=0, or "
+                "alpha below 2."
             )
 
     @property
@@ -134,11 +159,21 @@ class SkewedComponents(Driver):
 
     def words_per_step(self, dim: int) -> int:
         if self.beta.shape not in ((), (dim,)):
-            raise ValueError(f"beta has shape {self.beta.shape}, but the noise has {dim} coordinates. Give one number.")
+            raise ValueError(
+                f"beta has shape {self.beta.shape}, but the noise has {dim} "
+                "coordinates. Give one number."
+            )
         return 2 * dim
 
     def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
-        return skewed_stable(words[:dim], words[dim:], self.alpha, self.beta, dt, centred=self.parameterization == "S1")
+        return skewed_stable(
+            words[:dim],
+            words[dim:],
+            self.alpha,
+            self.beta,
+            dt,
+            centred=self.parameterization == "S1",
+        )
 
     def exponent(self, k: Point) -> Complex[Array, ""]:
         """`sum_i psi(k_i)`, see the top of the file."""
@@ -154,22 +189,34 @@ class SkewedComponents(Driver):
         return jnp.sum(real) + 1j * jnp.sum(real * self.beta * jnp.sign(k) * twist)
 
     def levy_rays(self, dim: int, num: int = 0, seed: int = 0) -> LevyRays:
-        """The `2 dim` half-axes, weighted by `1 + beta` upwards and `1 - beta` downwards; `num`, `seed` not needed.
-        The drift of "S0" is no part of the Lévy measure; it moves the noisy attractor by an amount of order epsilon."""
+        """The `2 dim` half-axes, weighted by `1 + beta` upwards and `1 - beta` downwards; `num`,
+        `seed` not needed. The drift of "S0" is no part of the Lévy measure; it moves the noisy
+        attractor by an amount of order epsilon."""
         self.words_per_step(dim)
         alpha = require_jumps(self.alpha)
         if errors.is_traced(self.beta):
-            raise TypeError("the Lévy measure is computed on the host, but beta is traced by JAX. Ask outside jit.")
+            raise TypeError(
+                "the Lévy measure is computed on the host, but beta is traced by JAX. "
+                "Ask outside jit."
+            )
         beta = np.broadcast_to(np.asarray(self.beta, dtype=float), (dim,))
         axes = np.eye(dim)
         tail = power_tail(alpha, levy_constant(alpha) / alpha)
-        return LevyRays(np.concatenate([axes, -axes]), np.concatenate([1 + beta, 1 - beta]), tail, alpha)
+        return LevyRays(
+            np.concatenate([axes, -axes]), np.concatenate([1 + beta, 1 - beta]), tail, alpha
+        )
 
 
 def _skewness(beta: Arg[Numbers]) -> Array:
     array = errors.finite("beta", beta, "beta=0.5")
     if array.ndim > 1:
-        raise ValueError(f"beta must be one number or one a coordinate, not of shape {array.shape}. Type beta=0.5.")
+        raise ValueError(
+            "beta must be one number or one a coordinate, not of shape "
+            f"{array.shape}. Type beta=0.5."
+        )
     if not errors.is_traced(array) and np.any(np.abs(np.asarray(beta, dtype=float)) > 1):
-        raise ValueError(f"beta must lie in [-1, 1], not {beta!r}. Type for example beta=0.5; beta=0 is symmetric.")
+        raise ValueError(
+            f"beta must lie in [-1, 1], not {beta!r}. Type for example beta=0.5; "
+            "beta=0 is symmetric."
+        )
     return array

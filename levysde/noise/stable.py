@@ -1,13 +1,15 @@
 """Symmetric alpha-stable drivers.
 
-Convention: SaS(s) has `E exp(i k X) = exp(-|s k|^alpha)`, so that alpha = 2 is a normal of variance `2 s^2`.
-Both drivers have SaS(1) marginals at time 1 and differ in how coordinates jump: one at a time (`StableComponents`) or
-together (`StableIsotropic`). Chambers, Mallows, Stuck, JASA 71 (1976); Kanter, Ann. Probab. 3 (1975); Lévy constants
-from Samorodnitsky and Taqqu, "Stable non-Gaussian random processes" (1994).
+Convention: SaS(s) has `E exp(i k X) = exp(-|s k|^alpha)`, so that alpha = 2 is a normal of variance
+`2 s^2`. Both drivers have SaS(1) marginals at time 1 and differ in how coordinates jump: one at a
+time (`StableComponents`) or together (`StableIsotropic`). Chambers, Mallows, Stuck, JASA 71 (1976);
+Kanter, Ann. Probab. 3 (1975); Lévy constants from Samorodnitsky and Taqqu, "Stable non-Gaussian
+random processes" (1994).
 
-Both samplers work with the angle's distance to its pole, where the large draws come from, and with logarithms, so that
-no alpha in (0, 2] needs a branch. The step's own factor dt^(1/alpha) joins the logarithm too (at alpha = 0.1 and
-dt = 1e-3 it is 1e-30 and would underflow), and what comes out is capped at 1e30, so that the state stays finite.
+Both samplers work with the angle's distance to its pole, where the large draws come from, and with
+logarithms, so that no alpha in (0, 2] needs a branch. The step's own factor dt^(1/alpha) joins the
+logarithm too (at alpha = 0.1 and dt = 1e-3 it is 1e-30 and would underflow), and what comes out is
+capped at 1e30, so that the state stays finite.
 """
 
 import math
@@ -21,7 +23,17 @@ from jaxtyping import Array, Float, UInt
 from levysde import errors
 from levysde.noise.quantile import FITTED, fit_quantile
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
-from levysde.random import U32, exp2, exponential, half_pair, log2, normals, polynomial, sinpi, unit_pair
+from levysde.random import (
+    U32,
+    exp2,
+    exponential,
+    half_pair,
+    log2,
+    normals,
+    polynomial,
+    sinpi,
+    unit_pair,
+)
 from levysde.types import Arg, Integer, Number
 
 LOG2_CAP = float(np.log2(1e30))
@@ -29,7 +41,8 @@ _TINY = 1e-30
 
 
 def levy_constant(alpha: Arg[Number]) -> float:
-    """`C_a = Gamma(1+a) sin(pi a/2) / pi`: the Lévy density of SaS(1) is `C_a |y|^(-1-a)`. 0 at a = 2: no jumps.
+    """`C_a = Gamma(1+a) sin(pi a/2) / pi`: the Lévy density of SaS(1) is `C_a |y|^(-1-a)`. 0 at a =
+    2: no jumps.
 
     Args:
         alpha: stability index a, in (0, 2].
@@ -48,15 +61,20 @@ def levy_constant(alpha: Arg[Number]) -> float:
 
 
 def stable(
-    angle: UInt[Array, "..."], tail: UInt[Array, "..."], alpha: Scalar, log2_dt: Scalar | float = 0.0
+    angle: UInt[Array, "..."],
+    tail: UInt[Array, "..."],
+    alpha: Scalar,
+    log2_dt: Scalar | float = 0.0,
 ) -> Float[Array, "..."]:
-    """SaS(dt^(1/alpha)) draws from two words each (Chambers, Mallows, Stuck), for any alpha in (0, 2]: at dt = 1, Cauchy
-    for alpha = 1 and N(0, 2) for alpha = 2."""
+    """SaS(dt^(1/alpha)) draws from two words each (Chambers, Mallows, Stuck), for any alpha in (0,
+    2]: at dt = 1, Cauchy for alpha = 1 and N(0, 2) for alpha = 2."""
     dtype = alpha.dtype
-    # the angle is pi * centre, its distance to the pole pi * pole; the exponential needs the tail word's high bits only
+    # the angle is pi * centre, its distance to the pole pi * pole; the exponential needs the tail
+    # word's high bits only
     pole, centre, sign = half_pair(angle, dtype, finer=tail)
     scaled = alpha * centre
-    # past the quarter turn the sine is taken of the complement, which has no cancellation as alpha -> 2
+    # past the quarter turn the sine is taken of the complement, which has no cancellation as alpha
+    # -> 2
     sine = sinpi(jnp.where(scaled > 0.5, (1 - alpha / 2) + alpha * pole, scaled))
     turn = jnp.abs(1 - alpha)
     cosine = sinpi((1 - turn) / 2 + turn * pole)  # cos((1 - alpha) * angle)
@@ -71,8 +89,9 @@ def fitted_stable(
     ratio: Float[Array, "2 n"],
     log2_dt: Scalar | float = 0.0,
 ) -> Float[Array, "..."]:
-    """SaS(dt^(1/alpha)) draws from one word each, by the fitted quantile of `noise.quantile`. `finer` holds 16 more bits
-    (its second to seventeenth) of the probability, which only draws rarer than 1e-6 feel, so it may be a neighbour's word."""
+    """SaS(dt^(1/alpha)) draws from one word each, by the fitted quantile of `noise.quantile`.
+    `finer` holds 16 more bits (its second to seventeenth) of the probability, which only draws
+    rarer than 1e-6 feel, so it may be a neighbour's word."""
     dtype = alpha.dtype
     pole, centre, sign = half_pair(word, dtype, finer=finer >> U32(1))
     p, rest = 2 * pole, 2 * centre  # P(|X| > |draw|) and its complement
@@ -81,8 +100,11 @@ def fitted_stable(
     return sign * size * exp2(jnp.minimum((log2_dt - log2(p)) * (1 / alpha), LOG2_CAP))
 
 
-def log2_positive_stable(angle: UInt[Array, "..."], tail: UInt[Array, "..."], index: Scalar) -> Float[Array, "..."]:
-    """log2 V with `E exp(-s V) = exp(-s^index)`, index in (0, 1], from two words each (Kanter). 0 at index = 1."""
+def log2_positive_stable(
+    angle: UInt[Array, "..."], tail: UInt[Array, "..."], index: Scalar
+) -> Float[Array, "..."]:
+    """log2 V with `E exp(-s V) = exp(-s^index)`, index in (0, 1], from two words each (Kanter). 0
+    at index = 1."""
     dtype = index.dtype
     turn, pole = unit_pair(angle, dtype)  # the angle is pi * turn
     rest = 1 - index
@@ -95,10 +117,14 @@ def log2_positive_stable(angle: UInt[Array, "..."], tail: UInt[Array, "..."], in
 def require_jumps(alpha: Array) -> float:
     """alpha as a number below 2, or a ValueError: at 2 there is no Lévy measure."""
     if errors.is_traced(alpha):
-        raise TypeError("the Lévy measure is computed on the host, but alpha is traced by JAX. Ask for it outside jit.")
+        raise TypeError(
+            "the Lévy measure is computed on the host, but alpha is traced by JAX. Ask "
+            "for it outside jit."
+        )
     if float(alpha) == 2:
         raise ValueError(
-            "alpha = 2 is Gaussian: the driver has no jumps, so no Lévy measure and no stable escape law. "
+            "alpha = 2 is Gaussian: the driver has no jumps, so no Lévy measure and no stable "
+            "escape law. "
             "Use alpha below 2, or a Gaussian law, levysde.theory.kramers_law."
         )
     return float(alpha)
@@ -116,7 +142,8 @@ def total_tail(driver: Arg["StableComponents | StableIsotropic"], dim: Arg[Integ
         The rate of jumps of size 1 and more, per unit time.
 
     Raises:
-        ValueError, TypeError: another driver, alpha = 2 (which has no jumps) or traced by JAX, a bad `dim`.
+        ValueError, TypeError: another driver, alpha = 2 (which has no jumps) or traced by JAX, a
+            bad `dim`.
 
     Source:
         Samorodnitsky and Taqqu, "Stable non-Gaussian random processes", 1994.
@@ -127,7 +154,9 @@ def total_tail(driver: Arg["StableComponents | StableIsotropic"], dim: Arg[Integ
         return 2 * dim * levy_constant(alpha) / alpha
     if isinstance(driver, StableIsotropic):
         return _isotropic_tail(require_jumps(driver.alpha), dim)
-    raise TypeError(f"driver must be stable, not {driver!r}. Type for example StableComponents(alpha=1.5).")
+    raise TypeError(
+        f"driver must be stable, not {driver!r}. Type for example StableComponents(alpha=1.5)."
+    )
 
 
 def power_tail(alpha: float, factor: float = 1.0) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
@@ -140,22 +169,25 @@ def _number(alpha: Array | None) -> float:
 
 
 class StableComponents(Driver):
-    """d independent SaS(1) coordinates: `E exp(i <k, L_t>) = exp(-t sum_i |k_i|^alpha)`; jumps lie on the axes.
+    """d independent SaS(1) coordinates: `E exp(i <k, L_t>) = exp(-t sum_i |k_i|^alpha)`; jumps lie
+    on the axes.
 
-    One word makes one draw for alpha in [0.7, 1.95], by a quantile fitted to 3e-5; elsewhere, when alpha is traced by JAX, or
-    with `exact=True`, two words by the formula of Chambers, Mallows and Stuck. Both are right in the tail to 1% at P = 1e-8.
+    One word makes one draw for alpha in [0.7, 1.95], by a quantile fitted to 3e-5; elsewhere, when
+    alpha is traced by JAX, or with `exact=True`, two words by the formula of Chambers, Mallows and
+    Stuck. Both are right in the tail to 1% at P = 1e-8.
 
     Args:
-        alpha: stability index, in (0, 2]; at 2 each coordinate is a Brownian motion of variance 2t. To change it, make a new
-            driver: one whose alpha alone was replaced is refused by a run, and makes NaN where JAX traces it.
+        alpha: stability index, in (0, 2]; at 2 each coordinate is a Brownian motion of variance 2t.
+            To change it, make a new driver: one whose alpha alone was replaced is refused by a run,
+            and makes NaN where JAX traces it.
         exact: draw by the formula whatever alpha is.
 
     Raises:
         ValueError, TypeError: an alpha outside its range, an `exact` that is not True or False.
 
     Source:
-        Samorodnitsky and Taqqu, "Stable non-Gaussian random processes", 1994; the formula Chambers, Mallows, Stuck, JASA 71,
-        1976; the fit this package, `levysde.noise.quantile`.
+        Samorodnitsky and Taqqu, "Stable non-Gaussian random processes", 1994; the formula Chambers,
+        Mallows, Stuck, JASA 71, 1976; the fit this package, `levysde.noise.quantile`.
     """
 
     alpha: Array
@@ -178,7 +210,10 @@ class StableComponents(Driver):
             return {}
         number = _number(self.alpha)
         known = FITTED[0] <= number <= FITTED[1]
-        return {"ratio": jnp.asarray(fit_quantile(number), dtype=float) if known else None, "fitted": self.alpha}
+        return {
+            "ratio": jnp.asarray(fit_quantile(number), dtype=float) if known else None,
+            "fitted": self.alpha,
+        }
 
     @property
     def index(self) -> Scalar:
@@ -192,11 +227,16 @@ class StableComponents(Driver):
         if self.ratio is None:
             return stable(words[:dim], words[dim:], self.alpha, log2_dt)
         finer = words[::-1][:dim]
-        ratio, known = self.ratio, not (errors.is_traced(self.alpha) or errors.is_traced(self.fitted))
-        if known and _number(self.alpha) != _number(self.fitted):  # alpha was replaced, as by `equinox.tree_at`
+        ratio, known = (
+            self.ratio,
+            not (errors.is_traced(self.alpha) or errors.is_traced(self.fitted)),
+        )
+        # alpha was replaced, as by `equinox.tree_at`
+        if known and _number(self.alpha) != _number(self.fitted):
             ratio = jnp.asarray(fit_quantile(_number(self.alpha)), self.alpha.dtype)
         elif not known:
-            log2_dt = jnp.where(self.alpha == self.fitted, log2_dt, jnp.nan)  # noticed: there is no fit to be had here
+            # noticed: there is no fit to be had here
+            log2_dt = jnp.where(self.alpha == self.fitted, log2_dt, jnp.nan)
         return fitted_stable(words[:dim], finer, self.alpha, ratio, log2_dt)
 
     def exponent(self, k: Point) -> Scalar:
@@ -211,7 +251,8 @@ class StableComponents(Driver):
 
 
 class StableIsotropic(Driver):
-    """The rotation-invariant stable driver: `E exp(i <k, L_t>) = exp(-t |k|^alpha)`; jumps in every direction.
+    """The rotation-invariant stable driver: `E exp(i <k, L_t>) = exp(-t |k|^alpha)`; jumps in every
+    direction.
 
     Args:
         alpha: stability index, in (0, 2]; at 2 it is a Brownian motion of variance 2t a coordinate.
@@ -220,8 +261,8 @@ class StableIsotropic(Driver):
         ValueError, TypeError: an alpha outside its range.
 
     Source:
-        Samorodnitsky and Taqqu, "Stable non-Gaussian random processes", 1994, as a normal times the root of a positive stable
-        variable; that one by Kanter, Ann. Probab. 3, 1975.
+        Samorodnitsky and Taqqu, "Stable non-Gaussian random processes", 1994, as a normal times the
+        root of a positive stable variable; that one by Kanter, Ann. Probab. 3, 1975.
     """
 
     alpha: Array
@@ -237,7 +278,9 @@ class StableIsotropic(Driver):
         return 2 + 2 * ((dim + 1) // 2)
 
     def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
-        log2_size = log2_positive_stable(words[0], words[1], self.alpha / 2) / 2 + jnp.log2(dt) / self.alpha
+        log2_size = (
+            log2_positive_stable(words[0], words[1], self.alpha / 2) / 2 + jnp.log2(dt) / self.alpha
+        )
         # materialised: fused into the product it would be computed for every coordinate
         size = jax.lax.optimization_barrier(exp2(jnp.minimum(log2_size, LOG2_CAP) + 0.5))
         return size * normals(words[2:], dim, self.alpha.dtype)
@@ -246,8 +289,8 @@ class StableIsotropic(Driver):
         return jnp.sum(k * k) ** (self.alpha / 2)
 
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
-        """Directions uniform on the sphere: both ends in d = 1, equal angles in d = 2, scrambled Sobol above,
-        independent ones beyond its 21,201 dimensions."""
+        """Directions uniform on the sphere: both ends in d = 1, equal angles in d = 2, scrambled
+        Sobol above, independent ones beyond its 21,201 dimensions."""
         alpha = require_jumps(self.alpha)
         directions = sphere(dim, num, seed)
         weights = np.full(len(directions), _isotropic_tail(alpha, dim) / len(directions))
@@ -257,7 +300,10 @@ class StableIsotropic(Driver):
 def _isotropic_tail(alpha: float, dim: int) -> float:
     """`nu(|y| >= 1)`, in logarithms: the gamma functions overflow from d = 300 on."""
     return math.exp(
-        alpha * math.log(2) + math.lgamma((dim + alpha) / 2) - math.lgamma(dim / 2) - math.lgamma(1 - alpha / 2)
+        alpha * math.log(2)
+        + math.lgamma((dim + alpha) / 2)
+        - math.lgamma(dim / 2)
+        - math.lgamma(1 - alpha / 2)
     )
 
 
@@ -303,5 +349,6 @@ class Brownian(Driver):
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
         raise ValueError(
             "Brownian motion has no jumps, so no Lévy measure and no stable escape law. "
-            "Use StableComponents(alpha=1.5) or StableIsotropic(alpha=1.5), or a Gaussian law, levysde.theory.kramers_law."
+            "Use StableComponents(alpha=1.5) or StableIsotropic(alpha=1.5), or a Gaussian law, "
+            "levysde.theory.kramers_law."
         )

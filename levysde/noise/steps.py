@@ -1,18 +1,20 @@
 """Drivers for discrete optimiser steps: the increments of a random walk over steps of exactly `dt`.
 
-Convention: `L_dt = sqrt(dt) xi`, xi the law of one step's gradient noise. With `epsilon = sqrt(eta)` (index 2, what
-`learning_rate=eta` sets) a step of `dt = eta` adds `eta xi`: one optimiser step. These laws are not known over another
-dt, so `check_step` refuses it.
+Convention: `L_dt = sqrt(dt) xi`, xi the law of one step's gradient noise. With `epsilon =
+sqrt(eta)` (index 2, what `learning_rate=eta` sets) a step of `dt = eta` adds `eta xi`: one
+optimiser step. These laws are not known over another dt, so `check_step` refuses it.
 
-    StudentT          xi = G / sqrt(W / df),  G ~ N(0, I), W ~ chi-square(df);  density ~ (1 + |xi|^2/df)^(-(df + d)/2)
-    GaussianMixture   xi = s_J G,             J = j with probability w_j
+    StudentT          xi = G / sqrt(W / df),  G ~ N(0, I), W ~ chi-square(df);  density ~ (1 +
+    |xi|^2/df)^(-(df + d)/2) GaussianMixture   xi = s_J G,             J = j with probability w_j
 
-A chi-square of real df needs rejection, so the t law is drawn in pairs of coordinates instead: for d = 2 its radius is
-`R^2 = df (U^(-2/df) - 1)` exactly (Bailey, Math. Comp. 62, 1994), and given the pairs before it, with
-`q = df + sum |pair|^2`, the k-th pair (k = 0, 1, ...) is again a t law, of df + 2k degrees of freedom and squared scale
-`q / (df + 2k)` (Ding, Amer. Statist. 70, 2016). So `log q` is a sum of exponentials, `e_k = 2 E_k / (df + 2k)`, and
+A chi-square of real df needs rejection, so the t law is drawn in pairs of coordinates instead: for
+d = 2 its radius is `R^2 = df (U^(-2/df) - 1)` exactly (Bailey, Math. Comp. 62, 1994), and given the
+pairs before it, with `q = df + sum |pair|^2`, the k-th pair (k = 0, 1, ...) is again a t law, of df
++ 2k degrees of freedom and squared scale `q / (df + 2k)` (Ding, Amer. Statist. 70, 2016). So `log
+q` is a sum of exponentials, `e_k = 2 E_k / (df + 2k)`, and
 
-    pair_k = sqrt(q_k (1 - exp(-e_k))) (cos, sin),   log q_k = log df + e_0 + ... + e_k,   E_k unit exponentials.
+    pair_k = sqrt(q_k (1 - exp(-e_k))) (cos, sin),   log q_k = log df + e_0 + ... + e_k,   E_k unit
+    exponentials.
 """
 
 import itertools
@@ -39,24 +41,29 @@ def require_step(name: str, own: Array, dt: float) -> None:
     if errors.is_traced(own) or abs(float(own) - dt) <= 1e-6 * dt:
         return
     raise ValueError(
-        f"{name} has increments over its own step dt = {float(own):g} only, not over dt = {dt:g}: their law over another "
-        f"step is not of the same kind. Type {name}(..., dt={dt:g}), or a step of dt={float(own):g}."
+        f"{name} has increments over its own step dt = {float(own):g} only, not over dt = {dt:g}: "
+        "their law over another "
+        f"step is not of the same kind. Type {name}(..., dt={dt:g}), or a step of "
+        f"dt={float(own):g}."
     )
 
 
 class StudentT(Driver):
-    """Multivariate Student-t steps: rotation-invariant, unit scale matrix (variance `df/(df-2)` a coordinate, where df > 2).
-    See the top of the file.
+    """Multivariate Student-t steps: rotation-invariant, unit scale matrix (variance `df/(df-2)` a
+    coordinate, where df > 2). See the top of the file.
 
     Args:
         df: degrees of freedom, positive; the tail of one step falls as `r^-df`.
-        dt: length of a step in SDE time, the only one allowed: the learning rate, for one optimiser step.
+        dt: length of a step in SDE time, the only one allowed: the learning rate, for one optimiser
+            step.
 
     Raises:
-        ValueError, TypeError: one that is not a positive, finite number; later, a step over another dt (`check_step`).
+        ValueError, TypeError: one that is not a positive, finite number; later, a step over another
+            dt (`check_step`).
 
     Source:
-        The law by pairs of coordinates: Bailey, Math. Comp. 62, 1994; Ding, Amer. Statist. 70, 2016.
+        The law by pairs of coordinates: Bailey, Math. Comp. 62, 1994; Ding, Amer. Statist. 70,
+            2016.
     """
 
     df: Array
@@ -85,13 +92,15 @@ class StudentT(Driver):
         size = jnp.sqrt(_one_minus_exp(e)) * exp2(jnp.minimum(log_q * _HALF_LOG2_E, _LOG2_CAP))
         pole, centre, sign = half_pair(turns, dtype)
         spin = (turns & jnp.uint32(2)).astype(dtype) - 1
-        # put end to end, unlike `normals`: chosen, a size would depend in its last bit on the number of lanes (jax 0.12)
+        # put end to end, unlike `normals`: chosen, a size would depend in its last bit on the
+        # number of lanes (jax 0.12)
         return jnp.concatenate([size * sinpi(centre) * sign, size * sinpi(pole) * spin])[:dim]
 
     def exponent(self, k: Point) -> Scalar:
-        """`-log(phi)/dt`, phi the law of one increment: with `z = |k| sqrt(df dt)`,
-        `phi = z^(df/2) K_(df/2)(z) / (2^(df/2-1) Gamma(df/2))`. By quadrature over `t = log(W/df)`, for df from 0.1 up: where
-        phi is large of `1 - phi`, without cancellation at small k, else of phi about the top of its integrand."""
+        """`-log(phi)/dt`, phi the law of one increment: with `z = |k| sqrt(df dt)`, `phi = z^(df/2)
+        K_(df/2)(z) / (2^(df/2-1) Gamma(df/2))`. By quadrature over `t = log(W/df)`, for df from 0.1
+        up: where phi is large of `1 - phi`, without cancellation at small k, else of phi about the
+        top of its integrand."""
         half = self.df / 2
         square = self.dt * jnp.sum(k * k)
         # e^t has the density exp(-half (e^t - 1 - t)): 40 and more below its top at both ends
@@ -105,33 +114,42 @@ class StudentT(Driver):
         return jnp.where(missing < 0.5, near, _student_log(half, square)) / self.dt
 
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
-        """The law of one increment over dt, per unit time: `|xi|^2/d` has the F law of (d, df). No power: index NaN."""
+        """The law of one increment over dt, per unit time: `|xi|^2/d` has the F law of (d, df). No
+        power: index NaN."""
         from scipy.special import betainc  # slow to import
 
         if errors.is_traced(self.df) or errors.is_traced(self.dt):
-            raise TypeError("the Lévy measure is computed on the host, but df or dt is traced. Ask for it outside jit.")
+            raise TypeError(
+                "the Lévy measure is computed on the host, but df or dt is traced. Ask "
+                "for it outside jit."
+            )
         df, dt, directions = float(self.df), float(self.dt), sphere(dim, num, seed)
 
         def tail(r: np.ndarray, _: np.ndarray) -> np.ndarray:
             return betainc(df / 2, dim / 2, df / (df + np.asarray(r, dtype=float) ** 2 / dt)) / dt
 
-        return LevyRays(directions, np.full(len(directions), 1 / len(directions)), tail, float("nan"))
+        return LevyRays(
+            directions, np.full(len(directions), 1 / len(directions)), tail, float("nan")
+        )
 
     def check_step(self, dt: float) -> None:
         require_step("StudentT", self.dt, dt)
 
 
 class GaussianMixture(Driver):
-    """Isotropic scale mixture of normals: a step is `N(0, scales_j^2 I)` with probability `weights_j`. See the top of the file.
+    """Isotropic scale mixture of normals: a step is `N(0, scales_j^2 I)` with probability
+    `weights_j`. See the top of the file.
 
     Args:
         weights: positive, sum 1, shape `(m,)`.
-        scales: standard deviations of a coordinate, shape `(m,)`; not negative, and not all zero. Both are kept in the
-            order of rising weight.
-        dt: length of a step in SDE time, the only one allowed: the learning rate, for one optimiser step.
+        scales: standard deviations of a coordinate, shape `(m,)`; not negative, and not all zero.
+            Both are kept in the order of rising weight.
+        dt: length of a step in SDE time, the only one allowed: the learning rate, for one optimiser
+            step.
 
     Raises:
-        ValueError, TypeError: one of the wrong shape or out of range; later, a step over another dt (`check_step`).
+        ValueError, TypeError: one of the wrong shape or out of range; later, a step over another dt
+            (`check_step`).
 
     Source:
         Elementary.
@@ -158,7 +176,8 @@ class GaussianMixture(Driver):
         return size * normals(words[1:], dim, self.scales.dtype)
 
     def _scale(self, word: Array, finer: Array) -> Scalar:
-        """The scale of the component that a word chooses; rare ones come first, where a uniform is finest."""
+        """The scale of the component that a word chooses; rare ones come first, where a uniform is
+        finest."""
         half, _, _ = half_pair(word, self.weights.dtype, finer=finer >> jnp.uint32(2))
         edges, chosen = jnp.cumsum(self.weights) / 2, self.scales[-1]
         for j in range(len(self.scales) - 2, -1, -1):
@@ -171,8 +190,10 @@ class GaussianMixture(Driver):
 
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
         raise ValueError(
-            "GaussianMixture has steps with light (Gaussian) tails: at small noise no escape is by one jump, so there is no "
-            "escape law of jumps. Use StudentT(df=3.0, dt=...), or a Gaussian law, levysde.theory.kramers_law."
+            "GaussianMixture has steps with light (Gaussian) tails: at small noise no escape is by "
+            "one jump, so there is no "
+            "escape law of jumps. Use StudentT(df=3.0, dt=...), or a Gaussian law, "
+            "levysde.theory.kramers_law."
         )
 
     def check_step(self, dt: float) -> None:
@@ -180,8 +201,9 @@ class GaussianMixture(Driver):
 
 
 def _student_log(half: Scalar, square: Scalar) -> Scalar:
-    """`-log phi` where phi is not close to 1: `phi = int exp(-half (e^t - t) - square e^-t / 2) dt / (Gamma(half) half^-half)`,
-    from the top of the integrand down by 40 and more to either side."""
+    """`-log phi` where phi is not close to 1: `phi = int exp(-half (e^t - t) - square e^-t / 2) dt
+    / (Gamma(half) half^-half)`, from the top of the integrand down by 40 and more to either
+    side."""
     top = jnp.log((1 + jnp.sqrt(1 + 2 * square / half)) / 2)
     rising, falling = half * jnp.exp(top), square / 2 * jnp.exp(-top)  # they differ by half
     reach = 9 / jnp.sqrt(rising + falling)
@@ -189,19 +211,29 @@ def _student_log(half: Scalar, square: Scalar) -> Scalar:
     u = jnp.linspace(-low, high, _NODES)
     below = rising * (jnp.expm1(u) - u) + falling * (jnp.expm1(-u) + u)
     area = jnp.sum(jnp.exp(-below)) * (low + high) / (_NODES - 1)
-    return rising + falling - half * top - jnp.log(area) + jax.scipy.special.gammaln(half) - half * jnp.log(half)
+    return (
+        rising
+        + falling
+        - half * top
+        - jnp.log(area)
+        + jax.scipy.special.gammaln(half)
+        - half * jnp.log(half)
+    )
 
 
 def _running_sum(e: Array) -> Array:
-    """Cumulative sum, additions in order: written out where there are few (three times as fast). The barriers here and
-    before it keep XLA from computing every term again in each later one."""
+    """Cumulative sum, additions in order: written out where there are few (three times as fast).
+    The barriers here and before it keep XLA from computing every term again in each later one."""
     if len(e) > _WRITTEN_OUT:
         return jnp.cumsum(e)
-    return jax.lax.optimization_barrier(jnp.stack(list(itertools.accumulate(e[k] for k in range(len(e))))))
+    return jax.lax.optimization_barrier(
+        jnp.stack(list(itertools.accumulate(e[k] for k in range(len(e)))))
+    )
 
 
 def _one_minus_exp(e: Array) -> Array:
-    """`1 - exp(-e)` for e > 0, right relative to itself at both ends; in float32 at half the cost of XLA's own."""
+    """`1 - exp(-e)` for e > 0, right relative to itself at both ends; in float32 at half the cost
+    of XLA's own."""
     if e.dtype != jnp.float32:
         return -jnp.expm1(-e)
     small = e * (1 - e * (1 / 2 - e * (1 / 6 - e / 24)))
@@ -221,17 +253,20 @@ def _components(weights: Arg[Numbers], scales: Arg[Numbers]) -> tuple[Array, Arr
     scales = errors.finite("scales", scales, example)
     if weights.ndim != 1 or weights.shape != scales.shape or not len(weights):
         raise ValueError(
-            f"weights and scales must be two lists of one length, not of shapes {weights.shape} and {scales.shape}. "
+            f"weights and scales must be two lists of one length, not of shapes {weights.shape} "
+            f"and {scales.shape}. "
             f"Type for example {example}."
         )
     if not errors.is_traced(weights):
         if (np.asarray(weights) <= 0).any() or abs(float(np.sum(weights)) - 1) > 1e-5:
             raise ValueError(
-                f"weights must be positive with sum 1, not {np.asarray(weights)!r}. Type for example {example}."
+                f"weights must be positive with sum 1, not {np.asarray(weights)!r}. Type for "
+                f"example {example}."
             )
     if not errors.is_traced(scales) and ((np.asarray(scales) < 0).any() or not np.any(scales)):
         raise ValueError(
-            f"scales must not be negative, nor zero throughout, but are {np.asarray(scales)!r}. Type for example {example}."
+            f"scales must not be negative, nor zero throughout, but are {np.asarray(scales)!r}. "
+            f"Type for example {example}."
         )
     order = jnp.argsort(weights)
     return (weights / jnp.sum(weights))[order], scales[order]

@@ -1,4 +1,5 @@
-"""Independent drivers added, each times a factor: Brownian plus stable noise, several tails at once.
+"""Independent drivers added, each times a factor: Brownian plus stable noise, several tails at
+once.
 
 L = sum_j c_j L_j,   exponent(k) = sum_j exponent_j(c_j k),   nu(W) = sum_j nu_j({y : c_j y in W})
 """
@@ -21,8 +22,8 @@ class DriverSum(Driver):
     """The sum of independent drivers: `L = sum_j c_j L_j`.
 
     Args:
-        parts: drivers, or pairs `(driver, factor)`; the factor, finite and not zero, multiplies the driver's noise (1 when
-            not given).
+        parts: drivers, or pairs `(driver, factor)`; the factor, finite and not zero, multiplies the
+            driver's noise (1 when not given).
 
     Raises:
         ValueError, TypeError: a part of another kind, no part, or a factor out of range.
@@ -38,23 +39,29 @@ class DriverSum(Driver):
         if not parts:
             raise ValueError(f"a sum needs at least one driver. Type for example {_EXAMPLE}.")
         pairs = [_pair(number, part) for number, part in enumerate(parts)]
-        self.drivers, self.factors = tuple(driver for driver, _ in pairs), tuple(factor for _, factor in pairs)
+        self.drivers, self.factors = (
+            tuple(driver for driver, _ in pairs),
+            tuple(factor for _, factor in pairs),
+        )
 
     def _arguments(self) -> dict[str, tuple]:
         return {"parts": tuple(zip(self.drivers, self.factors, strict=True))}
 
     @property
     def index(self) -> Scalar:
-        """The common index of the parts. Raises ValueError where they have several: one step of dt = eta would need another
-        epsilon for each of them."""
+        """The common index of the parts. Raises ValueError where they have several: one step of dt
+        = eta would need another epsilon for each of them."""
         indices = [driver.index for driver in self.drivers]
         known = {float(index) for index in indices if not errors.is_traced(index)}
         if len(known) > 1:
             several = ", ".join(f"{index:g}" for index in sorted(known))
             raise ValueError(
-                f"the drivers of this DriverSum have the indices {several}: no epsilon = eta^((a-1)/a) turns a step of "
-                "dt = eta into one optimiser step for all of them. Give epsilon itself instead of learning_rate (and rates "
-                "to ADAM), and let the factors carry the rest: eta^(1 - 1/a) / epsilon for a part of index a."
+                f"the drivers of this DriverSum have the indices {several}: no epsilon = "
+                "eta^((a-1)/a) turns a step of "
+                "dt = eta into one optimiser step for all of them. Give epsilon itself instead of "
+                "learning_rate (and rates "
+                "to ADAM), and let the factors carry the rest: eta^(1 - 1/a) / epsilon for a part "
+                "of index a."
             )
         return indices[0]
 
@@ -74,21 +81,25 @@ class DriverSum(Driver):
         return functools.reduce(jnp.add, [driver.exponent(factor * k) for driver, factor in pairs])
 
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
-        """The rays of every part that has a Lévy measure, about `num` for each; parts without one are passed over (at small
-        noise they make no escape). Raises ValueError when no part has one."""
+        """The rays of every part that has a Lévy measure, about `num` for each; parts without one
+        are passed over (at small noise they make no escape). Raises ValueError when no part has
+        one."""
         seeds = np.random.SeedSequence(seed).generate_state(len(self.drivers))
         found, refusals = [], []
         for driver, factor, own in zip(self.drivers, self.factors, seeds, strict=True):
             if errors.is_traced(factor):
                 raise TypeError(
-                    "the Lévy measure is computed on the host, but a factor is traced. Ask for it outside jit."
+                    "the Lévy measure is computed on the host, but a factor is traced. Ask for it "
+                    "outside jit."
                 )
             try:
                 found.append((driver.levy_rays(dim, num, int(own)), float(factor)))
             except ValueError as error:
                 refusals.append(f"{type(driver).__name__}: {error}")
         if not found:
-            raise ValueError("no driver of this DriverSum has an escape law of jumps. " + " ".join(refusals))
+            raise ValueError(
+                "no driver of this DriverSum has an escape law of jumps. " + " ".join(refusals)
+            )
         indices = {rays.index for rays, _ in found}
         return LevyRays(
             np.concatenate([np.sign(factor) * rays.directions for rays, factor in found]),
@@ -106,19 +117,22 @@ def _pair(number: int, part: Any) -> tuple[Driver, Array]:
     driver, factor = part if isinstance(part, tuple | list) and len(part) == 2 else (part, 1.0)
     if not isinstance(driver, Driver):
         raise TypeError(
-            f"parts[{number}] of a DriverSum must be a Driver or a pair (driver, factor), not {errors.shown(part)}. "
+            f"parts[{number}] of a DriverSum must be a Driver or a pair (driver, factor), not "
+            f"{errors.shown(part)}. "
             f"Type for example {_EXAMPLE}."
         )
     factor = errors.finite(f"the factor of parts[{number}]", factor, "(Brownian(), 0.5)", ())
     if not errors.is_traced(factor) and float(factor) == 0:
         raise ValueError(
-            f"the factor of parts[{number}] ({type(driver).__name__}) is zero. Leave the part out instead."
+            f"the factor of parts[{number}] ({type(driver).__name__}) is zero. Leave the part out "
+            "instead."
         )
     return driver, factor
 
 
 def _joined_tail(parts: list[tuple[LevyRays, float]]):
-    """`tail(r, i)` of rays numbered through all parts: under a factor c a ray reaches r where the part's own reaches r/|c|."""
+    """`tail(r, i)` of rays numbered through all parts: under a factor c a ray reaches r where the
+    part's own reaches r/|c|."""
     ends = np.cumsum([len(rays.weights) for rays, _ in parts])
 
     def tail(r: np.ndarray, i: np.ndarray) -> np.ndarray:

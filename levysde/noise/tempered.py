@@ -2,20 +2,23 @@
 
 Notation: a the stability index, m = 1/length, `E exp(i <k, L_t>) = exp(-t psi(k))`,
 
-    psi(k) = (|k|^2 + m^2)^(a/2) - m^a        (isotropic; components: the sum of this over coordinates).
+    psi(k) = (|k|^2 + m^2)^(a/2) - m^a        (isotropic; components: the sum of this over
+    coordinates).
 
-Jumps far below `length` are those of SaS(1) noise, those far above are cut exponentially, `nu ~ exp(-m r)`; all moments are
-finite, the variance is `a m^(a-2) t` a coordinate. Carmona, Masters, Simon, J. Funct. Anal. 91 (1990); Ryznar, Potential
-Analysis 17 (2002).
+Jumps far below `length` are those of SaS(1) noise, those far above are cut exponentially, `nu ~
+exp(-m r)`; all moments are finite, the variance is `a m^(a-2) t` a coordinate. Carmona, Masters,
+Simon, J. Funct. Anal. 91 (1990); Ryznar, Potential Analysis 17 (2002).
 
-Sampler: `L_dt = sqrt(2V) G`, G normal, V the stable subordinator tempered by m^2, with the Laplace transform
-`E exp(-s V) = exp(-dt ((s + m^2)^(a/2) - m^a))`. V has the density of the untempered V' times `exp(dt m^a - m^2 v)`, so V' is
-drawn and kept with the chance `exp(-m^2 V')` (Brix, Adv. Appl. Probab. 31, 1999), on average `exp(-dt m^a)`: near 1 for a
-small step. The number of tries is fixed; where all fail, V is put at its mean `dt (a/2) m^(a-2)`, an ordinary value, so that no
-false large jump arises. `check_step` keeps the chance of that, `(1 - exp(-dt m^a))^tries` a draw, below 1e-9: the law of a draw
-is exact up to that much in total variation.
+Sampler: `L_dt = sqrt(2V) G`, G normal, V the stable subordinator tempered by m^2, with the Laplace
+transform `E exp(-s V) = exp(-dt ((s + m^2)^(a/2) - m^a))`. V has the density of the untempered V'
+times `exp(dt m^a - m^2 v)`, so V' is drawn and kept with the chance `exp(-m^2 V')` (Brix, Adv.
+Appl. Probab. 31, 1999), on average `exp(-dt m^a)`: near 1 for a small step. The number of tries is
+fixed; where all fail, V is put at its mean `dt (a/2) m^(a-2)`, an ordinary value, so that no false
+large jump arises. `check_step` keeps the chance of that, `(1 - exp(-dt m^a))^tries` a draw, below
+1e-9: the law of a draw is exact up to that much in total variation.
 
-Lévy measure: a mixture of normals, with `nu(|y| > r) = int P(|N(0, 2s I)| > r) (a/2)/Gamma(1-a/2) s^(-1-a/2) exp(-m^2 s) ds`.
+Lévy measure: a mixture of normals, with `nu(|y| > r) = int P(|N(0, 2s I)| > r) (a/2)/Gamma(1-a/2)
+s^(-1-a/2) exp(-m^2 s) ds`.
 """
 
 import math
@@ -34,21 +37,27 @@ from levysde.types import Arg, Integer, Number
 EXHAUSTED = 1e-9  # largest chance, a draw, that all tries fail
 _LOG2_CAP = 87.0  # log2, of the subordinator; kept draws are far below
 _NODES = (
-    513  # of the trapezoid rule in log s; doubling it moves a tail by 1e-14 relative at d = 100, by 5e-6 at d = 1000
+    # of the trapezoid rule in log s; doubling it moves a tail by 1e-14 relative at d = 100, by 5e-6
+    # at d = 1000
+    513
 )
 _BLOCK = 2048  # radii at a time
 
 
 def check_tries(name: str, failure: float, tries: int, dt: float, shorter: float) -> None:
-    """Raises ValueError when `tries` draws that each fail with chance `failure` may all do so with more than `EXHAUSTED`."""
+    """Raises ValueError when `tries` draws that each fail with chance `failure` may all do so with
+    more than `EXHAUSTED`."""
     if failure**tries <= EXHAUSTED:
         return
     needed = math.ceil(math.log(EXHAUSTED) / math.log(failure)) if failure < 0.5 else None
     more = (
-        f"Type tries={needed} in {name}, or dt={shorter:.2g} or less." if needed else f"Type dt={shorter:.2g} or less."
+        f"Type tries={needed} in {name}, or dt={shorter:.2g} or less."
+        if needed
+        else f"Type dt={shorter:.2g} or less."
     )
     raise ValueError(
-        f"dt = {dt:g} is too long for {name}: a draw over it fails with chance {failure:.3g}, all {tries} tries with "
+        f"dt = {dt:g} is too long for {name}: a draw over it fails with chance {failure:.3g}, all "
+        f"{tries} tries with "
         f"{failure**tries:.1e}, above {EXHAUSTED:g}. {more}"
     )
 
@@ -75,8 +84,8 @@ def relativistic_exponent(square: Array, alpha: Scalar, inverse: Scalar) -> Arra
 def relativistic_tail(r: np.ndarray, alpha: float, length: float, dim: int) -> np.ndarray:
     """`nu(|y| > r)` of the isotropic noise in `dim` dimensions, any shape, per unit time; float64.
 
-    With `s = (r length / 2) e^u` both ends of the integrand fall off double-exponentially in u, so the trapezoid rule converges
-    faster than any power; 0 where it falls below 1e-300.
+    With `s = (r length / 2) e^u` both ends of the integrand fall off double-exponentially in u, so
+    the trapezoid rule converges faster than any power; 0 where it falls below 1e-300.
     """
     from scipy.special import gammaincc  # slow to import
 
@@ -120,21 +129,25 @@ class _Tempered(Driver):
 class TemperedComponents(_Tempered):
     """d independent tempered stable coordinates; jumps lie on the axes. See the top of the file.
 
-    The escape law takes the real tail in place of a power: the rate is then no power of epsilon. It is good where the jump that
-    leaves is not many lengths long; beyond, several jumps and the noise before them help, and escape is faster. Simulated over
-    predicted mean (alpha = 1.5, curvature and radius 1): 0.96 at length 10, epsilon 0.05; 0.80 at 3, 0.1; 0.38 at 1, 0.2.
+    The escape law takes the real tail in place of a power: the rate is then no power of epsilon. It
+    is good where the jump that leaves is not many lengths long; beyond, several jumps and the noise
+    before them help, and escape is faster. Simulated over predicted mean (alpha = 1.5, curvature
+    and radius 1): 0.96 at length 10, epsilon 0.05; 0.80 at 3, 0.1; 0.38 at 1, 0.2.
 
     Args:
-        alpha: stability index of the small jumps, in (0, 2]; at 2 nothing is left to temper: Brownian motion of variance 2t.
+        alpha: stability index of the small jumps, in (0, 2]; at 2 nothing is left to temper:
+            Brownian motion of variance 2t.
         length: jump size beyond which jumps die out exponentially, in units of L.
-        tries: draws a step and coordinate may take, 3 words each. 4 allow a dt up to `0.0056 length^alpha`, 6 up to 0.032.
+        tries: draws a step and coordinate may take, 3 words each. 4 allow a dt up to `0.0056
+            length^alpha`, 6 up to 0.032.
 
     Raises:
-        ValueError, TypeError: an argument out of range; later, a dt that needs more tries (`check_step`).
+        ValueError, TypeError: an argument out of range; later, a dt that needs more tries
+            (`check_step`).
 
     Source:
-        Carmona, Masters, Simon, J. Funct. Anal. 91, 1990; Ryznar, Potential Analysis 17, 2002; the sampler Brix, Adv. Appl.
-        Probab. 31, 1999.
+        Carmona, Masters, Simon, J. Funct. Anal. 91, 1990; Ryznar, Potential Analysis 17, 2002; the
+        sampler Brix, Adv. Appl. Probab. 31, 1999.
     """
 
     def words_per_step(self, dim: int) -> int:
@@ -163,16 +176,19 @@ class TemperedIsotropic(_Tempered):
     The escape law holds as it does for `TemperedComponents`.
 
     Args:
-        alpha: stability index of the small jumps, in (0, 2]; at 2 nothing is left to temper: Brownian motion of variance 2t.
+        alpha: stability index of the small jumps, in (0, 2]; at 2 nothing is left to temper:
+            Brownian motion of variance 2t.
         length: jump size beyond which jumps die out exponentially, in units of L.
-        tries: draws a step may take, 3 words each. 4 allow a dt up to `0.0056 length^alpha`, 6 up to 0.032.
+        tries: draws a step may take, 3 words each. 4 allow a dt up to `0.0056 length^alpha`, 6 up
+            to 0.032.
 
     Raises:
-        ValueError, TypeError: an argument out of range; later, a dt that needs more tries (`check_step`).
+        ValueError, TypeError: an argument out of range; later, a dt that needs more tries
+            (`check_step`).
 
     Source:
-        Carmona, Masters, Simon, J. Funct. Anal. 91, 1990; Ryznar, Potential Analysis 17, 2002; the sampler Brix, Adv. Appl.
-        Probab. 31, 1999.
+        Carmona, Masters, Simon, J. Funct. Anal. 91, 1990; Ryznar, Potential Analysis 17, 2002; the
+        sampler Brix, Adv. Appl. Probab. 31, 1999.
     """
 
     def words_per_step(self, dim: int) -> int:
@@ -195,16 +211,21 @@ class TemperedIsotropic(_Tempered):
         return LevyRays(directions, np.full(len(directions), 1 / len(directions)), tail, math.nan)
 
 
-def _mixture(driver: _Tempered, words: Words, shape: tuple[int, ...], dim: int, dt: Scalar) -> Point:
+def _mixture(
+    driver: _Tempered, words: Words, shape: tuple[int, ...], dim: int, dt: Scalar
+) -> Point:
     """`sqrt(2V) G`, V of `shape`, G of `dim` coordinates."""
     split = 2 * ((dim + 1) // 2)
-    v = tempered_subordinator(words[split:], shape, driver.tries, driver.alpha, 1 / driver.length, dt)
+    v = tempered_subordinator(
+        words[split:], shape, driver.tries, driver.alpha, 1 / driver.length, dt
+    )
     return jnp.sqrt(2 * v) * normals(words[:split], dim, driver.alpha.dtype)
 
 
 def _known(length: Array) -> float:
     if errors.is_traced(length):
         raise TypeError(
-            "the Lévy measure is computed on the host, but length is traced by JAX. Ask for it outside jit."
+            "the Lévy measure is computed on the host, but length is traced by JAX. Ask for it "
+            "outside jit."
         )
     return float(length)

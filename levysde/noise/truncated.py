@@ -1,17 +1,21 @@
 """Truncated stable noise: the stable Lévy measure with its jumps beyond a cutoff taken away.
 
-Notation: a the stability index, c the cutoff, `E exp(i <k, L_t>) = exp(-t psi(k))`, T = nu(|y| >= 1) of the stable noise,
+Notation: a the stability index, c the cutoff, `E exp(i <k, L_t>) = exp(-t psi(k))`, T = nu(|y| >=
+1) of the stable noise,
 
-    psi(k) = int (1 - cos <k, y>) 1(|y| < c) nu(dy),      nu(|y| > r) = T (r^-a - c^-a)  for r < c, and 0 beyond
+    psi(k) = int (1 - cos <k, y>) 1(|y| < c) nu(dy),      nu(|y| > r) = T (r^-a - c^-a)  for r < c,
+    and 0 beyond
 
 (components: each coordinate by itself, with T = 2 C_a / a).
 
-Sampler: a stable increment over dt, drawn again while it lies beyond c (the step of Mantegna and Stanley, Phys. Rev. Lett. 73,
-1994). This is a random walk, not the exact increment: a step is judged by its sum, so that a jump near c is kept or not
-together with the small ones beside it. Single jumps come at the right rate up to c. The exponent comes out low by
-0.8, 1.9, 2.9, 4.1, 4.8 times `T c^-a dt`, relative, at a = 0.7, 1.2, 1.5, 1.8, 1.95 (numerical inversion in d = 1, small k;
-less at larger k): an error of order dt. The tries are fixed; where all fail the increment is 0, and `check_step` keeps the
-chance of that below 1e-9, which with 3 tries also keeps `T c^-a dt` below 1e-3.
+Sampler: a stable increment over dt, drawn again while it lies beyond c (the step of Mantegna and
+Stanley, Phys. Rev. Lett. 73, 1994). This is a random walk, not the exact increment: a step is
+judged by its sum, so that a jump near c is kept or not together with the small ones beside it.
+Single jumps come at the right rate up to c. The exponent comes out low by 0.8, 1.9, 2.9, 4.1, 4.8
+times `T c^-a dt`, relative, at a = 0.7, 1.2, 1.5, 1.8, 1.95 (numerical inversion in d = 1, small k;
+less at larger k): an error of order dt. The tries are fixed; where all fail the increment is 0, and
+`check_step` keeps the chance of that below 1e-9, which with 3 tries also keeps `T c^-a dt` below
+1e-3.
 """
 
 import math
@@ -29,11 +33,13 @@ from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
 from levysde.types import Arg, Integer, Number
 
 _SIZES, _ANGLES = 256, 64  # nodes of the quadratures over a jump's size and angle
-_RESOLVED = 60.0  # |k| cutoff up to which they resolve the oscillation; beyond, expansions in its inverse take over
+# |k| cutoff up to which they resolve the oscillation; beyond, expansions in its inverse take over
+_RESOLVED = 60.0
 
 
 class _Truncated(Driver):
-    """What the two laws share: draws of the free stable law, made again while they lie beyond the cutoff."""
+    """What the two laws share: draws of the free stable law, made again while they lie beyond the
+    cutoff."""
 
     free: eqx.AbstractVar[StableComponents | StableIsotropic]
     cutoff: Array
@@ -60,22 +66,30 @@ class _Truncated(Driver):
         rate = 2 * levy_constant(alpha) / alpha * cutoff**-alpha
         # near alpha = 2 jumps are rare, and what reaches beyond the cutoff is the body of the law
         failure = min(1.0, rate * dt + erfc(cutoff / (2 * dt ** (1 / alpha))))
-        check_tries(type(self).__name__, failure, self.tries, dt, 0.99 * dt * EXHAUSTED ** (1 / self.tries) / failure)
+        check_tries(
+            type(self).__name__,
+            failure,
+            self.tries,
+            dt,
+            0.99 * dt * EXHAUSTED ** (1 / self.tries) / failure,
+        )
 
 
 class TruncatedComponents(_Truncated):
     """d independent truncated stable coordinates; jumps lie on the axes. See the top of the file.
 
-    The escape law holds with the cut tail: the rate is no power of epsilon, and 0 (refused) where one jump cannot leave.
+    The escape law holds with the cut tail: the rate is no power of epsilon, and 0 (refused) where
+    one jump cannot leave.
 
     Args:
         alpha: stability index of the jumps, in (0, 2).
         cutoff: largest jump, in units of L. No increment is longer in any coordinate.
-        tries: draws a step and coordinate may take. 3 allow `2 (C_a/a) cutoff^-alpha dt` up to 1e-3; with more a
-            longer dt is allowed, and its error is then the user's to judge.
+        tries: draws a step and coordinate may take. 3 allow `2 (C_a/a) cutoff^-alpha dt` up to
+            1e-3; with more a longer dt is allowed, and its error is then the user's to judge.
 
     Raises:
-        ValueError, TypeError: an argument out of range; later, a dt that needs more tries (`check_step`).
+        ValueError, TypeError: an argument out of range; later, a dt that needs more tries
+            (`check_step`).
 
     Source:
         Mantegna and Stanley, Phys. Rev. Lett. 73, 1994, whose step it is.
@@ -105,16 +119,19 @@ class TruncatedComponents(_Truncated):
 class TruncatedIsotropic(_Truncated):
     """Rotation-invariant truncated stable noise; jumps in every direction. See the top of the file.
 
-    The escape law holds with the cut tail: the rate is no power of epsilon, and 0 (refused) where one jump cannot leave.
+    The escape law holds with the cut tail: the rate is no power of epsilon, and 0 (refused) where
+    one jump cannot leave.
 
     Args:
         alpha: stability index of the jumps, in (0, 2).
         cutoff: largest jump, in units of L. No increment is longer.
-        tries: draws a step may take. 3 allow `T cutoff^-alpha dt` up to 1e-3 in one dimension, by which `check_step` judges;
-            in d dimensions T is larger (alpha = 1.5: 1.8, 6.4, 37 times in d = 2, 10, 100), so take dt shorter in proportion.
+        tries: draws a step may take. 3 allow `T cutoff^-alpha dt` up to 1e-3 in one dimension, by
+            which `check_step` judges; in d dimensions T is larger (alpha = 1.5: 1.8, 6.4, 37 times
+            in d = 2, 10, 100), so take dt shorter in proportion.
 
     Raises:
-        ValueError, TypeError: an argument out of range; later, a dt that needs more tries (`check_step`).
+        ValueError, TypeError: an argument out of range; later, a dt that needs more tries
+            (`check_step`).
 
     Source:
         Mantegna and Stanley, Phys. Rev. Lett. 73, 1994, whose step it is.
@@ -142,12 +159,18 @@ class TruncatedIsotropic(_Truncated):
 
         dim, dtype = k.shape[0], self.alpha.dtype
         # one coordinate of a uniform direction has density ~ (1 - v^2)^((d-3)/2)
-        v, weights = (np.ones(1), np.ones(1)) if dim == 1 else roots_gegenbauer(_ANGLES, dim / 2 - 1)
+        v, weights = (
+            (np.ones(1), np.ones(1)) if dim == 1 else roots_gegenbauer(_ANGLES, dim / 2 - 1)
+        )
         size = jnp.sqrt(jnp.sum(k * k)) * self.cutoff
         along = _exponent(size * jnp.asarray(v, dtype), dim, self.alpha)
         near = jnp.sum(along * jnp.asarray(weights / weights.sum(), dtype))
         if dim > 1:
-            near = jnp.where(size > _RESOLVED * max(1, dim / 3) ** 0.5, _far_exponent(size, dim, self.alpha), near)
+            near = jnp.where(
+                size > _RESOLVED * max(1, dim / 3) ** 0.5,
+                _far_exponent(size, dim, self.alpha),
+                near,
+            )
         return near * self.cutoff**-self.alpha
 
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
@@ -159,19 +182,22 @@ def _jumping(alpha: Arg[Number]) -> Array:
     array = errors.stability_index(alpha)
     if not errors.is_traced(array) and float(array) == 2:
         raise ValueError(
-            "alpha = 2 is Gaussian and has no jumps to cut off. Type for example alpha=1.5, or use Brownian()."
+            "alpha = 2 is Gaussian and has no jumps to cut off. Type for example alpha=1.5, or use "
+            "Brownian()."
         )
     return array
 
 
 def _checked(cutoff: Arg[Number], tries: Arg[Integer]) -> tuple[Array, int]:
-    return errors.positive("cutoff", cutoff, "cutoff=5.0"), errors.integer("tries", tries, "tries=3", high=64)
+    return errors.positive("cutoff", cutoff, "cutoff=5.0"), errors.integer(
+        "tries", tries, "tries=3", high=64
+    )
 
 
 def _exponent(k: Float[Array, " n"], dim: int, alpha: Scalar) -> Float[Array, " n"]:
-    """`int_0^1 (1 - cos(k r)) T a r^(-1-a) dr`. With `r = v^p`, `p = 4/(2-a)`, it is
-    `T a p (k^2/2) int_0^1 sinc(k v^p / 2)^2 v^3 dv`, smooth in v. For large k it is that of the free
-    law, `k^a T / T_1` (T_1 that of d = 1), less T, plus `T a int_1^inf cos(k r) r^(-1-a) dr`, by parts."""
+    """`int_0^1 (1 - cos(k r)) T a r^(-1-a) dr`. With `r = v^p`, `p = 4/(2-a)`, it is `T a p (k^2/2)
+    int_0^1 sinc(k v^p / 2)^2 v^3 dv`, smooth in v. For large k it is that of the free law, `k^a T /
+    T_1` (T_1 that of d = 1), less T, plus `T a int_1^inf cos(k r) r^(-1-a) dr`, by parts."""
     nodes, weights = np.polynomial.legendre.leggauss(_SIZES)
     v = jnp.asarray((nodes + 1) / 2, alpha.dtype)
     weights = jnp.asarray(weights / 2, alpha.dtype)
@@ -180,19 +206,28 @@ def _exponent(k: Float[Array, " n"], dim: int, alpha: Scalar) -> Float[Array, " 
     inner, outer = jnp.minimum(k, _RESOLVED), jnp.maximum(k, _RESOLVED)
     p = 4 / (2 - alpha)
     sinc = jnp.sinc(inner[:, None] * (v**p)[None, :] / (2 * np.pi))
-    near = total * alpha * p * inner * inner / 2 * jnp.sum(sinc * sinc * (weights * v**3)[None, :], 1)
+    near = (
+        total * alpha * p * inner * inner / 2 * jnp.sum(sinc * sinc * (weights * v**3)[None, :], 1)
+    )
     sine, cosine = jnp.sin(outer), jnp.cos(outer)
     s, inverse = 1 + alpha, 1 / outer
-    beyond = inverse * (-sine + s * inverse * (cosine + (s + 1) * inverse * (sine - (s + 2) * inverse * cosine)))
+    beyond = inverse * (
+        -sine + s * inverse * (cosine + (s + 1) * inverse * (sine - (s + 2) * inverse * cosine))
+    )
     free = total / _total(1, alpha) * outer**alpha
     return jnp.where(k > _RESOLVED, free - total + total * alpha * beyond, near)
 
 
 def _far_exponent(k: Scalar, dim: int, alpha: Scalar) -> Scalar:
-    """The isotropic exponent at large k: `k^a` of the free law, less T, plus `T a int_1^inf E cos(k r v) r^(-1-a) dr` to
-    leading order, where `E cos(z v) = Gamma(d/2) (2/z)^(d/2-1) J_(d/2-1)(z)`, v a coordinate of a uniform direction."""
+    """The isotropic exponent at large k: `k^a` of the free law, less T, plus `T a int_1^inf E cos(k
+    r v) r^(-1-a) dr` to leading order, where `E cos(z v) = Gamma(d/2) (2/z)^(d/2-1) J_(d/2-1)(z)`,
+    v a coordinate of a uniform direction."""
     total = _total(dim, alpha)
-    size = math.exp(math.lgamma(dim / 2) + (dim / 2 - 1) * math.log(2)) * math.sqrt(2 / math.pi) if dim <= 8 else 0.0
+    size = (
+        math.exp(math.lgamma(dim / 2) + (dim / 2 - 1) * math.log(2)) * math.sqrt(2 / math.pi)
+        if dim <= 8
+        else 0.0
+    )
     beyond = -size * k ** (-(dim + 1) / 2) * jnp.cos(k - dim * math.pi / 4 - math.pi / 4)
     return k**alpha - total + total * alpha * beyond
 
@@ -200,12 +235,20 @@ def _far_exponent(k: Scalar, dim: int, alpha: Scalar) -> Scalar:
 def _total(dim: int, alpha: Scalar) -> Scalar:
     """T, the rate of jumps beyond 1 of the isotropic law in `dim` dimensions."""
     log_gamma = jax.scipy.special.gammaln
-    return jnp.exp(alpha * np.log(2) + log_gamma((dim + alpha) / 2) - math.lgamma(dim / 2) - log_gamma(1 - alpha / 2))
+    return jnp.exp(
+        alpha * np.log(2)
+        + log_gamma((dim + alpha) / 2)
+        - math.lgamma(dim / 2)
+        - log_gamma(1 - alpha / 2)
+    )
 
 
 def _cut(rays: LevyRays, cutoff: Array) -> LevyRays:
     if errors.is_traced(cutoff):
-        raise TypeError("the Lévy measure is computed on the host, but cutoff is traced by JAX. Ask outside jit.")
+        raise TypeError(
+            "the Lévy measure is computed on the host, but cutoff is traced by JAX. "
+            "Ask outside jit."
+        )
     longest = float(cutoff)
 
     def tail(r: np.ndarray, i: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""Trajectories moving over a landscape, as a matplotlib animation: `to_jshtml()` shows it in a notebook, `save` writes it."""
+"""Trajectories moving over a landscape, as a matplotlib animation: `to_jshtml()` shows it in a
+notebook, `save` writes it."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,11 +32,12 @@ def animate(
     tail: Arg[Integer | None] = None,
     milliseconds: Arg[Number] = 50,
 ) -> "FuncAnimation":
-    """One frame for each chosen time of `paths`; a trajectory that has left stays where it was first seen
-    outside, its mark filled.
+    """One frame for each chosen time of `paths`; a trajectory that has left stays where it was
+    first seen outside, its mark filled.
 
     In a notebook: `IPython.display.HTML(plots.animate(paths, landscape).to_jshtml())`. To a file:
-    `plots.animate(paths, landscape).save("escape.gif", writer="pillow")`. Keep a reference to it while it runs.
+    `plots.animate(paths, landscape).save("escape.gif", writer="pillow")`. Keep a reference to it
+    while it runs.
 
     Args:
         paths: a `Paths` of at least two dimensions, best with evenly spaced times.
@@ -51,7 +53,8 @@ def animate(
         A `matplotlib.animation.FuncAnimation`.
 
     Raises:
-        TypeError, ValueError: arguments of another kind, fewer than two dimensions, a domain or bounds without a landscape.
+        TypeError, ValueError: arguments of another kind, fewer than two dimensions, a domain or
+            bounds without a landscape.
     """
     from matplotlib.animation import FuncAnimation  # slow to import
 
@@ -59,7 +62,8 @@ def animate(
     chosen = chosen_coordinates(coordinates, paths.dim)
     if len(chosen) != 2:
         raise ValueError(
-            f"an animation needs two coordinates, not {coordinates!r}. Type for example coordinates=(0, 1)."
+            f"an animation needs two coordinates, not {coordinates!r}. Type for example "
+            "coordinates=(0, 1)."
         )
     tail = len(paths.times) + 1 if tail is None else errors.integer("tail", tail, "tail=50")
     pause = errors.positive_real("milliseconds", milliseconds, "milliseconds=50")
@@ -91,7 +95,8 @@ def animate(
     assert figure is not None
     draw(0)
     figure.canvas.draw()
-    figure.set_layout_engine("none")  # keep this layout: finding it anew takes most of the time of a frame
+    # keep this layout: finding it anew takes most of the time of a frame
+    figure.set_layout_engine("none")
     return FuncAnimation(figure, draw, frames=len(paths.times), interval=pause, blit=False)
 
 
@@ -99,5 +104,7 @@ def _artists(ax: "Axes", i: int) -> tuple[Any, Any]:
     """The trail and the head of path `i`, empty."""
     colour = COLOURS[i % len(COLOURS)]
     (line,) = ax.plot([], [], color=colour, linewidth=1.0, zorder=2.5)
-    (head,) = ax.plot([], [], color=colour, marker=MARKERS[i % len(MARKERS)], markersize=7, zorder=4)
+    (head,) = ax.plot(
+        [], [], color=colour, marker=MARKERS[i % len(MARKERS)], markersize=7, zorder=4
+    )
     return line, head

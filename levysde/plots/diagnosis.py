@@ -1,4 +1,5 @@
-"""Figures of a diagnosis: spectrum, alignment, tail indices, basin, escape times; each alone, or all on one page."""
+"""Figures of a diagnosis: spectrum, alignment, tail indices, basin, escape times; each alone, or
+all on one page."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,16 @@ if TYPE_CHECKING:
 
 _NEEDED = ("hessian", "covariance", "alignment", "tails", "measures", "predictions")
 _LAYERS = 20  # rows of the figure of tail indices
-_NO_NOISE = 1e-12  # of the largest: less is rounding, as along the shift of all logits that a softmax does not see
+# of the largest: less is rounding, as along the shift of all logits that a softmax does not see
+_NO_NOISE = 1e-12
 _NAMES = {"sgd": "SGD", "adam": "ADAM"}
 
 
 def _checked(report: Any, name: str) -> Any:
     if not all(hasattr(report, part) for part in _NEEDED):
         raise TypeError(
-            f"report must be a Diagnosis, not {type(report).__name__}. Type for example plots.{name}(diagnose(...))."
+            f"report must be a Diagnosis, not {type(report).__name__}. Type for example "
+            f"plots.{name}(diagnose(...))."
         )
     return report
 
@@ -44,7 +47,9 @@ def diagnosis(report: Arg["Diagnosis"]) -> "Figure":
     import matplotlib.pyplot as plt  # slow to import
 
     figure, parts = plt.subplot_mosaic(
-        [["spectrum", "alignment", "basin"], ["tails", "tails", "escapes"]], layout="constrained", figsize=(13, 8)
+        [["spectrum", "alignment", "basin"], ["tails", "tails", "escapes"]],
+        layout="constrained",
+        figsize=(13, 8),
     )
     hessian_spectrum(report, ax=parts["spectrum"])
     noise_alignment(report, ax=parts["alignment"])
@@ -52,7 +57,8 @@ def diagnosis(report: Arg["Diagnosis"]) -> "Figure":
     basin_masses(report, ax=parts["basin"])
     escape_times(report, ax=parts["escapes"])
     figure.suptitle(
-        f"{report.dim:,} parameters, {report.landscape.num_examples:,} examples, batches of {report.batch_size}"
+        f"{report.dim:,} parameters, {report.landscape.num_examples:,} examples, batches of "
+        f"{report.batch_size}"
     )
     return figure
 
@@ -60,11 +66,12 @@ def diagnosis(report: Arg["Diagnosis"]) -> "Figure":
 def hessian_spectrum(
     report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
 ) -> "Axes":
-    """Eigenvalues of the Hessian against their rank, both logarithmic, and the largest of the gradients' covariance.
+    """Eigenvalues of the Hessian against their rank, both logarithmic, and the largest of the
+    gradients' covariance.
 
-    The line is the spectrum as a whole, each eigenvalue half a rank to either side of its own: every one where all are known,
-    else the largest and, below them, the quadrature of the density. Negative eigenvalues are drawn by their size, dashed,
-    ranked from the most negative one.
+    The line is the spectrum as a whole, each eigenvalue half a rank to either side of its own:
+    every one where all are known, else the largest and, below them, the quadrature of the density.
+    Negative eigenvalues are drawn by their size, dashed, ranked from the most negative one.
 
     Args:
         report: a `Diagnosis`.
@@ -75,7 +82,8 @@ def hessian_spectrum(
         The axes.
 
     Raises:
-        TypeError, ValueError: something else than a diagnosis; what matplotlib has against `artist`.
+        TypeError, ValueError: something else than a diagnosis; what matplotlib has against
+            `artist`.
     """
     h, c = _checked(report, "hessian_spectrum").hessian, report.covariance
     ax = axes(ax, artist)
@@ -86,14 +94,33 @@ def hessian_spectrum(
         if here.any():
             order = np.argsort(side * nodes[here])[::-1]
             edges = 0.5 + np.cumsum([0, *counts[here][order]])
-            look: dict[str, Any] = {"color": COLOURS[0], "linestyle": style, "linewidth": 1.4, "label": name}
+            look: dict[str, Any] = {
+                "color": COLOURS[0],
+                "linestyle": style,
+                "linewidth": 1.4,
+                "label": name,
+            }
             values = side * nodes[here][order]
             drawn(ax.step, edges, [*values, values[-1]], where="post", artist=artist, **look)
     known = h.largest > 0
     rank = np.arange(1, len(h.largest) + 1)
-    ax.plot(rank[known], h.largest[known], MARKERS[0], color=COLOURS[0], markersize=5, label="Hessian, largest")
+    ax.plot(
+        rank[known],
+        h.largest[known],
+        MARKERS[0],
+        color=COLOURS[0],
+        markersize=5,
+        label="Hessian, largest",
+    )
     rank = np.arange(1, len(c.eigenvalues) + 1)
-    ax.plot(rank, c.eigenvalues, MARKERS[1], color=COLOURS[1], markersize=5, label="gradient covariance, largest")
+    ax.plot(
+        rank,
+        c.eigenvalues,
+        MARKERS[1],
+        color=COLOURS[1],
+        markersize=5,
+        label="gradient covariance, largest",
+    )
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlabel("rank")
@@ -103,8 +130,8 @@ def hessian_spectrum(
 
 
 def _all_eigenvalues(h: Any, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values, and how many eigenvalues each stands for. The density's random start weighs single ones wrongly: the largest,
-    known by themselves, take the place of its nodes there."""
+    """Values, and how many eigenvalues each stands for. The density's random start weighs single
+    ones wrongly: the largest, known by themselves, take the place of its nodes there."""
     rest = h.nodes < h.largest[-1]
     if h.exact or not rest.any():
         return h.nodes, dim * h.weights
@@ -117,9 +144,11 @@ def _all_eigenvalues(h: Any, dim: int) -> tuple[np.ndarray, np.ndarray]:
 def noise_alignment(
     report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
 ) -> "Axes":
-    """Gradient noise of one example along the Hessian's sharpest directions against the curvature there.
+    """Gradient noise of one example along the Hessian's sharpest directions against the curvature
+    there.
 
-    On the dotted line the covariance is the Hessian; on the dashed one it is the multiple that comes nearest.
+    On the dotted line the covariance is the Hessian; on the dashed one it is the multiple that
+    comes nearest.
 
     Args:
         report: a `Diagnosis`.
@@ -130,7 +159,8 @@ def noise_alignment(
         The axes.
 
     Raises:
-        TypeError, ValueError: something else than a diagnosis; what matplotlib has against `artist`.
+        TypeError, ValueError: something else than a diagnosis; what matplotlib has against
+            `artist`.
     """
     a = _checked(report, "noise_alignment").alignment
     ax = axes(ax, artist)
@@ -148,7 +178,14 @@ def noise_alignment(
         ends = np.array([a.curvature[shown].min(), a.curvature[shown].max()]) * [0.8, 1.25]
         factor = a.factor.value
         if factor > 0:
-            ax.plot(ends, factor * ends, "--", color=ink(ax), linewidth=1.2, label=f"nearest multiple, {factor:.3g} H")
+            ax.plot(
+                ends,
+                factor * ends,
+                "--",
+                color=ink(ax),
+                linewidth=1.2,
+                label=f"nearest multiple, {factor:.3g} H",
+            )
         ax.plot(ends, ends, ":", color=ink(ax), linewidth=1.2, label="covariance = Hessian")
     ax.set_xscale("log")
     ax.set_yscale("log")
@@ -163,7 +200,8 @@ def noise_alignment(
 def tail_indices(
     report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
 ) -> "Axes":
-    """Tail index of the minibatch noise, layer by layer and over all, by two estimators, with intervals; 2 is Gaussian.
+    """Tail index of the minibatch noise, layer by layer and over all, by two estimators, with
+    intervals; 2 is Gaussian.
 
     Args:
         report: a `Diagnosis`.
@@ -174,7 +212,8 @@ def tail_indices(
         The axes.
 
     Raises:
-        TypeError, ValueError: something else than a diagnosis; what matplotlib has against `artist`.
+        TypeError, ValueError: something else than a diagnosis; what matplotlib has against
+            `artist`.
     """
     t = _checked(report, "tail_indices").tails
     ax = axes(ax, artist)
@@ -182,10 +221,16 @@ def tail_indices(
     over_all = t.characteristic_function.median, t.block_log_moment.median, t.norm
     rows = [(row.index, row.block, row.norm) for row in layers]
     rows, names = [over_all, *rows], ["all", *(row.name for row in layers)]
-    series = ("coordinates, characteristic function", "coordinates, block log-moment", "norm, block sums")
+    series = (
+        "coordinates, characteristic function",
+        "coordinates, block log-moment",
+        "norm, block sums",
+    )
     for k, name in enumerate(series):
         found = [row[k] for row in rows]
-        value, low, high = (np.array([getattr(f, end) for f in found]) for end in ("value", "low", "high"))
+        value, low, high = (
+            np.array([getattr(f, end) for f in found]) for end in ("value", "low", "high")
+        )
         place = np.arange(len(rows)) + 0.22 * (k - 1)
         look: dict[str, Any] = {
             "color": COLOURS[k],
@@ -197,7 +242,13 @@ def tail_indices(
         bars = np.abs(np.stack([value - low, high - value]))
         drawn(ax.errorbar, value, place, xerr=bars, artist=artist, label=name, **look)
     ax.axvline(2, color=ink(ax), linestyle=":", linewidth=1.2, label="Gaussian")
-    ax.axvline(report.alpha, color=ink(ax), linestyle="--", linewidth=1.2, label=f"the law's alpha, {report.alpha:.3g}")
+    ax.axvline(
+        report.alpha,
+        color=ink(ax),
+        linestyle="--",
+        linewidth=1.2,
+        label=f"the law's alpha, {report.alpha:.3g}",
+    )
     ax.set_yticks(np.arange(len(rows)), names)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_xlabel("tail index")
@@ -210,7 +261,8 @@ def tail_indices(
 def basin_masses(
     report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
 ) -> "Axes":
-    """What each ray adds to m(W) against what the Hessian alone predicts; on the dotted line the basin is quadratic.
+    """What each ray adds to m(W) against what the Hessian alone predicts; on the dotted line the
+    basin is quadratic.
 
     Args:
         report: a `Diagnosis`; without a basin the axes say so.
@@ -221,7 +273,8 @@ def basin_masses(
         The axes.
 
     Raises:
-        TypeError, ValueError: something else than a diagnosis; what matplotlib has against `artist`.
+        TypeError, ValueError: something else than a diagnosis; what matplotlib has against
+            `artist`.
     """
     measures = _checked(report, "basin_masses").measures
     ax = axes(ax, artist)
@@ -240,7 +293,12 @@ def basin_masses(
         ends += [m.predicted[shown].min(initial=np.inf), m.predicted[shown].max(initial=0)]
     if ends and np.isfinite(ends).all() and max(ends) > 0:
         ax.plot(
-            [min(ends), max(ends)], [min(ends), max(ends)], ":", color=ink(ax), linewidth=1.2, label="quadratic basin"
+            [min(ends), max(ends)],
+            [min(ends), max(ends)],
+            ":",
+            color=ink(ax),
+            linewidth=1.2,
+            label="quadratic basin",
         )
         ax.set_xscale("log")
         ax.set_yscale("log")
@@ -255,7 +313,8 @@ def basin_masses(
 def escape_times(
     report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
 ) -> "Axes":
-    """Predicted mean escape times of SGD and ADAM and the simulated one, in iterations, with intervals.
+    """Predicted mean escape times of SGD and ADAM and the simulated one, in iterations, with
+    intervals.
 
     An arrow is a lower limit: no simulated trajectory left.
 
@@ -268,24 +327,44 @@ def escape_times(
         The axes.
 
     Raises:
-        TypeError, ValueError: something else than a diagnosis; what matplotlib has against `artist`.
+        TypeError, ValueError: something else than a diagnosis; what matplotlib has against
+            `artist`.
     """
     _checked(report, "escape_times")
     ax = axes(ax, artist)
     rows = [(f"law of {_NAMES[name]}", law.mean) for name, law in report.predictions.items()]
     if report.simulated is not None:
-        rows.append((f"simulated, {_NAMES.get(report.optimizer, report.optimizer)}", report.simulated.mean))
+        rows.append(
+            (f"simulated, {_NAMES.get(report.optimizer, report.optimizer)}", report.simulated.mean)
+        )
     for k, (_, mean) in enumerate(rows):
-        look: dict[str, Any] = {"color": COLOURS[k], "marker": MARKERS[k], "markersize": 7, "capsize": 3}
+        look: dict[str, Any] = {
+            "color": COLOURS[k],
+            "marker": MARKERS[k],
+            "markersize": 7,
+            "capsize": 3,
+        }
         if np.isfinite(mean.value):
             high = mean.high if np.isfinite(mean.high) else mean.value
             ends = [[mean.value - mean.low], [high - mean.value]]
             drawn(ax.errorbar, mean.value, k, xerr=ends, artist=artist, **look)
         elif np.isfinite(mean.low):
-            drawn(ax.errorbar, mean.low, k, xerr=[[0], [mean.low]], xlolims=True, artist=artist, **look)
+            drawn(
+                ax.errorbar,
+                mean.low,
+                k,
+                xerr=[[0], [mean.low]],
+                xlolims=True,
+                artist=artist,
+                **look,
+            )
     if rows:
         ax.set_xscale("log")
-    _say(ax, bool(rows), "no times: " + ("no learning rate" if report.learning_rate is None else "no basin"))
+    _say(
+        ax,
+        bool(rows),
+        "no times: " + ("no learning rate" if report.learning_rate is None else "no basin"),
+    )
     ax.set_yticks(np.arange(len(rows)), [name for name, _ in rows])
     ax.set_ylim(len(rows) - 0.4, -0.6)
     rate = "" if report.learning_rate is None else f" at learning rate {report.learning_rate:g}"
@@ -296,7 +375,8 @@ def escape_times(
 
 
 def _few_ticks(ax: "Axes") -> None:
-    """Labels at 1, 2 and 5 of a decade: over less than two decades the usual ones run into each other."""
+    """Labels at 1, 2 and 5 of a decade: over less than two decades the usual ones run into each
+    other."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # slow to import
 
     ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))

@@ -1,4 +1,5 @@
-"""Survival curves and ladders of ratios. Each function draws on the Axes it is given, or makes its own, and returns it.
+"""Survival curves and ladders of ratios. Each function draws on the Axes it is given, or makes its
+own, and returns it.
 
 Colours and markers are those of `style.py`; nothing is simulated, shown, or set globally.
 """
@@ -30,7 +31,8 @@ def survival(
     confidence: Arg[Number] = 0.95,
     artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
-    """The share still inside against time (Kaplan-Meier, with its pointwise band), and the law's `exp(-rate t)`.
+    """The share still inside against time (Kaplan-Meier, with its pointwise band), and the law's
+    `exp(-rate t)`.
 
     Args:
         result: an `EscapeResult`; rows that became NaN or did not finish are left out.
@@ -45,16 +47,21 @@ def survival(
 
     Raises:
         TypeError: arguments of another kind.
-        ValueError: no row can be used, the law's unit is not the result's, or what matplotlib has against `artist`.
+        ValueError: no row can be used, the law's unit is not the result's, or what matplotlib has
+            against `artist`.
     """
     errors.instance("result", result, EscapeResult, "plots.survival(result, law)")
     errors.instance("law", law, EscapeLaw | None, "plots.survival(result, law)")
     unit = result.info.unit
     if law is not None and law.unit != unit:
-        raise ValueError(f"the result counts {unit} and the law {law.unit}. Give both the same clock.")
+        raise ValueError(
+            f"the result counts {unit} and the law {law.unit}. Give both the same clock."
+        )
     used = (result.status == Status.EXITED) | (result.status == Status.CENSORED)
     if not used.any():
-        raise ValueError("no trajectory left or was censored: there is nothing to draw. Run it longer.")
+        raise ValueError(
+            "no trajectory left or was censored: there is nothing to draw. Run it longer."
+        )
     ax = axes(ax, artist, label=label)
     time, exited = result.time[used], result.exited[used]
     curve = stats.kaplan_meier(time, exited, confidence=confidence)
@@ -64,7 +71,12 @@ def survival(
         label = f"{label}, {exited.sum()} exits:\nratio {mean.value * law.rate:.3f} [{ends}]"
     t, share, low, high = (
         np.concatenate([[start], values])
-        for start, values in ((0.0, curve.time), (1.0, curve.survival), (1.0, curve.low), (1.0, curve.high))
+        for start, values in (
+            (0.0, curve.time),
+            (1.0, curve.survival),
+            (1.0, curve.low),
+            (1.0, curve.high),
+        )
     )
     first = not _series(ax)
     look: dict[str, Any] = {"color": _next_colour(ax), "linewidth": 1.6, "label": label}
@@ -93,12 +105,14 @@ def ratio_ladder(
     ax: "Axes | None" = None,
     artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
-    """Measured over predicted mean, rung by rung, with error bars and a line at 1, where theory and runs agree.
+    """Measured over predicted mean, rung by rung, with error bars and a line at 1, where theory and
+    runs agree.
 
     Call it again with the same `ax` for a second series.
 
     Args:
-        x: what is lowered from rung to rung (epsilon, or the predicted mean in steps), positive, shape `(n,)`.
+        x: what is lowered from rung to rung (epsilon, or the predicted mean in steps), positive,
+            shape `(n,)`.
         ratios: measured over predicted mean, shape `(n,)`.
         intervals: their lower and upper ends, shape `(n, 2)`.
         label: the series' name in the legend.
@@ -110,8 +124,8 @@ def ratio_ladder(
         The axes, `x` logarithmic.
 
     Raises:
-        TypeError, ValueError: arrays of something else than numbers, shapes that do not fit, an `x` that is not positive and
-            finite; what matplotlib has against `artist`.
+        TypeError, ValueError: arrays of something else than numbers, shapes that do not fit, an `x`
+            that is not positive and finite; what matplotlib has against `artist`.
     """
     x = errors.reals("x", x, "x=[0.1, 0.2]")
     ratios, intervals = (  # infinite where nothing left
@@ -129,14 +143,21 @@ def ratio_ladder(
     if not (x > 0).all():
         raise ValueError(f"x must be positive and finite, for a logarithmic axis, not {x}.")
     ax = axes(ax, artist, label="" if label is None else label, xlabel=xlabel)
-    look: dict[str, Any] = {"color": _next_colour(ax), "linewidth": 1.4, "capsize": 3, "label": label}
+    look: dict[str, Any] = {
+        "color": _next_colour(ax),
+        "linewidth": 1.4,
+        "capsize": 3,
+        "label": label,
+    }
     look["marker"] = MARKERS[_series(ax) % len(MARKERS)]
     bars = drawn(ax.errorbar, x, ratios, yerr=np.abs(intervals.T - ratios), artist=artist, **look)
     bars.lines[0].set_gid(_SERIES)
     if not any(line.get_gid() == _REFERENCE for line in ax.lines):
         ax.axhline(1.0, color=ink(ax), linewidth=1.0, linestyle=":", gid=_REFERENCE)
     ax.set_xscale("log")
-    rungs = np.unique(np.concatenate([line.get_xdata() for line in ax.lines if line.get_gid() == _SERIES]))
+    rungs = np.unique(
+        np.concatenate([line.get_xdata() for line in ax.lines if line.get_gid() == _SERIES])
+    )
     rungs = rungs[np.diff(np.log(rungs), prepend=-np.inf) > _TICK_GAP * np.ptp(np.log(rungs))]
     if len(rungs) <= _MOST_TICKS:
         ax.set_xticks(rungs, [f"{rung:.4g}" for rung in rungs])

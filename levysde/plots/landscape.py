@@ -32,13 +32,16 @@ def landscape(
     points: Arg[Integer] = 201,
     artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
-    """Contour lines of a loss of two parameters; heights are written on some of them, in loss units.
+    """Contour lines of a loss of two parameters; heights are written on some of them, in loss
+    units.
 
     Lines lie closer near the lowest value, so that a quadratic well shows evenly spaced ones.
 
     Args:
-        landscape: a `Landscape` with `dim` 2. Its `minima` and `saddles` are marked where it knows them.
-        ax: axes to draw on; a new figure by default. Later layers (`paths`, `exit_places`) keep its limits.
+        landscape: a `Landscape` with `dim` 2. Its `minima` and `saddles` are marked where it knows
+            them.
+        ax: axes to draw on; a new figure by default. Later layers (`paths`, `exit_places`) keep its
+            limits.
         bounds: `((low, high), (low, high))` of the two parameters; around the minima by default.
         levels: how many lines, or their heights, increasing.
         domain: a basin whose edge is drawn as a dashed line, or None.
@@ -49,28 +52,45 @@ def landscape(
         The axes.
 
     Raises:
-        TypeError, ValueError: arguments of another kind, another dimension than 2, bounds the wrong way round, no finite value.
+        TypeError, ValueError: arguments of another kind, another dimension than 2, bounds the wrong
+            way round, no finite value.
     """
-    errors.concrete("landscape", errors.instance("landscape", landscape, Landscape, "DoubleWell(dim=2)"))
+    errors.concrete(
+        "landscape", errors.instance("landscape", landscape, Landscape, "DoubleWell(dim=2)")
+    )
     errors.instance("domain", domain, Domain | None, "Ball(radius=1.0, center=jnp.zeros(2))")
     if domain is not None:
         check_domain(domain)
     for name, part in (("landscape", landscape), ("domain", domain)):
         if part is not None and part.dim != 2:
             raise ValueError(
-                f"contour lines need two dimensions, but the {name} has {part.dim}. Draw a two-dimensional one."
+                f"contour lines need two dimensions, but the {name} has {part.dim}. Draw a "
+                "two-dimensional one."
             )
     lines_wanted = _as_levels(levels)
     points = errors.integer("points", points, "points=201", low=2, high=2001)
-    marks = {name: np.asarray(getattr(landscape, name, np.zeros((0, 2)))) for name in ("minima", "saddles")}
+    marks = {
+        name: np.asarray(getattr(landscape, name, np.zeros((0, 2))))
+        for name in ("minima", "saddles")
+    }
     if not len(marks["minima"]):
         marks["minima"] = np.asarray(landscape.minimum)[None]
     (x, y), view = _view(bounds, np.concatenate(list(marks.values())), points)
     ax = axes(ax, artist)
     values = _heights_on(landscape, x, y)
-    look: dict[str, Any] = {"levels": _heights(lines_wanted, values), "alpha": 0.45, "linewidths": 0.7}
+    look: dict[str, Any] = {
+        "levels": _heights(lines_wanted, values),
+        "alpha": 0.45,
+        "linewidths": 0.7,
+    }
     lines = drawn(ax.contour, x, y, values, artist=artist, colors=ink(ax), **look)
-    ax.clabel(lines, np.asarray(lines.levels)[_LABELLED - 1 :: _LABELLED], fontsize=7, fmt="%.3g", colors=[ink(ax)])
+    ax.clabel(
+        lines,
+        np.asarray(lines.levels)[_LABELLED - 1 :: _LABELLED],
+        fontsize=7,
+        fmt="%.3g",
+        colors=[ink(ax)],
+    )
     for (name, places), marker in zip(marks.items(), ("o", "X"), strict=True):
         if len(places):
             label = {"minima": "minimum", "saddles": "saddle"}[name]
@@ -86,7 +106,9 @@ def landscape(
     return ax
 
 
-def _view(bounds: Arg[Numbers | None], marks: np.ndarray, points: int) -> tuple[tuple[np.ndarray, np.ndarray], tuple]:
+def _view(
+    bounds: Arg[Numbers | None], marks: np.ndarray, points: int
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple]:
     """The grid's coordinates and the limits."""
     example = "bounds=((-2, 2), (-1, 1))"
     if bounds is None:
@@ -97,7 +119,8 @@ def _view(bounds: Arg[Numbers | None], marks: np.ndarray, points: int) -> tuple[
         view = errors.reals("bounds", bounds, example, (2, 2))
         if not (view[:, 0] < view[:, 1]).all():
             raise ValueError(
-                f"bounds must be (low, high) of each parameter, low first, not {errors.shown(bounds)}. Type {example}."
+                "bounds must be (low, high) of each parameter, low first, not "
+                f"{errors.shown(bounds)}. Type {example}."
             )
     x, y = (np.linspace(low, high, points) for low, high in view)
     return (x, y), (tuple(view[0]), tuple(view[1]))
@@ -116,18 +139,28 @@ def _heights_on(landscape: Landscape, x: np.ndarray, y: np.ndarray) -> np.ndarra
 
 
 def _cover(domain: Domain, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How much of the cell around each grid point is in the basin, 0 to 1: its level line 1/2 has no stairs."""
+    """How much of the cell around each grid point is in the basin, 0 to 1: its level line 1/2 has
+    no stairs."""
     inside = np.asarray(_contains(domain, _grid(x, y))).reshape(len(y), len(x))
     padded = np.pad(inside, 1, mode="edge")
-    near = [padded[1 + i : len(y) + 1 + i, 1 + j : len(x) + 1 + j] for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    near = [
+        padded[1 + i : len(y) + 1 + i, 1 + j : len(x) + 1 + j]
+        for i in (-1, 0, 1)
+        for j in (-1, 0, 1)
+    ]
     row, column = np.nonzero(np.any(near, 0) & ~np.all(near, 0))
     if not len(row):
         return inside.astype(float)
     steps = np.linspace(-1, 1, _FINER)
     fine = np.stack(np.meshgrid(steps * (x[1] - x[0]), steps * (y[1] - y[0])), -1).reshape(1, -1, 2)
-    pad = np.arange(2 ** (len(row) - 1).bit_length()) % len(row)  # sizes repeat, so that few programs are compiled
+    # sizes repeat, so that few programs are compiled
+    pad = np.arange(2 ** (len(row) - 1).bit_length()) % len(row)
     around = np.stack([x[column], y[row]], 1)[pad, None] + fine
-    share = np.asarray(_contains(domain, jnp.asarray(around.reshape(-1, 2), dtype=float))).reshape(len(pad), -1).mean(1)
+    share = (
+        np.asarray(_contains(domain, jnp.asarray(around.reshape(-1, 2), dtype=float)))
+        .reshape(len(pad), -1)
+        .mean(1)
+    )
     cover = inside.astype(float)
     cover[row, column] = share[: len(row)]
     return cover
@@ -150,7 +183,8 @@ def _as_levels(levels: Arg[Integer | Numbers]) -> int | np.ndarray:
     heights = errors.reals("levels", levels, "levels=16")
     if heights.ndim != 1 or (np.diff(heights) <= 0).any():
         raise ValueError(
-            f"levels must be a number of lines or increasing heights, not {errors.shown(levels)}. Type levels=16."
+            f"levels must be a number of lines or increasing heights, not {errors.shown(levels)}. "
+            "Type levels=16."
         )
     return heights
 

@@ -1,4 +1,5 @@
-"""Trajectories, in a plane of two coordinates or one coordinate against time, and the places where they left.
+"""Trajectories, in a plane of two coordinates or one coordinate against time, and the places where
+they left.
 
 What lies beyond the frame is never dropped in silence: the legend counts it.
 """
@@ -10,13 +11,26 @@ import numpy as np
 
 from levysde import errors
 from levysde.escape import EscapeResult, Paths, check_places
-from levysde.plots.style import COLOURS, LINES, MARKERS, axes, drawn, frame, ink, is_framed, legend, limits, outside
+from levysde.plots.style import (
+    COLOURS,
+    LINES,
+    MARKERS,
+    axes,
+    drawn,
+    frame,
+    ink,
+    is_framed,
+    legend,
+    limits,
+    outside,
+)
 from levysde.types import Arg, Integer, Numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_PATH, _PLACES, _SHARES = "levysde: path", "levysde: places", "levysde: shares"  # how series are found again
+# how series are found again
+_PATH, _PLACES, _SHARES = "levysde: path", "levysde: places", "levysde: shares"
 _NAMED = 6  # up to so many paths get a name each
 _JOINED = 100  # up to so many exits show the step they left by
 _TICKED = 12  # up to so many eigenvalues are written out
@@ -30,14 +44,17 @@ def paths(
     label: Arg[str | None] = None,
     artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
-    """Trajectories as lines, each with a mark at its end: filled where it was first seen outside, hollow where it goes on.
+    """Trajectories as lines, each with a mark at its end: filled where it was first seen outside,
+    hollow where it goes on.
 
     Args:
         paths: a `Paths`.
-        ax: axes to draw on, for example those of `plots.landscape`, whose limits are kept; a new figure by default.
-        coordinates: two, for the plane that they span; or one, which is drawn against time. (0, 1) by default, 0 where there
-            is only one.
-        label: one name and one look for all of them; by default each has its own look, and up to six have a name.
+        ax: axes to draw on, for example those of `plots.landscape`, whose limits are kept; a new
+            figure by default.
+        coordinates: two, for the plane that they span; or one, which is drawn against time. (0, 1)
+            by default, 0 where there is only one.
+        label: one name and one look for all of them; by default each has its own look, and up to
+            six have a name.
         artist: keywords for the lines, as for `Axes.plot`.
 
     Returns:
@@ -60,7 +77,11 @@ def paths(
         look: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "zorder": 2.5}
         look |= {"linewidth": 1.0 if len(chosen) == 1 else 0.7}
         look |= {"linestyle": LINES[number % len(LINES)] if len(chosen) == 1 else "-"}
-        look |= {"marker": MARKERS[number % len(MARKERS)], "markersize": 6, "markevery": [len(x) - 1]}
+        look |= {
+            "marker": MARKERS[number % len(MARKERS)],
+            "markersize": 6,
+            "markevery": [len(x) - 1],
+        }
         look |= {"markeredgecolor": ink(ax) if paths.exited[i] else look["color"]}
         look |= {"markerfacecolor": look["color"] if paths.exited[i] else ax.get_facecolor()}
         look |= {"gid": f"{_PATH} {number}", "label": _name(paths, i, hidden, label)}
@@ -73,7 +94,8 @@ def paths(
 
 
 def track(paths: Paths, i: int, chosen: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Clock `(n,)` and points `(n, len(chosen))` of path `i`: while inside, then its first point outside."""
+    """Clock `(n,)` and points `(n, len(chosen))` of path `i`: while inside, then its first point
+    outside."""
     inside = paths.inside[i]
     times, points = paths.times[inside], paths.positions[i, inside]
     if paths.exited[i]:
@@ -102,12 +124,20 @@ def _name(paths: Paths, i: int, hidden: np.ndarray, label: str | None) -> str | 
     """What the legend says of path `i`."""
     if label is not None:
         out = int((hidden & paths.exited).sum())
-        left = f": {int(paths.exited.sum())} of {paths.num} left" if paths.domain is not None else ""
+        left = (
+            f": {int(paths.exited.sum())} of {paths.num} left" if paths.domain is not None else ""
+        )
         return label + left + (f", {out} beyond the frame" if out else "") if i == 0 else None
     if paths.num > _NAMED:
         return None
     beyond = " beyond the frame" if hidden[i] else ""
-    end = f", left at {paths.end_time[i]:.4g}" if paths.exited[i] else ", inside" if paths.domain is not None else ""
+    end = (
+        f", left at {paths.end_time[i]:.4g}"
+        if paths.exited[i]
+        else ", inside"
+        if paths.domain is not None
+        else ""
+    )
     return f"trajectory {paths.ids[i]}{end}{beyond}"
 
 
@@ -119,11 +149,13 @@ def exit_places(
     label: Arg[str | None] = None,
     artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
-    """Where trajectories were first seen outside, one mark for each exit set; for up to 100 of them, the step they left by.
+    """Where trajectories were first seen outside, one mark for each exit set; for up to 100 of
+    them, the step they left by.
 
     Args:
         result: an `EscapeResult` or `Paths`.
-        ax: axes to draw on, whose limits are kept if they show a landscape; a new figure by default.
+        ax: axes to draw on, whose limits are kept if they show a landscape; a new figure by
+            default.
         coordinates: the two that span the plane.
         label: what the legend calls them; "exits" by default.
         artist: keywords for the marks, as for `Axes.scatter`.
@@ -138,10 +170,17 @@ def exit_places(
     check_places(result)
     chosen = chosen_coordinates(coordinates, result.first_outside.shape[1])
     if len(chosen) != 2:
-        raise ValueError(f"exit places need two coordinates, not {coordinates!r}. Type for example coordinates=(0, 1).")
+        raise ValueError(
+            f"exit places need two coordinates, not {coordinates!r}. Type for example "
+            "coordinates=(0, 1)."
+        )
     if not result.exited.any():
-        raise ValueError("no trajectory left: there is nothing to draw. Run longer, or raise epsilon.")
-    before, after, sets = (rows[result.exited] for rows in (result.last_inside, result.first_outside, result.label))
+        raise ValueError(
+            "no trajectory left: there is nothing to draw. Run longer, or raise epsilon."
+        )
+    before, after, sets = (
+        rows[result.exited] for rows in (result.last_inside, result.first_outside, result.label)
+    )
     before, after = (rows[:, list(chosen)].astype(float) for rows in (before, after))
     ax = axes(ax, artist, label="" if label is None else label)
     if not is_framed(ax):
@@ -152,11 +191,22 @@ def exit_places(
     groups = np.unique(sets)
     for number, group in enumerate(groups):
         here = sets == group
-        look: dict[str, Any] = {"s": 18, "linewidths": 0.9, "facecolors": "none", "alpha": 0.9, "zorder": 3}
-        look |= {"edgecolors": COLOURS[(earlier + number) % 4], "marker": MARKERS[(earlier + number) % 4]}
+        look: dict[str, Any] = {
+            "s": 18,
+            "linewidths": 0.9,
+            "facecolors": "none",
+            "alpha": 0.9,
+            "zorder": 3,
+        }
+        look |= {
+            "edgecolors": COLOURS[(earlier + number) % 4],
+            "marker": MARKERS[(earlier + number) % 4],
+        }
         name = (label or "exits") + (f" through set {group}" if len(groups) > 1 else "")
         hidden = outside(ax, after[here]).sum()
-        look["label"] = f"{name}, {here.sum()}" + (f" ({hidden} beyond the frame)" if hidden else "")
+        look["label"] = f"{name}, {here.sum()}" + (
+            f" ({hidden} beyond the frame)" if hidden else ""
+        )
         drawn(ax.scatter, *after[here].T, gid=_PLACES, artist=artist, **look)
         if here.sum() <= _JOINED:
             _steps(ax, before[here], after[here], look | (artist or {}))
@@ -171,7 +221,9 @@ def _steps(ax: "Axes", before: np.ndarray, after: np.ndarray, look: dict) -> Non
     from matplotlib.collections import LineCollection  # slow to import
 
     colour = look.get("edgecolors", look.get("color"))
-    lines = LineCollection(list(np.stack([before, after], 1)), colors=[colour], linewidths=0.5, alpha=0.5, zorder=2)
+    lines = LineCollection(
+        list(np.stack([before, after], 1)), colors=[colour], linewidths=0.5, alpha=0.5, zorder=2
+    )
     ax.add_collection(lines, autolim=False)
 
 
@@ -185,9 +237,11 @@ def exit_directions(
     ax: "Axes | None" = None,
     artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
-    """Share of the exits' squared displacement along each Hessian eigenvector, with intervals, and what a law predicts.
+    """Share of the exits' squared displacement along each Hessian eigenvector, with intervals, and
+    what a law predicts.
 
-    The arguments are the fields of `analysis.exit_directions`. Call it again with the same `ax` for a second series.
+    The arguments are the fields of `analysis.exit_directions`. Call it again with the same `ax` for
+    a second series.
 
     Args:
         eigenvalues: of the Hessian, shape `(d,)`.
@@ -202,8 +256,8 @@ def exit_directions(
         The axes.
 
     Raises:
-        TypeError, ValueError: arrays of something else than finite numbers, shapes that do not fit; what matplotlib has
-            against `artist`.
+        TypeError, ValueError: arrays of something else than finite numbers, shapes that do not fit;
+            what matplotlib has against `artist`.
     """
     eigenvalues = errors.reals("eigenvalues", eigenvalues, "eigenvalues=[1.0, 2.0]")
     share = errors.reals("share", share, "share=[0.4, 0.6]")
@@ -219,13 +273,26 @@ def exit_directions(
     ax = axes(ax, artist, label=label)
     number = sum(line.get_gid() == _SHARES for line in ax.lines)
     place = np.arange(num) + 0.12 * number
-    look: dict[str, Any] = {"color": COLOURS[number % 4], "marker": MARKERS[number % 4], "markersize": 5, "capsize": 3}
+    look: dict[str, Any] = {
+        "color": COLOURS[number % 4],
+        "marker": MARKERS[number % 4],
+        "markersize": 5,
+        "capsize": 3,
+    }
     look |= {"linestyle": "none", "label": label}
     bars = drawn(ax.errorbar, place, share, yerr=np.abs(intervals.T - share), artist=artist, **look)
     bars.lines[0].set_gid(_SHARES)
     if predicted is not None:
         size = max(3.0, 22.0 - num)
-        ax.plot(place, predicted, "_", color=ink(ax), markersize=size, markeredgewidth=1.6, label=f"law, for {label}")
+        ax.plot(
+            place,
+            predicted,
+            "_",
+            color=ink(ax),
+            markersize=size,
+            markeredgewidth=1.6,
+            label=f"law, for {label}",
+        )
     if num <= _TICKED:
         ax.set_xticks(np.arange(num), [f"{value:.3g}" for value in eigenvalues])
         ax.set_xlabel("eigenvalue of the Hessian")
@@ -242,9 +309,12 @@ def chosen_coordinates(coordinates: Arg[Sequence[Integer] | None], dim: int) -> 
     if coordinates is None:
         return (0, 1) if dim > 1 else (0,)
     chosen = tuple(coordinates) if isinstance(coordinates, tuple | list) else (coordinates,)
-    chosen = tuple(errors.integer("coordinates", k, "coordinates=(0, 1)", low=0, high=dim - 1) for k in chosen)
+    chosen = tuple(
+        errors.integer("coordinates", k, "coordinates=(0, 1)", low=0, high=dim - 1) for k in chosen
+    )
     if len(chosen) not in (1, 2):
         raise ValueError(
-            f"coordinates must be one or two, not {errors.shown(coordinates)}. Type for example coordinates=(0, 1)."
+            f"coordinates must be one or two, not {errors.shown(coordinates)}. Type for example "
+            "coordinates=(0, 1)."
         )
     return chosen

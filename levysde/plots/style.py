@@ -1,7 +1,8 @@
 """What all figures share: axes, colours, and how series are told apart without colour.
 
-Colours are of middle lightness, so that they read on paper and on dark pages alike; reference lines take the colour of
-the axes' own text. In print series differ by line style and marker. Nothing is set globally.
+Colours are of middle lightness, so that they read on paper and on dark pages alike; reference lines
+take the colour of the axes' own text. In print series differ by line style and marker. Nothing is
+set globally.
 """
 
 from collections.abc import Callable
@@ -17,18 +18,23 @@ if TYPE_CHECKING:
 
 COLOURS = ("#2b83ba", "#d95f02", "#1b9e77", "#b0569b")
 MARKERS = ("o", "s", "D", "^")
-LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))  # solid, dashed, dotted, dash-dotted
+# solid, dashed, dotted, dash-dotted
+LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 _BELOW = -34.0  # points from the axes to a legend below them: room for ticks and label
 FRAME = "levysde: frame"  # the mark of axes whose limits show a landscape, which later layers keep
 
 
 def axes(ax: "Axes | None", artist: Arg[dict[str, Any] | None] = None, **words: Arg[Any]) -> "Axes":
-    """`ax`, or the axes of a new figure; looks at what every figure takes: keywords `artist`, and names, which are words."""
+    """`ax`, or the axes of a new figure; looks at what every figure takes: keywords `artist`, and
+    names, which are words."""
     for name, text in words.items():
         errors.word(name, text)
-    if not (artist is None or (isinstance(artist, dict) and all(isinstance(key, str) for key in artist))):
+    if not (
+        artist is None or (isinstance(artist, dict) and all(isinstance(key, str) for key in artist))
+    ):
         raise TypeError(
-            f'artist must be a dict of keywords, not {errors.shown(artist)}. Type for example {{"color": "k"}}.'
+            f"artist must be a dict of keywords, not {errors.shown(artist)}. Type for example "
+            f'{{"color": "k"}}.'
         )
     if ax is not None:
         from matplotlib.axes import Axes  # slow to import
@@ -40,14 +46,17 @@ def axes(ax: "Axes | None", artist: Arg[dict[str, Any] | None] = None, **words: 
 
 
 def drawn(method: Callable, *data: Any, artist: Arg[dict[str, Any] | None], **look: Any) -> Any:
-    """`method(*data)` with a look, over which the user's keywords go; what matplotlib has against them is said by name."""
+    """`method(*data)` with a look, over which the user's keywords go; what matplotlib has against
+    them is said by name."""
     try:
         return method(*data, **(look | (artist or {})))
-    except Exception as error:  # a keyword that it does not know is an AttributeError, a wrong colour a ValueError
+    # a keyword that it does not know is an AttributeError, a wrong colour a ValueError
+    except Exception as error:
         if not artist:
             raise
         raise ValueError(
-            f"artist = {errors.shown(artist)} is refused by matplotlib ({error}). Give keywords of Axes.{method.__name__}."
+            f"artist = {errors.shown(artist)} is refused by matplotlib ({error}). Give keywords of "
+            f"Axes.{method.__name__}."
         ) from None
 
 
@@ -57,15 +66,19 @@ def ink(ax: "Axes") -> Any:
 
 
 def legend(ax: "Axes", columns: int = 2) -> None:
-    """Names of what is drawn, each once: below the axes where the figure makes room for it, since any corner may hold
-    data, else in a corner on a page-coloured ground."""
+    """Names of what is drawn, each once: below the axes where the figure makes room for it, since
+    any corner may hold data, else in a corner on a page-coloured ground."""
     handles, labels = ax.get_legend_handles_labels()
     if not handles:
         return
     first = {label: handle for handle, label in reversed(list(zip(handles, labels, strict=True)))}
     names = list(dict.fromkeys(labels))
     figure = ax.get_figure(root=True)
-    look: dict[str, Any] = {"loc": "upper right", "framealpha": 0.8, "facecolor": ax.get_facecolor()}
+    look: dict[str, Any] = {
+        "loc": "upper right",
+        "framealpha": 0.8,
+        "facecolor": ax.get_facecolor(),
+    }
     if figure is not None and figure.get_layout_engine() is not None:
         from matplotlib.transforms import offset_copy  # slow to import
 
@@ -104,4 +117,9 @@ def limits(values: np.ndarray, margin: float = 0.1) -> tuple[float, float]:
 def outside(ax: "Axes", points: np.ndarray) -> np.ndarray:
     """Which of the points `(k, 2)` lie beyond the axes' limits."""
     (left, right), (bottom, top) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
-    return ~((points[:, 0] >= left) & (points[:, 0] <= right) & (points[:, 1] >= bottom) & (points[:, 1] <= top))
+    return ~(
+        (points[:, 0] >= left)
+        & (points[:, 0] <= right)
+        & (points[:, 1] >= bottom)
+        & (points[:, 1] <= top)
+    )

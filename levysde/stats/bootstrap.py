@@ -1,12 +1,15 @@
-"""Intervals for dependent series: resampling stretches of consecutive values instead of single ones.
+"""Intervals for dependent series: resampling stretches of consecutive values instead of single
+ones.
 
-Moving blocks: Kuensch, Annals of Statistics 17 (1989). Stationary: geometric lengths on a circle, Politis and Romano,
-J. Amer. Statist. Assoc. 89 (1994). Block length: Politis and White, Econometric Reviews 23 (2004), as corrected by Patton,
-Politis, White, Econometric Reviews 28 (2009):
+Moving blocks: Kuensch, Annals of Statistics 17 (1989). Stationary: geometric lengths on a circle,
+Politis and Romano, J. Amer. Statist. Assoc. 89 (1994). Block length: Politis and White, Econometric
+Reviews 23 (2004), as corrected by Patton, Politis, White, Econometric Reviews 28 (2009):
 
-    b = (2 n G^2 / D)^(1/3),  G = sum_h w(h/M) |h| R(h),  g = sum_h w(h/M) R(h),  D = 2 g^2 (stationary), 4 g^2/3 (moving),
+    b = (2 n G^2 / D)^(1/3),  G = sum_h w(h/M) |h| R(h),  g = sum_h w(h/M) R(h),  D = 2 g^2
+    (stationary), 4 g^2/3 (moving),
 
-R the autocovariance, w flat to 1/2 and then linear to 0 at 1, M twice the lag beyond which R stays within its noise.
+R the autocovariance, w flat to 1/2 and then linear to 0 at 1, M twice the lag beyond which R stays
+within its noise.
 """
 
 import warnings
@@ -33,16 +36,20 @@ def reading(found: Any) -> float:
         number = float(found)
     except (TypeError, ValueError):
         raise TypeError(
-            f"estimator gave {errors.shown(found)}, not a number, an Estimate or a fit with .alpha. "
+            f"estimator gave {errors.shown(found)}, not a number, an Estimate or a fit with "
+            ".alpha. "
             "Type for example estimator=lambda x: stats.hill(x, k=200)."
         ) from None
     if np.isnan(number):
-        raise ValueError("estimator gave NaN. Let it raise ValueError where a sample has no estimate.")
+        raise ValueError(
+            "estimator gave NaN. Let it raise ValueError where a sample has no estimate."
+        )
     return number
 
 
 def normal_scores(x: np.ndarray) -> np.ndarray:
-    """Values replaced by normal quantiles of their ranks: moments and autocovariances exist whatever the law."""
+    """Values replaced by normal quantiles of their ranks: moments and autocovariances exist
+    whatever the law."""
     from scipy.special import ndtri  # slow to import
     from scipy.stats import rankdata  # slow to import
 
@@ -61,8 +68,9 @@ def autocovariance(x: np.ndarray, lags: int) -> np.ndarray:
 def block_length(x: Arg[Numbers], *, kind: Arg[Literal["moving", "stationary"]] = "moving") -> int:
     """Block length for `block_bootstrap`, the rule of Politis and White.
 
-    The rule needs autocovariances, which heavy tails do not have; it is put to the normal scores of the values and of
-    their sizes, coordinate by coordinate, and the longest length is taken, within 1 and n/8.
+    The rule needs autocovariances, which heavy tails do not have; it is put to the normal scores of
+    the values and of their sizes, coordinate by coordinate, and the longest length is taken, within
+    1 and n/8.
 
     Args:
         x: the series in its order, shape `(n,)` or `(n, d)`.
@@ -75,12 +83,18 @@ def block_length(x: Arg[Numbers], *, kind: Arg[Literal["moving", "stationary"]] 
         ValueError, TypeError: not a finite series of 50 values, another kind.
 
     Source:
-        Politis and White, Econometric Reviews 23 (2004); Patton, Politis, White, Econometric Reviews 28 (2009).
+        Politis and White, Econometric Reviews 23 (2004); Patton, Politis, White, Econometric
+        Reviews 28 (2009).
     """
     x = sample(x, vectors=True, least=50)
     errors.choice("kind", kind, ("moving", "stationary"))
     columns = [x] if x.ndim == 1 else [*x.T]
-    scores = [normal_scores(side) for c in [*columns, sizes(x)] for side in (c, np.abs(c - np.median(c))) if np.ptp(c)]
+    scores = [
+        normal_scores(side)
+        for c in [*columns, sizes(x)]
+        for side in (c, np.abs(c - np.median(c)))
+        if np.ptp(c)
+    ]
     longest = max((_politis_white(s, kind) for s in scores), default=1.0)
     return int(np.clip(np.ceil(longest), 1, len(x) // 8))
 
@@ -97,18 +111,23 @@ def block_bootstrap(
 ) -> Estimate:
     """Any estimator with an interval that allows for dependence over a block's length.
 
-    The interval is the estimate plus and minus normal quantiles times the bootstrap's robust standard deviation (from its
-    quartiles), so that a rare resample without an estimate or far out does not decide it. Resamples in which the estimator
-    raises ValueError are left out; more than one in ten is an error.
-    Measured with moving blocks, n = 5000, 200 series: the 95% interval covers 94% for the mean of an AR(1) series (0.7), 94%
-    for the index of independent stable values, 90% for that of stable noise averaged by momentum 0.9 (plain interval: 42%). For
-    the mean of few independent values, blocks of 1: exponential 93% at n = 50 and 95% at n = 200, lognormal 88% and 93%.
+    The interval is the estimate plus and minus normal quantiles times the bootstrap's robust
+    standard deviation (from its quartiles), so that a rare resample without an estimate or far out
+    does not decide it. Resamples in which the estimator raises ValueError are left out; more than
+    one in ten is an error. Measured with moving blocks, n = 5000, 200 series: the 95% interval
+    covers 94% for the mean of an AR(1) series (0.7), 94% for the index of independent stable
+    values, 90% for that of stable noise averaged by momentum 0.9 (plain interval: 42%). For the
+    mean of few independent values, blocks of 1: exponential 93% at n = 50 and 95% at n = 200,
+    lognormal 88% and 93%.
 
     Args:
-        estimator: takes an array like `x` and gives a number, an `Estimate`, or a fit with `.alpha`.
+        estimator: takes an array like `x` and gives a number, an `Estimate`, or a fit with
+            `.alpha`.
         x: the series in its order, shape `(n,)` or `(n, d)`; rows stay together.
-        block: length of a stretch (mean length for "stationary"); by default `block_length(x)`. 1 for independent rows.
-        kind: of blocks, "moving", all of one length, or "stationary", of geometric lengths on a circle.
+        block: length of a stretch (mean length for "stationary"); by default `block_length(x)`. 1
+            for independent rows.
+        kind: of blocks, "moving", all of one length, or "stationary", of geometric lengths on a
+            circle.
         resamples: how many, 20 or more; 200 by default.
         seed: of the resampling.
         confidence: coverage of the interval, in (0, 1); 0.95 by default.
@@ -117,10 +136,12 @@ def block_bootstrap(
         The estimate on x itself, with the interval.
 
     Raises:
-        ValueError, TypeError: bad arguments, fewer than 8 blocks in x, an estimator that fails or gives no number.
+        ValueError, TypeError: bad arguments, fewer than 8 blocks in x, an estimator that fails or
+            gives no number.
 
     Source:
-        moving blocks: Kuensch, Annals of Statistics 17 (1989); stationary: Politis and Romano, J. Amer. Statist. Assoc. 89
+        moving blocks: Kuensch, Annals of Statistics 17 (1989); stationary: Politis and Romano, J.
+            Amer. Statist. Assoc. 89
         (1994).
     """
     from scipy.stats import norm  # slow to import
@@ -129,7 +150,9 @@ def block_bootstrap(
     x = sample(x, vectors=True, least=50)
     errors.choice("kind", kind, ("moving", "stationary"))
     block = (
-        block_length(x, kind=kind) if block is None else errors.integer("block", block, "block=50", high=len(x) // 8)
+        block_length(x, kind=kind)
+        if block is None
+        else errors.integer("block", block, "block=50", high=len(x) // 8)
     )
     resamples = errors.integer("resamples", resamples, "resamples=200", low=20)
     rng = np.random.default_rng(errors.seed(seed))
@@ -146,14 +169,16 @@ def block_bootstrap(
             continue
     if len(draws) < 0.9 * resamples:
         raise ValueError(
-            f"estimator failed on {resamples - len(draws)} of {resamples} resamples, so its interval is unknown. "
+            f"estimator failed on {resamples - len(draws)} of {resamples} resamples, so its "
+            "interval is unknown. "
             "Give more values, or an estimator that takes any sample of this size."
         )
     spread = float(np.diff(np.quantile(draws, [0.25, 0.75]))[0]) / (2 * norm.isf(0.25))
     spread = spread or float(np.std(draws))  # of an estimator that takes few values
     if not spread > _ROUNDING * float(np.max(np.abs(draws), initial=np.finfo(float).tiny)):
         raise ValueError(
-            f"estimator gave {value:.6g} on every resample, which leaves no interval: x is constant, or the estimator does not "
+            f"estimator gave {value:.6g} on every resample, which leaves no interval: x is "
+            "constant, or the estimator does not "
             "depend on it. Give values that vary."
         )
     error = z * spread

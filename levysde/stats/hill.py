@@ -1,17 +1,19 @@
 """The tail index from the largest values (Hill, Annals of Statistics 3, 1975).
 
-Notation: `z_1 >= z_2 >= ...` the sizes |x| in falling order, `k` how many are used, `u = z_(k+1)` the threshold,
-`1/a = (1/k) sum_(i<=k) log(z_i / u)`.
+Notation: `z_1 >= z_2 >= ...` the sizes |x| in falling order, `k` how many are used, `u = z_(k+1)`
+the threshold, `1/a = (1/k) sum_(i<=k) log(z_i / u)`.
 
-Hill reads the tail beyond u as a pure power. A stable law becomes one far out only, the later the nearer a is to 2: what
-Hill reads there is known (`hill_on_stable`), at a share k/n of .001/.01/.05/.1 of the sample
+Hill reads the tail beyond u as a pure power. A stable law becomes one far out only, the later the
+nearer a is to 2: what Hill reads there is known (`hill_on_stable`), at a share k/n of
+.001/.01/.05/.1 of the sample
 
     a = 1.2 : 1.20 1.20 1.22 1.23        a = 1.8 : 1.82 2.01 2.66 2.81
     a = 1.5 : 1.50 1.53 1.63 1.72        a = 1.95: 2.07 3.73 4.53 4.05
 
-so near 2 only samples of millions show Hill the index: compare a reading with `hill_on_stable`, not with 2. With the automatic
-k and n = 10,000 (100,000) the mean reading was 1.23 (1.22), 1.61 (1.57), 2.34 (2.04), 4.62 (4.32) for these four, 2.79 (2.87)
-for a Student t with 3 degrees of freedom, 2.03 (2.01) for a Pareto law of index 2.
+so near 2 only samples of millions show Hill the index: compare a reading with `hill_on_stable`, not
+with 2. With the automatic k and n = 10,000 (100,000) the mean reading was 1.23 (1.22), 1.61 (1.57),
+2.34 (2.04), 4.62 (4.32) for these four, 2.79 (2.87) for a Student t with 3 degrees of freedom, 2.03
+(2.01) for a Pareto law of index 2.
 """
 
 from dataclasses import dataclass
@@ -85,29 +87,36 @@ class HillCurve(Tabled):
             ("alpha along k", spread(self.alpha)),
             (
                 f"alpha at k = {self.k[i]}, chosen",
-                f"{self.alpha[i]:.4g} [{self.low[i]:.4g}, {self.high[i]:.4g}]  ({self.confidence:.0%} interval)",
+                f"{self.alpha[i]:.4g} [{self.low[i]:.4g}, {self.high[i]:.4g}]  "
+                f"({self.confidence:.0%} interval)",
             ),
         ]
         return Table("HillCurve", rows, self.warnings)
 
 
-def hill(x: Arg[Numbers], k: Arg[Integer | None] = None, *, confidence: Arg[Number] = 0.95) -> HillFit:
-    """Tail index `k / sum_(i<=k) log(z_i / z_(k+1))` of the sizes `|x|`, Euclidean norms for vectors.
+def hill(
+    x: Arg[Numbers], k: Arg[Integer | None] = None, *, confidence: Arg[Number] = 0.95
+) -> HillFit:
+    """Tail index `k / sum_(i<=k) log(z_i / z_(k+1))` of the sizes `|x|`, Euclidean norms for
+    vectors.
 
-    Choice of k: along the curve, `1/a_k ~ 1/a + b k` (the bias of a law with second-order parameter -1, as stable laws
-    have), fitted over k up to a tenth of the sample with weights k; then k minimises the asymptotic mean square error
-    `(b k)^2 + 1/(a^2 k)`: `k = (1 / (2 a^2 b^2))^(1/3)`.
+    Choice of k: along the curve, `1/a_k ~ 1/a + b k` (the bias of a law with second-order parameter
+    -1, as stable laws have), fitted over k up to a tenth of the sample with weights k; then k
+    minimises the asymptotic mean square error `(b k)^2 + 1/(a^2 k)`: `k = (1 / (2 a^2 b^2))^(1/3)`.
 
-    The interval is exact for independent values with a Pareto tail, `2k a/a_k` being chi-square with 2k degrees of freedom;
-    it allows neither for bias nor for dependence (`block_bootstrap` does for the latter). With the automatic k it covered
-    93% for the Pareto law, 70% for stable values at a = 1.5, 10% at a = 1.8 and never at a = 1.95 (n = 10,000); at n = 100
-    (1000) 94% (92%) at a = 1.2, 89% (83%) at a = 1.5 and 68% (38%) at a = 1.8. With a given k it covers 95% on Pareto values.
+    The interval is exact for independent values with a Pareto tail, `2k a/a_k` being chi-square
+    with 2k degrees of freedom; it allows neither for bias nor for dependence (`block_bootstrap`
+    does for the latter). With the automatic k it covered 93% for the Pareto law, 70% for stable
+    values at a = 1.5, 10% at a = 1.8 and never at a = 1.95 (n = 10,000); at n = 100 (1000) 94%
+    (92%) at a = 1.2, 89% (83%) at a = 1.5 and 68% (38%) at a = 1.8. With a given k it covers 95% on
+    Pareto values.
 
-    Values that repeat, as rounded ones do, make the index jump with k by more than its interval: an `AccuracyWarning` says so,
-    and another one that zeros, which have no logarithm, were left out.
+    Values that repeat, as rounded ones do, make the index jump with k by more than its interval: an
+    `AccuracyWarning` says so, and another one that zeros, which have no logarithm, were left out.
 
     Args:
-        x: the sample, in any order, shape `(n,)` or `(n, d)`, any unit, centred: sizes are measured from 0.
+        x: the sample, in any order, shape `(n,)` or `(n, d)`, any unit, centred: sizes are measured
+            from 0.
         k: how many of the largest values to use, from 2 to n - 1; chosen as said above by default.
         confidence: coverage of the interval, in (0, 1); 0.95 by default.
 
@@ -115,27 +124,34 @@ def hill(x: Arg[Numbers], k: Arg[Integer | None] = None, *, confidence: Arg[Numb
         The index, with k and the threshold.
 
     Raises:
-        ValueError, TypeError: not a finite sample of 50 values, k out of range, or no spread above the threshold.
+        ValueError, TypeError: not a finite sample of 50 values, k out of range, or no spread above
+            the threshold.
 
     Source:
-        Hill, Annals of Statistics 3 (1975); the choice of k: Huisman, Koedijk, Kool, Palm, J. Bus. Econ. Stat. 19 (2001).
+        Hill, Annals of Statistics 3 (1975); the choice of k: Huisman, Koedijk, Kool, Palm, J. Bus.
+        Econ. Stat. 19 (2001).
     """
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     size, inverse, zeros = _curve(x)
     k = _choice(inverse) if k is None else errors.integer("k", k, "k=100", low=2, high=inverse.size)
     low, high = (end[0] for end in _interval(np.array([k]), confidence))
     if not inverse[k - 1] > 0:
-        raise ValueError(f"the {k + 1} largest values of x are equal: their tail has no index. Type a larger k.")
+        raise ValueError(
+            f"the {k + 1} largest values of x are equal: their tail has no index. Type a larger k."
+        )
     a = float(1 / inverse[k - 1])
     found = warned(_doubts(size, np.array([k]), zeros))
-    return HillFit(Estimate(a, float(a * low), float(a * high), confidence), int(k), float(size[k]), found)
+    return HillFit(
+        Estimate(a, float(a * low), float(a * high), confidence), int(k), float(size[k]), found
+    )
 
 
 def hill_curve(x: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> HillCurve:
     """The Hill estimate for up to 400 values of k, from 10 to half the sample.
 
     Args:
-        x: the sample, in any order, shape `(n,)` or `(n, d)`, any unit, centred: sizes are measured from 0.
+        x: the sample, in any order, shape `(n,)` or `(n, d)`, any unit, centred: sizes are measured
+            from 0.
         confidence: pointwise coverage, in (0, 1); 0.95 by default.
 
     Returns:
@@ -154,11 +170,14 @@ def hill_curve(x: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> HillCurve:
     low, high = _interval(k, confidence)
     a = 1 / inverse[k - 1]
     found = warned(_doubts(size, k, zeros))
-    return HillCurve(k, a, a * low, a * high, _choice(inverse), size.size + zeros, confidence, found)
+    return HillCurve(
+        k, a, a * low, a * high, _choice(inverse), size.size + zeros, confidence, found
+    )
 
 
 def hill_on_stable(alpha: Arg[Number], share: Arg[Number]) -> float:
-    """What Hill reads on a symmetric stable law of index `alpha` with a share `k/n` of an endless sample.
+    """What Hill reads on a symmetric stable law of index `alpha` with a share `k/n` of an endless
+    sample.
 
     From a table of exact values, interpolated to about 1e-3.
 
@@ -173,25 +192,30 @@ def hill_on_stable(alpha: Arg[Number], share: Arg[Number]) -> float:
         ValueError, TypeError: outside these ranges.
 
     Source:
-        this package: the mean log excess of the exact law, by quadrature (`benchmarks/stable_quantiles.py`).
+        this package: the mean log excess of the exact law, by quadrature
+            (`benchmarks/stable_quantiles.py`).
     """
     a = errors.real_index(alpha)
     share = errors.fraction("share", share, "share=0.01")
     table = stable_table()
     if not (table["alpha"][0] <= a and table["share"][0] <= share <= table["share"][-1]):
         raise ValueError(
-            f"alpha = {alpha!r} and share = {share!r} lie outside the table: alpha from 0.5 to 2, share from 0.0001 to 0.5."
+            f"alpha = {alpha!r} and share = {share!r} lie outside the table: alpha from 0.5 to 2, "
+            "share from 0.0001 to 0.5."
         )
     return float(np.exp(-_excess_spline()(a, np.log(share))[0, 0]))
 
 
 @cache
 def _excess_spline():
-    """The logarithm of the mean log excess; straight in alpha, where the curve bends sharply towards 2."""
+    """The logarithm of the mean log excess; straight in alpha, where the curve bends sharply
+    towards 2."""
     from scipy.interpolate import RectBivariateSpline  # slow to import
 
     table = stable_table()
-    return RectBivariateSpline(table["alpha"], np.log(table["share"]), np.log(table["log_excess"]), kx=1, ky=3)
+    return RectBivariateSpline(
+        table["alpha"], np.log(table["share"]), np.log(table["log_excess"]), kx=1, ky=3
+    )
 
 
 def _curve(x: Arg[Numbers]) -> tuple[np.ndarray, np.ndarray, int]:
@@ -201,7 +225,8 @@ def _curve(x: Arg[Numbers]) -> tuple[np.ndarray, np.ndarray, int]:
     size = size[size > 0]
     if size.size < 50 or size[0] == size[-1]:
         raise ValueError(
-            f"x has {size.size} sizes above 0 among {len(x)} values, {np.unique(size).size} of them different; at least 50, "
+            f"x has {size.size} sizes above 0 among {len(x)} values, {np.unique(size).size} of "
+            "them different; at least 50, "
             "not all equal, are needed. Give a continuous sample."
         )
     log_size = np.log(size)
@@ -212,18 +237,21 @@ def _curve(x: Arg[Numbers]) -> tuple[np.ndarray, np.ndarray, int]:
 def _doubts(size: np.ndarray, k: np.ndarray, zeros: int) -> list[str]:
     """What makes estimates with these k doubtful."""
     found = []
-    most = np.maximum.accumulate(ties(size))[k]  # among the k + 1 largest and those equal to the threshold
+    # among the k + 1 largest and those equal to the threshold
+    most = np.maximum.accumulate(ties(size))[k]
     if (bad := too_many(most, k)).any():
         where = f"{k[bad][0]}" if bad.sum() == 1 else f"{k[bad][0]} to {k[bad][-1]}"
         found.append(
-            f"up to {most[bad].max()} sizes of x are equal, so that the index at k = {where} jumps by more than its interval "
+            f"up to {most[bad].max()} sizes of x are equal, so that the index at k = {where} jumps "
+            "by more than its interval "
             "from one k to the next: x is rounded or discrete. Give the values unrounded."
         )
     else:
         found += repeated(size[: k.max() + 1], "largest sizes of x")
     if zeros:
         found.append(
-            f"{zeros} of {size.size + zeros} values of x are 0, which has no logarithm: they were left out. Check whether they "
+            f"{zeros} of {size.size + zeros} values of x are 0, which has no logarithm: they were "
+            "left out. Check whether they "
             "are measurements, and leave them out before the call if they are not."
         )
     return found

@@ -1,15 +1,18 @@
-"""All four parameters of a stable law from five quantiles (McCulloch, Commun. Stat. Simul. Comput. 15, 1986).
+"""All four parameters of a stable law from five quantiles (McCulloch, Commun. Stat. Simul. Comput.
+15, 1986).
 
-Notation: `q_p` sample quantiles, `Q_p(a, b)` those of the law with index a, skewness b, scale 1 and location 0 in Nolan's
-S0 parametrisation, in which the quantiles are smooth in a through 1:
+Notation: `q_p` sample quantiles, `Q_p(a, b)` those of the law with index a, skewness b, scale 1 and
+location 0 in Nolan's S0 parametrisation, in which the quantiles are smooth in a through 1:
 
     E exp(i k X) = exp(-|s k|^a (1 + i b tan(pi a/2) sign(k) (|s k|^(1-a) - 1)) + i m k).
 
-Two functionals are free of scale and location, `(q95 - q05)/(q75 - q25)` for a and `(q95 + q05 - 2 q50)/(q95 - q05)` for b;
-then `s = (q75 - q25)/(Q75 - Q25)` and `m = q50 - s Q50`. The exact Q are tabulated by `benchmarks/stable_quantiles.py`.
+Two functionals are free of scale and location, `(q95 - q05)/(q75 - q25)` for a and `(q95 + q05 - 2
+q50)/(q95 - q05)` for b; then `s = (q75 - q25)/(Q75 - Q25)` and `m = q50 - s Q50`. The exact Q are
+tabulated by `benchmarks/stable_quantiles.py`.
 
-Nothing beyond the 5% and 95% quantiles is looked at: it reads the body of the law, and any law has a reading (Student t
-with 3 degrees of freedom 1.53, Laplace 1.44, both of index 2; a Gaussian of independent lognormal scales 1.10).
+Nothing beyond the 5% and 95% quantiles is looked at: it reads the body of the law, and any law has
+a reading (Student t with 3 degrees of freedom 1.53, Laplace 1.44, both of index 2; a Gaussian of
+independent lognormal scales 1.10).
 """
 
 from dataclasses import dataclass
@@ -29,7 +32,8 @@ _NEARLY_GAUSSIAN = 1.999  # from here on the skewness leaves no trace in the law
 
 @dataclass(frozen=True, repr=False)
 class SkewedStableFit(Tabled):
-    """Index, skewness, scale and location of a stable law, as `mcculloch` gives them, each with its interval.
+    """Index, skewness, scale and location of a stable law, as `mcculloch` gives them, each with its
+    interval.
 
     Attributes:
         alpha: the index, in [0.5, 2].
@@ -47,22 +51,26 @@ class SkewedStableFit(Tabled):
 
     def _table(self) -> Table:
         rows = [(name, f"{getattr(self, name)}") for name in ("alpha", "beta", "scale", "location")]
-        return Table(f"SkewedStableFit ({self.alpha.confidence:.0%} intervals)", rows, self.warnings)
+        return Table(
+            f"SkewedStableFit ({self.alpha.confidence:.0%} intervals)", rows, self.warnings
+        )
 
 
 def mcculloch(x: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> SkewedStableFit:
     """Stable index, skewness, scale and location by five quantiles, with delta-method intervals.
 
-    Nothing beyond the 5% and 95% quantiles is looked at: it reads the body of the law, and any law has a reading.
-    For independent stable values of index 0.8 to 1.8 the mean error at n = 500 is below a fifth of a standard error
-    (which is 0.06 to 0.12 for the index, 0.13 to 0.4 for the skewness). The index cannot pass 2, so it reads low there:
-    1.91 at a = 1.95 and 1.93 at a = 2 for n = 500, 1.95 and 1.98 for n = 5000. At a = 2 the skewness has no meaning and
-    is given as 0 in [-1, 1]. The location of the S1 parametrisation is `location - beta scale tan(pi alpha/2)`.
+    Nothing beyond the 5% and 95% quantiles is looked at: it reads the body of the law, and any law
+    has a reading. For independent stable values of index 0.8 to 1.8 the mean error at n = 500 is
+    below a fifth of a standard error (which is 0.06 to 0.12 for the index, 0.13 to 0.4 for the
+    skewness). The index cannot pass 2, so it reads low there: 1.91 at a = 1.95 and 1.93 at a = 2
+    for n = 500, 1.95 and 1.98 for n = 5000. At a = 2 the skewness has no meaning and is given as 0
+    in [-1, 1]. The location of the S1 parametrisation is `location - beta scale tan(pi alpha/2)`.
 
-    Measured coverage of the 95% intervals, a = 1.2, 1.5 and 1.8: 94% to 97% at n = 1000. At n = 100 98% for the index,
-    93% to 95% for scale and location, 91% to 98% for the skewness. At a = 1.8 the skewness leaves little trace, and its
-    interval covers 100%. Values that repeat, as rounded ones or copies do, move the quantiles or make the intervals too
-    narrow: an `AccuracyWarning` says so.
+    Measured coverage of the 95% intervals, a = 1.2, 1.5 and 1.8: 94% to 97% at n = 1000. At n = 100
+    98% for the index, 93% to 95% for scale and location, 91% to 98% for the skewness. At a = 1.8
+    the skewness leaves little trace, and its interval covers 100%. Values that repeat, as rounded
+    ones or copies do, move the quantiles or make the intervals too narrow: an `AccuracyWarning`
+    says so.
 
     Args:
         x: the sample, in any order, shape `(n,)`, any unit.
@@ -72,11 +80,12 @@ def mcculloch(x: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> SkewedStabl
         The four, each with its interval.
 
     Raises:
-        ValueError, TypeError: not a finite 1-D sample of 100 values, a zero interquartile range, or tails heavier than
-            those of index 0.5.
+        ValueError, TypeError: not a finite 1-D sample of 100 values, a zero interquartile range, or
+            tails heavier than those of index 0.5.
 
     Source:
-        McCulloch, Commun. Stat. Simul. Comput. 15 (1986), on exact quantiles (`benchmarks/stable_quantiles.py`).
+        McCulloch, Commun. Stat. Simul. Comput. 15 (1986), on exact quantiles
+        (`benchmarks/stable_quantiles.py`).
     """
     from scipy.stats import norm  # slow to import
 
@@ -87,9 +96,11 @@ def mcculloch(x: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> SkewedStabl
     q = np.quantile(x, table["level"])
     if not q[3] > q[1]:
         raise ValueError(
-            "the interquartile range of x is 0: more than half the values are equal. Leave out the constants."
+            "the interquartile range of x is 0: more than half the values are equal. Leave out the "
+            "constants."
         )
-    size = 2.0 ** np.frexp(q[3] - q[1])[1]  # a power of two, by which squares stay within the range of floats
+    # a power of two, by which squares stay within the range of floats
+    size = 2.0 ** np.frexp(q[3] - q[1])[1]
     q = q / size
     alpha, beta = _solve(*_shape(q))
     unit = _at("quantile", alpha, beta)
@@ -101,7 +112,9 @@ def mcculloch(x: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> SkewedStabl
     high[:2] = np.minimum(high[:2], [2, 1])
     rows = np.stack([theta, low, high], 1) * np.array([1, 1, size, size])[:, None]
     found = warned(repeated(x))
-    index, skewness, width, place = (Estimate(row[0], row[1], row[2], confidence) for row in rows.tolist())
+    index, skewness, width, place = (
+        Estimate(row[0], row[1], row[2], confidence) for row in rows.tolist()
+    )
     return SkewedStableFit(index, skewness, width, place, found)
 
 
@@ -112,7 +125,8 @@ def _shape(q: np.ndarray) -> tuple[float, float]:
 
 @cache
 def _splines(name: str) -> list:
-    """The table over beta in [-1, 1] (mirrored: `Q_p(-b) = -Q_(1-p)(b)`), a spline for each level."""
+    """The table over beta in [-1, 1] (mirrored: `Q_p(-b) = -Q_(1-p)(b)`), a spline for each
+    level."""
     from scipy.interpolate import RectBivariateSpline  # slow to import
 
     table = stable_table()
@@ -120,7 +134,9 @@ def _splines(name: str) -> list:
     left = right[:, :0:-1, ::-1] * (-1 if name == "quantile" else 1)
     beta = np.append(-table["beta"][:0:-1], table["beta"])
     whole = np.concatenate([left, right], axis=1)
-    return [RectBivariateSpline(table["alpha"], beta, whole[..., i]) for i in range(whole.shape[-1])]
+    return [
+        RectBivariateSpline(table["alpha"], beta, whole[..., i]) for i in range(whole.shape[-1])
+    ]
 
 
 def _at(name: str, alpha: float, beta: float, da: int = 0, db: int = 0) -> np.ndarray:
@@ -139,25 +155,39 @@ def _solve(tail: float, skew: float) -> tuple[float, float]:
         found = _shape(_at("quantile", *theta))
         return np.array([np.log(found[0] / tail), found[1] - skew])
 
-    best = least_squares(miss, (1.5, 0.5 * np.sign(skew)), bounds=([lowest, -1], [2, 1]), xtol=1e-12, ftol=1e-12)
+    best = least_squares(
+        miss, (1.5, 0.5 * np.sign(skew)), bounds=([lowest, -1], [2, 1]), xtol=1e-12, ftol=1e-12
+    )
     alpha, beta = best.x
     if alpha < lowest + 1e-6:
         raise ValueError(
-            f"(q95 - q05)/(q75 - q25) = {tail:.4g}: the tails of x are heavier than those of a stable law of index {lowest}, "
+            f"(q95 - q05)/(q75 - q25) = {tail:.4g}: the tails of x are heavier than those of a "
+            f"stable law of index {lowest}, "
             "where the tables end. Use block_log_moment_index or hill."
         )
     return (2.0, 0.0) if alpha > _NEARLY_GAUSSIAN else (float(alpha), float(beta))
 
 
 def _covariance(theta: np.ndarray, size: int) -> np.ndarray:
-    """Of the four estimates: the implicit function theorem on the functionals, times the covariance of sample quantiles
-    `p (1 - p') / (n f f')`, p <= p'. Infinite for a skewness that has no meaning."""
+    """Of the four estimates: the implicit function theorem on the functionals, times the covariance
+    of sample quantiles `p (1 - p') / (n f f')`, p <= p'. Infinite for a skewness that has no
+    meaning."""
     alpha, beta, scale, _ = theta
     level, unit = stable_table()["level"], _at("quantile", alpha, beta)
     f = _at("density", alpha, beta) / scale
-    spread = np.minimum.outer(level, level) * (1 - np.maximum.outer(level, level)) / np.outer(f, f) / size
+    spread = (
+        np.minimum.outer(level, level)
+        * (1 - np.maximum.outer(level, level))
+        / np.outer(f, f)
+        / size
+    )
     moves = np.stack(
-        [scale * _at("quantile", alpha, beta, da=1), scale * _at("quantile", alpha, beta, db=1), unit, np.ones(5)],
+        [
+            scale * _at("quantile", alpha, beta, da=1),
+            scale * _at("quantile", alpha, beta, db=1),
+            unit,
+            np.ones(5),
+        ],
         axis=1,
     )  # of the quantiles with the parameters
     q = scale * unit

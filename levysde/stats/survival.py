@@ -1,10 +1,11 @@
 """Escape rate, mean and survival curve from exit times of which some are censored.
 
-Notation: N exits, T the total time at risk (censored runs included), one row a trajectory. Censored times are never
-averaged: an average of them measures `max_time`.
+Notation: N exits, T the total time at risk (censored runs included), one row a trajectory. Censored
+times are never averaged: an average of them measures `max_time`.
 
-Sources: Epstein and Sobel, J. Amer. Statist. Assoc. 48 (1953), chi-square law of `2 rate T`; Cox, Biometrika 40 (1953),
-its two-sided form under censoring at fixed times; Kaplan and Meier, J. Amer. Statist. Assoc. 53 (1958).
+Sources: Epstein and Sobel, J. Amer. Statist. Assoc. 48 (1953), chi-square law of `2 rate T`; Cox,
+Biometrika 40 (1953), its two-sided form under censoring at fixed times; Kaplan and Meier, J. Amer.
+Statist. Assoc. 53 (1958).
 """
 
 import warnings
@@ -20,7 +21,8 @@ from levysde.types import Arg, Number, Numbers
 
 @dataclass(frozen=True, repr=False)
 class SurvivalCurve(Tabled):
-    """Kaplan-Meier estimate of `P(escape time > t)`, a step function continuous from the right, as `kaplan_meier` gives it.
+    """Kaplan-Meier estimate of `P(escape time > t)`, a step function continuous from the right, as
+    `kaplan_meier` gives it.
 
     Attributes:
         time: where it steps (every distinct time, exits and censorings), ascending, shape `(m,)`.
@@ -47,22 +49,29 @@ class SurvivalCurve(Tabled):
         return Table("SurvivalCurve", rows)
 
 
-def checked(time: Arg[Numbers], exited: Arg[Numbers], prefix: str = "") -> tuple[np.ndarray, np.ndarray]:
-    """`time` as float64 and `exited` as bool, both of shape `(num,)`, or an error that names the fault."""
+def checked(
+    time: Arg[Numbers], exited: Arg[Numbers], prefix: str = ""
+) -> tuple[np.ndarray, np.ndarray]:
+    """`time` as float64 and `exited` as bool, both of shape `(num,)`, or an error that names the
+    fault."""
     names = f"{prefix}time", f"{prefix}exited"
     errors.concrete(" or ".join(names), (time, exited))
     time = errors.numeric(names[0], time, "time=result.time").astype(float)
-    exited = errors.numeric(names[1], exited, "exited=result.exited", kinds="b", what="an array of booleans")
+    exited = errors.numeric(
+        names[1], exited, "exited=result.exited", kinds="b", what="an array of booleans"
+    )
     if time.ndim != 1 or time.shape != exited.shape or not time.size:
         raise ValueError(
-            f"{names[0]} and {names[1]} must be two arrays of one shape (num,) with num at least 1, not {time.shape} and "
+            f"{names[0]} and {names[1]} must be two arrays of one shape (num,) with num at least "
+            f"1, not {time.shape} and "
             f"{exited.shape}. Type for example result.time, result.exited."
         )
     bad = ~np.isfinite(time) | (time < 0) | (exited & (time == 0))
     if bad.any():
         raise ValueError(
             f"{names[0]} must be finite, at least 0, and positive where a trajectory exited, but "
-            f"{errors.place_of_first(bad, 'are not')} ({time[bad][0]}). Keep the rows that exited or were censored."
+            f"{errors.place_of_first(bad, 'are not')} ({time[bad][0]}). Keep the rows that exited "
+            "or were censored."
         )
     if not time.any():
         raise ValueError(f"every {names[0]} is 0: nothing was observed. Give a longer max_time.")
@@ -70,29 +79,35 @@ def checked(time: Arg[Numbers], exited: Arg[Numbers], prefix: str = "") -> tuple
 
 
 def in_unit(time: np.ndarray) -> tuple[np.ndarray, int]:
-    """`time` in a unit of `2^e`, of which the largest are about 1, and e: sums and inverses then stay within float64."""
+    """`time` in a unit of `2^e`, of which the largest are about 1, and e: sums and inverses then
+    stay within float64."""
     exponent = int(np.frexp(time.max())[1])
     return np.ldexp(time, -exponent), exponent
 
 
 def _in_range(found: Estimate, exponent: int, what: str) -> Estimate:
-    """The estimate times `2^exponent`, or an error where a finite or positive part of it leaves float64."""
+    """The estimate times `2^exponent`, or an error where a finite or positive part of it leaves
+    float64."""
     parts = np.array([found.value, found.low, found.high])
     with np.errstate(over="ignore", under="ignore"):
         value, low, high = moved = np.ldexp(parts, exponent)
     if (np.isfinite(parts) & ~np.isfinite(moved)).any() or ((parts > 0) & (moved == 0)).any():
         raise ValueError(
-            f"{what} of these times leaves the range of float64: it is {found} times 2^{exponent}. Rescale the times."
+            f"{what} of these times leaves the range of float64: it is {found} times 2^{exponent}. "
+            "Rescale the times."
         )
     return Estimate(float(value), float(low), float(high), found.confidence)
 
 
-def escape_rate(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> Estimate:
+def escape_rate(
+    time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Number] = 0.95
+) -> Estimate:
     """Exits a unit time, `N / T`, with its chi-square interval; exact for exponential escape times.
 
-    For times of another shape the interval is not right, and under censoring the rate itself is not one over the mean.
-    Measured coverage at 95%, n = 20 and 100: exponential times 95%, censored ones 96%; lognormal times (standard deviation
-    of the logarithm 1) 87% to 90% without censoring, 87% to 96% with 30% censored. `exponentiality` tests the shape.
+    For times of another shape the interval is not right, and under censoring the rate itself is not
+    one over the mean. Measured coverage at 95%, n = 20 and 100: exponential times 95%, censored
+    ones 96%; lognormal times (standard deviation of the logarithm 1) 87% to 90% without censoring,
+    87% to 96% with 30% censored. `exponentiality` tests the shape.
 
     Args:
         time: escape or censoring times, shape `(num,)`, any unit.
@@ -100,15 +115,18 @@ def escape_rate(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Num
         confidence: coverage of the interval, in (0, 1); 0.95 by default.
 
     Returns:
-        The rate, in 1/unit. Uncensored: `chi2(2N)` on both ends, exact. Censored at fixed times: `chi2(2N)` below and
-        `chi2(2N + 2)` above, conservative. No exit: 0 with the one-sided upper limit `-log(1 - confidence) / T`,
-        3.0/T at 95%.
+        The rate, in 1/unit. Uncensored: `chi2(2N)` on both ends, exact. Censored at fixed times:
+            `chi2(2N)` below and
+        `chi2(2N + 2)` above, conservative. No exit: 0 with the one-sided upper limit `-log(1 -
+        confidence) / T`, 3.0/T at 95%.
 
     Raises:
-        ValueError, TypeError: not two arrays of one shape, not finite, negative, or traced by JAX; a result beyond float64.
+        ValueError, TypeError: not two arrays of one shape, not finite, negative, or traced by JAX;
+            a result beyond float64.
 
     Source:
-        Epstein and Sobel, J. Amer. Statist. Assoc. 48 (1953); under censoring Cox, Biometrika 40 (1953).
+        Epstein and Sobel, J. Amer. Statist. Assoc. 48 (1953); under censoring Cox, Biometrika 40
+        (1953).
     """
     time, exited = checked(time, exited)
     time, exponent = in_unit(time)
@@ -116,7 +134,8 @@ def escape_rate(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Num
 
 
 def _rate(time: np.ndarray, exited: np.ndarray, confidence: Arg[Number]) -> Estimate:
-    from scipy.special import chdtri, gammaincinv  # quantiles of chi-square, as in scipy.stats, which is slow to import
+    # quantiles of chi-square, as in scipy.stats, which is slow to import
+    from scipy.special import chdtri, gammaincinv
 
     confidence = errors.fraction("confidence", confidence, "confidence=0.95")
     exits, at_risk = int(exited.sum()), float(time.sum())
@@ -128,11 +147,14 @@ def _rate(time: np.ndarray, exited: np.ndarray, confidence: Arg[Number]) -> Esti
     return Estimate(exits / at_risk, float(low), float(high), confidence)
 
 
-def mean_time(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> Estimate:
+def mean_time(
+    time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Number] = 0.95
+) -> Estimate:
     """Mean escape time `T / N` and its interval: the inverse of `escape_rate`.
 
-    Under censoring this is the mean of an exponential law; for another shape use `restricted_mean`. The interval covers as that
-    of `escape_rate`: 94% to 97% for exponential times, 87% to 95% for lognormal ones.
+    Under censoring this is the mean of an exponential law; for another shape use `restricted_mean`.
+    The interval covers as that of `escape_rate`: 94% to 97% for exponential times, 87% to 95% for
+    lognormal ones.
 
     Args:
         time: escape or censoring times, shape `(num,)`, any unit.
@@ -140,7 +162,8 @@ def mean_time(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Numbe
         confidence: coverage of the interval, in (0, 1); 0.95 by default.
 
     Returns:
-        The mean, in the unit of `time`. With no exit it is infinite and `low` is its one-sided lower limit.
+        The mean, in the unit of `time`. With no exit it is infinite and `low` is its one-sided
+        lower limit.
 
     Raises:
         ValueError, TypeError: as `escape_rate`.
@@ -165,9 +188,9 @@ def mean_ratio(
 ) -> Estimate:
     """Mean escape time of one sample over that of another, independent one, with its F interval.
 
-    Exact for exponential times without censoring, conservative for censored ones. Measured coverage at 95%, n = 20 and 100:
-    95% to 96% for exponential times; for lognormal ones 86% to 89% without censoring, and 95% to 98% with 30% censored, where
-    what is wrong with both means cancels.
+    Exact for exponential times without censoring, conservative for censored ones. Measured coverage
+    at 95%, n = 20 and 100: 95% to 96% for exponential times; for lognormal ones 86% to 89% without
+    censoring, and 95% to 98% with 30% censored, where what is wrong with both means cancels.
 
     Args:
         time: escape or censoring times of the first sample, shape `(num,)`, any unit.
@@ -183,7 +206,8 @@ def mean_ratio(
         ValueError, TypeError: as `escape_rate`.
 
     Source:
-        Clopper and Pearson, Biometrika 26 (1934), on the share of the exits that fell to each sample.
+        Clopper and Pearson, Biometrika 26 (1934), on the share of the exits that fell to each
+        sample.
     """
     from scipy.stats import f  # slow to import
 
@@ -201,13 +225,16 @@ def mean_ratio(
     return _in_range(Estimate(value, low, high, confidence), exponent - other_exponent, "the ratio")
 
 
-def kaplan_meier(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> SurvivalCurve:
+def kaplan_meier(
+    time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Number] = 0.95
+) -> SurvivalCurve:
     """The survival curve and its pointwise band (log-log Greenwood), by `scipy.stats.ecdf`.
 
-    Greenwood's variance is 0 before the first exit and where nobody is left. There the band is exact (Clopper and Pearson):
-    of n at risk none left, so the survival is at least `((1 - confidence)/2)^(1/n)`; 0.478 for n = 5 at 95%. Measured
-    coverage of the 95% band at the quartiles, n = 20 and 100, exponential and lognormal times, with and without censoring: 94%
-    to 98%.
+    Greenwood's variance is 0 before the first exit and where nobody is left. There the band is
+    exact (Clopper and Pearson): of n at risk none left, so the survival is at least `((1 -
+    confidence)/2)^(1/n)`; 0.478 for n = 5 at 95%. Measured coverage of the 95% band at the
+    quartiles, n = 20 and 100, exponential and lognormal times, with and without censoring: 94% to
+    98%.
 
     Args:
         time: escape or censoring times, shape `(num,)`, any unit.
@@ -230,48 +257,63 @@ def kaplan_meier(time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Nu
     curve = ecdf(CensoredData(uncensored=time[exited], right=time[~exited])).sf
     survival = np.asarray(curve.probabilities)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # the formula has no value where the curve is 0 or 1
+        # the formula has no value where the curve is 0 or 1
+        warnings.simplefilter("ignore", RuntimeWarning)
         band = curve.confidence_interval(confidence, method="log-log")
     low, high = np.array(band.low.probabilities), np.array(band.high.probabilities)
     at_risk = time.size - np.searchsorted(np.sort(time), curve.quantiles)
-    every = ((1 - confidence) / 2) ** (1 / at_risk)  # lower end for a chance, of which so many trials all came true
+    # lower end for a chance, of which so many trials all came true
+    every = ((1 - confidence) / 2) ** (1 / at_risk)
     flat, empty = survival == 1, survival == 0
     low[flat], high[flat] = every[flat], 1.0
-    low[empty], high[empty] = 0.0, np.minimum(1 - every[empty], high[~empty][-1] if (~empty).any() else 1.0)
+    low[empty], high[empty] = (
+        0.0,
+        np.minimum(1 - every[empty], high[~empty][-1] if (~empty).any() else 1.0),
+    )
     return SurvivalCurve(np.asarray(curve.quantiles), survival, low, high, confidence)
 
 
 def restricted_mean(
-    time: Arg[Numbers], exited: Arg[Numbers], horizon: Arg[Number | None] = None, *, confidence: Arg[Number] = 0.95
+    time: Arg[Numbers],
+    exited: Arg[Numbers],
+    horizon: Arg[Number | None] = None,
+    *,
+    confidence: Arg[Number] = 0.95,
 ) -> Estimate:
-    """`E min(escape time, horizon)`, the area under the Kaplan-Meier curve, with an interval from Greenwood's variance.
+    """`E min(escape time, horizon)`, the area under the Kaplan-Meier curve, with an interval from
+    Greenwood's variance.
 
     Needs no law: the mean to report when the times are censored and not exponential.
 
-    The interval is that of `log(m / (horizon - m))`, m the restricted mean, by Student's quantiles, so that it stays
-    within 0 and the horizon. Where all times agree no variance is seen, and the interval is the exact one for the share of
-    times that may lie elsewhere: 5 trajectories all censored at 5 give [2.39, 5].
+    The interval is that of `log(m / (horizon - m))`, m the restricted mean, by Student's quantiles,
+    so that it stays within 0 and the horizon. Where all times agree no variance is seen, and the
+    interval is the exact one for the share of times that may lie elsewhere: 5 trajectories all
+    censored at 5 give [2.39, 5].
 
-    Measured coverage at 95% and a fixed horizon, n = 20 and 100, exponential and lognormal times, with and without 30%
-    censored: 93% to 97% at horizons of 0.3, 1 and 3 means; at 0.1 means, before which hardly any lognormal time lies, 91%
-    to 95%. Near the largest times, where few are at risk, it covers less: 92% (exponential) and 90% (lognormal) at 3 means
-    with 30% of 20 times censored at random.
+    Measured coverage at 95% and a fixed horizon, n = 20 and 100, exponential and lognormal times,
+    with and without 30% censored: 93% to 97% at horizons of 0.3, 1 and 3 means; at 0.1 means,
+    before which hardly any lognormal time lies, 91% to 95%. Near the largest times, where few are
+    at risk, it covers less: 92% (exponential) and 90% (lognormal) at 3 means with 30% of 20 times
+    censored at random.
 
-    By default the horizon is the largest time, itself random: the interval is then about the mean up to that time. For times
-    without censoring it is no interval for the whole mean, of which it misses the tail.
+    By default the horizon is the largest time, itself random: the interval is then about the mean
+    up to that time. For times without censoring it is no interval for the whole mean, of which it
+    misses the tail.
 
     Args:
         time: escape or censoring times, shape `(num,)`, any unit.
         exited: whether each is an escape, bool, shape `(num,)`.
-        horizon: up to where times count, positive, in the unit of `time`; by default the largest time.
+        horizon: up to where times count, positive, in the unit of `time`; by default the largest
+            time.
         confidence: coverage of the interval, in (0, 1); 0.95 by default.
 
     Returns:
         The restricted mean, in the unit of `time`.
 
     Raises:
-        ValueError, TypeError: as `escape_rate`; the horizon is not positive, or lies where the curve is unknown (past the
-            largest censored time while some trajectories had still not left).
+        ValueError, TypeError: as `escape_rate`; the horizon is not positive, or lies where the
+            curve is unknown (past the largest censored time while some trajectories had still not
+            left).
 
     Source:
         Kaplan and Meier, J. Amer. Statist. Assoc. 53 (1958); the variance is Greenwood's.
@@ -291,7 +333,8 @@ def restricted_mean(
     curve = np.cumprod(1 - exits / at_risk)
     if horizon > last and curve[-1] > 0:
         raise ValueError(
-            f"horizon = {horizon!r} lies past the last time {last!r}, where the survival is unknown. "
+            f"horizon = {horizon!r} lies past the last time {last!r}, where the survival is "
+            "unknown. "
             f"Type horizon={last!r} or less, or run longer."
         )
     inside = order < horizon
@@ -305,7 +348,8 @@ def restricted_mean(
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(exits < at_risk, rest**2 * exits / (at_risk * (at_risk - exits)), 0.0)
     tail, num = (1 - confidence) / 2, time.size
-    if not terms.any():  # no spread was seen, which bounds what may lie elsewhere (Clopper and Pearson)
+    # no spread was seen, which bounds what may lie elsewhere (Clopper and Pearson)
+    if not terms.any():
         seen = tail ** (1 / num)
         low, high = seen * share, 1 - seen * lost
     else:

@@ -1,24 +1,32 @@
-"""Is a sample what the index estimators assume: independent, symmetric, alpha-stable values of one scale?
+"""Is a sample what the index estimators assume: independent, symmetric, alpha-stable values of one
+scale?
 
-An index alone cannot say. A Gaussian mixture, an averaged stable series and a Student t all yield a plausible number, each
-a different one by every estimator. Six checks, each a statistic that is about standard normal (or chi-square, turned into
-normal) on independent, symmetric stable values, told apart by what they mean:
+An index alone cannot say. A Gaussian mixture, an averaged stable series and a Student t all yield a
+plausible number, each a different one by every estimator. Six checks, each a statistic that is
+about standard normal (or chi-square, turned into normal) on independent, symmetric stable values,
+told apart by what they mean:
 
-* correlated: portmanteau of the autocorrelations of normal scores over 20 lags (Ljung, Box, Biometrika 65, 1978);
+* correlated: portmanteau of the autocorrelations of normal scores over 20 lags (Ljung, Box,
+  Biometrika 65, 1978);
 * varying scale: the same of the sizes about the median;
-* drifts under sums: characteristic-function index of sums of 5 and of 10 consecutive values against that of single ones;
-* tail: Hill's reading over the largest 2% against what it reads on the exact stable law of the fitted index;
+* drifts under sums: characteristic-function index of sums of 5 and of 10 consecutive values against
+  that of single ones;
+* tail: Hill's reading over the largest 2% against what it reads on the exact stable law of the
+  fitted index;
 * asymmetric: `(q95 + q05 - 2 q50)/(q95 - q05)`, over 25 interleaved parts of the sample;
 * Gaussian: the index is not below 2.
 
-A seventh looks whether values repeat: "not continuous" is flagged where so many are equal to one another, sqrt(n)/2, that order
-statistics move by their standard errors. Rounded and integer samples have no tail index, and some estimators no value for them.
+A seventh looks whether values repeat: "not continuous" is flagged where so many are equal to one
+another, sqrt(n)/2, that order statistics move by their standard errors. Rounded and integer samples
+have no tail index, and some estimators no value for them.
 
-Scores come from ranks, so no check needs a moment. Each of the six is made at `level / 6`: together they err at `level`.
-Measured at level 0.02, n = 10,000, 200 samples each: independent stable values of index 0.8, 1.2, 1.5, 1.8, 1.95 are flagged in
-2.0%, 1.5%, 2.5%, 1.0%, 1.0%. Always flagged, for their reason: Gaussians of independent lognormal scales and Student t with 3
-degrees of freedom (tail; sums in 100% and 97%), Laplace (sums, tail), Gaussians of slow lognormal scales (varying scale; a
-third are called correlated too), stable noise averaged by momentum 0.9 (correlated; half are called asymmetric too), Gaussian.
+Scores come from ranks, so no check needs a moment. Each of the six is made at `level / 6`: together
+they err at `level`. Measured at level 0.02, n = 10,000, 200 samples each: independent stable values
+of index 0.8, 1.2, 1.5, 1.8, 1.95 are flagged in 2.0%, 1.5%, 2.5%, 1.0%, 1.0%. Always flagged, for
+their reason: Gaussians of independent lognormal scales and Student t with 3 degrees of freedom
+(tail; sums in 100% and 97%), Laplace (sums, tail), Gaussians of slow lognormal scales (varying
+scale; a third are called correlated too), stable noise averaged by momentum 0.9 (correlated; half
+are called asymmetric too), Gaussian.
 """
 
 import warnings
@@ -51,9 +59,10 @@ class Finding(Tabled):
     """One check of a `TailReport`.
 
     Attributes:
-        name: "not continuous", "correlated", "varying scale", "drifts under sums", "tail", "asymmetric" or "Gaussian".
-        statistic: about standard normal for independent, symmetric stable values; for "not continuous" the largest number of
-            equal values over sqrt(n); NaN where there is none.
+        name: "not continuous", "correlated", "varying scale", "drifts under sums", "tail",
+            "asymmetric" or "Gaussian".
+        statistic: about standard normal for independent, symmetric stable values; for "not
+            continuous" the largest number of equal values over sqrt(n); NaN where there is none.
         flagged: whether it is beyond its threshold.
         meaning: what a flag says about the sample, in words.
     """
@@ -65,16 +74,21 @@ class Finding(Tabled):
 
     def _table(self) -> Table:
         found = f"flagged: {self.meaning}" if self.flagged else "not flagged"
-        return Table(f"Finding: {self.name}", [("statistic", f"{self.statistic:+.2f}"), ("verdict", found)])
+        return Table(
+            f"Finding: {self.name}", [("statistic", f"{self.statistic:+.2f}"), ("verdict", found)]
+        )
 
 
 @dataclass(frozen=True, repr=False)
 class TailReport(Tabled):
-    """Every estimate of the index, and whether the sample is one to which they apply. Prints as a table.
+    """Every estimate of the index, and whether the sample is one to which they apply. Prints as a
+    table.
 
     Attributes:
-        indices: the estimates by name; NaN where an estimator has none for a sample that is not continuous.
-        by_sum: the characteristic-function index of sums of m values, by m; constant for a stable law.
+        indices: the estimates by name; NaN where an estimator has none for a sample that is not
+            continuous.
+        by_sum: the characteristic-function index of sums of m values, by m; constant for a stable
+            law.
         findings: the seven checks.
         size: n, how many values the sample has.
     """
@@ -94,31 +108,42 @@ class TailReport(Tabled):
         """What the checks say, in words."""
         if not self.flags:
             return (
-                f"consistent with independent symmetric stable values, index {self.indices['characteristic function']}"
+                "consistent with independent symmetric stable values, index "
+                f"{self.indices['characteristic function']}"
             )
-        return "not independent symmetric stable noise: " + "; ".join(f.meaning for f in self.findings if f.flagged)
+        return "not independent symmetric stable noise: " + "; ".join(
+            f.meaning for f in self.findings if f.flagged
+        )
 
     def _table(self) -> Table:
         rows: list = [(f"index, {name}", f"{found}") for name, found in self.indices.items()]
         rows += [(f"index of sums of {m}", f"{found}") for m, found in self.by_sum.items()]
-        checks = [(f.name, f"{f.statistic:+.2f}", "FLAG" if f.flagged else "ok") for f in self.findings]
+        checks = [
+            (f.name, f"{f.statistic:+.2f}", "FLAG" if f.flagged else "ok") for f in self.findings
+        ]
         return Table(
-            f"TailReport of {self.size} values", [*rows, Grid(("check", "statistic", "result"), checks), self.verdict]
+            f"TailReport of {self.size} values",
+            [*rows, Grid(("check", "statistic", "result"), checks), self.verdict],
         )
 
 
-def tail_report(x: Arg[Numbers], *, level: Arg[Number] = 0.02, confidence: Arg[Number] = 0.95) -> TailReport:
+def tail_report(
+    x: Arg[Numbers], *, level: Arg[Number] = 0.02, confidence: Arg[Number] = 0.95
+) -> TailReport:
     """All estimators of the tail index on one series, and whether it is one to which they apply.
 
-    Seven checks tell what is wrong with a sample: values that repeat; values correlated in time, or their sizes; an index that
-    drifts under sums; a tail that is not that of the fitted stable law; asymmetry; an index that is not below 2.
+    Seven checks tell what is wrong with a sample: values that repeat; values correlated in time, or
+    their sizes; an index that drifts under sums; a tail that is not that of the fitted stable law;
+    asymmetry; an index that is not below 2.
 
-    The intervals assume independent values; where "correlated" or "varying scale" is flagged take them from `block_bootstrap`,
-    and mind that then the other checks are no longer calibrated.
+    The intervals assume independent values; where "correlated" or "varying scale" is flagged take
+    them from `block_bootstrap`, and mind that then the other checks are no longer calibrated.
 
     Args:
-        x: the series in its order, shape `(n,)`, any unit; for vectors, one coordinate or projection at a time.
-        level: chance of any flag on independent, symmetric stable values (index below 2), in (0, 1); 0.02 by default.
+        x: the series in its order, shape `(n,)`, any unit; for vectors, one coordinate or
+            projection at a time.
+        level: chance of any flag on independent, symmetric stable values (index below 2), in (0,
+            1); 0.02 by default.
         confidence: coverage of the intervals, in (0, 1); 0.95 by default.
 
     Returns:
@@ -138,7 +163,8 @@ def tail_report(x: Arg[Numbers], *, level: Arg[Number] = 0.02, confidence: Arg[N
     most = int(ties(np.sort(x)).max())
     if most == x.size:
         raise ValueError(
-            f"all {x.size} values of x are equal: there is nothing to estimate. Give a sample that varies."
+            f"all {x.size} values of x are equal: there is nothing to estimate. Give a sample that "
+            "varies."
         )
     discrete = bool(repeated(x))
     with warnings.catch_warnings():
@@ -149,10 +175,27 @@ def tail_report(x: Arg[Numbers], *, level: Arg[Number] = 0.02, confidence: Arg[N
     meaning = f"values repeat, {most} of {x.size} are equal, so that x is rounded or discrete and has no tail index"
     findings = (
         Finding("not continuous", most / np.sqrt(x.size), discrete, meaning),
-        Finding("correlated", serial, serial > z_one, "values are correlated in time, thin or decorrelate them first"),
-        Finding("varying scale", sized, sized > z_one, "sizes are correlated in time, the scale varies"),
-        Finding("drifts under sums", drift, abs(drift) > z_two, "the index changes when values are summed, not stable"),
-        Finding("tail", tail, abs(tail) > z_two, f"the far tail is {'lighter' if tail > 0 else 'heavier'} than stable"),
+        Finding(
+            "correlated",
+            serial,
+            serial > z_one,
+            "values are correlated in time, thin or decorrelate them first",
+        ),
+        Finding(
+            "varying scale", sized, sized > z_one, "sizes are correlated in time, the scale varies"
+        ),
+        Finding(
+            "drifts under sums",
+            drift,
+            abs(drift) > z_two,
+            "the index changes when values are summed, not stable",
+        ),
+        Finding(
+            "tail",
+            tail,
+            abs(tail) > z_two,
+            f"the far tail is {'lighter' if tail > 0 else 'heavier'} than stable",
+        ),
         Finding("asymmetric", skew, abs(skew) > z_two, "the law is not symmetric"),
         Finding("Gaussian", below, below < z_one, "the index is not below 2: no heavy tail seen"),
     )
@@ -162,7 +205,8 @@ def tail_report(x: Arg[Numbers], *, level: Arg[Number] = 0.02, confidence: Arg[N
 def _measured(
     x: np.ndarray, confidence: float, discrete: bool
 ) -> tuple[dict[str, Estimate], dict[int, Estimate], list[float]]:
-    """The estimates, those of sums, and the statistics of the checks; NaN for what a discrete sample does not have."""
+    """The estimates, those of sums, and the statistics of the checks; NaN for what a discrete
+    sample does not have."""
     from scipy.stats import norm  # slow to import
 
     nothing = Estimate(np.nan, np.nan, np.nan, confidence)
@@ -178,12 +222,17 @@ def _measured(
     centred = x - np.median(x)
     sizes, centred = np.abs(centred), centred[centred != 0]
     fits = {
-        m: known(lambda m=m: characteristic_function_fit(_sums(x, m), confidence=confidence).alpha, nothing)
+        m: known(
+            lambda m=m: characteristic_function_fit(_sums(x, m), confidence=confidence).alpha,
+            nothing,
+        )
         for m in (1, *SUMS)
     }
     indices = {
         "characteristic function": fits[1],
-        "block log-moment": known(lambda: block_log_moment_index(centred, confidence=confidence), nothing),
+        "block log-moment": known(
+            lambda: block_log_moment_index(centred, confidence=confidence), nothing
+        ),
         "quantiles (McCulloch)": known(lambda: mcculloch(x, confidence=confidence).alpha, nothing),
         "Hill": known(lambda: hill(centred, confidence=confidence).alpha, nothing),
     }
@@ -206,7 +255,8 @@ def _sums(x: np.ndarray, m: int) -> np.ndarray:
 
 
 def _portmanteau(x: np.ndarray) -> float:
-    """Ljung-Box on normal scores, turned into a normal quantile (cube root of a chi-square, Wilson and Hilferty 1931)."""
+    """Ljung-Box on normal scores, turned into a normal quantile (cube root of a chi-square, Wilson
+    and Hilferty 1931)."""
     r = autocovariance(normal_scores(x), LAGS)
     n = x.size
     q = n * (n + 2) * np.sum((r[1:] / r[0]) ** 2 / (n - np.arange(1, LAGS + 1)))
@@ -225,14 +275,18 @@ def _tail(x: np.ndarray, alpha: float, error: float) -> float:
     k = int(SHARE * size.size)
     excess = np.log(size[:k] / size[k])
     index = min(max(alpha, 0.5), 2.0)
-    near = [1 / hill_on_stable(a, SHARE) for a in (index, max(index - 0.02, 0.5), min(index + 0.02, 2.0))]
+    near = [
+        1 / hill_on_stable(a, SHARE)
+        for a in (index, max(index - 0.02, 0.5), min(index + 0.02, 2.0))
+    ]
     slope = (near[2] - near[1]) / (min(index + 0.02, 2.0) - max(index - 0.02, 0.5))
     spread = np.hypot(excess.std(ddof=1) / np.sqrt(k), slope * error)
     return float((near[0] - excess.mean()) / spread)
 
 
 def _skew(x: np.ndarray) -> float:
-    """Quantile skewness over 25 interleaved parts of the sample: a t statistic, turned into a normal quantile."""
+    """Quantile skewness over 25 interleaved parts of the sample: a t statistic, turned into a
+    normal quantile."""
     from scipy.stats import norm, t  # slow to import
 
     parts = x[: x.size // PARTS * PARTS].reshape(-1, PARTS)

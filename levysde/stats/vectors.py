@@ -1,13 +1,17 @@
-"""Any estimator of the tail index on samples of vectors: coordinate by coordinate, and on random projections.
+"""Any estimator of the tail index on samples of vectors: coordinate by coordinate, and on random
+projections.
 
-`block_log_moment_index` and `hill` take vectors whole, through their norms (for the first, Mohammadi et al., Metrika 78,
-2015: `1/a = [mean log|Y| - mean log|X|] / log K` holds for strictly stable vectors with |.| any norm). Every projection of a
-stable vector is stable with the same index, so projections that disagree show a vector that is not.
+`block_log_moment_index` and `hill` take vectors whole, through their norms (for the first,
+Mohammadi et al., Metrika 78, 2015: `1/a = [mean log|Y| - mean log|X|] / log K` holds for strictly
+stable vectors with |.| any norm). Every projection of a stable vector is stable with the same
+index, so projections that disagree show a vector that is not.
 
-Norms in many dimensions hide as much as they show. Measured at n = 5000: a Gaussian of independent lognormal scales (index 2)
-reads 1.385, 1.396, 1.394 by block sums of norms in 1, 10 and 1000 dimensions, with a spread of 0.07, 0.014 and 0.003: the more
-dimensions, the surer of the wrong number; Hill on its norms reads 2.4 to 2.7. Norms of Gaussian vectors concentrate, and Hill
-reads 8.8, 17.5, 124. Isotropic stable vectors of index 1.5 read 1.48 to 1.51 by block sums, with a spread of 0.08, 0.03, 0.02.
+Norms in many dimensions hide as much as they show. Measured at n = 5000: a Gaussian of independent
+lognormal scales (index 2) reads 1.385, 1.396, 1.394 by block sums of norms in 1, 10 and 1000
+dimensions, with a spread of 0.07, 0.014 and 0.003: the more dimensions, the surer of the wrong
+number; Hill on its norms reads 2.4 to 2.7. Norms of Gaussian vectors concentrate, and Hill reads
+8.8, 17.5, 124. Isotropic stable vectors of index 1.5 read 1.48 to 1.51 by block sums, with a spread
+of 0.08, 0.03, 0.02.
 """
 
 from collections.abc import Callable
@@ -25,10 +29,12 @@ from levysde.types import Arg, Integer, Numbers
 
 @dataclass(frozen=True, repr=False)
 class DirectionalIndex(Tabled):
-    """The index along several directions of one sample, as `per_coordinate` and `projections` give it.
+    """The index along several directions of one sample, as `per_coordinate` and `projections` give
+    it.
 
     Attributes:
-        values: the estimates, shape `(m,)`; NaN where a direction has no estimate (no noise there, too few values).
+        values: the estimates, shape `(m,)`; NaN where a direction has no estimate (no noise there,
+            too few values).
         directions: unit vectors, shape `(m, d)`.
     """
 
@@ -74,11 +80,16 @@ def per_coordinate(estimator: Arg[Callable[..., Any]], x: Arg[Numbers]) -> Direc
 
 
 def projections(
-    estimator: Arg[Callable[..., Any]], x: Arg[Numbers], *, directions: Arg[Integer] = 50, seed: Arg[Integer] = 0
+    estimator: Arg[Callable[..., Any]],
+    x: Arg[Numbers],
+    *,
+    directions: Arg[Integer] = 50,
+    seed: Arg[Integer] = 0,
 ) -> DirectionalIndex:
     """`estimator` on projections of `x` on independent, uniform directions.
 
-    Coordinates of unequal scale are not made equal: divide by `stable_scale` first where they should be.
+    Coordinates of unequal scale are not made equal: divide by `stable_scale` first where they
+    should be.
 
     Args:
         estimator: takes an array `(n,)` and gives a number, an `Estimate`, or a fit with `.alpha`.
@@ -104,11 +115,15 @@ def projections(
 def _vectors(x: Arg[Numbers]) -> np.ndarray:
     x = sample(x, vectors=True)
     if x.ndim != 2:
-        raise ValueError(f"x must have shape (n, d), not {x.shape}. Type x[:, None] for one coordinate.")
+        raise ValueError(
+            f"x must have shape (n, d), not {x.shape}. Type x[:, None] for one coordinate."
+        )
     return x
 
 
-def _along(estimator: Arg[Callable[..., Any]], x: np.ndarray, directions: np.ndarray) -> DirectionalIndex:
+def _along(
+    estimator: Arg[Callable[..., Any]], x: np.ndarray, directions: np.ndarray
+) -> DirectionalIndex:
     errors.function("estimator", estimator, "estimator=stats.hill")
     values, fault = np.full(len(directions), np.nan), None
     for i, direction in enumerate(directions):
@@ -117,5 +132,7 @@ def _along(estimator: Arg[Callable[..., Any]], x: np.ndarray, directions: np.nda
         except ValueError as error:
             fault = error
     if np.isnan(values).all():
-        raise ValueError(f"no direction of x has an estimate by estimator; the last one failed with: {fault}")
+        raise ValueError(
+            f"no direction of x has an estimate by estimator; the last one failed with: {fault}"
+        )
     return DirectionalIndex(values, directions)

@@ -1,4 +1,5 @@
-"""Test claims by simulation: write each claim down, run sweeps, and get a verdict on each. Needs the extra `sweep`."""
+"""Test claims by simulation: write each claim down, run sweeps, and get a verdict on each. Needs
+the extra `sweep`."""
 
 from levysde.studies.claims import Claim as Claim
 from levysde.studies.claims import Known as Known

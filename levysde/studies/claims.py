@@ -9,16 +9,17 @@ A claim says how its statement is known:
 
 A verdict is one of five words, or "own finding":
 
-    holds                       the interval of what was measured lies inside the band that the claim allows
-    holds only if               it holds under a condition that the statement does not name, and not without it
-    depends on the convention   the statement is right under one convention and wrong under another
-    fails                       see below
-    inconclusive                the interval reaches from inside to outside the band
-    own finding                 a result of ours that contradicts no printed statement, or that answers our own question
+    holds                       the interval of what was measured lies inside the band that the
+    claim allows holds only if               it holds under a condition that the statement does not
+    name, and not without it depends on the convention   the statement is right under one convention
+    and wrong under another fails                       see below inconclusive                the
+    interval reaches from inside to outside the band own finding                 a result of ours
+    that contradicts no printed statement, or that answers our own question
 
-"fails" is a statement about other people's work. It needs a printed statement that was read (`known="read"`, `printed`,
-`where`), the most favourable reasonable reading of it (`favourable`), and a number measured under that reading whose interval
-excludes what the printed statement allows (`Reading`). A `Verdict` with the word "fails" and without these is refused.
+"fails" is a statement about other people's work. It needs a printed statement that was read
+(`known="read"`, `printed`, `where`), the most favourable reasonable reading of it (`favourable`),
+and a number measured under that reading whose interval excludes what the printed statement allows
+(`Reading`). A `Verdict` with the word "fails" and without these is refused.
 """
 
 from dataclasses import dataclass, fields
@@ -30,21 +31,26 @@ from levysde.stats import Estimate
 from levysde.tables import Table, Tabled
 from levysde.types import Arg, Number
 
-Word = Literal["holds", "holds only if", "depends on the convention", "fails", "inconclusive", "own finding"]
+Word = Literal[
+    "holds", "holds only if", "depends on the convention", "fails", "inconclusive", "own finding"
+]
 Known = Literal["read", "restated", "recalled", "own"]
 
 
 @dataclass(frozen=True, repr=False)
 class Claim(Tabled):
-    """What a paper says, or what we ask of it, and what would contradict it. Written before the run.
+    """What a paper says, or what we ask of it, and what would contradict it. Written before the
+    run.
 
     Args:
         key: short name, unique in the study.
         statement: what is tested, in one sentence.
-        where: place in the paper (page, theorem, equation), with who restates it where it was not read in the paper.
+        where: place in the paper (page, theorem, equation), with who restates it where it was not
+            read in the paper.
         predicted: what it predicts for the numbers measured here.
         fails_if: the result that would contradict it.
-        known: "read" in the work itself, "restated" by others, "recalled" from memory, or our "own" question.
+        known: "read" in the work itself, "restated" by others, "recalled" from memory, or our "own"
+            question.
         printed: the statement as printed; needed if it was read.
         favourable: the most favourable reasonable reading of it; needed for the verdict "fails".
 
@@ -68,7 +74,8 @@ class Claim(Tabled):
         errors.choice("known", self.known, get_args(Known))
         if self.known == "read" and not self.printed.strip():
             raise ValueError(
-                f'{self.key}: known="read" needs the statement as printed, got printed={self.printed!r}. '
+                f'{self.key}: known="read" needs the statement as printed, got '
+                f"printed={self.printed!r}. "
                 'Give printed="...", or known="recalled".'
             )
 
@@ -91,16 +98,18 @@ class Claim(Tabled):
 
 @dataclass(frozen=True, repr=False)
 class Reading(Tabled):
-    """The number measured under the most favourable reading of a printed statement, and what the statement allows.
+    """The number measured under the most favourable reading of a printed statement, and what the
+    statement allows.
 
     Args:
         measured: an `Estimate`, its interval with every error that matters, not of sampling alone.
-        low, high: ends of what the printed statement allows; equal for an equation, infinite for a sign or an order. They are
-            not tolerances of ours.
+        low, high: ends of what the printed statement allows; equal for an equation, infinite for a
+            sign or an order. They are not tolerances of ours.
         allowed_by: the printed words or the formula that set `low` and `high`.
 
     Raises:
-        ValueError, TypeError: no `Estimate`, ends that are no numbers or the wrong way round, an `allowed_by` without text.
+        ValueError, TypeError: no `Estimate`, ends that are no numbers or the wrong way round, an
+            `allowed_by` without text.
     """
 
     measured: Arg[Estimate]
@@ -112,7 +121,9 @@ class Reading(Tabled):
         errors.instance("measured", self.measured, Estimate, "Estimate(1.0, 0.9, 1.1)")
         low, high = band_end("low", self.low), band_end("high", self.high)
         if low > high:
-            raise ValueError(f"low must not exceed high, got low={low:g} and high={high:g}. Swap them.")
+            raise ValueError(
+                f"low must not exceed high, got low={low:g} and high={high:g}. Swap them."
+            )
         if not errors.word("allowed_by", self.allowed_by).strip():
             raise ValueError(
                 f"allowed_by must say what sets low and high, got {self.allowed_by!r}. For example "
@@ -148,5 +159,7 @@ def band_end(name: str, value: Arg[Number]) -> float:
 
     number = errors.numeric(name, errors.concrete(name, value), f"{name}=1.0")
     if number.shape != () or np.isnan(number):
-        raise ValueError(f"{name} must be one number, not {errors.shown(value)}. Type for example {name}=1.0.")
+        raise ValueError(
+            f"{name} must be one number, not {errors.shown(value)}. Type for example {name}=1.0."
+        )
     return float(number)

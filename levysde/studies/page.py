@@ -15,8 +15,14 @@ from levysde.types import Arg, PathLike
 
 
 def markdown(verdicts: Sequence[Verdict], command: str = "") -> str:
-    """The verdicts as tables: on the paper's statements, our own findings, and how each was judged."""
-    counts = [f"{count} {word}" for word in WORDS for count in [sum(v.word == word for v in verdicts)] if count]
+    """The verdicts as tables: on the paper's statements, our own findings, and how each was
+    judged."""
+    counts = [
+        f"{count} {word}"
+        for word in WORDS
+        for count in [sum(v.word == word for v in verdicts)]
+        if count
+    ]
     parts = [f"{len(verdicts)} verdicts: {', '.join(counts)}.", ""]
     groups = {
         "What the paper says": [v for v in verdicts if not _own(v)],
@@ -25,12 +31,23 @@ def markdown(verdicts: Sequence[Verdict], command: str = "") -> str:
     for title, group in groups.items():
         if group:
             head = ("", "statement", "where", "measured", "verdict")
-            rows = [(f"`{v.claim.key}`", v.claim.statement, v.claim.source, v.measured, _word(v)) for v in group]
+            rows = [
+                (f"`{v.claim.key}`", v.claim.statement, v.claim.source, v.measured, _word(v))
+                for v in group
+            ]
             parts += [f"### {title}", "", *_lines(head, rows), ""]
     printed = [v for v in verdicts if v.claim.printed]
     if printed:
-        head = ("", "printed, or as restated", "most favourable reading", "allowed by it", "measured under it")
-        rows = [(f"`{v.claim.key}`", v.claim.printed, v.claim.favourable, *_read(v)) for v in printed]
+        head = (
+            "",
+            "printed, or as restated",
+            "most favourable reading",
+            "allowed by it",
+            "measured under it",
+        )
+        rows = [
+            (f"`{v.claim.key}`", v.claim.printed, v.claim.favourable, *_read(v)) for v in printed
+        ]
         parts += ["### Printed statements and their readings", "", *_lines(head, rows), ""]
     head = ("", "predicted", "contradicted if", "power")
     rows = [(f"`{v.claim.key}`", v.claim.predicted, v.claim.fails_if, v.power) for v in verdicts]
@@ -45,7 +62,10 @@ def _own(verdict: Verdict) -> bool:
 def _lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(cell.replace("\n", " ").replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return [
+        "| " + " | ".join(cell.replace("\n", " ").replace("|", "\\|") for cell in line) + " |"
+        for line in lines
+    ]
 
 
 def _word(verdict: Verdict) -> str:
@@ -77,7 +97,8 @@ def read_verdicts(path: Arg[PathLike]) -> tuple[Verdict, ...]:
         The verdicts, in the order of the claims.
 
     Raises:
-        TypeError, ValueError: no path, or a file that holds something else; a verdict "fails" that breaks the rule for it.
+        TypeError, ValueError: no path, or a file that holds something else; a verdict "fails" that
+            breaks the rule for it.
         OSError: no such file.
     """
     file = Path(errors.instance("path", path, str | os.PathLike, '"zhou2020/verdicts.json"'))
@@ -85,7 +106,9 @@ def read_verdicts(path: Arg[PathLike]) -> tuple[Verdict, ...]:
     try:
         return tuple(_restored(row) for row in json.loads(file.read_text(encoding="utf-8")))
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{file} holds no verdicts of a study: {error!r}. Run `levysde study` again.") from error
+        raise ValueError(
+            f"{file} holds no verdicts of a study: {error!r}. Run `levysde study` again."
+        ) from error
 
 
 def _restored(row: dict[str, Any]) -> Verdict:

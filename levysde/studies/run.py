@@ -1,8 +1,10 @@
-"""Running a study: its sweeps, its verdicts, and the files that it writes. The same call resumes an interrupted run.
+"""Running a study: its sweeps, its verdicts, and the files that it writes. The same call resumes an
+interrupted run.
 
-A study lives in a folder that is a Python package: a folder with an `__init__.py` that defines `STUDY`. It is imported by its
-own name, with the names of enclosing packages in front, as pytest imports tests: the first folder above it without an
-`__init__.py` goes on Python's search path. Sweeps look for the study's own modules in the same place, also in other processes.
+A study lives in a folder that is a Python package: a folder with an `__init__.py` that defines
+`STUDY`. It is imported by its own name, with the names of enclosing packages in front, as pytest
+imports tests: the first folder above it without an `__init__.py` goes on Python's search path.
+Sweeps look for the study's own modules in the same place, also in other processes.
 """
 
 import importlib
@@ -35,15 +37,17 @@ def run_study(
     sections: Arg[Sequence[str] | None] = None,
     progress: Arg[bool] = False,
 ) -> tuple[Verdict, ...]:
-    """Run a study's sweeps into a folder, and write the verdicts, their data and their figures there.
+    """Run a study's sweeps into a folder, and write the verdicts, their data and their figures
+    there.
 
-    The folder then holds `verdicts.md`, `verdicts.json`, `data.json`, the figures as PNG, and a folder of sweeps for each
-    section.
+    The folder then holds `verdicts.md`, `verdicts.json`, `data.json`, the figures as PNG, and a
+    folder of sweeps for each section.
 
     Args:
         study: a `Study`, or the path of a study folder, see `load_study`.
         out: the folder. Points that an earlier run has finished are not run again.
-        quick: run what the study's sweeps return for `quick=True`, a smaller run with weaker verdicts. Give it another folder.
+        quick: run what the study's sweeps return for `quick=True`, a smaller run with weaker
+            verdicts. Give it another folder.
         sections: names of the sections to run; all by default.
         progress: show a bar for each sweep.
 
@@ -51,8 +55,8 @@ def run_study(
         The verdicts, in the order of the claims.
 
     Raises:
-        TypeError, ValueError: no study, an unknown section, a folder that cannot be written or holds another run, verdicts that
-            are not those on the section's claims.
+        TypeError, ValueError: no study, an unknown section, a folder that cannot be written or
+            holds another run, verdicts that are not those on the section's claims.
         RuntimeError: a point failed. The other points are stored, and the same call tries it again.
         Interrupted: Ctrl-C. The same call resumes the run.
     """
@@ -74,12 +78,22 @@ def run_study(
     command = _command(study, folder, quick, sections)
     (folder / "verdicts.md").write_text(markdown(verdicts, command), encoding="utf-8")
     (folder / "verdicts.json").write_text(as_json(verdicts), encoding="utf-8")
-    about = {"study": study.name, "paper": study.paper, "quick": quick, "command": command, "versions": versions()}
-    (folder / "data.json").write_text(json.dumps(about | {"tables": tables}, indent=1, default=float), encoding="utf-8")
+    about = {
+        "study": study.name,
+        "paper": study.paper,
+        "quick": quick,
+        "command": command,
+        "versions": versions(),
+    }
+    (folder / "data.json").write_text(
+        json.dumps(about | {"tables": tables}, indent=1, default=float), encoding="utf-8"
+    )
     return tuple(verdicts)
 
 
-def _run_section(section: Section, folder: Path, modules: Path | None, quick: bool, progress: bool) -> Finding:
+def _run_section(
+    section: Section, folder: Path, modules: Path | None, quick: bool, progress: bool
+) -> Finding:
     found: dict[str, Sweep] = {}
     for name, spec in section.sweeps(quick).items():
         place = folder / section.name / name
@@ -89,12 +103,20 @@ def _run_section(section: Section, folder: Path, modules: Path | None, quick: bo
         found[name] = open_sweep(place)
         if tally.failed or found[name].failures:
             point, message = next(iter(found[name].failures.items()))
-            raise RuntimeError(f"{place}: the point {point} failed: {message}\nThe same command tries it again.")
-    finding = errors.instance("what judge returns", section.judge(found, quick), Finding, "Finding(verdicts)")
-    keys, judged = ([claim.key for claim in part] for part in (section.claims, (v.claim for v in finding.verdicts)))
+            raise RuntimeError(
+                f"{place}: the point {point} failed: {message}\nThe same command tries it again."
+            )
+    finding = errors.instance(
+        "what judge returns", section.judge(found, quick), Finding, "Finding(verdicts)"
+    )
+    keys, judged = (
+        [claim.key for claim in part]
+        for part in (section.claims, (v.claim for v in finding.verdicts))
+    )
     if judged != keys:
         raise ValueError(
-            f"section {section.name!r} must return a verdict on each of its claims, in their order ({', '.join(keys)}), got "
+            f"section {section.name!r} must return a verdict on each of its claims, in their order "
+            f"({', '.join(keys)}), got "
             f"{', '.join(judged) or 'none'}."
         )
     return finding
@@ -107,7 +129,8 @@ def _chosen(study: Study, names: Any) -> Sequence[Section]:
     for name in errors.several("sections", names, str, f"({study.sections[0].name!r},)"):
         if name not in known:
             raise ValueError(
-                f"sections: {study.name} has no section {errors.shown(name)}. There are {', '.join(known)}."
+                f"sections: {study.name} has no section {errors.shown(name)}. There are "
+                f"{', '.join(known)}."
             )
     return [section for section in study.sections if section.name in names]
 
@@ -115,9 +138,18 @@ def _chosen(study: Study, names: Any) -> Sequence[Section]:
 def _command(study: Study, folder: Path, quick: bool, sections: Any) -> str:
     """What makes the same verdicts again."""
     if not study.folder:
-        more = [f"{folder.name!r}", *["quick=True"] * quick, *([f"sections={list(sections)}"] if sections else [])]
+        more = [
+            f"{folder.name!r}",
+            *["quick=True"] * quick,
+            *([f"sections={list(sections)}"] if sections else []),
+        ]
         return f"run_study({study.name}, {', '.join(more)})"
-    words = ["levysde study", study.folder, "--quick" * quick, *(f"--section {name}" for name in sections or ())]
+    words = [
+        "levysde study",
+        study.folder,
+        "--quick" * quick,
+        *(f"--section {name}" for name in sections or ()),
+    ]
     return " ".join([*filter(None, words), f"--out {folder.name}"])
 
 
@@ -125,8 +157,8 @@ def load_study(path: Arg[PathLike]) -> Study:
     """The study in a folder.
 
     Args:
-        path: a folder whose `__init__.py` defines `STUDY`, a `Study`. Its modules are imported by the folder's name, which
-            must be a Python name.
+        path: a folder whose `__init__.py` defines `STUDY`, a `Study`. Its modules are imported by
+            the folder's name, which must be a Python name.
 
     Returns:
         The `Study`.
@@ -139,27 +171,34 @@ def load_study(path: Arg[PathLike]) -> Study:
     folder = given.resolve()
     if not folder.is_dir():
         raise ValueError(
-            f"path must be a study folder, but there is no folder {str(given)!r}. Give for example {_EXAMPLE}."
+            f"path must be a study folder, but there is no folder {str(given)!r}. Give for example "
+            f"{_EXAMPLE}."
         )
     if not (folder / "__init__.py").is_file():
         raise ValueError(
-            f"path must be a study folder, but {str(given)!r} has no __init__.py. Add one that defines STUDY = Study(...)."
+            f"path must be a study folder, but {str(given)!r} has no __init__.py. Add one that "
+            "defines STUDY = Study(...)."
         )
     root = _root(folder)
     name = ".".join(folder.relative_to(root).parts)
     if not all(part.isidentifier() for part in name.split(".")):
         raise ValueError(
-            f"path must be a study folder, but {name!r} cannot be imported. Rename it to letters, digits and underscores."
+            f"path must be a study folder, but {name!r} cannot be imported. Rename it to letters, "
+            "digits and underscores."
         )
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     study = getattr(_imported(name, folder, given), "STUDY", None)
     if not isinstance(study, Study):
         raise ValueError(
-            f"path must be a study folder, but {str(given)!r} defines no Study called STUDY. Add STUDY = Study(...)."
+            f"path must be a study folder, but {str(given)!r} defines no Study called STUDY. Add "
+            "STUDY = Study(...)."
         )
     here = Path.cwd()
-    return replace(study, folder=(folder.relative_to(here) if folder.is_relative_to(here) else given).as_posix())
+    return replace(
+        study,
+        folder=(folder.relative_to(here) if folder.is_relative_to(here) else given).as_posix(),
+    )
 
 
 def _root(folder: Path) -> Path:
@@ -180,7 +219,8 @@ def _imported(name: str, folder: Path, given: Path) -> ModuleType:
         ) from error
     if Path(module.__file__ or "").parent != folder:
         raise ValueError(
-            f"path: the name of {str(given)!r} belongs to another module, {module.__file__ or name}. Rename the folder."
+            f"path: the name of {str(given)!r} belongs to another module, "
+            f"{module.__file__ or name}. Rename the folder."
         )
     return module
 
@@ -188,8 +228,8 @@ def _imported(name: str, folder: Path, given: Path) -> ModuleType:
 def reference(part: Arg[Callable[..., Any]]) -> str:
     """The name by which a spec names a function or class of your own: `"module:name"`.
 
-    Use it for the parts of a spec (`{"name": reference(my_loss), "depth": 1.0}`) and for an experiment
-    (`"experiment": reference(MyExperiment)`).
+    Use it for the parts of a spec (`{"name": reference(my_loss), "depth": 1.0}`) and for an
+    experiment (`"experiment": reference(MyExperiment)`).
 
     Args:
         part: a function or class defined at the top level of a module.
@@ -199,13 +239,18 @@ def reference(part: Arg[Callable[..., Any]]) -> str:
 
     Raises:
         TypeError: not a function or class.
-        ValueError: defined inside another one, or in a script, where another process does not find it.
+        ValueError: defined inside another one, or in a script, where another process does not find
+            it.
     """
     if not (callable(part) and hasattr(part, "__module__")):
-        raise TypeError(f"part must be a function or class, got {errors.shown(part)}. For example reference(my_loss).")
+        raise TypeError(
+            f"part must be a function or class, got {errors.shown(part)}. For example "
+            "reference(my_loss)."
+        )
     name = getattr(part, "__qualname__", "")
     if not name.isidentifier() or part.__module__ == "__main__":
         raise ValueError(
-            f"part must be defined at the top level of a module, got {errors.shown(part)}. Move it into a module of the study."
+            f"part must be defined at the top level of a module, got {errors.shown(part)}. Move it "
+            "into a module of the study."
         )
     return f"{part.__module__}:{name}"

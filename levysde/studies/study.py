@@ -1,4 +1,5 @@
-"""What a study is made of: sections, each with claims, the sweeps that test them, and a function that judges the results."""
+"""What a study is made of: sections, each with claims, the sweeps that test them, and a function
+that judges the results."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +31,9 @@ class Finding(Tabled):
     data: Arg[Mapping[str, Sequence[Mapping[str, Any]]]] = field(default_factory=dict)
 
     def __post_init__(self):
-        errors.several("verdicts", self.verdicts, Verdict, "(Verdict(claim, word, measured, power),)")
+        errors.several(
+            "verdicts", self.verdicts, Verdict, "(Verdict(claim, word, measured, power),)"
+        )
         errors.instance("figures", self.figures, dict, '{"name": figure}')
         errors.instance("data", self.data, dict, '{"name": [{"column": 1.0}]}')
 
@@ -50,8 +53,10 @@ class Section(Tabled):
     Args:
         name: of the section and of its folder of results.
         claims: the `Claim`s under test, written before the run.
-        sweeps: a function of `quick` that returns the specs of the sweeps by name, as in a sweep's TOML file.
-        judge: a function of the finished sweeps (a dict of `Sweep`s by name) and of `quick` that returns a `Finding`.
+        sweeps: a function of `quick` that returns the specs of the sweeps by name, as in a sweep's
+            TOML file.
+        judge: a function of the finished sweeps (a dict of `Sweep`s by name) and of `quick` that
+            returns a `Finding`.
 
     Raises:
         TypeError: a name that is not a string, something other than claims or functions.
@@ -64,12 +69,16 @@ class Section(Tabled):
 
     def __post_init__(self):
         errors.word("name", self.name)
-        errors.several("claims", self.claims, Claim, "(Claim(key, statement, where, predicted, fails_if),)")
+        errors.several(
+            "claims", self.claims, Claim, "(Claim(key, statement, where, predicted, fails_if),)"
+        )
         errors.function("sweeps", self.sweeps, "lambda quick: {}")
         errors.function("judge", self.judge, "lambda found, quick: Finding(verdicts)")
 
     def _table(self) -> Table:
-        return Table(f"Section: {self.name}", [(claim.key, claim.statement) for claim in self.claims])
+        return Table(
+            f"Section: {self.name}", [(claim.key, claim.statement) for claim in self.claims]
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,7 +89,8 @@ class Study(Tabled):
         name: of the study.
         paper: whose claims they are: authors, title, venue; or a description of your own question.
         sections: a `Section` for each question, in the order in which they are run.
-        folder: the folder that `load_study` has loaded the study from, "" for a study made in Python.
+        folder: the folder that `load_study` has loaded the study from, "" for a study made in
+            Python.
 
     Raises:
         TypeError: a name, paper or folder that is not a string, something other than sections.
@@ -94,7 +104,9 @@ class Study(Tabled):
     def __post_init__(self):
         for name in ("name", "paper", "folder"):
             errors.word(name, getattr(self, name))
-        errors.several("sections", self.sections, Section, "(Section(name, claims, sweeps, judge),)")
+        errors.several(
+            "sections", self.sections, Section, "(Section(name, claims, sweeps, judge),)"
+        )
 
     def _table(self) -> Table:
         rows = [(section.name, f"{len(section.claims)} claims") for section in self.sections]

@@ -25,16 +25,20 @@ class Verdict(Tabled):
 
     Args:
         claim: a `Claim`, as written before the run.
-        word: "holds", "holds only if", "depends on the convention", "fails", "inconclusive" or "own finding".
+        word: "holds", "holds only if", "depends on the convention", "fails", "inconclusive" or "own
+            finding".
         measured: the numbers, with intervals.
         power: how small a contradiction the run would have seen.
-        condition: under which condition it holds, why it is inconclusive, or what was found; "" if there is nothing to say.
-        reading: a `Reading`, the number under the claim's most favourable reading; needed for "fails".
+        condition: under which condition it holds, why it is inconclusive, or what was found; "" if
+            there is nothing to say.
+        reading: a `Reading`, the number under the claim's most favourable reading; needed for
+            "fails".
 
     Raises:
         TypeError: an argument of the wrong kind.
-        ValueError: an unknown word; "holds only if" or "own finding" without a condition; "fails" where the statement was not
-            read in the work, without its favourable reading, or without a `Reading` that excludes what is printed.
+        ValueError: an unknown word; "holds only if" or "own finding" without a condition; "fails"
+            where the statement was not read in the work, without its favourable reading, or without
+            a `Reading` that excludes what is printed.
     """
 
     claim: Arg[Claim]
@@ -45,17 +49,25 @@ class Verdict(Tabled):
     reading: Arg[Reading | None] = None
 
     def __post_init__(self):
-        errors.instance("claim", self.claim, Claim, "Claim(key, statement, where, predicted, fails_if)")
+        errors.instance(
+            "claim", self.claim, Claim, "Claim(key, statement, where, predicted, fails_if)"
+        )
         errors.choice("word", self.word, WORDS)
         for name in ("measured", "power", "condition"):
             errors.word(name, getattr(self, name))
         errors.instance("reading", self.reading, Reading | None, _READING)
-        if self.word in ("holds only if", "depends on the convention", "own finding") and not self.condition:
-            raise ValueError(f'{self.claim.key}: word="{self.word}" needs a condition that says more, got "".')
+        if (
+            self.word in ("holds only if", "depends on the convention", "own finding")
+            and not self.condition
+        ):
+            raise ValueError(
+                f'{self.claim.key}: word="{self.word}" needs a condition that says more, got "".'
+            )
         missing = lacking(self.claim, self.reading) if self.word == "fails" else []
         if missing:
             raise ValueError(
-                f'{self.claim.key}: word="fails" needs {"; ".join(missing)}. Give these, or use "own finding" or '
+                f'{self.claim.key}: word="fails" needs {"; ".join(missing)}. Give these, or use '
+                '"own finding" or '
                 '"inconclusive".'
             )
 
@@ -74,7 +86,9 @@ class Verdict(Tabled):
 
 
 def _under(reading: Reading | None) -> str:
-    return f"{reading.measured}, printed {reading.allowed} ({reading.allowed_by})" if reading else ""
+    return (
+        f"{reading.measured}, printed {reading.allowed} ({reading.allowed_by})" if reading else ""
+    )
 
 
 def lacking(claim: Claim, reading: Reading | None) -> list[str]:
@@ -91,7 +105,9 @@ def lacking(claim: Claim, reading: Reading | None) -> list[str]:
     if reading is None:
         found.append("a number measured under that reading (reading)")
     elif not reading.contradicts:
-        found.append(f"a reading that excludes what is printed, not {reading.measured} for {reading.allowed}")
+        found.append(
+            f"a reading that excludes what is printed, not {reading.measured} for {reading.allowed}"
+        )
     return found
 
 
@@ -103,7 +119,8 @@ def ruled(
     condition: Arg[str] = "",
     reading: Arg[Reading | None] = None,
 ) -> Verdict:
-    """The `Verdict` for what a run says of a claim, with the strongest word that the rule for "fails" allows.
+    """The `Verdict` for what a run says of a claim, with the strongest word that the rule for
+    "fails" allows.
 
     Args:
         claim: a `Claim`.
@@ -112,8 +129,9 @@ def ruled(
         reading: a `Reading`, if the claim's favourable reading was tested.
 
     Returns:
-        A `Verdict`. The result for a claim of our own is an "own finding": "yes" or "no" if the statement is a question, else
-        "as predicted" or not. A result outside the band is an "own finding" too where the rule for "fails" is not met.
+        A `Verdict`. The result for a claim of our own is an "own finding": "yes" or "no" if the
+        statement is a question, else "as predicted" or not. A result outside the band is an "own
+        finding" too where the rule for "fails" is not met.
 
     Raises:
         ValueError, TypeError: as for `Verdict`.
@@ -123,9 +141,13 @@ def ruled(
     errors.word("condition", condition)
     errors.instance("reading", reading, Reading | None, _READING)
     also = f": {condition}" if condition else ""
-    yes, no = ("yes", "no") if claim.statement.endswith("?") else ("as predicted", "not as predicted")
+    yes, no = (
+        ("yes", "no") if claim.statement.endswith("?") else ("as predicted", "not as predicted")
+    )
     if word == "fails" and (claim.known == "own" or lacking(claim, reading)):
-        how = {"own": no, "read": "outside the band that we set"}.get(claim.known, f"not as {claim.known}")
+        how = {"own": no, "read": "outside the band that we set"}.get(
+            claim.known, f"not as {claim.known}"
+        )
         return Verdict(claim, "own finding", measured, power, how + also, reading)
     if claim.known == "own" and word in ("holds", "holds only if"):
         found = yes + also if word == "holds" else f"{yes} only if {condition}"
@@ -133,7 +155,9 @@ def ruled(
     return Verdict(claim, word, measured, power, condition, reading)
 
 
-def judged(measured: Arg[Estimate | Iterable[Estimate]], low: Arg[Number] = -inf, high: Arg[Number] = inf) -> Word:
+def judged(
+    measured: Arg[Estimate | Iterable[Estimate]], low: Arg[Number] = -inf, high: Arg[Number] = inf
+) -> Word:
     """The word for an interval and the band that a claim allows.
 
     Args:
@@ -141,11 +165,12 @@ def judged(measured: Arg[Estimate | Iterable[Estimate]], low: Arg[Number] = -inf
         low, high: ends of the band, in the unit of what was measured; infinite for no end.
 
     Returns:
-        "holds" if the interval lies inside the band, "fails" if it lies outside, else "inconclusive". For several estimates see
-        `all_judged`.
+        "holds" if the interval lies inside the band, "fails" if it lies outside, else
+        "inconclusive". For several estimates see `all_judged`.
 
     Raises:
-        ValueError, TypeError: something other than estimates, an end that is not a number, or the ends in the wrong order.
+        ValueError, TypeError: something other than estimates, an end that is not a number, or the
+            ends in the wrong order.
     """
     low, high = band_end("low", low), band_end("high", high)
     if low > high:
@@ -158,8 +183,13 @@ def _several(measured: Arg[Estimate | Iterable[Estimate]]) -> list[Estimate]:
     if isinstance(measured, Estimate):
         return [measured]
     if not isinstance(measured, Iterable) or isinstance(measured, str | bytes):
-        raise TypeError(f"measured must be an Estimate or several, got {errors.shown(measured)}. {_MEASURED}")
-    return [errors.instance("each of measured", one, Estimate, "[Estimate(1.0, 0.9, 1.1)]") for one in measured]
+        raise TypeError(
+            f"measured must be an Estimate or several, got {errors.shown(measured)}. {_MEASURED}"
+        )
+    return [
+        errors.instance("each of measured", one, Estimate, "[Estimate(1.0, 0.9, 1.1)]")
+        for one in measured
+    ]
 
 
 def _word(measured: Estimate, low: float, high: float) -> Word:
@@ -177,7 +207,8 @@ def all_judged(words: Arg[Sequence[Word]]) -> Word:
         words: the word of each place.
 
     Returns:
-        "fails" if it failed in any of them, "holds" if it held in all of them, else "inconclusive", also for no places.
+        "fails" if it failed in any of them, "holds" if it held in all of them, else "inconclusive",
+        also for no places.
 
     Raises:
         ValueError, TypeError: something other than words of verdicts.
@@ -190,17 +221,20 @@ def all_judged(words: Arg[Sequence[Word]]) -> Word:
 
 
 def detection_chance(margin: Arg[Number], measured: Arg[Estimate | Iterable[Estimate]]) -> float:
-    """The chance that an interval as wide as this one would have shown a deviation (normal approximation).
+    """The chance that an interval as wide as this one would have shown a deviation (normal
+    approximation).
 
     Args:
         margin: the deviation, in the unit of what was measured; its sign does not matter.
-        measured: an `Estimate`, for the width of its interval, or several, for the smallest chance among them.
+        measured: an `Estimate`, for the width of its interval, or several, for the smallest chance
+            among them.
 
     Returns:
         A probability.
 
     Raises:
-        ValueError, TypeError: a margin that is not a finite number, something other than estimates, or none.
+        ValueError, TypeError: a margin that is not a finite number, something other than estimates,
+            or none.
     """
     margin = errors.real("margin", margin, "margin=0.1")
     found = _several(measured)

@@ -1,4 +1,5 @@
-"""Sweeps: thousands of settings from one file, run anywhere, into one labelled store. Needs the extra `sweep`."""
+"""Sweeps: thousands of settings from one file, run anywhere, into one labelled store. Needs the
+extra `sweep`."""
 
 import levysde.sweeps._extra  # noqa: F401  (first: it names the extra where that is missing)
 from levysde.sweeps.driver import Tally as Tally

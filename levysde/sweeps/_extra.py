@@ -1,4 +1,5 @@
-"""Loaded before the rest of the folder: names the extra where what all of it needs is not installed."""
+"""Loaded before the rest of the folder: names the extra where what all of it needs is not
+installed."""
 
 from importlib.util import find_spec
 

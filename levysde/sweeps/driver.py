@@ -1,9 +1,10 @@
 """Run a sweep: lay out the store, then map `run_point` over the points that are unfinished.
 
-The map is a loop in this process, the same loop over every n-th point for a shard, or tasks on a Ray cluster. A point is a
-pure function of the spec, so the same command resumes an interrupted sweep: finished points are not run again, a long point
-resumes from its checkpoint, and the data are those of an uninterrupted run. A point that fails is stored with its message; a
-store that fails stops the sweep.
+The map is a loop in this process, the same loop over every n-th point for a shard, or tasks on a
+Ray cluster. A point is a pure function of the spec, so the same command resumes an interrupted
+sweep: finished points are not run again, a long point resumes from its checkpoint, and the data are
+those of an uninterrupted run. A point that fails is stored with its message; a store that fails
+stops the sweep.
 """
 
 import contextlib
@@ -39,7 +40,8 @@ class Tally(Tabled):
     Attributes:
         done: points run and stored.
         failed: points that failed.
-        skipped: points that need not be run: they were finished before, or had failed and were not asked for again.
+        skipped: points that need not be run: they were finished before, or had failed and were not
+            asked for again.
         seconds: wall-clock seconds in all.
     """
 
@@ -73,10 +75,12 @@ def run_sweep(
     Args:
         spec: a `Spec`, a table, or the path of a TOML file.
         out: folder or URL of the store; made when missing, continued when it holds this sweep.
-        engine: "local", in this process, one point after another on all cores or accelerators; or "ray", on a Ray cluster.
-        shard: `(i, n)` or "i/n": of n processes on one store, this is the i-th, from 0, which runs every n-th point. Local
-            engine only.
-        workers: how many points the Ray engine runs at a time; by default one for each accelerator, or else one for each node.
+        engine: "local", in this process, one point after another on all cores or accelerators; or
+            "ray", on a Ray cluster.
+        shard: `(i, n)` or "i/n": of n processes on one store, this is the i-th, from 0, which runs
+            every n-th point. Local engine only.
+        workers: how many points the Ray engine runs at a time; by default one for each accelerator,
+            or else one for each node.
         retry_failed: run the points again that are stored as failed.
         progress: show a bar.
         checkpoint_every: seconds between saves of the point that is being run.
@@ -86,11 +90,12 @@ def run_sweep(
         A `Tally`: how many points were run, failed, and had been finished before.
 
     Raises:
-        SpecError, StoreError, BusyError: all ValueErrors: a spec that cannot be run, a place that holds something else, or is
-            being written by another driver. Before anything is run.
+        SpecError, StoreError, BusyError: all ValueErrors: a spec that cannot be run, a place that
+            holds something else, or is being written by another driver. Before anything is run.
         ValueError, TypeError, ImportError: the other arguments; an extra that is not installed.
         OSError: the store cannot be written. Every point that was finished is in it.
-        Interrupted: Ctrl-C; the point under way has been saved, and `.result` is the `Tally` so far.
+        Interrupted: Ctrl-C; the point under way has been saved, and `.result` is the `Tally` so
+            far.
     """
     if isinstance(spec, str | os.PathLike):
         folder = Path(spec).resolve().parent if folder is None else folder
@@ -118,34 +123,45 @@ def run_sweep(
         with Progress(plan, store, part, len(todo), show=progress) as told:
             engine_map = _ray_map if engine == "ray" else _map
             try:
-                with contextlib.closing(engine_map(plan, store, todo, every, told, workers)) as ended:
+                with contextlib.closing(
+                    engine_map(plan, store, todo, every, told, workers)
+                ) as ended:
                     for point, message, units in ended:
                         told.ended(point, message, units)
             except KeyboardInterrupt:
                 tally = Tally(told.done, told.failures, before, time.monotonic() - start)
                 raise errors.Interrupted(
-                    f"interrupted with {told.done} of {len(todo)} points finished; they are stored, and so is the point under "
+                    f"interrupted with {told.done} of {len(todo)} points finished; they are "
+                    "stored, and so is the point under "
                     "way. Run the same again to go on.",
                     tally,
                 ) from None
     return Tally(told.done, told.failures, before, time.monotonic() - start)
 
 
-def _map(plan: Plan, store: Store, todo: list[Point], every: float, told: "Progress", _: int | None) -> Ended:
+def _map(
+    plan: Plan, store: Store, todo: list[Point], every: float, told: "Progress", _: int | None
+) -> Ended:
     """Each point as it ends, its message if it failed or "", and its units of work."""
     failed = store.failed()
     for point in todo:
-        message = run_point(plan, store, point, every, told.inside, was_failed=point.index in failed)
+        message = run_point(
+            plan, store, point, every, told.inside, was_failed=point.index in failed
+        )
         yield point, message, told.within[1]
 
 
-def _ray_map(plan: Plan, store: Store, todo: list[Point], every: float, told: "Progress", workers: int | None) -> Ended:
+def _ray_map(
+    plan: Plan, store: Store, todo: list[Point], every: float, told: "Progress", workers: int | None
+) -> Ended:
     from levysde.sweeps.ray_map import map_points  # slow to import
 
     return map_points(plan, store, todo, every, told.beat, workers)
 
 
-def pending(plan: Plan, store: Store, retry_failed: bool, part: tuple[int, int] = (0, 1)) -> tuple[list[Point], int]:
+def pending(
+    plan: Plan, store: Store, retry_failed: bool, part: tuple[int, int] = (0, 1)
+) -> tuple[list[Point], int]:
     """The points of a shard that are to be run, and how many need not be."""
     closed = store.finished() if retry_failed else store.finished() | store.failed()
     mine = plan.points[part[0] :: part[1]]
@@ -211,7 +227,8 @@ class Progress:
             "ended": self.done + self.failures, "within": self.within[0] / max(self.within[1], 1),
             "rate": self.rate, "seconds": self.told - self.start,
         }  # fmt: skip
-        with contextlib.suppress(OSError):  # a note is no data: a store that fails will say so itself
+        # a note is no data: a store that fails will say so itself
+        with contextlib.suppress(OSError):
             self.store.place.write(json.dumps(note).encode(), ".run", self.name)
 
 
@@ -227,12 +244,17 @@ def _laying_out(place: Place, part: tuple[int, int]) -> Iterator[None]:
 
 def _warn_of_versions(store: Store) -> None:
     here, there = versions(), store.attributes["versions"]
-    other = [f"{name} {there.get(name)} there, {here[name]} here" for name in here if here[name] != there.get(name)]
+    other = [
+        f"{name} {there.get(name)} there, {here[name]} here"
+        for name in here
+        if here[name] != there.get(name)
+    ]
     if device_name() != store.attributes["device"]:
         other.append(f"{store.attributes['device']} there, {device_name()} here")
     if other:
         LOG.warning(
-            "the store was begun with other versions or on another device (%s): points run now need not have the same bits. "
+            "the store was begun with other versions or on another device (%s): points run now "
+            "need not have the same bits. "
             "How each was run is kept in its log.", "; ".join(other),
         )  # fmt: skip
 

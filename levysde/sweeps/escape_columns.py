@@ -1,4 +1,5 @@
-"""What an escape run leaves in the store: a row a trajectory, and the numbers of its comparison with the law."""
+"""What an escape run leaves in the store: a row a trajectory, and the numbers of its comparison
+with the law."""
 
 from typing import Any
 
@@ -14,21 +15,53 @@ from levysde.theory import EscapeLaw
 
 
 def columns_of(num: int, dim: int, unit: str) -> tuple[Variable, ...]:
-    """What an escape run stores: a row a trajectory, and the numbers of its comparison. `unit` is that of times."""
+    """What an escape run stores: a row a trajectory, and the numbers of its comparison. `unit` is
+    that of times."""
     rows: list[Variable] = [
         Variable("time", "float64", "escape or censoring time", unit, ("trajectory",), (num,)),
-        Variable("status", "int8", "0 unfinished, 1 escaped, 2 censored, 3 NaN", "1", ("trajectory",), (num,)),
+        Variable(
+            "status",
+            "int8",
+            "0 unfinished, 1 escaped, 2 censored, 3 NaN",
+            "1",
+            ("trajectory",),
+            (num,),
+        ),
         Variable("label", "int32", "exit set, 0 for none", "1", ("trajectory",), (num,)),
         Variable("steps", "uint32", "steps made", "1", ("trajectory",), (num,)),
-        Variable("overshot", "int8", "1 where an overshoot of the drift made the exit", "1", ("trajectory",), (num,)),
+        Variable(
+            "overshot",
+            "int8",
+            "1 where an overshoot of the drift made the exit",
+            "1",
+            ("trajectory",),
+            (num,),
+        ),
     ]
     if dim:
-        places, sizes, dtype = ("trajectory", "coordinate"), (num, dim), np.dtype(jnp.result_type(float)).name
-        rows.append(Variable("last_inside", dtype, "last place inside", "parameter units", places, sizes))
-        rows.append(Variable("first_outside", dtype, "first place outside", "parameter units", places, sizes))
+        places, sizes, dtype = (
+            ("trajectory", "coordinate"),
+            (num, dim),
+            np.dtype(jnp.result_type(float)).name,
+        )
+        rows.append(
+            Variable("last_inside", dtype, "last place inside", "parameter units", places, sizes)
+        )
+        rows.append(
+            Variable(
+                "first_outside", dtype, "first place outside", "parameter units", places, sizes
+            )
+        )
     numbers = [Variable(name, "float64", about, units or unit) for name, about, units in _NUMBERS]
-    run = Variable("run_warnings", "str", "what was found before the run that can make its numbers wrong", "")
-    return (*rows, *numbers, run, Variable("warnings", "str", "what stands against reading the ratio as it is", ""))
+    run = Variable(
+        "run_warnings", "str", "what was found before the run that can make its numbers wrong", ""
+    )
+    return (
+        *rows,
+        *numbers,
+        run,
+        Variable("warnings", "str", "what stands against reading the ratio as it is", ""),
+    )
 
 
 _NUMBERS = (  # no units: those of time
@@ -53,8 +86,13 @@ _NUMBERS = (  # no units: those of time
 
 def measured(result: EscapeResult, law: EscapeLaw | None) -> dict[str, Any]:
     """The columns of a result, with its comparison to a law."""
-    columns: dict[str, Any] = {name: getattr(result, name) for name in ("time", "status", "label", "steps")}
-    columns |= {"overshot": result.overshot.astype(np.int8), "run_warnings": "\n".join(result.info.warnings)}
+    columns: dict[str, Any] = {
+        name: getattr(result, name) for name in ("time", "status", "label", "steps")
+    }
+    columns |= {
+        "overshot": result.overshot.astype(np.int8),
+        "run_warnings": "\n".join(result.info.warnings),
+    }
     if result.last_inside.shape[1]:
         columns |= {"last_inside": result.last_inside, "first_outside": result.first_outside}
     counts = {name: result.count(s) for name, s in _COUNTS.items()}
@@ -62,7 +100,11 @@ def measured(result: EscapeResult, law: EscapeLaw | None) -> dict[str, Any]:
     if not counts["escapes"] + counts["censored"]:
         return columns
     comparison: Comparison | None = None if law is None else compare(result, law)
-    test, mean = _shape_and_mean(result) if comparison is None else (comparison.exponentiality, comparison.mean)
+    test, mean = (
+        _shape_and_mean(result)
+        if comparison is None
+        else (comparison.exponentiality, comparison.mean)
+    )
     columns |= _spread("mean_time", mean)
     if test is not None:
         columns |= _spread("shape", test.shape) | {"p_exponential": test.p_value}
@@ -90,8 +132,8 @@ def _shape_and_mean(result: EscapeResult) -> tuple[Any, Estimate]:
 def restored(
     columns: dict[str, Any], num: int, kernel: Kernel | None, domain: Domain | None, seed: int
 ) -> EscapeResult:
-    """The result that a point's columns came from. What is not stored, speed and layout, is 0. Without its kernel and domain
-    the result does not name them, and its unit is SDE time."""
+    """The result that a point's columns came from. What is not stored, speed and layout, is 0.
+    Without its kernel and domain the result does not name them, and its unit is SDE time."""
     rows = {name: np.asarray(values)[:num] for name, values in columns.items() if np.ndim(values)}
     nowhere = np.zeros((num, 0), np.float32)
     dt = float(columns["dt"])

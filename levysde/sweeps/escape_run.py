@@ -1,4 +1,5 @@
-"""The escape run as an experiment: a landscape, a noise, an SDE, a basin and an integrator, each by its name."""
+"""The escape run as an experiment: a landscape, a noise, an SDE, a basin and an integrator, each by
+its name."""
 
 import functools
 import json
@@ -24,7 +25,8 @@ _TRIAL_SECONDS, _TRIAL_NUM, _TRIAL_STEPS = 0.2, 4096, 10**6
 
 
 class Training(Model):
-    """How a network is brought to the minimum that it escapes from; it is polished there in float64."""
+    """How a network is brought to the minimum that it escapes from; it is polished there in
+    float64."""
 
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
@@ -37,14 +39,16 @@ class EscapeSettings(Model):
     """One escape run.
 
     Attributes:
-        landscape, driver, dynamics, domain, kernel: library objects by name; `driver` is left out where the dynamics has none.
+        landscape, driver, dynamics, domain, kernel: library objects by name; `driver` is left out
+            where the dynamics has none.
         num: trajectories.
         training: for a network, how its minimum is found.
         start: where trajectories begin; the attractor by default.
         max_time, max_steps: budgets of a trajectory, in SDE time and in steps.
         max_means: a budget in predicted means, where a law predicts one.
         record: "times", or "places" to keep where each trajectory left.
-        lanes: trajectories in flight, for bits that agree between machines of several accelerators (networks only).
+        lanes: trajectories in flight, for bits that agree between machines of several accelerators
+            (networks only).
     """
 
     landscape: Part
@@ -68,7 +72,8 @@ class Problem:
     def __init__(self, settings: EscapeSettings):
         known: dict[str, Any] = {"landscape": _landscape(settings.landscape, settings.training)}
         if "dt" in settings.kernel.arguments:
-            known["dt"] = settings.kernel.arguments["dt"]  # the law of Student's steps is of one length
+            # the law of Student's steps is of one length
+            known["dt"] = settings.kernel.arguments["dt"]
         if settings.driver is not None:
             known["driver"] = build("driver", settings.driver, known)
         self.landscape: Landscape = known["landscape"]
@@ -77,11 +82,16 @@ class Problem:
         self.domain: Domain = build("domain", settings.domain, known)
         known["domain"] = self.domain
         self.kernel: Kernel = build("kernel", settings.kernel, known)
-        self.start = self.dynamics.attractor if settings.start is None else jnp.asarray(settings.start, float)
+        self.start = (
+            self.dynamics.attractor
+            if settings.start is None
+            else jnp.asarray(settings.start, float)
+        )
 
     @property
     def law(self) -> EscapeLaw | None:
-        """The law of these dynamics and this basin; None where there is none, and `no_law` says why."""
+        """The law of these dynamics and this basin; None where there is none, and `no_law` says
+        why."""
         return self._law_and_fault[0]
 
     @property
@@ -91,7 +101,11 @@ class Problem:
     @functools.cached_property
     def _law_and_fault(self) -> tuple[EscapeLaw | None, str]:
         if self.kernel.unit != "SDE time":
-            return None, f"the law is in SDE time, the kernel counts {self.kernel.unit}: give it iteration_time"
+            return (
+                None,
+                f"the law is in SDE time, the kernel counts {self.kernel.unit}: give it "
+                "iteration_time",
+            )
         try:
             if self.dynamics.response == "flow":
                 return escape_law(self.dynamics, self.domain, dt=self.kernel.dt, check=False), ""  # pyright: ignore[reportAttributeAccessIssue]
@@ -110,17 +124,34 @@ class EscapeRun(Experiment):
     def check(self, settings: EscapeSettings) -> None:
         problem = _problem(settings)
         if settings.start is not None and len(settings.start) != problem.landscape.dim:
-            raise SpecError(f"run.start: must have {problem.landscape.dim} numbers, not {len(settings.start)}.")
-        if not bool(problem.domain.contains(problem.start)):
-            raise SpecError(f"run.start: {np.asarray(problem.start)} lies outside the domain. Start inside it.")
-        if settings.max_time is None and settings.max_steps is None and (settings.max_means is None or not problem.law):
-            reason = "" if settings.max_means is None else f" (no law predicts its length: {problem.no_law})"
             raise SpecError(
-                f"run.max_time: this run needs a budget{reason}. Type for example max_time = 1e4 or max_steps = 1_000_000."
+                f"run.start: must have {problem.landscape.dim} numbers, not {len(settings.start)}."
+            )
+        if not bool(problem.domain.contains(problem.start)):
+            raise SpecError(
+                f"run.start: {np.asarray(problem.start)} lies outside the domain. Start inside it."
+            )
+        if (
+            settings.max_time is None
+            and settings.max_steps is None
+            and (settings.max_means is None or not problem.law)
+        ):
+            reason = (
+                ""
+                if settings.max_means is None
+                else f" (no law predicts its length: {problem.no_law})"
+            )
+            raise SpecError(
+                f"run.max_time: this run needs a budget{reason}. Type for example max_time = 1e4 "
+                "or max_steps = 1_000_000."
             )
 
     def variables(self, points: Sequence[EscapeSettings]) -> tuple[Variable, ...]:
-        dim = max(_dim(p) for p in _distinct(points)) if any(p.record == "places" for p in points) else 0
+        dim = (
+            max(_dim(p) for p in _distinct(points))
+            if any(p.record == "places" for p in points)
+            else 0
+        )
         return columns_of(max(p.num for p in points), dim, _problem(points[0]).kernel.unit)
 
     def run(self, settings: EscapeSettings, job: Job) -> EscapeResult:
@@ -223,14 +254,16 @@ def _landscape(part: Part, training: Training | None) -> Landscape:
 
 @functools.lru_cache(maxsize=8)
 def _trained(part: str, training: str) -> Landscape:
-    """A landscape at its minimum: as it is, or, for a network, trained there and polished. Kept, since it takes a while."""
+    """A landscape at its minimum: as it is, or, for a network, trained there and polished. Kept,
+    since it takes a while."""
     landscape = build("landscape", Part.model_validate_json(part), {})
     if not training:
         return landscape
     how = Training.model_validate_json(training)
     if not isinstance(landscape, NetworkLandscape):
         raise SpecError(
-            f"run.training: {json.loads(part)['name']!r} is no network and has its minimum. Leave out training."
+            f"run.training: {json.loads(part)['name']!r} is no network and has its minimum. Leave "
+            "out training."
         )
     trained = train(
         landscape,
@@ -240,4 +273,6 @@ def _trained(part: str, training: str) -> Landscape:
         batch_size=how.batch_size,
         epochs=how.epochs,
     )
-    return landscape.at(errors.as_array("minimum", polish(landscape, trained).point, "jnp.zeros(2)"))
+    return landscape.at(
+        errors.as_array("minimum", polish(landscape, trained).point, "jnp.zeros(2)")
+    )

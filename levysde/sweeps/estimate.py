@@ -18,7 +18,8 @@ from levysde.types import Arg
 
 _ASKED, _TRIALS, _SHOWN = 64, 6, 20
 _TRIAL_SECONDS = 1.0  # after which no new kind of point is tried
-_COUNTS = {"num", "max_steps", "seed", "training_seed"}  # integers that do not change what is compiled
+# integers that do not change what is compiled
+_COUNTS = {"num", "max_steps", "seed", "training_seed"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,11 +28,14 @@ class Estimate(Tabled):
 
     Attributes:
         plan: what was asked about.
-        seconds: expected, for one process on this machine; NaN where nothing predicts it. Compilation is left out.
+        seconds: expected, for one process on this machine; NaN where nothing predicts it.
+            Compilation is left out.
         is_bound: whether some point could only be bounded, so that `seconds` is the most it takes.
-        asked: number of points whose cost was worked out, evenly over the sweep; the mean of them stands for the others.
+        asked: number of points whose cost was worked out, evenly over the sweep; the mean of them
+            stands for the others.
         speeds: units of work a second of each kind of point that was tried, by its name.
-        kinds: number of kinds of points there are; those not tried were taken to be as slow as the slowest.
+        kinds: number of kinds of points there are; those not tried were taken to be as slow as the
+            slowest.
         nbytes, free: disk at most, and free at the place (None for a URL).
         units: expected work of the first points, NaN where unknown.
     """
@@ -49,13 +53,23 @@ class Estimate(Tabled):
     def _table(self) -> Table:
         plan = self.plan
         unit = plan.experiment.work_unit
-        cells = [(point.id, _work(units, unit)) for point, units in zip(plan.points, self.units, strict=False)]
+        cells = [
+            (point.id, _work(units, unit))
+            for point, units in zip(plan.points, self.units, strict=False)
+        ]
         free = "" if self.free is None else f" of {_size(self.free)} free"
         lines: list = [*plan._rows(), Grid(("point", "work"), cells)]
         if len(plan.points) > len(self.units):
             lines.append(f"... and {len(plan.points) - len(self.units):,} more")
-        lines += [("speed of a trial here", f"{speed:.3g} {unit}/s ({kind})") for kind, speed in self.speeds.items()]
-        lines += [("time", self._time()), ("disk", f"at most {_size(self.nbytes)}{free}"), "nothing was run or written"]
+        lines += [
+            ("speed of a trial here", f"{speed:.3g} {unit}/s ({kind})")
+            for kind, speed in self.speeds.items()
+        ]
+        lines += [
+            ("time", self._time()),
+            ("disk", f"at most {_size(self.nbytes)}{free}"),
+            "nothing was run or written",
+        ]
         return Table(f"Estimate of {len(plan.points):,} points of {plan.experiment.name!r}", lines)
 
     def _time(self) -> str:
@@ -69,7 +83,8 @@ class Estimate(Tabled):
 
 
 def estimate(plan: Arg[Plan], place: Arg[Place]) -> Estimate:
-    """Work out a sweep's cost by a short trial of each kind of point (of at most 6, and of no new one after 1 s).
+    """Work out a sweep's cost by a short trial of each kind of point (of at most 6, and of no new
+    one after 1 s).
 
     Nothing is written.
 
@@ -85,7 +100,9 @@ def estimate(plan: Arg[Plan], place: Arg[Place]) -> Estimate:
     """
     errors.instance("plan", plan, Plan, "make_plan(spec)")
     errors.instance("place", place, Place, 'Place("out")')
-    chosen = [plan.points[k] for k in np.unique(np.linspace(0, len(plan.points) - 1, _ASKED).astype(int))]
+    chosen = [
+        plan.points[k] for k in np.unique(np.linspace(0, len(plan.points) - 1, _ASKED).astype(int))
+    ]
     works = [plan.experiment.work(point.settings) for point in chosen]
     kinds: dict[str, list[int]] = {}
     for k, point in enumerate(chosen):
@@ -98,7 +115,9 @@ def estimate(plan: Arg[Plan], place: Arg[Place]) -> Estimate:
             break
         tried += 1
         if any(works[k] is not None for k in members):
-            speeds[_name(chosen[members[0]])] = speed = plan.experiment.units_per_second(chosen[members[0]].settings)
+            speeds[_name(chosen[members[0]])] = speed = plan.experiment.units_per_second(
+                chosen[members[0]].settings
+            )
             for k in members:
                 work = works[k]
                 seconds[k] = np.nan if work is None else work.units / speed
@@ -106,7 +125,9 @@ def estimate(plan: Arg[Plan], place: Arg[Place]) -> Estimate:
     for members in list(kinds.values())[tried:]:
         for k in members:
             work = works[k]
-            seconds[k] = work.units / min(speeds.values()) if work is not None and speeds else np.nan
+            seconds[k] = (
+                work.units / min(speeds.values()) if work is not None and speeds else np.nan
+            )
     variables = plan.experiment.variables([point.settings for point in plan.points])
     first = [plan.experiment.work(point.settings) for point in plan.points[:_SHOWN]]
     return Estimate(

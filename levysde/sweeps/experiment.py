@@ -1,8 +1,9 @@
-"""What can be swept: an experiment says what a point's settings are, what it yields, and how it is run.
+"""What can be swept: an experiment says what a point's settings are, what it yields, and how it is
+run.
 
-A point is one combination of settings. Its seed and its checkpoint come in a `Job`; what comes out are the columns that the
-experiment has declared as `Variable`s, whose shapes hold for the whole sweep, so that the store can be laid out before
-anything runs.
+A point is one combination of settings. Its seed and its checkpoint come in a `Job`; what comes out
+are the columns that the experiment has declared as `Variable`s, whose shapes hold for the whole
+sweep, so that the store can be laid out before anything runs.
 """
 
 import importlib
@@ -39,7 +40,8 @@ class Variable:
         sizes: their lengths.
 
     Raises:
-        ValueError, TypeError: a name that is no word, a dtype that NumPy does not know, dimensions without a length.
+        ValueError, TypeError: a name that is no word, a dtype that NumPy does not know, dimensions
+            without a length.
     """
 
     name: Arg[str]
@@ -54,7 +56,8 @@ class Variable:
             errors.word(name, getattr(self, name))
         try:
             np.dtype(self.dtype)
-        except (TypeError, ValueError, SyntaxError) as error:  # of a word that is read as a list of types
+        # of a word that is read as a list of types
+        except (TypeError, ValueError, SyntaxError) as error:
             raise ValueError(
                 f'dtype = {self.dtype!r} is unknown to NumPy ({error}). Type for example "float64".'
             ) from None
@@ -62,7 +65,9 @@ class Variable:
         for size in errors.several("sizes", self.sizes, object, "(100,)"):
             errors.integer("each of sizes", size, "(100,)", low=0)
         if len(self.dims) != len(self.sizes):
-            raise ValueError(f"dims and sizes must be of one length, not {self.dims} and {self.sizes}.")
+            raise ValueError(
+                f"dims and sizes must be of one length, not {self.dims} and {self.sizes}."
+            )
 
     @property
     def fill(self) -> Any:
@@ -72,7 +77,11 @@ class Variable:
     @property
     def nbytes(self) -> int:
         """Bytes of a point, before compression."""
-        return 32 if self.dtype == "str" else np.dtype(self.dtype).itemsize * int(math.prod(self.sizes))
+        return (
+            32
+            if self.dtype == "str"
+            else np.dtype(self.dtype).itemsize * int(math.prod(self.sizes))
+        )
 
 
 @dataclass(frozen=True)
@@ -95,11 +104,13 @@ class Work:
     """What a point will cost.
 
     Args:
-        units: of work, as the experiment's `work_unit` says (trajectory-steps for escapes); may be infinite.
+        units: of work, as the experiment's `work_unit` says (trajectory-steps for escapes); may be
+            infinite.
         is_bound: whether that is a bound, or an expectation.
 
     Raises:
-        ValueError, TypeError: units that are no number from 0 on, a bound that is neither True nor False.
+        ValueError, TypeError: units that are no number from 0 on, a bound that is neither True nor
+            False.
     """
 
     units: Arg[float]
@@ -108,19 +119,24 @@ class Work:
     def __post_init__(self):
         units = errors.numeric("units", errors.concrete("units", self.units), "units=1e6")
         if units.shape != () or not units >= 0:
-            raise ValueError(f"units must be a number from 0 on, not {errors.shown(self.units)}. Type for example 1e6.")
+            raise ValueError(
+                f"units must be a number from 0 on, not {errors.shown(self.units)}. "
+                "Type for example 1e6."
+            )
         errors.flag("is_bound", self.is_bound)
 
 
 class Experiment(ABC):
-    """One kind of run. Stateless: everything is in the settings, so that it can be sent to another process by name."""
+    """One kind of run. Stateless: everything is in the settings, so that it can be sent to another
+    process by name."""
 
     name: ClassVar[str]
     settings: ClassVar[type[Model]]
     work_unit: ClassVar[str] = "units"  # of what `work` counts
 
     def check(self, settings: Any) -> None:  # noqa: B027  (what the types of the settings say is enough for many)
-        """Raises ValueError, TypeError or ImportError for settings that cannot run; cheap. By default nothing is refused."""
+        """Raises ValueError, TypeError or ImportError for settings that cannot run; cheap. By
+        default nothing is refused."""
 
     @abstractmethod
     def variables(self, points: Sequence[Any]) -> tuple[Variable, ...]:
@@ -139,7 +155,10 @@ class Experiment(ABC):
 
     def outcome(self, settings: Any, columns: dict[str, Any], job: Job) -> Any:
         """What a point's stored columns came from, for analyses."""
-        raise ValueError(f"the points of {self.name!r} cannot be brought back as results. Read the arrays of `data`.")
+        raise ValueError(
+            f"the points of {self.name!r} cannot be brought back as results. Read the "
+            "arrays of `data`."
+        )
 
     def law(self, settings: Any) -> Any:
         """The law that the experiment's outcome is compared with, None where there is none."""
@@ -150,8 +169,11 @@ class Experiment(ABC):
         return None
 
     def units_per_second(self, settings: Any) -> float:
-        """Speed of a short trial on this machine, in units of `work`; asked only where that predicts a cost."""
-        raise NotImplementedError(f"{type(self).__name__} predicts `work`, and must tell `units_per_second` too")
+        """Speed of a short trial on this machine, in units of `work`; asked only where that
+        predicts a cost."""
+        raise NotImplementedError(
+            f"{type(self).__name__} predicts `work`, and must tell `units_per_second` too"
+        )
 
 
 _REGISTERED: dict[str, Experiment] = {}
@@ -172,15 +194,19 @@ def register(experiment: Arg["Experiment"]) -> None:
     """
     if not isinstance(experiment, Experiment):
         raise TypeError(
-            f"experiment must be an Experiment, not {experiment!r}. Derive it from levysde.sweeps.Experiment."
+            f"experiment must be an Experiment, not {experiment!r}. Derive it from "
+            "levysde.sweeps.Experiment."
         )
     if experiment.name in _REGISTERED:
-        raise ValueError(f"an experiment named {experiment.name!r} is registered already. Give it another name.")
+        raise ValueError(
+            f"an experiment named {experiment.name!r} is registered already. Give it another name."
+        )
     _REGISTERED[experiment.name] = experiment
 
 
 def find_experiment(name: str) -> Experiment:
-    """The experiment of that name: a registered one, or from an importable module by `module:Class` or `module:instance`.
+    """The experiment of that name: a registered one, or from an importable module by `module:Class`
+    or `module:instance`.
 
     Raises ValueError with the names there are.
     """
@@ -201,7 +227,9 @@ def imported(reference: str) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a user's module may raise anything
-        raise ValueError(f"{reference!r} cannot be imported ({type(error).__name__}: {error}).") from None
+        raise ValueError(
+            f"{reference!r} cannot be imported ({type(error).__name__}: {error})."
+        ) from None
 
 
 def nearest(name: str, known: Any) -> str:
@@ -210,4 +238,10 @@ def nearest(name: str, known: Any) -> str:
 
     names = sorted(map(str, known))
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else f" There are: {', '.join(names)}." if names else ""
+    return (
+        f" Did you mean {close[0]!r}?"
+        if close
+        else f" There are: {', '.join(names)}."
+        if names
+        else ""
+    )

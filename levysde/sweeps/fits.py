@@ -1,15 +1,19 @@
-"""Straight lines through the logarithm of the mean escape time along an axis of a sweep: the exponents of scaling laws.
+"""Straight lines through the logarithm of the mean escape time along an axis of a sweep: the
+exponents of scaling laws.
 
-Notation: at the points p of a line, y_p = log(T_p / N_p), T_p the time at risk, N_p the escapes, and u_p = log x_p (a power
-law, whose slope is its exponent) or 1 / x_p (Kramers' law, whose slope is the barrier in units of x). The slope is that of
-weighted least squares with weights N_p; its variance is c' S c, c the slope's coefficients, S the covariance of the y_p:
+Notation: at the points p of a line, y_p = log(T_p / N_p), T_p the time at risk, N_p the escapes,
+and u_p = log x_p (a power law, whose slope is its exponent) or 1 / x_p (Kramers' law, whose slope
+is the barrier in units of x). The slope is that of weighted least squares with weights N_p; its
+variance is c' S c, c the slope's coefficients, S the covariance of the y_p:
 
-* points with noise of their own: S = diag(1 / N_p), that of exponential escape times, censored or not;
-* points that share their noise (`coupled = true`): trajectory i of one point goes with trajectory i of the others, so S is
-  that of a bootstrap which resamples the ids of trajectories, the same ids at every point. Efron and Tibshirani, An
-  Introduction to the Bootstrap (1993), ch. 8.
+* points with noise of their own: S = diag(1 / N_p), that of exponential escape times, censored or
+  not;
+* points that share their noise (`coupled = true`): trajectory i of one point goes with trajectory i
+  of the others, so S is that of a bootstrap which resamples the ids of trajectories, the same ids
+  at every point. Efron and Tibshirani, An Introduction to the Bootstrap (1993), ch. 8.
 
-Intervals are normal. Whether a line fits is told by the chi-square of its residuals under the same S.
+Intervals are normal. Whether a line fits is told by the chi-square of its residuals under the same
+S.
 """
 
 from collections.abc import Sequence
@@ -28,8 +32,10 @@ from levysde.types import Arg, Numbers
 FEWEST_ESCAPES = 10  # below, log(T/N) is not normal with variance 1/N
 LEAST_POINTS = 3
 _BATCH = 2_000_000  # weights drawn at once
-_ROUNDING = 1e-6  # a slope that is nothing but the last digits of the law's means, in single precision
-_SINGULAR = 1e-9  # variance of a residual, relative to that of a point, below which nothing is left to test with
+# a slope that is nothing but the last digits of the law's means, in single precision
+_ROUNDING = 1e-6
+# variance of a residual, relative to that of a point, below which nothing is left to test with
+_SINGULAR = 1e-9
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,18 +44,21 @@ class ScalingFit(tables.Tabled):
 
     Attributes:
         x: the axis.
-        form: "power", mean = exp(intercept) x^slope, or "exponential", mean = exp(intercept + slope / x).
+        form: "power", mean = exp(intercept) x^slope, or "exponential", mean = exp(intercept + slope
+            / x).
         y: "mean_time", or "ratio" for the mean over the law's.
         at: the values of the other axes, by name.
         along: axes that change together with x, where a sweep's axes are walked together.
         slope: with its interval.
         intercept: of the line, in logarithms of the unit of time.
-        theory_slope: of the law's means at the same points with the same weights; NaN where no law predicts one of them.
+        theory_slope: of the law's means at the same points with the same weights; NaN where no law
+            predicts one of them.
         low, high: the range of x.
         points: how many the line goes through.
         left_out: points with fewer than 10 escapes, which are not fitted.
         chi_square, freedom, p_value: of the residuals; NaN where nothing is left to test with.
-        coupled: whether the points share their noise; the interval is then a bootstrap's of the trajectories' ids.
+        coupled: whether the points share their noise; the interval is then a bootstrap's of the
+            trajectories' ids.
     """
 
     x: str
@@ -71,12 +80,15 @@ class ScalingFit(tables.Tabled):
 
     @property
     def rejected(self) -> bool:
-        """Whether the points do not lie on a straight line: the slope and its interval then describe nothing."""
+        """Whether the points do not lie on a straight line: the slope and its interval then
+        describe nothing."""
         return self.p_value < REJECTED
 
     def predict(self, x: Arg[Numbers]) -> np.ndarray:
         """The line's mean at `x`, in the unit of time, same shape."""
-        return np.exp(self.intercept + self.slope.value * _abscissa(np.asarray(x, float), self.form))
+        return np.exp(
+            self.intercept + self.slope.value * _abscissa(np.asarray(x, float), self.form)
+        )
 
     @property
     def where(self) -> str:
@@ -94,23 +106,30 @@ class ScalingFit(tables.Tabled):
             *([("along with it", ", ".join(self.along))] if self.along else []),
             *([("at", self.where)] if self.at else []),
             ("slope", f"{self.slope}  ({self.slope.confidence:.0%} interval)"),
-            ("theory's slope", "none" if np.isnan(self.theory_slope) else f"{self.theory_slope:.4g}"),
+            (
+                "theory's slope",
+                "none" if np.isnan(self.theory_slope) else f"{self.theory_slope:.4g}",
+            ),
             ("points", f"{self.points}, {self.x} from {self.low:g} to {self.high:g}"),
             ("straight", "not tested" if np.isnan(self.p_value) else f"p = {self.p_value:.2g}"),
             ("interval", self.method),
         ]
         if self.left_out:
-            rows.append(("left out", f"{self.left_out} points with fewer than {FEWEST_ESCAPES} escapes"))
+            rows.append(
+                ("left out", f"{self.left_out} points with fewer than {FEWEST_ESCAPES} escapes")
+            )
         warnings = []
         if self.rejected:
             warnings.append(
-                f"the line is rejected (p = {self.p_value:.2g}): the means do not lie on a straight line, and the slope and "
+                f"the line is rejected (p = {self.p_value:.2g}): the means do not lie on a "
+                "straight line, and the slope and "
                 "its interval describe nothing. Fit a shorter range, or the other form."
             )
         return tables.Table(f"ScalingFit of log {self.y} against {against}", rows, warnings)
 
 
-REJECTED = 1e-3  # p-value below which a straight line is rejected, as the exponential law is in `compare`
+# p-value below which a straight line is rejected, as the exponential law is in `compare`
+REJECTED = 1e-3
 METHODS = {
     False: "points of independent noise, exponential escape times",
     True: "points that share their noise: bootstrap of trajectory ids, the same at every point",
@@ -119,7 +138,8 @@ METHODS = {
 
 @dataclass(frozen=True, repr=False)
 class EndRatio(tables.Tabled):
-    """The mean at an axis's lowest value over that at its highest, the other axes held fixed: what a step size does."""
+    """The mean at an axis's lowest value over that at its highest, the other axes held fixed: what
+    a step size does."""
 
     x: str
     at: dict[str, Any]
@@ -142,7 +162,8 @@ class EndRatio(tables.Tabled):
 
 @dataclass(frozen=True)
 class Line:
-    """Points along one axis: `rows` by rising x, their covariance `(k, k)` of log mean, what is held fixed, what is not."""
+    """Points along one axis: `rows` by rising x, their covariance `(k, k)` of log mean, what is
+    held fixed, what is not."""
 
     rows: tuple[Row, ...]
     covariance: np.ndarray
@@ -151,8 +172,11 @@ class Line:
     left_out: int
 
 
-def end_ratios(table: Table, x: str, covariance: dict[Any, Any], coupled: bool, confidence: float) -> list[EndRatio]:
-    """For each line of at least two points that differ in x alone, the mean at its lowest x over that at its highest."""
+def end_ratios(
+    table: Table, x: str, covariance: dict[Any, Any], coupled: bool, confidence: float
+) -> list[EndRatio]:
+    """For each line of at least two points that differ in x alone, the mean at its lowest x over
+    that at its highest."""
     found = []
     for line in lines_along(table, x, covariance, 2):
         if line.along:
@@ -160,15 +184,17 @@ def end_ratios(table: Table, x: str, covariance: dict[Any, Any], coupled: bool, 
         contrast = np.zeros(len(line.rows))
         contrast[0], contrast[-1] = 1.0, -1.0
         log_ratio = _interval(contrast, _log_means(line), line.covariance, confidence)
-        value, low, high = (float(np.exp(v)) for v in (log_ratio.value, log_ratio.low, log_ratio.high))
+        value, low, high = (
+            float(np.exp(v)) for v in (log_ratio.value, log_ratio.low, log_ratio.high)
+        )
         ends = line.rows[0].at[x], line.rows[-1].at[x]
         found.append(EndRatio(x, line.at, *ends, Estimate(value, low, high, confidence), coupled))
     return found
 
 
 def log_mean_covariance(store: Store, table: Table, resamples: int, seed: int) -> dict[Any, Any]:
-    """What `lines_along` takes variances from: by a point's index its 1/N, or under shared noise its bootstrap draws of
-    log(T/N), shape `(resamples,)`."""
+    """What `lines_along` takes variances from: by a point's index its 1/N, or under shared noise
+    its bootstrap draws of log(T/N), shape `(resamples,)`."""
     rows = _usable(table)
     if not store.spec.coupled:
         return {row.index: 1 / row.get("escapes") for row in rows}
@@ -177,15 +203,17 @@ def log_mean_covariance(store: Store, table: Table, resamples: int, seed: int) -
         return {}
     status = np.stack([arrays["status"][row.index] for row in rows])
     time = np.stack([arrays["time"][row.index] for row in rows])
-    return dict(zip((row.index for row in rows), joint_draws(time, status, resamples, seed).T, strict=True))
+    return dict(
+        zip((row.index for row in rows), joint_draws(time, status, resamples, seed).T, strict=True)
+    )
 
 
 def joint_draws(time: np.ndarray, status: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Bootstrap draws of log(T/N) at points that share their trajectories' noise.
 
     Args:
-        time, status: of each point's trajectories, shape `(points, num)`; rows that neither left nor were censored count
-            nothing.
+        time, status: of each point's trajectories, shape `(points, num)`; rows that neither left
+            nor were censored count nothing.
         resamples, seed: how many draws, and of what.
 
     Returns:
@@ -200,8 +228,11 @@ def joint_draws(time: np.ndarray, status: np.ndarray, resamples: int, seed: int)
     for begin in range(0, resamples, step):
         count = min(step, resamples - begin)
         drawn = rng.integers(num, size=(count, num)) + num * np.arange(count)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=count * num).reshape(count, num).astype(float)
-        with np.errstate(divide="ignore", invalid="ignore"):  # a draw without escapes is left out below
+        weights = (
+            np.bincount(drawn.ravel(), minlength=count * num).reshape(count, num).astype(float)
+        )
+        # a draw without escapes is left out below
+        with np.errstate(divide="ignore", invalid="ignore"):
             draws.append(np.log(weights @ risk.T) - np.log(weights @ left.T))
     return np.concatenate(draws)
 
@@ -209,8 +240,8 @@ def joint_draws(time: np.ndarray, status: np.ndarray, resamples: int, seed: int)
 def groups_along(table: Table, x: str) -> tuple[list[list[Row]], tuple[str, ...]]:
     """Finished points that differ in x alone, by rising x or in the order of its words.
 
-    Where axes are walked together and no two points do, all points are one group; the names of the axes that change
-    together with x come second.
+    Where axes are walked together and no two points do, all points are one group; the names of the
+    axes that change together with x come second.
     """
     groups: dict[tuple[Any, ...], list[Row]] = {}
     others = [axis.name for axis in table.axes if axis.name != x]
@@ -234,16 +265,27 @@ def lines_along(table: Table, x: str, covariance: dict[Any, Any], least: int) ->
         if len({row.at[x] for row in used}) < least:
             continue
         matrix = _matrix([covariance[row.index] for row in used])
-        lines.append(Line(tuple(used), matrix, held_fixed(table, used[0], x, along), along, len(rows) - len(used)))
+        lines.append(
+            Line(
+                tuple(used),
+                matrix,
+                held_fixed(table, used[0], x, along),
+                along,
+                len(rows) - len(used),
+            )
+        )
     return lines
 
 
 def held_fixed(table: Table, row: Row, x: str, along: tuple[str, ...]) -> dict[str, Any]:
-    """The values of a line's other axes, without those of one value and those that change together with x."""
+    """The values of a line's other axes, without those of one value and those that change together
+    with x."""
     return {n: v for n, v in row.at.items() if n != x and n not in along and table.axis(n).varies}
 
 
-def fit_line(line: Line, x: str, y: str, form: str, confidence: float, coupled: bool) -> ScalingFit | None:
+def fit_line(
+    line: Line, x: str, y: str, form: str, confidence: float, coupled: bool
+) -> ScalingFit | None:
     """The weighted straight line, or None where the law that a ratio needs is missing."""
     values = np.array([row.at[x] for row in line.rows], float)
     u = _abscissa(values, form)
@@ -276,7 +318,9 @@ def fit_line(line: Line, x: str, y: str, form: str, confidence: float, coupled: 
     )
 
 
-def _interval(coefficients: np.ndarray, values: np.ndarray, covariance: np.ndarray, confidence: float) -> Estimate:
+def _interval(
+    coefficients: np.ndarray, values: np.ndarray, covariance: np.ndarray, confidence: float
+) -> Estimate:
     """A linear combination with its normal interval."""
     from scipy.stats import norm  # slow to import
 
@@ -286,7 +330,9 @@ def _interval(coefficients: np.ndarray, values: np.ndarray, covariance: np.ndarr
     return Estimate(value, value - half, value + half, confidence)
 
 
-def _straightness(design: np.ndarray, target: np.ndarray, covariance: np.ndarray) -> tuple[float, int, float]:
+def _straightness(
+    design: np.ndarray, target: np.ndarray, covariance: np.ndarray
+) -> tuple[float, int, float]:
     """Chi-square of what no straight line can explain, its degrees of freedom, its p-value."""
     from scipy.stats import chi2  # slow to import
 
@@ -318,7 +364,9 @@ def _usable(table: Table) -> list[Row]:
     return [
         row
         for row in table.done
-        if row.get("escapes") >= FEWEST_ESCAPES and np.isfinite(row.get("mean_time")) and row.get("mean_time") > 0
+        if row.get("escapes") >= FEWEST_ESCAPES
+        and np.isfinite(row.get("mean_time"))
+        and row.get("mean_time") > 0
     ]
 
 
@@ -337,13 +385,20 @@ def fitted_axes(table: Table, x: Any) -> list[str]:
     names = [axis.name for axis in table.axes]
     if not {"mean_time", "escapes"} <= set(table.quantities):
         raise ValueError(
-            "the sweep has no columns mean_time and escapes, which a fit needs. Fit the arrays of sweep.data instead."
+            "the sweep has no columns mean_time and escapes, which a fit needs. Fit the arrays of "
+            "sweep.data instead."
         )
     if x is None:
-        return [axis.name for axis in table.axes if axis.is_physical and can_be_fitted(table, axis.name)]
+        return [
+            axis.name for axis in table.axes if axis.is_physical and can_be_fitted(table, axis.name)
+        ]
     if not isinstance(x, str) or x not in names:
-        raise ValueError(f"x must be an axis of the sweep, {' or '.join(map(repr, names))}, not {x!r}.")
+        raise ValueError(
+            f"x must be an axis of the sweep, {' or '.join(map(repr, names))}, not {x!r}."
+        )
     if not can_be_fitted(table, x):
         shown = ", ".join(map(str, table.axis(x).labels[:5]))
-        raise ValueError(f"x = {x!r} must be an axis of different positive numbers; its values are {shown}.")
+        raise ValueError(
+            f"x = {x!r} must be an axis of different positive numbers; its values are {shown}."
+        )
     return [x]

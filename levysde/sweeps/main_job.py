@@ -1,4 +1,5 @@
-"""The main job as an experiment: an optimiser at its minimum, one noise level a point, compared with the escape law."""
+"""The main job as an experiment: an optimiser at its minimum, one noise level a point, compared
+with the escape law."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +23,8 @@ class MainJobSettings(Model):
     """One noise level of the main job.
 
     Attributes:
-        landscape: "digits" (a network on images), "quadratic" (curvatures 1 and 4) or "double-well" (one dimension).
+        landscape: "digits" (a network on images), "quadratic" (curvatures 1 and 4) or "double-well"
+            (one dimension).
         noise: stable noise, "components" (independent coordinates) or "isotropic".
         optimizer: the optimiser whose SDE is simulated, "sgd" or "adam".
         alpha: stability index of the noise, in (0, 2).
@@ -31,11 +33,11 @@ class MainJobSettings(Model):
         num: trajectories.
         training_seed: of data, training and the measurement of the noise.
         dt: step in SDE time; by default 0.45 over the largest curvature.
-        basin_height: height of the basin's rim over the minimum, in units of the loss; by default 0.05 for digits and 0.5 for
-            the wells.
+        basin_height: height of the basin's rim over the minimum, in units of the loss; by default
+            0.05 for digits and 0.5 for the wells.
         max_means: budget of a trajectory in predicted means.
-        law_check: number of direct escapes that check the law at this noise level, at half the step and with another seed;
-            0 for none.
+        law_check: number of direct escapes that check the law at this noise level, at half the step
+            and with another seed; 0 for none.
     """
 
     landscape: Literal["digits", "quadratic", "double-well"] = "digits"
@@ -56,8 +58,9 @@ def main_job_spec(settings: Arg[Mapping[str, Any]]) -> Spec:
     """The specification of the main job that ships with the package, with some settings changed.
 
     Args:
-        settings: fields of `MainJobSettings` by name, and "seed". A list makes an axis, and amplitudes in "epsilon" replace the
-            predicted steps. The seed is that of the sweep and of the training.
+        settings: fields of `MainJobSettings` by name, and "seed". A list makes an axis, and
+            amplitudes in "epsilon" replace the predicted steps. The seed is that of the sweep and
+            of the training.
 
     Returns:
         A `Spec` for `run_sweep`, which checks the settings.
@@ -67,7 +70,9 @@ def main_job_spec(settings: Arg[Mapping[str, Any]]) -> Spec:
         TypeError: no mapping.
     """
     table = read_spec("main-job").model_dump(exclude_defaults=True)
-    for name, value in errors.instance("settings", settings, Mapping, '{"landscape": "quadratic"}').items():
+    for name, value in errors.instance(
+        "settings", settings, Mapping, '{"landscape": "quadratic"}'
+    ).items():
         if name == "seed":
             table["seed"] = table["run"]["training_seed"] = value
         else:
@@ -78,7 +83,8 @@ def main_job_spec(settings: Arg[Mapping[str, Any]]) -> Spec:
 
 
 class MainJob(Experiment):
-    """Training, refinement and measurement happen once for each optimiser, landscape and alpha, in each process."""
+    """Training, refinement and measurement happen once for each optimiser, landscape and alpha, in
+    each process."""
 
     name = "main-job"
     settings = MainJobSettings
@@ -87,16 +93,21 @@ class MainJob(Experiment):
     def check(self, settings: MainJobSettings) -> None:
         if (settings.epsilon is None) == (settings.predicted_steps is None):
             raise SpecError(
-                "run.epsilon: give either epsilon, or predicted_steps, the predicted mean escape time in steps."
+                "run.epsilon: give either epsilon, or predicted_steps, the predicted mean escape "
+                "time in steps."
             )
         if settings.alpha == 2:
-            raise SpecError("run.alpha: 2 is Gaussian and has no stable escape law. Give less, for example 1.5.")
+            raise SpecError(
+                "run.alpha: 2 is Gaussian and has no stable escape law. Give less, for example 1.5."
+            )
         if settings.landscape != "digits":  # which has to be trained first
             self.law(settings)
 
     def variables(self, points: Sequence[MainJobSettings]) -> tuple[Variable, ...]:
         numbers = [Variable(name, "float64", about, units) for name, about, units in _NUMBERS]
-        noise = Variable("gradient_noise", "str", "the gradient noise that was measured at the minimum", "")
+        noise = Variable(
+            "gradient_noise", "str", "the gradient noise that was measured at the minimum", ""
+        )
         return (*columns_of(max(p.num for p in points), 0, "SDE time"), *numbers, noise)
 
     def run(self, settings: MainJobSettings, job: Job) -> EscapeResult:
@@ -118,14 +129,20 @@ class MainJob(Experiment):
         case, law = _case(settings), self.law(settings)
         if settings.law_check:
             seed = point_seed(job.seed, settings.model_dump_json())
-            checked = law_error(law, dt=case.dt / 2, method="direct", num=settings.law_check, seed=seed)
+            checked = law_error(
+                law, dt=case.dt / 2, method="direct", num=settings.law_check, seed=seed
+            )
             law = replace(law, error=checked)
         columns = measured(outcome, law)
         warnings = [columns.get("warnings", ""), case.hardly_a_basin(law, job.seed)]
         columns["warnings"] = "\n".join(warning for warning in warnings if warning)
         if law.error is not None:
             ratio = law.error.ratio
-            columns |= {"law_error": ratio.value, "law_error_low": ratio.low, "law_error_high": ratio.high}
+            columns |= {
+                "law_error": ratio.value,
+                "law_error_low": ratio.low,
+                "law_error_high": ratio.high,
+            }
         return columns | {
             "epsilon": law.epsilon,
             "predicted_steps": law.mean / case.dt,
@@ -141,31 +158,47 @@ class MainJob(Experiment):
 
     def outcome(self, settings: MainJobSettings, columns: dict[str, Any], job: Job) -> EscapeResult:
         case = _case(settings)
-        return restored(columns, settings.num, case.kernel(self.law(settings)), case.domain, job.seed)
+        return restored(
+            columns, settings.num, case.kernel(self.law(settings)), case.domain, job.seed
+        )
 
     def work(self, settings: MainJobSettings) -> Work | None:
         return (
-            None if settings.predicted_steps is None else Work(settings.num * settings.predicted_steps, is_bound=False)
+            None
+            if settings.predicted_steps is None
+            else Work(settings.num * settings.predicted_steps, is_bound=False)
         )
 
     def units_per_second(self, settings: MainJobSettings) -> float:
         case = _case(settings)
         kernel = case.kernel(self.law(settings))
         result = simulate_escape(
-            kernel, case.domain, kernel.dynamics.attractor, num=64, seed=0, max_steps=200, throw=False
+            kernel,
+            case.domain,
+            kernel.dynamics.attractor,
+            num=64,
+            seed=0,
+            max_steps=200,
+            throw=False,
         )
         return result.info.steps_per_second
 
     def law(self, settings: MainJobSettings) -> EscapeLaw:
         """The law at the point's noise amplitude."""
-        return _case(settings).law_at(epsilon=settings.epsilon, predicted_steps=settings.predicted_steps)
+        return _case(settings).law_at(
+            epsilon=settings.epsilon, predicted_steps=settings.predicted_steps
+        )
 
 
 _NUMBERS = (
     ("epsilon", "noise amplitude", "1"),
     ("predicted_steps", "predicted mean escape time in steps", "1"),
     ("measure", "m(W), the measure of the jumps that escape", "1"),
-    ("law_error", "mean escape time in a simulation at half the step, over the predicted mean", "1"),
+    (
+        "law_error",
+        "mean escape time in a simulation at half the step, over the predicted mean",
+        "1",
+    ),
     ("law_error_low", "its 95% interval, lower end", "1"),
     ("law_error_high", "its 95% interval, upper end", "1"),
     ("loss", "loss at the minimum", "1"),

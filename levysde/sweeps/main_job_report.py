@@ -1,4 +1,5 @@
-"""What `levysde escape` prints and writes, from the store of a main job alone: no network is trained for it."""
+"""What `levysde escape` prints and writes, from the store of a main job alone: no network is
+trained for it."""
 
 import io
 import json
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _NOTE = (
-    "predicted, measured: mean escape time in SDE time; ratio: measured over predicted; simulated: the law's own error, mean "
-    "over predicted in a short simulation at half the step; [95% intervals]; shape: Weibull, 1 if exponential; regime: rate "
+    "predicted, measured: mean escape time in SDE time; ratio: measured over predicted; simulated: "
+    "the law's own error, mean "
+    "over predicted in a short simulation at half the step; [95% intervals]; shape: Weibull, 1 if "
+    "exponential; regime: rate "
     "over relaxation"
 )
 _HEADS = ("optimiser", "alpha", "eps", "m(W)", "predicted", "measured", "ratio", "simulated", "shape", "p(exp)",
@@ -31,7 +34,8 @@ def main_job_report(sweep: Arg[Sweep]) -> str:
     """Write the numbers and the figure of a main job into its store, as escape.json and escape.png.
 
     Args:
-        sweep: of the experiment "main-job", from `open_sweep`; points that are not finished are left out.
+        sweep: of the experiment "main-job", from `open_sweep`; points that are not finished are
+            left out.
 
     Returns:
         The minima, the table and its warnings as text.
@@ -42,20 +46,38 @@ def main_job_report(sweep: Arg[Sweep]) -> str:
     """
     store = errors.instance("sweep", sweep, Sweep, "open_sweep(folder)").store
     if store.spec.experiment != MainJob.name or not store.finished():
-        raise ValueError(f"{store.place.url} has no finished point of the main job. Run: levysde escape --out FOLDER")
+        raise ValueError(
+            f"{store.place.url} has no finished point of the main job. Run: levysde "
+            "escape --out FOLDER"
+        )
     points = sweep.finished
     rows = list(zip((point.settings for point in points), read_table(store).done, strict=True))
     found = {
-        "settings": {"seed": store.spec.seed, **rows[0][0].model_dump(), **store.spec.grid, **store.spec.list},
+        "settings": {
+            "seed": store.spec.seed,
+            **rows[0][0].model_dump(),
+            **store.spec.grid,
+            **store.spec.list,
+        },
         "versions": store.attributes["versions"],
         "device": store.attributes["device"],
         "seconds": sum(how["seconds"] for how in store.how().values()),
-        "minima": list({settings.optimizer: _minimum(settings, row) for settings, row in rows}.values()),
+        "minima": list(
+            {settings.optimizer: _minimum(settings, row) for settings, row in rows}.values()
+        ),
         "rows": [_numbers(settings, row) for settings, row in rows],
     }
     store.place.write(json.dumps(found, indent=1).encode(), "escape.json")
     store.place.write(_figure(sweep, points, found["rows"]), "escape.png")
-    return "\n".join([*map(_described, found["minima"]), "", *_table(found["rows"]), _NOTE, *_warnings(found["rows"])])
+    return "\n".join(
+        [
+            *map(_described, found["minima"]),
+            "",
+            *_table(found["rows"]),
+            _NOTE,
+            *_warnings(found["rows"]),
+        ]
+    )
 
 
 def _minimum(settings: Any, row: Row) -> dict[str, Any]:
@@ -79,7 +101,11 @@ def _numbers(settings: Any, row: Row) -> dict[str, Any]:
         return None if np.isnan(row.get(name)) else row.get(name)
 
     def spread(name: str) -> list[float | None] | None:
-        return None if number(name) is None else [number(name), number(f"{name}_low"), number(f"{name}_high")]
+        return (
+            None
+            if number(name) is None
+            else [number(name), number(f"{name}_low"), number(f"{name}_high")]
+        )
 
     exits, censored = int(row.get("escapes")), int(row.get("censored"))
     return {
@@ -108,14 +134,17 @@ def _described(m: dict[str, Any]) -> str:
     low, high = m["hessian_eigenvalues"]
     star = "star-shaped" if m["star_shaped"] else "NOT star-shaped"
     lines = [
-        f"\n{m['optimizer'].upper()}: loss {m['loss']:.6g}, gradient norm {m['gradient_norm']:.1e}, Hessian eigenvalues "
-        f"{low:.3g} to {high:.3g} (float64), basin height {m['basin_height']:g} ({star} along every noise ray), "
+        f"\n{m['optimizer'].upper()}: loss {m['loss']:.6g}, gradient norm "
+        f"{m['gradient_norm']:.1e}, Hessian eigenvalues "
+        f"{low:.3g} to {high:.3g} (float64), basin height {m['basin_height']:g} ({star} along "
+        "every noise ray), "
         f"dt = {m['dt']:.3g}"
     ]
     if m["noise"] is not None:
         lines.append(m["noise"])
         lines.append(
-            f"  the rows below take alpha = {m['alpha']:g}, which is given and not measured, and the scale at that alpha"
+            f"  the rows below take alpha = {m['alpha']:g}, which is given and not measured, and "
+            "the scale at that alpha"
         )
     return "\n".join(lines)
 
@@ -131,7 +160,10 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
             f"{r['censored_share']:.1%}", f"{r['regime']:.2g}",
         ))  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+    lines = [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in cells
+    ]
     return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
 
 
@@ -140,15 +172,20 @@ def _interval(spread: list[float] | None, form: str = ".3f") -> str:
 
 
 def _warnings(rows: list[dict[str, Any]]) -> list[str]:
-    """One line for each kind of warning: the rows it concerns, and its words for the last of them."""
+    """One line for each kind of warning: the rows it concerns, and its words for the last of
+    them."""
     return [
-        f"warning ({', '.join(row for row, _ in own)}{'; numbers of the last' * (len(own) > 1)}): {own[-1][1]}"
-        for own in kinds_of((f"{row['optimizer']} {row['epsilon']:.4g}", row["warnings"]) for row in rows)
+        f"warning ({', '.join(row for row, _ in own)}{'; numbers of the last' * (len(own) > 1)}): "
+        f"{own[-1][1]}"
+        for own in kinds_of(
+            (f"{row['optimizer']} {row['epsilon']:.4g}", row["warnings"]) for row in rows
+        )
     ]
 
 
 def _figure(sweep: Sweep, points: list[Point], rows: list[dict[str, Any]]) -> bytes:
-    """Survival at each optimiser's smallest noise, and the ratio along the noise levels, as a PNG file."""
+    """Survival at each optimiser's smallest noise, and the ratio along the noise levels, as a PNG
+    file."""
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(row["optimizer"] for row in rows))
@@ -171,9 +208,20 @@ def _figure(sweep: Sweep, points: list[Point], rows: list[dict[str, Any]]) -> by
 
 def _survival(sweep: Sweep, point: Point, numbers: dict[str, Any], ax: "Axes") -> None:
     result = restored(sweep.columns(point), point.settings.num, None, None, point.seed)
-    survival(result, label=f"measured, {numbers['exits']} exits:\nratio {_interval(numbers['ratio'])}", ax=ax)
+    survival(
+        result,
+        label=f"measured, {numbers['exits']} exits:\nratio {_interval(numbers['ratio'])}",
+        ax=ax,
+    )
     mean = numbers["predicted_mean"]
     t = np.linspace(0, float(result.time.max()), 200)
-    ax.plot(t, np.exp(-t / mean), color="k", linestyle="--", linewidth=1.2, label=f"law, mean {mean:.4g}")
+    ax.plot(
+        t,
+        np.exp(-t / mean),
+        color="k",
+        linestyle="--",
+        linewidth=1.2,
+        label=f"law, mean {mean:.4g}",
+    )
     ax.legend(frameon=False)
     ax.set_title(f"{numbers['optimizer'].upper()}, eps = {numbers['epsilon']:.3g}")

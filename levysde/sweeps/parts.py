@@ -1,8 +1,10 @@
-"""Library objects by their names: `{ name = "Quadratic", hessian = ... }` is `Quadratic(hessian=...)`.
+"""Library objects by their names: `{ name = "Quadratic", hessian = ... }` is
+`Quadratic(hessian=...)`.
 
-The names and their arguments are the library's own, so that a spec reads as the Python would; `module:function` names a
-user's own. Arguments that are other parts (`landscape`, `driver`, `dynamics`, `domain`) are filled in where they are
-required and not given, and the centre of a ball or an ellipsoid is the attractor.
+The names and their arguments are the library's own, so that a spec reads as the Python would;
+`module:function` names a user's own. Arguments that are other parts (`landscape`, `driver`,
+`dynamics`, `domain`) are filled in where they are required and not given, and the centre of a ball
+or an ellipsoid is the attractor.
 """
 
 import functools
@@ -41,22 +43,31 @@ class Part(Model):
 
 
 def build(role: str, part: Part, known: dict[str, Any]) -> Any:
-    """The object that plays `role`, with `known` parts at hand. Raises SpecError with the path of what is wrong."""
+    """The object that plays `role`, with `known` parts at hand. Raises SpecError with the path of
+    what is wrong."""
     kind, _ = ROLES[role]
     made = _made(f"run.{role}", role, part.name, part.arguments, known)
     if not isinstance(made, kind):
-        raise SpecError(f"run.{role}.name: {part.name!r} is no {role}.{nearest(part.name, _names(role))}")
+        raise SpecError(
+            f"run.{role}.name: {part.name!r} is no {role}.{nearest(part.name, _names(role))}"
+        )
     return made
 
 
-def _made(where: str, role: str | None, name: str, arguments: dict[str, Any], known: dict[str, Any]) -> Any:
+def _made(
+    where: str, role: str | None, name: str, arguments: dict[str, Any], known: dict[str, Any]
+) -> Any:
     maker = _maker(where, role, name)
     validated(_signature(maker), arguments, tuple(where.split(".")))
     given = {}
     for key, value in arguments.items():
         inner = isinstance(value, dict) and "name" in value
         rest = {k: v for k, v in value.items() if k != "name"} if inner else None
-        given[key] = value if rest is None else _made(f"{where}.{key}", None, str(value["name"]), rest, known)
+        given[key] = (
+            value
+            if rest is None
+            else _made(f"{where}.{key}", None, str(value["name"]), rest, known)
+        )
     positional = []
     for key, parameter in inspect.signature(maker).parameters.items():
         needed = parameter.default is inspect.Parameter.empty and key not in given
@@ -93,11 +104,15 @@ def _maker(where: str, role: str | None, name: str) -> Callable[..., Any]:
         except ValueError as error:
             raise SpecError(f"{where}.name: {error}") from None
         if not callable(found):
-            raise SpecError(f"{where}.name: {name!r} is {type(found).__name__}, not a function or class.")
+            raise SpecError(
+                f"{where}.name: {name!r} is {type(found).__name__}, not a function or class."
+            )
         return found
     maker = _known(name)
     if maker is None:
-        raise SpecError(f"{where}.name: there is no {role or 'part'} {name!r}.{nearest(name, _names(role))}")
+        raise SpecError(
+            f"{where}.name: there is no {role or 'part'} {name!r}.{nearest(name, _names(role))}"
+        )
     if not _fits(role, name, maker):
         raise SpecError(f"{where}.name: {name!r} is no {role}.{nearest(name, _names(role))}")
     return maker
@@ -108,8 +123,8 @@ _MODULES = (landscapes, noise, domains, dynamics, kernels)
 
 @functools.cache
 def _known(name: str) -> Callable[..., Any] | None:
-    """The public class or function of the library that makes a part from plain arguments. Others are not looked at: some are
-    slow to import."""
+    """The public class or function of the library that makes a part from plain arguments. Others
+    are not looked at: some are slow to import."""
     for module in _MODULES:
         if not name.startswith("_") and name in dir(module):
             item = getattr(module, name)
@@ -119,19 +134,24 @@ def _known(name: str) -> Callable[..., Any] | None:
 
 
 def _takes_plain_arguments(item: Callable[..., Any]) -> bool:
-    """Whether the arguments are checked ones, as those of all classes and functions for users are, and none is `*parts`."""
+    """Whether the arguments are checked ones, as those of all classes and functions for users are,
+    and none is `*parts`."""
     if inspect.isabstract(item):
         return False
     parameters = inspect.signature(item).parameters.values()
     kinds = {parameter.kind for parameter in parameters}
-    return inspect.Parameter.VAR_POSITIONAL not in kinds and all(p.annotation is Any for p in parameters)
+    return inspect.Parameter.VAR_POSITIONAL not in kinds and all(
+        p.annotation is Any for p in parameters
+    )
 
 
 @functools.cache
 def _names(role: str | None) -> tuple[str, ...]:
     """The names that fit a role, as far as can be told without making one."""
     makers = {name: _known(name) for module in _MODULES for name in dir(module)}
-    return tuple(name for name, maker in makers.items() if maker is not None and _fits(role, name, maker))
+    return tuple(
+        name for name, maker in makers.items() if maker is not None and _fits(role, name, maker)
+    )
 
 
 def _fits(role: str | None, name: str, maker: Callable[..., Any]) -> bool:
@@ -139,7 +159,11 @@ def _fits(role: str | None, name: str, maker: Callable[..., Any]) -> bool:
         return True
     kind, modules = ROLES[role]
     result = maker if inspect.isclass(maker) else inspect.signature(maker).return_annotation
-    return inspect.isclass(result) and issubclass(result, kind) and any(name in dir(module) for module in modules)
+    return (
+        inspect.isclass(result)
+        and issubclass(result, kind)
+        and any(name in dir(module) for module in modules)
+    )
 
 
 @functools.cache

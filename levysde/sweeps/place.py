@@ -1,8 +1,8 @@
 """Where a sweep lives, a folder or a URL: files beside the arrays, and who may write.
 
-All of it lies under `.run/`, which is no part of the data: locks, checkpoints of unfinished points, and a note of what each
-driver is doing. A folder is locked by the operating system, which lets go when the process dies; a bucket by a lease that its
-holder renews.
+All of it lies under `.run/`, which is no part of the data: locks, checkpoints of unfinished points,
+and a note of what each driver is doing. A folder is locked by the operating system, which lets go
+when the process dies; a bucket by a lease that its holder renews.
 """
 
 import contextlib
@@ -41,7 +41,8 @@ class Place:
     def __init__(self, out: Arg[PathLike]):
         if not isinstance(out, str | os.PathLike) or not str(out) or "\0" in str(out):
             raise ValueError(
-                f'out must be a folder or a URL, not {errors.shown(out)}. Type for example "runs/first" or "s3://bucket/first".'
+                f"out must be a folder or a URL, not {errors.shown(out)}. Type for example "
+                '"runs/first" or "s3://bucket/first".'
             )
         scheme, separator, _ = str(out).partition("://")
         from fsspec.core import url_to_fs  # slow to import
@@ -54,7 +55,9 @@ class Place:
             package, extra = _EXTRAS.get(scheme, (scheme, "s3"))
             raise errors.missing_extra(package, extra, f"a store at {scheme}://") from None
         except ValueError as error:
-            raise ValueError(f"out = {str(out)!r} is no folder and no URL that is known ({error}).") from None
+            raise ValueError(
+                f"out = {str(out)!r} is no folder and no URL that is known ({error})."
+            ) from None
         self.root: str = str(root).rstrip("/")
         self.is_local = not separator or scheme in ("file", "local")
         self.url = self.root if self.is_local else str(out).rstrip("/")
@@ -68,13 +71,16 @@ class Place:
 
     @contextlib.contextmanager
     def reached(self) -> Iterator[None]:
-        """Whatever a file system or a network raises, as an OSError; missing files and wrong input as they are."""
+        """Whatever a file system or a network raises, as an OSError; missing files and wrong input
+        as they are."""
         try:
             yield
         except (OSError, ValueError):
             raise
         except Exception as error:
-            raise OSError(f"{self.url} cannot be reached ({type(error).__name__}: {error})") from error
+            raise OSError(
+                f"{self.url} cannot be reached ({type(error).__name__}: {error})"
+            ) from error
 
     def read(self, *parts: str) -> bytes | None:
         """What a file holds, None where there is none."""
@@ -109,7 +115,11 @@ class Place:
         top = self.path(*parts)
         if self.is_local:
             base = Path(top)
-            return [str(p.relative_to(base)) for p in base.rglob("*") if p.is_file()] if base.is_dir() else []
+            return (
+                [str(p.relative_to(base)) for p in base.rglob("*") if p.is_file()]
+                if base.is_dir()
+                else []
+            )
         try:
             with self.reached():
                 found = self.fs.find(top)
@@ -119,12 +129,17 @@ class Place:
 
     @contextlib.contextmanager
     def locked(self, shard: tuple[int, int]) -> Iterator[None]:
-        """Hold the store for one driver, or for one shard among several. Raises BusyError when it is held."""
+        """Hold the store for one driver, or for one shard among several. Raises BusyError when it
+        is held."""
         name = f"lock-{shard[0]}-of-{shard[1]}"
         with contextlib.ExitStack() as held:
             if self.is_local:
-                held.enter_context(_flock(Path(self.path(".run", "lock")), shared=shard[1] > 1, place=self.url))
-                held.enter_context(_flock(Path(self.path(".run", name)), shared=False, place=self.url))
+                held.enter_context(
+                    _flock(Path(self.path(".run", "lock")), shared=shard[1] > 1, place=self.url)
+                )
+                held.enter_context(
+                    _flock(Path(self.path(".run", name)), shared=False, place=self.url)
+                )
             else:
                 for other in self.files(".run"):
                     if other.startswith("lock-") and not other.endswith(f"-of-{shard[1]}"):
@@ -176,7 +191,8 @@ class Place:
 
         def keep() -> None:
             while not stop.wait(_RENEW):
-                with contextlib.suppress(Exception):  # unreachable for a moment: the next renewal may pass
+                # unreachable for a moment: the next renewal may pass
+                with contextlib.suppress(Exception):
                     renew()
 
         thread = threading.Thread(target=keep, daemon=True)
@@ -214,6 +230,7 @@ def _holder() -> dict[str, Any]:
 def _busy(place: str, holder: dict[str, Any]) -> str:
     who = f"process {holder['pid']} on {holder['host']}" if "pid" in holder else "other shards"
     return (
-        f"{place} is being written by {who}. Wait for it, or stop it; to share a sweep between processes start each "
+        f"{place} is being written by {who}. Wait for it, or stop it; to share a sweep between "
+        "processes start each "
         "with --shard i/n. Look at it with: levysde status"
     )

@@ -1,4 +1,5 @@
-"""From a spec to its points: axes resolved to settings, references followed, every point named, seeded and checked."""
+"""From a spec to its points: axes resolved to settings, references followed, every point named,
+seeded and checked."""
 
 import hashlib
 import itertools
@@ -19,7 +20,8 @@ from levysde.sweeps.spec import MOST_POINTS, Range, Reference, Spec, SpecError, 
 from levysde.tables import Table, Tabled
 from levysde.types import Arg, PathLike
 
-RESERVED = frozenset({"point", "quantity", "seed", "summary", "done", "failure", "log"})  # names of the store's own
+# names of the store's own
+RESERVED = frozenset({"point", "quantity", "seed", "summary", "done", "failure", "log"})
 _LOOKED_AT = 500  # points that are made to see whether they can be
 
 
@@ -69,7 +71,9 @@ class Plan(Tabled):
     @property
     def shape(self) -> tuple[int, ...]:
         """Lengths of the store's dimensions."""
-        return (len(self.points),) if self.spec.list else tuple(len(axis.values) for axis in self.axes)
+        return (
+            (len(self.points),) if self.spec.list else tuple(len(axis.values) for axis in self.axes)
+        )
 
     def _rows(self) -> list[tuple[str, str]]:
         axes = ", ".join(f"{axis.name} ({len(axis.values)})" for axis in self.axes)
@@ -79,7 +83,9 @@ class Plan(Tabled):
         ]
 
     def _table(self) -> Table:
-        return Table(f"Plan of {len(self.points):,} points of {self.experiment.name!r}", self._rows())
+        return Table(
+            f"Plan of {len(self.points):,} points of {self.experiment.name!r}", self._rows()
+        )
 
 
 def make_plan(spec: Arg[Spec | dict[str, Any]], folder: Arg[PathLike | None] = None) -> Plan:
@@ -87,7 +93,8 @@ def make_plan(spec: Arg[Spec | dict[str, Any]], folder: Arg[PathLike | None] = N
 
     Args:
         spec: a `Spec`, or a table as in the TOML file.
-        folder: where modules named by the spec are looked for besides the installed ones, None for nowhere.
+        folder: where modules named by the spec are looked for besides the installed ones, None for
+            nowhere.
 
     Returns:
         A `Plan`.
@@ -107,11 +114,15 @@ def make_plan(spec: Arg[Spec | dict[str, Any]], folder: Arg[PathLike | None] = N
         raise SpecError(f"experiment: {error}") from None
     section = "list" if spec.list else "grid"
     known = sorted(_paths(spec.run)) + [(name,) for name in experiment.settings.model_fields]
-    axes = tuple(_axis(section, name, given, known) for name, given in getattr(spec, section).items())
+    axes = tuple(
+        _axis(section, name, given, known) for name, given in getattr(spec, section).items()
+    )
     paths = [axis.path for axis in axes]
     for axis in axes:
         if paths.count(axis.path) > 1:
-            raise SpecError(f"{section}.{axis.name}: two axes change {'.'.join(axis.path)!r}. Leave out one.")
+            raise SpecError(
+                f"{section}.{axis.name}: two axes change {'.'.join(axis.path)!r}. Leave out one."
+            )
     places = list(_places(section, axes))
     points, seen = [], {}
     for place in places:
@@ -122,10 +133,14 @@ def make_plan(spec: Arg[Spec | dict[str, Any]], folder: Arg[PathLike | None] = N
             raise SpecError(f"{section}: two points are {name}. Leave out one.")
         seen[name] = True
         settings = _settings(spec, experiment, axes, place)
-        points.append(Point(index, name, point_seed(spec.seed, "" if spec.coupled else name), settings))
+        points.append(
+            Point(index, name, point_seed(spec.seed, "" if spec.coupled else name), settings)
+        )
     plan = Plan(spec, folder, experiment, axes, tuple(points))
     _check_settings(plan, places)
-    taken = RESERVED | {v.name for v in experiment.variables([points[0].settings]) if v.dims or v.dtype != "float64"}
+    taken = RESERVED | {
+        v.name for v in experiment.variables([points[0].settings]) if v.dims or v.dtype != "float64"
+    }
     for axis in axes:
         if axis.name in taken:
             full = ".".join(axis.path)
@@ -137,7 +152,8 @@ def make_plan(spec: Arg[Spec | dict[str, Any]], folder: Arg[PathLike | None] = N
 
 
 def point_seed(seed: int, name: str) -> int:
-    """The seed of a point: a hash of the sweep's seed and the point's name; the sweep's own for no name."""
+    """The seed of a point: a hash of the sweep's seed and the point's name; the sweep's own for no
+    name."""
     if not name:
         return seed
     return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "little")
@@ -152,7 +168,8 @@ def _paths(table: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple
 
 
 def _resolve(where: str, name: str, known: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The path that an axis or a reference means: written out, or its last word where only one path ends so."""
+    """The path that an axis or a reference means: written out, or its last word where only one path
+    ends so."""
     path = tuple(name.split("."))
     if path in known or len(path) > 1:
         return path
@@ -169,39 +186,59 @@ def _resolve(where: str, name: str, known: Sequence[tuple[str, ...]]) -> tuple[s
 def _axis(section: str, name: str, given: Any, known: Sequence[tuple[str, ...]]) -> Axis:
     where = f"{section}.{name}"
     if not all(part.isidentifier() for part in name.split(".")):
-        raise SpecError(f"{where}: an axis is named by a setting, for example alpha or driver.alpha, not {name!r}.")
+        raise SpecError(
+            f"{where}: an axis is named by a setting, for example alpha or "
+            f"driver.alpha, not {name!r}."
+        )
     path = _resolve(where, name, known)
     if isinstance(given, dict):
         span = validated(Range, given, (section, name))
         if span.spacing == "log" and not (span.low > 0 and span.high > 0):
-            raise SpecError(f'{where}: spacing = "log" wants low and high above 0, not {span.low} and {span.high}.')
+            raise SpecError(
+                f'{where}: spacing = "log" wants low and high above 0, not {span.low} '
+                f"and {span.high}."
+            )
         if not math.isfinite(span.high - span.low):
             raise SpecError(f"{where}: low and high lie too far apart, {span.low} and {span.high}.")
         given = span.values()
     if not isinstance(given, list) or not given:
         shown = f"{given!r}"[:80]
         raise SpecError(
-            f"{where}: an axis is a list of values, or {{ low = 0.1, high = 1.0, num = 5 }}, and not empty; not {shown}."
+            f"{where}: an axis is a list of values, or {{ low = 0.1, high = 1.0, num = 5 }}, and "
+            f"not empty; not {shown}."
         )
     if len(given) > MOST_POINTS:
         raise SpecError(f"{where}: {len(given)} values; at most {MOST_POINTS:,}.")
     labels: list[Any] = [_label(value) for value in given]
-    numeric = all(isinstance(label, int | float) and not isinstance(label, bool) for label in labels)
+    numeric = all(
+        isinstance(label, int | float) and not isinstance(label, bool) for label in labels
+    )
     if numeric and any(isinstance(label, float) for label in labels):
         labels = [float(label) for label in labels]
     if not numeric:
         labels = [str(label) for label in labels]
     if section == "grid" and len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
-        raise SpecError(f"{where}: the value {twice!r} is there twice. Leave out one, or give tables a label.")
-    values = [{k: v for k, v in value.items() if k != "label"} if isinstance(value, dict) else value for value in given]
+        raise SpecError(
+            f"{where}: the value {twice!r} is there twice. Leave out one, or give tables a label."
+        )
+    values = [
+        {k: v for k, v in value.items() if k != "label"} if isinstance(value, dict) else value
+        for value in given
+    ]
     return Axis(name.replace(".", "_"), path, tuple(values), tuple(labels))
 
 
 def _label(value: Any) -> Any:
     if isinstance(value, dict):
         return value.get("label", value.get("name", json.dumps(value, sort_keys=True)))
-    return json.dumps(value) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else value
+    return (
+        json.dumps(value)
+        if isinstance(value, list)
+        else str(value).lower()
+        if isinstance(value, bool)
+        else value
+    )
 
 
 def _word(label: Any) -> str:
@@ -214,14 +251,21 @@ def _places(section: str, axes: Sequence[Axis]) -> Iterator[tuple[int, ...]]:
     if section == "list":
         if len(set(lengths)) > 1:
             sizes = ", ".join(f"{axis.name} {len(axis.values)}" for axis in axes)
-            raise SpecError(f"list: axes that are walked together have one length, not {sizes}. Or put them in [grid].")
+            raise SpecError(
+                f"list: axes that are walked together have one length, not {sizes}. Or "
+                "put them in [grid]."
+            )
         return ((k,) * len(axes) for k in range(lengths[0]))
     if math.prod(lengths) > MOST_POINTS:
-        raise SpecError(f"grid: {math.prod(lengths):,} points; at most {MOST_POINTS:,}. Make an axis shorter.")
+        raise SpecError(
+            f"grid: {math.prod(lengths):,} points; at most {MOST_POINTS:,}. Make an axis shorter."
+        )
     return itertools.product(*(range(n) for n in lengths))
 
 
-def _settings(spec: Spec, experiment: Experiment, axes: Sequence[Axis], place: tuple[int, ...]) -> Any:
+def _settings(
+    spec: Spec, experiment: Experiment, axes: Sequence[Axis], place: tuple[int, ...]
+) -> Any:
     """The settings of one point: the shared ones, each axis's value put in, references followed."""
     table = json.loads(json.dumps(spec.run))
     for axis, k in zip(axes, place, strict=True):
@@ -234,7 +278,9 @@ def _put(table: dict[str, Any], path: tuple[str, ...], value: Any, axis: str) ->
     for key in path[:-1]:
         inner = table.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise SpecError(f"axis {axis}: {'.'.join(path)} leads through {key!r}, which is no table.")
+            raise SpecError(
+                f"axis {axis}: {'.'.join(path)} leads through {key!r}, which is no table."
+            )
         table = inner
     old = table.get(path[-1])
     if isinstance(old, dict) and "name" in old and isinstance(value, str):
@@ -244,11 +290,14 @@ def _put(table: dict[str, Any], path: tuple[str, ...], value: Any, axis: str) ->
 
 
 def _followed(table: dict[str, Any]) -> dict[str, Any]:
-    """The table with its references replaced by numbers. Raises SpecError for one that leads nowhere, or in a circle."""
+    """The table with its references replaced by numbers. Raises SpecError for one that leads
+    nowhere, or in a circle."""
     return _walk(table, (), table, sorted(_paths(table)))
 
 
-def _walk(value: Any, path: tuple[str, ...], table: dict[str, Any], known: Sequence[tuple[str, ...]]) -> Any:
+def _walk(
+    value: Any, path: tuple[str, ...], table: dict[str, Any], known: Sequence[tuple[str, ...]]
+) -> Any:
     if not isinstance(value, dict):
         return value
     if "of" in value:
@@ -263,10 +312,14 @@ def _number(
     table: dict[str, Any],
     known: Sequence[tuple[str, ...]],
 ) -> float:
-    """What the reference `given`, which stands at `path`, comes to; `trail` leads here by other references."""
+    """What the reference `given`, which stands at `path`, comes to; `trail` leads here by other
+    references."""
     where = ".".join(("run", *path))
     if where in trail:
-        raise SpecError(f"{where}: refers to itself, by {' -> '.join((*trail, where))}. Give one of them a number.")
+        raise SpecError(
+            f"{where}: refers to itself, by {' -> '.join((*trail, where))}. Give one "
+            "of them a number."
+        )
     reference = validated(Reference, given, ("run", *path))
     target = _resolve(f"{where}.of", reference.of, known)
     base: Any = table
@@ -281,13 +334,15 @@ def _number(
     except (OverflowError, ZeroDivisionError):
         result = math.inf
     if isinstance(result, complex) or not math.isfinite(result):
-        raise SpecError(f"{where}: {reference.times} * {base} ** {reference.power} is no finite number.")
+        raise SpecError(
+            f"{where}: {reference.times} * {base} ** {reference.power} is no finite number."
+        )
     return result
 
 
 def _check_settings(plan: Plan, places: Sequence[tuple[int, ...]]) -> None:
-    """Let the experiment look at every value of every axis: at the first point, and at those that differ from it in one; of
-    very many, at some that lie evenly."""
+    """Let the experiment look at every value of every axis: at the first point, and at those that
+    differ from it in one; of very many, at some that lie evenly."""
     look = [k for k, place in enumerate(places) if plan.spec.list or sum(map(bool, place)) <= 1]
     for k in [look[j] for j in np.unique(np.linspace(0, len(look) - 1, _LOOKED_AT).astype(int))]:
         point = plan.points[k]

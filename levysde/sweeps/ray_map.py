@@ -1,7 +1,7 @@
 """`run_point` as tasks on a Ray cluster, one for each accelerator or each node at a time.
 
-Ray starts the worker processes, keeps them from task to task, and runs a task again elsewhere when its worker or node dies;
-the point then resumes from its checkpoint.
+Ray starts the worker processes, keeps them from task to task, and runs a task again elsewhere when
+its worker or node dies; the point then resumes from its checkpoint.
 """
 
 import functools
@@ -29,9 +29,15 @@ _STORE_BYTES = 10**8  # shared memory on one machine: the tasks return next to n
 
 
 def map_points(
-    plan: Plan, store: Store, todo: Sequence[Point], every: float, beat: Callable[[], None], workers: int | None
+    plan: Plan,
+    store: Store,
+    todo: Sequence[Point],
+    every: float,
+    beat: Callable[[], None],
+    workers: int | None,
 ) -> Generator[tuple[Point, str, float], None, None]:
-    """Each point of `todo` as it ends, its message if it failed or "", and its units of work. `beat` is called now and then.
+    """Each point of `todo` as it ends, its message if it failed or "", and its units of work.
+    `beat` is called now and then.
 
     Raises OSError when the store cannot be written.
     """
@@ -44,7 +50,11 @@ def map_points(
         count, resources = _resources(ray, workers)
         LOG.info("%d points at a time, each with %s", count, resources)
         task = ray.remote(max_retries=_RETRIES, **resources)(_run_numbered)
-        given = plan.spec.model_dump_json(), str(plan.folder) if plan.folder else None, store.place.url
+        given = (
+            plan.spec.model_dump_json(),
+            str(plan.folder) if plan.folder else None,
+            store.place.url,
+        )
         number = {point.index: k for k, point in enumerate(plan.points)}
         failed, waiting = store.failed(), deque(todo)
         while waiting or running:
@@ -72,8 +82,11 @@ def map_points(
             ray.shutdown()
 
 
-def _run_numbered(given: tuple[str, str | None, str], number: int, every: float, was_failed: bool) -> tuple[str, float]:
-    """The task: run the point of this number and store it. Its message if it failed or "", and its units of work."""
+def _run_numbered(
+    given: tuple[str, str | None, str], number: int, every: float, was_failed: bool
+) -> tuple[str, float]:
+    """The task: run the point of this number and store it. Its message if it failed or "", and its
+    units of work."""
     plan, store = _opened(*given)
     point = plan.points[number]
     if point.index in store.finished():  # the worker died after storing it
@@ -93,7 +106,8 @@ def _opened(spec: str, folder: str | None, url: str) -> tuple[Plan, Store]:
         return plan, open_store(Place(url))
     except ValueError as error:
         raise ValueError(
-            f"this node does not see the store ({error}). Give a folder that all nodes share, or a URL."
+            f"this node does not see the store ({error}). Give a folder that all nodes share, or a "
+            "URL."
         ) from None
 
 
@@ -107,7 +121,8 @@ def _ray() -> Any:
 
 
 def _start(ray: Any) -> None:
-    """Join the cluster that RAY_ADDRESS names, or that this machine belongs to, or start one here."""
+    """Join the cluster that RAY_ADDRESS names, or that this machine belongs to, or start one
+    here."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)
@@ -117,18 +132,31 @@ def _start(ray: Any) -> None:
     short = tempfile.mkdtemp(prefix="ray", dir="/tmp" if os.path.isdir("/tmp") else None)
     with warnings.catch_warnings():
         # the processes that Ray forks run another program at once
-        warnings.filterwarnings("ignore", message=r"os.fork\(\) was called", category=RuntimeWarning)
-        ray.init(address="local", include_dashboard=False, object_store_memory=_STORE_BYTES, _temp_dir=short, **quiet)
+        warnings.filterwarnings(
+            "ignore",
+            message=r"os.fork\(\) was "
+            r"called",
+            category=RuntimeWarning,
+        )
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            object_store_memory=_STORE_BYTES,
+            _temp_dir=short,
+            **quiet,
+        )
 
 
 def _resources(ray: Any, workers: int | None) -> tuple[int, dict[str, Any]]:
-    """How many points to run at a time, and what each asks for: an accelerator, or an equal part of the cores."""
+    """How many points to run at a time, and what each asks for: an accelerator, or an equal part of
+    the cores."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for kind in ("GPU", "TPU"):
         count = int(sum(node.get(kind, 0) for node in nodes))
         if count:
             asked: dict[str, Any] = {"num_gpus": 1} if kind == "GPU" else {"resources": {"TPU": 1}}
-            return workers or count, asked | {"max_calls": 0}  # a worker keeps its compiled programs
+            # a worker keeps its compiled programs
+            return workers or count, asked | {"max_calls": 0}
     cores = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1]
     if not cores:
         raise ValueError("the cluster has neither accelerators nor cores to give. Add a node.")

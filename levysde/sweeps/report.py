@@ -1,6 +1,7 @@
 """The report of a sweep: one HTML file with everything in it, no scripts, nothing from the network.
 
-It reads the store alone, so it can be written of a sweep that is running, was cut short, failed, or was run elsewhere.
+It reads the store alone, so it can be written of a sweep that is running, was cut short, failed, or
+was run elsewhere.
 """
 
 import collections
@@ -36,7 +37,16 @@ from levysde.sweeps.report_figures import (
     series_along,
     survival_panels,
 )
-from levysde.sweeps.rows import AxisColumn, Row, Table, kinds_of, number, read_table, shortened, words_of
+from levysde.sweeps.rows import (
+    AxisColumn,
+    Row,
+    Table,
+    kinds_of,
+    number,
+    read_table,
+    shortened,
+    words_of,
+)
 from levysde.sweeps.spec import as_toml
 from levysde.types import Arg, PathLike
 
@@ -65,7 +75,8 @@ _SHOWN_AS = {  # the columns of an escape run in the words of a table; the rest 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table for the page: heads, and rows of texts; `words` says which columns are not numbers."""
+    """A table for the page: heads, and rows of texts; `words` says which columns are not
+    numbers."""
 
     heads: list[str]
     rows: list[list[str]]
@@ -100,7 +111,8 @@ def write_report(sweep: "Sweep", path: Arg[PathLike]) -> Path:
     """
     if not hasattr(sweep, "store"):
         raise TypeError(
-            f"sweep must be a Sweep, not {errors.shown(sweep)}. Type write_report(open_sweep(folder), path)."
+            f"sweep must be a Sweep, not {errors.shown(sweep)}. Type "
+            "write_report(open_sweep(folder), path)."
         )
     path = errors.writable("path", path)
     path.write_text(render(sweep), encoding="utf-8")
@@ -117,7 +129,11 @@ def render(sweep: "Sweep") -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": number, "place": words_of, "once": _once}
-    source = importlib.resources.files("levysde.sweeps").joinpath("report.html.j2").read_text(encoding="utf-8")
+    source = (
+        importlib.resources.files("levysde.sweeps")
+        .joinpath("report.html.j2")
+        .read_text(encoding="utf-8")
+    )
     return environment.from_string(source).render(_contents(sweep))
 
 
@@ -174,7 +190,9 @@ def _alongs(table: Table, covariance: dict[Any, Any], coupled: bool) -> list[Alo
         panels: list[Panel] = []
         unit = table.quantities["mean_time"][0]
         for form in ("power", "exponential") if no_law and lines else ("power",):
-            own = [fit_line(line, axis.name, "mean_time", form, _CONFIDENCE, coupled) for line in lines]
+            own = [
+                fit_line(line, axis.name, "mean_time", form, _CONFIDENCE, coupled) for line in lines
+            ]
             own = [fit for fit in own if fit is not None]
             series = series_along(table, axis, own, lines)
             panels.append(mean_panel(series, axis, unit, f"mean{k}{form[0]}", form))
@@ -192,7 +210,9 @@ def _is_step(axis: AxisColumn) -> bool:
 
 def _step_ratios(table: Table, covariance: dict[Any, Any], coupled: bool) -> list[EndRatio]:
     axes = [axis for axis in table.axes if _is_step(axis) and can_be_fitted(table, axis.name)]
-    return [r for axis in axes for r in end_ratios(table, axis.name, covariance, coupled, _CONFIDENCE)]
+    return [
+        r for axis in axes for r in end_ratios(table, axis.name, covariance, coupled, _CONFIDENCE)
+    ]
 
 
 def _axes(table: Table) -> list[tuple[str, str, int, str]]:
@@ -218,15 +238,22 @@ def _flat(value: Any, swept: Iterable[str], path: str = "") -> list[tuple[str, s
         return [
             line
             for key, inner in value.items()
-            for line in _flat(inner, swept, path if key == "name" and path else f"{path}.{key}".lstrip("."))
+            for line in _flat(
+                inner, swept, path if key == "name" and path else f"{path}.{key}".lstrip(".")
+            )
         ]
     return [(path, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))]
 
 
 def _results(table: Table) -> Grid:
-    """One line a finished point: its axes, then its numbers, intervals joined to what they are of."""
+    """One line a finished point: its axes, then its numbers, intervals joined to what they are
+    of."""
     rows = table.done
-    names = [n for n in table.quantities if any(np.isfinite(r.get(n)) or np.isinf(r.get(n)) for r in rows)]
+    names = [
+        n
+        for n in table.quantities
+        if any(np.isfinite(r.get(n)) or np.isinf(r.get(n)) for r in rows)
+    ]
     first = [name for name in _SHOWN_AS if name in names]
     ends = {f"{name}{end}" for name in names for end in ("_low", "_high")}
     names = first + [name for name in names if name not in _SHOWN_AS and name not in ends]
@@ -247,7 +274,9 @@ def _results(table: Table) -> Grid:
     words = [not axis.is_numeric for axis in axes] + [False] * len(names) + [True] * len(texts)
     if any(row.warnings for row in rows):
         heads, words = [*heads, "warnings"], [*words, False]
-        body = [[*cells, str(len(row.warnings) or "")] for cells, row in zip(body, rows, strict=False)]
+        body = [
+            [*cells, str(len(row.warnings) or "")] for cells, row in zip(body, rows, strict=False)
+        ]
     return Grid(heads, body, words, max(len(rows) - _MOST_ROWS, 0))
 
 
@@ -273,36 +302,45 @@ def _summary(table: Table, alongs: Sequence[Along]) -> list[str]:
         values = [row.get("ratio") for row in ratios]
         inside = sum(row.get("ratio_low") <= 1 <= row.get("ratio_high") for row in ratios)
         found.append(
-            f"Measured over predicted mean: median {number(float(np.median(values)), 3)}, from {number(min(values), 3)} to "
-            f"{number(max(values), 3)}; the 95% intervals of {inside} of {len(ratios)} points contain 1."
+            f"Measured over predicted mean: median {number(float(np.median(values)), 3)}, from "
+            f"{number(min(values), 3)} to "
+            f"{number(max(values), 3)}; the 95% intervals of {inside} of {len(ratios)} points "
+            "contain 1."
         )
     fits = [fit for along in alongs for fit in along.fits if np.isfinite(fit.theory_slope)]
     if fits:
         straight = [fit for fit in fits if not fit.rejected]
         inside = sum(fit.slope.low <= fit.theory_slope <= fit.slope.high for fit in straight)
         why = (
-            " The law is a limit for small noise: as long as measured over predicted still moves towards 1 along an axis, "
+            " The law is a limit for small noise: as long as measured over predicted still moves "
+            "towards 1 along an axis, "
             "slopes differ from the law's."
         )
         if straight:
             found.append(
-                f"The 95% intervals of {inside} of {len(straight)} fitted slopes contain theory's slope."
-                + why * (inside < len(straight))
+                f"The 95% intervals of {inside} of {len(straight)} fitted slopes contain theory's "
+                "slope." + why * (inside < len(straight))
             )
         if len(straight) < len(fits):
             found.append(
-                f"{len(fits) - len(straight)} of {len(fits)} lines are rejected (p < {REJECTED:g}): the means do not lie on a "
-                "straight line, and the slope and its interval describe nothing. Look at the figure, or fit a shorter range."
+                f"{len(fits) - len(straight)} of {len(fits)} lines are rejected (p < "
+                f"{REJECTED:g}): the means do not lie on a "
+                "straight line, and the slope and its interval describe nothing. Look at the "
+                "figure, or fit a shorter range."
             )
     bent = sum(row.get("p_exponential") < _NOT_EXPONENTIAL for row in table.done)
     if bent:
         found.append(
-            f"The times of {bent} of {len(table.done)} points are not exponential (p < {_NOT_EXPONENTIAL:g}), which the "
+            f"The times of {bent} of {len(table.done)} points are not exponential (p < "
+            f"{_NOT_EXPONENTIAL:g}), which the "
             "intervals assume."
         )
     still = sum(row.get("escapes") == 0 for row in table.done)
     if still:
-        found.append(f"At {still} of {len(table.done)} points no trajectory left: their mean has only a lower limit.")
+        found.append(
+            f"At {still} of {len(table.done)} points no trajectory left: their mean has "
+            "only a lower limit."
+        )
     warned = sum(bool(row.warnings) for row in table.done)
     if table.done and "mean_time" in table.quantities:
         found.append(f"{warned} of {len(table.done)} finished points carry warnings.")
@@ -312,7 +350,16 @@ def _summary(table: Table, alongs: Sequence[Along]) -> list[str]:
 def _fits(alongs: Sequence[Along]) -> Grid:
     """One line a fit."""
     fits = [fit for along in alongs for fit in along.fits]
-    heads = ["log mean against", "at", "points", "from", "to", "slope", "theory's slope", "p (straight)"]
+    heads = [
+        "log mean against",
+        "at",
+        "points",
+        "from",
+        "to",
+        "slope",
+        "theory's slope",
+        "p (straight)",
+    ]
     words = [True, True, False, False, False, False, False, False]
     body = [
         [
@@ -331,7 +378,8 @@ def _fits(alongs: Sequence[Along]) -> Grid:
 
 
 def _warnings(table: Table) -> list[dict[str, Any]]:
-    """Warnings that differ in their numbers alone, together: how many points, which, and the words for the last."""
+    """Warnings that differ in their numbers alone, together: how many points, which, and the words
+    for the last."""
     return [
         {
             "count": len({row.index for row, _ in own}),
@@ -339,7 +387,9 @@ def _warnings(table: Table) -> list[dict[str, Any]]:
             "where": _place(own[-1][0], table),
             "points": _names(table, [row for row, _ in own]),
         }
-        for own in sorted(kinds_of((row, row.warnings) for row in table.rows), key=len, reverse=True)
+        for own in sorted(
+            kinds_of((row, row.warnings) for row in table.rows), key=len, reverse=True
+        )
     ]
 
 
@@ -359,16 +409,23 @@ def _place(row: Row, table: Table) -> str:
 def _names(table: Table, rows: Sequence[Row]) -> str:
     """Points in words, all of them when they are few."""
     names = [_place(row, table) for row in rows[:_MOST_NAMES]]
-    return "; ".join(names) + (f"; and {len(rows) - _MOST_NAMES} more" if len(rows) > _MOST_NAMES else "")
+    return "; ".join(names) + (
+        f"; and {len(rows) - _MOST_NAMES} more" if len(rows) > _MOST_NAMES else ""
+    )
 
 
 def _how(logs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """How the points were run: the time they took, when, and on what."""
     seconds = [float(log.get("seconds", 0.0)) for log in logs]
-    ended = sorted(str(log["ended"]).replace("T", " ").replace("+00:00", " UTC") for log in logs if "ended" in log)
+    ended = sorted(
+        str(log["ended"]).replace("T", " ").replace("+00:00", " UTC")
+        for log in logs
+        if "ended" in log
+    )
     devices = collections.Counter(str(log.get("device", "")) for log in logs)
     stacks = collections.Counter(
-        ", ".join(f"{name} {version}" for name, version in log.get("versions", {}).items()) for log in logs
+        ", ".join(f"{name} {version}" for name, version in log.get("versions", {}).items())
+        for log in logs
     )
     return {
         "points": len(logs),

@@ -1,7 +1,8 @@
-"""Figures of a sweep's report, each as one inline SVG that takes its ink from the page's text and so reads in light and dark.
+"""Figures of a sweep's report, each as one inline SVG that takes its ink from the page's text and
+so reads in light and dark.
 
-Panels are separate pictures of one size, which a page can put side by side or below each other. Text stays text. Series
-take colours and markers of `plots`, and are told apart without colour.
+Panels are separate pictures of one size, which a page can put side by side or below each other.
+Text stays text. Series take colours and markers of `plots`, and are told apart without colour.
 """
 
 import contextlib
@@ -30,7 +31,8 @@ MOST_SERIES = len(COLOURS)
 MOST_CURVES = 9
 _INK = "#010203"  # drawn nowhere else, and replaced by the page's text colour
 _LINE = 0.19  # inches of a line of a legend
-_SIZE = (4.4, 3.5)  # inches; on a phone a panel is as wide as the page and its letters hardly shrink
+# inches; on a phone a panel is as wide as the page and its letters hardly shrink
+_SIZE = (4.4, 3.5)
 _STEPS = 160  # of a survival curve, enough for any eye
 _MOST_TICKS = 7
 _CLOSEST = 0.09  # of an axis's length: ticks nearer than this run into each other
@@ -47,14 +49,17 @@ class Panel:
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one line: its rows by rising x, what is held fixed, and its fit where there is one."""
+    """Points of one line: its rows by rising x, what is held fixed, and its fit where there is
+    one."""
 
     rows: list[Row]
     label: str
     fit: ScalingFit | None = None
 
 
-def series_along(table: Table, axis: AxisColumn, fits: Sequence[ScalingFit], lines: Sequence[Line]) -> list[Series]:
+def series_along(
+    table: Table, axis: AxisColumn, fits: Sequence[ScalingFit], lines: Sequence[Line]
+) -> list[Series]:
     """All lines along an axis, also those too short to be fitted; `fits` are those of `lines`."""
     fit_of = {row.index: fit for fit, line in zip(fits, lines, strict=True) for row in line.rows}
     groups, along = groups_along(table, axis.name)
@@ -72,14 +77,19 @@ def evenly(items: Sequence[Any], most: int) -> list[Any]:
     return [items[k] for k in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
-def mean_panel(series: Sequence[Series], axis: AxisColumn, unit: str, name: str, form: str = "power") -> Panel:
-    """Mean escape time along an axis with its intervals, the law (dashed) and the fitted line (solid)."""
+def mean_panel(
+    series: Sequence[Series], axis: AxisColumn, unit: str, name: str, form: str = "power"
+) -> Panel:
+    """Mean escape time along an axis with its intervals, the law (dashed) and the fitted line
+    (solid)."""
     with _sheet(name) as (figure, ax):
         for k, one in enumerate(evenly(series, MOST_SERIES)):
             colour = COLOURS[k]
             rows = [row for row in one.rows if np.isfinite(row.get("mean_time"))]
             x, mean = _places(rows, axis, form), np.array([row.get("mean_time") for row in rows])
-            ends = [np.array([row.get(f"mean_time_{end}") for row in rows]) for end in ("low", "high")]
+            ends = [
+                np.array([row.get(f"mean_time_{end}") for row in rows]) for end in ("low", "high")
+            ]
             bars = np.abs(np.array([np.where(np.isfinite(end), end, mean) for end in ends]) - mean)
             ax.errorbar(
                 x, mean, yerr=bars, fmt=MARKERS[k], color=colour, markersize=4.5, capsize=2.5, elinewidth=1.2,
@@ -102,7 +112,11 @@ def ratio_panel(series: Sequence[Series], axis: AxisColumn, name: str) -> Panel:
         logarithmic = axis.is_numeric and min(axis.labels) > 0
         aside = _aside(axis, logarithmic)
         for k, one in enumerate(shown):
-            rows = [r for r in one.rows if np.isfinite([r.get("ratio"), r.get("ratio_low"), r.get("ratio_high")]).all()]
+            rows = [
+                r
+                for r in one.rows
+                if np.isfinite([r.get("ratio"), r.get("ratio_low"), r.get("ratio_high")]).all()
+            ]
             if not rows:
                 continue
             x, off = _places(rows, axis, "power"), aside * (k - (len(shown) - 1) / 2)
@@ -110,23 +124,33 @@ def ratio_panel(series: Sequence[Series], axis: AxisColumn, name: str) -> Panel:
             look = {"color": COLOURS[k], "marker": MARKERS[k], "markersize": 4.5, "capsize": 2.5}
             look |= {} if axis.is_numeric else {"linestyle": "none"}
             if logarithmic:
-                ratio_ladder(x * np.exp(off), np.array([row.get("ratio") for row in rows]), ends, ax=ax, artist=look)
+                ratio_ladder(
+                    x * np.exp(off),
+                    np.array([row.get("ratio") for row in rows]),
+                    ends,
+                    ax=ax,
+                    artist=look,
+                )
             else:
                 ratios = np.array([row.get("ratio") for row in rows])
                 ax.errorbar(x + off, ratios, yerr=np.abs(ends.T - ratios), **look)
             names.append((k, one.label or "measured"))
-        for k, label in names:  # after the last `ratio_ladder`, which puts what has a name into a legend on the data
+        # after the last `ratio_ladder`, which puts what has a name into a legend on the data
+        for k, label in names:
             ax.plot([], [], color=COLOURS[k], marker=MARKERS[k], markersize=4.5, label=label)
         if not logarithmic:
             ax.axhline(1.0, color=_INK, linewidth=1.0, linestyle=":")
         _x_axis(ax, axis, "power", [row for one in series for row in one.rows])
         ax.set_ylabel("measured over predicted mean")
         _legend(ax, series)
-        return Panel(_svg(figure, name, f"measured over predicted mean along {axis.name}"), axis.name)
+        return Panel(
+            _svg(figure, name, f"measured over predicted mean along {axis.name}"), axis.name
+        )
 
 
 def _aside(axis: AxisColumn, logarithmic: bool) -> float:
-    """How far apart the bars of two series at one x are drawn, so that they do not hide each other."""
+    """How far apart the bars of two series at one x are drawn, so that they do not hide each
+    other."""
     if not axis.is_numeric:
         return 0.08
     values = np.unique(np.array(axis.labels, float))
@@ -135,27 +159,38 @@ def _aside(axis: AxisColumn, logarithmic: bool) -> float:
 
 
 def survival_panels(sweep: "Sweep", table: Table) -> list[Panel]:
-    """The share still inside against time at up to nine points, evenly chosen over the sweep, with the law's curve."""
+    """The share still inside against time at up to nine points, evenly chosen over the sweep, with
+    the law's curve."""
     arrays = sweep.store.arrays
     if "time" not in arrays or "status" not in arrays or "mean_time" not in table.quantities:
         return []
     usable = [row for row in table.done if row.get("escapes") >= 1]
     panels = []
     for k, row in enumerate(evenly(usable, MOST_CURVES)):
-        time, status = np.asarray(arrays["time"][row.index]), np.asarray(arrays["status"][row.index])
+        time, status = (
+            np.asarray(arrays["time"][row.index]),
+            np.asarray(arrays["status"][row.index]),
+        )
         used = (status == Status.EXITED) | (status == Status.CENSORED)
-        panels.append(_survival_panel(row, time[used], status[used] == Status.EXITED, table, f"survival{k}"))
+        panels.append(
+            _survival_panel(row, time[used], status[used] == Status.EXITED, table, f"survival{k}")
+        )
     return panels
 
 
-def _survival_panel(row: Row, time: np.ndarray, exited: np.ndarray, table: Table, name: str) -> Panel:
+def _survival_panel(
+    row: Row, time: np.ndarray, exited: np.ndarray, table: Table, name: str
+) -> Panel:
     curve = stats.kaplan_meier(time, exited)
     kept = _thinned(curve.time, curve.survival)
     t = np.concatenate([[0.0], curve.time[kept]])
-    share, low, high = (np.concatenate([[1.0], v[kept]]) for v in (curve.survival, curve.low, curve.high))
+    share, low, high = (
+        np.concatenate([[1.0], v[kept]]) for v in (curve.survival, curve.low, curve.high)
+    )
     lowest = min(share[share > 0].min(), low[low > 0].min(initial=1.0))
     bottom = max(0.5 / len(time), 0.7 * float(lowest))
-    share, low = np.maximum(share, bottom), np.maximum(low, bottom)  # zero has no place on a logarithmic axis
+    # zero has no place on a logarithmic axis
+    share, low = np.maximum(share, bottom), np.maximum(low, bottom)
     where = words_of(row.at, [axis.name for axis in table.axes if axis.varies]) or "the point"
     with _sheet(name) as (figure, ax):
         ax.step(t, share, where="post", color=COLOURS[0], linewidth=1.6, label="measured")
@@ -163,7 +198,14 @@ def _survival_panel(row: Row, time: np.ndarray, exited: np.ndarray, table: Table
         predicted = row.get("predicted_mean")
         if np.isfinite(predicted):
             span = np.linspace(0, t[-1], 60)
-            ax.plot(span, np.exp(-span / predicted), color=_INK, linestyle="--", linewidth=1.2, label="law")
+            ax.plot(
+                span,
+                np.exp(-span / predicted),
+                color=_INK,
+                linestyle="--",
+                linewidth=1.2,
+                label="law",
+            )
         ax.set_yscale("log")
         ax.set_ylim(bottom, 1.5)
         ax.set_xlim(0, 1.02 * t[-1])
@@ -175,7 +217,8 @@ def _survival_panel(row: Row, time: np.ndarray, exited: np.ndarray, table: Table
 
 
 def _thinned(time: np.ndarray, survival: np.ndarray) -> np.ndarray:
-    """Which steps of a curve to draw: all of a short one, else those next to even places in time and in log share."""
+    """Which steps of a curve to draw: all of a short one, else those next to even places in time
+    and in log share."""
     if len(time) <= 2 * _STEPS:
         return np.arange(len(time))
     depth = -np.log(np.maximum(survival, 0.5 / len(time)))
@@ -197,7 +240,9 @@ def _law(ax: "Axes", one: Series, axis: AxisColumn, form: str) -> None:
     rows = [row for row in one.rows if np.isfinite(row.get("predicted_mean"))]
     if not rows:
         return
-    look: dict[str, Any] = {"linestyle": "--"} if axis.is_numeric else {"linestyle": "none", "marker": "_"}
+    look: dict[str, Any] = (
+        {"linestyle": "--"} if axis.is_numeric else {"linestyle": "none", "marker": "_"}
+    )
     look |= {"color": _INK, "linewidth": 1.1, "markersize": 16, "label": "law", "zorder": 1.5}
     ax.plot(_places(rows, axis, form), [row.get("predicted_mean") for row in rows], **look)
 
@@ -215,7 +260,9 @@ def _x_axis(ax: "Axes", axis: AxisColumn, form: str, rows: Sequence[Row]) -> Non
     if not axis.is_numeric:
         words = list(dict.fromkeys(axis.labels))
         slanted = sum(map(len, words)) > 30
-        look: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+        look: dict[str, Any] = (
+            {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+        )
         ax.set_xticks(range(len(words)), [shortened(word, 16) for word in words], **look)
         _taller(ax, 0.6 * slanted)
         ax.set_xlim(-0.5, len(words) - 0.5)
@@ -252,7 +299,9 @@ def _ticks(axis: Any, limits: tuple[float, float], values: np.ndarray | None = N
         ticks = ticks[(ticks >= low) & (ticks <= high)]
         if len(ticks) <= _MOST_TICKS:
             break
-    axis.set_major_locator(ticker.FixedLocator(ticks.tolist()) if len(ticks) > 2 else ticker.MaxNLocator(4))
+    axis.set_major_locator(
+        ticker.FixedLocator(ticks.tolist()) if len(ticks) > 2 else ticker.MaxNLocator(4)
+    )
 
 
 def _legend(ax: "Axes", series: Sequence[Series]) -> None:
@@ -265,12 +314,18 @@ def _legend(ax: "Axes", series: Sequence[Series]) -> None:
     columns = 1 if max(map(len, names)) > 26 else 2
     figure = _taller(ax, _LINE * (-(-len(names) // columns) - 2))
     figure.legend(
-        [first[n] for n in names], names, loc="outside lower center", ncols=columns, fontsize=9, frameon=False
+        [first[n] for n in names],
+        names,
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=9,
+        frameon=False,
     )
 
 
 def _taller(ax: "Axes", inches: float) -> "Figure":
-    """The figure, made taller by what else it has to hold, so that the axes keep their height and their name fits."""
+    """The figure, made taller by what else it has to hold, so that the axes keep their height and
+    their name fits."""
     figure: Any = ax.get_figure(root=True)
     figure.set_figheight(figure.get_figheight() + max(inches, 0.0))
     return figure
@@ -284,11 +339,14 @@ def _folded(text: str, width: int = 44) -> str:
 
 @contextlib.contextmanager
 def _sheet(name: str) -> Iterator[tuple["Figure", "Axes"]]:
-    """A figure with one pair of axes, drawn in the ink that `_svg` replaces. No setting outlives it."""
+    """A figure with one pair of axes, drawn in the ink that `_svg` replaces. No setting outlives
+    it."""
     import matplotlib as mpl  # slow to import
     from matplotlib.figure import Figure
 
-    ink = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK)
+    ink = dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK
+    )
     settings: Any = ink | {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
@@ -302,13 +360,20 @@ def _sheet(name: str) -> Iterator[tuple["Figure", "Axes"]]:
         "text.parse_math": False,
     }
     with mpl.rc_context(settings), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)  # the browser's font has it
+        warnings.filterwarnings(
+            "ignore",
+            message="Glyph .* "
+            # the browser's font has it
+            "missing",
+            category=UserWarning,
+        )
         figure = Figure(figsize=_SIZE, layout="constrained")
         yield figure, figure.subplots()
 
 
 def _svg(figure: "Figure", name: str, about: str) -> str:
-    """The figure as an `<svg>` element: transparent, with ids of its own, no outside names, and the page's ink."""
+    """The figure as an `<svg>` element: transparent, with ids of its own, no outside names, and the
+    page's ink."""
     import io
 
     out = io.StringIO()
@@ -316,7 +381,8 @@ def _svg(figure: "Figure", name: str, about: str) -> str:
     figure.savefig(out, format="svg", transparent=True, metadata=nothing)
     text = out.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<!--.*?-->|<style.*?</style>", "", text, flags=re.DOTALL)  # the page says how lines join
+    # the page says how lines join
+    text = re.sub(r"<!--.*?-->|<style.*?</style>", "", text, flags=re.DOTALL)
     head, body = text.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head)
     assert box is not None

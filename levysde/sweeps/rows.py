@@ -1,5 +1,5 @@
-"""The points of a sweep as rows, read from the store alone: no point's objects are built, so a report needs neither the
-modules that a spec names nor a network's training."""
+"""The points of a sweep as rows, read from the store alone: no point's objects are built, so a
+report needs neither the modules that a spec names nor a network's training."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,8 @@ import numpy as np
 from levysde.sweeps.store import Store
 
 T = TypeVar("T")
-_NOT_SWEPT_FOR = {"seed", "training_seed", "num", "lanes", "dt"}  # what says how a run is made, and not what is run
+# what says how a run is made, and not what is run
+_NOT_SWEPT_FOR = {"seed", "training_seed", "num", "lanes", "dt"}
 _LONGEST = 40  # letters of a word where points are named
 _BOOKKEEPING = {"done", "failure", "seed", "warnings", "run_warnings", "summary"}
 
@@ -36,7 +37,8 @@ class AxisColumn:
 
     @property
     def is_physical(self) -> bool:
-        """Whether the axis is numeric and changes what is run: seeds, steps and numbers of trajectories do not."""
+        """Whether the axis is numeric and changes what is run: seeds, steps and numbers of
+        trajectories do not."""
         return self.is_numeric and self.setting.rsplit(".", 1)[-1] not in _NOT_SWEPT_FOR
 
     @property
@@ -81,7 +83,8 @@ class Table:
         axes: in the spec's order.
         rows: in the order of the points.
         quantities: units and long name of each scalar, by its name.
-        walked: whether the axes are walked together (`[list]`), so that each row has its own place on each of them.
+        walked: whether the axes are walked together (`[list]`), so that each row has its own place
+            on each of them.
     """
 
     axes: tuple[AxisColumn, ...]
@@ -98,9 +101,11 @@ class Table:
 
 
 def read_table(store: Store) -> Table:
-    """Read every point's scalars. One small file a point and scalar is read, so a thousand points take about a second."""
+    """Read every point's scalars. One small file a point and scalar is read, so a thousand points
+    take about a second."""
     arrays, spec = store.arrays, store.spec
-    dims = arrays["done"].metadata.dimension_names  # in the store's order, which that of the spec's text need not be
+    # in the store's order, which that of the spec's text need not be
+    dims = arrays["done"].metadata.dimension_names
     names = [name.replace(".", "_") for name in spec.list] or list(dims)
     axes = tuple(_axis(name, arrays[name]) for name in names)
     finished, failed = store.finished(), store.failed()
@@ -117,7 +122,10 @@ def read_table(store: Store) -> Table:
                 index,
                 {axis.name: axis.labels[k] for axis, k in zip(axes, places, strict=True)},
                 state,
-                {name: float(values[index]) if state != "to run" else np.nan for name, values in numbers.items()},
+                {
+                    name: float(values[index]) if state != "to run" else np.nan
+                    for name, values in numbers.items()
+                },
                 {name: str(values[index]) for name, values in words.items()},
                 tuple(line for line in str(remarks[index]).split("\n") if line),
                 str(messages[index]),
@@ -139,7 +147,9 @@ def kinds_of(warnings: Iterable[tuple[T, Sequence[str]]]) -> list[list[tuple[T, 
 def words_of(at: dict[str, Any], names: Sequence[str] | None = None) -> str:
     """A place in words, `alpha = 1.5, epsilon = 0.1`; of all axes, or of those named."""
     return ", ".join(
-        f"{name} = {shortened(number(value), _LONGEST)}" for name, value in at.items() if names is None or name in names
+        f"{name} = {shortened(number(value), _LONGEST)}"
+        for name, value in at.items()
+        if names is None or name in names
     )
 
 
@@ -163,12 +173,15 @@ def number(value: Any, digits: int = 4) -> str:
 
 def _axis(name: str, array: Any) -> AxisColumn:
     values = array[...]
-    labels = tuple(values.tolist()) if np.asarray(values).dtype.kind in "if" else tuple(map(str, values))
+    labels = (
+        tuple(values.tolist()) if np.asarray(values).dtype.kind in "if" else tuple(map(str, values))
+    )
     return AxisColumn(name, str(array.attrs.get("long_name", name)), labels)
 
 
 def _scalars(store: Store) -> tuple[dict[str, Any], dict[str, Any], dict[str, tuple[str, str]]]:
-    """Numbers and words that are one a point, whole, and the units and long names of the numbers."""
+    """Numbers and words that are one a point, whole, and the units and long names of the
+    numbers."""
     arrays = store.arrays
     numbers, words, about = {}, {}, {}
     if store.quantities:
@@ -181,13 +194,18 @@ def _scalars(store: Store) -> tuple[dict[str, Any], dict[str, Any], dict[str, tu
             continue  # axes have no coordinates of their own
         if np.dtype(array.dtype).kind in "biuf":
             numbers[name] = array[...]
-            about[name] = (str(array.attrs.get("units", "1")), str(array.attrs.get("long_name", name)))
+            about[name] = (
+                str(array.attrs.get("units", "1")),
+                str(array.attrs.get("long_name", name)),
+            )
         else:
             words[name] = array[...]
     return numbers, words, about
 
 
-def _texts(arrays: dict[str, Any], name: str, where: set[tuple[int, ...]], shape: tuple[int, ...]) -> np.ndarray:
+def _texts(
+    arrays: dict[str, Any], name: str, where: set[tuple[int, ...]], shape: tuple[int, ...]
+) -> np.ndarray:
     """The texts of the points in `where`; the rest, which have none, are not read."""
     texts = np.full(shape, "", dtype=object)
     if name in arrays and arrays[name].shape == shape:

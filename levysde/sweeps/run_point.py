@@ -1,4 +1,5 @@
-"""Run and store one point of a sweep. Every engine calls this function, so all of them store the same bytes."""
+"""Run and store one point of a sweep. Every engine calls this function, so all of them store the
+same bytes."""
 
 import logging
 import os
@@ -47,7 +48,9 @@ def run_point(
     """
     start = time.monotonic()
     outcome, message = _attempt(plan, store.place, point, every, inside)
-    columns = {} if outcome is None else plan.experiment.columns(point.settings, outcome, Job(point.seed))
+    columns = (
+        {} if outcome is None else plan.experiment.columns(point.settings, outcome, Job(point.seed))
+    )
     conclude(store, point, columns, message, time.monotonic() - start, was_failed=was_failed)
     return message
 
@@ -58,11 +61,15 @@ def _attempt(
     """What a point yielded, and why it failed, or ""."""
     try:
         try:
-            return plan.experiment.run(point.settings, Job(point.seed, _checkpoint(place, point, every), inside)), ""
+            return plan.experiment.run(
+                point.settings, Job(point.seed, _checkpoint(place, point, every), inside)
+            ), ""
         except errors.CheckpointError as stale:
             LOG.warning("%s starts over: %s", point.id, stale)
             forget_checkpoint(place, point)
-            return plan.experiment.run(point.settings, Job(point.seed, _checkpoint(place, point, every), inside)), ""
+            return plan.experiment.run(
+                point.settings, Job(point.seed, _checkpoint(place, point, every), inside)
+            ), ""
     except OSError:
         raise
     except errors.NonFiniteError as failure:
@@ -73,7 +80,13 @@ def _attempt(
 
 
 def conclude(
-    store: Store, point: Point, columns: dict[str, Any], message: str, seconds: float, *, was_failed: bool
+    store: Store,
+    point: Point,
+    columns: dict[str, Any],
+    message: str,
+    seconds: float,
+    *,
+    was_failed: bool,
 ) -> None:
     """Store the columns of a point, mark it as done or failed, and remove its checkpoint."""
     how = {
@@ -93,7 +106,8 @@ def conclude(
 
 
 def _checkpoint(place: Place, point: Point, every: float) -> Checkpoint:
-    """Where a point saves itself. In a bucket the file is kept on this machine and copied after each save."""
+    """Where a point saves itself. In a bucket the file is kept on this machine and copied after
+    each save."""
     name = _checkpoint_name(point)
     if place.is_local:
         return Checkpoint(place.path(".run", "checkpoints", name), every=every, final=False)

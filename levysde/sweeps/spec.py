@@ -7,12 +7,12 @@
     landscape = { name = "DoubleWell" }
     ...
 
-    [grid]                                  # every combination; or [list], axes of one length walked together
-    alpha = [1.2, 1.5, 1.8]
-    epsilon = { low = 0.05, high = 0.5, num = 4, spacing = "log" }
+    [grid]                                  # every combination; or [list], axes of one length
+    walked together alpha = [1.2, 1.5, 1.8] epsilon = { low = 0.05, high = 0.5, num = 4, spacing =
+    "log" }
 
-An axis is named by the path of a setting ("driver.alpha") or by its last word where no other has it. A setting may refer to
-another: `dt = { of = "epsilon", times = 0.1, power = 1.0 }`.
+An axis is named by the path of a setting ("driver.alpha") or by its last word where no other has
+it. A setting may refer to another: `dt = { of = "epsilon", times = 0.1, power = 1.0 }`.
 """
 
 import json
@@ -37,11 +37,15 @@ _LONGEST = 500
 
 
 class SpecError(ValueError):
-    """A spec that cannot be run; the message names the field, and does not repeat a page that was typed there."""
+    """A spec that cannot be run; the message names the field, and does not repeat a page that was
+    typed there."""
 
     def __init__(self, message: str):
         super().__init__(
-            "\n".join(line if len(line) < _LONGEST else f"{line[:_LONGEST]} ..." for line in message.split("\n"))
+            "\n".join(
+                line if len(line) < _LONGEST else f"{line[:_LONGEST]} ..."
+                for line in message.split("\n")
+            )
         )
 
 
@@ -75,10 +79,12 @@ class Spec(Model):
         title: for the report.
         experiment: a registered name, or "module:Class" of an `Experiment`.
         seed: 0 to 2^63 - 1, of the whole sweep.
-        coupled: whether all points share their noise; else each has a seed of its own, a hash of the seed and the point.
+        coupled: whether all points share their noise; else each has a seed of its own, a hash of
+            the seed and the point.
         run: settings of the experiment.
         grid: axes of which every combination is a point.
-        list: axes of one length, whose first values are a point, whose second values are another, and so on.
+        list: axes of one length, whose first values are a point, whose second values are another,
+            and so on.
     """
 
     title: str = ""
@@ -90,7 +96,8 @@ class Spec(Model):
     list: dict[str, Any] = Field(default_factory=dict)
 
     def canonical(self) -> str:
-        """The spec as JSON, the same for the same sweep; axes keep their order, which is that of the store's dimensions."""
+        """The spec as JSON, the same for the same sweep; axes keep their order, which is that of
+        the store's dimensions."""
         table = self.model_dump()
         table["run"] = json.loads(json.dumps(table["run"], sort_keys=True))
         return json.dumps(table)
@@ -106,17 +113,23 @@ def read_spec(path: Arg[PathLike]) -> Spec:
         A `Spec`.
 
     Raises:
-        SpecError: a ValueError: a file that cannot be read, is not TOML, or has a field that is wrong.
+        SpecError: a ValueError: a file that cannot be read, is not TOML, or has a field that is
+            wrong.
     """
     if not isinstance(path, str | os.PathLike):
-        raise SpecError(f'a spec is the path of a TOML file, not {errors.shown(path)}. Type for example "sweep.toml".')
+        raise SpecError(
+            f"a spec is the path of a TOML file, not {errors.shown(path)}. Type for "
+            'example "sweep.toml".'
+        )
     if path == "main-job":
         path = Path(__file__).with_name("main_job.toml")
     try:
         text = Path(path).read_bytes().decode()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise SpecError(f"the spec {str(path)!r} cannot be read ({reason}). Give the path of a TOML file.") from None
+        raise SpecError(
+            f"the spec {str(path)!r} cannot be read ({reason}). Give the path of a TOML file."
+        ) from None
     try:
         table = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -129,20 +142,25 @@ def as_spec(table: Arg[Any]) -> Spec:
     if isinstance(table, Spec):
         return table
     if not isinstance(table, dict):
-        raise SpecError(f"a spec is a table, not {type(table).__name__}. Type for example {{'run': ..., 'grid': ...}}.")
+        raise SpecError(
+            f"a spec is a table, not {type(table).__name__}. Type for example {{'run': "
+            f"..., 'grid': ...}}."
+        )
     _check_leaves(table, ())
     spec = validated(Spec, table, ())
     if bool(spec.grid) == bool(spec.list):
         found = "both" if spec.grid else "neither"
         raise SpecError(
-            f"a sweep has its axes in [grid] (every combination) or in [list] (walked together), not in {found}. "
+            "a sweep has its axes in [grid] (every combination) or in [list] (walked together), "
+            f"not in {found}. "
             "Type for example [grid] and below it alpha = [1.2, 1.5]."
         )
     return spec
 
 
 def validated(model: type[Any], table: Any, path: tuple[str, ...]) -> Any:
-    """`model` filled from `table`, or a SpecError that names each fault by its path, and the nearest right name."""
+    """`model` filled from `table`, or a SpecError that names each fault by its path, and the
+    nearest right name."""
     try:
         return model.model_validate(table)
     except ValidationError as error:
@@ -153,7 +171,9 @@ def validated(model: type[Any], table: Any, path: tuple[str, ...]) -> Any:
 def _fault(model: type[Any], fault: Any, path: tuple[str, ...]) -> str:
     where = ".".join([*path, *(str(part) for part in fault["loc"])]) or "the spec"
     if fault["type"] == "extra_forbidden":
-        return f"{where}: there is no such field.{nearest(str(fault['loc'][-1]), model.model_fields)}"
+        return (
+            f"{where}: there is no such field.{nearest(str(fault['loc'][-1]), model.model_fields)}"
+        )
     if fault["type"] == "missing":
         return f"{where}: this field is missing."
     shown = repr(fault["input"])
@@ -161,7 +181,8 @@ def _fault(model: type[Any], fault: Any, path: tuple[str, ...]) -> str:
 
 
 def _check_leaves(value: Any, path: tuple[str, ...]) -> None:
-    """Raises SpecError for what TOML can say and no setting means: NaN, infinity, dates; and for too deep nesting."""
+    """Raises SpecError for what TOML can say and no setting means: NaN, infinity, dates; and for
+    too deep nesting."""
     where = ".".join(path) or "the spec"
     if len(path) > _DEEPEST:
         raise SpecError(f"{where[:80]}...: tables nest deeper than {_DEEPEST}.")
@@ -178,7 +199,9 @@ def _check_leaves(value: Any, path: tuple[str, ...]) -> None:
     elif isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
         raise SpecError(f"{where}: must fit 64 bits, not {value}.")
     elif not isinstance(value, str | bool | int | float):
-        raise SpecError(f"{where}: must be a number, a word, true or false, a list or a table, not {value!r}.")
+        raise SpecError(
+            f"{where}: must be a number, a word, true or false, a list or a table, not {value!r}."
+        )
 
 
 def as_toml(spec: dict[str, Any]) -> str:
@@ -186,13 +209,21 @@ def as_toml(spec: dict[str, Any]) -> str:
     plain = {k: v for k, v in spec.items() if not isinstance(v, dict)}
     lines = [f"{_key(k)} = {_toml(v)}" for k, v in plain.items()]
     for section in (k for k, v in spec.items() if isinstance(v, dict) and v):
-        lines += ["", f"[{_key(section)}]", *(f"{_key(k)} = {_toml(v)}" for k, v in spec[section].items())]
+        lines += [
+            "",
+            f"[{_key(section)}]",
+            *(f"{_key(k)} = {_toml(v)}" for k, v in spec[section].items()),
+        ]
     return "\n".join(lines) + "\n"
 
 
 def _toml(value: Any) -> str:
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items()) + " }" if value else "{}"
+        return (
+            "{ " + ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items()) + " }"
+            if value
+            else "{}"
+        )
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, str):

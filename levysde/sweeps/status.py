@@ -1,4 +1,5 @@
-"""How a sweep is going, as seen from outside: counted from the names in the store, and from what its drivers note."""
+"""How a sweep is going, as seen from outside: counted from the names in the store, and from what
+its drivers note."""
 
 import json
 import math
@@ -20,7 +21,8 @@ _SHOWN = 5
 
 @dataclass(frozen=True, repr=False)
 class SweepStatus(Tabled):
-    """Points done, failed and to run; exits a second and seconds left by the drivers that are running (NaN without any).
+    """Points done, failed and to run; exits a second and seconds left by the drivers that are
+    running (NaN without any).
 
     Attributes:
         url, title: of the sweep.
@@ -45,7 +47,10 @@ class SweepStatus(Tabled):
         waiting = self.points - self.done - self.failed
         rows = [
             ("at", self.url),
-            ("points", f"{self.done} of {self.points} points done, {self.failed} failed, {waiting} to run"),
+            (
+                "points",
+                f"{self.done} of {self.points} points done, {self.failed} failed, {waiting} to run",
+            ),
             *(("running", driver) for driver in self.drivers),
         ]
         if self.drivers:
@@ -75,7 +80,10 @@ def sweep_status(path: Arg[PathLike]) -> SweepStatus:
     store = open_store(Place(errors.instance("path", path, str | os.PathLike, '"runs/first"')))
     done, failed = store.finished(), store.failed()
     notes = [
-        note for name in store.place.files(".run") if name.startswith("now-") for note in [_note(store.place, name)]
+        note
+        for name in store.place.files(".run")
+        if name.startswith("now-")
+        for note in [_note(store.place, name)]
     ]
     notes = [note for note in notes if time.time() - note.get("time", 0) < _STALE]
     texts = store.arrays["failure"]
@@ -87,7 +95,10 @@ def sweep_status(path: Arg[PathLike]) -> SweepStatus:
         points=math.prod(store.shape),
         done=len(done),
         failed=len(failed),
-        drivers=tuple(f"process {n['pid']} on {n['host']}: {n['ended']} of {n['todo']} since it began" for n in notes),
+        drivers=tuple(
+            f"process {n['pid']} on {n['host']}: {n['ended']} of {n['todo']} since it began"
+            for n in notes
+        ),
         rate=sum(note["rate"] for note in notes),
         left=max((_left(note) for note in notes), default=math.nan),
         failures=tuple((_name(coordinates, index), str(texts[index])) for index in first),
@@ -107,5 +118,8 @@ def _left(note: dict[str, Any]) -> float:
 
 
 def _name(coordinates: dict[str, Any], index: tuple[int, ...]) -> str:
-    along = index * len(coordinates) if len(index) == 1 else index  # a list has one dimension for all its axes
-    return "/".join(f"{name}={values[k]}" for (name, values), k in zip(coordinates.items(), along, strict=True))
+    # a list has one dimension for all its axes
+    along = index * len(coordinates) if len(index) == 1 else index
+    return "/".join(
+        f"{name}={values[k]}" for (name, values), k in zip(coordinates.items(), along, strict=True)
+    )

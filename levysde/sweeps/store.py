@@ -1,9 +1,11 @@
-"""The result store: one zarr v3 group that `xarray.open_zarr` reads, laid out whole before any point is run.
+"""The result store: one zarr v3 group that `xarray.open_zarr` reads, laid out whole before any
+point is run.
 
-Every array has the sweep's axes as its first dimensions and one chunk a point, so that workers never touch each other's
-files. A point is finished when its chunk of `done` exists, which is written last; it has failed when its chunk of `failure`
-does. Both are seen by listing names, without reading. Numbers that are one float a point share the array `summary`, along
-`quantity`: a file each would cost more than a short point.
+Every array has the sweep's axes as its first dimensions and one chunk a point, so that workers
+never touch each other's files. A point is finished when its chunk of `done` exists, which is
+written last; it has failed when its chunk of `failure` does. Both are seen by listing names,
+without reading. Numbers that are one float a point share the array `summary`, along `quantity`: a
+file each would cost more than a short point.
 """
 
 import contextlib
@@ -61,7 +63,12 @@ class Store(Tabled):
         return _chunks(self.place, "failure")
 
     def write(
-        self, index: tuple[int, ...], columns: dict[str, Any], how: dict[str, Any], *, failed: bool = False
+        self,
+        index: tuple[int, ...],
+        columns: dict[str, Any],
+        how: dict[str, Any],
+        *,
+        failed: bool = False,
     ) -> None:
         """Store a point and mark it done, last; `failed` says that it had failed before."""
         with self.place.reached():
@@ -70,13 +77,17 @@ class Store(Tabled):
                 self.arrays["failure"][index] = ""
             self.arrays["done"][index] = True
 
-    def fail(self, index: tuple[int, ...], message: str, columns: dict[str, Any], how: dict[str, Any]) -> None:
+    def fail(
+        self, index: tuple[int, ...], message: str, columns: dict[str, Any], how: dict[str, Any]
+    ) -> None:
         """Store why a point failed, with what it has yielded."""
         with self.place.reached():
             self._write_columns(index, columns, how)
             self.arrays["failure"][index] = message
 
-    def _write_columns(self, index: tuple[int, ...], columns: dict[str, Any], how: dict[str, Any]) -> None:
+    def _write_columns(
+        self, index: tuple[int, ...], columns: dict[str, Any], how: dict[str, Any]
+    ) -> None:
         columns = dict(columns)
         summary = np.array([columns.pop(name, np.nan) for name in self.quantities], float)
         if self.quantities:
@@ -95,7 +106,9 @@ class Store(Tabled):
     def how(self) -> dict[tuple[int, ...], dict[str, Any]]:
         """How each point was run: seconds, device, versions, host."""
         texts = self.group["log/how"][...]
-        return {index: json.loads(str(texts[index])) for index in np.ndindex(self.shape) if texts[index]}
+        return {
+            index: json.loads(str(texts[index])) for index in np.ndindex(self.shape) if texts[index]
+        }
 
     def _table(self) -> Table:
         shape = " x ".join(map(str, self.shape))
@@ -104,7 +117,8 @@ class Store(Tabled):
 
 
 def lay_out(plan: Plan, place: Place, device: str) -> Store:
-    """Make the store of a plan, or open the one that is there. Raises StoreError for anything else that is there."""
+    """Make the store of a plan, or open the one that is there. Raises StoreError for anything else
+    that is there."""
     if exists(place):
         store = open_store(place)
         _check_same(store, plan)
@@ -123,7 +137,8 @@ def lay_out(plan: Plan, place: Place, device: str) -> Store:
 
 
 def _settle(fresh: Path, target: Path) -> None:
-    """Move a layout to its place, where other shards may wait already; what makes it a store comes last."""
+    """Move a layout to its place, where other shards may wait already; what makes it a store comes
+    last."""
     marker = target / ".run" / _LAYING_OUT
     marker.touch()
     for name in os.listdir(target):
@@ -135,11 +150,14 @@ def _settle(fresh: Path, target: Path) -> None:
 
 
 def check_place(plan: Plan, place: Place) -> None:
-    """Raises StoreError for a place that holds anything but this sweep, or has no room for it. Nothing is written."""
+    """Raises StoreError for a place that holds anything but this sweep, or has no room for it.
+    Nothing is written."""
     if exists(place):
         _check_same(open_store(place), plan)
     elif place.is_local:
-        _check_disk(plan, place, plan.experiment.variables([point.settings for point in plan.points]))
+        _check_disk(
+            plan, place, plan.experiment.variables([point.settings for point in plan.points])
+        )
 
 
 def exists(place: Place) -> bool:
@@ -151,7 +169,8 @@ def exists(place: Place) -> bool:
         others = [name for name in _names(place) if name != ".run"]
         if others and place.read(".run", _LAYING_OUT) is None:
             raise StoreError(
-                f"{place.url} is there already and is no sweep's store (it holds {', '.join(sorted(others)[:3])}). "
+                f"{place.url} is there already and is no sweep's store (it holds "
+                f"{', '.join(sorted(others)[:3])}). "
                 "Give a new folder."
             )
         return False
@@ -164,9 +183,14 @@ def open_store(place: Place) -> Store:
 
     head = place.read("zarr.json")
     if head is None:
-        raise StoreError(f"there is no sweep at {place.url}. Start one with: levysde sweep SPEC --out {place.url}")
+        raise StoreError(
+            f"there is no sweep at {place.url}. Start one with: levysde sweep SPEC "
+            f"--out {place.url}"
+        )
     if not _attributes(head, place).get("levysde_complete"):
-        raise StoreError(f"the sweep at {place.url} has not been laid out to the end. Start it again.")
+        raise StoreError(
+            f"the sweep at {place.url} has not been laid out to the end. Start it again."
+        )
     return Store(place, zarr.open_group(place.url, mode="r+", use_consolidated=True))
 
 
@@ -183,17 +207,21 @@ def _attributes(head: bytes, place: Place) -> dict[str, Any]:
         attributes = json.loads(head)["attributes"]
         version = attributes["levysde_sweep"]
     except (ValueError, KeyError, TypeError):
-        raise StoreError(f"{place.url} is a zarr store, but not of a sweep. Give a new folder.") from None
+        raise StoreError(
+            f"{place.url} is a zarr store, but not of a sweep. Give a new folder."
+        ) from None
     if version != FORMAT:
         raise StoreError(
-            f"{place.url} is a sweep's store of version {version!r}; this levysde writes version {FORMAT}. Read it with the "
+            f"{place.url} is a sweep's store of version {version!r}; this levysde writes version "
+            f"{FORMAT}. Read it with the "
             "levysde that made it, or give a new folder."
         )
     return attributes
 
 
 def _make(plan: Plan, url: str, variables: tuple[Variable, ...], device: str) -> None:
-    """Coordinates by xarray, then the arrays, empty, by zarr, whose chunks xarray would have to write."""
+    """Coordinates by xarray, then the arrays, empty, by zarr, whose chunks xarray would have to
+    write."""
     import xarray as xr
     import zarr
 
@@ -225,15 +253,25 @@ def _make(plan: Plan, url: str, variables: tuple[Variable, ...], device: str) ->
     }
     frame = xr.Dataset(coords=coordinates, attrs=attributes)
     with _quiet():
-        frame.to_zarr(url, mode="a", zarr_format=3, consolidated=False)  # "w" would take the lock away
+        # "w" would take the lock away
+        frame.to_zarr(url, mode="a", zarr_format=3, consolidated=False)
         group = zarr.open_group(url, mode="r+")
         packed = Variable(
-            "summary", "float64", "numbers of the point", "see quantity_units", ("quantity",), (len(scalars),)
+            "summary",
+            "float64",
+            "numbers of the point",
+            "see quantity_units",
+            ("quantity",),
+            (len(scalars),),
         )
         done = Variable("done", "bool", "whether the point is finished")
         failure = Variable("failure", "str", "why the point failed")
         how = Variable("log/how", "str", "seconds, device and versions of the run, as JSON")
-        for v in [v for v in variables if v not in scalars] + [packed] * bool(scalars) + [done, failure, how]:
+        for v in (
+            [v for v in variables if v not in scalars]
+            + [packed] * bool(scalars)
+            + [done, failure, how]
+        ):
             group.create_array(
                 v.name,
                 overwrite=True,  # of a layout that was cut short
@@ -256,27 +294,41 @@ def _words(words: Iterable[str]) -> np.ndarray:
 def _check_same(store: Store, plan: Plan) -> None:
     spec = plan.spec
     if store.spec.canonical() == spec.canonical():
-        names = {v.name for v in plan.experiment.variables([point.settings for point in plan.points])}
+        names = {
+            v.name for v in plan.experiment.variables([point.settings for point in plan.points])
+        }
         if missing := names - {*store.arrays, *store.quantities}:
             raise StoreError(
-                f"{store.place.url} was begun by another levysde ({store.attributes['versions']['levysde']}), which stores no "
+                f"{store.place.url} was begun by another levysde "
+                f"({store.attributes['versions']['levysde']}), which stores no "
                 f"{min(missing)!r}. Finish it with that one, or give a new folder."
             )
         return
     old, new = _flat(store.spec.model_dump()), _flat(spec.model_dump())
     lines = [
-        f"  {key}: {old.get(key, 'not there')} in the store, {new.get(key, 'not there')} in the spec"
+        f"  {key}: {old.get(key, 'not there')} in the store, {new.get(key, 'not there')} in the "
+        "spec"
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ] or ["  its axes are in another order"]
     raise StoreError(
-        "\n".join([f"{store.place.url} holds another sweep:", *lines[:10], "Give a new folder, or the spec as it was."])
+        "\n".join(
+            [
+                f"{store.place.url} holds another sweep:",
+                *lines[:10],
+                "Give a new folder, or the spec as it was.",
+            ]
+        )
     )
 
 
 def _flat(value: Any, path: str = "") -> dict[str, str]:
     if isinstance(value, dict) and value:
-        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{path}.{key}".lstrip(".")).items()}
+        return {
+            k: v
+            for key, inner in value.items()
+            for k, v in _flat(inner, f"{path}.{key}".lstrip(".")).items()
+        }
     return {path: json.dumps(value)}
 
 
@@ -295,36 +347,53 @@ def _check_disk(plan: Plan, place: Place, variables: tuple[Variable, ...]) -> No
     need, free = disk_bytes(plan, variables), shutil.disk_usage(folder).free
     if need > _SAFETY * free:
         raise StoreError(
-            f"{len(plan.points):,} points take up to {need / 1e9:.3g} GB, and {folder} has {free / 1e9:.3g} GB free. "
+            f"{len(plan.points):,} points take up to {need / 1e9:.3g} GB, and {folder} has "
+            f"{free / 1e9:.3g} GB free. "
             "Make an axis shorter, lower num, or give another folder."
         )
     files = len(plan.points) * (len(variables) + 3)
     spare = os.statvfs(folder).f_favail
     if 0 < spare < files:
-        raise StoreError(f"{len(plan.points):,} points take {files:,} files, and {folder} has room for {spare:,}.")
+        raise StoreError(
+            f"{len(plan.points):,} points take {files:,} files, and {folder} has room "
+            f"for {spare:,}."
+        )
 
 
 def _chunks(place: Place, array: str) -> set[tuple[int, ...]]:
     """Indices of the chunks of an array that exist."""
     names = place.files(array, "c")
-    return {tuple(int(k) for k in name.split("/")) for name in names if name.replace("/", "").isdecimal()}
+    return {
+        tuple(int(k) for k in name.split("/"))
+        for name in names
+        if name.replace("/", "").isdecimal()
+    }
 
 
 @functools.cache
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
     names = ("levysde", "jax", "jaxlib", "numpy", "equinox", "xarray", "zarr")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in names
+    }
 
 
 def commit() -> str:
-    """The commit of the source tree that runs, with a mark when it has been edited; "" for an installed package."""
+    """The commit of the source tree that runs, with a mark when it has been edited; "" for an
+    installed package."""
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return ""
     try:
         answers = [
-            subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True)
+            subprocess.run(
+                ["git", "-C", str(folder), *words],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=True,
+            )
             for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
         ]
     except (OSError, subprocess.SubprocessError):
@@ -334,7 +403,8 @@ def commit() -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings that consolidated metadata is no part of zarr v3 yet, and that `.run` is none of its arrays."""
+    """Without the warnings that consolidated metadata is no part of zarr v3 yet, and that `.run` is
+    none of its arrays."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
         warnings.filterwarnings("ignore", message=r"Object at \.run", category=UserWarning)

@@ -1,4 +1,5 @@
-"""A finished, or half-finished, sweep as one labelled data set, with its results, laws and comparisons."""
+"""A finished, or half-finished, sweep as one labelled data set, with its results, laws and
+comparisons."""
 
 import functools
 import os
@@ -13,7 +14,14 @@ from levysde.analysis import Comparison, compare
 from levysde.stats import Estimate as Interval
 from levysde.sweeps.escape_run import EscapeRun
 from levysde.sweeps.experiment import Job
-from levysde.sweeps.fits import LEAST_POINTS, ScalingFit, fit_line, fitted_axes, lines_along, log_mean_covariance
+from levysde.sweeps.fits import (
+    LEAST_POINTS,
+    ScalingFit,
+    fit_line,
+    fitted_axes,
+    lines_along,
+    log_mean_covariance,
+)
 from levysde.sweeps.place import Place
 from levysde.sweeps.plan import Plan, Point, make_plan
 from levysde.sweeps.rows import read_table
@@ -40,7 +48,9 @@ def open_sweep(path: Arg[PathLike]) -> "Sweep":
         StoreError: a ValueError: there is none, or one of another version.
         ImportError: the extra `sweep`, or that of the URL, is not installed.
     """
-    return Sweep(open_store(Place(errors.instance("path", path, str | os.PathLike, '"runs/first"'))))
+    return Sweep(
+        open_store(Place(errors.instance("path", path, str | os.PathLike, '"runs/first"')))
+    )
 
 
 class Sweep(Tabled):
@@ -65,7 +75,8 @@ class Sweep(Tabled):
 
     @property
     def data(self) -> "xr.Dataset":
-        """Everything as one `xarray.Dataset`, read lazily, with one variable for each number of a point."""
+        """Everything as one `xarray.Dataset`, read lazily, with one variable for each number of a
+        point."""
         import xarray as xr
 
         frame = xr.open_zarr(self.store.place.url, chunks=None)
@@ -75,10 +86,15 @@ class Sweep(Tabled):
         if "summary" not in frame:
             return frame
         about = zip(
-            frame["quantity"].values, frame["quantity_units"].values, frame["quantity_long_name"].values, strict=True
+            frame["quantity"].values,
+            frame["quantity_units"].values,
+            frame["quantity_long_name"].values,
+            strict=True,
         )
         columns = {
-            name: frame["summary"].sel(quantity=name, drop=True).assign_attrs(units=units, long_name=words)
+            name: frame["summary"]
+            .sel(quantity=name, drop=True)
+            .assign_attrs(units=units, long_name=words)
             for name, units, words in about
             if name not in frame.coords  # an axis of that name says the same
         }
@@ -102,7 +118,8 @@ class Sweep(Tabled):
         return {p.id: str(texts[p.index]) for p in self.plan.points if p.index in failed}
 
     def point(self, at: Arg[Mapping[str, Any]]) -> Point:
-        """The one point with these values. Raises ValueError, with the values there are, for none or several."""
+        """The one point with these values. Raises ValueError, with the values there are, for none
+        or several."""
         if not isinstance(at, Mapping):
             raise TypeError(f'at must be a dict, not {at!r}. Type for example {{"alpha": 1.5}}.')
         axes = {axis.name: axis for axis in self.plan.axes}
@@ -110,11 +127,15 @@ class Sweep(Tabled):
             if name not in axes:
                 raise ValueError(f"the sweep has no axis {name!r}. It has {', '.join(axes)}.")
         found = [
-            p for p in self.plan.points if all(_is(self._label(p, axes[name]), value) for name, value in at.items())
+            p
+            for p in self.plan.points
+            if all(_is(self._label(p, axes[name]), value) for name, value in at.items())
         ]
         if len(found) == 1:
             return found[0]
-        values = "; ".join(f"{name}: {', '.join(map(str, axis.labels[:8]))}" for name, axis in axes.items())
+        values = "; ".join(
+            f"{name}: {', '.join(map(str, axis.labels[:8]))}" for name, axis in axes.items()
+        )
         raise ValueError(f"{len(found) or 'no'} points are at {dict(at)}. The axes are {values}.")
 
     def _label(self, point: Point, axis: Any) -> Any:
@@ -126,7 +147,8 @@ class Sweep(Tabled):
         return {axis.name: self._label(point, axis) for axis in self.plan.axes}
 
     def estimate(self, point: Point, name: str) -> Interval:
-        """A number of a point that is stored with its interval: the columns `name`, `name_low` and `name_high`.
+        """A number of a point that is stored with its interval: the columns `name`, `name_low` and
+        `name_high`.
 
         Raises ValueError when the point is not finished, or has no such columns.
         """
@@ -134,17 +156,24 @@ class Sweep(Tabled):
         ends = [name, f"{name}_low", f"{name}_high"]
         if not set(ends) <= set(columns):
             known = sorted(key for key in columns if {f"{key}_low", f"{key}_high"} <= set(columns))
-            raise ValueError(f"no number {name!r} is stored with an interval. There are {', '.join(known) or 'none'}.")
+            raise ValueError(
+                f"no number {name!r} is stored with an interval. There are "
+                f"{', '.join(known) or 'none'}."
+            )
         return Interval(*(float(columns[end]) for end in ends))
 
     def columns(self, point: Point) -> dict[str, Any]:
         """The stored columns of a point. Raises ValueError when it is not finished."""
         if point.index not in self.store.finished():
-            raise ValueError(f"the point {point.id} is not finished. Type the command of the sweep again.")
+            raise ValueError(
+                f"the point {point.id} is not finished. Type the command of the sweep again."
+            )
         arrays = self.store.arrays
         columns = {n: np.asarray(a[point.index])[()] for n, a in arrays.items() if n in self._names}
         if "summary" in arrays:
-            columns |= dict(zip(self.store.quantities, np.asarray(arrays["summary"][point.index]), strict=True))
+            columns |= dict(
+                zip(self.store.quantities, np.asarray(arrays["summary"][point.index]), strict=True)
+            )
         return columns
 
     @functools.cached_property
@@ -154,7 +183,8 @@ class Sweep(Tabled):
         return {v.name for v in variables} & set(self.store.arrays) - set(self.store.quantities)
 
     def result(self, at: Arg[Mapping[str, Any]]) -> Any:
-        """What the point's run returned: for escapes an `EscapeResult`, bit for bit, without its speed."""
+        """What the point's run returned: for escapes an `EscapeResult`, bit for bit, without its
+        speed."""
         point = self.point(at)
         return self.plan.experiment.outcome(point.settings, self.columns(point), Job(point.seed))
 
@@ -163,19 +193,23 @@ class Sweep(Tabled):
         return self.plan.experiment.law(self.point(at).settings)
 
     def compare(self, at: Arg[Mapping[str, Any]], *, exact: Arg[bool] = False) -> Comparison:
-        """The point's result against its law; with `exact` also against the exact mean, in one dimension.
+        """The point's result against its law; with `exact` also against the exact mean, in one
+        dimension.
 
         Raises ValueError where the point has no law, and what `compare` and `exact_exit` raise.
         """
         law = self.law(at)
         if law is None:
             raise ValueError(
-                f"no law predicts the point {self.point(at).id}. Type compare(sweep.result(at), reference)."
+                f"no law predicts the point {self.point(at).id}. Type compare(sweep.result(at), "
+                "reference)."
             )
         known, experiment = None, self.plan.experiment
         if errors.flag("exact", exact):
             if not isinstance(experiment, EscapeRun):
-                raise ValueError(f"exact means are those of the experiment 'escape', not of {experiment.name!r}.")
+                raise ValueError(
+                    f"exact means are those of the experiment 'escape', not of {experiment.name!r}."
+                )
             problem = experiment.problem(self.point(at).settings)
             known = exact_exit(problem.dynamics, problem.domain, start=problem.start)
         return compare(self.result(at), law, exact=known)
@@ -188,17 +222,20 @@ class Sweep(Tabled):
         form: Arg[Literal["power", "exponential"]] = "power",
         confidence: Arg[Number] = 0.95,
     ) -> tuple[ScalingFit, ...]:
-        """Straight lines through log(mean escape time) along an axis, by default along every one that changes what is run; see
-        `scaling_fits`."""
+        """Straight lines through log(mean escape time) along an axis, by default along every one
+        that changes what is run; see `scaling_fits`."""
         return scaling_fits(self, x, y, form=form, confidence=confidence)
 
     def to_parquet(self, path: Arg[PathLike]) -> None:
-        """Write the numbers of all points, one row a point, for tools that read tables. The rows of trajectories stay here.
+        """Write the numbers of all points, one row a point, for tools that read tables. The rows of
+        trajectories stay here.
 
         Raises ValueError for a path that cannot be written, ImportError without pyarrow.
         """
         if not isinstance(path, str | os.PathLike):
-            raise ValueError(f'path must be a file, not {path!r}. Type for example "points.parquet".')
+            raise ValueError(
+                f'path must be a file, not {path!r}. Type for example "points.parquet".'
+            )
         frame = self.data
         narrow = frame.drop_dims([d for d in frame.dims if d not in self.plan.dims])
         try:
@@ -241,10 +278,12 @@ def scaling_fits(
         resamples, seed: of the bootstrap, where points share their noise.
 
     Returns:
-        A fit for each line, those of one axis after those of another. Empty where no line has three points.
+        A fit for each line, those of one axis after those of another. Empty where no line has three
+        points.
 
     Raises:
-        TypeError, ValueError: bad arguments; an axis that does not exist, or is not of positive numbers; no escape times.
+        TypeError, ValueError: bad arguments; an axis that does not exist, or is not of positive
+            numbers; no escape times.
     """
     errors.choice("y", y, ("mean_time", "ratio"))
     errors.choice("form", form, ("power", "exponential"))

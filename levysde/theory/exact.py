@@ -1,8 +1,8 @@
 """Exact mean exit times from a ball without drift. Plain float64.
 
-Notation: a the stability index, `epsilon L` the noise, r the radius, x the start relative to the centre, d the
-dimension. Times are in the time of L. Convention: `E exp(i k L_1) = exp(-|k|^a)` in each coordinate, so a = 2 is
-variance 2t.
+Notation: a the stability index, `epsilon L` the noise, r the radius, x the start relative to the
+centre, d the dimension. Times are in the time of L. Convention: `E exp(i k L_1) = exp(-|k|^a)` in
+each coordinate, so a = 2 is variance 2t.
 """
 
 from math import gamma, hypot
@@ -30,7 +30,8 @@ def getoor_mean_exit(
         dim: d, the dimension.
         radius: of the ball, positive, in the unit of x; 1 by default.
         epsilon: noise amplitude, positive; 1 by default.
-        start: x, relative to the centre: a point, `(d,)`, or its distance from the centre, which is 0 by default.
+        start: x, relative to the centre: a point, `(d,)`, or its distance from the centre, which is
+            0 by default.
 
     Returns:
         The mean exit time, in the time of L.
@@ -55,17 +56,19 @@ def ryznar_mean_exit(
     epsilon: Arg[Number] = 1.0,
     start: Arg[Numbers] = 0.0,
 ) -> float:
-    """Mean exit time of `x + epsilon L`, L of d independent stable coordinates, from the ball of `radius`.
+    """Mean exit time of `x + epsilon L`, L of d independent stable coordinates, from the ball of
+    `radius`.
 
-    `(r^2 - |x|^2)^(a/2) / (d Gamma(1 + a) epsilon^a)`, shown by Ryznar for every symmetric stable process with
-    `Gamma(1 - a/2) Gamma(1 + a/2) nu(|y| >= 1)` in place of `d Gamma(1 + a)`.
+    `(r^2 - |x|^2)^(a/2) / (d Gamma(1 + a) epsilon^a)`, shown by Ryznar for every symmetric stable
+    process with `Gamma(1 - a/2) Gamma(1 + a/2) nu(|y| >= 1)` in place of `d Gamma(1 + a)`.
 
     Args:
         alpha: stability index, in (0, 2].
         dim: d, the dimension.
         radius: of the ball, positive, in the unit of x; 1 by default.
         epsilon: noise amplitude, positive; 1 by default.
-        start: x, relative to the centre: a point, `(d,)`, or its distance from the centre, which is 0 by default.
+        start: x, relative to the centre: a point, `(d,)`, or its distance from the centre, which is
+            0 by default.
 
     Returns:
         The mean exit time, in the time of L.
@@ -81,15 +84,21 @@ def ryznar_mean_exit(
 
 
 def brownian_mean_exit(
-    *, dim: Arg[Integer], radius: Arg[Number] = 1.0, sigma: Arg[Number] = 1.0, start: Arg[Numbers] = 0.0
+    *,
+    dim: Arg[Integer],
+    radius: Arg[Number] = 1.0,
+    sigma: Arg[Number] = 1.0,
+    start: Arg[Numbers] = 0.0,
 ) -> float:
-    """Mean exit time of `x + sigma W`, W standard Brownian motion, from the ball: `(r^2 - |x|^2) / (d sigma^2)`.
+    """Mean exit time of `x + sigma W`, W standard Brownian motion, from the ball: `(r^2 - |x|^2) /
+    (d sigma^2)`.
 
     Args:
         dim: d, the dimension.
         radius: of the ball, positive, in the unit of x; 1 by default.
         sigma: noise amplitude, positive; 1 by default.
-        start: x, relative to the centre: a point, `(d,)`, or its distance from the centre, which is 0 by default.
+        start: x, relative to the centre: a point, `(d,)`, or its distance from the centre, which is
+            0 by default.
 
     Returns:
         The mean exit time, in the time of W.
@@ -113,7 +122,11 @@ def survival_at(rate: float, t: Arg[Numbers]) -> np.ndarray | float:
 
 
 def _checked(
-    alpha: Arg[Number], dim: Arg[Integer], radius: Arg[Number], epsilon: Arg[Number], start: Arg[Numbers]
+    alpha: Arg[Number],
+    dim: Arg[Integer],
+    radius: Arg[Number],
+    epsilon: Arg[Number],
+    start: Arg[Numbers],
 ) -> tuple[float, int, float, float]:
     """alpha, d, `r^2 - |x|^2`, epsilon."""
     a = errors.real_index(alpha)
@@ -122,8 +135,13 @@ def _checked(
     eps = errors.positive_real("epsilon", epsilon, "epsilon=0.1")
     x = errors.reals("start", start, "start=0.0")
     if x.shape not in ((), (d,)):
-        raise ValueError(f"start must be a distance or have shape ({d},), not {x.shape}. Type for example start=0.0.")
+        raise ValueError(
+            f"start must be a distance or have shape ({d},), not {x.shape}. Type for "
+            "example start=0.0."
+        )
     distance = hypot(*x.ravel())
     if distance > r:
-        raise ValueError(f"start = {start!r} lies outside the ball of radius {radius!r}. Give a start inside.")
+        raise ValueError(
+            f"start = {start!r} lies outside the ball of radius {radius!r}. Give a start inside."
+        )
     return a, d, (r - distance) * (r + distance), eps

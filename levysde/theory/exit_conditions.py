@@ -1,4 +1,5 @@
-"""Whether a basin and its attractor meet what the escape law assumes of them, found by looking, and said with numbers."""
+"""Whether a basin and its attractor meet what the escape law assumes of them, found by looking, and
+said with numbers."""
 
 import math
 from dataclasses import replace
@@ -17,14 +18,17 @@ from levysde.theory.exit_rays import FEW, Crossings, Looker, Mass
 from levysde.theory.exit_response import ELSEWHERE, LEFT, STRIDE, Response
 
 _FLAT = 1e-7  # of the stiffness: an eigenvalue below it is 0 within rounding
-_LOOKED, _LOOKED_OF_MANY = 512, 64  # landing points from which the flow is followed, in few dimensions and in many
+# landing points from which the flow is followed, in few dimensions and in many
+_LOOKED, _LOOKED_OF_MANY = 512, 64
 _NEARBY = np.array(
     [0.02, 0.05, 0.1, 0.2]
 )  # and at these shares of the first crossing, to see that the attractor attracts
-_NEAR = 0.02  # distance from the attractor, in units of the nearest crossing, at which a flow has returned
+# distance from the attractor, in units of the nearest crossing, at which a flow has returned
+_NEAR = 0.02
 _FINEST = 2e-3  # shortest limit of a step of the flow, in units of the distance from the attractor
 _LARGEST = 200  # dimensions up to which flows are followed
-LEAST_SHARE = 0.005  # of the rate, below which landing points that the flow carries out are within the flow's own error
+# of the rate, below which landing points that the flow carries out are within the flow's own error
+LEAST_SHARE = 0.005
 
 
 class Survey(NamedTuple):
@@ -49,8 +53,9 @@ UNSEEN = Survey(0, 0.0, 0.0, 0.0, "")
 
 
 def keeps(dynamics: Dynamics, domain: Domain) -> bool:
-    """Whether the noiseless flow is known never to leave: that of the gradient, in a set that belongs to the same loss; and
-    for a convex loss in a ball about its minimum, or in an interval."""
+    """Whether the noiseless flow is known never to leave: that of the gradient, in a set that
+    belongs to the same loss; and for a convex loss in a ball about its minimum, or in an
+    interval."""
     if not isinstance(dynamics, SGD | Langevin):
         return False
     loss = dynamics.landscape
@@ -60,19 +65,27 @@ def keeps(dynamics: Dynamics, domain: Domain) -> bool:
     return loss.convex and (centred or (domain.convex and domain.dim == 1))
 
 
-def following(response: Response, jumps: np.ndarray, distance: np.ndarray, thinnest: float = np.inf) -> Response:
-    """The response that follows the flow after a landing, in steps no longer than the thinnest layer that rays show; it has
-    returned when it is as near as a fiftieth of the nearest crossing."""
+def following(
+    response: Response, jumps: np.ndarray, distance: np.ndarray, thinnest: float = np.inf
+) -> Response:
+    """The response that follows the flow after a landing, in steps no longer than the thinnest
+    layer that rays show; it has returned when it is as near as a fiftieth of the nearest
+    crossing."""
     dtype, finite = response.dt.dtype, np.isfinite(distance)
     at = float(np.abs(np.asarray(response.dynamics.attractor)).max())
-    nearest = np.min(distance[finite] * np.abs(jumps[finite]).max(1)) if finite.any() else 1e-3 * (1 + at)
+    nearest = (
+        np.min(distance[finite] * np.abs(jumps[finite]).max(1)) if finite.any() else 1e-3 * (1 + at)
+    )
     near = max(_NEAR * float(nearest), 8 * float(jnp.finfo(dtype).eps) * at)
     stride = float(np.clip(thinnest, _FINEST, STRIDE))
-    return replace(response, near=jnp.asarray(near, dtype), stride=jnp.asarray(stride, dtype), follows=True)
+    return replace(
+        response, near=jnp.asarray(near, dtype), stride=jnp.asarray(stride, dtype), follows=True
+    )
 
 
 def thinnest(found: Crossings) -> float:
-    """The thinnest stretch outside from which a ray comes back, in units of its distance; inf without one."""
+    """The thinnest stretch outside from which a ray comes back, in units of its distance; inf
+    without one."""
     order = np.lexsort((found.radius, found.ray))
     ray, radius, sign = found.ray[order], found.radius[order], found.sign[order]
     back = np.flatnonzero((sign[1:] < 0) & (ray[1:] == ray[:-1]))
@@ -84,7 +97,9 @@ def may_follow(response: Response) -> bool:
     return response.dynamics.response != "flow" and response.dynamics.landscape.dim <= _LARGEST
 
 
-def survey(response: Response, directions: Array, jumps: np.ndarray, found: Crossings, mass: Mass) -> Survey:
+def survey(
+    response: Response, directions: Array, jumps: np.ndarray, found: Crossings, mass: Mass
+) -> Survey:
     """Follows the flow from landing points inside, spread over the rays by their Lévy mass."""
     dynamics, domain = response.dynamics, response.domain
     if dynamics.response == "flow":
@@ -92,14 +107,18 @@ def survey(response: Response, directions: Array, jumps: np.ndarray, found: Cros
     if dynamics.landscape.dim > _LARGEST:
         return UNSEEN._replace(why=f"the flow is not followed beyond {_LARGEST} dimensions")
     few = dynamics.landscape.dim <= FEW
-    if keeps(dynamics, domain) and (not few or dynamics.landscape.convex or isinstance(domain, Basin)):
+    if keeps(dynamics, domain) and (
+        not few or dynamics.landscape.convex or isinstance(domain, Basin)
+    ):
         return UNSEEN
     finite = np.isfinite(found.distance)
     moving = np.flatnonzero(np.abs(jumps).max(1) > 0)
     if not finite.any() or not len(moving):
         return UNSEEN
     looked = _LOOKED if few else _LOOKED_OF_MANY
-    chosen = moving[np.unique(np.linspace(0, len(moving) - 1, min(len(moving), looked // 8)).astype(int))]
+    chosen = moving[
+        np.unique(np.linspace(0, len(moving) - 1, min(len(moving), looked // 8)).astype(int))
+    ]
     scale = np.where(finite, found.distance, np.median(found.distance[finite]))[chosen]
     each = max(looked // (2 * len(chosen)), 2)
     middle = (np.arange(each) + 0.5) / each
@@ -118,12 +137,17 @@ def survey(response: Response, directions: Array, jumps: np.ndarray, found: Cros
     left = 0.0 if keeps(dynamics, domain) else float(known[end == LEFT].sum())
     elsewhere = float(known[end == ELSEWHERE].sum())
     return Survey(
-        int(inside.sum()) + close.size, left, elsewhere, float(np.mean((close == LEFT) | (close == ELSEWHERE))), ""
+        int(inside.sum()) + close.size,
+        left,
+        elsewhere,
+        float(np.mean((close == LEFT) | (close == ELSEWHERE))),
+        "",
     )
 
 
 def _radii_of(mass: Mass, rays: np.ndarray, scale: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Where `mass` along each ray is what is wanted, between a millionth and a million of the scale."""
+    """Where `mass` along each ray is what is wanted, between a millionth and a million of the
+    scale."""
     low, high = np.full(wanted.shape, -14.0), np.full(wanted.shape, 14.0)
     ray = np.broadcast_to(rays[:, None], wanted.shape).ravel()
     for _ in range(30):
@@ -134,7 +158,9 @@ def _radii_of(mass: Mass, rays: np.ndarray, scale: np.ndarray, wanted: np.ndarra
     return scale[:, None] * np.exp((low + high) / 2)
 
 
-def about_attractor(slowest: float, stiffness: float, regime: float, repelled: float = 0.0) -> tuple[str, ...]:
+def about_attractor(
+    slowest: float, stiffness: float, regime: float, repelled: float = 0.0
+) -> tuple[str, ...]:
     """That the attractor is not a minimum: the law then means nothing."""
     if slowest <= _FLAT * stiffness:
         why = f"the flow has the eigenvalue {slowest:.3g} there"
@@ -145,25 +171,32 @@ def about_attractor(slowest: float, stiffness: float, regime: float, repelled: f
     else:
         return ()
     return (
-        f"the attractor is no minimum ({why}): train and polish the network first, see levysde.networks.train and polish.",
+        f"the attractor is no minimum ({why}): train and polish the network first, see "
+        "levysde.networks.train and polish.",
     )
 
 
-def about_start(response: Response, jumps: np.ndarray, distance: np.ndarray, start: np.ndarray) -> tuple[str, ...]:
-    """That the noiseless flow from `start` does not go to the attractor, where it can be followed."""
+def about_start(
+    response: Response, jumps: np.ndarray, distance: np.ndarray, start: np.ndarray
+) -> tuple[str, ...]:
+    """That the noiseless flow from `start` does not go to the attractor, where it can be
+    followed."""
     dynamics = response.dynamics
     x = jnp.asarray(start, response.dt.dtype)
     if not may_follow(response) or not np.isfinite(distance).any():
         return ()
     follow = following(response, jumps, distance)
-    if float(jnp.max(jnp.abs(x - dynamics.attractor))) <= float(follow.near) or not bool(response.domain.contains(x)):
+    if float(jnp.max(jnp.abs(x - dynamics.attractor))) <= float(follow.near) or not bool(
+        response.domain.contains(x)
+    ):
         return ()
     end = int(_end_from(follow, x))
     if end not in (LEFT, ELSEWHERE):
         return ()
     what = "leaves the domain" if end == LEFT else "does not go to the attractor"
     return (
-        f"the noiseless flow from the start, x0 = {np.asarray(x)}, {what}: the law is that of trajectories that start in the "
+        f"the noiseless flow from the start, x0 = {np.asarray(x)}, {what}: the law is that of "
+        "trajectories that start in the "
         f"basin of {np.asarray(dynamics.attractor)}. Start there.",
     )
 
@@ -179,8 +212,10 @@ def about_layers(found: Crossings, rate: float) -> tuple[str, ...]:
     if share <= 0.01:
         return ()
     return (
-        f"the basin has layers along the rays that are thinner than the search resolves: two ways of counting them differ by "
-        f"{share:.1%} of the rate. Make the basin of shapes with formulas (Ball, Box, Ellipsoid, HalfSpaces, Intersection, "
+        "the basin has layers along the rays that are thinner than the search resolves: two ways "
+        "of counting them differ by "
+        f"{share:.1%} of the rate. Make the basin of shapes with formulas (Ball, Box, Ellipsoid, "
+        "HalfSpaces, Intersection, "
         "Complement, ExitSets), whose crossings are exact.",
     )
 
@@ -191,8 +226,10 @@ def about_flow(seen: Survey, rate: float) -> tuple[str, ...]:
     if share <= 0.01:
         return ()
     return (
-        f"{share:.1%} of the jumps that end a stay near the attractor land inside the domain, where the flow does not return "
-        "to it: there is another attractor, or none. They are not counted as escapes, and the escape from there has another "
+        f"{share:.1%} of the jumps that end a stay near the attractor land inside the domain, "
+        "where the flow does not return "
+        "to it: there is another attractor, or none. They are not counted as escapes, and the "
+        "escape from there has another "
         "rate. Take a domain that holds one attractor, for example Basin(landscape).",
     )
 
@@ -202,7 +239,8 @@ def no_escape(sets: list[LevyRays], found: Crossings, epsilon: float) -> str:
     rays, each = np.flatnonzero(np.isfinite(found.distance)), len(sets[0].weights)
     if not len(rays):
         return (
-            "the mean escape time is infinite: the basin is unbounded along every noise ray (no jump of the noise "
+            "the mean escape time is infinite: the basin is unbounded along every noise ray (no "
+            "jump of the noise "
             "leaves it). Bound the domain, or let the scale reach the directions in which it ends."
         )
     radii = np.geomspace(1e-9, 1, 3000)
@@ -215,15 +253,19 @@ def no_escape(sets: list[LevyRays], found: Crossings, epsilon: float) -> str:
             best = float(reached[-1]), float(found.distance[ray])
     if best is None:
         return (
-            "the noise has no jumps along the rays on which the basin is bounded: their Lévy measure is zero there. Check "
+            "the noise has no jumps along the rays on which the basin is bounded: their Lévy "
+            "measure is zero there. Check "
             "the intensity, the skewness or the weights of the driver."
         )
     share, distance = best
     jumps = math.ceil(1 / share - 1e-3)
     return (
-        f"no single jump leaves: the longest jump along a ray, {share * distance:.4g} in units of the driver, goes "
-        f"{share:.1%} of the way to the boundary, {distance:.4g}. An escape takes {jumps} jumps, one soon after another, and "
-        f"this is the law of single jumps. Take a longer cutoff, an epsilon above {epsilon / share:.4g}, or a smaller domain; "
+        f"no single jump leaves: the longest jump along a ray, {share * distance:.4g} in units of "
+        "the driver, goes "
+        f"{share:.1%} of the way to the boundary, {distance:.4g}. An escape takes {jumps} jumps, "
+        "one soon after another, and "
+        "this is the law of single jumps. Take a longer cutoff, an epsilon above "
+        f"{epsilon / share:.4g}, or a smaller domain; "
         "or measure the time with simulate_escape."
     )
 
@@ -241,8 +283,8 @@ def jumps_along(dynamics: Dynamics, directions: Array) -> Array:
 
 
 def relaxation(flow: np.ndarray, jumps: np.ndarray, share: np.ndarray) -> float:
-    """`sum_i share_i / kappa_i`, `kappa_i = v'Jv / v'v`: the relaxation time after a jump that leaves. Infinite where
-    the flow does not pull back along such a jump."""
+    """`sum_i share_i / kappa_i`, `kappa_i = v'Jv / v'v`: the relaxation time after a jump that
+    leaves. Infinite where the flow does not pull back along such a jump."""
     jumps, share = jumps[share > 0], share[share > 0]
     unit = jumps / np.linalg.norm(jumps, axis=1, keepdims=True)
     kappa = np.sum((unit @ flow) * unit, 1)
@@ -250,7 +292,8 @@ def relaxation(flow: np.ndarray, jumps: np.ndarray, share: np.ndarray) -> float:
 
 
 def stiffest_and_slowest(flow: np.ndarray) -> tuple[float, float]:
-    """Largest modulus and smallest real part of an eigenvalue; by Arnoldi where a full decomposition would take long."""
+    """Largest modulus and smallest real part of an eigenvalue; by Arnoldi where a full
+    decomposition would take long."""
     if len(flow) <= 200:
         eigenvalues = np.linalg.eigvals(flow)
         return float(np.abs(eigenvalues).max()), float(eigenvalues.real.min())

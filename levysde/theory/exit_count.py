@@ -1,11 +1,21 @@
-"""The Lévy mass of the jumps that leave a basin: the rays of a driver, their crossings, the flow after a landing."""
+"""The Lévy mass of the jumps that leave a basin: the rays of a driver, their crossings, the flow
+after a landing."""
 
 import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
 from levysde.protocols import Driver, LevyRays
-from levysde.theory.exit_conditions import LEAST_SHARE, UNSEEN, Survey, following, keeps, may_follow, survey, thinnest
+from levysde.theory.exit_conditions import (
+    LEAST_SHARE,
+    UNSEEN,
+    Survey,
+    following,
+    keeps,
+    may_follow,
+    survey,
+    thinnest,
+)
 from levysde.theory.exit_rays import Crossings, crossings
 from levysde.theory.exit_response import Response
 from levysde.types import Arg, Integer
@@ -13,7 +23,9 @@ from levysde.types import Arg, Integer
 _REPLICATES = 8  # independent sets of quasi-random directions, for the rate's standard error
 
 
-def ray_sets(driver: Driver, dim: int, num_rays: Arg[Integer], seed: Arg[Integer]) -> list[LevyRays]:
+def ray_sets(
+    driver: Driver, dim: int, num_rays: Arg[Integer], seed: Arg[Integer]
+) -> list[LevyRays]:
     """One set of rays where they are exact, else independent sets of equal size."""
     num_rays = errors.integer("num_rays", num_rays, "num_rays=4096", low=8 * _REPLICATES)
     seeds = np.random.SeedSequence(errors.seed(seed)).generate_state(_REPLICATES)
@@ -24,10 +36,14 @@ def ray_sets(driver: Driver, dim: int, num_rays: Arg[Integer], seed: Arg[Integer
 
 
 def _same(first: LevyRays, second: LevyRays) -> bool:
-    """Whether two sets are one, tails included: jumps drawn on a half-line share their directions, not their sizes."""
+    """Whether two sets are one, tails included: jumps drawn on a half-line share their directions,
+    not their sizes."""
     if not np.array_equal(first.directions, second.directions):
         return False
-    radii, rays = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e-6, 1e6, 61), np.arange(len(first.weights))))
+    radii, rays = (
+        grid.ravel()
+        for grid in np.meshgrid(np.geomspace(1e-6, 1e6, 61), np.arange(len(first.weights)))
+    )
     return np.array_equal(first.tail(radii, rays), second.tail(radii, rays))
 
 
@@ -44,7 +60,8 @@ def masses(sets: list[LevyRays], ray: np.ndarray, radius: np.ndarray) -> np.ndar
 def counted(
     response: Response, directions: Array, jumps: np.ndarray, sets: list[LevyRays], follow: bool
 ) -> tuple[Crossings, Survey, float]:
-    """Where jumps leave, what the flow does after them, and the rate of those that it carries out after landing inside."""
+    """Where jumps leave, what the flow does after them, and the rate of those that it carries out
+    after landing inside."""
 
     def mass(ray: np.ndarray, radius: np.ndarray) -> np.ndarray:
         return masses(sets, ray, radius) / len(sets)
@@ -66,7 +83,10 @@ def counted(
         return found, seen, 0.0
     # a jump that lands inside may leave by the flow: the flow decides
     at_once, flowing = rate(found), following(response, jumps, found.distance, thinnest(found))
-    shape, found = found.star_shaped, crossings(flowing, directions, mass, index, sampled=sampled, guess=found.distance)
+    shape, found = (
+        found.star_shaped,
+        crossings(flowing, directions, mass, index, sampled=sampled, guess=found.distance),
+    )
     found = found._replace(star_shaped=shape)
     if lost and np.isfinite(found.distance).any():
         seen = survey(flowing, directions, jumps, found, mass)
@@ -77,7 +97,8 @@ def assumptions(response: Response, seen: Survey, carried: float) -> tuple[str, 
     """When the law holds, and what was looked at."""
     if carried > 0:
         flow = (
-            f"Landing points inside that the noiseless flow carries out of the basin count as escapes: {carried:.1%} of the "
+            "Landing points inside that the noiseless flow carries out of the basin count as "
+            f"escapes: {carried:.1%} of the "
             "rate. The attractor is the only one in the basin."
         )
     else:

@@ -1,16 +1,18 @@
-"""The escape law for heavy tails: from a basin and a stable noise, a rate; the escape time is then exponential.
+"""The escape law for heavy tails: from a basin and a stable noise, a rate; the escape time is then
+exponential.
 
-Notation: `th*` the attractor, Omega the basin, nu the driver's Lévy measure, `epsilon A y` the displacement that a
-noise jump y makes, a the stability index, `r_i = inf{r > 0 : th* + r epsilon A v_i not in Omega}` along noise
-direction v_i, `share_i` the direction's share of the rate.
+Notation: `th*` the attractor, Omega the basin, nu the driver's Lévy measure, `epsilon A y` the
+displacement that a noise jump y makes, a the stability index, `r_i = inf{r > 0 : th* + r epsilon A
+v_i not in Omega}` along noise direction v_i, `share_i` the direction's share of the rate.
 
-    rate = nu({y : th* + epsilon A y not in Omega}),   rate * escape time -> Exp(1) in law as epsilon -> 0
-    rate = epsilon^a T_nu m(W),   W = {y : th* + A y not in Omega},   m(|y| >= 1) = 1,   T_nu = nu(|y| >= 1)
+    rate = nu({y : th* + epsilon A y not in Omega}),   rate * escape time -> Exp(1) in law as
+    epsilon -> 0 rate = epsilon^a T_nu m(W),   W = {y : th* + A y not in Omega},   m(|y| >= 1) = 1,
+    T_nu = nu(|y| >= 1)
 
-Pavlyukevich, Stochastics and Dynamics 11 (2011); Zhou, Feng, Ma, Xiong, Hoi, E, NeurIPS 2020, Theorem 1, with
-Theta the tail of the true nu. Their closed form of it (p. 7), `(2/a) epsilon^a` in place of `T_nu epsilon^a`, gives
-`1/(d C_a)` of the rate for d independent SaS(1) coordinates and `(2/a) / T_nu` of it for isotropic noise; it is offered for
-comparison only.
+Pavlyukevich, Stochastics and Dynamics 11 (2011); Zhou, Feng, Ma, Xiong, Hoi, E, NeurIPS 2020,
+Theorem 1, with Theta the tail of the true nu. Their closed form of it (p. 7), `(2/a) epsilon^a` in
+place of `T_nu epsilon^a`, gives `1/(d C_a)` of the rate for d independent SaS(1) coordinates and
+`(2/a) / T_nu` of it for isotropic noise; it is offered for comparison only.
 """
 
 import warnings
@@ -56,44 +58,51 @@ def escape_law(
     check: Arg[bool] = True,
     progress: Arg[bool] = False,
 ) -> EscapeLaw:
-    """The escape law of `dynamics` from `domain` by single jumps, exact as the noise amplitude falls.
+    """The escape law of `dynamics` from `domain` by single jumps, exact as the noise amplitude
+    falls.
 
-    The escape time is exponential, with the rate `nu({y : th* + epsilon A y not in Omega})`: the Lévy measure nu of the jumps
-    y that carry the attractor `th*` out of the basin Omega, `epsilon A y` being the displacement that a jump makes. For stable
-    noise it is `epsilon^a T_nu m(W)` (see `EscapeLaw`).
+    The escape time is exponential, with the rate `nu({y : th* + epsilon A y not in Omega})`: the
+    Lévy measure nu of the jumps y that carry the attractor `th*` out of the basin Omega, `epsilon A
+    y` being the displacement that a jump makes. For stable noise it is `epsilon^a T_nu m(W)` (see
+    `EscapeLaw`).
 
     Args:
         dynamics: an SDE whose driver has a Lévy measure; its attractor must lie inside `domain`.
         domain: the basin.
-        normalization: "true", or "printed" for `(2/a) epsilon^a m(W)`, with the closed form of Theta that Zhou et al. print
-            (p. 7), for comparison.
-        num_rays: directions for isotropic noise, 64 or more, rounded to 8 sets of a power of two; component noise has 2d
-            exactly.
+        normalization: "true", or "printed" for `(2/a) epsilon^a m(W)`, with the closed form of
+            Theta that Zhou et al. print (p. 7), for comparison.
+        num_rays: directions for isotropic noise, 64 or more, rounded to 8 sets of a power of two;
+            component noise has 2d exactly.
         seed: of the quasi-random directions.
-        dt: step at which the flow after a jump is followed, in SDE time; needed only where the noise enters an average
-            (`response` "flow").
-        follow: whether the noiseless flow is followed from landing points inside. Where it carries some of them out of the
-            domain, they count as escapes. False counts jumps that land outside alone.
-        check: estimate by simulation how far the law is from the mean escape time at this noise, and issue an
-            `AccuracyWarning` where it is not within 10% (see `law_error`). It takes some seconds, most of them to compile;
-            False leaves it out. A law as printed is not checked.
+        dt: step at which the flow after a jump is followed, in SDE time; needed only where the
+            noise enters an average (`response` "flow").
+        follow: whether the noiseless flow is followed from landing points inside. Where it carries
+            some of them out of the domain, they count as escapes. False counts jumps that land
+            outside alone.
+        check: estimate by simulation how far the law is from the mean escape time at this noise,
+            and issue an `AccuracyWarning` where it is not within 10% (see `law_error`). It takes
+            some seconds, most of them to compile; False leaves it out. A law as printed is not
+            checked.
         progress: True shows a bar for the check.
 
     Returns:
         The law, with its conditions.
 
     Raises:
-        ValueError, TypeError: a driver without jumps (alpha = 2, Brownian) or without an escape law of jumps, an
-            attractor outside the domain, a basin unbounded along every noise ray (infinite mean), an unknown
-            normalization, a bad `num_rays` or `seed`, no `dt` where one is needed.
+        ValueError, TypeError: a driver without jumps (alpha = 2, Brownian) or without an escape law
+            of jumps, an attractor outside the domain, a basin unbounded along every noise ray
+            (infinite mean), an unknown normalization, a bad `num_rays` or `seed`, no `dt` where one
+            is needed.
 
     Source:
-        Pavlyukevich, Stochastics and Dynamics 11 (2011); Zhou, Feng, Ma, Xiong, Hoi, E, NeurIPS 2020, Theorem 1.
+        Pavlyukevich, Stochastics and Dynamics 11 (2011); Zhou, Feng, Ma, Xiong, Hoi, E, NeurIPS
+        2020, Theorem 1.
     """
     errors.concrete("dynamics, domain or dt", (dynamics, domain, dt))
     if not isinstance(dynamics, Dynamics) or not isinstance(domain, Domain):
         raise TypeError(
-            f"escape_law takes a dynamics and a domain, not {type(dynamics).__name__} and {type(domain).__name__}. "
+            f"escape_law takes a dynamics and a domain, not {type(dynamics).__name__} and "
+            f"{type(domain).__name__}. "
             "Type for example escape_law(dynamics, Ball(radius=1.0, center=jnp.zeros(2)))."
         )
     check_derived((dynamics, domain))
@@ -106,7 +115,8 @@ def escape_law(
     sets = ray_sets(driver, dynamics.noise_dim, num_rays, seed)
     if domain.dim != dim:
         raise ValueError(
-            f"the domain takes points of {domain.dim} dimensions, the dynamics move in {dim}. Make them one."
+            f"the domain takes points of {domain.dim} dimensions, the dynamics move in {dim}. Make "
+            "them one."
         )
     check_domain(domain)
     directions = jnp.asarray(np.concatenate([rays.directions for rays in sets]), dtype=float)
@@ -116,14 +126,17 @@ def escape_law(
     response = response_of(dynamics, domain, _response_step(dynamics, step), stiffness)
     if not holds_attractor(response, directions):
         raise ValueError(
-            f"the attractor {np.asarray(dynamics.attractor)} lies outside the domain: there is nothing to escape from. "
+            f"the attractor {np.asarray(dynamics.attractor)} lies outside the domain: there is "
+            "nothing to escape from. "
             "Center the domain on dynamics.attractor."
         )
     doubts = ray_doubts(domain, dynamics.attractor, jumps)
     for doubt in doubts:
         warnings.warn(doubt, AccuracyWarning, stacklevel=3)  # past the wrapper of names
     found, seen, carried = counted(response, directions, jumps, sets, follow)
-    parts = np.bincount(found.ray, found.sign * masses(sets, found.ray, found.radius), minlength=len(directions))
+    parts = np.bincount(
+        found.ray, found.sign * masses(sets, found.ray, found.radius), minlength=len(directions)
+    )
     parts = np.maximum(parts, 0) / len(sets)
     rate = float(parts.sum())
     if not rate > 0:
@@ -160,7 +173,8 @@ def escape_law(
         ray_direction=jumps / np.where(lengths > 0, lengths, 1),
         normalization=normalization,
         response=dynamics.response,
-        name=f"{'stable ' if alpha == alpha else ''}escape law of {type(dynamics).__name__} with {type(driver).__name__}",
+        name=f"{'stable ' if alpha == alpha else ''}escape law of {type(dynamics).__name__} with "
+        f"{type(driver).__name__}",
         assumptions=assumptions(response, seen, carried),
         dynamics=dynamics,
         domain=domain,
@@ -187,17 +201,23 @@ def _response_step(dynamics: Dynamics, dt: Array | None) -> Array:
         return jnp.asarray(0.0, dtype=float)
     if dt is None:
         raise ValueError(
-            f"the noise of {type(dynamics).__name__} enters an average, so the noiseless flow after a jump decides whether "
-            "it leaves. Give the step at which to follow it, that of the simulation: escape_law(dynamics, domain, dt=1e-3)."
+            f"the noise of {type(dynamics).__name__} enters an average, so the noiseless flow "
+            "after a jump decides whether "
+            "it leaves. Give the step at which to follow it, that of the simulation: "
+            "escape_law(dynamics, domain, dt=1e-3)."
         )
     return dt
 
 
-def _as_printed(driver: Driver, rate: float, error: float, measure: float, epsilon: float) -> tuple[float, float]:
+def _as_printed(
+    driver: Driver, rate: float, error: float, measure: float, epsilon: float
+) -> tuple[float, float]:
     """The rate `(2/a) epsilon^a m(W)`, with the printed closed form of Theta, and its error."""
-    if not isinstance(driver, StableComponents | StableIsotropic):  # printed for the two drivers of Zhou et al. only
+    # printed for the two drivers of Zhou et al. only
+    if not isinstance(driver, StableComponents | StableIsotropic):
         raise ValueError(
-            f'normalization="printed" is known for StableComponents and StableIsotropic, not {type(driver).__name__}. '
+            'normalization="printed" is known for StableComponents and StableIsotropic, not '
+            f"{type(driver).__name__}. "
             'Type normalization="true".'
         )
     alpha = float(driver.alpha)

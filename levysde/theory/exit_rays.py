@@ -1,16 +1,18 @@
 """Where jumps along a ray leave the basin: the geometry under the escape law.
 
-Notation: `th*` the attractor, v a unit direction of the driver, a jump is `r v` with `r > 0`; `mass(i, r)` is the Lévy measure
-beyond r on ray i. The set of r that leave is a union of intervals; the rate is the mass of all of them.
+Notation: `th*` the attractor, v a unit direction of the driver, a jump is `r v` with `r > 0`;
+`mass(i, r)` is the Lévy measure beyond r on ray i. The set of r that leave is a union of intervals;
+the rate is the mass of all of them.
 
-A domain that knows where a ray meets its boundary (`Domain.ray_edges`) is asked between each two of these places: exact. Any
-other is searched. A first crossing r_1 is bracketed by doubling and narrowed down. Then the ray is looked at in cells of
-equal mass, at one random point of each: `num` cells beyond r_1, `num` between r_1 and where the mass is 3 times that of r_1,
-and half as many, equal in logarithm, down to a fiftieth of that place. Beyond the last millionth of the mass a ray is taken
-to be as at its last point. Every change on the way is narrowed down. Where a ray leaves and comes back, cells are made 8
-times finer until the rate stands still. A layer between two points is missed: the largest cells say what was resolved. On 256
-rays and more that are a sample of directions, a cell counts as its point is: without bias, and the sample's scatter holds the
-error.
+A domain that knows where a ray meets its boundary (`Domain.ray_edges`) is asked between each two of
+these places: exact. Any other is searched. A first crossing r_1 is bracketed by doubling and
+narrowed down. Then the ray is looked at in cells of equal mass, at one random point of each: `num`
+cells beyond r_1, `num` between r_1 and where the mass is 3 times that of r_1, and half as many,
+equal in logarithm, down to a fiftieth of that place. Beyond the last millionth of the mass a ray is
+taken to be as at its last point. Every change on the way is narrowed down. Where a ray leaves and
+comes back, cells are made 8 times finer until the rate stands still. A layer between two points is
+missed: the largest cells say what was resolved. On 256 rays and more that are a sample of
+directions, a cell counts as its point is: without bias, and the sample's scatter holds the error.
 """
 
 import os
@@ -29,20 +31,25 @@ from levysde.theory.exit_response import LEFT, Response, check_growth, check_spe
 
 _CHUNK = 512  # jumps looked at in one call
 _THREADS = min(os.cpu_count() or 1, 8)  # calls at a time
-FEW, _NETWORK_CHUNK = 16, 128  # dimensions up to which a loss is cheap, and jumps a call beyond, for a network's memory
+# dimensions up to which a loss is cheap, and jumps a call beyond, for a network's memory
+FEW, _NETWORK_CHUNK = 16, 128
 _POINTS, _MOST, _LEAST = 2**15, 4096, 8  # cells in all, and along each ray
-_INNER = 3.0  # mass before the first crossing that is looked at in equal cells, in units of that beyond it
+# mass before the first crossing that is looked at in equal cells, in units of that beyond it
+_INNER = 3.0
 _DEEPER = 0.02  # how far in the others reach, in units of where these end
 _NEGLIGIBLE = 1e-6  # of the mass beyond the first crossing
 _PROBES = 16  # rays that are looked at before all others, for the scale of the domain
 _FARTHEST = 2.0**60
-_SHARP, _SHARP_OF_MANY = 5e-7, 4e-6  # relative width at which a crossing is known, of few rays and of 256 and more
+# relative width at which a crossing is known, of few rays and of 256 and more
+_SHARP, _SHARP_OF_MANY = 5e-7, 4e-6
 _BESIDE = 1e-4  # relative distance from a known crossing at which it is looked whether it holds
 _SECTIONS = 64  # at most, of a bracket in one call
 _FINER, _FEW_ODD = (
     8,
     8,
-)  # how much finer cells are made, and how many rays may come back without that all are looked at again
+    # how much finer cells are made, and how many rays may come back without that all are looked at
+    # again
+)
 _MANY = 256  # rays from which layers are sampled, not searched for
 _LIMIT = 2**20  # jumps looked at in one refinement, at most
 _STANDS = 2e-4  # relative change of the rate at which it stands still
@@ -56,9 +63,11 @@ class Crossings(NamedTuple):
 
     Attributes:
         distance: first crossing of each ray, shape `(m,)`, inf where it never leaves.
-        ray, radius, sign: every crossing: number of its ray, distance, +1 where the ray leaves, -1 where it comes back.
+        ray, radius, sign: every crossing: number of its ray, distance, +1 where the ray leaves, -1
+            where it comes back.
         star_shaped: whether every ray that has left stays outside.
-        resolution: mass that a set of jumps may have and be missed; 0 where crossings are known by formula.
+        resolution: mass that a set of jumps may have and be missed; 0 where crossings are known by
+            formula.
         change: of the mass that leaves, at the last refinement; 0 without one.
         how: "formula" or "search".
     """
@@ -74,7 +83,8 @@ class Crossings(NamedTuple):
 
 
 class Looker:
-    """Asks of many jumps along rays at once whether they stay, in calls of one size, so that one program is compiled."""
+    """Asks of many jumps along rays at once whether they stay, in calls of one size, so that one
+    program is compiled."""
 
     def __init__(self, response: Response, directions: Array):
         self.response, self.directions = response, directions
@@ -93,12 +103,18 @@ class Looker:
         """Where the flow after each jump ends, see `Response.end`."""
         return self._each(_end, self.response, ray, radius)
 
-    def _each(self, question: Callable, response: Response, ray: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    def _each(
+        self, question: Callable, response: Response, ray: np.ndarray, radius: np.ndarray
+    ) -> np.ndarray:
         rays, radii = np.broadcast_to(ray, radius.shape).ravel(), radius.ravel()
 
         def some(start: int) -> np.ndarray:
-            chosen = np.arange(start, start + self.chunk) % len(rays)  # the last call is filled up with the first rows
-            number, size = jnp.asarray(rays[chosen], jnp.int32), jnp.asarray(radii[chosen], dtype=float)
+            # the last call is filled up with the first rows
+            chosen = np.arange(start, start + self.chunk) % len(rays)
+            number, size = (
+                jnp.asarray(rays[chosen], jnp.int32),
+                jnp.asarray(radii[chosen], dtype=float),
+            )
             return np.asarray(question(response, self.directions, number, size))
 
         starts = range(0, len(rays), self.chunk)
@@ -106,7 +122,11 @@ class Looker:
         if len(starts) > 1:
             with ThreadPoolExecutor(_THREADS) as pool:
                 found += pool.map(some, starts[1:])
-        return np.concatenate(found)[: len(rays)].reshape(radius.shape) if found else np.zeros(radius.shape, int)
+        return (
+            np.concatenate(found)[: len(rays)].reshape(radius.shape)
+            if found
+            else np.zeros(radius.shape, int)
+        )
 
 
 def holds_attractor(response: Response, directions: Array) -> bool:
@@ -118,14 +138,20 @@ def holds_attractor(response: Response, directions: Array) -> bool:
 
 @eqx.filter_jit
 def _stay(
-    response: Response, directions: Float[Array, "m d"], ray: Int[Array, " n"], r: Float[Array, " n"]
+    response: Response,
+    directions: Float[Array, "m d"],
+    ray: Int[Array, " n"],
+    r: Float[Array, " n"],
 ) -> Bool[Array, " n"]:
     return jax.vmap(lambda i, s: response.stays(s * directions[i]))(ray, r)
 
 
 @eqx.filter_jit
 def _end(
-    response: Response, directions: Float[Array, "m d"], ray: Int[Array, " n"], r: Float[Array, " n"]
+    response: Response,
+    directions: Float[Array, "m d"],
+    ray: Int[Array, " n"],
+    r: Float[Array, " n"],
 ) -> Int[Array, " n"]:
     return jax.vmap(lambda i, s: response.end(s * directions[i]))(ray, r)
 
@@ -146,8 +172,10 @@ def crossings(
         directions: of the rays, `(m, d)`.
         mass: `mass(i, r)`, the Lévy measure beyond r on ray i, for arrays of one shape.
         index: alpha, or NaN for a tail that is no power.
-        sampled: whether the directions are a sample, so that chance along them is seen in their scatter.
-        guess: a crossing of each ray, `(m,)`, inf where none is known: where it holds it is not looked for again.
+        sampled: whether the directions are a sample, so that chance along them is seen in their
+            scatter.
+        guess: a crossing of each ray, `(m,)`, inf where none is known: where it holds it is not
+            looked for again.
     """
     if response.dynamics.response == "flow":
         check_growth(response)
@@ -172,7 +200,9 @@ def _once(distance: np.ndarray) -> Crossings:
 @eqx.filter_jit
 def _distances(response: Response, directions: Float[Array, "m d"]) -> Float[Array, " m"]:
     start, jump = response.dynamics.attractor, response.dynamics.jump
-    return jax.lax.map(lambda v: response.domain.ray_distance(start, jump(v)), directions, batch_size=_CHUNK)
+    return jax.lax.map(
+        lambda v: response.domain.ray_distance(start, jump(v)), directions, batch_size=_CHUNK
+    )
 
 
 @eqx.filter_jit
@@ -180,14 +210,21 @@ def _edges(response: Response, directions: Float[Array, "m d"]) -> Float[Array, 
     start, jump = response.dynamics.attractor, response.dynamics.jump
     if jax.eval_shape(lambda v: response.domain.ray_edges(start, jump(v)), directions[0]) is None:
         return None
-    return jax.lax.map(lambda v: response.domain.ray_edges(start, jump(v)), directions, batch_size=_CHUNK)
+    return jax.lax.map(
+        lambda v: response.domain.ray_edges(start, jump(v)), directions, batch_size=_CHUNK
+    )
 
 
 def _between(look: Looker, edges: np.ndarray) -> Crossings:
-    """The crossings among the places where a ray may cross: those with the inside on one side only."""
+    """The crossings among the places where a ray may cross: those with the inside on one side
+    only."""
     edges = np.sort(np.where(np.isfinite(edges) & (edges > 0), edges, np.inf), axis=1)
     before = np.concatenate([np.zeros((len(edges), 1)), edges[:, :-1]], 1)
-    middle = np.where(np.isfinite(edges), (before + edges) / 2, np.where(np.isfinite(before), 2 * before + 1, np.inf))
+    middle = np.where(
+        np.isfinite(edges),
+        (before + edges) / 2,
+        np.where(np.isfinite(before), 2 * before + 1, np.inf),
+    )
     last = np.where(np.isfinite(edges[:, -1:]), 2 * edges[:, -1:], np.inf)
     middle = np.concatenate([middle, last], 1)
     known = np.isfinite(middle)
@@ -195,7 +232,9 @@ def _between(look: Looker, edges: np.ndarray) -> Crossings:
     stays[known] = look(np.nonzero(known)[0], middle[known])
     change = (stays[:, 1:] != stays[:, :-1]) & np.isfinite(edges)
     ray, k = np.nonzero(change)
-    return _gathered(len(edges), ray, edges[ray, k], np.where(stays[ray, k], 1.0, -1.0), 0.0, 0.0, "formula")
+    return _gathered(
+        len(edges), ray, edges[ray, k], np.where(stays[ray, k], 1.0, -1.0), 0.0, 0.0, "formula"
+    )
 
 
 def _gathered(m: int, ray, radius, sign, resolution: float, moved: float, how: str) -> Crossings:
@@ -204,7 +243,9 @@ def _gathered(m: int, ray, radius, sign, resolution: float, moved: float, how: s
     return Crossings(distance, ray, radius, sign, bool((sign > 0).all()), resolution, moved, how)
 
 
-def _search(look: Looker, mass: Mass, index: float, sampled: bool, guess: np.ndarray | None) -> Crossings:
+def _search(
+    look: Looker, mass: Mass, index: float, sampled: bool, guess: np.ndarray | None
+) -> Crossings:
     m = len(look.directions)
     first = _first(look, m, index, guess)
     finite = np.isfinite(first)
@@ -220,7 +261,9 @@ def _search(look: Looker, mass: Mass, index: float, sampled: bool, guess: np.nda
     rays, rng = np.arange(m), np.random.default_rng(0)
 
     def changes(rays: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return _changes(look, rays, _points(_cells(num, index, False), scale[rays], index, rng), first[rays])
+        return _changes(
+            look, rays, _points(_cells(num, index, False), scale[rays], index, rng), first[rays]
+        )
 
     many = sampled and m >= _MANY
     if many:
@@ -231,13 +274,15 @@ def _search(look: Looker, mass: Mass, index: float, sampled: bool, guess: np.nda
     odd = np.unique(ray[sign < 0])
     while len(odd) and not many:
         finer = _FINER * int(cells[odd].max())
-        again = odd if len(odd) <= _FEW_ODD else rays  # where many come back, some of the others do so unseen
+        # where many come back, some of the others do so unseen
+        again = odd if len(odd) <= _FEW_ODD else rays
         if 3 * finer * len(again) > _LIMIT:
             break
         new = changes(again, finer)
         kept = ~np.isin(ray, again)
         ray, radius, sign = (
-            np.concatenate([old[kept], each]) for old, each in zip((ray, radius, sign), new, strict=True)
+            np.concatenate([old[kept], each])
+            for old, each in zip((ray, radius, sign), new, strict=True)
         )
         cells[again] = finer
         before, rate = rate, float(np.sum(sign * mass(ray, radius)))
@@ -248,14 +293,21 @@ def _search(look: Looker, mass: Mass, index: float, sampled: bool, guess: np.nda
     odd = np.array([], int) if many else np.unique(ray[sign < 0])
     if len(
         odd
-    ):  # layers finer than cells: bisection finds the thicker ones, cells that are as their points have no bias
-        new, weight = _sampled(look, odd, scale[odd], _cells(int(cells[odd].max()), index, False), index, rng)
+        # layers finer than cells: bisection finds the thicker ones, cells that are as their points
+        # have no bias
+    ):
+        new, weight = _sampled(
+            look, odd, scale[odd], _cells(int(cells[odd].max()), index, False), index, rng
+        )
         kept = ~np.isin(ray, odd)
-        apart = abs(np.sum(new[2] * mass(new[0], new[1])) - np.sum((sign * mass(ray, radius))[~kept]))
+        apart = abs(
+            np.sum(new[2] * mass(new[0], new[1])) - np.sum((sign * mass(ray, radius))[~kept])
+        )
         chance = np.sqrt(np.sum((weight * mass(new[0], scale[new[0]])) ** 2) / 4)
         if apart > 5 * chance + _STANDS * rate:
             ray, radius, sign = (
-                np.concatenate([old[kept], each]) for old, each in zip((ray, radius, sign), new, strict=True)
+                np.concatenate([old[kept], each])
+                for old, each in zip((ray, radius, sign), new, strict=True)
             )
             moved = max(moved, float(apart))
     within = mass(rays, scale) * (_INNER - 1) / cells
@@ -264,13 +316,19 @@ def _search(look: Looker, mass: Mass, index: float, sampled: bool, guess: np.nda
 
 
 def _first(look: Looker, m: int, index: float, guess: np.ndarray | None) -> np.ndarray:
-    """A crossing of each ray, not always the first, inf where there is none up to the last millionth of the mass."""
+    """A crossing of each ray, not always the first, inf where there is none up to the last
+    millionth of the mass."""
     start, rays = np.ones(m), np.arange(m)
     holds, nearest = np.zeros(m, bool), np.inf
     if guess is not None and np.isfinite(guess).any():
         known = np.flatnonzero(np.isfinite(guess))
-        start, nearest = np.where(np.isfinite(guess), guess, np.median(guess[known])), guess[known].min()
-        holds[known] = look(known, guess[known] * (1 - _BESIDE)) & ~look(known, guess[known] * (1 + _BESIDE))
+        start, nearest = (
+            np.where(np.isfinite(guess), guess, np.median(guess[known])),
+            guess[known].min(),
+        )
+        holds[known] = look(known, guess[known] * (1 - _BESIDE)) & ~look(
+            known, guess[known] * (1 + _BESIDE)
+        )
         start[~holds] *= 1 - _BESIDE
     else:
         probes = np.unique(np.linspace(0, m - 1, min(m, _PROBES)).astype(int))
@@ -293,7 +351,8 @@ def _power(index: float) -> float:
 
 
 def _doubled(look: Looker, rays: np.ndarray, start: np.ndarray, farthest: float) -> np.ndarray:
-    """A radius outside, half of which is inside, for each of `rays`; inf where there is none below `farthest`."""
+    """A radius outside, half of which is inside, for each of `rays`; inf where there is none below
+    `farthest`."""
     radius = start.copy()
     inside = look(rays, radius)
     up, down = np.flatnonzero(inside), np.flatnonzero(~inside)
@@ -311,29 +370,42 @@ def _doubled(look: Looker, rays: np.ndarray, start: np.ndarray, farthest: float)
 
 
 def _cells(num: int, index: float, many: bool) -> np.ndarray:
-    """Cells of a ray, nearest first: the masses at their ends, in units of that beyond the first crossing, `(n, 2)`."""
+    """Cells of a ray, nearest first: the masses at their ends, in units of that beyond the first
+    crossing, `(n, 2)`."""
     inner = 1 + (_INNER - 1) * np.arange(num + 1) / num
-    deep = _INNER * _DEEPER ** (-_power(index) * np.linspace(0, 1, (4 * num if many else num // 2) + 1))
+    deep = _INNER * _DEEPER ** (
+        -_power(index) * np.linspace(0, 1, (4 * num if many else num // 2) + 1)
+    )
     ends = np.concatenate([deep[:0:-1], inner[:0:-1], np.arange(num, -1, -1) / num])
     return np.stack([ends[:-1], ends[1:]], 1)
 
 
-def _points(cells: np.ndarray, scale: np.ndarray, index: float, rng: np.random.Generator) -> np.ndarray:
+def _points(
+    cells: np.ndarray, scale: np.ndarray, index: float, rng: np.random.Generator
+) -> np.ndarray:
     """One radius at random in each cell of each ray, `(m, n)`."""
     at = rng.uniform(size=(len(scale), len(cells)))
     logarithmic = cells[:, 0] > _INNER
     safe = np.where(logarithmic[:, None], cells, 1.0)
     mass = np.where(
-        logarithmic, safe[:, 1] * (safe[:, 0] / safe[:, 1]) ** at, cells[:, 1] + (cells[:, 0] - cells[:, 1]) * at
+        logarithmic,
+        safe[:, 1] * (safe[:, 0] / safe[:, 1]) ** at,
+        cells[:, 1] + (cells[:, 0] - cells[:, 1]) * at,
     )
     return scale[:, None] * np.maximum(mass, _NEGLIGIBLE) ** (-1 / _power(index))
 
 
 def _sampled(
-    look: Looker, rays: np.ndarray, scale: np.ndarray, cells: np.ndarray, index: float, rng: np.random.Generator
+    look: Looker,
+    rays: np.ndarray,
+    scale: np.ndarray,
+    cells: np.ndarray,
+    index: float,
+    rng: np.random.Generator,
 ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-    """Each cell is as its point is, so that changes lie at ends of cells, and the rate is without bias however thin layers are.
-    With the mass of the cell at each change, in units of that beyond the first crossing."""
+    """Each cell is as its point is, so that changes lie at ends of cells, and the rate is without
+    bias however thin layers are. With the mass of the cell at each change, in units of that beyond
+    the first crossing."""
     stays = look(rays[:, None], _points(cells, scale, index, rng))
     stays = np.concatenate([np.ones((len(rays), 1), bool), stays], 1)
     row, k = np.nonzero(stays[:, 1:] != stays[:, :-1])
@@ -344,27 +416,36 @@ def _sampled(
 def _changes(
     look: Looker, rays: np.ndarray, radii: np.ndarray, first: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every change along the radii of each ray, the known crossing `first` among them: ray, distance, sign."""
+    """Every change along the radii of each ray, the known crossing `first` among them: ray,
+    distance, sign."""
     stays = look(rays[:, None], radii)
     known = np.isfinite(first)
     at = np.where(known, first, radii[:, -1])
     # just before and just after the known crossing, which is not looked for again
     apart = np.where(known, _sharp(len(look.directions)) / 2, 0.0) * at
-    radii = np.concatenate([np.zeros((len(rays), 1)), radii, (at - apart)[:, None], (at + apart)[:, None]], 1)
+    radii = np.concatenate(
+        [np.zeros((len(rays), 1)), radii, (at - apart)[:, None], (at + apart)[:, None]], 1
+    )
     ends = np.stack([np.where(known, True, stays[:, -1]), np.where(known, False, stays[:, -1])], 1)
     stays = np.concatenate([np.ones((len(rays), 1), bool), stays, ends], 1)
     order = np.argsort(radii, axis=1, kind="stable")
     radii, stays = np.take_along_axis(radii, order, 1), np.take_along_axis(stays, order, 1)
     row, k = np.nonzero(stays[:, 1:] != stays[:, :-1])
     leaves = stays[row, k]
-    return rays[row], _narrowed(look, rays[row], radii[row, k], radii[row, k + 1], leaves), np.where(leaves, 1.0, -1.0)
+    return (
+        rays[row],
+        _narrowed(look, rays[row], radii[row, k], radii[row, k + 1], leaves),
+        np.where(leaves, 1.0, -1.0),
+    )
 
 
 def _sharp(rays: int) -> float:
     return _SHARP if rays < _MANY else _SHARP_OF_MANY
 
 
-def _narrowed(look: Looker, ray: np.ndarray, low: np.ndarray, high: np.ndarray, leaves: np.ndarray) -> np.ndarray:
+def _narrowed(
+    look: Looker, ray: np.ndarray, low: np.ndarray, high: np.ndarray, leaves: np.ndarray
+) -> np.ndarray:
     """The change between `low` and `high` of each ray, the first one where sections see several."""
     low, high = low.copy(), high.copy()
     sharp = _sharp(len(ray))

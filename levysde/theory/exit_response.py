@@ -1,19 +1,23 @@
 """What a jump at the attractor leads to: the landing point, and the noiseless flow after it.
 
-Notation: `th*` the attractor, y a jump of the driver. Three ways of deciding whether y leaves the domain:
+Notation: `th*` the attractor, y a jump of the driver. Three ways of deciding whether y leaves the
+domain:
 
-    at once        the landing point is outside (`Dynamics.response` "linear" and "map");
-    by the flow    the landing point is outside, or the noiseless flow from it goes outside before it is back near `th*`;
-    by averages    the same for dynamics whose noise enters an average ("flow"), followed at the step `dt` of a simulation.
+    at once        the landing point is outside (`Dynamics.response` "linear" and "map"); by the
+    flow    the landing point is outside, or the noiseless flow from it goes outside before it is
+    back near `th*`; by averages    the same for dynamics whose noise enters an average ("flow"),
+    followed at the step `dt` of a simulation.
 
-The flow after a landing is integrated by steps of controlled error: an explicit step against two half steps, extrapolated
-(order 2). It ends when the position is outside (LEFT), within `near` of `th*` (RETURNED), at rest elsewhere (ELSEWHERE), or
-when the steps are used up (UNKNOWN). The domain is looked at after every half step, and no step moves by more than the share
-`stride` of the distance from `th*`: thinner layers of the outside are crossed unseen.
+The flow after a landing is integrated by steps of controlled error: an explicit step against two
+half steps, extrapolated (order 2). It ends when the position is outside (LEFT), within `near` of
+`th*` (RETURNED), at rest elsewhere (ELSEWHERE), or when the steps are used up (UNKNOWN). The domain
+is looked at after every half step, and no step moves by more than the share `stride` of the
+distance from `th*`: thinner layers of the outside are crossed unseen.
 
-For averages, the flow is followed until the averages have spent what the jump gave them: a step from the state is then a step
-from the settled state at its position, and the law assumes that this flow stays where it is inside. Since an oscillating flow
-passes through such states, it must have been so for half of the time since the jump.
+For averages, the flow is followed until the averages have spent what the jump gave them: a step
+from the state is then a step from the settled state at its position, and the law assumes that this
+flow stays where it is inside. Since an oscillating flow passes through such states, it must have
+been so for half of the time since the jump.
 """
 
 import equinox as eqx
@@ -32,8 +36,10 @@ STRIDE = 0.05  # longest step, in the same units
 _BEND = 0.5  # change of the velocity from one half step to the next, in units of itself
 _STEPS = 30.0  # tried or made, over the stride
 _FIRST = 1e-3  # first step, in units of the time of the stiffest relaxation
-_RESTING = 1e-6, 6  # a step that moves less, in the same units, so many times in a row: another attractor
-# of the flow of averages: it is followed until a step differs from a settled one by less than this share of its largest step,
+# a step that moves less, in the same units, so many times in a row: another attractor
+_RESTING = 1e-6, 6
+# of the flow of averages: it is followed until a step differs from a settled one by less than this
+# share of its largest step,
 _SPENT = 1e-3
 _ROUNDING = 4  # or by less than so many last digits of the position
 _BETWEEN = 8  # steps between two looks at that
@@ -80,7 +86,8 @@ class Response(eqx.Module):
         return dynamics.move(rest, dynamics.attractor + dynamics.jump(y))
 
     def end(self, y: Point) -> Int[Array, ""]:
-        """Where the noiseless flow after the jump `y` ends: RETURNED, LEFT, ELSEWHERE or UNKNOWN."""
+        """Where the noiseless flow after the jump `y` ends: RETURNED, LEFT, ELSEWHERE or
+        UNKNOWN."""
         return self.end_of(self.landing(y))
 
     def end_of(self, state: State) -> Int[Array, ""]:
@@ -95,7 +102,12 @@ class Response(eqx.Module):
 
         def going(carry: tuple) -> Truth:
             state, _, inside, quiet, count = carry
-            return inside & (apart(dynamics.position(state)) > self.near) & (quiet < often) & (count < most)
+            return (
+                inside
+                & (apart(dynamics.position(state)) > self.near)
+                & (quiet < often)
+                & (count < most)
+            )
 
         def advance(carry: tuple) -> tuple:
             state, h, inside, quiet, count = carry
@@ -108,14 +120,18 @@ class Response(eqx.Module):
             scale = apart(x) + self.near
             error = jnp.max(jnp.abs(twice - once)) / (_TOLERANCE * scale)
             ratio = jnp.maximum(error, jnp.max(jnp.abs(new - x)) / (self.stride * scale))
-            speed, turn = (jnp.max(jnp.abs(part)) for part in (middle - x, (twice - middle) - (middle - x)))
+            speed, turn = (
+                jnp.max(jnp.abs(part)) for part in (middle - x, (twice - middle) - (middle - x))
+            )
             bend = jnp.where(speed > resting * scale / 4, turn / jnp.where(speed > 0, speed, 1), 0)
             ratio = jnp.maximum(ratio, jnp.square(bend / _BEND))
             ratio = jnp.where(jnp.isfinite(ratio), ratio, jnp.inf)
             good = ratio <= 1
             h = h * jnp.clip(0.9 / jnp.sqrt(jnp.maximum(ratio, 1e-2)), 0.1, 3.0)
             seen = domain.contains(middle) & domain.contains(new)
-            moved = jax.tree.map(lambda a, b: jnp.where(good, a, b), dynamics.move(full, new), state)
+            moved = jax.tree.map(
+                lambda a, b: jnp.where(good, a, b), dynamics.move(full, new), state
+            )
             small = good & (jnp.max(jnp.abs(new - x)) <= resting * scale)
             quiet = jnp.where(good, jnp.where(small, quiet + 1, 0), quiet)
             return moved, jnp.maximum(h, tiny), inside & (seen | ~good), quiet, count + 1
@@ -124,10 +140,13 @@ class Response(eqx.Module):
         start = state, self.first, domain.contains(dynamics.position(state)), none, none
         state, _, inside, quiet, _ = jax.lax.while_loop(going, advance, start)
         back = apart(dynamics.position(state)) <= self.near
-        return jnp.where(inside, jnp.where(back, RETURNED, jnp.where(quiet >= often, ELSEWHERE, UNKNOWN)), LEFT)
+        return jnp.where(
+            inside, jnp.where(back, RETURNED, jnp.where(quiet >= often, ELSEWHERE, UNKNOWN)), LEFT
+        )
 
     def average(self, y: Point) -> tuple[Truth, Truth]:
-        """Whether the flow of averages after the jump `y` stays inside, and whether it was followed to its end."""
+        """Whether the flow of averages after the jump `y` stays inside, and whether it was followed
+        to its end."""
         dynamics, domain = self.dynamics, self.domain
         still = jnp.zeros(dynamics.noise_dim, self.dt.dtype)
         rest = dynamics.settled(dynamics.attractor)
@@ -136,14 +155,22 @@ class Response(eqx.Module):
             state, inside, largest = carry
             new = dynamics.step(state, self.dt, still)
             moved = jnp.abs(dynamics.position(new) - dynamics.position(state))
-            return new, inside & domain.contains(dynamics.position(new)), jnp.maximum(largest, moved)
+            return (
+                new,
+                inside & domain.contains(dynamics.position(new)),
+                jnp.maximum(largest, moved),
+            )
 
         def look(carry: tuple) -> tuple:
             state, inside, largest, restless, count = carry
-            state, inside, largest = jax.lax.fori_loop(0, _BETWEEN, advance, (state, inside, largest))
+            state, inside, largest = jax.lax.fori_loop(
+                0, _BETWEEN, advance, (state, inside, largest)
+            )
             x = dynamics.position(state)
             settled = dynamics.step(dynamics.settled(x), self.dt, still)
-            lag = jnp.abs(dynamics.position(dynamics.step(state, self.dt, still)) - dynamics.position(settled))
+            lag = jnp.abs(
+                dynamics.position(dynamics.step(state, self.dt, still)) - dynamics.position(settled)
+            )
             floor = _ROUNDING * jnp.finfo(x.dtype).eps * (jnp.abs(x) + jnp.abs(dynamics.attractor))
             settled_now = jnp.all(lag <= _SPENT * largest + floor)
             count = count + _BETWEEN
@@ -155,17 +182,21 @@ class Response(eqx.Module):
 
         state = dynamics.step(rest, self.dt, y)
         x = dynamics.position(state)
-        first = jnp.asarray(_BETWEEN, jnp.int32), jnp.asarray(0, jnp.int32)  # last seen restless, steps made
+        # last seen restless, steps made
+        first = jnp.asarray(_BETWEEN, jnp.int32), jnp.asarray(0, jnp.int32)
         start = state, domain.contains(x), jnp.abs(x - dynamics.attractor), *first
         _, inside, _, restless, count = jax.lax.while_loop(going, look, start)
         return inside, (count >= 2 * restless) | ~inside
 
 
 def response_of(dynamics: Dynamics, domain: Domain, dt: Array | None, stiffness: float) -> Response:
-    """With the step of averages (0 where none is needed), and of the flow by the stiffness at the attractor."""
+    """With the step of averages (0 where none is needed), and of the flow by the stiffness at the
+    attractor."""
     zero = jnp.zeros((), dtype=float)
     first = jnp.asarray(_FIRST / stiffness if stiffness > 0 else _FIRST, dtype=float)
-    return Response(dynamics, domain, zero if dt is None else dt, zero, first, jnp.full_like(zero, STRIDE))
+    return Response(
+        dynamics, domain, zero if dt is None else dt, zero, first, jnp.full_like(zero, STRIDE)
+    )
 
 
 @eqx.filter_jit
@@ -189,7 +220,8 @@ def _growth(response: Response) -> Float[Array, "n n"]:
 
 
 def check_growth(response: Response) -> None:
-    """Raises ValueError when the flow at this dt grows: then every jump, however small, would seem to leave."""
+    """Raises ValueError when the flow at this dt grows: then every jump, however small, would seem
+    to leave."""
     if response.dynamics.landscape.dim > _LARGEST_FLOW:
         return
     jacobian = np.asarray(_growth(response), float)
@@ -198,8 +230,10 @@ def check_growth(response: Response) -> None:
     growth = float(np.abs(np.linalg.eigvals(jacobian)).max())
     if growth > 1 + _GROWTH:
         raise ValueError(
-            f"dt = {float(response.dt):.4g} is too coarse: the noiseless flow of {type(response.dynamics).__name__} about the "
-            f"attractor grows by a factor {growth:.4g} a step, so every jump would leave. Give a smaller dt."
+            f"dt = {float(response.dt):.4g} is too coarse: the noiseless flow of "
+            f"{type(response.dynamics).__name__} about the "
+            f"attractor grows by a factor {growth:.4g} a step, so every jump would leave. Give a "
+            "smaller dt."
         )
 
 
@@ -209,6 +243,8 @@ def check_spent(response: Response, directions: Array, distance: np.ndarray) -> 
     jumps = jnp.asarray(0.99 * distance[finite, None], dtype=float) * directions[finite]
     if finite.any() and not bool(_all_spent(response, jumps)):
         raise ValueError(
-            f"the averages of {type(response.dynamics).__name__} are not back at rest {LONGEST} steps of dt = "
-            f"{float(response.dt):.4g} after a jump, so whether it leaves is not known. Give a larger dt."
+            f"the averages of {type(response.dynamics).__name__} are not back at rest {LONGEST} "
+            "steps of dt = "
+            f"{float(response.dt):.4g} after a jump, so whether it leaves is not known. Give a "
+            "larger dt."
         )

@@ -1,15 +1,18 @@
-"""First passage of a Gaussian diffusion in one dimension, by quadrature: no asymptotics. Plain float64, on the host.
+"""First passage of a Gaussian diffusion in one dimension, by quadrature: no asymptotics. Plain
+float64, on the host.
 
-`dX = b(X) dt + sqrt(2 D(X)) dW` (Ito) on an interval from p to q. With `psi(x) = -int b/D`, scale `s' = e^psi` and speed
-`m = e^-psi / D`, and both ends absorbing, the mean of f collected until the exit is
+`dX = b(X) dt + sqrt(2 D(X)) dW` (Ito) on an interval from p to q. With `psi(x) = -int b/D`, scale
+`s' = e^psi` and speed `m = e^-psi / D`, and both ends absorbing, the mean of f collected until the
+exit is
 
     u(x) = int G(x, z) f(z) m(z) dz,    G(x, z) = (s(min) - s(p)) (s(q) - s(max)) / (s(q) - s(p)),
 
-f = 1 for the mean exit time, f = 2 u for its second moment; an end that reflects takes its factor out. (Karlin and Taylor, A
-Second Course in Stochastic Processes, 1981, chapter 15; Gardiner, Handbook of Stochastic Methods, section 5.5.)
+f = 1 for the mean exit time, f = 2 u for its second moment; an end that reflects takes its factor
+out. (Karlin and Taylor, A Second Course in Stochastic Processes, 1981, chapter 15; Gardiner,
+Handbook of Stochastic Methods, section 5.5.)
 
-Every integrand is positive and is summed in logarithms, so that a barrier of hundreds of D loses no digits. Panels of 16
-Gauss-Legendre points are doubled until two answers agree.
+Every integrand is positive and is summed in logarithms, so that a barrier of hundreds of D loses no
+digits. Panels of 16 Gauss-Legendre points are doubled until two answers agree.
 """
 
 import functools
@@ -27,7 +30,8 @@ _POINTS = 16  # of a panel
 _PANELS = tuple(2**k for k in range(5, 13))
 _AGREE = 1e-11  # relative difference of two answers, at which the second is taken
 _TOLERANCE = 1e-7  # and the largest at which an answer is given at all
-_VANISHING = 1e-6, 1e-12  # of its median: a diffusion that falls below between two points, or is below at one, vanishes
+# of its median: a diffusion that falls below between two points, or is below at one, vanishes
+_VANISHING = 1e-6, 1e-12
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,7 +39,8 @@ class FirstPassage(Tabled, Answers):
     """When and where a path first leaves an interval, as `first_passage` gives it.
 
     Attributes:
-        mean: of the exit time, in the time of the equation; may be inf in float64 where `log_mean` is not.
+        mean: of the exit time, in the time of the equation; may be inf in float64 where `log_mean`
+            is not.
         second_moment: of the exit time, in that time squared; may be inf too.
         log_mean: natural logarithm of the mean.
         upper_probability: of leaving at the upper end; 0 or 1 where the other end is no exit.
@@ -90,29 +95,33 @@ def first_passage(
     upper: Arg[Number | None] = None,
     reflecting: Arg[Number | None] = None,
 ) -> FirstPassage:
-    """Exit time and side of `dX = b(X) dt + sqrt(2 D(X)) dW` (Ito) from the interval between two ends.
+    """Exit time and side of `dX = b(X) dt + sqrt(2 D(X)) dW` (Ito) from the interval between two
+    ends.
 
-    With `D = (eta / 2 B) |L''|` taken literally a path never leaves a valley: D vanishes at the inflection while the drift
-    points back. It is refused, as a diffusion that vanishes.
+    With `D = (eta / 2 B) |L''|` taken literally a path never leaves a valley: D vanishes at the
+    inflection while the drift points back. It is refused, as a diffusion that vanishes.
 
     Args:
         drift: b, from points `(n,)` to values `(n,)`, float64.
         diffusion: D, a positive number or a function like `drift`.
         start: where the path starts, strictly between the ends.
-        lower: the lower end, where it exits. One end may be left out: the path then comes back from that side by itself, or is
-            reflected.
+        lower: the lower end, where it exits. One end may be left out: the path then comes back from
+            that side by itself, or is reflected.
         upper: the upper end, where it exits.
-        reflecting: where it is reflected, beyond the start on the side without an exit; by default nowhere.
+        reflecting: where it is reflected, beyond the start on the side without an exit; by default
+            nowhere.
 
     Returns:
         Mean, second moment and side of the exit, in the time of the equation.
 
     Raises:
         TypeError: a drift or diffusion that cannot be called.
-        ValueError: ends and start out of order or not finite; a drift or diffusion that is not finite, or not of the shape of
-            its argument; a diffusion that vanishes or is negative in the interval; without `reflecting`, a path that does not
-            come back from the side without an exit, so that its mean exit time is infinite.
-        RuntimeError: the quadrature did not converge (a drift with a jump or a pole): it names the quantity.
+        ValueError: ends and start out of order or not finite; a drift or diffusion that is not
+            finite, or not of the shape of its argument; a diffusion that vanishes or is negative in
+            the interval; without `reflecting`, a path that does not come back from the side without
+            an exit, so that its mean exit time is infinite.
+        RuntimeError: the quadrature did not converge (a drift with a jump or a pole): it names the
+            quantity.
 
     Source:
         Karlin and Taylor, A Second Course in Stochastic Processes (1981), chapter 15.
@@ -124,11 +133,15 @@ def first_passage(
         for name, end in (("lower", lower), ("upper", upper))
     ]
     if ends == [None, None]:
-        raise ValueError("give lower, upper or both: without an end there is no exit. Type for example upper=1.0.")
+        raise ValueError(
+            "give lower, upper or both: without an end there is no exit. Type for "
+            "example upper=1.0."
+        )
     mirror = None if reflecting is None else errors.real("reflecting", reflecting, "reflecting=0.0")
     if mirror is not None and None not in ends:
         raise ValueError(
-            f"reflecting = {reflecting!r} with two exits: a path meets an exit first. Leave one of the three out."
+            f"reflecting = {reflecting!r} with two exits: a path meets an exit first. Leave one of "
+            "the three out."
         )
     low, high = _ordered(ends[0], x, ends[1], mirror)
     if low is not None and high is not None:
@@ -136,8 +149,11 @@ def first_passage(
     return _from_afar(b, d, low, x, high)
 
 
-def _from_afar(b: Callable, d: Callable, low: float | None, x: float, high: float | None) -> FirstPassage:
-    """One exit, nothing on the other side: reflected ever further out, until the mean no longer feels it."""
+def _from_afar(
+    b: Callable, d: Callable, low: float | None, x: float, high: float | None
+) -> FirstPassage:
+    """One exit, nothing on the other side: reflected ever further out, until the mean no longer
+    feels it."""
     exit_ = high if low is None else low
     assert exit_ is not None
     reach, before = 2 * abs(x - exit_), None
@@ -154,13 +170,18 @@ def _from_afar(b: Callable, d: Callable, low: float | None, x: float, high: floa
         before, reach = found.log_mean, 1.5 * reach
     side = "below" if low is None else "above"
     raise ValueError(
-        f"a path that goes far {side} does not come back soon enough: the mean first-passage time from {x:g} to {exit_:g} is "
-        f"infinite, or the drift is not integrable there. Bound the interval with reflecting=..., or give a second exit."
+        f"a path that goes far {side} does not come back soon enough: the mean first-passage time "
+        f"from {x:g} to {exit_:g} is "
+        "infinite, or the drift is not integrable there. Bound the interval with reflecting=..., "
+        "or give a second exit."
     )
 
 
-def _refined(b: Callable, d: Callable, low: float, x: float, high: float, exits: tuple[bool, bool]) -> FirstPassage:
-    """Panels are doubled until the three quantities agree, or until rounding makes them differ more again."""
+def _refined(
+    b: Callable, d: Callable, low: float, x: float, high: float, exits: tuple[bool, bool]
+) -> FirstPassage:
+    """Panels are doubled until the three quantities agree, or until rounding makes them differ more
+    again."""
     _check_positive(d, low, high)
     before, best, smallest = None, None, np.inf
     for panels in _PANELS:
@@ -174,21 +195,34 @@ def _refined(b: Callable, d: Callable, low: float, x: float, high: float, exits:
         before = now
     if best is None or smallest > _TOLERANCE:
         raise RuntimeError(
-            f"the mean first-passage time over ({low:g}, {high:g}) did not converge: with {_PANELS[-1]} panels it still moves "
-            f"by {smallest:.1e} of itself. Is the drift or the diffusion discontinuous? Smooth it, or bring the ends together."
+            f"the mean first-passage time over ({low:g}, {high:g}) did not converge: with "
+            f"{_PANELS[-1]} panels it still moves "
+            f"by {smallest:.1e} of itself. Is the drift or the diffusion discontinuous? Smooth it, "
+            "or bring the ends together."
         )
     log_mean, log_second, log_upper = (float(value) for value in best)
     upper = float(np.exp(log_upper)) if all(exits) else float(exits[1])
     with np.errstate(over="ignore"):
-        return FirstPassage(float(np.exp(log_mean)), float(np.exp(log_second)), log_mean, upper, smallest)
+        return FirstPassage(
+            float(np.exp(log_mean)), float(np.exp(log_second)), log_mean, upper, smallest
+        )
 
 
 def _solved(
-    b: Callable, d: Callable, low: float, x: float, high: float, exits: tuple[bool, bool], panels: int
+    b: Callable,
+    d: Callable,
+    low: float,
+    x: float,
+    high: float,
+    exits: tuple[bool, bool],
+    panels: int,
 ) -> np.ndarray:
-    """Logarithms of mean, second moment and probability of the upper end. The start is the edge of a panel."""
+    """Logarithms of mean, second moment and probability of the upper end. The start is the edge of
+    a panel."""
     left = min(max(1, round(panels * (x - low) / (high - low))), panels - 1)
-    edges = np.concatenate([np.linspace(low, x, left + 1), np.linspace(x, high, panels - left + 1)[1:]])
+    edges = np.concatenate(
+        [np.linspace(low, x, left + 1), np.linspace(x, high, panels - left + 1)[1:]]
+    )
     nodes, weights, cumulative = _rule()
     half = np.diff(edges)[:, None] / 2
     z = (edges[:-1, None] + edges[1:, None]) / 2 + half * nodes
@@ -203,19 +237,26 @@ def _solved(
     if not all(exits):
         whole = log_upper = 0.0
         up, up_at = (up, up_at) if exits[0] else (np.zeros_like(up), np.zeros_like(up_at))
-        down, down_at = (down, down_at) if exits[1] else (np.zeros_like(down), np.zeros_like(down_at))
+        down, down_at = (
+            (down, down_at) if exits[1] else (np.zeros_like(down), np.zeros_like(down_at))
+        )
     log_f, found = np.zeros_like(z), []
     for _ in range(2):
         before, _, before_at, _ = _integrals(up + log_speed + log_f, half)
         _, after, _, after_at = _integrals(down + log_speed + log_f, half)
-        found.append(np.logaddexp(down_at[left] + before_at[left], up_at[left] + after_at[left]) - whole)
+        found.append(
+            np.logaddexp(down_at[left] + before_at[left], up_at[left] + after_at[left]) - whole
+        )
         log_f = np.log(2) + np.logaddexp(down + before, up + after) - whole
     return np.array([*found, log_upper])
 
 
-def _integrals(log_f: np.ndarray, half: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Logarithms of the integrals of e^log_f from the lower end to each point, and from each point to the upper end, both
-    `(panels, points)`; and to and from each edge of a panel, `(panels + 1,)`."""
+def _integrals(
+    log_f: np.ndarray, half: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Logarithms of the integrals of e^log_f from the lower end to each point, and from each point
+    to the upper end, both `(panels, points)`; and to and from each edge of a panel, `(panels +
+    1,)`."""
     _, weights, cumulative = _rule()
     top = log_f.max(axis=1, keepdims=True)
     f = np.exp(log_f - top)
@@ -233,10 +274,13 @@ def _integrals(log_f: np.ndarray, half: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 @functools.cache
 def _rule() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gauss-Legendre points and weights on (-1, 1), and the matrix that integrates from -1 to each point."""
+    """Gauss-Legendre points and weights on (-1, 1), and the matrix that integrates from -1 to each
+    point."""
     legendre = np.polynomial.legendre
     nodes, weights = legendre.leggauss(_POINTS)
-    integrals = np.stack([legendre.Legendre.basis(k).integ(lbnd=-1)(nodes) for k in range(_POINTS)], 1)
+    integrals = np.stack(
+        [legendre.Legendre.basis(k).integ(lbnd=-1)(nodes) for k in range(_POINTS)], 1
+    )
     return nodes, weights, integrals @ np.linalg.inv(legendre.legvander(nodes, _POINTS - 1))
 
 
@@ -257,8 +301,10 @@ def _check_positive(d: Callable, low: float, high: float) -> None:
     falls = near.fun < _VANISHING[0] * typical and near.fun < 0.01 * values[i]
     if falls or smallest <= _VANISHING[1] * typical:
         raise ValueError(
-            f"the diffusion is {smallest:.3g} at x = {place:g}, inside ({low:g}, {high:g}): a path crosses such a place only "
-            "with the drift, never against it, and where the drift points back it never escapes. Give a diffusion that is "
+            f"the diffusion is {smallest:.3g} at x = {place:g}, inside ({low:g}, {high:g}): a path "
+            "crosses such a place only "
+            "with the drift, never against it, and where the drift points back it never escapes. "
+            "Give a diffusion that is "
             "positive in the whole interval."
         )
 
@@ -269,15 +315,19 @@ def as_values(name: str, function: Callable, places: np.ndarray) -> np.ndarray:
     try:
         values = errors.numeric(name, function(z), "lambda x: -x").astype(float)
     except Exception as failure:  # a user's function may raise anything
-        raise TypeError(f"{name} must map points (n,) to values (n,), but fails: {failure!r}") from failure
+        raise TypeError(
+            f"{name} must map points (n,) to values (n,), but fails: {failure!r}"
+        ) from failure
     if values.shape != z.shape:
         raise ValueError(
-            f"{name} must map points {z.shape} to as many values, not to {values.shape}. Type lambda x: -x."
+            f"{name} must map points {z.shape} to as many values, not to {values.shape}. Type "
+            "lambda x: -x."
         )
     if not np.isfinite(values).all():
         place = z[~np.isfinite(values)][0]
         raise ValueError(
-            f"{name} is {values[~np.isfinite(values)][0]} at x = {place:g}. It must be finite in the interval."
+            f"{name} is {values[~np.isfinite(values)][0]} at x = {place:g}. It must be finite in "
+            "the interval."
         )
     return values.reshape(places.shape)
 
@@ -295,7 +345,8 @@ def _ordered(lower: float | None, x: float, upper: float | None, mirror: float |
     high = mirror if upper is None else upper
     if (low is not None and low >= x) or (high is not None and high <= x):
         raise ValueError(
-            f"start = {x:g} must lie strictly between the ends of the interval, not of ({low}, {high}). "
+            f"start = {x:g} must lie strictly between the ends of the interval, not of ({low}, "
+            f"{high}). "
             "Give lower < start < upper."
         )
     return low, high

@@ -1,20 +1,24 @@
-"""The mean escape time of a heavy-tailed SDE from forced jumps, whatever its size: the renewal estimator under `law_error`.
+"""The mean escape time of a heavy-tailed SDE from forced jumps, whatever its size: the renewal
+estimator under `law_error`.
 
-Notation: nu the driver's Lévy measure, r_i the size at which a jump along ray i leaves the basin from the attractor, R < r_i a
-cutoff. Put a trajectory back to rest whenever it has left. Then the rate of leaving is the number of exits over the time of a
-cycle, and a cycle is: rest under the jumps below R, one jump beyond R, and the whole process for a time tau after it. With the
-jumps beyond R in strata j (of their size over the crossing) of masses nu_j, p_j the chance to leave within tau after a jump of
-the stratum, life_j the mean of min(exit time, tau), and k the rate of exits by the jumps below R alone,
+Notation: nu the driver's Lévy measure, r_i the size at which a jump along ray i leaves the basin
+from the attractor, R < r_i a cutoff. Put a trajectory back to rest whenever it has left. Then the
+rate of leaving is the number of exits over the time of a cycle, and a cycle is: rest under the
+jumps below R, one jump beyond R, and the whole process for a time tau after it. With the jumps
+beyond R in strata j (of their size over the crossing) of masses nu_j, p_j the chance to leave
+within tau after a jump of the stratum, life_j the mean of min(exit time, tau), and k the rate of
+exits by the jumps below R alone,
 
     rate = (k + sum_j nu_j p_j) / (1 + sum_j nu_j life_j).
 
-The masses are known, so only chances of order one are simulated: the cost does not grow as escapes get rarer. Stratum 0 is the
-jumps that leave from the attractor. Its mass is the rate of the escape law, so that what is estimated is the difference. A tau
-that is too long costs variance and no bias (as tau grows this becomes direct simulation); one that is too short misses exits
-after landings near the boundary, where the flow is slow. It is doubled until a window adds nothing.
+The masses are known, so only chances of order one are simulated: the cost does not grow as escapes
+get rarer. Stratum 0 is the jumps that leave from the attractor. Its mass is the rate of the escape
+law, so that what is estimated is the difference. A tau that is too long costs variance and no bias
+(as tau grows this becomes direct simulation); one that is too short misses exits after landings
+near the boundary, where the flow is slow. It is doubled until a window adds nothing.
 
-The relation of the mean to the flux of a recycled process: Hill, "Free Energy Transduction in Biology" (1977); Aristoff and
-Zuckerman, Multiscale Model. Simul. 18 (2020).
+The relation of the mean to the flux of a recycled process: Hill, "Free Energy Transduction in
+Biology" (1977); Aristoff and Zuckerman, Multiscale Model. Simul. 18 (2020).
 """
 
 import functools
@@ -36,8 +40,10 @@ from levysde.random import split_uint64, trajectory_key
 from levysde.theory.jump_strata import Cut, Rays, strata
 
 _LIVE = 1e-3  # of the law's rate: a stratum with less mass is left out
-_PILOT = 0.25  # of the jumps, shared equally between the strata; the rest goes where the variance is
-_ADDS = 0.02  # of the rate: a window that adds less than this beyond the background ends the doubling
+# of the jumps, shared equally between the strata; the rest goes where the variance is
+_PILOT = 0.25
+# of the rate: a window that adds less than this beyond the background ends the doubling
+_ADDS = 0.02
 _DOUBLINGS = 6
 _RELAX = 6.0  # of the slowest time of the flow: how long a state comes to rest
 _AFTER = 12.0  # of the same: the first tau
@@ -50,7 +56,8 @@ Stepper = EulerMaruyama | TamedEuler
 
 
 class Lanes:
-    """States of the dynamics in one domain, advanced together by one stepper; the lane axis is last."""
+    """States of the dynamics in one domain, advanced together by one stepper; the lane axis is
+    last."""
 
     def __init__(self, kernel: Stepper, domain: Domain, seed: np.random.SeedSequence):
         self.kernel, self.domain, self.seed, self.steps = kernel, domain, seed, 0
@@ -63,7 +70,9 @@ class Lanes:
         count = max(1, math.ceil(time / float(self.kernel.dt) * (1 - 1e-6)))
         return _by_blocks(lambda ids, part: self.block(seed, ids, part, count), state)
 
-    def block(self, seed: np.ndarray, ids: np.ndarray, state: State, count: int) -> tuple[State, Any, Any]:
+    def block(
+        self, seed: np.ndarray, ids: np.ndarray, state: State, count: int
+    ) -> tuple[State, Any, Any]:
         key = trajectory_key(seed, split_uint64(ids))
         state, steps, left = advance_lanes(self.kernel, self.domain, state, key, count, self.rest)
         self.steps += int(steps.sum(dtype=np.uint64))
@@ -71,7 +80,8 @@ class Lanes:
 
 
 def _by_blocks(call: Callable[[np.ndarray, Any], tuple], lanes: Any) -> tuple:
-    """`call(ids, part)` for blocks of lanes of one width, so that it compiles once; the last block is filled up with copies."""
+    """`call(ids, part)` for blocks of lanes of one width, so that it compiles once; the last block
+    is filled up with copies."""
     num = jax.tree.leaves(lanes)[0].shape[-1]
     results = []
     for first in range(0, num, _WIDTH):
@@ -82,7 +92,8 @@ def _by_blocks(call: Callable[[np.ndarray, Any], tuple], lanes: Any) -> tuple:
 
 
 class Sample(NamedTuple):
-    """Forced jumps so far: stratum, life, whether it left, `(num,)`, and their states, lanes last."""
+    """Forced jumps so far: stratum, life, whether it left, `(num,)`, and their states, lanes
+    last."""
 
     stratum: np.ndarray
     life: np.ndarray
@@ -91,14 +102,17 @@ class Sample(NamedTuple):
 
     def join(self, other: "Sample") -> "Sample":
         state = jax.tree.map(lambda a, b: np.concatenate([a, b], -1), self.state, other.state)
-        stratum, life, left = (np.concatenate(pair) for pair in zip(self[:3], other[:3], strict=True))
+        stratum, life, left = (
+            np.concatenate(pair) for pair in zip(self[:3], other[:3], strict=True)
+        )
         return Sample(stratum, life, left, state)
 
 
 @dataclass(frozen=True)
 class Forced:
-    """What forced jumps found: the rate with its standard error, jumps made, steps, the last tau; a rate of exits by the jumps
-    below the cutoff that would have been seen with 95% (0 where some were seen); and why it may be off."""
+    """What forced jumps found: the rate with its standard error, jumps made, steps, the last tau; a
+    rate of exits by the jumps below the cutoff that would have been seen with 95% (0 where some
+    were seen); and why it may be off."""
 
     rate: float
     error: float
@@ -110,12 +124,14 @@ class Forced:
 
 
 def steps_of(num: int, slowest: float, dt: float) -> float:
-    """About the least number of steps that `num` jumps take: the rest before them, two windows after, the look at the flow."""
+    """About the least number of steps that `num` jumps take: the rest before them, two windows
+    after, the look at the flow."""
     return (num * (_RELAX + 2 * _AFTER) + _LANDINGS * _SETTLING) / slowest / dt
 
 
 class ForcedJumps:
-    """The estimator for one kernel and domain. `slowest` is the rate at which the noiseless flow comes to rest."""
+    """The estimator for one kernel and domain. `slowest` is the rate at which the noiseless flow
+    comes to rest."""
 
     def __init__(self, kernel: Stepper, domain: Domain, rays: Rays, slowest: float, seed: int):
         self.kernel, self.domain, self.rays = kernel, domain, rays
@@ -138,14 +154,19 @@ class ForcedJumps:
         return num * (self.relax + 2 * self.first) / float(self.kernel.dt)
 
     def _settling(self, longest: float) -> float:
-        """The time by which most jumps that land inside are back near the attractor, without noise."""
-        low = np.minimum(0.3 * self.rays.crossing[np.isfinite(self.rays.crossing)].min(), self.strata.low[-1])
+        """The time by which most jumps that land inside are back near the attractor, without
+        noise."""
+        low = np.minimum(
+            0.3 * self.rays.crossing[np.isfinite(self.rays.crossing)].min(), self.strata.low[-1]
+        )
         jumps = self.rays.draw(self.rng, low, self.rays.crossing, _LANDINGS)
         nearest = int(np.argmin(self.rays.crossing))
         step = self.rays.crossing[nearest] * self.rays.directions[nearest]
         core = 0.5 * jnp.linalg.norm(self.dynamics.jump(jnp.asarray(step, dtype=float)))
         count = math.ceil(longest / float(self.kernel.dt))
-        last, home = _noiseless(self.kernel, self.domain, jnp.asarray(jumps, dtype=float), core, jnp.asarray(count))
+        last, home = _noiseless(
+            self.kernel, self.domain, jnp.asarray(jumps, dtype=float), core, jnp.asarray(count)
+        )
         last = np.asarray(last)[np.asarray(home)]
         return float(np.quantile(last, _BACK)) * float(self.kernel.dt) if len(last) else 0.0
 
@@ -153,14 +174,21 @@ class ForcedJumps:
         """States at rest, each after one jump of its stratum."""
         num = int(counts.sum())
         rest = self.dynamics.settled(self.dynamics.attractor)
-        start = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf)[..., None], (*np.shape(leaf), num)), rest)
+        start = jax.tree.map(
+            lambda leaf: np.broadcast_to(np.asarray(leaf)[..., None], (*np.shape(leaf), num)), rest
+        )
         first, _, gone = self.resting.run(start, self.relax / 2)
         keep = np.flatnonzero(~gone)
         if not len(keep):
             raise Restless
         chosen = np.where(gone, self.rng.choice(keep, num), np.arange(num))
-        state, life, gone = self.resting.run(jax.tree.map(lambda leaf: leaf[..., chosen], first), self.relax / 2)
-        self.small_exits, self.small_time = self.small_exits + int(gone.sum()), self.small_time + float(life.sum())
+        state, life, gone = self.resting.run(
+            jax.tree.map(lambda leaf: leaf[..., chosen], first), self.relax / 2
+        )
+        self.small_exits, self.small_time = (
+            self.small_exits + int(gone.sum()),
+            self.small_time + float(life.sum()),
+        )
         keep = np.flatnonzero(~gone)
         if not len(keep):
             raise Restless
@@ -168,7 +196,9 @@ class ForcedJumps:
         stratum = np.repeat(np.arange(len(counts)), counts)
         jumps = np.zeros((num, self.rays.directions.shape[1]))
         for j in np.flatnonzero(counts):
-            jumps[stratum == j] = self.rays.draw(self.rng, self.strata.low[j], self.strata.high[j], int(counts[j]))
+            jumps[stratum == j] = self.rays.draw(
+                self.rng, self.strata.low[j], self.strata.high[j], int(counts[j])
+            )
         state = jax.tree.map(lambda leaf: leaf[..., chosen], state)
         lanes = state, jumps.T.astype(jnp.result_type(float))
         state, inside = _by_blocks(lambda _, part: _jumped(self.kernel, self.domain, *part), lanes)
@@ -179,16 +209,20 @@ class ForcedJumps:
         here = np.flatnonzero(~sample.left)
         if not len(here):
             return sample
-        ends, lived, gone = self.whole.run(jax.tree.map(lambda leaf: leaf[..., here], sample.state), window)
+        ends, lived, gone = self.whole.run(
+            jax.tree.map(lambda leaf: leaf[..., here], sample.state), window
+        )
         life, left = sample.life.copy(), sample.left.copy()
         life[here] += lived
         left[here] = gone
         state = jax.tree.map(lambda all_, part: _put(all_, here, part), sample.state, ends)
         return Sample(sample.stratum, life, left, state)
 
-    def estimate(self, sample: Sample, before: Sample | None = None) -> tuple[float, float, np.ndarray, float]:
-        """Rate, its standard error, each stratum's standard deviation, and what the exits since `before` add to the rate beyond
-        the background."""
+    def estimate(
+        self, sample: Sample, before: Sample | None = None
+    ) -> tuple[float, float, np.ndarray, float]:
+        """Rate, its standard error, each stratum's standard deviation, and what the exits since
+        `before` add to the rate beyond the background."""
         masses, small = self.strata.masses, self.small_exits / self.small_time
         counts = np.bincount(sample.stratum, minlength=len(masses))
         some = np.maximum(counts, 1)
@@ -197,10 +231,15 @@ class ForcedJumps:
         cycle = 1 + (masses * life).sum()
         rate = (small + (masses * chance).sum()) / cycle
         score = sample.left - rate * sample.life
-        deviation, variance, added = np.zeros(len(masses)), self.small_exits / self.small_time**2, 0.0
+        deviation, variance, added = (
+            np.zeros(len(masses)),
+            self.small_exits / self.small_time**2,
+            0.0,
+        )
         for j in np.flatnonzero(counts):
             here = sample.stratum == j
-            # at least the variance of one more exit than was seen: none of a hundred is no proof of none
+            # at least the variance of one more exit than was seen: none of a hundred is no proof of
+            # none
             deviation[j] = math.sqrt(max(score[here].var(), 1 / (counts[j] + 2)))
             variance += (masses[j] * deviation[j]) ** 2 / counts[j]
             if before is not None:
@@ -209,14 +248,19 @@ class ForcedJumps:
         return rate, math.sqrt(variance) / cycle, deviation, added
 
     def run(self, num: int, tell: Callable[[int], Any], budget: float) -> Forced:
-        """`num` forced jumps; `tell` is called with the number of steps made. No new window is begun beyond `budget` steps."""
+        """`num` forced jumps; `tell` is called with the number of steps made. No new window is
+        begun beyond `budget` steps."""
         masses = self.strata.masses
         pilot = np.where(self.live, max(40, round(_PILOT * num / self.live.sum())), 0)
         sample = self.follow(self.batch(pilot), self.first)
         tell(self.made)
         deviation = self.estimate(sample)[2]
         wanted = masses * np.maximum(deviation, 0.05) * self.live
-        counts = np.where(self.live, np.maximum(num - pilot.sum(), 0) * wanted / wanted.sum(), 0).round().astype(int)
+        counts = (
+            np.where(self.live, np.maximum(num - pilot.sum(), 0) * wanted / wanted.sum(), 0)
+            .round()
+            .astype(int)
+        )
         sample = sample.join(self.follow(self.batch(counts), self.first))
         tell(self.made)
         tau, growing = self.first, True
@@ -264,7 +308,9 @@ def _put(lanes: np.ndarray, where: np.ndarray, values: np.ndarray) -> np.ndarray
 
 
 @eqx.filter_jit
-def _jumped(kernel: Stepper, domain: Domain, state: State, jumps: Float[Array, "m num"]) -> tuple[State, Array]:
+def _jumped(
+    kernel: Stepper, domain: Domain, state: State, jumps: Float[Array, "m num"]
+) -> tuple[State, Array]:
     """The states after a jump each, and whether they are inside then."""
     dynamics, dt = kernel.dynamics, kernel.dt
     after = jax.vmap(lambda s, y: dynamics.step(s, dt, y), in_axes=-1, out_axes=-1)(state, jumps)
@@ -275,7 +321,8 @@ def _jumped(kernel: Stepper, domain: Domain, state: State, jumps: Float[Array, "
 def _noiseless(
     kernel: Stepper, domain: Domain, jumps: Float[Array, "num m"], core: Array, count: Array
 ) -> tuple[Array, Array]:
-    """The last step at which the flow after each jump is further than `core` from the attractor, and whether it stays."""
+    """The last step at which the flow after each jump is further than `core` from the attractor,
+    and whether it stays."""
     dynamics, dt = kernel.dynamics, kernel.dt
     still = jnp.zeros(jumps.shape[1], jumps.dtype)
 

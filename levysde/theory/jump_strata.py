@@ -1,7 +1,9 @@
-"""Jumps of a Lévy measure by their sizes: what leaves a basin from the attractor, and what lands inside, in strata.
+"""Jumps of a Lévy measure by their sizes: what leaves a basin from the attractor, and what lands
+inside, in strata.
 
-Notation: r_i the size at which a jump along ray i leaves the basin. Stratum 0 are the jumps beyond r_i; the others land inside,
-in steps of the size over r_i, down to a cutoff R. The mass of stratum 0 is the rate of the escape law.
+Notation: r_i the size at which a jump along ray i leaves the basin. Stratum 0 are the jumps beyond
+r_i; the others land inside, in steps of the size over r_i, down to a cutoff R. The mass of stratum
+0 is the rate of the escape law.
 """
 
 from collections.abc import Callable
@@ -14,14 +16,16 @@ from jaxtyping import Array
 
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
 
-# R over the crossing; 0.3 and 0.7 move the estimate by less than 2%, 0.3 doubles its standard error or worse
+# R over the crossing; 0.3 and 0.7 move the estimate by less than 2%, 0.3 doubles its standard error
+# or worse
 _CUT = 0.5
 _EDGES = (0.9, 0.75, 0.55)  # of the strata inside, in crossings
 _NEAREST = 0.02  # the crossing below which this share of the rate lies stands for the nearest one
 
 
 class Cut(Driver):
-    """A driver without its long jumps: an increment beyond `cutoff` (a length, or one a coordinate) is left out."""
+    """A driver without its long jumps: an increment beyond `cutoff` (a length, or one a coordinate)
+    is left out."""
 
     free: Driver
     cutoff: Array
@@ -50,7 +54,8 @@ class Cut(Driver):
 
 @dataclass(frozen=True)
 class Rays:
-    """All rays of a law in one: unit vectors `(n, m)`, weights, tails, and where each leaves the basin, `(n,)`."""
+    """All rays of a law in one: unit vectors `(n, m)`, weights, tails, and where each leaves the
+    basin, `(n,)`."""
 
     directions: np.ndarray
     weights: np.ndarray
@@ -59,7 +64,8 @@ class Rays:
     share: np.ndarray
 
     def mass(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        """The Lévy measure of each ray between two sizes, `(n,)`; infinite sizes have none beyond them."""
+        """The Lévy measure of each ray between two sizes, `(n,)`; infinite sizes have none beyond
+        them."""
         return self.weights * np.maximum(self.beyond(low) - self.beyond(high), 0)
 
     def beyond(self, size: np.ndarray, ray: np.ndarray | None = None) -> np.ndarray:
@@ -67,8 +73,11 @@ class Rays:
         finite = np.isfinite(size)
         return np.where(finite, self.tails(np.where(finite, size, 1.0), ray), 0.0)
 
-    def draw(self, rng: np.random.Generator, low: np.ndarray, high: np.ndarray, num: int) -> np.ndarray:
-        """`num` jumps `(num, m)` from the measure between the sizes `low` and `high` of each ray."""
+    def draw(
+        self, rng: np.random.Generator, low: np.ndarray, high: np.ndarray, num: int
+    ) -> np.ndarray:
+        """`num` jumps `(num, m)` from the measure between the sizes `low` and `high` of each
+        ray."""
         mass = self.mass(low, high)
         ray = rng.choice(len(mass), num, p=mass / mass.sum())
         top, bottom = self.beyond(low[ray], ray), self.beyond(high[ray], ray)
@@ -83,7 +92,8 @@ class Rays:
 
 
 def joined(sets: tuple[LevyRays, ...], crossing: np.ndarray, share: np.ndarray) -> Rays:
-    """The sets of a law as one; each stands for the whole measure, so their weights are averaged."""
+    """The sets of a law as one; each stands for the whole measure, so their weights are
+    averaged."""
     each = len(sets[0].weights)
 
     def tails(size: np.ndarray, ray: np.ndarray) -> np.ndarray:
@@ -99,7 +109,8 @@ def joined(sets: tuple[LevyRays, ...], crossing: np.ndarray, share: np.ndarray) 
 
 
 class Strata(NamedTuple):
-    """Sizes between which each stratum's jumps lie, `(strata, n)`, their masses, and the cutoff of the rest."""
+    """Sizes between which each stratum's jumps lie, `(strata, n)`, their masses, and the cutoff of
+    the rest."""
 
     low: np.ndarray
     high: np.ndarray
@@ -108,12 +119,14 @@ class Strata(NamedTuple):
 
 
 def strata(rays: Rays) -> Strata:
-    """Stratum 0 leaves from the attractor; the others land inside, in steps of the size over the crossing."""
+    """Stratum 0 leaves from the attractor; the others land inside, in steps of the size over the
+    crossing."""
     crossing = rays.crossing
     order = np.argsort(crossing)
     total = np.cumsum(rays.share[order])
     median, nearest = (
-        crossing[order][min(np.searchsorted(total, q * total[-1]), len(order) - 1)] for q in (0.5, _NEAREST)
+        crossing[order][min(np.searchsorted(total, q * total[-1]), len(order) - 1)]
+        for q in (0.5, _NEAREST)
     )
     bound = np.minimum(crossing, median)  # of a ray that never leaves, the median of those that do
     on_axis = np.abs(rays.directions) > 1 - 1e-6

@@ -1,14 +1,16 @@
-"""Escape over a saddle under Gaussian noise: the law of Eyring and Kramers, in any number of dimensions.
+"""Escape over a saddle under Gaussian noise: the law of Eyring and Kramers, in any number of
+dimensions.
 
-`dX = -grad F(X) dt + sqrt(2 D) dW` from a minimum a over a saddle b of index one to the minimum behind it, as D falls below the
-barrier `F(b) - F(a)`:
+`dX = -grad F(X) dt + sqrt(2 D) dW` from a minimum a over a saddle b of index one to the minimum
+behind it, as D falls below the barrier `F(b) - F(a)`:
 
     mean = (2 pi / |l|) sqrt(|det H_b| / det H_a) exp((F(b) - F(a)) / D),
 
-l the negative eigenvalue of H_b (Eyring, J. Chem. Phys. 3, 1935; Kramers, Physica 7, 1940; Bovier, Eckhoff, Gayrard, Klein,
-J. Eur. Math. Soc. 6, 2004). Half of it is the mean time to the saddle's dividing surface, where a path turns back as often as
-not. With friction g, `dX = V dt, dV = -(grad F + g V) dt + sqrt(2 g D) dW`, and friction not weak, the same with
-`sqrt(g^2 / 4 + |l|) - g / 2` for `|l|` (Kramers; Langer, Ann. Phys. 54, 1969). Several saddles on the way add their rates.
+l the negative eigenvalue of H_b (Eyring, J. Chem. Phys. 3, 1935; Kramers, Physica 7, 1940; Bovier,
+Eckhoff, Gayrard, Klein, J. Eur. Math. Soc. 6, 2004). Half of it is the mean time to the saddle's
+dividing surface, where a path turns back as often as not. With friction g, `dX = V dt, dV = -(grad
+F + g V) dt + sqrt(2 g D) dW`, and friction not weak, the same with `sqrt(g^2 / 4 + |l|) - g / 2`
+for `|l|` (Kramers; Langer, Ann. Phys. 54, 1969). Several saddles on the way add their rates.
 
 D must be a number: where noise is stronger in some directions, F is not what the path has to climb.
 """
@@ -29,10 +31,12 @@ from levysde.theory.exact import survival_at
 from levysde.theory.law import Answers
 from levysde.types import Arg, Integer, Number, Numbers
 
-_GRADIENT = 1e-8  # of a stationary point, relative to its largest eigenvalue times its distance from the start, or 1
+# of a stationary point, relative to its largest eigenvalue times its distance from the start, or 1
+_GRADIENT = 1e-8
 _FLAT = 1e-10  # eigenvalues below this share of the largest in size are zero
 
-# compiled once for all points of a landscape: uncompiled, a loss that is differentiated by program takes half a second a point
+# compiled once for all points of a landscape: uncompiled, a loss that is differentiated by program
+# takes half a second a point
 _value_at = eqx.filter_jit(lambda loss, x: loss.value(x))
 _gradient_at = eqx.filter_jit(lambda loss, x: loss.gradient(x))
 _hessian_at = eqx.filter_jit(lambda loss, x: loss.hessian(x))
@@ -54,11 +58,14 @@ class StationaryPoint(Tabled):
 
     @property
     def index(self) -> int:
-        """How many eigenvalues are negative: 0 for a minimum, 1 for a saddle that escapes pass over."""
+        """How many eigenvalues are negative: 0 for a minimum, 1 for a saddle that escapes pass
+        over."""
         return int(np.sum(self.eigenvalues < 0))
 
     def _table(self) -> Table:
-        kind = ("minimum", "saddle")[self.index] if self.index < 2 else f"saddle of index {self.index}"
+        kind = (
+            ("minimum", "saddle")[self.index] if self.index < 2 else f"saddle of index {self.index}"
+        )
         rows = [
             ("at", listed(self.x)),
             ("loss", f"{self.value:.6g}"),
@@ -79,7 +86,8 @@ class KramersLaw(Tabled, Answers):
         saddles: which it passes over, in the order of `barriers`.
         diffusion: D, in units of the loss.
         friction: g, a unit of time; None without momentum.
-        escape: what is meant: "other minimum", or "saddle": the first crossing of a dividing surface, twice as fast.
+        escape: what is meant: "other minimum", or "saddle": the first crossing of a dividing
+            surface, twice as fast.
         unit: of time.
         name: of the law.
         assumptions: when it holds.
@@ -129,8 +137,11 @@ class KramersLaw(Tabled, Answers):
         return Table("KramersLaw", rows)
 
 
-def derivatives(landscape: Landscape) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
-    """Gradient and Hessian, made symmetric, as functions of NumPy points; in the precision that JAX is set to."""
+def derivatives(
+    landscape: Landscape,
+) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
+    """Gradient and Hessian, made symmetric, as functions of NumPy points; in the precision that JAX
+    is set to."""
 
     def gradient(x: np.ndarray) -> np.ndarray:
         return np.asarray(_gradient_at(landscape, jnp.asarray(x)))
@@ -142,8 +153,11 @@ def derivatives(landscape: Landscape) -> tuple[Callable[[np.ndarray], np.ndarray
     return gradient, hessian
 
 
-def stationary_point(landscape: Arg[Landscape], x: Arg[Numbers], *, max_steps: Arg[Integer] = 200) -> StationaryPoint:
-    """The stationary point that Newton's method finds from a point nearby, in float64: a minimum or a saddle.
+def stationary_point(
+    landscape: Arg[Landscape], x: Arg[Numbers], *, max_steps: Arg[Integer] = 200
+) -> StationaryPoint:
+    """The stationary point that Newton's method finds from a point nearby, in float64: a minimum or
+    a saddle.
 
     Args:
         landscape: the loss F.
@@ -155,8 +169,8 @@ def stationary_point(landscape: Arg[Landscape], x: Arg[Numbers], *, max_steps: A
 
     Raises:
         TypeError: no landscape, or a point traced by JAX.
-        ValueError: `x` of wrong shape or not finite; no point where the gradient vanishes is found; a Hessian with an
-            eigenvalue 0 there, for which the law has no prefactor.
+        ValueError: `x` of wrong shape or not finite; no point where the gradient vanishes is found;
+            a Hessian with an eigenvalue 0 there, for which the law has no prefactor.
 
     Source:
         elementary: Powell's hybrid method (`scipy.optimize.root`), then three steps of Newton's.
@@ -165,29 +179,38 @@ def stationary_point(landscape: Arg[Landscape], x: Arg[Numbers], *, max_steps: A
 
     if not isinstance(landscape, Landscape):
         raise TypeError(
-            f"landscape must be a Landscape, not {errors.shown(landscape)}. Type for example DoubleWell(dim=2)."
+            f"landscape must be a Landscape, not {errors.shown(landscape)}. Type for example "
+            "DoubleWell(dim=2)."
         )
     start = errors.reals("x", x, f"x=jnp.zeros({landscape.dim})", (landscape.dim,))
     steps = errors.integer("max_steps", max_steps, "max_steps=200", high=10**6)
     with in_float64(landscape) as precise:
         gradient, hessian = derivatives(precise)
-        found = np.asarray(root(gradient, start, jac=hessian, options={"maxfev": steps, "xtol": 1e-12}).x)
+        found = np.asarray(
+            root(gradient, start, jac=hessian, options={"maxfev": steps, "xtol": 1e-12}).x
+        )
         for _ in range(3):  # the root finder's quotients leave some digits
             if np.isfinite(found).all() and abs(np.linalg.det(hessian(found))) > 0:
                 found = found - np.linalg.solve(hessian(found), gradient(found))
-        eigenvalues = np.linalg.eigvalsh(hessian(found)) if np.isfinite(found).all() else np.full(len(start), np.nan)
+        eigenvalues = (
+            np.linalg.eigvalsh(hessian(found))
+            if np.isfinite(found).all()
+            else np.full(len(start), np.nan)
+        )
         slope = float(np.linalg.norm(gradient(found)))
         value = float(_value_at(precise, jnp.asarray(found)))
     largest = float(np.max(np.abs(eigenvalues)))
     if not slope <= _GRADIENT * largest * max(1.0, float(np.linalg.norm(found - start))):
         raise ValueError(
-            f"no stationary point found from x = {start}: after {steps} steps the gradient norm is {slope:.3g}. Start nearer, "
+            f"no stationary point found from x = {start}: after {steps} steps the gradient norm is "
+            f"{slope:.3g}. Start nearer, "
             "or give more max_steps."
         )
     if np.min(np.abs(eigenvalues)) <= _FLAT * largest:
         flattest = eigenvalues[np.argmin(np.abs(eigenvalues))]
         raise ValueError(
-            f"the Hessian at {found} has an eigenvalue {flattest:.2g}: the point is flat in one direction, and the "
+            f"the Hessian at {found} has an eigenvalue {flattest:.2g}: the point is flat in one "
+            "direction, and the "
             "Eyring-Kramers prefactor is infinite or zero there. Break the symmetry, or simulate."
         )
     return StationaryPoint(found, value, eigenvalues)
@@ -202,49 +225,60 @@ def kramers_law(
     friction: Arg[Number | None] = None,
     escape: Arg[Literal["other minimum", "saddle"]] = "other minimum",
 ) -> KramersLaw:
-    """The law of Eyring and Kramers, for `dX = -grad F dt + sqrt(2 D) dW` as D falls below the barrier.
+    """The law of Eyring and Kramers, for `dX = -grad F dt + sqrt(2 D) dW` as D falls below the
+    barrier.
 
-    From a minimum a over a saddle b, l the negative eigenvalue of its Hessian:
-    `mean = (2 pi / |l|) sqrt(|det H_b| / det H_a) exp((F(b) - F(a)) / D)`; with friction g, `sqrt(g^2 / 4 + |l|) - g / 2` in
-    place of `|l|`. Several saddles add their rates.
+    From a minimum a over a saddle b, l the negative eigenvalue of its Hessian: `mean = (2 pi / |l|)
+    sqrt(|det H_b| / det H_a) exp((F(b) - F(a)) / D)`; with friction g, `sqrt(g^2 / 4 + |l|) - g /
+    2` in place of `|l|`. Several saddles add their rates.
 
     Args:
         landscape: the loss F.
         saddles: near which points to look for the saddles on the way, `(d,)`, or several, `(k, d)`.
         diffusion: D, a positive number, in units of the loss: `Langevin(landscape, diffusion=D)`.
         minimum: near which point to look for the minimum, `(d,)`; the landscape's own by default.
-        friction: g of the underdamped equation, positive, a unit of time; by default none, a first-order equation.
+        friction: g of the underdamped equation, positive, a unit of time; by default none, a
+            first-order equation.
         escape: "other minimum", or "saddle", twice as fast.
 
     Returns:
         The law; times are SDE time.
 
     Raises:
-        ValueError, TypeError: bad numbers; a minimum that has negative eigenvalues; a saddle that is not of index one, or not
-            above the minimum.
+        ValueError, TypeError: bad numbers; a minimum that has negative eigenvalues; a saddle that
+            is not of index one, or not above the minimum.
 
     Source:
-        Eyring, J. Chem. Phys. 3 (1935); Kramers, Physica 7 (1940); Bovier, Eckhoff, Gayrard, Klein, J. Eur. Math. Soc. 6
-        (2004); with friction Langer, Ann. Phys. 54 (1969).
+        Eyring, J. Chem. Phys. 3 (1935); Kramers, Physica 7 (1940); Bovier, Eckhoff, Gayrard, Klein,
+        J. Eur. Math. Soc. 6 (2004); with friction Langer, Ann. Phys. 54 (1969).
     """
     if not isinstance(landscape, Landscape):
         raise TypeError(
-            f"landscape must be a Landscape, not {errors.shown(landscape)}. Type for example DoubleWell(dim=2)."
+            f"landscape must be a Landscape, not {errors.shown(landscape)}. Type for example "
+            "DoubleWell(dim=2)."
         )
     noise = errors.positive_real("diffusion", diffusion, "diffusion=0.1")
     drag = None if friction is None else errors.positive_real("friction", friction, "friction=1.0")
-    factor = {"other minimum": 1.0, "saddle": 2.0}[errors.choice("escape", escape, ("other minimum", "saddle"))]
+    factor = {"other minimum": 1.0, "saddle": 2.0}[
+        errors.choice("escape", escape, ("other minimum", "saddle"))
+    ]
     errors.concrete("saddles or minimum", (saddles, minimum))
     place = landscape.minimum if minimum is None else minimum
-    low = stationary_point(landscape, errors.reals("minimum", place, "minimum=landscape.minimum", (landscape.dim,)))
+    low = stationary_point(
+        landscape, errors.reals("minimum", place, "minimum=landscape.minimum", (landscape.dim,))
+    )
     if low.index:
         raise ValueError(
-            f"the stationary point at {low.x} has {low.index} negative eigenvalues: it is no minimum. Give minimum=..."
+            f"the stationary point at {low.x} has {low.index} negative eigenvalues: it is no "
+            "minimum. Give minimum=..."
         )
     passes = _saddles(landscape, saddles, low)
     barriers = np.array([point.value - low.value for point in passes])
     speed = np.array([saddle_speed(point, drag) for point in passes])
-    curvature = [np.sum(np.log(low.eigenvalues)) - np.sum(np.log(np.abs(point.eigenvalues))) for point in passes]
+    curvature = [
+        np.sum(np.log(low.eigenvalues)) - np.sum(np.log(np.abs(point.eigenvalues)))
+        for point in passes
+    ]
     logs = np.log(speed / (2 * np.pi)) + np.array(curvature) / 2 - barriers / noise
     total = float(np.logaddexp.reduce(logs))
     shares = np.exp(logs - total)
@@ -252,32 +286,43 @@ def kramers_law(
 
 
 def saddle_speed(saddle: StationaryPoint, friction: float | None) -> float:
-    """At what rate a path leaves the top of a saddle: `|l|`, or `sqrt(g^2 / 4 + |l|) - g / 2`, without cancellation."""
+    """At what rate a path leaves the top of a saddle: `|l|`, or `sqrt(g^2 / 4 + |l|) - g / 2`,
+    without cancellation."""
     steepness = -float(saddle.eigenvalues[0])
-    return steepness if friction is None else steepness / (np.hypot(friction / 2, np.sqrt(steepness)) + friction / 2)
+    return (
+        steepness
+        if friction is None
+        else steepness / (np.hypot(friction / 2, np.sqrt(steepness)) + friction / 2)
+    )
 
 
-def _saddles(landscape: Landscape, places: Arg[Numbers], low: StationaryPoint) -> tuple[StationaryPoint, ...]:
+def _saddles(
+    landscape: Landscape, places: Arg[Numbers], low: StationaryPoint
+) -> tuple[StationaryPoint, ...]:
     guesses = errors.reals("saddles", places, f"saddles=jnp.zeros({landscape.dim})")
     if guesses.ndim not in (1, 2) or guesses.shape[-1] != landscape.dim:
         raise ValueError(
-            f"saddles must have shape ({landscape.dim},), or (k, {landscape.dim}) for several, not {guesses.shape}."
+            f"saddles must have shape ({landscape.dim},), or (k, {landscape.dim}) for several, not "
+            f"{guesses.shape}."
         )
     passes: list[StationaryPoint] = []
     for guess in np.atleast_2d(guesses):
         point = stationary_point(landscape, guess)
         if point.index != 1:
             raise ValueError(
-                f"the stationary point at {point.x}, found from {guess}, has {point.index} negative eigenvalues: escapes pass "
+                f"the stationary point at {point.x}, found from {guess}, has {point.index} "
+                "negative eigenvalues: escapes pass "
                 "over saddles of index one. Start nearer to one."
             )
         if not point.value > low.value:
             raise ValueError(
-                f"the saddle at {point.x} lies no higher than the minimum at {low.x}. Give the lower minimum."
+                f"the saddle at {point.x} lies no higher than the minimum at {low.x}. Give the "
+                "lower minimum."
             )
         if any(np.allclose(point.x, other.x, rtol=1e-6, atol=1e-6) for other in passes):
             raise ValueError(
-                f"two of the saddles lead to the same point {point.x}, which would count twice. Leave one out."
+                f"two of the saddles lead to the same point {point.x}, which would count twice. "
+                "Leave one out."
             )
         passes.append(point)
     return tuple(passes)

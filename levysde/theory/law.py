@@ -1,4 +1,5 @@
-"""What every law of an escape time answers, whatever theory it comes from: the side of a comparison that was not measured."""
+"""What every law of an escape time answers, whatever theory it comes from: the side of a comparison
+that was not measured."""
 
 from dataclasses import dataclass
 from math import exp, inf
@@ -15,11 +16,13 @@ class Conditions(Tabled):
     """How a run stands to a law.
 
     Attributes:
-        regime: rate over relaxation, which is far below 1 where escapes are rare; NaN where the law does not know it.
+        regime: rate over relaxation, which is far below 1 where escapes are rare; NaN where the law
+            does not know it.
         one_step_chance: chance that one step from the attractor leaves; NaN without a step.
         skeleton_bias: largest relative discretisation bias of the step; NaN where it is not known.
         warnings: caveats, each with its number and what to do.
-        law_error: how far the law is from its own problem's mean, a `LawError`, where that was estimated.
+        law_error: how far the law is from its own problem's mean, a `LawError`, where that was
+            estimated.
     """
 
     regime: float = float("nan")
@@ -78,8 +81,11 @@ class Law(Protocol):
         """The mean, with the error of its computation: the error of the law itself is not in it."""
         ...
 
-    def conditions(self, ratio: Estimate, dt: float | None, start: tuple[float, ...] | None) -> Conditions:
-        """How a run of step `dt` from `start` whose mean is `ratio` times the law's stands to the law."""
+    def conditions(
+        self, ratio: Estimate, dt: float | None, start: tuple[float, ...] | None
+    ) -> Conditions:
+        """How a run of step `dt` from `start` whose mean is `ratio` times the law's stands to the
+        law."""
         ...
 
 
@@ -97,8 +103,16 @@ class Answers:
         """The mean, with the error of its computation: the error of the law itself is not in it."""
         level = errors.fraction("confidence", confidence, "confidence=0.95")
         error = self.relative_error(level)
-        return Estimate(self.mean, self.mean * exp(-error), self.mean * exp(error) if error < 700 else inf, level)
+        return Estimate(
+            self.mean,
+            self.mean * exp(-error),
+            self.mean * exp(error) if error < 700 else inf,
+            level,
+        )
 
-    def conditions(self, ratio: Estimate, dt: float | None, start: tuple[float, ...] | None) -> Conditions:
-        """How a run of step `dt` from `start` whose mean is `ratio` times the law's stands to the law."""
+    def conditions(
+        self, ratio: Estimate, dt: float | None, start: tuple[float, ...] | None
+    ) -> Conditions:
+        """How a run of step `dt` from `start` whose mean is `ratio` times the law's stands to the
+        law."""
         return Conditions()

@@ -1,11 +1,13 @@
 """How far the escape law is from the truth at the noise at hand.
 
-The law is a limit for small noise. Its own diagnostics do not see how far the limit is: the rate over the relaxation is
-0.004 in a pair of wells where the law is twice too long, since jumps that land inside near the separatrix linger there
-and leave by the next small one. Here the same problem is simulated, in one of two ways:
+The law is a limit for small noise. Its own diagnostics do not see how far the limit is: the rate
+over the relaxation is 0.004 in a pair of wells where the law is twice too long, since jumps that
+land inside near the separatrix linger there and leave by the next small one. Here the same problem
+is simulated, in one of two ways:
 
 * directly, where escapes are cheap: a thousand of them or more;
-* else by forced jumps (`levysde.theory.forced_jumps`), whose cost does not depend on how rare escapes are.
+* else by forced jumps (`levysde.theory.forced_jumps`), whose cost does not depend on how rare
+  escapes are.
 """
 
 import time
@@ -44,8 +46,11 @@ _CENSOR = 5.0  # law's means after which a direct trajectory is censored
 _WIDE = 0.15  # half-width of an interval that still tells something
 _HALVINGS = 30  # of the step, for drivers that have no increments over a long one
 _EIGENVALUES = 200  # dimensions up to which they are computed
-_LANES = 16  # the fewest: narrower blocks for the last trajectories would be compiled apart, in a second or two
-_TAMED = 64  # dimensions up to which the drift is tamed: by its norm, which in many dimensions is large everywhere
+# the fewest: narrower blocks for the last trajectories would be compiled apart, in a second or two
+_LANES = 16
+# dimensions up to which the drift is tamed: by its norm, which in many dimensions is large
+# everywhere
+_TAMED = 64
 
 
 def law_error(
@@ -62,30 +67,39 @@ def law_error(
 
     Args:
         law: from `escape_law`.
-        dt: step of the simulation, in SDE time. By default that of the law if it follows a flow, else 0.1 over the largest
-            curvature, or less where exits would be late by more than 2%; 2.5 times both where that takes too long.
-        method: "direct" simulates escapes, "forced" forced jumps, "auto" the first where it is affordable, else the second.
-        num: escapes or forced jumps; as many as `seconds` allow by default: 500 to 4096, or 1000 to 4000.
+        dt: step of the simulation, in SDE time. By default that of the law if it follows a flow,
+            else 0.1 over the largest curvature, or less where exits would be late by more than 2%;
+            2.5 times both where that takes too long.
+        method: "direct" simulates escapes, "forced" forced jumps, "auto" the first where it is
+            affordable, else the second.
+        num: escapes or forced jumps; as many as `seconds` allow by default: 500 to 4096, or 1000 to
+            4000.
         seed: an integer, 0 to 2^64 - 1.
-        seconds: about how long it may take, compilation apart; it decides the method and `num` by a short measurement of the
-            speed, so give both to have the same numbers again.
+        seconds: about how long it may take, compilation apart; it decides the method and `num` by a
+            short measurement of the speed, so give both to have the same numbers again.
         progress: True shows a bar.
 
     Returns:
         The ratio of the means with its interval, or why it is not resolved.
 
     Raises:
-        TypeError, ValueError: arguments of another kind or out of range; a law as printed, or one put together by hand.
+        TypeError, ValueError: arguments of another kind or out of range; a law as printed, or one
+            put together by hand.
 
     Source:
-        Hill, "Free Energy Transduction in Biology", 1977 (the flux of a recycled process); this package (strata of jumps).
+        Hill, "Free Energy Transduction in Biology", 1977 (the flux of a recycled process); this
+        package (strata of jumps).
     """
     if getattr(law, "dynamics", None) is None or getattr(law, "domain", None) is None:
         raise TypeError(
-            f"law must come from escape_law(dynamics, domain), got {errors.shown(law)}, which keeps no dynamics to simulate."
+            f"law must come from escape_law(dynamics, domain), got {errors.shown(law)}, which "
+            "keeps no dynamics to simulate."
         )
     if law.normalization != "true":
-        raise ValueError('law is the rate as printed, for comparison only. Give escape_law(..., normalization="true").')
+        raise ValueError(
+            "law is the rate as printed, for comparison only. Give escape_law(..., "
+            'normalization="true").'
+        )
     errors.choice("method", method, ("auto", "direct", "forced"))
     seed = errors.seed(seed)
     seconds = errors.positive_real("seconds", seconds, "seconds=15.0")
@@ -97,7 +111,16 @@ def law_error(
     assert law.domain is not None
     kernel = _stepper(law.dynamics, step)
     check = _Check(
-        law, law.dynamics, law.domain, kernel, coarse, method, num, seed, seconds, errors.flag("progress", progress)
+        law,
+        law.dynamics,
+        law.domain,
+        kernel,
+        coarse,
+        method,
+        num,
+        seed,
+        seconds,
+        errors.flag("progress", progress),
     )
     with warnings.catch_warnings():
         # the step is ours: what it does to the result is in the result
@@ -106,8 +129,8 @@ def law_error(
 
 
 def _stepper(dynamics: Dynamics, dt: float) -> Stepper:
-    """The stepper of the simulation: no long jump may be followed by a step of the drift that overshoots the basin. Its step is
-    `dt`, halved until the driver can make increments over it."""
+    """The stepper of the simulation: no long jump may be followed by a step of the drift that
+    overshoots the basin. Its step is `dt`, halved until the driver can make increments over it."""
     curved = isinstance(dynamics, SGD) and not isinstance(dynamics.landscape, Quadratic)
     kind = TamedEuler if curved and dynamics.landscape.dim <= _TAMED else EulerMaruyama
     for _ in range(_HALVINGS):
@@ -129,7 +152,8 @@ def _step(law: "EscapeLaw", coarse: float = 1.0) -> float:
 
 
 def _speed_of_flow(law: "EscapeLaw") -> float:
-    """The largest `|l|^2 / Re l` of the eigenvalues of the flow: a step of Euler makes a rotation fall more slowly by that."""
+    """The largest `|l|^2 / Re l` of the eigenvalues of the flow: a step of Euler makes a rotation
+    fall more slowly by that."""
     if law.dynamics is None or law.dynamics.landscape.dim > _EIGENVALUES:
         return law.stiffness
     values = np.linalg.eigvals(np.asarray(linearisation(law.dynamics), float))
@@ -152,8 +176,10 @@ class _Check:
 
     def run(self) -> LawError:
         try:
-            self.simulate(4 * _LANES, max_steps=4)  # looks at the problem, compiles, and what else is slow once
-        except ValueError as refusal:  # of the engine, for example a step that float32 does not hold
+            # looks at the problem, compiles, and what else is slow once
+            self.simulate(4 * _LANES, max_steps=4)
+        # of the engine, for example a step that float32 does not hold
+        except ValueError as refusal:
             return self.none(f"it cannot be simulated at dt = {self.dt:.3g} ({refusal})")
         with without_preflight():
             return self.measured()
@@ -161,21 +187,27 @@ class _Check:
     def measured(self) -> LawError:
         law = self.law
         speed, alone = self.speed()
-        room, single = self.seconds * speed, self.seconds * alone  # steps; forced jumps are made by one processor
+        # steps; forced jumps are made by one processor
+        room, single = self.seconds * speed, self.seconds * alone
         slowest = law.slowest if law.slowest > 0 else law.rate / law.regime
         coarse = self.coarse
         while True:
             each = law.mean / self.dt
             dear = _DEARER * steps_of(_JUMPS[1], slowest, self.dt) if slowest > 0 else inf
-            if self.method == "direct" or (self.method == "auto" and _EXITS[0] * each <= min(room, dear)):
+            if self.method == "direct" or (
+                self.method == "auto" and _EXITS[0] * each <= min(room, dear)
+            ):
                 return self.direct(self.num or _power(room / each, *_EXITS))
-            if self.method == "forced" or (slowest > 0 and steps_of(_JUMPS[0], slowest, self.dt) <= single):
+            if self.method == "forced" or (
+                slowest > 0 and steps_of(_JUMPS[0], slowest, self.dt) <= single
+            ):
                 break
             if coarse is None:
                 forced = steps_of(_JUMPS[0], slowest, self.dt) / alone if slowest > 0 else inf
                 need = min(_EXITS[0] * each / speed, forced)
                 return self.none(
-                    f"it takes about {need:.2g} s and {self.seconds:g} are allowed; law_error(law, seconds={1.5 * need:.2g})"
+                    f"it takes about {need:.2g} s and {self.seconds:g} are allowed; law_error(law, "
+                    f"seconds={1.5 * need:.2g})"
                 )
             self.kernel, coarse = _stepper(self.dynamics, coarse), None
         if not slowest > 0:
@@ -185,21 +217,32 @@ class _Check:
         num = self.num or _power(single / jumps.steps(1), *_JUMPS)
         expected = jumps.steps(num)
         try:
-            with progress_bar(round(expected), "step", "check of the law", show=self.progress) as bar:
-                found = jumps.run(num, lambda made: bar.update(max(0, made - bar.n)), max(single, 2 * expected))
+            with progress_bar(
+                round(expected), "step", "check of the law", show=self.progress
+            ) as bar:
+                found = jumps.run(
+                    num, lambda made: bar.update(max(0, made - bar.n)), max(single, 2 * expected)
+                )
         except Restless:
-            return self.none("states leave by small jumps before they come to rest: escapes are not rare")
+            return self.none(
+                "states leave by small jumps before they come to rest: escapes are not rare"
+            )
         if not found.rate > 0:
             return self.none(f"none of {num} forced jumps left")
         why = found.unresolved
-        if not why and not isinstance(self.dynamics.driver, StableComponents | StableIsotropic | SkewedComponents):
-            # no power law says that exits by the jumps left out, or by a Gaussian part, are rarer still
+        if not why and not isinstance(
+            self.dynamics.driver, StableComponents | StableIsotropic | SkewedComponents
+        ):
+            # no power law says that exits by the jumps left out, or by a Gaussian part, are rarer
+            # still
             if found.unseen > law.rate:
                 why = (
                     "exits by small noise alone were not seen, but may be up to "
                     f"{found.unseen / law.rate:.2g} times as frequent as the law's"
                 )
-        return self.result("forced", law.rate / found.rate, found.error / found.rate, found.num, found.steps, why)
+        return self.result(
+            "forced", law.rate / found.rate, found.error / found.rate, found.num, found.steps, why
+        )
 
     @property
     def dt(self) -> float:
@@ -241,13 +284,24 @@ class _Check:
         exits = int(result.exited.sum())
         steps = int(result.steps.sum(dtype=np.uint64))
         if exits < 50:
-            return self.none(f"{exits} of {num} simulated trajectories left within {_CENSOR:g} of the law's means")
+            return self.none(
+                f"{exits} of {num} simulated trajectories left within {_CENSOR:g} of "
+                "the law's means"
+            )
         mean = stats.mean_time(result.time[used], result.exited[used], confidence=_CONFIDENCE)
         nonfinite = num - int(used.sum())
-        why = f"{nonfinite} of {num} simulated trajectories overflowed" if nonfinite > 0.01 * num else ""
-        return self.result("direct", mean.value / law.mean, log(mean.high / mean.low) / (2 * _z()), num, steps, why)
+        why = (
+            f"{nonfinite} of {num} simulated trajectories overflowed"
+            if nonfinite > 0.01 * num
+            else ""
+        )
+        return self.result(
+            "direct", mean.value / law.mean, log(mean.high / mean.low) / (2 * _z()), num, steps, why
+        )
 
-    def result(self, method: str, ratio: float, error: float, num: int, steps: int, unresolved: str) -> LawError:
+    def result(
+        self, method: str, ratio: float, error: float, num: int, steps: int, unresolved: str
+    ) -> LawError:
         """The ratio without the lateness of the step, of which a range is known."""
         law, dt = self.law, self.dt
         late = law.skeleton_bias(dt)
@@ -261,7 +315,16 @@ class _Check:
 
     def none(self, why: str) -> LawError:
         nan = float("nan")
-        return LawError(Estimate(nan, nan, nan, _CONFIDENCE), "none", 0, self.dt, self.seed, 0, self.law.epsilon, why)
+        return LawError(
+            Estimate(nan, nan, nan, _CONFIDENCE),
+            "none",
+            0,
+            self.dt,
+            self.seed,
+            0,
+            self.law.epsilon,
+            why,
+        )
 
 
 def _z() -> float:
@@ -271,5 +334,6 @@ def _z() -> float:
 
 
 def _power(number: float, least: int, most: int) -> int:
-    """The power of two below `number`, so that a little noise in the speed does not change it; within the bounds."""
+    """The power of two below `number`, so that a little noise in the speed does not change it;
+    within the bounds."""
     return int(np.clip(2 ** np.floor(np.log2(max(number, 1))), least, most))

@@ -1,17 +1,21 @@
-"""Transitions between wells as a Markov chain on the minima, for noise so small that a path rests in each. Float64, host.
+"""Transitions between wells as a Markov chain on the minima, for noise so small that a path rests
+in each. Float64, host.
 
-`q_ij` is the rate of going from well i to well j. With jumps, in one dimension, wells `(s_{j-1}, s_j)` around minima m_j and
-`nu((u, inf)) = (C_a / a) u^-a` for SaS(1), a jump of `epsilon S dL` lands in another well at the rate
+`q_ij` is the rate of going from well i to well j. With jumps, in one dimension, wells `(s_{j-1},
+s_j)` around minima m_j and `nu((u, inf)) = (C_a / a) u^-a` for SaS(1), a jump of `epsilon S dL`
+lands in another well at the rate
 
-    q_ij = (epsilon S)^a (C_a / a) | |s_{j-1} - m_i|^-a - |s_j - m_i|^-a |,    s at the far ends infinite
+    q_ij = (epsilon S)^a (C_a / a) | |s_{j-1} - m_i|^-a - |s_j - m_i|^-a |,    s at the far ends
+    infinite
 
-(Imkeller and Pavlyukevich, Stochastic Process. Appl. 116, 2006): any well is in reach, and only places count, not heights. With
-Gaussian noise a path climbs over a saddle b of index one into the well next to it, at the rate of Eyring and Kramers
+(Imkeller and Pavlyukevich, Stochastic Process. Appl. 116, 2006): any well is in reach, and only
+places count, not heights. With Gaussian noise a path climbs over a saddle b of index one into the
+well next to it, at the rate of Eyring and Kramers
 
     q_ij = (|l| / 2 pi) sqrt(det H_i / |det H_b|) exp(-(F(b) - F(i)) / D)
 
-summed over the saddles between the two (see `levysde.theory.kramers`, also for friction): detailed balance holds, with weights
-`det H_i^-1/2 exp(-F_i / D)`.
+summed over the saddles between the two (see `levysde.theory.kramers`, also for friction): detailed
+balance holds, with weights `det H_i^-1/2 exp(-F_i / D)`.
 """
 
 from collections.abc import Callable
@@ -34,12 +38,19 @@ _STRETCHES = 40  # of a descent, each twice as long as the one before
 
 
 def stable_chain(
-    minima: Arg[Numbers], saddles: Arg[Numbers], *, alpha: Arg[Number], epsilon: Arg[Number], scale: Arg[Number] = 1.0
+    minima: Arg[Numbers],
+    saddles: Arg[Numbers],
+    *,
+    alpha: Arg[Number],
+    epsilon: Arg[Number],
+    scale: Arg[Number] = 1.0,
 ) -> MetastableChain:
-    """The chain of `dX = -F'(X) dt + epsilon S dL` in one dimension, L symmetric stable, as epsilon falls.
+    """The chain of `dX = -F'(X) dt + epsilon S dL` in one dimension, L symmetric stable, as epsilon
+    falls.
 
-    A jump from the minimum m_i lands in well j, between the saddles `s_{j-1}` and `s_j`, at the rate
-    `(epsilon S)^a (C_a / a) | |s_{j-1} - m_i|^-a - |s_j - m_i|^-a |`: the same for every loss with wells in these places.
+    A jump from the minimum m_i lands in well j, between the saddles `s_{j-1}` and `s_j`, at the
+    rate `(epsilon S)^a (C_a / a) | |s_{j-1} - m_i|^-a - |s_j - m_i|^-a |`: the same for every loss
+    with wells in these places.
 
     Args:
         minima: where the minima are, ascending, `(n,)` or `(n, 1)`.
@@ -52,8 +63,8 @@ def stable_chain(
         The chain on the n wells, in SDE time.
 
     Raises:
-        ValueError, TypeError: numbers out of range, fewer than two wells, places that do not ascend in turns, or alpha = 2:
-            Brownian motion has no jumps.
+        ValueError, TypeError: numbers out of range, fewer than two wells, places that do not ascend
+            in turns, or alpha = 2: Brownian motion has no jumps.
 
     Source:
         Imkeller and Pavlyukevich, Stochastic Process. Appl. 116 (2006).
@@ -61,18 +72,23 @@ def stable_chain(
     wells, tops = _on_a_line("minima", minima), _on_a_line("saddles", saddles)
     a = errors.real_index(alpha)
     if a == 2:
-        raise ValueError("alpha = 2 is Gaussian and has no jumps: the chain is that of gaussian_chain(landscape, ...).")
+        raise ValueError(
+            "alpha = 2 is Gaussian and has no jumps: the chain is that of "
+            "gaussian_chain(landscape, ...)."
+        )
     size = errors.positive_real("epsilon", epsilon, "epsilon=0.1")
     size *= errors.positive_real("scale", scale, "scale=1.0")
     if len(wells) < 2 or len(tops) != len(wells) - 1:
         raise ValueError(
-            f"{len(wells)} minima and {len(tops)} saddles are no row of wells: give two minima or more, and one saddle between "
+            f"{len(wells)} minima and {len(tops)} saddles are no row of wells: give two minima or "
+            "more, and one saddle between "
             "each two. Type for example stable_chain([-1.0, 1.0], [0.0], alpha=1.5, epsilon=0.1)."
         )
     row = np.stack([wells, np.append(tops, np.inf)], 1).ravel()
     if not (np.diff(row) > 0).all():
         raise ValueError(
-            f"minima and saddles must ascend in turns, minimum, saddle, minimum, but are {wells} and {tops}. Sort them."
+            f"minima and saddles must ascend in turns, minimum, saddle, minimum, but are {wells} "
+            f"and {tops}. Sort them."
         )
     ends = np.concatenate([[-np.inf], tops, [np.inf]])
     tails = np.abs(ends[None] - wells[:, None]) ** -a  # of well i and end s_j
@@ -85,7 +101,8 @@ def stable_chain(
         wells[:, None],
         f"jumps of alpha = {a:g}",
         (
-            "one dimension, symmetric stable noise, epsilon small: one jump decides, from the minimum into the other well",
+            "one dimension, symmetric stable noise, epsilon small: one jump decides, from the "
+            "minimum into the other well",
             "the places of minima and saddles count, the heights of the barriers do not",
             "the flow takes a path to the next minimum long before the next large jump",
         ),
@@ -97,7 +114,10 @@ def _on_a_line(name: str, value: Arg[Numbers]) -> np.ndarray:
     if places.ndim == 2 and places.shape[1] == 1:
         places = places[:, 0]
     if places.ndim != 1:
-        raise ValueError(f"{name} must have shape (n,) or (n, 1): the law is known on a line, not {places.shape}.")
+        raise ValueError(
+            f"{name} must have shape (n,) or (n, 1): the law is known on a line, not "
+            f"{places.shape}."
+        )
     return places
 
 
@@ -110,7 +130,8 @@ def gaussian_chain(
     friction: Arg[Number | None] = None,
     connects: Arg[Numbers | None] = None,
 ) -> MetastableChain:
-    """The chain of `dX = -grad F dt + sqrt(2 D) dW`, or of the same with friction, as D falls below every barrier.
+    """The chain of `dX = -grad F dt + sqrt(2 D) dW`, or of the same with friction, as D falls below
+    every barrier.
 
     Args:
         landscape: the loss F.
@@ -118,37 +139,44 @@ def gaussian_chain(
         saddles: near which points to look for the saddles between them, `(k, d)`.
         diffusion: D, a positive number, in units of the loss.
         friction: g of the underdamped equation, positive; by default none, as in `kramers_law`.
-        connects: for each saddle the numbers `(i, j)` of the two minima it joins; by default found by descending from the
-            saddle to both sides.
+        connects: for each saddle the numbers `(i, j)` of the two minima it joins; by default found
+            by descending from the saddle to both sides.
 
     Returns:
         The chain on the n wells, in SDE time.
 
     Raises:
         TypeError: no landscape; arguments of another kind.
-        ValueError: bad numbers or shapes; fewer than two minima; a point that is no minimum, a saddle that is not of index one;
-            two that lead to one; a saddle that leads to no minimum, to one not in the list or to the same from both sides.
+        ValueError: bad numbers or shapes; fewer than two minima; a point that is no minimum, a
+            saddle that is not of index one; two that lead to one; a saddle that leads to no
+            minimum, to one not in the list or to the same from both sides.
 
     Source:
-        as `kramers_law`: Eyring (1935), Kramers (1940); for several wells Bovier, Eckhoff, Gayrard, Klein, J. Eur. Math. Soc. 6
+        as `kramers_law`: Eyring (1935), Kramers (1940); for several wells Bovier, Eckhoff, Gayrard,
+            Klein, J. Eur. Math. Soc. 6
         (2004).
     """
     if not isinstance(landscape, Landscape):
         raise TypeError(
-            f"landscape must be a Landscape, not {errors.shown(landscape)}. Type for example DoubleWell(dim=2)."
+            f"landscape must be a Landscape, not {errors.shown(landscape)}. Type for example "
+            "DoubleWell(dim=2)."
         )
     errors.concrete("minima or saddles", (minima, saddles))
     noise = errors.positive_real("diffusion", diffusion, "diffusion=0.1")
     drag = None if friction is None else errors.positive_real("friction", friction, "friction=1.0")
     lows, tops = _points(landscape, "minima", minima, 0), _points(landscape, "saddles", saddles, 1)
     if len(lows) < 2:
-        raise ValueError("a chain needs two minima or more. Type for example minima=landscape.minima.")
+        raise ValueError(
+            "a chain needs two minima or more. Type for example minima=landscape.minima."
+        )
     pairs = _descents(landscape, tops, lows) if connects is None else _given(connects, tops, lows)
     logs = np.full((len(lows), len(lows)), -np.inf)
     for top, (i, j) in zip(tops, pairs, strict=True):
         speed = saddle_speed(top, drag)
         for a, b in ((i, j), (j, i)):
-            curvature = np.sum(np.log(lows[a].eigenvalues)) - np.sum(np.log(np.abs(top.eigenvalues)))
+            curvature = np.sum(np.log(lows[a].eigenvalues)) - np.sum(
+                np.log(np.abs(top.eigenvalues))
+            )
             rate = np.log(speed / (2 * np.pi)) + curvature / 2 - (top.value - lows[a].value) / noise
             logs[a, b] = np.logaddexp(logs[a, b], rate)
     return MetastableChain(
@@ -163,11 +191,14 @@ def gaussian_chain(
     )
 
 
-def _points(landscape: Landscape, name: str, places: Arg[Numbers], index: int) -> list[StationaryPoint]:
+def _points(
+    landscape: Landscape, name: str, places: Arg[Numbers], index: int
+) -> list[StationaryPoint]:
     guesses = errors.reals(name, places, f"{name}=landscape.{name}")
     if guesses.ndim != 2 or guesses.shape[1] != landscape.dim:
         raise ValueError(
-            f"{name} must have shape (n, {landscape.dim}), not {guesses.shape}. Type {name}=landscape.{name}."
+            f"{name} must have shape (n, {landscape.dim}), not {guesses.shape}. Type "
+            f"{name}=landscape.{name}."
         )
     kind = ("a minimum has none", "a chain's saddles have one: they are of index one")[index]
     points: list[StationaryPoint] = []
@@ -175,48 +206,65 @@ def _points(landscape: Landscape, name: str, places: Arg[Numbers], index: int) -
         point = stationary_point(landscape, guess)
         if point.index != index:
             raise ValueError(
-                f"the stationary point at {point.x}, found from {guess} of {name}, has {point.index} negative eigenvalues; "
+                f"the stationary point at {point.x}, found from {guess} of {name}, has "
+                f"{point.index} negative eigenvalues; "
                 f"{kind}. Start nearer to one."
             )
         if any(np.allclose(point.x, other.x, rtol=1e-6, atol=1e-6) for other in points):
             raise ValueError(
-                f"two of the {name} lead to the same point {point.x}, which would count twice. Leave one out."
+                f"two of the {name} lead to the same point {point.x}, which would count twice. "
+                "Leave one out."
             )
         points.append(point)
     return points
 
 
-def _given(connects: Arg[Numbers], tops: list[StationaryPoint], lows: list[StationaryPoint]) -> list[tuple[int, int]]:
+def _given(
+    connects: Arg[Numbers], tops: list[StationaryPoint], lows: list[StationaryPoint]
+) -> list[tuple[int, int]]:
     pairs = np.asarray(errors.unmasked("connects", connects))
     if pairs.shape != (len(tops), 2) or pairs.dtype.kind not in "iu":
         raise ValueError(
-            f"connects must hold two numbers of minima for each of the {len(tops)} saddles, not {connects!r}. Type for example "
+            f"connects must hold two numbers of minima for each of the {len(tops)} saddles, not "
+            f"{connects!r}. Type for example "
             "connects=[(0, 1)]."
         )
     for (i, j), top in zip(pairs, tops, strict=True):
         if i == j or not 0 <= min(i, j) <= max(i, j) < len(lows):
             raise ValueError(
-                f"connects has ({i}, {j}); a saddle joins two different minima, numbered from 0 to {len(lows) - 1}."
+                f"connects has ({i}, {j}); a saddle joins two different minima, numbered from 0 to "
+                f"{len(lows) - 1}."
             )
         if not top.value > max(lows[i].value, lows[j].value):
             raise ValueError(
-                f"the saddle at {top.x} lies no higher than the minima {i} and {j}, so it cannot join them."
+                f"the saddle at {top.x} lies no higher than the minima {i} and {j}, so it cannot "
+                "join them."
             )
     return [(int(i), int(j)) for i, j in pairs]
 
 
-def _descents(landscape: Landscape, tops: list[StationaryPoint], lows: list[StationaryPoint]) -> list[tuple[int, int]]:
+def _descents(
+    landscape: Landscape, tops: list[StationaryPoint], lows: list[StationaryPoint]
+) -> list[tuple[int, int]]:
     """For each saddle the numbers of the minima on its two sides."""
     places = np.stack([low.x for low in lows])
     with in_float64(landscape) as precise:
         gradient, hessian = derivatives(precise)
         pairs = []
         for top in tops:
-            away = _LEAVE * np.linalg.norm(places - top.x, axis=1).min() * np.linalg.eigh(hessian(top.x))[1][:, 0]
-            i, j = (_number(_descend(gradient, hessian, top, side * away), top, places) for side in (-1, 1))
+            away = (
+                _LEAVE
+                * np.linalg.norm(places - top.x, axis=1).min()
+                * np.linalg.eigh(hessian(top.x))[1][:, 0]
+            )
+            i, j = (
+                _number(_descend(gradient, hessian, top, side * away), top, places)
+                for side in (-1, 1)
+            )
             if i == j:
                 raise ValueError(
-                    f"the saddle at {top.x} leads to the minimum at {places[i]} from both sides: no way from one well to "
+                    f"the saddle at {top.x} leads to the minimum at {places[i]} from both sides: "
+                    "no way from one well to "
                     "another. Leave it out."
                 )
             pairs.append((i, j))
@@ -227,13 +275,16 @@ def _number(end: np.ndarray, top: StationaryPoint, places: np.ndarray) -> int:
     gaps = np.linalg.norm(places - end, axis=1)
     if gaps.min() > _SAME * np.linalg.norm(end - top.x):
         raise ValueError(
-            f"the saddle at {top.x} leads to the minimum at {end}, which is not in the list of {len(places)}. Add it to "
+            f"the saddle at {top.x} leads to the minimum at {end}, which is not in the list of "
+            f"{len(places)}. Add it to "
             "minima, or leave the saddle out."
         )
     return int(np.argmin(gaps))
 
 
-def _descend(gradient: Callable, hessian: Callable, top: StationaryPoint, away: np.ndarray) -> np.ndarray:
+def _descend(
+    gradient: Callable, hessian: Callable, top: StationaryPoint, away: np.ndarray
+) -> np.ndarray:
     """The minimum that the flow `x' = -grad F` reaches from beside a saddle."""
     from scipy.integrate import solve_ivp  # slow to import
 
@@ -264,6 +315,7 @@ def _descend(gradient: Callable, hessian: Callable, top: StationaryPoint, away: 
             if np.linalg.norm(step) <= _ARRIVED * np.linalg.norm(x - top.x):
                 return x - step
     raise ValueError(
-        f"the flow from the saddle at {top.x} reaches no minimum: it was followed to {x}. Does the loss fall without end "
+        f"the flow from the saddle at {top.x} reaches no minimum: it was followed to {x}. Does the "
+        "loss fall without end "
         "there? Leave the saddle out, or give connects=[(i, j), ...]."
     )

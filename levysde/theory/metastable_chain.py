@@ -1,8 +1,10 @@
-"""A Markov chain in continuous time on the wells of a loss: where it rests, where it goes, how long it takes. Float64, host.
+"""A Markov chain in continuous time on the wells of a loss: where it rests, where it goes, how long
+it takes. Float64, host.
 
-`q_ij` is the rate of going from well i to well j; `levysde.theory.metastability` says where rates come from. They may differ by
-hundreds of orders of magnitude, so everything is computed from their logarithms by eliminating wells one by one, which adds and
-multiplies positive numbers only (Grassmann, Taksar, Heyman, Oper. Res. 33, 1985).
+`q_ij` is the rate of going from well i to well j; `levysde.theory.metastability` says where rates
+come from. They may differ by hundreds of orders of magnitude, so everything is computed from their
+logarithms by eliminating wells one by one, which adds and multiplies positive numbers only
+(Grassmann, Taksar, Heyman, Oper. Res. 33, 1985).
 """
 
 import numbers
@@ -42,7 +44,9 @@ class Residence(Tabled, Answers):
             return float(np.exp(-self.log_rate))
 
     def _table(self) -> Table:
-        return Table("Residence", [("of", self.name), (f"mean stay ({self.unit})", from_log(-self.log_rate))])
+        return Table(
+            "Residence", [("of", self.name), (f"mean stay ({self.unit})", from_log(-self.log_rate))]
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,7 +54,8 @@ class MetastableChain(Tabled):
     """A continuous-time Markov chain on n wells, as `stable_chain` and `gaussian_chain` give it.
 
     Attributes:
-        log_rates: logarithms of the rates `q_ij` of going from i to j, -inf where there is no way and for i = j, `(n, n)`.
+        log_rates: logarithms of the rates `q_ij` of going from i to j, -inf where there is no way
+            and for i = j, `(n, n)`.
         minima: the wells' minima, `(n, d)`.
         name: what it is made of.
         assumptions: when it holds.
@@ -82,41 +87,57 @@ class MetastableChain(Tabled):
 
     @property
     def mean_residence(self) -> np.ndarray:
-        """Mean time in each well before the next, `(n,)`; inf where float64 ends, or where there is no way out."""
+        """Mean time in each well before the next, `(n,)`; inf where float64 ends, or where there is
+        no way out."""
         with np.errstate(over="ignore"):
             return np.exp(-np.logaddexp.reduce(self.log_rates, axis=1))
 
     def from_start(self, start: tuple[float, ...] | None) -> Residence:
-        """The stay in the well whose minimum is nearest to `start`, which may be None where all wells hold for as long.
+        """The stay in the well whose minimum is nearest to `start`, which may be None where all
+        wells hold for as long.
 
         Raises ValueError for a start of another dimension, and for None where the wells differ."""
         means = self.mean_residence
         if start is None and np.ptp(means) > 1e-6 * means.min():
             raise ValueError(
-                f"the run does not say in which well it started, and the wells of the chain have the mean residences "
+                "the run does not say in which well it started, and the wells of the chain have "
+                "the mean residences "
                 f"{listed(means)}. Start all trajectories in one place."
             )
         if start is not None and len(start) != self.minima.shape[1]:
             raise ValueError(
-                f"the run started in {len(start)} dimensions, the chain has {self.minima.shape[1]}. Make them one."
+                f"the run started in {len(start)} dimensions, the chain has "
+                f"{self.minima.shape[1]}. Make them one."
             )
-        near = 0 if start is None else int(np.argmin(np.linalg.norm(self.minima - np.array(start), axis=1)))
+        near = (
+            0
+            if start is None
+            else int(np.argmin(np.linalg.norm(self.minima - np.array(start), axis=1)))
+        )
         log_rate = float(np.logaddexp.reduce(self.log_rates[near]))
         return Residence(
-            log_rate, f"the stay in well {near} of the chain from {self.name}", self.assumptions, self.unit
+            log_rate,
+            f"the stay in well {near} of the chain from {self.name}",
+            self.assumptions,
+            self.unit,
         )
 
     @property
     def next_probabilities(self) -> np.ndarray:
-        """Which well is entered first from well i: row i, `(n, n)`. Raises ValueError where one has no way out."""
+        """Which well is entered first from well i: row i, `(n, n)`. Raises ValueError where one has
+        no way out."""
         totals = np.logaddexp.reduce(self.log_rates, axis=1)
         if np.isneginf(totals).any():
-            raise ValueError(f"well {int(np.argmin(totals))} has no way out. Add the saddles that lead out of it.")
+            raise ValueError(
+                f"well {int(np.argmin(totals))} has no way out. Add the saddles that "
+                "lead out of it."
+            )
         return np.exp(self.log_rates - totals[:, None])
 
     @property
     def stationary(self) -> np.ndarray:
-        """The share of time in each well in the long run, `(n,)`. Raises ValueError where not all wells are joined."""
+        """The share of time in each well in the long run, `(n,)`. Raises ValueError where not all
+        wells are joined."""
         self._check_joined("long-run share of each well")
         logs = self.log_rates.copy()
         for k in range(self.num - 1, 0, -1):  # without well k: its neighbours pass through it
@@ -130,7 +151,8 @@ class MetastableChain(Tabled):
 
     @property
     def mean_transitions(self) -> np.ndarray:
-        """Mean time from well i until well j is first entered, over any others, 0 for i = j, `(n, n)`.
+        """Mean time from well i until well j is first entered, over any others, 0 for i = j, `(n,
+        n)`.
 
         Raises ValueError where not all wells are joined.
         """
@@ -139,9 +161,11 @@ class MetastableChain(Tabled):
             return np.exp(np.stack([self._log_times_to(j) for j in range(self.num)], 1))
 
     def mean_transition(self, i: Arg[Integer], j: Arg[Integer]) -> float:
-        """Mean time from well `i` until well `j` is first entered. Raises as `mean_transitions`, and for bad numbers."""
+        """Mean time from well `i` until well `j` is first entered. Raises as `mean_transitions`,
+        and for bad numbers."""
         start, end = (
-            errors.integer(name, value, f"{name}=0", low=0, high=self.num - 1) for name, value in (("i", i), ("j", j))
+            errors.integer(name, value, f"{name}=0", low=0, high=self.num - 1)
+            for name, value in (("i", i), ("j", j))
         )
         self._check_joined("mean time between two wells")
         with np.errstate(over="ignore"):
@@ -153,24 +177,35 @@ class MetastableChain(Tabled):
         Args:
             start: the number of a well, or probabilities of all, `(n,)`.
 
-        Raises TypeError or ValueError for negative times, a number that is no well, or no probabilities.
+        Raises TypeError or ValueError for negative times, a number that is no well, or no
+        probabilities.
         """
         times = errors.reals("t", t, "t=1.0")
         if (times < 0).any():
-            raise ValueError(f"t must not be negative, not {times.min():g}. Type for example t=1.0.")
+            raise ValueError(
+                f"t must not be negative, not {times.min():g}. Type for example t=1.0."
+            )
         if isinstance(start, numbers.Integral):
-            first = np.eye(self.num)[errors.integer("start", start, "start=0", low=0, high=self.num - 1)]
+            first = np.eye(self.num)[
+                errors.integer("start", start, "start=0", low=0, high=self.num - 1)
+            ]
         else:
             first = errors.reals("start", start, "start=0", (self.num,))
             if (first < 0).any() or abs(first.sum() - 1) > 1e-6:
-                raise ValueError(f"start must be probabilities that sum to 1, not {start!r}. Type for example start=0.")
-        return np.stack([first @ self._after(time) for time in times.ravel()]).reshape(*times.shape, self.num)
+                raise ValueError(
+                    f"start must be probabilities that sum to 1, not {start!r}. Type "
+                    "for example start=0."
+                )
+        return np.stack([first @ self._after(time) for time in times.ravel()]).reshape(
+            *times.shape, self.num
+        )
 
     def _after(self, t: float) -> np.ndarray:
         """Which well after a time t from each, `(n, n)`: a short time by a series, then doubled.
 
-        Only positive numbers are added, and rows are kept at the sum of 1, which every doubling would carry twice as far from
-        it: rates may differ by any power of ten, and t be as long as the slowest.
+        Only positive numbers are added, and rows are kept at the sum of 1, which every doubling
+        would carry twice as far from it: rates may differ by any power of ten, and t be as long as
+        the slowest.
         """
         rates, out = self.rates, self.rates.sum(1)
         with np.errstate(divide="ignore"):
@@ -211,9 +246,12 @@ class MetastableChain(Tabled):
 
         parts, labels = connected_components(np.isfinite(self.log_rates), connection="strong")
         if parts > 1:
-            groups = " | ".join(" ".join(str(i) for i in np.flatnonzero(labels == part)) for part in range(parts))
+            groups = " | ".join(
+                " ".join(str(i) for i in np.flatnonzero(labels == part)) for part in range(parts)
+            )
             raise ValueError(
-                f"the chain is disconnected, so that the {quantity} is not defined: wells {groups} are not joined both ways. "
+                f"the chain is disconnected, so that the {quantity} is not defined: wells {groups} "
+                "are not joined both ways. "
                 "Add the saddles between them, or leave wells out."
             )
 

@@ -1,28 +1,31 @@
 """Escape under minibatch noise: the laws of Xie, Sato and Sugiyama, and their conventions.
 
-SGD at learning rate eta and batch B, in the time `t = eta * iterations`: `dX = -L'(X) dt + sqrt(2 D) dW`, `D = eta C_B /
-2`, and near a stationary point the covariance of the noise is about the curvature's size, `C_B ~ |H| / B`. A path of escape
-climbs a barrier dL, a fraction s of it at the noise of the minimum, `D_a = eta H_a / 2B`, and the rest at that of the
-saddle, `D_b = eta |H_b| / 2B`, H_a and H_b the curvatures along the path (ICLR 2021, Theorem 3.2, as restated by Ibayashi
-and Imaizumi, Table 1):
+SGD at learning rate eta and batch B, in the time `t = eta * iterations`: `dX = -L'(X) dt + sqrt(2
+D) dW`, `D = eta C_B / 2`, and near a stationary point the covariance of the noise is about the
+curvature's size, `C_B ~ |H| / B`. A path of escape climbs a barrier dL, a fraction s of it at the
+noise of the minimum, `D_a = eta H_a / 2B`, and the rest at that of the saddle, `D_b = eta |H_b| /
+2B`, H_a and H_b the curvatures along the path (ICLR 2021, Theorem 3.2, as restated by Ibayashi and
+Imaizumi, Table 1):
 
     tau = (2 pi / |H_b|) exp[(2 B dL / eta) (s / H_a + (1 - s) / |H_b|)].
 
-In one dimension this is the equation whose D jumps from D_a to D_b on the way, and its mean is known (first_passage.py): with
-`psi = int L'/D`, the well gives `int e^-psi / D = sqrt(2 pi / (D_a H_a))`, and the saddle
-`int e^psi = e^psi(b) sqrt(2 pi D_b / |H_b|)`, so that
+In one dimension this is the equation whose D jumps from D_a to D_b on the way, and its mean is
+known (first_passage.py): with `psi = int L'/D`, the well gives `int e^-psi / D = sqrt(2 pi / (D_a
+H_a))`, and the saddle `int e^psi = e^psi(b) sqrt(2 pi D_b / |H_b|)`, so that
 
-    tau = 2 pi sqrt(D_b / D_a) / sqrt(H_a |H_b|) exp[dL (s / D_a + (1 - s) / D_b)] = (2 pi / H_a) exp[...],
+    tau = 2 pi sqrt(D_b / D_a) / sqrt(H_a |H_b|) exp[dL (s / D_a + (1 - s) / D_b)] = (2 pi / H_a)
+    exp[...],
 
-to the other minimum, half of it to the saddle, in Ito's convention, which is SGD's: the noise is that of the point before
-the step. In the isothermal convention (the noise of the point after the step) `sqrt(D_b / D_a)` is turned over, and the
-prefactor is the restated one, `2 pi / |H_b|`. The exponent is the same in both. In more dimensions it stays right where
-what lies across is independent of the path; elsewhere the prefactor has another factor of order 1, which no frozen
+to the other minimum, half of it to the saddle, in Ito's convention, which is SGD's: the noise is
+that of the point before the step. In the isothermal convention (the noise of the point after the
+step) `sqrt(D_b / D_a)` is turned over, and the prefactor is the restated one, `2 pi / |H_b|`. The
+exponent is the same in both. In more dimensions it stays right where what lies across is
+independent of the path; elsewhere the prefactor has another factor of order 1, which no frozen
 temperatures can give.
 
-For other optimisers the exponent is known (Xie et al., ICML 2022). A bowl without a saddle, whose edge at `r / sqrt(k)` comes
-nearer as its curvature k grows, has `-log rate = B r^2 / (eta k)` too, so that a straight line of -log rate against 1/k, B or
-1/eta does not show that there is a saddle.
+For other optimisers the exponent is known (Xie et al., ICML 2022). A bowl without a saddle, whose
+edge at `r / sqrt(k)` comes nearer as its curvature k grows, has `-log rate = B r^2 / (eta k)` too,
+so that a straight line of -log rate against 1/k, B or 1/eta does not show that there is a saddle.
 """
 
 import math
@@ -127,10 +130,11 @@ def xie_law(
     prefactor: Arg[Literal["corrected", "printed"]] = "corrected",
     escape: Arg[Literal["other minimum", "saddle"]] = "other minimum",
 ) -> MinibatchLaw:
-    """Escape of SGD under minibatch noise along one path: `(2 pi / H_a) exp[(2 B dL / eta) (s / H_a + (1 - s) / |H_b|)]`.
+    """Escape of SGD under minibatch noise along one path: `(2 pi / H_a) exp[(2 B dL / eta) (s / H_a
+    + (1 - s) / |H_b|)]`.
 
-    The exponent is that of Theorem 3.2 of Xie, Sato and Sugiyama; its prefactor depends on the convention (see `prefactor`).
-    Several paths: `combined_law`.
+    The exponent is that of Theorem 3.2 of Xie, Sato and Sugiyama; its prefactor depends on the
+    convention (see `prefactor`). Several paths: `combined_law`.
 
     Args:
         barrier: dL, the height of the saddle over the minimum, positive.
@@ -138,9 +142,11 @@ def xie_law(
         saddle_curvature: of the saddle along the path: H_b or `|H_b|`, the sign does not matter.
         learning_rate: eta, positive.
         batch_size: B, positive.
-        path_fraction: s, the fraction of the barrier that is climbed at the minimum's noise, in (0, 1); 1/2 by default.
-        prefactor: "corrected", `2 pi / H_a`, exact in one dimension in Ito's convention, which is SGD's; or "printed",
-            `2 pi / |H_b|`, as the theorem is restated by others, exact in the isothermal convention.
+        path_fraction: s, the fraction of the barrier that is climbed at the minimum's noise, in (0,
+            1); 1/2 by default.
+        prefactor: "corrected", `2 pi / H_a`, exact in one dimension in Ito's convention, which is
+            SGD's; or "printed", `2 pi / |H_b|`, as the theorem is restated by others, exact in the
+            isothermal convention.
         escape: "other minimum", or "saddle": reached in half the time.
 
     Returns:
@@ -150,9 +156,12 @@ def xie_law(
         ValueError, TypeError: a number out of range, or traced by JAX; another word.
 
     Source:
-        Xie, Sato, Sugiyama, ICLR 2021, Theorem 3.2; the prefactor: this package, from the exact mean in one dimension.
+        Xie, Sato, Sugiyama, ICLR 2021, Theorem 3.2; the prefactor: this package, from the exact
+        mean in one dimension.
     """
-    scale, low, top, eta = _climb(barrier, minimum_curvature, saddle_curvature, learning_rate, batch_size)
+    scale, low, top, eta = _climb(
+        barrier, minimum_curvature, saddle_curvature, learning_rate, batch_size
+    )
     s = errors.fraction("path_fraction", path_fraction, "path_fraction=0.5")
     kind = errors.choice("prefactor", prefactor, ("corrected", "printed"))
     factor = {"other minimum": 1.0, "saddle": 0.5}[errors.choice("escape", escape, _ESCAPES)]
@@ -167,7 +176,8 @@ def xie_law(
         kind,
         "Xie, Sato, Sugiyama 2021, Theorem 3.2",
         (
-            "noise covariance |H| / B, frozen at the minimum's value below the switch and the saddle's above it",
+            "noise covariance |H| / B, frozen at the minimum's value below the switch and the "
+            "saddle's above it",
             "exponent large; one dimension, or independent of what lies across"
             if kind == "corrected"
             else "exponent large; isothermal convention (prefactor as restated by others)",
@@ -179,7 +189,8 @@ def combined_law(laws: Arg["Sequence[MinibatchLaw]"]) -> MinibatchLaw:
     """Several paths out of one minimum: their rates add.
 
     Args:
-        laws: a list of `MinibatchLaw`, one for each path, of one learning rate, escape and normalization.
+        laws: a list of `MinibatchLaw`, one for each path, of one learning rate, escape and
+            normalization.
 
     Returns:
         The law of all of them, with the share of each path.
@@ -190,14 +201,21 @@ def combined_law(laws: Arg["Sequence[MinibatchLaw]"]) -> MinibatchLaw:
     Source:
         elementary; stated by Xie, Sato, Sugiyama, ICLR 2021.
     """
-    if not isinstance(laws, Sequence) or not laws or not all(isinstance(law, MinibatchLaw) for law in laws):
+    if (
+        not isinstance(laws, Sequence)
+        or not laws
+        or not all(isinstance(law, MinibatchLaw) for law in laws)
+    ):
         raise TypeError(
-            f"laws must be a list of MinibatchLaw, not {errors.shown(laws)}. Type for example [xie_law(...), xie_law(...)]."
+            f"laws must be a list of MinibatchLaw, not {errors.shown(laws)}. Type for example "
+            "[xie_law(...), xie_law(...)]."
         )
     for name in ("learning_rate", "escape", "normalization"):
         found = sorted({str(getattr(law, name)) for law in laws})
         if len(found) > 1:
-            raise ValueError(f"laws must agree in {name}, but have {' and '.join(found)}. Make them alike.")
+            raise ValueError(
+                f"laws must agree in {name}, but have {' and '.join(found)}. Make them alike."
+            )
     logs = np.array([-law.log_mean for law in laws])
     total = float(np.logaddexp.reduce(logs))
     shares = np.exp(logs - total)
@@ -225,12 +243,13 @@ def optimizer_exponent(
     path_fraction: Arg[Number] = 0.5,
     momentum: Arg[Number] = 0.9,
 ) -> float:
-    """The exponent of the mean escape time of an optimiser: the logarithm of the mean, to leading order.
+    """The exponent of the mean escape time of an optimiser: the logarithm of the mean, to leading
+    order.
 
-    With `E = (2 B dL / eta) (s / H_a + (1 - s) / |H_b|)`: "sgd" E; "heavy ball", raw gradients as in `optax.sgd`,
-    (1 - momentum) E, since their sum is a step 1 / (1 - momentum) as long; "averaged momentum" E; "adam", its v settled at the
-    noise's variance `|H| / B` and delta far below its root,
-    `(2 sqrt(B) dL / eta) (s / sqrt(H_a) + (1 - s) / sqrt(|H_b|))`.
+    With `E = (2 B dL / eta) (s / H_a + (1 - s) / |H_b|)`: "sgd" E; "heavy ball", raw gradients as
+    in `optax.sgd`, (1 - momentum) E, since their sum is a step 1 / (1 - momentum) as long;
+    "averaged momentum" E; "adam", its v settled at the noise's variance `|H| / B` and delta far
+    below its root, `(2 sqrt(B) dL / eta) (s / sqrt(H_a) + (1 - s) / sqrt(|H_b|))`.
 
     Args:
         optimizer: "sgd", "heavy ball", "averaged momentum" or "adam".
@@ -239,7 +258,8 @@ def optimizer_exponent(
         saddle_curvature: of the saddle along the path: H_b or `|H_b|`, the sign does not matter.
         learning_rate: eta, positive.
         batch_size: B, positive.
-        path_fraction: s, the fraction of the barrier that is climbed at the minimum's noise, in (0, 1); 1/2 by default.
+        path_fraction: s, the fraction of the barrier that is climbed at the minimum's noise, in (0,
+            1); 1/2 by default.
         momentum: beta, in (0, 1), used for "heavy ball" only; 0.9 by default.
 
     Returns:
@@ -252,11 +272,15 @@ def optimizer_exponent(
         Xie et al., ICML 2022.
     """
     kind = errors.choice("optimizer", optimizer, _OPTIMIZERS)
-    scale, low, top, _ = _climb(barrier, minimum_curvature, saddle_curvature, learning_rate, batch_size)
+    scale, low, top, _ = _climb(
+        barrier, minimum_curvature, saddle_curvature, learning_rate, batch_size
+    )
     s = errors.fraction("path_fraction", path_fraction, "path_fraction=0.5")
     beta = errors.fraction("momentum", momentum, "momentum=0.9")
     if kind == "adam":
-        return scale / math.sqrt(float(batch_size)) * (s / math.sqrt(low) + (1 - s) / math.sqrt(top))
+        return (
+            scale / math.sqrt(float(batch_size)) * (s / math.sqrt(low) + (1 - s) / math.sqrt(top))
+        )
     return scale * (s / low + (1 - s) / top) * (1 - beta if kind == "heavy ball" else 1)
 
 
@@ -277,6 +301,7 @@ def _climb(
     top = abs(errors.real("saddle_curvature", saddle_curvature, "saddle_curvature=-1.0"))
     if top == 0:
         raise ValueError(
-            "saddle_curvature must not be 0: the path would have no top. Type for example saddle_curvature=-1.0."
+            "saddle_curvature must not be 0: the path would have no top. Type for example "
+            "saddle_curvature=-1.0."
         )
     return 2 * batch * height / eta, low, top, eta

@@ -1,18 +1,21 @@
-"""What a path has to climb where the noise is not the same in all directions: the quasi-potential of a linear flow. Float64.
+"""What a path has to climb where the noise is not the same in all directions: the quasi-potential
+of a linear flow. Float64.
 
-`dX = -J (X - c) dt + sqrt(2 T) S dW`, `D = S S'`, every eigenvalue of J with a positive real part. The stationary law is normal
-with covariance T C, and
+`dX = -J (X - c) dt + sqrt(2 T) S dW`, `D = S S'`, every eigenvalue of J with a positive real part.
+The stationary law is normal with covariance T C, and
 
     J C + C J' = 2 D,    V(x) = (x - c)' C^-1 (x - c) / 2,
 
-V being the least action `int |S^-1 (X' + J (X - c))|^2 / 4 dt` of a path that comes from c to x. As T falls, the density goes
-as exp(-V(x) / T), the mean exit time from a neighbourhood of c as exp(min V / T), the minimum taken over its boundary, and the
-exit happens near the place of that minimum, along the path `X(-s) = c + C exp(-J' s) C^-1 (x - c)` (Freidlin and Wentzell,
-Random Perturbations of Dynamical Systems, chapter 4). D may be degenerate, as with friction, where noise enters the velocity
-only, if the flow carries the noise into every direction.
+V being the least action `int |S^-1 (X' + J (X - c))|^2 / 4 dt` of a path that comes from c to x. As
+T falls, the density goes as exp(-V(x) / T), the mean exit time from a neighbourhood of c as exp(min
+V / T), the minimum taken over its boundary, and the exit happens near the place of that minimum,
+along the path `X(-s) = c + C exp(-J' s) C^-1 (x - c)` (Freidlin and Wentzell, Random Perturbations
+of Dynamical Systems, chapter 4). D may be degenerate, as with friction, where noise enters the
+velocity only, if the flow carries the noise into every direction.
 
-Where J is a Hessian and D the identity, V is the loss. Where D is not, it is not: V is then what decides. In the toolkit's
-terms `SGD(landscape, Brownian(), epsilon=e, scale=S)` is J = H, D = S S' / 2 and T = e^2.
+Where J is a Hessian and D the identity, V is the loss. Where D is not, it is not: V is then what
+decides. In the toolkit's terms `SGD(landscape, Brownian(), epsilon=e, scale=S)` is J = H, D = S S'
+/ 2 and T = e^2.
 """
 
 import math
@@ -32,7 +35,8 @@ from levysde.types import Arg, Numbers
 if TYPE_CHECKING:
     from levysde.protocols import Domain
 
-_RANK = 1e-12  # of the correlations' largest eigenvalue: a direction with less is not reached by the noise
+# of the correlations' largest eigenvalue: a direction with less is not reached by the noise
+_RANK = 1e-12
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,18 +59,21 @@ class QuasiPotential(Tabled):
         """`V(x)` at `x`, `(..., d)`: the least action of a path from the center to x."""
         offset = errors.reals("x", x, f"x=jnp.zeros({len(self.center)})")
         if offset.shape[-1:] != self.center.shape:
-            raise ValueError(f"x must have shape (..., {len(self.center)}), not {offset.shape}. Type x=center.")
+            raise ValueError(
+                f"x must have shape (..., {len(self.center)}), not {offset.shape}. Type x=center."
+            )
         offset = offset - self.center
         costs = np.sum(offset * np.linalg.solve(self.covariance, offset[..., None])[..., 0], -1) / 2
         return float(costs) if costs.ndim == 0 else costs
 
     def exit_cost(self, domain: Arg["Domain"]) -> float:
-        """The least V on the boundary of `domain`: `log` of the mean exit time is this over T, to leading order. inf where
-        there is no boundary. Domain and errors as `exit_place`."""
+        """The least V on the boundary of `domain`: `log` of the mean exit time is this over T, to
+        leading order. inf where there is no boundary. Domain and errors as `exit_place`."""
         return self._exit(domain)[0]
 
     def exit_place(self, domain: Arg["Domain"]) -> np.ndarray:
-        """Where V is least on the boundary of `domain`, `(d,)`: exits happen near there; one such place where there are more.
+        """Where V is least on the boundary of `domain`, `(d,)`: exits happen near there; one such
+        place where there are more.
 
         Args:
             domain: a Ball, Box, Ellipsoid, HalfSpaces or Intersection of these, around `center`.
@@ -77,11 +84,14 @@ class QuasiPotential(Tabled):
         """
         cost, place = self._exit(domain)
         if not math.isfinite(cost):
-            raise ValueError(f"{domain!r} has no boundary at a finite place, so nothing leaves it. Give a bound.")
+            raise ValueError(
+                f"{domain!r} has no boundary at a finite place, so nothing leaves it. Give a bound."
+            )
         return place
 
     def path(self, x: Arg[Numbers], times: Arg[Numbers]) -> np.ndarray:
-        """The most probable path that ends in `x`, `(d,)`, at `times` before its end, `(n,)`, not negative; `(n, d)`."""
+        """The most probable path that ends in `x`, `(d,)`, at `times` before its end, `(n,)`, not
+        negative; `(n, d)`."""
         from scipy.linalg import expm  # slow to import
 
         dim = len(self.center)
@@ -89,11 +99,14 @@ class QuasiPotential(Tabled):
         back = errors.reals("times", times, "times=jnp.linspace(0, 10, 101)")
         if back.ndim != 1 or (back < 0).any():
             raise ValueError(
-                f"times must be a vector without negative entries, the time left to the end, not {times!r}. "
+                "times must be a vector without negative entries, the time left to the end, not "
+                f"{times!r}. "
                 "Type for example times=jnp.linspace(0, 10, 101)."
             )
         force = np.linalg.solve(self.covariance, end)
-        return self.center + expm(-self.drift_matrix.T * back[:, None, None]) @ force @ self.covariance
+        return (
+            self.center + expm(-self.drift_matrix.T * back[:, None, None]) @ force @ self.covariance
+        )
 
     def _exit(self, domain: Arg["Domain"]) -> tuple[float, np.ndarray]:
         if isinstance(
@@ -103,15 +116,20 @@ class QuasiPotential(Tabled):
         least = _LEAST.get(type(domain))
         if least is None:
             raise TypeError(
-                f"domain must be a Ball, Box, Ellipsoid, HalfSpaces or an Intersection of these, not {errors.shown(domain)}. "
+                "domain must be a Ball, Box, Ellipsoid, HalfSpaces or an Intersection of these, "
+                f"not {errors.shown(domain)}. "
                 "Take the least value(x) over points of its boundary."
             )
         if domain.dim != len(self.center):
             raise ValueError(
-                f"domain has {domain.dim} dimensions, but the flow has {len(self.center)}. Give one alike."
+                f"domain has {domain.dim} dimensions, but the flow has {len(self.center)}. Give "
+                "one alike."
             )
         if not bool(domain.contains(jnp.asarray(self.center))):
-            raise ValueError(f"center = {self.center} is not inside {domain!r}. Give a domain around it, or center=...")
+            raise ValueError(
+                f"center = {self.center} is not inside {domain!r}. Give a domain "
+                "around it, or center=..."
+            )
         return least(self, domain)
 
     def _table(self) -> Table:
@@ -128,14 +146,18 @@ class QuasiPotential(Tabled):
 def quasi_potential(
     drift_matrix: Arg[Numbers], diffusion: Arg[Numbers] = 1.0, *, center: Arg[Numbers | None] = None
 ) -> QuasiPotential:
-    """The quasi-potential of `dX = -J (X - c) dt + sqrt(2 T) S dW`, `D = S S'`: what a path has to climb as T falls.
+    """The quasi-potential of `dX = -J (X - c) dt + sqrt(2 T) S dW`, `D = S S'`: what a path has to
+    climb as T falls.
 
-    `V(x) = (x - c)' C^-1 (x - c) / 2`, where `J C + C J' = 2 D`; the mean exit time goes as exp(min V / T), the minimum taken
-    over the boundary. Where J is a Hessian and D the identity, V is the loss; elsewhere it is V that decides.
+    `V(x) = (x - c)' C^-1 (x - c) / 2`, where `J C + C J' = 2 D`; the mean exit time goes as exp(min
+    V / T), the minimum taken over the boundary. Where J is a Hessian and D the identity, V is the
+    loss; elsewhere it is V that decides.
 
     Args:
-        drift_matrix: J, `(d, d)`; any, if every eigenvalue has a positive real part. `dynamics.linearisation()`.
-        diffusion: D: a number, `(d,)` for a diagonal, or `(d, d)`, without negative eigenvalues; the identity by default.
+        drift_matrix: J, `(d, d)`; any, if every eigenvalue has a positive real part.
+            `dynamics.linearisation()`.
+        diffusion: D: a number, `(d,)` for a diagonal, or `(d, d)`, without negative eigenvalues;
+            the identity by default.
         center: c, `(d,)`, the stable point; the origin by default.
 
     Returns:
@@ -143,8 +165,8 @@ def quasi_potential(
 
     Raises:
         TypeError: an argument that is not made of real numbers, or traced by JAX.
-        ValueError: shapes that do not fit; a flow that is not stable; a diffusion that is not symmetric or has negative
-            eigenvalues, or that leaves a direction without noise.
+        ValueError: shapes that do not fit; a flow that is not stable; a diffusion that is not
+            symmetric or has negative eigenvalues, or that leaves a direction without noise.
 
     Source:
         Freidlin and Wentzell, Random Perturbations of Dynamical Systems (1984), chapter 4.
@@ -154,17 +176,23 @@ def quasi_potential(
     j = errors.reals("drift_matrix", drift_matrix, "drift_matrix=jnp.eye(2)")
     if j.ndim != 2 or j.shape[0] != j.shape[1]:
         raise ValueError(
-            f"drift_matrix must have shape (d, d), not {j.shape}. Type for example drift_matrix=jnp.eye(2)."
+            f"drift_matrix must have shape (d, d), not {j.shape}. Type for example "
+            "drift_matrix=jnp.eye(2)."
         )
     dim = len(j)
     slowest = float(np.linalg.eigvals(j).real.min())
     if not slowest > 0:
         raise ValueError(
-            f"the flow -J x is not stable: J has an eigenvalue of real part {slowest:.3g}, which must be positive. Linearise "
+            f"the flow -J x is not stable: J has an eigenvalue of real part {slowest:.3g}, which "
+            "must be positive. Linearise "
             "at a minimum; the sign is that of a Hessian."
         )
     d = _diffusion(diffusion, dim)
-    c = np.zeros(dim) if center is None else errors.reals("center", center, f"center=jnp.zeros({dim})", (dim,))
+    c = (
+        np.zeros(dim)
+        if center is None
+        else errors.reals("center", center, f"center=jnp.zeros({dim})", (dim,))
+    )
     covariance = solve_continuous_lyapunov(j, 2 * d)
     covariance = (covariance + covariance.T) / 2
     _check_reached(covariance)
@@ -175,27 +203,35 @@ def _diffusion(value: Arg[Numbers], dim: int) -> np.ndarray:
     d = errors.reals("diffusion", value, f"diffusion=jnp.eye({dim})")
     if d.ndim < 2:
         if d.shape not in ((), (dim,)):
-            raise ValueError(f"diffusion must be a number or have shape ({dim},) or ({dim}, {dim}), not {d.shape}.")
+            raise ValueError(
+                f"diffusion must be a number or have shape ({dim},) or ({dim}, "
+                f"{dim}), not {d.shape}."
+            )
         d = np.diag(np.broadcast_to(d, (dim,)))
     d = symmetric("diffusion", d, dim)
     smallest = float(np.linalg.eigvalsh(d)[0])
     if smallest < -1e-9 * float(np.abs(d).max()):
         raise ValueError(
-            f"diffusion must have no negative eigenvalue, but has {smallest:.3g}. D is S S' for a noise S dW."
+            f"diffusion must have no negative eigenvalue, but has {smallest:.3g}. D is S S' for a "
+            "noise S dW."
         )
     return d
 
 
 def _check_reached(covariance: np.ndarray) -> None:
-    """Refuses a pair (J, D) that is not controllable: C has no inverse. Seen in correlations, whatever the units."""
+    """Refuses a pair (J, D) that is not controllable: C has no inverse. Seen in correlations,
+    whatever the units."""
     spread = np.sqrt(np.maximum(np.diag(covariance), 0))
-    unit = np.where(spread > _RANK * spread.max(), spread, np.inf)  # a coordinate without noise: a row of zeros
+    # a coordinate without noise: a row of zeros
+    unit = np.where(spread > _RANK * spread.max(), spread, np.inf)
     values, vectors = np.linalg.eigh(covariance / np.outer(unit, unit))
     if not values[0] > _RANK * len(values):
         direction = vectors[:, 0] / np.where(np.isinf(unit), 1, unit)
         raise ValueError(
-            f"the noise does not reach the direction {direction / np.linalg.norm(direction)}: neither diffusion nor flow "
-            "brings any there (the pair J, D is not controllable), and V is infinite. Give it noise, or leave it out."
+            f"the noise does not reach the direction {direction / np.linalg.norm(direction)}: "
+            "neither diffusion nor flow "
+            "brings any there (the pair J, D is not controllable), and V is infinite. Give it "
+            "noise, or leave it out."
         )
 
 
@@ -208,39 +244,52 @@ def _halfspaces(potential: QuasiPotential, domain: HalfSpaces) -> tuple[float, n
 
 
 def _box(potential: QuasiPotential, domain: Box) -> tuple[float, np.ndarray]:
-    gaps = [np.asarray(domain.upper, float) - potential.center, potential.center - np.asarray(domain.lower, float)]
+    gaps = [
+        np.asarray(domain.upper, float) - potential.center,
+        potential.center - np.asarray(domain.lower, float),
+    ]
     eye = np.eye(len(potential.center))
     return _planes(potential, np.vstack([eye, -eye]), np.concatenate(gaps))
 
 
-def _planes(potential: QuasiPotential, normals: np.ndarray, gaps: np.ndarray) -> tuple[float, np.ndarray]:
-    """Of planes `n . (x - c) = gap`: the cheapest touches the largest sublevel set of V that fits in."""
+def _planes(
+    potential: QuasiPotential, normals: np.ndarray, gaps: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Of planes `n . (x - c) = gap`: the cheapest touches the largest sublevel set of V that fits
+    in."""
     spread = np.sum(normals @ potential.covariance * normals, 1)  # variance along each normal
     costs = gaps**2 / (2 * spread)
     i = int(np.argmin(costs))
     if not math.isfinite(costs[i]):
         return math.inf, potential.center
-    return float(costs[i]), potential.center + potential.covariance @ normals[i] * gaps[i] / spread[i]
+    return float(costs[i]), potential.center + potential.covariance @ normals[i] * gaps[i] / spread[
+        i
+    ]
 
 
 def _ball(potential: QuasiPotential, domain: Ball) -> tuple[float, np.ndarray]:
     dim = len(potential.center)
-    return _sphere(potential, np.asarray(domain.center, float), np.eye(dim), np.full(dim, float(domain.radius)))
+    return _sphere(
+        potential, np.asarray(domain.center, float), np.eye(dim), np.full(dim, float(domain.radius))
+    )
 
 
 def _ellipsoid(potential: QuasiPotential, domain: Ellipsoid) -> tuple[float, np.ndarray]:
     axes = np.eye(len(potential.center)) if domain.axes is None else np.asarray(domain.axes, float)
-    return _sphere(potential, np.asarray(domain.center, float), axes, np.asarray(domain.radii, float))
+    return _sphere(
+        potential, np.asarray(domain.center, float), axes, np.asarray(domain.radii, float)
+    )
 
 
 def _sphere(
     potential: QuasiPotential, middle: np.ndarray, axes: np.ndarray, radii: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    """The domain is the unit ball in `z = axes' (x - middle) / radii`; there C is K, of eigenvalues k, and the center z0.
+    """The domain is the unit ball in `z = axes' (x - middle) / radii`; there C is K, of eigenvalues
+    k, and the center z0.
 
-    In the eigenvectors of K, `(z - z0)' K^-1 (z - z0)` is stationary on `|z| = 1` where
-    `z_i = z0_i / (1 - (1 - u) k_i / k_max)`, and least for the u in (0, 1) that gives `|z| = 1`. Without one, an eigenvector
-    of k_max makes up what is missing.
+    In the eigenvectors of K, `(z - z0)' K^-1 (z - z0)` is stationary on `|z| = 1` where `z_i = z0_i
+    / (1 - (1 - u) k_i / k_max)`, and least for the u in (0, 1) that gives `|z| = 1`. Without one,
+    an eigenvector of k_max makes up what is missing.
     """
     from scipy.optimize import root_scalar  # slow to import
 
@@ -266,4 +315,9 @@ def _sphere(
     return cost, middle + (axes * radii) @ (vectors @ z)
 
 
-_LEAST: dict[type, Callable] = {Ball: _ball, Box: _box, Ellipsoid: _ellipsoid, HalfSpaces: _halfspaces}
+_LEAST: dict[type, Callable] = {
+    Ball: _ball,
+    Box: _box,
+    Ellipsoid: _ellipsoid,
+    HalfSpaces: _halfspaces,
+}

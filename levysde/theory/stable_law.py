@@ -34,8 +34,9 @@ class LawError(Tabled):
     """The mean escape time at the noise of a law, over the law's mean, as simulated.
 
     Attributes:
-        ratio: mean escape time over the law's mean, with its 95% interval (sampling error, the law's error of quadrature,
-            and the range of the correction for the step); NaN where nothing could be simulated.
+        ratio: mean escape time over the law's mean, with its 95% interval (sampling error, the
+            law's error of quadrature, and the range of the correction for the step); NaN where
+            nothing could be simulated.
         method: "direct" (escapes from the attractor), "forced" (forced jumps), or "none".
         num: escapes or forced jumps simulated.
         dt: the step, in SDE time.
@@ -58,16 +59,22 @@ class LawError(Tabled):
     def warning(self) -> str:
         """What a reader of the law should know; empty where the law is within 10%, or may be."""
         ratio = self.ratio
-        if min(ratio.value, 1 / ratio.value if ratio.value else inf) < _QUIET and not ratio.low <= 1 <= ratio.high:
+        if (
+            min(ratio.value, 1 / ratio.value if ratio.value else inf) < _QUIET
+            and not ratio.low <= 1 <= ratio.high
+        ):
             side = "shorter" if ratio.value < 1 else "longer"
             return (
-                f"at epsilon = {self.epsilon:.3g} the mean escape time is estimated to be {abs(1 - ratio.value):.0%} {side} "
-                f"than the law's (mean over law {ratio.value:.3g} [{ratio.low:.3g}, {ratio.high:.3g}]): the law is a limit "
+                f"at epsilon = {self.epsilon:.3g} the mean escape time is estimated to be "
+                f"{abs(1 - ratio.value):.0%} {side} "
+                f"than the law's (mean over law {ratio.value:.3g} [{ratio.low:.3g}, "
+                f"{ratio.high:.3g}]): the law is a limit "
                 "for small noise. Simulate, or take a smaller epsilon."
             )
         if self.unresolved:
             return (
-                f"how far the law is from the mean escape time at epsilon = {self.epsilon:.3g} is not resolved: "
+                f"how far the law is from the mean escape time at epsilon = {self.epsilon:.3g} is "
+                "not resolved: "
                 f"{self.unresolved}."
             )
         return ""
@@ -76,7 +83,11 @@ class LawError(Tabled):
         ways = {"direct": "direct escapes", "forced": "forced jumps", "none": "simulated"}
         rows = [
             ("mean escape time over the law's", f"{self.ratio}"),
-            ("from", f"{self.num} {ways[self.method]} at dt = {self.dt:.3g}, seed {self.seed}, {self.steps:.3g} steps"),
+            (
+                "from",
+                f"{self.num} {ways[self.method]} at dt = {self.dt:.3g}, seed {self.seed}, "
+                f"{self.steps:.3g} steps",
+            ),
             ("epsilon", f"{self.epsilon:.4g}"),
         ]
         return Table("LawError", rows, [self.warning] if self.warning else [])
@@ -88,40 +99,51 @@ class EscapeLaw(Tabled, Answers):
 
     Attributes:
         rate: escapes a unit time; `mean` is its inverse.
-        rate_error: error of `rate`: the standard error of the quadrature over directions, 0 where they are exact, and what a
-            search along rays may have missed, 0 where crossings are known by formula.
-        measure: `m(W)`, the Radon measure of the jumps (before epsilon) that leave the basin, with `m(|y| >= 1) = 1`;
-            NaN where alpha is.
-        alpha: stability index; NaN where the Lévy tail is no power, as for tempered noise: the rate is then no power of
-            epsilon.
+        rate_error: error of `rate`: the standard error of the quadrature over directions, 0 where
+            they are exact, and what a search along rays may have missed, 0 where crossings are
+            known by formula.
+        measure: `m(W)`, the Radon measure of the jumps (before epsilon) that leave the basin, with
+            `m(|y| >= 1) = 1`; NaN where alpha is.
+        alpha: stability index; NaN where the Lévy tail is no power, as for tempered noise: the rate
+            is then no power of epsilon.
         epsilon: noise amplitude.
-        regime: rate over relaxation, `rate * sum_i share_i / kappa_i`, kappa_i the curvature of the noiseless flow
-            along the jump; the law needs it far below 1.
-        stiffness: largest modulus of an eigenvalue of the noiseless flow at the attractor, per unit time.
-        star_shaped: whether every ray of landing points, once outside, stays outside (as far as the search resolves, see
-            `resolution`).
+        regime: rate over relaxation, `rate * sum_i share_i / kappa_i`, kappa_i the curvature of the
+            noiseless flow along the jump; the law needs it far below 1.
+        stiffness: largest modulus of an eigenvalue of the noiseless flow at the attractor, per unit
+            time.
+        star_shaped: whether every ray of landing points, once outside, stays outside (as far as the
+            search resolves, see `resolution`).
         ray_distance: `r_i` in jumps of size one, `inf` where a ray never leaves, shape `(m,)`.
         ray_share: each direction's share of the rate, shape `(m,)`.
-        ray_direction: unit vectors along which the position jumps, `A v_i / |A v_i|`, shape `(m, d)`; zero where `A v_i` is.
-        normalization: "true", or "printed" for the rate with the closed form of Theta that Zhou et al. print.
+        ray_direction: unit vectors along which the position jumps, `A v_i / |A v_i|`, shape `(m,
+            d)`; zero where `A v_i` is.
+        normalization: "true", or "printed" for the rate with the closed form of Theta that Zhou et
+            al. print.
         response: how a jump leads to an escape, see `Dynamics.response`.
         name: what this is the law of.
         assumptions: when it holds.
         unit: of time.
-        slowest: smallest real part of an eigenvalue of the noiseless flow at the attractor, per unit time: positive where the
-            flow comes back from every direction; NaN where it was not found (near 0, beyond 200 dimensions).
+        slowest: smallest real part of an eigenvalue of the noiseless flow at the attractor, per
+            unit time: positive where the flow comes back from every direction; NaN where it was not
+            found (near 0, beyond 200 dimensions).
         dynamics, domain: what this is the law of, None for a law made by hand.
-        dt: step at which the noiseless flow after a jump was followed, in SDE time; None where none was.
-        rays: the Lévy measure that was used, as independent sets of rays; one set where the directions are exact.
-        crossings: how the places where rays leave and come back are known: by "formula" or by "search".
-        resolution: share of the rate that a layer of the basin, thinner than the search's cells, may have and be missed; 0
-            where crossings are known by formula.
-        flow_share: share of the rate from jumps that land inside and are carried out by the noiseless flow.
-        repelled: share of the points near the attractor from which the noiseless flow does not return.
+        dt: step at which the noiseless flow after a jump was followed, in SDE time; None where none
+            was.
+        rays: the Lévy measure that was used, as independent sets of rays; one set where the
+            directions are exact.
+        crossings: how the places where rays leave and come back are known: by "formula" or by
+            "search".
+        resolution: share of the rate that a layer of the basin, thinner than the search's cells,
+            may have and be missed; 0 where crossings are known by formula.
+        flow_share: share of the rate from jumps that land inside and are carried out by the
+            noiseless flow.
+        repelled: share of the points near the attractor from which the noiseless flow does not
+            return.
         geometry_warnings: what the basin lacks, at any noise amplitude.
-        epsilon_warnings: what stands against the law at this noise amplitude; `with_epsilon` drops them.
-        error: how far the law is from the simulated mean at this noise; None where that was not checked, as after
-            `with_epsilon`: see `law_error`.
+        epsilon_warnings: what stands against the law at this noise amplitude; `with_epsilon` drops
+            them.
+        error: how far the law is from the simulated mean at this noise; None where that was not
+            checked, as after `with_epsilon`: see `law_error`.
     """
 
     rate: float
@@ -155,7 +177,8 @@ class EscapeLaw(Tabled, Answers):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What stands against reading the rate as it is, each with its number: of the geometry, then of the amplitude."""
+        """What stands against reading the rate as it is, each with its number: of the geometry,
+        then of the amplitude."""
         attractor = about_attractor(self.slowest, self.stiffness, self.regime, self.repelled)
         own = (self.error.warning,) if self.error and self.error.warning else ()
         return (*attractor, *self.geometry_warnings, *self.epsilon_warnings, *own)
@@ -171,18 +194,22 @@ class EscapeLaw(Tabled, Answers):
         return log(self.rate) if self.rate else -inf
 
     def relative_error(self, confidence: float) -> float:
-        """Of the mean's computation, at that confidence: of the quadrature and the search along rays."""
+        """Of the mean's computation, at that confidence: of the quadrature and the search along
+        rays."""
         from scipy.special import ndtri  # slow to import
 
         return float(ndtri((1 + confidence) / 2)) * self.rate_error / self.rate
 
     def with_epsilon(self, epsilon: Arg[Number]) -> "EscapeLaw":
-        """The law at another noise amplitude, a positive number, without looking at the basin again: the rate is a power of it.
+        """The law at another noise amplitude, a positive number, without looking at the basin
+        again: the rate is a power of it.
 
-        Raises ValueError where it is not: tempered noise, a sum of drivers, or a jump that acts nonlinearly."""
+        Raises ValueError where it is not: tempered noise, a sum of drivers, or a jump that acts
+        nonlinearly."""
         if not (self.alpha == self.alpha and self.response != "map"):
             raise ValueError(
-                f"the rate of this law ({self.name}) is no power of epsilon. Build the dynamics with epsilon={epsilon!r} "
+                f"the rate of this law ({self.name}) is no power of epsilon. Build the dynamics "
+                f"with epsilon={epsilon!r} "
                 "and call escape_law again."
             )
         epsilon = errors.positive_real("epsilon", epsilon, "epsilon=0.1")
@@ -209,23 +236,27 @@ class EscapeLaw(Tabled, Answers):
         return survival_at(self.rate, t)
 
     def quantile(self, p: Arg[Numbers]) -> np.ndarray | float:
-        """The time by which a share `p` of the trajectories has escaped, at least 0 and below 1, any shape."""
+        """The time by which a share `p` of the trajectories has escaped, at least 0 and below 1,
+        any shape."""
         share = errors.reals("p", p, "p=0.5")
         if not ((share >= 0) & (share < 1)).all():
-            raise ValueError(f"p must be at least 0 and below 1, not {errors.shown(p)}. Type for example p=0.5.")
+            raise ValueError(
+                f"p must be at least 0 and below 1, not {errors.shown(p)}. Type for example p=0.5."
+            )
         return -np.log1p(-share) / self.rate
 
     def one_step_chance(self, dt: Arg[Number]) -> float:
-        """The chance that one step of length `dt` from the attractor leaves the basin, `1 - exp(-rate dt)`. A sampler
-        must be right in the tail at this probability."""
+        """The chance that one step of length `dt` from the attractor leaves the basin, `1 -
+        exp(-rate dt)`. A sampler must be right in the tail at this probability."""
         return float(-np.expm1(-self.rate * errors.positive_real("dt", dt, "dt=1e-3")))
 
     def skeleton_bias(self, dt: Arg[Number]) -> float:
-        """How much later, relative to the mean, a process seen every `dt` escapes than one seen always:
-        `a rho_a dt^(1/a) sum_i share_i / r_i`, the leading order as dt and epsilon fall. At a larger dt the drift carries
-        near misses away from the boundary and the lateness is smaller: 0.4 to 0.9 of this in an OU well at
-        epsilon / r = 0.1 to 0.2, dt = 0.1 to 0.01. NaN where no constant is known: a <= 1, no power law, or a position that
-        the noise reaches otherwise than by straight jumps."""
+        """How much later, relative to the mean, a process seen every `dt` escapes than one seen
+        always: `a rho_a dt^(1/a) sum_i share_i / r_i`, the leading order as dt and epsilon fall. At
+        a larger dt the drift carries near misses away from the boundary and the lateness is
+        smaller: 0.4 to 0.9 of this in an OU well at epsilon / r = 0.1 to 0.2, dt = 0.1 to 0.01. NaN
+        where no constant is known: a <= 1, no power law, or a position that the noise reaches
+        otherwise than by straight jumps."""
         step = errors.positive_real("dt", dt, "dt=1e-3")
         if not self.alpha > 1 or self.response != "linear":
             return float("nan")
@@ -233,41 +264,56 @@ class EscapeLaw(Tabled, Answers):
         return float(self.alpha * boundary_shift(self.alpha) * step ** (1 / self.alpha) * closeness)
 
     def start_warnings(self, x0: Arg[Numbers]) -> tuple[str, ...]:
-        """What stands against the law for trajectories that start at `x0`, shape `(d,)`: that the noiseless flow from there
-        leaves the domain, or goes to another attractor. Nothing for a law made by hand, and where the flow is not followed."""
+        """What stands against the law for trajectories that start at `x0`, shape `(d,)`: that the
+        noiseless flow from there leaves the domain, or goes to another attractor. Nothing for a law
+        made by hand, and where the flow is not followed."""
         dim = self.ray_direction.shape[-1]
         start = errors.reals("x0", x0, f"x0=jnp.zeros({dim})", (dim,))
         if self.dynamics is None or self.domain is None:
             return ()
         response = response_of(self.dynamics, self.domain, None, self.stiffness)
         directions = np.concatenate([rays.directions for rays in self.rays])
-        jumps = np.asarray(jumps_along(self.dynamics, jnp.asarray(directions, dtype=float)), dtype=float)
+        jumps = np.asarray(
+            jumps_along(self.dynamics, jnp.asarray(directions, dtype=float)), dtype=float
+        )
         return about_start(response, jumps, self.ray_distance, start)
 
-    def conditions(self, ratio: Estimate, dt: float | None, start: tuple[float, ...] | None) -> Conditions:
-        """How a run of step `dt` from `start` whose mean is `ratio` times the law's stands to the law."""
-        found = [*self._about_itself(), *([] if dt is None else self._about_step(dt)), *self._about_ratio(ratio)]
+    def conditions(
+        self, ratio: Estimate, dt: float | None, start: tuple[float, ...] | None
+    ) -> Conditions:
+        """How a run of step `dt` from `start` whose mean is `ratio` times the law's stands to the
+        law."""
+        found = [
+            *self._about_itself(),
+            *([] if dt is None else self._about_step(dt)),
+            *self._about_ratio(ratio),
+        ]
         if start is not None:
             found += self.start_warnings(start)
         if dt is None:
             return Conditions(self.regime, warnings=tuple(found), law_error=self.error)
-        return Conditions(self.regime, self.one_step_chance(dt), self.skeleton_bias(dt), tuple(found), self.error)
+        return Conditions(
+            self.regime, self.one_step_chance(dt), self.skeleton_bias(dt), tuple(found), self.error
+        )
 
     def _about_itself(self) -> list[str]:
         found = []
         if self.normalization == "printed":
             found.append(
-                'the reference is the rate as printed, not the true one. Type normalization="true" to test theory.'
+                'the reference is the rate as printed, not the true one. Type normalization="true" '
+                "to test theory."
             )
         if not self.star_shaped:
             found.append(
-                "the basin is not star-shaped about the attractor: the rate counts every stretch outside along each ray, and "
+                "the basin is not star-shaped about the attractor: the rate counts every stretch "
+                "outside along each ray, and "
                 "trajectories that cross a stretch within one step are not counted as exits."
             )
         found += self.warnings
         if _SLOWEST < self.regime < inf:
             found.append(
-                f"the rate over relaxation is {self.regime:.3g}, above {_SLOWEST}: escape is not rare, and the law is a limit "
+                f"the rate over relaxation is {self.regime:.3g}, above {_SLOWEST}: escape is not "
+                "rare, and the law is a limit "
                 "for rare escape. Take a smaller epsilon or a larger basin."
             )
         return found
@@ -277,40 +323,53 @@ class EscapeLaw(Tabled, Answers):
         found, chance, lateness = [], self.one_step_chance(dt), self.skeleton_bias(dt)
         if chance < SAMPLER_FLOOR:
             found.append(
-                f"the one-step exit chance is {chance:.2g}, below the {SAMPLER_FLOOR:g} down to which the sampler is right to "
+                f"the one-step exit chance is {chance:.2g}, below the {SAMPLER_FLOOR:g} down to "
+                "which the sampler is right to "
                 "1%. Take a larger dt or epsilon."
             )
         if dt * self.stiffness > _STIFFEST:
             found.append(
-                f"dt times the largest curvature is {dt * self.stiffness:.3g}, above {_STIFFEST}: dt is too coarse for the "
+                f"dt times the largest curvature is {dt * self.stiffness:.3g}, above {_STIFFEST}: "
+                "dt is too coarse for the "
                 f"flow. Type dt={_STIFFEST / self.stiffness:.2g} or less."
             )
         if lateness > _LATEST:
             finer = dt * (_LATEST / lateness) ** self.alpha
             found.append(
-                f"dt = {dt:g} makes exits late by up to {lateness:.1%}: it is too coarse. Type dt={finer:.2g} or less for "
+                f"dt = {dt:g} makes exits late by up to {lateness:.1%}: it is too coarse. Type "
+                f"dt={finer:.2g} or less for "
                 f"{_LATEST:.0%}, and see whether halving it moves the mean."
             )
         return found
 
     def _about_ratio(self, ratio: Estimate) -> list[str]:
-        """What a measured mean away from the law's says about the law at this noise, or about the run."""
-        if self.normalization != "true" or not 0 < ratio.value < inf or ratio.low <= 1 <= ratio.high:
+        """What a measured mean away from the law's says about the law at this noise, or about the
+        run."""
+        if (
+            self.normalization != "true"
+            or not 0 < ratio.value < inf
+            or ratio.low <= 1 <= ratio.high
+        ):
             return []
         if min(ratio.value, 1 / ratio.value) >= _QUIET:
             return []
         side = "shorter" if ratio.value < 1 else "longer"
-        off = f"the measured mean is {abs(1 - ratio.value):.0%} {side} than the law's (ratio {ratio})"
+        off = (
+            f"the measured mean is {abs(1 - ratio.value):.0%} {side} than the law's (ratio {ratio})"
+        )
         if self.error is None or not self.error.ratio.value > 0:
             return [
-                f"{off}: at epsilon = {self.epsilon:.3g} the law, a limit for small noise, is that far from the mean, or the "
-                "run is not of the law's dynamics, domain and start, or its step is too coarse. law_error(law) estimates the "
+                f"{off}: at epsilon = {self.epsilon:.3g} the law, a limit for small noise, is that "
+                "far from the mean, or the "
+                "run is not of the law's dynamics, domain and start, or its step is too coarse. "
+                "law_error(law) estimates the "
                 "first."
             ]
         if self.error.ratio.low <= ratio.high and ratio.low <= self.error.ratio.high:
             return []  # the law's own warning has said it
         return [
-            f"{off}, where a simulation of the law's own problem gave {self.error.ratio}: the run is of other dynamics, "
+            f"{off}, where a simulation of the law's own problem gave {self.error.ratio}: the run "
+            "is of other dynamics, "
             "another domain or start, or one of the two steps is too coarse."
         ]
 
@@ -324,14 +383,20 @@ class EscapeLaw(Tabled, Answers):
             (f"mean escape time ({self.unit})", mean + printed),
             ("rate", f"{self.rate:.6g}{error}"),
             ("m(W)", f"{self.measure:.6g}" if power else "none: the rate is no power of epsilon"),
-            ("alpha, epsilon", f"{self.alpha:g}, {self.epsilon:g}" if power else f"no power law, {self.epsilon:g}"),
+            (
+                "alpha, epsilon",
+                f"{self.alpha:g}, {self.epsilon:g}" if power else f"no power law, {self.epsilon:g}",
+            ),
             ("rate over relaxation", f"{self.regime:.3g} (the law needs it far below 1)"),
             (
                 "mean over the law's, simulated",
                 f"{self.error.ratio}" if self.error else "not checked: see law_error(law)",
             ),
             ("noise directions that leave", f"{leaving} of {len(self.ray_share)}"),
-            ("star-shaped basin", "yes" if self.star_shaped else "no: every stretch outside is counted"),
+            (
+                "star-shaped basin",
+                "yes" if self.star_shaped else "no: every stretch outside is counted",
+            ),
             ("crossings of rays", self._crossings()),
             ("assumes", "\n".join(self.assumptions)),
         ]
@@ -340,11 +405,14 @@ class EscapeLaw(Tabled, Answers):
     def _crossings(self) -> str:
         if self.crossings == "formula":
             return "by formula"
-        return f"searched: layers of the basin with {self.resolution:.2g} of the rate or more are seen"
+        return (
+            f"searched: layers of the basin with {self.resolution:.2g} of the rate or more are seen"
+        )
 
 
 def _amplitude(dynamics: Dynamics) -> Any:
-    """The leaf that holds epsilon, also of dynamics that take it from those that they are made of."""
+    """The leaf that holds epsilon, also of dynamics that take it from those that they are made
+    of."""
     names = [each.name for each in fields(dynamics)]
     inner = [] if "epsilon" in names else [getattr(dynamics, name) for name in names]
     inner = [part for part in inner if isinstance(part, Dynamics)]

@@ -107,7 +107,14 @@ def _measurements() -> Iterator[Call]:
     )
     yield Call(
         ls.quasi_stationary_starts,
-        lambda: {"kernel": kernel(), "domain": ball(), "x0": jnp.zeros(2), "num": 4, "seed": 0, "time": 0.5},
+        lambda: {
+            "kernel": kernel(),
+            "domain": ball(),
+            "x0": jnp.zeros(2),
+            "num": 4,
+            "seed": 0,
+            "time": 0.5,
+        },
         host=True,
     )
     yield Call(analysis.with_epsilon, lambda: {"dynamics": kernel().dynamics, "epsilon": 0.1})

@@ -9,7 +9,9 @@ from calls.table import Call, Exempt
 from levysde import domains
 
 WELL = ls.DoubleWell()
-STABLE = ls.SGD(ls.Quadratic(hessian=jnp.array([1.0, 4.0])), ls.StableComponents(alpha=1.5), epsilon=0.1)
+STABLE = ls.SGD(
+    ls.Quadratic(hessian=jnp.array([1.0, 4.0])), ls.StableComponents(alpha=1.5), epsilon=0.1
+)
 INFINITE = ("inf inside",)  # a side that is open
 
 
@@ -23,8 +25,13 @@ def calls() -> Iterator[Call | Exempt]:
         fine={"lower": INFINITE, "upper": INFINITE},
     )
     yield Call(domains.Ellipsoid, lambda: ellipsoid() | {"matrix": jnp.diag(jnp.array([1.0, 4.0]))})
-    yield Call(domains.Ellipsoid, lambda: ellipsoid() | {"radii": jnp.array([1.0, 0.5]), "axes": jnp.eye(2)})
-    yield Call(domains.HalfSpaces, lambda: {"normals": jnp.eye(2), "offsets": jnp.array([1.0, 2.0])})
+    yield Call(
+        domains.Ellipsoid,
+        lambda: ellipsoid() | {"radii": jnp.array([1.0, 0.5]), "axes": jnp.eye(2)},
+    )
+    yield Call(
+        domains.HalfSpaces, lambda: {"normals": jnp.eye(2), "offsets": jnp.array([1.0, 2.0])}
+    )
     yield Call(domains.half_space, lambda: {"normal": jnp.array([1.0, 0.0]), "offset": 1.0})
     yield Call(domains.Sublevel, lambda: {"landscape": WELL, "height": 0.5})
     yield Call(domains.Predicate, lambda: {"inside": lambda x: jnp.sum(x * x) < 1, "dim": 2})
@@ -42,12 +49,18 @@ def calls() -> Iterator[Call | Exempt]:
     yield Call(domains.Basin, lambda: {"landscape": WELL, **others}, host=True)
     component = {"landscape": WELL, "height": 2.0, "saddles": WELL.saddles, **others}
     yield Call(domains.Component, lambda: component, host=True)
-    yield Call(domains.Shifted, lambda: {"domain": ball, "dynamics": STABLE, "dt": 0.001, "cutoff": None})
-    yield Call(domains.Shifted, lambda: {"domain": ball, "dynamics": STABLE, "dt": None, "cutoff": 0.1})
+    yield Call(
+        domains.Shifted, lambda: {"domain": ball, "dynamics": STABLE, "dt": 0.001, "cutoff": None}
+    )
+    yield Call(
+        domains.Shifted, lambda: {"domain": ball, "dynamics": STABLE, "dt": None, "cutoff": 0.1}
+    )
     yield Exempt(domains.check_boundary, "what `Shifted`, `Bridged` and `JumpAdapted` check")
     yield Exempt(domains.pulled_back, "what they call in a compiled step")
     yield Exempt(domains.ConvexShape, "the interface of the convex shapes")
-    yield Exempt(domains.entry_distance, "what `ray_distance` of a domain calls, in a compiled step")
+    yield Exempt(
+        domains.entry_distance, "what `ray_distance` of a domain calls, in a compiled step"
+    )
     yield Exempt(domains.search_ray, "what `ray_distance` of a domain calls, in a compiled step")
 
 

@@ -89,18 +89,29 @@ def calls() -> Iterator[Call | Exempt]:
     )
     yield Call(
         ls.Checkpoint,
-        lambda: {"path": folder() / "run.npz", "every": 5.0, "final": True, "on_save": lambda path: None},
+        lambda: {
+            "path": folder() / "run.npz",
+            "every": 5.0,
+            "final": True,
+            "on_save": lambda path: None,
+        },
         host=True,
     )
     yield Call(escape.join_shards, lambda: {"results": [result()]})
-    yield Call(escape.as_shard, lambda: {"shard": "0/2"}, fine={"shard": ("none",)})  # None is this process's
+    # None is this process's
+    yield Call(escape.as_shard, lambda: {"shard": "0/2"}, fine={"shard": ("none",)})
     yield Call(escape.check_places, lambda: {"result": result()})
     yield Exempt(
-        escape.progress_bar, "the bar of this package's own loops, which they make from what they have checked"
+        escape.progress_bar,
+        "the bar of this package's own loops, which they make from what they have checked",
     )
-    yield Exempt(escape.advance_lanes, "steps states that theory has made, with parts that have been checked")
+    yield Exempt(
+        escape.advance_lanes, "steps states that theory has made, with parts that have been checked"
+    )
     yield Exempt(escape.without_preflight, "takes nothing")
-    yield Exempt(escape.describe, "names a part that has been checked, for the information about a run")
+    yield Exempt(
+        escape.describe, "names a part that has been checked, for the information about a run"
+    )
     for received in (escape.EscapeResult, escape.Paths, escape.RunInfo):
         yield Exempt(received, "users only receive it")
     yield Exempt(escape.Status, "an enumeration")

@@ -20,9 +20,16 @@ def calls() -> Iterator[Call | Exempt]:
     for kernel in (kernels.EulerMaruyama, kernels.TamedEuler, kernels.OrnsteinUhlenbeck):
         host = kernel is kernels.OrnsteinUhlenbeck
         yield Call(kernel, lambda: {"dynamics": STABLE, "dt": 0.01}, host=host)
-    yield Call(kernels.Bridged, lambda: {"kernel": kernels.EulerMaruyama(GAUSSIAN, dt=0.01), "domain": BALL})
-    yield Call(kernels.JumpAdapted, lambda: {"dynamics": STABLE, "dt": 0.01, "cutoff": 0.5, "domain": BALL})
-    yield Call(kernels.DiffraxKernel, lambda: {"solver": diffrax.Heun(), "dynamics": GAUSSIAN, "dt": 0.01})
+    yield Call(
+        kernels.Bridged,
+        lambda: {"kernel": kernels.EulerMaruyama(GAUSSIAN, dt=0.01), "domain": BALL},
+    )
+    yield Call(
+        kernels.JumpAdapted, lambda: {"dynamics": STABLE, "dt": 0.01, "cutoff": 0.5, "domain": BALL}
+    )
+    yield Call(
+        kernels.DiffraxKernel, lambda: {"solver": diffrax.Heun(), "dynamics": GAUSSIAN, "dt": 0.01}
+    )
     regression = {"dim": 2, "learning_rate": 0.1, "batch_size": 4, "noise": 1.0, "input_scale": 1.0}
     yield Call(kernels.LinearRegressionSGD, lambda: regression)
     yield from optimizers()
@@ -34,8 +41,19 @@ def optimizers() -> Iterator[Call]:
 
     network = ls.from_network(loss, jnp.ones(2), jnp.ones((3, 2)), jnp.arange(3.0))
     own = {"scale": None, "optimizer_state": None, "iterations_per_step": 2}
-    batches = {"landscape": network, "batch_size": 2, "noise": None, "sampling": "epochs", "iteration_time": 0.1}
-    noisy = {"landscape": WELL, "batch_size": None, "noise": ls.Brownian(), "sampling": "independent"}
+    batches = {
+        "landscape": network,
+        "batch_size": 2,
+        "noise": None,
+        "sampling": "epochs",
+        "iteration_time": 0.1,
+    }
+    noisy = {
+        "landscape": WELL,
+        "batch_size": None,
+        "noise": ls.Brownian(),
+        "sampling": "independent",
+    }
     made = {"transformation": optax.sgd(0.1), "hyperparameters": None}
     named = {"transformation": "sgd", "hyperparameters": {"learning_rate": 0.1}}
     synthetic = own | noisy | {"scale": jnp.ones(2), "iteration_time": None}

@@ -75,6 +75,11 @@ def calls() -> Iterator[Call | Exempt]:
     )
     yield Call(
         networks.polish,
-        lambda: {"landscape": network(), "x": network().minimum, "tolerance": 1e-8, "max_steps": 50},
+        lambda: {
+            "landscape": network(),
+            "x": network().minimum,
+            "tolerance": 1e-8,
+            "max_steps": 50,
+        },
         host=True,
     )

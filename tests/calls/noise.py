@@ -11,7 +11,8 @@ from levysde import noise
 
 STABLE = ls.StableComponents(alpha=1.5)
 WELL = ls.Quadratic(hessian=jnp.array([1.0, 4.0]))
-VECTOR = {"beta": ("several",), "covariance": ("several",), "value": ("several",)}  # which do for a number too
+# which do for a number too
+VECTOR = {"beta": ("several",), "covariance": ("several",), "value": ("several",)}
 SCALES = {"scale": ("none",), "value": ("none", "float")}  # None is the identity
 GRADIENTS = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
 
@@ -26,8 +27,15 @@ def drivers() -> Iterator[Call | Exempt]:
     yield Call(noise.Brownian, lambda: {})
     yield Call(noise.StableComponents, lambda: {"alpha": 1.5, "exact": False})
     yield Call(noise.StableIsotropic, lambda: {"alpha": 1.5})
-    yield Call(noise.SkewedComponents, lambda: {"alpha": 1.5, "beta": 0.5, "parameterization": "S1"}, fine=VECTOR)
-    yield Call(noise.SkewedComponents, lambda: {"alpha": 0.8, "beta": jnp.array([0.5, -1.0]), "parameterization": "S0"})
+    yield Call(
+        noise.SkewedComponents,
+        lambda: {"alpha": 1.5, "beta": 0.5, "parameterization": "S1"},
+        fine=VECTOR,
+    )
+    yield Call(
+        noise.SkewedComponents,
+        lambda: {"alpha": 0.8, "beta": jnp.array([0.5, -1.0]), "parameterization": "S0"},
+    )
     for law in (noise.TemperedComponents, noise.TemperedIsotropic):
         yield Call(law, lambda: {"alpha": 1.5, "length": 1.0, "tries": 4})
     for law in (noise.TruncatedComponents, noise.TruncatedIsotropic):
@@ -40,22 +48,42 @@ def drivers() -> Iterator[Call | Exempt]:
     yield Call(noise.DriverSum, lambda: {"parts": (noise.Brownian(), (STABLE, 0.5))})
     yield Call(noise.GaussianJump, lambda: {"scale": 1.0, "dim": 2})
     yield Call(noise.ParetoJump, lambda: {"alpha": 1.5, "scale": 1.0, "dim": 2})
-    poisson = {"intensity": 1.0, "words": 2, "max_jumps": 4, "characteristic": lambda k: jnp.exp(-jnp.sum(k * k) / 2)}
-    yield Call(noise.CompoundPoisson, lambda: poisson | {"jump": lambda words: words[:1] * jnp.array([1e-9])})
+    poisson = {
+        "intensity": 1.0,
+        "words": 2,
+        "max_jumps": 4,
+        "characteristic": lambda k: jnp.exp(-jnp.sum(k * k) / 2),
+    }
+    yield Call(
+        noise.CompoundPoisson,
+        lambda: poisson | {"jump": lambda words: words[:1] * jnp.array([1e-9])},
+    )
     yield Call(noise.CompoundPoisson, lambda: poisson | {"jump": noise.GaussianJump(scale=1.0)})
-    path = {"driver": ls.StableComponents(alpha=1.5), "dim": 2, "dt": 0.01, "seed": 0, "trajectory": 0}
-    yield Call(noise.LevyPath, lambda: path, fine={"trajectory": ("traced",)})  # by vmap over trajectories
+    path = {
+        "driver": ls.StableComponents(alpha=1.5),
+        "dim": 2,
+        "dt": 0.01,
+        "seed": 0,
+        "trajectory": 0,
+    }
+    # by vmap over trajectories
+    yield Call(noise.LevyPath, lambda: path, fine={"trajectory": ("traced",)})
 
 
 def scales() -> Iterator[Call | Exempt]:
     yield Call(noise.ScalarScale, lambda: {"factor": 0.5})
     yield Call(noise.DiagonalScale, lambda: {"factors": jnp.array([1.0, 0.5])})
     yield Call(noise.DenseScale, lambda: {"matrix": jnp.array([[1.0, 0.5], [0.0, 2.0]])})
-    yield Call(noise.LowRankScale, lambda: {"factor": jnp.array([[1.0], [0.5]]), "trace_share": 1.0})
+    yield Call(
+        noise.LowRankScale, lambda: {"factor": jnp.array([[1.0], [0.5]]), "trace_share": 1.0}
+    )
     yield Call(noise.StateScale, lambda: {"fn": lambda x: 1 + x**2, "dim": 2, "noise_dim": 2})
     for value in (0.5, jnp.array([1.0, 0.5]), jnp.eye(2), noise.ScalarScale(jnp.asarray(0.5))):
         yield Call(
-            noise.as_scale, lambda value=value: {"value": value, "dim": 2}, also={"value": ("scale",)}, fine=SCALES
+            noise.as_scale,
+            lambda value=value: {"value": value, "dim": 2},
+            also={"value": ("scale",)},
+            fine=SCALES,
         )
     for value in (0.5, jnp.array([1.0, 0.5]), jnp.eye(2)):
         matched = {"covariance": value, "driver": STABLE, "negative": "refuse"}
@@ -68,10 +96,22 @@ def scales() -> Iterator[Call | Exempt]:
             also={"value": ("covariance",)},
             fine=VECTOR,
         )
-    aligned = {"landscape": WELL, "driver": STABLE, "batch_size": 32, "x": jnp.zeros(2), "negative": "absolute"}
+    aligned = {
+        "landscape": WELL,
+        "driver": STABLE,
+        "batch_size": 32,
+        "x": jnp.zeros(2),
+        "negative": "absolute",
+    }
     yield Call(noise.hessian_aligned, lambda: aligned, host=True)
     yield Call(noise.hessian_scale, lambda: {"landscape": WELL, "driver": STABLE, "batch_size": 32})
-    minibatch = {"gradients": GRADIENTS, "driver": STABLE, "batch_size": 2, "replacement": True, "rank": 1}
+    minibatch = {
+        "gradients": GRADIENTS,
+        "driver": STABLE,
+        "batch_size": 2,
+        "replacement": True,
+        "rank": 1,
+    }
     yield Call(noise.minibatch_scale, lambda: minibatch, host=True)
     yield Call(
         noise.minibatch_state_scale,
@@ -83,7 +123,11 @@ def scales() -> Iterator[Call | Exempt]:
             "batch_size": 2,
         },
     )
-    yield Call(noise.trace_matched, lambda: {"scale": jnp.array([1.0, 0.5]), "dim": 2, "x": jnp.zeros(2)}, fine=SCALES)
+    yield Call(
+        noise.trace_matched,
+        lambda: {"scale": jnp.array([1.0, 0.5]), "dim": 2, "x": jnp.zeros(2)},
+        fine=SCALES,
+    )
 
 
 def constants() -> Iterator[Call | Exempt]:

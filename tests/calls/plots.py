@@ -24,7 +24,13 @@ def look() -> dict[str, Any]:
 def calls() -> Iterator[Call | Exempt]:
     yield Call(
         plots.survival,
-        lambda: {"result": result(), "law": law(), "label": "measured", "confidence": 0.9, **look()},
+        lambda: {
+            "result": result(),
+            "law": law(),
+            "label": "measured",
+            "confidence": 0.9,
+            **look(),
+        },
         host=True,
     )
     yield Call(
@@ -100,12 +106,23 @@ def calls() -> Iterator[Call | Exempt]:
     )
     yield Call(
         plots.hill,
-        lambda: {"curve": stats.hill_curve(np.arange(1.0, 101.0)), "stable": 1.5, "label": "Hill", **look()},
+        lambda: {
+            "curve": stats.hill_curve(np.arange(1.0, 101.0)),
+            "stable": 1.5,
+            "label": "Hill",
+            **look(),
+        },
         host=True,
     )
     yield Call(plots.diagnosis, lambda: {"report": diagnosis()}, cheap=False, host=True)
     parts: tuple[Callable[..., Axes], ...] = (
-        *(plots.hessian_spectrum, plots.noise_alignment, plots.tail_indices, plots.basin_masses, plots.escape_times),
+        *(
+            plots.hessian_spectrum,
+            plots.noise_alignment,
+            plots.tail_indices,
+            plots.basin_masses,
+            plots.escape_times,
+        ),
     )
     for part in parts:
         yield Call(part, lambda: {"report": diagnosis(), **look()}, host=True)

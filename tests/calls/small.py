@@ -44,7 +44,9 @@ def law(dim: int = 2) -> ls.EscapeLaw:
 
 @cache
 def paths() -> ls.Paths:
-    return ls.simulate_paths(kernel(), jnp.zeros(2), num=2, seed=0, every=10, max_steps=40, domain=ball())
+    return ls.simulate_paths(
+        kernel(), jnp.zeros(2), num=2, seed=0, every=10, max_steps=40, domain=ball()
+    )
 
 
 def squared(params: jnp.ndarray, features: jnp.ndarray, target: jnp.ndarray) -> jnp.ndarray:

@@ -33,7 +33,9 @@ def median(x: np.ndarray) -> float:
 def of_times() -> Iterator[Call]:
     for estimator in (stats.escape_rate, stats.mean_time, stats.kaplan_meier, stats.exponentiality):
         yield Call(estimator, lambda: {**times(), "confidence": 0.9}, host=True)
-    yield Call(stats.restricted_mean, lambda: {**times(), "horizon": 5.0, "confidence": 0.9}, host=True)
+    yield Call(
+        stats.restricted_mean, lambda: {**times(), "horizon": 5.0, "confidence": 0.9}, host=True
+    )
     yield Call(
         stats.mean_ratio,
         lambda: {
@@ -52,7 +54,11 @@ def of_noise() -> Iterator[Call]:
     yield Call(stats.hill_curve, lambda: {"x": noise(), "confidence": 0.9}, host=True)
     yield Call(stats.hill_on_stable, lambda: {"alpha": 1.5, "share": 0.01}, host=True)
     yield Call(stats.mcculloch, lambda: {"x": noise(100), "confidence": 0.9}, host=True)
-    yield Call(stats.block_log_moment_index, lambda: {"x": noise(), "block": 4, "confidence": 0.9}, host=True)
+    yield Call(
+        stats.block_log_moment_index,
+        lambda: {"x": noise(), "block": 4, "confidence": 0.9},
+        host=True,
+    )
     yield Call(
         stats.index_of_growth,
         lambda: {
@@ -62,18 +68,33 @@ def of_noise() -> Iterator[Call]:
         },
         host=True,
     )
-    yield Call(stats.characteristic_function_fit, lambda: {"x": noise(), "block": 2, "confidence": 0.9}, host=True)
+    yield Call(
+        stats.characteristic_function_fit,
+        lambda: {"x": noise(), "block": 2, "confidence": 0.9},
+        host=True,
+    )
     yield Call(stats.stable_scale, lambda: {"x": noise(), "alpha": 1.5}, host=True)
-    yield Call(stats.tail_report, lambda: {"x": noise(1000), "level": 0.05, "confidence": 0.9}, host=True, cheap=False)
+    yield Call(
+        stats.tail_report,
+        lambda: {"x": noise(1000), "level": 0.05, "confidence": 0.9},
+        host=True,
+        cheap=False,
+    )
     yield Call(stats.per_coordinate, lambda: {"estimator": median, "x": vectors()}, host=True)
-    yield Call(stats.projections, lambda: {"estimator": median, "x": vectors(), "directions": 3, "seed": 1}, host=True)
+    yield Call(
+        stats.projections,
+        lambda: {"estimator": median, "x": vectors(), "directions": 3, "seed": 1},
+        host=True,
+    )
 
 
 def of_series() -> Iterator[Call]:
     series = {"x": noise(500), "smallest": 20, "confidence": 0.9}
     yield Call(stats.hurst_rs, lambda: series, host=True)
     yield Call(stats.hurst_dfa, lambda: {**series, "order": 1, "moment": 1.5}, host=True)
-    yield Call(stats.fractional_gaussian_noise, lambda: {"size": 20, "hurst": 0.7, "seed": 1}, host=True)
+    yield Call(
+        stats.fractional_gaussian_noise, lambda: {"size": 20, "hurst": 0.7, "seed": 1}, host=True
+    )
     yield Call(stats.block_length, lambda: {"x": noise(), "kind": "stationary"}, host=True)
     yield Call(
         stats.block_bootstrap,

@@ -13,7 +13,9 @@ from levysde.studies.page import as_json
 
 @cache
 def claim() -> studies.Claim:
-    return studies.Claim("rate", "It escapes.", "eq. 1", "ratio 1", "the interval lies outside [0.5, 2]")
+    return studies.Claim(
+        "rate", "It escapes.", "eq. 1", "ratio 1", "the interval lies outside [0.5, 2]"
+    )
 
 
 @cache
@@ -53,7 +55,9 @@ def study_folder() -> Path:
 def study() -> studies.Study:
     """A study without runs."""
     found = studies.Finding((verdict(),))
-    return studies.Study("small", "nobody", (studies.Section("one", (claim(),), lambda quick: {}, lambda *_: found),))
+    return studies.Study(
+        "small", "nobody", (studies.Section("one", (claim(),), lambda quick: {}, lambda *_: found),)
+    )
 
 
 def calls() -> Iterator[Call | Exempt]:
@@ -71,22 +75,46 @@ def calls() -> Iterator[Call | Exempt]:
     )
     yield Call(studies.load_study, lambda: {"path": str(study_folder())})
     yield Call(studies.reference, lambda: {"part": claim})
-    yield Call(studies.judged, lambda: {"measured": Estimate(1.0, 0.9, 1.1), "low": 0.5, "high": 2.0}, host=True)
+    yield Call(
+        studies.judged,
+        lambda: {"measured": Estimate(1.0, 0.9, 1.1), "low": 0.5, "high": 2.0},
+        host=True,
+    )
     yield Call(studies.all_judged, lambda: {"words": ["holds", "fails"]})
-    yield Call(studies.detection_chance, lambda: {"margin": 0.1, "measured": Estimate(1.0, 0.9, 1.1)}, host=True)
+    yield Call(
+        studies.detection_chance,
+        lambda: {"margin": 0.1, "measured": Estimate(1.0, 0.9, 1.1)},
+        host=True,
+    )
     yield Call(studies.read_verdicts, lambda: {"path": str(written())}, fine={"path": ("text",)})
     words = ("key", "statement", "where", "predicted", "fails_if", "printed", "favourable")
     yield Call(studies.Claim, lambda: dict.fromkeys(words, "text") | {"known": "read"})
     yield Call(
         studies.Reading,
-        lambda: {"measured": Estimate(2.0, 1.9, 2.1), "low": 1.0, "high": 1.0, "allowed_by": "eq. 1"},
+        lambda: {
+            "measured": Estimate(2.0, 1.9, 2.1),
+            "low": 1.0,
+            "high": 1.0,
+            "allowed_by": "eq. 1",
+        },
         host=True,
     )
     for judge in (studies.Verdict, studies.ruled):
         yield Call(judge, lambda: verdict_arguments())
-    yield Call(studies.Finding, lambda: {"verdicts": (verdict(),), "figures": {}, "data": {"table": [{"a": 1}]}})
+    yield Call(
+        studies.Finding,
+        lambda: {"verdicts": (verdict(),), "figures": {}, "data": {"table": [{"a": 1}]}},
+    )
     yield Call(
         studies.Section,
-        lambda: {"name": "one", "claims": (claim(),), "sweeps": lambda quick: {}, "judge": lambda found, quick: None},
+        lambda: {
+            "name": "one",
+            "claims": (claim(),),
+            "sweeps": lambda quick: {},
+            "judge": lambda found, quick: None,
+        },
     )
-    yield Call(studies.Study, lambda: {"name": "small", "paper": "nobody", "sections": study().sections, "folder": ""})
+    yield Call(
+        studies.Study,
+        lambda: {"name": "small", "paper": "nobody", "sections": study().sections, "folder": ""},
+    )

@@ -61,7 +61,11 @@ def calls() -> Iterator[Call | Exempt]:
         also=FIELD,
         fine={"out": ("text",)},  # any word is a folder
     )
-    yield Call(sweeps.estimate, lambda: {"plan": plan(), "place": sweeps.Place(folder() / "new")}, cheap=False)
+    yield Call(
+        sweeps.estimate,
+        lambda: {"plan": plan(), "place": sweeps.Place(folder() / "new")},
+        cheap=False,
+    )
     yield Call(
         sweeps.scaling_fits,
         lambda: {
@@ -75,16 +79,27 @@ def calls() -> Iterator[Call | Exempt]:
         },
         host=True,
     )
-    yield Call(sweeps.make_plan, lambda: {"spec": store().store.spec, "folder": folder()}, also=FIELD)
-    yield Call(sweeps.write_report, lambda: {"sweep": store(), "path": folder() / "report.html"}, cheap=False)
+    yield Call(
+        sweeps.make_plan, lambda: {"spec": store().store.spec, "folder": folder()}, also=FIELD
+    )
+    yield Call(
+        sweeps.write_report,
+        lambda: {"sweep": store(), "path": folder() / "report.html"},
+        cheap=False,
+    )
     yield Call(sweeps.read_spec, lambda: {"path": file()})
     yield Call(sweeps.sweep_status, lambda: {"path": store().store.place.url}, also=ELSEWHERE)
     yield Call(sweeps.open_sweep, lambda: {"path": store().store.place.url}, also=ELSEWHERE)
     yield Call(sweeps.Sweep, lambda: {"store": store().store})
     yield Call(sweeps.Place, lambda: {"out": str(folder())})
-    yield Call(sweeps.main_job_spec, lambda: {"settings": {"landscape": "quadratic", "epsilon": [0.3]}}, also=FIELD)
+    yield Call(
+        sweeps.main_job_spec,
+        lambda: {"settings": {"landscape": "quadratic", "epsilon": [0.3]}},
+        also=FIELD,
+    )
     yield Call(sweeps.main_job_report, lambda: {"sweep": main_job()}, host=True)
-    yield Call(sweeps.register, lambda: {"experiment": sweeps.MainJob()}, cheap=False)  # its name is taken
+    # its name is taken
+    yield Call(sweeps.register, lambda: {"experiment": sweeps.MainJob()}, cheap=False)
     yield Call(
         sweeps.Variable,
         lambda: {
@@ -99,12 +114,21 @@ def calls() -> Iterator[Call | Exempt]:
     yield Call(sweeps.Work, lambda: {"units": 100.0, "is_bound": False}, host=True)
     for bare in (sweeps.EscapeRun, sweeps.MainJob, sweeps.versions):
         yield Call(bare, dict)
-    for received in (sweeps.Tally, sweeps.Estimate, sweeps.ScalingFit, sweeps.Plan, sweeps.SweepStatus, sweeps.Store):
+    for received in (
+        sweeps.Tally,
+        sweeps.Estimate,
+        sweeps.ScalingFit,
+        sweeps.Plan,
+        sweeps.SweepStatus,
+        sweeps.Store,
+    ):
         yield Exempt(received, "users only receive it")
     yield Exempt(sweeps.Job, "made for each point by the driver; an experiment only receives it")
     yield Exempt(sweeps.Experiment, "an interface to derive from")
     yield Exempt(sweeps.Model, "a base for settings, whose fields pydantic checks")
     yield Exempt(sweeps.MainJobSettings, "settings, whose fields pydantic checks")
-    yield Exempt(sweeps.Spec, "made by `read_spec` and `make_plan` from a table, whose faults they name")
+    yield Exempt(
+        sweeps.Spec, "made by `read_spec` and `make_plan` from a table, whose faults they name"
+    )
     for error in (sweeps.SpecError, sweeps.StoreError, sweeps.BusyError):
         yield Exempt(error, "an exception")

@@ -1,4 +1,5 @@
-"""The form of the tables of calls, one module for each folder of the package, and which names are public."""
+"""The form of the tables of calls, one module for each folder of the package, and which names are
+public."""
 
 import importlib
 import inspect
@@ -22,18 +23,20 @@ ROOMS = (
     "sweeps",
     "studies",
 )
-OPEN = ("protocols", "errors", "random")  # modules whose public names are what they define themselves
+# modules whose public names are what they define themselves
+OPEN = ("protocols", "errors", "random")
 
 
 @dataclass(frozen=True)
 class Call:
-    """A public class or function and arguments that it accepts, every parameter of its signature by name.
+    """A public class or function and arguments that it accepts, every parameter of its signature by
+    name.
 
-    make: makes the arguments, when a test first needs them.
-    cheap: a call takes milliseconds, so that values which may be right are tried too, not only those that must be refused.
-    host: needs numbers that it can look at: a traced value must be refused, else it may also work.
-    fine: for an argument, names of kinds of values (`tests/bad_values.py`) that look wrong and are right, or may be.
-    also: for an argument, further words one of which its messages may use instead of its name.
+    make: makes the arguments, when a test first needs them. cheap: a call takes milliseconds, so
+    that values which may be right are tried too, not only those that must be refused. host: needs
+    numbers that it can look at: a traced value must be refused, else it may also work. fine: for an
+    argument, names of kinds of values (`tests/bad_values.py`) that look wrong and are right, or may
+    be. also: for an argument, further words one of which its messages may use instead of its name.
     """
 
     target: Callable[..., Any]

@@ -89,7 +89,14 @@ def exact_values() -> Iterator[Call]:
     )
     yield Call(
         theory.stable_ball_exit,
-        lambda: {"drift": pull, "alpha": 1.5, "epsilon": 0.5, "dim": 2, "start": 0.1, "radius": 1.0},
+        lambda: {
+            "drift": pull,
+            "alpha": 1.5,
+            "epsilon": 0.5,
+            "dim": 2,
+            "start": 0.1,
+            "radius": 1.0,
+        },
         host=True,
         cheap=False,
     )
@@ -127,10 +134,21 @@ def laws() -> Iterator[Call]:
         host=True,
     )
     yield Call(
-        theory.stationary_point, lambda: {"landscape": wells(), "x": jnp.array([0.1]), "max_steps": 50}, host=True
+        theory.stationary_point,
+        lambda: {"landscape": wells(), "x": jnp.array([0.1]), "max_steps": 50},
+        host=True,
     )
-    saddle = {"landscape": wells(), "saddles": jnp.array([[0.1]]), "diffusion": 0.1, "friction": 1.0}
-    yield Call(theory.kramers_law, lambda: {**saddle, "minimum": jnp.array([-0.9]), "escape": "saddle"}, host=True)
+    saddle = {
+        "landscape": wells(),
+        "saddles": jnp.array([[0.1]]),
+        "diffusion": 0.1,
+        "friction": 1.0,
+    }
+    yield Call(
+        theory.kramers_law,
+        lambda: {**saddle, "minimum": jnp.array([-0.9]), "escape": "saddle"},
+        host=True,
+    )
     yield Call(
         theory.gaussian_chain,
         lambda: {**saddle, "minima": jnp.array([[-1.0], [1.0]]), "connects": [(0, 1)]},
@@ -147,18 +165,37 @@ def laws() -> Iterator[Call]:
         },
         host=True,
     )
-    yield Call(theory.xie_law, lambda: {**path(), "prefactor": "printed", "escape": "saddle"}, host=True)
-    yield Call(theory.combined_law, lambda: {"laws": [theory.xie_law(**path())]}, host=True)
-    yield Call(theory.optimizer_exponent, lambda: {"optimizer": "adam", **path(), "momentum": 0.9}, host=True)
     yield Call(
-        theory.quasi_potential,
-        lambda: {"drift_matrix": jnp.diag(jnp.array([1.0, 2.0])), "diffusion": jnp.eye(2), "center": jnp.zeros(2)},
+        theory.xie_law, lambda: {**path(), "prefactor": "printed", "escape": "saddle"}, host=True
+    )
+    yield Call(theory.combined_law, lambda: {"laws": [theory.xie_law(**path())]}, host=True)
+    yield Call(
+        theory.optimizer_exponent,
+        lambda: {"optimizer": "adam", **path(), "momentum": 0.9},
         host=True,
     )
-    yield Call(theory.sgd_covariance, lambda: {"hessian": jnp.eye(2), "noise": jnp.eye(2), **sgd_settings()}, host=True)
+    yield Call(
+        theory.quasi_potential,
+        lambda: {
+            "drift_matrix": jnp.diag(jnp.array([1.0, 2.0])),
+            "diffusion": jnp.eye(2),
+            "center": jnp.zeros(2),
+        },
+        host=True,
+    )
+    yield Call(
+        theory.sgd_covariance,
+        lambda: {"hessian": jnp.eye(2), "noise": jnp.eye(2), **sgd_settings()},
+        host=True,
+    )
     yield Call(
         theory.regression_covariance,
-        lambda: {"input_covariance": jnp.eye(2), "batch_size": 4, "label_noise": 1.0, **sgd_settings()},
+        lambda: {
+            "input_covariance": jnp.eye(2),
+            "batch_size": 4,
+            "label_noise": 1.0,
+            **sgd_settings(),
+        },
         host=True,
     )
     yield Call(
@@ -167,21 +204,29 @@ def laws() -> Iterator[Call]:
         host=True,
         cheap=False,
     )
-    yield Call(theory.jump_response, lambda: {"beta": 0.9, "decay": 0.02, "gradient": "raw"}, host=True)
+    yield Call(
+        theory.jump_response, lambda: {"beta": 0.9, "decay": 0.02, "gradient": "raw"}, host=True
+    )
 
 
 def asked_of_results() -> Iterator[Call]:
     """Methods of the objects that the functions give, on small ones made by hand."""
     one = np.ones(1)
     law = theory.EscapeLaw(
-        *(0.5, 0.0, 1.0, 1.5, 0.1, 0.1, 1.0, True), *(one, one, one[None], "true", "linear", "by hand", ())
+        *(0.5, 0.0, 1.0, 1.5, 0.1, 0.1, 1.0, True),
+        *(one, one, one[None], "true", "linear", "by hand", ()),
     )
     point = theory.StationaryPoint(one, 0.0, one)
     kramers = theory.KramersLaw(-1.0, one, one, point, (point,), 0.1, None, "saddle")
     exits = theory.StableExit(1.0, 2.0, 0.5, 0.0, (-np.eye(1), np.eye(1), one, one))
     for survival in (law.survival, kramers.survival, theory.xie_law(**path()).survival):
         yield Call(survival, lambda: {"t": 1.0}, host=True, fine={"t": ANY_SHAPE})
-    yield Call(exits.survival, lambda: {"times": jnp.array([1.0, 2.0])}, host=True, fine={"times": ANY_SHAPE})
+    yield Call(
+        exits.survival,
+        lambda: {"times": jnp.array([1.0, 2.0])},
+        host=True,
+        fine={"times": ANY_SHAPE},
+    )
     yield Call(law.quantile, lambda: {"p": 0.5}, host=True, fine={"p": ANY_SHAPE})
     yield Call(law.with_epsilon, lambda: {"epsilon": 0.2}, host=True)
     yield Call(law.start_warnings, lambda: {"x0": one}, host=True)
@@ -192,9 +237,17 @@ def asked_of_results() -> Iterator[Call]:
     yield Call(chain.occupation, lambda: {"t": 1.0, "start": 0}, host=True, fine={"t": ANY_SHAPE})
     potential = theory.quasi_potential(np.eye(2))
     yield Call(potential.value, lambda: {"x": jnp.ones(2)}, host=True, fine={"x": ANY_SHAPE})
-    yield Call(potential.path, lambda: {"x": jnp.ones(2), "times": jnp.array([0.0, 1.0])}, host=True)
-    yield Call(potential.exit_cost, lambda: {"domain": ls.Ball(radius=1.0, center=jnp.zeros(2))}, host=True)
-    yield Call(potential.exit_place, lambda: {"domain": ls.Ball(radius=1.0, center=jnp.zeros(2))}, host=True)
+    yield Call(
+        potential.path, lambda: {"x": jnp.ones(2), "times": jnp.array([0.0, 1.0])}, host=True
+    )
+    yield Call(
+        potential.exit_cost, lambda: {"domain": ls.Ball(radius=1.0, center=jnp.zeros(2))}, host=True
+    )
+    yield Call(
+        potential.exit_place,
+        lambda: {"domain": ls.Ball(radius=1.0, center=jnp.zeros(2))},
+        host=True,
+    )
 
 
 def calls() -> Iterator[Call | Exempt]:

@@ -1,5 +1,5 @@
-"""The papers are not part of the package: their folder goes on the search path, as `levysde study` puts it there, and their
-annotations are checked at run time, as those of the package are."""
+"""The papers are not part of the package: their folder goes on the search path, as `levysde study`
+puts it there, and their annotations are checked at run time, as those of the package are."""
 
 import sys
 from pathlib import Path

@@ -32,14 +32,20 @@ def test_every_study_has_its_claims(name):
 def test_three_statements_can_fail_and_no_other():
     """Read in the work, with their most favourable reading: what a run may say "fails" of."""
     claims = [c for study in STUDIES.values() for section in study.sections for c in section.claims]
-    assert {claim.key for claim in claims if not lacking(claim, OUT)} == {"normalisation", "volumes", "decay-rates"}
+    assert {claim.key for claim in claims if not lacking(claim, OUT)} == {
+        "normalisation",
+        "volumes",
+        "decay-rates",
+    }
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_committed_verdicts_follow_the_rule_and_are_those_of_the_page(name):
     """Reading them makes each `Verdict` anew, which refuses "fails" without what it needs."""
     study, verdicts = STUDIES[name], read_verdicts(PAGES / name)
-    assert [v.claim for v in verdicts] == [claim for section in study.sections for claim in section.claims]
+    assert [v.claim for v in verdicts] == [
+        claim for section in study.sections for claim in section.claims
+    ]
     page = (PAGES / f"{name}.md").read_text(encoding="utf-8")
     assert markdown(verdicts) in page
     assert f"levysde study benchmarks/papers/{name}" in page

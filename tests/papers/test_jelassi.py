@@ -1,4 +1,5 @@
-"""Patch data and its network, how far momentum carries along a feature, and the study of Jelassi and Li."""
+"""Patch data and its network, how far momentum carries along a feature, and the study of Jelassi
+and Li."""
 
 import dataclasses
 import json
@@ -9,7 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
-from papers.jelassi2022 import STUDY, batches, numbers, overshoot, real, theory, threshold, toy, training
+from papers.jelassi2022 import (
+    STUDY,
+    batches,
+    numbers,
+    overshoot,
+    real,
+    theory,
+    threshold,
+    toy,
+    training,
+)
 from papers.jelassi2022.digits import Digits, DigitsSettings, _drawn, _logits, _start
 from papers.jelassi2022.patches import PatchData, cubic_patches, cubic_responses, patch_data
 from papers.jelassi2022.training import Patches, PatchSettings, run_seeds, stacked, train_runs
@@ -92,7 +103,11 @@ def test_gradient_equals_the_formula(float64):
     weight = -labels / (1 + np.exp(labels * output)) / len(labels)
     slope = 3 * np.einsum("n,njr,njd->rd", weight, inner**2, patches) + 0.1 * w
     found, gradient, responses = jax.jit(
-        lambda w: (landscape.value(w.ravel()), landscape.gradient(w.ravel()), cubic_responses(w, data.patches))
+        lambda w: (
+            landscape.value(w.ravel()),
+            landscape.gradient(w.ravel()),
+            cubic_responses(w, data.patches),
+        )
     )(jnp.asarray(w))
     assert float(found) == pytest.approx(value, rel=1e-12)
     np.testing.assert_allclose(gradient, slope.ravel(), rtol=1e-10, atol=1e-14)
@@ -100,7 +115,8 @@ def test_gradient_equals_the_formula(float64):
 
 
 def bowls(count: int):
-    """Networks of 6 examples whose gradient over a batch shows which examples are in it: loss of example i is x_i."""
+    """Networks of 6 examples whose gradient over a batch shows which examples are in it: loss of
+    example i is x_i."""
     one = from_network(lambda p, x, y: p @ x, jnp.zeros(6), jnp.eye(6), jnp.zeros(6))
     return stacked([one] * count)
 
@@ -119,7 +135,9 @@ def keys(count: int) -> jax.Array:
 def test_momentum_is_the_average_of_gradients(float64):
     landscape = cubic_patches(patch_data(20, dim=6, seed=1), filters=3, init_scale=0.3, seed=2)
     at = jnp.array([1, 2, 7, 7, 30])
-    path = np.asarray(train_runs(stacked([landscape]), "momentum", rates(0.2, 0.8), at, keys(1), None))[0]
+    path = np.asarray(
+        train_runs(stacked([landscape]), "momentum", rates(0.2, 0.8), at, keys(1), None)
+    )[0]
     slope = jax.jit(lambda x: landscape.gradient(x))
     x, average, known = np.asarray(landscape.minimum), 0.0, {}
     for step in range(1, 31):
@@ -128,7 +146,9 @@ def test_momentum_is_the_average_of_gradients(float64):
         known[step] = x
     for k, step in enumerate(at.tolist()):
         np.testing.assert_allclose(path[k], known[step], rtol=1e-9, atol=1e-12)
-    plain = np.asarray(train_runs(stacked([landscape]), "momentum", rates(0.2, 0.0), at[:1], keys(1), None))[0, 0]
+    plain = np.asarray(
+        train_runs(stacked([landscape]), "momentum", rates(0.2, 0.0), at[:1], keys(1), None)
+    )[0, 0]
     np.testing.assert_allclose(plain, landscape.minimum - 0.2 * slope(landscape.minimum), rtol=1e-9)
 
 
@@ -141,7 +161,9 @@ def test_adam_takes_its_first_step_by_signs():
 
 
 def test_minibatches_take_every_example_once_an_epoch():
-    path = np.asarray(train_runs(bowls(4), "momentum", rates(1.0, 0.0), jnp.array([1, 3, 6]), keys(4), 2))
+    path = np.asarray(
+        train_runs(bowls(4), "momentum", rates(1.0, 0.0), jnp.array([1, 3, 6]), keys(4), 2)
+    )
     assert np.all(np.sort(path[:, 0]) == [-0.5, -0.5, 0, 0, 0, 0])
     assert np.all(path[:, 1] == -0.5)
     assert np.all(path[:, 2] == -1.0)
@@ -151,14 +173,27 @@ def test_minibatches_take_every_example_once_an_epoch():
 def test_a_grid_compiles_nothing_new(monkeypatch):
     traced = []
     build = training._optimiser
-    monkeypatch.setattr(training, "_optimiser", lambda rule, rates: traced.append(rule) or build(rule, rates))
+    monkeypatch.setattr(
+        training, "_optimiser", lambda rule, rates: traced.append(rule) or build(rule, rates)
+    )
     for gamma, eta, beta in ((0.0, 0.1, 0.3), (0.9, 0.2, 0.4), (0.5, 0.05, 0.2)):
-        Patches().run(tiny(gamma=gamma, learning_rate=eta, small_margin=beta, dim=7, steps=None, time=2.0), Job(1))
+        Patches().run(
+            tiny(gamma=gamma, learning_rate=eta, small_margin=beta, dim=7, steps=None, time=2.0),
+            Job(1),
+        )
     assert traced == ["momentum"]
 
 
 def tiny(**changes) -> PatchSettings:
-    small = {"runs": 3, "steps": 20, "examples": 20, "dim": 6, "filters": 3, "test_points": 50, "records": 5}
+    small = {
+        "runs": 3,
+        "steps": 20,
+        "examples": 20,
+        "dim": 6,
+        "filters": 3,
+        "test_points": 50,
+        "records": 5,
+    }
     return PatchSettings(**(small | changes))
 
 
@@ -169,7 +204,9 @@ def test_more_runs_keep_the_first():
 
 
 def test_measured_errors_are_those_of_new_examples():
-    settings = PatchSettings(runs=2, gamma=0.9, steps=200, records=2, test_points=8000, small_margin=0.3)
+    settings = PatchSettings(
+        runs=2, gamma=0.9, steps=200, records=2, test_points=8000, small_margin=0.3
+    )
     found = {name: np.asarray(values) for name, values in Patches().run(settings, Job(0)).items()}
     seeds = run_seeds(0, 2)[0]
     data = patch_data(200, small_margin=0.3, noise=3 / math.sqrt(50), seed=seeds[0])
@@ -189,18 +226,25 @@ def test_measured_errors_are_those_of_new_examples():
         spread = math.hypot(wrong.std() / math.sqrt(20_000), 0.5 / math.sqrt(8000))
         assert abs(wrong.mean() - found[name][0, -1]) < 5 * spread
     assert 0.02 < found["test_small"][0, -1] < 0.45  # an error that could have come out otherwise
-    assert found["signal"][0, -1] == pytest.approx(np.linalg.norm(filters @ data.direction), rel=1e-3)
+    assert found["signal"][0, -1] == pytest.approx(
+        np.linalg.norm(filters @ data.direction), rel=1e-3
+    )
     share = np.asarray(data.small).mean()
     assert found["small_share"][0, -1] == pytest.approx(share)
     made = np.asarray(cubic_responses(filters, data.patches)) * np.asarray(data.labels)[:, None]
     holds = np.arange(3) == np.asarray(data.place)[:, None]
     small = np.asarray(data.small)
-    assert found["small_by_signal"][0, -1] == pytest.approx((made * holds).sum(1)[small].mean(), rel=1e-2)
-    assert found["small_by_noise"][0, -1] == pytest.approx((made * ~holds).sum(1)[small].mean(), rel=1e-2, abs=1e-3)
+    assert found["small_by_signal"][0, -1] == pytest.approx(
+        (made * holds).sum(1)[small].mean(), rel=1e-2
+    )
+    assert found["small_by_noise"][0, -1] == pytest.approx(
+        (made * ~holds).sum(1)[small].mean(), rel=1e-2, abs=1e-3
+    )
 
 
 def ball(gamma: float, eta: float = 0.1, mu: float = 0.1, alpha: float = 4.0) -> float:
-    """Where averaged gradients leave one filter along the feature, of examples without noise. float64."""
+    """Where averaged gradients leave one filter along the feature, of examples without noise.
+    float64."""
     slope = jax.grad(lambda c: (1 - mu) * jax.nn.softplus(-((alpha * c) ** 3)))
 
     def step(_, state):
@@ -208,17 +252,22 @@ def ball(gamma: float, eta: float = 0.1, mu: float = 0.1, alpha: float = 4.0) ->
         average = gamma * average + (1 - gamma) * slope(c)
         return c - eta * average, average
 
-    run = jax.jit(lambda n: jax.lax.fori_loop(0, n, step, (jnp.asarray(0.01, float), jnp.asarray(0.0, float))))
+    run = jax.jit(
+        lambda n: jax.lax.fori_loop(0, n, step, (jnp.asarray(0.01, float), jnp.asarray(0.0, float)))
+    )
     return float(run(round(25 / (1 - gamma)))[0])
 
 
 def test_overshoot_is_the_limit_of_a_ball_and_approached_from_above(float64):
     rest = np.array([1e-2, 1e-3, 1e-4])
-    law = [theory.momentum_overshoot(learning_rate=0.1, gamma=1 - r, small_fraction=0.1) for r in rest]
+    law = [
+        theory.momentum_overshoot(learning_rate=0.1, gamma=1 - r, small_fraction=0.1) for r in rest
+    ]
     excess = np.array([ball(1 - r) for r in rest]) / law - 1
     assert np.all(excess > 0)
     orders = np.log10(excess[:-1] / excess[1:])
-    assert np.all((orders > 0.4) & (orders < 0.6)), (excess, orders)  # the correction is of order (1 - gamma)^(1/2)
+    # the correction is of order (1 - gamma)^(1/2)
+    assert np.all((orders > 0.4) & (orders < 0.6)), (excess, orders)
     assert excess[-1] < 0.01
 
 
@@ -236,7 +285,13 @@ def test_threshold_is_where_the_overshoot_reaches_the_small_margin():
 
 
 def test_race_is_won_by_momentum_alone_where_noise_is_large_and_by_many_examples():
-    setting = {"learning_rate": 0.1, "small_margin": 0.3, "small_fraction": 0.1, "examples": 200, "init_scale": 0.05}
+    setting = {
+        "learning_rate": 0.1,
+        "small_margin": 0.3,
+        "small_fraction": 0.1,
+        "examples": 200,
+        "init_scale": 0.05,
+    }
     plain = theory.momentum_threshold(learning_rate=0.1, small_margin=0.3, small_fraction=0.1)
     assert theory.memorization_threshold(noise_norm=1e4, **setting) == pytest.approx(plain)
     # two normal numbers: the larger is 1/sqrt(pi) on average
@@ -249,10 +304,13 @@ def test_race_is_won_by_momentum_alone_where_noise_is_large_and_by_many_examples
 
 
 def test_race_is_won_where_two_equations_say_so(float64):
-    """The derivation's own equations, stepped: the feature is past 1/beta when the noise blows up, or it is not."""
+    """The derivation's own equations, stepped: the feature is past 1/beta when the noise blows up,
+    or it is not."""
     beta, mu, count, norm, init = 0.3, 0.1, 200, 3.0, 0.05
     setting = {"learning_rate": 0.1, "small_margin": beta, "small_fraction": mu}
-    rest = theory.memorization_threshold(examples=count, noise_norm=norm, init_scale=init, **setting)
+    rest = theory.memorization_threshold(
+        examples=count, noise_norm=norm, init_scale=init, **setting
+    )
 
     def feature_at_the_end(rest: float) -> float:
         c = theory.momentum_overshoot(learning_rate=0.1, gamma=1 - rest, small_fraction=mu)
@@ -268,7 +326,12 @@ def test_race_is_won_where_two_equations_say_so(float64):
 def test_digits_keep_training_and_test_images_apart():
     settings = DigitsSettings(examples=300, small_fraction=0.5, pixel_noise=0.0, low_contrast=0.25)
     images, labels, low, full, truth = _drawn(settings, 0, 1)
-    assert (images.shape, labels.shape, full.shape, truth.shape) == ((300, 64), (300,), (1497, 64), (1497,))
+    assert (images.shape, labels.shape, full.shape, truth.shape) == (
+        (300, 64),
+        (300,),
+        (1497, 64),
+        (1497,),
+    )
     np.testing.assert_allclose(low, full / 4)
     tops = images.max(1)
     assert set(np.round(tops, 2).tolist()) == {0.25, 1.0} or np.all((tops > 0.9) | (tops <= 0.25))
@@ -290,7 +353,9 @@ def test_digits_network_is_a_convolution_and_follows_the_contrast():
     params = jax.tree.map(jnp.asarray, params)
     logits = np.asarray(_logits(params, jnp.asarray(image)))[:, 0]
     np.testing.assert_allclose(logits, np.asarray(params["output"]) @ pooled, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(_logits(params, jnp.asarray(image / 4))[:, 0], logits / 4, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        _logits(params, jnp.asarray(image / 4))[:, 0], logits / 4, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_intervals():
@@ -313,7 +378,9 @@ class Fake(Sweep):
 
     def __init__(self, coords: dict, **columns: np.ndarray):
         dims = (*coords, "run", "record")
-        self.frame = xr.Dataset({name: (dims, values) for name, values in columns.items()}, coords=coords)
+        self.frame = xr.Dataset(
+            {name: (dims, values) for name, values in columns.items()}, coords=coords
+        )
 
     @property
     def data(self) -> xr.Dataset:
@@ -362,10 +429,16 @@ def test_toy_verdicts_can_go_both_ways():
 
 
 def test_the_share_of_noise_is_reported_for_each_momentum():
-    share = np.array([0.999, 0.9, 0.8, 0.5, 0.3, 0.08, 0.03])[:, None, None] * np.ones((COUNT, 8, 1))
-    found = toy._shares(fake(small_by_noise=share, small_by_signal=1 - share, test_small=np.zeros((COUNT, 8, 1))))
+    share = np.array([0.999, 0.9, 0.8, 0.5, 0.3, 0.08, 0.03])[:, None, None] * np.ones(
+        (COUNT, 8, 1)
+    )
+    found = toy._shares(
+        fake(small_by_noise=share, small_by_signal=1 - share, test_small=np.zeros((COUNT, 8, 1)))
+    )
     assert found.word == "own finding"
-    assert found.condition.startswith("the noise makes 0.30 of these margins at gamma = 0.99 and 0.03 at 0.998")
+    assert found.condition.startswith(
+        "the noise makes 0.30 of these margins at gamma = 0.99 and 0.03 at 0.998"
+    )
     assert "0.08 [0.08, 0.08] (GD+M, gamma = 0.995)" in found.measured
 
 
@@ -383,13 +456,25 @@ def test_overshoot_verdicts_can_go_both_ways():
     assert said(overshoot._from_below(falling - 0.1)) == NOT
     gammas, rates = np.array([0.99, 0.995, 0.998, 0.999]), np.array([0.025, 0.05, 0.1, 0.2])
     by_rate = np.sqrt(rates)[:, None] * noise
-    assert said(overshoot._exponents((1 - gammas)[:, None] ** -0.5 * noise, gammas, by_rate, rates)) == AS
-    assert said(overshoot._exponents((1 - gammas)[:, None] ** -0.4 * noise, gammas, by_rate, rates)) == NOT
+    assert (
+        said(overshoot._exponents((1 - gammas)[:, None] ** -0.5 * noise, gammas, by_rate, rates))
+        == AS
+    )
+    assert (
+        said(overshoot._exponents((1 - gammas)[:, None] ** -0.4 * noise, gammas, by_rate, rates))
+        == NOT
+    )
 
 
-@pytest.mark.parametrize(("power", "k", "words"), [(2, 1.0, (AS, AS, AS)), (4, 4.0, (AS, NOT, NOT))])
+@pytest.mark.parametrize(
+    ("power", "k", "words"), [(2, 1.0, (AS, AS, AS)), (4, 4.0, (AS, NOT, NOT))]
+)
 def test_threshold_verdicts_see_the_law_and_another(power, k, words):
-    etas, betas, gammas = np.array([0.05, 0.1, 0.2]), np.array([0.2, 0.3, 0.45]), 1 - np.geomspace(1, 1e-4, 17)
+    etas, betas, gammas = (
+        np.array([0.05, 0.1, 0.2]),
+        np.array([0.2, 0.3, 0.45]),
+        1 - np.geomspace(1, 1e-4, 17),
+    )
     law = 2 * math.log(2) * 0.9 * etas[:, None] * betas[None] ** 2
     true = k * law * (betas[None] / 0.3) ** (power - 2)
     noise = np.random.default_rng(0).normal(size=(3, 3, 17, 16))
@@ -397,7 +482,8 @@ def test_threshold_verdicts_see_the_law_and_another(power, k, words):
     assert said(threshold._rank(error, law[..., None] / (1 - gammas))) == words[0]
     assert said(threshold._constant(error, gammas, law)) == words[1]
     assert said(threshold._exponents(error, gammas, etas, betas)) == words[2]
-    assert said(threshold._examples(error[0], gammas, np.array([100, 200, 400]))) == NOT  # its rows go as a power
+    # its rows go as a power
+    assert said(threshold._examples(error[0], gammas, np.array([100, 200, 400]))) == NOT
 
 
 @pytest.mark.parametrize(("power", "word"), [(1.0, AS), (0.0, NOT)])
@@ -412,7 +498,9 @@ def test_race_verdict_sees_the_race_and_momentum_alone(power, word):
 
 def test_threshold_helpers():
     rest = np.array([1.0, 0.1, 0.01])
-    assert threshold.crossings(np.array([[0.5, 0.25 + 0.05, 0.0]]), rest)[0] == pytest.approx(10 ** -(1 + 1 / 6))
+    assert threshold.crossings(np.array([[0.5, 0.25 + 0.05, 0.0]]), rest)[0] == pytest.approx(
+        10 ** -(1 + 1 / 6)
+    )
     assert np.isnan(threshold.crossings(np.array([[0.1, 0.1, 0.0], [0.5, 0.5, 0.5]]), rest)).all()
     score, solved = np.array([1.0, 2.0, 3.0, 3.0]), np.array([False, False, True, True])
     assert threshold.area(score, solved) == 1
@@ -439,10 +527,20 @@ def test_batch_and_digit_verdicts_name_where_they_hold():
     worse = Fake({"batch_size": [10, 200], "gamma": batches.GAMMAS}, test_error=worse)
     assert said(batches._everywhere({"steps": sweep, "epochs": worse})) == "not as restated"
     claim = real.CLAIMS[1]
-    assert real._anywhere(claim, {(1.0, 0.9): 0.02 + small, (1.0, 0.99): 0.03 + small}).word == "holds"
-    assert said(real._anywhere(claim, {(1.0, 0.9): small, (1.0, 0.99): -0.03 + small})) == "not as recalled"
-    assert real._anywhere(claim, {(1.0, 0.9): 0.02 + small, (1.0, 0.99): small}).word == "holds only if"
-    assert real._anywhere(claim, {(1.0, 0.9): 30 * small, (1.0, 0.99): small}).word == "inconclusive"
+    assert (
+        real._anywhere(claim, {(1.0, 0.9): 0.02 + small, (1.0, 0.99): 0.03 + small}).word == "holds"
+    )
+    assert (
+        said(real._anywhere(claim, {(1.0, 0.9): small, (1.0, 0.99): -0.03 + small}))
+        == "not as recalled"
+    )
+    assert (
+        real._anywhere(claim, {(1.0, 0.9): 0.02 + small, (1.0, 0.99): small}).word
+        == "holds only if"
+    )
+    assert (
+        real._anywhere(claim, {(1.0, 0.9): 30 * small, (1.0, 0.99): small}).word == "inconclusive"
+    )
 
 
 def test_bars_in_a_cell_do_not_end_it():

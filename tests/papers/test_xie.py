@@ -1,4 +1,5 @@
-"""The study xie2021: stretched losses and dilated domains against closed forms, fits on exact rates, verdicts, a run."""
+"""The study xie2021: stretched losses and dilated domains against closed forms, fits on exact
+rates, verdicts, a run."""
 
 from math import log, sqrt
 
@@ -68,7 +69,9 @@ def test_stretching_multiplies_hessians_and_keeps_heights(kind, network):
     np.testing.assert_allclose(sharp.minimum, plain.minimum / K**0.5, rtol=1e-6)
     with jax.enable_x64(True):
         sharp, plain = (
-            jax.tree.map(lambda leaf: jnp.asarray(leaf, float) if eqx.is_inexact_array(leaf) else leaf, loss)
+            jax.tree.map(
+                lambda leaf: jnp.asarray(leaf, float) if eqx.is_inexact_array(leaf) else leaf, loss
+            )
             for loss in (sharp, plain)
         )
         v, step = jnp.cos(jnp.arange(plain.dim, dtype=float)), 1e-5
@@ -105,13 +108,19 @@ def test_a_stretched_network_is_a_network(network):
 
 
 def test_minibatches_of_a_stretched_network_in_the_optimiser(network):
-    """The stretched network at eta / k takes the steps of the plain one at eta, divided by sqrt(k), from the same words."""
+    """The stretched network at eta / k takes the steps of the plain one at eta, divided by sqrt(k),
+    from the same words."""
     sharp = rescaled(network, sharpness=K)
     plain_kernel, sharp_kernel = (
-        ls.OptimizerKernel(optax.sgd(rate), net, batch_size=4) for net, rate in ((network, 0.2), (sharp, 0.2 / K))
+        ls.OptimizerKernel(optax.sgd(rate), net, batch_size=4)
+        for net, rate in ((network, 0.2), (sharp, 0.2 / K))
     )
-    plain = ls.simulate_paths(plain_kernel, network.minimum + 0.1, seed=0, num=3, every=5, max_steps=20)
-    stretched = ls.simulate_paths(sharp_kernel, (network.minimum + 0.1) / K**0.5, seed=0, num=3, every=5, max_steps=20)
+    plain = ls.simulate_paths(
+        plain_kernel, network.minimum + 0.1, seed=0, num=3, every=5, max_steps=20
+    )
+    stretched = ls.simulate_paths(
+        sharp_kernel, (network.minimum + 0.1) / K**0.5, seed=0, num=3, every=5, max_steps=20
+    )
     np.testing.assert_allclose(stretched.positions, plain.positions / K**0.5, rtol=1e-4, atol=1e-5)
     assert np.ptp(plain.positions[:, -1, 0]) > 1e-3
 
@@ -132,10 +141,15 @@ def test_another_sharpness_compiles_nothing_new(network):
 def test_the_basin_goes_along():
     plain = ls.DoubleWell(barrier=0.7, dim=2, stiffness=2.0)
     sharp = rescaled(plain, sharpness=K)
-    one, other = ls.Sublevel(sharp, height=0.4), ls.Dilated(ls.Sublevel(plain, height=0.4), factor=K**-0.5)
+    one, other = (
+        ls.Sublevel(sharp, height=0.4),
+        ls.Dilated(ls.Sublevel(plain, height=0.4), factor=K**-0.5),
+    )
     angles = jnp.linspace(0, 6, 7)
     rays = jnp.stack([jnp.cos(angles), jnp.sin(angles)], 1)
-    reach = eqx.filter_jit(lambda domain: jax.vmap(lambda v: domain.ray_distance(sharp.minimum, v))(rays))
+    reach = eqx.filter_jit(
+        lambda domain: jax.vmap(lambda v: domain.ray_distance(sharp.minimum, v))(rays)
+    )
     np.testing.assert_allclose(reach(one), reach(other), rtol=1e-4)
 
 
@@ -196,7 +210,9 @@ def test_noise_is_the_curvature_of_each_coordinate():
     np.testing.assert_allclose(np.asarray(bowl) ** 2, low / 5, rtol=1e-4)
     well = ls.DoubleWell(barrier=0.3)
     one = literal_noise(well, 2.0).apply(jnp.ones(1), jnp.array([0.2]))
-    assert float(one[0]) ** 2 == pytest.approx(abs(float(well.hessian(jnp.array([0.2]))[0, 0])) / 2, rel=1e-4)
+    assert float(one[0]) ** 2 == pytest.approx(
+        abs(float(well.hessian(jnp.array([0.2]))[0, 0])) / 2, rel=1e-4
+    )
 
 
 def test_frozen_noise_switches_where_the_loss_has_climbed():
@@ -204,12 +220,19 @@ def test_frozen_noise_switches_where_the_loss_has_climbed():
     places, curvatures = switches(tang, 0.3)
     one = ls.StyblinskiTang(1, height=0.5)
     low, top = (float(one.value(point)) for point in (one.minimum, one.saddles[0]))
-    assert float(one.value(jnp.array([places[0]]))) == pytest.approx(low + 0.3 * (top - low), rel=1e-3)
-    at = [abs(float(one.hessian(point)[0, 0])) for point in (one.minima[0], one.saddles[0], one.minima[1])]
+    assert float(one.value(jnp.array([places[0]]))) == pytest.approx(
+        low + 0.3 * (top - low), rel=1e-3
+    )
+    at = [
+        abs(float(one.hessian(point)[0, 0]))
+        for point in (one.minima[0], one.saddles[0], one.minima[1])
+    ]
     np.testing.assert_allclose(curvatures, at, rtol=1e-4)
     scale = frozen_noise(tang, 2.0, 0.3)
     x = jnp.array([places[0] - 1e-3, places[0] + 1e-3, places[1] + 1e-3])
-    np.testing.assert_allclose(np.asarray(scale.apply(jnp.ones(3), x)) ** 2, np.array(at) / 2, rtol=1e-4)
+    np.testing.assert_allclose(
+        np.asarray(scale.apply(jnp.ones(3), x)) ** 2, np.array(at) / 2, rtol=1e-4
+    )
 
 
 # fits
@@ -255,7 +278,13 @@ def test_intervals_cover():
     exact = Ladder(x, 1 + 2 * x, escapes, np.zeros(5))
     for name, estimate in (("slope", slope(exact)), ("bend", bend(exact)), ("power", power(exact))):
         spread, error = np.std(found[name]), (estimate.high - estimate.low) / 2 / 1.96
-        assert_close(spread, spread / (2 * len(found[name])) ** 0.5, error, 0.35 if name == "power" else 0.15, name)
+        assert_close(
+            spread,
+            spread / (2 * len(found[name])) ** 0.5,
+            error,
+            0.35 if name == "power" else 0.15,
+            name,
+        )
 
 
 def test_estimates_combine():
@@ -285,7 +314,9 @@ def test_ladder_and_slope_are_those_of_the_sweep(tmp_path):
     (fit,) = scaling_fits(sweep, "diffusion", form="exponential")
     mine = slope(found.against(1 / found.x))
     np.testing.assert_allclose(
-        [mine.value, mine.low, mine.high], [fit.slope.value, fit.slope.low, fit.slope.high], rtol=1e-6
+        [mine.value, mine.low, mine.high],
+        [fit.slope.value, fit.slope.low, fit.slope.high],
+        rtol=1e-6,
     )
 
 
@@ -295,7 +326,9 @@ def test_ladder_and_slope_are_those_of_the_sweep(tmp_path):
 def test_white_constants_and_laws():
     tang = ls.StyblinskiTang(1)
     assert pytest.approx(float(tang.minimum[0]), rel=1e-6) == white.MINIMUM
-    assert float(tang.value(tang.saddles[0]) - tang.value(tang.minimum)) == pytest.approx(white.DEPTH, rel=1e-5)
+    assert float(tang.value(tang.saddles[0]) - tang.value(tang.minimum)) == pytest.approx(
+        white.DEPTH, rel=1e-5
+    )
     assert float(tang.hessian(tang.minimum)[0, 0]) == pytest.approx(white.CURVATURE, rel=1e-5)
     assert -float(tang.hessian(tang.saddles[0])[0, 0]) == pytest.approx(white.SADDLE, rel=1e-4)
     assert white.exact(white.DEPTH / 50) / white.law(white.DEPTH / 50) == pytest.approx(1, abs=0.01)
@@ -303,25 +336,36 @@ def test_white_constants_and_laws():
 
 
 def test_the_first_of_ten_coordinates():
-    """One coordinate against the quadrature; ten, where the noise is small, a tenth of it, and never less."""
+    """One coordinate against the quadrature; ten, where the noise is small, a tenth of it, and
+    never less."""
     assert white.exact_first(8.0, 1, points=500) == pytest.approx(white.exact(8.0), rel=1e-4)
     assert white.exact_first(3.0, points=500) == pytest.approx(white.exact(3.0) / 10, rel=2e-3)
     assert white.exact_first(13.0, points=500) > 1.1 * white.exact(13.0) / 10
 
 
 def test_exact_mean_of_two_temperatures():
-    """By Green's function, against the library's quadrature where both temperatures are one, and against the law."""
+    """By Green's function, against the library's quadrature where both temperatures are one, and
+    against the law."""
     one = prefactor.exact_log_mean(5.0, 1 - 1e-9)
     diffusion = prefactor.RATE / (2 * 5.0) * prefactor.LOW
     drift = first_passage(
-        lambda x: -4 * prefactor.BARRIER * x * (x * x - 1), diffusion, start=-1.0, upper=0.0, reflecting=-3.0
+        lambda x: -4 * prefactor.BARRIER * x * (x * x - 1),
+        diffusion,
+        start=-1.0,
+        upper=0.0,
+        reflecting=-3.0,
     )
     assert one == pytest.approx(drift.log_mean, abs=2e-3)
     for fraction in prefactor.FRACTIONS:
         batch = prefactor.batch_of(60.0, fraction)
-        exact, law = prefactor.exact_log_mean(batch, fraction), prefactor.law(batch, fraction, "corrected")
+        exact, law = (
+            prefactor.exact_log_mean(batch, fraction),
+            prefactor.law(batch, fraction, "corrected"),
+        )
         assert exact == pytest.approx(law, abs=0.02)
-        assert prefactor.law(batch, fraction, "printed") - law == pytest.approx(log(prefactor.LOW / prefactor.TOP))
+        assert prefactor.law(batch, fraction, "printed") - law == pytest.approx(
+            log(prefactor.LOW / prefactor.TOP)
+        )
 
 
 def test_the_share_of_an_occupied_valley():
@@ -339,7 +383,8 @@ def test_the_share_of_an_occupied_valley():
 
 
 def test_steps_across_the_switch_shift_the_share():
-    """The chain of Euler steps has the exact share under white noise, and comes nearer with finer steps under SGD's."""
+    """The chain of Euler steps has the exact share under white noise, and comes nearer with finer
+    steps under SGD's."""
 
     def shift(**numbers):
         settings = selection.Settings(**numbers)
@@ -354,7 +399,8 @@ def test_steps_across_the_switch_shift_the_share():
 
 
 def test_linear_exponent_of_an_isotropic_bowl(monkeypatch):
-    """Noise H / B: the linear theory is the null model's B r^2 / (eta k) as eta falls, r the way along the steepest axis."""
+    """Noise H / B: the linear theory is the null model's B r^2 / (eta k) as eta falls, r the way
+    along the steepest axis."""
     hessian = np.diag([2.0, 0.5])
 
     class There:
@@ -365,7 +411,9 @@ def test_linear_exponent_of_an_isotropic_bowl(monkeypatch):
     for k in (1.0, 2.0):
         found = linear_exponent(f"made for the test {k}", 0.1, 8.0, 1e-4, k)
         radius = (2 * 0.1 / 2.0) ** 0.5
-        expected = styblinski.bowl_exponent(radius=radius, sharpness=k, learning_rate=1e-4, batch_size=8)
+        expected = styblinski.bowl_exponent(
+            radius=radius, sharpness=k, learning_rate=1e-4, batch_size=8
+        )
         assert found == pytest.approx(expected, rel=1e-3)
 
 
@@ -391,7 +439,10 @@ def test_measures_of_alignment():
 def made(slopes, escapes=400.0):
     """Exact lines with these slopes on the axes of the Styblinski-Tang section."""
     x = np.array([1.0, 1.5, 2.0, 2.5, 3.0])
-    return {key: exact_ladder(x, value * x if np.ndim(value) == 0 else value, escapes) for key, value in slopes.items()}
+    return {
+        key: exact_ladder(x, value * x if np.ndim(value) == 0 else value, escapes)
+        for key, value in slopes.items()
+    }
 
 
 def test_a_bowl_makes_straight_lines_too():
@@ -426,9 +477,14 @@ def test_the_prefactor_depends_on_the_convention():
         (4.7, 1.059, 0.518),
         (10.8, 1.033, 0.476),
     ):  # also by an independent program, to 3%
-        assert prefactor.tang_over_printed(exponent, "isothermal") == pytest.approx(isothermal, abs=2e-3)
+        assert prefactor.tang_over_printed(exponent, "isothermal") == pytest.approx(
+            isothermal, abs=2e-3
+        )
         assert prefactor.tang_over_printed(exponent, "ito") == pytest.approx(ito, abs=2e-3)
-    far = {kind: prefactor.tang_over_printed(200.0, kind, points=1_600_001) for kind in prefactor.CONVENTIONS}
+    far = {
+        kind: prefactor.tang_over_printed(200.0, kind, points=1_600_001)
+        for kind in prefactor.CONVENTIONS
+    }
     assert far["isothermal"] == pytest.approx(1, abs=0.01)
     assert far["ito"] == pytest.approx(white.SADDLE / white.CURVATURE, abs=0.01)
     found = prefactor._prefactor()
@@ -481,7 +537,9 @@ def test_a_ladder_takes_the_same_settings_on_each_axis():
         ratios = []
         for axis in styblinski.AXES:
             found = exact_ladder(styblinski.values(name, axis, False), np.zeros(5))
-            ratios.append(sorted(b / (eta * k) for b, eta, k in styblinski.settings(name, axis, found)))
+            ratios.append(
+                sorted(b / (eta * k) for b, eta, k in styblinski.settings(name, axis, found))
+            )
         np.testing.assert_allclose(ratios[1:], [ratios[0]] * 2)
 
 
@@ -510,13 +568,19 @@ def test_the_study_end_to_end_on_a_small_spec(tmp_path, monkeypatch):
 def test_a_bowl_has_the_same_lines():
     """Against the quasi-potential of the bowl, and the slope of the exact mean exit time."""
     for k, batch, eta in ((1.0, 4, 0.01), (3.0, 4, 0.01), (3.0, 16, 0.02)):
-        found = styblinski.bowl_exponent(radius=0.7, sharpness=k, learning_rate=eta, batch_size=batch)
+        found = styblinski.bowl_exponent(
+            radius=0.7, sharpness=k, learning_rate=eta, batch_size=batch
+        )
         hessian = k * np.diag([2.0, 0.3])
         potential = quasi_potential(hessian, eta / (2 * batch) * hessian)
-        assert potential.exit_cost(ls.Ball(radius=0.7 / sqrt(k), center=jnp.zeros(2))) == pytest.approx(found, rel=1e-5)
+        assert potential.exit_cost(
+            ls.Ball(radius=0.7 / sqrt(k), center=jnp.zeros(2))
+        ) == pytest.approx(found, rel=1e-5)
         edge = 0.7 / sqrt(k)
         logs = [
-            first_passage(lambda x, k=k: -k * x, eta * k * w / (2 * batch), start=0.0, lower=-edge, upper=edge).log_mean
+            first_passage(
+                lambda x, k=k: -k * x, eta * k * w / (2 * batch), start=0.0, lower=-edge, upper=edge
+            ).log_mean
             - log(w) / 2
             for w in (1.0, 0.5)
         ]
@@ -527,35 +591,50 @@ def test_a_bowl_has_the_same_lines():
 
 
 @pytest.mark.parametrize(
-    ("ends", "places"), [({"upper": 1.0}, "-0.57735"), ({"upper": 0.0}, "-0.57735"), ({"upper": -0.5}, "-0.57735")]
+    ("ends", "places"),
+    [({"upper": 1.0}, "-0.57735"), ({"upper": 0.0}, "-0.57735"), ({"upper": -0.5}, "-0.57735")],
 )
 def test_the_literal_equation_never_escapes_a_double_well(ends, places):
     with pytest.raises(
-        ValueError, match=f"never escapes: with the literal .* x = {places}, where the slope points back"
+        ValueError,
+        match=f"never escapes: with the literal .* x = {places}, where the slope points back",
     ):
         literal_passage(ls.DoubleWell(), learning_rate=0.1, batch_size=4, **ends)
     with pytest.raises(ValueError, match="never escapes"):
         literal_passage(ls.DoubleWell(), learning_rate=0.1, batch_size=4, start=1.0, lower=0.0)
     with pytest.raises(ValueError, match="the drift points back it never escapes"):
-        first_passage(lambda x: -4 * x * (x * x - 1), lambda x: 0.1 / 8 * np.abs(12 * x * x - 4), start=-1.0, **ends)
+        first_passage(
+            lambda x: -4 * x * (x * x - 1),
+            lambda x: 0.1 / 8 * np.abs(12 * x * x - 4),
+            start=-1.0,
+            **ends,
+        )
 
 
 def test_the_literal_equation_nearer_than_the_inflection():
     """Before the inflection there is an answer: that of the quadrature."""
     found = literal_passage(ls.DoubleWell(), learning_rate=0.1, batch_size=4, upper=-0.7)
     expected = first_passage(
-        lambda x: -4 * x * (x * x - 1), lambda x: 0.1 / 8 * np.abs(12 * x * x - 4), start=-1.0, upper=-0.7
+        lambda x: -4 * x * (x * x - 1),
+        lambda x: 0.1 / 8 * np.abs(12 * x * x - 4),
+        start=-1.0,
+        upper=-0.7,
     )
     assert found.mean == pytest.approx(expected.mean, rel=1e-9)
-    bowl = literal_passage(ls.Quadratic(hessian=[[2.0]]), learning_rate=0.1, batch_size=4, lower=-1.0, upper=1.0)
+    bowl = literal_passage(
+        ls.Quadratic(hessian=[[2.0]]), learning_rate=0.1, batch_size=4, lower=-1.0, upper=1.0
+    )
     assert bowl.mean == pytest.approx(
-        first_passage(lambda x: -2 * x, 0.1 * 2 / 8, start=0.0, lower=-1.0, upper=1.0).mean, rel=1e-9
+        first_passage(lambda x: -2 * x, 0.1 * 2 / 8, start=0.0, lower=-1.0, upper=1.0).mean,
+        rel=1e-9,
     )
 
 
 def test_with_the_drift_it_is_no_wall():
     with pytest.raises(ValueError, match="crosses such a place only with the drift"):
-        literal_passage(ls.DoubleWell(), learning_rate=0.1, batch_size=4, start=-0.3, lower=-0.9, upper=-0.1)
+        literal_passage(
+            ls.DoubleWell(), learning_rate=0.1, batch_size=4, start=-0.3, lower=-0.9, upper=-0.1
+        )
 
 
 def test_the_literal_equation_refuses_other_landscapes():

@@ -50,7 +50,13 @@ def test_a_run_is_placed_by_its_regime():
     assert found.skeleton_bias(dt) <= 0.02 * 1.01
     assert dt <= 0.02 / 4 * 1.01
     h = curvatures(3, 4.0)
-    rate = found.epsilon**1.5 * 2 * float(levy_constant(1.5)) / 1.5 * np.sum((h / (2 * HEIGHT)) ** 0.75)
+    rate = (
+        found.epsilon**1.5
+        * 2
+        * float(levy_constant(1.5))
+        / 1.5
+        * np.sum((h / (2 * HEIGHT)) ** 0.75)
+    )
     assert found.rate == pytest.approx(rate, rel=1e-4)
     assert step_for(found) == dt
 
@@ -67,7 +73,9 @@ def test_random_valleys_are_valleys():
         curvature = np.linalg.eigvalsh(np.asarray(random_valley(number, 5).hessian(jnp.zeros(5))))
         assert curvature.min() >= 0.49
         assert curvature.max() <= 5.01
-    assert not np.allclose(random_valley(0, 5).hessian(jnp.zeros(5)), random_valley(1, 5).hessian(jnp.zeros(5)))
+    assert not np.allclose(
+        random_valley(0, 5).hessian(jnp.zeros(5)), random_valley(1, 5).hessian(jnp.zeros(5))
+    )
 
 
 def test_the_line_through_basins():
@@ -115,10 +123,13 @@ def test_the_bound_on_jumps_of_adam():
 
 
 def test_eq_5_with_the_same_gradient_twice_is_eq_5_by_the_kick():
-    """The half of the increment that v follows, put equal to the kick, gives `Adam(square="sampled")`; another does not."""
+    """The half of the increment that v follows, put equal to the kick, gives
+    `Adam(square="sampled")`; another does not."""
     parts = {"learning_rate": 0.04, "scale": 0.3}
     twice = IndependentSquare(valley(2, 1.0), StableComponents(1.5), **parts)
-    adam = Adam(valley(2, 1.0), StableComponents(1.5), square="sampled", bias_correction=True, **parts)
+    adam = Adam(
+        valley(2, 1.0), StableComponents(1.5), square="sampled", bias_correction=True, **parts
+    )
     assert twice.noise_dim == 2 * adam.noise_dim
     rng, dt = np.random.default_rng(0), jnp.float32(0.04)
     one, other, apart = (part.init(jnp.array([0.3, -0.1])) for part in (twice, adam, twice))
@@ -136,7 +147,8 @@ def test_eq_5_with_the_same_gradient_twice_is_eq_5_by_the_kick():
 
 
 def test_volumes_of_sublevel_sets():
-    """Against counting in the plane, and the closed form on the line: 2 S sqrt(h/l) where 2 sqrt(S/h) l is printed."""
+    """Against counting in the plane, and the closed form on the line: 2 S sqrt(h/l) where 2
+    sqrt(S/h) l is printed."""
     form, height = np.array([[2.0, 0.5], [0.5, 0.7]]), 1.3
     side = np.linspace(-2.5, 2.5, 2001)
     x, y = np.meshgrid(side, side)
@@ -150,7 +162,8 @@ def test_volumes_of_sublevel_sets():
 
 
 def test_what_fails_is_exact_or_far_outside():
-    """The three printed statements: by how much the favourable reading excludes them, and that a right one would not fail."""
+    """The three printed statements: by how much the favourable reading excludes them, and that a
+    right one would not fail."""
     volumes, defaults = ordering._volumes(), model._defaults()
     assert volumes.word == defaults.word == "fails"
     assert volumes.reading.measured.value == pytest.approx(-0.5, abs=1e-6)
@@ -158,7 +171,8 @@ def test_what_fails_is_exact_or_far_outside():
     off = {1: Estimate(3.24, 3.2, 3.29), 100: Estimate(0.0329, 0.0319, 0.0339)}
     assert law._as_printed(off).word == "fails"
     assert law._as_printed(off).reading.measured.high < 0.011
-    shared = {1: Estimate(3.24, 3.2, 3.29), 100: Estimate(3.2, 3.1, 3.3)}  # one missing constant is no failure
+    # one missing constant is no failure
+    shared = {1: Estimate(3.24, 3.2, 3.29), 100: Estimate(3.2, 3.1, 3.3)}
     assert law._as_printed(shared).word != "fails"
 
 
@@ -168,7 +182,8 @@ def test_a_difference_from_adam_is_a_finding_and_no_failure():
     assert found.word == "own finding"
     assert (
         found.condition
-        == "not tested in the paper; here ADAM's escapes are 9.5 to 900 times as rare, by the learning rate"
+        == "not tested in the paper; here ADAM's escapes are 9.5 to 900 times as rare, by the "
+        "learning rate"
     )
     near = model._differs(model.INDEPENDENT, {"eq. 5": far | {0.06: Estimate(1.02, 0.95, 1.1)}})
     assert near.word == "inconclusive"

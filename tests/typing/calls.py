@@ -1,4 +1,5 @@
-"""Calls for a type checker, one a line: `# right` ones must pass, and each `# wrong` one must be an error.
+"""Calls for a type checker, one a line: `# right` ones must pass, and each `# wrong` one must be an
+error.
 
 They are read, not run: `tests/test_types.py`.
 """
@@ -64,17 +65,22 @@ def right() -> None:
     ls.EulerMaruyama(dynamics=FLOW, dt=np.float64(0.01))  # right
     ls.OptimizerKernel(optax.sgd(0.1), WELL, noise=ls.Brownian(), scale=0.5)  # right
     ls.OptimizerKernel("adam", WELL, noise=STABLE, hyperparameters={"learning_rate": 0.1})  # right
-    ls.OptimizerKernel(optax.adam, WELL, noise=STABLE, hyperparameters={"learning_rate": 0.1})  # right
+    # right
+    ls.OptimizerKernel(optax.adam, WELL, noise=STABLE, hyperparameters={"learning_rate": 0.1})
     ls.simulate_escape(KERNEL, BALL, jnp.zeros(2), num=4, seed=0, max_steps=8)  # right
-    ls.simulate_escape(KERNEL, BALL, [0.0, 0.0], num=np.int64(4), seed=np.int64(1), max_time=0.1)  # right
-    ls.simulate_escape(KERNEL, BALL, np.zeros((4, 2)), num=4, seed=2**64 - 1, lanes=16, chunk=4)  # right
+    # right
+    ls.simulate_escape(KERNEL, BALL, [0.0, 0.0], num=np.int64(4), seed=np.int64(1), max_time=0.1)
+    # right
+    ls.simulate_escape(KERNEL, BALL, np.zeros((4, 2)), num=4, seed=2**64 - 1, lanes=16, chunk=4)
     ls.simulate_escape(KERNEL, BALL, (0, 0), num=4, seed=0, record="times", devices=1)  # right
-    ls.simulate_escape(KERNEL, BALL, (0, 0), num=4, seed=0, progress=lambda done, total: None)  # right
+    # right
+    ls.simulate_escape(KERNEL, BALL, (0, 0), num=4, seed=0, progress=lambda done, total: None)
     ls.simulate_escape(KERNEL, BALL, (0, 0), num=4, seed=0, shard=(0, 2), throw=False)  # right
     ls.simulate_escape(KERNEL, BALL, (0, 0), num=4, seed=0, shard="0/2")  # right
     ls.simulate_escape(KERNEL, BALL, (0, 0), num=4, seed=0, checkpoint=Path("run.npz"))  # right
     ls.simulate_paths(KERNEL, [0.0, 0.0], num=2, seed=0, times=[0.1, 0.2])  # right
-    ls.simulate_paths(KERNEL, [0.0, 0.0], ids=[0, 7], seed=0, every=10, max_steps=100, domain=BALL)  # right
+    # right
+    ls.simulate_paths(KERNEL, [0.0, 0.0], ids=[0, 7], seed=0, every=10, max_steps=100, domain=BALL)
     ls.escape_law(FLOW, BALL, seed=1, check=False)  # right
     ls.compare(RUN, LAW, confidence=0.9)  # right
     ls.compare(RUN, RUN)  # right

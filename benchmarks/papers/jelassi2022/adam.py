@@ -1,8 +1,19 @@
-"""ADAM on the patch data: with and without its average of gradients. The paper's theorems are on GD and GD+M only."""
+"""ADAM on the patch data: with and without its average of gradients. The paper's theorems are on GD
+and GD+M only."""
 
 from typing import Any
 
-from levysde.studies import Claim, Finding, Section, Verdict, Word, all_judged, judged, reference, ruled
+from levysde.studies import (
+    Claim,
+    Finding,
+    Section,
+    Verdict,
+    Word,
+    all_judged,
+    judged,
+    reference,
+    ruled,
+)
 from levysde.sweeps import Sweep
 
 from ..figures import legend_below, new_figure
@@ -28,7 +39,8 @@ CLAIMS = (
         "adam-average",
         "Is it the average of gradients that helps in ADAM too?",
         "a question of ours to the mechanism (historical gradients)",
-        f"test error at beta1 = 0 less that at beta1 = 0.9: at least {_GAIN:g} at every learning rate",
+        f"test error at beta1 = 0 less that at beta1 = 0.9: at least {_GAIN:g} at every learning "
+        "rate",
         f"below {_GAIN:g} at any learning rate",
         "own",
     ),
@@ -48,11 +60,19 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     for eta in axis(sweep, "learning_rate"):
         for beta1 in axis(sweep, "gamma"):
             test = over_runs(runs(sweep, "test_error", learning_rate=eta, gamma=beta1))
-            row = {"learning_rate": eta, "beta1": beta1, "test_error": test.value, "low": test.low, "high": test.high}
+            row = {
+                "learning_rate": eta,
+                "beta1": beta1,
+                "test_error": test.value,
+                "low": test.low,
+                "high": test.high,
+            }
             for name in ("train_error", "test_small", "test_large", "signal"):
                 row[name] = float(runs(sweep, name, learning_rate=eta, gamma=beta1).mean())
             rows.append(row)
-    return Finding((_learns(sweep), _average(sweep)), {"errors": _adam_figure(sweep, MU)}, {"cells": rows})
+    return Finding(
+        (_learns(sweep), _average(sweep)), {"errors": _adam_figure(sweep, MU)}, {"cells": rows}
+    )
 
 
 def _learns(sweep: Sweep) -> Verdict:
@@ -75,7 +95,9 @@ def _average(sweep: Sweep) -> Verdict:
     gains = [
         over_runs(plain - averaged)
         for eta in rates
-        for plain, averaged in [[runs(sweep, "test_error", learning_rate=eta, gamma=beta1) for beta1 in (0.0, 0.9)]]
+        for plain, averaged in [
+            [runs(sweep, "test_error", learning_rate=eta, gamma=beta1) for beta1 in (0.0, 0.9)]
+        ]
     ]
     words: list[Word] = [judged(one, low=_GAIN) for one in gains]
     power = sight(gains, 0.01, "where the interval is widest, a deviation")
@@ -90,7 +112,9 @@ def _in_some(claim: Claim, words: list[Word], rates: list[float], text: str, pow
     """Where it holds at some learning rates and fails at others, these are named."""
     held = [f"{eta:g}" for word, eta in zip(words, rates, strict=True) if word == "holds"]
     if held and "fails" in words:
-        return ruled(claim, "holds only if", text, power, f"the learning rate is {' or '.join(held)}")
+        return ruled(
+            claim, "holds only if", text, power, f"the learning rate is {' or '.join(held)}"
+        )
     return ruled(claim, all_judged(words), text, power)
 
 
@@ -99,10 +123,22 @@ def _adam_figure(sweep: Sweep, mu: float) -> Any:
     figure, (left, right) = new_figure(1, 2, width=4.2, height=4.0)
     for k, beta1 in enumerate(axis(sweep, "gamma")):
         for ax, name in ((left, "test_error"), (right, "signal")):
-            bars(ax, axis(sweep, "learning_rate"), runs(sweep, name, gamma=beta1), k, f"beta1 = {beta1:g}")
+            bars(
+                ax,
+                axis(sweep, "learning_rate"),
+                runs(sweep, name, gamma=beta1),
+                k,
+                f"beta1 = {beta1:g}",
+            )
     left.set_ylabel("test error")
     left.set_ylim(0, 1.2 * mu / 2)
-    left.axhline(mu / 2, color="0.5", linewidth=0.8, linestyle="--", label="mu/2, as GD (GD+M, gamma = .99: 0)")
+    left.axhline(
+        mu / 2,
+        color="0.5",
+        linewidth=0.8,
+        linestyle="--",
+        label="mu/2, as GD (GD+M, gamma = .99: 0)",
+    )
     right.set_ylabel("learned signal |c|")
     plain_log(right)
     for ax in (left, right):

@@ -22,11 +22,13 @@ CLAIMS = (
         "batch-sizes",
         "Momentum improves generalisation at every batch size",
         "Section 2, from a public summary that quotes it",
-        "test error of SGD less that of SGD+M above 0 at batch sizes from 10 to all 200, gamma = 0.95 and 0.99, at equal steps "
+        "test error of SGD less that of SGD+M above 0 at batch sizes from 10 to all 200, gamma = "
+        "0.95 and 0.99, at equal steps "
         "and at equal epochs",
         "the interval of a gain lies below 0",
         "restated",
-        'momentum "consistently improves generalization" on "a wide range of batch sizes and datasets"',
+        'momentum "consistently improves generalization" on "a wide range of batch sizes and '
+        'datasets"',
     ),
     Claim(
         "gain-by-batch",
@@ -57,9 +59,15 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         for size in axis(sweep, "batch_size"):
             for gamma in axis(sweep, "gamma"):
                 test, train = (
-                    over_runs(runs(sweep, n, batch_size=size, gamma=gamma)) for n in ("test_error", "train_error")
+                    over_runs(runs(sweep, n, batch_size=size, gamma=gamma))
+                    for n in ("test_error", "train_error")
                 )
-                row = {"budget": budget, "batch_size": size, "gamma": gamma, "test_error": test.value}
+                row = {
+                    "budget": budget,
+                    "batch_size": size,
+                    "gamma": gamma,
+                    "test_error": test.value,
+                }
                 rows.append(row | {"low": test.low, "high": test.high, "train_error": train.value})
     picture = _batches_figure({_BUDGETS[name]: sweep for name, sweep in found.items()}, EXAMPLES)
     return Finding((_everywhere(found), _by_batch(found)), {"gain": picture}, {"cells": rows})

@@ -1,8 +1,10 @@
-"""Handwritten digits of which a fraction has low contrast, and a small convolutional network: the experiment.
+"""Handwritten digits of which a fraction has low contrast, and a small convolutional network: the
+experiment.
 
-An image is `contrast * pixels + noise`, pixels in [0, 1], contrast 1 or `low_contrast`, and the same noise for both: the
-feature shrinks and what tells images apart does not, as on patches. The network is 3x3 filters, ReLU, means over 2x2
-patches and a linear layer: with its biases at 0 its logits are proportional to the contrast.
+An image is `contrast * pixels + noise`, pixels in [0, 1], contrast 1 or `low_contrast`, and the
+same noise for both: the feature shrinks and what tells images apart does not, as on patches. The
+network is 3x3 filters, ReLU, means over 2x2 patches and a linear layer: with its biases at 0 its
+logits are proportional to the contrast.
 """
 
 from collections.abc import Sequence
@@ -65,7 +67,9 @@ class Digits(Experiment):
 
     def check(self, settings: DigitsSettings) -> None:
         if settings.examples > 1500:
-            raise ValueError(f"examples must leave test images, at most 1500 of 1797, not {settings.examples}.")
+            raise ValueError(
+                f"examples must leave test images, at most 1500 of 1797, not {settings.examples}."
+            )
         _images()
 
     def variables(self, points: Sequence[DigitsSettings]) -> tuple[Variable, ...]:
@@ -97,7 +101,8 @@ def _images() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _drawn(settings: DigitsSettings, seed: int, test_seed: int) -> tuple[np.ndarray, ...]:
-    """Training images and labels, then all other images at low and at full contrast, and their labels."""
+    """Training images and labels, then all other images at low and at full contrast, and their
+    labels."""
     images, labels = _images()
     rng, test_rng = np.random.default_rng(seed), np.random.default_rng(test_seed)
     order = rng.permutation(len(labels))

@@ -20,7 +20,9 @@ def band(ax: "Axes", x: np.ndarray, values: np.ndarray, k: int, style: Any, labe
     """Mean over runs `(runs, records)` with its interval as a band."""
     found = [over_runs(one) for one in values.T]
     ax.plot(x, [one.value for one in found], color=COLOURS[k], linestyle=style, label=label)
-    ax.fill_between(x, [f.low for f in found], [f.high for f in found], color=COLOURS[k], alpha=0.2, linewidth=0)
+    ax.fill_between(
+        x, [f.low for f in found], [f.high for f in found], color=COLOURS[k], alpha=0.2, linewidth=0
+    )
 
 
 def momentum_axis(*many: "Axes") -> None:

@@ -1,4 +1,5 @@
-"""Numbers with intervals from trainings that differ by their seed, and how the verdict table writes them."""
+"""Numbers with intervals from trainings that differ by their seed, and how the verdict table writes
+them."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,7 +14,8 @@ from ..numbers import CONFIDENCE, around
 
 
 def runs(sweep: Sweep, name: str, **at: Any) -> np.ndarray:
-    """A measured number at the end of each training of a point: shape `(..., runs)` over the axes not in `at`."""
+    """A measured number at the end of each training of a point: shape `(..., runs)` over the axes
+    not in `at`."""
     return paths(sweep, name, **at)[..., -1]
 
 
@@ -29,7 +31,8 @@ def axis(sweep: Sweep, name: str) -> list[Any]:
 
 
 def over_runs(values: np.ndarray) -> Estimate:
-    """Mean over independent runs with its t interval; of no width where all agree to the last bit."""
+    """Mean over independent runs with its t interval; of no width where all agree to the last
+    bit."""
     from scipy.stats import t  # slow to import
 
     values = np.asarray(values, float)
@@ -46,14 +49,20 @@ def share(count: int, total: int) -> Estimate:
     return Estimate(count / total, float(found.low), float(found.high))
 
 
-def resampled(statistic: Callable[[np.ndarray], float], values: np.ndarray, draws: int = 1000) -> Estimate:
-    """A number from all runs, which lie on the last axis of `values`, with its interval from runs drawn again (percentiles).
+def resampled(
+    statistic: Callable[[np.ndarray], float], values: np.ndarray, draws: int = 1000
+) -> Estimate:
+    """A number from all runs, which lie on the last axis of `values`, with its interval from runs
+    drawn again (percentiles).
 
-    Draws without a number are left out; where more than one in twenty is, the interval is the whole line.
+    Draws without a number are left out; where more than one in twenty is, the interval is the whole
+    line.
     """
     rng = np.random.default_rng(0)
     count = values.shape[-1]
-    found = np.array([statistic(values[..., rng.integers(count, size=count)]) for _ in range(draws)])
+    found = np.array(
+        [statistic(values[..., rng.integers(count, size=count)]) for _ in range(draws)]
+    )
     kept = found[np.isfinite(found)]
     value = float(statistic(values))
     if kept.size < 0.95 * draws:
@@ -68,5 +77,6 @@ def shown(found: Estimate, digits: int = 3) -> str:
 
 
 def sight(found: Estimate | Iterable[Estimate], margin: float, what: str) -> str:
-    """How likely a deviation of `margin` would have been seen; of several estimates, in the widest interval."""
+    """How likely a deviation of `margin` would have been seen; of several estimates, in the widest
+    interval."""
     return f"{what} by {margin:g} would have been seen with chance {detection_chance(margin, found):.2f}"

@@ -1,11 +1,22 @@
-"""The overshoot: how far momentum carries the network along a feature that is learned already, against the derived law."""
+"""The overshoot: how far momentum carries the network along a feature that is learned already,
+against the derived law."""
 
 from typing import Any
 
 import numpy as np
 
 from levysde.stats import Estimate
-from levysde.studies import Claim, Finding, Section, Verdict, Word, all_judged, judged, reference, ruled
+from levysde.studies import (
+    Claim,
+    Finding,
+    Section,
+    Verdict,
+    Word,
+    all_judged,
+    judged,
+    reference,
+    ruled,
+)
 from levysde.sweeps import Sweep
 
 from ..figures import new_figure
@@ -15,7 +26,8 @@ from .theory import momentum_overshoot
 from .training import Patches
 
 MU, ETA = 0.1, 0.1
-ALONE, TOY = 0.01, 0.3  # small margins: too small to have a say, as the derivation has it, and the toy's
+# small margins: too small to have a say, as the derivation has it, and the toy's
+ALONE, TOY = 0.01, 0.3
 RELAXATIONS = 15.0
 _WHERE = "not in the paper: derived (momentum_overshoot in theory.py)"
 
@@ -24,7 +36,8 @@ CLAIMS = (
         "overshoot-limit",
         "As gamma -> 1, |c| -> sqrt(2 ln2 (1 - mu) eta / (1 - gamma))",
         _WHERE,
-        "measured over predicted: 1 at the last rung, small-margin points without a say (beta = .01)",
+        "measured over predicted: 1 at the last rung, small-margin points without a say (beta = "
+        ".01)",
         "mean ratio at the last rung more than 10% from 1",
         "own",
     ),
@@ -40,13 +53,15 @@ CLAIMS = (
         "overshoot-exponents",
         "|c| grows as (1 - gamma)^(-1/2) and as eta^(1/2)",
         _WHERE,
-        "slopes -.5 (last three rungs) and .5 (eta from .025 to .2 at the same last gamma of its ladder)",
+        "slopes -.5 (last three rungs) and .5 (eta from .025 to .2 at the same last gamma of its "
+        "ladder)",
         "a slope more than .05 off",
         "own",
     ),
     Claim(
         "overshoot-all-push",
-        "Where the ball rolls past 1/beta, the small-margin loss pushes too: the limit then has no factor 1 - mu",
+        "Where the ball rolls past 1/beta, the small-margin loss pushes too: the limit then has no "
+        "factor 1 - mu",
         _WHERE,
         f"|c| at beta = .3 over |c| at beta = .01, last rung: {1 / np.sqrt(1 - MU):.3f}",
         "mean ratio outside [1.03, 1.08]; 1 if the law held as it stands",
@@ -56,23 +71,35 @@ CLAIMS = (
 
 
 def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
-    gammas = [0.9, 0.98, 0.99, 0.995, 0.998] if quick else [0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995]
-    run = {"runs": 4 if quick else 16, "learning_rate": ETA, "small_fraction": MU, "relaxations": RELAXATIONS}
+    gammas = (
+        [0.9, 0.98, 0.99, 0.995, 0.998]
+        if quick
+        else [0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995]
+    )
+    run = {
+        "runs": 4 if quick else 16,
+        "learning_rate": ETA,
+        "small_fraction": MU,
+        "relaxations": RELAXATIONS,
+    }
     shared = {"experiment": reference(Patches), "seed": 0, "coupled": True}
     steps = {"gamma": 0.995 if quick else 0.999, "small_margin": ALONE}
     return {
         "gamma": shared | {"run": run, "grid": {"small_margin": [ALONE, TOY], "gamma": gammas}},
-        "learning-rate": shared | {"run": run | steps, "grid": {"learning_rate": [0.025, 0.05, 0.1, 0.2]}},
+        "learning-rate": shared
+        | {"run": run | steps, "grid": {"learning_rate": [0.025, 0.05, 0.1, 0.2]}},
     }
 
 
 def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     sweep = found["gamma"]
     gammas = np.array(axis(sweep, "gamma"))
-    laws = np.array([momentum_overshoot(learning_rate=ETA, gamma=g, small_fraction=MU) for g in gammas])
+    laws = np.array(
+        [momentum_overshoot(learning_rate=ETA, gamma=g, small_fraction=MU) for g in gammas]
+    )
     signal = {beta: runs(sweep, "signal", small_margin=beta) for beta in (ALONE, TOY)}
-    # the energy of a run is its own: its fraction of large margins times their loss at the start (after one step of the
-    # heaviest ball, which has hardly moved); 0.9 ln 2 is the mean of it
+    # the energy of a run is its own: its fraction of large margins times their loss at the start
+    # (after one step of the heaviest ball, which has hardly moved); 0.9 ln 2 is the mean of it
     shares = runs(sweep, "small_share", small_margin=ALONE, gamma=gammas[0])
     start = paths(sweep, "large_loss", small_margin=ALONE, gamma=gammas[-1])[:, 0]
     own = laws[:, None] * np.sqrt((1 - shares) * start / ((1 - MU) * np.log(2)))[None]
@@ -81,7 +108,9 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     verdicts = (
         _limit(ratio[ALONE][-1], float(gammas[-1])),
         _from_below(ratio[ALONE]),
-        _exponents(signal[ALONE], gammas, by_rate, np.array(axis(found["learning-rate"], "learning_rate"))),
+        _exponents(
+            signal[ALONE], gammas, by_rate, np.array(axis(found["learning-rate"], "learning_rate"))
+        ),
         _all_push(signal),
     )
     rows = [
@@ -103,7 +132,8 @@ def _limit(ratio: np.ndarray, gamma: float) -> Verdict:
 
 def _from_below(ratio: np.ndarray) -> Verdict:
     levels = [over_runs(one) for one in ratio]
-    changes = [over_runs(step) for step in np.diff(ratio[-4:], axis=0)]  # the runs share their data, so they are paired
+    # the runs share their data, so they are paired
+    changes = [over_runs(step) for step in np.diff(ratio[-4:], axis=0)]
     words: list[Word] = [
         *(judged(level, low=1.0) for level in levels),
         *(judged(change, high=0.0) for change in changes),
@@ -119,7 +149,9 @@ def _from_below(ratio: np.ndarray) -> Verdict:
     )
 
 
-def _exponents(signal: np.ndarray, gammas: np.ndarray, by_rate: np.ndarray, rates: np.ndarray) -> Verdict:
+def _exponents(
+    signal: np.ndarray, gammas: np.ndarray, by_rate: np.ndarray, rates: np.ndarray
+) -> Verdict:
     slopes = [slope(1 - gammas[-3:], signal[-3:]), slope(rates, by_rate)]
     words = judged(slopes[0], -0.55, -0.45), judged(slopes[1], 0.45, 0.55)
     return ruled(
@@ -127,7 +159,8 @@ def _exponents(signal: np.ndarray, gammas: np.ndarray, by_rate: np.ndarray, rate
         all_judged(words),
         f"{shown(slopes[0])} in 1 - gamma, {shown(slopes[1])} in eta",
         "; ".join(
-            sight(one, 0.05, f"a deviation in {name}") for one, name in zip(slopes, ("1 - gamma", "eta"), strict=True)
+            sight(one, 0.05, f"a deviation in {name}")
+            for one, name in zip(slopes, ("1 - gamma", "eta"), strict=True)
         ),
     )
 
@@ -139,11 +172,20 @@ def slope(x: np.ndarray, values: np.ndarray) -> Estimate:
 
 def _all_push(signal: dict[float, np.ndarray]) -> Verdict:
     found = over_runs(signal[TOY][-1] / signal[ALONE][-1])
-    return ruled(CLAIMS[3], judged(found, 1.03, 1.08), shown(found, 4), sight(found, 0.054, "the whole effect"))
+    return ruled(
+        CLAIMS[3],
+        judged(found, 1.03, 1.08),
+        shown(found, 4),
+        sight(found, 0.054, "the whole effect"),
+    )
 
 
 def _overshoot_figure(
-    gammas: np.ndarray, laws: np.ndarray, signal: dict[float, np.ndarray], ratio: dict[float, np.ndarray], mu: float
+    gammas: np.ndarray,
+    laws: np.ndarray,
+    signal: dict[float, np.ndarray],
+    ratio: dict[float, np.ndarray],
+    mu: float,
 ) -> Any:
     """|c| against 1 - gamma beside the law, and measured over predicted."""
     figure, (left, right) = new_figure(1, 2, width=4.2, height=4.0)
@@ -155,7 +197,9 @@ def _overshoot_figure(
     plain_log(left)
     left.set_ylabel("|c| at the end of training")
     right.axhline(1, color="0.3", linestyle="--", label="law")
-    right.axhline(1 / np.sqrt(1 - mu), color="0.3", linestyle=":", label="law without the factor 1 - mu")
+    right.axhline(
+        1 / np.sqrt(1 - mu), color="0.3", linestyle=":", label="law without the factor 1 - mu"
+    )
     right.set_ylabel("measured over predicted |c|")
     momentum_axis(left, right)
     return figure

@@ -1,11 +1,14 @@
-"""Images of patches that share one feature at two margins, and the network with cubic filters that learns or memorises them.
+"""Images of patches that share one feature at two margins, and the network with cubic filters that
+learns or memorises them.
 
-    X = (X[1], ..., X[P]),   one patch c w* (|w*| = 1), the others N(0, sigma^2 (I - w* w*')),
-    c = alpha y with probability 1 - mu (large margin), beta y with probability mu (small), y = -1 or 1
-    f_W(X) = sum_r sum_j <w_r, X[j]>^3,   loss log(1 + exp(-y f_W(X))), averaged, + weight_decay |W|^2 / 2
+    X = (X[1], ..., X[P]),   one patch c w* (|w*| = 1), the others N(0, sigma^2 (I - w* w*')), c =
+    alpha y with probability 1 - mu (large margin), beta y with probability mu (small), y = -1 or 1
+    f_W(X) = sum_r sum_j <w_r, X[j]>^3,   loss log(1 + exp(-y f_W(X))), averaged, + weight_decay
+    |W|^2 / 2
 
-Every example can be told by the feature alone, and every training example by its own noise: which of the two a network
-does with those of small margin depends on the optimiser (Jelassi and Li, ICML 2022).
+Every example can be told by the feature alone, and every training example by its own noise: which
+of the two a network does with those of small margin depends on the optimiser (Jelassi and Li, ICML
+2022).
 """
 
 from typing import Any
@@ -52,7 +55,8 @@ def patch_data(
 ) -> PatchData:
     """Draw examples of the law at the top of this file.
 
-    The same seed gives the same noise, places and labels whatever the margins, and nested sets of small-margin examples.
+    The same seed gives the same noise, places and labels whatever the margins, and nested sets of
+    small-margin examples.
 
     Args:
         num: n, examples.
@@ -61,7 +65,8 @@ def patch_data(
         large_margin: alpha, positive.
         small_margin: beta, positive.
         small_fraction: mu, in [0, 1].
-        noise: sigma, positive, standard deviation of a coordinate of a noise patch; its norm is about `noise sqrt(dim)`.
+        noise: sigma, positive, standard deviation of a coordinate of a noise patch; its norm is
+            about `noise sqrt(dim)`.
         direction: `w*`, shape `(dim,)`, scaled to length 1; by default drawn by `seed`.
         seed: of everything.
 
@@ -87,19 +92,28 @@ def patch_data(
         )
     )
     mu = float(
-        np.asarray(errors.finite("small_fraction", errors.concrete("small_fraction", small_fraction), "0.1", ()))
+        np.asarray(
+            errors.finite(
+                "small_fraction", errors.concrete("small_fraction", small_fraction), "0.1", ()
+            )
+        )
     )
     if not 0 <= mu <= 1:
-        raise ValueError(f"small_fraction must lie in [0, 1], not {small_fraction!r}. Type small_fraction=0.1.")
+        raise ValueError(
+            f"small_fraction must lie in [0, 1], not {small_fraction!r}. Type small_fraction=0.1."
+        )
     rng = np.random.default_rng(seed)
     drawn = rng.normal(size=dim)
     feature = drawn
     if direction is not None:
-        feature = np.asarray(errors.finite("direction", direction, f"direction=jnp.ones({dim})", (dim,)), float)
+        feature = np.asarray(
+            errors.finite("direction", direction, f"direction=jnp.ones({dim})", (dim,)), float
+        )
     length = np.linalg.norm(feature)
     if not length > 0:
         raise ValueError(
-            "direction must not be zero: it is the feature. Leave it out, or give a vector of some length."
+            "direction must not be zero: it is the feature. Leave it out, or give a vector of some "
+            "length."
         )
     feature = feature / length
     labels = rng.choice([-1.0, 1.0], size=num)
@@ -122,37 +136,46 @@ def patch_data(
 def cubic_patches(
     data: Any, *, filters: Any = 10, init_scale: Any = 0.05, weight_decay: Any = 0.0, seed: Any = 0
 ) -> NetworkLandscape:
-    """The loss (nats) of the network with cubic filters on such data, over its `filters * d` weights.
+    """The loss (nats) of the network with cubic filters on such data, over its `filters * d`
+    weights.
 
     Args:
         data: from `patch_data`.
         filters: of the network.
         init_scale: standard deviation of a starting weight, positive.
-        weight_decay: adds `weight_decay |W|^2 / 2`; 0 or positive. Without it there is no minimum: the loss goes to 0 far out.
+        weight_decay: adds `weight_decay |W|^2 / 2`; 0 or positive. Without it there is no minimum:
+            the loss goes to 0 far out.
         seed: of the start.
 
     Returns:
-        A `NetworkLandscape`. Its marked point is its random start, independent `N(0, init_scale^2)`.
+        A `NetworkLandscape`. Its marked point is its random start, independent `N(0,
+        init_scale^2)`.
 
     Raises:
-        ValueError, TypeError: `data` is something else, an argument out of range, or `init_scale` traced by JAX.
+        ValueError, TypeError: `data` is something else, an argument out of range, or `init_scale`
+            traced by JAX.
 
     Source:
         Jelassi and Li, ICML 2022.
     """
     if not isinstance(data, PatchData):
         raise TypeError(
-            f"data must come from patch_data, not be {type(data).__name__}. Type cubic_patches(patch_data())."
+            f"data must come from patch_data, not be {type(data).__name__}. Type "
+            "cubic_patches(patch_data())."
         )
     filters = errors.integer("filters", filters, "filters=10")
     rng = np.random.default_rng(errors.seed(seed))
     errors.positive("init_scale", errors.concrete("init_scale", init_scale), "init_scale=0.05")
     scale = float(np.asarray(init_scale, jnp.result_type(float)))
     params = {"filters": scale * rng.normal(size=(filters, data.patches.shape[2]))}
-    return from_network(_cubic_losses, params, data.patches, data.labels, weight_decay=weight_decay, batched=True)
+    return from_network(
+        _cubic_losses, params, data.patches, data.labels, weight_decay=weight_decay, batched=True
+    )
 
 
-def cubic_responses(filters: Float[Array, "m d"], patches: Float[Array, "n p d"]) -> Float[Array, "n p"]:
+def cubic_responses(
+    filters: Float[Array, "m d"], patches: Float[Array, "n p d"]
+) -> Float[Array, "n p"]:
     """`sum_r <w_r, X[j]>^3` of each patch; their sum over the patches is the network's output.
 
     Args:

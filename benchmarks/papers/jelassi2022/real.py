@@ -1,4 +1,5 @@
-"""Real images: digits of which a fraction has low contrast, through a small convolutional network."""
+"""Real images: digits of which a fraction has low contrast, through a small convolutional
+network."""
 
 from typing import Any
 
@@ -24,23 +25,28 @@ CLAIMS = (
         "The convolutional network reaches zero training error with GD and with GD+M",
         "needed for the comparison",
         "0 in every run",
-        "the fraction of runs with zero training error is below 0.75 for any momentum, learning rate, or fraction",
+        "the fraction of runs with zero training error is below 0.75 for any momentum, learning "
+        "rate, or fraction",
         "own",
     ),
     Claim(
         "real-gain",
         "Momentum improves generalisation more where a fraction of the images has a small margin",
-        "experiments on real images of which some have a small margin (theirs are larger, with deeper networks)",
-        f"gain in test error (GD less GD+M) at a fraction of {FRACTION:g} less the gain without small margins: positive",
+        "experiments on real images of which some have a small margin (theirs are larger, with "
+        "deeper networks)",
+        f"gain in test error (GD less GD+M) at a fraction of {FRACTION:g} less the gain without "
+        "small margins: positive",
         f"it is below {_GAIN:g} at every momentum and learning rate",
         "recalled",
-        'abstract (read): "we also empirically verify this learning process of momentum in real-world settings"',
+        'abstract (read): "we also empirically verify this learning process of momentum in '
+        'real-world settings"',
     ),
     Claim(
         "real-gain-on-small",
         "Is the gain on the small-margin images?",
         "a question of ours on these digits",
-        f"gain on low-contrast test images less gain on full-contrast ones, fraction {FRACTION:g}: positive",
+        f"gain on low-contrast test images less gain on full-contrast ones, fraction {FRACTION:g}: "
+        "positive",
         f"it is below {_GAIN:g} at every momentum and learning rate",
         "own",
     ),
@@ -49,7 +55,11 @@ CLAIMS = (
 
 def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
     run = {"runs": 4 if quick else 24, "examples": 300, "time": 1000.0}
-    grid = {"small_fraction": [0.0, FRACTION], "learning_rate": RATES[1:] if quick else RATES, "gamma": GAMMAS}
+    grid = {
+        "small_fraction": [0.0, FRACTION],
+        "learning_rate": RATES[1:] if quick else RATES,
+        "gamma": GAMMAS,
+    }
     if quick:
         grid["gamma"] = [0.0, 0.99]
     spec = {"experiment": reference(Digits), "seed": 0, "coupled": True}
@@ -68,10 +78,19 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
                     mean = over_runs(runs(sweep, name, **at))
                     row |= {name: mean.value, f"{name}_low": mean.low, f"{name}_high": mean.high}
                 rows.append(row)
-    places = [(eta, gamma) for eta in axis(sweep, "learning_rate") for gamma in axis(sweep, "gamma") if gamma > 0]
-    more = {at: _gain(sweep, "test_error", FRACTION, *at) - _gain(sweep, "test_error", 0.0, *at) for at in places}
+    places = [
+        (eta, gamma)
+        for eta in axis(sweep, "learning_rate")
+        for gamma in axis(sweep, "gamma")
+        if gamma > 0
+    ]
+    more = {
+        at: _gain(sweep, "test_error", FRACTION, *at) - _gain(sweep, "test_error", 0.0, *at)
+        for at in places
+    }
     on_small = {
-        at: _gain(sweep, "test_small", FRACTION, *at) - _gain(sweep, "test_large", FRACTION, *at) for at in places
+        at: _gain(sweep, "test_small", FRACTION, *at) - _gain(sweep, "test_large", FRACTION, *at)
+        for at in places
     }
     whole = {at: over_runs(_gain(sweep, "test_error", FRACTION, *at)) for at in places}
     also = "; the gain itself: " + ", ".join(shown(one) for one in whole.values())
@@ -80,7 +99,9 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
 
 
 def _gain(sweep: Sweep, name: str, fraction: float, eta: float, gamma: float) -> np.ndarray:
-    plain, momentum = (runs(sweep, name, small_fraction=fraction, learning_rate=eta, gamma=g) for g in (0.0, gamma))
+    plain, momentum = (
+        runs(sweep, name, small_fraction=fraction, learning_rate=eta, gamma=g) for g in (0.0, gamma)
+    )
     return plain - momentum
 
 
@@ -92,24 +113,41 @@ def _trained(sweep: Sweep) -> Verdict:
     return ruled(
         CLAIMS[0],
         judged(found, low=_MOST),
-        f"lowest of {len(found)} settings: {shown(worst)}; largest training error of a run {train.max():.3g}",
+        f"lowest of {len(found)} settings: {shown(worst)}; largest training error of a run "
+        f"{train.max():.3g}",
         f"a true fraction of .5 would have been seen with chance {_seen(cells.shape[1]):.2f}",
     )
 
 
 def _seen(count: int) -> float:
-    """The chance that so many runs, half of them with zero training error in truth, give an interval below _MOST."""
+    """The chance that so many runs, half of them with zero training error in truth, give an
+    interval below _MOST."""
     from scipy.stats import binom  # slow to import
 
-    return float(sum(binom.pmf(k, count, 0.5) for k in range(count + 1) if share(k, count).high < _MOST))
+    return float(
+        sum(binom.pmf(k, count, 0.5) for k in range(count + 1) if share(k, count).high < _MOST)
+    )
 
 
-def _anywhere(claim: Claim, differences: dict[tuple[float, float], np.ndarray], also: str = "") -> Verdict:
-    """Holds where it holds everywhere, fails where it fails everywhere; else where it holds is named."""
+def _anywhere(
+    claim: Claim, differences: dict[tuple[float, float], np.ndarray], also: str = ""
+) -> Verdict:
+    """Holds where it holds everywhere, fails where it fails everywhere; else where it holds is
+    named."""
     found = {at: over_runs(values) for at, values in differences.items()}
     words = {at: judged(one, low=_GAIN) for at, one in found.items()}
-    held = [f"eta = {eta:g}, gamma = {gamma:g}" for (eta, gamma), word in words.items() if word == "holds"]
-    text = ", ".join(f"{shown(one)} (eta = {eta:g}, gamma = {gamma:g})" for (eta, gamma), one in found.items()) + also
+    held = [
+        f"eta = {eta:g}, gamma = {gamma:g}"
+        for (eta, gamma), word in words.items()
+        if word == "holds"
+    ]
+    text = (
+        ", ".join(
+            f"{shown(one)} (eta = {eta:g}, gamma = {gamma:g})"
+            for (eta, gamma), one in found.items()
+        )
+        + also
+    )
     power = sight(found.values(), 0.01, "where the interval is widest, a deviation")
     if len(held) == len(words):
         return ruled(claim, "holds", text, power)
@@ -120,7 +158,8 @@ def _anywhere(claim: Claim, differences: dict[tuple[float, float], np.ndarray], 
 
 
 def _real_figure(sweep: Sweep, fraction: float) -> Any:
-    """Test errors on digits against the momentum, with and without low-contrast images in training."""
+    """Test errors on digits against the momentum, with and without low-contrast images in
+    training."""
     rates = axis(sweep, "learning_rate")
     figure, axs = new_figure(1, len(rates), width=4.2, height=4.0)
     places = np.arange(len(axis(sweep, "gamma")))
@@ -128,12 +167,18 @@ def _real_figure(sweep: Sweep, fraction: float) -> Any:
         for k, (mu, name, label) in enumerate(
             (
                 (0.0, "test_large", "trained without low contrast: full contrast"),
-                (fraction, "test_large", f"trained with {fraction:.0%} low contrast: full contrast"),
+                (
+                    fraction,
+                    "test_large",
+                    f"trained with {fraction:.0%} low contrast: full contrast",
+                ),
                 (fraction, "test_small", f"trained with {fraction:.0%} low contrast: low contrast"),
             )
         ):
             bars(ax, places, runs(sweep, name, small_fraction=mu, learning_rate=eta), k, label)
-        ax.set_xticks(places, [f"{gamma:g}" if gamma else "0 (GD)" for gamma in axis(sweep, "gamma")])
+        ax.set_xticks(
+            places, [f"{gamma:g}" if gamma else "0 (GD)" for gamma in axis(sweep, "gamma")]
+        )
         ax.set_ylim(bottom=0)
         ax.set_title(f"learning rate {eta:g}", fontsize="medium")
         ax.set_xlabel("gamma")

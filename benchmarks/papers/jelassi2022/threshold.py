@@ -1,11 +1,22 @@
-"""How much momentum is enough: the derived threshold in gamma over a grid of learning rates, momenta and small margins."""
+"""How much momentum is enough: the derived threshold in gamma over a grid of learning rates,
+momenta and small margins."""
 
 from typing import Any
 
 import numpy as np
 
 from levysde.stats import Estimate
-from levysde.studies import Claim, Finding, Section, Verdict, all_judged, detection_chance, judged, reference, ruled
+from levysde.studies import (
+    Claim,
+    Finding,
+    Section,
+    Verdict,
+    all_judged,
+    detection_chance,
+    judged,
+    reference,
+    ruled,
+)
 from levysde.sweeps import Sweep
 
 from ..figures import legend_below, look, new_figure, points
@@ -24,7 +35,8 @@ _WHERE = "not in the paper: derived (momentum_threshold in theory.py)"
 CLAIMS = (
     Claim(
         "threshold-enough",
-        "Momentum beyond the threshold, 1 - gamma <= 2 ln2 (1 - mu) eta beta^2, solves the small-margin points",
+        "Momentum beyond the threshold, 1 - gamma <= 2 ln2 (1 - mu) eta beta^2, solves the "
+        "small-margin points",
         _WHERE,
         f"error on small-margin points below {SOLVED:g} in every cell beyond it",
         f"a cell beyond it whose error has its interval above {SOLVED:g}",
@@ -32,7 +44,8 @@ CLAIMS = (
     ),
     Claim(
         "threshold-rank",
-        "The threshold ranks the cells of the grid: solved or not is told by 2 ln2 (1 - mu) eta beta^2 / (1 - gamma)",
+        "The threshold ranks the cells of the grid: solved or not is told by 2 ln2 (1 - mu) eta "
+        "beta^2 / (1 - gamma)",
         _WHERE,
         "area under the ROC curve near 1",
         "area below .95",
@@ -42,7 +55,8 @@ CLAIMS = (
         "threshold-constant",
         "It is not only enough but needed: less momentum does not solve them",
         _WHERE,
-        f"error falls through {HALFWAY:g} at 1 - gamma = k x 2 ln2 (1 - mu) eta beta^2 with k = 1, within a factor of 2",
+        f"error falls through {HALFWAY:g} at 1 - gamma = k x 2 ln2 (1 - mu) eta beta^2 with k = 1, "
+        "within a factor of 2",
         "geometric mean of k outside [.5, 2]",
         "own",
     ),
@@ -58,16 +72,19 @@ CLAIMS = (
         "threshold-examples",
         "The threshold does not depend on the number of examples",
         _WHERE,
-        "exponent 0 in N (a race between feature and memory, whose speed per example is 1/N, would make 2)",
+        "exponent 0 in N (a race between feature and memory, whose speed per example is 1/N, would "
+        "make 2)",
         "the exponent of N outside [-.25, .25]",
         "own",
     ),
     Claim(
         "threshold-race",
         "Which of feature and noise tells the small-margin points is decided by a race",
-        "not in the paper: derived after the first run (memorization_threshold in theory.py), tested on other seeds, mu, "
+        "not in the paper: derived after the first run (memorization_threshold in theory.py), "
+        "tested on other seeds, mu, "
         "noise and starts",
-        "halfway (half of their margin by the feature) over 2 ln2 (1 - mu) eta beta^2 goes as (1 + mu beta^2 N / (n^2 u0))^2: "
+        "halfway (half of their margin by the feature) over 2 ln2 (1 - mu) eta beta^2 goes as (1 + "
+        "mu beta^2 N / (n^2 u0))^2: "
         "slope 1 between the logarithms (0 if momentum alone decided)",
         "the slope outside [.75, 1.25]",
         "own",
@@ -79,11 +96,23 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
     gammas = [0.0, 0.7, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999]
     grid = {"learning_rate": [0.05, 0.1, 0.2], "small_margin": [0.2, 0.3, 0.45], "gamma": gammas}
     if quick:
-        grid = {"learning_rate": [0.1, 0.2], "small_margin": [0.3, 0.45], "gamma": [0.0, 0.8, 0.95, 0.98, 0.995]}
+        grid = {
+            "learning_rate": [0.1, 0.2],
+            "small_margin": [0.3, 0.45],
+            "gamma": [0.0, 0.8, 0.95, 0.98, 0.995],
+        }
     run = {"runs": 4 if quick else 16, "small_fraction": MU, "relaxations": 5.0}
     spec = {"experiment": reference(Patches), "seed": 0, "coupled": True}
-    examples = {"examples": [100, 400] if quick else [100, 200, 400], "gamma": gammas if not quick else grid["gamma"]}
-    race = {"small_fraction": [0.05, 0.2], "noise_norm": [2.5, 4.0], "init_scale": [0.05, 0.1], "gamma": grid["gamma"]}
+    examples = {
+        "examples": [100, 400] if quick else [100, 200, 400],
+        "gamma": gammas if not quick else grid["gamma"],
+    }
+    race = {
+        "small_fraction": [0.05, 0.2],
+        "noise_norm": [2.5, 4.0],
+        "init_scale": [0.05, 0.1],
+        "gamma": grid["gamma"],
+    }
     if quick:
         race |= {"noise_norm": [2.5], "init_scale": [0.1]}
     # three times as long as it takes the slowest noise to be learned
@@ -103,15 +132,26 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
 
 def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     sweep = found["grid"]
-    etas, betas, gammas = (np.array(axis(sweep, name)) for name in ("learning_rate", "small_margin", "gamma"))
+    etas, betas, gammas = (
+        np.array(axis(sweep, name)) for name in ("learning_rate", "small_margin", "gamma")
+    )
     law = np.array(
-        [[momentum_threshold(learning_rate=e, small_margin=b, small_fraction=MU) for b in betas] for e in etas]
+        [
+            [momentum_threshold(learning_rate=e, small_margin=b, small_fraction=MU) for b in betas]
+            for e in etas
+        ]
     )
     beyond = law[..., None] / (1 - gammas)  # 1 at the threshold, more with more momentum
     error = runs(sweep, "test_small")  # (eta, beta, gamma, run)
     half = crossings(error.mean(-1), 1 - gammas)
     rows = [
-        {"eta": etas[i], "beta": betas[j], "gamma": gammas[k], "beyond": beyond[i, j, k], "error_small": mean.value}
+        {
+            "eta": etas[i],
+            "beta": betas[j],
+            "gamma": gammas[k],
+            "beyond": beyond[i, j, k],
+            "error_small": mean.value,
+        }
         | {"low": mean.low, "high": mean.high, "halfway_over_law": half[i, j] / law[i, j]}
         for i, j, k in np.ndindex(beyond.shape)
         for mean in [over_runs(error[i, j, k])]
@@ -121,7 +161,10 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     share, plain, race = race_cells(found["race"])
     rest = 1 - np.array(axis(found["race"], "gamma"))
     halves = [
-        resampled(lambda e, index=index: float(crossings(e[index].mean(-1), rest, 0.5) / plain[index]), share)
+        resampled(
+            lambda e, index=index: float(crossings(e[index].mean(-1), rest, 0.5) / plain[index]),
+            share,
+        )
         for index in np.ndindex(plain.shape)
     ]
     verdicts = (
@@ -132,7 +175,10 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         _examples(by_size, ladder, sizes),
         _race(share, rest, plain, race),
     )
-    more = [{"examples": n, "halfway": h} for n, h in zip(sizes, crossings(by_size.mean(-1), 1 - ladder), strict=True)]
+    more = [
+        {"examples": n, "halfway": h}
+        for n, h in zip(sizes, crossings(by_size.mean(-1), 1 - ladder), strict=True)
+    ]
     races = [
         {
             "threshold": plain[index],
@@ -147,15 +193,18 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         "collapse": _collapse_figure(etas, betas, gammas, law, error),
         "race": _race_figure((race / plain).ravel(), halves),
         "examples": _by_examples_figure(
-            sizes, ladder, by_size, momentum_threshold(learning_rate=0.1, small_margin=0.3, small_fraction=MU)
+            sizes,
+            ladder,
+            by_size,
+            momentum_threshold(learning_rate=0.1, small_margin=0.3, small_fraction=MU),
         ),
     }
     return Finding(verdicts, pictures, {"cells": rows, "examples": more, "race": races})
 
 
 def crossings(error: np.ndarray, rest: np.ndarray, level: float = HALFWAY) -> np.ndarray:
-    """Where the error `(..., rungs)` first falls through `level` as `rest = 1 - gamma` falls, linear in its logarithm; NaN
-    where it starts below or never does."""
+    """Where the error `(..., rungs)` first falls through `level` as `rest = 1 - gamma` falls,
+    linear in its logarithm; NaN where it starts below or never does."""
     found = np.full(error.shape[:-1], np.nan)
     for index in np.ndindex(found.shape):
         line = error[index]
@@ -163,12 +212,15 @@ def crossings(error: np.ndarray, rest: np.ndarray, level: float = HALFWAY) -> np
         if below.size and below[0] > 0:
             k = below[0]
             part = (line[k - 1] - level) / (line[k - 1] - line[k])
-            found[index] = np.exp(np.log(rest[k - 1]) + part * (np.log(rest[k]) - np.log(rest[k - 1])))
+            found[index] = np.exp(
+                np.log(rest[k - 1]) + part * (np.log(rest[k]) - np.log(rest[k - 1]))
+            )
     return found
 
 
 def area(score: np.ndarray, solved: np.ndarray) -> float:
-    """Area under the ROC curve: the chance that a solved cell scores higher than an unsolved one; NaN without either."""
+    """Area under the ROC curve: the chance that a solved cell scores higher than an unsolved one;
+    NaN without either."""
     yes, no = score[solved], score[~solved]
     if not yes.size or not no.size:
         return np.nan
@@ -183,7 +235,8 @@ def _enough(error: np.ndarray, beyond: np.ndarray) -> Verdict:
         CLAIMS[0],
         judged(cells, high=SOLVED),
         f"largest of {len(cells)} cells: {shown(worst)}",
-        f"an error of {2 * SOLVED:g} in that cell would have been seen with chance {detection_chance(SOLVED, worst):.2f}",
+        f"an error of {2 * SOLVED:g} in that cell would have been seen with chance "
+        f"{detection_chance(SOLVED, worst):.2f}",
     )
 
 
@@ -194,7 +247,8 @@ def _rank(error: np.ndarray, beyond: np.ndarray) -> Verdict:
         CLAIMS[1],
         judged(found, low=0.95),
         f"{shown(found)}; {solved} of {beyond.size} cells solved",
-        f"an area of .9 would have been told from .95 with chance {detection_chance(0.05, found):.2f}",
+        "an area of .9 would have been told from .95 with chance "
+        f"{detection_chance(0.05, found):.2f}",
     )
 
 
@@ -207,16 +261,23 @@ def _constant(error: np.ndarray, gammas: np.ndarray, law: np.ndarray) -> Verdict
     k = Estimate(*(float(np.exp(end)) for end in (found.value, found.low, found.high)))
     each = crossings(error.mean(-1), 1 - gammas) / law
     each = each[np.isfinite(each)]
-    ends = f"{each.min():.3g} to {each.max():.3g}, {each.size} pairs (eta, beta)" if each.size else "no crossing"
+    ends = (
+        f"{each.min():.3g} to {each.max():.3g}, {each.size} pairs (eta, beta)"
+        if each.size
+        else "no crossing"
+    )
     return ruled(
         CLAIMS[2],
         judged(k, 0.5, 2.0),
         f"k = {shown(k)}, {ends}",
-        f"k twice as large would have been seen with chance {detection_chance(np.log(2), found):.2f}",
+        "k twice as large would have been seen with chance "
+        f"{detection_chance(np.log(2), found):.2f}",
     )
 
 
-def _exponents(error: np.ndarray, gammas: np.ndarray, etas: np.ndarray, betas: np.ndarray) -> Verdict:
+def _exponents(
+    error: np.ndarray, gammas: np.ndarray, etas: np.ndarray, betas: np.ndarray
+) -> Verdict:
     grid = [np.log(part).ravel() for part in np.meshgrid(etas, betas, indexing="ij")]
 
     def exponent(e: np.ndarray, which: int) -> float:
@@ -229,12 +290,15 @@ def _exponents(error: np.ndarray, gammas: np.ndarray, etas: np.ndarray, betas: n
             return np.nan
         return float(np.linalg.lstsq(design, half[there], rcond=None)[0][which])
 
-    of_eta, of_beta = (resampled(lambda e, which=which: exponent(e, which), error) for which in (1, 2))
+    of_eta, of_beta = (
+        resampled(lambda e, which=which: exponent(e, which), error) for which in (1, 2)
+    )
     return ruled(
         CLAIMS[3],
         all_judged((judged(of_eta, 0.75, 1.25), judged(of_beta, 1.5, 2.5))),
         f"{shown(of_eta)} in eta, {shown(of_beta)} in beta",
-        f"exponents off by .25 and .5 would have been seen with chances {detection_chance(0.25, of_eta):.2f} and "
+        "exponents off by .25 and .5 would have been seen with chances "
+        f"{detection_chance(0.25, of_eta):.2f} and "
         f"{detection_chance(0.5, of_beta):.2f}",
     )
 
@@ -256,8 +320,8 @@ def _examples(error: np.ndarray, gammas: np.ndarray, sizes: np.ndarray) -> Verdi
 
 
 def race_cells(sweep: Sweep) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each setting: its noise's share of the small margins `(mu, noise, start, gamma, run)`, and its plain threshold and
-    the race's `(mu, noise, start)`."""
+    """Of each setting: its noise's share of the small margins `(mu, noise, start, gamma, run)`, and
+    its plain threshold and the race's `(mu, noise, start)`."""
     by_noise, by_signal = (runs(sweep, name) for name in ("small_by_noise", "small_by_signal"))
     share = by_noise / (by_noise + by_signal)
     axes = [axis(sweep, name) for name in ("small_fraction", "noise_norm", "init_scale")]
@@ -275,7 +339,11 @@ def _race(share: np.ndarray, rest: np.ndarray, plain: np.ndarray, race: np.ndarr
     def slope(e: np.ndarray) -> float:
         half = np.log(crossings(e.mean(-1), rest, 0.5) / plain)
         there = np.isfinite(half)
-        return float(np.polyfit(np.log(race / plain)[there], half[there], 1)[0]) if there.sum() > 1 else np.nan
+        return (
+            float(np.polyfit(np.log(race / plain)[there], half[there], 1)[0])
+            if there.sum() > 1
+            else np.nan
+        )
 
     found = resampled(slope, share)
     over = crossings(share.mean(-1), rest, 0.5) / race
@@ -284,8 +352,10 @@ def _race(share: np.ndarray, rest: np.ndarray, plain: np.ndarray, race: np.ndarr
     return ruled(
         CLAIMS[5],
         judged(found, 0.75, 1.25),
-        f"slope {shown(found)} over {over.size} of {race.size} settings, whose brackets squared differ by a factor of "
-        f"{float((race / plain).max() / (race / plain).min()):.3g}; halfway over the race's threshold {ends}",
+        f"slope {shown(found)} over {over.size} of {race.size} settings, whose brackets squared "
+        "differ by a factor of "
+        f"{float((race / plain).max() / (race / plain).min()):.3g}; halfway over the race's "
+        f"threshold {ends}",
         f"a slope of .5 would have been seen with chance {detection_chance(0.25, found):.2f}",
     )
 
@@ -293,7 +363,8 @@ def _race(share: np.ndarray, rest: np.ndarray, plain: np.ndarray, race: np.ndarr
 def _collapse_figure(
     etas: np.ndarray, betas: np.ndarray, gammas: np.ndarray, law: np.ndarray, error: np.ndarray
 ) -> Any:
-    """Errors on small-margin points against how far beyond the threshold each cell of the grid lies."""
+    """Errors on small-margin points against how far beyond the threshold each cell of the grid
+    lies."""
     figure, axs = new_figure(1, len(betas), width=4.2, height=4.0)
     for j, beta in enumerate(betas):
         for i, eta in enumerate(etas):
@@ -309,7 +380,9 @@ def _collapse_figure(
     return figure
 
 
-def _by_examples_figure(sizes: np.ndarray, gammas: np.ndarray, error: np.ndarray, law: float) -> Any:
+def _by_examples_figure(
+    sizes: np.ndarray, gammas: np.ndarray, error: np.ndarray, law: float
+) -> Any:
     """Errors on small-margin points against the momentum, by the number of examples."""
     figure, (ax,) = new_figure(1, 1, width=5.5, height=4.0)
     for k, n in enumerate(sizes):
@@ -321,14 +394,19 @@ def _by_examples_figure(sizes: np.ndarray, gammas: np.ndarray, error: np.ndarray
 
 
 def _race_figure(bracket: np.ndarray, half: list[Estimate]) -> Any:
-    """Where feature and noise share the small margins evenly, over the plain threshold, against the race's bracket."""
+    """Where feature and noise share the small margins evenly, over the plain threshold, against the
+    race's bracket."""
     figure, (ax,) = new_figure(1, 1, width=5.5, height=4.0)
     value, widths = (np.array([of(one) for one in half]) for of in (lambda one: one.value, width))
     sure, there = np.isfinite(widths), np.isfinite(value)
     style = look(0) | {"linestyle": "", "ms": 6}
     if sure.any():
         points(
-            ax, bracket[sure], [one for one, known in zip(half, sure, strict=True) if known], label="measured", **style
+            ax,
+            bracket[sure],
+            [one for one, known in zip(half, sure, strict=True) if known],
+            label="measured",
+            **style,
         )
     if (there & ~sure).any():
         ax.plot(
@@ -341,13 +419,20 @@ def _race_figure(bracket: np.ndarray, half: list[Estimate]) -> Any:
     if there.any():
         line = np.array([bracket.min() * 0.8, bracket.max() * 1.2])
         middle = np.exp(np.median(np.log(value / bracket)[there]))
-        ax.plot(line, middle * line, color="0.3", linestyle="--", label=f"slope 1: the race, times {middle:.2f}")
+        ax.plot(
+            line,
+            middle * line,
+            color="0.3",
+            linestyle="--",
+            label=f"slope 1: the race, times {middle:.2f}",
+        )
     ax.axhline(1, color="0.3", linestyle=":", label="slope 0: momentum alone")
     ax.set_xscale("log")
     ax.xaxis.set_minor_formatter("")
     plain_log(ax)
     ax.set_title(
-        "1 - gamma at which feature and noise share evenly,\nover 2 ln2 (1 - mu) eta beta^2", fontsize="medium"
+        "1 - gamma at which feature and noise share evenly,\nover 2 ln2 (1 - mu) eta beta^2",
+        fontsize="medium",
     )
     ax.set_xlabel("(1 + mu beta^2 N / (n^2 u0))^2")
     legend_below(ax)

@@ -16,8 +16,10 @@ from .training import Patches
 
 MU = 0.1
 GAMMAS = [0.0, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998]
-MOMENTUM = 0.99  # of the sweep over mu; the first of the ladder beyond the threshold that we derived (0.989)
-HEAVY = (0.99, 0.995, 0.998)  # "GD+M" of the claims. The paper's introduction speaks of momentum close to 1
+# of the sweep over mu; the first of the ladder beyond the threshold that we derived (0.989)
+MOMENTUM = 0.99
+# "GD+M" of the claims. The paper's introduction speaks of momentum close to 1
+HEAVY = (0.99, 0.995, 0.998)
 COLLAPSED = 0.01  # nats: the large-margin examples are done
 # test errors from two sets of 5 seeds by another program: the range of the two means
 KNOWN_ERROR = {
@@ -51,7 +53,8 @@ CLAIMS = (
         f"test error of GD less that of GD+M above 0 at gamma = {_HEAVY}",
         "the interval of a difference lies below 0",
         "read",
-        'GD+M "significantly improves generalization compared to GD in some deep learning problems", provably on their data',
+        'GD+M "significantly improves generalization compared to GD in some deep learning '
+        'problems", provably on their data',
     ),
     Claim(
         "gd-errs-on-small",
@@ -74,7 +77,8 @@ CLAIMS = (
         "momentum-learns",
         "GD+M learns the feature in the small-margin data",
         "abstract",
-        f"error on new small-margin points, which only the feature can classify: below 0.05 at gamma = {_HEAVY} (GD: 0.5)",
+        "error on new small-margin points, which only the feature can classify: below 0.05 at "
+        f"gamma = {_HEAVY} (GD: 0.5)",
         "the interval of an error lies above 0.05",
         "read",
         'GD+M "still learns the feature in these data thanks to its historical gradients"',
@@ -83,16 +87,19 @@ CLAIMS = (
         "keeps-moving",
         "GD+M keeps moving along w* when the large-margin points are done, GD does not",
         'proof sketch; the abstract has "thanks to its historical gradients"',
-        f"growth of |<w_r, w*>| after the large-margin loss has fallen below {COLLAPSED} nats: large (GD+M), near 1 (GD)",
+        f"growth of |<w_r, w*>| after the large-margin loss has fallen below {COLLAPSED} nats: "
+        "large (GD+M), near 1 (GD)",
         f"mean growth below 2 for GD+M (gamma = {MOMENTUM:g}), or above 1.5 for GD",
         "recalled",
     ),
     Claim(
         "two-margins",
         "Momentum gains nothing where all examples have one margin",
-        "the converse of the abstract, which says that momentum helps where examples differ in their margin",
+        "the converse of the abstract, which says that momentum helps where examples differ in "
+        "their margin",
         "GD and GD+M have the same test error at mu = 0 and at mu = 1",
-        "they differ by more than 0.005 at mu = 0, or by more than 0.05 (a tenth of guessing) at mu = 1",
+        "they differ by more than 0.005 at mu = 0, or by more than 0.05 (a tenth of guessing) at "
+        "mu = 1",
         "own",
     ),
     Claim(
@@ -107,8 +114,10 @@ CLAIMS = (
         "known-table",
         "The toy's known test errors and signals are met",
         "not the paper: an earlier program of ours, two sets of 5 seeds",
-        "test error 0.049-0.051, 0.046, 0.035-0.038, 0.006-0.009, below 0.001, below 0.001; |c| 1.55, 2.24, 3.79, 5.07, 6.09",
-        "a mean lies outside the 95% prediction interval for a mean of 5 other seeds (the spread is that of these runs)",
+        "test error 0.049-0.051, 0.046, 0.035-0.038, 0.006-0.009, below 0.001, below 0.001; |c| "
+        "1.55, 2.24, 3.79, 5.07, 6.09",
+        "a mean lies outside the 95% prediction interval for a mean of 5 other seeds (the spread "
+        "is that of these runs)",
         "own",
     ),
 )
@@ -155,12 +164,22 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     pictures = {
         "errors": _errors_figure(sweep, KNOWN_ERROR, MU),
         "training": _tracks_figure(sweep, shown_gammas),
-        "shares": _shares_figure(axis(sweep, "gamma"), [noise_share(sweep, g) for g in axis(sweep, "gamma")]),
+        "shares": _shares_figure(
+            axis(sweep, "gamma"), [noise_share(sweep, g) for g in axis(sweep, "gamma")]
+        ),
     }
     return Finding(verdicts, pictures, {"ends": rows, "tracks": tracks})
 
 
-_TRACKS = ("train_error", "test_error", "test_small", "test_large", "signal", "small_by_signal", "small_by_noise")
+_TRACKS = (
+    "train_error",
+    "test_error",
+    "test_small",
+    "test_large",
+    "signal",
+    "small_by_signal",
+    "small_by_noise",
+)
 
 
 def _zero_training(sweep: Sweep) -> Verdict:
@@ -173,8 +192,10 @@ def _zero_training(sweep: Sweep) -> Verdict:
     return ruled(
         CLAIMS[0],
         judged(found.values(), low=0.8),
-        "runs with zero training error: " + ", ".join(f"{shown(one)} ({name})" for name, one in found.items()),
-        f"at a true fraction of 0.8 a run that fails would have been among {count} with chance {seen:.1f}%",
+        "runs with zero training "
+        "error: " + ", ".join(f"{shown(one)} ({name})" for name, one in found.items()),
+        f"at a true fraction of 0.8 a run that fails would have been among {count} with chance "
+        f"{seen:.1f}%",
     )
 
 
@@ -202,13 +223,16 @@ def _better(sweep: Sweep) -> Verdict:
 
 
 def _small_only(sweep: Sweep) -> Verdict:
-    small, large = (over_runs(runs(sweep, name, gamma=0.0)) for name in ("test_small", "test_large"))
+    small, large = (
+        over_runs(runs(sweep, name, gamma=0.0)) for name in ("test_small", "test_large")
+    )
     words = judged(small, 0.4, 0.6), judged(large, high=0.001)
     return ruled(
         CLAIMS[3],
         all_judged(words),
         f"{shown(small)} on small-margin points, {shown(large)} on large-margin ones",
-        sight(small, 0.1, "a shift of the first") + f"; {sight(large, 0.001, 'an excess of the second')}",
+        sight(small, 0.1, "a shift of the first")
+        + f"; {sight(large, 0.001, 'an excess of the second')}",
     )
 
 
@@ -223,7 +247,8 @@ def _learns(sweep: Sweep) -> Verdict:
     return ruled(
         CLAIMS[5],
         judged(heavy, high=0.05),
-        "error on small-margin points " + ", ".join(f"{shown(e)} ({_named(gamma)})" for gamma, e in found.items()),
+        "error on small-margin "
+        "points " + ", ".join(f"{shown(e)} ({_named(gamma)})" for gamma, e in found.items()),
         sight(heavy, 0.05, "where the interval is widest, an error"),
     )
 
@@ -235,17 +260,22 @@ def _shares(sweep: Sweep) -> Verdict:
     return ruled(
         CLAIMS[8],
         "own finding",
-        "share of the margin by noise " + ", ".join(f"{shown(e)} ({_named(gamma)})" for gamma, e in found.items())
+        "share of the margin by "
+        "noise " + ", ".join(f"{shown(e)} ({_named(gamma)})" for gamma, e in found.items())
         + "; error on new small-margin points " + ", ".join(shown(e) for e in small.values()),
         f"intervals of {max(map(width, found.values())) / 2:.2g} at most",
-        f"the noise makes {ends[0].value:.2f} of these margins at gamma = {HEAVY[0]:g} and {ends[1].value:.2g} at "
+        f"the noise makes {ends[0].value:.2f} of these margins at gamma = {HEAVY[0]:g} and "
+        f"{ends[1].value:.2g} at "
         f"{HEAVY[-1]:g}; it does no harm to new examples",
     )  # fmt: skip
 
 
 def noise_share(sweep: Sweep, gamma: float) -> np.ndarray:
-    """Share of the small-margin training points' margin that their noise makes, at the end of each run."""
-    noise, signal = (runs(sweep, name, gamma=gamma) for name in ("small_by_noise", "small_by_signal"))
+    """Share of the small-margin training points' margin that their noise makes, at the end of each
+    run."""
+    noise, signal = (
+        runs(sweep, name, gamma=gamma) for name in ("small_by_noise", "small_by_signal")
+    )
     return noise / (noise + signal)
 
 
@@ -276,30 +306,41 @@ def _two_margins(sweep: Sweep) -> Verdict:
         CLAIMS[7],
         all_judged(words),
         f"test error of GD less that of GD+M: {text}; at mu = 1 GD errs on {shown(plain)}",
-        sight(gains[0.0], 0.005, "at mu = 0 a gain") + f"; {sight(gains[1.0], 0.05, 'at mu = 1 a gain')}",
+        sight(gains[0.0], 0.005, "at mu = 0 a gain")
+        + f"; {sight(gains[1.0], 0.05, 'at mu = 1 a gain')}",
     )
 
 
 def _gain(sweep: Sweep, mu: float) -> np.ndarray:
-    plain, momentum = (runs(sweep, "test_error", small_fraction=mu, gamma=gamma) for gamma in (0.0, MOMENTUM))
+    plain, momentum = (
+        runs(sweep, "test_error", small_fraction=mu, gamma=gamma) for gamma in (0.0, MOMENTUM)
+    )
     return plain - momentum
 
 
 def _known(sweep: Sweep) -> Verdict:
     misses, texts, widths = [], [], []
-    for name, known in (("test_error", KNOWN_ERROR), ("signal", {g: (c, c) for g, c in KNOWN_SIGNAL.items()})):
+    for name, known in (
+        ("test_error", KNOWN_ERROR),
+        ("signal", {g: (c, c) for g, c in KNOWN_SIGNAL.items()}),
+    ):
         for gamma, (low, high) in known.items():
             band = other_seeds(runs(sweep, name, gamma=gamma), _KNOWN_RUNS)
             if band.high < low or band.low > high:
                 misses.append(f"{name} at gamma = {gamma:g}: {shown(band)} for {low:g} to {high:g}")
             if band.high > band.low:
                 widths.append((band.high - band.low) / 2 / max(abs(high), 1e-3))
-        means = ", ".join(f"{over_runs(runs(sweep, name, gamma=gamma)).value:.3g}" for gamma in known)
+        means = ", ".join(
+            f"{over_runs(runs(sweep, name, gamma=gamma)).value:.3g}" for gamma in known
+        )
         texts.append(f"{'test error' if name == 'test_error' else '|c|'} {means}")
     return ruled(
         CLAIMS[9],
         "fails" if misses else "holds",
-        "; ".join(texts) + ("; outside: " + "; ".join(misses) if misses else "; each within the prediction interval"),
+        "; ".join(texts)
+        + (
+            "; outside: " + "; ".join(misses) if misses else "; each within the prediction interval"
+        ),
         f"half a prediction interval is {min(widths):.1%} to {max(widths):.0%} of the known number",
     )
 
@@ -320,11 +361,15 @@ def _errors_figure(sweep: Sweep, known: dict[float, tuple[float, float]], mu: fl
     bars(left, rest, runs(sweep, "test_error"), 0, "measured, mean")
     x = np.array([1 - gamma for gamma in known])
     low, high = np.array(list(known.values())).T
-    left.vlines(x * 1.08, low, high, color=COLOURS[1], linewidth=3, label="known before, 2 x 5 seeds")
+    left.vlines(
+        x * 1.08, low, high, color=COLOURS[1], linewidth=3, label="known before, 2 x 5 seeds"
+    )
     left.plot(x * 1.08, (low + high) / 2, "_", color=COLOURS[1], markersize=8)
     left.axhline(mu / 2, color="0.5", linewidth=0.8, linestyle="--", label="mu/2")
     left.set_ylabel("test error")
-    for k, (name, label) in enumerate((("test_small", "small margin"), ("test_large", "large margin"))):
+    for k, (name, label) in enumerate(
+        (("test_small", "small margin"), ("test_large", "large margin"))
+    ):
         bars(right, rest, runs(sweep, name), k, label)
     right.set_ylabel("test error on points of that margin")
     for ax in (left, right):
@@ -364,7 +409,8 @@ def _tracks_figure(sweep: Sweep, gammas: tuple[float, ...]) -> Any:
     left.set_ylim(-0.01, 0.2)
     middle.set_title("learned signal |c|, norm of <w_r, w*>", fontsize="medium")
     right.set_title(
-        "margin on small-margin training points,\nby the feature (solid), by their noise (dotted)", fontsize="medium"
+        "margin on small-margin training points,\nby the feature (solid), by their noise (dotted)",
+        fontsize="medium",
     )
     right.set_yscale("symlog", linthresh=0.1)
     for ax in (left, middle, right):

@@ -1,10 +1,13 @@
-"""Many trainings at once, and the experiment on patches: one point trains one optimiser from many seeds.
+"""Many trainings at once, and the experiment on patches: one point trains one optimiser from many
+seeds.
 
-    momentum   g <- gamma g + (1 - gamma) grad, W <- W - eta g; gamma = 0 is gradient descent. This is optax.sgd with
+    momentum   g <- gamma g + (1 - gamma) grad, W <- W - eta g; gamma = 0 is gradient descent. This
+    is optax.sgd with
                the step eta (1 - gamma)
     adam       optax.adam, beta1 = gamma
 
-All numbers are traced and so is the number of steps: a grid compiles one program for each rule and batch size.
+All numbers are traced and so is the number of steps: a grid compiles one program for each rule and
+batch size.
 """
 
 import math
@@ -32,8 +35,8 @@ Count = Annotated[int, Field(ge=1, le=10**7)]
 
 
 def record_steps(steps: int, records: int) -> np.ndarray:
-    """The steps at which a training of `steps` is looked at, from 1 on, evenly in their logarithm; the first ones repeat.
-    Shape `(records,)`."""
+    """The steps at which a training of `steps` is looked at, from 1 on, evenly in their logarithm;
+    the first ones repeat. Shape `(records,)`."""
     return np.round(np.geomspace(1, steps, records)).astype(int)
 
 
@@ -54,7 +57,8 @@ def train_runs(
         rates: `learning_rate`, `gamma`, and for ADAM `beta2`, `delta`.
         at: steps after which the weights are kept, rising.
         keys: one `jax.random` key a run, for the order of its minibatches.
-        batch_size: examples a step, each epoch in a new order, what is left over waiting for the next; None for all.
+        batch_size: examples a step, each epoch in a new order, what is left over waiting for the
+            next; None for all.
     """
 
     def one(landscape: NetworkLandscape, key: Array) -> Array:
@@ -66,9 +70,14 @@ def train_runs(
             if batch_size is None:
                 slope = landscape.gradient(x)
             else:
-                # the step is the same in all runs, so this is done once an epoch and not at every step
-                order = jax.lax.cond(t % per_epoch == 0, lambda: _shuffled(key, t, order), lambda: order)
-                index = jax.lax.dynamic_slice_in_dim(order, (t % per_epoch) * batch_size, batch_size)
+                # the step is the same in all runs, so this is done once an epoch and not at every
+                # step
+                order = jax.lax.cond(
+                    t % per_epoch == 0, lambda: _shuffled(key, t, order), lambda: order
+                )
+                index = jax.lax.dynamic_slice_in_dim(
+                    order, (t % per_epoch) * batch_size, batch_size
+                )
                 slope = landscape.batch_gradient(x, index)
             move, memory = optimiser.update(slope, memory, x)
             return optax.apply_updates(x, move), memory, order
@@ -102,8 +111,11 @@ def stacked(parts: Sequence[Any]) -> Any:
 
 
 def run_seeds(seed: int, runs: int) -> list[list[int]]:
-    """Four seeds a run, of data, start, minibatches and test; the first runs keep theirs when there are more."""
-    return np.random.SeedSequence(seed).generate_state(4 * runs, np.uint32).reshape(runs, 4).tolist()
+    """Four seeds a run, of data, start, minibatches and test; the first runs keep theirs when there
+    are more."""
+    return (
+        np.random.SeedSequence(seed).generate_state(4 * runs, np.uint32).reshape(runs, 4).tolist()
+    )
 
 
 class Training(Model):
@@ -116,7 +128,8 @@ class Training(Model):
         beta2, delta: ADAM's.
         batch_size: examples a step; None, or as many as there are, for all.
         time: eta times the number of steps; or
-        relaxations: how often the momentum's memory `1/(1 - gamma)` fits into the steps, whichever gives more steps; or
+        relaxations: how often the momentum's memory `1/(1 - gamma)` fits into the steps, whichever
+            gives more steps; or
         steps: their number; or
         epochs: passes over the examples.
         examples: of the training set.
@@ -144,7 +157,9 @@ class Training(Model):
             return self.steps
         if self.epochs is not None:
             return self.epochs * max(1, self.examples // (self.batch_size or self.examples))
-        return math.ceil(max(self.time / self.learning_rate, self.relaxations / (1 - self.gamma)) - 1e-6)
+        return math.ceil(
+            max(self.time / self.learning_rate, self.relaxations / (1 - self.gamma)) - 1e-6
+        )
 
     @property
     def at(self) -> np.ndarray:
@@ -154,9 +169,14 @@ class Training(Model):
         names = ("learning_rate", "gamma", "beta2", "delta")
         return {name: jnp.asarray(getattr(self, name), float) for name in names}
 
-    def train(self, landscapes: NetworkLandscape, keys: Array, together: int = 32) -> Float[Array, "runs records dim"]:
-        """Train the stack, so many runs at once: as many as their arrays fit into a core's cache."""
-        batch = None if self.batch_size is None or self.batch_size >= self.examples else self.batch_size
+    def train(
+        self, landscapes: NetworkLandscape, keys: Array, together: int = 32
+    ) -> Float[Array, "runs records dim"]:
+        """Train the stack, so many runs at once: as many as their arrays fit into a core's
+        cache."""
+        batch = (
+            None if self.batch_size is None or self.batch_size >= self.examples else self.batch_size
+        )
         at = jnp.asarray(self.at)
         parts = []
         for k in range(0, self.runs, together):
@@ -166,7 +186,8 @@ class Training(Model):
 
 
 class PatchSettings(Training):
-    """A training on patches; the data's names are those of `patch_data`, the network's those of `cubic_patches`.
+    """A training on patches; the data's names are those of `patch_data`, the network's those of
+    `cubic_patches`.
 
     Attributes:
         test_points: draws of the noise patches, each looked at with both margins and both signs.
@@ -192,8 +213,10 @@ _WORDS = {
     "test_small": "chance of a wrong answer on new small-margin examples",
     "test_large": "chance of a wrong answer on new large-margin examples",
     "signal": "norm over the filters of <w_r, w*>",
-    "small_by_signal": "part of a small-margin training example's margin that the feature makes, mean",
-    "small_by_noise": "part of a small-margin training example's margin that its own noise makes, mean",
+    "small_by_signal": "part of a small-margin training example's margin that the feature makes, "
+    "mean",
+    "small_by_noise": "part of a small-margin training example's margin that its own noise makes, "
+    "mean",
     "small_share": "fraction of the training examples that have the small margin",
 }
 
@@ -209,15 +232,27 @@ class Patches(Experiment):
 
     def run(self, settings: PatchSettings, job: Job) -> dict[str, Any]:
         seeds = run_seeds(job.seed, settings.runs)
-        data = [_drawn(settings, settings.examples, settings.small_fraction, one[0]) for one in seeds]
-        made = {"filters": settings.filters, "init_scale": settings.init_scale, "weight_decay": settings.weight_decay}
-        landscapes = [cubic_patches(d, seed=one[1], **made) for d, one in zip(data, seeds, strict=True)]
+        data = [
+            _drawn(settings, settings.examples, settings.small_fraction, one[0]) for one in seeds
+        ]
+        made = {
+            "filters": settings.filters,
+            "init_scale": settings.init_scale,
+            "weight_decay": settings.weight_decay,
+        }
+        landscapes = [
+            cubic_patches(d, seed=one[1], **made) for d, one in zip(data, seeds, strict=True)
+        ]
         keys = jax.vmap(jax.random.key)(jnp.asarray([one[2] for one in seeds], jnp.uint32))
         trained = settings.train(stacked(landscapes), keys)
         tests = [_test_noise(settings, d, one[3]) for d, one in zip(data, seeds, strict=True)]
-        margins = jnp.asarray([settings.large_margin, settings.small_margin, settings.small_fraction], float)
+        margins = jnp.asarray(
+            [settings.large_margin, settings.small_margin, settings.small_fraction], float
+        )
         shape = (settings.filters, settings.dim)
-        return _measured(trained, stacked(data), jnp.stack(tests), margins, shape) | {"step": settings.at}
+        return _measured(trained, stacked(data), jnp.stack(tests), margins, shape) | {
+            "step": settings.at
+        }
 
 
 def training_variables(points: Sequence[Training], words: dict[str, str]) -> tuple[Variable, ...]:
@@ -226,10 +261,14 @@ def training_variables(points: Sequence[Training], words: dict[str, str]) -> tup
     runs = max(point.runs for point in points)
     step = Variable("step", "int64", "training step", "1", ("record",), (records,))
     sizes = (runs, records)
-    return step, *(Variable(n, "float32", text, "1", ("run", "record"), sizes) for n, text in words.items())
+    return step, *(
+        Variable(n, "float32", text, "1", ("run", "record"), sizes) for n, text in words.items()
+    )
 
 
-def _drawn(settings: PatchSettings, num: int, fraction: float, seed: int, direction: Any = None) -> PatchData:
+def _drawn(
+    settings: PatchSettings, num: int, fraction: float, seed: int, direction: Any = None
+) -> PatchData:
     return patch_data(
         num,
         dim=settings.dim,
@@ -244,9 +283,12 @@ def _drawn(settings: PatchSettings, num: int, fraction: float, seed: int, direct
 
 
 def _test_noise(settings: PatchSettings, data: PatchData, seed: int) -> Array:
-    """New examples with the feature's patch set to zero: what the network makes of their noise. `(test_points, P, d)`."""
+    """New examples with the feature's patch set to zero: what the network makes of their noise.
+    `(test_points, P, d)`."""
     new = _drawn(settings, settings.test_points, 0.0, seed, np.asarray(data.direction))
-    return jnp.where((jnp.arange(settings.patches)[None] == new.place[:, None])[..., None], 0, new.patches)
+    return jnp.where(
+        (jnp.arange(settings.patches)[None] == new.place[:, None])[..., None], 0, new.patches
+    )
 
 
 @eqx.filter_jit
@@ -268,7 +310,8 @@ def _measured(
         losses = jax.nn.softplus(-margin)
         by_new = cubic_responses(filters, test).sum(1)
         wrong = [
-            (jnp.mean(c**3 * cubes + by_new <= 0) + jnp.mean(c**3 * cubes - by_new <= 0)) / 2 for c in (beta, alpha)
+            (jnp.mean(c**3 * cubes + by_new <= 0) + jnp.mean(c**3 * cubes - by_new <= 0)) / 2
+            for c in (beta, alpha)
         ]
         return {
             "train_error": jnp.mean(margin <= 0),
@@ -292,4 +335,6 @@ def _measured(
 def _mean_over(values: Array, which: Array) -> Array:
     """Mean over some; NaN where there are none."""
     count = jnp.sum(which)
-    return jnp.where(count > 0, jnp.sum(jnp.where(which, values, 0)) / jnp.maximum(count, 1), jnp.nan)
+    return jnp.where(
+        count > 0, jnp.sum(jnp.where(which, values, 0)) / jnp.maximum(count, 1), jnp.nan
+    )

@@ -1,5 +1,5 @@
-"""Xie, Sato, Sugiyama, "A diffusion theory for deep learning dynamics: stochastic gradient descent exponentially favors flat
-minima", ICLR 2021, and for momentum and ADAM Xie et al., ICML 2022."""
+"""Xie, Sato, Sugiyama, "A diffusion theory for deep learning dynamics: stochastic gradient descent
+exponentially favors flat minima", ICLR 2021, and for momentum and ADAM Xie et al., ICML 2022."""
 
 from levysde.studies import Study
 
@@ -7,7 +7,8 @@ from . import alignment, minibatches, optimizers, prefactor, selection, styblins
 
 STUDY = Study(
     "xie2021",
-    "Xie, Sato, Sugiyama, A diffusion theory for deep learning dynamics, ICLR 2021; Xie et al., ICML 2022",
+    "Xie, Sato, Sugiyama, A diffusion theory for deep learning dynamics, ICLR 2021; Xie et al., "
+    "ICML 2022",
     (
         white.SECTION,
         styblinski.SECTION,

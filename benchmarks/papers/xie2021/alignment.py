@@ -1,11 +1,13 @@
-"""Whether the covariance of the gradient noise is aligned with the Hessian, at minima and at random starts.
+"""Whether the covariance of the gradient noise is aligned with the Hessian, at minima and at random
+starts.
 
-C is the covariance of one example's gradient, H the Hessian of the loss without weight decay, which has no noise. Measured:
+C is the covariance of one example's gradient, H the Hessian of the loss without weight decay, which
+has no noise. Measured:
 
-    cosine     tr(C H) / (|C| |H|), 1 where C is a multiple of H
-    isotropic  the same for the identity in place of C: what no alignment at all would give
-    size       tr(C H) / |H|^2: the c of the best C ~ c H, 1 if C = H
-    power      slope of log v_i' C v_i against log h_i over the eigenvectors v_i of H with h_i above 1e-3 of the largest, the
+    cosine     tr(C H) / (|C| |H|), 1 where C is a multiple of H isotropic  the same for the
+    identity in place of C: what no alignment at all would give size       tr(C H) / |H|^2: the c of
+    the best C ~ c H, 1 if C = H power      slope of log v_i' C v_i against log h_i over the
+    eigenvectors v_i of H with h_i above 1e-3 of the largest, the
                median over pairs of directions (Theil and Sen), directions without noise left out
     mute       the share of those left out: curvature, but less noise than 1e-6 of the noisiest
 
@@ -23,7 +25,17 @@ from pydantic import Field
 
 from levysde.landscapes import NetworkLandscape
 from levysde.stats import Estimate
-from levysde.studies import Claim, Finding, Section, Word, all_judged, detection_chance, judged, reference, ruled
+from levysde.studies import (
+    Claim,
+    Finding,
+    Section,
+    Word,
+    all_judged,
+    detection_chance,
+    judged,
+    reference,
+    ruled,
+)
 from levysde.sweeps import Experiment, Job, Model, Sweep, Variable
 
 from ..figures import COLOURS, MARKERS, new_figure, shared_legend
@@ -41,7 +53,8 @@ AT_MINIMA = Claim(
     "cosine of C and H above 0.9",
     "the interval of the cosine below 0.9 in any problem",
     "read",
-    'the covariance is "nearly proportional to the Hessian", and inverse to the batch size, "near minima"',
+    'the covariance is "nearly proportional to the Hessian", and inverse to the batch size, "near '
+    'minima"',
 )
 AT_START = Claim(
     "align-start",
@@ -54,7 +67,8 @@ AT_START = Claim(
 SIZE = Claim(
     "align-size",
     "Is the covariance at minima the Hessian in size too, C = H/B?",
-    "a question of ours; Ziyin et al. (ICLR 2022) have published the criticism: at a minimum of squared loss C = (2L/B) H",
+    "a question of ours; Ziyin et al. (ICLR 2022) have published the criticism: at a minimum of "
+    "squared loss C = (2L/B) H",
     "size c of C ≈ c H: 1, in the band [0.5, 2]",
     "the interval of c outside [0.5, 2] in any problem",
     "own",
@@ -64,7 +78,8 @@ POWER = Claim(
     "Is the noise along each eigenvector of the Hessian proportional to its eigenvalue?",
     "a question of ours, direction by direction",
     "power 1, in the band [0.8, 1.2], at minima; no direction with curvature and without noise",
-    "the interval of the power outside [0.8, 1.2], or more than a tenth of the directions without noise, in any problem",
+    "the interval of the power outside [0.8, 1.2], or more than a tenth of the directions without "
+    "noise, in any problem",
     "own",
 )
 CLAIMS = (AT_MINIMA, AT_START, SIZE, POWER)
@@ -87,31 +102,53 @@ class Alignment(Experiment):
 
     def check(self, settings: Settings) -> None:
         if settings.problem not in NAMES:
-            raise ValueError(f"run.problem: must be one of {', '.join(NAMES)}, not {settings.problem!r}.")
+            raise ValueError(
+                f"run.problem: must be one of {', '.join(NAMES)}, not {settings.problem!r}."
+            )
         if settings.place not in PLACES:
-            raise ValueError(f"run.place: must be one of {', '.join(PLACES)}, not {settings.place!r}.")
+            raise ValueError(
+                f"run.place: must be one of {', '.join(PLACES)}, not {settings.place!r}."
+            )
 
     def variables(self, points: Sequence[Settings]) -> tuple[Variable, ...]:
         numbers = [
-            Variable(f"{name}{end}", "float64", f"{name} of covariance and Hessian{end.replace('_', ', ')}")
+            Variable(
+                f"{name}{end}",
+                "float64",
+                f"{name} of covariance and Hessian{end.replace('_', ', ')}",
+            )
             for name in MEASURES
             for end in ("", "_low", "_high")
         ]
         clouds = [
-            Variable("curvature", "float64", "eigenvalues of the Hessian, descending", "1", ("direction",), (_MOST,)),
-            Variable("variance", "float64", "noise variance along them", "1", ("direction",), (_MOST,)),
+            Variable(
+                "curvature",
+                "float64",
+                "eigenvalues of the Hessian, descending",
+                "1",
+                ("direction",),
+                (_MOST,),
+            ),
+            Variable(
+                "variance", "float64", "noise variance along them", "1", ("direction",), (_MOST,)
+            ),
         ]
         return (*numbers, *clouds)
 
     def run(self, settings: Settings, job: Job) -> dict[str, Any]:
-        there = at_minimum(settings.problem).network if settings.place == "minimum" else start_of(settings.problem)
+        there = (
+            at_minimum(settings.problem).network
+            if settings.place == "minimum"
+            else start_of(settings.problem)
+        )
         gradients, hessians = per_example(there)
         rng = np.random.default_rng(job.seed)
         return measured(gradients, hessians, rng, settings.resamples)
 
 
 def per_example(network: NetworkLandscape) -> tuple[np.ndarray, np.ndarray]:
-    """Gradient `(n, d)` and Hessian `(n, d, d)` of each example at the marked point, weight decay left out."""
+    """Gradient `(n, d)` and Hessian `(n, d, d)` of each example at the marked point, weight decay
+    left out."""
     bare = eqx.tree_at(lambda net: net.weight_decay, network, jnp.zeros_like(network.weight_decay))
 
     @eqx.filter_jit
@@ -125,7 +162,9 @@ def per_example(network: NetworkLandscape) -> tuple[np.ndarray, np.ndarray]:
     return np.array([g for g, _ in found], float), np.array([h for _, h in found], np.float32)
 
 
-def measured(gradients: np.ndarray, hessians: np.ndarray, rng: np.random.Generator, resamples: int) -> dict[str, Any]:
+def measured(
+    gradients: np.ndarray, hessians: np.ndarray, rng: np.random.Generator, resamples: int
+) -> dict[str, Any]:
     """The four numbers with intervals, and the cloud."""
     n, dim = gradients.shape
     flat = hessians.reshape(n, -1)
@@ -186,7 +225,14 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     isotropic = {place: _shown(each("isotropic", place), "{:.2f}") for place in PLACES}
     mute = _shown(each("mute", "minimum"), "{:.2f}")
     specs = (
-        (AT_MINIMA, "cosine", "minimum", 0.9, np.inf, f"; of H and the identity {isotropic['minimum']}"),
+        (
+            AT_MINIMA,
+            "cosine",
+            "minimum",
+            0.9,
+            np.inf,
+            f"; of H and the identity {isotropic['minimum']}",
+        ),
         (AT_START, "cosine", "start", 0.9, np.inf, f"; of H and the identity {isotropic['start']}"),
         (SIZE, "size", "minimum", 0.5, 2.0, f"; at the start {_shown(each('size', 'start'))}"),
         (
@@ -203,7 +249,11 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         values = each(measure, place)
         words: dict[str, Word] = {name: judged(value, low, high) for name, value in values.items()}
         if claim is POWER:
-            words |= {name: "fails" for name, share in each("mute", "minimum").items() if share.value > 0.1}
+            words |= {
+                name: "fails"
+                for name, share in each("mute", "minimum").items()
+                if share.value > 0.1
+            }
         margin = {"cosine": 0.1, "size": 0.25, "power": 0.2}[measure]
         power = detection_chance(margin, values.values())
         verdicts.append(
@@ -217,7 +267,11 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         )
     table = [
         {"problem": name, "place": place}
-        | {k: float(v) for k, v in columns.items() if np.ndim(v) == 0 and k.split("_")[0] in MEASURES}
+        | {
+            k: float(v)
+            for k, v in columns.items()
+            if np.ndim(v) == 0 and k.split("_")[0] in MEASURES
+        }
         for (name, place), columns in seen.items()
     ]
     return Finding(tuple(verdicts), {"clouds": _figure(seen, names)}, {"measures": table})
@@ -225,10 +279,15 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
 
 def _where(words: dict[str, Any]) -> str:
     """Which problems differ."""
-    groups = {word: [name for name, w in words.items() if w == word] for word in dict.fromkeys(words.values())}
+    groups = {
+        word: [name for name, w in words.items() if w == word]
+        for word in dict.fromkeys(words.values())
+    }
     how = {"holds": "inside the band", "fails": "outside the band", "inconclusive": "inconclusive"}
     return (
-        "" if len(groups) == 1 else "; ".join(f"{how[word]} for {', '.join(names)}" for word, names in groups.items())
+        ""
+        if len(groups) == 1
+        else "; ".join(f"{how[word]} for {', '.join(names)}" for word, names in groups.items())
     )
 
 

@@ -1,8 +1,9 @@
 """Escape rates along one axis, and the lines through their logarithms.
 
-Notation: at rung p of a ladder N_p escapes over a time at risk T_p (censored runs included), `y_p = -log(N_p / T_p)`, of
-variance 1 / N_p for exponential escape times. All fits are least squares with weights N_p, as in
-`levysde.sweeps.scaling_fits`, whose forms know x^p and 1/x only; intervals are normal, of 95%.
+Notation: at rung p of a ladder N_p escapes over a time at risk T_p (censored runs included), `y_p =
+-log(N_p / T_p)`, of variance 1 / N_p for exponential escape times. All fits are least squares with
+weights N_p, as in `levysde.sweeps.scaling_fits`, whose forms know x^p and 1/x only; intervals are
+normal, of 95%.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ Z = 1.959964  # of the normal law at 97.5%
 
 @dataclass(frozen=True)
 class Ladder:
-    """Measured rates at rising `x`: `slowness` is `-log rate`, the rate a unit of the sweep's time."""
+    """Measured rates at rising `x`: `slowness` is `-log rate`, the rate a unit of the sweep's
+    time."""
 
     x: np.ndarray
     slowness: np.ndarray
@@ -55,25 +57,33 @@ class Ladder:
 
 
 def ladder(sweep: Sweep) -> Ladder:
-    """The rungs of a sweep with one axis of numbers. Raises ValueError for a rung without an escape."""
+    """The rungs of a sweep with one axis of numbers. Raises ValueError for a rung without an
+    escape."""
     rows = []
     for point in sweep.plan.points:
         columns = sweep.columns(point)
         escapes = float(columns["escapes"])
         if not escapes:
-            raise ValueError(f"no escape at {point.id}: {columns['censored']:g} trajectories were cut off.")
+            raise ValueError(
+                f"no escape at {point.id}: {columns['censored']:g} trajectories were cut off."
+            )
         (x,) = sweep.values(point).values()
         rows.append((float(x), log(columns["mean_time"]), escapes, float(columns["censored"])))
     x, slowness, escapes, censored = np.array(sorted(rows)).T
     return Ladder(x, slowness, escapes, censored)
 
 
-def combined(design: np.ndarray, y: np.ndarray, weights: np.ndarray, contrast: Sequence[float]) -> Estimate:
-    """`contrast . coefficients` of the weighted fit of `y` by the columns of `design`, with its interval."""
+def combined(
+    design: np.ndarray, y: np.ndarray, weights: np.ndarray, contrast: Sequence[float]
+) -> Estimate:
+    """`contrast . coefficients` of the weighted fit of `y` by the columns of `design`, with its
+    interval."""
     gram = design.T @ (weights[:, None] * design)
     coefficients = np.linalg.solve(gram, design.T @ (weights * y))
     wanted = np.asarray(contrast, float)
-    return around(float(wanted @ coefficients), Z * float(np.sqrt(wanted @ np.linalg.solve(gram, wanted))))
+    return around(
+        float(wanted @ coefficients), Z * float(np.sqrt(wanted @ np.linalg.solve(gram, wanted)))
+    )
 
 
 def slope(found: Ladder) -> Estimate:
@@ -109,8 +119,9 @@ def pooled(estimates: Sequence[Estimate]) -> Estimate:
 
 
 def bend(found: Ladder) -> Estimate:
-    """How far the points are from a straight line: the slope at the upper end less that at the lower, over the slope in the
-    middle, of the weighted parabola. 0 for a line; needs four rungs."""
+    """How far the points are from a straight line: the slope at the upper end less that at the
+    lower, over the slope in the middle, of the weighted parabola. 0 for a line; needs four
+    rungs."""
     u = 2 * (found.x - found.x.mean()) / np.ptp(found.x)
     design = np.stack([np.ones_like(u), u, u * u], 1)
     curve = combined(design, found.slowness, found.escapes, (0, 0, 1))
@@ -120,7 +131,8 @@ def bend(found: Ladder) -> Estimate:
 
 
 def power(found: Ladder, start: float = 1.0) -> Estimate:
-    """p of the weighted fit `-log rate = a + b x^p`, with its interval by the delta method; needs four rungs."""
+    """p of the weighted fit `-log rate = a + b x^p`, with its interval by the delta method; needs
+    four rungs."""
     from scipy.optimize import curve_fit  # slow to import
 
     x = found.x / np.exp(np.mean(np.log(found.x)))
@@ -144,7 +156,10 @@ def power(found: Ladder, start: float = 1.0) -> Estimate:
 def rows(found: Ladder, axis: str) -> list[dict[str, float]]:
     """The ladder as a table for `data.json`."""
     columns = zip(found.x, found.slowness, found.error, found.escapes, found.censored, strict=True)
-    return [{axis: x, "-log rate": y, "standard error": e, "escapes": n, "censored": c} for x, y, e, n, c in columns]
+    return [
+        {axis: x, "-log rate": y, "standard error": e, "escapes": n, "censored": c}
+        for x, y, e, n, c in columns
+    ]
 
 
 def _line(x: np.ndarray) -> np.ndarray:
@@ -153,8 +168,9 @@ def _line(x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one kind with their fitted line; `law` is a theory's `-log rate` at the same x, drawn dashed; `look` is the
-    number of its colour and marker, by default its place in the panel."""
+    """Points of one kind with their fitted line; `law` is a theory's `-log rate` at the same x,
+    drawn dashed; `look` is the number of its colour and marker, by default its place in the
+    panel."""
 
     label: str
     found: Ladder
@@ -171,7 +187,9 @@ class Panel:
     title: str = ""
 
 
-def ladder_figure(panels: Sequence[Sequence[Panel]], y: str = "−log rate (natural log)") -> "Figure":
+def ladder_figure(
+    panels: Sequence[Sequence[Panel]], y: str = "−log rate (natural log)"
+) -> "Figure":
     """Panels in rows; each series with 95% intervals and its weighted straight line."""
     columns = len(panels[0])
     figure, axes = new_figure(len(panels), columns, width=3.3, height=2.9, legend=0.5)
@@ -188,7 +206,9 @@ def _draw(ax: "Axes", panel: Panel) -> None:
         found, style = series.found, look(k if series.look is None else series.look)
         points(ax, found.x, found.estimates, ls="", ms=4.5, label=series.label, **style)
         ends = np.array([found.x.min(), found.x.max()])
-        ax.plot(ends, intercept(found).value + slope(found).value * ends, color=style["color"], lw=1)
+        ax.plot(
+            ends, intercept(found).value + slope(found).value * ends, color=style["color"], lw=1
+        )
         if series.law is not None:
             ax.plot(found.x, series.law, color=style["color"], lw=1, ls=(0, (4, 2)))
     ax.set_xlabel(panel.x)

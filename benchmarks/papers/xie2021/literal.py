@@ -1,10 +1,12 @@
-"""A diffusion that follows the curvature along the whole path, not near critical points only. One dimension, float64.
+"""A diffusion that follows the curvature along the whole path, not near critical points only. One
+dimension, float64.
 
-`dX = -L'(X) dt + sqrt(2 D(X)) dW`, `D(x) = (eta / 2 B) |L''(x)|`: a model of this package, beside that of Xie, Sato and
-Sugiyama (ICLR 2021), whose D belongs to the neighbourhood of critical points. At an inflection c before the saddle D
-vanishes while the slope points back. There, y = c - x obeys `dy = g dt + sqrt(2 k y) dW` with `g = L'(c) > 0`, a squared
-Bessel process: it may touch y = 0, at `g < k`, but is pushed off and never crosses. SGD described so never leaves a valley
-that has an inflection on its way out; an escape that a simulation shows is an artefact of its step.
+`dX = -L'(X) dt + sqrt(2 D(X)) dW`, `D(x) = (eta / 2 B) |L''(x)|`: a model of this package, beside
+that of Xie, Sato and Sugiyama (ICLR 2021), whose D belongs to the neighbourhood of critical points.
+At an inflection c before the saddle D vanishes while the slope points back. There, y = c - x obeys
+`dy = g dt + sqrt(2 k y) dW` with `g = L'(c) > 0`, a squared Bessel process: it may touch y = 0, at
+`g < k`, but is pushed off and never crosses. SGD described so never leaves a valley that has an
+inflection on its way out; an escape that a simulation shows is an artefact of its step.
 """
 
 from collections.abc import Callable
@@ -31,7 +33,8 @@ def literal_passage(
     lower: Arg[Number | None] = None,
     upper: Arg[Number | None] = None,
 ) -> FirstPassage:
-    """Exit of the literal equation, `D(x) = (eta / 2B) |L''(x)|` at every x, in one dimension, by quadrature.
+    """Exit of the literal equation, `D(x) = (eta / 2B) |L''(x)|` at every x, in one dimension, by
+    quadrature.
 
     Args:
         landscape: the loss L, in one dimension.
@@ -46,21 +49,33 @@ def literal_passage(
 
     Raises:
         ValueError, TypeError: as `first_passage`.
-        ValueError: "never escapes": an inflection with the slope pointing back stands before every end. D vanishes there, so
-            nothing carries a path across; what a simulation shows is an artefact of its step.
+        ValueError: "never escapes": an inflection with the slope pointing back stands before every
+            end. D vanishes there, so nothing carries a path across; what a simulation shows is an
+            artefact of its step.
 
     Source:
-        this package; D near critical points is that of Xie, Sato, Sugiyama, ICLR 2021. Solved by `first_passage`.
+        this package; D near critical points is that of Xie, Sato, Sugiyama, ICLR 2021. Solved by
+        `first_passage`.
     """
     if not isinstance(landscape, Landscape):
-        raise TypeError(f"landscape must be a Landscape, not {errors.shown(landscape)}. Type for example DoubleWell().")
+        raise TypeError(
+            f"landscape must be a Landscape, not {errors.shown(landscape)}. Type for "
+            "example DoubleWell()."
+        )
     if landscape.dim != 1:
-        raise ValueError(f"the exact mean is known in one dimension, but the landscape has {landscape.dim}. Simulate.")
+        raise ValueError(
+            "the exact mean is known in one dimension, but the landscape has "
+            f"{landscape.dim}. Simulate."
+        )
     eta, batch = (
         errors.positive_real(name, value, f"{name}=1.0")
         for name, value in (("learning_rate", learning_rate), ("batch_size", batch_size))
     )
-    x = float(np.asarray(landscape.minimum)[0]) if start is None else errors.real("start", start, "start=0.0")
+    x = (
+        float(np.asarray(landscape.minimum)[0])
+        if start is None
+        else errors.real("start", start, "start=0.0")
+    )
     ends = [
         None if end is None else errors.real(name, end, f"{name}=0.0")
         for name, end in (("lower", lower), ("upper", upper))
@@ -80,11 +95,17 @@ def literal_passage(
         if standing and len(standing) == 2 - ends.count(None):
             places = " and ".join(f"{wall:.6g}" for wall in standing)
             raise ValueError(
-                f"never escapes: with the literal D = (eta / 2B) |L''| the noise vanishes at the inflection, x = {places}, "
-                f"where the slope points back towards the start {x:g}. Freeze the noise (xie_law), or add noise that stays."
+                "never escapes: with the literal D = (eta / 2B) |L''| the noise vanishes at the "
+                f"inflection, x = {places}, "
+                f"where the slope points back towards the start {x:g}. Freeze the noise (xie_law), "
+                "or add noise that stays."
             )
         return first_passage(
-            drift, lambda z: eta / (2 * batch) * np.abs(curvature(z)), start=x, lower=ends[0], upper=ends[1]
+            drift,
+            lambda z: eta / (2 * batch) * np.abs(curvature(z)),
+            start=x,
+            lower=ends[0],
+            upper=ends[1],
         )
 
 

@@ -1,4 +1,5 @@
-"""SGD with real minibatches on real data: `-log rate` against B, 1/eta and 1/k, each next to its quadratic null model."""
+"""SGD with real minibatches on real data: `-log rate` against B, 1/eta and 1/k, each next to its
+quadratic null model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -53,16 +54,20 @@ BOWLS = 250
 
 LINES = Claim(
     "nets-lines",
-    "SGD on logistic regression and fully connected networks of depth 2 and 3: −log rate is linear in B, 1/η and 1/k",
+    "SGD on logistic regression and fully connected networks of depth 2 and 3: −log rate is linear "
+    "in B, 1/η and 1/k",
     "experiments to Theorem 3.2",
-    "slopes at the ends of a ladder differ by less than half of that in the middle, in all nine ladders",
+    "slopes at the ends of a ladder differ by less than half of that in the middle, in all nine "
+    "ladders",
     "an interval of that difference outside [−0.5, 0.5]",
 )
 SIZE = Claim(
     "nets-exponent",
     "Are the slopes those of a saddle escape with noise covariance H/B, 2BΔL/(ηkH_a)?",
-    "a question of ours: the exit is from a sublevel set without a saddle, outside the statement of Theorem 3.2",
-    "measured over predicted slope 1 within a factor of 1.5, ΔL being the height of the set and H_a the largest curvature",
+    "a question of ours: the exit is from a sublevel set without a saddle, outside the statement "
+    "of Theorem 3.2",
+    "measured over predicted slope 1 within a factor of 1.5, ΔL being the height of the set and "
+    "H_a the largest curvature",
     "a problem's pooled interval outside [0.67, 1.5]",
     "own",
 )
@@ -94,9 +99,13 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
     for i, name in enumerate(problems(quick)):
         for j, axis in enumerate(AXES):
             num, of_bowl = (100, 100) if quick else (NUM[name], BOWLS)
-            for k, (kind, run) in enumerate({"net": net_run(name, num), "bowl": bowl_run(name, of_bowl)}.items()):
+            for k, (kind, run) in enumerate(
+                {"net": net_run(name, num), "bowl": bowl_run(name, of_bowl)}.items()
+            ):
                 path = {
-                    "batch_size": "kernel.batch_size" if kind == "net" else "kernel.scale.batch_size",
+                    "batch_size": "kernel.batch_size"
+                    if kind == "net"
+                    else "kernel.scale.batch_size",
                     "learning_rate": "kernel.iteration_time",
                     "sharpness": "landscape.sharpness",
                 }[axis]
@@ -111,14 +120,28 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
 
 def net_run(name: str, num: int) -> dict[str, Any]:
     """Real minibatches, one look at the loss over all data an iteration."""
-    kernel = {"name": "OptimizerKernel", "transformation": "sgd", "batch_size": BATCH, "sampling": "replacement"}
+    kernel = {
+        "name": "OptimizerKernel",
+        "transformation": "sgd",
+        "batch_size": BATCH,
+        "sampling": "replacement",
+    }
     return _run(name, problem, kernel, num)
 
 
 def bowl_run(name: str, num: int) -> dict[str, Any]:
-    noise = {"name": reference(bowl_noise), "batch_size": BATCH, "sharpness": {"of": "landscape.sharpness"}}
+    noise = {
+        "name": reference(bowl_noise),
+        "batch_size": BATCH,
+        "sharpness": {"of": "landscape.sharpness"},
+    }
     scale = noise | {"problem": name}
-    kernel = {"name": "OptimizerKernel", "transformation": "sgd", "noise": {"name": "Brownian"}, "scale": scale}
+    kernel = {
+        "name": "OptimizerKernel",
+        "transformation": "sgd",
+        "noise": {"name": "Brownian"},
+        "scale": scale,
+    }
     return _run(name, bowl, kernel, num)
 
 
@@ -130,7 +153,10 @@ def _run(name: str, kind: Callable, kernel: dict[str, Any], num: int) -> dict[st
         "dynamics": {"name": "SGD", "learning_rate": rate},
         "domain": {"name": reference(basin), "problem": name},
         "kernel": kernel
-        | {"hyperparameters": {"learning_rate": rate}, "iteration_time": float(f"{at_minimum(name).rate:.6g}")},
+        | {
+            "hyperparameters": {"learning_rate": rate},
+            "iteration_time": float(f"{at_minimum(name).rate:.6g}"),
+        },
         "num": num,
         "max_steps": 1_000_000,
     }
@@ -157,7 +183,10 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
                 label,
                 [
                     Series("real minibatches", lines[name, "net", axis]),
-                    Series("null model: bowl with the same H and C, Gaussian noise", lines[name, "bowl", axis]),
+                    Series(
+                        "null model: bowl with the same H and C, Gaussian noise",
+                        lines[name, "bowl", axis],
+                    ),
                 ],
                 f"{name} ({PROBLEMS[name][0].replace('_', ' ')}), h = {height_of(name):.3g}",
             )
@@ -177,7 +206,9 @@ def settings(name: str, axis: str, found: Ladder) -> list[tuple[float, float, fl
     return [tuple([*base[:place], float(x), *base[place + 1 :]]) for x in found.x]  # pyright: ignore[reportReturnType]
 
 
-def _slopes(names: tuple[str, ...], lines: dict[Any, Ladder], laws: dict[Any, np.ndarray]) -> list[dict[str, Any]]:
+def _slopes(
+    names: tuple[str, ...], lines: dict[Any, Ladder], laws: dict[Any, np.ndarray]
+) -> list[dict[str, Any]]:
     table = []
     for name in names:
         for axis, label in AXES.items():
@@ -186,11 +217,15 @@ def _slopes(names: tuple[str, ...], lines: dict[Any, Ladder], laws: dict[Any, np
                 parts = {
                     "slope": slope(here),
                     "over linear theory": slope_ratio(here, laws[name, kind, axis, "linear"]),
-                    "over theorem with C = H/B": slope_ratio(here, laws[name, kind, axis, "theorem"]),
+                    "over theorem with C = H/B": slope_ratio(
+                        here, laws[name, kind, axis, "theorem"]
+                    ),
                     "bend": bend(here),
                 }
                 spread = {
-                    f"{part} {end}": getattr(e, end) for part, e in parts.items() for end in ("value", "low", "high")
+                    f"{part} {end}": getattr(e, end)
+                    for part, e in parts.items()
+                    for end in ("value", "low", "high")
                 }
                 table.append({"problem": name, "kind": kind, "against": label} | spread)
     return table
@@ -211,26 +246,41 @@ def _lines(names: tuple[str, ...], lines: dict[Any, Ladder]) -> Verdict:
         LINES,
         all_judged(list(words.values())),
         f"relative change of slope {shown}; inside the band: {count} of {len(words)}",
-        f"chance to see a change of slope of 1: {detection_chance(0.5, bends.values()):.2f} or more",
-        ", ".join(f"{name} bends" for name, value in together.items() if not value.low <= 0 <= value.high),
+        f"chance to see a change of slope of 1: {detection_chance(0.5, bends.values()):.2f} or "
+        "more",
+        ", ".join(
+            f"{name} bends" for name, value in together.items() if not value.low <= 0 <= value.high
+        ),
     )
 
 
 def _size(names: tuple[str, ...], lines: dict[Any, Ladder], laws: dict[Any, np.ndarray]) -> Verdict:
     ratios = {
-        name: pooled([slope_ratio(lines[name, "net", axis], laws[name, "net", axis, "theorem"]) for axis in AXES])
+        name: pooled(
+            [
+                slope_ratio(lines[name, "net", axis], laws[name, "net", axis, "theorem"])
+                for axis in AXES
+            ]
+        )
         for name in names
     }
     linear = {
-        name: pooled([slope_ratio(lines[name, "net", axis], laws[name, "net", axis, "linear"]) for axis in AXES])
+        name: pooled(
+            [
+                slope_ratio(lines[name, "net", axis], laws[name, "net", axis, "linear"])
+                for axis in AXES
+            ]
+        )
         for name in names
     }
     word = judged(ratios.values(), 0.67, 1.5)
     return ruled(
         SIZE,
         word,
-        f"measured over predicted {_each(ratios)}; over the linear theory with the measured covariance {_each(linear)}",
-        f"chance to see a slope off by a factor of 2: {detection_chance(0.5, ratios.values()):.2f} or more",
+        f"measured over predicted {_each(ratios)}; over the linear theory with the measured "
+        f"covariance {_each(linear)}",
+        f"chance to see a slope off by a factor of 2: {detection_chance(0.5, ratios.values()):.2f} "
+        "or more",
         "" if word == "holds" else "the noise covariance is not H/B in size: see `align-size`",
     )
 
@@ -239,7 +289,12 @@ def _null(names: tuple[str, ...], lines: dict[Any, Ladder]) -> Verdict:
     bends = {(name, axis): bend(lines[name, "bowl", axis]) for name in names for axis in AXES}
     words: list[Word] = [judged(value, -0.5, 0.5) for value in bends.values()]
     ratios = {
-        name: pooled([quotient(slope(lines[name, "net", axis]), slope(lines[name, "bowl", axis])) for axis in AXES])
+        name: pooled(
+            [
+                quotient(slope(lines[name, "net", axis]), slope(lines[name, "bowl", axis]))
+                for axis in AXES
+            ]
+        )
         for name in names
     }
     word: Word = "fails" if "fails" in words else "holds" if "holds" in words else "inconclusive"
@@ -247,10 +302,15 @@ def _null(names: tuple[str, ...], lines: dict[Any, Ladder]) -> Verdict:
     return ruled(
         NULL,
         word,
-        f"relative change of slope in the bowls, pooled: {_each(bent)}; slope with minibatches over that of the bowl "
-        f"{_each(ratios)}; straight by the test: {words.count('holds')} of {len(words)}, bent: {words.count('fails')}",
-        f"chance to see a change of slope of 1 in a bowl: {detection_chance(0.5, bends.values()):.2f} or more",
-        "a straight line alone cannot tell the theorem from a bowl without a saddle" if word == "holds" else "",
+        f"relative change of slope in the bowls, pooled: {_each(bent)}; slope with minibatches "
+        "over that of the bowl "
+        f"{_each(ratios)}; straight by the test: {words.count('holds')} of {len(words)}, bent: "
+        f"{words.count('fails')}",
+        "chance to see a change of slope of 1 in a bowl: "
+        f"{detection_chance(0.5, bends.values()):.2f} or more",
+        "a straight line alone cannot tell the theorem from a bowl without a saddle"
+        if word == "holds"
+        else "",
     )
 
 

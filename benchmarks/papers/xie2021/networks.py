@@ -1,14 +1,17 @@
-"""Real minibatches: logistic regression and fully connected networks leave a sublevel set of their minimum.
+"""Real minibatches: logistic regression and fully connected networks leave a sublevel set of their
+minimum.
 
-Each problem is trained, polished to a strict minimum in float64 and stretched by sqrt(k) afterwards, so that all k have one
-minimum. "Escape" is the first iteration at which the loss over all data exceeds the minimum's by a height h: logistic
-regression has one minimum only, and where the saddles around a network's minimum lie nobody knows. So this is the null model's
-question, and next to each problem stands its own null model: a quadratic bowl with the Hessian and the minibatch covariance of
-the problem's minimum, Gaussian noise, the same learning rates, the same height.
+Each problem is trained, polished to a strict minimum in float64 and stretched by sqrt(k)
+afterwards, so that all k have one minimum. "Escape" is the first iteration at which the loss over
+all data exceeds the minimum's by a height h: logistic regression has one minimum only, and where
+the saddles around a network's minimum lie nobody knows. So this is the null model's question, and
+next to each problem stands its own null model: a quadratic bowl with the Hessian and the minibatch
+covariance of the problem's minimum, Gaussian noise, the same learning rates, the same height.
 
-Settings by rule, before any run: base B = 8, k = 1, eta lambda_max = 0.1, examples drawn with replacement; h such that the
-linear theory of the bowl has the exponent `EXPONENTS` at the base, chosen in a short trial so that lives are a thousand
-iterations or so. Each ladder changes one of B, eta, k so that B / (eta k) takes the same five values.
+Settings by rule, before any run: base B = 8, k = 1, eta lambda_max = 0.1, examples drawn with
+replacement; h such that the linear theory of the bowl has the exponent `EXPONENTS` at the base,
+chosen in a short trial so that lives are a thousand iterations or so. Each ladder changes one of B,
+eta, k so that B / (eta k) takes the same five values.
 """
 
 import functools
@@ -21,7 +24,13 @@ import numpy as np
 
 from levysde import errors
 from levysde.domains import Sublevel
-from levysde.landscapes import NetworkLandscape, Quadratic, fully_connected, logistic_regression, rescaled
+from levysde.landscapes import (
+    NetworkLandscape,
+    Quadratic,
+    fully_connected,
+    logistic_regression,
+    rescaled,
+)
 from levysde.networks import polish, train
 from levysde.noise import Brownian, LowRankScale, minibatch_scale
 from levysde.protocols import Landscape
@@ -83,7 +92,9 @@ def at_minimum(name: str) -> Minimum:
         network = logistic_regression(data)
     else:
         network = start_of(name)
-        network = network.at(errors.as_array("x", polish(network, train(network, "sgd", **TRAINING)).point, "x"))
+        network = network.at(
+            errors.as_array("x", polish(network, train(network, "sgd", **TRAINING)).point, "x")
+        )
     hessian, gradients = derivatives(network, network.minimum)
     return Minimum(network, hessian, gradients, np.cov(gradients.T, bias=True))
 
@@ -95,8 +106,9 @@ def derivatives(network: NetworkLandscape, x: Any) -> tuple[np.ndarray, np.ndarr
 
 
 def linear_exponent(name: str, height: float, batch: float, rate: float, k: float) -> float:
-    """`log mean` to leading order of leaving `y' H y / 2 < h` in the bowl: the least quasi-potential on its edge, with the
-    exact stationary covariance S of the discrete linear iteration, `h / largest eigenvalue of H^(1/2) S H^(1/2)`."""
+    """`log mean` to leading order of leaving `y' H y / 2 < h` in the bowl: the least
+    quasi-potential on its edge, with the exact stationary covariance S of the discrete linear
+    iteration, `h / largest eigenvalue of H^(1/2) S H^(1/2)`."""
     return height / _spread(name, batch, rate, k)
 
 
@@ -115,29 +127,36 @@ def height_of(name: str) -> float:
 
 
 def problem(problem: Any, sharpness: Any) -> Landscape:
-    """A problem at its minimum, stretched: what sweeps escape from. Raises ValueError for an unknown name."""
+    """A problem at its minimum, stretched: what sweeps escape from. Raises ValueError for an
+    unknown name."""
     return rescaled(at_minimum(_known(problem)).network, sharpness)
 
 
 def bowl(problem: Any, sharpness: Any) -> Landscape:
-    """The quadratic bowl with the Hessian of the problem's minimum times `sharpness`, turned to its axes."""
+    """The quadratic bowl with the Hessian of the problem's minimum times `sharpness`, turned to its
+    axes."""
     k = errors.positive("sharpness", sharpness, "sharpness=1.0")
     return Quadratic(hessian=k * jnp.asarray(_turned(_known(problem))[0], dtype=float))
 
 
 def bowl_noise(problem: Any, sharpness: Any, batch_size: Any) -> LowRankScale:
-    """Gaussian noise of the covariance of the problem's minibatches at its minimum, times `sharpness`, on the bowl's axes;
-    without the directions that hold the last thousandth of its trace."""
+    """Gaussian noise of the covariance of the problem's minibatches at its minimum, times
+    `sharpness`, on the bowl's axes; without the directions that hold the last thousandth of its
+    trace."""
     k = errors.positive("sharpness", sharpness, "sharpness=1.0")
     _, gradients, rank = _turned(_known(problem))
     return minibatch_scale(
-        jnp.sqrt(k) * jnp.asarray(gradients, dtype=float), Brownian(), batch_size=batch_size, rank=rank
+        jnp.sqrt(k) * jnp.asarray(gradients, dtype=float),
+        Brownian(),
+        batch_size=batch_size,
+        rank=rank,
     )
 
 
 @functools.cache
 def _turned(name: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """Eigenvalues of H, the examples' gradients along its eigenvectors, and how many directions of noise matter."""
+    """Eigenvalues of H, the examples' gradients along its eigenvectors, and how many directions of
+    noise matter."""
     there = at_minimum(name)
     eigenvalues, vectors = np.linalg.eigh(there.hessian)
     variances = np.linalg.eigvalsh(there.covariance)[::-1]
@@ -155,12 +174,17 @@ def _known(problem: Any) -> str:
 
 
 def log_rates(name: str, at: list[tuple[float, float, float]], kind: str) -> np.ndarray:
-    """`-log rate` up to a constant at (B, eta, k): "linear" theory of the bowl, or "theorem": Theorem 3.2 with noise H / B and
-    the barrier h, climbed at the largest curvature (s = 1); with the time of relaxation, 1 / k, in front."""
+    """`-log rate` up to a constant at (B, eta, k): "linear" theory of the bowl, or "theorem":
+    Theorem 3.2 with noise H / B and the barrier h, climbed at the largest curvature (s = 1); with
+    the time of relaxation, 1 / k, in front."""
     height, largest = height_of(name), at_minimum(name).largest
     return np.array(
         [
-            (linear_exponent(name, height, b, eta, k) if kind == "linear" else 2 * b * height / (eta * k * largest))
+            (
+                linear_exponent(name, height, b, eta, k)
+                if kind == "linear"
+                else 2 * b * height / (eta * k * largest)
+            )
             - log(k)
             for b, eta, k in at
         ]

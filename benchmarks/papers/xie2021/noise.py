@@ -1,7 +1,9 @@
-"""Gradient noise of covariance |curvature| / B, coordinate by coordinate, for losses that are sums over coordinates.
+"""Gradient noise of covariance |curvature| / B, coordinate by coordinate, for losses that are sums
+over coordinates.
 
-literal    |L''(x)| / B where the path is: what the paper writes down first;
-frozen     the same with two temperatures: the minimum's curvature until the loss has climbed the fraction s of the way to
+literal    |L''(x)| / B where the path is: what the paper writes down first; frozen     the same
+with two temperatures: the minimum's curvature until the loss has climbed the fraction s of the way
+to
            the saddle, the saddle's beyond: what the paper computes with.
 """
 
@@ -23,19 +25,25 @@ _hessian_at = eqx.filter_jit(lambda loss, x: loss.hessian(x))
 
 
 def literal_noise(landscape: Any, batch_size: Any) -> StateScale:
-    """`S(x) = sqrt(|L''(x_i)| / B)` in each coordinate, for `StyblinskiTang` or a landscape of one dimension.
+    """`S(x) = sqrt(|L''(x_i)| / B)` in each coordinate, for `StyblinskiTang` or a landscape of one
+    dimension.
 
     Raises TypeError or ValueError for another landscape, or a batch that is not positive.
     """
     batch = errors.positive("batch_size", batch_size, "batch_size=4")
     _profile(landscape)
-    law = _TangRoot(landscape, batch) if isinstance(landscape, StyblinskiTang) else _OneRoot(landscape, batch)
+    law = (
+        _TangRoot(landscape, batch)
+        if isinstance(landscape, StyblinskiTang)
+        else _OneRoot(landscape, batch)
+    )
     return StateScale(law, dim=landscape.dim)
 
 
 def frozen_noise(landscape: Any, batch_size: Any, path_fraction: Any = 0.5) -> StateScale:
-    """`S(x)^2 = h / B` in each coordinate, h the curvature of the minimum in whose valley it lies below the switch, and that of
-    the saddle around it. For `StyblinskiTang`, or a landscape of one dimension with two minima and a saddle.
+    """`S(x)^2 = h / B` in each coordinate, h the curvature of the minimum in whose valley it lies
+    below the switch, and that of the saddle around it. For `StyblinskiTang`, or a landscape of one
+    dimension with two minima and a saddle.
 
     Args:
         landscape: the loss.
@@ -47,12 +55,15 @@ def frozen_noise(landscape: Any, batch_size: Any, path_fraction: Any = 0.5) -> S
     batch = errors.positive("batch_size", batch_size, "batch_size=4")
     fraction = errors.fraction("path_fraction", path_fraction, "path_fraction=0.5")
     places, curvatures = switches(landscape, fraction)
-    law = _Steps(jnp.asarray(places, dtype=float), jnp.asarray(np.sqrt(curvatures), dtype=float), batch)
+    law = _Steps(
+        jnp.asarray(places, dtype=float), jnp.asarray(np.sqrt(curvatures), dtype=float), batch
+    )
     return StateScale(law, dim=landscape.dim)
 
 
 def switches(landscape: Landscape, fraction: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where the noise changes on the left and on the right of the saddle, and |curvature| left, between and right of them."""
+    """Where the noise changes on the left and on the right of the saddle, and |curvature| left,
+    between and right of them."""
     from scipy.optimize import brentq  # slow to import
 
     profile = _profile(landscape)
@@ -67,7 +78,10 @@ def switches(landscape: Landscape, fraction: float) -> tuple[np.ndarray, np.ndar
         for low in minima:
             level = (1 - fraction) * value(low) + fraction * high
             places.append(brentq(lambda u, level=level: value(u) - level, low, top, xtol=1e-10))
-        curvatures = [abs(float(_hessian_at(precise, jnp.asarray([u]))[0, 0])) for u in (minima[0], top, minima[1])]
+        curvatures = [
+            abs(float(_hessian_at(precise, jnp.asarray([u]))[0, 0]))
+            for u in (minima[0], top, minima[1])
+        ]
     return np.array(places), np.array(curvatures)
 
 
@@ -76,10 +90,14 @@ def _profile(landscape: Any) -> Landscape:
     if isinstance(landscape, StyblinskiTang):
         return StyblinskiTang(1, sharpness=landscape.sharpness, height=landscape.height)
     if not isinstance(landscape, Landscape):
-        raise TypeError(f"landscape must be a Landscape, not {landscape!r}. Type for example StyblinskiTang(10).")
+        raise TypeError(
+            f"landscape must be a Landscape, not {landscape!r}. Type for example "
+            "StyblinskiTang(10)."
+        )
     if landscape.dim != 1:
         raise ValueError(
-            f"the noise is made coordinate by coordinate, but {type(landscape).__name__} has {landscape.dim} coupled ones. "
+            f"the noise is made coordinate by coordinate, but {type(landscape).__name__} has "
+            f"{landscape.dim} coupled ones. "
             "Give StyblinskiTang, or a landscape of one dimension."
         )
     return landscape
@@ -109,16 +127,22 @@ class _Steps(eqx.Module):
 
     def __call__(self, x: Point) -> Point:
         left, right = self.places[0], self.places[1]
-        root = jnp.where(x < left, self.roots[0], jnp.where(x < right, self.roots[1], self.roots[2]))
+        root = jnp.where(
+            x < left, self.roots[0], jnp.where(x < right, self.roots[1], self.roots[2])
+        )
         return root / jnp.sqrt(self.batch)
 
 
 def bowl_noise(landscape: Any, batch_size: Any) -> Scale:
-    """`S = sqrt(H / B)`, H the Hessian at the minimum, of which only the diagonal is taken: for bowls along the axes.
+    """`S = sqrt(H / B)`, H the Hessian at the minimum, of which only the diagonal is taken: for
+    bowls along the axes.
 
     Raises TypeError or ValueError for no landscape, or a batch that is not positive.
     """
     if not isinstance(landscape, Landscape):
-        raise TypeError(f"landscape must be a Landscape, not {landscape!r}. Type for example Quadratic(jnp.ones(2)).")
+        raise TypeError(
+            f"landscape must be a Landscape, not {landscape!r}. Type for example "
+            "Quadratic(jnp.ones(2))."
+        )
     batch = errors.positive("batch_size", batch_size, "batch_size=4")
     return as_scale(jnp.sqrt(jnp.diag(landscape.hessian(landscape.minimum)) / batch), landscape.dim)

@@ -1,16 +1,17 @@
 """Momentum and ADAM (Xie et al., ICML 2022): how the exponent depends on B, k and the momentum.
 
-Real optax optimisers on the Styblinski-Tang function in ten dimensions under Gaussian gradient noise of covariance H_a k / B
-at the minimum, the same everywhere (s = 1): with one temperature the exponents are those of the paper,
+Real optax optimisers on the Styblinski-Tang function in ten dimensions under Gaussian gradient
+noise of covariance H_a k / B at the minimum, the same everywhere (s = 1): with one temperature the
+exponents are those of the paper,
 
     SGD                            2 B dL / (eta k H_a)
     heavy ball (raw gradients)     (1 - beta) times that
     averaged momentum              the same as SGD
     ADAM (delta negligible)        2 sqrt(B) dL / (eta sqrt(k H_a)).
 
-Height 1/8000 of the function's, so that a relaxation takes some 50 iterations. Rates are a unit of `eta * iterations`. What is
-fitted is `-log` of the rate over that of relaxation: k H_a (SGD, averaged), k H_a / (1 - beta), sqrt(k H_a B) (ADAM), since
-these prefactors depend on B and k too.
+Height 1/8000 of the function's, so that a relaxation takes some 50 iterations. Rates are a unit of
+`eta * iterations`. What is fitted is `-log` of the rate over that of relaxation: k H_a (SGD,
+averaged), k H_a / (1 - beta), sqrt(k H_a B) (ADAM), since these prefactors depend on B and k too.
 """
 
 import functools
@@ -44,11 +45,17 @@ from .styblinski import escape_run
 from .white import CURVATURE, DEPTH, TOP
 
 HEIGHT, BETA = 1 / 8000, 0.9
-# exponents 3.4 to 9.1 on both ladders: those of SGD and momentum are proportional to B / k, ADAM's to its root
+# exponents 3.4 to 9.1 on both ladders: those of SGD and momentum are proportional to B / k, ADAM's
+# to its root
 BATCHES = (3, 4, 5, 6, 8)
 ADAM_BATCHES = (3, 5, 8, 13, 21)
 RATES = {"sgd": 2.0, "heavy ball": 2.0 * (1 - BETA), "averaged momentum": 2.0, "adam": 0.075}
-NAMES = {"sgd": "SGD", "heavy ball": "heavy ball, η/10", "averaged momentum": "averaged momentum", "adam": "ADAM"}
+NAMES = {
+    "sgd": "SGD",
+    "heavy ball": "heavy ball, η/10",
+    "averaged momentum": "averaged momentum",
+    "adam": "ADAM",
+}
 AXES = {"batch_size": "B", "sharpness": "1/k"}
 
 HEAVY = Claim(
@@ -70,8 +77,10 @@ AVERAGED = Claim(
 )
 ADAM = Claim(
     "adam-powers",
-    "ADAM's exponent grows as sqrt(B) and 1/sqrt(k), SGD's as B and 1/k: ADAM favours flat minima less",
-    'ICML 2022, ADAM; the order as in notes on FedAdamom. Abstract (read): adaptive rates "cannot select flat minima '
+    "ADAM's exponent grows as sqrt(B) and 1/sqrt(k), SGD's as B and 1/k: ADAM favours flat minima "
+    "less",
+    'ICML 2022, ADAM; the order as in notes on FedAdamom. Abstract (read): adaptive rates "cannot '
+    "select flat minima "
     'as SGD does"',
     "powers of B and of 1/k: ADAM 0.5, in the band [0.3, 0.7]; SGD 1, in the band [0.7, 1.3]",
     "an interval outside its band",
@@ -92,7 +101,8 @@ CLAIMS = (HEAVY, AVERAGED, ADAM, SIZE)
 
 @functools.cache  # one object for one setting, so that a ladder compiles once
 def averaged_momentum(learning_rate: Any, momentum: Any) -> optax.GradientTransformation:
-    """`m <- beta m + (1 - beta) g`, `x <- x - eta m`. Raises TypeError or ValueError for numbers out of range."""
+    """`m <- beta m + (1 - beta) g`, `x <- x - eta m`. Raises TypeError or ValueError for numbers
+    out of range."""
     errors.positive("learning_rate", learning_rate, "learning_rate=0.1")
     beta = errors.fraction("momentum", momentum, "momentum=0.9")
     return optax.chain(optax.ema(beta, debias=False), optax.scale_by_learning_rate(learning_rate))
@@ -103,8 +113,13 @@ def transformation(name: str) -> dict[str, Any]:
     return {
         "sgd": {"transformation": "sgd", "hyperparameters": rate},
         "heavy ball": {"transformation": "sgd", "hyperparameters": rate | {"momentum": BETA}},
-        "averaged momentum": {"transformation": {"name": reference(averaged_momentum), "momentum": BETA} | rate},
-        "adam": {"transformation": "adam", "hyperparameters": rate | {"b1": 0.9, "b2": 0.999, "eps": 1e-10}},
+        "averaged momentum": {
+            "transformation": {"name": reference(averaged_momentum), "momentum": BETA} | rate
+        },
+        "adam": {
+            "transformation": "adam",
+            "hyperparameters": rate | {"b1": 0.9, "b2": 0.999, "eps": 1e-10},
+        },
     }[name]
 
 
@@ -122,7 +137,11 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
                 grid = {"kernel.scale.batch_size": [float(b) for b in batches]}
             else:
                 grid = {"landscape.sharpness": [batches[2] / b for b in batches]}
-            found[f"{name.replace(' ', '')}-{axis}"] = {"seed": 700 + 10 * i + j, "run": run, "grid": grid}
+            found[f"{name.replace(' ', '')}-{axis}"] = {
+                "seed": 700 + 10 * i + j,
+                "run": run,
+                "grid": grid,
+            }
     return found
 
 
@@ -187,7 +206,9 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         ]
     ]
     data = {name: rows(found_, name.rsplit("-", 1)[1]) for name, found_ in raw.items()}
-    return Finding(verdicts, {"exponents": ladder_figure(panels, "−log(rate over relaxation)")}, data)
+    return Finding(
+        verdicts, {"exponents": ladder_figure(panels, "−log(rate over relaxation)")}, data
+    )
 
 
 def _rooted(found: Ladder) -> Ladder:
@@ -197,7 +218,10 @@ def _rooted(found: Ladder) -> Ladder:
 def _momenta(lines: dict[Any, Ladder]) -> tuple[Verdict, Verdict]:
     base = scaled(slope(lines["sgd", "batch_size"]), RATES["sgd"])  # against B / eta
     verdicts = []
-    for claim, name, expected in ((HEAVY, "heavy ball", 1 - BETA), (AVERAGED, "averaged momentum", 1.0)):
+    for claim, name, expected in (
+        (HEAVY, "heavy ball", 1 - BETA),
+        (AVERAGED, "averaged momentum", 1.0),
+    ):
         ratio = quotient(scaled(slope(lines[name, "batch_size"]), RATES[name]), base)
         verdicts.append(
             ruled(
@@ -220,7 +244,8 @@ def _powers(lines: dict[Any, Ladder]) -> Verdict:
         ADAM,
         all_judged(words),
         f"powers {shown}",
-        f"chance to tell ADAM's power from 1: {detection_chance(0.3, [found['adam', a] for a in AXES]):.2f} or more",
+        "chance to tell ADAM's power from 1: "
+        f"{detection_chance(0.3, [found['adam', a] for a in AXES]):.2f} or more",
     )
 
 
@@ -233,7 +258,8 @@ def _size(lines: dict[Any, Ladder], laws: dict[Any, np.ndarray]) -> Verdict:
     return ruled(
         SIZE,
         judged(ratios.values(), 0.85, 1.15),
-        "measured over predicted slope " + ", ".join(f"in {name} {ratio}" for name, ratio in ratios.items()),
+        "measured over predicted "
+        "slope " + ", ".join(f"in {name} {ratio}" for name, ratio in ratios.items()),
         f"chance to see a slope off by 30%: {detection_chance(0.15, ratios.values()):.2f} or more",
     )
 

@@ -1,13 +1,13 @@
 """Prefactor and s of Theorem 3.2, in one dimension, where the exact mean is known.
 
-`L = (x^2 - 1)^2 / 40`: H_a = 0.2, |H_b| = 0.1, dL = 1/40. Two frozen temperatures, switched where the loss has climbed s dL.
-Where the temperature jumps, the equation needs a convention:
+`L = (x^2 - 1)^2 / 40`: H_a = 0.2, |H_b| = 0.1, dL = 1/40. Two frozen temperatures, switched where
+the loss has climbed s dL. Where the temperature jumps, the equation needs a convention:
 
     Ito          flux -L' P - (D P)', noise of the point before a step
     isothermal   flux -L' P - D P',   noise of the point after a step
 
-Exact means of both by Green's function on a fine grid; the SDE (Ito) by Euler steps of eta / 8. The same on one coordinate of
-the Styblinski-Tang function.
+Exact means of both by Green's function on a fine grid; the SDE (Ito) by Euler steps of eta / 8. The
+same on one coordinate of the Styblinski-Tang function.
 """
 
 import functools
@@ -55,23 +55,30 @@ PREFACTOR = Claim(
     "prefactor",
     "The prefactor of the escape time is 2π/|H_b|",
     "Theorem 3.2, as in Ibayashi and Imaizumi (ICLR 2023 submission), Table 1",
-    "exact mean over this law tends to 1 as η falls, in the band [0.9, 1.1] at the exponent 60, in either convention",
+    "exact mean over this law tends to 1 as η falls, in the band [0.9, 1.1] at the exponent 60, in "
+    "either convention",
     "exact mean over this law at the exponent 60 outside [0.9, 1.1] in both conventions, for any s",
     "restated",
-    "tau = (2 pi / |l'|) exp[(2B/eta) dL (s/l + (1-s)/|l'|)], l' an eigenvalue at a point next to the minimum",
-    "noise matched across the switch of temperature by the flux -P grad L - D grad P (isothermal convention)",
+    "tau = (2 pi / |l'|) exp[(2B/eta) dL (s/l + (1-s)/|l'|)], l' an eigenvalue at a point next to "
+    "the minimum",
+    "noise matched across the switch of temperature by the flux -P grad L - D grad P (isothermal "
+    "convention)",
 )
 CORRECTED = Claim(
     "prefactor-corrected",
     "In the Ito convention it is 2π/H_a",
-    "derived for two frozen temperatures; that the paper uses the Ito form is restated by others (notes on FedAdamom)",
-    "exact mean over 2π/H_a exp(...) tends to 1; measured over exact mean 1, in the band [0.9, 1.1]",
-    "exact over law at the exponent 60 outside [0.9, 1.1], or the pooled interval of measured over exact outside that band",
+    "derived for two frozen temperatures; that the paper uses the Ito form is restated by others "
+    "(notes on FedAdamom)",
+    "exact mean over 2π/H_a exp(...) tends to 1; measured over exact mean 1, in the band [0.9, "
+    "1.1]",
+    "exact over law at the exponent 60 outside [0.9, 1.1], or the pooled interval of measured over "
+    "exact outside that band",
     "own",
 )
 EXPONENT = Claim(
     "prefactor-s",
-    "The exponent is (2BΔL/η)(s/H_a + (1−s)/|H_b|), s the share of the barrier climbed at the minimum's temperature",
+    "The exponent is (2BΔL/η)(s/H_a + (1−s)/|H_b|), s the share of the barrier climbed at the "
+    "minimum's temperature",
     "Theorem 3.2, as in Ibayashi and Imaizumi (ICLR 2023 submission), Table 1",
     "s read off the slope of the measured −log rate in B: as set, within 0.15",
     "an interval of that s further than 0.15 from the s that was set",
@@ -102,7 +109,11 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
             "max_time": 1e7,
         }
         batches = [float(f"{batch_of(e, fraction):.6g}") for e in EXPONENTS[: 3 if quick else 4]]
-        found[f"s{fraction:g}"] = {"seed": 600 + i, "run": run, "grid": {"dynamics.scale.batch_size": batches}}
+        found[f"s{fraction:g}"] = {
+            "seed": 600 + i,
+            "run": run,
+            "grid": {"dynamics.scale.batch_size": batches},
+        }
     return found
 
 
@@ -111,22 +122,33 @@ def _switches(fraction: float) -> tuple[np.ndarray, np.ndarray]:
     return switches(DoubleWell(barrier=BARRIER), fraction)
 
 
-def exact_log_mean(batch: float, fraction: float, convention: str = "ito", *, points: int = 200_001) -> float:
-    """`log mean` from the minimum to the saddle of the equation with two frozen temperatures, by Green's function."""
+def exact_log_mean(
+    batch: float, fraction: float, convention: str = "ito", *, points: int = 200_001
+) -> float:
+    """`log mean` from the minimum to the saddle of the equation with two frozen temperatures, by
+    Green's function."""
     places, curvatures = _switches(fraction)
     temperatures = RATE / (2 * batch) * curvatures[:2]
     return _log_mean(
-        lambda x: 4 * BARRIER * x * (x * x - 1), places[0], temperatures, (-3.0, -1.0, 0.0), convention, points
+        lambda x: 4 * BARRIER * x * (x * x - 1),
+        places[0],
+        temperatures,
+        (-3.0, -1.0, 0.0),
+        convention,
+        points,
     )
 
 
 def tang_over_printed(exponent: float, convention: str, *, points: int = 400_001) -> float:
-    """Exact mean over the law as restated, on one coordinate of the Styblinski-Tang function, s = 1/2."""
+    """Exact mean over the law as restated, on one coordinate of the Styblinski-Tang function, s =
+    1/2."""
     place = float(switches(StyblinskiTang(1), 0.5)[0][0])
     rate = 2 * DEPTH * (0.5 / CURVATURE + 0.5 / SADDLE) / exponent  # eta / B
     temperatures = rate / 2 * np.array([CURVATURE, SADDLE])
     ends = (-6.0, MINIMUM, TANG_TOP)
-    exact = _log_mean(lambda x: 2 * x**3 - 16 * x + 2.5, place, temperatures, ends, convention, points)
+    exact = _log_mean(
+        lambda x: 2 * x**3 - 16 * x + 2.5, place, temperatures, ends, convention, points
+    )
     return exp(exact - exponent) * SADDLE / np.pi  # half of 2 pi / |H_b|: the time to the saddle
 
 
@@ -138,8 +160,9 @@ def _log_mean(
     convention: str,
     points: int,
 ) -> float:
-    """`log` of the mean time from the middle to the last of `ends`, the first reflecting; two temperatures, below and above
-    `place`. Ito puts 1/D under the inner integral, isothermal under the outer one."""
+    """`log` of the mean time from the middle to the last of `ends`, the first reflecting; two
+    temperatures, below and above `place`. Ito puts 1/D under the inner integral, isothermal under
+    the outer one."""
     x = np.linspace(ends[0], ends[2], points)
     h = x[1] - x[0]
     diffusion = np.where(x < place, temperatures[0], temperatures[1])
@@ -174,15 +197,20 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         _prefactor(),
         ruled(
             CORRECTED,
-            "fails" if any(not 0.9 <= v <= 1.1 for v in corrected.values()) else judged(over_exact.values(), 0.9, 1.1),
-            f"exact over law at exponent 60: {_plain(corrected)}; measured over exact, pooled over rungs: {_shown(over_exact)}",
-            f"chance to see a mean off by 20%: {detection_chance(0.1, over_exact.values()):.2f} or more",
+            "fails"
+            if any(not 0.9 <= v <= 1.1 for v in corrected.values())
+            else judged(over_exact.values(), 0.9, 1.1),
+            f"exact over law at exponent 60: {_plain(corrected)}; measured over exact, pooled over "
+            f"rungs: {_shown(over_exact)}",
+            f"chance to see a mean off by 20%: {detection_chance(0.1, over_exact.values()):.2f} or "
+            "more",
         ),
         ruled(
             EXPONENT,
             all_judged([judged(v, f - 0.15, f + 0.15) for f, v in implied.items()]),
             f"s read off: {_shown(implied)}",
-            f"chance to see an s off by 0.3: {detection_chance(0.15, implied.values()):.2f} or more",
+            f"chance to see an s off by 0.3: {detection_chance(0.15, implied.values()):.2f} or "
+            "more",
         ),
     )
     data = {f"s = {f:g}": rows(found_, "B") for f, found_ in ladders.items()}
@@ -201,19 +229,28 @@ def _prefactor() -> Verdict:
     right = [kind for kind in CONVENTIONS if all(0.9 <= v <= 1.1 for v in at[kind].values())]
     wrong = [kind for kind in CONVENTIONS if all(not 0.9 <= v <= 1.1 for v in at[kind].values())]
     exponents, on_tang = (", ".join(f"{e:g}" for e in ladder_) for ladder_ in (COLD, TANG))
-    along = {kind: ", ".join(f"{over_law(e, 0.5, kind, 'printed'):.3f}" for e in COLD) for kind in CONVENTIONS}
-    tang = {kind: ", ".join(f"{tang_over_printed(e, kind):.3f}" for e in TANG) for kind in CONVENTIONS}
-    word: Word = "holds" if len(right) == 2 else "depends on the convention" if right and wrong else "fails"
+    along = {
+        kind: ", ".join(f"{over_law(e, 0.5, kind, 'printed'):.3f}" for e in COLD)
+        for kind in CONVENTIONS
+    }
+    tang = {
+        kind: ", ".join(f"{tang_over_printed(e, kind):.3f}" for e in TANG) for kind in CONVENTIONS
+    }
+    word: Word = (
+        "holds" if len(right) == 2 else "depends on the convention" if right and wrong else "fails"
+    )
     return ruled(
         PREFACTOR,
         word,
         "; ".join(
-            f"exact over this law, {kind.replace('ito', 'Ito')}: {along[kind]} at exponents {exponents} (s = 0.5), "
+            f"exact over this law, {kind.replace('ito', 'Ito')}: {along[kind]} at exponents "
+            f"{exponents} (s = 0.5), "
             f"{_plain(at[kind])} at 60; on Styblinski-Tang {tang[kind]} at {on_tang}"
             for kind in CONVENTIONS
         ),
         "the quadrature has no noise",
-        f"right in the isothermal convention, off by |H_b|/H_a in the Ito convention ({TOP / LOW:g} here, "
+        "right in the isothermal convention, off by |H_b|/H_a in the Ito convention "
+        f"({TOP / LOW:g} here, "
         f"{SADDLE / CURVATURE:.3f} on Styblinski-Tang); the exponent is the same in both"
         if word == "depends on the convention"
         else f"tends to 1 in: {', '.join(right) or 'neither convention'}",
@@ -221,8 +258,8 @@ def _prefactor() -> Verdict:
 
 
 def _fraction(found: Ladder, exact: np.ndarray, set_to: float) -> Estimate:
-    """s of the measured slope in B; what the exact slope at these B reads beyond what was set is the finite barrier's, and is
-    taken off."""
+    """s of the measured slope in B; what the exact slope at these B reads beyond what was set is
+    the finite barrier's, and is taken off."""
     unit = 2 * BARRIER / RATE
 
     def read(value: float) -> float:
@@ -235,7 +272,10 @@ def _fraction(found: Ladder, exact: np.ndarray, set_to: float) -> Estimate:
 
 def _pooled(found: Ladder, slowness: np.ndarray) -> Estimate:
     weights = found.escapes / found.escapes.sum()
-    change, half = float(weights @ (found.slowness - slowness)), Z * float(found.escapes.sum() ** -0.5)
+    change, half = (
+        float(weights @ (found.slowness - slowness)),
+        Z * float(found.escapes.sum() ** -0.5),
+    )
     return Estimate(*(exp(change + d) for d in (0.0, -half, half)))
 
 

@@ -1,14 +1,17 @@
 """Where SGD stays: a sharp and a flat valley of equal depth, and the share of time spent in each.
 
-One dimension, `sharp_flat` times 1/50: curvatures H_s and H_f = 0.04 at the minima, 0.04 at the saddle, both barriers 0.02.
-Noise of two kinds: that of SGD frozen at two temperatures on each side (s = 1/2), D = (eta / 2B) times the curvature of the
-valley or of the saddle; and white noise. Replicas start in halves in either valley, their first fifth is thrown away, and the
-share of time right of the saddle is measured. The exact shares come from the stationary density, `exp(-int L'/D) / D` (Ito), by
-quadrature. Those of the chain that Euler steps make, from its transition matrix on a grid, stand beside them: steps across the
-switch of the noise shift the log ratio by a multiple of sqrt(dt), so that SGD's noise is stepped by eta / 8. Base: H_s = 0.32,
-eta = 0.25. With SGD's noise the masses of the valleys are, to leading order,
+One dimension, `sharp_flat` times 1/50: curvatures H_s and H_f = 0.04 at the minima, 0.04 at the
+saddle, both barriers 0.02. Noise of two kinds: that of SGD frozen at two temperatures on each side
+(s = 1/2), D = (eta / 2B) times the curvature of the valley or of the saddle; and white noise.
+Replicas start in halves in either valley, their first fifth is thrown away, and the share of time
+right of the saddle is measured. The exact shares come from the stationary density, `exp(-int L'/D)
+/ D` (Ito), by quadrature. Those of the chain that Euler steps make, from its transition matrix on a
+grid, stand beside them: steps across the switch of the noise shift the log ratio by a multiple of
+sqrt(dt), so that SGD's noise is stepped by eta / 8. Base: H_s = 0.32, eta = 0.25. With SGD's noise
+the masses of the valleys are, to leading order,
 
-    m_f / m_s = (H_s / H_f) exp[(2B / eta) s dL (1 / H_f - 1 / H_s)],    with white noise    sqrt(H_s / H_f).
+    m_f / m_s = (H_s / H_f) exp[(2B / eta) s dL (1 / H_f - 1 / H_s)],    with white noise
+    sqrt(H_s / H_f).
 """
 
 from collections.abc import Sequence
@@ -47,23 +50,27 @@ EXPONENTIAL = Claim(
     "select-sgd",
     "SGD favours the flat valley exponentially: log of the occupation ratio grows as 1/η and B",
     "abstract",
-    "slope of log(m_flat/m_sharp) in 2B/η: sΔL(1/H_f − 1/H_s), measured over the exact slope 1, in the band [0.8, 1.2]",
+    "slope of log(m_flat/m_sharp) in 2B/η: sΔL(1/H_f − 1/H_s), measured over the exact slope 1, in "
+    "the band [0.8, 1.2]",
     "the interval of that ratio outside [0.8, 1.2]",
     "read",
-    "with Hessian-dependent noise SGD favours flat minima exponentially more than sharp minima, with white noise only "
+    "with Hessian-dependent noise SGD favours flat minima exponentially more than sharp minima, "
+    "with white noise only "
     "polynomially",
 )
 SHARPER = Claim(
     "select-sharpness",
     "Under SGD's noise the log ratio is linear in 1/H of the sharp valley, with the slope −2BsΔL/η",
     "follows from Theorem 3.2, as in Ibayashi and Imaizumi (ICLR 2023 submission), Table 1",
-    "slope of log(m_flat H_f/(m_sharp H_s)) in 1/H_s over the exact slope: 1, in the band [0.7, 1.3]",
+    "slope of log(m_flat H_f/(m_sharp H_s)) in 1/H_s over the exact slope: 1, in the band [0.7, "
+    "1.3]",
     "the interval of that ratio outside [0.7, 1.3]",
     "restated",
 )
 FLATLINE = Claim(
     "select-white",
-    "Under white noise the ratio does not depend on D: no exponential preference among valleys of equal depth",
+    "Under white noise the ratio does not depend on D: no exponential preference among valleys of "
+    "equal depth",
     "abstract",
     "slope of log(m_flat/m_sharp) in ΔL/D: 0, in the band [−0.1, 0.1]",
     "the interval of that slope outside [−0.1, 0.1]",
@@ -110,7 +117,14 @@ class Occupation(Experiment):
     def variables(self, points: Sequence[Settings]) -> tuple[Variable, ...]:
         most = max(point.num for point in points)
         return (
-            Variable("flat_share", "float64", "share of looks in the flat valley", "1", ("replica",), (most,)),
+            Variable(
+                "flat_share",
+                "float64",
+                "share of looks in the flat valley",
+                "1",
+                ("replica",),
+                (most,),
+            ),
             Variable("crossings", "float64", "changes of side seen, all replicas"),
             Variable("exact_share", "float64", "the same in the long run, by quadrature"),
             Variable("stepped_share", "float64", "the same of the chain of Euler steps"),
@@ -126,7 +140,9 @@ class Occupation(Experiment):
         starts = jnp.asarray(np.repeat(np.asarray(well.minima), settings.num // 2, axis=0))
         kernel = EulerMaruyama(dynamics, dt=settings.dt)
         every = settings.steps // _LOOKS
-        paths = simulate_paths(kernel, starts, seed=job.seed, num=settings.num, every=every, max_steps=every * _LOOKS)
+        paths = simulate_paths(
+            kernel, starts, seed=job.seed, num=settings.num, every=every, max_steps=every * _LOOKS
+        )
         flat = paths.positions[:, _LOOKS // 5 :, 0] > 0
         return {
             "flat_share": flat.mean(1),
@@ -153,7 +169,9 @@ def profile(settings: Settings, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if settings.noise == "white":
         return slope, np.full(len(x), settings.strength)
     places, curvatures = switches(valley(settings.sharpness), FRACTION)
-    level = np.where(x < places[0], curvatures[0], np.where(x < places[1], curvatures[1], curvatures[2]))
+    level = np.where(
+        x < places[0], curvatures[0], np.where(x < places[1], curvatures[1], curvatures[2])
+    )
     return slope, RATE / (2 * settings.strength) * level
 
 
@@ -168,14 +186,17 @@ def exact_share(settings: Settings, points: int = 400_001) -> float:
 
 
 def stepped_share(settings: Settings, points: int = 1600) -> float:
-    """The same of the chain `x <- x - dt L' + sqrt(2 D dt) xi`, from its transition probabilities between cells of a grid."""
+    """The same of the chain `x <- x - dt L' + sqrt(2 D dt) xi`, from its transition probabilities
+    between cells of a grid."""
     from scipy.special import ndtr  # slow to import
 
     x = np.linspace(-3.0, 5.5, points)
     slope, diffusion = profile(settings, x)
     edges = np.concatenate([[-np.inf], (x[1:] + x[:-1]) / 2, [np.inf]])
     mean, spread = x - settings.dt * slope, np.sqrt(2 * settings.dt * diffusion)
-    balance = np.diff(ndtr((edges[None, :] - mean[:, None]) / spread[:, None]), axis=1).T - np.eye(points)
+    balance = np.diff(ndtr((edges[None, :] - mean[:, None]) / spread[:, None]), axis=1).T - np.eye(
+        points
+    )
     balance[-1] = 1
     stationary = np.linalg.solve(balance, np.append(np.zeros(points - 1), 1.0))
     return float(stationary[x > 0].sum())
@@ -194,12 +215,18 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
     for i, (name, (noise, strength, axis)) in enumerate(kinds.items()):
         dt, steps = (fine, many) if noise == "sgd" else (RATE, few)
         run = {"noise": noise, "strength": strength, "num": num, "steps": steps, "dt": dt}
-        found[name] = {"experiment": reference(Occupation), "seed": 800 + i, "run": run, "grid": axis}
+        found[name] = {
+            "experiment": reference(Occupation),
+            "seed": 800 + i,
+            "run": run,
+            "grid": axis,
+        }
     return found
 
 
 def shares(sweep: Sweep) -> dict[str, np.ndarray]:
-    """By rising x: log ratio of the shares, its standard error (from the replicas' spread), the exact log ratio."""
+    """By rising x: log ratio of the shares, its standard error (from the replicas' spread), the
+    exact log ratio."""
     table = []
     for point in sweep.plan.points:
         columns = sweep.columns(point)
@@ -221,7 +248,12 @@ def shares(sweep: Sweep) -> dict[str, np.ndarray]:
     return dict(zip(names, np.array(sorted(table)).T, strict=True))
 
 
-def _fit(x: np.ndarray, found: dict[str, np.ndarray], what: str = "ratio", extra: float | np.ndarray = 0.0) -> Estimate:
+def _fit(
+    x: np.ndarray,
+    found: dict[str, np.ndarray],
+    what: str = "ratio",
+    extra: float | np.ndarray = 0.0,
+) -> Estimate:
     design = np.stack([np.ones_like(x), x], 1)
     return combined(design, found[what] + extra, found["error"] ** -2, (0, 1))
 
@@ -235,15 +267,29 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         "white-sharpness": np.log(seen["white-sharpness"]["x"]),
     }
     sharper = -np.log(seen["sgd-sharpness"]["x"] / FLAT)
-    slopes = {name: _fit(x[name], seen[name], extra=sharper if name == "sgd-sharpness" else 0.0) for name in seen}
+    slopes = {
+        name: _fit(x[name], seen[name], extra=sharper if name == "sgd-sharpness" else 0.0)
+        for name in seen
+    }
     exact, stepped = (
-        {name: _fit(x[name], seen[name], what, sharper if name == "sgd-sharpness" else 0.0).value for name in seen}
+        {
+            name: _fit(x[name], seen[name], what, sharper if name == "sgd-sharpness" else 0.0).value
+            for name in seen
+        }
         for what in ("exact", "stepped")
     )
     law = FRACTION * HEIGHT * (1 / (HEIGHT * FLAT) - 1 / (HEIGHT * SHARP))
     specs = (
         (EXPONENTIAL, "sgd", 0.8, 1.2, True, 0.2, f"; law {law:.3f} a unit of 2B/η"),
-        (SHARPER, "sgd-sharpness", 0.7, 1.3, True, 0.3, f"; law {-2 / RATE * FRACTION * HEIGHT:.3f}"),
+        (
+            SHARPER,
+            "sgd-sharpness",
+            0.7,
+            1.3,
+            True,
+            0.3,
+            f"; law {-2 / RATE * FRACTION * HEIGHT:.3f}",
+        ),
         (FLATLINE, "white", -0.1, 0.1, False, 0.1, ""),
         (POLYNOMIAL, "white-sharpness", 0.35, 0.65, False, 0.15, ""),
     )
@@ -256,13 +302,18 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
             ruled(
                 claim,
                 judged(value, low, high),
-                f"slope {slopes[name]}, exact {exact[name]:.4g}, of the chain of steps {stepped[name]:.4g}{more}{over}; "
+                f"slope {slopes[name]}, exact {exact[name]:.4g}, of the chain of steps "
+                f"{stepped[name]:.4g}{more}{over}; "
                 f"{crossings:.0f} changes of valley or more a rung",
-                f"chance to see a value {margin:g} outside the band: {detection_chance(margin, value):.2f}",
+                f"chance to see a value {margin:g} outside the band: "
+                f"{detection_chance(margin, value):.2f}",
             )
         )
     data = {
-        name: [dict(zip(columns, (float(v) for v in row), strict=True)) for row in zip(*columns.values(), strict=True)]
+        name: [
+            dict(zip(columns, (float(v) for v in row), strict=True))
+            for row in zip(*columns.values(), strict=True)
+        ]
         for name, columns in seen.items()
     }
     return Finding(tuple(verdicts), {"occupation": _figure(seen, x)}, data)
@@ -276,18 +327,31 @@ def _figure(seen: dict[str, dict[str, np.ndarray]], x: dict[str, np.ndarray]) ->
         ("ΔL/D", {"white": x["white"]}),
         (
             "curvature of the sharp minimum",
-            {"sgd-sharpness": curvature["sgd-sharpness"], "white-sharpness": curvature["white-sharpness"]},
+            {
+                "sgd-sharpness": curvature["sgd-sharpness"],
+                "white-sharpness": curvature["white-sharpness"],
+            },
         ),
     )
     for ax, (label, series) in zip(axes, panels, strict=True):
         for name, places in series.items():
             k = int(name.startswith("white"))
             kind = ("SGD's noise, frozen", "white noise")[k]
-            color, found = look(k)["color"], map(around, seen[name]["ratio"], Z * seen[name]["error"])
+            color, found = (
+                look(k)["color"],
+                map(around, seen[name]["ratio"], Z * seen[name]["error"]),
+            )
             points(ax, places, found, ls="", ms=4.5, label=kind, **look(k))
             ax.plot(places, seen[name]["exact"], color=color, lw=1, label=f"{kind}, exact")
             if not k:
-                ax.plot(places, seen[name]["stepped"], color=color, lw=1, ls=":", label="the same, with these steps")
+                ax.plot(
+                    places,
+                    seen[name]["stepped"],
+                    color=color,
+                    lw=1,
+                    ls=":",
+                    label="the same, with these steps",
+                )
         ax.set_xlabel(label)
     axes[2].set_xscale("log")
     low = min(ax.get_ylim()[0] for ax in axes)

@@ -1,15 +1,18 @@
-"""Gaussian minibatch noise on the Styblinski-Tang function in ten dimensions, next to a bowl without a saddle.
+"""Gaussian minibatch noise on the Styblinski-Tang function in ten dimensions, next to a bowl
+without a saddle.
 
-The height is divided by 2000, so that a stable learning rate escapes at all: the exponent `2 B dL / (eta H)` does not change
-with the height, but `eta H < 2` does. Base setting: eta = 8, k = 1, `eta k H_a = 0.14`; each ladder changes one of B, eta, k so
-that B / (eta k) takes the same five values. Three runs of each:
+The height is divided by 2000, so that a stable learning rate escapes at all: the exponent `2 B dL /
+(eta H)` does not change with the height, but `eta H < 2` does. Base setting: eta = 8, k = 1, `eta k
+H_a = 0.14`; each ladder changes one of B, eta, k so that B / (eta k) takes the same five values.
+Three runs of each:
 
-    literal    steps of eta with noise of covariance |L''(x)| / B at every x: a model of ours
-    frozen     the SDE with two temperatures, s = 1/2, from which the formula of Theorem 3.2 follows; Euler steps of eta / 4
-    bowl       steps of eta with noise H_a / B in a bowl of curvature H_a k whose edge has climbed dL: no saddle
+    literal    steps of eta with noise of covariance |L''(x)| / B at every x: a model of ours frozen
+    the SDE with two temperatures, s = 1/2, from which the formula of Theorem 3.2 follows; Euler
+    steps of eta / 4 bowl       steps of eta with noise H_a / B in a bowl of curvature H_a k whose
+    edge has climbed dL: no saddle
 
-The literal noise escapes far more slowly, so its B are smaller. It is run again as an SDE, with finer and finer steps: it has
-to escape at one rate if it is a diffusion.
+The literal noise escapes far more slowly, so its B are smaller. It is run again as an SDE, with
+finer and finer steps: it has to escape at one rate if it is a diffusion.
 """
 
 from math import log
@@ -82,22 +85,28 @@ RANGE = Claim(
     "sgd-s",
     "Does SGD with noise |H(θ)|/B, taken literally, escape with an s between 0 and 1?",
     "a question of ours to Theorem 3.2, whose s is an unexplained factor in (0, 1)",
-    f"slope against B/(ηk) between {2 * DEPTH / CURVATURE:.2f} (s = 1) and {2 * DEPTH / SADDLE:.2f} (s = 0)",
+    f"slope against B/(ηk) between {2 * DEPTH / CURVATURE:.2f} (s = 1) and "
+    f"{2 * DEPTH / SADDLE:.2f} (s = 0)",
     "the interval of the slope in B outside that range",
     "own",
 )
 NULL = Claim(
     "sgd-evidence",
-    "Does a quadratic bowl without a saddle make straight lines of −log rate against B, 1/η, 1/k too?",
-    "a caution of ours (null model); no statement in the paper is known to us that rests on straightness alone",
+    "Does a quadratic bowl without a saddle make straight lines of −log rate against B, 1/η, 1/k "
+    "too?",
+    "a caution of ours (null model); no statement in the paper is known to us that rests on "
+    "straightness alone",
     "straight by the same test, with slopes within 25% of B r²/(ηk)",
-    "an interval of a relative change of slope outside [−0.5, 0.5], or of a slope over B r²/(ηk) outside [0.75, 1.25]",
+    "an interval of a relative change of slope outside [−0.5, 0.5], or of a slope over B r²/(ηk) "
+    "outside [0.75, 1.25]",
     "own",
 )
 LITERAL = Claim(
     "sgd-literal",
-    "Does a diffusion with D(θ) = (η/2B)|H(θ)| along the whole path leave the valley, at a rate that its step does not set?",
-    "a model of ours: the paper speaks of critical points (D(x) = eta C(x)/2 near them, in restatements)",
+    "Does a diffusion with D(θ) = (η/2B)|H(θ)| along the whole path leave the valley, at a rate "
+    "that its step does not set?",
+    "a model of ours: the paper speaks of critical points (D(x) = eta C(x)/2 near them, in "
+    "restatements)",
     "rate at steps of η/8 over that at η: 1, in the band [0.5, 2]",
     "the interval of that ratio outside [0.5, 2]",
     "own",
@@ -118,20 +127,32 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
     found = {}
     for i, axis in enumerate(AXES):
         for j, (name, run) in enumerate(_runs(num).items()):
-            path = {"batch_size": "kernel.scale.batch_size" if name != "frozen" else "dynamics.scale.batch_size"}
-            where = {"learning_rate": "dynamics.learning_rate", "sharpness": "landscape.sharpness"} | path
+            path = {
+                "batch_size": "kernel.scale.batch_size"
+                if name != "frozen"
+                else "dynamics.scale.batch_size"
+            }
+            where = {
+                "learning_rate": "dynamics.learning_rate",
+                "sharpness": "landscape.sharpness",
+            } | path
             found[f"{name}-{axis}"] = {
                 "seed": 100 + 10 * i + j,
                 "run": run,
                 "grid": {where[axis]: values(name, axis, quick)},
             }
-    found["literal-steps"] = {"seed": 150, "run": literal_sde(num), "grid": {"kernel.dt": [RATE / n for n in STEPS]}}
+    found["literal-steps"] = {
+        "seed": 150,
+        "run": literal_sde(num),
+        "grid": {"kernel.dt": [RATE / n for n in STEPS]},
+    }
     return found
 
 
 def _runs(num: int) -> dict[str, dict[str, Any]]:
     literal, frozen, constant = (
-        {"name": reference(noise), "batch_size": float(BATCHES[name][2])} for name, noise in NOISES.items()
+        {"name": reference(noise), "batch_size": float(BATCHES[name][2])}
+        for name, noise in NOISES.items()
     )
     frozen |= {"path_fraction": FRACTION}
     bowl = {
@@ -154,16 +175,25 @@ def literal_sde(num: int) -> dict[str, Any]:
 
 
 def escape_run(
-    landscape: dict[str, Any], upper: float, num: int, kernel: dict[str, Any], scale: dict[str, Any] | None = None
+    landscape: dict[str, Any],
+    upper: float,
+    num: int,
+    kernel: dict[str, Any],
+    scale: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """An escape run on a sum over coordinates, from its minimum to where one of them passes `upper / sqrt(k)`."""
+    """An escape run on a sum over coordinates, from its minimum to where one of them passes `upper
+    / sqrt(k)`."""
     dynamics: dict[str, Any] = {"name": "SGD", "learning_rate": RATE}
     box = {"name": "Box", "lower": [-10.0] * DIM, "upper": [upper] * DIM}
     return {
         "landscape": landscape,
         "driver": {"name": "Brownian"},
         "dynamics": dynamics if scale is None else dynamics | {"scale": scale},
-        "domain": {"name": "Dilated", "domain": box, "factor": {"of": "landscape.sharpness", "power": -0.5}},
+        "domain": {
+            "name": "Dilated",
+            "domain": box,
+            "factor": {"of": "landscape.sharpness", "power": -0.5},
+        },
         "kernel": kernel,
         "num": num,
         "max_time": 2e7,
@@ -194,7 +224,8 @@ def settings(name: str, axis: str, found: Ladder) -> list[tuple[float, float, fl
 
 
 def law(name: str, batch: float, rate: float, k: float, fraction: float = FRACTION) -> float:
-    """`log mean`: of Theorem 3.2 (corrected prefactor) to the saddle, over ten coordinates; of the bowl its exponent."""
+    """`log mean`: of Theorem 3.2 (corrected prefactor) to the saddle, over ten coordinates; of the
+    bowl its exponent."""
     if name == "bowl":
         return bowl_exponent(radius=EDGE, sharpness=k, learning_rate=rate, batch_size=batch)
     return xie_law(
@@ -208,8 +239,11 @@ def law(name: str, batch: float, rate: float, k: float, fraction: float = FRACTI
     ).log_mean - log(DIM)
 
 
-def bowl_exponent(*, radius: float, sharpness: float, learning_rate: float, batch_size: float) -> float:
-    """`B r^2 / (eta k)`: V/D at the edge of a bowl of curvature `k h`, edge at `r / sqrt(k)`, noise covariance `k h / B`.
+def bowl_exponent(
+    *, radius: float, sharpness: float, learning_rate: float, batch_size: float
+) -> float:
+    """`B r^2 / (eta k)`: V/D at the edge of a bowl of curvature `k h`, edge at `r / sqrt(k)`, noise
+    covariance `k h / B`.
 
     The curvature h cancels: the noise grows with it, and there is no saddle."""
     return batch_size * radius**2 / (learning_rate * sharpness)
@@ -253,8 +287,12 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         for axis, label in AXES.items()
     ]
     data = {name: rows(raw[name], name.split("-", 1)[1]) for name in raw}
-    data["literal-steps"] = [{"step": x, "rate": r.value, "low": r.low, "high": r.high} for x, r in by_step.items()]
-    return Finding(verdicts, {"lines": ladder_figure([panels]), "steps": _steps_figure(by_step)}, data)
+    data["literal-steps"] = [
+        {"step": x, "rate": r.value, "low": r.low, "high": r.high} for x, r in by_step.items()
+    ]
+    return Finding(
+        verdicts, {"lines": ladder_figure([panels]), "steps": _steps_figure(by_step)}, data
+    )
 
 
 def _each(values: dict[str, Estimate]) -> str:
@@ -277,7 +315,8 @@ def _lines(lines: dict[str, Ladder]) -> Verdict:
         LINES,
         word,
         f"slopes {_each(slopes)}; relative change of slope {_each(bends)}",
-        f"chance to see a change of slope of 1: {detection_chance(0.5, bends.values()):.2f} or more",
+        f"chance to see a change of slope of 1: {detection_chance(0.5, bends.values()):.2f} or "
+        "more",
         "so they are in a bowl without a saddle: see `sgd-evidence`" * (word == "holds"),
     )
 
@@ -289,10 +328,13 @@ def _range(lines: dict[str, Ladder], laws: dict[str, np.ndarray]) -> Verdict:
     return ruled(
         RANGE,
         judged(measured, low, high),
-        f"slope in B {measured}, against {low:.3f} (s = 1) to {high:.3f} (s = 0): s = {implied[0]:.2f} "
+        f"slope in B {measured}, against {low:.3f} (s = 1) to {high:.3f} (s = 0): s = "
+        f"{implied[0]:.2f} "
         f"[{implied[1]:.2f}, {implied[2]:.2f}]",
-        f"chance to see a slope off the range by half its width: {detection_chance((high - low) / 2, measured):.2f}",
-        f"at ηkH_a = {RATE * HEIGHT * CURVATURE:.2f} only; s is read off a rate that depends on the step, see `sgd-literal`",
+        "chance to see a slope off the range by half its width: "
+        f"{detection_chance((high - low) / 2, measured):.2f}",
+        f"at ηkH_a = {RATE * HEIGHT * CURVATURE:.2f} only; s is read off a rate that depends on "
+        "the step, see `sgd-literal`",
     )
 
 
@@ -303,15 +345,19 @@ def _null(lines: dict[str, Ladder], laws: dict[str, np.ndarray]) -> Verdict:
     return ruled(
         NULL,
         word,
-        f"the bowl: relative change of slope {_each(bends)}; slope over B r²/(ηk) {_each(ratios)}, pooled "
+        f"the bowl: relative change of slope {_each(bends)}; slope over B r²/(ηk) {_each(ratios)}, "
+        "pooled "
         f"{pooled(list(ratios.values()))}",
         f"chance to see a slope off by 50%: {detection_chance(0.25, ratios.values()):.2f} or more",
-        "a straight line alone cannot tell the theorem from a bowl without a saddle" if word == "holds" else "",
+        "a straight line alone cannot tell the theorem from a bowl without a saddle"
+        if word == "holds"
+        else "",
     )
 
 
 def step_rates(sweep: Sweep) -> dict[float, Estimate]:
-    """The rate at each step of integration, in steps over eta, the largest first; an upper limit where nothing escaped."""
+    """The rate at each step of integration, in steps over eta, the largest first; an upper limit
+    where nothing escaped."""
     found = {}
     for point in sweep.plan.points:
         at = sweep.values(point)
@@ -324,7 +370,9 @@ def quadrature() -> str:
     """What the exact mean of the literal SDE in one dimension is, or why there is none."""
     well = StyblinskiTang(1, height=HEIGHT)
     try:
-        found = literal_passage(well, learning_rate=RATE, batch_size=BATCHES["literal"][0], upper=TOP)
+        found = literal_passage(
+            well, learning_rate=RATE, batch_size=BATCHES["literal"][0], upper=TOP
+        )
     except ValueError as error:
         return str(error).split(". Freeze")[0]
     return f"a mean of {found.mean:.4g}"
@@ -337,9 +385,11 @@ def _literal(by_step: dict[float, Estimate]) -> Verdict:
     return ruled(
         LITERAL,
         judged(ratio, 0.5, 2.0),
-        f"rate at steps of {shown} (10 dimensions, B = {BATCHES['literal'][0]}); finest over coarsest {ratio}. By quadrature: "
+        f"rate at steps of {shown} (10 dimensions, B = {BATCHES['literal'][0]}); finest over "
+        f"coarsest {ratio}. By quadrature: "
         f"{quadrature()}",
-        f"a rate of half the coarsest would have been seen as {0.5 * coarse.value:.2g}, the finest is known to {fine.high:.2g}",
+        f"a rate of half the coarsest would have been seen as {0.5 * coarse.value:.2g}, the finest "
+        f"is known to {fine.high:.2g}",
         "its escapes are an artefact of the step, and vanish with it",
     )
 
@@ -350,7 +400,9 @@ def _steps_figure(by_step: dict[float, Estimate]) -> Any:
         if rate.value:
             points(ax, [step], [rate], ms=6, **look(0))
         else:
-            ax.errorbar(step, rate.high, rate.high / 2, uplims=True, color=COLOURS[0], marker="_", capsize=2)
+            ax.errorbar(
+                step, rate.high, rate.high / 2, uplims=True, color=COLOURS[0], marker="_", capsize=2
+            )
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     ax.set_xlabel("step of integration over η")

@@ -1,9 +1,11 @@
-"""White noise: the law of Eyring and Kramers (Theorem 3.1) on the Styblinski-Tang function, and on a bowl without a saddle.
+"""White noise: the law of Eyring and Kramers (Theorem 3.1) on the Styblinski-Tang function, and on
+a bowl without a saddle.
 
-`dX = -grad F dt + sqrt(2 D) dW` from the deepest minimum until one coordinate passes the saddle; exact flow near the minimum
-with a Brownian bridge. The exact mean is a quadrature in one dimension; in ten it is that of the first of ten independent
-coordinates, from the survival of one, whose generator is made diagonal on a grid (a tenth of the mean of one would be up to 15%
-short: such times are not yet exponential). The bowl has the same curvature and its edge at the same height.
+`dX = -grad F dt + sqrt(2 D) dW` from the deepest minimum until one coordinate passes the saddle;
+exact flow near the minimum with a Brownian bridge. The exact mean is a quadrature in one dimension;
+in ten it is that of the first of ten independent coordinates, from the survival of one, whose
+generator is made diagonal on a grid (a tenth of the mean of one would be up to 15% short: such
+times are not yet exponential). The bowl has the same curvature and its edge at the same height.
 """
 
 from math import exp, log, pi, sqrt
@@ -17,13 +19,24 @@ from levysde.sweeps import Sweep
 from levysde.theory import first_passage
 
 from ..numbers import scaled
-from .ladders import Ladder, Panel, Series, combined, ladder, ladder_figure, rows, slope, slope_ratio
+from .ladders import (
+    Ladder,
+    Panel,
+    Series,
+    combined,
+    ladder,
+    ladder_figure,
+    rows,
+    slope,
+    slope_ratio,
+)
 
 DIM = 10
 MINIMUM, TOP = (
     float(u) for u in np.sort(np.roots([4.0, 0.0, -32.0, 5.0]).real)[:2]
 )  # of one coordinate: deepest, saddle
-DEPTH = sum(sign * (u**4 - 16 * u**2 + 5 * u) / 2 for sign, u in ((-1, MINIMUM), (1, TOP)))  # of the saddle over it
+# of the saddle over it
+DEPTH = sum(sign * (u**4 - 16 * u**2 + 5 * u) / 2 for sign, u in ((-1, MINIMUM), (1, TOP)))
 CURVATURE, SADDLE = (abs(6 * u**2 - 16) for u in (MINIMUM, TOP))
 EDGE = sqrt(2 * DEPTH / CURVATURE)  # where the bowl has climbed as much
 SHARPNESSES = (0.5, 1.0, 2.0, 4.0)
@@ -42,15 +55,18 @@ ARRHENIUS = Claim(
     "white-D",
     "Under white noise −log rate grows as ΔL/D",
     "Theorem 3.1",
-    f"slope of −log rate against 1/D: {DEPTH:.2f} (ΔL); over that of the exact law at the same D: 1, in the band [0.95, 1.05]",
+    f"slope of −log rate against 1/D: {DEPTH:.2f} (ΔL); over that of the exact law at the same D: "
+    "1, in the band [0.95, 1.05]",
     "the interval of measured over exact slope lies outside [0.95, 1.05]",
 )
 PREFACTOR = Claim(
     "white-prefactor",
     "The prefactor under white noise is that of Eyring and Kramers",
     "Theorem 3.1",
-    "exact mean over law tends to 1 as D falls; measured over exact mean at the smallest D 1, in the band [0.9, 1.1]",
-    "exact over law at ΔL/D = 100 outside [0.98, 1.02], or the interval of measured over exact outside [0.9, 1.1]",
+    "exact mean over law tends to 1 as D falls; measured over exact mean at the smallest D 1, in "
+    "the band [0.9, 1.1]",
+    "exact over law at ΔL/D = 100 outside [0.98, 1.02], or the interval of measured over exact "
+    "outside [0.9, 1.1]",
 )
 CLAIMS = (RATE, ARRHENIUS, PREFACTOR)
 
@@ -61,7 +77,11 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
     tang = _spec({"name": "StyblinskiTang", "dim": DIM, "sharpness": 1.0}, TOP, num)
     single = _spec({"name": "StyblinskiTang", "dim": 1, "sharpness": 1.0}, TOP, num, dim=1)
     bowl = _spec(
-        {"name": "rescaled", "landscape": {"name": "Quadratic", "hessian": [CURVATURE] * DIM}, "sharpness": 1.0},
+        {
+            "name": "rescaled",
+            "landscape": {"name": "Quadratic", "hessian": [CURVATURE] * DIM},
+            "sharpness": 1.0,
+        },
         EDGE,
         num,
     )
@@ -82,7 +102,10 @@ def _spec(landscape: dict[str, Any], upper: float, num: int, dim: int = DIM) -> 
         "domain": {"name": "Dilated", "domain": box, "factor": {"of": "sharpness", "power": -0.5}},
         "kernel": {
             "name": "Bridged",
-            "kernel": {"name": "OrnsteinUhlenbeck", "dt": {"of": "sharpness", "times": _DT, "power": -1.0}},
+            "kernel": {
+                "name": "OrnsteinUhlenbeck",
+                "dt": {"of": "sharpness", "times": _DT, "power": -1.0},
+            },
         },
         "num": num,
         "max_time": 1e4,
@@ -91,14 +114,17 @@ def _spec(landscape: dict[str, Any], upper: float, num: int, dim: int = DIM) -> 
 
 def exact(diffusion: float) -> float:
     """Mean time of one coordinate to its saddle, by quadrature."""
-    return first_passage(lambda x: -(2 * x**3 - 16 * x + 2.5), diffusion, start=MINIMUM, lower=-10.0, upper=TOP).mean
+    return first_passage(
+        lambda x: -(2 * x**3 - 16 * x + 2.5), diffusion, start=MINIMUM, lower=-10.0, upper=TOP
+    ).mean
 
 
 def exact_first(diffusion: float, dim: int = DIM, *, points: int = 800) -> float:
-    """Mean time until the first of `dim` independent coordinates is at its saddle: the integral of the survival's power.
+    """Mean time until the first of `dim` independent coordinates is at its saddle: the integral of
+    the survival's power.
 
-    `-L' d/dx + D d^2/dx^2` between a far reflecting end and the saddle, in its symmetric form: rates of going from cell to cell
-    `D / h^2 exp(-(change of L) / 2D)`, in detailed balance.
+    `-L' d/dx + D d^2/dx^2` between a far reflecting end and the saddle, in its symmetric form:
+    rates of going from cell to cell `D / h^2 exp(-(change of L) / 2D)`, in detailed balance.
     """
     from scipy.linalg import eigh_tridiagonal  # slow to import
 
@@ -132,39 +158,48 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     }
     ratio = {name: slope_ratio(along[name], reference[name]) for name in along}
     coldest = {name: _ratio_at_end(along[name], reference[name]) for name in along}
-    asymptotic = exact(DEPTH / 100) / law(DEPTH / 100) if not quick else exact(DEPTH / 50) / law(DEPTH / 50)
+    asymptotic = (
+        exact(DEPTH / 100) / law(DEPTH / 100) if not quick else exact(DEPTH / 50) / law(DEPTH / 50)
+    )
     finite = exact(DIFFUSIONS[0]) / law(DIFFUSIONS[0])
     word = judged(in_k["k"], 0.95, 1.05)
     verdicts = (
         ruled(
             RATE,
             word,
-            f"exponent {in_k['k']} in 10 dimensions, k from {SHARPNESSES[0]} to {SHARPNESSES[-1]}; in the bowl without a "
+            f"exponent {in_k['k']} in 10 dimensions, k from {SHARPNESSES[0]} to {SHARPNESSES[-1]}; "
+            "in the bowl without a "
             f"saddle {in_k['k-bowl']}",
             f"chance to see an exponent off by 0.1: {detection_chance(0.1 - 0.05, in_k['k']):.2f}",
-            "but so it does for any domain: stretching is a change of time by k exactly, saddle or not"
-            * (word == "holds"),
+            "but so it does for any domain: stretching is a change of time by k exactly, saddle or "
+            "not" * (word == "holds"),
         ),
         ruled(
             ARRHENIUS,
             judged(ratio["D"], 0.95, 1.05),
-            f"slope {slope(along['D'])} in 10 dimensions, {slope(along['D-one'])} in one; over the exact law's {ratio['D']} "
+            f"slope {slope(along['D'])} in 10 dimensions, {slope(along['D-one'])} in one; over the "
+            f"exact law's {ratio['D']} "
             f"and {ratio['D-one']}",
             f"chance to see a slope off by 10%: {detection_chance(0.05, ratio['D']):.2f}",
         ),
         ruled(
             PREFACTOR,
             judged(coldest["D"], 0.9, 1.1) if abs(asymptotic - 1) < 0.02 else "fails",
-            f"measured over exact mean {coldest['D']} (10 dimensions), {coldest['D-one']} (one); exact over law {finite:.3f} "
+            f"measured over exact mean {coldest['D']} (10 dimensions), {coldest['D-one']} (one); "
+            f"exact over law {finite:.3f} "
             f"at ΔL/D = {DEPTH / DIFFUSIONS[0]:.1f}, {asymptotic:.4f} at {50 if quick else 100}",
             f"chance to see a prefactor off by 20%: {detection_chance(0.1, coldest['D']):.2f}",
         ),
     )
-    data = {name: rows(found_, "k" if name.startswith("k") else "D") for name, found_ in ladders.items()}
+    data = {
+        name: rows(found_, "k" if name.startswith("k") else "D") for name, found_ in ladders.items()
+    }
     return Finding(verdicts, {"rates": _figure(ladders, along, reference)}, data)
 
 
-def _figure(ladders: dict[str, Ladder], along: dict[str, Ladder], reference: dict[str, np.ndarray]) -> Any:
+def _figure(
+    ladders: dict[str, Ladder], along: dict[str, Ladder], reference: dict[str, np.ndarray]
+) -> Any:
     return ladder_figure(
         [
             [
@@ -180,7 +215,11 @@ def _figure(ladders: dict[str, Ladder], along: dict[str, Ladder], reference: dic
                     "log k (k: sharpness)",
                     [
                         Series("10 dimensions", ladders["k"].against(np.log(ladders["k"].x))),
-                        Series("bowl without a saddle", ladders["k-bowl"].against(np.log(ladders["k-bowl"].x)), look=2),
+                        Series(
+                            "bowl without a saddle",
+                            ladders["k-bowl"].against(np.log(ladders["k-bowl"].x)),
+                            look=2,
+                        ),
                     ],
                     f"D = {AT:g}",
                 ),

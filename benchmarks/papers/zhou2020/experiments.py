@@ -1,4 +1,5 @@
-"""What this study runs besides escapes: where an optimiser is found after a while, and what tail index its noise reads."""
+"""What this study runs besides escapes: where an optimiser is found after a while, and what tail
+index its noise reads."""
 
 import functools
 import warnings
@@ -19,7 +20,12 @@ from levysde.protocols import Landscape
 from levysde.stats import block_log_moment_index, characteristic_function_fit, hill
 from levysde.sweeps import Experiment, Job, Model, Variable
 
-WELLS: dict[str, Any] = {"sharpness": 16.0, "flatness": 2.0, "barriers": (1.0, 1.0), "widths": (0.8, 2.0)}
+WELLS: dict[str, Any] = {
+    "sharpness": 16.0,
+    "flatness": 2.0,
+    "barriers": (1.0, 1.0),
+    "widths": (0.8, 2.0),
+}
 _ESTIMATORS: dict[str, Callable[[np.ndarray], float]] = {
     "block": lambda x: block_log_moment_index(x).value,
     "fit": lambda x: characteristic_function_fit(x).alpha.value,
@@ -29,7 +35,8 @@ _APART = 44  # iterations after which an average of beta = 0.9 has forgotten all
 
 
 def two_wells() -> Landscape:
-    """A sharp, narrow well on the left and a flat, wide one on the right, equally deep; the saddle at 0."""
+    """A sharp, narrow well on the left and a flat, wide one on the right, equally deep; the saddle
+    at 0."""
     return sharp_flat(**WELLS)
 
 
@@ -37,7 +44,8 @@ class OccupationSettings(Model):
     """Where an optimiser under stable gradient noise is after `iterations`.
 
     Attributes:
-        landscape: two wells, sharp on the left and flat on the right; or a valley that rises steeply on the left.
+        landscape: two wells, sharp on the left and flat on the right; or a valley that rises
+            steeply on the left.
         optimizer, learning_rate: of optax.
         alpha, scale: of the gradient noise.
         num: trajectories, half of them from the left.
@@ -53,23 +61,38 @@ class OccupationSettings(Model):
 
 
 class Occupation(Experiment):
-    """How many trajectories are on the right, the flat side, by where they began; and their positions."""
+    """How many trajectories are on the right, the flat side, by where they began; and their
+    positions."""
 
     name = "zhou2020-occupation"
     settings = OccupationSettings
 
     def variables(self, points: Sequence[OccupationSettings]) -> tuple[Variable, ...]:
         return (
-            Variable("right_from_left", "float64", "share on the right at the end, of those begun on the left"),
-            Variable("right_from_right", "float64", "share on the right at the end, of those begun on the right"),
+            Variable(
+                "right_from_left",
+                "float64",
+                "share on the right at the end, of those begun on the left",
+            ),
+            Variable(
+                "right_from_right",
+                "float64",
+                "share on the right at the end, of those begun on the right",
+            ),
             Variable("median", "float64", "median position at the end", "parameter units"),
-            Variable("mean", "float64", "mean position at the end, of those within 10", "parameter units"),
+            Variable(
+                "mean", "float64", "mean position at the end, of those within 10", "parameter units"
+            ),
             Variable("mean_error", "float64", "its standard error", "parameter units"),
         )
 
     def run(self, settings: OccupationSettings, job: Job) -> np.ndarray:
         landscape = two_wells() if settings.landscape == "two wells" else AsymmetricValley()
-        left, right = (-WELLS["widths"][0], WELLS["widths"][1]) if settings.landscape == "two wells" else (0.0, 0.0)
+        left, right = (
+            (-WELLS["widths"][0], WELLS["widths"][1])
+            if settings.landscape == "two wells"
+            else (0.0, 0.0)
+        )
         kernel = OptimizerKernel(
             settings.optimizer,
             landscape,
@@ -78,14 +101,24 @@ class Occupation(Experiment):
             hyperparameters={"learning_rate": settings.learning_rate},
         )
         half = settings.num // 2
-        starts = jnp.concatenate([jnp.full((half, 1), left), jnp.full((settings.num - half, 1), right)])
+        starts = jnp.concatenate(
+            [jnp.full((half, 1), left), jnp.full((settings.num - half, 1), right)]
+        )
         steps = settings.iterations
         paths = simulate_paths(
-            kernel, starts, num=settings.num, seed=job.seed, every=steps, max_steps=steps, throw=False
+            kernel,
+            starts,
+            num=settings.num,
+            seed=job.seed,
+            every=steps,
+            max_steps=steps,
+            throw=False,
         )
         return np.asarray(paths.positions[:, -1, 0], float)
 
-    def columns(self, settings: OccupationSettings, outcome: np.ndarray, job: Job) -> dict[str, Any]:
+    def columns(
+        self, settings: OccupationSettings, outcome: np.ndarray, job: Job
+    ) -> dict[str, Any]:
         half = settings.num // 2
         near = outcome[np.abs(outcome) < 10]
         return {
@@ -101,8 +134,8 @@ class TailsSettings(Model):
     """The noise whose tail index is read.
 
     Attributes:
-        source: of minibatch gradients of a fully connected network on digits, or drawn: "stable", "gaussian", "mixture" (of two
-            normals, ten times apart, one draw in ten the wider).
+        source: of minibatch gradients of a fully connected network on digits, or drawn: "stable",
+            "gaussian", "mixture" (of two normals, ten times apart, one draw in ten the wider).
         optimizer, learning_rate, epochs: how the network was trained.
         batch_size: examples a gradient.
         alpha: of drawn stable noise.
@@ -121,8 +154,9 @@ class TailsSettings(Model):
 
 
 class Tails(Experiment):
-    """The index by three estimators: of the noise as SGD takes it, of ADAM's average of it (beta = 0.9) in a row, and of
-    that average seen so rarely that its values are independent. The median over coordinates, and its bootstrap error."""
+    """The index by three estimators: of the noise as SGD takes it, of ADAM's average of it (beta =
+    0.9) in a row, and of that average seen so rarely that its values are independent. The median
+    over coordinates, and its bootstrap error."""
 
     name = "zhou2020-tails"
     settings = TailsSettings
@@ -131,7 +165,9 @@ class Tails(Experiment):
     def variables(self, points: Sequence[TailsSettings]) -> tuple[Variable, ...]:
         names = [(kind, how) for kind in self.kinds for how in _ESTIMATORS]
         return tuple(
-            Variable(f"{kind}_{how}{end}", "float64", f"tail index of the {kind} noise by {how}{about}")
+            Variable(
+                f"{kind}_{how}{end}", "float64", f"tail index of the {kind} noise by {how}{about}"
+            )
             for kind, how in names
             for end, about in (("", ""), ("_error", ": standard error"))
         )
@@ -159,12 +195,16 @@ class Tails(Experiment):
                 read = np.array([_or_nan(estimator, column) for column in sample.T])
                 read = read[np.isfinite(read)]
                 draws = np.median(read[rng.integers(len(read), size=(1000, len(read)))], axis=1)
-                found |= {f"{kind}_{how}": float(np.median(read)), f"{kind}_{how}_error": float(draws.std())}
+                found |= {
+                    f"{kind}_{how}": float(np.median(read)),
+                    f"{kind}_{how}_error": float(draws.std()),
+                }
         return found
 
 
 def _or_nan(estimator: Callable[[np.ndarray], float], x: np.ndarray) -> float:
-    """NaN where an estimator says that it has no answer. Its warnings are expected: most of this noise is not stable."""
+    """NaN where an estimator says that it has no answer. Its warnings are expected: most of this
+    noise is not stable."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", errors.AccuracyWarning)
         try:
@@ -174,7 +214,8 @@ def _or_nan(estimator: Callable[[np.ndarray], float], x: np.ndarray) -> float:
 
 
 def _minibatch_noise(settings: TailsSettings, rng: np.random.Generator) -> np.ndarray:
-    """`g_B - g` at the point where training has come to, batches without replacement, shape `(length, coordinates)`."""
+    """`g_B - g` at the point where training has come to, batches without replacement, shape
+    `(length, coordinates)`."""
     network = _trained(settings.optimizer, settings.learning_rate, settings.epochs)
     rows = np.asarray(network.example_gradients(network.minimum), float)
     rows = rows - rows.mean(0)
@@ -193,4 +234,6 @@ def _trained(optimizer: Any, learning_rate: float, epochs: int) -> NetworkLandsc
     network = digits_mlp(hidden=16, weight_decay=1e-4)
     if not epochs:
         return network
-    return network.at(train(network, optimizer, learning_rate=learning_rate, batch_size=30, epochs=epochs))
+    return network.at(
+        train(network, optimizer, learning_rate=learning_rate, batch_size=30, epochs=epochs)
+    )

@@ -1,9 +1,12 @@
-"""Eq. 5 as its supplement reads it: v follows a minibatch gradient that is independent of the noise on the position.
+"""Eq. 5 as its supplement reads it: v follows a minibatch gradient that is independent of the noise
+on the position.
 
-    d th = -mu Q^-1 m dt + eps Q^-1 S dL,    d m = b1 (grad F - m) dt,    d v = b2 (g^2 - v) dt,    g = grad F - S xi,
+    d th = -mu Q^-1 m dt + eps Q^-1 S dL,    d m = b1 (grad F - m) dt,    d v = b2 (g^2 - v) dt,
+    g = grad F - S xi,
 
-xi stable as the increments of L are, and independent of them (supplement, A.2: the two sources of randomness "actually do not
-depend on each other"). The driver has two coordinates for each parameter: the first half is L, the second xi.
+xi stable as the increments of L are, and independent of them (supplement, A.2: the two sources of
+randomness "actually do not depend on each other"). The driver has two coordinates for each
+parameter: the first half is L, the second xi.
 """
 
 from typing import Any
@@ -48,7 +51,11 @@ class IndependentSquare(Dynamics):
         self.adam = Adam(
             landscape, driver, learning_rate=learning_rate, scale=scale, delta=delta, square="sampled", bias_correction=True
         )  # fmt: skip
-        self.landscape, self.driver, self.epsilon = self.adam.landscape, self.adam.driver, self.adam.epsilon
+        self.landscape, self.driver, self.epsilon = (
+            self.adam.landscape,
+            self.adam.driver,
+            self.adam.epsilon,
+        )
         self.scale = self.adam.scale
 
     def init(self, x0: Point):

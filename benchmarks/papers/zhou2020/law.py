@@ -1,7 +1,9 @@
-"""Theorem 1: the escape time times its rate is exponential in the limit of small noise. And the rate as it is printed.
+"""Theorem 1: the escape time times its rate is exponential in the limit of small noise. And the
+rate as it is printed.
 
-`(1 - r)/(1 + u + r) <= E exp(-u rate Gamma) <= (1 + r)/(1 + u - r)` for every u > -1, with r -> 0. From a measured transform L
-the smallest r for which this holds is `|1 - (1 + u) L| / (1 + L)`; it is followed along a ladder of falling noise.
+`(1 - r)/(1 + u + r) <= E exp(-u rate Gamma) <= (1 + r)/(1 + u - r)` for every u > -1, with r -> 0.
+From a measured transform L the smallest r for which this holds is `|1 - (1 + u) L| / (1 + L)`; it
+is followed along a ladder of falling noise.
 """
 
 import itertools
@@ -37,11 +39,14 @@ STEPS = (100.0, 300.0, 1000.0)  # predicted mean steps on the network
 
 LAPLACE = Claim(
     "laplace",
-    "The escape time times its rate is exponential as the noise falls, for SGD and for ADAM's eq. 5",
+    "The escape time times its rate is exponential as the noise falls, for SGD and for ADAM's eq. "
+    "5",
     "Theorem 1, p. 6",
-    f"with Theta the tail of the true Levy measure, r falls along the ladder and is at most {BAND} at its end, for u = -0.5 to "
+    f"with Theta the tail of the true Levy measure, r falls along the ladder and is at most {BAND} "
+    "at its end, for u = -0.5 to "
     "5, both optimisers, both stable drivers, d = 1 to 100",
-    f"the interval of the largest r over u at the end of a ladder lies above {BAND}, or r does not fall from first to last",
+    f"the interval of the largest r over u at the end of a ladder lies above {BAND}, or r does not "
+    "fall from first to last",
     "read",
     "(1-r)/(1+u+r) <= E exp(-u m(W) Theta(1/eps) Gamma) <= (1+r)/(1+u-r) for u > -1, with r -> 0",
 )
@@ -49,8 +54,10 @@ NETWORK = Claim(
     "network",
     "The same on a network",
     "Theorem 1, p. 6, and its use for deep networks",
-    f"r at most {BAND} where the predicted mean is 1000 steps, 8x8 digits, 610 parameters, SGD and ADAM",
-    f"the interval of the largest r over u lies above {BAND}, or r does not fall from the first to the last noise level",
+    f"r at most {BAND} where the predicted mean is 1000 steps, 8x8 digits, 610 parameters, SGD and "
+    "ADAM",
+    f"the interval of the largest r over u lies above {BAND}, or r does not fall from the first to "
+    "the last noise level",
     "read",
     LAPLACE.printed,
 )
@@ -58,12 +65,15 @@ PRINTED = Claim(
     "normalisation",
     "Theta(1/eps) is (2/alpha) eps^alpha for noise whose entries are SaS(1)",
     "p. 7, Section 4.2, and supplement C.1 (nu, Theta); p. 4 (entries SaS(1)); p. 6, Theorem 1",
-    "rate with the printed Theta times measured mean is 1 in every dimension (with the true tail it is 1/(d C_alpha) for "
+    "rate with the printed Theta times measured mean is 1 in every dimension (with the true tail "
+    "it is 1/(d C_alpha) for "
     "independent entries)",
     "the interval in d = 100 excludes that in d = 1, for noise of independent entries",
     "read",
-    "Theta(eps^-d) = int_{|y| >= eps^-d} nu(dy) = int dy/|y|^(1+alpha) = (2/alpha) eps^(alpha d), nu on R^d",
-    "one constant factor may be missing, the same in every dimension (another scale of SaS(1)); and with Theta the tail of the "
+    "Theta(eps^-d) = int_{|y| >= eps^-d} nu(dy) = int dy/|y|^(1+alpha) = (2/alpha) eps^(alpha d), "
+    "nu on R^d",
+    "one constant factor may be missing, the same in every dimension (another scale of SaS(1)); "
+    "and with Theta the tail of the "
     "true nu Theorem 1 is right (claim `laplace`)",
 )
 CLAIMS = (LAPLACE, NETWORK, PRINTED)
@@ -71,7 +81,9 @@ CLAIMS = (LAPLACE, NETWORK, PRINTED)
 
 def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
     found = {
-        f"d{dim}": _spec(dim, 500 if quick else 4000 if dim > 10 else 20_000, REGIMES[:2] if quick else REGIMES)
+        f"d{dim}": _spec(
+            dim, 500 if quick else 4000 if dim > 10 else 20_000, REGIMES[:2] if quick else REGIMES
+        )
         for dim in _dims(quick)
     }
     if not quick:
@@ -92,7 +104,9 @@ def _cases(regimes: tuple[float, ...]) -> list[tuple[str, str, float]]:
 def _spec(dim: int, num: int, regimes: tuple[float, ...]) -> dict[str, Any]:
     axes: dict[str, list[Any]] = {"dynamics": [], "driver": [], "epsilon": [], "dt": []}
     for optimizer, driver, regime in _cases(regimes):
-        law, dt = at_regime(law_of(optimizer, driver, valley(dim, CONDITION), ALPHA, HEIGHT), regime)
+        law, dt = at_regime(
+            law_of(optimizer, driver, valley(dim, CONDITION), ALPHA, HEIGHT), regime
+        )
         axes["dynamics"].append(dynamics_part(optimizer, law.epsilon))
         axes["driver"].append({"name": driver, "alpha": ALPHA})
         axes["epsilon"].append(law.epsilon)
@@ -109,8 +123,8 @@ def _spec(dim: int, num: int, regimes: tuple[float, ...]) -> dict[str, Any]:
 
 
 def smallest_r(times: np.ndarray, rate: float, u: float) -> Estimate:
-    """The r that Theorem 1 needs at u, with a 95% interval of the transform (for u = -0.5 the variance is infinite, by a
-    logarithm, and the interval is a little too narrow)."""
+    """The r that Theorem 1 needs at u, with a 95% interval of the transform (for u = -0.5 the
+    variance is infinite, by a logarithm, and the interval is a little too narrow)."""
     values = np.exp(-u * rate * times)
     mean, half = float(values.mean()), 1.96 * float(values.std(ddof=1)) / np.sqrt(len(values))
 
@@ -153,8 +167,14 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         for point in found["network"].plan.points:
             numbers, optimizer = rung(found["network"], point), point.settings.optimizer
             network.setdefault(optimizer, []).append(numbers)
-            rows.append(_row(numbers, {"optimizer": optimizer, "driver": "StableComponents", "d": 610}))
-    verdicts = (_laplace(LAPLACE, list(ladders.values())), _on_network(network), _as_printed(printed))
+            rows.append(
+                _row(numbers, {"optimizer": optimizer, "driver": "StableComponents", "d": 610})
+            )
+    verdicts = (
+        _laplace(LAPLACE, list(ladders.values())),
+        _on_network(network),
+        _as_printed(printed),
+    )
     return Finding(verdicts, {"transform": _figure(ladders, network, regimes)}, {"rungs": rows})
 
 
@@ -162,7 +182,11 @@ def _row(numbers: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
     ratio = numbers["ratio"]
     row = about | {"regime": numbers["regime"], "shape": numbers["shape"]}
     row |= {"ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high}
-    return row | {f"r({u:g})": r.value for u, r in numbers["r"].items()} | {"r_high": numbers["worst"].high}
+    return (
+        row
+        | {f"r({u:g})": r.value for u, r in numbers["r"].items()}
+        | {"r_high": numbers["worst"].high}
+    )
 
 
 def _laplace(claim: Claim, ladders: list[list[dict[str, Any]]]) -> Verdict:
@@ -174,10 +198,13 @@ def _laplace(claim: Claim, ladders: list[list[dict[str, Any]]]) -> Verdict:
     return ruled(
         claim,
         word,
-        f"largest r over u: {min(first):.3f} to {max(first):.3f} at the largest noise, {min(last):.3f} to "
-        f"{max(last):.3f} at the smallest (highest end of an interval {max(r.high for r in ends):.3f}); falls in {falls} of "
+        f"largest r over u: {min(first):.3f} to {max(first):.3f} at the largest noise, "
+        f"{min(last):.3f} to "
+        f"{max(last):.3f} at the smallest (highest end of an interval "
+        f"{max(r.high for r in ends):.3f}); falls in {falls} of "
         f"{len(ladders)}; Weibull shape there {min(shapes):.3f} to {max(shapes):.3f}",
-        f"chance to see r = {2 * BAND:g}: {detection_chance(BAND, ends):.2f} in the widest interval",
+        f"chance to see r = {2 * BAND:g}: {detection_chance(BAND, ends):.2f} in the widest "
+        "interval",
         "the widest intervals are those at u = -0.5, where the transform's variance is infinite"
         if word == "inconclusive"
         else "",
@@ -186,7 +213,9 @@ def _laplace(claim: Claim, ladders: list[list[dict[str, Any]]]) -> Verdict:
 
 def _on_network(network: dict[str, list[dict[str, Any]]]) -> Verdict:
     if not network:
-        return Verdict(NETWORK, "inconclusive", "not run", "none", "the quick run leaves the network out")
+        return Verdict(
+            NETWORK, "inconclusive", "not run", "none", "the quick run leaves the network out"
+        )
     return _laplace(NETWORK, list(network.values()))
 
 
@@ -195,13 +224,16 @@ def _as_printed(printed: dict[int, Estimate]) -> Verdict:
     true = ", ".join(f"{1 / (dim * float(levy_constant(ALPHA))):.3g}" for dim in printed)
     widest = max(printed.values(), key=lambda r: (r.high - r.low) / r.value)
     ratio = over(printed[max(printed)], printed[min(printed)])
-    reading = Reading(ratio, 1.0, 1.0, f"the same constant in d = {max(printed)} as in d = {min(printed)}")
+    reading = Reading(
+        ratio, 1.0, 1.0, f"the same constant in d = {max(printed)} as in d = {min(printed)}"
+    )
     return ruled(
         PRINTED,
         "fails" if reading.contradicts else "inconclusive",
         f"rate with the printed Theta times measured mean: {text}; 1/(d C_alpha) is {true}",
         f"chance to see 20%: {detection_chance(0.1 * widest.value, widest):.2f}",
-        "the closed form is the tail of dy/|y|^(1+alpha) on the line, not that of SaS(1) noise in R^d",
+        "the closed form is the tail of dy/|y|^(1+alpha) on the line, not that of SaS(1) noise in "
+        "R^d",
         reading,
     )
 
@@ -215,10 +247,18 @@ def _figure(ladders: dict[Any, Any], network: dict[str, Any], regimes: tuple[flo
         )
         for (optimizer, driver, dim), rungs in ladders.items()
     }
-    curves(axes[0], lines, "rate over relaxation", "r that Theorem 1 needs, largest over u", legend=False)
+    curves(
+        axes[0],
+        lines,
+        "rate over relaxation",
+        "r that Theorem 1 needs, largest over u",
+        legend=False,
+    )
     shared_legend(figure, axes[:1], 4, fontsize=7, loc="outside lower center")
     if network:
-        lines = {name.upper(): (STEPS, [n["worst"] for n in rungs]) for name, rungs in network.items()}
+        lines = {
+            name.upper(): (STEPS, [n["worst"] for n in rungs]) for name, rungs in network.items()
+        }
         curves(axes[1], lines, "predicted mean (steps)", "r that Theorem 1 needs, largest over u")
         axes[1].set_title("network on digits, 610 parameters")
     for ax in axes:

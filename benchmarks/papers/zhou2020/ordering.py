@@ -1,11 +1,14 @@
-"""SGD against ADAM in one basin: exact m(W) of both over a map, and simulated escapes at some of its places.
+"""SGD against ADAM in one basin: exact m(W) of both over a map, and simulated escapes at some of
+its places.
 
-In the valley `F = sum h_i x_i^2 / 2 < 1/2` with noise of scale `s_i` a coordinate, SGD's jumps are `s_i`, ADAM's
-`s_i / (s_i + delta)`: m(W) is the mean of `(h_i s_i^2)^(a/2)` for the one, and for the other tends to that of `h_i^(a/2)`.
-Their order is that of s to 1, a number with units: it turns around when the loss is multiplied by a constant. So two readings
-are mapped: one learning rate for both, as the paper compares them, and learning rates at which the slowest direction relaxes in
-as many iterations under either. An iteration escapes with chance `eta^a T_nu m(W)`, and then the ratio
-`(eta_SGD / eta_ADAM)^a m(W_SGD) / m(W_ADAM)` does not change with the units of the loss (nor of delta).
+In the valley `F = sum h_i x_i^2 / 2 < 1/2` with noise of scale `s_i` a coordinate, SGD's jumps are
+`s_i`, ADAM's `s_i / (s_i + delta)`: m(W) is the mean of `(h_i s_i^2)^(a/2)` for the one, and for
+the other tends to that of `h_i^(a/2)`. Their order is that of s to 1, a number with units: it turns
+around when the loss is multiplied by a constant. So two readings are mapped: one learning rate for
+both, as the paper compares them, and learning rates at which the slowest direction relaxes in as
+many iterations under either. An iteration escapes with chance `eta^a T_nu m(W)`, and then the ratio
+`(eta_SGD / eta_ADAM)^a m(W_SGD) / m(W_ADAM)` does not change with the units of the loss (nor of
+delta).
 """
 
 import itertools
@@ -33,11 +36,14 @@ from .problems import ADAM, HEIGHT, at_regime, curvatures, dynamics_part, law_of
 DIM = 10
 ALPHAS = (1.2, 1.5, 1.8)
 CONDITIONS = (1.0, 10.0, 100.0)
-POWERS = (-0.5, 0.0, 0.5)  # s_i = size * h_i^power: against the curvature, even, and with it as minibatch noise is
+# s_i = size * h_i^power: against the curvature, even, and with it as minibatch noise is
+POWERS = (-0.5, 0.0, 0.5)
 SIZES = (0.01, 0.1, 1.0, 10.0)  # of the noise, in units of the gradient
-SIMULATED = tuple(itertools.product((3.0, 10.0), (0.0, 0.5), (0.1, 1.0)))  # condition, power, size; alpha = 1.5
+# condition, power, size; alpha = 1.5
+SIMULATED = tuple(itertools.product((3.0, 10.0), (0.0, 0.5), (0.1, 1.0)))
 REGIME = 0.01
-_FOLLOW = 5.0  # rate of ADAM's average over the fastest relaxation: the law is that of averages which follow
+# rate of ADAM's average over the fastest relaxation: the law is that of averages which follow
+_FOLLOW = 5.0
 _EQUAL = 1e-6
 _AXES = {"size": "size", "power": "power of the curvature"}
 
@@ -45,10 +51,12 @@ ORDER = Claim(
     "order",
     "SGD's escaping set is larger: m(W_SGD) > m(W_ADAM), so that SGD leaves a basin sooner",
     "p. 8, Section 4.2",
-    "m(W_SGD) / m(W_ADAM) above 1 over the whole map of condition number, anisotropy, size of the noise and alpha",
+    "m(W_SGD) / m(W_ADAM) above 1 over the whole map of condition number, anisotropy, size of the "
+    "noise and alpha",
     "the exact ratio is below 1 at any place of the map",
     "read",
-    "prod s_i^2 << 1 for the singular values s_i of Sigma, hence V(W_SGD^c) < V(W_ADAM^c) and m(W_SGD) > m(W_ADAM)",
+    "prod s_i^2 << 1 for the singular values s_i of Sigma, hence V(W_SGD^c) < V(W_ADAM^c) and "
+    "m(W_SGD) > m(W_ADAM)",
 )
 VOLUMES = Claim(
     "volumes",
@@ -57,8 +65,10 @@ VOLUMES = Claim(
     "volume of {y: y'My < S^2 h} over prod of M's eigenvalues the same for both sets",
     "V(W_SGD^c) / V(W_ADAM^c) falls where prod s_i^2 rises",
     "read",
-    "V(W_ADAM^c) = z prod l_i, V(W_SGD^c) = z prod l_i s_i^2, z = (2/d) (pi S/h)^(d/2) / Gamma(d/2)",
-    "any common factor z and any power of the eigenvalues: only the direction in which V(W_SGD^c) / V(W_ADAM^c) goes with "
+    "V(W_ADAM^c) = z prod l_i, V(W_SGD^c) = z prod l_i s_i^2, z = (2/d) (pi S/h)^(d/2) / "
+    "Gamma(d/2)",
+    "any common factor z and any power of the eigenvalues: only the direction in which V(W_SGD^c) "
+    "/ V(W_ADAM^c) goes with "
     "prod s_i^2",
 )
 RELAXED = Claim(
@@ -73,7 +83,8 @@ SIMULATION = Claim(
     "order-simulated",
     "Simulated escape times of SGD and ADAM (eq. 5) stand in the ratio of the exact measures",
     "follows from Theorem 1 for both",
-    "mean of ADAM over mean of SGD, each at its own small noise: over the exact ratio 1, in the band [0.9, 1.1]",
+    "mean of ADAM over mean of SGD, each at its own small noise: over the exact ratio 1, in the "
+    "band [0.9, 1.1]",
     "the interval of a ratio lies outside [0.9, 1.1]",
     "own",
 )
@@ -90,7 +101,9 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
         scale = _scale(condition, power, size)
         for optimizer in ("SGD", "Adam"):
             law, dt = at_regime(_law(optimizer, 1.5, condition, scale), REGIME)
-            part = dynamics_part(optimizer, law.epsilon, scale, (_FOLLOW * law.stiffness, law.stiffness))
+            part = dynamics_part(
+                optimizer, law.epsilon, scale, (_FOLLOW * law.stiffness, law.stiffness)
+            )
             values = part, condition, law.epsilon, dt
             for name, value in zip(("dynamics", "condition", "epsilon", "dt"), values, strict=True):
                 axes[name].append(value)
@@ -113,17 +126,24 @@ def ratio_map() -> list[dict[str, Any]]:
     """m(W_SGD) / m(W_ADAM), and the ratio of escapes a relaxation, at every place."""
     rows = []
     for alpha, condition, power, size in itertools.product(ALPHAS, CONDITIONS, POWERS, SIZES):
-        sgd, adam = (_law(o, alpha, condition, _scale(condition, power, size)) for o in ("SGD", "Adam"))
+        sgd, adam = (
+            _law(o, alpha, condition, _scale(condition, power, size)) for o in ("SGD", "Adam")
+        )
         where = {"alpha": alpha, "condition": condition, "power": power, "size": size}
         measures = sgd.measure / adam.measure
         rows.append(
-            where | {"measure_ratio": measures, "relaxed_ratio": _slowest(condition, power, size) ** alpha * measures}
+            where
+            | {
+                "measure_ratio": measures,
+                "relaxed_ratio": _slowest(condition, power, size) ** alpha * measures,
+            }
         )
     return rows
 
 
 def _slowest(condition: float, power: float, size: float) -> float:
-    """Relaxation of ADAM over that of SGD at one learning rate, in the slowest direction of each."""
+    """Relaxation of ADAM over that of SGD at one learning rate, in the slowest direction of
+    each."""
     h = curvatures(DIM, condition)
     return float(np.min(h / (_scale(condition, power, size) + ADAM["delta"])) / np.min(h))
 
@@ -138,7 +158,10 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         value = adam[0] / sgd[0]
         half = 1.96 * np.sqrt(1 / adam[1] + 1 / sgd[1])
         ratios.append(by_factor(value, half))
-        rows.append(dict(zip(("condition", "power", "size"), place, strict=True)) | {"simulated_over_exact": value})
+        rows.append(
+            dict(zip(("condition", "power", "size"), place, strict=True))
+            | {"simulated_over_exact": value}
+        )
     verdicts = (
         _ordered(ORDER, places, "measure_ratio", "size"),
         _volumes(),
@@ -163,7 +186,8 @@ def log_volume(form: np.ndarray, height: float) -> float:
 
 
 def _volumes() -> Verdict:
-    """Exact volumes of both complements for random valleys and noises, sharing no axes, against the printed product."""
+    """Exact volumes of both complements for random valleys and noises, sharing no axes, against the
+    printed product."""
     rng = np.random.default_rng(0)
     x, y = [], []
     for dim in (1, 2, 5, 10):
@@ -182,10 +206,12 @@ def _volumes() -> Verdict:
     return ruled(
         VOLUMES,
         "fails" if reading.contradicts else "inconclusive",
-        f"V(W_SGD^c) / V(W_ADAM^c) = (prod s_i^2)^{power:.4g} in 100 random valleys of 1 to 10 dimensions, printed power 1; in "
+        f"V(W_SGD^c) / V(W_ADAM^c) = (prod s_i^2)^{power:.4g} in 100 random valleys of 1 to 10 "
+        "dimensions, printed power 1; in "
         "one dimension the length of W_ADAM^c is 2 S sqrt(h/l), printed 2 sqrt(S/h) l",
         "exact",
-        "the product of eigenvalues stands where their inverse roots belong. With the right volume the printed premise, "
+        "the product of eigenvalues stands where their inverse roots belong. With the right volume "
+        "the printed premise, "
         "prod s_i^2 << 1, gives the reverse order",
         reading,
     )
@@ -213,7 +239,8 @@ def _ordered(claim: Claim, places: list[dict[str, Any]], name: str, by: str) -> 
         claim,
         word,
         f"above 1 at {above.sum()} of {len(values)} places, equal to 1 at {even.sum()}; "
-        f"from {values.min():.2g} to {values.max():.2g}" + (_under_premise(places, above) if claim is ORDER else ""),
+        f"from {values.min():.2g} to "
+        f"{values.max():.2g}" + (_under_premise(places, above) if claim is ORDER else ""),
         "exact values: every place below 1 is seen",
         condition,
     )
@@ -221,8 +248,12 @@ def _ordered(claim: Claim, places: list[dict[str, Any]], name: str, by: str) -> 
 
 def _under_premise(places: list[dict[str, Any]], above: np.ndarray) -> str:
     """At how many of the places that meet the printed premise."""
-    small = np.array([np.prod(_scale(row["condition"], row["power"], row["size"]) ** 2) < 0.1 for row in places])
-    return f"; where prod s_i^2 < 0.1, as the paper assumes, at {above[small].sum()} of {small.sum()}"
+    small = np.array(
+        [np.prod(_scale(row["condition"], row["power"], row["size"]) ** 2) < 0.1 for row in places]
+    )
+    return (
+        f"; where prod s_i^2 < 0.1, as the paper assumes, at {above[small].sum()} of {small.sum()}"
+    )
 
 
 def _condition(places: list[dict[str, Any]], above: np.ndarray, by: str) -> str:
@@ -232,23 +263,39 @@ def _condition(places: list[dict[str, Any]], above: np.ndarray, by: str) -> str:
         here = np.array([row[by] == value for row in places])
         words.append(f"{above[here].sum()} of {here.sum()} places at {_AXES[by]} {value:g}")
     return (
-        "the noise is large in units of the gradient: " if by == "size" else "the noise follows the curvature: "
+        "the noise is large in units of the gradient: "
+        if by == "size"
+        else "the noise follows the curvature: "
     ) + (", ".join(words))
 
 
 def _figure(places: list[dict[str, Any]]) -> Any:
     figure, axes = new_figure(2, 3)
     labels = {-0.5: "against the curvature", 0.0: "even", 0.5: "with the curvature"}
-    for ax, (name, alpha) in zip(axes, itertools.product(("measure_ratio", "relaxed_ratio"), ALPHAS), strict=True):
+    for ax, (name, alpha) in zip(
+        axes, itertools.product(("measure_ratio", "relaxed_ratio"), ALPHAS), strict=True
+    ):
         for k, (power, condition) in enumerate(itertools.product(POWERS, CONDITIONS)):
-            at = [r for r in places if (r["alpha"], r["power"], r["condition"]) == (alpha, power, condition)]
+            at = [
+                r
+                for r in places
+                if (r["alpha"], r["power"], r["condition"]) == (alpha, power, condition)
+            ]
             even = {"lw": 5, "alpha": 0.4} if power == 0 else {}  # beneath what it coincides with
-            style = {"color": f"C{k // 3}", "ls": ("-", "--", ":")[k % 3], "marker": "o", "ms": 3} | even
+            style = {
+                "color": f"C{k // 3}",
+                "ls": ("-", "--", ":")[k % 3],
+                "marker": "o",
+                "ms": 3,
+            } | even
             label = f"{labels[power]}, condition {condition:g}"
             ax.plot([r["size"] for r in at], [r[name] for r in at], label=label, **style)
         ax.axhline(1, color="0.4", lw=1)
         ax.set(
-            xscale="log", yscale="log", xlabel="size of the noise s (units of the gradient)", title=f"alpha = {alpha:g}"
+            xscale="log",
+            yscale="log",
+            xlabel="size of the noise s (units of the gradient)",
+            title=f"alpha = {alpha:g}",
         )
         ax.set_ylabel(
             "m(W), SGD over ADAM"

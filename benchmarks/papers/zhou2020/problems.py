@@ -1,7 +1,9 @@
-"""Basins and noises of this study, as the parts of its sweeps, and the amplitudes at which they are run.
+"""Basins and noises of this study, as the parts of its sweeps, and the amplitudes at which they are
+run.
 
-A run is placed by its *regime*, rate over relaxation, which the law needs far below one: epsilon follows from it. The step is a
-fiftieth of the fastest relaxation, or less where exits would be late by more than two percent.
+A run is placed by its *regime*, rate over relaxation, which the law needs far below one: epsilon
+follows from it. The step is a fiftieth of the fastest relaxation, or less where exits would be late
+by more than two percent.
 """
 
 from typing import Any
@@ -31,7 +33,9 @@ def curvatures(dim: int, condition: float) -> np.ndarray:
 def valley(dim: Any, condition: Any) -> Quadratic:
     """A quadratic valley along the axes with curvatures from 1 to `condition`."""
     dim = errors.integer("dim", dim, "dim=2")
-    return Quadratic(hessian=curvatures(dim, float(errors.positive("condition", condition, "condition=4.0"))))
+    return Quadratic(
+        hessian=curvatures(dim, float(errors.positive("condition", condition, "condition=4.0")))
+    )
 
 
 def random_valley(number: Any, dim: Any) -> Quadratic:
@@ -39,21 +43,30 @@ def random_valley(number: Any, dim: Any) -> Quadratic:
     rng = np.random.default_rng(1000 + errors.integer("number", number, "number=0", low=0))
     dim = errors.integer("dim", dim, "dim=5")
     rotation = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
-    return Quadratic(hessian=jnp.asarray(rotation * np.exp(rng.uniform(np.log(0.5), np.log(5), dim)) @ rotation.T))
+    return Quadratic(
+        hessian=jnp.asarray(
+            rotation * np.exp(rng.uniform(np.log(0.5), np.log(5), dim)) @ rotation.T
+        )
+    )
 
 
 def mean_of(alpha: Any, count: Any) -> Driver:
-    """The mean of `count` independent stable draws: the noise of a batch of so many examples with stable noise each."""
+    """The mean of `count` independent stable draws: the noise of a batch of so many examples with
+    stable noise each."""
     count = errors.integer("count", count, "count=4")
     driver = StableComponents(alpha)
     return DriverSum(*[(driver, 1 / count)] * count) if count > 1 else driver
 
 
-def dynamics(optimizer: str, landscape: Quadratic, driver: Driver, epsilon: float, scale: Any = 1.0) -> Dynamics:
+def dynamics(
+    optimizer: str, landscape: Quadratic, driver: Driver, epsilon: float, scale: Any = 1.0
+) -> Dynamics:
     """SGD's equation, or eq. 5 with the stationary v of noise of that scale."""
     if optimizer == "SGD":
         return SGD(landscape, driver, epsilon=epsilon, scale=scale)
-    return Adam(landscape, driver, epsilon=epsilon, scale=scale, gradient_variance=np.square(scale), **ADAM)
+    return Adam(
+        landscape, driver, epsilon=epsilon, scale=scale, gradient_variance=np.square(scale), **ADAM
+    )
 
 
 def dynamics_part(
@@ -64,7 +77,12 @@ def dynamics_part(
     part = {"name": optimizer, "epsilon": epsilon, "scale": scale.tolist()}
     if optimizer == "SGD":
         return part
-    return part | {"gradient_variance": np.square(scale).tolist()} | ADAM | ({"rates": list(rates)} if rates else {})
+    return (
+        part
+        | {"gradient_variance": np.square(scale).tolist()}
+        | ADAM
+        | ({"rates": list(rates)} if rates else {})
+    )
 
 
 def law_of(

@@ -1,14 +1,25 @@
-"""How escape times scale with the learning rate, the batch size and the tail index: SGD itself (optax), in iterations.
+"""How escape times scale with the learning rate, the batch size and the tail index: SGD itself
+(optax), in iterations.
 
-The noise of a batch is the mean of as many independent stable draws, nothing is rescaled by hand. With `eps = eta^((a-1)/a)`
-and S falling as `B^-(1-1/a)`, the law predicts `B^(a-1) eta^-a` iterations.
+The noise of a batch is the mean of as many independent stable draws, nothing is rescaled by hand.
+With `eps = eta^((a-1)/a)` and S falling as `B^-(1-1/a)`, the law predicts `B^(a-1) eta^-a`
+iterations.
 """
 
 from itertools import pairwise
 from typing import Any
 
 from levysde.stats import Estimate
-from levysde.studies import Claim, Finding, Section, Verdict, detection_chance, judged, reference, ruled
+from levysde.studies import (
+    Claim,
+    Finding,
+    Section,
+    Verdict,
+    detection_chance,
+    judged,
+    reference,
+    ruled,
+)
 from levysde.sweeps import Sweep
 
 from ..figures import curves, new_figure
@@ -26,8 +37,10 @@ _MOST_STEPS = 3_000_000
 LEARNING_RATE = Claim(
     "learning-rate",
     "A larger learning rate makes escapes faster: iterations fall as eta^-alpha",
-    "follows from Theorem 1 with eps = eta^((alpha-1)/alpha); the paper prints no exponent in iterations",
-    "exponent of iterations in eta over -alpha is 1, in the band [0.95, 1.05], alpha = 1.2, 1.5, 1.8",
+    "follows from Theorem 1 with eps = eta^((alpha-1)/alpha); the paper prints no exponent in "
+    "iterations",
+    "exponent of iterations in eta over -alpha is 1, in the band [0.95, 1.05], alpha = 1.2, 1.5, "
+    "1.8",
     "the interval of a ratio lies outside [0.95, 1.05]",
     "own",
 )
@@ -35,7 +48,8 @@ BATCH = Claim(
     "batch-size",
     "A smaller batch makes escapes faster: iterations grow as B^(alpha-1) for stable noise",
     "follows from the law for stable noise; the paper prints no statement on batch size",
-    "exponent of iterations in B over alpha - 1 is 1, in the band [0.9, 1.1], alpha = 1.2, 1.5, 1.8",
+    "exponent of iterations in B over alpha - 1 is 1, in the band [0.9, 1.1], alpha = 1.2, 1.5, "
+    "1.8",
     "the interval of a ratio lies outside [0.9, 1.1]",
     "own",
 )
@@ -94,7 +108,10 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
     tail = found["tail-index"]
     means = [tail.estimate(point, "mean_time") for point in tail.plan.points]
     curves(axes[2], {f"eta = {ETA:g}": (TAILS, means)}, "alpha", "mean escape time (iterations)")
-    rows += [{"ladder": "alpha", "alpha": a, "iterations": m.value} for a, m in zip(TAILS, means, strict=True)]
+    rows += [
+        {"ladder": "alpha", "alpha": a, "iterations": m.value}
+        for a, m in zip(TAILS, means, strict=True)
+    ]
     falls = sum(b.high < a.low for a, b in pairwise(means))
     rises = all(b.low > a.high for a, b in pairwise(means))
     verdicts = (
@@ -103,30 +120,41 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         ruled(
             TAIL,
             "fails" if falls else "holds" if rises else "inconclusive",
-            "; ".join(f"{mean} at {alpha:g}" for alpha, mean in zip(TAILS, means, strict=True)) + " iterations",
-            f"intervals of {max(m.high / m.value - 1 for m in means):.1%}: a fall by more than twice that is seen",
+            "; ".join(f"{mean} at {alpha:g}" for alpha, mean in zip(TAILS, means, strict=True))
+            + " "
+            "iterations",
+            f"intervals of {max(m.high / m.value - 1 for m in means):.1%}: a fall by more than "
+            "twice that is seen",
         ),
     )
     return Finding(verdicts, {"scaling": figure}, {"ladders": rows})
 
 
-def _exponents(sweep: Sweep, name: str, ax: Any, label: str, rows: list[dict[str, Any]]) -> dict[float, Estimate]:
+def _exponents(
+    sweep: Sweep, name: str, ax: Any, label: str, rows: list[dict[str, Any]]
+) -> dict[float, Estimate]:
     """The exponent of iterations at each alpha, and the points drawn."""
     lines, exponents = {}, {}
     for fit in sweep.fit(name):
         alpha = float(fit.at["alpha"])
         points = [p for p in sweep.plan.points if sweep.values(p)["alpha"] == alpha]
-        x, means = [float(sweep.values(p)[name]) for p in points], [sweep.estimate(p, "mean_time") for p in points]
+        x, means = (
+            [float(sweep.values(p)[name]) for p in points],
+            [sweep.estimate(p, "mean_time") for p in points],
+        )
         exponents[alpha] = fit.slope
         lines[f"alpha = {alpha:g}: exponent {fit.slope.value:.3f}"] = (x, means)
         rows += [
-            {"ladder": label, "alpha": alpha, label: v, "iterations": m.value} for v, m in zip(x, means, strict=True)
+            {"ladder": label, "alpha": alpha, label: v, "iterations": m.value}
+            for v, m in zip(x, means, strict=True)
         ]
     curves(ax, lines, label, "mean escape time (iterations)")
     return exponents
 
 
-def _verdict(claim: Claim, exponents: dict[float, Estimate], ratios: list[Estimate], band: float, unit: str) -> Verdict:
+def _verdict(
+    claim: Claim, exponents: dict[float, Estimate], ratios: list[Estimate], band: float, unit: str
+) -> Verdict:
     text = "; ".join(
         f"{slope} at alpha = {alpha:g}, over {unit}: {ratio}"
         for (alpha, slope), ratio in zip(exponents.items(), ratios, strict=True)

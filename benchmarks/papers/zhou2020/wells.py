@@ -1,8 +1,10 @@
-"""Two wells, one sharp and narrow, one flat and wide, equally deep; and a valley steep on one side. Where does each end?
+"""Two wells, one sharp and narrow, one flat and wide, equally deep; and a valley steep on one side.
+Where does each end?
 
-Both are optax's own, under the same stable gradient noise. For SGD the law says: a well is left at a rate that goes with its
-width alone, `width^-alpha`, so that the odds of the flat well are `(w_flat / w_sharp)^alpha`, whatever barriers and curvatures
-are. ADAM's jumps are bounded by some 32 learning rates (see `model`), so that its learning rate matters.
+Both are optax's own, under the same stable gradient noise. For SGD the law says: a well is left at
+a rate that goes with its width alone, `width^-alpha`, so that the odds of the flat well are
+`(w_flat / w_sharp)^alpha`, whatever barriers and curvatures are. ADAM's jumps are bounded by some
+32 learning rates (see `model`), so that its learning rate matters.
 """
 
 from typing import Any
@@ -10,7 +12,17 @@ from typing import Any
 import numpy as np
 
 from levysde.stats import Estimate
-from levysde.studies import Claim, Finding, Section, Verdict, Word, detection_chance, judged, reference, ruled
+from levysde.studies import (
+    Claim,
+    Finding,
+    Section,
+    Verdict,
+    Word,
+    detection_chance,
+    judged,
+    reference,
+    ruled,
+)
 from levysde.sweeps import Sweep
 
 from ..figures import curves, new_figure
@@ -25,19 +37,23 @@ _MOST_STEPS = 300_000
 
 WIDTH = Claim(
     "width",
-    "SGD leaves a well at a rate that goes with its width, so that the wide, flat one holds it longer",
+    "SGD leaves a well at a rate that goes with its width, so that the wide, flat one holds it "
+    "longer",
     "Theorem 1 and Definition 2, p. 6",
-    f"mean time out of the flat well over that out of the sharp one {ODDS:.2f}, in the band [{0.85 * ODDS:.2f}, "
+    f"mean time out of the flat well over that out of the sharp one {ODDS:.2f}, in the band "
+    f"[{0.85 * ODDS:.2f}, "
     f"{1.15 * ODDS:.2f}]",
     "the interval lies outside the band",
     "read",
-    "E Gamma is at the order of 1/(m(W) Theta(1/eps)); flat means a basin with a large Radon measure",
+    "E Gamma is at the order of 1/(m(W) Theta(1/eps)); flat means a basin with a large Radon "
+    "measure",
 )
 ENDS = Claim(
     "ends-flatter",
     "SGD ends in the flat minimum more often than ADAM",
     "title; p. 8, Section 4.2",
-    f"share of trajectories in the flat well after 100,000 iterations larger for SGD than for ADAM, at ADAM's learning rates "
+    "share of trajectories in the flat well after 100,000 iterations larger for SGD than for "
+    "ADAM, at ADAM's learning rates "
     f"{', '.join(f'{r:g}' for r in ADAM_RATES)}, from either well",
     "at some learning rate ADAM's share is larger by more than both intervals, from both wells",
     "read",
@@ -46,7 +62,8 @@ ENDS = Claim(
 SIDE = Claim(
     "valley-side",
     "In a valley that is steep on one side, SGD stays longer on the flat side",
-    "He, Huang and Yuan, NeurIPS 2019 (abstract; the caption of their Figure 1c, in a public review), about SGD alone",
+    "He, Huang and Yuan, NeurIPS 2019 (abstract; the caption of their Figure 1c, in a public "
+    "review), about SGD alone",
     "share of SGD on the flat side above 0.5",
     "the interval of the share lies below 0.5",
     "restated",
@@ -54,7 +71,8 @@ SIDE = Claim(
 VALLEY = Claim(
     "valley",
     "Is SGD more on the flat side of such a valley than ADAM?",
-    "a question of ours: Zhou et al. claim that such valleys hold SGD long (p. 1-3, 6, 8, 9), and nothing about the side",
+    "a question of ours: Zhou et al. claim that such valleys hold SGD long (p. 1-3, 6, 8, 9), and "
+    "nothing about the side",
     "share on the flat side larger for SGD than for ADAM at each of its learning rates",
     "at some learning rate ADAM's share is larger by more than both intervals",
     "own",
@@ -65,7 +83,12 @@ CLAIMS = (WIDTH, ENDS, SIDE, VALLEY)
 def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
     num, many = (200, 400) if quick else (2000, 8000)
     axes = {"optimizer": ["sgd", *["adam"] * len(ADAM_RATES)], "learning_rate": [ETA, *ADAM_RATES]}
-    where = {"scale": SCALE, "alpha": ALPHA, "num": many, "iterations": 20_000 if quick else 100_000}
+    where = {
+        "scale": SCALE,
+        "alpha": ALPHA,
+        "num": many,
+        "iterations": 20_000 if quick else 100_000,
+    }
     return {
         "out-of-sharp": _escapes(601, num, right=False),
         "out-of-flat": _escapes(602, num, right=True),
@@ -98,7 +121,12 @@ def _escapes(seed: int, num: int, *, right: bool) -> dict[str, Any]:
 
 
 def judge(found: dict[str, Sweep], quick: bool) -> Finding:
-    ratio = _time_ratio(*(found[name].columns(found[name].plan.points[0]) for name in ("out-of-flat", "out-of-sharp")))
+    ratio = _time_ratio(
+        *(
+            found[name].columns(found[name].plan.points[0])
+            for name in ("out-of-flat", "out-of-sharp")
+        )
+    )
     ends = {name: _shares(found[name]) for name in ("two-wells", "valley")}
     on_flat = next(iter(ends["valley"].values()))["all"]
     verdicts = (
@@ -117,8 +145,17 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         ),
         _compared(VALLEY, ends["valley"], ("all",)),
     )
-    rows = [{"landscape": name} | row for name, sweep in found.items() if name in ends for row in _rows(sweep)]
-    return Finding(verdicts, {"ends": _figure(ends)}, {"shares": rows, "times": [{"flat_over_sharp": ratio.value}]})
+    rows = [
+        {"landscape": name} | row
+        for name, sweep in found.items()
+        if name in ends
+        for row in _rows(sweep)
+    ]
+    return Finding(
+        verdicts,
+        {"ends": _figure(ends)},
+        {"shares": rows, "times": [{"flat_over_sharp": ratio.value}]},
+    )
 
 
 def _time_ratio(flat: dict[str, Any], sharp: dict[str, Any]) -> Estimate:
@@ -128,7 +165,8 @@ def _time_ratio(flat: dict[str, Any], sharp: dict[str, Any]) -> Estimate:
 
 
 def _shares(sweep: Sweep) -> dict[str, dict[str, Estimate]]:
-    """Shares on the flat side by optimiser and by start, with 95% intervals (normal, of a share)."""
+    """Shares on the flat side by optimiser and by start, with 95% intervals (normal, of a
+    share)."""
     shares = {}
     for point in sweep.plan.points:
         columns, half = sweep.columns(point), point.settings.num // 2
@@ -145,7 +183,9 @@ def _share(value: float, num: int) -> Estimate:
     return around(value, half)
 
 
-def _compared(claim: Claim, shares: dict[str, dict[str, Estimate]], starts: tuple[str, ...]) -> Verdict:
+def _compared(
+    claim: Claim, shares: dict[str, dict[str, Estimate]], starts: tuple[str, ...]
+) -> Verdict:
     sgd, adam = next(iter(shares.items())), list(shares.items())[1:]
     words: dict[str, Word] = {}
     for name, found in adam:
@@ -164,14 +204,19 @@ def _compared(claim: Claim, shares: dict[str, dict[str, Estimate]], starts: tupl
     )
     condition = ""
     if word == "holds only if":
-        condition = "ADAM's learning rate is " + " or ".join(n.split()[1] for n, w in words.items() if w == "holds")
+        condition = "ADAM's learning rate is " + " or ".join(
+            n.split()[1] for n, w in words.items() if w == "holds"
+        )
         condition += "; at " + ", ".join(
             f"{n.split()[1]} it {'fails' if w == 'fails' else 'depends on the start'}"
             for n, w in words.items()
             if w != "holds"
         )
     text = "; ".join(
-        f"{name}: " + ", ".join(f"{found[s].value:.3f}" + (f" from the {s}" if s != "all" else "") for s in starts)
+        f"{name}: "
+        + ", ".join(
+            f"{found[s].value:.3f}" + (f" from the {s}" if s != "all" else "") for s in starts
+        )
         for name, found in shares.items()
     )
     half = max(width(found[s]) for found in shares.values() for s in starts) / 2
@@ -180,7 +225,8 @@ def _compared(claim: Claim, shares: dict[str, dict[str, Estimate]], starts: tupl
 
 def _rows(sweep: Sweep) -> list[dict[str, Any]]:
     return [
-        {"optimizer": p.settings.optimizer, "learning_rate": p.settings.learning_rate} | sweep.columns(p)
+        {"optimizer": p.settings.optimizer, "learning_rate": p.settings.learning_rate}
+        | sweep.columns(p)
         for p in sweep.plan.points
     ]
 
@@ -193,7 +239,10 @@ def _figure(ends: dict[str, dict[str, dict[str, Estimate]]]) -> Any:
             if name == "two-wells"
             else {"all": "all"}
         )
-        lines = {label: (range(len(shares)), [found[s] for found in shares.values()]) for s, label in starts.items()}
+        lines = {
+            label: (range(len(shares)), [found[s] for found in shares.values()])
+            for s, label in starts.items()
+        }
         curves(ax, lines, "", "share on the flat side", scale="linear")
         for line in ax.lines:
             line.set_linestyle("")
@@ -203,7 +252,10 @@ def _figure(ends: dict[str, dict[str, dict[str, Estimate]]]) -> Any:
         ax.set_title("two wells" if name == "two-wells" else "a valley, steep on the left")
     axes[0].axhline(ODDS / (1 + ODDS), color="0.5", ls="--", lw=1)
     axes[0].annotate(
-        "by widths (SGD)", (0.36, ODDS / (1 + ODDS) + 0.01), xycoords=("axes fraction", "data"), fontsize=8
+        "by widths (SGD)",
+        (0.36, ODDS / (1 + ODDS) + 0.01),
+        xycoords=("axes fraction", "data"),
+        fontsize=8,
     )
     return figure
 
