@@ -21,7 +21,10 @@ class Numpy:
 
     def __init__(self, num: int):
         self.name, self.num = "numpy", num
-        self.settings = f"float32, SFC64, in arrays of all trajectories, compacted by halves every {_BETWEEN} steps"
+        self.settings = (
+            f"float32, SFC64, in arrays of all trajectories, compacted by halves every {_BETWEEN} "
+            "steps"
+        )
 
     def prepare(self) -> None:
         pass

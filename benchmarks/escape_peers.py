@@ -100,7 +100,10 @@ class Cpp:
 
     def __init__(self, num: int, threads: int):
         self.name, self.num, self.threads = "C++", num, threads
-        self.settings = f"g++ {CPP_FLAGS}; {threads} threads, 32 lanes, 256 steps between refills, float32, xoshiro128+"
+        self.settings = (
+            f"g++ {CPP_FLAGS}; {threads} threads, 32 lanes, 256 steps between refills, float32, "
+            "xoshiro128+"
+        )
 
     def prepare(self) -> None:
         self.build(Path(__file__).with_name("escape_reference.cpp"))

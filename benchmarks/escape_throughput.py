@@ -70,7 +70,10 @@ def measure(chosen: list, repeats: int) -> tuple[list, dict, dict]:
     for repeat in range(repeats):
         for i, peer in enumerate(ready):
             runs[i].append(peer.run(repeat + 1))
-            shown = f"{runs[i][-1].nanoseconds:9.2f} ns, mean {runs[i][-1].mean:.2f} +- {runs[i][-1].error:.2f}"
+            shown = (
+                f"{runs[i][-1].nanoseconds:9.2f} ns, mean {runs[i][-1].mean:.2f} +- "
+                f"{runs[i][-1].error:.2f}"
+            )
             print(f"repeat {repeat + 1} {peer.name:24} {peer.num:6} {shown}", file=sys.stderr)
     return ready, prepared, runs
 

@@ -74,10 +74,17 @@ def case(noise: str, dim: int, alpha: float, num: int, seed: int) -> dict:
         i, j = seen[-2], seen[-1]
         order = float(np.log(bias[i] / bias[j]) / np.log(steps[i] / steps[j]))
     row = {
-        "noise": noise, "dim": dim, "alpha": alpha, "exact": exact, "dt": list(STEPS), "mean": means.tolist(),
-        "standard_error": errors.tolist(), "relative_error": (bias / exact).tolist(), "order": order,
+        "noise": noise,
+        "dim": dim,
+        "alpha": alpha,
+        "exact": exact,
+        "dt": list(STEPS),
+        "mean": means.tolist(),
+        "standard_error": errors.tolist(),
+        "relative_error": (bias / exact).tolist(),
+        "order": order,
         "accurate": bool(abs(bias[-1]) / exact < 0.015),
-    }  # fmt: skip
+    }
     if noise == "isotropic" and alpha > 1:
         shift = ((means / exact) ** (1 / alpha) - 1) / steps ** (1 / alpha)
         spread = errors / exact / alpha / steps ** (1 / alpha)
@@ -91,9 +98,12 @@ def case(noise: str, dim: int, alpha: float, num: int, seed: int) -> dict:
             abs(found - expected) < max(5 * error, 0.03 * expected) and 5 * error < 0.15 * expected
         )
         row |= {
-            "shift": found, "shift_error": error, "shift_expected": expected, "shift_at_each_dt": shift.tolist(),
+            "shift": found,
+            "shift_error": error,
+            "shift_expected": expected,
+            "shift_at_each_dt": shift.tolist(),
             "shift_agrees": bool(agrees),
-        }  # fmt: skip
+        }
     return row
 
 
@@ -126,24 +136,38 @@ def main() -> None:
             flush=True,
         )
     probe = ls.simulate_escape(
-        ls.EulerMaruyama(ls.SGD(ls.Quadratic(hessian=jnp.ones(1)), ls.Brownian(), epsilon=1.0), dt=0.1),
-        ls.Ball(radius=1.0, center=jnp.zeros(1)), jnp.zeros(1), num=16, seed=0,
-    )  # fmt: skip
+        ls.EulerMaruyama(
+            ls.SGD(ls.Quadratic(hessian=jnp.ones(1)), ls.Brownian(), epsilon=1.0), dt=0.1
+        ),
+        ls.Ball(radius=1.0, center=jnp.zeros(1)),
+        jnp.zeros(1),
+        num=16,
+        seed=0,
+    )
     verdicts = {
         "accuracy": f"{sum(row['accurate'] for row in rows)} of {len(rows)} within 1.5%",
         "shift": f"{sum(row.get('shift_agrees', False) for row in rows)} of "
-                 f"{sum('shift' in row for row in rows)} agree",
+        f"{sum('shift' in row for row in rows)} agree",
         "order": [
-            f"{row['noise']} d={row['dim']} alpha={row['alpha']}: "
-            f"{row['order']:.3f}" for row in rows
-            if row["alpha"] > 1 and row["order"] is not None and abs(row["order"] - 1 / row["alpha"]) > 0.1
-        ] or "all within 0.1 of 1/alpha",
-    }  # fmt: skip
+            f"{row['noise']} d={row['dim']} alpha={row['alpha']}: {row['order']:.3f}"
+            for row in rows
+            if row["alpha"] > 1
+            and row["order"] is not None
+            and abs(row["order"] - 1 / row["alpha"]) > 0.1
+        ]
+        or "all within 0.1 of 1/alpha",
+    }
     print("\nverdicts:", json.dumps(verdicts, indent=1))
     report = {
-        "num": options.num, "seed": options.seed, "seconds": time.monotonic() - start, "device": probe.info.device,
-        "workers": probe.info.workers, "versions": probe.info.versions, "verdicts": verdicts, "rows": rows,
-    }  # fmt: skip
+        "num": options.num,
+        "seed": options.seed,
+        "seconds": time.monotonic() - start,
+        "device": probe.info.device,
+        "workers": probe.info.workers,
+        "versions": probe.info.versions,
+        "verdicts": verdicts,
+        "rows": rows,
+    }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=1))
 

@@ -157,8 +157,12 @@ def row(name: str, center: float, dt: float, num: int) -> dict:
     right = off <= SIGMAS * error + NEGLIGIBLE * exact.mean()
     says = "warns" if warned else ""
     return found | {
-        "float32": float(short.mean()), "error": error, "right": bool(right), "says": says, "passes": bool(right or warned)
-    }  # fmt: skip
+        "float32": float(short.mean()),
+        "error": error,
+        "right": bool(right),
+        "says": says,
+        "passes": bool(right or warned),
+    }
 
 
 def main() -> None:

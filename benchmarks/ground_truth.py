@@ -189,15 +189,34 @@ def gaussian_wells(num: int, seed: int) -> Iterator[tuple]:
     tang = ls.StyblinskiTang(1)
     deep, top = float(tang.minimum[0]), float(np.sort(np.roots([2, 0, -16, 2.5]).real)[1])
     wells = {
-        "OU, (-1, 1), D = "
-        "0.2": (ls.Quadratic(hessian=jnp.ones(1)), lambda x: -x, 0.2, 0.0, -1.0, 1.0, 0.05),
+        "OU, (-1, 1), D = 0.2": (
+            ls.Quadratic(hessian=jnp.ones(1)),
+            lambda x: -x,
+            0.2,
+            0.0,
+            -1.0,
+            1.0,
+            0.05,
+        ),
         "double well, (-2, 0), D = 0.1": (
-            ls.DoubleWell(barrier=0.25), lambda x: x - x**3, 0.1, -1.0, -2.0, 0.0, 0.02,
+            ls.DoubleWell(barrier=0.25),
+            lambda x: x - x**3,
+            0.1,
+            -1.0,
+            -2.0,
+            0.0,
+            0.02,
         ),
         "Styblinski-Tang, (-4.5, top), D = 8": (
-            tang, lambda x: -(2 * x**3 - 16 * x + 2.5), 8.0, deep, -4.5, top, 0.001,
+            tang,
+            lambda x: -(2 * x**3 - 16 * x + 2.5),
+            8.0,
+            deep,
+            -4.5,
+            top,
+            0.001,
         ),
-    }  # fmt: skip
+    }
     for name, (well, drift, diffusion, start, lower, upper, dt) in wells.items():
         exact = theory.first_passage(drift, diffusion, start=start, lower=lower, upper=upper).mean
         dynamics = ls.Langevin(well, diffusion=diffusion)
@@ -223,8 +242,14 @@ def box_mean(dim: int) -> float:
 
     def survival(t: float) -> float:
         if t < 0.05:  # by reflected normals
-            return float(sum((-1) ** k * (erf((2 * k + 1) / (2 * t) ** 0.5) - erf((2 * k - 1) / (2 * t) ** 0.5)) / 2
-                             for k in range(-3, 4)))  # fmt: skip
+            return float(
+                sum(
+                    (-1) ** k
+                    * (erf((2 * k + 1) / (2 * t) ** 0.5) - erf((2 * k - 1) / (2 * t) ** 0.5))
+                    / 2
+                    for k in range(-3, 4)
+                )
+            )
         terms = range(60)
         return sum(
             4 / pi * (-1) ** k / (2 * k + 1) * exp(-((2 * k + 1) ** 2) * pi**2 * t / 8)
@@ -408,9 +433,14 @@ def minibatch(num: int, seed: int) -> Iterator[tuple]:
             ("printed", 0.5 / temperatures[-1]),
         ):
             law = theory.xie_law(
-                barrier=0.25, minimum_curvature=2.0, saddle_curvature=-1.0, learning_rate=1.0, batch_size=batch,
-                path_fraction=s, prefactor=name,
-            )  # fmt: skip
+                barrier=0.25,
+                minimum_curvature=2.0,
+                saddle_curvature=-1.0,
+                learning_rate=1.0,
+                batch_size=batch,
+                path_fraction=s,
+                prefactor=name,
+            )
             prefactor = exp(logs[-1] - law.exponent)
             goal = (GOALS["minibatch"],) if name == "corrected" else (-GOALS["minibatch"],)
             yield (

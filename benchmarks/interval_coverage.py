@@ -421,7 +421,10 @@ def main() -> None:
             continue
         for row in measured(cell, given.runs // 4 if cell.slow else given.runs, given.seed):
             rows.append(row)
-            place = f"{row['function']}, {row['about']}, {row['law']}, n = {row['n']}, {row['censoring']}"
+            place = (
+                f"{row['function']}, {row['about']}, {row['law']}, n = {row['n']}, "
+                f"{row['censoring']}"
+            )
             print(
                 f"{place}: {row['coverage']:.3f} ± {row['standard_error']:.3f}",
                 "" if row["within"] else "<-",

@@ -57,11 +57,20 @@ def rung(optimizer: str, noise: str, dim: int, epsilon: float, num: int, seed: i
     )
     c = ls.compare(run, law)
     return {
-        "optimizer": optimizer, "noise": noise, "dim": dim, "epsilon": epsilon, "dt": dt, "m(W)": law.measure,
-        "predicted": law.mean, "ratio": [c.ratio.value, c.ratio.low, c.ratio.high], "shape": c.exponentiality.shape.value,
-        "regime": law.regime, "one_step_chance": c.one_step_chance, "ns_per_step": 1e9 / run.info.steps_per_second,
+        "optimizer": optimizer,
+        "noise": noise,
+        "dim": dim,
+        "epsilon": epsilon,
+        "dt": dt,
+        "m(W)": law.measure,
+        "predicted": law.mean,
+        "ratio": [c.ratio.value, c.ratio.low, c.ratio.high],
+        "shape": c.exponentiality.shape.value,
+        "regime": law.regime,
+        "one_step_chance": c.one_step_chance,
+        "ns_per_step": 1e9 / run.info.steps_per_second,
         "useful_work": run.info.useful_work,
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -86,11 +95,25 @@ def main() -> None:
             ls.EulerMaruyama(dynamics, dt=dt), ball, jnp.zeros(dim), num=num, seed=options.seed
         )
         mean, error = float(run.time.mean()), float(run.time.std(ddof=1) / np.sqrt(num))
-        solver.append({"noise": noise, "dim": dim, "alpha": alpha, "epsilon": epsilon, "dt": dt, "exact": exact,
-                       "mean": mean, "standard_error": error, "within_2_percent": abs(mean / exact - 1) < 0.02})  # fmt: skip
-        print(f"| {noise} d = {dim} ({alpha}, {epsilon}) | {dt:g} | {mean:.5g} ± {error:.2g} | "
-              f"{exact:.6g} | "
-              f"{mean / exact - 1:+.2%} |", flush=True)  # fmt: skip
+        solver.append(
+            {
+                "noise": noise,
+                "dim": dim,
+                "alpha": alpha,
+                "epsilon": epsilon,
+                "dt": dt,
+                "exact": exact,
+                "mean": mean,
+                "standard_error": error,
+                "within_2_percent": abs(mean / exact - 1) < 0.02,
+            }
+        )
+        print(
+            f"| {noise} d = {dim} ({alpha}, {epsilon}) | {dt:g} | {mean:.5g} ± {error:.2g} | "
+            f"{exact:.6g} | "
+            f"{mean / exact - 1:+.2%} |",
+            flush=True,
+        )
     print(
         "\n| optimiser | noise | d "
         "| " + " | ".join(f"eps = {e}" for e in EPSILONS) + " |\n" + "|---" * 7 + "|"
@@ -110,15 +133,31 @@ def main() -> None:
                 print(f"| {optimizer} | {noise} | {dim} | " + " | ".join(cells) + " |", flush=True)
                 gaps = [abs(r["ratio"][0] - 1) for r in own]
                 spread = max(r["ratio"][2] - r["ratio"][1] for r in own) / 3.92
-                verdicts.append({"optimizer": optimizer, "noise": noise, "dim": dim, "gap_at_0.05": gaps[-1],
-                                 "holds": bool(gaps[-1] <= 0.06 and gaps[-1] <= gaps[1] + 5 * spread)})  # fmt: skip
-    print(f"\nsolver: {sum(s['within_2_percent'] for s in solver)} of {len(solver)} within 2%;",
-          f"law: {sum(v['holds'] for v in verdicts)} of {len(verdicts)} hold")  # fmt: skip
+                verdicts.append(
+                    {
+                        "optimizer": optimizer,
+                        "noise": noise,
+                        "dim": dim,
+                        "gap_at_0.05": gaps[-1],
+                        "holds": bool(gaps[-1] <= 0.06 and gaps[-1] <= gaps[1] + 5 * spread),
+                    }
+                )
+    print(
+        f"\nsolver: {sum(s['within_2_percent'] for s in solver)} of {len(solver)} within 2%;",
+        f"law: {sum(v['holds'] for v in verdicts)} of {len(verdicts)} hold",
+    )
     info = run.info
     report = {
-        "num": options.num, "seed": options.seed, "seconds": time.monotonic() - start, "device": info.device,
-        "workers": info.workers, "versions": info.versions, "solver": solver, "rows": rows, "verdicts": verdicts,
-    }  # fmt: skip
+        "num": options.num,
+        "seed": options.seed,
+        "seconds": time.monotonic() - start,
+        "device": info.device,
+        "workers": info.workers,
+        "versions": info.versions,
+        "solver": solver,
+        "rows": rows,
+        "verdicts": verdicts,
+    }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=1))
 

@@ -114,21 +114,26 @@ def main() -> int:
         ball = ls.Ball(radius=10.0, center=network.minimum)
         basin = ball if shape == "ball" else ls.Sublevel(network, height=1e6)
         parts = (
-            gradients(network, size, False), gradients(network, size, True), replicas(kernel, basin, network.minimum)
-        )  # fmt: skip
+            gradients(network, size, False),
+            gradients(network, size, True),
+            replicas(kernel, basin, network.minimum),
+        )
         pairs = [[1e6 * part() for part in parts] for _ in range(args.repeats)]
         ratio = statistics.median(whole / gradient for gradient, _, whole in pairs)
         counted = shape == "ball" or every > 1
         rows.append(
             {
-                "network": label, "batch_size": size, "optimizer": name, "basin": shape, "looked "
-                                                                                         "at "
-                                                                                         "every": every,
-                "sampling": sampling, "us: gradient, flat gradient, "
-                                      "iteration": [[round(v, 2) for v in p] for p in pairs],
-                "ratio": round(ratio, 3), "reached": ratio <= LIMIT if counted else None,
+                "network": label,
+                "batch_size": size,
+                "optimizer": name,
+                "basin": shape,
+                "looked at every": every,
+                "sampling": sampling,
+                "us: gradient, flat gradient, iteration": [[round(v, 2) for v in p] for p in pairs],
+                "ratio": round(ratio, 3),
+                "reached": ratio <= LIMIT if counted else None,
             }
-        )  # fmt: skip
+        )
         median = [statistics.median(column) for column in zip(*pairs, strict=True)]
         verdict = "" if not counted else "met" if ratio <= LIMIT else "MISSED"
         print(

@@ -79,9 +79,14 @@ def by_hand(spec: dict) -> float:
         law = ls.escape_law(dynamics, ball, check=False)
         dt = point.settings.kernel.arguments["dt"]
         result = ls.simulate_escape(
-            ls.EulerMaruyama(dynamics, dt=dt), ball, jnp.zeros(2), num=spec["run"]["num"], seed=point.seed,
-            max_time=30 * law.mean, record="times",
-        )  # fmt: skip
+            ls.EulerMaruyama(dynamics, dt=dt),
+            ball,
+            jnp.zeros(2),
+            num=spec["run"]["num"],
+            seed=point.seed,
+            max_time=30 * law.mean,
+            record="times",
+        )
         ls.compare(result, law)
     return time.perf_counter() - start
 

@@ -1,4 +1,4 @@
-"""What `levysde` offers, for type checkers, editors and the lazy `__init__.py`, which loads each part when first used."""
+"""What `levysde` offers, for type checkers, editors and the lazy `__init__.py`."""
 
 from . import analysis as analysis
 from . import domains as domains

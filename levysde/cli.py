@@ -106,9 +106,16 @@ def escape(
     those of the specification main_job.toml, see `levysde sweep main-job`.
     """
     given = {
-        "landscape": landscape, "noise": noise, "optimizer": None if optimizer == "both" else [optimizer], "alpha": alpha,
-        "epsilon": eps, "num": num, "seed": seed, "dt": dt, "basin_height": basin_height,
-    }  # fmt: skip
+        "landscape": landscape,
+        "noise": noise,
+        "optimizer": None if optimizer == "both" else [optimizer],
+        "alpha": alpha,
+        "epsilon": eps,
+        "num": num,
+        "seed": seed,
+        "dt": dt,
+        "basin_height": basin_height,
+    }
     start = time.monotonic()
     with _told_apart("stopped. Finished points are stored."):
         from levysde.sweeps import main_job_report, main_job_spec, open_sweep, run_sweep
@@ -165,9 +172,14 @@ def sweep(
             return
         try:
             tally = run_sweep(
-                spec, out, engine=engine.value, shard=shard, workers=workers, retry_failed=retry_failed,
+                spec,
+                out,
+                engine=engine.value,
+                shard=shard,
+                workers=workers,
+                retry_failed=retry_failed,
                 progress=sys.stderr.isatty(),
-            )  # fmt: skip
+            )
         except OSError as error:
             _quit(
                 3,

@@ -145,7 +145,10 @@ def place_of_first(bad: np.ndarray, what: str) -> str:
     """How many of some values are bad, and where the first of them is: "2 of 5 values are missing,
     the first at index 3"."""
     first = np.argwhere(bad)[0].tolist()
-    return f"{int(bad.sum())} of {bad.size} values {what}, the first at index {first[0] if len(first) == 1 else tuple(first)}"
+    return (
+        f"{int(bad.sum())} of {bad.size} values {what}, the first at index "
+        f"{first[0] if len(first) == 1 else tuple(first)}"
+    )
 
 
 def _not_finite(name: str, array: np.ndarray, value: Any, example: str) -> ValueError:

@@ -88,8 +88,14 @@ examples = [Estimate(1.02, 0.97, 1.07), Estimate(1.25, 1.18, 1.32), Estimate(1.0
 figure, ax = plt.subplots(figsize=(6.4, 2.4), layout="constrained")
 ax.axvspan(*band, color=GREEN, alpha=0.2, label="what the claim allows")
 for row, measured in enumerate(examples):
-    ax.errorbar(measured.value, row, xerr=[[measured.value - measured.low], [measured.high - measured.value]],
-                fmt="o", color="0.3", capsize=4)  # fmt: skip
+    ax.errorbar(
+        measured.value,
+        row,
+        xerr=[[measured.value - measured.low], [measured.high - measured.value]],
+        fmt="o",
+        color="0.3",
+        capsize=4,
+    )
 words = [judged(measured, *band) for measured in examples]
 ax.set_yticks(range(3), [word if word != "fails" else "outside the band" for word in words])
 ax.set_ylim(2.6, -0.6)
@@ -254,10 +260,14 @@ verdict
 
 # %%
 table = {name: read_verdicts(root / "docs" / "studies" / name) for name in studies}
-WORDS = {"holds": BLUE, "holds only "
-                        "if": "#92c5de", "depends on the "
-                                         "convention": "#c2a5cf", "inconclusive": "0.75",
-         "fails": ORANGE, "own finding": "#b8e0b0"}  # fmt: skip
+WORDS = {
+    "holds": BLUE,
+    "holds only if": "#92c5de",
+    "depends on the convention": "#c2a5cf",
+    "inconclusive": "0.75",
+    "fails": ORANGE,
+    "own finding": "#b8e0b0",
+}
 
 figure, ax = plt.subplots(figsize=(7.4, 2.8), layout="constrained")
 for row, verdicts in enumerate(table.values()):

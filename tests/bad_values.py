@@ -216,7 +216,10 @@ def why_wrong(call: Call, argument: str, odd: Odd) -> str | None:
         result = called_with(call, argument, odd)
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
-        said = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}: {str(error)[:300]}"
+        said = (
+            f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}: "
+            f"{str(error)[:300]}"
+        )
         if not isinstance(error, ValueError | TypeError) or type(error).__module__.split(".")[
             0
         ] in ("jax", "jaxlib"):

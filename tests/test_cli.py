@@ -139,7 +139,8 @@ def test_refusals(arguments, message, tmp_path, monkeypatch):
 
 ZHOU = Path(__file__).parents[1] / "benchmarks" / "papers" / "zhou2020"
 OK = """
-run = { landscape = { name = "Quadratic", hessian = [1.0] }, driver = { name = "StableComponents", alpha = 1.5 }, \
+run = { landscape = { name = "Quadratic", hessian = [1.0] }, \
+driver = { name = "StableComponents", alpha = 1.5 }, \
 dynamics = { name = "SGD", epsilon = 0.3 }, domain = { name = "Ball", radius = 1.0 }, \
 kernel = { name = "EulerMaruyama", dt = 0.1 }, num = 5 }
 grid = { epsilon = [0.3, 0.4] }

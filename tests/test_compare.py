@@ -39,10 +39,17 @@ def run(time, cut=np.inf, dt=1e-3, unit="SDE time", status=None):
         else status
     )
     info = RunInfo(
-        kernel="a "
-               "kernel", domain="a "
-                                "domain", unit=unit, dt=dt, seed=0, num=num, lanes=16, workers=1, device="cpu", versions={}
-    )  # fmt: skip
+        kernel="a kernel",
+        domain="a domain",
+        unit=unit,
+        dt=dt,
+        seed=0,
+        num=num,
+        lanes=16,
+        workers=1,
+        device="cpu",
+        versions={},
+    )
     blank = np.zeros((num, 2))
     steps = np.ones(num, np.uint32)
     return EscapeResult(

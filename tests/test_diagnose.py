@@ -256,7 +256,6 @@ def test_covariance_and_alignment_by_products():
 
 
 # --- rays and m(W)
-# ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("off", [1.0, 1e-7, 3e6])
@@ -377,7 +376,6 @@ def test_total_tail_is_that_of_the_rays():
 
 
 # --- the whole
-# -------------------------------------------------------------------------------------------------------------
 
 
 def test_report_of_a_small_network_is_exact(network: NetworkLandscape, report: ls.Diagnosis):
@@ -819,9 +817,15 @@ def test_a_kink_is_named_where_the_loss_does_not_fall_as_its_gradient_says():
     model = eqx.nn.MLP(IN, "scalar", 8, 1, key=jax.random.key(0))
     x, y = data()
     found = ls.diagnose(
-        lambda net, row, target: (net(row) - target) ** 2, model, (x, x[:, 0] + 0.7 * x[:, 1] * x[:, 2] + y),
-        batch_size=10, weight_decay=0.01, settle=1000, num_escapes=0, num_batches=400,
-    )  # fmt: skip
+        lambda net, row, target: (net(row) - target) ** 2,
+        model,
+        (x, x[:, 0] + 0.7 * x[:, 1] * x[:, 2] + y),
+        batch_size=10,
+        weight_decay=0.01,
+        settle=1000,
+        num_escapes=0,
+        num_batches=400,
+    )
     assert found.kink
     assert any(
         "the loss has a kink at the point" in w and "jax.nn.softplus" in w for w in found.warnings
@@ -909,9 +913,11 @@ def test_figures_draw_the_report(report: ls.Diagnosis):
     np.testing.assert_allclose(line.get_xdata(), np.arange(19) + 0.5)
     np.testing.assert_allclose(line.get_ydata()[:-1], report.hessian.nodes[::-1])
     rough = dataclasses.replace(  # a density whose largest nodes weigh next to nothing
-        report.hessian, exact=False, nodes=np.array([0.5, 0.9, 1.0]) * report.hessian.largest[-1] * [0.1, 2, 3],
+        report.hessian,
+        exact=False,
+        nodes=np.array([0.5, 0.9, 1.0]) * report.hessian.largest[-1] * [0.1, 2, 3],
         weights=np.array([0.98, 0.01, 0.01]),
-    )  # fmt: skip
+    )
     line, dots = plots.hessian_spectrum(dataclasses.replace(report, hessian=rough)).lines[:2]
     np.testing.assert_allclose(line.get_ydata()[: len(dots.get_ydata())], dots.get_ydata())
     np.testing.assert_allclose(line.get_xdata()[[0, 1, -1]], [0.5, 1.5, 18.5])
@@ -928,7 +934,6 @@ def test_figures_draw_the_report(report: ls.Diagnosis):
 
 
 # --- what is refused
-# -------------------------------------------------------------------------------------------------------
 
 
 def mean_loss(params, x, y):

@@ -260,7 +260,7 @@ SCRIPT = """
     kernel = ls.EulerMaruyama(ls.SGD(well, ls.StableComponents(alpha=1.5), epsilon=0.1), dt=1e-3)
     ball = ls.Ball(radius=1.0, center=jnp.zeros(2))
     path = sys.argv[1]
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs deaf
     print("go", flush=True)
     try:
         run = ls.simulate_escape(kernel, ball, jnp.zeros(2), num=int(sys.argv[2]), seed=5,

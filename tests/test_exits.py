@@ -48,9 +48,15 @@ def rows(like, outside, inside=None):
     inside = np.zeros_like(outside) if inside is None else np.asarray(inside, np.float32)
     ones = np.ones(num, bool)
     return dataclasses.replace(
-        like, time=np.ones(num), exited=ones, label=ones.astype(np.int32), last_inside=inside, first_outside=outside,
-        steps=ones.astype(np.uint32), status=ones.astype(np.int8),
-    )  # fmt: skip
+        like,
+        time=np.ones(num),
+        exited=ones,
+        label=ones.astype(np.int32),
+        last_inside=inside,
+        first_outside=outside,
+        steps=ones.astype(np.uint32),
+        status=ones.astype(np.int8),
+    )
 
 
 def test_bounded_mean_is_clopper_pearson():
@@ -277,8 +283,14 @@ def test_landings_where_minima_differ():
 
     low = float(np.roots([1, 0, -1, 0.1]).real.min())
     well = ls.from_function(loss, dim=1, minimum=jnp.array([low]))
-    run = ls.simulate_escape(stepper(0.3, landscape=well), ball(1.0, 1).__class__(radius=1.0, center=jnp.array([low])),
-                             jnp.array([low]), num=16, seed=0, max_steps=1)  # fmt: skip
+    run = ls.simulate_escape(
+        stepper(0.3, landscape=well),
+        ball(1.0, 1).__class__(radius=1.0, center=jnp.array([low])),
+        jnp.array([low]),
+        num=16,
+        seed=0,
+        max_steps=1,
+    )
     high = float(np.roots([1, 0, -1, 0.1]).real.max())
     found = landing_sharpness(rows(run, [[-3.0], [2.0]]), well)
     assert found.minimum.tolist() == [0, -1]

@@ -79,9 +79,9 @@ def test_flow_of_fields_of_two_dimensions(float64):
     np.testing.assert_allclose(np.asarray(u), np.tan(np.arctan(x) + z) - np.asarray(x), rtol=3e-5)
     # a matrix that mixes them, by another integrator
     matrix = lambda x: np.array([[1 + x[0] * x[1], np.sin(x[1])], [x[0], 2.0]])  # noqa: E731
-    mixed = lambda x: jnp.stack(
+    mixed = lambda x: jnp.stack(  # noqa: E731
         [jnp.stack([1 + x[0] * x[1], jnp.sin(x[1])]), jnp.stack([x[0], 2 + 0 * x[0]])]
-    )  # noqa: E731
+    )
     u = kicks(sgd(mixed, dim=2, epsilon=0.5), jnp.asarray(z), x)
     for jump, moved in zip(z, u, strict=True):
         exact = integrate.solve_ivp(

@@ -326,8 +326,8 @@ def test_stable_rates_are_the_levy_measure_of_a_well():
     for i in range(4):
         for j in set(range(4)) - {i}:
             mass = quad(
-                lambda y: constant * abs(y - places[i]) ** (-1 - alpha), ends[j], ends[j + 1]
-            )[0]  # noqa: B023
+                lambda y, x=places[i]: constant * abs(y - x) ** (-1 - alpha), ends[j], ends[j + 1]
+            )[0]
             assert chain.rates[i, j] == pytest.approx(size**alpha * mass, rel=1e-7)
     column = stable_chain(places[:, None], tops[:, None], alpha=alpha, epsilon=0.05, scale=1.7)
     np.testing.assert_array_equal(column.log_rates, chain.log_rates)

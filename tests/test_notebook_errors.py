@@ -21,7 +21,8 @@ inputs = np.random.default_rng(0).normal(size=(20, 3))
 params = {"w": jnp.ones(3)}
 loss = lambda params, x, t: (x @ params["w"] - t) ** 2
 network = ls.from_network(loss, params, inputs, inputs[:, 0], weight_decay=0.1)
-run = {"landscape": {"name": "Quadratic", "hessian": [[1.0]]}, "driver": {"name": "StableComponents", "alpha": 1.5}}
+run = {"landscape": {"name": "Quadratic", "hessian": [[1.0]]}}
+run |= {"driver": {"name": "StableComponents", "alpha": 1.5}}
 run |= {"dynamics": {"name": "SGD", "epsilon": 0.1}, "domain": {"name": "Sublevel", "height": 0.5}}
 run |= {"kernel": {"name": "EulerMaruyama", "dt": 0.01}, "num": 10}
 

@@ -338,7 +338,10 @@ def test_other_numbers_compile_nothing_new():
 
 def test_a_time_beyond_the_last_step_is_refused():
     kernel, domain = unit(ls.Brownian(), dt=1e-2)
-    match = r"1e\+12 takes 1e\+14 steps of dt = 0.01, but a trajectory makes at most 4294967294.*4.25e\+07 or less.*235 or more"
+    match = (
+        r"1e\+12 takes 1e\+14 steps of dt = 0.01, but a trajectory makes at most "
+        r"4294967294.*4.25e\+07 or less.*235 or more"
+    )
     with pytest.raises(ValueError, match="max_time = " + match):
         ls.simulate_escape(kernel, domain, [0.0, 0.0], num=16, seed=0, max_time=1e12)
     with pytest.raises(ValueError, match="max_time = " + match):
@@ -444,10 +447,17 @@ def test_parts_made_at_once_belong_together(wide):
 
 # T (1F2(-a/2; d/2, 1 - a/2; -(k c)^2/4) - 1) c^-a, by mpmath
 TRUNCATED = [
-    (0.8, 1, 994.09, 249.76784), (0.8, 1, 27.5, 13.9406613), (0.3, 1, 100.0, 3.41099795), (1.95, 1, 27.5, 640.761782),
-    (0.8, 2, 27.5, 13.8308137), (0.8, 2, 994.09, 249.65815), (1.5, 2, 18.75, 81.1004138), (0.8, 3, 100.0, 39.3921659),
-    (0.8, 10, 994.09, 249.28363), (1.5, 100, 100.0, 998.169842),
-]  # fmt: skip
+    (0.8, 1, 994.09, 249.76784),
+    (0.8, 1, 27.5, 13.9406613),
+    (0.3, 1, 100.0, 3.41099795),
+    (1.95, 1, 27.5, 640.761782),
+    (0.8, 2, 27.5, 13.8308137),
+    (0.8, 2, 994.09, 249.65815),
+    (1.5, 2, 18.75, 81.1004138),
+    (0.8, 3, 100.0, 39.3921659),
+    (0.8, 10, 994.09, 249.28363),
+    (1.5, 100, 100.0, 998.169842),
+]
 
 
 @pytest.mark.parametrize(("alpha", "dim", "k", "expected"), TRUNCATED)

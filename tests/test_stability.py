@@ -372,7 +372,9 @@ import levysde as ls
 
 well, ball = ls.Quadratic(hessian=jnp.eye(2)), ls.Ball(radius=1.0, center=jnp.zeros(2))
 box = ls.Box(lower=-jnp.ones(2), upper=jnp.ones(2))
-stable, brown = ls.SGD(well, ls.StableComponents(alpha=1.5), epsilon=0.3), ls.SGD(well, ls.Brownian(), epsilon=0.5)
+stable = ls.SGD(well, ls.StableComponents(alpha=1.5), epsilon=0.3)
+brown = ls.SGD(well, ls.Brownian(), epsilon=0.5)
+rate = {"learning_rate": 0.1}
 ellipsoid = ls.Ellipsoid(matrix=jnp.eye(2), center=jnp.zeros(2))
 for kernel, domain in [
     (ls.EulerMaruyama(stable, dt=0.01), ball),
@@ -380,10 +382,11 @@ for kernel, domain in [
     (ls.JumpAdapted(stable, dt=0.01, cutoff=0.5, domain=box), box),
     (ls.Bridged(ls.OrnsteinUhlenbeck(brown, dt=0.01), ball), ball),
     (ls.Bridged(ls.EulerMaruyama(brown, dt=0.01), ellipsoid), ellipsoid),
-    (ls.OptimizerKernel("sgd", well, noise=ls.Brownian(), hyperparameters={"learning_rate": 0.1}), ball),
+    (ls.OptimizerKernel("sgd", well, noise=ls.Brownian(), hyperparameters=rate), ball),
 ]:
     result = ls.simulate_escape(kernel, domain, jnp.zeros(2), num=16, seed=0, max_steps=200)
-    ls.simulate_paths(ls.EulerMaruyama(stable, dt=0.01), jnp.zeros(2), num=2, seed=0, every=10, max_steps=20)
+    euler = ls.EulerMaruyama(stable, dt=0.01)
+    ls.simulate_paths(euler, jnp.zeros(2), num=2, seed=0, every=10, max_steps=20)
 run = ls.simulate_escape(ls.EulerMaruyama(stable, dt=0.01), ball, jnp.zeros(2), num=32, seed=0)
 print(ls.compare(run, ls.escape_law(stable, ball)).exits)
 """

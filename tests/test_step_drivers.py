@@ -449,52 +449,96 @@ def test_brownian_noise_beside_stable_jumps_leaves_the_law_of_the_jumps():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: StudentT(0.0, dt=0.1), ValueError, r"df must be positive.*Type for example "
-                                                    r"df=3\.0"),
+        (
+            lambda: StudentT(0.0, dt=0.1),
+            ValueError,
+            r"df must be positive.*Type for example "
+            r"df=3\.0",
+        ),
         (lambda: StudentT(np.inf, dt=0.1), ValueError, "df must be positive and finite"),
         (lambda: StudentT([1.0, 2.0], dt=0.1), ValueError, r"df must be one number.*\(2,\)"),
         (lambda: StudentT("3", dt=0.1), TypeError, "df must be a number"),
         (lambda: StudentT(3.0, dt=-0.1), ValueError, "dt must be positive"),
         (lambda: StudentT(3.0, dt=None), TypeError, r"dt must be a number.*dt=1e-3"),
-        (lambda: GaussianMixture([0.5, 0.6], [1.0, 2.0], dt=0.1), ValueError, "weights must be "
-                                                                              "positive with sum "
-                                                                              "1"),
-        (lambda: GaussianMixture([1.5, -0.5], [1.0, 2.0], dt=0.1), ValueError, "weights must be "
-                                                                               "positive with sum "
-                                                                               "1"),
-        (lambda: GaussianMixture([1.0, 0.0], [1.0, 2.0], dt=0.1), ValueError, "weights must be "
-                                                                              "positive"),
-        (lambda: GaussianMixture([0.5, 0.5], [1.0], dt=0.1), ValueError, r"one length, not of "
-                                                                         r"shapes \(2,\) and "
-                                                                         r"\(1,\)"),
+        (
+            lambda: GaussianMixture([0.5, 0.6], [1.0, 2.0], dt=0.1),
+            ValueError,
+            "weights must be positive with sum 1",
+        ),
+        (
+            lambda: GaussianMixture([1.5, -0.5], [1.0, 2.0], dt=0.1),
+            ValueError,
+            "weights must be positive with sum 1",
+        ),
+        (
+            lambda: GaussianMixture([1.0, 0.0], [1.0, 2.0], dt=0.1),
+            ValueError,
+            "weights must be positive",
+        ),
+        (
+            lambda: GaussianMixture([0.5, 0.5], [1.0], dt=0.1),
+            ValueError,
+            r"one length, not of "
+            r"shapes \(2,\) and "
+            r"\(1,\)",
+        ),
         (lambda: GaussianMixture(1.0, 1.0, dt=0.1), ValueError, "two lists of one length"),
         (lambda: GaussianMixture([], [], dt=0.1), ValueError, "weights is empty"),
-        (lambda: GaussianMixture([0.5, 0.5], [1.0, -2.0], dt=0.1), ValueError, "scales must not be "
-                                                                               "negative"),
-        (lambda: GaussianMixture([0.5, 0.5], [0.0, 0.0], dt=0.1), ValueError, "nor zero "
-                                                                              "throughout"),
-        (lambda: GaussianMixture([0.5, 0.5], [1.0, np.nan], dt=0.1), ValueError, "scales must be "
-                                                                                 "finite"),
-        (lambda: GaussianMixture("half", [1.0], dt=0.1), TypeError, "weights must be a number or "
-                                                                    "an array"),
+        (
+            lambda: GaussianMixture([0.5, 0.5], [1.0, -2.0], dt=0.1),
+            ValueError,
+            "scales must not be negative",
+        ),
+        (
+            lambda: GaussianMixture([0.5, 0.5], [0.0, 0.0], dt=0.1),
+            ValueError,
+            "nor zero throughout",
+        ),
+        (
+            lambda: GaussianMixture([0.5, 0.5], [1.0, np.nan], dt=0.1),
+            ValueError,
+            "scales must be finite",
+        ),
+        (
+            lambda: GaussianMixture("half", [1.0], dt=0.1),
+            TypeError,
+            "weights must be a number or an array",
+        ),
         (lambda: GaussianMixture([1.0], [1.0], dt=0.0), ValueError, "dt must be positive"),
-        (lambda: GaussianMixture([1.0], [1.0], dt=0.1).levy_rays(2, 8, 0), ValueError, "GaussianMixture .* light .* Use"),
+        (
+            lambda: GaussianMixture([1.0], [1.0], dt=0.1).levy_rays(2, 8, 0),
+            ValueError,
+            "GaussianMixture .* light .* Use",
+        ),
         (lambda: DriverSum(), ValueError, "at least one driver"),
         (lambda: DriverSum(1.5), TypeError, r"parts\[0\] of a DriverSum must be a Driver"),
         (lambda: DriverSum(Brownian(), (2.0, Brownian())), TypeError, r"parts\[1\] .* pair"),
-        (lambda: DriverSum((Brownian(), 0.0)), ValueError, r"factor of parts\[0\] \(Brownian\) is "
-                                                           r"zero"),
-        (lambda: DriverSum((Brownian(), np.nan)), ValueError, r"factor of parts\[0\] must be "
-                                                              r"finite"),
-        (lambda: DriverSum((Brownian(), [1.0, 2.0])), ValueError, r"factor of parts\[0\] must be "
-                                                                  r"one number, not an array"),
+        (
+            lambda: DriverSum((Brownian(), 0.0)),
+            ValueError,
+            r"factor of parts\[0\] \(Brownian\) is "
+            r"zero",
+        ),
+        (
+            lambda: DriverSum((Brownian(), np.nan)),
+            ValueError,
+            r"factor of parts\[0\] must be "
+            r"finite",
+        ),
+        (
+            lambda: DriverSum((Brownian(), [1.0, 2.0])),
+            ValueError,
+            r"factor of parts\[0\] must be "
+            r"one number, not an array",
+        ),
         (lambda: DriverSum((Brownian(), "2")), TypeError, r"factor of parts\[0\] must be a number"),
-        (lambda: DriverSum(Brownian(), StableIsotropic(2)).levy_rays(2, 8, 0), ValueError, "no "
-                                                                                           "driver "
-                                                                                           ".* "
-                                                                                           "Brownian: .*alpha"),
+        (
+            lambda: DriverSum(Brownian(), StableIsotropic(2)).levy_rays(2, 8, 0),
+            ValueError,
+            "no driver .* Brownian: .*alpha",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()

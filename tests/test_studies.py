@@ -219,7 +219,8 @@ RATE = """
 from levysde.landscapes import Quadratic
 from levysde.studies import Claim, Finding, Section, judged, reference, ruled
 
-CLAIM = Claim("rate", "It escapes.", "a question of ours", "ratio 1", "the interval lies outside [0.1, 10]", "own")
+FAILS = "the interval lies outside [0.1, 10]"
+CLAIM = Claim("rate", "It escapes.", "a question of ours", "ratio 1", FAILS, "own")
 
 
 def well(curvature):
@@ -280,10 +281,15 @@ assert not sweep.failures
 here = str(sweep.plan.folder)
 tallies = [run_sweep(sweep.plan.spec, "shards", shard=(i, 2), folder=here) for i in range(2)]
 assert [tally.done for tally in tallies] == [1, 1], tallies
-sys.path.remove(here), [sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "mine"]
-fresh = run_sweep(sweep.plan.spec.model_copy(update={{"seed": 2}}), "ray", shard=(0, 2), folder=here)
-sys.path.remove(here), [sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "mine"]
-given = sweep.plan.spec.model_copy(update={{"seed": 2}}).model_dump_json(), here, "ray"
+other = sweep.plan.spec.model_copy(update={{"seed": 2}})
+def forget():
+    sys.path.remove(here)
+    for name in [name for name in sys.modules if name.split(".")[0] == "mine"]:
+        sys.modules.pop(name)
+forget()
+fresh = run_sweep(other, "ray", shard=(0, 2), folder=here)
+forget()
+given = other.model_dump_json(), here, "ray"
 assert _run_numbered(given, 1, 5.0, False)[0] == ""
 """
     done = subprocess.run(

@@ -119,7 +119,11 @@ def test_nested_parts_and_a_user_s_own_module(tmp_path):
 
 
 MALFORMED = [
-    (spec(run__dynamics={"name": "SGD", "epsilom": 0.1}, grid={"alpha": [1.5]}), "run.dynamics.epsilom", "epsilon"),
+    (
+        spec(run__dynamics={"name": "SGD", "epsilom": 0.1}, grid={"alpha": [1.5]}),
+        "run.dynamics.epsilom",
+        "epsilon",
+    ),
     (spec(run__nun=3), "run.nun", "num"),
     (spec(tittle="x"), "tittle", "title"),
     (spec(run__dynamics__name="SGDD"), "run.dynamics.name", "SGD"),
@@ -140,16 +144,30 @@ MALFORMED = [
     (spec(grid={"alpa": [1.5]}), "grid.alpa", "alpha"),
     (spec(grid={"name": [1.5]}), "grid.name", "several settings end so"),
     (spec(grid={"alpha": {"low": 1.0, "high": 2.0}}), "grid.alpha.num", "missing"),
-    (spec(grid={"epsilon": {"low": 0.0, "high": 2.0, "num": 3, "spacing": "log"}}), "grid.epsilon", "above 0"),
-    (spec(grid={"epsilon": {"low": 0.1, "high": 2.0, "num": 10**7}}), "grid.epsilon.num", "less "
-                                                                                          "than or "
-                                                                                          "equal"),
-    (spec(grid={n: {"low": 0.1, "high": 1.9, "num": 10**4} for n in ("alpha", "epsilon")}), "grid", "100,000,000 points"),
+    (
+        spec(grid={"epsilon": {"low": 0.0, "high": 2.0, "num": 3, "spacing": "log"}}),
+        "grid.epsilon",
+        "above 0",
+    ),
+    (
+        spec(grid={"epsilon": {"low": 0.1, "high": 2.0, "num": 10**7}}),
+        "grid.epsilon.num",
+        "less than or equal",
+    ),
+    (
+        spec(grid={n: {"low": 0.1, "high": 1.9, "num": 10**4} for n in ("alpha", "epsilon")}),
+        "grid",
+        "100,000,000 points",
+    ),
     (spec(grid={}), "[grid]", "neither"),
     (spec(list={"alpha": [1.2]}), "[grid]", "both"),
     (spec(grid=None, list={"alpha": [1.2], "epsilon": [0.1, 0.2]}), "list", "one length"),
     (spec(grid=None, list={"alpha": [1.2, 1.2]}), "list", "two points"),
-    (spec(run__kernel__dt={"of": "max_time"}, run__max_time={"of": "dt"}), "run.kernel.dt", "refers to itself"),
+    (
+        spec(run__kernel__dt={"of": "max_time"}, run__max_time={"of": "dt"}),
+        "run.kernel.dt",
+        "refers to itself",
+    ),
     (spec(run__kernel__dt={"of": "kernel.dt"}), "run.kernel.dt", "refers to itself"),
     (spec(run__kernel__dt={"of": "nothing"}), "run.kernel.dt.of", "no setting"),
     (spec(run__kernel__dt={"of": "epsilon", "tims": 2}), "run.kernel.dt.tims", "times"),
@@ -163,7 +181,7 @@ MALFORMED = [
     (spec(run__training={"optimizer": "sgd"}), "run.training", "no network"),
     (spec(run__landscape__hessian=[[1.0, 0.0], [1.0]]), "run.landscape", "hessian"),
     (spec(run__landscape=3), "run.landscape", "valid dictionary"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(
@@ -178,9 +196,32 @@ def test_a_malformed_spec_is_refused_by_its_path(table, path, words):
 
 
 JUNK: list[Any] = [
-    float("nan"), float("inf"), -float("inf"), "", "x", "ünï✓", "\x00", [], {}, [[]], [{}], {"of": "of"}, {"": 1}, -1, 0, 2**70,
-    1e308, -1e-300, True, [1, "a", None][:2], {"name": "SGD"}, {"name": ""}, {"name": 3}, "a" * 5000, [[1.0]] * 3,
-]  # fmt: skip
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+    "",
+    "x",
+    "ünï✓",
+    "\x00",
+    [],
+    {},
+    [[]],
+    [{}],
+    {"of": "of"},
+    {"": 1},
+    -1,
+    0,
+    2**70,
+    1e308,
+    -1e-300,
+    True,
+    [1, "a", None][:2],
+    {"name": "SGD"},
+    {"name": ""},
+    {"name": 3},
+    "a" * 5000,
+    [[1.0]] * 3,
+]
 
 
 def mutated(random: random.Random) -> tuple[dict[str, Any], str]:

@@ -34,12 +34,21 @@ WELL = ls.Quadratic(hessian=[[1.0, 0.0], [0.0, 4.0]])
 SGD = ls.SGD(WELL, ls.StableComponents(alpha=1.5), epsilon=0.1)
 BALL = ls.Ball(radius=1.0, center=[0.0, 0.0])
 INFO = escape.RunInfo(
-    kernel="EulerMaruyama(SGD, "
-           "StableComponents)", domain="Ball", unit="SDE time", dt=0.01, seed=7, num=4, lanes=16,
-    workers=2, device="cpu: "
-                      "any", versions={"jax": "0.9.9", "numpy": "2.0"}, seconds=2.0, compile_seconds=1.0,
-    lane_steps=2000, live_steps=1500,
-)  # fmt: skip
+    kernel="EulerMaruyama(SGD, StableComponents)",
+    domain="Ball",
+    unit="SDE time",
+    dt=0.01,
+    seed=7,
+    num=4,
+    lanes=16,
+    workers=2,
+    device="cpu: any",
+    versions={"jax": "0.9.9", "numpy": "2.0"},
+    seconds=2.0,
+    compile_seconds=1.0,
+    lane_steps=2000,
+    live_steps=1500,
+)
 
 
 def run(time, status, label=None):
@@ -55,35 +64,69 @@ def run(time, status, label=None):
 
 def law(**changed):
     given = dict(
-        rate=0.025, rate_error=0.0, measure=0.79, alpha=1.5, epsilon=0.1, regime=0.0158, stiffness=4.0, star_shaped=True,
-        ray_distance=np.ones(4), ray_share=np.array([0.5, 0.5, 0.0, 0.0]), ray_direction=np.ones((4, 2)),
-        normalization="true", response="linear", name="stable escape law of SGD with "
-                                                      "StableComponents",
-        assumptions=("The noise amplitude is "
-                     "small.", "The start is inside & away from the boundary."),
-    )  # fmt: skip
+        rate=0.025,
+        rate_error=0.0,
+        measure=0.79,
+        alpha=1.5,
+        epsilon=0.1,
+        regime=0.0158,
+        stiffness=4.0,
+        star_shaped=True,
+        ray_distance=np.ones(4),
+        ray_share=np.array([0.5, 0.5, 0.0, 0.0]),
+        ray_direction=np.ones((4, 2)),
+        normalization="true",
+        response="linear",
+        name="stable escape law of SGD with StableComponents",
+        assumptions=(
+            "The noise amplitude is small.",
+            "The start is inside & away from the boundary.",
+        ),
+    )
     return theory.EscapeLaw(**given | changed)
 
 
 def comparison(**changed):
     given = dict(
-        mean=E, reference=E, ratio=E, exact=E, exact_ratio=E, exponentiality=stats.Exponentiality(E, 1.2, 0.23), exits=90,
-        num=100, censored_share=0.1, regime=0.3, one_step_chance=1e-5, skeleton_bias=0.03, dt=0.01, unit="SDE time",
-        name="a "
-             "law", warnings=("rate over relaxation is 0.3: the law is a limit, take a smaller "
-                              "epsilon. " * 3,),
-    )  # fmt: skip
+        mean=E,
+        reference=E,
+        ratio=E,
+        exact=E,
+        exact_ratio=E,
+        exponentiality=stats.Exponentiality(E, 1.2, 0.23),
+        exits=90,
+        num=100,
+        censored_share=0.1,
+        regime=0.3,
+        one_step_chance=1e-5,
+        skeleton_bias=0.03,
+        dt=0.01,
+        unit="SDE time",
+        name="a law",
+        warnings=("rate over relaxation is 0.3: the law is a limit, take a smaller epsilon. " * 3,),
+    )
     return analysis.Comparison(**given | changed)
 
 
 def paths(num=3):
     zeros, points = np.zeros(num), np.zeros((num, 2))
     return ls.Paths(
-        times=np.array([0.0, 1.0]), steps=np.array([0, 10]), positions=np.zeros((num, 2, 2)),
+        times=np.array([0.0, 1.0]),
+        steps=np.array([0, 10]),
+        positions=np.zeros((num, 2, 2)),
         ids=np.arange(num, dtype=np.uint64),
-        end_time=zeros, end_step=zeros, exited=zeros > 1, label=zeros, last_inside=points, first_outside=points,
-        status=np.full(num, ls.Status.CENSORED), unit="SDE time", seed=1, kernel="K", domain="Ball",
-    )  # fmt: skip
+        end_time=zeros,
+        end_step=zeros,
+        exited=zeros > 1,
+        label=zeros,
+        last_inside=points,
+        first_outside=points,
+        status=np.full(num, ls.Status.CENSORED),
+        unit="SDE time",
+        seed=1,
+        kernel="K",
+        domain="Ball",
+    )
 
 
 def diagnosis(**changed):
@@ -95,12 +138,34 @@ def diagnosis(**changed):
         weight_decay=0.1,
     )
     given = dict(
-        landscape=network, layers=(("w", 2),), loss=0.1, loss_spread=0.01, gradient_norm=1e-9, descent=0.0, kink=False,
-        hessian=SPECTRUM, covariance=COVARIANCE,
-        alignment=ALIGNMENT, tails=TAILS, excess=0.01, alpha=1.9, measured=True, noise="components",
-        height=0.05, measures={"sgd": MEASURE}, predictions={"sgd": PREDICTED}, simulated=SIMULATED, left_out="",
-        optimizer="sgd", learning_rate=0.1, batch_size=2, delta=1e-8, warnings=("<b>careful</b>",), seconds={}, memory_bytes=0,
-    )  # fmt: skip
+        landscape=network,
+        layers=(("w", 2),),
+        loss=0.1,
+        loss_spread=0.01,
+        gradient_norm=1e-9,
+        descent=0.0,
+        kink=False,
+        hessian=SPECTRUM,
+        covariance=COVARIANCE,
+        alignment=ALIGNMENT,
+        tails=TAILS,
+        excess=0.01,
+        alpha=1.9,
+        measured=True,
+        noise="components",
+        height=0.05,
+        measures={"sgd": MEASURE},
+        predictions={"sgd": PREDICTED},
+        simulated=SIMULATED,
+        left_out="",
+        optimizer="sgd",
+        learning_rate=0.1,
+        batch_size=2,
+        delta=1e-8,
+        warnings=("<b>careful</b>",),
+        seconds={},
+        memory_bytes=0,
+    )
     return ls.Diagnosis(**given | changed)
 
 
@@ -617,8 +682,18 @@ def test_a_part_that_jax_traces_or_holds_no_numbers():
     )  # before its `__init__` has run
 
 
-@pytest.mark.parametrize("interface", [protocols.Driver, protocols.Scale, protocols.Landscape, protocols.Domain,
-                                       protocols.Dynamics, protocols.Kernel], ids=lambda cls: cls.__name__)  # fmt: skip
+@pytest.mark.parametrize(
+    "interface",
+    [
+        protocols.Driver,
+        protocols.Scale,
+        protocols.Landscape,
+        protocols.Domain,
+        protocols.Dynamics,
+        protocols.Kernel,
+    ],
+    ids=lambda cls: cls.__name__,
+)
 def test_no_part_has_a_layout_of_its_own(interface):
     parts = [cls for cls in below(interface) if cls.__module__.startswith("levysde.")]
     assert len(parts) >= 5

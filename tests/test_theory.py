@@ -290,9 +290,16 @@ def test_island_and_hole_in_two_dimensions(hole):
         check=False,
     )
     disc = integrate.dblquad(
-        lambda t, r: r * constant * ((centre + r * np.cos(t)) ** 2 + (r * np.sin(t)) ** 2) ** (-1 - alpha / 2),
-        0, small, 0, 2 * pi,
-    )[0]  # fmt: skip
+        lambda t, r: (
+            r
+            * constant
+            * ((centre + r * np.cos(t)) ** 2 + (r * np.sin(t)) ** 2) ** (-1 - alpha / 2)
+        ),
+        0,
+        small,
+        0,
+        2 * pi,
+    )[0]
     expected = 0.1**alpha * (1.5**-alpha * isotropic_tail(alpha, 2) + (disc if hole else -disc))
     assert not law.star_shaped
     assert law.rate == pytest.approx(expected, rel=2e-3)

@@ -38,9 +38,14 @@ def shapes() -> Iterator[Check]:
         ls.Quadratic(hessian=jnp.eye(3)),
     )
     expected = 2 * RATE * np.sum(np.diag(matrix) ** (ALPHA / 2))
-    yield Check("Ellipsoid", "escape rate, 3 stable "
-                             "components", rate(shape, landscape=well), expected, 1e-5,
-                "closed form, eps^a (2 C_a / a) sum M_ii^(a/2)")  # fmt: skip
+    yield Check(
+        "Ellipsoid",
+        "escape rate, 3 stable components",
+        rate(shape, landscape=well),
+        expected,
+        1e-5,
+        "closed form, eps^a (2 C_a / a) sum M_ii^(a/2)",
+    )
     root, x = np.linalg.inv(np.linalg.cholesky(matrix)).T, np.array([0.2, -0.4, 0.1])
 
     def away(u):
@@ -48,33 +53,57 @@ def shapes() -> Iterator[Check]:
 
     starts = np.random.default_rng(0).normal(size=(20, 3))
     nearest = np.sqrt(min(optimize.minimize(away, u, tol=1e-12).fun for u in starts))
-    yield Check("boundary_distance", "from (.2, -.4, .1) in that "
-                                     "ellipsoid", float(ls.boundary_distance(shape, jnp.array(x))),
-                float(nearest), 1e-5, "minimisation over the surface")  # fmt: skip
+    yield Check(
+        "boundary_distance",
+        "from (.2, -.4, .1) in that ellipsoid",
+        float(ls.boundary_distance(shape, jnp.array(x))),
+        float(nearest),
+        1e-5,
+        "minimisation over the surface",
+    )
     normal = np.array([0.6, -0.8])
     plane = ls.half_space(normal=jnp.array(normal), offset=0.7)
-    yield Check("HalfSpaces", "escape rate of a half-space, stable components", rate(plane),
-                RATE * 0.7**-ALPHA * np.sum(np.abs(normal) ** ALPHA), 1e-5,
-                "closed form, eps^a (C_a / a) b^-a sum |n_i|^a")  # fmt: skip
-    yield Check("HalfSpaces", "the same, isotropic "
-                              "noise", rate(plane, ls.StableIsotropic), RATE * 0.7**-ALPHA, 1e-4,
-                "closed form: the projection on the normal is SaS(1)")  # fmt: skip
+    yield Check(
+        "HalfSpaces",
+        "escape rate of a half-space, stable components",
+        rate(plane),
+        RATE * 0.7**-ALPHA * np.sum(np.abs(normal) ** ALPHA),
+        1e-5,
+        "closed form, eps^a (C_a / a) b^-a sum |n_i|^a",
+    )
+    yield Check(
+        "HalfSpaces",
+        "the same, isotropic noise",
+        rate(plane, ls.StableIsotropic),
+        RATE * 0.7**-ALPHA,
+        1e-4,
+        "closed form: the projection on the normal is SaS(1)",
+    )
     normals = np.stack([np.cos(pi / 3 * np.arange(6)), np.sin(pi / 3 * np.arange(6))], 1)
     hexagon = ls.HalfSpaces(normals=jnp.array(normals), offsets=jnp.ones(6))
     expected = integrate.quad(lambda t: np.cos(t) ** ALPHA, -pi / 6, pi / 6)[0] * 3 / pi
     total = 2**ALPHA * gamma(1 + ALPHA / 2) / gamma(1 - ALPHA / 2)
-    yield Check("HalfSpaces", "escape rate of a hexagon, isotropic "
-                              "noise", rate(hexagon, ls.StableIsotropic),
-                EPSILON**ALPHA * total * expected, 1e-4, "quadrature of the ray distance over the "
-                                                         "angle")  # fmt: skip
+    yield Check(
+        "HalfSpaces",
+        "escape rate of a hexagon, isotropic noise",
+        rate(hexagon, ls.StableIsotropic),
+        EPSILON**ALPHA * total * expected,
+        1e-4,
+        "quadrature of the ray distance over the angle",
+    )
 
 
 def algebra() -> Iterator[Check]:
     strip = ls.Box(lower=jnp.array([-1.0, -jnp.inf]), upper=jnp.array([2.0, jnp.inf]))
     both = ls.Intersection(strip, ls.Ball(radius=1.5, center=jnp.zeros(2)))
-    yield Check("Intersection", "escape rate of a strip cut by a "
-                                "disc", rate(both), RATE * (1 + 3 * 1.5**-ALPHA), 1e-5,
-                "closed form, along the axes")  # fmt: skip
+    yield Check(
+        "Intersection",
+        "escape rate of a strip cut by a disc",
+        rate(both),
+        RATE * (1 + 3 * 1.5**-ALPHA),
+        1e-5,
+        "closed form, along the axes",
+    )
     disc = ls.Ball(radius=1.0, center=jnp.array([3.0, 0.0]))
     law = ls.escape_law(
         ls.SGD(WELL, ls.StableIsotropic(alpha=ALPHA), epsilon=EPSILON),
@@ -85,15 +114,25 @@ def algebra() -> Iterator[Check]:
     density = ALPHA * 2 ** (ALPHA - 1) * gamma(1 + ALPHA / 2) / (pi * gamma(1 - ALPHA / 2))
     mass = integrate.dblquad(
         lambda t, r: r * (9 + 6 * r * np.cos(t) + r * r) ** (-1 - ALPHA / 2), 0, 1, 0, 2 * pi
-    )[0]  # fmt: skip
-    yield Check("Complement", "rate of jumping into a disc, isotropic "
-                              "noise", law.rate, EPSILON**ALPHA * density * mass, 2e-3,
-                "the Lévy density integrated over the disc")  # fmt: skip
+    )[0]
+    yield Check(
+        "Complement",
+        "rate of jumping into a disc, isotropic noise",
+        law.rate,
+        EPSILON**ALPHA * density * mass,
+        2e-3,
+        "the Lévy density integrated over the disc",
+    )
     wells = ls.ExitSets(ls.Box(lower=[0.8], upper=[2.0]), ls.Box(lower=[-7.0], upper=[-3.0]))
     expected = RATE * (0.8**-ALPHA - 2.0**-ALPHA + 3.0**-ALPHA - 7.0**-ALPHA)
-    yield Check("ExitSets", "rate into either of two other "
-                            "wells", rate(wells, landscape=ls.Quadratic(hessian=jnp.ones(1))),
-                expected, 1e-5, "q_ij summed, closed form")  # fmt: skip
+    yield Check(
+        "ExitSets",
+        "rate into either of two other wells",
+        rate(wells, landscape=ls.Quadratic(hessian=jnp.ones(1))),
+        expected,
+        1e-5,
+        "q_ij summed, closed form",
+    )
     lens = ls.Intersection(
         ls.Ball(radius=1.0, center=jnp.array([2.0, 0.0])),
         ls.Ball(radius=1.0, center=jnp.array([2.5, 0.0])),
@@ -101,9 +140,14 @@ def algebra() -> Iterator[Check]:
     v = jnp.array([1.0, 0.2])
     searched = ls.Predicate(lambda x: lens.contains(x), dim=2)
     root = (5 - np.sqrt(25 - 4 * 1.04 * 5.25)) / (2 * 1.04)  # |v r - (2.5, 0)| = 1
-    yield Check("entry_distance", "into a lens, by "
-                                  "search", float(entry_distance(searched, jnp.zeros(2), v)), root, 1e-4,
-                "root of the quadratic")  # fmt: skip
+    yield Check(
+        "entry_distance",
+        "into a lens, by search",
+        float(entry_distance(searched, jnp.zeros(2), v)),
+        root,
+        1e-4,
+        "root of the quadratic",
+    )
 
 
 def sides() -> Iterator[Check]:
@@ -120,19 +164,29 @@ def sides() -> Iterator[Check]:
         start = 0.5 / (1.5 + boundary_shift(alpha) * dt ** (1 / alpha))
         weight = integrate.quad(lambda u, a=alpha: (1 - u * u) ** (a / 2 - 1), -1, start)[0]
         expected = 2 ** (1 - alpha) * gamma(alpha) / gamma(alpha / 2) ** 2 * weight
-        yield Check("ExitSets", "share entering the right set first, from 0 in (-2, 1), no drift, "
-                                f"a = {alpha}", right.mean(),
-                    expected, 0.02, "Blumenthal, Getoor, Ray "
-                                    "1961", right.std() / np.sqrt(num))  # fmt: skip
+        yield Check(
+            "ExitSets",
+            f"share entering the right set first, from 0 in (-2, 1), no drift, a = {alpha}",
+            right.mean(),
+            expected,
+            0.02,
+            "Blumenthal, Getoor, Ray 1961",
+            right.std() / np.sqrt(num),
+        )
     kernel = ls.EulerMaruyama(
         ls.SGD(ls.Quadratic(hessian=jnp.ones(1)), ls.StableComponents(alpha=1.5), epsilon=0.03),
         dt=0.02,
     )
     right = ls.simulate_escape(kernel, sets, jnp.zeros(1), num=10_000, seed=1).label == 1
-    yield Check("ExitSets", "share of right exits of an OU well (-2, 1), eps = .03, a = "
-                            "1.5", right.mean(),
-                1 / (1 + 2**-1.5), 0.03, "closed form, a0^-a / (a0^-a + "
-                                         "b0^-a)", right.std() / np.sqrt(10_000))  # fmt: skip
+    yield Check(
+        "ExitSets",
+        "share of right exits of an OU well (-2, 1), eps = .03, a = 1.5",
+        right.mean(),
+        1 / (1 + 2**-1.5),
+        0.03,
+        "closed form, a0^-a / (a0^-a + b0^-a)",
+        right.std() / np.sqrt(10_000),
+    )
 
 
 def mueller_brown(x):
@@ -164,35 +218,59 @@ def flows() -> Iterator[Check]:
     found = jax.jit(jax.vmap(ls.Basin(well, minima=jnp.array(MB_MINIMA[1:])).label))(
         jnp.asarray(x, dtype=float)
     )
-    yield Check("Basin", "share of 1000 points of Mueller and Brown's surface given to another "
-                         "minimum",
-                share_wrong(np.asarray(found), expected), 0.0, 2e-3, "gradient flow by "
-                                                                     "LSODA")  # fmt: skip
+    yield Check(
+        "Basin",
+        "share of 1000 points of Mueller and Brown's surface given to another minimum",
+        share_wrong(np.asarray(found), expected),
+        0.0,
+        2e-3,
+        "gradient flow by LSODA",
+    )
     two = ls.DoubleWell(dim=2, stiffness=3.0)
     basin = ls.Basin(two, minima=two.minima)
-    yield Check("Basin", "escape rate of half a double well, stable "
-                         "components", rate(basin, landscape=two), RATE, 1e-3,
-                "closed form: the watershed is x_0 = 0, at distance 1")  # fmt: skip
+    yield Check(
+        "Basin",
+        "escape rate of half a double well, stable components",
+        rate(basin, landscape=two),
+        RATE,
+        1e-3,
+        "closed form: the watershed is x_0 = 0, at distance 1",
+    )
     # the well itself: 1 - r leaves on either side of -1 where barrier (u^2 - 1)^2 = height; x_1 at
     # stiffness x_1^2 / 2
     height, root = 0.5, np.sqrt(0.5)
     near, far, up = 1 - np.sqrt(1 - root), np.sqrt(1 + root) - 1, np.sqrt(2 * height / 3)
     component = ls.Component(two, height=height, minima=two.minima, saddles=two.saddles)
     expected = RATE * (near**-ALPHA + far**-ALPHA + 2 * up**-ALPHA)
-    yield Check("Component", "escape rate of one well of "
-                             "two", rate(component, landscape=two), expected, 1e-4,
-                "closed form, along the axes")  # fmt: skip
+    yield Check(
+        "Component",
+        "escape rate of one well of two",
+        rate(component, landscape=two),
+        expected,
+        1e-4,
+        "closed form, along the axes",
+    )
     back = 1 + np.sqrt(1 - root), 1 + np.sqrt(1 + root)
-    yield Check("Sublevel", "escape rate of both wells: what jumps into the other has not left",
-                rate(ls.Sublevel(two, height=height), landscape=two), expected - RATE * (back[0] ** -ALPHA - back[1] ** -ALPHA),
-                1e-4, "closed form, along the axes")  # fmt: skip
+    yield Check(
+        "Sublevel",
+        "escape rate of both wells: what jumps into the other has not left",
+        rate(ls.Sublevel(two, height=height), landscape=two),
+        expected - RATE * (back[0] ** -ALPHA - back[1] ** -ALPHA),
+        1e-4,
+        "closed form, along the axes",
+    )
 
 
 def inner() -> Iterator[Check]:
     ball = ls.Inner(ls.Ball(radius=1.0, center=jnp.zeros(2)), delta=0.2)
-    yield Check("Inner", "escape rate of a disc less a rim of "
-                         ".2", rate(ball), 4 * RATE * 0.8**-ALPHA, 1e-5,
-                "closed form, radius .8")  # fmt: skip
+    yield Check(
+        "Inner",
+        "escape rate of a disc less a rim of .2",
+        rate(ball),
+        4 * RATE * 0.8**-ALPHA,
+        1e-5,
+        "closed form, radius .8",
+    )
     well = ls.Quadratic(hessian=jnp.array([1.0, 9.0]))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(100_000, 2)) * [0.5, 0.17], dtype=float)
     exact = ls.Inner(
@@ -200,15 +278,25 @@ def inner() -> Iterator[Check]:
     )
     probed = ls.Inner(ls.Sublevel(well, height=0.5), delta=0.1)
     found, expected = (np.asarray(jax.jit(jax.vmap(d.contains))(x)) for d in (probed, exact))
-    yield Check("Inner", "share of 100,000 points on which probing a sublevel set differs from the "
-                         "ellipsoid's distance",
-                share_wrong(found, expected), 0.0, 1e-4, "boundary_distance")  # fmt: skip
+    yield Check(
+        "Inner",
+        "share of 100,000 points on which probing a sublevel set differs from the "
+        "ellipsoid's distance",
+        share_wrong(found, expected),
+        0.0,
+        1e-4,
+        "boundary_distance",
+    )
     circle = ls.Inner(ls.Predicate(lambda x: jnp.sum(x * x) < 1, dim=2), delta=0.2)
     away = jnp.stack([jnp.cos(0.05), jnp.sin(0.05)])
-    yield Check("Inner", "how far inside a disc given as a predicate reaches, between two probes",
-                float(circle.ray_distance(jnp.zeros(2), away)), 0.8, 1e-3, "closed form; probes "
-                                                                           "err "
-                                                                           "outwards")  # fmt: skip
+    yield Check(
+        "Inner",
+        "how far inside a disc given as a predicate reaches, between two probes",
+        float(circle.ray_distance(jnp.zeros(2), away)),
+        0.8,
+        1e-3,
+        "closed form; probes err outwards",
+    )
 
 
 def checks() -> Iterator[Check]:

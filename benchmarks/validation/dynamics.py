@@ -215,8 +215,16 @@ def _jumps() -> Iterator[Check]:
     raw = RawGradient(valley, _stable(), averaged=True, **common)
     momentum = ls.Momentum(valley, _stable(), averaged=True, **common)
     rates = (-np.log(BETA) / DECAY, 1e-9)
-    adam = ls.Adam(valley, _stable(), learning_rate=DECAY, rates=rates, scale=2 * scale, gradient_variance=2.25,
-                   delta=0.5, noise="average")  # fmt: skip
+    adam = ls.Adam(
+        valley,
+        _stable(),
+        learning_rate=DECAY,
+        rates=rates,
+        scale=2 * scale,
+        gradient_variance=2.25,
+        delta=0.5,
+        noise="average",
+    )
     adam = eqx.tree_at(lambda d: d.landscape, adam, ls.Quadratic(hessian=np.array([[2.0]])))
     formula = {name: PREDICTED * (factor["raw"] / f) ** ALPHA for name, f in factor.items()}
     averaged = (1 - BETA) / (1 - BETA**ALPHA) ** (1 / ALPHA)

@@ -101,9 +101,14 @@ def tails() -> Iterator[Check]:
     )[0]
     area = inner + 2 * levy_stable.sf(far, 1.5, 0) / 1.5
     share = 2 * float(levy_stable.sf(u, 1.5, 0))
-    yield Check("hill_on_stable", "index 1.5, threshold at 8 "
-                                  "scales", stats.hill_on_stable(1.5, share), share / area, 1e-3,
-                "quadrature of scipy's tail")  # fmt: skip
+    yield Check(
+        "hill_on_stable",
+        "index 1.5, threshold at 8 scales",
+        stats.hill_on_stable(1.5, share),
+        share / area,
+        1e-3,
+        "quadrature of scipy's tail",
+    )
     x = np.sort(np.abs(stable(1.5, 3000, 3)))[::-1]
     curve = stats.hill_curve(x)
     i = 200
@@ -143,8 +148,11 @@ def tails() -> Iterator[Check]:
                 0.05,
                 "the interval's promise",
             )
-    vectors = [np.sqrt(stable(0.75, (5000, 1), [5, i], 1.0)) * np.random.default_rng([6, i]).normal(size=(5000, 10))
-               for i in range(20)]  # fmt: skip
+    vectors = [
+        np.sqrt(stable(0.75, (5000, 1), [5, i], 1.0))
+        * np.random.default_rng([6, i]).normal(size=(5000, 10))
+        for i in range(20)
+    ]
     part = "block_log_moment_index"
     inverse = [1 / stats.block_log_moment_index(x).value for x in vectors]
     yield mean_of(
@@ -241,9 +249,14 @@ def reports() -> Iterator[Check]:
 def memory() -> Iterator[Check]:
     for hurst in (0.3, 0.7):
         sums = [stats.fractional_gaussian_noise(128, hurst, seed=i).sum() ** 2 for i in range(8000)]
-        yield mean_of("fractional_gaussian_noise", "variance of the sum of 128, H = "
-                                                   f"{hurst}", sums, 128 ** (2 * hurst), 0.08,
-                      "n^2H")  # fmt: skip
+        yield mean_of(
+            "fractional_gaussian_noise",
+            f"variance of the sum of 128, H = {hurst}",
+            sums,
+            128 ** (2 * hurst),
+            0.08,
+            "n^2H",
+        )
     for hurst, allowed in ((0.3, 0.15), (0.5, 0.02), (0.7, 0.08), (0.9, 0.13)):
         noise = [stats.fractional_gaussian_noise(10_000, hurst, seed=i) for i in range(60)]
         dfa, rs = [stats.hurst_dfa(x) for x in noise], [stats.hurst_rs(x) for x in noise]

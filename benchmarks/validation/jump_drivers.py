@@ -152,7 +152,10 @@ def tails() -> Iterator[Check]:
         for name, side, values in (("up", 1 + beta, x), ("down", 1 - beta, -x)):
             level = (levy_constant(alpha) / alpha * side / 1e-8) ** (1 / alpha)
             measured = float(np.sum(weights[values > level]))
-            what = f"chance of a draw beyond its 1e-8 quantile, {name}, float32, alpha = {alpha}, beta = {beta}"
+            what = (
+                f"chance of a draw beyond its 1e-8 quantile, {name}, float32, alpha = {alpha}, "
+                f"beta = {beta}"
+            )
             yield Check(
                 "SkewedComponents",
                 what,

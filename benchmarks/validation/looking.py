@@ -38,7 +38,10 @@ def same_trajectories() -> Iterator[Check]:
             for a, b in FIELDS.items()
         ]
         name = type(dynamics).__name__
-        what = f"{name}: fields out of {len(FIELDS)} that are not the engine's bits, 500 trajectories, {run.exited.sum()} exits"
+        what = (
+            f"{name}: fields out of {len(FIELDS)} that are not the engine's bits, 500 "
+            f"trajectories, {run.exited.sum()} exits"
+        )
         yield Check(
             "simulate_paths",
             what,
@@ -68,20 +71,28 @@ def laws_at_chosen_times() -> Iterator[Check]:
         x = paths.positions[:, i, 0].astype(float) - (1 - dt) ** n
         expected = float(epsilon**2 * dt * np.sum((1 - dt) ** (2 * np.arange(n))))
         yield Check(
-            "simulate_paths", "Brownian OU chain from 1: variance about the drifted start, t = "
-                              f"{time}", float(np.mean(x * x)),
-            expected, 0.05, "closed form of the chain", float(np.std(x * x) / np.sqrt(num)),
-        )  # fmt: skip
+            "simulate_paths",
+            f"Brownian OU chain from 1: variance about the drifted start, t = {time}",
+            float(np.mean(x * x)),
+            expected,
+            0.05,
+            "closed form of the chain",
+            float(np.std(x * x) / np.sqrt(num)),
+        )
     paths = ls.simulate_paths(stable, jnp.ones(1), num=num, seed=0, times=times)
     for i, time in enumerate(times):
         n = int(paths.steps[i])
         c = np.cos(paths.positions[:, i, 0].astype(float) - (1 - dt) ** n)
         expected = np.exp(-(epsilon**ALPHA) * dt * np.sum((1 - dt) ** (ALPHA * np.arange(n))))
         yield Check(
-            "simulate_paths", "stable OU chain from 1: characteristic function at k = 1, t = "
-                              f"{time}", float(c.mean()),
-            float(expected), 0.02, "closed form of the chain", float(c.std() / np.sqrt(num)),
-        )  # fmt: skip
+            "simulate_paths",
+            f"stable OU chain from 1: characteristic function at k = 1, t = {time}",
+            float(c.mean()),
+            float(expected),
+            0.02,
+            "closed form of the chain",
+            float(c.std() / np.sqrt(num)),
+        )
 
 
 def share(

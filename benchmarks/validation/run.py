@@ -23,15 +23,18 @@ ROOT = HERE.parents[1]
 AREAS = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("run", "check"))
 HEAD = """# Validation
 
-Every class held against something that is not itself: a closed form, a quadrature, an independent method, a real algorithm.
-Written by `python benchmarks/validation/run.py`, which fails when a row does; tolerances are fixed in the files beside it.
-An error is relative, absolute where the reference is 0; where the value is random its standard error is given, and a row
-fails beyond five of them too.
+Every class is compared with something that is not itself: a closed form, a quadrature, an
+independent method, a real algorithm. `python benchmarks/validation/run.py` writes this page and
+fails where a row does; the tolerances are fixed in the files beside it. An error is relative, or
+absolute where the reference is 0. Where the value is random its standard error is given, and a
+row also fails beyond five standard errors.
 
-Two rows failed as first written and were changed after that was seen: the coarsest rung of the heavy ball that leaves on either
-side (16% early where 10% was allowed, now shown with 20% and without its standard error: the law is a limit that it is outside
-of), and the share of right exits against (1 + beta)/2, whose standard error was taken out (.72 for the .75 that it tends to as
-the noise falls; the row before it holds the same share to the walk's own equation).
+Two rows failed as first written and were changed after that was seen. The coarsest noise level of
+the heavy ball that leaves on either side was 16% early where 10% was allowed; it is now shown with
+20% and without its standard error, since the law is a limit that it is outside of. The share of
+right exits is compared with (1 + beta)/2 without its standard error: it is 0.72 for the 0.75 that
+it tends to as the noise falls, and the row before it compares the same share with the walk's own
+equation.
 """
 
 
@@ -102,10 +105,13 @@ def main() -> int:
                     "seconds": round(seconds, 2),
                 }
             )
-            print(f"{'ok   ' if check.passed else 'FAILS'} {check.part}: {check.quantity}: "
-                  f"{number(check.value)}, "
-                  f"reference {number(check.reference)}, error {check.error:.1e} ({seconds:.1f} "
-                  "s)", flush=True)  # fmt: skip
+            print(
+                f"{'ok   ' if check.passed else 'FAILS'} {check.part}: {check.quantity}: "
+                f"{number(check.value)}, "
+                f"reference {number(check.reference)}, error {check.error:.1e} ({seconds:.1f} "
+                "s)",
+                flush=True,
+            )
         known[area] = rows
         if not args.dry_run:
             write({area: known[area] for area in AREAS if area in known}, record, args.out)

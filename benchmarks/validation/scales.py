@@ -53,17 +53,44 @@ def variances() -> Iterator[Check]:
     a, cutoff, length = 1.5, 3.0, 2.0
     cases = [
         ("Brownian", ls.Brownian(), 1.0, "definition"),
-        ("StableComponents, a = "
-         "2", ls.StableComponents(alpha=2.0), 2.0, "SaS(1) at a = 2 is N(0, 2)"),
-        ("StableIsotropic, a = "
-         "1.5", ls.StableIsotropic(alpha=a), 2.0, "convention: twice the squared scale"),
-        ("TemperedComponents", ls.TemperedComponents(alpha=a, length=length), a * length ** (2 - a), "a m^(a-2)"),
-        ("TruncatedComponents", ls.TruncatedComponents(alpha=a, cutoff=cutoff),
-         2 * levy_constant(a) * cutoff ** (2 - a) / (2 - a), "second moment of the Lévy measure"),
+        (
+            "StableComponents, a = 2",
+            ls.StableComponents(alpha=2.0),
+            2.0,
+            "SaS(1) at a = 2 is N(0, 2)",
+        ),
+        (
+            "StableIsotropic, a = 1.5",
+            ls.StableIsotropic(alpha=a),
+            2.0,
+            "convention: twice the squared scale",
+        ),
+        (
+            "TemperedComponents",
+            ls.TemperedComponents(alpha=a, length=length),
+            a * length ** (2 - a),
+            "a m^(a-2)",
+        ),
+        (
+            "TruncatedComponents",
+            ls.TruncatedComponents(alpha=a, cutoff=cutoff),
+            2 * levy_constant(a) * cutoff ** (2 - a) / (2 - a),
+            "second moment of the Lévy measure",
+        ),
         ("StudentT, df = 5", ls.StudentT(df=5.0, dt=0.1), 5 / 3, "df/(df - 2)"),
-        ("GaussianMixture", ls.GaussianMixture(weights=[0.9, 0.1], scales=[1.0, 10.0], dt=0.1), 10.9, "sum of w s^2"),
-        ("CompoundPoisson", ls.CompoundPoisson(intensity=2.0, jump=ls.GaussianJump(scale=3.0)), 18.0, "lambda E Y^2"),
-    ]  # fmt: skip
+        (
+            "GaussianMixture",
+            ls.GaussianMixture(weights=[0.9, 0.1], scales=[1.0, 10.0], dt=0.1),
+            10.9,
+            "sum of w s^2",
+        ),
+        (
+            "CompoundPoisson",
+            ls.CompoundPoisson(intensity=2.0, jump=ls.GaussianJump(scale=3.0)),
+            18.0,
+            "lambda E Y^2",
+        ),
+    ]
     for name, driver, expected, source in cases:
         yield Check("unit_variance", name, unit_variance(driver), expected, 1e-4, source)
 
@@ -108,13 +135,21 @@ def covariances() -> Iterator[Check]:
             float,
         )
         error = float(np.abs(factor @ factor.T - expected).max() / np.abs(expected).max())
-        what = f"S S' of batches of 3 of 6, {'with' if replacement else 'without'} replacement: largest error"
+        what = (
+            f"S S' of batches of 3 of 6, {'with' if replacement else 'without'} replacement: "
+            "largest error"
+        )
         yield Check("minibatch_scale", what, error, 0.0, 1e-6, "every batch enumerated")
     cut = ls.minibatch_scale(rows, ls.Brownian(), batch_size=3, rank=1)
     spectrum = np.linalg.eigvalsh(np.cov(rows.T))
-    yield Check("minibatch_scale", "share of the trace at rank "
-                                   "1", float(cut.trace_share), float(spectrum[-1] / spectrum.sum()),
-                1e-6, "eigenvalues of the covariance")  # fmt: skip
+    yield Check(
+        "minibatch_scale",
+        "share of the trace at rank 1",
+        float(cut.trace_share),
+        float(spectrum[-1] / spectrum.sum()),
+        1e-6,
+        "eigenvalues of the covariance",
+    )
     matched = float(ls.trace_matched(ls.LowRankScale(TALL), 3).factor)
     yield Check(
         "trace_matched",
@@ -140,8 +175,15 @@ def stationary() -> Iterator[Check]:
             square = x[i] ** 2
             what = f"stationary variance of SGD along curvature {h:g}, {type(driver).__name__}"
             source = "Liu, Ziyin, Ueda 2021, exact for discrete steps"
-            yield Check("hessian_aligned", what, float(square.mean()), eta / (batch * (2 - eta * h)), 0.02, source,
-                        float(square.std() / np.sqrt(n)))  # fmt: skip
+            yield Check(
+                "hessian_aligned",
+                what,
+                float(square.mean()),
+                eta / (batch * (2 - eta * h)),
+                0.02,
+                source,
+                float(square.std() / np.sqrt(n)),
+            )
 
 
 def run(kernel: ls.EulerMaruyama, x0: jax.Array, steps: int, n: int) -> np.ndarray:

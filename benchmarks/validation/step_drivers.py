@@ -109,7 +109,10 @@ def student_t() -> Iterator[Check]:
         dynamics = ls.SGD(
             ls.Quadratic(hessian=jnp.eye(2)), ls.StudentT(df, dt=eta), learning_rate=eta
         )
-        quantity = f"mean escape time of SGD over the law's, df = {df:g}, eta = dt = 0.1, d = 2, r = {radius:g}"
+        quantity = (
+            f"mean escape time of SGD over the law's, df = {df:g}, eta = dt = 0.1, d = 2, r = "
+            f"{radius:g}"
+        )
         yield escape_check("StudentT", quantity, dynamics, radius, eta)
 
 
@@ -187,12 +190,18 @@ def sums() -> Iterator[Check]:
     dynamics = ls.SGD(
         well, ls.DriverSum((ls.Brownian(), 0.5), ls.StableComponents(1.5)), epsilon=0.03
     )
-    quantity = "mean escape time over the law's, Brownian/2 + components(1.5), eps = 0.03, dt = 0.01, unit disc"
+    quantity = (
+        "mean escape time over the law's, Brownian/2 + components(1.5), eps = 0.03, dt = 0.01, "
+        "unit disc"
+    )
     yield escape_check("DriverSum", quantity, dynamics, 1.0, 0.01)
     dynamics = ls.SGD(
         well, ls.DriverSum(ls.StableComponents(1.5), (ls.StableIsotropic(1.2), 0.3)), epsilon=0.03
     )
-    quantity = "mean escape time over the law's, components(1.5) + 0.3 isotropic(1.2), eps = 0.03, dt = 0.01, unit disc"
+    quantity = (
+        "mean escape time over the law's, components(1.5) + 0.3 isotropic(1.2), eps = 0.03, dt = "
+        "0.01, unit disc"
+    )
     yield escape_check("DriverSum", quantity, dynamics, 1.0, 0.01)
 
 

@@ -9,7 +9,10 @@ _SECTION = re.compile(
     r"^(Args|Attributes|Returns|Raises|Yields|Example|Examples|Note|Warning):\s*$"
 )
 _ONE_LINE = re.compile(r"^(Returns|Raises|Yields): (\S.*)$")
-_ROOMS = "noise|landscapes|domains|dynamics|kernels|escape|theory|stats|analysis|plots|sweeps|studies|protocols|random"
+_ROOMS = (
+    "noise|landscapes|domains|dynamics|kernels|escape|theory|stats|analysis|networks|plots|sweeps|"
+    "studies|protocols|random"
+)
 _NAME = re.compile(
     rf"(?P<room>(?:ls|levysde|{_ROOMS})\.)*(?P<name>\w+)(?P<member>\.\w+)?(?P<call>\([^()]*\))?"
 )

@@ -282,7 +282,10 @@ def _data(name: str, value: Any) -> Array:
 
 
 def _check_loss(landscape: NetworkLandscape) -> None:
-    shapes = f"input of shape {landscape.inputs.shape[1:]}, target of shape {landscape.targets.shape[1:]}"
+    shapes = (
+        f"input of shape {landscape.inputs.shape[1:]}, target of shape "
+        f"{landscape.targets.shape[1:]}"
+    )
     batched = landscape.batched
     # a batched loss is tried on two examples, so that one that averages them, or asks for all, is
     # seen

@@ -15,7 +15,10 @@ from levysde.landscapes import NetworkLandscape, flat_vector_hint, from_network,
 from levysde.types import Arg, Number
 
 OPTIMIZERS = ("sgd", "adam")
-_CALL = "diagnose(loss_fn, params, (inputs, targets), batch_size=30) with loss_fn(params, input, target) -> one number"
+_CALL = (
+    "diagnose(loss_fn, params, (inputs, targets), batch_size=30) with loss_fn(params, input, "
+    "target) -> one number"
+)
 _BATCHED = (
     "diagnose(loss_fn, params, (inputs, targets), batch_size=30, batched=True) with "
     "loss_fn(params, inputs, targets) -> "

@@ -68,12 +68,18 @@ def _about_point(r: Diagnosis, request: Request) -> list[str]:
 def _advice(r: Diagnosis, request: Request) -> str:
     """How to come to a strict minimum, beyond what was done already."""
     if request.settle:
-        found = f"settle={request.settle} did not reach a minimum. Type settle={10 * request.settle}, train longer"
+        found = (
+            f"settle={request.settle} did not reach a minimum. Type settle={10 * request.settle}, "
+            "train longer"
+        )
     else:
         found = "Type settle=1000 to bring it down by L-BFGS first, train longer"
     if request.weight_decay > 0:
         return f"{found}, or raise weight_decay from {request.weight_decay:g}."
-    return f"{found}, or add weight_decay, for example weight_decay=0.01, which makes a minimum strict."
+    return (
+        f"{found}, or add weight_decay, for example weight_decay=0.01, which makes a minimum "
+        "strict."
+    )
 
 
 def _about_noise(r: Diagnosis) -> list[str]:
@@ -129,7 +135,10 @@ def _about_basin(r: Diagnosis) -> list[str]:
             "stretch outside is counted."
         )
     share = r.excess / r.height
-    held = f"the noise of the optimiser holds the loss up by {r.excess:.2g}, {share:.0%} of the basin's height"
+    held = (
+        f"the noise of the optimiser holds the loss up by {r.excess:.2g}, {share:.0%} of the "
+        "basin's height"
+    )
     if share > _OVERFULL:
         found.append(
             f"there is hardly a basin: {held}, {r.height:.2g}. It leaves at once, and the mean "

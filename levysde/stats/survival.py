@@ -40,7 +40,10 @@ class SurvivalCurve(Tabled):
 
     def _table(self) -> Table:
         below = np.flatnonzero(self.survival <= 0.5)
-        end = f"{self.survival[-1]:.4g} [{self.low[-1]:.4g}, {self.high[-1]:.4g}]  ({self.confidence:.0%} interval)"
+        end = (
+            f"{self.survival[-1]:.4g} [{self.low[-1]:.4g}, {self.high[-1]:.4g}]  "
+            f"({self.confidence:.0%} interval)"
+        )
         rows = [
             ("times", f"{len(self.time)} from {self.time[0]:.4g} to {self.time[-1]:.4g}"),
             ("median", f"{self.time[below[0]]:.4g}" if below.size else "beyond the last time"),

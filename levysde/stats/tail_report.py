@@ -172,7 +172,10 @@ def tail_report(
         indices, fits, scores = _measured(x, confidence, discrete)
     z_one, z_two = float(norm.isf(level / 6)), float(norm.isf(level / 12))
     serial, sized, drift, tail, skew, below = scores
-    meaning = f"values repeat, {most} of {x.size} are equal, so that x is rounded or discrete and has no tail index"
+    meaning = (
+        f"values repeat, {most} of {x.size} are equal, so that x is rounded or discrete and has no "
+        "tail index"
+    )
     findings = (
         Finding("not continuous", most / np.sqrt(x.size), discrete, meaning),
         Finding(

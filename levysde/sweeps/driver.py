@@ -223,10 +223,15 @@ class Progress:
     def _note(self) -> None:
         self.told = time.monotonic()
         note = {
-            "pid": os.getpid(), "host": socket.gethostname(), "time": time.time(), "todo": self.todo,
-            "ended": self.done + self.failures, "within": self.within[0] / max(self.within[1], 1),
-            "rate": self.rate, "seconds": self.told - self.start,
-        }  # fmt: skip
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "time": time.time(),
+            "todo": self.todo,
+            "ended": self.done + self.failures,
+            "within": self.within[0] / max(self.within[1], 1),
+            "rate": self.rate,
+            "seconds": self.told - self.start,
+        }
         # a note is no data: a store that fails will say so itself
         with contextlib.suppress(OSError):
             self.store.place.write(json.dumps(note).encode(), ".run", self.name)
@@ -255,8 +260,9 @@ def _warn_of_versions(store: Store) -> None:
         LOG.warning(
             "the store was begun with other versions or on another device (%s): points run now "
             "need not have the same bits. "
-            "How each was run is kept in its log.", "; ".join(other),
-        )  # fmt: skip
+            "How each was run is kept in its log.",
+            "; ".join(other),
+        )
 
 
 def _as_shard(shard: Any) -> tuple[int, int]:

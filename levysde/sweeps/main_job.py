@@ -212,6 +212,11 @@ _NUMBERS = (
 
 def _case(settings: MainJobSettings) -> Case:
     return prepare(
-        settings.landscape, settings.noise, settings.optimizer, settings.alpha, settings.training_seed, settings.dt,
+        settings.landscape,
+        settings.noise,
+        settings.optimizer,
+        settings.alpha,
+        settings.training_seed,
+        settings.dt,
         settings.basin_height,
-    )  # fmt: skip
+    )

@@ -26,8 +26,20 @@ _NOTE = (
     "exponential; regime: rate "
     "over relaxation"
 )
-_HEADS = ("optimiser", "alpha", "eps", "m(W)", "predicted", "measured", "ratio", "simulated", "shape", "p(exp)",
-          "censored", "regime")  # fmt: skip
+_HEADS = (
+    "optimiser",
+    "alpha",
+    "eps",
+    "m(W)",
+    "predicted",
+    "measured",
+    "ratio",
+    "simulated",
+    "shape",
+    "p(exp)",
+    "censored",
+    "regime",
+)
 
 
 def main_job_report(sweep: Arg[Sweep]) -> str:
@@ -153,12 +165,22 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
     """The rows as aligned lines; intervals are 95%."""
     cells: list[tuple[str, ...]] = [_HEADS]
     for r in rows:
-        cells.append((
-            r["optimizer"], f"{r['alpha']:g}", f"{r['epsilon']:.4g}", f"{r['m(W)']:.3g}", f"{r['predicted_mean']:.4g}",
-            _interval(r["measured_mean"], ".4g"), _interval(r["ratio"]), _interval(r["law_error"]),
-            f"{r['shape'][0]:.3f}" if r["shape"] else "-", f"{r['p_exponential']:.2g}" if r["shape"] else "-",
-            f"{r['censored_share']:.1%}", f"{r['regime']:.2g}",
-        ))  # fmt: skip
+        cells.append(
+            (
+                r["optimizer"],
+                f"{r['alpha']:g}",
+                f"{r['epsilon']:.4g}",
+                f"{r['m(W)']:.3g}",
+                f"{r['predicted_mean']:.4g}",
+                _interval(r["measured_mean"], ".4g"),
+                _interval(r["ratio"]),
+                _interval(r["law_error"]),
+                f"{r['shape'][0]:.3f}" if r["shape"] else "-",
+                f"{r['p_exponential']:.2g}" if r["shape"] else "-",
+                f"{r['censored_share']:.1%}",
+                f"{r['regime']:.2g}",
+            )
+        )
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
@@ -197,9 +219,13 @@ def _figure(sweep: Sweep, points: list[Point], rows: list[dict[str, Any]]) -> by
         _survival(sweep, points[last], rows[last], ax)
         ratios = np.array([rows[k]["ratio"] for k in own], float)
         ratio_ladder(
-            [rows[k]["predicted_steps"] for k in own], ratios[:, 0], ratios[:, 1:], label=name.upper(),
-            xlabel="predicted mean escape time (steps)", ax=axes[-1],
-        )  # fmt: skip
+            [rows[k]["predicted_steps"] for k in own],
+            ratios[:, 0],
+            ratios[:, 1:],
+            label=name.upper(),
+            xlabel="predicted mean escape time (steps)",
+            ax=axes[-1],
+        )
     axes[-1].set_title("smaller noise to the right")
     file = io.BytesIO()
     sheet.savefig(file, format="png", dpi=150)

@@ -92,9 +92,16 @@ def mean_panel(
             ]
             bars = np.abs(np.array([np.where(np.isfinite(end), end, mean) for end in ends]) - mean)
             ax.errorbar(
-                x, mean, yerr=bars, fmt=MARKERS[k], color=colour, markersize=4.5, capsize=2.5, elinewidth=1.2,
+                x,
+                mean,
+                yerr=bars,
+                fmt=MARKERS[k],
+                color=colour,
+                markersize=4.5,
+                capsize=2.5,
+                elinewidth=1.2,
                 label=one.label or "measured",
-            )  # fmt: skip
+            )
             _law(ax, one, axis, form)
             _fitted(ax, one, axis, form, colour)
         ax.set_yscale("log")

@@ -177,7 +177,10 @@ def _fault(model: type[Any], fault: Any, path: tuple[str, ...]) -> str:
     if fault["type"] == "missing":
         return f"{where}: this field is missing."
     shown = repr(fault["input"])
-    return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {shown[:80]}{'...' * (len(shown) > 80)}."
+    return (
+        f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not "
+        f"{shown[:80]}{'...' * (len(shown) > 80)}."
+    )
 
 
 def _check_leaves(value: Any, path: tuple[str, ...]) -> None:

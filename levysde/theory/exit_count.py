@@ -102,7 +102,10 @@ def assumptions(response: Response, seen: Survey, carried: float) -> tuple[str, 
             "rate. The attractor is the only one in the basin."
         )
     else:
-        flow = "The noiseless flow never leaves the basin, and the attractor is its only attractor there"
+        flow = (
+            "The noiseless flow never leaves the basin, and the attractor is its only attractor "
+            "there"
+        )
         if keeps(response.dynamics, response.domain):
             flow += " (the first is so for this basin)."
         elif seen.looked:

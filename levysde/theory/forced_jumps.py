@@ -288,7 +288,10 @@ class ForcedJumps:
         masses = self.strata.masses
         low = sample.stratum == len(masses) - 1
         if not sample.left[low].any() and 3 * masses[-1] / max(1, low.sum()) > 0.1 * rate:
-            return "the shortest of the forced jumps are too frequent to see the few that leave: escapes take several jumps"
+            return (
+                "the shortest of the forced jumps are too frequent to see the few that leave: "
+                "escapes take several jumps"
+            )
         return ""
 
     @property

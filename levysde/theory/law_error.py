@@ -309,7 +309,10 @@ class _Check:
         ratio /= (low + high) / 2
         width = hypot(_z() * hypot(error, law.rate_error / law.rate), (high - low) / 2)
         if not unresolved and width > _WIDE:
-            unresolved = f"its interval is {exp(-width) * ratio:.3g} to {exp(width) * ratio:.3g} of the law's mean"
+            unresolved = (
+                f"its interval is {exp(-width) * ratio:.3g} to {exp(width) * ratio:.3g} of the "
+                "law's mean"
+            )
         estimate = Estimate(ratio, ratio * exp(-width), ratio * exp(width), _CONFIDENCE)
         return LawError(estimate, method, num, dt, self.seed, steps, law.epsilon, unresolved)
 

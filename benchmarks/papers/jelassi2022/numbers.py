@@ -79,4 +79,7 @@ def shown(found: Estimate, digits: int = 3) -> str:
 def sight(found: Estimate | Iterable[Estimate], margin: float, what: str) -> str:
     """How likely a deviation of `margin` would have been seen; of several estimates, in the widest
     interval."""
-    return f"{what} by {margin:g} would have been seen with chance {detection_chance(margin, found):.2f}"
+    return (
+        f"{what} by {margin:g} would have been seen with chance "
+        f"{detection_chance(margin, found):.2f}"
+    )

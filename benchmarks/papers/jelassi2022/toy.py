@@ -23,8 +23,13 @@ HEAVY = (0.99, 0.995, 0.998)
 COLLAPSED = 0.01  # nats: the large-margin examples are done
 # test errors from two sets of 5 seeds by another program: the range of the two means
 KNOWN_ERROR = {
-    0.0: (0.049, 0.051), 0.9: (0.046, 0.046), 0.95: (0.035, 0.038), 0.98: (0.006, 0.009), 0.99: (0, 0.001), 0.995: (0, 0.001)
-}  # fmt: skip
+    0.0: (0.049, 0.051),
+    0.9: (0.046, 0.046),
+    0.95: (0.035, 0.038),
+    0.98: (0.006, 0.009),
+    0.99: (0, 0.001),
+    0.995: (0, 0.001),
+}
 KNOWN_SIGNAL = {0.9: 1.55, 0.95: 2.24, 0.98: 3.79, 0.99: 5.07, 0.995: 6.09}
 _KNOWN_RUNS = 5
 _HEAVY = ", ".join(f"{gamma:g}" for gamma in HEAVY)
@@ -216,10 +221,12 @@ def _better(sweep: Sweep) -> Verdict:
     return ruled(
         CLAIMS[2],
         judged(gains.values(), low=0.0),
-        "test error " + ", ".join(f"{shown(e)} ({_named(gamma)})" for gamma, e in errors.items())
-        + "; GD less GD+M " + ", ".join(shown(gain) for gain in gains.values()),
+        "test error "
+        + ", ".join(f"{shown(e)} ({_named(gamma)})" for gamma, e in errors.items())
+        + "; GD less GD+M "
+        + ", ".join(shown(gain) for gain in gains.values()),
         sight(gains.values(), 0.005, "a difference"),
-    )  # fmt: skip
+    )
 
 
 def _small_only(sweep: Sweep) -> Verdict:
@@ -261,13 +268,15 @@ def _shares(sweep: Sweep) -> Verdict:
         CLAIMS[8],
         "own finding",
         "share of the margin by "
-        "noise " + ", ".join(f"{shown(e)} ({_named(gamma)})" for gamma, e in found.items())
-        + "; error on new small-margin points " + ", ".join(shown(e) for e in small.values()),
+        "noise "
+        + ", ".join(f"{shown(e)} ({_named(gamma)})" for gamma, e in found.items())
+        + "; error on new small-margin points "
+        + ", ".join(shown(e) for e in small.values()),
         f"intervals of {max(map(width, found.values())) / 2:.2g} at most",
         f"the noise makes {ends[0].value:.2f} of these margins at gamma = {HEAVY[0]:g} and "
         f"{ends[1].value:.2g} at "
         f"{HEAVY[-1]:g}; it does no harm to new examples",
-    )  # fmt: skip
+    )
 
 
 def noise_share(sweep: Sweep, gamma: float) -> np.ndarray:

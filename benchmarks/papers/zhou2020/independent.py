@@ -49,8 +49,14 @@ class IndependentSquare(Dynamics):
         delta: Any = 1e-8,
     ):
         self.adam = Adam(
-            landscape, driver, learning_rate=learning_rate, scale=scale, delta=delta, square="sampled", bias_correction=True
-        )  # fmt: skip
+            landscape,
+            driver,
+            learning_rate=learning_rate,
+            scale=scale,
+            delta=delta,
+            square="sampled",
+            bias_correction=True,
+        )
         self.landscape, self.driver, self.epsilon = (
             self.adam.landscape,
             self.adam.driver,

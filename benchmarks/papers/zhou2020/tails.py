@@ -132,27 +132,34 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
             f"tail is Gaussian, {reading(controls['mixture 2'][1], 'raw_fit')}: a low reading does "
             "not show a heavy tail",
             "yes "
-            "at " + (", ".join(f"{who}, epoch "
-                               f"{e}" for (who, e), i in raw.items() if i.high < 1.9) or "no stage")
+            "at "
+            + (
+                ", ".join(f"{who}, epoch {e}" for (who, e), i in raw.items() if i.high < 1.9)
+                or "no stage"
+            )
             + "; the reading alone does not tell a heavy tail from a mixture of normals",
         ),
         ruled(
             LIGHTER,
             "holds only if" if grow == "holds" else grow,
             "; ".join(f"{d} ({who}, epoch {epoch})" for (who, epoch), d in lighter.items())
-            + "; stable noise: " + "; ".join(f"{d} ({name})" for name, d in unchanged.items()),
+            + "; stable noise: "
+            + "; ".join(f"{d} ({name})" for name, d in unchanged.items()),
             f"chance to see a fall by 0.1: {detection_chance(0.1, lighter.values()):.2f}",
             "the noise is not stable: a sum of many examples goes to a normal law, an average of "
             "stable noise keeps its index"
-            if grow == "holds" else "",
+            if grow == "holds"
+            else "",
         ),
         ruled(
             ESTIMATOR,
-            all_judged([judged(index, truth - 0.1, truth + 0.1) for truth, index in known.values()]),
+            all_judged(
+                [judged(index, truth - 0.1, truth + 0.1) for truth, index in known.values()]
+            ),
             "; ".join(f"{index} for {truth:g}" for truth, index in known.values()),
             "intervals of a few hundredths",
         ),
-    )  # fmt: skip
+    )
     return Finding(
         verdicts, {"indices": _figure(stages, controls)}, {"readings": _rows(stages, controls)}
     )

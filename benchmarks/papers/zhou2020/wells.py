@@ -110,13 +110,16 @@ def _escapes(seed: int, num: int, *, right: bool) -> dict[str, Any]:
         "dynamics": {"name": "Langevin", "diffusion": 1.0},
         "domain": {"name": "Box"} | box,
         "kernel": {
-            "name": "OptimizerKernel", "transformation": "sgd", "noise": {"name": "StableComponents", "alpha": ALPHA},
-            "scale": SCALE, "hyperparameters": {"learning_rate": ETA},
+            "name": "OptimizerKernel",
+            "transformation": "sgd",
+            "noise": {"name": "StableComponents", "alpha": ALPHA},
+            "scale": SCALE,
+            "hyperparameters": {"learning_rate": ETA},
         },
         "start": [FLAT if right else -SHARP],
         "num": num,
         "max_steps": _MOST_STEPS,
-    }  # fmt: skip
+    }
     return {"seed": seed, "run": run, "grid": {"scale": [SCALE]}}
 
 
@@ -173,8 +176,10 @@ def _shares(sweep: Sweep) -> dict[str, dict[str, Estimate]]:
         left, right = float(columns["right_from_left"]), float(columns["right_from_right"])
         name = f"{point.settings.optimizer} {point.settings.learning_rate:g}"
         shares[name] = {
-            "left": _share(left, half), "right": _share(right, half), "all": _share((left + right) / 2, 2 * half)
-        }  # fmt: skip
+            "left": _share(left, half),
+            "right": _share(right, half),
+            "all": _share((left + right) / 2, 2 * half),
+        }
     return shares
 
 
