@@ -105,7 +105,6 @@ def escape_law(
             f"{type(domain).__name__}. Type for example escape_law(dynamics, Ball(radius=1.0, "
             "center=jnp.zeros(2)))."
         )
-    check_derived((dynamics, domain))
     errors.choice("normalization", normalization, ("true", "printed"))
     errors.flag("check", check)
     errors.flag("progress", progress)
@@ -113,6 +112,7 @@ def escape_law(
     errors.flag("follow", follow)
     driver, dim = dynamics.driver, dynamics.landscape.dim
     sets = ray_sets(driver, dynamics.noise_dim, num_rays, seed)
+    check_derived((dynamics, domain))
     if domain.dim != dim:
         raise ValueError(
             f"the domain takes points of {domain.dim} dimensions, the dynamics move in {dim}. Make "
