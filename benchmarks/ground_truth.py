@@ -7,13 +7,16 @@ it is random, also when its standard error could not have shown that (three of t
 goal). `covered` counts how many 95% intervals hold the exact value.
 
     no drift       exact means of Getoor and Ryznar; JumpAdapted, boundary shifted, extrapolated
-    over the cutoff stable wells   the nonlocal equation; the same stepper at one dt and cutoff
+                   over the cutoff
+    stable wells   the nonlocal equation; the same stepper at one dt and cutoff
     gaussian wells quadrature; exact flow with a Brownian bridge, at a dt ten times one at which
-    plain Euler misses the goal brownian       exact means from balls and boxes; Euler with a
-    bridge, extrapolated between wells  first passage between minima by quadrature (Gaussian), the
-    chain on minima (stable), 2 to 4 wells minibatch      Xie, Sato, Sugiyama, Theorem 3.2, two
-    frozen temperatures: quadrature only, no simulation stationary     discrete SGD with momentum at
-    a large learning rate
+        plain Euler misses the goal
+    brownian       exact means from balls and boxes; Euler with a bridge, extrapolated
+    between wells  first passage between minima by quadrature (Gaussian), the chain on minima
+                   (stable), 2 to 4 wells
+    minibatch      Xie, Sato, Sugiyama, Theorem 3.2, two frozen temperatures: quadrature only, no
+                   simulation
+    stationary     discrete SGD with momentum at a large learning rate
 
 Run: python benchmarks/ground_truth.py [--only "no drift" ...] [--share 1.0] [--seed 0] [--out
 results/ground_truth.json] `--share` scales the numbers of trajectories; rows then say so by their

@@ -2,7 +2,7 @@
 lose?
 
     python benchmarks/sweeps.py [--cases overhead store kills ray clone] [--out
-    benchmarks/results/sweeps.json]
+        benchmarks/results/sweeps.json]
 
 Cases, sizes, seeds and verdicts are fixed here before the run. `overhead` holds a sweep against the
 same points in a plain loop, alternately in one process; `store` opens and scans one of 1,000

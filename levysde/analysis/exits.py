@@ -7,9 +7,9 @@ outside}`.
 
     share of eigenvector k = mean over exits of c_k^2 / sum_j c_j^2,
                              which the law of single jumps puts at sum_i share_i (V_k'A v_i)^2 / |A
-                             v_i|^2
+                                 v_i|^2
     reach of a jump y      = 1 / r(epsilon A y): how much of the way to the boundary it goes alone;
-    from 1 on it leaves
+                           from 1 on it leaves
 
 A trajectory's noise is a pure function of (seed, id, step), so the step in which it left is drawn
 again, not stored.

@@ -21,13 +21,13 @@ The Gaussian equations of others, `driver=Brownian()`, `learning_rate=eta` (then
 `noise="average"`, `bias_correction=True`, with a constant gradient covariance C (the scale its
 root, `gradient_variance=diag(C)`), and betas:
 
-    Compagnoni et al., ICLR 2025    square="mean",     rates=(1 - betas)/eta, their rho; t = k eta,
-    our clock,
-        d V = rho2 ((grad f)^2 + diag C - V) dt,    d M = rho1 (grad f - M) dt + sqrt(eta) rho1
-        C^(1/2) dW, d X = -(mu/sqrt(omega)) (M + eta rho1 (grad f - M)) dt / (sqrt(V) +
-        delta/sqrt(omega)),
-    Malladi et al., NeurIPS 2022    square="noise",    rates=(1 - betas)/eta = eta (c1, c2); t = k
-    eta^2, eta times our clock,
+    Compagnoni et al., ICLR 2025, square="mean", rates=(1 - betas)/eta, their rho; t = k eta, our
+    clock:
+        d V = rho2 ((grad f)^2 + diag C - V) dt,
+        d M = rho1 (grad f - M) dt + sqrt(eta) rho1 C^(1/2) dW,
+        d X = -(mu/sqrt(omega)) (M + eta rho1 (grad f - M)) dt / (sqrt(V) + delta/sqrt(omega)),
+    Malladi et al., NeurIPS 2022, square="noise", rates=(1 - betas)/eta = eta (c1, c2); t = k eta^2,
+    eta times our clock:
         d u = c2 (diag Sigma - u) dt,    d m = c1 (grad f - m) dt + s0 c1 Sigma^(1/2) dW,
         d th = -(mu/sqrt(omega)) m dt / (s0 sqrt(u) + eps0/sqrt(omega)),
         s0 = eta s, eps0 = eta delta, C = s^2 Sigma, v = s^2 u.

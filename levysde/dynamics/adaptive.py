@@ -1,8 +1,9 @@
 """RMSProp, and ADAM with decoupled weight decay, as stochastic differential equations. Notation as
 in `adam.py`:
 
-    RMSProp    d th = -Q_t^-1 grad F(th) dt + eps Q_t^-1 S dL,    d v = b2 ((grad f_batch)^2 - v)
-    dt, AdamW      d th = -(mu_t Q_t^-1 m + lambda th) dt + eps Q_t^-1 S dL,    m, v as ADAM's,
+    RMSProp    d th = -Q_t^-1 grad F(th) dt + eps Q_t^-1 S dL,
+               d v = b2 ((grad f_batch)^2 - v) dt,
+    AdamW      d th = -(mu_t Q_t^-1 m + lambda th) dt + eps Q_t^-1 S dL,    m, v as ADAM's,
 
 `Q_t = diag(sqrt(omega_t v) + delta)`. A step of `dt = eta` without noise is one step of the
 algorithm to rounding (RMSProp with delta outside the root, `optax.rmsprop(...,
@@ -16,9 +17,10 @@ general: ADAMW minimises no regularised F.
 The Gaussian equations of others are those of ADAM's family in `adam.py`, by the same arguments;
 RMSProp's need no `noise`:
 
-    Compagnoni et al., ICLR 2025    square="mean",     d X = -(grad f dt + sqrt(eta) C^(1/2) dW) /
-    (sqrt(V) + delta), Malladi et al., NeurIPS 2022    square="noise",    d th = -(grad f dt + s0
-    Sigma^(1/2) dW) / (s0 sqrt(u) + eps0),
+    Compagnoni et al., ICLR 2025, square="mean":
+        d X = -(grad f dt + sqrt(eta) C^(1/2) dW) / (sqrt(V) + delta),
+    Malladi et al., NeurIPS 2022, square="noise":
+        d th = -(grad f dt + s0 Sigma^(1/2) dW) / (s0 sqrt(u) + eps0),
 
 V and u as there, `rate=(1 - beta)/eta`; AdamW adds Compagnoni's `-lambda X dt`.
 

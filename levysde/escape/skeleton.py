@@ -5,8 +5,9 @@ variance of the noise per unit time, `Phi = 2 U / s^2`. The mean exit time of th
 of its steps of dt are
 
     T(R) = 2/s^2 int_0^R e^Phi(y) int_-R^y e^-Phi(z) dz dy,        T of (R + 0.5826 s sqrt(dt), Phi
-    + c (Psi - Phi)), Psi = -2/(s^2 dt) int b dy - b^2 / (2 s^2 dt),        b the drift of one step,
-    -dt U' for Euler's:
+        + c (Psi - Phi)),
+    Psi = -2/(s^2 dt) int b dy - b^2 / (2 s^2 dt),        b the drift of one step, -dt U' for
+                                                          Euler's:
 
 exits are looked for at the times of steps only, as if the boundary stood further out (Gobet,
 Menozzi, Stochastic Process. Appl. 120, 2010), and c = 1 takes the quasi-potential of the chain of

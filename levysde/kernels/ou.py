@@ -10,9 +10,8 @@ z`, `phi2(z) = (1 - phi1(z)) / z`. The linear part is solved exactly, with the n
 and g is integrated along with it as a straight line in time (Cox, Matthews, J. Comput. Phys. 176,
 2002, ETD2RK):
 
-    y  = x - dt phi1(H dt) grad F(x) + xi                                   exact where g is
-    constant x' = y - dt phi2(H dt) (grad F(y) - grad F(x) - H (y - x))              the bracket is
-    g(y) - g(x)
+    y  = x - dt phi1(H dt) grad F(x) + xi                          (exact where g is constant)
+    x' = y - dt phi2(H dt) (grad F(y) - grad F(x) - H (y - x))     (the bracket is g(y) - g(x))
 
 since `x* + e^{-H dt} (x - x*) - dt phi1(H dt) g(x) = x - dt phi1(H dt) grad F(x)`. For a
 `Quadratic` g = 0 and the first line is exact in law for any dt. Weak order 2 for Gaussian noise.

@@ -1,7 +1,7 @@
 """A deep linear network as a loss of its weights.
 
     F(x) = |W_L ... W_1 - T|^2 / 2 + weight_decay |x|^2 / 2      (Frobenius norms; x holds W_1, ...,
-    W_L, each row by row)
+        W_L, each row by row)
 
 With `T = U diag(s) V'`, a balanced point has `W_1 = diag(u) V'`, `W_L = U diag(u)`, the layers
 between `diag(u)`, one factor `u_i` a singular value, and is stationary where for every `i`

@@ -13,7 +13,7 @@ It serves twice: coordinates are drawn with chances `p_i = 1/3d + 2/3 q_i/sum q`
 that carry the measure are seen, and q is a control variate,
 
     m = mean_k Z_k - b (mean_k Y_k - mean q),   Z_k = m_k / (d p_k),   Y_k = q_k / (d p_k),   b =
-    cov(Z, Y) / var(Y),
+                                                cov(Z, Y) / var(Y),
 
 right whatever q is; a bad q costs accuracy only. Where two optimisers share the rays, p mixes their
 q. Isotropic noise has no known mean of q, so it is taken over five times as many directions, at one

@@ -6,15 +6,13 @@ lambda_j u_j u_j'` what is left, z a vector of independent signs. Up to 256 dime
 and all is exact. Beyond:
 
     ends      restarted Lanczos (ARPACK, by scipy); the lower end as the upper one of `c I - H`, c
-    above all eigenvalues,
-              so that its tolerance is one of the largest eigenvalue and not of a number that may be
-              0
+              above all eigenvalues, so that its tolerance is relative to the largest eigenvalue and
+              not to a number that may be 0
     density   Lanczos from random directions: with `T = Q' H Q`, the eigenvalues of T and the
-    squares of the first
-              components of its eigenvectors are a Gauss quadrature of the density (Ghorbani,
-              Krishnan, Xiao, ICML 2019)
+              squares of the first components of its eigenvectors are a Gauss quadrature of the
+              density (Ghorbani, Krishnan, Xiao, ICML 2019)
     sums      E z'H'z = tr H', E |H'z|^2 = tr H'^2, E z * H'z = diag H' (Hutchinson 1989; Bekas,
-    Kokiopoulou, Saad 2007)
+              Kokiopoulou, Saad 2007)
 
 Taking the largest eigenvalues out first leaves the random parts little to vary by (Meyer, Musco,
 Musco, Woodruff 2021).

@@ -83,11 +83,11 @@ def diagnose(
             logits = jnp.tanh(image @ params["w"]) @ params["v"]
             return jax.nn.logsumexp(logits) - logits[label]
         params = {"w": jax.random.normal(jax.random.key(0), (64, 16)) / 8, "v": jnp.zeros((16, 10))}
-        network = ls.from_network(loss_fn, params, images / 16, labels, weight_decay=0.01) params =
-        network.unflatten(ls.networks.train(network, learning_rate=0.3, batch_size=1797,
-        epochs=500)) report = ls.diagnose(
-            loss_fn, params, (images / 16, labels), batch_size=32, learning_rate=0.1,
-            weight_decay=0.01, settle=1000
+        network = ls.from_network(loss_fn, params, images / 16, labels, weight_decay=0.01)
+        trained = ls.networks.train(network, learning_rate=0.3, batch_size=1797, epochs=500)
+        report = ls.diagnose(
+            loss_fn, network.unflatten(trained), (images / 16, labels), batch_size=32,
+            learning_rate=0.1, weight_decay=0.01, settle=1000,
         )
         print(report)  # a table; ls.plots.diagnosis(report) draws it
 

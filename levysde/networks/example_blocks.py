@@ -5,8 +5,9 @@ Notation: `f_i` the loss of example i, F their mean plus weight decay, H the Hes
 1/n sum_i (g_i - g)(g_i - g)'`.
 
     H v  = d/dt grad F(x + t v)          one gradient of a gradient (Pearlmutter, Neural Computation
-    6, 1994) C1 v = J'(J v) / n - g (g'v)         one derivative along v, one back; no row of J is
-    ever formed
+         6, 1994)
+    C1 v = J'(J v) / n - g (g'v)         one derivative along v, one back; no row of J is ever
+                                         formed
 
 What a program needs beyond its arguments is read off it as compiled, before it runs; blocks are
 made small enough to fit.

@@ -8,10 +8,11 @@ neither are the n gradients together.
 Near the minimum of a negative log-likelihood that fits the data `C1 ~ H` (Xie, Sato, Sugiyama, ICLR
 2021); how far it is so:
 
-    cosine      tr(C1 H) / sqrt(tr C1^2 tr H^2)      1 when proportional factor      tr(C1 H) / tr
-    H^2                    c of the nearest c H along       u_j' C1 u_j against lambda_j
-    noise along the Hessian's sharpest directions overlap     |U' V|^2 / k
-    of the two spans of k directions, k/d for random ones
+    cosine      tr(C1 H) / sqrt(tr C1^2 tr H^2)      1 when proportional
+    factor      tr(C1 H) / tr H^2                    c of the nearest c H
+    along       u_j' C1 u_j against lambda_j         noise along the Hessian's sharpest directions
+    overlap     |U' V|^2 / k                         of the two spans of k directions, k/d for
+                random ones
 
 `tr(C1 H) = sum_j lambda_j u_j' C1 u_j + mean_i (g_i - g)' H' (g_i - g)`, H' without the largest
 eigenvalues: the sum is exact, the mean over all examples or over a random part.

@@ -12,7 +12,7 @@ Adv. Appl. Probab. 11, 1979):
 
     a skeleton of steps dt         psi = (1 - exp(-k^a dt)) / dt
                                    shift = rho_a dt^(1/a),    rho_a = -zeta(1 - 1/a) Gamma(1 - 1/a)
-                                   / pi
+                                       / pi
     jumps below c made Gaussian    psi = k^a + int_{|y|<c} ((k y)^2/2 - 1 + cos(k y)) nu(dy)
                                    shift = -gamma_a c,        gamma_a > 0
 """

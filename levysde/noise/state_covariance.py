@@ -6,7 +6,7 @@ of an optimiser's step there. Two C:
 
     |H(x)| / B      aligned with the Hessian at x (absolute eigenvalues),
     C1(x) / B       of a minibatch drawn with replacement, `C1 = 1/n sum_i (g_i - g)(g_i - g)'` over
-    the n examples.
+                    the n examples.
 
 Read as Ito by the dynamics, as an optimiser does: S is taken before the step.
 

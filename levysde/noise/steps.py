@@ -5,7 +5,8 @@ sqrt(eta)` (index 2, what `learning_rate=eta` sets) a step of `dt = eta` adds `e
 optimiser step. These laws are not known over another dt, so `check_step` refuses it.
 
     StudentT          xi = G / sqrt(W / df),  G ~ N(0, I), W ~ chi-square(df);  density ~ (1 +
-    |xi|^2/df)^(-(df + d)/2) GaussianMixture   xi = s_J G,             J = j with probability w_j
+                      |xi|^2/df)^(-(df + d)/2)
+    GaussianMixture   xi = s_J G,             J = j with probability w_j
 
 A chi-square of real df needs rejection, so the t law is drawn in pairs of coordinates instead: for
 d = 2 its radius is `R^2 = df (U^(-2/df) - 1)` exactly (Bailey, Math. Comp. 62, 1994), and given the
@@ -14,7 +15,7 @@ pairs before it, with `q = df + sum |pair|^2`, the k-th pair (k = 0, 1, ...) is 
 q` is a sum of exponentials, `e_k = 2 E_k / (df + 2k)`, and
 
     pair_k = sqrt(q_k (1 - exp(-e_k))) (cos, sin),   log q_k = log df + e_0 + ... + e_k,   E_k unit
-    exponentials.
+                                                     exponentials.
 """
 
 import itertools

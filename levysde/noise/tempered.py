@@ -3,7 +3,7 @@
 Notation: a the stability index, m = 1/length, `E exp(i <k, L_t>) = exp(-t psi(k))`,
 
     psi(k) = (|k|^2 + m^2)^(a/2) - m^a        (isotropic; components: the sum of this over
-    coordinates).
+                                              coordinates).
 
 Jumps far below `length` are those of SaS(1) noise, those far above are cut exponentially, `nu ~
 exp(-m r)`; all moments are finite, the variance is `a m^(a-2) t` a coordinate. Carmona, Masters,

@@ -4,7 +4,7 @@ Notation: a the stability index, c the cutoff, `E exp(i <k, L_t>) = exp(-t psi(k
 1) of the stable noise,
 
     psi(k) = int (1 - cos <k, y>) 1(|y| < c) nu(dy),      nu(|y| > r) = T (r^-a - c^-a)  for r < c,
-    and 0 beyond
+                                                          and 0 beyond
 
 (components: each coordinate by itself, with T = 2 C_a / a).
 

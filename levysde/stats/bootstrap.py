@@ -6,7 +6,7 @@ Politis and Romano, J. Amer. Statist. Assoc. 89 (1994). Block length: Politis an
 Reviews 23 (2004), as corrected by Patton, Politis, White, Econometric Reviews 28 (2009):
 
     b = (2 n G^2 / D)^(1/3),  G = sum_h w(h/M) |h| R(h),  g = sum_h w(h/M) R(h),  D = 2 g^2
-    (stationary), 4 g^2/3 (moving),
+                              (stationary), 4 g^2/3 (moving),
 
 R the autocovariance, w flat to 1/2 and then linear to 0 at 1, M twice the lag beyond which R stays
 within its noise.

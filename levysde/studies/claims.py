@@ -10,11 +10,14 @@ A claim says how its statement is known:
 A verdict is one of five words, or "own finding":
 
     holds                       the interval of what was measured lies inside the band that the
-    claim allows holds only if               it holds under a condition that the statement does not
-    name, and not without it depends on the convention   the statement is right under one convention
-    and wrong under another fails                       see below inconclusive                the
-    interval reaches from inside to outside the band own finding                 a result of ours
-    that contradicts no printed statement, or that answers our own question
+                                claim allows
+    holds only if               it holds under a condition that the statement does not name, and not
+                                without it
+    depends on the convention   the statement is right under one convention and wrong under another
+    fails                       see below
+    inconclusive                the interval reaches from inside to outside the band
+    own finding                 a result of ours that contradicts no printed statement, or that
+                                answers our own question
 
 "fails" is a statement about other people's work. It needs a printed statement that was read
 (`known="read"`, `printed`, `where`), the most favourable reasonable reading of it (`favourable`),

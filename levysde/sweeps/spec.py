@@ -8,8 +8,8 @@
     ...
 
     [grid]                                  # every combination; or [list], axes of one length
-    walked together alpha = [1.2, 1.5, 1.8] epsilon = { low = 0.05, high = 0.5, num = 4, spacing =
-    "log" }
+    alpha = [1.2, 1.5, 1.8]
+    epsilon = { low = 0.05, high = 0.5, num = 4, spacing = "log" }
 
 An axis is named by the path of a setting ("driver.alpha") or by its last word where no other has
 it. A setting may refer to another: `dt = { of = "epsilon", times = 0.1, power = 1.0 }`.

@@ -6,8 +6,9 @@ displacement that a noise jump y makes, a the stability index, `r_i = inf{r > 0 
 v_i not in Omega}` along noise direction v_i, `share_i` the direction's share of the rate.
 
     rate = nu({y : th* + epsilon A y not in Omega}),   rate * escape time -> Exp(1) in law as
-    epsilon -> 0 rate = epsilon^a T_nu m(W),   W = {y : th* + A y not in Omega},   m(|y| >= 1) = 1,
-    T_nu = nu(|y| >= 1)
+                                                       epsilon -> 0
+    rate = epsilon^a T_nu m(W),   W = {y : th* + A y not in Omega},   m(|y| >= 1) = 1,   T_nu =
+                                  nu(|y| >= 1)
 
 Pavlyukevich, Stochastics and Dynamics 11 (2011); Zhou, Feng, Ma, Xiong, Hoi, E, NeurIPS 2020,
 Theorem 1, with Theta the tail of the true nu. Their closed form of it (p. 7), `(2/a) epsilon^a` in

@@ -3,10 +3,11 @@
 Notation: `th*` the attractor, y a jump of the driver. Three ways of deciding whether y leaves the
 domain:
 
-    at once        the landing point is outside (`Dynamics.response` "linear" and "map"); by the
-    flow    the landing point is outside, or the noiseless flow from it goes outside before it is
-    back near `th*`; by averages    the same for dynamics whose noise enters an average ("flow"),
-    followed at the step `dt` of a simulation.
+    at once        the landing point is outside (`Dynamics.response` "linear" and "map");
+    by the flow    the landing point is outside, or the noiseless flow from it goes outside before
+                   it is back near `th*`;
+    by averages    the same for dynamics whose noise enters an average ("flow"), followed at the
+                   step `dt` of a simulation.
 
 The flow after a landing is integrated by steps of controlled error: an explicit step against two
 half steps, extrapolated (order 2). It ends when the position is outside (LEFT), within `near` of

@@ -6,7 +6,7 @@ On (-1, 1), with L symmetric stable of index a and `A = -(-Laplacian)^(a/2)`, wh
 outside. In weak form only derivatives of piecewise polynomials are integrated,
 
     <A u, v> = (C/a) int int k(x - y) u'(y) v'(x) dx dy,    k(r) = (|r|^(1-a) - 1) / (1 - a),
-    log|r| at a = 1,
+        log|r| at a = 1,
 
 C the constant of the Lévy measure `C |y|^(-1-a) dy`; the -1 changes nothing, since one of u', v'
 integrates to 0.

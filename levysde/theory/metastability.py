@@ -6,7 +6,7 @@ s_j)` around minima m_j and `nu((u, inf)) = (C_a / a) u^-a` for SaS(1), a jump o
 lands in another well at the rate
 
     q_ij = (epsilon S)^a (C_a / a) | |s_{j-1} - m_i|^-a - |s_j - m_i|^-a |,    s at the far ends
-    infinite
+        infinite
 
 (Imkeller and Pavlyukevich, Stochastic Process. Appl. 116, 2006): any well is in reach, and only
 places count, not heights. With Gaussian noise a path climbs over a saddle b of index one into the

@@ -14,7 +14,7 @@ known (first_passage.py): with `psi = int L'/D`, the well gives `int e^-psi / D 
 H_a))`, and the saddle `int e^psi = e^psi(b) sqrt(2 pi D_b / |H_b|)`, so that
 
     tau = 2 pi sqrt(D_b / D_a) / sqrt(H_a |H_b|) exp[dL (s / D_a + (1 - s) / D_b)] = (2 pi / H_a)
-    exp[...],
+        exp[...],
 
 to the other minimum, half of it to the saddle, in Ito's convention, which is SGD's: the noise is
 that of the point before the step. In the isothermal convention (the noise of the point after the

@@ -7,8 +7,9 @@ the position by `eta xi` at once. With `u_k` the position k + 1 steps after, in 
 escape set is reached when `max_k u_k`, or `min_k u_k` on the other side, reaches the boundary.
 
     only the noise averaged     u_k = (1 - beta) (c^(k+1) - beta^(k+1)) / (c - beta),    x <- c x -
-    eta n, gradient averaged too       u_k = (1 - beta) (p^(k+1) - q^(k+1)) / (p - q),          x <-
-    x - eta m,
+                                eta n,
+    gradient averaged too       u_k = (1 - beta) (p^(k+1) - q^(k+1)) / (p - q),          x <- x -
+                                eta m,
 
 p, q the roots of `z^2 - (1 + beta - (1 - beta) decay) z + beta`. The second is the algorithm (ADAM
 with v at rest, averaged heavy ball; raw heavy ball with `decay = eta h / (1 - beta)`); complex

@@ -1,10 +1,11 @@
 """Images of patches that share one feature at two margins, and the network with cubic filters that
 learns or memorises them.
 
-    X = (X[1], ..., X[P]),   one patch c w* (|w*| = 1), the others N(0, sigma^2 (I - w* w*')), c =
-    alpha y with probability 1 - mu (large margin), beta y with probability mu (small), y = -1 or 1
+    X = (X[1], ..., X[P]),   one patch c w* (|w*| = 1), the others N(0, sigma^2 (I - w* w*')),
+    c = alpha y with probability 1 - mu (large margin), beta y with probability mu (small), y = -1
+        or 1
     f_W(X) = sum_r sum_j <w_r, X[j]>^3,   loss log(1 + exp(-y f_W(X))), averaged, + weight_decay
-    |W|^2 / 2
+                                          |W|^2 / 2
 
 Every example can be told by the feature alone, and every training example by its own noise: which
 of the two a network does with those of small margin depends on the optimiser (Jelassi and Li, ICML

@@ -27,7 +27,7 @@ the start. The noise is there at `t = 2 N / (3 n^2 u0)`; the feature is there fi
 1`, if
 
     1/c0 <= beta (1 + mu beta^2 N / (n^2 u0)),   1 - gamma <= 2 ln2 (1 - mu) eta beta^2 (1 + mu
-    beta^2 N / (n^2 u0))^2,
+                                                 beta^2 N / (n^2 u0))^2,
 
 up to a constant of order 1: without the bracket nothing is gained by many examples of small margin,
 with it the threshold goes as beta^2 to beta^6. It takes for granted that the ball has rolled out

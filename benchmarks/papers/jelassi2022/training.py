@@ -2,7 +2,7 @@
 seeds.
 
     momentum   g <- gamma g + (1 - gamma) grad, W <- W - eta g; gamma = 0 is gradient descent. This
-    is optax.sgd with
+               is optax.sgd with
                the step eta (1 - gamma)
     adam       optax.adam, beta1 = gamma
 

@@ -4,10 +4,11 @@ starts.
 C is the covariance of one example's gradient, H the Hessian of the loss without weight decay, which
 has no noise. Measured:
 
-    cosine     tr(C H) / (|C| |H|), 1 where C is a multiple of H isotropic  the same for the
-    identity in place of C: what no alignment at all would give size       tr(C H) / |H|^2: the c of
-    the best C ~ c H, 1 if C = H power      slope of log v_i' C v_i against log h_i over the
-    eigenvectors v_i of H with h_i above 1e-3 of the largest, the
+    cosine     tr(C H) / (|C| |H|), 1 where C is a multiple of H
+    isotropic  the same for the identity in place of C: what no alignment at all would give
+    size       tr(C H) / |H|^2: the c of the best C ~ c H, 1 if C = H
+    power      slope of log v_i' C v_i against log h_i over the eigenvectors v_i of H with h_i above
+               1e-3 of the largest, the
                median over pairs of directions (Theil and Sen), directions without noise left out
     mute       the share of those left out: curvature, but less noise than 1e-6 of the noisiest
 

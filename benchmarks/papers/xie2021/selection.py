@@ -11,7 +11,7 @@ sqrt(dt), so that SGD's noise is stepped by eta / 8. Base: H_s = 0.32, eta = 0.2
 the masses of the valleys are, to leading order,
 
     m_f / m_s = (H_s / H_f) exp[(2B / eta) s dL (1 / H_f - 1 / H_s)],    with white noise
-    sqrt(H_s / H_f).
+        sqrt(H_s / H_f).
 """
 
 from collections.abc import Sequence

@@ -6,10 +6,11 @@ The height is divided by 2000, so that a stable learning rate escapes at all: th
 H_a = 0.14`; each ladder changes one of B, eta, k so that B / (eta k) takes the same five values.
 Three runs of each:
 
-    literal    steps of eta with noise of covariance |L''(x)| / B at every x: a model of ours frozen
-    the SDE with two temperatures, s = 1/2, from which the formula of Theorem 3.2 follows; Euler
-    steps of eta / 4 bowl       steps of eta with noise H_a / B in a bowl of curvature H_a k whose
-    edge has climbed dL: no saddle
+    literal    steps of eta with noise of covariance |L''(x)| / B at every x: a model of ours
+    frozen     the SDE with two temperatures, s = 1/2, from which the formula of Theorem 3.2
+               follows; Euler steps of eta / 4
+    bowl       steps of eta with noise H_a / B in a bowl of curvature H_a k whose edge has climbed
+               dL: no saddle
 
 The literal noise escapes far more slowly, so its B are smaller. It is run again as an SDE, with
 finer and finer steps: it has to escape at one rate if it is a diffusion.

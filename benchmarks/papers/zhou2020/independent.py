@@ -2,7 +2,7 @@
 on the position.
 
     d th = -mu Q^-1 m dt + eps Q^-1 S dL,    d m = b1 (grad F - m) dt,    d v = b2 (g^2 - v) dt,
-    g = grad F - S xi,
+                                             g = grad F - S xi,
 
 xi stable as the increments of L are, and independent of them (supplement, A.2: the two sources of
 randomness "actually do not depend on each other"). The driver has two coordinates for each

@@ -5,9 +5,11 @@ One stable gradient noise drives all: `g_k = grad F - S xi_k`. Eq. 5 puts fresh 
 position and a noise-free gradient in m. What v follows is read in four ways:
 
     v independent      a minibatch gradient independent of the noise on the position: the model as
-    printed (supplement, A.2) v by the kick      the minibatch gradient whose noise is the one on
-    the position: the most favourable reading mean square        a finite variance in place of the
-    squared noise, `Adam(...)` as it is by default: neither of the two;
+                       printed (supplement, A.2)
+    v by the kick      the minibatch gradient whose noise is the one on the position: the most
+                       favourable reading
+    mean square        a finite variance in place of the squared noise, `Adam(...)` as it is by
+                       default: neither of the two;
                        of noise clipped at 3 and at 30 scales
 
 The equation that averages the noisy gradient and squares it is ADAM step by step. One gradient of
