@@ -228,8 +228,8 @@ figure.legend(frameon=False, fontsize="small", loc="outside right center")
 plt.show()
 
 # %% [markdown]
-# With the printed constant the ratio approaches $1/C_\alpha$, which is larger for alpha closer to
-# 2. In d dimensions it approaches $1/(d\,C_\alpha)$. A constant factor does not change slopes or
+# With the printed constant the ratio approaches $1/C_\alpha$, which grows as alpha approaches 2.
+# In d dimensions it approaches $1/(d\,C_\alpha)$. A constant factor does not change slopes or
 # comparisons of one noise with itself. It does change comparisons with a measured time or between
 # different noises.
 #
