@@ -13,12 +13,11 @@
 # %% [markdown]
 # # 1. A first escape
 #
-# An optimiser sits in a valley of the loss. The noise of its gradients shakes it. **How long until it leaves?**
+# This notebook measures how long an optimiser stays in one valley of the loss before the noise of
+# its gradients carries it out, and compares the result with theory. It takes less than a minute.
+# You need some Python, and to know what a gradient is.
 #
-# This notebook asks that of one valley, from the loss to a number with its uncertainty, and holds the number against
-# theory. It takes less than a minute. Nothing is assumed but some Python and the word "gradient".
-#
-# To install, in a clone of the repository: `pip install ".[notebooks]"`.
+# To install the package from a clone of the repository: `pip install ".[notebooks]"`.
 
 # %%
 import os
@@ -33,9 +32,9 @@ NUM = int(os.environ.get("LEVYSDE_NOTEBOOK_NUM", "10000"))  # trajectories of ea
 # %% [markdown]
 # ## The loss
 #
-# A *landscape* is a loss that the toolkit can differentiate. `DoubleWell` has two valleys and a saddle between them.
-# Your own formula would be `ls.from_function(fn, dim=2, minimum=...)`, your own network `ls.from_network(...)`, as in
-# notebook 3.
+# A *landscape* is a loss that the package can differentiate. `DoubleWell` has two valleys with a
+# saddle between them. For your own formula, use `ls.from_function(fn, dim=2, minimum=...)`; for
+# your own network, use `ls.from_network(...)` as in notebook 3.
 
 # %%
 well = ls.DoubleWell(barrier=1.0, width=1.0, dim=2)
@@ -46,21 +45,23 @@ ax.set_title("Two valleys, and the basin that we watch")
 plt.show()
 
 # %% [markdown]
-# Numbers on the lines are heights of the loss. The dashed circle is the *basin*: the set that counts as "still in the
-# valley". It is our choice, and a part of the question. This one is a ball around the left minimum that reaches up to
-# the saddle.
+# The numbers on the lines are values of the loss. The dashed circle is the *basin*: the region
+# that counts as "still in the valley". You choose it, and the escape time depends on it. This one
+# is a ball around the left minimum that reaches to the saddle.
 #
 # ## The noise
 #
-# SGD with learning rate $\eta$ is modelled by a stochastic differential equation, a gradient flow with noise:
+# SGD with learning rate $\eta$ is modelled by a stochastic differential equation (SDE), a
+# gradient flow with noise:
 #
 # $$ d\theta = -\nabla F(\theta)\,dt + \varepsilon\,dL. $$
 #
-# $L$ is the *driver*. `StableComponents(alpha=1.5)` makes heavy-tailed noise, independent in each coordinate: mostly
-# small kicks, now and then a large jump, whose size has the tail $r^{-1.5}$. With `ls.Brownian()` it would be
-# Gaussian. `epsilon` is the noise's size.
+# $L$ is a random process, the *driver*. `StableComponents(alpha=1.5)` is heavy-tailed and
+# independent in each coordinate: most of its steps are small, and some are large jumps, whose
+# size has the tail $r^{-1.5}$. With `ls.Brownian()` the noise is Gaussian. `epsilon` is the noise
+# amplitude.
 #
-# A *kernel* is what makes the steps. `EulerMaruyama` takes steps of `dt`.
+# A *kernel* advances a trajectory by one step. `EulerMaruyama` takes steps of length `dt`.
 
 # %%
 dynamics = ls.SGD(well, ls.StableComponents(alpha=1.5), epsilon=0.1)
@@ -69,8 +70,8 @@ kernel = ls.EulerMaruyama(dynamics, dt=2e-3)
 # %% [markdown]
 # ## A few paths
 #
-# Before counting thousands, look at four. They start in the minimum, and each ends where it is first seen outside the
-# basin.
+# First look at four trajectories. They start at the minimum, and each ends where it is first seen
+# outside the basin.
 
 # %%
 few = ls.simulate_paths(
@@ -92,23 +93,24 @@ time.set_title("The same, coordinate 0 against time")
 plt.show()
 
 # %% [markdown]
-# No path climbs. Each wanders near the bottom, and leaves by **one** jump, along one of the two axes, since the noise
-# moves one coordinate at a time. The legend counts what lies beyond the frame: a jump may go far. This is how
-# heavy-tailed noise leaves a valley, and why the distance to the edge matters and the height of the saddle hardly
-# does (notebook 2).
+# No path climbs over the saddle. Each stays near the bottom and then leaves by **one** jump along
+# one of the two axes, because this noise moves one coordinate at a time. The legend counts paths
+# that end beyond the frame, since a jump can be long. Heavy-tailed noise leaves a valley in this
+# way. Therefore the distance to the boundary matters, and the height of the saddle hardly matters
+# (see notebook 2).
 #
 # ## One run
 #
-# Now many independent trajectories, on all cores. What to expect: one time for each trajectory, with a mean of some
-# tens.
+# Now run many independent trajectories on all cores. Each has one escape time, and the mean is
+# some tens.
 
 # %%
 result = ls.simulate_escape(kernel, valley, well.minimum, num=NUM, seed=0)
 result
 
 # %% [markdown]
-# The same seed gives the same bits, whatever the number of cores. `result.time`, `result.exited`,
-# `result.first_outside` and others are arrays with one row a trajectory:
+# The same seed gives identical results on any number of cores. `result.time`, `result.exited`,
+# `result.first_outside` and others are arrays with one entry per trajectory:
 
 # %%
 print("the first three times:", result.time[:3])
@@ -117,39 +119,41 @@ print("where they were first seen outside:", *result.first_outside[:3])
 # %% [markdown]
 # ## The law
 #
-# For this noise there is a law: as the noise becomes small, escape times become **exponential**, with a rate that
-# needs nothing but how far away the edge is along each direction in which the noise jumps.
+# For this noise there is an *escape law*. As the noise becomes small, the escape times become
+# **exponential**, with a rate that depends only on the distance to the boundary along each
+# direction in which the noise jumps.
 
 # %%
 law = ls.escape_law(dynamics, valley)
 law
 
 # %% [markdown]
-# ## The run against the law
+# ## Compare the run with the law
 
 # %%
 comparison = ls.compare(result, law)
 comparison
 
 # %% [markdown]
-# How to read it:
+# The rows mean:
 #
-# * **measured mean**: total time lived over the number of exits, with a 95% interval. More trajectories make it
-#   narrower.
-# * **measured over reference**: the number that matters. 1 where run and law agree.
-# * **Weibull shape**: 1 if the times are exponential; p is the chance of a shape as far from 1 as this one, if they
-#   are.
-# * **rate over relaxation**: how often it escapes in the time it needs to roll back to the minimum. The law wants it
-#   far below 1.
-# * **one-step exit chance** and **lateness**: what the step `dt` does, see below.
-# * **warnings**, if any, say what stands against reading the ratio as it is. None is not a proof, but each one is a
-#   reason to look.
+# * **measured mean**: total simulated time over the number of exits, with a 95% interval. More
+#   trajectories make it narrower.
+# * **measured over reference**: the ratio of the measured mean to the law's. It is 1 if both
+#   agree.
+# * **Weibull shape**: 1 for exponential times. p is the p-value of a test that the times are
+#   exponential.
+# * **rate over relaxation**: the escape rate divided by the rate at which the noiseless flow
+#   returns to the minimum. The law needs it far below 1.
+# * **one-step exit chance** and **lateness**: effects of the step `dt`, see below.
+# * **warnings**, if any: conditions that are not met. The absence of warnings is not a proof that
+#   all is well.
 #
-# With 10,000 trajectories the ratio was somewhat below 1, by more than its interval: paths leave *sooner* than the
-# law says. That is no error of the run. The law is a limit for small noise; here many smaller kicks help the large
-# jump along. We come back to it.
+# With 10,000 trajectories the ratio was below 1 by more than its interval: paths leave *sooner*
+# than the law says. The run is right. The law is a limit for small noise, and here many smaller
+# steps help the large jump. The last section returns to this.
 #
-# The same as a picture. On a logarithmic axis exponential times make a straight line.
+# The next plot shows the same. On a logarithmic axis exponential times give a straight line.
 
 # %%
 ax = ls.plots.survival(result, law)
@@ -157,13 +161,14 @@ ax.set_title("Share of the trajectories that are still in the valley")
 plt.show()
 
 # %% [markdown]
-# The band is the uncertainty, wide at the end, where few are left.
+# The band is the 95% interval. It is wide at the end, where few trajectories are left.
 #
-# ## Censoring: when you cannot wait
+# ## Censoring
 #
-# Escapes can take very long, so a run is given a limit, `max_time`. A trajectory that is still inside then is
-# *censored*: we know only that its time is longer. Throwing such trajectories away, or taking the limit for their
-# time, makes the mean too short. Here the limit is so tight that about half are cut off.
+# Escapes can take very long, so a run has a limit, `max_time`. A trajectory that is still inside
+# at the limit is *censored*: only a lower bound of its escape time is known. If you drop censored
+# trajectories, or use the limit as their escape time, the mean is too short. Here the limit is so
+# short that about half of the trajectories are censored.
 
 # %%
 short = ls.simulate_escape(kernel, valley, well.minimum, num=NUM, seed=0, max_time=0.7 * law.mean)
@@ -175,9 +180,9 @@ print(f"time lived over exits (right)         {mean}")
 print(f"the run without a limit               {comparison.mean}")
 
 # %% [markdown]
-# Time lived over exits is what every mean here is. It is right for exponential times, which is why `compare` warns
-# and names the share that was censored. The survival curve (Kaplan and Meier) needs no such assumption; it only ends
-# earlier:
+# All means in this package are total simulated time over number of exits. This is correct for
+# exponential times, and therefore `compare` warns about censoring and prints the censored share.
+# The survival curve (Kaplan-Meier) does not need exponential times; it only ends earlier:
 
 # %%
 figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
@@ -196,12 +201,13 @@ ax.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# ## What dt does
+# ## The effect of dt
 #
-# `EulerMaruyama` looks at the path every `dt` only. An exit between two looks is missed, or seen late: the mean comes
-# out too long. The error falls as `dt^(1/alpha)`, slower than dt itself, and it grows with the noise. To see it we
-# take ten times the noise. The points should come down as dt falls, near a line on this scale. `extrapolate_escape`
-# runs the ladder and follows the line to 0.
+# `EulerMaruyama` sees the path only every `dt`. It misses exits between two steps or sees them
+# late, so the mean is too long. This *discretisation bias* falls like `dt^(1/alpha)`, slower than
+# dt, and is larger for larger noise. To make it visible, we use ten times the noise. The points
+# should fall with dt along a line on this scale. `extrapolate_escape` runs all steps and
+# extrapolates the line to dt = 0.
 
 # %%
 wild = ls.SGD(well, ls.StableComponents(alpha=1.5), epsilon=1.0)
@@ -239,16 +245,16 @@ ax.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# At `epsilon = 0.1`, our run, `compare` said how late exits may be at most; it warns above 2%. Where it does, take a
-# smaller `dt`, or extrapolate, or let every large jump come at its own time: `ls.JumpAdapted` with `ls.Shifted`, as
-# in notebook 2.
+# At `epsilon = 0.1`, as in our run, `compare` prints an upper bound on this bias and warns if it
+# is above 2%. Then use a smaller `dt`, or extrapolate, or make every large jump at its own time
+# with `ls.JumpAdapted` and `ls.Shifted`, as in notebook 2.
 #
-# For a *real* optimiser the step is no error: it is the learning rate, and it acts as often as it acts (notebook 3).
+# The step of a *real* optimiser is not an error, because it is the learning rate (notebook 3).
 #
-# ## Is the law wrong, then?
+# ## Test the law as a limit
 #
-# It said that it is a limit. Test it as one: make the noise smaller and see where the ratio goes. `epsilon` is a
-# number in a compiled program, so that nothing is compiled again.
+# The law is a limit for small noise. To test it, make the noise smaller and check that the ratio
+# approaches 1. `epsilon` is a number in a compiled program, so nothing is compiled again.
 
 # %%
 ladder = np.array([0.3, 0.2, 0.1, 0.05])
@@ -268,12 +274,14 @@ ax.set_title("Towards 1 as the noise falls: smaller noise to the right")
 plt.show()
 
 # %% [markdown]
-# **What to take away**
+# **Summary**
 #
-# * A question has five parts: a landscape, a driver, dynamics, a basin, a kernel. `simulate_escape` answers it,
-#   `escape_law` predicts, `compare` holds the two together.
+# * A problem has five parts: a landscape, a driver, dynamics, a basin and a kernel.
+#   `simulate_escape` simulates it, `escape_law` predicts the result, and `compare` compares the
+#   two.
 # * Read the ratio with its interval, then the warnings.
-# * Three things make a mean wrong without a message from Python: censored trajectories taken for exits, a coarse
-#   `dt`, and a law used outside its limit. Each is printed.
+# * Three things make a mean wrong without a Python error: censored trajectories counted as exits,
+#   a coarse `dt`, and a law used outside its limit. The printed table reports each of them.
 #
-# **Next**: `2_stable_against_gaussian` asks what decides, the height of the barrier or the width of the valley.
+# **Next**: `2_stable_against_gaussian` shows whether the height of the barrier or the width of
+# the valley decides the escape time.

@@ -11,16 +11,17 @@
 # ---
 
 # %% [markdown]
-# # 2. Stable against Gaussian: barrier or width?
+# # 2. Stable and Gaussian noise: barrier or width?
 #
-# What decides how long an optimiser stays in a minimum? Two answers are in the literature. If gradient noise is
-# **Gaussian**, a path has to climb, and the *height* of the barrier decides, exponentially (Kramers). If it is
-# heavy-tailed, alpha-**stable**, one large jump is enough, and the *width* of the valley decides, by a power law; the
-# height does not matter.
+# This notebook shows what decides how long an optimiser stays in a minimum. The literature has
+# two answers. If gradient noise is **Gaussian**, a path has to climb, and the escape time grows
+# exponentially with the *height* of the barrier (Kramers). If it is heavy-tailed
+# (alpha-**stable**), one large jump is enough, and the escape time grows with the *width* of the
+# valley by a power law and does not depend on the height.
 #
-# Here both are put side by side in one dimension, where the mean exit time is known exactly for either noise, so that
-# simulation has to agree with a number and not with a trend. It takes about a minute; the words are those of notebook
-# 1.
+# Both are compared here in one dimension, where the mean exit time is known exactly for both
+# noises. The simulation can therefore be compared with a number and not only with a trend. It
+# takes about a minute and uses the terms of notebook 1.
 
 # %%
 import os
@@ -39,14 +40,14 @@ BLUE, ORANGE = "#2b83ba", "#d95f02"
 # %% [markdown]
 # ## One valley, two noises
 #
-# The landscape is a double well, `F(x) = h ((x/w)^2 - 1)^2`: minima at `-w` and `w`, a saddle of height `h` between
-# them. A path starts in the left minimum and has left its valley when it stands right of the saddle. (On the left the
-# walls are steep, but a jump of stable noise may go far: beyond `-4 w` it also counts as gone, which changes the
-# Gaussian case by nothing.)
+# The landscape is a double well, `F(x) = h ((x/w)^2 - 1)^2`, with minima at `-w` and `w` and a
+# saddle of height `h` between them. A path starts in the left minimum and has escaped when it is
+# right of the saddle. A jump of stable noise may also go far to the left, so a position below `-4
+# w` counts as an escape too. This does not change the Gaussian case, because the left wall is
+# steep.
 #
-# `Langevin` is the gradient flow with Gaussian noise of temperature `D`; `SGD` with `StableComponents` is the one of
-# notebook 1.
-
+# `Langevin` is the gradient flow with Gaussian noise of temperature `D`. `SGD` with
+# `StableComponents` is the model of notebook 1.
 
 # %%
 def problem(height, width):
@@ -78,17 +79,19 @@ panels[1].set_ylabel("")
 plt.show()
 
 # %% [markdown]
-# One path each; the dashed line is the saddle. Gaussian noise tries again and again, and gets over after many
-# attempts of which some nearly succeed. Stable noise stays low and leaves by a jump that begins anywhere.
+# The plot has one path for each noise; the dashed line is the saddle. Under Gaussian noise the
+# path makes many attempts before it crosses, and some nearly succeed. Under stable noise it stays
+# low and leaves by a single jump.
 #
 # ## Three numbers for each noise
 #
-# * **Exact**: `exact_exit` picks first passage by quadrature (Gaussian) or the nonlocal equation (stable). No
-#   asymptotics.
-# * **The law**: Kramers, with the curvatures of well and saddle; the escape law of jumps, with distances only.
-# * **Simulated**, with steppers that are not late. `Bridged` notices a crossing between two steps; `JumpAdapted` lets
-#   every large jump come at its own time, and `Shifted` takes back what its small jumps cost.
-
+# * **Exact**: `exact_exit` computes the mean by quadrature (Gaussian) or from the nonlocal
+#   equation (stable), without asymptotics.
+# * **Law**: Kramers' law uses the curvatures of well and saddle. The escape law of jumps uses
+#   only distances.
+# * **Simulated**, with steppers that have no leading discretisation bias. `Bridged` detects
+#   crossings between two steps. `JumpAdapted` makes every large jump at its own time, and
+#   `Shifted` corrects for the small jumps.
 
 # %%
 def gaussian(height, width):
@@ -122,10 +125,10 @@ def time_step(well):
 
 
 # %% [markdown]
-# ## The height at one width, the width at one height
+# ## Vary the height and the width
 #
-# What to expect: along the height the Gaussian time should rise by orders of magnitude and the stable one stay; along
-# the width the stable time should rise as `w^1.5`.
+# With the height, the Gaussian time should grow by orders of magnitude and the stable time should
+# stay the same. With the width, the stable time should grow as `w^1.5`.
 
 # %%
 HEIGHTS, WIDTHS = np.array([0.2, 0.4, 0.6]), np.array([0.6, 1.0, 1.7])
@@ -169,17 +172,18 @@ for ax in panels:
 named = dict(sorted(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True)))
 figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=2, frameon=False)
 figure.suptitle(
-    f"Gaussian noise (D = {TEMPERATURE}) feels the height, stable noise (alpha = {ALPHA}, eps = {EPSILON}) the width"
+    f"Gaussian noise (D = {TEMPERATURE}) feels the height, stable noise (alpha = {ALPHA}, eps = "
+    f"{EPSILON}) the width"
 )
 plt.show()
 
 # %% [markdown]
-# Read the left panel first: along it the Gaussian escape time grows as `exp(h / D)`, divided by `h`, which its
-# prefactor holds. The stable one hardly moves. On the right the stable time grows as `w^1.5`, whatever the height.
-# The Gaussian time also grows with the width, as `w^2`, but only by its prefactor: a wider valley has smaller
-# curvatures, so that the path moves more slowly.
+# In the left panel the Gaussian escape time grows as `exp(h / D) / h`; the factor `1 / h` comes
+# from the prefactor. The stable time hardly changes. In the right panel the stable time grows as
+# `w^1.5`. The Gaussian time also grows with the width, as `w^2`, but only through the prefactor:
+# a wider valley has smaller curvatures, so the path moves more slowly.
 #
-# The slopes in numbers, from the simulated means:
+# The slopes, computed from the simulated means:
 
 # %%
 for name in noises:
@@ -190,14 +194,16 @@ for name in noises:
     per_height = np.polyfit(HEIGHTS, np.log(times["height"]), 1)[0] * TEMPERATURE
     per_width = np.polyfit(np.log(WIDTHS), np.log(times["width"]), 1)[0]
     print(
-        f"{name:>8}: d log(time) / d (h/D) = {per_height:5.2f},   d log(time) / d log(w) = {per_width:4.2f}"
+        f"{name:>8}: d log(time) / d (h/D) = {per_height:5.2f},   d log(time) / d log(w) = "
+        f"{per_width:4.2f}"
     )
 
 # %% [markdown]
 # ## How good are the laws?
 #
-# Both are limits for weak noise, and both come slowly. The first column should hold 1 in about 19 of 20 intervals:
-# simulation against the exact mean. The last one is off by what the noise is not yet weak.
+# Both laws are limits for small noise, and both are approached slowly. The first column compares
+# the simulation with the exact mean; about 19 of 20 intervals should contain 1. The last column
+# is the error of the law at this noise.
 
 # %%
 print(f"{'':>8} {'h':>5} {'w':>5}  simulated / exact        law / exact")
@@ -214,9 +220,9 @@ for name in noises:
         print(f"{name:>8} {point[0]:5.2f} {point[1]:5.2f}  {interval:<23}  {law / exact:.3f}")
 
 # %% [markdown]
-# With 5,000 trajectories the intervals are 6% wide, and the laws were off by 7 to 21%. Without the exact value that
-# error of the *law* would be blamed on the simulation, or the other way round. Wherever there is an exact value, give
-# it to `compare`, which then shows both ratios:
+# With 5,000 trajectories the intervals are 6% wide, and the laws were off by 7 to 21%. Without
+# the exact value you could not tell whether this error belongs to the law or to the simulation.
+# If an exact value is available, pass it to `compare`, which then prints both ratios:
 
 # %%
 dynamics = stable_dynamics(well)
@@ -224,10 +230,11 @@ law = ls.escape_law(dynamics, valley, check=False)
 ls.compare(found["stable", "height"][1][2], law, exact=theory.exact_exit(dynamics, valley))
 
 # %% [markdown]
-# **What to take away**
+# **Summary**
 #
-# * Before arguing that an optimiser prefers flat minima, ask which flatness: the height of the walls, their
-#   curvature, or the width of the valley. They part ways under different noise.
-# * A law for weak noise is a limit. With an exact reference beside it, a claim can be held against a number.
+# * Before you say that an optimiser prefers flat minima, say which flatness you mean: the height
+#   of the walls, their curvature, or the width of the valley. Their effect depends on the noise.
+# * A law for small noise is a limit. An exact value separates the error of the law from the error
+#   of the simulation.
 #
-# **Next**: `3_your_own_network`. Which of the two noises does a network have? Measure.
+# **Next**: `3_your_own_network` measures which of the two noises a network has.

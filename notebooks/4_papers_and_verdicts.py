@@ -13,11 +13,12 @@
 # %% [markdown]
 # # 4. Papers and verdicts
 #
-# A theory of optimisers is a set of claims: "the escape time grows as...", "SGD leaves sooner than ADAM". Each can be
-# right, wrong, or right under a condition that is not named. `levysde study PATH` tests the claims in a folder; the
-# folders of three papers are in `benchmarks/papers`. This notebook shows how a claim is written so that it **can be
-# contradicted**, what it takes to say that a printed statement **fails**, runs one section live, and lets you write a
-# claim of your own.
+# This notebook shows how to write a claim about optimisers so that it **can be contradicted**,
+# and how to test it by simulation. Examples of claims are "the escape time grows as ..." and "SGD
+# leaves sooner than ADAM". A claim can be right, wrong, or right only under a condition. `levysde
+# study PATH` tests the claims in a folder; the studies of three papers are in
+# `benchmarks/papers`. We look at what a verdict "**fails**" on a printed statement requires, run
+# one section of a study, and test a claim of our own.
 #
 # It needs the extra `sweep` and takes about a minute.
 
@@ -48,26 +49,26 @@ from levysde.studies import (
     run_study,
 )
 
-NUM = int(
-    os.environ.get("LEVYSDE_NOTEBOOK_NUM", "4000")
-)  # trajectories of each point of our own study
+# trajectories of each point of our own study
+NUM = int(os.environ.get("LEVYSDE_NOTEBOOK_NUM", "4000"))
 BLUE, ORANGE, GREEN = "#2b83ba", "#d95f02", "#1b9e77"
 folder = Path(tempfile.mkdtemp(prefix="levysde-papers-"))
-root = next(
-    p for p in (Path.cwd(), *Path.cwd().parents) if (p / "benchmarks" / "papers").is_dir()
-)  # of the repository
+# of the repository
+root = next(p for p in (Path.cwd(), *Path.cwd().parents) if (p / "benchmarks" / "papers").is_dir())
 
 # %% [markdown]
 # ## Three papers
 #
-# * **Zhou et al. 2020**: gradient noise is heavy-tailed. SGD leaves a basin by a jump, at a rate that is a measure
-#   m(W) of the basin. ADAM smooths the jumps away, leaves later, and so ends in sharper minima.
-# * **Xie et al. 2021**: near minima the covariance of gradient noise is nearly proportional to the Hessian and inverse
-#   to the batch size. So SGD leaves sharp minima exponentially sooner than flat ones.
-# * **Jelassi and Li 2022**: momentum keeps going along a feature that examples share, and learns what gradient
-#   descent memorises.
+# * **Zhou et al. 2020**: gradient noise is heavy-tailed. SGD leaves a basin by a jump, at a rate
+#   proportional to m(W), a measure of the jumps that leave the basin. ADAM smooths the jumps,
+#   leaves later, and therefore ends in sharper minima.
+# * **Xie et al. 2021**: near minima the covariance of gradient noise is nearly proportional to
+#   the Hessian, and inversely proportional to the batch size. Therefore SGD leaves sharp minima
+#   exponentially sooner than flat ones.
+# * **Jelassi and Li 2022**: momentum keeps moving along a feature that examples share, and learns
+#   what gradient descent memorises.
 #
-# A study is a list of sections, a section one question with its claims:
+# A study is a list of sections. A section is one question with its claims:
 
 # %%
 studies = {
@@ -79,9 +80,10 @@ display(*studies.values())
 # %% [markdown]
 # ## A claim, written before the run
 #
-# A `Claim` has the sentence, its place, what it predicts *of the numbers measured here*, and **the result that would
-# contradict it**, fixed before anything runs. It also says how the statement is known: `"read"` in the work itself,
-# `"restated"` by others, `"recalled"`, or a question of our `"own"`.
+# A `Claim` has the statement, its place, what it predicts for the numbers measured here, and
+# **the result that would contradict it**, fixed before the run. It also records how the statement
+# is known: `"read"` in the work itself, `"restated"` by others, `"recalled"` from memory, or your
+# `"own"` question.
 
 # %%
 sections = {section.name: section for section in studies["zhou2020"].sections}
@@ -89,11 +91,12 @@ claim = sections["ordering"].claims[1]
 claim
 
 # %% [markdown]
-# ## From an interval to a word
+# ## From an interval to a verdict
 #
-# What is measured comes with a 95% interval, and the claim allows a band. Inside the band: *holds*. Across its edge:
-# *inconclusive*; the run could not tell, and says how small a contradiction it would have seen. *Holds only if* and
-# *depends on the convention* are for claims that are right under a condition.
+# Each measurement has a 95% interval, and the claim allows a band. If the interval is inside the
+# band, the claim *holds*. If it crosses an edge, the result is *inconclusive*, and the verdict
+# states how small a deviation the run could have detected. *Holds only if* and *depends on the
+# convention* are for claims that are right under a condition.
 
 # %%
 band = (0.9, 1.1)
@@ -101,8 +104,14 @@ examples = [Estimate(1.02, 0.97, 1.07), Estimate(1.25, 1.18, 1.32), Estimate(1.0
 figure, ax = plt.subplots(figsize=(6.4, 2.4), layout="constrained")
 ax.axvspan(*band, color=GREEN, alpha=0.2, label="what the claim allows")
 for row, measured in enumerate(examples):
-    ax.errorbar(measured.value, row, xerr=[[measured.value - measured.low], [measured.high - measured.value]],
-                fmt="o", color="0.3", capsize=4)  # fmt: skip
+    ax.errorbar(
+        measured.value,
+        row,
+        xerr=[[measured.value - measured.low], [measured.high - measured.value]],
+        fmt="o",
+        color="0.3",
+        capsize=4,
+    )
 words = [judged(measured, *band) for measured in examples]
 ax.set_yticks(range(3), [word if word != "fails" else "outside the band" for word in words])
 ax.set_ylim(2.6, -0.6)
@@ -111,19 +120,21 @@ ax.legend(frameon=False, loc="lower right")
 plt.show()
 
 # %% [markdown]
-# ## What "fails" needs
+# ## What "fails" requires
 #
-# Outside the band is not yet *fails*. That word is a statement about other people's work, and a band is ours. It needs
-# a statement that was read, its most favourable reasonable reading, and a number under that reading whose interval
-# excludes everything that the statement allows: a `Reading`. The claim above, on p. 8 of Zhou et al., has a formula for
-# two volumes. The most favourable reading allows any common factor and any power, so that only a sign is left.
+# An interval outside the band is not enough for *fails*. This verdict says that somebody else's
+# work is wrong, and the band is our choice. It requires a statement that was read, its most
+# favourable reasonable reading, and a number measured under that reading whose interval excludes
+# everything that the statement allows (a `Reading`). The claim above, on p. 8 of Zhou et al., has
+# a formula for two volumes. Its most favourable reading allows any common factor and any power,
+# so that only a sign is left.
 
 # %%
 reading = Reading(Estimate(-0.5, -0.5, -0.5), 0.0, np.inf, "V(W_SGD^c) / V(W_ADAM^c) = prod s_i^2")
 Verdict(claim, "fails", "V(W_SGD^c) / V(W_ADAM^c) = (prod s_i^2)^-0.5", "exact", reading=reading)
 
 # %% [markdown]
-# Without these, the word is refused:
+# Without these, the verdict is rejected:
 
 # %%
 try:
@@ -134,38 +145,45 @@ except ValueError as error:
 # %% [markdown]
 # ## Run a section
 #
-# Section `prefactor` of the study of Xie et al. asks whether their escape time has the right factor in front of its
-# exponential, in one dimension, where the exact mean is known by quadrature. `quick=True` takes few escapes: seconds
-# instead of minutes, and weaker words. In a shell: `levysde study benchmarks/papers/xie2021 --quick
-# --section prefactor`.
+# The section `prefactor` of the study of Xie et al. tests the factor in front of the exponential
+# in their escape time. It uses one dimension, where the exact mean is known by quadrature.
+# `quick=True` simulates few escapes, which takes seconds instead of minutes and gives weaker
+# verdicts. The shell command is `levysde study benchmarks/papers/xie2021 --quick --section
+# prefactor`.
 
 # %%
 verdicts = run_study(studies["xie2021"], folder / "xie2021", quick=True, sections=["prefactor"])
 display(*verdicts)
 
 # %% [markdown]
-# The first word rests on a quadrature, without noise. Where the temperature jumps on the way, the equation needs a
-# convention. In the isothermal one the exact mean tends to the law as others restate it. In Ito's it tends to **half**
-# of it, since one curvature is twice the other here. So the word is *depends on the convention*, and no *fails*: the
-# theorem was not read in the paper, and its most favourable reading is right. Two hundred escapes a point are too few
-# for firm words on the other claims; the full study (`docs/studies/xie2021.md`) has 3,000.
+# The first verdict rests on a quadrature without random numbers. If the temperature of the noise
+# changes along the path, the stochastic equation needs a convention. In the isothermal convention
+# the exact mean tends to the law as other works restate it. In the Ito convention it tends to
+# **half** of the law, because here one curvature is twice the other. The verdict is therefore
+# *depends on the convention* and not *fails*: the theorem was not read in the paper, and its most
+# favourable reading is right. For the other claims, 200 escapes per point are too few for firm
+# verdicts; the full study (`docs/studies/xie2021.md`) has 3,000.
 #
-# The folder holds the tables `verdicts.md`, every number in `data.json`, the runs, and the figure:
+# The folder contains the tables `verdicts.md`, all numbers in `data.json`, the runs, and the
+# figure:
 
 # %%
 Image(filename=folder / "xie2021" / "prefactor-prefactor.png", width=560)
 
 # %% [markdown]
-# Points are runs with 95% intervals, lines are exact. Solid lines (Ito) go to the law with the minimum's curvature,
-# dashed ones (isothermal) to the dotted line, the law as restated.
+# Points are runs with 95% intervals, and lines are exact means. Solid lines (Ito) approach the
+# law with the curvature of the minimum. Dashed lines (isothermal) approach the dotted line, the
+# law as restated.
 #
-# ## A printed constant, in numbers
+# ## The effect of a printed constant
 #
-# Zhou et al. print (p. 7) the closed form $\Theta(\varepsilon) = \frac{2}{\alpha}\varepsilon^\alpha$ for the tail of
-# the noise's Lévy measure. For noise whose characteristic function is $e^{-|k|^\alpha}$, as in their equation (p. 4),
-# the tail in one dimension is $C_\alpha$ times that, $C_\alpha |y|^{-1-\alpha}$ being the density of its jumps. Their
-# Theorem 1 is right with the true tail. Does the constant matter? Take a well in one dimension and the exact mean exit
-# time, from the nonlocal equation, and no simulation at all. The ratio to the right law must go to 1 as the noise falls.
+# Zhou et al. print (p. 7) the closed form $\Theta(\varepsilon) =
+# \frac{2}{\alpha}\varepsilon^\alpha$ for the tail of the Lévy measure of the noise. For noise
+# with the characteristic function $e^{-|k|^\alpha}$, as in their equation (p. 4), the tail in one
+# dimension is $C_\alpha$ times this, where $C_\alpha |y|^{-1-\alpha}$ is the density of its
+# jumps. Their Theorem 1 is right with the true tail. To see whether the constant matters, we
+# compute the exact mean exit time from a well in one dimension, without simulation. Its ratio to
+# the right law must approach 1 as the noise falls.
 
 # %%
 well, interval = ls.Quadratic(hessian=jnp.eye(1)), ls.Ball(radius=1.0, center=jnp.zeros(1))
@@ -194,7 +212,8 @@ for alpha, colour, marker in ((1.2, BLUE, "o"), (1.5, ORANGE, "s"), (1.8, GREEN,
             label=f"{kind}, alpha = {alpha}",
         )
         print(
-            f"  alpha = {alpha}, {kind:<7}  {exact[-1] / law[-1]:.3f}   1/C = {1 / float(levy_constant(alpha)):.3f}"
+            f"  alpha = {alpha}, {kind:<7}  {exact[-1] / law[-1]:.3f}   1/C = "
+            f"{1 / float(levy_constant(alpha)):.3f}"
         )
 ax.axhline(1, color="0.4", lw=0.8)
 ax.set_xscale("log")
@@ -209,15 +228,17 @@ figure.legend(frameon=False, fontsize="small", loc="outside right center")
 plt.show()
 
 # %% [markdown]
-# With the printed constant the ratio goes to $1/C_\alpha$, and the nearer alpha is to 2, the worse. In d dimensions it goes to
-# $1/(d\,C_\alpha)$. Slopes and comparisons of one noise with itself do not feel a constant factor; comparisons with a
-# measured time, or between noises, do.
+# With the printed constant the ratio approaches $1/C_\alpha$, which grows as alpha approaches 2.
+# In d dimensions it approaches $1/(d\,C_\alpha)$. A constant factor does not change slopes or
+# comparisons of one noise with itself. It does change comparisons with a measured time or between
+# different noises.
 #
 # ## A claim of your own
 #
-# Folklore says: "the escape time falls as $\varepsilon^{-\alpha}$". As a claim that can fail: in a quadratic well
-# with alpha = 1.5 the slope of log mean against log epsilon lies between -1.55 and -1.45. We look at weak noise and
-# at strong noise, by one sweep each. (What a spec means is the subject of notebook 5.)
+# It is often said that the escape time scales as $\varepsilon^{-\alpha}$. A version that can fail
+# is: in a quadratic well with alpha = 1.5, the slope of log mean against log epsilon is between
+# -1.55 and -1.45. We test it for weak noise and for strong noise, with one sweep each. Notebook 5
+# explains the specification of a sweep.
 
 # %%
 CLAIM = Claim(
@@ -270,18 +291,24 @@ mine = Study("folklore", "nobody in particular", (Section("slope", (CLAIM,), swe
 verdict
 
 # %% [markdown]
-# With 4,000 trajectories a point this came out as *holds only if* the noise is weak; with few trajectories expect
-# *inconclusive*. That the word depends on the budget is as it should be.
+# With 4,000 trajectories per point the verdict was *holds only if* the noise is weak. With few
+# trajectories expect *inconclusive*: the verdict depends on the number of trajectories.
 #
 # ## The verdicts of the full studies
 #
-# They are committed with everything that led to them, in `docs/studies`. `read_verdicts` reads them, and with that
-# applies the rule for *fails* again.
+# The results of the full studies are in `docs/studies`. `read_verdicts` reads them and applies
+# the rule for *fails* again.
 
 # %%
 table = {name: read_verdicts(root / "docs" / "studies" / name) for name in studies}
-WORDS = {"holds": BLUE, "holds only if": "#92c5de", "depends on the convention": "#c2a5cf", "inconclusive": "0.75",
-         "fails": ORANGE, "own finding": "#b8e0b0"}  # fmt: skip
+WORDS = {
+    "holds": BLUE,
+    "holds only if": "#92c5de",
+    "depends on the convention": "#c2a5cf",
+    "inconclusive": "0.75",
+    "fails": ORANGE,
+    "own finding": "#b8e0b0",
+}
 
 figure, ax = plt.subplots(figsize=(7.4, 2.8), layout="constrained")
 for row, verdicts in enumerate(table.values()):
@@ -301,8 +328,8 @@ figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize="smal
 plt.show()
 
 # %% [markdown]
-# The statements that fail, each with its place. Of the other two papers only abstracts could be read, so nothing of
-# theirs can:
+# These are the statements that fail, with their places. Of the other two papers only abstracts
+# could be read, so none of their statements can get this verdict:
 
 # %%
 display(
@@ -310,14 +337,16 @@ display(
 )
 
 # %% [markdown]
-# A missing constant, a product in place of its inverse root, a decay factor in place of a rate. Theorem 1 itself is not
-# affected. What the three papers print, and what of it holds, is in `docs/papers.md`.
+# The first lacks a constant, the second has a product in place of its inverse square root, and
+# the third has a decay factor in place of a rate. Theorem 1 itself is not affected.
+# `docs/papers.md` lists what the three papers say and what holds.
 #
-# **What to take away**
+# **Summary**
 #
-# * Write what would contradict you before you run.
-# * "Fails" needs the statement itself, read, and its kindest reading, tested. All else is a finding of your own.
-# * An interval that straddles the band is no verdict. More trajectories are.
-# * A constant that "does not matter" is seen at once beside an exact value.
+# * Write down what would contradict the claim before you run anything.
+# * "Fails" requires that the statement was read and that its most favourable reading was tested.
+#   Everything else is your own finding.
+# * An interval that crosses the edge of the band is inconclusive. Run more trajectories.
+# * An exact value shows whether a constant matters.
 #
-# **Next**: `5_a_sweep`, many settings from one file.
+# **Next**: `5_a_sweep` runs many settings from one file.

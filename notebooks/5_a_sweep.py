@@ -13,11 +13,11 @@
 # %% [markdown]
 # # 5. A sweep
 #
-# One escape is a number. A *sweep* is that number at every point of a grid: noises, optimisers, amplitudes. It is
-# written in one file, runs here or on many machines, keeps everything in one labelled store, and goes on after any
-# interruption.
+# This notebook shows how to measure escape times for many combinations of noises, optimisers and
+# amplitudes. Such a *sweep* is described in one file, runs on one machine or on many, stores all
+# results in one labelled store, and resumes after any interruption.
 #
-# It needs the extra `sweep`. The twenty points below take well under a minute on two cores.
+# It needs the extra `sweep`. The twenty points below take less than a minute on two cores.
 
 # %%
 import os
@@ -46,11 +46,12 @@ NUM = int(os.environ.get("LEVYSDE_NOTEBOOK_NUM", "2000"))  # trajectories of eac
 folder = Path(tempfile.mkdtemp(prefix="levysde-sweep-"))
 
 # %% [markdown]
-# ## The spec
+# ## The specification
 #
-# A TOML file. Names and arguments are those of the library: `{ name = "Quadratic", hessian = ... }` is
-# `ls.Quadratic(hessian=...)`. `[run]` holds what all points share, `[grid]` the axes, and every combination of them
-# is a point. This is `docs/sweeps/first.toml`.
+# The specification is a TOML file. Names and arguments are those of the package: `{ name =
+# "Quadratic", hessian = ... }` is `ls.Quadratic(hessian=...)`. `[run]` contains what all points
+# share. `[grid]` contains the axes, and every combination of their values is a point. This file
+# is `docs/sweeps/first.toml`.
 
 # %%
 SPEC = f"""
@@ -75,11 +76,11 @@ spec = folder / "first.toml"
 print(f"{spec.name}: {spec.write_text(SPEC)} characters")
 
 # %% [markdown]
-# The axis `alpha` is short for `driver.alpha`: an axis is named by its last word where no other setting ends so.
-# Typing errors are found before anything runs, and told by name.
+# The axis `alpha` is short for `driver.alpha`: the last word of a setting is enough if no other
+# setting ends with it. Spelling errors are found before anything runs.
 #
-# What will it cost? `estimate` tries each kind of point for a second and writes nothing. (`levysde sweep first.toml
-# --out first --dry-run`.)
+# `estimate` predicts the cost. It tries each kind of point for a second and writes nothing. The
+# shell command is `levysde sweep first.toml --out first --dry-run`.
 
 # %%
 store = folder / "first"
@@ -88,10 +89,9 @@ estimate(make_plan(read_spec(spec)), Place(store))
 # %% [markdown]
 # ## Run it, and stop it
 #
-# In a shell you would type `levysde sweep first.toml --out first`. Here it is the function behind it. We also press
-# the stop button: a thread waits until a few points are done and then interrupts this cell, as Ctrl-C or the
-# notebook's stop button would.
-
+# The shell command is `levysde sweep first.toml --out first`. Here we call the function behind
+# it. To show an interruption, a thread waits until a few points are done and then interrupts this
+# cell, as Ctrl-C or the stop button of the notebook would.
 
 # %%
 def stop_after(points):
@@ -115,26 +115,27 @@ finally:
     presser.join()
 
 # %% [markdown]
-# How far did it get? `levysde status first` says the same from another shell or machine, also while the sweep runs.
+# `sweep_status` shows how far it got. `levysde status first` shows the same from another shell or
+# machine, also while the sweep runs.
 
 # %%
 sweep_status(store)
 
 # %% [markdown]
-# ## Go on
+# ## Resume
 #
-# **Type the same again.** Finished points stay, the point under way goes on from its checkpoint, and the data are bit
-# for bit those of a sweep that nobody stopped. The same holds after `kill -9`, a full disk, or a machine that was
-# taken away.
+# **Run the same command again.** Finished points are kept, the current point resumes from its
+# checkpoint, and the data are identical to those of an uninterrupted sweep. The same holds after
+# `kill -9`, a full disk, or the loss of a machine.
 
 # %%
 run_sweep(spec, store)
 
 # %% [markdown]
-# ## Read it
+# ## Read the results
 #
-# `open_sweep` opens a finished or half-finished store. The store itself is a zarr group with labels, so that
-# `xarray.open_zarr` is enough to read it, today and without this package.
+# `open_sweep` opens a finished or unfinished store. The store is a labelled zarr group, so
+# `xarray.open_zarr` can read it without this package.
 
 # %%
 sweep = ls.open_sweep(store)
@@ -144,15 +145,15 @@ sweep
 xr.open_zarr(store)
 
 # %% [markdown]
-# `sweep.data` has one variable for each number of a point, with units. Pick by label:
+# `sweep.data` has one variable for each number of a point, with units. Select by label:
 
 # %%
 ratio = sweep.data["ratio"].sel(alpha=1.6)
 ratio.to_pandas().round(3)
 
 # %% [markdown]
-# A ratio is measured over predicted mean, 1 where the escape law holds. Expect less than 1 at the strong end. All
-# with their intervals:
+# The ratio is measured over predicted mean, and is 1 where the escape law holds. Expect less than
+# 1 for strong noise. This plot has all ratios with their intervals:
 
 # %%
 figure, panels = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
@@ -167,10 +168,11 @@ panels[1].set_ylabel("")
 plt.show()
 
 # %% [markdown]
-# The ratios rise towards 1 as the noise falls (to the right): the law is a limit for small noise.
+# The ratios rise towards 1 as the noise falls (to the right), because the law is a limit for
+# small noise.
 #
-# Every point is a full run. `sweep.result` gives it back as an `EscapeResult`, `sweep.compare` holds it against its
-# law:
+# Every point is a full run. `sweep.result` returns it as an `EscapeResult`, and `sweep.compare`
+# compares it with its law:
 
 # %%
 point = {"dynamics": "SGD", "alpha": 1.3, "epsilon": 0.05}
@@ -184,20 +186,21 @@ plt.show()
 # %% [markdown]
 # ## Fits
 #
-# By the law the mean falls as `epsilon^-alpha`. A straight line through the logarithms, with its interval, beside the
-# law's slope:
+# According to the law the mean is proportional to `epsilon^-alpha`. `fit` fits a straight line to
+# the logarithms and returns its slope with an interval, and the slope of the law:
 
 # %%
 fits = sweep.fit("epsilon")
 for fit in fits:
     print(
-        f"{fit.where:<30} slope {fit.slope}, theory {fit.theory_slope:.3g}, straight: p = {fit.p_value:.2g}"
+        f"{fit.where:<30} slope {fit.slope}, theory {fit.theory_slope:.3g}, straight: p = "
+        f"{fit.p_value:.2g}"
     )
 
 # %% [markdown]
-# Measured slopes tend to be steeper than the law's: at the strong end of this range the noise is too strong for it,
-# and a slope over a range believes both ends. A small p says that the points do not lie on one line at all. All four
-# with their points:
+# The measured slopes tend to be steeper than the law's. At the strong end of this range the noise
+# is too strong for the law, and a fit uses both ends. A small p-value says that the points are
+# not on one line. This plot has all four fits with their points:
 
 # %%
 figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
@@ -222,8 +225,9 @@ plt.show()
 # %% [markdown]
 # ## Report
 #
-# One HTML file with tables, figures, fits, warnings and how to reproduce it; no scripts, nothing from the network, so
-# that it can be mailed. In a shell: `levysde report first`.
+# The report is one HTML file with tables, figures, fits, warnings and the commands to reproduce
+# it. It has no scripts and needs no network, so you can send it by mail. The shell command is
+# `levysde report first`.
 
 # %%
 page = write_report(sweep, folder / "report.html")
@@ -232,9 +236,9 @@ print(f"open {page.name} in a browser: {page.stat().st_size / 1000:.0f} kB")
 # %% [markdown]
 # ## The same on many machines
 #
-# A point depends on nothing but the spec: its seed is a hash of the sweep's and of its own values. So any number of
-# processes may share the points, knowing nothing of each other but the store. Here two "machines", one after the
-# other:
+# A point depends only on the specification, because its seed is a hash of the sweep's seed and of
+# its own settings. Any number of processes can therefore share the points; they need only the
+# same store. Here two "machines" run one after the other:
 
 # %%
 shared = folder / "shared"
@@ -244,21 +248,25 @@ same = np.array_equal(xr.open_zarr(store)["time"], xr.open_zarr(shared)["time"],
 print("the same escape times, bit for bit, as the sweep that was stopped:", same)
 
 # %% [markdown]
-# On real ones only the command changes:
+# On real machines only the command changes:
 #
 # ```sh
-# levysde sweep first.toml --out s3://bucket/first --shard $SLURM_ARRAY_TASK_ID/20   # SLURM, Kubernetes, anything that counts
-# levysde sweep first.toml --out s3://bucket/first --engine ray                      # a Ray cluster, accelerators and all
-# levysde status s3://bucket/first                                                   # from your desk
+# # SLURM, or any scheduler that numbers its tasks
+# levysde sweep first.toml --out s3://bucket/first --shard $SLURM_ARRAY_TASK_ID/20
+# # a Ray cluster, with accelerators if it has any
+# levysde sweep first.toml --out s3://bucket/first --engine ray
+# # from another machine
+# levysde status s3://bucket/first
 # ```
 #
-# Ready-made files for SLURM, Kubernetes, SkyPilot and KubeRay are in `docs/sweeps`.
+# `docs/sweeps/slurm.sh` is an example for SLURM.
 #
-# **What to take away**
+# **Summary**
 #
-# * One file says what is run. It can be read, compared and run again in a year.
-# * Stop whenever you want, and type the same again.
-# * Read intervals, not points; read warnings in the report.
+# * One file describes what is run. You can read it, compare it and run it again later.
+# * You can stop a sweep at any time. The same command resumes it.
+# * Read intervals and not only values, and read the warnings in the report.
 #
-# **From here**: `docs/sweeps.md` has the rest of the spec (lists, references, your own experiment), `levysde.studies`
-# are sweeps with verdicts (notebook 4), and `docs/sweeps/first.toml` is a file to start yours from.
+# **More**: `docs/sweeps.md` describes the rest of the specification (lists, references, custom
+# experiments). Studies are sweeps with verdicts (notebook 4). `docs/sweeps/first.toml` is a file
+# to start from.
