@@ -49,6 +49,7 @@ BLUE, ORANGE = "#2b83ba", "#d95f02"
 # `Langevin` is the gradient flow with Gaussian noise of temperature `D`. `SGD` with
 # `StableComponents` is the model of notebook 1.
 
+
 # %%
 def problem(height, width):
     """Landscape, valley, start."""
@@ -92,6 +93,7 @@ plt.show()
 # * **Simulated**, with steppers that have no leading discretisation bias. `Bridged` detects
 #   crossings between two steps. `JumpAdapted` makes every large jump at its own time, and
 #   `Shifted` corrects for the small jumps.
+
 
 # %%
 def gaussian(height, width):

@@ -93,6 +93,7 @@ estimate(make_plan(read_spec(spec)), Place(store))
 # it. To show an interruption, a thread waits until a few points are done and then interrupts this
 # cell, as Ctrl-C or the stop button of the notebook would.
 
+
 # %%
 def stop_after(points):
     """Interrupt the main thread once so many points are in the store."""

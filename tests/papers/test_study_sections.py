@@ -33,7 +33,9 @@ def with_few(section: Section) -> Section:
 
 
 @pytest.mark.parametrize(("name", "section"), SECTIONS, ids=[f"{n}-{s.name}" for n, s in SECTIONS])
-@pytest.mark.slow_cases("xie2021-networks", "xie2021-white", "zhou2020-law")
+@pytest.mark.slow_cases(
+    "xie2021", "zhou2020-law", "zhou2020-scaling", "zhou2020-basins", "zhou2020-ordering"
+)
 def test_a_section_comes_to_its_verdicts(name, section, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # means of a dozen censored times
