@@ -7,6 +7,7 @@ Every import counts, also those inside functions, under `if TYPE_CHECKING`, rela
 
 import ast
 import graphlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -224,3 +225,9 @@ def test_no_files_import_each_other_in_a_circle():
 def test_a_circle_is_seen():
     assert sorted(set(circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}))) == ["b", "c"]
     assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_no_two_classes_have_one_name():
+    nodes = [node for path in source_files() for node in ast.walk(ast.parse(path.read_text()))]
+    names = Counter(node.name for node in nodes if isinstance(node, ast.ClassDef))
+    assert [name for name, count in names.items() if count > 1] == []

@@ -217,9 +217,9 @@ EXAMPLES = [
     stats.SurvivalCurve(
         np.arange(1.0, 5), np.array([0.9, 0.5, 0.3, 0.0]), np.zeros(4), np.ones(4), 0.95
     ),
-    stats.Finding("tail", -4.2, True, "the far tail is heavier than stable"),
+    stats.TailFinding("tail", -4.2, True, "the far tail is heavier than stable"),
     stats.TailReport(
-        {"characteristic function": E}, {5: E}, (stats.Finding("tail", 0.2, False, "no"),), 1000
+        {"characteristic function": E}, {5: E}, (stats.TailFinding("tail", 0.2, False, "no"),), 1000
     ),
     stats.DirectionalIndex(np.array([1.4, NAN, 1.6]), np.eye(3)),
     law(),
@@ -329,8 +329,8 @@ EXAMPLES = [
     analysis.Starts(np.zeros((64, 2)), 1.0, 3.0, "SDE time"),
     sweeps.Tally(3, 1, 0, 12.5),
     PLAN,
-    sweeps.Estimate(PLAN, 10.0, True, 2, {"SGD": 1e7}, 2, 10_000, None, (1e6, NAN)),
-    sweeps.Estimate(PLAN, NAN, False, 6, {}, 0, 10_000, 10**9, ()),
+    sweeps.SweepEstimate(PLAN, 10.0, True, 2, {"SGD": 1e7}, 2, 10_000, None, (1e6, NAN)),
+    sweeps.SweepEstimate(PLAN, NAN, False, 6, {}, 0, 10_000, 10**9, ()),
     sweeps.ScalingFit(
         "epsilon",
         "power",
@@ -431,7 +431,7 @@ def test_results_that_differ_are_unequal():
         assert (curve != other) is True
     assert dataclasses.replace(comparison(), regime=NAN) != comparison()
     assert run([1, 2], [1, 1]) != run([1, 3], [1, 1])
-    assert stats.Finding("tail", 1.0, True, "no") != studies.Finding((VERDICT,))
+    assert stats.TailFinding("tail", 1.0, True, "no") != studies.Finding((VERDICT,))
     assert (
         len({E, Estimate(1.5, 1.4, 1.6), Estimate(NAN, NAN, NAN), Estimate(float("nan"), NAN, NAN)})
         == 2

@@ -82,10 +82,10 @@ def run(program: ClosedJaxpr, arguments: list[Numbers], barriers: bool = False) 
 
     Raises `CannotWriteOut`.
     """
-    return _Run(MOST, barriers).closed(program, arguments)
+    return _ScalarRun(MOST, barriers).closed(program, arguments)
 
 
-class _Run:
+class _ScalarRun:
     """Carries out a program; `left` counts the operations that it may still take."""
 
     def __init__(self, left: int, barriers: bool):

@@ -50,7 +50,7 @@ Loss = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Crossings:
+class RayCrossings:
     """Where rays leave the basin: of every crossing its ray's number, distance, and +1 out or -1
     back in."""
 
@@ -127,7 +127,7 @@ class BasinMeasure(Tabled):
         ]
 
 
-def cross(loss: Loss, guess: np.ndarray) -> Crossings:
+def cross(loss: Loss, guess: np.ndarray) -> RayCrossings:
     """All crossings of rays, `loss(i, r) = F(th + r v_i) - level` for arrays of rays and distances;
     NaN is outside.
 
@@ -152,7 +152,7 @@ def cross(loss: Loss, guess: np.ndarray) -> Crossings:
     low, high = radii[ray, place], radii[ray, place + 1]
     leaves = inside[ray, place]
     distance = _narrowed(at, ray, low, high, values[ray, place], values[ray, place + 1], leaves)
-    return Crossings(ray, distance, np.where(leaves, 1.0, -1.0), calls[0])
+    return RayCrossings(ray, distance, np.where(leaves, 1.0, -1.0), calls[0])
 
 
 def _inner(

@@ -5,7 +5,7 @@ import numpy as np
 from levysde.networks.basin_measure import (
     EXTRA,
     BasinMeasure,
-    Crossings,
+    RayCrossings,
     axis_measure,
     cross,
     draw_axes,
@@ -115,7 +115,7 @@ def _row(model: Products, axis: int) -> np.ndarray:
     return model.hessian(unit)
 
 
-def _crossings(losses, curvature: np.ndarray, level: float, height: float) -> Crossings:
+def _crossings(losses, curvature: np.ndarray, level: float, height: float) -> RayCrossings:
     """Rays from the quadratic guess of their lengths."""
     positive = curvature > 0
     typical = np.sqrt(2 * height / np.median(curvature[positive])) if positive.any() else 1.0

@@ -31,7 +31,7 @@ _OVERFULL = 1e-9  # largest chance, a step, of more jumps than `max_jumps`
 _EXTRA = 8  # terms of P(N >= j) beyond max_jumps
 
 
-class _Function(Part):
+class _JumpFunction(Part):
     """A plain function as a jump law."""
 
     fn: Callable = eqx.field(static=True)
@@ -173,7 +173,7 @@ class CompoundPoisson(Driver):
             )
         self.words = errors.integer("words", words, "words=2")
         self.max_jumps = errors.integer("max_jumps", max_jumps, "max_jumps=4", high=64)
-        law: Any = jump if isinstance(jump, eqx.Module) else _Function(jump)
+        law: Any = jump if isinstance(jump, eqx.Module) else _JumpFunction(jump)
         self.jump = law
         _jump_dim(law, self.words)
         if characteristic is not None and not callable(characteristic):

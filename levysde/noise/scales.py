@@ -172,7 +172,7 @@ class StateScale(Scale):
             raise TypeError(
                 f"fn must be a function of x, not {fn!r}. Type for example lambda x: 1 + x**2."
             )
-        law: Any = fn if isinstance(fn, eqx.Module) else _Function(fn)
+        law: Any = fn if isinstance(fn, eqx.Module) else _ScaleFunction(fn)
         self.fn = law
         shape = _shape_of(law, self.dim)
         self.columns = shape[1] if len(shape) == 2 else self.dim
@@ -201,7 +201,7 @@ STATE_FREE: tuple[type[Scale], ...] = (
 )  # those that do not look at the position
 
 
-class _Function(Part):
+class _ScaleFunction(Part):
     """A plain function, part of the program."""
 
     fn: Callable = eqx.field(static=True)

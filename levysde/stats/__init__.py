@@ -27,7 +27,7 @@ from levysde.stats.tail_index import block_log_moment_index as block_log_moment_
 from levysde.stats.tail_index import characteristic_function_fit as characteristic_function_fit
 from levysde.stats.tail_index import index_of_growth as index_of_growth
 from levysde.stats.tail_index import stable_scale as stable_scale
-from levysde.stats.tail_report import Finding as Finding
+from levysde.stats.tail_report import TailFinding as TailFinding
 from levysde.stats.tail_report import TailReport as TailReport
 from levysde.stats.tail_report import tail_report as tail_report
 from levysde.stats.vectors import DirectionalIndex as DirectionalIndex

@@ -55,7 +55,7 @@ _LEAST = 1000
 
 
 @dataclass(frozen=True, repr=False)
-class Finding(Tabled):
+class TailFinding(Tabled):
     """One check of a `TailReport`.
 
     Attributes:
@@ -75,7 +75,8 @@ class Finding(Tabled):
     def _table(self) -> Table:
         found = f"flagged: {self.meaning}" if self.flagged else "not flagged"
         return Table(
-            f"Finding: {self.name}", [("statistic", f"{self.statistic:+.2f}"), ("verdict", found)]
+            f"TailFinding: {self.name}",
+            [("statistic", f"{self.statistic:+.2f}"), ("verdict", found)],
         )
 
 
@@ -95,7 +96,7 @@ class TailReport(Tabled):
 
     indices: dict[str, Estimate]
     by_sum: dict[int, Estimate]
-    findings: tuple[Finding, ...]
+    findings: tuple[TailFinding, ...]
     size: int
 
     @property
@@ -177,30 +178,32 @@ def tail_report(
         "tail index"
     )
     findings = (
-        Finding("not continuous", most / np.sqrt(x.size), discrete, meaning),
-        Finding(
+        TailFinding("not continuous", most / np.sqrt(x.size), discrete, meaning),
+        TailFinding(
             "correlated",
             serial,
             serial > z_one,
             "values are correlated in time, thin or decorrelate them first",
         ),
-        Finding(
+        TailFinding(
             "varying scale", sized, sized > z_one, "sizes are correlated in time, the scale varies"
         ),
-        Finding(
+        TailFinding(
             "drifts under sums",
             drift,
             abs(drift) > z_two,
             "the index changes when values are summed, not stable",
         ),
-        Finding(
+        TailFinding(
             "tail",
             tail,
             abs(tail) > z_two,
             f"the far tail is {'lighter' if tail > 0 else 'heavier'} than stable",
         ),
-        Finding("asymmetric", skew, abs(skew) > z_two, "the law is not symmetric"),
-        Finding("Gaussian", below, below < z_one, "the index is not below 2: no heavy tail seen"),
+        TailFinding("asymmetric", skew, abs(skew) > z_two, "the law is not symmetric"),
+        TailFinding(
+            "Gaussian", below, below < z_one, "the index is not below 2: no heavy tail seen"
+        ),
     )
     return TailReport(indices, fits, findings, x.size)
 

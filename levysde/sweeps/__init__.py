@@ -5,7 +5,7 @@ import levysde.sweeps._extra  # noqa: F401  (first: it names the extra where tha
 from levysde.sweeps.driver import Tally as Tally
 from levysde.sweeps.driver import run_sweep as run_sweep
 from levysde.sweeps.escape_run import EscapeRun as EscapeRun
-from levysde.sweeps.estimate import Estimate as Estimate
+from levysde.sweeps.estimate import SweepEstimate as SweepEstimate
 from levysde.sweeps.estimate import estimate as estimate
 from levysde.sweeps.experiment import Experiment as Experiment
 from levysde.sweeps.experiment import Job as Job

@@ -17,7 +17,7 @@ from levysde.networks import polish, train
 from levysde.protocols import Domain, Dynamics, Kernel, Landscape
 from levysde.sweeps.escape_columns import columns_of, measured, restored
 from levysde.sweeps.experiment import Experiment, Job, Model, Variable, Work
-from levysde.sweeps.parts import Part, build
+from levysde.sweeps.parts import NamedPart, build
 from levysde.sweeps.spec import SpecError
 from levysde.theory import EscapeLaw, escape_law
 
@@ -51,11 +51,11 @@ class EscapeSettings(Model):
             (networks only).
     """
 
-    landscape: Part
-    driver: Part | None = None
-    dynamics: Part
-    domain: Part
-    kernel: Part
+    landscape: NamedPart
+    driver: NamedPart | None = None
+    dynamics: NamedPart
+    domain: NamedPart
+    kernel: NamedPart
     num: Annotated[int, Field(ge=1, le=10**9)]
     training: Training | None = None
     start: tuple[float, ...] | None = Field(default=None, strict=False)
@@ -66,7 +66,7 @@ class EscapeSettings(Model):
     lanes: Annotated[int, Field(ge=1)] | None = None
 
 
-class Problem:
+class EscapeProblem:
     """The objects of one point, made from its settings; the law is found when first asked for."""
 
     def __init__(self, settings: EscapeSettings):
@@ -216,12 +216,12 @@ class EscapeRun(Experiment):
     def law(self, settings: EscapeSettings) -> EscapeLaw | None:
         return _problem(settings).law
 
-    def problem(self, settings: EscapeSettings) -> Problem:
+    def problem(self, settings: EscapeSettings) -> EscapeProblem:
         """The objects of a point: landscape, dynamics, domain, kernel, start, law."""
         return _problem(settings)
 
 
-def _limit(settings: EscapeSettings, problem: Problem) -> float | None:
+def _limit(settings: EscapeSettings, problem: EscapeProblem) -> float | None:
     """The time at which a trajectory is censored: the nearer of the two budgets."""
     budgets = [settings.max_time]
     if settings.max_means is not None and problem.law is not None:
@@ -230,11 +230,11 @@ def _limit(settings: EscapeSettings, problem: Problem) -> float | None:
 
 
 @functools.lru_cache(maxsize=500)  # those looked at before the run are not made again
-def _problem_of(text: str) -> Problem:
-    return Problem(EscapeSettings.model_validate_json(text))
+def _problem_of(text: str) -> EscapeProblem:
+    return EscapeProblem(EscapeSettings.model_validate_json(text))
 
 
-def _problem(settings: EscapeSettings) -> Problem:
+def _problem(settings: EscapeSettings) -> EscapeProblem:
     return _problem_of(settings.model_dump_json())
 
 
@@ -247,7 +247,7 @@ def _dim(settings: EscapeSettings) -> int:
     return _problem(settings).landscape.dim
 
 
-def _landscape(part: Part, training: Training | None) -> Landscape:
+def _landscape(part: NamedPart, training: Training | None) -> Landscape:
     text = "" if training is None else training.model_dump_json()
     return _trained(part.model_dump_json(), text)
 
@@ -256,7 +256,7 @@ def _landscape(part: Part, training: Training | None) -> Landscape:
 def _trained(part: str, training: str) -> Landscape:
     """A landscape at its minimum: as it is, or, for a network, trained there and polished. Kept,
     since it takes a while."""
-    landscape = build("landscape", Part.model_validate_json(part), {})
+    landscape = build("landscape", NamedPart.model_validate_json(part), {})
     if not training:
         return landscape
     how = Training.model_validate_json(training)

@@ -23,7 +23,7 @@ _COUNTS = {"num", "max_steps", "seed", "training_seed"}
 
 
 @dataclass(frozen=True, repr=False)
-class Estimate(Tabled):
+class SweepEstimate(Tabled):
     """The cost of a sweep.
 
     Attributes:
@@ -82,7 +82,7 @@ class Estimate(Tabled):
         return f"{about} {duration(self.seconds)} by one process here, compilation apart{rest}"
 
 
-def estimate(plan: Arg[Plan], place: Arg[Place]) -> Estimate:
+def estimate(plan: Arg[Plan], place: Arg[Place]) -> SweepEstimate:
     """Work out a sweep's cost by a short trial of each kind of point (of at most 6, and of no new
     one after 1 s).
 
@@ -93,7 +93,7 @@ def estimate(plan: Arg[Plan], place: Arg[Place]) -> Estimate:
         place: where it would be stored.
 
     Returns:
-        An `Estimate`.
+        An `SweepEstimate`.
 
     Raises:
         TypeError: arguments of another kind.
@@ -130,7 +130,7 @@ def estimate(plan: Arg[Plan], place: Arg[Place]) -> Estimate:
             )
     variables = plan.experiment.variables([point.settings for point in plan.points])
     first = [plan.experiment.work(point.settings) for point in plan.points[:_SHOWN]]
-    return Estimate(
+    return SweepEstimate(
         plan=plan,
         seconds=float(np.mean(seconds)) * len(plan.points),
         is_bound=is_bound,

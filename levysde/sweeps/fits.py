@@ -25,7 +25,7 @@ import numpy as np
 from levysde import tables
 from levysde.escape import Status
 from levysde.stats import Estimate
-from levysde.sweeps.rows import Row, Table, words_of
+from levysde.sweeps.rows import Row, SweepTable, words_of
 from levysde.sweeps.store import Store
 from levysde.types import Arg, Numbers
 
@@ -173,7 +173,7 @@ class Line:
 
 
 def end_ratios(
-    table: Table, x: str, covariance: dict[Any, Any], coupled: bool, confidence: float
+    table: SweepTable, x: str, covariance: dict[Any, Any], coupled: bool, confidence: float
 ) -> list[EndRatio]:
     """For each line of at least two points that differ in x alone, the mean at its lowest x over
     that at its highest."""
@@ -192,7 +192,9 @@ def end_ratios(
     return found
 
 
-def log_mean_covariance(store: Store, table: Table, resamples: int, seed: int) -> dict[Any, Any]:
+def log_mean_covariance(
+    store: Store, table: SweepTable, resamples: int, seed: int
+) -> dict[Any, Any]:
     """What `lines_along` takes variances from: by a point's index its 1/N, or under shared noise
     its bootstrap draws of log(T/N), shape `(resamples,)`."""
     rows = _usable(table)
@@ -237,7 +239,7 @@ def joint_draws(time: np.ndarray, status: np.ndarray, resamples: int, seed: int)
     return np.concatenate(draws)
 
 
-def groups_along(table: Table, x: str) -> tuple[list[list[Row]], tuple[str, ...]]:
+def groups_along(table: SweepTable, x: str) -> tuple[list[list[Row]], tuple[str, ...]]:
     """Finished points that differ in x alone, by rising x or in the order of its words.
 
     Where axes are walked together and no two points do, all points are one group; the names of the
@@ -255,7 +257,7 @@ def groups_along(table: Table, x: str) -> tuple[list[list[Row]], tuple[str, ...]
     return [sorted(rows, key=lambda row: place[row.at[x]]) for rows in groups.values()], along
 
 
-def lines_along(table: Table, x: str, covariance: dict[Any, Any], least: int) -> list[Line]:
+def lines_along(table: SweepTable, x: str, covariance: dict[Any, Any], least: int) -> list[Line]:
     """The lines of at least `least` usable points along x."""
     groups, along = groups_along(table, x)
     known = {row.index for row in _usable(table)} & set(covariance)
@@ -277,7 +279,7 @@ def lines_along(table: Table, x: str, covariance: dict[Any, Any], least: int) ->
     return lines
 
 
-def held_fixed(table: Table, row: Row, x: str, along: tuple[str, ...]) -> dict[str, Any]:
+def held_fixed(table: SweepTable, row: Row, x: str, along: tuple[str, ...]) -> dict[str, Any]:
     """The values of a line's other axes, without those of one value and those that change together
     with x."""
     return {n: v for n, v in row.at.items() if n != x and n not in along and table.axis(n).varies}
@@ -359,7 +361,7 @@ def _log_means(line: Line) -> np.ndarray:
     return np.log([row.get("mean_time") for row in line.rows])
 
 
-def _usable(table: Table) -> list[Row]:
+def _usable(table: SweepTable) -> list[Row]:
     """Finished points with a mean that is about normal."""
     return [
         row
@@ -374,13 +376,13 @@ def _abscissa(values: np.ndarray, form: str) -> np.ndarray:
     return np.log(values) if form == "power" else 1 / values
 
 
-def can_be_fitted(table: Table, name: str) -> bool:
+def can_be_fitted(table: SweepTable, name: str) -> bool:
     """Whether lines can be drawn along an axis: positive numbers, of which two differ."""
     axis = table.axis(name)
     return axis.is_numeric and axis.varies and min(axis.labels) > 0
 
 
-def fitted_axes(table: Table, x: Any) -> list[str]:
+def fitted_axes(table: SweepTable, x: Any) -> list[str]:
     """The axes to fit along: x, or every one that changes what is run. Raises ValueError."""
     names = [axis.name for axis in table.axes]
     if not {"mean_time", "escapes"} <= set(table.quantities):

@@ -30,7 +30,7 @@ ROLES: dict[str, tuple[type, tuple[Any, ...]]] = {
 _CENTRED = "center"
 
 
-class Part(Model):
+class NamedPart(Model):
     """A library object: its name and its arguments."""
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False, strict=True)
@@ -42,7 +42,7 @@ class Part(Model):
         return dict(self.model_extra or {})
 
 
-def build(role: str, part: Part, known: dict[str, Any]) -> Any:
+def build(role: str, part: NamedPart, known: dict[str, Any]) -> Any:
     """The object that plays `role`, with `known` parts at hand. Raises SpecError with the path of
     what is wrong."""
     kind, _ = ROLES[role]

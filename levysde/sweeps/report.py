@@ -40,7 +40,7 @@ from levysde.sweeps.report_figures import (
 from levysde.sweeps.rows import (
     AxisColumn,
     Row,
-    Table,
+    SweepTable,
     kinds_of,
     number,
     read_table,
@@ -74,7 +74,7 @@ _SHOWN_AS = {  # the columns of an escape run in the words of a table; the rest 
 
 
 @dataclass(frozen=True)
-class Grid:
+class PointGrid:
     """A table for the page: heads, and rows of texts; `words` says which columns are not
     numbers."""
 
@@ -177,7 +177,7 @@ def _contents(sweep: "Sweep") -> dict[str, Any]:
     }
 
 
-def _alongs(table: Table, covariance: dict[Any, Any], coupled: bool) -> list[Along]:
+def _alongs(table: SweepTable, covariance: dict[Any, Any], coupled: bool) -> list[Along]:
     found = []
     for k, axis in enumerate(table.axes):
         if not axis.varies or not any(np.isfinite(row.get("mean_time")) for row in table.done):
@@ -208,14 +208,14 @@ def _is_step(axis: AxisColumn) -> bool:
     return axis.setting.rsplit(".", 1)[-1] == "dt"
 
 
-def _step_ratios(table: Table, covariance: dict[Any, Any], coupled: bool) -> list[EndRatio]:
+def _step_ratios(table: SweepTable, covariance: dict[Any, Any], coupled: bool) -> list[EndRatio]:
     axes = [axis for axis in table.axes if _is_step(axis) and can_be_fitted(table, axis.name)]
     return [
         r for axis in axes for r in end_ratios(table, axis.name, covariance, coupled, _CONFIDENCE)
     ]
 
 
-def _axes(table: Table) -> list[tuple[str, str, int, str]]:
+def _axes(table: SweepTable) -> list[tuple[str, str, int, str]]:
     """Name, setting, number of values, values in words."""
     found = []
     for axis in table.axes:
@@ -245,7 +245,7 @@ def _flat(value: Any, swept: Iterable[str], path: str = "") -> list[tuple[str, s
     return [(path, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))]
 
 
-def _results(table: Table) -> Grid:
+def _results(table: SweepTable) -> PointGrid:
     """One line a finished point: its axes, then its numbers, intervals joined to what they are
     of."""
     rows = table.done
@@ -277,10 +277,10 @@ def _results(table: Table) -> Grid:
         body = [
             [*cells, str(len(row.warnings) or "")] for cells, row in zip(body, rows, strict=False)
         ]
-    return Grid(heads, body, words, max(len(rows) - _MOST_ROWS, 0))
+    return PointGrid(heads, body, words, max(len(rows) - _MOST_ROWS, 0))
 
 
-def _headed(name: str, table: Table) -> str:
+def _headed(name: str, table: SweepTable) -> str:
     units = table.quantities[name][0]
     return _SHOWN_AS.get(name, name) + (f" ({units})" if units not in ("", "1") else "")
 
@@ -294,7 +294,7 @@ def _with_interval(row: Row, name: str) -> str:
     return f"{number(value)} [{number(low)}, {number(high)}]"
 
 
-def _summary(table: Table, alongs: Sequence[Along]) -> list[str]:
+def _summary(table: SweepTable, alongs: Sequence[Along]) -> list[str]:
     """What a reader in a hurry should know, in sentences."""
     found = []
     ratios = [row for row in table.done if np.isfinite(row.get("ratio"))]
@@ -343,7 +343,7 @@ def _summary(table: Table, alongs: Sequence[Along]) -> list[str]:
     return found
 
 
-def _fits(alongs: Sequence[Along]) -> Grid:
+def _fits(alongs: Sequence[Along]) -> PointGrid:
     """One line a fit."""
     fits = [fit for along in alongs for fit in along.fits]
     heads = [
@@ -370,10 +370,10 @@ def _fits(alongs: Sequence[Along]) -> Grid:
         ]
         for fit in fits[:_MOST_ROWS]
     ]
-    return Grid(heads, body, words, max(len(fits) - _MOST_ROWS, 0))
+    return PointGrid(heads, body, words, max(len(fits) - _MOST_ROWS, 0))
 
 
-def _warnings(table: Table) -> list[dict[str, Any]]:
+def _warnings(table: SweepTable) -> list[dict[str, Any]]:
     """Warnings that differ in their numbers alone, together: how many points, which, and the words
     for the last."""
     return [
@@ -389,7 +389,7 @@ def _warnings(table: Table) -> list[dict[str, Any]]:
     ]
 
 
-def _failures(table: Table) -> list[tuple[str, str]]:
+def _failures(table: SweepTable) -> list[tuple[str, str]]:
     """Messages of failed points, those of one message together."""
     kinds: dict[str, list[Row]] = {}
     for row in table.rows:
@@ -398,11 +398,11 @@ def _failures(table: Table) -> list[tuple[str, str]]:
     return [(message, _names(table, rows)) for message, rows in kinds.items()]
 
 
-def _place(row: Row, table: Table) -> str:
+def _place(row: Row, table: SweepTable) -> str:
     return words_of(row.at, [axis.name for axis in table.axes if axis.varies]) or words_of(row.at)
 
 
-def _names(table: Table, rows: Sequence[Row]) -> str:
+def _names(table: SweepTable, rows: Sequence[Row]) -> str:
     """Points in words, all of them when they are few."""
     names = [_place(row, table) for row in rows[:_MOST_NAMES]]
     return "; ".join(names) + (

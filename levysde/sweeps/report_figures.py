@@ -19,7 +19,7 @@ from levysde import stats
 from levysde.escape import Status
 from levysde.plots import COLOURS, MARKERS, ratio_ladder
 from levysde.sweeps.fits import Line, ScalingFit, groups_along, held_fixed
-from levysde.sweeps.rows import AxisColumn, Row, Table, number, shortened, words_of
+from levysde.sweeps.rows import AxisColumn, Row, SweepTable, number, shortened, words_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +58,7 @@ class Series:
 
 
 def series_along(
-    table: Table, axis: AxisColumn, fits: Sequence[ScalingFit], lines: Sequence[Line]
+    table: SweepTable, axis: AxisColumn, fits: Sequence[ScalingFit], lines: Sequence[Line]
 ) -> list[Series]:
     """All lines along an axis, also those too short to be fitted; `fits` are those of `lines`."""
     fit_of = {row.index: fit for fit, line in zip(fits, lines, strict=True) for row in line.rows}
@@ -165,7 +165,7 @@ def _aside(axis: AxisColumn, logarithmic: bool) -> float:
     return min(0.015 * float(np.ptp(values)), 0.15 * float(np.diff(values).min(initial=np.inf)))
 
 
-def survival_panels(sweep: "Sweep", table: Table) -> list[Panel]:
+def survival_panels(sweep: "Sweep", table: SweepTable) -> list[Panel]:
     """The share still inside against time at up to nine points, evenly chosen over the sweep, with
     the law's curve."""
     arrays = sweep.store.arrays
@@ -186,7 +186,7 @@ def survival_panels(sweep: "Sweep", table: Table) -> list[Panel]:
 
 
 def _survival_panel(
-    row: Row, time: np.ndarray, exited: np.ndarray, table: Table, name: str
+    row: Row, time: np.ndarray, exited: np.ndarray, table: SweepTable, name: str
 ) -> Panel:
     curve = stats.kaplan_meier(time, exited)
     kept = _thinned(curve.time, curve.survival)

@@ -76,7 +76,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class SweepTable:
     """All points of a sweep.
 
     Attributes:
@@ -100,7 +100,7 @@ class Table:
         return next(axis for axis in self.axes if axis.name == name)
 
 
-def read_table(store: Store) -> Table:
+def read_table(store: Store) -> SweepTable:
     """Read every point's scalars. One small file a point and scalar is read, so a thousand points
     take about a second."""
     arrays, spec = store.arrays, store.spec
@@ -132,7 +132,7 @@ def read_table(store: Store) -> Table:
                 int(seeds[index]),
             )
         )
-    return Table(axes, tuple(rows), about, bool(spec.list))
+    return SweepTable(axes, tuple(rows), about, bool(spec.list))
 
 
 def kinds_of(warnings: Iterable[tuple[T, Sequence[str]]]) -> list[list[tuple[T, str]]]:

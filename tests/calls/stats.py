@@ -119,7 +119,7 @@ def calls() -> Iterator[Call | Exempt]:
         stats.DirectionalIndex,
         stats.Estimate,
         stats.Exponentiality,
-        stats.Finding,
+        stats.TailFinding,
         stats.HillCurve,
         stats.HillFit,
         stats.SkewedStableFit,

@@ -116,7 +116,7 @@ def calls() -> Iterator[Call | Exempt]:
         yield Call(bare, dict)
     for received in (
         sweeps.Tally,
-        sweeps.Estimate,
+        sweeps.SweepEstimate,
         sweeps.ScalingFit,
         sweeps.Plan,
         sweeps.SweepStatus,
