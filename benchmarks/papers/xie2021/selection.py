@@ -304,7 +304,7 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
                 judged(value, low, high),
                 f"slope {slopes[name]}, exact {exact[name]:.4g}, of the chain of steps "
                 f"{stepped[name]:.4g}{more}{over}; "
-                f"{crossings:.0f} changes of valley or more a rung",
+                f"at least {crossings:.0f} changes of valley per setting",
                 f"chance to see a value {margin:g} outside the band: "
                 f"{detection_chance(margin, value):.2f}",
             )
