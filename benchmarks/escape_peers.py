@@ -145,9 +145,8 @@ class Numba:
             else "float64, np.random and the textbook draw"
         )
         self.settings = (
-            f"njit(parallel=True, fastmath=True, cache=False), prange over trajectories, {threads} "
-            "threads, "
-            f"parallel_chunksize(16) against uneven loads, {how}"
+            "njit(parallel=True, fastmath=True, cache=False), prange over trajectories, "
+            f"{threads} threads, parallel_chunksize(16) against uneven loads, {how}"
         )
 
     def prepare(self) -> None:
@@ -297,8 +296,8 @@ class Diffrax:
         source = "levysde's words" if own_words else "jax.random.bits(fold_in(key, step))"
         self.settings = (
             "diffeqsolve(Euler, Event, SaveAt(t1=True), max_steps=None), vmap and jit, clock in "
-            "steps, float32, "
-            f"{self.option or 'no'} compiler options, levysde's sampler on {source}"
+            f"steps, float32, {self.option or 'no'} compiler options, levysde's sampler on "
+            f"{source}"
         )
 
     def prepare(self) -> None:

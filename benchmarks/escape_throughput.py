@@ -134,9 +134,8 @@ def report(ready: list, prepared: dict, runs: dict, args: argparse.Namespace) ->
     return {
         "job": {"alpha": ALPHA, "epsilon": EPSILON, "dt": DT, "dim": DIM, "radius": RADIUS},
         "command": f"python benchmarks/escape_throughput.py --num {args.num} --repeats "
-        f"{args.repeats} "
-        f"--threads {args.threads} --diffrax-num {' '.join(map(str, args.diffrax_num))} --peers "
-        f"{' '.join(args.peers)}",
+        f"{args.repeats} --threads {args.threads} --diffrax-num "
+        f"{' '.join(map(str, args.diffrax_num))} --peers {' '.join(args.peers)}",
         "threads": args.threads,
         "repeats": args.repeats,
         "processor": processor(),
@@ -161,10 +160,8 @@ def table(summary: dict) -> str:
         low, high = min(row["ns_all_repeats"]), max(row["ns_all_repeats"])
         lines.append(
             f"| {row['peer']} | {row['trajectories']} | {row['ns_per_live_step']:.2f} | "
-            f"{low:.2f}-{high:.2f} | "
-            f"{row['ratio_to_levysde']} | {row['mean_exit_time']:.2f} ± "
-            f"{row['standard_error']:.2f} | "
-            f"{row['prepare_seconds']:.1f} |"
+            f"{low:.2f}-{high:.2f} | {row['ratio_to_levysde']} | {row['mean_exit_time']:.2f} ± "
+            f"{row['standard_error']:.2f} | {row['prepare_seconds']:.1f} |"
         )
     return "\n".join(lines)
 

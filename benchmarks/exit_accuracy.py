@@ -131,8 +131,8 @@ def main() -> None:
             shift = f"{row['shift']:.3f} ± {row['shift_error']:.3f} ({row['shift_expected']:.3f})"
         print(
             f"| {noise} | {dim} | {alpha} | {row['exact']:.5f} | {row['mean'][-1]:.5f} ± "
-            f"{row['standard_error'][-1]:.5f} | "
-            f"{row['relative_error'][-1]:+.2%} | {order} | {shift} |",
+            f"{row['standard_error'][-1]:.5f} | {row['relative_error'][-1]:+.2%} | {order} | "
+            f"{shift} |",
             flush=True,
         )
     probe = ls.simulate_escape(

@@ -561,8 +561,8 @@ def summary(found: list[Row]) -> str:
         )
         lines.append(
             f"| {section} (goal {GOALS[section]:.1%}) | {len(mine)} | "
-            f"{sum(row.reached for row in mine)} | {worst:.2%} "
-            f"| {cover} | {sum(row.seconds for row in mine):.0f} |"
+            f"{sum(row.reached for row in mine)} | {worst:.2%} | {cover} | "
+            f"{sum(row.seconds for row in mine):.0f} |"
         )
     return "\n".join(lines)
 

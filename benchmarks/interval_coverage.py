@@ -26,7 +26,8 @@ import numpy as np
 from scipy.stats import levy_stable, norm
 
 from levysde import analysis, networks, stats
-from levysde.analysis import curvature, exits, extrapolate, gradient_noise
+from levysde.analysis import exits, extrapolate
+from levysde.networks import curvature, gradient_noise
 from levysde.sweeps import fits, scaling_fits
 from levysde.sweeps.rows import Row
 

@@ -110,8 +110,7 @@ def main() -> None:
         )
         print(
             f"| {noise} d = {dim} ({alpha}, {epsilon}) | {dt:g} | {mean:.5g} ± {error:.2g} | "
-            f"{exact:.6g} | "
-            f"{mean / exact - 1:+.2%} |",
+            f"{exact:.6g} | {mean / exact - 1:+.2%} |",
             flush=True,
         )
     print(

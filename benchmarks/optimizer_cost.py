@@ -138,8 +138,8 @@ def main() -> int:
         verdict = "" if not counted else "met" if ratio <= LIMIT else "MISSED"
         print(
             f"{label:8} B={size:3} {name:12} {shape:12} every {every:2} {sampling:11}  gradient "
-            f"{median[0]:6.1f} us, flat "
-            f"{median[1]:6.1f} us, iteration {median[2]:6.1f} us, {ratio:.2f} {verdict}",
+            f"{median[0]:6.1f} us, flat {median[1]:6.1f} us, iteration {median[2]:6.1f} us, "
+            f"{ratio:.2f} {verdict}",
             flush=True,
         )
     versions = {

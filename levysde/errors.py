@@ -115,8 +115,7 @@ def unmasked(name: str, value: Any) -> Any:
         total = sum(mask.size for mask in masks)
         raise ValueError(
             f"{name} holds masked values ({masked} of {total}), which count for nothing. Leave "
-            "them out before the call, "
-            f"with all that belongs to them: {name}[~{name}.mask]."
+            f"them out before the call, with all that belongs to them: {name}[~{name}.mask]."
         )
     return value
 

@@ -113,11 +113,9 @@ def _disagreements(domain: Domain, x: Array, directions: np.ndarray, names: str)
     found = "outside a little before" if not before[i] else "inside a little behind"
     return [
         f"ray_distance of {names} disagrees with contains along {int(wrong.sum())} of "
-        f"{int(seen.sum())} rays from "
-        f"{np.asarray(x)}: along {units[i].round(4)} it is {distance[i]:.4g}, but contains says "
-        f"{found} that. Escape laws use "
-        "ray_distance, simulations use contains. Return the least r > 0 for which x + r v is "
-        "outside."
+        f"{int(seen.sum())} rays from {np.asarray(x)}: along {units[i].round(4)} it is "
+        f"{distance[i]:.4g}, but contains says {found} that. Escape laws use ray_distance, "
+        "simulations use contains. Return the least r > 0 for which x + r v is outside."
     ]
 
 

@@ -61,8 +61,8 @@ def check_derived(value: Any) -> None:
             kind = type(value).__name__
             raise ValueError(
                 f"{kind}.{name} was computed from the other numbers of this {kind} when it was "
-                "made, and one of them has been "
-                f"replaced since, so that they no longer agree. Make a new {kind} instead."
+                "made, and one of them has been replaced since, so that they no longer agree. "
+                f"Make a new {kind} instead."
             )
 
 

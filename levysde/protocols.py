@@ -164,8 +164,8 @@ class Domain(Part):
         formula for them."""
         raise TypeError(
             f"{type(self).__name__} has no formula for its boundary, which a crossing between "
-            "steps needs. Known are Ball, "
-            "Box, Ellipsoid, HalfSpaces, Sublevel, and Intersection of these."
+            "steps needs. Known are Ball, Box, Ellipsoid, HalfSpaces, Sublevel, and Intersection "
+            "of these."
         )
 
 

@@ -10,13 +10,17 @@
 #     name: python3
 # ---
 
-# %% [markdown] # 2. Stable against Gaussian: barrier or width?  What decides how long an optimiser
-# stays in a minimum? Two answers are in the literature. If gradient noise is **Gaussian**, a path
-# has to climb, and the *height* of the barrier decides, exponentially (Kramers). If it is
-# heavy-tailed, alpha-**stable**, one large jump is enough, and the *width* of the valley decides,
-# by a power law; the height does not matter.  Here both are put side by side in one dimension,
-# where the mean exit time is known exactly for either noise, so that simulation has to agree with a
-# number and not with a trend. It takes about a minute; the words are those of notebook 1.
+# %% [markdown]
+# # 2. Stable against Gaussian: barrier or width?
+#
+# What decides how long an optimiser stays in a minimum? Two answers are in the literature. If gradient noise is
+# **Gaussian**, a path has to climb, and the *height* of the barrier decides, exponentially (Kramers). If it is
+# heavy-tailed, alpha-**stable**, one large jump is enough, and the *width* of the valley decides, by a power law; the
+# height does not matter.
+#
+# Here both are put side by side in one dimension, where the mean exit time is known exactly for either noise, so that
+# simulation has to agree with a number and not with a trend. It takes about a minute; the words are those of notebook
+# 1.
 
 # %%
 import os
@@ -32,12 +36,16 @@ NUM = int(os.environ.get("LEVYSDE_NOTEBOOK_NUM", "5000"))  # trajectories of eac
 ALPHA, EPSILON, TEMPERATURE = 1.5, 0.1, 0.1
 BLUE, ORANGE = "#2b83ba", "#d95f02"
 
-# %% [markdown] ## One valley, two noises  The landscape is a double well, `F(x) = h ((x/w)^2 -
-# 1)^2`: minima at `-w` and `w`, a saddle of height `h` between them. A path starts in the left
-# minimum and has left its valley when it stands right of the saddle. (On the left the walls are
-# steep, but a jump of stable noise may go far: beyond `-4 w` it also counts as gone, which changes
-# the Gaussian case by nothing.)  `Langevin` is the gradient flow with Gaussian noise of temperature
-# `D`; `SGD` with `StableComponents` is the one of notebook 1.
+# %% [markdown]
+# ## One valley, two noises
+#
+# The landscape is a double well, `F(x) = h ((x/w)^2 - 1)^2`: minima at `-w` and `w`, a saddle of height `h` between
+# them. A path starts in the left minimum and has left its valley when it stands right of the saddle. (On the left the
+# walls are steep, but a jump of stable noise may go far: beyond `-4 w` it also counts as gone, which changes the
+# Gaussian case by nothing.)
+#
+# `Langevin` is the gradient flow with Gaussian noise of temperature `D`; `SGD` with `StableComponents` is the one of
+# notebook 1.
 
 
 # %%
@@ -69,14 +77,17 @@ for ax, (name, (dynamics, colour, _)) in zip(panels, noises.items(), strict=True
 panels[1].set_ylabel("")
 plt.show()
 
-# %% [markdown] One path each; the dashed line is the saddle. Gaussian noise tries again and again,
-# and gets over after many attempts of which some nearly succeed. Stable noise stays low and leaves
-# by a jump that begins anywhere.  ## Three numbers for each noise  * **Exact**: `exact_exit` picks
-# first passage by quadrature (Gaussian) or the nonlocal equation (stable). No   asymptotics. *
-# **The law**: Kramers, with the curvatures of well and saddle; the escape law of jumps, with
-# distances only. * **Simulated**, with steppers that are not late. `Bridged` notices a crossing
-# between two steps; `JumpAdapted` lets   every large jump come at its own time, and `Shifted` takes
-# back what its small jumps cost.
+# %% [markdown]
+# One path each; the dashed line is the saddle. Gaussian noise tries again and again, and gets over after many
+# attempts of which some nearly succeed. Stable noise stays low and leaves by a jump that begins anywhere.
+#
+# ## Three numbers for each noise
+#
+# * **Exact**: `exact_exit` picks first passage by quadrature (Gaussian) or the nonlocal equation (stable). No
+#   asymptotics.
+# * **The law**: Kramers, with the curvatures of well and saddle; the escape law of jumps, with distances only.
+# * **Simulated**, with steppers that are not late. `Bridged` notices a crossing between two steps; `JumpAdapted` lets
+#   every large jump come at its own time, and `Shifted` takes back what its small jumps cost.
 
 
 # %%
@@ -110,9 +121,11 @@ def time_step(well):
     return 0.05 / float(jnp.max(well.hessian(well.minimum)))
 
 
-# %% [markdown] ## The height at one width, the width at one height  What to expect: along the
-# height the Gaussian time should rise by orders of magnitude and the stable one stay; along the
-# width the stable time should rise as `w^1.5`.
+# %% [markdown]
+# ## The height at one width, the width at one height
+#
+# What to expect: along the height the Gaussian time should rise by orders of magnitude and the stable one stay; along
+# the width the stable time should rise as `w^1.5`.
 
 # %%
 HEIGHTS, WIDTHS = np.array([0.2, 0.4, 0.6]), np.array([0.6, 1.0, 1.7])
@@ -156,16 +169,17 @@ for ax in panels:
 named = dict(sorted(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True)))
 figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=2, frameon=False)
 figure.suptitle(
-    f"Gaussian noise (D = {TEMPERATURE}) feels the height, stable noise (alpha = {ALPHA}, eps = "
-    f"{EPSILON}) the width"
+    f"Gaussian noise (D = {TEMPERATURE}) feels the height, stable noise (alpha = {ALPHA}, eps = {EPSILON}) the width"
 )
 plt.show()
 
-# %% [markdown] Read the left panel first: along it the Gaussian escape time grows as `exp(h / D)`,
-# divided by `h`, which its prefactor holds. The stable one hardly moves. On the right the stable
-# time grows as `w^1.5`, whatever the height. The Gaussian time also grows with the width, as `w^2`,
-# but only by its prefactor: a wider valley has smaller curvatures, so that the path moves more
-# slowly.  The slopes in numbers, from the simulated means:
+# %% [markdown]
+# Read the left panel first: along it the Gaussian escape time grows as `exp(h / D)`, divided by `h`, which its
+# prefactor holds. The stable one hardly moves. On the right the stable time grows as `w^1.5`, whatever the height.
+# The Gaussian time also grows with the width, as `w^2`, but only by its prefactor: a wider valley has smaller
+# curvatures, so that the path moves more slowly.
+#
+# The slopes in numbers, from the simulated means:
 
 # %%
 for name in noises:
@@ -176,13 +190,14 @@ for name in noises:
     per_height = np.polyfit(HEIGHTS, np.log(times["height"]), 1)[0] * TEMPERATURE
     per_width = np.polyfit(np.log(WIDTHS), np.log(times["width"]), 1)[0]
     print(
-        f"{name:>8}: d log(time) / d (h/D) = {per_height:5.2f},   d log(time) / d log(w) = "
-        f"{per_width:4.2f}"
+        f"{name:>8}: d log(time) / d (h/D) = {per_height:5.2f},   d log(time) / d log(w) = {per_width:4.2f}"
     )
 
-# %% [markdown] ## How good are the laws?  Both are limits for weak noise, and both come slowly. The
-# first column should hold 1 in about 19 of 20 intervals: simulation against the exact mean. The
-# last one is off by what the noise is not yet weak.
+# %% [markdown]
+# ## How good are the laws?
+#
+# Both are limits for weak noise, and both come slowly. The first column should hold 1 in about 19 of 20 intervals:
+# simulation against the exact mean. The last one is off by what the noise is not yet weak.
 
 # %%
 print(f"{'':>8} {'h':>5} {'w':>5}  simulated / exact        law / exact")
@@ -198,18 +213,21 @@ for name in noises:
         interval = f"{mean.value / exact:.3f} [{mean.low / exact:.3f}, {mean.high / exact:.3f}]"
         print(f"{name:>8} {point[0]:5.2f} {point[1]:5.2f}  {interval:<23}  {law / exact:.3f}")
 
-# %% [markdown] With 5,000 trajectories the intervals are 6% wide, and the laws were off by 7 to
-# 21%. Without the exact value that error of the *law* would be blamed on the simulation, or the
-# other way round. Wherever there is an exact value, give it to `compare`, which then shows both
-# ratios:
+# %% [markdown]
+# With 5,000 trajectories the intervals are 6% wide, and the laws were off by 7 to 21%. Without the exact value that
+# error of the *law* would be blamed on the simulation, or the other way round. Wherever there is an exact value, give
+# it to `compare`, which then shows both ratios:
 
 # %%
 dynamics = stable_dynamics(well)
 law = ls.escape_law(dynamics, valley, check=False)
 ls.compare(found["stable", "height"][1][2], law, exact=theory.exact_exit(dynamics, valley))
 
-# %% [markdown] **What to take away**  * Before arguing that an optimiser prefers flat minima, ask
-# which flatness: the height of the walls, their   curvature, or the width of the valley. They part
-# ways under different noise. * A law for weak noise is a limit. With an exact reference beside it,
-# a claim can be held against a number.  **Next**: `3_your_own_network`. Which of the two noises
-# does a network have? Measure.
+# %% [markdown]
+# **What to take away**
+#
+# * Before arguing that an optimiser prefers flat minima, ask which flatness: the height of the walls, their
+#   curvature, or the width of the valley. They part ways under different noise.
+# * A law for weak noise is a limit. With an exact reference beside it, a claim can be held against a number.
+#
+# **Next**: `3_your_own_network`. Which of the two noises does a network have? Measure.

@@ -25,14 +25,12 @@ def assert_close(
     detectable = SIGMAS * standard_error
     assert detectable <= relative_error * abs(expected), (
         f"{where}no power: five standard errors are {detectable:.3g}, but an error of "
-        f"{relative_error:.3g} x "
-        f"{abs(expected):.3g} was to be seen. Draw more."
+        f"{relative_error:.3g} x {abs(expected):.3g} was to be seen. Draw more."
     )
     error = abs(estimate - expected)
     assert error <= detectable, (
         f"{where}{estimate:.6g} +- {standard_error:.2g}, expected {expected:.6g}: off by "
-        f"{error / standard_error:.1f} "
-        "standard errors"
+        f"{error / standard_error:.1f} standard errors"
     )
 
 

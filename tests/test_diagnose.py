@@ -19,8 +19,8 @@ from statistical import assert_close, assert_mean
 
 import levysde as ls
 from levysde import plots, stats
-from levysde.analysis import example_blocks as programs
 from levysde.landscapes import NetworkLandscape, from_network, in_float64
+from levysde.networks import example_blocks as programs
 from levysde.networks.basin_measure import (
     axis_measure,
     cross,

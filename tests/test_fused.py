@@ -183,7 +183,7 @@ def test_what_cannot_be_written_out_keeps_the_loop():
     images, labels = jnp.ones((64, 8)), jnp.zeros(64, int)
 
     def loss(x):
-        return jnp.mean((images @ x[:8].reshape(8) - labels) ** 2)
+        return jnp.mean((images @ x[:8].reshape(8) - labels) ** 2) + 1e-3 * jnp.sum(x * x)
 
     well = ls.from_function(loss, dim=8, minimum=jnp.zeros(8))
     kernel, domain = problem(sgd(well=well), ls.Ball(radius=1.0, center=jnp.zeros(8)))

@@ -107,9 +107,8 @@ def main() -> int:
             )
             print(
                 f"{'ok   ' if check.passed else 'FAILS'} {check.part}: {check.quantity}: "
-                f"{number(check.value)}, "
-                f"reference {number(check.reference)}, error {check.error:.1e} ({seconds:.1f} "
-                "s)",
+                f"{number(check.value)}, reference {number(check.reference)}, error "
+                f"{check.error:.1e} ({seconds:.1f} s)",
                 flush=True,
             )
         known[area] = rows

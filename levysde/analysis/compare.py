@@ -156,9 +156,8 @@ def compare(
     if units != {unit}:
         raise ValueError(
             f"the result counts {unit} and the reference {' and '.join(sorted(units - {unit}))}: "
-            "their means do not compare. "
-            "Give both the same clock; for an algorithm and its SDE that is SDE time = learning "
-            "rate x iterations."
+            "their means do not compare. Give both the same clock; for an algorithm and its SDE "
+            "that is SDE time = learning rate x iterations."
         )
     time, exited = _rows(result, "result")
     mean = stats.mean_time(time, exited, confidence=confidence)
@@ -280,9 +279,8 @@ def _side(name: str, reference: Any, start: tuple[float, ...] | None) -> _Run | 
     if not isinstance(law, Law):
         raise TypeError(
             f"{name} must be an EscapeLaw or another law of levysde.theory, or an EscapeResult, "
-            "not "
-            f"{type(reference).__name__}. Type for example compare(result, escape_law(dynamics, "
-            "domain))."
+            f"not {type(reference).__name__}. Type for example compare(result, "
+            "escape_law(dynamics, domain))."
         )
     return _Theory(law)
 
@@ -297,14 +295,12 @@ def _about_run(result: EscapeResult, name: str) -> list[str]:
     if exits < _FEW_EXITS:
         found.append(
             f"the {name} has {exits} exits, fewer than {_FEW_EXITS}: the intervals are wide and "
-            "the shape test is weak. "
-            "Raise num or max_time."
+            "the shape test is weak. Raise num or max_time."
         )
     if censored:
         found.append(
             f"{censored / result.num:.1%} of the {name}'s trajectories were censored: the mean is "
-            "that of an exponential "
-            "law. Raise max_time, or read stats.restricted_mean."
+            "that of an exponential law. Raise max_time, or read stats.restricted_mean."
         )
     if nonfinite:
         found.append(
@@ -314,8 +310,7 @@ def _about_run(result: EscapeResult, name: str) -> list[str]:
     if unfinished:
         found.append(
             f"{unfinished} trajectories of the {name} did not finish and are left out, which "
-            "biases the mean towards "
-            "early exits. Resume it from its checkpoint."
+            "biases the mean towards early exits. Resume it from its checkpoint."
         )
     return found
 
@@ -330,15 +325,13 @@ def _about_sampling(one: str | None, other: str | None) -> list[str]:
             f'the minibatches of the run are drawn by sampling="{one}", those of the reference run '
             f'by sampling="{other}". '
             "Their noise differs, and so do the mean escape times (factors from 1.4 to 1,600 were "
-            "measured). Give both "
-            "kernels the same sampling."
+            "measured). Give both kernels the same sampling."
         ]
     if "epochs" in (one, other):
         return [
             'the minibatches of one side are drawn by sampling="epochs", whose noise nearly '
-            "cancels over an epoch; that of the "
-            "other side is independent from step to step, and its mean escape time may be shorter "
-            "by orders of magnitude. Give "
+            "cancels over an epoch; that of the other side is independent from step to step, and "
+            "its mean escape time may be shorter by orders of magnitude. Give "
             'the OptimizerKernel sampling="independent".'
         ]
     return []
@@ -349,6 +342,6 @@ def _about_shape(test: Exponentiality | None) -> list[str]:
         return []
     return [
         f"the times are not exponential (Weibull shape {test.shape}, p = {test.p_value:.1g}), "
-        "which the intervals assume. "
-        "Read stats.kaplan_meier; for the law's limit take a smaller epsilon."
+        "which the intervals assume. Read stats.kaplan_meier; for the law's limit take a smaller "
+        "epsilon."
     ]

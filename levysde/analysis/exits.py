@@ -318,8 +318,7 @@ def last_jumps(
     if window is None and kernel.dynamics.response == "flow":
         raise ValueError(
             f"the noise of {type(kernel.dynamics).__name__} enters an average, so the jump comes "
-            "some steps before the exit. "
-            "Say how many to look at, for example window=100."
+            "some steps before the exit. Say how many to look at, for example window=100."
         )
     window = 1 if window is None else errors.integer("window", window, "window=1", high=10**6)
     exits = exits_of(result, kernel.dim)

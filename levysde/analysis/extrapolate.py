@@ -137,9 +137,8 @@ def extrapolate_escape(
             )
         if not np.ptp(sample):
             raise ValueError(
-                f"value is {sample[0]:g} for all {count} trajectories of one step, which leaves no "
-                "interval. Raise num, or "
-                "average something that varies."
+                f"value is {sample[0]:g} for all {count} trajectories of one step, which leaves "
+                "no interval. Raise num, or average something that varies."
             )
         means.append(sample.mean())
         deviations.append(sample.std(ddof=1) / np.sqrt(count))
@@ -180,8 +179,7 @@ def _fitted(
     if p_value < _MISFIT:
         found.append(
             f"the rungs do not follow step^{power:.4g} (p = {p_value:.1g}): the interval leaves "
-            "that out. Take finer steps, "
-            "or another order."
+            "that out. Take finer steps, or another order."
         )
     if abs(slope) > 0.2 * abs(limit):
         found.append(f"the finest step is off by {slope / limit:.0%}: take finer steps.")

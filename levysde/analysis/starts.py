@@ -103,7 +103,7 @@ def quasi_stationary_starts(
         if stayed < num and stayed + 3 < _SMALLEST_SHARE * tried:
             raise ValueError(
                 f"{stayed} of {tried} trajectories stayed until time = {time:g} "
-                f"{result.info.unit}: too few to start "
-                "from. Give a smaller time: a few relaxation times are enough."
+                f"{result.info.unit}: too few to start from. Give a smaller time: a few "
+                "relaxation times are enough."
             )
     return Starts(np.concatenate(kept)[:num], time, tried / stayed, kernel.unit)

@@ -55,8 +55,7 @@ class Basin(Domain):
         if not isinstance(landscape, Landscape):
             raise TypeError(
                 f"landscape must be a Landscape, not {landscape!r}. Type for example "
-                "Basin(DoubleWell()); "
-                "make your own loss into one with levysde.from_function."
+                "Basin(DoubleWell()); make your own loss into one with levysde.from_function."
             )
         self.landscape = landscape
         self.attractors = attractors(landscape, minima, max_steps)
@@ -178,8 +177,7 @@ def _linked(sublevel: Sublevel, known: Attractors, saddles: list[Array]) -> np.n
         if not values[0] < 0:
             raise ValueError(
                 f"saddles[{number}] = {np.asarray(saddle)} is no saddle: the Hessian's smallest "
-                "eigenvalue there is "
-                f"{values[0]:.4g}. Leave it out."
+                f"eigenvalue there is {values[0]:.4g}. Leave it out."
             )
         if (len(values) > 1 and values[1] < 0) or not bool(sublevel.contains(saddle)):
             continue
@@ -188,8 +186,7 @@ def _linked(sublevel: Sublevel, known: Attractors, saddles: list[Array]) -> np.n
         if count in ends:
             raise ValueError(
                 f"the flow down from saddles[{number}] = {np.asarray(saddle)} ends at none of the "
-                "minima. "
-                "List every minimum below the level."
+                "minima. List every minimum below the level."
             )
         edges.append(ends)
     linked = np.arange(count + 1) == 0

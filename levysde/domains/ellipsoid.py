@@ -145,8 +145,7 @@ def _axes(axes: Arg[Numbers | None], dim: int) -> Array | None:
         if gap > 1e-4:
             raise ValueError(
                 "axes must have orthonormal columns, but axes.T @ axes differs from the identity "
-                f"by {gap:.3g}. "
-                "Type for example axes=jnp.linalg.eigh(hessian)[1]."
+                f"by {gap:.3g}. Type for example axes=jnp.linalg.eigh(hessian)[1]."
             )
     return array
 
@@ -167,7 +166,6 @@ def _principal(matrix: Array, dim: int) -> tuple[Array, Array]:
     if not values[0] > 1e-12 * size:
         raise ValueError(
             f"matrix must be positive definite, but its smallest eigenvalue is {values[0]:.4g}: "
-            "the set would be "
-            f"unbounded. Type for example matrix=jnp.eye({dim})."
+            f"the set would be unbounded. Type for example matrix=jnp.eye({dim})."
         )
     return jnp.asarray(1 / np.sqrt(values), dtype=float), jnp.asarray(axes, dtype=float)

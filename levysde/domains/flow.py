@@ -149,8 +149,8 @@ def stationary_spectrum(landscape: Landscape, x: Point, name: str) -> tuple[np.n
     if np.linalg.norm(slope) > limit:
         raise ValueError(
             f"{name}, x = {np.asarray(x)}, is no stationary point: the gradient's norm there is "
-            f"{np.linalg.norm(slope):.4g}. "
-            "Polish it first, for example with scipy.optimize.minimize."
+            f"{np.linalg.norm(slope):.4g}. Polish it first, for example with "
+            "scipy.optimize.minimize."
         )
     return values, vectors
 
@@ -163,8 +163,7 @@ def _capture_radius(landscape: Landscape, x: Point, name: str) -> float:
     if values[0] < -_STATIONARY * np.abs(values).max():
         raise ValueError(
             f"{name}, x = {np.asarray(x)}, is a saddle or a maximum (the Hessian's smallest "
-            f"eigenvalue is {values[0]:.4g}): "
-            "no basin of attraction surrounds it. Give a minimum."
+            f"eigenvalue is {values[0]:.4g}): no basin of attraction surrounds it. Give a minimum."
         )
     half = _PRINCIPAL // 2
     axes = (
@@ -184,9 +183,8 @@ def _capture_radius(landscape: Landscape, x: Point, name: str) -> float:
         radius *= _SMALLER
     raise ValueError(
         f"{name}, x = {np.asarray(x)}, is not isolated: around it the loss does not rise in every "
-        "direction (a flat valley, "
-        "or a loss that is not smooth), so the flow does not single it out. Give an isolated "
-        "minimum."
+        "direction (a flat valley, or a loss that is not smooth), so the flow does not single it "
+        "out. Give an isolated minimum."
     )
 
 

@@ -46,8 +46,8 @@ class Sublevel(Domain):
         if not isinstance(landscape, Landscape):
             raise TypeError(
                 f"landscape must be a Landscape, not {landscape!r}. Type for example "
-                "Sublevel(well, height=0.5); "
-                "make your own loss into one with levysde.from_function."
+                "Sublevel(well, height=0.5); make your own loss into one with "
+                "levysde.from_function."
             )
         self.landscape = landscape
         self.height = errors.positive("height", height, "height=0.5")
@@ -58,9 +58,8 @@ class Sublevel(Domain):
         ):
             raise ValueError(
                 f"height = {height!r} is lost in rounding next to the loss at the minimum, "
-                f"{float(lowest)!r} in "
-                f"{lowest.dtype}. Give a larger height, or shift the loss to be about 0 at its "
-                "minimum."
+                f"{float(lowest)!r} in {lowest.dtype}. Give a larger height, or shift the loss to "
+                "be about 0 at its minimum."
             )
 
         if not errors.is_traced(self.level):
@@ -68,10 +67,9 @@ class Sublevel(Domain):
             if share > _COARSE_LEVEL:
                 warnings.warn(
                     f"the loss at the minimum is {float(lowest):.6g}, where the floats of "
-                    f"{lowest.dtype} are {share:.1%} of "
-                    f"height = {float(self.height):.4g} apart: the level is that coarse. Shift the "
-                    "loss to be about 0 at its "
-                    "minimum, or switch JAX to float64.",
+                    f"{lowest.dtype} are {share:.1%} of height = {float(self.height):.4g} apart: "
+                    "the level is that coarse. Shift the loss to be about 0 at its minimum, or "
+                    "switch JAX to float64.",
                     errors.PrecisionWarning,
                     stacklevel=3,  # past the wrapper of names
                 )

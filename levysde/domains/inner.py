@@ -70,14 +70,12 @@ class Inner(Domain):
         if not float(self.delta) < largest:
             raise ValueError(
                 f"nothing is left: delta = {delta!r}, but the largest ball inside the domain has "
-                f"radius {largest:.6g}. "
-                "Give a smaller delta."
+                f"radius {largest:.6g}. Give a smaller delta."
             )
         if landscape is not None and not bool(self.contains(landscape.minimum)):
             raise ValueError(
                 f"delta = {delta!r} reaches past the minimum: it is closer to the boundary of the "
-                "domain than that. "
-                "Give a smaller delta."
+                "domain than that. Give a smaller delta."
             )
 
     def contains(self, x: Point) -> Truth:
@@ -139,9 +137,8 @@ def boundary_distance(domain: Arg[Domain], x: Arg[Numbers]) -> Scalar:
     if not has_distance(domain):
         raise TypeError(
             f"the distance to the boundary of {type(domain).__name__} has no formula. Known are "
-            "Ball, Box, Ellipsoid, "
-            "HalfSpaces, their Intersection, and Inner of these; Inner(domain, delta=...) works "
-            "for every domain."
+            "Ball, Box, Ellipsoid, HalfSpaces, their Intersection, and Inner of these; "
+            "Inner(domain, delta=...) works for every domain."
         )
     return _distance(domain, errors.finite("x", x, f"x=jnp.zeros({domain.dim})", (domain.dim,)))
 

@@ -40,8 +40,7 @@ class HalfSpaces(ConvexShape):
         if normals.ndim != 2 or not normals.size or offsets.shape != normals.shape[:1]:
             raise ValueError(
                 f"normals must have shape (n, d) and offsets (n,), not {normals.shape} and "
-                f"{offsets.shape}. "
-                f"Type for example {_EXAMPLE}."
+                f"{offsets.shape}. Type for example {_EXAMPLE}."
             )
         largest = jnp.max(jnp.abs(normals), 1, keepdims=True)
         if not errors.is_traced(normals) and not np.asarray(largest).all():

@@ -114,8 +114,8 @@ class Box(ConvexShape):
         if self.lower.ndim != 1 or self.lower.shape != self.upper.shape or not self.lower.size:
             raise ValueError(
                 f"lower and upper must be vectors of one length, not of shapes {self.lower.shape} "
-                f"and {self.upper.shape}. "
-                "Type for example Box(lower=-jnp.ones(2), upper=jnp.ones(2))."
+                f"and {self.upper.shape}. Type for example Box(lower=-jnp.ones(2), "
+                "upper=jnp.ones(2))."
             )
         if errors.is_traced(self.lower) or errors.is_traced(self.upper):
             return

@@ -91,8 +91,8 @@ class Shifted(Domain):
         if not errors.is_traced(left) and not bool(left):
             raise ValueError(
                 f"nothing is left around the attractor {self.dynamics.attractor}: the shift is "
-                f"{float(self.size):.3g} times "
-                "the scale of the noise. Take a smaller dt, or a larger domain."
+                f"{float(self.size):.3g} times the scale of the noise. Take a smaller dt, or a "
+                "larger domain."
             )
 
     def _arguments(self) -> dict:
@@ -189,14 +189,14 @@ def check_boundary(domain: Arg[Domain], dynamics: Arg[Dynamics]) -> tuple[Domain
     if not isinstance(dynamics, SGD | Langevin) or dynamics.response != "linear":
         raise TypeError(
             "dynamics must be SGD (Ito) or Langevin, whose noise moves the position at once, not "
-            f"{type(dynamics).__name__}. "
-            "For others simulate with EulerMaruyama and extrapolate over dt."
+            f"{type(dynamics).__name__}. For others simulate with EulerMaruyama and extrapolate "
+            "over dt."
         )
     if not isinstance(dynamics.driver, Brownian | StableComponents | StableIsotropic):
         raise TypeError(
             "the driver must be Brownian, StableComponents or StableIsotropic, not "
-            f"{type(dynamics.driver).__name__}: for "
-            "others no constant is known. Extrapolate over dt."
+            f"{type(dynamics.driver).__name__}: for others no constant is known. Extrapolate over "
+            "dt."
         )
     if domain.dim != dynamics.landscape.dim:
         raise ValueError(

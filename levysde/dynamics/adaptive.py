@@ -380,9 +380,8 @@ def _fixed_point(adam: Adam, weight_decay: Scalar) -> Point:
     ):
         raise ValueError(
             f"weight_decay = {float(weight_decay):.4g} leaves no stable fixed point near the "
-            "landscape's minimum: Newton steps "
-            f"from it end at grad F + lambda Q x of norm {left:.3g}, having begun at {pull:.3g}. "
-            "Give a smaller weight_decay."
+            "landscape's minimum: Newton steps from it end at grad F + lambda Q x of norm "
+            f"{left:.3g}, having begun at {pull:.3g}. Give a smaller weight_decay."
         )
     return x
 

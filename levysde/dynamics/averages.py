@@ -86,9 +86,9 @@ def learning_rate_of(
     index = driver.index
     if not errors.is_traced(index) and float(index) <= 1:
         raise ValueError(
-            f"alpha = {float(index):.4g} and epsilon = {epsilon!r} stand for no learning rate (eps "
-            "= eta^((a-1)/a) needs "
-            f"a > 1), so the rates of the averages are unknown. {instead}"
+            f"alpha = {float(index):.4g} and epsilon = {epsilon!r} stand for no learning rate "
+            "(eps = eta^((a-1)/a) needs a > 1), so the rates of the averages are unknown. "
+            f"{instead}"
         )
     return jnp.asarray(epsilon, dtype=float) ** (index / (index - 1))
 

@@ -31,8 +31,8 @@ def check_parts(landscape: Arg[Landscape], driver: Arg[Driver]) -> None:
     if not isinstance(landscape, Landscape):
         raise TypeError(
             f"landscape must be a Landscape, not {landscape!r}. Type for example "
-            "Quadratic(hessian=jnp.eye(2)); "
-            "make your own loss into one with levysde.from_function."
+            "Quadratic(hessian=jnp.eye(2)); make your own loss into one with "
+            "levysde.from_function."
         )
     if not isinstance(driver, Driver):
         raise TypeError(
@@ -44,8 +44,7 @@ def check_parts(landscape: Arg[Landscape], driver: Arg[Driver]) -> None:
         if not eqx.is_array_like(leaf):
             raise TypeError(
                 f"{type(landscape).__name__} holds {errors.shown(leaf)}, which is no array. Mark "
-                "its field as static, "
-                "or take the arrays out by equinox.partition."
+                "its field as static, or take the arrays out by equinox.partition."
             )
     _check_gradient(
         structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves), landscape.dim
@@ -86,8 +85,7 @@ def noise_amplitude(
     if (epsilon is None) == (learning_rate is None):
         raise ValueError(
             f"give exactly one of epsilon and learning_rate, not epsilon={epsilon!r} and "
-            f"learning_rate={learning_rate!r}. "
-            "Type for example epsilon=0.1."
+            f"learning_rate={learning_rate!r}. Type for example epsilon=0.1."
         )
     if epsilon is not None:
         return errors.positive("epsilon", epsilon, "epsilon=0.1")
@@ -209,9 +207,8 @@ def _convention(value: Arg[Literal["ito", "marcus"]], scale: Scale) -> str:
     ):
         raise ValueError(
             f'convention="marcus" with {type(scale).__name__}: S does not depend on the position, '
-            "so Marcus and Ito are one. "
-            "Leave convention out, or give a scale of the position, for example StateScale(lambda "
-            "x: 1 + x**2, dim=2)."
+            "so Marcus and Ito are one. Leave convention out, or give a scale of the position, "
+            "for example StateScale(lambda x: 1 + x**2, dim=2)."
         )
     return value
 

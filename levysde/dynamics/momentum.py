@@ -119,9 +119,8 @@ class Momentum(Averaging):
         averaged = errors.flag("averaged", averaged)
         if rate is not None and momentum is not None:
             raise ValueError(
-                f"give one of momentum and rate, not momentum={momentum!r} and rate={rate!r}: rate "
-                "is -ln(momentum) over the "
-                "learning rate. Type for example momentum=0.9."
+                f"give one of momentum and rate, not momentum={momentum!r} and rate={rate!r}: "
+                "rate is -ln(momentum) over the learning rate. Type for example momentum=0.9."
             )
         if rate is not None:
             self.rate = errors.positive("rate", rate, "rate=10.0")

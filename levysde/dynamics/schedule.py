@@ -64,9 +64,9 @@ class Scheduled(WholeStep):
     ):
         if not isinstance(dynamics, Dynamics):
             raise TypeError(
-                f"dynamics must be a Dynamics, not {dynamics!r}. "
-                "Type for example Scheduled(SGD(well, StableComponents(alpha=1.5), "
-                "learning_rate=0.1), lambda t: 1 / (1 + t))."
+                f"dynamics must be a Dynamics, not {dynamics!r}. Type for example "
+                "Scheduled(SGD(well, StableComponents(alpha=1.5), learning_rate=0.1), lambda t: 1 "
+                "/ (1 + t))."
             )
         if isinstance(dynamics, Scheduled):
             raise TypeError(
@@ -150,9 +150,8 @@ class Scheduled(WholeStep):
         if self.factor is None:
             raise ValueError(
                 "a schedule changes the noise in time, so there is no one rate of escape and no "
-                "escape law. Give a constant "
-                "schedule, for example Scheduled(dynamics, 0.5), or the law of the base dynamics "
-                "at one learning rate."
+                "escape law. Give a constant schedule, for example Scheduled(dynamics, 0.5), or "
+                "the law of the base dynamics at one learning rate."
             )
         return self.dynamics.response
 

@@ -143,8 +143,8 @@ def simulate_escape(
     if bad and throw:
         raise errors.NonFiniteError(
             f"{bad} of {run.num} trajectories became NaN or infinite. Take a smaller dt or "
-            "learning rate, or throw=False to "
-            "keep them as status NONFINITE. All rows are in .result.",
+            "learning rate, or throw=False to keep them as status NONFINITE. All rows are in "
+            ".result.",
             result,
         )
     return result
@@ -225,8 +225,8 @@ def steps_until(
     )
     raise ValueError(
         f"{name} = {time:g} takes {steps:.4g} "
-        f"steps{'' if dt is None else f' of dt = {float(dt):.4g}'}, but a trajectory makes "
-        f"at most {limit}. Type {name}={0.99 * time * limit / steps:.3g} or less, or take {longer}."
+        f"steps{'' if dt is None else f' of dt = {float(dt):.4g}'}, but a trajectory makes at "
+        f"most {limit}. Type {name}={0.99 * time * limit / steps:.3g} or less, or take {longer}."
     )
 
 
@@ -283,9 +283,8 @@ def _why_outside(domain: Domain, given: np.ndarray, held: np.ndarray) -> str:
     i = int(np.argmax(np.abs(given - held)))
     return (
         f"As given it is inside, but {held.dtype} rounds {float(given[i])!r} to "
-        f"{float(held[i])!r}: the spacing of its "
-        f"numbers there is {np.spacing(np.abs(held[i])):.1g}. Start further inside, or switch JAX "
-        "to float64 with "
+        f"{float(held[i])!r}: the spacing of its numbers there is "
+        f"{np.spacing(np.abs(held[i])):.1g}. Start further inside, or switch JAX to float64 with "
         'jax.config.update("jax_enable_x64", True).'
     )
 
@@ -295,8 +294,7 @@ def _check_escapable(kernel: Kernel, domain: Domain, starts: np.ndarray) -> None
     if not np.isfinite(ray_distances(domain, x, kernel.noise_directions())).any():
         raise ValueError(
             "the domain is unbounded along every direction in which the noise pushes, so the mean "
-            "escape time is infinite. "
-            "Bound the domain, or give max_time to censor."
+            "escape time is infinite. Bound the domain, or give max_time to censor."
         )
 
 

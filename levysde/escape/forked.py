@@ -17,9 +17,8 @@ def check_process() -> None:
     global _run_here
     if _run_before_fork:
         raise RuntimeError(
-            "this process was forked from one in which JAX had started its threads, and a run here "
-            "would wait for ever. "
-            "Start new "
+            "this process was forked from one in which JAX had started its threads, and a run "
+            "here would wait for ever. Start new "
             'processes instead: multiprocessing.get_context("spawn").Pool(...), with the function '
             "at the top level of a file."
         )

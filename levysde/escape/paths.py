@@ -215,8 +215,7 @@ def _raise_on_nan(paths: Paths) -> None:
     if bad:
         raise errors.NonFiniteError(
             f"{bad} of {paths.num} paths became NaN or infinite. Take a smaller dt or learning "
-            "rate, or throw=False to keep "
-            "them. All paths are in .result.",
+            "rate, or throw=False to keep them. All paths are in .result.",
             paths,
         )
 
@@ -326,9 +325,8 @@ def _clock(
     if not (columns["time"][staying] == times[-1]).all():
         raise ValueError(
             f"the clock of {type(kernel).__name__} differs from path to path, so paths have no "
-            "times in common. "
-            "Look at them one by one, or use a kernel with a fixed step, for example "
-            "EulerMaruyama(dynamics, dt=1e-3)."
+            "times in common. Look at them one by one, or use a kernel with a fixed step, for "
+            "example EulerMaruyama(dynamics, dt=1e-3)."
         )
     return times
 
@@ -337,8 +335,7 @@ def _ids(num: Arg[Integer | None], ids: Arg[Numbers | None]) -> np.ndarray:
     if (num is None) == (ids is None):
         raise ValueError(
             f"give exactly one of num and ids, not num={errors.shown(num)} and "
-            f"ids={errors.shown(ids)}. "
-            "Type for example num=5."
+            f"ids={errors.shown(ids)}. Type for example num=5."
         )
     if ids is None:
         return np.arange(errors.integer("num", num, "num=5"), dtype=np.uint64)
@@ -366,8 +363,8 @@ def _grid(
     if (times is None) == (every is None):
         raise ValueError(
             f"give exactly one of times and every, not times={errors.shown(times)} and "
-            f"every={errors.shown(every)}. "
-            "Type for example times=np.linspace(0, 10, 101), or every=10 with max_steps=1000."
+            f"every={errors.shown(every)}. Type for example times=np.linspace(0, 10, 101), or "
+            "every=10 with max_steps=1000."
         )
     if times is not None:
         if max_time is not None or max_steps is not None:
@@ -380,9 +377,8 @@ def _grid(
     if (max_time is None) == (max_steps is None):
         raise ValueError(
             "every needs exactly one of max_time and max_steps, not "
-            f"max_time={errors.shown(max_time)} and "
-            f"max_steps={errors.shown(max_steps)}. "
-            "Type for example every=10, max_steps=1000."
+            f"max_time={errors.shown(max_time)} and max_steps={errors.shown(max_steps)}. Type for "
+            "example every=10, max_steps=1000."
         )
     if max_time is not None:
         limit = steps_until("max_time", kernel, max_time)

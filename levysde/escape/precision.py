@@ -113,11 +113,9 @@ def _gradient(kernel: Kernel, places: np.ndarray) -> list[PrecisionWarning]:
     return [
         PrecisionWarning(
             f"rounding changes the gradient of {type(landscape).__name__} by up to {lost:.2g}, "
-            f"where its size is {size:.2g} "
-            f"(at {len(places)} places between the start and the boundary, {places.dtype} beside "
-            "float64). "
-            "Write the loss in terms of the distance from its minimum, or switch JAX to float64 "
-            "with "
+            f"where its size is {size:.2g} (at {len(places)} places between the start and the "
+            f"boundary, {places.dtype} beside float64). Write the loss in terms of the distance "
+            "from its minimum, or switch JAX to float64 with "
             'jax.config.update("jax_enable_x64", True).'
         )
     ]
@@ -258,11 +256,10 @@ def _told(kernel: Kernel, moves: _Moves, places: np.ndarray, place: int, i: int)
     drift, noise = moves.drift[place, i] * spacing, moves.noise[place, i] * spacing
     reach = np.ptp(places[:, i])
     message = (
-        f"the precision of {x.dtype} cannot hold the steps of {type(kernel).__name__}: near x[{i}] "
-        f"= {x[i]:.6g} its spacing is "
-        f"{spacing:.2g}, while {_step_name(kernel)} moves x[{i}] by {drift:.2g} through the drift "
-        f"and {noise:.2g} through the "
-        "noise (median), so that rounding changes the result."
+        f"the precision of {x.dtype} cannot hold the steps of {type(kernel).__name__}: near "
+        f"x[{i}] = {x[i]:.6g} its spacing is {spacing:.2g}, while {_step_name(kernel)} moves "
+        f"x[{i}] by {drift:.2g} through the drift and {noise:.2g} through the noise (median), so "
+        "that rounding changes the result."
     )
     remedies = _wider(x.dtype)
     if np.abs(places[:, i]).min() > 2 * reach > 0:
@@ -289,12 +286,11 @@ def _memory(kernel: Kernel, steps: _Steps, dtype: Any) -> list[PrecisionWarning]
         place, i = np.unravel_index(np.argmax(lost), lost.shape)
         name, step = _average_name(kernel, number), moves.drift[place, i] * moves.spacing[place, i]
         message = (
-            f"the precision of {np.dtype(dtype)} cannot hold the steps of {type(kernel).__name__}: "
-            f"the average {name}[{i}] = "
-            f"{old[place, i]:.4g}, {gap[place, i]:.2g} from where it tends to, moves by {step:.2g} "
-            f"in {_step_name(kernel)}, "
-            f"and the spacing is {moves.spacing[place, i]:.2g}, so that it stops "
-            f"{short[place, i]:.2g} short."
+            f"the precision of {np.dtype(dtype)} cannot hold the steps of "
+            f"{type(kernel).__name__}: the average {name}[{i}] = {old[place, i]:.4g}, "
+            f"{gap[place, i]:.2g} from where it tends to, moves by {step:.2g} in "
+            f"{_step_name(kernel)}, and the spacing is {moves.spacing[place, i]:.2g}, so that it "
+            f"stops {short[place, i]:.2g} short."
         )
         longer = _longer(
             kernel, float(short[place, i] / (_SHORT * scale[i])) if scale[i] > 0 else math.inf

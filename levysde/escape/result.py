@@ -166,11 +166,9 @@ class EscapeResult(Tabled):
         return (
             *self.info.warnings,
             f"{overshot / exits:.1%} of the exits ({overshot} of {exits}) were made by the "
-            "integrator: one step of the drift, "
-            "longer than the way from the attractor to the boundary, carried the trajectory out. "
-            "The mean is too small by "
-            "about that share. Take a smaller dt, or TamedEuler for a loss that grows faster than "
-            "a square.",
+            "integrator: one step of the drift, longer than the way from the attractor to the "
+            "boundary, carried the trajectory out. The mean is too small by about that share. "
+            "Take a smaller dt, or TamedEuler for a loss that grows faster than a square.",
         )
 
     def count(self, status: Status) -> int:
@@ -186,8 +184,8 @@ class EscapeResult(Tabled):
             *self._sets(),
             (
                 "steps",
-                f"{int(self.steps.sum(dtype=np.uint64))}, at most "
-                f"{self.steps.max(initial=0)} in one trajectory",
+                f"{int(self.steps.sum(dtype=np.uint64))}, at most {self.steps.max(initial=0)} in "
+                "one trajectory",
             ),
             *info._rows(),
             ("jax", info.versions.get("jax", "unknown")),

@@ -21,10 +21,9 @@ MOST = 16_384
 # What a kernel language computes number by number.
 _ELEMENTWISE = set(
     "abs add add_any and atan2 bitcast_convert_type cbrt ceil clamp convert_element_type cos cosh "
-    "div eq exp exp2 expm1 floor "
-    "ge gt integer_pow is_finite le log log1p log2 logistic lt max min mul ne neg not or pow rem "
-    "rsqrt select_n "
-    "shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square sub tan tanh "
+    "div eq exp exp2 expm1 floor ge gt integer_pow is_finite le log log1p log2 logistic lt max "
+    "min mul ne neg not or pow rem rsqrt select_n shift_left shift_right_arithmetic "
+    "shift_right_logical sign sin sinh sqrt square sub tan tanh "
     "xor".split()
 )
 _MOVES = set(

@@ -135,12 +135,10 @@ def about(bias: float, missed: float, dt: float) -> list[str]:
     if missed > _FIRST_ORDER:
         return [
             f"at dt = {dt:.4g} the bias of the mean escape time by the length of the step is not "
-            "resolved: dt times the "
-            f"curvature on the way to the boundary that the step misses is up to {missed:.3g}, and "
-            "an estimate needs "
-            f"{_FIRST_ORDER:g} or less. Take "
-            f"dt={0.5 * _FIRST_ORDER * dt / missed:.2g} or less, or compare the means at dt and dt "
-            "/ 4."
+            "resolved: dt times the curvature on the way to the boundary that the step misses is "
+            f"up to {missed:.3g}, and an estimate needs {_FIRST_ORDER:g} or less. Take "
+            f"dt={0.5 * _FIRST_ORDER * dt / missed:.2g} or less, or compare the means at dt and "
+            "dt / 4."
         ]
     if abs(bias) <= _WORTH or not np.isfinite(bias):
         return []
@@ -149,7 +147,6 @@ def about(bias: float, missed: float, dt: float) -> list[str]:
     much = f"{abs(bias):.0%}" if times < 2 else f"a factor of {times:.3g}"
     return [
         f"at dt = {dt:.4g} the mean escape time is too {too} by about {much}, as estimated before "
-        f"the run: exits come {how} by "
-        "the length of the step. Type Bridged(OrnsteinUhlenbeck(dynamics, dt=...), domain), or a "
-        "smaller dt."
+        f"the run: exits come {how} by the length of the step. Type "
+        "Bridged(OrnsteinUhlenbeck(dynamics, dt=...), domain), or a smaller dt."
     ]

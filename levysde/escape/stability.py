@@ -90,10 +90,9 @@ def stability(kernel: Kernel, domain: Domain) -> list[StabilityWarning | str]:
             return [
                 StabilityWarning(
                     f"dt = {dt:.4g} is past the stability limit of {name}: dt times the largest "
-                    "curvature at the attractor is "
-                    f"{stiffness:.3g}, and a step without noise multiplies a deviation from it by "
-                    f"{growth:.3g}. Exits are the "
-                    f"integrator's, not the equation's. {advice}"
+                    f"curvature at the attractor is {stiffness:.3g}, and a step without noise "
+                    f"multiplies a deviation from it by {growth:.3g}. Exits are the integrator's, "
+                    f"not the equation's. {advice}"
                 )
             ]
         if dynamics.response == "flow":  # the position follows its averages, not the gradient alone
@@ -102,9 +101,8 @@ def stability(kernel: Kernel, domain: Domain) -> list[StabilityWarning | str]:
         if error > _COARSE:
             return [
                 f"dt = {dt:.4g} is coarse for the drift: dt times the largest curvature at the "
-                f"attractor is {stiffness:.3g}, "
-                f"and a step of {name} without noise is off by {error:.2g} of a deviation from it. "
-                f"{advice}"
+                f"attractor is {stiffness:.3g}, and a step of {name} without noise is off by "
+                f"{error:.2g} of a deviation from it. {advice}"
             ]
         euler = _error(np.eye(len(flow)) - dt * flow, flow, dt)
         return [

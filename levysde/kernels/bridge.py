@@ -81,9 +81,8 @@ class Bridged(Kernel):
         if not isinstance(dynamics.driver, Brownian):
             raise TypeError(
                 f"{type(dynamics.driver).__name__} has jumps, and between two steps no Brownian "
-                "bridge. Type "
-                "JumpAdapted(dynamics, dt=..., cutoff=..., domain=domain), or Shifted(domain, "
-                "dynamics, dt=...)."
+                "bridge. Type JumpAdapted(dynamics, dt=..., cutoff=..., domain=domain), or "
+                "Shifted(domain, dynamics, dt=...)."
             )
         self.kernel = kernel
 

@@ -180,9 +180,9 @@ def _gaussian(dynamics: Arg["Dynamics"]) -> SGD | Langevin:
     flow = gradient_flow("DiffraxKernel", dynamics)
     if not isinstance(flow.driver, Brownian):
         raise TypeError(
-            f"diffrax's SDE solvers are made for Brownian motion, and {type(flow.driver).__name__} "
-            "noise has no Brownian path. "
-            "Type EulerMaruyama(dynamics, dt=1e-3) instead."
+            "diffrax's SDE solvers are made for Brownian motion, and "
+            f"{type(flow.driver).__name__} noise has no Brownian path. Type "
+            "EulerMaruyama(dynamics, dt=1e-3) instead."
         )
     return flow
 
@@ -202,8 +202,8 @@ def _checked_solver(solver: Arg[diffrax.AbstractSolver], flow: SGD | Langevin) -
     if isinstance(solver, diffrax.AbstractFosterLangevinSRK) or not (ito or stratonovich):
         raise TypeError(
             f"{name} is no solver for dx = -grad F dt + epsilon S dW: diffrax says of it neither "
-            "Ito nor Stratonovich, or it "
-            f"is made for other equations. Type for example {_EXAMPLE}."
+            "Ito nor Stratonovich, or it is made for other equations. Type for example "
+            f"{_EXAMPLE}."
         )
     if isinstance(flow.scale, STATE_FREE):
         return solver
@@ -213,9 +213,8 @@ def _checked_solver(solver: Arg[diffrax.AbstractSolver], flow: SGD | Langevin) -
             f"{name} solves the {'Ito' if ito else 'Stratonovich'} equation, but the scale depends "
             "on the position and the "
             f'dynamics read it as {read}. Type SGD(..., convention="{"ito" if ito else "marcus"}") '
-            "or take "
-            f"{'diffrax.Heun()' if ito else 'diffrax.ItoMilstein()'}; Marcus is Stratonovich for "
-            "Brownian noise."
+            f"or take {'diffrax.Heun()' if ito else 'diffrax.ItoMilstein()'}; Marcus is "
+            "Stratonovich for Brownian noise."
         )
     return solver
 

@@ -35,9 +35,8 @@ class EulerMaruyama(FixedStep):
     def __init__(self, dynamics: Arg[Dynamics], dt: Arg[Number]):
         if not isinstance(dynamics, Dynamics):
             raise TypeError(
-                f"dynamics must be a Dynamics, not {dynamics!r}. "
-                "Type for example EulerMaruyama(SGD(well, StableComponents(alpha=1.5), "
-                "epsilon=0.1), dt=1e-3)."
+                f"dynamics must be a Dynamics, not {dynamics!r}. Type for example "
+                "EulerMaruyama(SGD(well, StableComponents(alpha=1.5), epsilon=0.1), dt=1e-3)."
             )
         self.dynamics = dynamics
         self.dt = errors.positive("dt", dt, "dt=1e-3")

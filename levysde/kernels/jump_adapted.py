@@ -95,8 +95,8 @@ class JumpAdapted(Kernel):
         if not isinstance(driver, StableComponents | StableIsotropic):
             raise TypeError(
                 "the driver must be StableComponents or StableIsotropic, not "
-                f"{type(driver).__name__}. EulerMaruyama takes "
-                "others; for Brownian motion type Bridged(EulerMaruyama(...), domain)."
+                f"{type(driver).__name__}. EulerMaruyama takes others; for Brownian motion type "
+                "Bridged(EulerMaruyama(...), domain)."
             )
         self.dynamics = dynamics
         self.dt = errors.positive("dt", dt, "dt=0.01")

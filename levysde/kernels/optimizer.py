@@ -364,9 +364,8 @@ def _noise(
     if (batch_size is None) == (noise is None):
         raise ValueError(
             f"give exactly one of batch_size and noise, not batch_size={batch_size!r} and "
-            f"noise={noise!r}. Type for example "
-            f"{_EXAMPLE}, or OptimizerKernel(optax.sgd(0.1), landscape, "
-            "noise=StableComponents(alpha=1.5))."
+            f"noise={noise!r}. Type for example {_EXAMPLE}, or OptimizerKernel(optax.sgd(0.1), "
+            "landscape, noise=StableComponents(alpha=1.5))."
         )
     if noise is not None:
         if not isinstance(noise, Driver):
@@ -383,9 +382,8 @@ def _noise(
         )
     if not isinstance(landscape, NetworkLandscape):
         raise TypeError(
-            f"{type(landscape).__name__} has no examples to take minibatches of. Give a network on "
-            "data (from_network), or "
-            "noise=StableComponents(alpha=1.5) in place of batch_size."
+            f"{type(landscape).__name__} has no examples to take minibatches of. Give a network "
+            "on data (from_network), or noise=StableComponents(alpha=1.5) in place of batch_size."
         )
     return (
         errors.integer("batch_size", batch_size, "batch_size=30", high=landscape.num_examples),

@@ -19,37 +19,29 @@ from levysde import errors
 _REFUSED = {
     "SAMState": (
         "optax.contrib.sam takes two gradients of the same batch in an iteration. Here each would "
-        "see a batch of its own, "
-        "which is another algorithm (its stationary variance is smaller), each would count as an "
-        "iteration, and the domain "
-        "would look at the perturbed position. OptimizerKernel has no option for SAM. Write a "
-        "Kernel whose step takes both "
-        "gradients of one batch; or simulate the equation of unnormalised SAM of radius rho, "
-        "SGD(Modified(landscape, "
-        "learning_rate=2 * rho), driver, learning_rate=..., scale=...), whose scale is (I + rho * "
-        "Hessian) times the noise "
-        "of the gradient."
+        "see a batch of its own, which is another algorithm (its stationary variance is smaller), "
+        "each would count as an iteration, and the domain would look at the perturbed position. "
+        "OptimizerKernel has no option for SAM. Write a Kernel whose step takes both gradients of "
+        "one batch; or simulate the equation of unnormalised SAM of radius rho, "
+        "SGD(Modified(landscape, learning_rate=2 * rho), driver, learning_rate=..., scale=...), "
+        "whose scale is (I + rho * Hessian) times the noise of the gradient."
     ),
     "ScheduleFreeState": (
-        "optax.contrib.schedule_free takes gradients at one point and is evaluated at another, the "
-        "average that "
-        "schedule_free_eval_params returns. The domain would look at the first, and the escape "
-        "would not be that of the "
-        "trained parameters. Give its base optimiser, for example optax.sgd(0.1), or write a "
-        "Kernel whose position is the "
-        "average."
+        "optax.contrib.schedule_free takes gradients at one point and is evaluated at another, "
+        "the average that schedule_free_eval_params returns. The domain would look at the first, "
+        "and the escape would not be that of the trained parameters. Give its base optimiser, for "
+        "example optax.sgd(0.1), or write a Kernel whose position is the average."
     ),
     "LookaheadState": (
         "optax.lookahead moves two sets of parameters, fast and slow, and this kernel has one. "
-        "Give its fast optimiser, for "
-        "example optax.sgd(0.1), or write a Kernel whose state holds both."
+        "Give its fast optimiser, for example optax.sgd(0.1), or write a Kernel whose state holds "
+        "both."
     ),
     "DifferentiallyPrivateAggregateState": (
         "optax.contrib.differentially_private_aggregate clips the gradient of each example, and "
-        "this kernel passes the mean "
-        "over a batch. Give optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1)), which "
-        "clips the mean, or write a "
-        "Kernel that passes the gradients of the examples."
+        "this kernel passes the mean over a batch. Give "
+        "optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1)), which clips the mean, or "
+        "write a Kernel that passes the gradients of the examples."
     ),
 }
 _NEEDS_MORE = (
@@ -60,8 +52,7 @@ _NEEDS_MORE = (
 )  # in the message of a failed update
 _GENERAL = (
     "It must be a GradientTransformation whose update takes gradients, its state and the "
-    "parameters, and keeps the tree of its "
-    "state."
+    "parameters, and keeps the tree of its state."
 )
 
 
@@ -70,14 +61,12 @@ def check_transformation(transformation: Any, example: str) -> None:
     if isinstance(transformation, optax.MultiSteps):
         raise TypeError(
             "transformation is an optax.MultiSteps, which only wraps a GradientTransformation. "
-            "Type "
-            "optax.MultiSteps(...).gradient_transformation()."
+            "Type optax.MultiSteps(...).gradient_transformation()."
         )
     if not isinstance(transformation, optax.GradientTransformation):
         raise TypeError(
             "transformation must be an optax GradientTransformation, not "
-            f"{errors.shown(transformation)}. "
-            f"Type for example {example}."
+            f"{errors.shown(transformation)}. Type for example {example}."
         )
 
 
@@ -101,11 +90,9 @@ def check_update(kernel: Any) -> None:
         if any(words in str(error) for words in _NEEDS_MORE):
             advice = (
                 "This kernel passes gradients, state and parameters, and no loss or function of "
-                "the loss, which line searches, "
-                "reduce_on_plateau, momo, polyak_sgd and sophia need. Give an optimiser with a "
-                "fixed learning rate, for "
-                "example optax.sgd(0.1); for optax.lbfgs, optax.lbfgs(learning_rate=0.1, "
-                "linesearch=None)."
+                "the loss, which line searches, reduce_on_plateau, momo, polyak_sgd and sophia "
+                "need. Give an optimiser with a fixed learning rate, for example optax.sgd(0.1); "
+                "for optax.lbfgs, optax.lbfgs(learning_rate=0.1, linesearch=None)."
             )
         return TypeError(
             f"the optimiser fails on this landscape's parameters{given}: {error}\n{advice}"
@@ -122,8 +109,8 @@ def check_update(kernel: Any) -> None:
         if not (errors.is_traced(leaf) or isinstance(leaf, jax.Array | np.ndarray | float | int)):
             raise TypeError(
                 f"the optimiser's state{given} must hold arrays only, but holds "
-                f"{errors.shown(leaf)}. Keep constants in the "
-                "functions of the GradientTransformation, not in its state."
+                f"{errors.shown(leaf)}. Keep constants in the functions of the "
+                "GradientTransformation, not in its state."
             )
     x, words = (
         jax.ShapeDtypeStruct((kernel.dim,), kernel.landscape.minimum.dtype),
@@ -142,9 +129,8 @@ def check_update(kernel: Any) -> None:
     wanted, found = (jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (params, updates))
     if wanted != found:
         raise TypeError(
-            f"the optimiser returns updates of shape {found} for parameters of shape {wanted}. Its "
-            "update must return one "
-            "number for each parameter."
+            f"the optimiser returns updates of shape {found} for parameters of shape {wanted}. "
+            "Its update must return one number for each parameter."
         )
     old, new = (jax.tree.map(lambda leaf: leaf.shape, state) for state in (before, after))
     if old != new:

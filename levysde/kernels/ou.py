@@ -146,14 +146,14 @@ def _exact_parts(dynamics: Arg["Dynamics"]) -> SGD | Langevin:
     if not isinstance(flow.scale, STATE_FREE):
         raise TypeError(
             "OrnsteinUhlenbeck solves the linear part exactly, for which "
-            f"{type(flow.scale).__name__} must not depend on the "
-            "position. Type EulerMaruyama(dynamics, dt=1e-3) instead."
+            f"{type(flow.scale).__name__} must not depend on the position. Type "
+            "EulerMaruyama(dynamics, dt=1e-3) instead."
         )
     if not isinstance(flow.driver, Brownian | StableComponents | StableIsotropic):
         raise TypeError(
             "OrnsteinUhlenbeck knows the law of its noise for Brownian, StableComponents and "
-            "StableIsotropic, not for "
-            f"{type(flow.driver).__name__}. Type EulerMaruyama(dynamics, dt=1e-3) instead."
+            f"StableIsotropic, not for {type(flow.driver).__name__}. Type EulerMaruyama(dynamics, "
+            "dt=1e-3) instead."
         )
     return flow
 
@@ -198,16 +198,14 @@ def _column_curvatures(flow: SGD | Langevin, hessian: np.ndarray, scale: np.ndar
     if gap.max() > _SAME:
         raise ValueError(
             f"with {name} the noise of a step has no law in closed form here: column "
-            f"{np.flatnonzero(used)[gap.argmax()]} of "
-            f"the scale is no eigenvector of the Hessian at the minimum (off by {gap.max():.2g} of "
-            "the largest curvature). "
-            f"{instead}"
+            f"{np.flatnonzero(used)[gap.argmax()]} of the scale is no eigenvector of the Hessian "
+            f"at the minimum (off by {gap.max():.2g} of the largest curvature). {instead}"
         )
     if isinstance(flow.driver, StableIsotropic) and np.ptp(found) > _SAME * size:
         raise ValueError(
-            "with StableIsotropic the noise of a step is isotropic only where the curvature is the "
-            "same along all of the "
-            f"noise, but it goes from {found.min():.6g} to {found.max():.6g}. {instead}"
+            "with StableIsotropic the noise of a step is isotropic only where the curvature is "
+            f"the same along all of the noise, but it goes from {found.min():.6g} to "
+            f"{found.max():.6g}. {instead}"
         )
     curvatures = np.full(scale.shape[1], found[0])  # a column of zeros may take any
     curvatures[used] = found

@@ -80,9 +80,8 @@ class WellChain(Landscape):
         ):
             raise ValueError(
                 "positions, heights and curvatures must have one odd length (minimum, saddle, "
-                "minimum, ...), not shapes "
-                f"{shape}, {self.heights.shape} and {self.curvatures.shape}. Type for example "
-                "positions=[-1.0, 0.0, 1.0]."
+                f"minimum, ...), not shapes {shape}, {self.heights.shape} and "
+                f"{self.curvatures.shape}. Type for example positions=[-1.0, 0.0, 1.0]."
             )
         self.marked = errors.integer("marked", marked, "marked=0", low=0, high=shape[0] // 2)
         if not any(
@@ -174,11 +173,10 @@ def _check_chain(positions: np.ndarray, heights: np.ndarray, curvatures: np.ndar
         if not (sign[i] * (parts @ slopes) > 0).all():
             raise ValueError(
                 f"between positions {positions[i]:g} and {positions[i + 1]:g} the loss would not "
-                "be monotone: curvatures of "
-                f"{curvatures[i]:g} and {curvatures[i + 1]:g} do not fit a height of "
-                f"{abs(heights[i + 1] - heights[i]):g} over "
-                f"a distance of {width:g}. Lower them (about 12 heights over the distance squared "
-                "always fits) or widen."
+                f"be monotone: curvatures of {curvatures[i]:g} and {curvatures[i + 1]:g} do not "
+                f"fit a height of {abs(heights[i + 1] - heights[i]):g} over a distance of "
+                f"{width:g}. Lower them (about 12 heights over the distance squared always fits) "
+                "or widen."
             )
 
 

@@ -90,8 +90,8 @@ class DeepLinear(Smooth):
         self.weight_decay = errors.finite("weight_decay", weight_decay, "weight_decay=0.01", ())
         if float(self.weight_decay) < 0:
             raise ValueError(
-                "weight_decay must not be negative, but is "
-                f"{float(self.weight_decay):g}. Give 0 or more."
+                f"weight_decay must not be negative, but is {float(self.weight_decay):g}. Give 0 "
+                "or more."
             )
         self.dim = sum(a * b for a, b in zip(self.widths[1:], self.widths[:-1], strict=True))
         for name, value in self._derived().items():

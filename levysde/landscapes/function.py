@@ -118,14 +118,13 @@ def check_minimum(landscape: Landscape, x: Point, tolerance: float = 1e-3) -> No
     if norm > tolerance * max(size, 1e-6) * (1 + np.linalg.norm(np.asarray(x))):
         raise ValueError(
             f"minimum = {np.asarray(x)} is not one: the gradient's norm there is {norm:.4g} "
-            f"(largest curvature {size:.4g}). "
-            "Find the minimum first, for example with scipy.optimize.minimize."
+            f"(largest curvature {size:.4g}). Find the minimum first, for example with "
+            "scipy.optimize.minimize."
         )
     if eigenvalues[0] < -tolerance * size:
         raise ValueError(
             f"minimum = {np.asarray(x)} is a saddle or a maximum: the Hessian's smallest "
-            "eigenvalue is "
-            f"{eigenvalues[0]:.4g}. Give a minimum."
+            f"eigenvalue is {eigenvalues[0]:.4g}. Give a minimum."
         )
     flat = vectors[:, np.abs(eigenvalues) <= tolerance * size].T[:_DIRECTIONS]
     if len(flat):
@@ -158,9 +157,8 @@ def _check_flat(
         i = int(np.argmax(falling))
         raise ValueError(
             f"minimum = {at} is not one: the Hessian has a zero eigenvalue along "
-            f"{along[i].round(4)}, and there the loss falls "
-            f"from {value:.6g} to {values[i, first[i]]:.6g} within a step of "
-            f"{steps[first[i]]:.3g}. Give a minimum."
+            f"{along[i].round(4)}, and there the loss falls from {value:.6g} to "
+            f"{values[i, first[i]]:.6g} within a step of {steps[first[i]]:.3g}. Give a minimum."
         )
     level = ~(rises | falls).any(1)
     if level.any():
@@ -168,10 +166,9 @@ def _check_flat(
         warnings.warn(
             AccuracyWarning(
                 f"the loss is flat at minimum = {at} along {along[i].round(4)}: within "
-                f"{steps[-1]:.3g} it changes by no "
-                "more than rounding. The minimum is not isolated, and noise moves freely along it. "
-                "Check fn, or add a "
-                "small penalty such as 1e-3 * jnp.sum(x**2)."
+                f"{steps[-1]:.3g} it changes by no more than rounding. The minimum is not "
+                "isolated, and noise moves freely along it. Check fn, or add a small penalty such "
+                "as 1e-3 * jnp.sum(x**2)."
             ),
             stacklevel=5,  # past the wrapper of names
         )

@@ -77,9 +77,9 @@ class StyblinskiTang(Smooth):
     def _check_dim(self, what: str) -> None:
         if self.dim > _MOST:
             raise ValueError(
-                f"in {self.dim} dimensions there are {2**self.dim} minima; {what} are listed up to "
-                f"{_MOST}. "
-                "Each coordinate of a minimum is one of those of StyblinskiTang(1).minima."
+                f"in {self.dim} dimensions there are {2**self.dim} minima; {what} are listed up "
+                f"to {_MOST}. Each coordinate of a minimum is one of those of "
+                "StyblinskiTang(1).minima."
             )
 
 

@@ -57,8 +57,8 @@ class Modified(Landscape):
         if not isinstance(landscape, Landscape):
             raise TypeError(
                 f"landscape must be a Landscape, not {landscape!r}. Type for example "
-                "Quadratic(hessian=jnp.eye(2)); "
-                "make your own loss into one with levysde.from_function."
+                "Quadratic(hessian=jnp.eye(2)); make your own loss into one with "
+                "levysde.from_function."
             )
         self.landscape = landscape
         self.learning_rate = errors.positive("learning_rate", learning_rate, "learning_rate=0.1")

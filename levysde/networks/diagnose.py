@@ -180,8 +180,8 @@ def diagnose(
     if batch >= n:
         raise ValueError(
             f"batch_size = {batch}, but there are {n} examples: a batch of all of them has no "
-            "noise, and none is larger. "
-            f"Type batch_size={max(1, min(32, n // 2))} or less than {n}."
+            f"noise, and none is larger. Type batch_size={max(1, min(32, n // 2))} or less than "
+            f"{n}."
         )
     name, kernel, rate = as_optimizer(optimizer, landscape, rate, batch, small)
     if settle:
@@ -211,8 +211,7 @@ def _below_two(alpha: Arg[Number]) -> float:
     if index == 2:
         raise ValueError(
             "alpha = 2 is Gaussian: such noise has no jumps, and no escape law of jumps. Give "
-            "alpha below 2, for example 1.9, "
-            "or leave it out to have it measured."
+            "alpha below 2, for example 1.9, or leave it out to have it measured."
         )
     return index
 
@@ -443,14 +442,13 @@ def _check_height(height: float, loss: float) -> None:
     if height == 0:
         raise ValueError(
             "all examples have the same loss, so there is no default height for the basin. Give "
-            "one in units of the loss, for "
-            "example basin_height=0.05."
+            "one in units of the loss, for example basin_height=0.05."
         )
     if not height > 10 * float(jnp.finfo(jnp.zeros(0).dtype).eps) * abs(loss):
         raise ValueError(
             f"the basin's height, {height:.3g}, is lost in rounding next to the loss, {loss:.6g}. "
-            "Give a larger basin_height, "
-            f"for example basin_height={max(1e-3 * abs(loss), 1e-6):.2g}."
+            "Give a larger basin_height, for example "
+            f"basin_height={max(1e-3 * abs(loss), 1e-6):.2g}."
         )
 
 

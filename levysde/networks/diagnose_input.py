@@ -21,8 +21,7 @@ _CALL = (
 )
 _BATCHED = (
     "diagnose(loss_fn, params, (inputs, targets), batch_size=30, batched=True) with "
-    "loss_fn(params, inputs, targets) -> "
-    "one number for each example"
+    "loss_fn(params, inputs, targets) -> one number for each example"
 )
 _LOOKED_AT = 8  # examples whose losses are computed together and alone
 _ALONE = 1e-3  # relative difference above which a loss mixes examples; rounding is far below
@@ -94,18 +93,16 @@ def _data(
         if not inputs.ndim or not targets.ndim or len(inputs) != len(targets):
             counts = [len(part) if part.ndim else "no" for part in (inputs, targets)]
             raise ValueError(
-                f"data hold {counts[0]} inputs but {counts[1]} targets. Give both the same leading "
-                "axis, one row an example: "
-                "data=(inputs, targets)."
+                f"data hold {counts[0]} inputs but {counts[1]} targets. Give both the same "
+                "leading axis, one row an example: data=(inputs, targets)."
             )
         _check_some(inputs)
         return loss_fn, inputs, targets
     if isinstance(data, tuple | list | dict) or not hasattr(data, "shape"):
         raise TypeError(
             "data must be (inputs, targets), or one array for a loss without targets, not "
-            f"{type(data).__name__}"
-            f"{f' of {len(data)}' if hasattr(data, '__len__') else ''}. Type for example "
-            "data=(inputs, targets)."
+            f"{type(data).__name__}{f' of {len(data)}' if hasattr(data, '__len__') else ''}. Type "
+            "for example data=(inputs, targets)."
         )
     inputs = _numbers(data)
     _check_some(inputs)
@@ -144,8 +141,8 @@ def _check_leaves(params: Arg[Any]) -> None:
         if not jnp.issubdtype(kind, jnp.floating):
             raise TypeError(
                 f"params{jax.tree_util.keystr(path)} is of {kind}, and only real parameters have "
-                "gradients. Keep other things "
-                "in loss_fn, for example functools.partial(loss_fn, other), or in an equinox model."
+                "gradients. Keep other things in loss_fn, for example functools.partial(loss_fn, "
+                "other), or in an equinox model."
             )
 
 
@@ -193,9 +190,8 @@ def _check_apart(landscape: NetworkLandscape) -> None:
     if not apart <= _ALONE * (1e-3 + float(np.abs(alone).max())):
         raise ValueError(
             f"loss_fn mixes examples: their losses change by up to {apart:.3g} with the others in "
-            "the batch (normalisation "
-            "over a batch does this). Use fixed statistics, so that each example has a loss, and a "
-            "gradient, of its own."
+            "the batch (normalisation over a batch does this). Use fixed statistics, so that each "
+            "example has a loss, and a gradient, of its own."
         )
 
 
@@ -212,8 +208,8 @@ def as_optimizer(
         if optimizer not in OPTIMIZERS:
             raise ValueError(
                 'optimizer must be "sgd", "adam" or an optax GradientTransformation, not '
-                f"{optimizer!r}. "
-                "Type for example optimizer=optax.rmsprop(1e-3), learning_rate=1e-3."
+                f"{optimizer!r}. Type for example optimizer=optax.rmsprop(1e-3), "
+                "learning_rate=1e-3."
             )
         if learning_rate is None:
             return optimizer, None, None
@@ -226,8 +222,8 @@ def as_optimizer(
     if not isinstance(optimizer, optax.GradientTransformation | optax.MultiSteps):
         raise TypeError(
             'optimizer must be "sgd", "adam" or an optax GradientTransformation, not '
-            f"{optimizer!r}. "
-            "Type for example optimizer=optax.sgd(0.1, momentum=0.9), learning_rate=0.1."
+            f"{optimizer!r}. Type for example optimizer=optax.sgd(0.1, momentum=0.9), "
+            "learning_rate=0.1."
         )
     kernel = OptimizerKernel(optimizer, landscape, batch_size)
     own = sgd_rate(kernel.transformation, landscape.dim)
@@ -236,8 +232,7 @@ def as_optimizer(
     if learning_rate is not None and abs(own - learning_rate) > _ALONE * learning_rate:
         raise ValueError(
             f"learning_rate = {learning_rate:g}, but the optimizer is plain SGD at the learning "
-            f"rate {own:g}. Leave "
-            "learning_rate out, or give both the same."
+            f"rate {own:g}. Leave learning_rate out, or give both the same."
         )
     return "sgd", kernel, own if learning_rate is None else learning_rate
 

@@ -36,31 +36,27 @@ def _about_point(r: Diagnosis, request: Request) -> list[str]:
     if r.descent >= r.height:
         found.append(
             f"the point is not near a minimum: the gradient's norm is {r.gradient_norm:.3g} and "
-            "the loss would still fall "
-            f"by {r.descent:.3g}, more than the basin's height, {r.height:.3g}. Basin and escapes "
-            f"are left out. {advice}"
+            f"the loss would still fall by {r.descent:.3g}, more than the basin's height, "
+            f"{r.height:.3g}. Basin and escapes are left out. {advice}"
         )
     elif r.descent > _DESCENT * r.height:
         found.append(
-            f"the point lies on a slope: the gradient's norm is {r.gradient_norm:.3g} and the loss "
-            "would still fall by "
-            f"{r.descent:.3g}, {r.descent / r.height:.0%} of the basin's height. {advice}"
+            f"the point lies on a slope: the gradient's norm is {r.gradient_norm:.3g} and the "
+            f"loss would still fall by {r.descent:.3g}, {r.descent / r.height:.0%} of the basin's "
+            f"height. {advice}"
         )
     if r.hessian.smallest < -_NEGATIVE * r.hessian.largest[0] and not r.kink:
         found.append(
             f"the Hessian has the eigenvalue {r.hessian.smallest:.3g}: the point is a saddle, and "
-            "the basin about it is not "
-            f"that of a minimum. {advice}"
+            f"the basin about it is not that of a minimum. {advice}"
         )
     if r.kink:
         found.append(
             f"the loss has a kink at the point: it falls by {r.descent:.2g} only, although the "
-            "gradient's norm is "
-            f"{r.gradient_norm:.3g}. The Hessian, whose smallest eigenvalue is "
-            f"{r.hessian.smallest:.3g}, does not "
-            "describe the loss there, and predictions from it may be wrong. Use a smooth "
-            "activation, for example "
-            "jax.nn.softplus or jnp.tanh for ReLU, or trust simulated escapes only."
+            f"gradient's norm is {r.gradient_norm:.3g}. The Hessian, whose smallest eigenvalue is "
+            f"{r.hessian.smallest:.3g}, does not describe the loss there, and predictions from it "
+            "may be wrong. Use a smooth activation, for example jax.nn.softplus or jnp.tanh for "
+            "ReLU, or trust simulated escapes only."
         )
     return found
 
@@ -89,28 +85,25 @@ def _about_noise(r: Diagnosis) -> list[str]:
             return []
         return [
             "no coordinate's noise takes values enough to read a tail index, and alpha = "
-            f"{r.alpha:g} is "
-            "assumed. Give alpha=..."
+            f"{r.alpha:g} is assumed. Give alpha=..."
         ]
     if index.value > _GAUSSIAN and r.measured:
         return [
             f"the noise reads as Gaussian (median index {index}): a stable law has no jumps at 2, "
-            "and the law at alpha = "
-            f"{r.alpha:.3g} ascribes escapes to jumps that minibatches of finite data hardly make. "
-            "Trust simulated escapes "
-            "before predicted ones; type alpha=... for another law."
+            f"and the law at alpha = {r.alpha:.3g} ascribes escapes to jumps that minibatches of "
+            "finite data hardly make. Trust simulated escapes before predicted ones; type "
+            "alpha=... for another law."
         ]
     if r.measured:
         return [
-            f"alpha = {r.alpha:.3g} was read off minibatches of finite data, which are bounded: it "
-            "describes the bulk of the "
-            "noise, not its far tail, and mixed scales alone read below 2."
+            f"alpha = {r.alpha:.3g} was read off minibatches of finite data, which are bounded: "
+            "it describes the bulk of the noise, not its far tail, and mixed scales alone read "
+            "below 2."
         ]
     if index.value - r.alpha > 0.1:
         return [
             f"alpha = {r.alpha:g} was given, but the noise reads {index} (median over "
-            "coordinates): the law is that of heavier "
-            "noise than was measured."
+            "coordinates): the law is that of heavier noise than was measured."
         ]
     return []
 
@@ -121,8 +114,8 @@ def _about_basin(r: Diagnosis) -> list[str]:
         if not m.value.value > 0:
             found.append(
                 f"no ray left the basin for {name.upper()}: its escape time by jumps is infinite, "
-                "or the rays drawn missed the "
-                "coordinates that leave. Raise num_rays, or add weight_decay to bound the basin."
+                "or the rays drawn missed the coordinates that leave. Raise num_rays, or add "
+                "weight_decay to bound the basin."
             )
         elif m.value.high - m.value.value > _WIDE * m.value.value:
             found.append(
@@ -142,8 +135,8 @@ def _about_basin(r: Diagnosis) -> list[str]:
     if share > _OVERFULL:
         found.append(
             f"there is hardly a basin: {held}, {r.height:.2g}. It leaves at once, and the mean "
-            "says little about a "
-            f"minimum. Type basin_height={2.5 * r.excess:.2g} or more, or lower the learning rate."
+            f"says little about a minimum. Type basin_height={2.5 * r.excess:.2g} or more, or "
+            "lower the learning rate."
             if np.isfinite(share)
             else "there is hardly a basin: the optimiser is unstable in it. Lower the learning "
             "rate."
@@ -151,8 +144,7 @@ def _about_basin(r: Diagnosis) -> list[str]:
     elif share > _FULL:
         found.append(
             f"{held}: many small kicks may reach the edge too, and the law counts single jumps "
-            "only. Raise basin_height, or "
-            "lower the learning rate."
+            "only. Raise basin_height, or lower the learning rate."
         )
     return found
 
@@ -167,21 +159,19 @@ def _about_escape(r: Diagnosis, request: Request) -> list[str]:
         if law.mean.value < _FEWEST_ITERATIONS:
             found.append(
                 f"the law predicts escape within {law.mean.value:.2g} iterations, faster than an "
-                "optimiser's steps resolve. "
-                "Lower the learning rate, or raise basin_height."
+                "optimiser's steps resolve. Lower the learning rate, or raise basin_height."
             )
         elif law.regime > _SLOWEST:
             found.append(
                 f"the rate over relaxation is {law.regime:.3g}, above {_SLOWEST}: escape is not "
-                "rare, and the law is a limit "
-                "for rare escape. Lower the learning rate, or raise basin_height."
+                "rare, and the law is a limit for rare escape. Lower the learning rate, or raise "
+                "basin_height."
             )
     if r.learning_rate is not None and "sgd" in own and r.learning_rate * r.hessian.largest[0] > 2:
         found.append(
             "learning_rate times the largest eigenvalue is "
-            f"{r.learning_rate * r.hessian.largest[0]:.3g}: plain SGD is "
-            f"unstable here without any noise. Type learning_rate={1 / r.hessian.largest[0]:.2g} "
-            "or less."
+            f"{r.learning_rate * r.hessian.largest[0]:.3g}: plain SGD is unstable here without "
+            f"any noise. Type learning_rate={1 / r.hessian.largest[0]:.2g} or less."
         )
     if r.optimizer == "optax":
         found.append(
@@ -203,13 +193,12 @@ def _about_escape(r: Diagnosis, request: Request) -> list[str]:
         if s.mean.low > law.mean.high or s.mean.high < law.mean.low:
             found.append(
                 f"the simulated mean is {s.mean.value / law.mean.value:.2g} of the predicted one: "
-                "the law of single jumps does "
-                "not describe these escapes. Trust the simulated mean."
+                "the law of single jumps does not describe these escapes. Trust the simulated "
+                "mean."
             )
     if request.kernel is not None and request.kernel.words_per_init:
         found.append(
             "the optimiser hides a random key in its state: it is drawn anew for each simulated "
-            "trajectory, and what it adds "
-            "is in no other number here."
+            "trajectory, and what it adds is in no other number here."
         )
     return found

@@ -259,8 +259,7 @@ def fitting(
         if size == 1:
             raise ValueError(
                 f"memory_budget leaves {limit / GIB:.3g} GiB for {what}, which takes "
-                f"{needs / GIB:.3g} GiB even for one "
-                f"example at a time. Raise memory_budget by {(needs - limit) / GIB:.2g} or more, "
-                "or diagnose a smaller model."
+                f"{needs / GIB:.3g} GiB even for one example at a time. Raise memory_budget by "
+                f"{(needs - limit) / GIB:.2g} or more, or diagnose a smaller model."
             )
         size = max(1, min(size // 2, int(_FEWER * size * limit / needs)))

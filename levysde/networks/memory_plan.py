@@ -17,10 +17,9 @@ def program_limit(held: int, budget: float, dim: int, num_eigenvalues: int) -> i
     """Bytes that programs may take, or a ValueError that says what the model needs."""
     if held >= budget * GIB:
         raise ValueError(
-            f"memory_budget = {budget:g} GiB, but {dim:,} parameters take {held / GIB:.3g} GiB for "
-            "their Krylov vectors and "
-            "what is sampled of their gradients alone. Raise memory_budget above that, or type "
-            "fewer eigenvalues, for example "
+            f"memory_budget = {budget:g} GiB, but {dim:,} parameters take {held / GIB:.3g} GiB "
+            "for their Krylov vectors and what is sampled of their gradients alone. Raise "
+            "memory_budget above that, or type fewer eigenvalues, for example "
             f"num_eigenvalues={max(1, num_eigenvalues // 3)}."
         )
     return int(budget * GIB) - held

@@ -96,8 +96,7 @@ def simulate(
     if needs * _LANES > memory:
         reason = (
             f"{_LANES} trajectories side by side take about {needs * _LANES / GIB:.3g} GiB, over "
-            "what memory_budget leaves, "
-            f"{memory / GIB:.3g} GiB"
+            f"what memory_budget leaves, {memory / GIB:.3g} GiB"
         )
         return None, reason, nan
     affordable = min(int(budget / (each * num)), LAST_STEP)
@@ -105,9 +104,8 @@ def simulate(
         needed = each * num * _FEWEST
         reason = (
             f"{num} escapes of {_FEWEST} iterations at {each * 1e3:.3g} ms take about "
-            f"{needed:,.3g} s, over "
-            f"time_budget={budget:g}. Type time_budget={_rounded_up(1.2 * needed)}, or fewer "
-            "num_escapes"
+            f"{needed:,.3g} s, over time_budget={budget:g}. Type "
+            f"time_budget={_rounded_up(1.2 * needed)}, or fewer num_escapes"
         )
         return None, reason, nan
     if kernel.transformation == "adam" or kernel.transformation is optax.adam:
@@ -138,11 +136,9 @@ def simulate(
             typed = _rounded_up(max(1.2 * needed, 2 * budget))
             reason = (
                 f"none of {_LANES} pilot trajectories left within {steps:,} iterations, so the "
-                f"mean is above {mean:,.0f} "
-                f"(95%). {num} escapes at {each * 1e3:.3g} ms an iteration take more than "
-                f"{needed:,.3g} s, over "
-                f"time_budget={budget:g}. Type time_budget={typed} or more, a lower basin_height, "
-                "or a larger learning_rate"
+                f"mean is above {mean:,.0f} (95%). {num} escapes at {each * 1e3:.3g} ms an "
+                f"iteration take more than {needed:,.3g} s, over time_budget={budget:g}. Type "
+                f"time_budget={typed} or more, a lower basin_height, or a larger learning_rate"
             )
             return None, reason, lift
         expected = mean if exits else float("inf")

@@ -96,8 +96,7 @@ def train(
     if not np.isfinite(np.asarray(x)).all() or not np.isfinite(float(loss)):
         raise ValueError(
             f"training diverged: {optimizer} with learning_rate = {float(rate):g} left the float "
-            "range. "
-            f"Type a smaller one, for example learning_rate={float(rate) / 10:g}."
+            f"range. Type a smaller one, for example learning_rate={float(rate) / 10:g}."
         )
     return x
 
@@ -233,25 +232,22 @@ def _check_strict(minimum: Minimum, gradient: np.ndarray, tolerance: float, step
     after = f"after {steps} Newton steps"
     if not minimum.gradient_norm <= tolerance:
         raise ValueError(
-            f"no minimum reached: {after} the gradient norm is {minimum.gradient_norm:.3g} (wanted "
-            f"{tolerance:g}). "
-            "Train longer first, or raise max_steps."
+            f"no minimum reached: {after} the gradient norm is {minimum.gradient_norm:.3g} "
+            f"(wanted {tolerance:g}). Train longer first, or raise max_steps."
         )
     # below the rounding of the largest eigenvalue a sign means nothing
     if not minimum.smallest_eigenvalue > 1e-12 * minimum.largest_eigenvalue:
         raise ValueError(
             f"not a strict minimum: {after} the Hessian's eigenvalues run from "
-            f"{minimum.smallest_eigenvalue:.3g} to "
-            f"{minimum.largest_eigenvalue:.3g}. A flat direction has no escape time of its own: "
-            "add weight decay (for example "
+            f"{minimum.smallest_eigenvalue:.3g} to {minimum.largest_eigenvalue:.3g}. A flat "
+            "direction has no escape time of its own: add weight decay (for example "
             "weight_decay=0.02), or start from another training run."
         )
     ahead = float(np.linalg.norm(np.linalg.solve(minimum.hessian, gradient)))
     if ahead > 1e-3 * (1 + float(np.linalg.norm(minimum.point))):
         raise ValueError(
             f"no minimum reached: {after} the next one would still go {ahead:.3g} further: the "
-            "loss falls towards "
-            "infinity. Add weight decay, for example weight_decay=0.02."
+            "loss falls towards infinity. Add weight decay, for example weight_decay=0.02."
         )
 
 

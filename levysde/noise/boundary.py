@@ -57,9 +57,8 @@ def boundary_shift(alpha: Arg[Number]) -> float:
     a = errors.real_index(alpha)
     if a <= 1:
         raise ValueError(
-            f"alpha must lie in (1, 2], not {alpha!r}: at and below 1 the skeleton is late by O(dt "
-            "log(1/dt)) or O(dt) "
-            "with no such constant. Halve dt and compare instead."
+            f"alpha must lie in (1, 2], not {alpha!r}: at and below 1 the skeleton is late by "
+            "O(dt log(1/dt)) or O(dt) with no such constant. Halve dt and compare instead."
         )
     return float(-zeta(1 - 1 / a) * gamma(1 - 1 / a) / pi)
 
@@ -146,8 +145,7 @@ def _jumps(driver: Arg[Driver], dim: Arg[Integer]) -> tuple[float, float, int]:
     if not isinstance(driver, StableComponents | StableIsotropic):
         raise TypeError(
             "driver must be StableComponents or StableIsotropic, whose small jumps are known, not "
-            f"{errors.shown(driver)}. "
-            "Type for example StableComponents(alpha=1.5)."
+            f"{errors.shown(driver)}. Type for example StableComponents(alpha=1.5)."
         )
     dim = errors.integer("dim", dim, "dim=2")
     directions = dim if isinstance(driver, StableIsotropic) else 1

@@ -93,8 +93,7 @@ def unit_variance(driver: Arg[Driver], dim: Arg[Integer] = 1) -> float:
         return float(found[at + 1, 0])
     raise ValueError(
         f"{type(driver).__name__} shows no finite variance, the same in every direction, so no "
-        "scale matches a covariance. "
-        "Make the scale yourself, for example scale=jnp.ones(2)."
+        "scale matches a covariance. Make the scale yourself, for example scale=jnp.ones(2)."
     )
 
 

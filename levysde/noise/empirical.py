@@ -85,9 +85,8 @@ class EmpiricalSteps(Driver):
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
         raise ValueError(
             "EmpiricalSteps has bounded steps: at small noise no escape is by one jump, so there "
-            "is no escape law of jumps. "
-            "Fit StableComponents or StudentT to the rows, or use a Gaussian law, "
-            "levysde.theory.kramers_law."
+            "is no escape law of jumps. Fit StableComponents or StudentT to the rows, or use a "
+            "Gaussian law, levysde.theory.kramers_law."
         )
 
     def check_step(self, dt: float) -> None:

@@ -209,8 +209,7 @@ class CompoundPoisson(Driver):
         if phi is None:
             raise ValueError(
                 "the exponent of CompoundPoisson needs the characteristic function of a jump, and "
-                "this jump has none. Type "
-                "CompoundPoisson(..., characteristic=lambda k: ...)."
+                "this jump has none. Type CompoundPoisson(..., characteristic=lambda k: ...)."
             )
         return self.intensity * (1 - phi(k))
 
@@ -225,9 +224,8 @@ class CompoundPoisson(Driver):
             longest = float(gammaincinv(most, _OVERFULL)) / float(self.intensity)
             raise ValueError(
                 f"dt = {dt:g} holds {mean:.3g} jumps on average, and more than max_jumps = "
-                f"{self.max_jumps} with chance "
-                f"{chance:.1e}, above {_OVERFULL:g}. Type dt={longest:.2g} or less, or a larger "
-                "max_jumps."
+                f"{self.max_jumps} with chance {chance:.1e}, above {_OVERFULL:g}. Type "
+                f"dt={longest:.2g} or less, or a larger max_jumps."
             )
 
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:

@@ -181,8 +181,8 @@ class StateScale(Scale):
         if errors.integer("noise_dim", noise_dim, "noise_dim=1") != self.columns:
             raise ValueError(
                 f"noise_dim = {noise_dim}, but fn(x) has shape {shape}, which takes noise of "
-                f"{self.columns} coordinates. "
-                f"Return a matrix of shape ({self.dim}, {noise_dim}), or leave noise_dim out."
+                f"{self.columns} coordinates. Return a matrix of shape ({self.dim}, {noise_dim}), "
+                "or leave noise_dim out."
             )
 
     def apply(self, y: NoiseVector, x: Point) -> Point:
@@ -238,8 +238,7 @@ def _shape_of(fn: Callable, dim: int) -> tuple[int, ...]:
     if not fits or not jnp.issubdtype(out.dtype, jnp.floating):
         raise TypeError(
             f"fn(x) must return a real number, {dim} factors, or a matrix of {dim} rows, not "
-            f"{out.dtype} of shape "
-            f"{out.shape}. Type for example lambda x: 1 + x**2."
+            f"{out.dtype} of shape {out.shape}. Type for example lambda x: 1 + x**2."
         )
     return out.shape
 

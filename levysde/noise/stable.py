@@ -124,8 +124,7 @@ def require_jumps(alpha: Array) -> float:
     if float(alpha) == 2:
         raise ValueError(
             "alpha = 2 is Gaussian: the driver has no jumps, so no Lévy measure and no stable "
-            "escape law. "
-            "Use alpha below 2, or a Gaussian law, levysde.theory.kramers_law."
+            "escape law. Use alpha below 2, or a Gaussian law, levysde.theory.kramers_law."
         )
     return float(alpha)
 

@@ -109,8 +109,7 @@ def minibatch_state_scale(
     if not callable(example_gradients):
         raise TypeError(
             f"example_gradients must be a function of x, not {example_gradients!r}. Give for "
-            "example the example_gradients of "
-            "a landscape made by from_network."
+            "example the example_gradients of a landscape made by from_network."
         )
     x = jax.ShapeDtypeStruct((dim,), jnp.zeros(0).dtype)
     out = errors.outcome(

@@ -42,9 +42,8 @@ def require_step(name: str, own: Array, dt: float) -> None:
         return
     raise ValueError(
         f"{name} has increments over its own step dt = {float(own):g} only, not over dt = {dt:g}: "
-        "their law over another "
-        f"step is not of the same kind. Type {name}(..., dt={dt:g}), or a step of "
-        f"dt={float(own):g}."
+        f"their law over another step is not of the same kind. Type {name}(..., dt={dt:g}), or a "
+        f"step of dt={float(own):g}."
     )
 
 
@@ -190,10 +189,9 @@ class GaussianMixture(Driver):
 
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
         raise ValueError(
-            "GaussianMixture has steps with light (Gaussian) tails: at small noise no escape is by "
-            "one jump, so there is no "
-            "escape law of jumps. Use StudentT(df=3.0, dt=...), or a Gaussian law, "
-            "levysde.theory.kramers_law."
+            "GaussianMixture has steps with light (Gaussian) tails: at small noise no escape is "
+            "by one jump, so there is no escape law of jumps. Use StudentT(df=3.0, dt=...), or a "
+            "Gaussian law, levysde.theory.kramers_law."
         )
 
     def check_step(self, dt: float) -> None:
@@ -254,8 +252,7 @@ def _components(weights: Arg[Numbers], scales: Arg[Numbers]) -> tuple[Array, Arr
     if weights.ndim != 1 or weights.shape != scales.shape or not len(weights):
         raise ValueError(
             f"weights and scales must be two lists of one length, not of shapes {weights.shape} "
-            f"and {scales.shape}. "
-            f"Type for example {example}."
+            f"and {scales.shape}. Type for example {example}."
         )
     if not errors.is_traced(weights):
         if (np.asarray(weights) <= 0).any() or abs(float(np.sum(weights)) - 1) > 1e-5:

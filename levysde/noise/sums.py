@@ -57,11 +57,9 @@ class DriverSum(Driver):
             several = ", ".join(f"{index:g}" for index in sorted(known))
             raise ValueError(
                 f"the drivers of this DriverSum have the indices {several}: no epsilon = "
-                "eta^((a-1)/a) turns a step of "
-                "dt = eta into one optimiser step for all of them. Give epsilon itself instead of "
-                "learning_rate (and rates "
-                "to ADAM), and let the factors carry the rest: eta^(1 - 1/a) / epsilon for a part "
-                "of index a."
+                "eta^((a-1)/a) turns a step of dt = eta into one optimiser step for all of them. "
+                "Give epsilon itself instead of learning_rate (and rates to ADAM), and let the "
+                "factors carry the rest: eta^(1 - 1/a) / epsilon for a part of index a."
             )
         return indices[0]
 
@@ -118,8 +116,7 @@ def _pair(number: int, part: Any) -> tuple[Driver, Array]:
     if not isinstance(driver, Driver):
         raise TypeError(
             f"parts[{number}] of a DriverSum must be a Driver or a pair (driver, factor), not "
-            f"{errors.shown(part)}. "
-            f"Type for example {_EXAMPLE}."
+            f"{errors.shown(part)}. Type for example {_EXAMPLE}."
         )
     factor = errors.finite(f"the factor of parts[{number}]", factor, "(Brownian(), 0.5)", ())
     if not errors.is_traced(factor) and float(factor) == 0:

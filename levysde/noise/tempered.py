@@ -57,8 +57,7 @@ def check_tries(name: str, failure: float, tries: int, dt: float, shorter: float
     )
     raise ValueError(
         f"dt = {dt:g} is too long for {name}: a draw over it fails with chance {failure:.3g}, all "
-        f"{tries} tries with "
-        f"{failure**tries:.1e}, above {EXHAUSTED:g}. {more}"
+        f"{tries} tries with {failure**tries:.1e}, above {EXHAUSTED:g}. {more}"
     )
 
 

@@ -37,8 +37,7 @@ def reading(found: Any) -> float:
     except (TypeError, ValueError):
         raise TypeError(
             f"estimator gave {errors.shown(found)}, not a number, an Estimate or a fit with "
-            ".alpha. "
-            "Type for example estimator=lambda x: stats.hill(x, k=200)."
+            ".alpha. Type for example estimator=lambda x: stats.hill(x, k=200)."
         ) from None
     if np.isnan(number):
         raise ValueError(
@@ -170,16 +169,15 @@ def block_bootstrap(
     if len(draws) < 0.9 * resamples:
         raise ValueError(
             f"estimator failed on {resamples - len(draws)} of {resamples} resamples, so its "
-            "interval is unknown. "
-            "Give more values, or an estimator that takes any sample of this size."
+            "interval is unknown. Give more values, or an estimator that takes any sample of this "
+            "size."
         )
     spread = float(np.diff(np.quantile(draws, [0.25, 0.75]))[0]) / (2 * norm.isf(0.25))
     spread = spread or float(np.std(draws))  # of an estimator that takes few values
     if not spread > _ROUNDING * float(np.max(np.abs(draws), initial=np.finfo(float).tiny)):
         raise ValueError(
             f"estimator gave {value:.6g} on every resample, which leaves no interval: x is "
-            "constant, or the estimator does not "
-            "depend on it. Give values that vary."
+            "constant, or the estimator does not depend on it. Give values that vary."
         )
     error = z * spread
     return Estimate(value, float(value - error), float(value + error), confidence)

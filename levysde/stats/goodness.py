@@ -86,8 +86,7 @@ def exponentiality(
     if np.unique(time[exited]).size < 2:
         raise ValueError(
             f"time and exited hold {int(exited.sum())} exits with fewer than two distinct times, "
-            "so their law has no shape to "
-            "fit. Run longer or more trajectories."
+            "so their law has no shape to fit. Run longer or more trajectories."
         )
     exits = int(exited.sum())
     scaled, exponent = in_unit(time)

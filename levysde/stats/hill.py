@@ -226,8 +226,7 @@ def _curve(x: Arg[Numbers]) -> tuple[np.ndarray, np.ndarray, int]:
     if size.size < 50 or size[0] == size[-1]:
         raise ValueError(
             f"x has {size.size} sizes above 0 among {len(x)} values, {np.unique(size).size} of "
-            "them different; at least 50, "
-            "not all equal, are needed. Give a continuous sample."
+            "them different; at least 50, not all equal, are needed. Give a continuous sample."
         )
     log_size = np.log(size)
     k = np.arange(1, size.size)
@@ -242,17 +241,17 @@ def _doubts(size: np.ndarray, k: np.ndarray, zeros: int) -> list[str]:
     if (bad := too_many(most, k)).any():
         where = f"{k[bad][0]}" if bad.sum() == 1 else f"{k[bad][0]} to {k[bad][-1]}"
         found.append(
-            f"up to {most[bad].max()} sizes of x are equal, so that the index at k = {where} jumps "
-            "by more than its interval "
-            "from one k to the next: x is rounded or discrete. Give the values unrounded."
+            f"up to {most[bad].max()} sizes of x are equal, so that the index at k = {where} "
+            "jumps by more than its interval from one k to the next: x is rounded or discrete. "
+            "Give the values unrounded."
         )
     else:
         found += repeated(size[: k.max() + 1], "largest sizes of x")
     if zeros:
         found.append(
             f"{zeros} of {size.size + zeros} values of x are 0, which has no logarithm: they were "
-            "left out. Check whether they "
-            "are measurements, and leave them out before the call if they are not."
+            "left out. Check whether they are measurements, and leave them out before the call if "
+            "they are not."
         )
     return found
 

@@ -187,8 +187,8 @@ def _windows(size: int, smallest: Arg[Integer], least: int) -> list[int]:
     if 2 * smallest > piece:
         raise ValueError(
             f"{size} values in {_PIECES} pieces leave windows of at most {piece}, and smallest = "
-            f"{smallest} must be half "
-            f"of that or less. Give more values, or type smallest={max(least, piece // 4)}."
+            f"{smallest} must be half of that or less. Give more values, or type "
+            f"smallest={max(least, piece // 4)}."
         )
     return np.unique(np.geomspace(smallest, piece, _SIZES).astype(int)).tolist()
 

@@ -162,8 +162,8 @@ def _solve(tail: float, skew: float) -> tuple[float, float]:
     if alpha < lowest + 1e-6:
         raise ValueError(
             f"(q95 - q05)/(q75 - q25) = {tail:.4g}: the tails of x are heavier than those of a "
-            f"stable law of index {lowest}, "
-            "where the tables end. Use block_log_moment_index or hill."
+            f"stable law of index {lowest}, where the tables end. Use block_log_moment_index or "
+            "hill."
         )
     return (2.0, 0.0) if alpha > _NEARLY_GAUSSIAN else (float(alpha), float(beta))
 

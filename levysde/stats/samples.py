@@ -60,15 +60,13 @@ def repeated(x: np.ndarray, name: str = "values of x") -> list[str]:
     if too_many(tied, x.size).any():
         return [
             f"{tied.max()} of {x.size} {name} are equal, which moves its quantiles by about their "
-            "standard errors or more: x "
-            "is rounded or discrete. Give the values unrounded."
+            "standard errors or more: x is rounded or discrete. Give the values unrounded."
         ]
     if (share := np.mean(tied > 1)) > _MOSTLY:
         return [
             f"{share:.0%} of the {x.size} {name} occur more than once, {tied.mean():.3g} times on "
-            "average: x is rounded or "
-            "discrete, or holds copies, which the intervals count as independent values. Give each "
-            "measurement once, unrounded."
+            "average: x is rounded or discrete, or holds copies, which the intervals count as "
+            "independent values. Give each measurement once, unrounded."
         ]
     return []
 

@@ -66,8 +66,7 @@ def checked(
     if time.ndim != 1 or time.shape != exited.shape or not time.size:
         raise ValueError(
             f"{names[0]} and {names[1]} must be two arrays of one shape (num,) with num at least "
-            f"1, not {time.shape} and "
-            f"{exited.shape}. Type for example result.time, result.exited."
+            f"1, not {time.shape} and {exited.shape}. Type for example result.time, result.exited."
         )
     bad = ~np.isfinite(time) | (time < 0) | (exited & (time == 0))
     if bad.any():
@@ -337,8 +336,7 @@ def restricted_mean(
     if horizon > last and curve[-1] > 0:
         raise ValueError(
             f"horizon = {horizon!r} lies past the last time {last!r}, where the survival is "
-            "unknown. "
-            f"Type horizon={last!r} or less, or run longer."
+            f"unknown. Type horizon={last!r} or less, or run longer."
         )
     inside = order < horizon
     widths = np.diff(

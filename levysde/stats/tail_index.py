@@ -91,16 +91,16 @@ def block_log_moment_index(
     if count < 8 or block < 2:
         raise ValueError(
             f"the {len(x)} values of x make {count} blocks of {block}; at least 8 blocks of 2 are "
-            "needed. "
-            f"Give more values or a smaller block, for example block={max(2, len(x) // 16)}."
+            "needed. Give more values or a smaller block, for example "
+            f"block={max(2, len(x) // 16)}."
         )
     blocks = x[: count * block].reshape(count, block, *x.shape[1:])
     single = sizes(x[: count * block])
     found = index_of_growth(
         single.reshape(count, block), sizes(blocks.sum(1)), confidence=confidence
     )
-    above = _above_two(found) if found.low > 2 else []
-    warned([*_off_centre(x, blocks.sum(1)), *repeated(single, "sizes of x"), *above])
+    doubts = [*repeated(single, "sizes of x"), *_above_two(found)]
+    warned([*_off_centre(x, blocks.sum(1)), *doubts])
     return found
 
 
@@ -116,8 +116,8 @@ def _off_centre(x: np.ndarray, summed: np.ndarray) -> list[str]:
     what = "sums of blocks" if seen is summed else "values"
     return [
         f"{(1 + worst) / 2:.0%} of the {what} of x have one sign: x is not centred at 0, and sums "
-        "that grow by their mean read "
-        "as alpha = 1 whatever the law. Subtract the location first: x - np.median(x, axis=0)."
+        "that grow by their mean read as alpha = 1 whatever the law. Subtract the location first: "
+        "x - np.median(x, axis=0)."
     ]
 
 
@@ -149,8 +149,7 @@ def index_of_growth(
     if single.ndim != 2 or len(single) != len(summed) or len(single) < 8 or single.shape[1] < 2:
         raise ValueError(
             "single and summed must have shapes (count, K) and (count,) with count at least 8 and "
-            "K at least 2, not "
-            f"{single.shape} and {summed.shape}. Give more blocks."
+            f"K at least 2, not {single.shape} and {summed.shape}. Give more blocks."
         )
     count, block = single.shape
     growth = (_log_size("summed", summed) - _log_size("single", single).mean(1)) / np.log(block)
@@ -159,14 +158,13 @@ def index_of_growth(
     if inverse <= 0:
         raise ValueError(
             f"summed values of x, {block} at a time, are no larger than single ones (1/alpha = "
-            f"{inverse:.3g}): they cancel, "
-            "and no stable index describes them. Thin or decorrelate the series."
+            f"{inverse:.3g}): they cancel, and no stable index describes them. Thin or "
+            "decorrelate the series."
         )
     if error <= _ROUNDING:
         raise ValueError(
             f"the {count} blocks of single and summed, {block} values of x in each, all grow "
-            "alike, which leaves no interval. "
-            "Give a sample of random values."
+            "alike, which leaves no interval. Give a sample of random values."
         )
     half = float(stdtrit(count - 1, (1 + confidence) / 2)) * error
     high = 1 / (inverse - half) if half < inverse else np.inf
@@ -200,10 +198,10 @@ def characteristic_function_fit(
         confidence: coverage of the intervals, in (0, 1); 0.95 by default.
 
     Returns:
-        The index and the scale, in the unit of `x`. The index of Gaussian values passes 2 by chance
-        in half of all samples,
-        and that of lattice or bounded values far: an `AccuracyWarning` says so, as it does where
-            values repeat.
+        The index and the scale, in the unit of `x`. No stable law has an index above 2, so an
+        estimate above 2 whose interval contains 2 is reported as 2. Where the interval lies above
+        2, the values are no stable sample (for example integers or bounded values), and an
+        `AccuracyWarning` says so. Values that repeat get a warning too.
 
     Raises:
         ValueError, TypeError: not one finite 1-D sample, fewer than 20 blocks, or a zero
@@ -238,16 +236,15 @@ def characteristic_function_fit(
         unit *= np.exp(log_scale)
         if not (alpha > 0 and 0 < unit < np.inf):
             raise ValueError(
-                f"the characteristic function of x is not that of a stable law (index {alpha:.3g}, "
-                f"scale {unit:.3g} "
-                "fitted): it may take only a few values. Give a continuous sample."
+                "the characteristic function of x is not that of a stable law (index "
+                f"{alpha:.3g}, scale {unit:.3g} fitted): it may take only a few values. Give a "
+                "continuous sample."
             )
     error = influence.std(axis=1, ddof=1) / np.sqrt(count)
     if not (error > _ROUNDING).all():
         raise ValueError(
-            "x takes so few values, in so regular an order, that its characteristic function shows "
-            "no spread and there is no "
-            "interval. Give a continuous sample."
+            "x takes so few values, in so regular an order, that its characteristic function "
+            "shows no spread and there is no interval. Give a continuous sample."
         )
     alone = (
         error[0]
@@ -258,23 +255,21 @@ def characteristic_function_fit(
         ndtri((1 + confidence) / 2) * error[0] / alone / np.sqrt(values.size)
     )  # in standard errors of one value
     scale, factor = float(unit), float(np.exp(stdtrit(count - 1, (1 + confidence) / 2) * error[1]))
-    index = Estimate(float(alpha), *_likely(float(alpha), reach), confidence)
+    low, high = _likely(float(alpha), reach)
+    index = Estimate(float(alpha), low, high, confidence)
+    if low <= 2:
+        index = Estimate(min(float(alpha), 2.0), low, min(high, 2.0), confidence)
     found = warned([*repeated(x), *_above_two(index)])
     return StableFit(index, Estimate(scale, scale / factor, scale * factor, confidence), found)
 
 
 def _above_two(alpha: Estimate) -> list[str]:
-    """What to say of an index that no stable law has."""
-    if alpha.value <= 2:
+    """A caveat for an index that no stable law has."""
+    if alpha.low <= 2:
         return []
     return [
-        f"alpha = {alpha} is above 2, where no stable law is. "
-        + (
-            "Its interval excludes 2, so x is not a stable sample: it is discrete, bounded or "
-            "dependent. Do not use the fit."
-            if alpha.low > 2
-            else "Its interval contains 2: read it as 2, a Gaussian law."
-        )
+        f"alpha = {alpha} lies above 2, where no stable law is: x is discrete, bounded or "
+        "dependent. Do not use the fit."
     ]
 
 
@@ -308,9 +303,8 @@ def stable_scale(x: Arg[Numbers], alpha: Arg[Number]) -> np.ndarray:
     if mixed.any():
         raise ValueError(
             f"{int(mixed.sum())} of {mixed.size} coordinates of x are exactly 0 in some rows but "
-            "not in all, so mean log|x| "
-            "is minus infinity. Leave those coordinates out, or use characteristic_function_fit "
-            "for them."
+            "not in all, so mean log|x| is minus infinity. Leave those coordinates out, or use "
+            "characteristic_function_fit for them."
         )
     mean_log = np.log(np.where(zero, 1.0, np.abs(x))).mean(0)
     return np.where(zero.all(0), 0.0, np.exp(mean_log - np.euler_gamma * (1 / a - 1)))

@@ -115,9 +115,8 @@ def _run_section(
     )
     if judged != keys:
         raise ValueError(
-            f"section {section.name!r} must return a verdict on each of its claims, in their order "
-            f"({', '.join(keys)}), got "
-            f"{', '.join(judged) or 'none'}."
+            f"section {section.name!r} must return a verdict on each of its claims, in their "
+            f"order ({', '.join(keys)}), got {', '.join(judged) or 'none'}."
         )
     return finding
 

@@ -186,10 +186,13 @@ def _several(measured: Arg[Estimate | Iterable[Estimate]]) -> list[Estimate]:
         raise TypeError(
             f"measured must be an Estimate or several, got {errors.shown(measured)}. {_MEASURED}"
         )
-    return [
+    found = [
         errors.instance("each of measured", one, Estimate, "[Estimate(1.0, 0.9, 1.1)]")
         for one in measured
     ]
+    if not found:
+        raise ValueError(f"measured must hold at least one Estimate, got none. {_MEASURED}")
+    return found
 
 
 def _word(measured: Estimate, low: float, high: float) -> Word:
@@ -238,8 +241,6 @@ def detection_chance(margin: Arg[Number], measured: Arg[Estimate | Iterable[Esti
     """
     margin = errors.real("margin", margin, "margin=0.1")
     found = _several(measured)
-    if not found:
-        raise ValueError(f"measured must hold at least one Estimate, got none. {_MEASURED}")
     from scipy.stats import norm  # slow to import
 
     def chance(one: Estimate) -> float:

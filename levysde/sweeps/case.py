@@ -71,8 +71,8 @@ class Case:
         if law.mean / self.dt > LAST_STEP:
             raise ValueError(
                 f"epsilon = {amplitude:g}: the predicted mean is {law.mean / self.dt:.3g} steps, "
-                "and a trajectory makes at "
-                f"most {LAST_STEP}. Take a larger epsilon, or a larger dt."
+                f"and a trajectory makes at most {LAST_STEP}. Take a larger epsilon, or a larger "
+                "dt."
             )
         return law
 
@@ -88,10 +88,8 @@ class Case:
             return ""
         return (
             f"there is hardly a basin: without its rim the noise holds the loss up by {held:.2g} "
-            "in the median, "
-            f"{held / self.height:.0%} of the basin's height, {self.height:.2g}. Trajectories "
-            "leave at once. Take a "
-            "smaller epsilon, or a larger basin_height."
+            f"in the median, {held / self.height:.0%} of the basin's height, {self.height:.2g}. "
+            "Trajectories leave at once. Take a smaller epsilon, or a larger basin_height."
         )
 
     def _held_up(self, law: EscapeLaw, seed: int) -> float:

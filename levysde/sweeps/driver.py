@@ -132,8 +132,7 @@ def run_sweep(
                 tally = Tally(told.done, told.failures, before, time.monotonic() - start)
                 raise errors.Interrupted(
                     f"interrupted with {told.done} of {len(todo)} points finished; they are "
-                    "stored, and so is the point under "
-                    "way. Run the same again to go on.",
+                    "stored, and so is the point under way. Run the same again to go on.",
                     tally,
                 ) from None
     return Tally(told.done, told.failures, before, time.monotonic() - start)
@@ -259,8 +258,7 @@ def _warn_of_versions(store: Store) -> None:
     if other:
         LOG.warning(
             "the store was begun with other versions or on another device (%s): points run now "
-            "need not have the same bits. "
-            "How each was run is kept in its log.",
+            "need not have the same bits. How each was run is kept in its log.",
             "; ".join(other),
         )
 

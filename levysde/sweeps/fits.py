@@ -122,8 +122,8 @@ class ScalingFit(tables.Tabled):
         if self.rejected:
             warnings.append(
                 f"the line is rejected (p = {self.p_value:.2g}): the means do not lie on a "
-                "straight line, and the slope and "
-                "its interval describe nothing. Fit a shorter range, or the other form."
+                "straight line, and the slope and its interval describe nothing. Fit a shorter "
+                "range, or the other form."
             )
         return tables.Table(f"ScalingFit of log {self.y} against {against}", rows, warnings)
 

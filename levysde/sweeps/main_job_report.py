@@ -20,11 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _NOTE = (
-    "predicted, measured: mean escape time in SDE time; ratio: measured over predicted; simulated: "
-    "the law's own error, mean "
-    "over predicted in a short simulation at half the step; [95% intervals]; shape: Weibull, 1 if "
-    "exponential; regime: rate "
-    "over relaxation"
+    "predicted, measured: mean escape time in SDE time; ratio: measured over predicted; "
+    "simulated: the law's own error, mean over predicted in a short simulation at half the step; "
+    "[95% intervals]; shape: Weibull, 1 if exponential; regime: rate over relaxation"
 )
 _HEADS = (
     "optimiser",

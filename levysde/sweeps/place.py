@@ -231,6 +231,5 @@ def _busy(place: str, holder: dict[str, Any]) -> str:
     who = f"process {holder['pid']} on {holder['host']}" if "pid" in holder else "other shards"
     return (
         f"{place} is being written by {who}. Wait for it, or stop it; to share a sweep between "
-        "processes start each "
-        "with --shard i/n. Look at it with: levysde status"
+        "processes start each with --shard i/n. Look at it with: levysde status"
     )

@@ -303,9 +303,8 @@ def _summary(table: Table, alongs: Sequence[Along]) -> list[str]:
         inside = sum(row.get("ratio_low") <= 1 <= row.get("ratio_high") for row in ratios)
         found.append(
             f"Measured over predicted mean: median {number(float(np.median(values)), 3)}, from "
-            f"{number(min(values), 3)} to "
-            f"{number(max(values), 3)}; the 95% intervals of {inside} of {len(ratios)} points "
-            "contain 1."
+            f"{number(min(values), 3)} to {number(max(values), 3)}; the 95% intervals of {inside} "
+            f"of {len(ratios)} points contain 1."
         )
     fits = [fit for along in alongs for fit in along.fits if np.isfinite(fit.theory_slope)]
     if fits:
@@ -313,8 +312,7 @@ def _summary(table: Table, alongs: Sequence[Along]) -> list[str]:
         inside = sum(fit.slope.low <= fit.theory_slope <= fit.slope.high for fit in straight)
         why = (
             " The law is a limit for small noise: as long as measured over predicted still moves "
-            "towards 1 along an axis, "
-            "slopes differ from the law's."
+            "towards 1 along an axis, slopes differ from the law's."
         )
         if straight:
             found.append(
@@ -324,16 +322,14 @@ def _summary(table: Table, alongs: Sequence[Along]) -> list[str]:
         if len(straight) < len(fits):
             found.append(
                 f"{len(fits) - len(straight)} of {len(fits)} lines are rejected (p < "
-                f"{REJECTED:g}): the means do not lie on a "
-                "straight line, and the slope and its interval describe nothing. Look at the "
-                "figure, or fit a shorter range."
+                f"{REJECTED:g}): the means do not lie on a straight line, and the slope and its "
+                "interval describe nothing. Look at the figure, or fit a shorter range."
             )
     bent = sum(row.get("p_exponential") < _NOT_EXPONENTIAL for row in table.done)
     if bent:
         found.append(
             f"The times of {bent} of {len(table.done)} points are not exponential (p < "
-            f"{_NOT_EXPONENTIAL:g}), which the "
-            "intervals assume."
+            f"{_NOT_EXPONENTIAL:g}), which the intervals assume."
         )
     still = sum(row.get("escapes") == 0 for row in table.done)
     if still:

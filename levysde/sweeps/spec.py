@@ -152,8 +152,7 @@ def as_spec(table: Arg[Any]) -> Spec:
         found = "both" if spec.grid else "neither"
         raise SpecError(
             "a sweep has its axes in [grid] (every combination) or in [list] (walked together), "
-            f"not in {found}. "
-            "Type for example [grid] and below it alpha = [1.2, 1.5]."
+            f"not in {found}. Type for example [grid] and below it alpha = [1.2, 1.5]."
         )
     return spec
 

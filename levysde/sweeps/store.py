@@ -170,8 +170,7 @@ def exists(place: Place) -> bool:
         if others and place.read(".run", _LAYING_OUT) is None:
             raise StoreError(
                 f"{place.url} is there already and is no sweep's store (it holds "
-                f"{', '.join(sorted(others)[:3])}). "
-                "Give a new folder."
+                f"{', '.join(sorted(others)[:3])}). Give a new folder."
             )
         return False
     return bool(_attributes(head, place).get("levysde_complete"))
@@ -213,8 +212,7 @@ def _attributes(head: bytes, place: Place) -> dict[str, Any]:
     if version != FORMAT:
         raise StoreError(
             f"{place.url} is a sweep's store of version {version!r}; this levysde writes version "
-            f"{FORMAT}. Read it with the "
-            "levysde that made it, or give a new folder."
+            f"{FORMAT}. Read it with the levysde that made it, or give a new folder."
         )
     return attributes
 
@@ -300,8 +298,8 @@ def _check_same(store: Store, plan: Plan) -> None:
         if missing := names - {*store.arrays, *store.quantities}:
             raise StoreError(
                 f"{store.place.url} was begun by another levysde "
-                f"({store.attributes['versions']['levysde']}), which stores no "
-                f"{min(missing)!r}. Finish it with that one, or give a new folder."
+                f"({store.attributes['versions']['levysde']}), which stores no {min(missing)!r}. "
+                "Finish it with that one, or give a new folder."
             )
         return
     old, new = _flat(store.spec.model_dump()), _flat(spec.model_dump())
@@ -348,8 +346,7 @@ def _check_disk(plan: Plan, place: Place, variables: tuple[Variable, ...]) -> No
     if need > _SAFETY * free:
         raise StoreError(
             f"{len(plan.points):,} points take up to {need / 1e9:.3g} GB, and {folder} has "
-            f"{free / 1e9:.3g} GB free. "
-            "Make an axis shorter, lower num, or give another folder."
+            f"{free / 1e9:.3g} GB free. Make an axis shorter, lower num, or give another folder."
         )
     files = len(plan.points) * (len(variables) + 3)
     spare = os.statvfs(folder).f_favail

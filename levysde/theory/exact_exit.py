@@ -70,8 +70,7 @@ def exact_exit(
     if dynamics.landscape.dim != 1 or domain.dim != 1:
         raise ValueError(
             f"exact_exit is one-dimensional; the dynamics have d = {dynamics.landscape.dim} and "
-            f"the domain d = {domain.dim}. "
-            "For a radial well in a ball type stable_ball_exit(...)."
+            f"the domain d = {domain.dim}. For a radial well in a ball type stable_ball_exit(...)."
         )
     if not domain.convex:
         raise ValueError(
@@ -119,8 +118,8 @@ def _noise(dynamics: Any) -> tuple[float, float, float]:
     if not isinstance(scale, STATE_FREE) or dynamics.noise_dim != 1:
         raise ValueError(
             f"the scale {type(scale).__name__} is no number: exact_exit needs noise of one "
-            "coordinate that does not depend on "
-            "the position. Give a number, or call stable_exit or first_passage, which takes D(x)."
+            "coordinate that does not depend on the position. Give a number, or call stable_exit "
+            "or first_passage, which takes D(x)."
         )
     factor = float(dynamics.epsilon) * float(scale.apply(jnp.ones(1), jnp.zeros(1))[0])
     parts: list[tuple[Driver, float]] = [(driver, factor)]
@@ -142,8 +141,7 @@ def _noise(dynamics: Any) -> tuple[float, float, float]:
         else:
             raise TypeError(
                 "exact_exit knows StableComponents, StableIsotropic, Brownian and a DriverSum of "
-                "them, not "
-                f"{type(part).__name__}. Simulate instead."
+                f"them, not {type(part).__name__}. Simulate instead."
             )
     indices = sorted({alpha for alpha, _ in jumps})
     if len(indices) > 1:

@@ -196,8 +196,7 @@ def about_start(
     what = "leaves the domain" if end == LEFT else "does not go to the attractor"
     return (
         f"the noiseless flow from the start, x0 = {np.asarray(x)}, {what}: the law is that of "
-        "trajectories that start in the "
-        f"basin of {np.asarray(dynamics.attractor)}. Start there.",
+        f"trajectories that start in the basin of {np.asarray(dynamics.attractor)}. Start there.",
     )
 
 
@@ -213,10 +212,9 @@ def about_layers(found: Crossings, rate: float) -> tuple[str, ...]:
         return ()
     return (
         "the basin has layers along the rays that are thinner than the search resolves: two ways "
-        "of counting them differ by "
-        f"{share:.1%} of the rate. Make the basin of shapes with formulas (Ball, Box, Ellipsoid, "
-        "HalfSpaces, Intersection, "
-        "Complement, ExitSets), whose crossings are exact.",
+        f"of counting them differ by {share:.1%} of the rate. Make the basin of shapes with "
+        "formulas (Ball, Box, Ellipsoid, HalfSpaces, Intersection, Complement, ExitSets), whose "
+        "crossings are exact.",
     )
 
 
@@ -227,10 +225,9 @@ def about_flow(seen: Survey, rate: float) -> tuple[str, ...]:
         return ()
     return (
         f"{share:.1%} of the jumps that end a stay near the attractor land inside the domain, "
-        "where the flow does not return "
-        "to it: there is another attractor, or none. They are not counted as escapes, and the "
-        "escape from there has another "
-        "rate. Take a domain that holds one attractor, for example Basin(landscape).",
+        "where the flow does not return to it: there is another attractor, or none. They are not "
+        "counted as escapes, and the escape from there has another rate. Take a domain that holds "
+        "one attractor, for example Basin(landscape).",
     )
 
 
@@ -240,8 +237,8 @@ def no_escape(sets: list[LevyRays], found: Crossings, epsilon: float) -> str:
     if not len(rays):
         return (
             "the mean escape time is infinite: the basin is unbounded along every noise ray (no "
-            "jump of the noise "
-            "leaves it). Bound the domain, or let the scale reach the directions in which it ends."
+            "jump of the noise leaves it). Bound the domain, or let the scale reach the "
+            "directions in which it ends."
         )
     radii = np.geomspace(1e-9, 1, 3000)
     best = None
@@ -254,19 +251,17 @@ def no_escape(sets: list[LevyRays], found: Crossings, epsilon: float) -> str:
     if best is None:
         return (
             "the noise has no jumps along the rays on which the basin is bounded: their Lévy "
-            "measure is zero there. Check "
-            "the intensity, the skewness or the weights of the driver."
+            "measure is zero there. Check the intensity, the skewness or the weights of the "
+            "driver."
         )
     share, distance = best
     jumps = math.ceil(1 / share - 1e-3)
     return (
         f"no single jump leaves: the longest jump along a ray, {share * distance:.4g} in units of "
-        "the driver, goes "
-        f"{share:.1%} of the way to the boundary, {distance:.4g}. An escape takes {jumps} jumps, "
-        "one soon after another, and "
-        "this is the law of single jumps. Take a longer cutoff, an epsilon above "
-        f"{epsilon / share:.4g}, or a smaller domain; "
-        "or measure the time with simulate_escape."
+        f"the driver, goes {share:.1%} of the way to the boundary, {distance:.4g}. An escape "
+        f"takes {jumps} jumps, one soon after another, and this is the law of single jumps. Take "
+        f"a longer cutoff, an epsilon above {epsilon / share:.4g}, or a smaller domain; or "
+        "measure the time with simulate_escape."
     )
 
 

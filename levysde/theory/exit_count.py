@@ -98,8 +98,7 @@ def assumptions(response: Response, seen: Survey, carried: float) -> tuple[str, 
     if carried > 0:
         flow = (
             "Landing points inside that the noiseless flow carries out of the basin count as "
-            f"escapes: {carried:.1%} of the "
-            "rate. The attractor is the only one in the basin."
+            f"escapes: {carried:.1%} of the rate. The attractor is the only one in the basin."
         )
     else:
         flow = (

@@ -102,10 +102,9 @@ def escape_law(
     if not isinstance(dynamics, Dynamics) or not isinstance(domain, Domain):
         raise TypeError(
             f"escape_law takes a dynamics and a domain, not {type(dynamics).__name__} and "
-            f"{type(domain).__name__}. "
-            "Type for example escape_law(dynamics, Ball(radius=1.0, center=jnp.zeros(2)))."
+            f"{type(domain).__name__}. Type for example escape_law(dynamics, Ball(radius=1.0, "
+            "center=jnp.zeros(2)))."
         )
-    check_derived((dynamics, domain))
     errors.choice("normalization", normalization, ("true", "printed"))
     errors.flag("check", check)
     errors.flag("progress", progress)
@@ -113,6 +112,7 @@ def escape_law(
     errors.flag("follow", follow)
     driver, dim = dynamics.driver, dynamics.landscape.dim
     sets = ray_sets(driver, dynamics.noise_dim, num_rays, seed)
+    check_derived((dynamics, domain))
     if domain.dim != dim:
         raise ValueError(
             f"the domain takes points of {domain.dim} dimensions, the dynamics move in {dim}. Make "
@@ -127,8 +127,7 @@ def escape_law(
     if not holds_attractor(response, directions):
         raise ValueError(
             f"the attractor {np.asarray(dynamics.attractor)} lies outside the domain: there is "
-            "nothing to escape from. "
-            "Center the domain on dynamics.attractor."
+            "nothing to escape from. Center the domain on dynamics.attractor."
         )
     doubts = ray_doubts(domain, dynamics.attractor, jumps)
     for doubt in doubts:
@@ -202,9 +201,8 @@ def _response_step(dynamics: Dynamics, dt: Array | None) -> Array:
     if dt is None:
         raise ValueError(
             f"the noise of {type(dynamics).__name__} enters an average, so the noiseless flow "
-            "after a jump decides whether "
-            "it leaves. Give the step at which to follow it, that of the simulation: "
-            "escape_law(dynamics, domain, dt=1e-3)."
+            "after a jump decides whether it leaves. Give the step at which to follow it, that of "
+            "the simulation: escape_law(dynamics, domain, dt=1e-3)."
         )
     return dt
 

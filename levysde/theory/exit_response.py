@@ -231,9 +231,8 @@ def check_growth(response: Response) -> None:
     if growth > 1 + _GROWTH:
         raise ValueError(
             f"dt = {float(response.dt):.4g} is too coarse: the noiseless flow of "
-            f"{type(response.dynamics).__name__} about the "
-            f"attractor grows by a factor {growth:.4g} a step, so every jump would leave. Give a "
-            "smaller dt."
+            f"{type(response.dynamics).__name__} about the attractor grows by a factor "
+            f"{growth:.4g} a step, so every jump would leave. Give a smaller dt."
         )
 
 
@@ -244,7 +243,6 @@ def check_spent(response: Response, directions: Array, distance: np.ndarray) -> 
     if finite.any() and not bool(_all_spent(response, jumps)):
         raise ValueError(
             f"the averages of {type(response.dynamics).__name__} are not back at rest {LONGEST} "
-            "steps of dt = "
-            f"{float(response.dt):.4g} after a jump, so whether it leaves is not known. Give a "
-            "larger dt."
+            f"steps of dt = {float(response.dt):.4g} after a jump, so whether it leaves is not "
+            "known. Give a larger dt."
         )

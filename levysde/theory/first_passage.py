@@ -171,9 +171,8 @@ def _from_afar(
     side = "below" if low is None else "above"
     raise ValueError(
         f"a path that goes far {side} does not come back soon enough: the mean first-passage time "
-        f"from {x:g} to {exit_:g} is "
-        "infinite, or the drift is not integrable there. Bound the interval with reflecting=..., "
-        "or give a second exit."
+        f"from {x:g} to {exit_:g} is infinite, or the drift is not integrable there. Bound the "
+        "interval with reflecting=..., or give a second exit."
     )
 
 
@@ -196,9 +195,8 @@ def _refined(
     if best is None or smallest > _TOLERANCE:
         raise RuntimeError(
             f"the mean first-passage time over ({low:g}, {high:g}) did not converge: with "
-            f"{_PANELS[-1]} panels it still moves "
-            f"by {smallest:.1e} of itself. Is the drift or the diffusion discontinuous? Smooth it, "
-            "or bring the ends together."
+            f"{_PANELS[-1]} panels it still moves by {smallest:.1e} of itself. Is the drift or "
+            "the diffusion discontinuous? Smooth it, or bring the ends together."
         )
     log_mean, log_second, log_upper = (float(value) for value in best)
     upper = float(np.exp(log_upper)) if all(exits) else float(exits[1])
@@ -301,11 +299,10 @@ def _check_positive(d: Callable, low: float, high: float) -> None:
     falls = near.fun < _VANISHING[0] * typical and near.fun < 0.01 * values[i]
     if falls or smallest <= _VANISHING[1] * typical:
         raise ValueError(
-            f"the diffusion is {smallest:.3g} at x = {place:g}, inside ({low:g}, {high:g}): a path "
-            "crosses such a place only "
-            "with the drift, never against it, and where the drift points back it never escapes. "
-            "Give a diffusion that is "
-            "positive in the whole interval."
+            f"the diffusion is {smallest:.3g} at x = {place:g}, inside ({low:g}, {high:g}): a "
+            "path crosses such a place only with the drift, never against it, and where the drift "
+            "points back it never escapes. Give a diffusion that is positive in the whole "
+            "interval."
         )
 
 
@@ -346,7 +343,6 @@ def _ordered(lower: float | None, x: float, upper: float | None, mirror: float |
     if (low is not None and low >= x) or (high is not None and high <= x):
         raise ValueError(
             f"start = {x:g} must lie strictly between the ends of the interval, not of ({low}, "
-            f"{high}). "
-            "Give lower < start < upper."
+            f"{high}). Give lower < start < upper."
         )
     return low, high

@@ -74,10 +74,9 @@ def kesten_index(
     drift = growth.mean_log()
     if drift > -_RESOLVED:
         raise ValueError(
-            f"learning_rate = {eta:g} has no stationary law: E log|M e| = {drift:.3g} is not below "
-            "0, so the iterates grow "
-            "without bound. Take a smaller learning_rate, for example "
-            f"{_contracting(eta, c, batch, d):.2g}."
+            f"learning_rate = {eta:g} has no stationary law: E log|M e| = {drift:.3g} is not "
+            "below 0, so the iterates grow without bound. Take a smaller learning_rate, for "
+            f"example {_contracting(eta, c, batch, d):.2g}."
         )
     high = 4.0
     while growth.log_moment(high) <= 0:
@@ -85,8 +84,7 @@ def kesten_index(
         if high > _LARGEST:
             raise ValueError(
                 f"the tail index at learning_rate = {eta:g} is above {_LARGEST:g}: a power tail "
-                "that no sample can show. "
-                "Take a larger learning_rate."
+                "that no sample can show. Take a larger learning_rate."
             )
         growth = _Growth(c, batch, d, high)
     return _root(growth, high)

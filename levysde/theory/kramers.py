@@ -202,16 +202,15 @@ def stationary_point(
     largest = float(np.max(np.abs(eigenvalues)))
     if not slope <= _GRADIENT * largest * max(1.0, float(np.linalg.norm(found - start))):
         raise ValueError(
-            f"no stationary point found from x = {start}: after {steps} steps the gradient norm is "
-            f"{slope:.3g}. Start nearer, "
-            "or give more max_steps."
+            f"no stationary point found from x = {start}: after {steps} steps the gradient norm "
+            f"is {slope:.3g}. Start nearer, or give more max_steps."
         )
     if np.min(np.abs(eigenvalues)) <= _FLAT * largest:
         flattest = eigenvalues[np.argmin(np.abs(eigenvalues))]
         raise ValueError(
             f"the Hessian at {found} has an eigenvalue {flattest:.2g}: the point is flat in one "
-            "direction, and the "
-            "Eyring-Kramers prefactor is infinite or zero there. Break the symmetry, or simulate."
+            "direction, and the Eyring-Kramers prefactor is infinite or zero there. Break the "
+            "symmetry, or simulate."
         )
     return StationaryPoint(found, value, eigenvalues)
 
@@ -311,8 +310,8 @@ def _saddles(
         if point.index != 1:
             raise ValueError(
                 f"the stationary point at {point.x}, found from {guess}, has {point.index} "
-                "negative eigenvalues: escapes pass "
-                "over saddles of index one. Start nearer to one."
+                "negative eigenvalues: escapes pass over saddles of index one. Start nearer to "
+                "one."
             )
         if not point.value > low.value:
             raise ValueError(

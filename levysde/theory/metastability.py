@@ -81,8 +81,8 @@ def stable_chain(
     if len(wells) < 2 or len(tops) != len(wells) - 1:
         raise ValueError(
             f"{len(wells)} minima and {len(tops)} saddles are no row of wells: give two minima or "
-            "more, and one saddle between "
-            "each two. Type for example stable_chain([-1.0, 1.0], [0.0], alpha=1.5, epsilon=0.1)."
+            "more, and one saddle between each two. Type for example stable_chain([-1.0, 1.0], "
+            "[0.0], alpha=1.5, epsilon=0.1)."
         )
     row = np.stack([wells, np.append(tops, np.inf)], 1).ravel()
     if not (np.diff(row) > 0).all():
@@ -207,8 +207,7 @@ def _points(
         if point.index != index:
             raise ValueError(
                 f"the stationary point at {point.x}, found from {guess} of {name}, has "
-                f"{point.index} negative eigenvalues; "
-                f"{kind}. Start nearer to one."
+                f"{point.index} negative eigenvalues; {kind}. Start nearer to one."
             )
         if any(np.allclose(point.x, other.x, rtol=1e-6, atol=1e-6) for other in points):
             raise ValueError(
@@ -226,8 +225,7 @@ def _given(
     if pairs.shape != (len(tops), 2) or pairs.dtype.kind not in "iu":
         raise ValueError(
             f"connects must hold two numbers of minima for each of the {len(tops)} saddles, not "
-            f"{connects!r}. Type for example "
-            "connects=[(0, 1)]."
+            f"{connects!r}. Type for example connects=[(0, 1)]."
         )
     for (i, j), top in zip(pairs, tops, strict=True):
         if i == j or not 0 <= min(i, j) <= max(i, j) < len(lows):
@@ -264,8 +262,7 @@ def _descents(
             if i == j:
                 raise ValueError(
                     f"the saddle at {top.x} leads to the minimum at {places[i]} from both sides: "
-                    "no way from one well to "
-                    "another. Leave it out."
+                    "no way from one well to another. Leave it out."
                 )
             pairs.append((i, j))
     return pairs
@@ -276,8 +273,7 @@ def _number(end: np.ndarray, top: StationaryPoint, places: np.ndarray) -> int:
     if gaps.min() > _SAME * np.linalg.norm(end - top.x):
         raise ValueError(
             f"the saddle at {top.x} leads to the minimum at {end}, which is not in the list of "
-            f"{len(places)}. Add it to "
-            "minima, or leave the saddle out."
+            f"{len(places)}. Add it to minima, or leave the saddle out."
         )
     return int(np.argmin(gaps))
 
@@ -315,7 +311,6 @@ def _descend(
             if np.linalg.norm(step) <= _ARRIVED * np.linalg.norm(x - top.x):
                 return x - step
     raise ValueError(
-        f"the flow from the saddle at {top.x} reaches no minimum: it was followed to {x}. Does the "
-        "loss fall without end "
-        "there? Leave the saddle out, or give connects=[(i, j), ...]."
+        f"the flow from the saddle at {top.x} reaches no minimum: it was followed to {x}. Does "
+        "the loss fall without end there? Leave the saddle out, or give connects=[(i, j), ...]."
     )

@@ -101,8 +101,7 @@ class MetastableChain(Tabled):
         if start is None and np.ptp(means) > 1e-6 * means.min():
             raise ValueError(
                 "the run does not say in which well it started, and the wells of the chain have "
-                "the mean residences "
-                f"{listed(means)}. Start all trajectories in one place."
+                f"the mean residences {listed(means)}. Start all trajectories in one place."
             )
         if start is not None and len(start) != self.minima.shape[1]:
             raise ValueError(
@@ -250,9 +249,9 @@ class MetastableChain(Tabled):
                 " ".join(str(i) for i in np.flatnonzero(labels == part)) for part in range(parts)
             )
             raise ValueError(
-                f"the chain is disconnected, so that the {quantity} is not defined: wells {groups} "
-                "are not joined both ways. "
-                "Add the saddles between them, or leave wells out."
+                f"the chain is disconnected, so that the {quantity} is not defined: wells "
+                f"{groups} are not joined both ways. Add the saddles between them, or leave wells "
+                "out."
             )
 
     def _table(self) -> Table:

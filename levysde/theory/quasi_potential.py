@@ -100,8 +100,7 @@ class QuasiPotential(Tabled):
         if back.ndim != 1 or (back < 0).any():
             raise ValueError(
                 "times must be a vector without negative entries, the time left to the end, not "
-                f"{times!r}. "
-                "Type for example times=jnp.linspace(0, 10, 101)."
+                f"{times!r}. Type for example times=jnp.linspace(0, 10, 101)."
             )
         force = np.linalg.solve(self.covariance, end)
         return (
@@ -117,8 +116,7 @@ class QuasiPotential(Tabled):
         if least is None:
             raise TypeError(
                 "domain must be a Ball, Box, Ellipsoid, HalfSpaces or an Intersection of these, "
-                f"not {errors.shown(domain)}. "
-                "Take the least value(x) over points of its boundary."
+                f"not {errors.shown(domain)}. Take the least value(x) over points of its boundary."
             )
         if domain.dim != len(self.center):
             raise ValueError(
@@ -184,8 +182,7 @@ def quasi_potential(
     if not slowest > 0:
         raise ValueError(
             f"the flow -J x is not stable: J has an eigenvalue of real part {slowest:.3g}, which "
-            "must be positive. Linearise "
-            "at a minimum; the sign is that of a Hessian."
+            "must be positive. Linearise at a minimum; the sign is that of a Hessian."
         )
     d = _diffusion(diffusion, dim)
     c = (
@@ -229,9 +226,8 @@ def _check_reached(covariance: np.ndarray) -> None:
         direction = vectors[:, 0] / np.where(np.isinf(unit), 1, unit)
         raise ValueError(
             f"the noise does not reach the direction {direction / np.linalg.norm(direction)}: "
-            "neither diffusion nor flow "
-            "brings any there (the pair J, D is not controllable), and V is infinite. Give it "
-            "noise, or leave it out."
+            "neither diffusion nor flow brings any there (the pair J, D is not controllable), and "
+            "V is infinite. Give it noise, or leave it out."
         )
 
 

@@ -111,8 +111,8 @@ class StableExit(Tabled, Answers):
         if off > 5 * _TOLERANCE:
             raise RuntimeError(
                 f"the survival curve did not converge: its mean is off by {off:.1e} of itself. A "
-                "drift that carries paths out "
-                "against little noise has no stable modes: simulate, or take a larger epsilon."
+                "drift that carries paths out against little noise has no stable modes: simulate, "
+                "or take a larger epsilon."
             )
         return lives, means / lives
 
@@ -192,8 +192,7 @@ def stable_exit(
     if min(x - low, high - x) < _NEAREST * half:
         raise ValueError(
             f"start = {x!r} is nearer to an end than {_NEAREST:g} of half the interval, where its "
-            "distance is lost in "
-            "rounding. Start further in."
+            "distance is lost in rounding. Start further in."
         )
 
     def velocity(below: np.ndarray, above: np.ndarray) -> np.ndarray:
@@ -207,9 +206,8 @@ def stable_exit(
     if not error < _TOLERANCE or min(value[:2]) <= 0:
         raise RuntimeError(
             "the mean exit time did not converge: at the finest mesh tried it still moves by "
-            f"{error:.1e} of itself. Is the "
-            "drift smooth, and the noise not too small beside it? Take a larger epsilon, or "
-            "simulate"
+            f"{error:.1e} of itself. Is the drift smooth, and the noise not too small beside it? "
+            "Take a larger epsilon, or simulate"
             + ("; without jumps first_passage(...) has no such limit." if a == 2 or gauss else ".")
         )
     return StableExit(
@@ -303,9 +301,8 @@ def _extrapolated(system: Callable, at: Callable, alpha: float) -> StableExit:
     if not error < _TOLERANCE or min(value) <= 0:
         raise RuntimeError(
             f"the mean exit time did not converge: with {_SIZES[-1]} functions it still moves by "
-            f"{error:.1e} of itself. The "
-            "noise is too small beside the drift for this method: take a larger epsilon, or "
-            "simulate"
+            f"{error:.1e} of itself. The noise is too small beside the drift for this method: "
+            "take a larger epsilon, or simulate"
             + (
                 ", or the drift points inwards at the edge, where for alpha < 1 the answer jumps."
                 if alpha < 1

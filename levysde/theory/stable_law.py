@@ -66,16 +66,14 @@ class LawError(Tabled):
             side = "shorter" if ratio.value < 1 else "longer"
             return (
                 f"at epsilon = {self.epsilon:.3g} the mean escape time is estimated to be "
-                f"{abs(1 - ratio.value):.0%} {side} "
-                f"than the law's (mean over law {ratio.value:.3g} [{ratio.low:.3g}, "
-                f"{ratio.high:.3g}]): the law is a limit "
-                "for small noise. Simulate, or take a smaller epsilon."
+                f"{abs(1 - ratio.value):.0%} {side} than the law's (mean over law "
+                f"{ratio.value:.3g} [{ratio.low:.3g}, {ratio.high:.3g}]): the law is a limit for "
+                "small noise. Simulate, or take a smaller epsilon."
             )
         if self.unresolved:
             return (
                 f"how far the law is from the mean escape time at epsilon = {self.epsilon:.3g} is "
-                "not resolved: "
-                f"{self.unresolved}."
+                f"not resolved: {self.unresolved}."
             )
         return ""
 
@@ -209,8 +207,7 @@ class EscapeLaw(Tabled, Answers):
         if not (self.alpha == self.alpha and self.response != "map"):
             raise ValueError(
                 f"the rate of this law ({self.name}) is no power of epsilon. Build the dynamics "
-                f"with epsilon={epsilon!r} "
-                "and call escape_law again."
+                f"with epsilon={epsilon!r} and call escape_law again."
             )
         epsilon = errors.positive_real("epsilon", epsilon, "epsilon=0.1")
         ratio = epsilon / self.epsilon
@@ -306,15 +303,15 @@ class EscapeLaw(Tabled, Answers):
         if not self.star_shaped:
             found.append(
                 "the basin is not star-shaped about the attractor: the rate counts every stretch "
-                "outside along each ray, and "
-                "trajectories that cross a stretch within one step are not counted as exits."
+                "outside along each ray, and trajectories that cross a stretch within one step "
+                "are not counted as exits."
             )
         found += self.warnings
         if _SLOWEST < self.regime < inf:
             found.append(
                 f"the rate over relaxation is {self.regime:.3g}, above {_SLOWEST}: escape is not "
-                "rare, and the law is a limit "
-                "for rare escape. Take a smaller epsilon or a larger basin."
+                "rare, and the law is a limit for rare escape. Take a smaller epsilon or a larger "
+                "basin."
             )
         return found
 
@@ -324,21 +321,19 @@ class EscapeLaw(Tabled, Answers):
         if chance < SAMPLER_FLOOR:
             found.append(
                 f"the one-step exit chance is {chance:.2g}, below the {SAMPLER_FLOOR:g} down to "
-                "which the sampler is right to "
-                "1%. Take a larger dt or epsilon."
+                "which the sampler is right to 1%. Take a larger dt or epsilon."
             )
         if dt * self.stiffness > _STIFFEST:
             found.append(
                 f"dt times the largest curvature is {dt * self.stiffness:.3g}, above {_STIFFEST}: "
-                "dt is too coarse for the "
-                f"flow. Type dt={_STIFFEST / self.stiffness:.2g} or less."
+                f"dt is too coarse for the flow. Type dt={_STIFFEST / self.stiffness:.2g} or less."
             )
         if lateness > _LATEST:
             finer = dt * (_LATEST / lateness) ** self.alpha
             found.append(
                 f"dt = {dt:g} makes exits late by up to {lateness:.1%}: it is too coarse. Type "
-                f"dt={finer:.2g} or less for "
-                f"{_LATEST:.0%}, and see whether halving it moves the mean."
+                f"dt={finer:.2g} or less for {_LATEST:.0%}, and see whether halving it moves the "
+                "mean."
             )
         return found
 
@@ -359,18 +354,15 @@ class EscapeLaw(Tabled, Answers):
         )
         if self.error is None or not self.error.ratio.value > 0:
             return [
-                f"{off}: at epsilon = {self.epsilon:.3g} the law, a limit for small noise, is that "
-                "far from the mean, or the "
-                "run is not of the law's dynamics, domain and start, or its step is too coarse. "
-                "law_error(law) estimates the "
-                "first."
+                f"{off}: at epsilon = {self.epsilon:.3g} the law, a limit for small noise, is "
+                "that far from the mean, or the run is not of the law's dynamics, domain and "
+                "start, or its step is too coarse. law_error(law) estimates the first."
             ]
         if self.error.ratio.low <= ratio.high and ratio.low <= self.error.ratio.high:
             return []  # the law's own warning has said it
         return [
             f"{off}, where a simulation of the law's own problem gave {self.error.ratio}: the run "
-            "is of other dynamics, "
-            "another domain or start, or one of the two steps is too coarse."
+            "is of other dynamics, another domain or start, or one of the two steps is too coarse."
         ]
 
     def _table(self) -> Table:

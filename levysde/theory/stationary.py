@@ -153,9 +153,8 @@ def regression_covariance(
     if shared >= 1:
         raise ValueError(
             f"learning_rate = {algorithm[0]:g} has no stationary law of finite variance: with "
-            f"batch_size = {batch} the noise "
-            f"of the inputs multiplies itself ({shared:.3g} must stay below 1). Take a smaller "
-            "learning_rate or a larger batch."
+            f"batch_size = {batch} the noise of the inputs multiplies itself ({shared:.3g} must "
+            "stay below 1). Take a smaller learning_rate or a larger batch."
         )
     total = variance / (1 - shared)  # tr(A V) + s^2
     noise = h * total / batch / (1 - own)
@@ -179,8 +178,8 @@ def _algorithm(
     if not eta * h[-1] < most:
         raise ValueError(
             f"learning_rate = {eta:g} is unstable: times the largest curvature {h[-1]:g} it is "
-            f"{eta * h[-1]:.4g}, and must "
-            f"stay below {formula} = {most:.4g}. Take a learning_rate below {most / h[-1]:.4g}."
+            f"{eta * h[-1]:.4g}, and must stay below {formula} = {most:.4g}. Take a learning_rate "
+            f"below {most / h[-1]:.4g}."
         )
     return eta, mu, ahead
 
@@ -212,8 +211,8 @@ def _modes(name: str, value: Arg[Numbers]) -> tuple[np.ndarray, np.ndarray]:
     if not values[0] > 1e-14 * values[-1]:
         raise ValueError(
             f"{name} must be positive definite, but its smallest eigenvalue is {values[0]:.3g}: "
-            "along a flat direction nothing "
-            "holds the noise, and there is no stationary law. Add weight decay."
+            "along a flat direction nothing holds the noise, and there is no stationary law. Add "
+            "weight decay."
         )
     return values, vectors
 

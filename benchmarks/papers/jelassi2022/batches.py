@@ -23,8 +23,7 @@ CLAIMS = (
         "Momentum improves generalisation at every batch size",
         "Section 2, from a public summary that quotes it",
         "test error of SGD less that of SGD+M above 0 at batch sizes from 10 to all 200, gamma = "
-        "0.95 and 0.99, at equal steps "
-        "and at equal epochs",
+        "0.95 and 0.99, at equal steps and at equal epochs",
         "the interval of a gain lies below 0",
         "restated",
         'momentum "consistently improves generalization" on "a wide range of batch sizes and '

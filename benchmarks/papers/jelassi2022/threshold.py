@@ -81,11 +81,10 @@ CLAIMS = (
         "threshold-race",
         "A race decides whether feature or noise classifies the small-margin points",
         "not in the paper: derived after the first run (memorization_threshold in theory.py), "
-        "tested on other seeds, mu, "
-        "noise and starts",
+        "tested on other seeds, mu, noise and starts",
         "halfway (half of their margin by the feature) over 2 ln2 (1 - mu) eta beta^2 is "
-        "proportional to (1 + mu beta^2 N / (n^2 u0))^2: "
-        "slope 1 between the logarithms (0 if momentum alone decided)",
+        "proportional to (1 + mu beta^2 N / (n^2 u0))^2: slope 1 between "
+        "the logarithms (0 if momentum alone decided)",
         "the slope outside [.75, 1.25]",
         "own",
     ),
@@ -298,8 +297,7 @@ def _exponents(
         all_judged((judged(of_eta, 0.75, 1.25), judged(of_beta, 1.5, 2.5))),
         f"{shown(of_eta)} in eta, {shown(of_beta)} in beta",
         "exponents off by .25 and .5 would have been seen with chances "
-        f"{detection_chance(0.25, of_eta):.2f} and "
-        f"{detection_chance(0.5, of_beta):.2f}",
+        f"{detection_chance(0.25, of_eta):.2f} and {detection_chance(0.5, of_beta):.2f}",
     )
 
 
@@ -353,9 +351,8 @@ def _race(share: np.ndarray, rest: np.ndarray, plain: np.ndarray, race: np.ndarr
         CLAIMS[5],
         judged(found, 0.75, 1.25),
         f"slope {shown(found)} over {over.size} of {race.size} settings, whose brackets squared "
-        "differ by a factor of "
-        f"{float((race / plain).max() / (race / plain).min()):.3g}; halfway over the race's "
-        f"threshold {ends}",
+        f"differ by a factor of {float((race / plain).max() / (race / plain).min()):.3g}; halfway "
+        f"over the race's threshold {ends}",
         f"a slope of .5 would have been seen with chance {detection_chance(0.25, found):.2f}",
     )
 

@@ -267,15 +267,13 @@ def _shares(sweep: Sweep) -> Verdict:
     return ruled(
         CLAIMS[8],
         "own finding",
-        "share of the margin by "
-        "noise "
+        "share of the margin by noise "
         + ", ".join(f"{shown(e)} ({_named(gamma)})" for gamma, e in found.items())
         + "; error on new small-margin points "
         + ", ".join(shown(e) for e in small.values()),
         f"intervals of {max(map(width, found.values())) / 2:.2g} at most",
         f"the noise makes {ends[0].value:.2f} of these margins at gamma = {HEAVY[0]:g} and "
-        f"{ends[1].value:.2g} at "
-        f"{HEAVY[-1]:g}; it does no harm to new examples",
+        f"{ends[1].value:.2g} at {HEAVY[-1]:g}; it does no harm to new examples",
     )
 
 

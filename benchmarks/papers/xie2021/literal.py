@@ -96,9 +96,8 @@ def literal_passage(
             places = " and ".join(f"{wall:.6g}" for wall in standing)
             raise ValueError(
                 "never escapes: with the literal D = (eta / 2B) |L''| the noise vanishes at the "
-                f"inflection, x = {places}, "
-                f"where the slope points back towards the start {x:g}. Freeze the noise (xie_law), "
-                "or add noise that stays."
+                f"inflection, x = {places}, where the slope points back towards the start {x:g}. "
+                "Freeze the noise (xie_law), or add noise that stays."
             )
         return first_passage(
             drift,

@@ -303,9 +303,8 @@ def _null(names: tuple[str, ...], lines: dict[Any, Ladder]) -> Verdict:
         NULL,
         word,
         f"relative change of slope in the bowls, pooled: {_each(bent)}; slope with minibatches "
-        "over that of the bowl "
-        f"{_each(ratios)}; straight by the test: {words.count('holds')} of {len(words)}, bent: "
-        f"{words.count('fails')}",
+        f"over that of the bowl {_each(ratios)}; straight by the test: {words.count('holds')} of "
+        f"{len(words)}, bent: {words.count('fails')}",
         "chance to see a change of slope of 1 in a bowl: "
         f"{detection_chance(0.5, bends.values()):.2f} or more",
         "a straight line alone does not distinguish the theorem from a bowl without a saddle"

@@ -97,8 +97,7 @@ def _profile(landscape: Any) -> Landscape:
     if landscape.dim != 1:
         raise ValueError(
             f"the noise is made coordinate by coordinate, but {type(landscape).__name__} has "
-            f"{landscape.dim} coupled ones. "
-            "Give StyblinskiTang, or a landscape of one dimension."
+            f"{landscape.dim} coupled ones. Give StyblinskiTang, or a landscape of one dimension."
         )
     return landscape
 

@@ -244,14 +244,14 @@ def _prefactor() -> Verdict:
         word,
         "; ".join(
             f"exact over this law, {kind.replace('ito', 'Ito')}: {along[kind]} at exponents "
-            f"{exponents} (s = 0.5), "
-            f"{_plain(at[kind])} at 60; on Styblinski-Tang {tang[kind]} at {on_tang}"
+            f"{exponents} (s = 0.5), {_plain(at[kind])} at 60; on Styblinski-Tang {tang[kind]} at "
+            f"{on_tang}"
             for kind in CONVENTIONS
         ),
         "the quadrature has no noise",
         "right in the isothermal convention, off by |H_b|/H_a in the Ito convention "
-        f"({TOP / LOW:g} here, "
-        f"{SADDLE / CURVATURE:.3f} on Styblinski-Tang); the exponent is the same in both"
+        f"({TOP / LOW:g} here, {SADDLE / CURVATURE:.3f} on Styblinski-Tang); the exponent is the "
+        "same in both"
         if word == "depends on the convention"
         else f"tends to 1 in: {', '.join(right) or 'neither convention'}",
     )

@@ -55,8 +55,7 @@ EXPONENTIAL = Claim(
     "the interval of that ratio outside [0.8, 1.2]",
     "read",
     "with Hessian-dependent noise SGD favours flat minima exponentially more than sharp minima, "
-    "with white noise only "
-    "polynomially",
+    "with white noise only polynomially",
 )
 SHARPER = Claim(
     "select-sharpness",
@@ -303,8 +302,8 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
                 claim,
                 judged(value, low, high),
                 f"slope {slopes[name]}, exact {exact[name]:.4g}, of the chain of steps "
-                f"{stepped[name]:.4g}{more}{over}; "
-                f"at least {crossings:.0f} changes of valley per setting",
+                f"{stepped[name]:.4g}{more}{over}; at least {crossings:.0f} changes "
+                f"of valley per setting",
                 f"chance to see a value {margin:g} outside the band: "
                 f"{detection_chance(margin, value):.2f}",
             )

@@ -330,8 +330,7 @@ def _range(lines: dict[str, Ladder], laws: dict[str, np.ndarray]) -> Verdict:
         RANGE,
         judged(measured, low, high),
         f"slope in B {measured}, against {low:.3f} (s = 1) to {high:.3f} (s = 0): s = "
-        f"{implied[0]:.2f} "
-        f"[{implied[1]:.2f}, {implied[2]:.2f}]",
+        f"{implied[0]:.2f} [{implied[1]:.2f}, {implied[2]:.2f}]",
         "chance to see a slope off the range by half its width: "
         f"{detection_chance((high - low) / 2, measured):.2f}",
         f"at ηkH_a = {RATE * HEIGHT * CURVATURE:.2f} only; s is read off a rate that depends on "
@@ -346,9 +345,8 @@ def _null(lines: dict[str, Ladder], laws: dict[str, np.ndarray]) -> Verdict:
     return ruled(
         NULL,
         word,
-        f"the bowl: relative change of slope {_each(bends)}; slope over B r²/(ηk) {_each(ratios)}, "
-        "pooled "
-        f"{pooled(list(ratios.values()))}",
+        f"the bowl: relative change of slope {_each(bends)}; slope over B r²/(ηk) "
+        f"{_each(ratios)}, pooled {pooled(list(ratios.values()))}",
         f"chance to see a slope off by 50%: {detection_chance(0.25, ratios.values()):.2f} or more",
         "a straight line alone does not distinguish the theorem from a bowl without a saddle"
         if word == "holds"
@@ -387,8 +385,7 @@ def _literal(by_step: dict[float, Estimate]) -> Verdict:
         LITERAL,
         judged(ratio, 0.5, 2.0),
         f"rate at steps of {shown} (10 dimensions, B = {BATCHES['literal'][0]}); finest over "
-        f"coarsest {ratio}. By quadrature: "
-        f"{quadrature()}",
+        f"coarsest {ratio}. By quadrature: {quadrature()}",
         f"a rate of half the coarsest would have been seen as {0.5 * coarse.value:.2g}, the finest "
         f"is known to {fine.high:.2g}",
         "its escapes are an artefact of the step, and vanish with it",

@@ -167,9 +167,8 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         ruled(
             RATE,
             word,
-            f"exponent {in_k['k']} in 10 dimensions, k from {SHARPNESSES[0]} to {SHARPNESSES[-1]}; "
-            "in the bowl without a "
-            f"saddle {in_k['k-bowl']}",
+            f"exponent {in_k['k']} in 10 dimensions, k from {SHARPNESSES[0]} to "
+            f"{SHARPNESSES[-1]}; in the bowl without a saddle {in_k['k-bowl']}",
             f"chance to see an exponent off by 0.1: {detection_chance(0.1 - 0.05, in_k['k']):.2f}",
             "but this is true for any domain, with or without a saddle: stretching is exactly a "
             "change of time by k" * (word == "holds"),
@@ -177,17 +176,16 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         ruled(
             ARRHENIUS,
             judged(ratio["D"], 0.95, 1.05),
-            f"slope {slope(along['D'])} in 10 dimensions, {slope(along['D-one'])} in one; over the "
-            f"exact law's {ratio['D']} "
-            f"and {ratio['D-one']}",
+            f"slope {slope(along['D'])} in 10 dimensions, {slope(along['D-one'])} in one; over "
+            f"the exact law's {ratio['D']} and {ratio['D-one']}",
             f"chance to see a slope off by 10%: {detection_chance(0.05, ratio['D']):.2f}",
         ),
         ruled(
             PREFACTOR,
             judged(coldest["D"], 0.9, 1.1) if abs(asymptotic - 1) < 0.02 else "fails",
             f"measured over exact mean {coldest['D']} (10 dimensions), {coldest['D-one']} (one); "
-            f"exact over law {finite:.3f} "
-            f"at ΔL/D = {DEPTH / DIFFUSIONS[0]:.1f}, {asymptotic:.4f} at {50 if quick else 100}",
+            f"exact over law {finite:.3f} at ΔL/D = {DEPTH / DIFFUSIONS[0]:.1f}, {asymptotic:.4f} "
+            f"at {50 if quick else 100}",
             f"chance to see a prefactor off by 20%: {detection_chance(0.1, coldest['D']):.2f}",
         ),
     )

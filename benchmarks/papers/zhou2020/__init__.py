@@ -7,9 +7,8 @@ from . import basins, law, model, ordering, scaling, tails, wells
 
 STUDY = Study(
     "zhou2020",
-    "Zhou, Feng, Ma, Xiong, Hoi, E, Towards theoretically understanding why SGD generalizes better "
-    "than ADAM in deep learning, "
-    "NeurIPS 2020",
+    "Zhou, Feng, Ma, Xiong, Hoi, E, Towards theoretically understanding why SGD generalizes "
+    "better than ADAM in deep learning, NeurIPS 2020",
     (
         law.SECTION,
         basins.SECTION,

@@ -134,8 +134,8 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
         SLOPE,
         judged(slopes, -1.05, -0.95),
         f"slope {slopes[0]} (SGD), {slopes[1]} (ADAM); rank correlation {ranks[0]:.3f}, "
-        f"{ranks[1]:.3f}; measured over "
-        f"predicted mean {min(r.min() for r in ratios):.2f} to {max(r.max() for r in ratios):.2f}",
+        f"{ranks[1]:.3f}; measured over predicted mean {min(r.min() for r in ratios):.2f} to "
+        f"{max(r.max() for r in ratios):.2f}",
         f"chance to see a slope off by 0.1: {detection_chance(0.05, slopes):.2f}",
     )
     return Finding((verdict,), {"basins": figure}, {"basins": rows})

@@ -42,9 +42,9 @@ LAPLACE = Claim(
     "The escape time times its rate is exponential as the noise falls, for SGD and for ADAM's eq. "
     "5",
     "Theorem 1, p. 6",
-    f"if Theta is the tail of the true Levy measure, r falls with the noise and is at most {BAND} "
-    "at the smallest noise, for u = -0.5 to 5, "
-    "both optimisers, both stable drivers, d = 1 to 100",
+    "if Theta is the tail of the true Levy measure, r falls with the noise and is at most "
+    f"{BAND} at the smallest noise, for u = -0.5 to 5, both optimisers, both "
+    "stable drivers, d = 1 to 100",
     f"the interval of the largest r over u at the smallest noise lies above {BAND}, or r does not "
     "fall from first to last",
     "read",
@@ -66,15 +66,13 @@ PRINTED = Claim(
     "Theta(1/eps) is (2/alpha) eps^alpha for noise whose entries are SaS(1)",
     "p. 7, Section 4.2, and supplement C.1 (nu, Theta); p. 4 (entries SaS(1)); p. 6, Theorem 1",
     "rate with the printed Theta times measured mean is 1 in every dimension (with the true tail "
-    "it is 1/(d C_alpha) for "
-    "independent entries)",
+    "it is 1/(d C_alpha) for independent entries)",
     "the interval in d = 100 excludes that in d = 1, for noise of independent entries",
     "read",
     "Theta(eps^-d) = int_{|y| >= eps^-d} nu(dy) = int dy/|y|^(1+alpha) = (2/alpha) eps^(alpha d), "
     "nu on R^d",
     "one constant factor may be missing, the same in every dimension (another scale of SaS(1)); "
-    "and with Theta the tail of the "
-    "true nu Theorem 1 is right (claim `laplace`)",
+    "and with Theta the tail of the true nu Theorem 1 is right (claim `laplace`)",
 )
 CLAIMS = (LAPLACE, NETWORK, PRINTED)
 
@@ -199,10 +197,9 @@ def _laplace(claim: Claim, ladders: list[list[dict[str, Any]]]) -> Verdict:
         claim,
         word,
         f"largest r over u: {min(first):.3f} to {max(first):.3f} at the largest noise, "
-        f"{min(last):.3f} to "
-        f"{max(last):.3f} at the smallest (highest end of an interval "
-        f"{max(r.high for r in ends):.3f}); falls in {falls} of "
-        f"{len(ladders)}; Weibull shape there {min(shapes):.3f} to {max(shapes):.3f}",
+        f"{min(last):.3f} to {max(last):.3f} at the smallest (highest end of an interval "
+        f"{max(r.high for r in ends):.3f}); falls in {falls} of {len(ladders)}; Weibull shape "
+        f"there {min(shapes):.3f} to {max(shapes):.3f}",
         f"chance to see r = {2 * BAND:g}: {detection_chance(BAND, ends):.2f} in the widest "
         "interval",
         "the widest intervals are those at u = -0.5, where the transform's variance is infinite"

@@ -94,9 +94,8 @@ DEFAULTS = Claim(
     "b2 / b1 outside [1, 2] for both usual conversions of a decay factor to a rate",
     "read",
     "b1 <= b2 <= 2 b1 (Assumption 2), which ADAM's default setting is said to satisfy",
-    "b1, b2 are the rates at which the averages of eq. 5 forget as the algorithm's do: -ln(beta) / "
-    "eta (exact) or "
-    "(1 - beta) / eta (first order), any eta",
+    "b1, b2 are the rates at which the averages of eq. 5 forget as the algorithm's do: -ln(beta) "
+    "/ eta (exact) or (1 - beta) / eta (first order), any eta",
 )
 JUMP = Claim(
     "one-jump",
@@ -104,8 +103,7 @@ JUMP = Claim(
     "a question to Theorem 1 for eq. 5; the paper remarks (p. 3) that ADAM's adaptation clips, and "
     "leaves that setting out",
     f"iterations of optax ADAM fall as eta^-alpha, exponent -{ALPHA:g}, although ADAM's largest "
-    "jump in a coordinate is the "
-    f"basin's radius only at a learning rate of {1 / BOUND:.3f}",
+    f"jump in a coordinate is the basin's radius only at a learning rate of {1 / BOUND:.3f}",
     f"the interval of the exponent excludes -{ALPHA:g}",
     "own",
 )

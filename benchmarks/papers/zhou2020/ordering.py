@@ -68,8 +68,7 @@ VOLUMES = Claim(
     "V(W_ADAM^c) = z prod l_i, V(W_SGD^c) = z prod l_i s_i^2, z = (2/d) (pi S/h)^(d/2) / "
     "Gamma(d/2)",
     "any common factor z and any power of the eigenvalues: only the direction in which V(W_SGD^c) "
-    "/ V(W_ADAM^c) goes with "
-    "prod s_i^2",
+    "/ V(W_ADAM^c) goes with prod s_i^2",
 )
 RELAXED = Claim(
     "order-in-relaxations",
@@ -207,13 +206,11 @@ def _volumes() -> Verdict:
         VOLUMES,
         "fails" if reading.contradicts else "inconclusive",
         f"V(W_SGD^c) / V(W_ADAM^c) = (prod s_i^2)^{power:.4g} in 100 random valleys of 1 to 10 "
-        "dimensions, printed power 1; in "
-        "one dimension the length of W_ADAM^c is 2 S sqrt(h/l), printed 2 sqrt(S/h) l",
+        "dimensions, printed power 1; in one dimension the length of W_ADAM^c is 2 S sqrt(h/l), "
+        "printed 2 sqrt(S/h) l",
         "exact",
-        "the product of the eigenvalues is printed instead of that of their inverse "
-        "square roots. With the right volume "
-        "the printed premise, "
-        "prod s_i^2 << 1, gives the reverse order",
+        "the product of the eigenvalues is printed instead of that of their inverse square "
+        "roots. With the right volume the printed premise, prod s_i^2 << 1, gives the reverse order",
         reading,
     )
 

@@ -39,9 +39,8 @@ LIGHTER = Claim(
     "ADAM's average of the gradient has lighter tails than SGD's gradient",
     'abstract (b); p. 7. (p. 5 expects of the average "similar behaviors", the same SaS(1))',
     "index of the average (values apart) over that of the raw noise, by the characteristic "
-    "function: higher where that is "
-    "below 1.9, and nowhere lower by more than 0.02; for exact stable noise, averaging does not "
-    "change the index",
+    "function: higher where that is below 1.9, and nowhere lower by more than 0.02; for exact "
+    "stable noise, averaging does not change the index",
     "the interval of the difference lies below 0 where the raw index is below 1.9, or below -0.02 "
     "anywhere",
     "read",
@@ -128,11 +127,10 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
             "own finding",
             "; ".join(f"{index} ({who}, epoch {epoch})" for (who, epoch), index in raw.items()),
             f"on Gaussian noise it reads {reading(controls['gaussian 2'][1], 'raw_fit')}; on a "
-            "mixture of two normals, whose "
-            f"tail is Gaussian, {reading(controls['mixture 2'][1], 'raw_fit')}: a low reading does "
-            "not show a heavy tail",
-            "yes "
-            "at "
+            "mixture of two normals, whose tail is Gaussian, "
+            f"{reading(controls['mixture 2'][1], 'raw_fit')}: a low reading does not show a heavy "
+            "tail",
+            "yes at "
             + (
                 ", ".join(f"{who}, epoch {e}" for (who, e), i in raw.items() if i.high < 1.9)
                 or "no stage"

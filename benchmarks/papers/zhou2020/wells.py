@@ -41,8 +41,7 @@ WIDTH = Claim(
     "longer",
     "Theorem 1 and Definition 2, p. 6",
     f"mean time out of the flat well over that out of the sharp one {ODDS:.2f}, in the band "
-    f"[{0.85 * ODDS:.2f}, "
-    f"{1.15 * ODDS:.2f}]",
+    f"[{0.85 * ODDS:.2f}, {1.15 * ODDS:.2f}]",
     "the interval lies outside the band",
     "read",
     "E Gamma is at the order of 1/(m(W) Theta(1/eps)); flat means a basin with a large Radon "
@@ -53,8 +52,7 @@ ENDS = Claim(
     "SGD ends in the flat minimum more often than ADAM",
     "title; p. 8, Section 4.2",
     "share of trajectories in the flat well after 100,000 iterations larger for SGD than for "
-    "ADAM, at ADAM's learning rates "
-    f"{', '.join(f'{r:g}' for r in ADAM_RATES)}, from either well",
+    f"ADAM, at ADAM's learning rates {', '.join(f'{r:g}' for r in ADAM_RATES)}, from either well",
     "at some learning rate ADAM's share is larger by more than both intervals, from both wells",
     "read",
     'for the same basin SGD escapes sooner; "ADAM will get stuck"',
