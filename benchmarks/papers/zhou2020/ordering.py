@@ -210,7 +210,8 @@ def _volumes() -> Verdict:
         "printed 2 sqrt(S/h) l",
         "exact",
         "the product of the eigenvalues is printed instead of that of their inverse square "
-        "roots. With the right volume the printed premise, prod s_i^2 << 1, gives the reverse order",
+        "roots. With the right volume the printed premise, prod s_i^2 << 1, gives the reverse "
+        "order",
         reading,
     )
 
