@@ -36,16 +36,16 @@ CLAIMS = (
         "overshoot-limit",
         "As gamma -> 1, |c| -> sqrt(2 ln2 (1 - mu) eta / (1 - gamma))",
         _WHERE,
-        "measured over predicted: 1 at the last rung, small-margin points without a say (beta = "
-        ".01)",
-        "mean ratio at the last rung more than 10% from 1",
+        "measured over predicted: 1 at the largest gamma if small-margin points have no "
+        "influence (beta = 0.01)",
+        "mean ratio at the largest gamma more than 10% from 1",
         "own",
     ),
     Claim(
         "overshoot-from-below",
         "Before the limit the law is low, and less so the nearer gamma is to 1",
         _WHERE,
-        "measured over predicted above 1 at every rung, and falling along the last four",
+        "measured over predicted above 1 at every gamma, and falling over the last four",
         "a ratio whose interval lies below 1, or one of the last three steps up with its interval",
         "own",
     ),
@@ -53,8 +53,7 @@ CLAIMS = (
         "overshoot-exponents",
         "|c| grows as (1 - gamma)^(-1/2) and as eta^(1/2)",
         _WHERE,
-        "slopes -.5 (last three rungs) and .5 (eta from .025 to .2 at the same last gamma of its "
-        "ladder)",
+        "slopes -0.5 (last three gamma) and 0.5 (eta from 0.025 to 0.2 at the same gamma)",
         "a slope more than .05 off",
         "own",
     ),
@@ -63,8 +62,9 @@ CLAIMS = (
         "Where the ball rolls past 1/beta, the small-margin loss pushes too: the limit then has no "
         "factor 1 - mu",
         _WHERE,
-        f"|c| at beta = .3 over |c| at beta = .01, last rung: {1 / np.sqrt(1 - MU):.3f}",
-        "mean ratio outside [1.03, 1.08]; 1 if the law held as it stands",
+        "|c| at beta = 0.3 over |c| at beta = 0.01, at the largest gamma: "
+        f"{1 / np.sqrt(1 - MU):.3f}",
+        "mean ratio outside [1.03, 1.08]; 1 if the law held unchanged",
         "own",
     ),
 )

@@ -44,8 +44,8 @@ CLAIMS = (
     ),
     Claim(
         "threshold-rank",
-        "The threshold ranks the cells of the grid: solved or not is told by 2 ln2 (1 - mu) eta "
-        "beta^2 / (1 - gamma)",
+        "The threshold ranks the cells of the grid: whether a cell is solved follows from "
+        "2 ln2 (1 - mu) eta beta^2 / (1 - gamma)",
         _WHERE,
         "area under the ROC curve near 1",
         "area below .95",
@@ -62,7 +62,7 @@ CLAIMS = (
     ),
     Claim(
         "threshold-exponents",
-        "The threshold in 1 - gamma goes as eta beta^2",
+        "The threshold in 1 - gamma is proportional to eta beta^2",
         _WHERE,
         "exponents 1 in eta and 2 in beta (a race between feature and memory would make 6 in beta)",
         "the exponent of eta outside [.75, 1.25], or that of beta outside [1.5, 2.5]",
@@ -79,11 +79,12 @@ CLAIMS = (
     ),
     Claim(
         "threshold-race",
-        "Which of feature and noise tells the small-margin points is decided by a race",
+        "A race decides whether feature or noise classifies the small-margin points",
         "not in the paper: derived after the first run (memorization_threshold in theory.py), "
         "tested on other seeds, mu, noise and starts",
-        "halfway (half of their margin by the feature) over 2 ln2 (1 - mu) eta beta^2 goes as (1 "
-        "+ mu beta^2 N / (n^2 u0))^2: slope 1 between the logarithms (0 if momentum alone decided)",
+        "halfway (half of their margin by the feature) over 2 ln2 (1 - mu) eta beta^2 is "
+        "proportional to (1 + mu beta^2 N / (n^2 u0))^2: slope 1 between "
+        "the logarithms (0 if momentum alone decided)",
         "the slope outside [.75, 1.25]",
         "own",
     ),
@@ -245,7 +246,7 @@ def _rank(error: np.ndarray, beyond: np.ndarray) -> Verdict:
         CLAIMS[1],
         judged(found, low=0.95),
         f"{shown(found)}; {solved} of {beyond.size} cells solved",
-        "an area of .9 would have been told from .95 with chance "
+        "an area of 0.9 would have been distinguished from 0.95 with chance "
         f"{detection_chance(0.05, found):.2f}",
     )
 

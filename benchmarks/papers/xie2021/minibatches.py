@@ -57,8 +57,8 @@ LINES = Claim(
     "SGD on logistic regression and fully connected networks of depth 2 and 3: −log rate is linear "
     "in B, 1/η and 1/k",
     "experiments to Theorem 3.2",
-    "slopes at the ends of a ladder differ by less than half of that in the middle, in all nine "
-    "ladders",
+    "slopes at the two ends of a line differ by less than half of the slope in the middle, for "
+    "all nine lines",
     "an interval of that difference outside [−0.5, 0.5]",
 )
 SIZE = Claim(
@@ -75,7 +75,7 @@ NULL = Claim(
     "nets-evidence",
     "Does a quadratic bowl with the minimum's Hessian and noise make straight lines too?",
     "a caution of ours (null model)",
-    "the bowl's lines are straight by the same test in all ladders that could be tested",
+    "the bowl's lines are straight by the same test, wherever it could be tested",
     "an interval of a relative change of slope in a bowl outside [−0.5, 0.5]",
     "own",
 )
@@ -307,7 +307,7 @@ def _null(names: tuple[str, ...], lines: dict[Any, Ladder]) -> Verdict:
         f"{len(words)}, bent: {words.count('fails')}",
         "chance to see a change of slope of 1 in a bowl: "
         f"{detection_chance(0.5, bends.values()):.2f} or more",
-        "a straight line alone cannot tell the theorem from a bowl without a saddle"
+        "a straight line alone does not distinguish the theorem from a bowl without a saddle"
         if word == "holds"
         else "",
     )

@@ -244,7 +244,7 @@ def _powers(lines: dict[Any, Ladder]) -> Verdict:
         ADAM,
         all_judged(words),
         f"powers {shown}",
-        "chance to tell ADAM's power from 1: "
+        "chance to distinguish ADAM's power from 1: "
         f"{detection_chance(0.3, [found['adam', a] for a in AXES]):.2f} or more",
     )
 

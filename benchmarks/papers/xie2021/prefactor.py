@@ -201,7 +201,7 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
             if any(not 0.9 <= v <= 1.1 for v in corrected.values())
             else judged(over_exact.values(), 0.9, 1.1),
             f"exact over law at exponent 60: {_plain(corrected)}; measured over exact, pooled over "
-            f"rungs: {_shown(over_exact)}",
+            f"noise levels: {_shown(over_exact)}",
             f"chance to see a mean off by 20%: {detection_chance(0.1, over_exact.values()):.2f} or "
             "more",
         ),

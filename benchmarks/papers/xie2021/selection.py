@@ -302,8 +302,8 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
                 claim,
                 judged(value, low, high),
                 f"slope {slopes[name]}, exact {exact[name]:.4g}, of the chain of steps "
-                f"{stepped[name]:.4g}{more}{over}; {crossings:.0f} changes of valley or more a "
-                "rung",
+                f"{stepped[name]:.4g}{more}{over}; at least {crossings:.0f} changes "
+                f"of valley per setting",
                 f"chance to see a value {margin:g} outside the band: "
                 f"{detection_chance(margin, value):.2f}",
             )

@@ -79,7 +79,7 @@ LINES = Claim(
     "sgd-lines",
     "SGD with noise |H(θ)|/B: −log rate is linear in B, 1/η and 1/k",
     "experiments to Theorem 3.2",
-    "slopes at the ends of a ladder differ by less than half of that in the middle",
+    "slopes at the two ends of a line differ by less than half of the slope in the middle",
     "an interval of that difference outside [−0.5, 0.5]",
 )
 RANGE = Claim(
@@ -318,7 +318,8 @@ def _lines(lines: dict[str, Ladder]) -> Verdict:
         f"slopes {_each(slopes)}; relative change of slope {_each(bends)}",
         f"chance to see a change of slope of 1: {detection_chance(0.5, bends.values()):.2f} or "
         "more",
-        "so they are in a bowl without a saddle: see `sgd-evidence`" * (word == "holds"),
+        "but the lines of a bowl without a saddle are straight too: see `sgd-evidence`"
+        * (word == "holds"),
     )
 
 
@@ -348,7 +349,7 @@ def _null(lines: dict[str, Ladder], laws: dict[str, np.ndarray]) -> Verdict:
         f"the bowl: relative change of slope {_each(bends)}; slope over B r²/(ηk) "
         f"{_each(ratios)}, pooled {pooled(list(ratios.values()))}",
         f"chance to see a slope off by 50%: {detection_chance(0.25, ratios.values()):.2f} or more",
-        "a straight line alone cannot tell the theorem from a bowl without a saddle"
+        "a straight line alone does not distinguish the theorem from a bowl without a saddle"
         if word == "holds"
         else "",
     )

@@ -170,8 +170,8 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
             f"exponent {in_k['k']} in 10 dimensions, k from {SHARPNESSES[0]} to "
             f"{SHARPNESSES[-1]}; in the bowl without a saddle {in_k['k-bowl']}",
             f"chance to see an exponent off by 0.1: {detection_chance(0.1 - 0.05, in_k['k']):.2f}",
-            "but so it does for any domain: stretching is a change of time by k exactly, saddle or "
-            "not" * (word == "holds"),
+            "but this is true for any domain, with or without a saddle: stretching is exactly a "
+            "change of time by k" * (word == "holds"),
         ),
         ruled(
             ARRHENIUS,

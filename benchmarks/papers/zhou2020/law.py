@@ -42,9 +42,10 @@ LAPLACE = Claim(
     "The escape time times its rate is exponential as the noise falls, for SGD and for ADAM's eq. "
     "5",
     "Theorem 1, p. 6",
-    "with Theta the tail of the true Levy measure, r falls along the ladder and is at most "
-    f"{BAND} at its end, for u = -0.5 to 5, both optimisers, both stable drivers, d = 1 to 100",
-    f"the interval of the largest r over u at the end of a ladder lies above {BAND}, or r does not "
+    "if Theta is the tail of the true Levy measure, r falls with the noise and is at most "
+    f"{BAND} at the smallest noise, for u = -0.5 to 5, both optimisers, both "
+    "stable drivers, d = 1 to 100",
+    f"the interval of the largest r over u at the smallest noise lies above {BAND}, or r does not "
     "fall from first to last",
     "read",
     "(1-r)/(1+u+r) <= E exp(-u m(W) Theta(1/eps) Gamma) <= (1+r)/(1+u-r) for u > -1, with r -> 0",

@@ -80,7 +80,7 @@ RELAXED = Claim(
 )
 SIMULATION = Claim(
     "order-simulated",
-    "Simulated escape times of SGD and ADAM (eq. 5) stand in the ratio of the exact measures",
+    "Simulated escape times of SGD and ADAM (eq. 5) have the ratio of the exact measures",
     "follows from Theorem 1 for both",
     "mean of ADAM over mean of SGD, each at its own small noise: over the exact ratio 1, in the "
     "band [0.9, 1.1]",
@@ -209,8 +209,9 @@ def _volumes() -> Verdict:
         "dimensions, printed power 1; in one dimension the length of W_ADAM^c is 2 S sqrt(h/l), "
         "printed 2 sqrt(S/h) l",
         "exact",
-        "the product of eigenvalues stands where their inverse roots belong. With the right "
-        "volume the printed premise, prod s_i^2 << 1, gives the reverse order",
+        "the product of the eigenvalues is printed instead of that of their inverse square "
+        "roots. With the right volume the printed premise, prod s_i^2 << 1, gives the reverse "
+        "order",
         reading,
     )
 

@@ -40,7 +40,7 @@ LIGHTER = Claim(
     'abstract (b); p. 7. (p. 5 expects of the average "similar behaviors", the same SaS(1))',
     "index of the average (values apart) over that of the raw noise, by the characteristic "
     "function: higher where that is below 1.9, and nowhere lower by more than 0.02; for exact "
-    "stable noise averaging leaves the index",
+    "stable noise, averaging does not change the index",
     "the interval of the difference lies below 0 where the raw index is below 1.9, or below -0.02 "
     "anywhere",
     "read",
@@ -135,7 +135,7 @@ def judge(found: dict[str, Sweep], quick: bool) -> Finding:
                 ", ".join(f"{who}, epoch {e}" for (who, e), i in raw.items() if i.high < 1.9)
                 or "no stage"
             )
-            + "; the reading alone does not tell a heavy tail from a mixture of normals",
+            + "; the index alone does not distinguish a heavy tail from a mixture of normals",
         ),
         ruled(
             LIGHTER,
