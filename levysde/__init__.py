@@ -1,5 +1,5 @@
-"""Escape times of stochastic optimisers under Gaussian and alpha-stable noise, simulated and held
-against theory.
+"""Escape times of stochastic optimisers under Gaussian and alpha-stable noise, simulated and
+    compared with theory.
 
 The names and where each comes from are in `__init__.pyi`; a part of the package is loaded when one
 of its names is first used.

@@ -42,7 +42,7 @@ def root(
     ] = False,
 ) -> None:
     """Escape times of stochastic optimisers under Gaussian and alpha-stable noise, simulated and
-    held against theory."""
+    compared with theory."""
 
 
 @app.command()

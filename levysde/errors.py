@@ -369,7 +369,7 @@ def real_index(value: Any) -> float:
     return float(np.asarray(value))
 
 
-def told(error: Exception) -> str:
+def described(error: Exception) -> str:
     """What went wrong in a user's function; the text of a KeyError alone is only the key."""
     return f"{type(error).__name__}: {error}"
 
@@ -382,7 +382,7 @@ def outcome(name: str, fn: Any, *arguments: Any, example: str) -> Any:
     except Exception as error:  # it may raise anything
         shapes = ", ".join(str(getattr(argument, "shape", argument)) for argument in arguments)
         raise TypeError(
-            f"{name} fails for arguments of shape {shapes}: {told(error)}\nWrite it with "
+            f"{name} fails for arguments of shape {shapes}: {described(error)}\nWrite it with "
             f"jax.numpy, for example {example}."
         ) from None
 

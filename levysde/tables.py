@@ -46,7 +46,7 @@ class Table:
         title: what it is.
         lines: in their order: rows `(label, value)`, a `Grid`, a `Heading`, or a note as a plain
             string.
-        warnings: what stands against reading it as it is.
+        warnings: caveats.
     """
 
     title: str

@@ -145,7 +145,7 @@ comparison
 #   exponential.
 # * **rate over relaxation**: the escape rate divided by the rate at which the noiseless flow
 #   returns to the minimum. The law needs it far below 1.
-# * **one-step exit chance** and **lateness**: effects of the step `dt`, see below.
+# * **one-step exit chance** and **discretisation bias**: effects of the step `dt`, see below.
 # * **warnings**, if any: conditions that are not met. The absence of warnings is not a proof that
 #   all is well.
 #

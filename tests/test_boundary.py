@@ -1,4 +1,4 @@
-"""Exits without the lateness of a step: faces of domains, shifted boundaries, Brownian bridges,
+"""Exits without discretisation bias: faces of domains, shifted boundaries, Brownian bridges,
 jumps at their own times."""
 
 from math import pi

@@ -1,4 +1,4 @@
-"""Richardson extrapolation: the fit on made-up rungs, and on exits with a known limit."""
+"""Richardson extrapolation: the fit on made-up levels, and on exits with a known limit."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""A run held against theory, or against another run: the ratio of the means, with its interval and
+"""A run compared with theory, or with another run: the ratio of the means, with its interval and
 its conditions."""
 
 from dataclasses import dataclass
@@ -36,12 +36,12 @@ class Comparison(Tabled):
         regime: rate over relaxation (NaN against a run).
         one_step_chance: chance that one step from the attractor leaves (NaN against a run, or
             without a step).
-        skeleton_bias: relative lateness to be expected of the step, at most (NaN as above, and for
+        skeleton_bias: upper bound of the relative discretisation bias (NaN as above, and for
             alpha <= 1).
         dt: the step, None for an algorithm that has none.
         unit: of times.
         name: of the reference.
-        warnings: what stands against reading the ratio as it is, each with its number and what to
+        warnings: caveats of the ratio, each with its number and what to
             do.
         law_error: how far the law is from its own problem's mean, where `escape_law` checked it;
             else None.
@@ -87,7 +87,7 @@ class Comparison(Tabled):
         if np.isfinite(self.one_step_chance):
             rows.append(("one-step exit chance", f"{self.one_step_chance:.3g}"))
         if np.isfinite(self.skeleton_bias):
-            rows.append(("lateness, at most, by dt", f"{self.skeleton_bias:.2%}"))
+            rows.append(("discretisation bias, at most", f"{self.skeleton_bias:.2%}"))
         return Table(f"Comparison with {self.name}", rows, self.warnings)
 
     def _exact_rows(self) -> list[tuple[str, str]]:

@@ -1,9 +1,9 @@
 """Richardson extrapolation of a simulated mean over the step: its limit, how far off the finest
 step was, and an interval.
 
-Notation: `m(h)` the mean at step h, `m(h) = v + c h^p + ...`. From rungs h_i of independent runs v
-and c are fitted by least squares, each rung weighed by its own standard error; the scatter that the
-fit leaves is tested by chi-square.
+Notation: `m(h)` the mean at step h, `m(h) = v + c h^p + ...`. From levels h_i of independent runs v
+and c are fitted by least squares, each level weighed by its own standard error; the scatter that
+the fit leaves is tested by chi-square.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from levysde.stats import Estimate
 from levysde.tables import Table, Tabled
 from levysde.types import Arg, Integer, Number, Numbers
 
-_MISFIT = 1e-3  # below this chance the rungs do not follow the order
+_MISFIT = 1e-3  # below this chance the levels do not follow the order
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,11 +32,11 @@ class Extrapolation(Tabled):
         value: the limit, with its interval.
         bias: mean at the finest step minus the limit, with its interval.
         order: p, the power of the step.
-        steps, means, standard_errors, nums: of the rungs, the coarsest first; shape `(n,)`.
-        seeds: of the rungs.
-        p_value: chance of a scatter about the fit as large as seen; NaN for two rungs, where any
+        steps, means, standard_errors, nums: of the levels, the coarsest first; shape `(n,)`.
+        seeds: of the levels.
+        p_value: chance of a scatter about the fit as large as seen; NaN for two levels, where any
             fit passes.
-        warnings: what stands against reading the value as it is.
+        warnings: caveats of the value.
     """
 
     value: Estimate
@@ -54,15 +54,15 @@ class Extrapolation(Tabled):
         share = (
             f", {self.bias.value / self.value.value:.2%} of the limit" if self.value.value else ""
         )
-        tested = f"p = {self.p_value:.2g}" if len(self.steps) > 2 else "two rungs: not tested"
-        rungs = zip(self.steps, self.means, self.standard_errors, self.nums, strict=True)
+        tested = f"p = {self.p_value:.2g}" if len(self.steps) > 2 else "two levels: not tested"
+        levels = zip(self.steps, self.means, self.standard_errors, self.nums, strict=True)
         rows = [
             ("limit", f"{self.value}  ({self.value.confidence:.0%} interval)"),
             ("bias of the finest step", f"{self.bias}{share}"),
             (f"fit of step^{self.order:.4g}", tested),
             *(
                 (f"step {step:g}", f"{mean:.6g} +- {error:.2g}  (num = {num})")
-                for step, mean, error, num in rungs
+                for step, mean, error, num in levels
             ),
         ]
         return Table("Extrapolation", rows, self.warnings)
@@ -87,8 +87,8 @@ def extrapolate_escape(
             or anything that errs as a power of it.
         x0: the start, `(d,)`.
         steps: two or more, falling, shape `(n,)`; three let the fit be tested.
-        num: trajectories of each rung, one number or one a rung, from 2. All run to their exits.
-        seed: of the whole; rungs have seeds of their own.
+        num: trajectories of each level, one number or one a level, from 2. All run to their exits.
+        seed: of the whole; levels have seeds of their own.
         order: p; by default that of `EulerMaruyama` on a fixed domain, 1/alpha (1 for alpha <= 1,
             where it is O(dt) but for a logarithm at 1), and 1 for everything else.
         value: what to average, `(num,)` from a result; the escape time by default. `lambda result:
@@ -178,7 +178,7 @@ def _fitted(
     found = []
     if p_value < _MISFIT:
         found.append(
-            f"the rungs do not follow step^{power:.4g} (p = {p_value:.1g}): the interval leaves "
+            f"the levels do not follow step^{power:.4g} (p = {p_value:.1g}): the interval leaves "
             "that out. Take finer steps, or another order."
         )
     if abs(slope) > 0.2 * abs(limit):

@@ -65,7 +65,7 @@ def _check_gradient(structure: Any, kinds: tuple, dim: int) -> None:
         )
     except Exception as error:  # a user's class may raise anything
         raise TypeError(
-            f"{name}.gradient fails for x of shape ({dim},): {errors.told(error)}"
+            f"{name}.gradient fails for x of shape ({dim},): {errors.described(error)}"
         ) from None
     if getattr(found, "shape", None) != (dim,):
         raise TypeError(

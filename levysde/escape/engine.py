@@ -418,7 +418,7 @@ def _all_deposited(ended: Sequence[threading.Event], ledger: Ledger) -> bool:
 
 
 class _Told:
-    """Stands for a bar where the caller wants to be told instead: called with (finished, all)
+    """In place of a bar where the caller gives a function: called with (finished, all)
     whenever that changes."""
 
     def __init__(self, tell: Callable[[int, int], Any], num: int, done: int):

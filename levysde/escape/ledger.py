@@ -66,7 +66,7 @@ class Ledger:
     """The state that workers share; every method takes the lock."""
 
     rows: Rows
-    shard: tuple[int, int] = (0, 1)  # this one, of so many: every so-manieth id is ours
+    shard: tuple[int, int] = (0, 1)  # this one, of so many: this shard takes every n-th id
     flight: Flight | None = None  # resumed lanes, handed out before new ids
     lock: threading.Lock = field(default_factory=threading.Lock)
     stop: threading.Event = field(default_factory=threading.Event)

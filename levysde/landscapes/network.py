@@ -297,7 +297,8 @@ def _check_loss(landscape: NetworkLandscape) -> None:
         out = jax.eval_shape(landscape.loss, landscape.arrays(landscape.minimum), *example)
     except Exception as error:
         raise TypeError(
-            f"loss fails on {which} ({shapes}): {errors.told(error)}\nWrite it with jax.numpy, as "
+            f"loss fails on {which} ({shapes}): {errors.described(error)}\nWrite it with "
+            "jax.numpy, as "
             f"in {one}." + flat_vector_hint(landscape.arrays(landscape.minimum))
         ) from None
     shape = (count,) if batched else ()

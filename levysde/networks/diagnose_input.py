@@ -158,7 +158,7 @@ def _check_loss(
         out: Any = jax.eval_shape(loss, params, *map(jnp.asarray, given))
     except Exception as error:  # a user's loss may raise anything
         raise TypeError(
-            f"loss_fn fails on {which} ({shapes}): {errors.told(error)}\n"
+            f"loss_fn fails on {which} ({shapes}): {errors.described(error)}\n"
             f"It must be a loss of {'any number of examples' if batched else 'ONE example'}: "
             f"{example}." + flat_vector_hint(params)
         ) from None

@@ -101,7 +101,7 @@ class Diagnosis(Tabled):
         simulated: escapes of the real optimiser, None where they were left out.
         left_out: why they were, "" where they were not.
         optimizer, learning_rate, batch_size, delta: as given.
-        warnings: what stands against reading the table as it is.
+        warnings: caveats of the table.
         seconds: wall-clock, of each part.
         memory_bytes: what was planned for, beyond Python, JAX, data and parameters.
     """

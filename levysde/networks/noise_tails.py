@@ -5,7 +5,7 @@ Minibatches are drawn and their gradients computed K at a time, K about the root
 nothing is kept of a block but sums over it, the norms, and the values in a random part of the
 coordinates of each layer (a leaf of the parameter tree).
 
-What stands against reading an index off minibatch noise:
+Caveats of a tail index of minibatch noise:
 
 * the noise of finite data is bounded: an index below 2 describes its bulk, not its far tail;
 * a minibatch mean tends to a Gaussian with its size, unless single examples have heavy tails

@@ -39,7 +39,8 @@ def boundary_shift(alpha: Arg[Number]) -> float:
     Brownian motion.
 
     Args:
-        alpha: stability index a, in (1, 2]: at and below 1 the lateness is not of this order.
+        alpha: stability index a, in (1, 2]: at and below 1 the discretisation bias is not of this
+            order.
 
     Returns:
         `rho_a`, in units of `s dt^(1/a)`.

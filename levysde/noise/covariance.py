@@ -30,7 +30,7 @@ from levysde.types import Arg, Integer, Numbers
 _NEGATIVE = ("refuse", "absolute")
 # of the largest eigenvalue: below it a negative one is rounding, and a singular value is none
 _ROUNDING = 1e-5
-_FREQUENCIES = 10.0 ** np.arange(-7, 1)  # where the exponent is held against `v k^2 / 2`
+_FREQUENCIES = 10.0 ** np.arange(-7, 1)  # where the exponent is compared with `v k^2 / 2`
 _AGREE = 3e-3
 
 

@@ -138,7 +138,7 @@ class StateScale(Scale):
     """S as a function of the position: multiplicative noise.
 
     Read as Ito (S is taken before the jump) by every dynamics, unless it has a `convention` and is
-    told otherwise, see `SGD`.
+    unless set otherwise, see `SGD`.
 
     Args:
         fn: `fn(x)` of shape `()` (`S y = s y`), `(d,)` (`S y = s * y`) or `(d, m)` (`S y = matrix @

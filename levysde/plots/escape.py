@@ -1,5 +1,5 @@
-"""Survival curves and ladders of ratios. Each function draws on the Axes it is given, or makes its
-own, and returns it.
+"""Survival curves, and ratios over noise levels. Each function draws on the Axes it is given, or
+makes its own, and returns it.
 
 Colours and markers are those of `style.py`; nothing is simulated, shown, or set globally.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _REFERENCE, _SERIES = "levysde: reference", "levysde: series"  # how lines are found again
-_MOST_TICKS = 8  # up to here every rung is a tick,
+_MOST_TICKS = 8  # up to here every level is a tick,
 _TICK_GAP = 0.04  # but of two closer than this share of the axis only the first
 
 
@@ -105,13 +105,13 @@ def ratio_ladder(
     ax: "Axes | None" = None,
     artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
-    """Measured over predicted mean, rung by rung, with error bars and a line at 1, where theory and
-    runs agree.
+    """Measured over predicted mean, level by level, with error bars and a line at 1, where theory
+    and runs agree.
 
     Call it again with the same `ax` for a second series.
 
     Args:
-        x: what is lowered from rung to rung (epsilon, or the predicted mean in steps), positive,
+        x: what is lowered from level to level (epsilon, or the predicted mean in steps), positive,
             shape `(n,)`.
         ratios: measured over predicted mean, shape `(n,)`.
         intervals: their lower and upper ends, shape `(n, 2)`.
@@ -155,12 +155,12 @@ def ratio_ladder(
     if not any(line.get_gid() == _REFERENCE for line in ax.lines):
         ax.axhline(1.0, color=ink(ax), linewidth=1.0, linestyle=":", gid=_REFERENCE)
     ax.set_xscale("log")
-    rungs = np.unique(
+    levels = np.unique(
         np.concatenate([line.get_xdata() for line in ax.lines if line.get_gid() == _SERIES])
     )
-    rungs = rungs[np.diff(np.log(rungs), prepend=-np.inf) > _TICK_GAP * np.ptp(np.log(rungs))]
-    if len(rungs) <= _MOST_TICKS:
-        ax.set_xticks(rungs, [f"{rung:.4g}" for rung in rungs])
+    levels = levels[np.diff(np.log(levels), prepend=-np.inf) > _TICK_GAP * np.ptp(np.log(levels))]
+    if len(levels) <= _MOST_TICKS:
+        ax.set_xticks(levels, [f"{level:.4g}" for level in levels])
         ax.minorticks_off()
     ax.set_xlabel(xlabel)
     ax.set_ylabel("measured over predicted mean")

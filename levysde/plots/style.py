@@ -1,4 +1,4 @@
-"""What all figures share: axes, colours, and how series are told apart without colour.
+"""What all figures share: axes, colours, and how series are distinguished without colour.
 
 Colours are of middle lightness, so that they read on paper and on dark pages alike; reference lines
 take the colour of the axes' own text. In print series differ by line style and marker. Nothing is

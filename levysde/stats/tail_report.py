@@ -4,7 +4,7 @@ scale?
 An index alone cannot say. A Gaussian mixture, an averaged stable series and a Student t all yield a
 plausible number, each a different one by every estimator. Six checks, each a statistic that is
 about standard normal (or chi-square, turned into normal) on independent, symmetric stable values,
-told apart by what they mean:
+distinguished by what they mean:
 
 * correlated: portmanteau of the autocorrelations of normal scores over 20 lags (Ljung, Box,
   Biometrika 65, 1978);

@@ -60,7 +60,7 @@ def columns_of(num: int, dim: int, unit: str) -> tuple[Variable, ...]:
         *rows,
         *numbers,
         run,
-        Variable("warnings", "str", "what stands against reading the ratio as it is", ""),
+        Variable("warnings", "str", "caveats of the ratio", ""),
     )
 
 

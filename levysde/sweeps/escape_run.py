@@ -115,7 +115,7 @@ class EscapeProblem:
 
 
 class EscapeRun(Experiment):
-    """Thousands of escapes at each point, held against the law of jumps where there is one."""
+    """Thousands of escapes at each point, compared with the law of jumps where there is one."""
 
     name = "escape"
     settings = EscapeSettings

@@ -12,7 +12,7 @@ variance is c' S c, c the slope's coefficients, S the covariance of the y_p:
   of the others, so S is that of a bootstrap which resamples the ids of trajectories, the same ids
   at every point. Efron and Tibshirani, An Introduction to the Bootstrap (1993), ch. 8.
 
-Intervals are normal. Whether a line fits is told by the chi-square of its residuals under the same
+Intervals are normal. The goodness of fit is the chi-square of its residuals under the same
 S.
 """
 

@@ -147,7 +147,7 @@ def _takes_plain_arguments(item: Callable[..., Any]) -> bool:
 
 @functools.cache
 def _names(role: str | None) -> tuple[str, ...]:
-    """The names that fit a role, as far as can be told without making one."""
+    """The names that fit a role, as far as is known without making one."""
     makers = {name: _known(name) for module in _MODULES for name in dir(module)}
     return tuple(
         name for name, maker in makers.items() if maker is not None and _fits(role, name, maker)

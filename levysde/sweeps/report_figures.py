@@ -2,7 +2,7 @@
 so reads in light and dark.
 
 Panels are separate pictures of one size, which a page can put side by side or below each other.
-Text stays text. Series take colours and markers of `plots`, and are told apart without colour.
+Text stays text. Series take colours and markers of `plots`, and are distinguished without colour.
 """
 
 import contextlib

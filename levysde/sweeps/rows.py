@@ -56,7 +56,7 @@ class Row:
         state: "done", "failed" or "to run".
         numbers: its scalars by name; those of a point that is to run are NaN.
         words: its stored texts by name.
-        warnings: what stands against reading its ratio as it is.
+        warnings: caveats of the ratio.
         message: why it failed, else "".
         seed: of its noise.
     """

@@ -90,7 +90,7 @@ class Law(Protocol):
 
 
 class Answers:
-    """What a law answers where its mean is known without error, and nothing stands against it."""
+    """What a law answers where its mean is known without error, and there are no caveats."""
 
     mean: float
     is_exact: ClassVar[bool] = False  # whether `mean` is the equation's own, and no limit

@@ -302,7 +302,7 @@ class _Check:
     def result(
         self, method: str, ratio: float, error: float, num: int, steps: int, unresolved: str
     ) -> LawError:
-        """The ratio without the lateness of the step, of which a range is known."""
+        """The ratio corrected for the discretisation bias, of which a range is known."""
         law, dt = self.law, self.dt
         late = law.skeleton_bias(dt)
         low, high = (1 + share * late for share in _LATENESS) if late > 0 else (1.0, 1.0)

@@ -49,7 +49,7 @@ class JumpResponse(NamedTuple):
 def jump_response(
     beta: Arg[Number], decay: Arg[Number], *, gradient: Arg[Literal["averaged", "raw"]]
 ) -> JumpResponse:
-    """By how much, P, the jump of an averaged noise is to be multiplied before it is held against
+    """By how much, P, the jump of an averaged noise is to be multiplied before it is compared with
     the boundary.
 
     Multiply an escape rate without memory by `P^alpha`: `forward` for the boundary on the jump's

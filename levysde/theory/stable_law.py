@@ -24,7 +24,7 @@ from levysde.types import Arg, Number, Numbers
 
 _QUIET = 0.9  # a mean between this and its inverse times the law's is not warned of
 _STIFFEST = 0.5  # dt times the stiffest curvature
-_LATEST = 0.02  # relative lateness of a skeleton
+_LATEST = 0.02  # relative discretisation bias
 _SLOWEST = 0.1  # rate over relaxation
 SAMPLER_FLOOR = 1e-8  # the samplers are right to 1% down to this chance of a draw
 
@@ -138,7 +138,7 @@ class EscapeLaw(Tabled, Answers):
         repelled: share of the points near the attractor from which the noiseless flow does not
             return.
         geometry_warnings: what the basin lacks, at any noise amplitude.
-        epsilon_warnings: what stands against the law at this noise amplitude; `with_epsilon` drops
+        epsilon_warnings: caveats of the law at this noise amplitude; `with_epsilon` drops
             them.
         error: how far the law is from the simulated mean at this noise; None where that was not
             checked, as after `with_epsilon`: see `law_error`.
@@ -175,7 +175,7 @@ class EscapeLaw(Tabled, Answers):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What stands against reading the rate as it is, each with its number: of the geometry,
+        """Caveats of the rate, each with its number: of the geometry,
         then of the amplitude."""
         attractor = about_attractor(self.slowest, self.stiffness, self.regime, self.repelled)
         own = (self.error.warning,) if self.error and self.error.warning else ()
@@ -261,7 +261,7 @@ class EscapeLaw(Tabled, Answers):
         return float(self.alpha * boundary_shift(self.alpha) * step ** (1 / self.alpha) * closeness)
 
     def start_warnings(self, x0: Arg[Numbers]) -> tuple[str, ...]:
-        """What stands against the law for trajectories that start at `x0`, shape `(d,)`: that the
+        """Caveats of the law for trajectories that start at `x0`, shape `(d,)`: that the
         noiseless flow from there leaves the domain, or goes to another attractor. Nothing for a law
         made by hand, and where the flow is not followed."""
         dim = self.ray_direction.shape[-1]

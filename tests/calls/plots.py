@@ -44,7 +44,7 @@ def calls() -> Iterator[Call | Exempt]:
             **look(),
         },
         host=True,
-        # of a rung without an exit
+        # of a level without an exit
         fine=dict.fromkeys(("ratios", "intervals"), ("nan inside", "inf inside")),
     )
     yield Call(
