@@ -29,8 +29,8 @@ State = Any  # a pytree of arrays
 
 @dataclass(frozen=True, repr=False, eq=False)  # arrays, of which == would be an array
 class LevyRays:
-    """A Lévy measure as weighted half-lines: `nu(W) = sum_i weights_i nu_i({r : r directions_i in
-    W})`. On the host.
+    """A Lévy measure as weighted half-lines:
+    `nu(W) = sum_i weights_i nu_i({r : r directions_i in W})`. On the host.
 
     Attributes:
         directions: unit vectors, shape `(m, d)`.
@@ -62,9 +62,9 @@ class Driver(Part):
     @property
     @abstractmethod
     def index(self) -> Scalar:
-        """Stability index alpha: one step of `dt = eta` is one optimiser step where `epsilon =
-        eta^((a-1)/a)`. For stable laws an increment over dt scales as dt^(1/alpha); 2 for every law
-        of finite variance."""
+        """Stability index alpha: one step of `dt = eta` is one optimiser step where
+        `epsilon = eta^((a-1)/a)`. For stable laws an increment over dt scales as dt^(1/alpha); 2
+        for every law of finite variance."""
 
     @abstractmethod
     def words_per_step(self, dim: int) -> int:

@@ -144,8 +144,8 @@ def _finer_fraction(word: Array, finer: Array, dtype) -> Array:
 
 
 def below(word: UInt[Array, "..."], bound: Array | int) -> Int[Array, "..."]:
-    """A whole number, uniform on `[0, bound)` to one part in `2^32 / bound`: the high half of `word
-    * bound`."""
+    """A whole number, uniform on `[0, bound)` to one part in `2^32 / bound`: the high half of
+    `word * bound`."""
     bound = jnp.asarray(bound, jnp.uint32)
     mask = jnp.uint32(0xFFFF)
     high, low = word >> jnp.uint32(16), word & mask

@@ -2,8 +2,8 @@
 
 Notation: x* the attractor, z the first point outside, `H = V diag(h) V'` the Hessian at the
 minimum, `c_k = V_k'(z - x*)` an exit's displacement in its eigenbasis, `epsilon A y` the
-displacement that a noise increment y makes at the attractor, `r(u) = inf{r > 0 : x* + r u
-outside}`.
+displacement that a noise increment y makes at the attractor,
+`r(u) = inf{r > 0 : x* + r u outside}`.
 
     share of eigenvector k = mean over exits of c_k^2 / sum_j c_j^2,
                              which the law of single jumps puts at sum_i share_i (V_k'A v_i)^2 / |A
@@ -144,8 +144,8 @@ def exit_directions(
 
     Args:
         result: an `EscapeResult` or `Paths`.
-        landscape: a `Landscape` whose Hessian at its minimum is taken; or the Hessian itself, `(d,
-            d)`, symmetric.
+        landscape: a `Landscape` whose Hessian at its minimum is taken; or the Hessian itself,
+            `(d, d)`, symmetric.
         minimum: where displacements are measured from, `(d,)`; the landscape's by default, needed
             for a Hessian.
         law: an `EscapeLaw` of linear jumps, whose prediction stands beside.

@@ -91,8 +91,8 @@ def extrapolate_escape(
         seed: of the whole; levels have seeds of their own.
         order: p; by default that of `EulerMaruyama` on a fixed domain, 1/alpha (1 for alpha <= 1,
             where it is O(dt) but for a logarithm at 1), and 1 for everything else.
-        value: what to average, `(num,)` from a result; the escape time by default. `lambda result:
-            result.label == 2` is the chance of the second exit set.
+        value: what to average, `(num,)` from a result; the escape time by default.
+            `lambda result: result.label == 2` is the chance of the second exit set.
         confidence: coverage of the intervals, in (0, 1). Normal ones: those at 95% cover 90% with
             20 exponential times a step and 93% with 100 (three steps), since the spread of few
             times is uncertain.

@@ -1,12 +1,11 @@
 """Where an escape lands: gradient descent from the first point outside, and the sharpness of the
 minimum that it finds.
 
-Notation: g(x) the gradient, h the step. A step `x - h g(x)` is taken when `g(x - h g(x))'g(x) >=
-|g(x)|^2 / 2`, then h grows; else h is halved. So each step stays where the gradient has not turned
-(on a quadratic, `h` at most half of the exact line search), follows the gradient flow, and no
-difference of losses is formed, which float32 would lose near a minimum. Sharpness: trace and
-largest eigenvalue of the Hessian.
-"""
+Notation: g(x) the gradient, h the step. A step `x - h g(x)` is taken when
+`g(x - h g(x))'g(x) >= |g(x)|^2 / 2`, then h grows; else h is halved. So each step stays where
+the gradient has not turned (on a quadratic, `h` at most half of the exact line search), follows
+the gradient flow, and no difference of losses is formed, which float32 would lose near a
+minimum. Sharpness: trace and largest eigenvalue of the Hessian."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING

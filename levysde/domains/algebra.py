@@ -160,9 +160,9 @@ class ExitSets(Domain):
 def entry_distance(domain: Domain, x: Point, v: Point) -> Scalar:
     """`inf {r > 0 : x + r v in domain}`: how far a ray goes before it enters.
 
-    By formula for convex shapes, their intersections, and complements. Else by search along `r =
-    2^(k/16)` from 2^-20 to 2^40: a stretch that the ray spends inside can be overlooked when it is
-    shorter than 0.044 of its distance.
+    By formula for convex shapes, their intersections, and complements. Else by search along
+    `r = 2^(k/16)` from 2^-20 to 2^40: a stretch that the ray spends inside can be overlooked
+    when it is shorter than 0.044 of its distance.
 
     Args:
         domain: the set that may be entered.

@@ -1,8 +1,8 @@
 """The ellipsoid.
 
 Notation: c the center, a_i the radii, the columns of V the principal axes, `z = V'(x - c)`
-principal coordinates. Inside is `sum (z_i / a_i)^2 < 1`, or `(x - c)' M (x - c) < 1` with `M = V
-diag(a^-2) V'`.
+principal coordinates. Inside is `sum (z_i / a_i)^2 < 1`, or `(x - c)' M (x - c) < 1` with
+`M = V diag(a^-2) V'`.
 
 Distance to the boundary from inside: the nearest point is `p_i = a_i^2 z_i / (a_i^2 + t)`, with t
 in `(-min a^2, 0]` such that p lies on the boundary. `q = 1 + t / min a^2` is found by bisection of

@@ -90,8 +90,8 @@ class Inner(Domain):
         return self.domain.contains(x) & jnp.all(reached)
 
     def _highest(self, landscape: Landscape, directions: Array, x: Point) -> Point:
-        """The direction of the highest loss at distance delta: from the best of `directions`, `u <-
-        grad F(x + delta u)`, normalised. For a convex loss each step goes up."""
+        """The direction of the highest loss at distance delta: from the best of `directions`,
+        `u <- grad F(x + delta u)`, normalised. For a convex loss each step goes up."""
         heights = jax.vmap(landscape.value)(x[None, :] + self.delta * directions)
 
         def ascend(_: Array, u: Point) -> Point:

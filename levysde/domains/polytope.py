@@ -1,8 +1,7 @@
 """Intersections of half-spaces.
 
-Notation: unit normals n_i, offsets b_i; inside is `n_i . x < b_i` for every i, so that `b_i - n_i .
-x` is the distance to the i-th plane.
-"""
+Notation: unit normals n_i, offsets b_i; inside is `n_i . x < b_i` for every i, so that
+`b_i - n_i . x` is the distance to the i-th plane."""
 
 import jax.numpy as jnp
 import numpy as np

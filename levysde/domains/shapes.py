@@ -165,8 +165,8 @@ class Box(ConvexShape):
 
 
 def sphere_chord(offset: Point, v: Point, radius: Array) -> tuple[Scalar, Scalar]:
-    """Where the line `offset + r v` lies inside the ball of `radius` about the origin; `(inf,
-    -inf)` where it misses.
+    """Where the line `offset + r v` lies inside the ball of `radius` about the origin;
+    `(inf, -inf)` where it misses.
 
     Written with the distance to the axis of the line, and each root in the form that has no
     difference of equals.

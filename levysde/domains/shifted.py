@@ -55,8 +55,7 @@ class Shifted(Domain):
 
     Source:
         Brownian noise: Gobet, Menozzi, Stochastic Process. Appl. 120, 2010; stable noise: this
-            package, see
-        `levysde.noise.boundary`.
+        package, see `levysde.noise.boundary`.
     """
 
     domain: Domain
@@ -140,9 +139,9 @@ class Shifted(Domain):
 
 
 def noise_across(dynamics: Dynamics, x: Point, normals: Float[Array, "k d"]) -> Float[Array, " k"]:
-    """The scale of `epsilon S(x) L` along each unit normal, as SaS(s) at time 1: `sum_j |(S'
-    n)_j|^a` to the power 1/a for components, `|S' n|` for isotropic noise, and `|S' n| / sqrt(2)`
-    for Brownian motion."""
+    """The scale of `epsilon S(x) L` along each unit normal, as SaS(s) at time 1:
+    `sum_j |(S' n)_j|^a` to the power 1/a for components, `|S' n|` for isotropic noise, and
+    `|S' n| / sqrt(2)` for Brownian motion."""
     pulled = pulled_back(dynamics, x, normals)
     driver = dynamics.driver
     if isinstance(driver, StableComponents):

@@ -14,8 +14,8 @@ average m. With `noise="average"` it does here too:
 
     d th = -mu_t Q_t^-1 m dt,    d m = b1 (grad F(th) - m) dt - b1 eps S dL;
 
-with `square="sampled"` too, a step of `dt = eta` is one step of ADAM on the gradient `grad F - eps
-S increment / eta`.
+with `square="sampled"` too, a step of `dt = eta` is one step of ADAM on the gradient
+`grad F - eps S increment / eta`.
 
 The Gaussian equations of others, `driver=Brownian()`, `learning_rate=eta` (then `eps = sqrt(eta)`),
 `noise="average"`, `bias_correction=True`, with a constant gradient covariance C (the scale its

@@ -6,8 +6,9 @@ in `adam.py`:
     AdamW      d th = -(mu_t Q_t^-1 m + lambda th) dt + eps Q_t^-1 S dL,    m, v as ADAM's,
 
 `Q_t = diag(sqrt(omega_t v) + delta)`. A step of `dt = eta` without noise is one step of the
-algorithm to rounding (RMSProp with delta outside the root, `optax.rmsprop(...,
-eps_in_sqrt=False)`). The decay moves the attractor away from the minimum of F, to
+algorithm to rounding (RMSProp with delta outside the root,
+`optax.rmsprop(..., eps_in_sqrt=False)`). The decay moves the attractor away from the minimum of
+F, to
 
     grad F(th*) / (sqrt(grad F(th*)^2 + diag C_B) + delta) + lambda th* = 0
 

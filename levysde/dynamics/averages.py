@@ -33,8 +33,8 @@ class Averaging(WholeStep):
         return state._replace(x=x)
 
     def noise_in_average(self, rate: Array, x: Point) -> Point:
-        """The size of the noise in an average of this rate, about `epsilon S (2/rate)^(1/a - 1) /
-        2`."""
+        """The size of the noise in an average of this rate, about
+        `epsilon S (2/rate)^(1/a - 1) / 2`."""
         ones = jnp.ones(self.noise_dim, x.dtype)
         return self.epsilon * self.scale.apply(ones, x) * rate ** (1 - 1 / self._exponent) / 2
 

@@ -1,8 +1,8 @@
 """First-order dynamics: SGD under a Lévy driver, and Langevin.
 
-SGD (Zhou et al., NeurIPS 2020, eq. 4): `d th = -grad F(th) dt + eps S dL`. With `eps =
-eta^((a-1)/a)` one Euler step of size eta is exactly one noisy optimiser step of learning rate eta:
-`eps * eta^(1/a) = eta`.
+SGD (Zhou et al., NeurIPS 2020, eq. 4): `d th = -grad F(th) dt + eps S dL`. With
+`eps = eta^((a-1)/a)` one Euler step of size eta is exactly one noisy optimiser step of learning
+rate eta: `eps * eta^(1/a) = eta`.
 
 Where S depends on th, a jump y of the noise moves th to `th + eps S(th) y` (Ito) or along the field
 `eps S(.) y` for unit time (Marcus, see `levysde.dynamics.marcus`). The set of jumps that leave a

@@ -7,8 +7,8 @@ The algorithm, g the noisy gradient, beta its `momentum` (that of `optax.sgd`), 
     averaged   m <- beta m + (1 - beta) g,    x <- x - eta m,    with Nesterov  x <- x - eta ((1 -
                beta) g + beta m).
 
-Averaged is raw with the learning rate eta (1 - beta). The equation, with the rate `b = -ln(beta) /
-eta` and the gain `G = 1 / (1 - beta)` (raw) or 1 (averaged):
+Averaged is raw with the learning rate eta (1 - beta). The equation, with the rate
+`b = -ln(beta) / eta` and the gain `G = 1 / (1 - beta)` (raw) or 1 (averaged):
 
     dx = -m dt,    dm = b (G grad F(x) - m) dt - b G epsilon S dL,
 

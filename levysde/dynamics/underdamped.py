@@ -3,16 +3,16 @@
     dX = V dt,    dV = -(grad F(X) + g V) dt + sqrt(2 g D) dW,
 
 mass 1, friction g, temperature D: the stationary law is `exp(-(F(x) + |v|^2/2) / D)`. As g grows
-with t/g kept, it tends to `Langevin` with the diffusion D and the clock t/g. A step over dt, `xi =
-increment / sqrt(dt)` a unit draw, `c = exp(-g dt)`:
+with t/g kept, it tends to `Langevin` with the diffusion D and the clock t/g. A step over dt,
+`xi = increment / sqrt(dt)` a unit draw, `c = exp(-g dt)`:
 
     B  v <- v - dt/2 grad F(x)
     A  x <- x + dt/2 v
     O  v <- c v + sqrt(D (1 - c^2)) xi      (exact)
     A, B again,
 
-of weak order 2, two gradients a step; on a quadratic loss of curvature h the stationary `<x^2> =
-D/h` is exact at any stable dt, and `<v^2> = D (1 - h dt^2/4)`.
+of weak order 2, two gradients a step; on a quadratic loss of curvature h the stationary
+`<x^2> = D/h` is exact at any stable dt, and `<v^2> = D (1 - h dt^2/4)`.
 
 SGD with momentum (`momentum.py`: rate b, gain G, S = 1) is the same equation in another clock: with
 `t' = sqrt(b G) t`, `V = -m / sqrt(b G)`,

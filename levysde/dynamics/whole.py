@@ -2,10 +2,10 @@
 to the position.
 
 In `(x - dt * gradient) + kick` the sum in parentheses is rounded to the float spacing of x, and a
-drift of less than half the spacing is lost, however large the noise is. In `x + (kick - dt *
-gradient)` the noise carries the drift over the spacing: rounding is then unbiased, unless the noise
-of a step is itself small against the spacing (`levysde.escape.precision` checks that before a run).
-"""
+drift of less than half the spacing is lost, however large the noise is. In
+`x + (kick - dt * gradient)` the noise carries the drift over the spacing: rounding is then
+unbiased, unless the noise of a step is itself small against the spacing
+(`levysde.escape.precision` checks that before a run)."""
 
 from abc import abstractmethod
 

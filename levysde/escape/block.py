@@ -114,8 +114,8 @@ def _select(condition: Array, yes: State, no: State) -> State:
 def begin(
     kernel: Kernel, block: Block, fresh: Array, start: Array, key: Array, slot: Array
 ) -> Block:
-    """`block` with the `fresh` lanes at the start of a trajectory: starts `(d, lanes)`, keys `(2,
-    lanes)`."""
+    """`block` with the `fresh` lanes at the start of a trajectory: starts `(d, lanes)`, keys
+    `(2, lanes)`."""
     state = lanes(kernel.init)(start, init_words(key, kernel.words_per_init))
     return _select(fresh, Block(state, start, jnp.zeros_like(block.step), key, slot), block)
 

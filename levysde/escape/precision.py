@@ -1,9 +1,9 @@
 """Whether the float spacing is fine enough for a kernel's steps, looked at before a run.
 
 A position x is held to the spacing q of the floats near it (float32: 7.6e-6 near 100). Where the
-noise of a step is well above q, rounding errors are random, have mean 0 and add a variance of `q^2
-/ 12`: no harm. Where it is not, they add up: a drift below `q / 2` is lost, and a larger one is off
-by up to `q / 2` each step.
+noise of a step is well above q, rounding errors are random, have mean 0 and add a variance of
+`q^2 / 12`: no harm. Where it is not, they add up: a drift below `q / 2` is lost, and a larger
+one is off by up to `q / 2` each step.
 
 So a few hundred steps are made here in float64, half-way to the boundary along each axis, and their
 displacements are compared with the spacing that the run will have. The averages of an optimiser

@@ -197,9 +197,9 @@ def crossing(
 
 
 def _first_passage(a: Array, b: Array, spread: Array, words: Words) -> Array:
-    """`tau / h`. The inverse Gaussian is drawn from a normal y and a uniform as `x = m / (q +
-    sqrt(1 + q^2))^2`, `q^2 = m y^2 / (4 shape)`, or, with probability `x / (m + x)`, as `m^2 /
-    x`."""
+    """`tau / h`. The inverse Gaussian is drawn from a normal y and a uniform as
+    `x = m / (q + sqrt(1 + q^2))^2`, `q^2 = m y^2 / (4 shape)`, or, with probability
+    `x / (m + x)`, as `m^2 / x`."""
     m = jnp.maximum(a, 1e-30) / jnp.maximum(jnp.abs(b), 1e-6 * a + 1e-30)
     y = normals(words[:2], 1, a.dtype)[0]
     q = jnp.abs(y) / 2 * jnp.sqrt(spread / (jnp.maximum(a, 1e-30) ** 2 / m))

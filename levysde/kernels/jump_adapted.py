@@ -1,9 +1,10 @@
 """Stable SDEs with every large jump at its own time, so that dt does not limit when an exit is
 seen.
 
-Notation: jumps of the driver larger than the cutoff c come as a Poisson process of rate `lambda = T
-c^-a` (one coordinate at a time for components), of size `c U^(-1/a)`; those below it are replaced
-by Brownian motion of the same variance (Asmussen, Rosinski, J. Appl. Probab. 38, 2001). A step goes
+Notation: jumps of the driver larger than the cutoff c come as a Poisson process of rate
+`lambda = T c^-a` (one coordinate at a time for components), of size `c U^(-1/a)`; those below it
+are replaced by Brownian motion of the same variance (Asmussen, Rosinski, J. Appl. Probab. 38,
+2001). A step goes
 to the next large jump, or for dt, whichever is sooner: a midpoint step of the flow with the
 Gaussian part, then the jump. The trajectory keeps its own clock.
 

@@ -6,9 +6,8 @@ gradient noise.
     updates, state = transformation.update(g_k, state, params);   x_{k+1} = x_k + updates
 
 The sign is that of an SDE's noise: a draw pushes the position its own way, so that plain SGD under
-a stable driver makes the very steps of `EulerMaruyama(SGD(landscape, driver, learning_rate=eta),
-dt=eta)` from the same seed.
-"""
+a stable driver makes the very steps of
+`EulerMaruyama(SGD(landscape, driver, learning_rate=eta), dt=eta)` from the same seed."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -47,10 +46,10 @@ class OptimizerKernel(Kernel):
     """Replicas of a real optimiser, one iteration a step.
 
     Args:
-        transformation: an optax `GradientTransformation`, for example `optax.chain(optax.clip(1.0),
-            optax.adam(0.01))`; or what makes one, `optax.adam` or its name "adam", with
-            `hyperparameters`. Parameters reach it in the tree of the landscape's network, so that
-            it may treat layers differently.
+        transformation: an optax `GradientTransformation`, for example
+            `optax.chain(optax.clip(1.0), optax.adam(0.01))`; or what makes one, `optax.adam` or
+            its name "adam", with `hyperparameters`. Parameters reach it in the tree of the
+            landscape's network, so that it may treat layers differently.
         landscape: the loss. A network on data for minibatches; any landscape under `noise`.
         batch_size: examples a batch, all of them for gradient descent; or
         noise: a driver, whose increment over 1 is the gradient noise of an iteration, negative:
@@ -80,9 +79,8 @@ class OptimizerKernel(Kernel):
             numbers out of range.
 
     Source:
-        This package: any optax transformation in the engine; under stable `noise`, plain SGD is the
-            Euler step of eq. 4 of
-        Zhou et al., NeurIPS 2020.
+        This package: any optax transformation in the engine; under stable `noise`, plain SGD is
+        the Euler step of eq. 4 of Zhou et al., NeurIPS 2020.
     """
 
     transformation: Any = eqx.field(static=True)

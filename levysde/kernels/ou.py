@@ -1,9 +1,9 @@
 """Gradient flows by their exact Ornstein-Uhlenbeck part: exponential time differencing.
 
-Notation: `d th = -grad F dt + epsilon S dL`, x* the minimum, H the Hessian of F there, `g(x) = grad
-F(x) - H (x - x*)` the remaining force, h a curvature, a the index of L, `phi1(z) = (1 - e^{-z}) /
-z`, `phi2(z) = (1 - phi1(z)) / z`. The linear part is solved exactly, with the noise of a step
-(Gillespie, Phys. Rev. E 54, 1996)
+Notation: `d th = -grad F dt + epsilon S dL`, x* the minimum, H the Hessian of F there,
+`g(x) = grad F(x) - H (x - x*)` the remaining force, h a curvature, a the index of L,
+`phi1(z) = (1 - e^{-z}) / z`, `phi2(z) = (1 - phi1(z)) / z`. The linear part is solved exactly,
+with the noise of a step (Gillespie, Phys. Rev. E 54, 1996)
 
     xi = integral_0^dt e^{-H (dt - s)} epsilon S dL_s
 
@@ -19,10 +19,11 @@ Splittings that kick by g before and after the linear part are worse: with plain
 1, repaired to order 2 (Lawson) with 2 to 19 times the error (double well, measured), since far from
 x* the linear force and g are large and opposite.
 
-xi in law. Gaussian, `H = V diag(h) V'`: covariance `V (V' Q V * dt phi1((h_i + h_j) dt)) V'`, `Q =
-epsilon^2 S S'`. Stable: where every column of S is an eigenvector of H, `H S_j = h_j S_j`, and L
-has independent coordinates, coordinate j is drawn over the time `dt phi1(a h_j dt)`, since
-`integral_0^dt e^{-h (dt-s)} dL_s` is SaS of scale s, `s^a = (1 - e^{-a h dt}) / (a h)`. Isotropic
+xi in law. Gaussian, `H = V diag(h) V'`: covariance `V (V' Q V * dt phi1((h_i + h_j) dt)) V'`,
+`Q = epsilon^2 S S'`. Stable: where every column of S is an eigenvector of H, `H S_j = h_j S_j`,
+and L has independent coordinates, coordinate j is drawn over the time `dt phi1(a h_j dt)`, since
+`integral_0^dt e^{-h (dt-s)} dL_s` is SaS of scale s, `s^a = (1 - e^{-a h dt}) / (a h)`.
+Isotropic
 noise needs all h_j alike: else xi is stable, but no longer isotropic.
 """
 

@@ -34,8 +34,8 @@ class LinearRegressionSGD(Kernel):
         learning_rate: eta, positive.
         batch_size: B, fresh pairs an iteration.
         noise: sigma, standard deviation of the label noise; 0 leaves multiplicative noise only.
-        input_scale: s, positive, standard deviation of an input's coordinate: the Hessian is `s^2
-            I`.
+        input_scale: s, positive, standard deviation of an input's coordinate: the Hessian is
+            `s^2 I`.
 
     Raises:
         ValueError, TypeError: a number out of range.

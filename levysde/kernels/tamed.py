@@ -6,9 +6,8 @@ With `g = grad F`, one step is
 
 Hutzenthaler, Jentzen, Kloeden, Ann. Appl. Probab. 22 (2012). The drift moves a point by less than 1
 in a step, so it cannot overshoot further each time, as Euler's does where `dt |g| > 2 |x|`: there
-every moment of Euler's diverges as dt -> 0 (same authors, Proc. R. Soc. A 467, 2011). Where `dt
-|g|` is small the two differ by `dt^2 |g| g` a step.
-"""
+every moment of Euler's diverges as dt -> 0 (same authors, Proc. R. Soc. A 467, 2011). Where
+`dt |g|` is small the two differ by `dt^2 |g| g` a step."""
 
 from typing import TYPE_CHECKING
 

@@ -242,9 +242,9 @@ def sharp_flat(
 class AsymmetricValley(Landscape):
     """A valley that rises steeply on one side and gently on the other.
 
-    Along `x_0` the curvature goes from `left` to `right` over a stretch of `smoothing`: `F'' =
-    (left + right)/2 + (right - left)/2 x_0 / sqrt(x_0^2 + smoothing^2)`, the minimum at the origin;
-    across, `stiffness x_i^2 / 2`.
+    Along `x_0` the curvature goes from `left` to `right` over a stretch of `smoothing`:
+    `F'' = (left + right)/2 + (right - left)/2 x_0 / sqrt(x_0^2 + smoothing^2)`, the minimum at
+    the origin; across, `stiffness x_i^2 / 2`.
 
     Args:
         left: curvature far to the left, positive.

@@ -29,8 +29,8 @@ from levysde.types import Arg, Integer, Number, Numbers
 
 
 class DeepLinear(Smooth):
-    """`|W_L ... W_1 - T|^2 / 2`, `W_l` of shape `(widths[l], widths[l - 1])`, plus `weight_decay
-    |x|^2 / 2`.
+    """`|W_L ... W_1 - T|^2 / 2`, `W_l` of shape `(widths[l], widths[l - 1])`, plus
+    `weight_decay |x|^2 / 2`.
 
     On inputs `X` (one a column, `X X'/n = I`) and outputs `Y`, the mean squared error over two is
     this with `T = Y X'/n`, plus a constant.

@@ -103,9 +103,8 @@ def check_minimum(landscape: Landscape, x: Point, tolerance: float = 1e-3) -> No
     """Raises ValueError unless `x` is finite in loss, gradient and Hessian, stationary, and no
     saddle or maximum.
 
-    Stationary: the gradient is below `tolerance` times what it becomes one unit away, `|H| (1 +
-    |x|)`.
-    """
+    Stationary: the gradient is below `tolerance` times what it becomes one unit away,
+    `|H| (1 + |x|)`."""
     value, gradient, hessian = (np.asarray(found, float) for found in _derivatives(landscape, x))
     for name, number in (("loss", value), ("gradient", gradient), ("Hessian", hessian)):
         if not np.isfinite(number).all():

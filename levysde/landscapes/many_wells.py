@@ -156,8 +156,9 @@ _MB_SADDLES = [[-0.822, 0.624], [0.212, 0.293]]
 
 
 class MuellerBrown(Landscape):
-    """The two-dimensional surface of Mueller and Brown, `sum_k A_k exp(a_k dx^2 + b_k dx dy + c_k
-    dy^2)`, `dx = x_0 - x_k`, `dy = x_1 - y_k`, times `height`.
+    """The two-dimensional surface of Mueller and Brown,
+    `sum_k A_k exp(a_k dx^2 + b_k dx dy + c_k dy^2)`, `dx = x_0 - x_k`, `dy = x_1 - y_k`, times
+    `height`.
 
     Minima of loss -146.70 (the marked one), -108.17 and -80.77, saddles of -40.66 and -72.25, at
     `height` 1.

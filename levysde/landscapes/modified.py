@@ -13,8 +13,8 @@ order 1.
 What it is not: better at rest. Near a minimum of curvature h with gradient variance C, SGD's
 stationary variance is `eta C / (h (2 - eta h))`, a factor `1 + eta h/2 + ...` above that of the
 first-order equation, while the modified loss is steeper and has `1 - eta h/2 + ...`: both are right
-to leading order, this one is off by twice as much. The scale `(1 + eta H/2) S` mends it, to `1 +
-eta h/2`, and the weak order stays 2.
+to leading order, this one is off by twice as much. The scale `(1 + eta H/2) S` mends it, to
+`1 + eta h/2`, and the weak order stays 2.
 
 Li, Tai, E, ICML 2017, and J. Mach. Learn. Res. 20 (2019); without noise, Barrett, Dherin, ICLR
 2021.

@@ -7,8 +7,9 @@ H the Hessian, W the jumps that leave.
     components   m(W) = (1/d) sum_i m_i,   m_i = A_i^a [ r(e_i)^-a + r(-e_i)^-a ] / 2
     isotropic    m(W) = E |A v|^a r(A v / |A v|)^-a,   v uniform on the sphere
 
-A mean over d coordinates is estimated from N of them. On a quadratic basin `m_i = q_i = (A_i^2 H_ii
-/ 2h)^(a/2)`, and q_i is known for every coordinate from the Hessian's diagonal, right or roughly.
+A mean over d coordinates is estimated from N of them. On a quadratic basin
+`m_i = q_i = (A_i^2 H_ii / 2h)^(a/2)`, and q_i is known for every coordinate from the Hessian's
+diagonal, right or roughly.
 It serves twice: coordinates are drawn with chances `p_i = 1/3d + 2/3 q_i/sum q`, so that the few
 that carry the measure are seen, and q is a control variate,
 

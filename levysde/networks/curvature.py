@@ -1,9 +1,9 @@
 """The Hessian of a large model by its products with vectors: ends of the spectrum, density, trace,
 diagonal.
 
-Notation: H the Hessian, `lambda_j, u_j` its largest eigenvalues with their vectors, `H' = H - sum_j
-lambda_j u_j u_j'` what is left, z a vector of independent signs. Up to 256 dimensions H is formed
-and all is exact. Beyond:
+Notation: H the Hessian, `lambda_j, u_j` its largest eigenvalues with their vectors,
+`H' = H - sum_j lambda_j u_j u_j'` what is left, z a vector of independent signs. Up to 256
+dimensions H is formed and all is exact. Beyond:
 
     ends      restarted Lanczos (ARPACK, by scipy); the lower end as the upper one of `c I - H`, c
               above all eigenvalues, so that its tolerance is relative to the largest eigenvalue and
@@ -46,8 +46,8 @@ class Spectrum(Tabled):
         trace, squares: `tr H` and `tr H^2`, with intervals of their random parts.
         diagonal: `H_ii`, shape `(d,)`; where not `exact`, an estimate without bias, coordinate by
             coordinate noisy.
-        nodes, weights: the density of the eigenvalues: `(1/d) sum_j phi(lambda_j) ~ sum_k weights_k
-            phi(nodes_k)`.
+        nodes, weights: the density of the eigenvalues:
+            `(1/d) sum_j phi(lambda_j) ~ sum_k weights_k phi(nodes_k)`.
         exact: whether the whole matrix was decomposed.
         products: how many products with vectors were made.
     """

@@ -5,11 +5,10 @@ The basin is the sublevel set `F < F(point) + height`. Its default height is a t
 deviation of the examples' losses: a rise that is small beside what tells examples apart, in
 whatever unit and from whatever zero the loss is counted.
 
-The law: SGD's equation at the learning rate given, scale S measured coordinate by coordinate, `A =
-S`; and ADAM's, with the preconditioner at rest, `A = S / (sqrt(diag C_B) + delta)` (Zhou et al.,
-NeurIPS 2020; `levysde.theory.exit_law`). Then `rate = epsilon^a T_nu m(W)` in SDE time, of which
-one iteration is `learning_rate`.
-"""
+The law: SGD's equation at the learning rate given, scale S measured coordinate by coordinate,
+`A = S`; and ADAM's, with the preconditioner at rest, `A = S / (sqrt(diag C_B) + delta)` (Zhou et
+al., NeurIPS 2020; `levysde.theory.exit_law`). Then `rate = epsilon^a T_nu m(W)` in SDE time, of
+which one iteration is `learning_rate`."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -73,8 +73,9 @@ class Diagnosis(Tabled):
     table; `plots.diagnosis` draws.
 
     Attributes:
-        landscape: the network, the point marked as its minimum: `Sublevel(report.landscape,
-            height=report.height)` is the basin, `SGD(report.landscape, ...)` its equation.
+        landscape: the network, the point marked as its minimum:
+            `Sublevel(report.landscape, height=report.height)` is the basin,
+            `SGD(report.landscape, ...)` its equation.
         layers: name and size of each leaf of the parameter tree, in the order of the flat vector.
         loss, loss_spread: loss at the point (with weight decay), standard deviation of the
             examples' losses.
@@ -87,8 +88,9 @@ class Diagnosis(Tabled):
         tails: tail indices and scale of the minibatch noise.
         kink: whether the loss has a kink at the point (ReLU), where no Hessian describes it.
         excess: by how much the optimiser's noise alone holds the loss up, in the mean. Of SGD in
-            the quadratic about the point: `eta/2 sum_j c_j / (2 - eta lambda_j)`, `c_j = u_j' C_B
-            u_j`, with the curvature of the sharpest directions, infinite where `eta lambda` passes
+            the quadratic about the point: `eta/2 sum_j c_j / (2 - eta lambda_j)`,
+            `c_j = u_j' C_B u_j`, with the curvature of the sharpest directions, infinite where
+            `eta lambda` passes
             2. Of ADAM `eta/4 sum_i v_i / (sqrt(v_i) + delta)`, `v = diag C_B`, to first order. Of
             other optimisers measured in a short run without a basin. NaN without a learning rate or
             a run.

@@ -1,8 +1,8 @@
 """Sums over the examples of a network's data, block by block, in a stated amount of memory.
 
 Notation: `f_i` the loss of example i, F their mean plus weight decay, H the Hessian of F, J the
-`(n, d)` Jacobian of the losses, whose rows are the examples' gradients `g_i`, g their mean, `C1 =
-1/n sum_i (g_i - g)(g_i - g)'`.
+`(n, d)` Jacobian of the losses, whose rows are the examples' gradients `g_i`, g their mean,
+`C1 = 1/n sum_i (g_i - g)(g_i - g)'`.
 
     H v  = d/dt grad F(x + t v)          one gradient of a gradient (Pearlmutter, Neural Computation
          6, 1994)

@@ -4,12 +4,11 @@ A minibatch of B of the n examples, drawn without replacement, has the gradient 
 `g_B - g`, g the gradient over all examples. With `C1 = 1/n sum_i (g_i - g)(g_i - g)'` its
 covariance is `C1/B * (n-B)/(n-1)` exactly.
 
-Scale: a covariance is a Gaussian's parameter; a stable law of index a has a scale s, `E exp(i k X)
-= exp(-|s k|^a)`. It is measured coordinate by coordinate through `E log|X|`, which exists for every
-a (see `levysde.stats.stable_scale`). The noise of a finite data set is bounded, so an index below 2
-is a description of its bulk, not of its far tail; both estimators are misled by mixed scales (see
-`levysde.stats.tail_index`), hence one index per coordinate first.
-"""
+Scale: a covariance is a Gaussian's parameter; a stable law of index a has a scale s,
+`E exp(i k X) = exp(-|s k|^a)`. It is measured coordinate by coordinate through `E log|X|`, which
+exists for every a (see `levysde.stats.stable_scale`). The noise of a finite data set is bounded,
+so an index below 2 is a description of its bulk, not of its far tail; both estimators are misled
+by mixed scales (see `levysde.stats.tail_index`), hence one index per coordinate first."""
 
 import warnings
 from collections.abc import Callable

@@ -1,9 +1,9 @@
 """What is predicted of SGD and of ADAM in a large model, and of no other optimiser.
 
 The escape law is `rate = epsilon^a T_nu m(W)`, an iteration being eta of SDE time. The loss held up
-by the noise is tr(HV)/2, V the stationary covariance: with a preconditioner P, `PHV + VHP = eta P
-C_B P` to first order in eta, so that `tr(HV) = eta tr(P C_B) / 2`; momentum does not change it.
-"""
+by the noise is tr(HV)/2, V the stationary covariance: with a preconditioner P,
+`PHV + VHP = eta P C_B P` to first order in eta, so that `tr(HV) = eta tr(P C_B) / 2`; momentum
+does not change it."""
 
 import numpy as np
 

@@ -91,8 +91,8 @@ class Products:
         return (np.asarray(found.x), fall) if np.isfinite(found.fun) and fall > 0 else (start, 0.0)
 
     def moments(self, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The diagonal of C1, largest size of an example's gradient in each coordinate, and `g_i -
-        g` in the chosen coordinates, `(n, m)`."""
+        """The diagonal of C1, largest size of an example's gradient in each coordinate, and
+        `g_i - g` in the chosen coordinates, `(n, m)`."""
         chosen, mean = jnp.asarray(coordinates, jnp.int32), self._device(self.gradient)
         n = self.landscape.num_examples
 

@@ -103,7 +103,7 @@ def small_jump_shift(driver: Arg[Driver], dim: Arg[Integer]) -> float:
 
     Source:
         This package: the formula at the top of this file, after Siegmund, Adv. Appl. Probab. 11,
-            1979.
+        1979.
     """
     from scipy.integrate import simpson
 

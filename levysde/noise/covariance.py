@@ -1,7 +1,8 @@
 """Scales that match the covariance of a gradient noise.
 
-Notation: S the scale, L the driver, C the covariance to match, H a Hessian, B a batch size, `C_B =
-C1/B` the covariance of a minibatch gradient, `v = unit_variance(driver)`. The rule everywhere:
+Notation: S the scale, L the driver, C the covariance to match, H a Hessian, B a batch size,
+`C_B = C1/B` the covariance of a minibatch gradient, `v = unit_variance(driver)`. The rule
+everywhere:
 
     S S' = C / v,    v = 1 for `Brownian`,    v = 2 for stable noise of scale 1.
 
@@ -185,9 +186,10 @@ def minibatch_scale(
 ) -> LowRankScale:
     """The scale of the noise of a minibatch's mean gradient, from the gradients of all n examples.
 
-    `C_B = C1/B` for batches drawn with replacement, `C1/B (n-B)/(n-1)` without, `C1 = 1/n sum_i
-    (g_i - g)(g_i - g)'`. The columns of S are the principal directions of C1, largest first, each
-    times its standard deviation; with components noise each of them jumps by itself.
+    `C_B = C1/B` for batches drawn with replacement, `C1/B (n-B)/(n-1)` without,
+    `C1 = 1/n sum_i (g_i - g)(g_i - g)'`. The columns of S are the principal directions of C1,
+    largest first, each times its standard deviation; with components noise each of them jumps by
+    itself.
 
     Args:
         gradients: `g_i`, shape `(n, d)`, n at least 2.

@@ -39,7 +39,7 @@ class EmpiricalSteps(Driver):
 
     Source:
         Elementary: a minibatch drawn with replacement (the bootstrap of Efron, Ann. Statist. 7,
-            1979).
+        1979).
     """
 
     rows: Array

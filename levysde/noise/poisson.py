@@ -1,8 +1,8 @@
 """Compound Poisson noise: separate jumps of a user's law, at a rate per unit time.
 
 Notation: lambda the intensity, mu = lambda dt, N ~ Poisson(mu) the number of jumps in a step, Y_1,
-Y_2, ... independent jumps, `L_dt = Y_1 + ... + Y_N`, phi(k) = E exp(i <k, Y>), `E exp(i <k, L_t>) =
-exp(-t psi(k))`:
+Y_2, ... independent jumps, `L_dt = Y_1 + ... + Y_N`, phi(k) = E exp(i <k, Y>),
+`E exp(i <k, L_t>) = exp(-t psi(k))`:
 
     psi(k) = lambda (1 - phi(k)),        nu(B) = lambda P(Y in B)
 
@@ -76,8 +76,8 @@ class GaussianJump(Part):
 
 
 class ParetoJump(Part):
-    """Jumps of a uniform direction and a Pareto size: `P(|Y| > r) = (scale / r)^alpha` for `r >=
-    scale`.
+    """Jumps of a uniform direction and a Pareto size: `P(|Y| > r) = (scale / r)^alpha` for
+    `r >= scale`.
 
     A jump law for `CompoundPoisson`: with `intensity = T scale^-alpha` its jumps are those of
     stable noise beyond `scale`.

@@ -141,10 +141,10 @@ class StateScale(Scale):
     unless set otherwise, see `SGD`.
 
     Args:
-        fn: `fn(x)` of shape `()` (`S y = s y`), `(d,)` (`S y = s * y`) or `(d, m)` (`S y = matrix @
-            y`, m noise coordinates), for x of shape `(d,)`, written with jax.numpy: a plain
-            function, or an `equinox.Module`, whose numbers may then be swept without compiling
-            anew.
+        fn: `fn(x)` of shape `()` (`S y = s y`), `(d,)` (`S y = s * y`) or `(d, m)`
+            (`S y = matrix @ y`, m noise coordinates), for x of shape `(d,)`, written with
+            jax.numpy: a plain function, or an `equinox.Module`, whose numbers may then be swept
+            without compiling anew.
         dim: d, the dimension of x.
         noise_dim: m, if given: checked against what `fn` returns.
 

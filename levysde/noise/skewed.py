@@ -1,9 +1,9 @@
 """Skewed alpha-stable noise: d independent coordinates whose upward and downward jumps differ in
 number.
 
-Notation: a the stability index, b the skewness (beta), t = 1 - a, z = b tan(pi a/2), `E exp(i k
-L_dt) = exp(-dt psi(k))`. The two parameterisations of Nolan ("Univariate Stable Distributions",
-2020, section 1.3), at unit scale, no location:
+Notation: a the stability index, b the skewness (beta), t = 1 - a, z = b tan(pi a/2),
+`E exp(i k L_dt) = exp(-dt psi(k))`. The two parameterisations of Nolan ("Univariate Stable
+Distributions", 2020, section 1.3), at unit scale, no location:
 
     S1:  psi(k) = |k|^a (1 - i z sign k)                     a != 1
     S0:  psi(k) = |k|^a (1 - i z sign k) + i z k             a != 1; continuous in a:

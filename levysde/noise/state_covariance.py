@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 def hessian_scale(
     landscape: Arg[Landscape], driver: Arg["Driver"], *, batch_size: Arg[Integer]
 ) -> StateScale:
-    """The scale of gradient noise aligned with the Hessian at the position, `S(x) = sqrt(|H(x)| /
-    (B v))`, symmetric.
+    """The scale of gradient noise aligned with the Hessian at the position,
+    `S(x) = sqrt(|H(x)| / (B v))`, symmetric.
 
     `hessian_aligned` keeps the H of one point; here it is computed in every step, and decomposed:
     meant for few dimensions. Up to two the root is in closed form, and bits do not depend on the
@@ -74,8 +74,8 @@ def minibatch_state_scale(
     *,
     batch_size: Arg[Integer],
 ) -> StateScale:
-    """The scale of a minibatch's mean gradient at the position: column i of S(x) is `(g_i(x) -
-    g(x)) / sqrt(n B v)`.
+    """The scale of a minibatch's mean gradient at the position: column i of S(x) is
+    `(g_i(x) - g(x)) / sqrt(n B v)`.
 
     `S S' = C1(x) / (B v)` exactly, with no decomposition; the driver has as many coordinates as
     there are examples. With components noise each example jumps by itself.

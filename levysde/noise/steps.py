@@ -1,8 +1,9 @@
 """Drivers for discrete optimiser steps: the increments of a random walk over steps of exactly `dt`.
 
-Convention: `L_dt = sqrt(dt) xi`, xi the law of one step's gradient noise. With `epsilon =
-sqrt(eta)` (index 2, what `learning_rate=eta` sets) a step of `dt = eta` adds `eta xi`: one
-optimiser step. These laws are not known over another dt, so `check_step` refuses it.
+Convention: `L_dt = sqrt(dt) xi`, xi the law of one step's gradient noise. With
+`epsilon = sqrt(eta)` (index 2, what `learning_rate=eta` sets) a step of `dt = eta` adds
+`eta xi`: one optimiser step. These laws are not known over another dt, so `check_step` refuses
+it.
 
     StudentT          xi = G / sqrt(W / df),  G ~ N(0, I), W ~ chi-square(df);  density ~ (1 +
                       |xi|^2/df)^(-(df + d)/2)
@@ -11,8 +12,8 @@ optimiser step. These laws are not known over another dt, so `check_step` refuse
 A chi-square of real df needs rejection, so the t law is drawn in pairs of coordinates instead: for
 d = 2 its radius is `R^2 = df (U^(-2/df) - 1)` exactly (Bailey, Math. Comp. 62, 1994), and given the
 pairs before it, with `q = df + sum |pair|^2`, the k-th pair (k = 0, 1, ...) is again a t law, of df
-+ 2k degrees of freedom and squared scale `q / (df + 2k)` (Ding, Amer. Statist. 70, 2016). So `log
-q` is a sum of exponentials, `e_k = 2 E_k / (df + 2k)`, and
++ 2k degrees of freedom and squared scale `q / (df + 2k)` (Ding, Amer. Statist. 70, 2016). So
+`log q` is a sum of exponentials, `e_k = 2 E_k / (df + 2k)`, and
 
     pair_k = sqrt(q_k (1 - exp(-e_k))) (cos, sin),   log q_k = log df + e_0 + ... + e_k,   E_k unit
                                                      exponentials.
@@ -63,7 +64,7 @@ class StudentT(Driver):
 
     Source:
         The law by pairs of coordinates: Bailey, Math. Comp. 62, 1994; Ding, Amer. Statist. 70,
-            2016.
+        2016.
     """
 
     df: Array
@@ -97,8 +98,9 @@ class StudentT(Driver):
         return jnp.concatenate([size * sinpi(centre) * sign, size * sinpi(pole) * spin])[:dim]
 
     def exponent(self, k: Point) -> Scalar:
-        """`-log(phi)/dt`, phi the law of one increment: with `z = |k| sqrt(df dt)`, `phi = z^(df/2)
-        K_(df/2)(z) / (2^(df/2-1) Gamma(df/2))`. By quadrature over `t = log(W/df)`, for df from 0.1
+        """`-log(phi)/dt`, phi the law of one increment: with `z = |k| sqrt(df dt)`,
+        `phi = z^(df/2) K_(df/2)(z) / (2^(df/2-1) Gamma(df/2))`. By quadrature over
+        `t = log(W/df)`, for df from 0.1
         up: where phi is large of `1 - phi`, without cancellation at small k, else of phi about the
         top of its integrand."""
         half = self.df / 2
@@ -200,9 +202,9 @@ class GaussianMixture(Driver):
 
 
 def _student_log(half: Scalar, square: Scalar) -> Scalar:
-    """`-log phi` where phi is not close to 1: `phi = int exp(-half (e^t - t) - square e^-t / 2) dt
-    / (Gamma(half) half^-half)`, from the top of the integrand down by 40 and more to either
-    side."""
+    """`-log phi` where phi is not close to 1:
+    `phi = int exp(-half (e^t - t) - square e^-t / 2) dt / (Gamma(half) half^-half)`, from the
+    top of the integrand down by 40 and more to either side."""
     top = jnp.log((1 + jnp.sqrt(1 + 2 * square / half)) / 2)
     rising, falling = half * jnp.exp(top), square / 2 * jnp.exp(-top)  # they differ by half
     reach = 9 / jnp.sqrt(rising + falling)

@@ -5,9 +5,9 @@ Notation: a the stability index, m = 1/length, `E exp(i <k, L_t>) = exp(-t psi(k
     psi(k) = (|k|^2 + m^2)^(a/2) - m^a        (isotropic; components: the sum of this over
                                               coordinates).
 
-Jumps far below `length` are those of SaS(1) noise, those far above are cut exponentially, `nu ~
-exp(-m r)`; all moments are finite, the variance is `a m^(a-2) t` a coordinate. Carmona, Masters,
-Simon, J. Funct. Anal. 91 (1990); Ryznar, Potential Analysis 17 (2002).
+Jumps far below `length` are those of SaS(1) noise, those far above are cut exponentially,
+`nu ~ exp(-m r)`; all moments are finite, the variance is `a m^(a-2) t` a coordinate. Carmona,
+Masters, Simon, J. Funct. Anal. 91 (1990); Ryznar, Potential Analysis 17 (2002).
 
 Sampler: `L_dt = sqrt(2V) G`, G normal, V the stable subordinator tempered by m^2, with the Laplace
 transform `E exp(-s V) = exp(-dt ((s + m^2)^(a/2) - m^a))`. V has the density of the untempered V'
@@ -17,9 +17,8 @@ fixed; where all fail, V is put at its mean `dt (a/2) m^(a-2)`, an ordinary valu
 large jump arises. `check_step` keeps the chance of that, `(1 - exp(-dt m^a))^tries` a draw, below
 1e-9: the law of a draw is exact up to that much in total variation.
 
-Lévy measure: a mixture of normals, with `nu(|y| > r) = int P(|N(0, 2s I)| > r) (a/2)/Gamma(1-a/2)
-s^(-1-a/2) exp(-m^2 s) ds`.
-"""
+Lévy measure: a mixture of normals, with
+`nu(|y| > r) = int P(|N(0, 2s I)| > r) (a/2)/Gamma(1-a/2) s^(-1-a/2) exp(-m^2 s) ds`."""
 
 import math
 
@@ -137,8 +136,8 @@ class TemperedComponents(_Tempered):
         alpha: stability index of the small jumps, in (0, 2]; at 2 nothing is left to temper:
             Brownian motion of variance 2t.
         length: jump size beyond which jumps die out exponentially, in units of L.
-        tries: draws a step and coordinate may take, 3 words each. 4 allow a dt up to `0.0056
-            length^alpha`, 6 up to 0.032.
+        tries: draws a step and coordinate may take, 3 words each. 4 allow a dt up to
+            `0.0056 length^alpha`, 6 up to 0.032.
 
     Raises:
         ValueError, TypeError: an argument out of range; later, a dt that needs more tries

@@ -195,9 +195,10 @@ def _checked(cutoff: Arg[Number], tries: Arg[Integer]) -> tuple[Array, int]:
 
 
 def _exponent(k: Float[Array, " n"], dim: int, alpha: Scalar) -> Float[Array, " n"]:
-    """`int_0^1 (1 - cos(k r)) T a r^(-1-a) dr`. With `r = v^p`, `p = 4/(2-a)`, it is `T a p (k^2/2)
-    int_0^1 sinc(k v^p / 2)^2 v^3 dv`, smooth in v. For large k it is that of the free law, `k^a T /
-    T_1` (T_1 that of d = 1), less T, plus `T a int_1^inf cos(k r) r^(-1-a) dr`, by parts."""
+    """`int_0^1 (1 - cos(k r)) T a r^(-1-a) dr`. With `r = v^p`, `p = 4/(2-a)`, it is
+    `T a p (k^2/2) int_0^1 sinc(k v^p / 2)^2 v^3 dv`, smooth in v. For large k it is that of the
+    free law, `k^a T / T_1` (T_1 that of d = 1), less T, plus
+    `T a int_1^inf cos(k r) r^(-1-a) dr`, by parts."""
     nodes, weights = np.polynomial.legendre.leggauss(_SIZES)
     v = jnp.asarray((nodes + 1) / 2, alpha.dtype)
     weights = jnp.asarray(weights / 2, alpha.dtype)
@@ -219,9 +220,10 @@ def _exponent(k: Float[Array, " n"], dim: int, alpha: Scalar) -> Float[Array, " 
 
 
 def _far_exponent(k: Scalar, dim: int, alpha: Scalar) -> Scalar:
-    """The isotropic exponent at large k: `k^a` of the free law, less T, plus `T a int_1^inf E cos(k
-    r v) r^(-1-a) dr` to leading order, where `E cos(z v) = Gamma(d/2) (2/z)^(d/2-1) J_(d/2-1)(z)`,
-    v a coordinate of a uniform direction."""
+    """The isotropic exponent at large k: `k^a` of the free law, less T, plus
+    `T a int_1^inf E cos(k r v) r^(-1-a) dr` to leading order, where
+    `E cos(z v) = Gamma(d/2) (2/z)^(d/2-1) J_(d/2-1)(z)`, v a coordinate of a uniform
+    direction."""
     total = _total(dim, alpha)
     size = (
         math.exp(math.lgamma(dim / 2) + (dim / 2 - 1) * math.log(2)) * math.sqrt(2 / math.pi)

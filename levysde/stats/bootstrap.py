@@ -140,8 +140,7 @@ def block_bootstrap(
 
     Source:
         moving blocks: Kuensch, Annals of Statistics 17 (1989); stationary: Politis and Romano, J.
-            Amer. Statist. Assoc. 89
-        (1994).
+        Amer. Statist. Assoc. 89 (1994).
     """
     from scipy.stats import norm  # slow to import
 

@@ -5,8 +5,9 @@ The alternative is a Weibull law with hazard `k rate^k t^(k-1)`; k = 1 is expone
 binning and allow censoring:
 
 * the score test of k = 1 with the rate fitted (Cox and Oakes, "Analysis of survival data", 1984,
-  section 3.7): `U = N + sum_exits log z - sum z log z`, `V = N + sum z log^2 z - (sum z log z)^2 /
-  N`, `z = t N / T`; `U^2 / V` is chi-square with one degree of freedom under the null;
+  section 3.7): `U = N + sum_exits log z - sum z log z`,
+  `V = N + sum z log^2 z - (sum z log z)^2 / N`, `z = t N / T`; `U^2 / V` is chi-square with one
+  degree of freedom under the null;
 * the maximum-likelihood k with its profile-likelihood interval.
 
 Calibration, simulated: the score test at 5% rejects 4.1-4.9% of exponential samples of 20 or more

@@ -193,7 +193,7 @@ def hill_on_stable(alpha: Arg[Number], share: Arg[Number]) -> float:
 
     Source:
         this package: the mean log excess of the exact law, by quadrature
-            (`benchmarks/stable_quantiles.py`).
+        (`benchmarks/stable_quantiles.py`).
     """
     a = errors.real_index(alpha)
     share = errors.fraction("share", share, "share=0.01")

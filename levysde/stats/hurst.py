@@ -11,10 +11,10 @@ Student with 9 degrees of freedom).
   out: with it, independent Gaussian values read 0.02 too low.
 * Detrended fluctuation analysis (Peng et al., Phys. Rev. E 49, 1994; with moment q, Kantelhardt et
   al., Physica A 316, 2002): the sums y of the series about its mean, in each window F2(s) the mean
-  square of y about its polynomial of degree `order`; `H = slope of log (mean F2^(q/2))^(1/q) on log
-  s`.
-* Fractional Gaussian noise, exact: circulant embedding of `r(h) = (|h+1|^2H - 2|h|^2H +
-  |h-1|^2H)/2` (Davies, Harte, Biometrika 74, 1987).
+  square of y about its polynomial of degree `order`;
+  `H = slope of log (mean F2^(q/2))^(1/q) on log s`.
+* Fractional Gaussian noise, exact: circulant embedding of
+  `r(h) = (|h+1|^2H - 2|h|^2H + |h-1|^2H)/2` (Davies, Harte, Biometrika 74, 1987).
 
 Bias and coverage of the 95% interval on fractional Gaussian noise, mean of 300 series, n = 10,000
 (1000):

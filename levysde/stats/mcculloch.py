@@ -6,9 +6,9 @@ location 0 in Nolan's S0 parametrisation, in which the quantiles are smooth in a
 
     E exp(i k X) = exp(-|s k|^a (1 + i b tan(pi a/2) sign(k) (|s k|^(1-a) - 1)) + i m k).
 
-Two functionals are free of scale and location, `(q95 - q05)/(q75 - q25)` for a and `(q95 + q05 - 2
-q50)/(q95 - q05)` for b; then `s = (q75 - q25)/(Q75 - Q25)` and `m = q50 - s Q50`. The exact Q are
-tabulated by `benchmarks/stable_quantiles.py`.
+Two functionals are free of scale and location, `(q95 - q05)/(q75 - q25)` for a and
+`(q95 + q05 - 2 q50)/(q95 - q05)` for b; then `s = (q75 - q25)/(Q75 - Q25)` and
+`m = q50 - s Q50`. The exact Q are tabulated by `benchmarks/stable_quantiles.py`.
 
 Nothing beyond the 5% and 95% quantiles is looked at: it reads the body of the law, and any law has
 a reading (Student t with 3 degrees of freedom 1.53, Laplace 1.44, both of index 2; a Gaussian of

@@ -118,9 +118,8 @@ def escape_rate(
 
     Returns:
         The rate, in 1/unit. Uncensored: `chi2(2N)` on both ends, exact. Censored at fixed times:
-            `chi2(2N)` below and
-        `chi2(2N + 2)` above, conservative. No exit: 0 with the one-sided upper limit `-log(1 -
-        confidence) / T`, 3.0/T at 95%.
+        `chi2(2N)` below and `chi2(2N + 2)` above, conservative. No exit: 0 with the one-sided
+        upper limit `-log(1 - confidence) / T`, 3.0/T at 95%.
 
     Raises:
         ValueError, TypeError: not two arrays of one shape, not finite, negative, or traced by JAX;
@@ -233,10 +232,10 @@ def kaplan_meier(
     """The survival curve and its pointwise band (log-log Greenwood), by `scipy.stats.ecdf`.
 
     Greenwood's variance is 0 before the first exit and where nobody is left. There the band is
-    exact (Clopper and Pearson): of n at risk none left, so the survival is at least `((1 -
-    confidence)/2)^(1/n)`; 0.478 for n = 5 at 95%. Measured coverage of the 95% band at the
-    quartiles, n = 20 and 100, exponential and lognormal times, with and without censoring: 94% to
-    98%.
+    exact (Clopper and Pearson): of n at risk none left, so the survival is at least
+    `((1 - confidence)/2)^(1/n)`; 0.478 for n = 5 at 95%. Measured coverage of the 95% band at
+    the quartiles, n = 20 and 100, exponential and lognormal times, with and without censoring:
+    94% to 98%.
 
     Args:
         time: escape or censoring times, shape `(num,)`, any unit.

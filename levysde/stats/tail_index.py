@@ -174,8 +174,8 @@ def index_of_growth(
 def characteristic_function_fit(
     x: Arg[Numbers], *, block: Arg[Integer] = 1, confidence: Arg[Number] = 0.95
 ) -> StableFit:
-    """Stable index and scale from the empirical characteristic function phi: `log(-log phi(k)) = a
-    log s + a log k`.
+    """Stable index and scale from the empirical characteristic function phi:
+    `log(-log phi(k)) = a log s + a log k`.
 
     Least squares on 10 frequencies from 0.1 to 1 over the scale, with x centred at its median and
     put on its interquartile range, then once more on the fitted scale. The interval of the index
@@ -295,7 +295,7 @@ def stable_scale(x: Arg[Numbers], alpha: Arg[Number]) -> np.ndarray:
 
     Source:
         elementary: the log-moment of a symmetric stable law (Zolotarev, One-dimensional Stable
-            Distributions, 1986).
+        Distributions, 1986).
     """
     x, a = sample(x, vectors=True), errors.real_index(alpha)
     zero = x == 0
@@ -335,8 +335,8 @@ def _cosines(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 @cache
 def _one_value() -> tuple[np.ndarray, np.ndarray]:
     """Indices, and the standard error of the estimate for one stable value of each, by the
-    covariance of its cosines: `cov(cos k x, cos l x) = (phi(k + l) + phi(k - l))/2 - phi(k)
-    phi(l)`."""
+    covariance of its cosines:
+    `cov(cos k x, cos l x) = (phi(k + l) + phi(k - l))/2 - phi(k) phi(l)`."""
     k = np.linspace(0.1, 1.0, 10)
     indices = np.linspace(0.02, 2.0, 200)
     sums, differences = k[:, None] + k, np.abs(k[:, None] - k)

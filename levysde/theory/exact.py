@@ -90,8 +90,8 @@ def brownian_mean_exit(
     sigma: Arg[Number] = 1.0,
     start: Arg[Numbers] = 0.0,
 ) -> float:
-    """Mean exit time of `x + sigma W`, W standard Brownian motion, from the ball: `(r^2 - |x|^2) /
-    (d sigma^2)`.
+    """Mean exit time of `x + sigma W`, W standard Brownian motion, from the ball:
+    `(r^2 - |x|^2) / (d sigma^2)`.
 
     Args:
         dim: d, the dimension.

@@ -2,10 +2,9 @@
 holds at any noise.
 
 `d th = -F'(th) dt + epsilon s dL`, s the number that the scale is in one dimension. In one
-dimension every stable driver is the same: SaS(|epsilon s|) at time 1; Brownian motion adds `D =
-(epsilon s)^2 / 2`. With jumps the nonlocal equation is solved (`stable_exit`), without them a
-quadrature is done (`first_passage`).
-"""
+dimension every stable driver is the same: SaS(|epsilon s|) at time 1; Brownian motion adds
+`D = (epsilon s)^2 / 2`. With jumps the nonlocal equation is solved (`stable_exit`), without them
+a quadrature is done (`first_passage`)."""
 
 from typing import TYPE_CHECKING, Any
 

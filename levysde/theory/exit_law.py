@@ -2,8 +2,9 @@
 exponential.
 
 Notation: `th*` the attractor, Omega the basin, nu the driver's Lévy measure, `epsilon A y` the
-displacement that a noise jump y makes, a the stability index, `r_i = inf{r > 0 : th* + r epsilon A
-v_i not in Omega}` along noise direction v_i, `share_i` the direction's share of the rate.
+displacement that a noise jump y makes, a the stability index,
+`r_i = inf{r > 0 : th* + r epsilon A v_i not in Omega}` along noise direction v_i, `share_i` the
+direction's share of the rate.
 
     rate = nu({y : th* + epsilon A y not in Omega}),   rate * escape time -> Exp(1) in law as
                                                        epsilon -> 0
@@ -63,9 +64,9 @@ def escape_law(
     falls.
 
     The escape time is exponential, with the rate `nu({y : th* + epsilon A y not in Omega})`: the
-    Lévy measure nu of the jumps y that carry the attractor `th*` out of the basin Omega, `epsilon A
-    y` being the displacement that a jump makes. For stable noise it is `epsilon^a T_nu m(W)` (see
-    `EscapeLaw`).
+    Lévy measure nu of the jumps y that carry the attractor `th*` out of the basin Omega,
+    `epsilon A y` being the displacement that a jump makes. For stable noise it is
+    `epsilon^a T_nu m(W)` (see `EscapeLaw`).
 
     Args:
         dynamics: an SDE whose driver has a Lévy measure; its attractor must lie inside `domain`.

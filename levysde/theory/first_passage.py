@@ -253,8 +253,8 @@ def _integrals(
     log_f: np.ndarray, half: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Logarithms of the integrals of e^log_f from the lower end to each point, and from each point
-    to the upper end, both `(panels, points)`; and to and from each edge of a panel, `(panels +
-    1,)`."""
+    to the upper end, both `(panels, points)`; and to and from each edge of a panel,
+    `(panels + 1,)`."""
     _, weights, cumulative = _rule()
     top = log_f.max(axis=1, keepdims=True)
     f = np.exp(log_f - top)

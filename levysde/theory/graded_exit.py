@@ -1,9 +1,9 @@
 """The nonlocal equation on an interval, by piecewise polynomials on a mesh graded towards both
 ends. Float64.
 
-On (-1, 1), with L symmetric stable of index a and `A = -(-Laplacian)^(a/2)`, what `dX = b dt + e dL
-+ sqrt(2D) dW` collects until it leaves solves `b u' + e^a A u + D u'' = -f` inside, u given
-outside. In weak form only derivatives of piecewise polynomials are integrated,
+On (-1, 1), with L symmetric stable of index a and `A = -(-Laplacian)^(a/2)`, what
+`dX = b dt + e dL + sqrt(2D) dW` collects until it leaves solves `b u' + e^a A u + D u'' = -f`
+inside, u given outside. In weak form only derivatives of piecewise polynomials are integrated,
 
     <A u, v> = (C/a) int int k(x - y) u'(y) v'(x) dx dy,    k(r) = (|r|^(1-a) - 1) / (1 - a),
         log|r| at a = 1,
@@ -11,9 +11,9 @@ outside. In weak form only derivatives of piecewise polynomials are integrated,
 C the constant of the Lévy measure `C |y|^(-1-a) dy`; the -1 changes nothing, since one of u', v'
 integrates to 0.
 
-* u behaves like many powers of the distance from an end, over layers as thin as `(e^a /
-  b)^(1/(a-1))`: elements shrink by a constant ratio towards each end, down to 1e-10 of the start's
-  distance from it, and polynomials see each scale alike.
+* u behaves like many powers of the distance from an end, over layers as thin as
+  `(e^a / b)^(1/(a-1))`: elements shrink by a constant ratio towards each end, down to 1e-10 of
+  the start's distance from it, and polynomials see each scale alike.
 * Where the drift points inwards u jumps at the end (a < 1), or nearly so. It does so within the
   last elements, and what happens there is not felt further in: a path that starts there is carried
   away from it.
@@ -189,8 +189,8 @@ def _penalty(velocity: Velocity, mesh: _Mesh) -> np.ndarray:
 
 
 def _energy(mesh: _Mesh, alpha: float) -> np.ndarray:
-    """Averages of `k(x - y) P_m(x) P_n(y)` over every pair of elements, P shifted Legendre: `(n,
-    degree, n, degree)`."""
+    """Averages of `k(x - y) P_m(x) P_n(y)` over every pair of elements, P shifted Legendre:
+    `(n, degree, n, degree)`."""
     c, n, size = 1 - alpha, len(mesh.size), mesh.size
     x, weights = _gauss(_POINTS)
     low, high = (distance.ravel() for distance in mesh.points(x))
@@ -251,8 +251,9 @@ def _in_basis(moments: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _index(n: int) -> np.ndarray:
-    """Which functions of the basis live on each element, in the order of `_values`, `(n, degree +
-    1)`; the hat of the lower end, which is not in the basis, has the number `n * degree`."""
+    """Which functions of the basis live on each element, in the order of `_values`,
+    `(n, degree + 1)`; the hat of the lower end, which is not in the basis, has the number
+    `n * degree`."""
     e = np.arange(n)
     index = np.empty((n, _DEGREE + 1), int)
     index[:, 0], index[:, 1] = e, e + 1

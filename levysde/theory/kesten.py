@@ -6,21 +6,22 @@ alpha the positive root of (Kesten, Acta Math. 131, 1973)
 
     lim_n (E ||M_n ... M_1||^alpha)^(1/n) = E |M e|^alpha = 1,   |e| = 1.
 
-The first equality is exact here: the law of M is invariant under rotations, so `log |M_n ... M_1
-e|` is a sum of n independent terms with the law of `log |M e|`, whatever e. The inputs enter along
-e and across it only. With `c = eta s^2 / B`, X ~ chi-square(B) and an independent Y ~ chi-square(d
-- 1), 0 for d = 1,
+The first equality is exact here: the law of M is invariant under rotations, so
+`log |M_n ... M_1 e|` is a sum of n independent terms with the law of `log |M e|`, whatever e.
+The inputs enter along e and across it only. With `c = eta s^2 / B`, X ~ chi-square(B) and an
+independent
+Y ~ chi-square(d - 1), 0 for d = 1,
 
     |M e|^2 = (1 - c X)^2 + c^2 X Y
 
-(Gurbuzbalaban, Simsekli, Zhu, ICML 2021, for Gaussian inputs). A stationary law exists iff `E log
-|M e| < 0`.
+(Gurbuzbalaban, Simsekli, Zhu, ICML 2021, for Gaussian inputs). A stationary law exists iff
+`E log |M e| < 0`.
 
 What is exactly true. alpha depends on (c, B, d), not on eta/B alone. X is unbounded, so alpha is
 finite for every eta: the tail is always a power. Where alpha >= 1, it falls strictly as eta or s
 grows (|M e|^alpha is convex in c, and 1 at c = 0) and rises strictly with B (Jensen: M of B inputs
-is a mean of exchangeable M of B - 1). alpha = 2 exactly at `c = 2/(B + d + 1)`, from `E |M e|^2 = 1
-- 2 c B + c^2 B (B + d + 1)`.
+is a mean of exchangeable M of B - 1). alpha = 2 exactly at `c = 2/(B + d + 1)`, from
+`E |M e|^2 = 1 - 2 c B + c^2 B (B + d + 1)`.
 """
 
 import math
@@ -42,12 +43,12 @@ def kesten_index(
     batch_size: Arg[Integer],
     input_scale: Arg[Number] = 1.0,
 ) -> float:
-    """The tail index alpha of the stationary law of `LinearRegressionSGD`: `P(|x| > r) ~ C
-    r^-alpha`.
+    """The tail index alpha of the stationary law of `LinearRegressionSGD`:
+    `P(|x| > r) ~ C r^-alpha`.
 
-    The root of `E |M e|^alpha = 1`, to about 1e-9, by trapezoids in logarithmic variables. With `c
-    = eta s^2 / B`, X and Y independent chi-squares of B and d - 1 degrees of freedom, `|M e|^2 = (1
-    - c X)^2 + c^2 X Y`.
+    The root of `E |M e|^alpha = 1`, to about 1e-9, by trapezoids in logarithmic variables. With
+    `c = eta s^2 / B`, X and Y independent chi-squares of B and d - 1 degrees of freedom,
+    `|M e|^2 = (1 - c X)^2 + c^2 X Y`.
 
     Args:
         dim: d, the dimension.

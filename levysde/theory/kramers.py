@@ -8,9 +8,10 @@ behind it, as D falls below the barrier `F(b) - F(a)`:
 
 l the negative eigenvalue of H_b (Eyring, J. Chem. Phys. 3, 1935; Kramers, Physica 7, 1940; Bovier,
 Eckhoff, Gayrard, Klein, J. Eur. Math. Soc. 6, 2004). Half of it is the mean time to the saddle's
-dividing surface, where a path turns back as often as not. With friction g, `dX = V dt, dV = -(grad
-F + g V) dt + sqrt(2 g D) dW`, and friction not weak, the same with `sqrt(g^2 / 4 + |l|) - g / 2`
-for `|l|` (Kramers; Langer, Ann. Phys. 54, 1969). Several saddles on the way add their rates.
+dividing surface, where a path turns back as often as not. With friction g,
+`dX = V dt, dV = -(grad F + g V) dt + sqrt(2 g D) dW`, and friction not weak, the same with
+`sqrt(g^2 / 4 + |l|) - g / 2` for `|l|` (Kramers; Langer, Ann. Phys. 54, 1969). Several saddles
+on the way add their rates.
 
 D must be a number: where noise is stronger in some directions, F is not what the path has to climb.
 """
@@ -227,9 +228,9 @@ def kramers_law(
     """The law of Eyring and Kramers, for `dX = -grad F dt + sqrt(2 D) dW` as D falls below the
     barrier.
 
-    From a minimum a over a saddle b, l the negative eigenvalue of its Hessian: `mean = (2 pi / |l|)
-    sqrt(|det H_b| / det H_a) exp((F(b) - F(a)) / D)`; with friction g, `sqrt(g^2 / 4 + |l|) - g /
-    2` in place of `|l|`. Several saddles add their rates.
+    From a minimum a over a saddle b, l the negative eigenvalue of its Hessian:
+    `mean = (2 pi / |l|) sqrt(|det H_b| / det H_a) exp((F(b) - F(a)) / D)`; with friction g,
+    `sqrt(g^2 / 4 + |l|) - g / 2` in place of `|l|`. Several saddles add their rates.
 
     Args:
         landscape: the loss F.

@@ -1,9 +1,9 @@
 """Transitions between wells as a Markov chain on the minima, for noise so small that a path rests
 in each. Float64, host.
 
-`q_ij` is the rate of going from well i to well j. With jumps, in one dimension, wells `(s_{j-1},
-s_j)` around minima m_j and `nu((u, inf)) = (C_a / a) u^-a` for SaS(1), a jump of `epsilon S dL`
-lands in another well at the rate
+`q_ij` is the rate of going from well i to well j. With jumps, in one dimension, wells
+`(s_{j-1}, s_j)` around minima m_j and `nu((u, inf)) = (C_a / a) u^-a` for SaS(1), a jump of
+`epsilon S dL` lands in another well at the rate
 
     q_ij = (epsilon S)^a (C_a / a) | |s_{j-1} - m_i|^-a - |s_j - m_i|^-a |,    s at the far ends
         infinite
@@ -152,9 +152,8 @@ def gaussian_chain(
             minimum, to one not in the list or to the same from both sides.
 
     Source:
-        as `kramers_law`: Eyring (1935), Kramers (1940); for several wells Bovier, Eckhoff, Gayrard,
-            Klein, J. Eur. Math. Soc. 6
-        (2004).
+        as `kramers_law`: Eyring (1935), Kramers (1940); for several wells Bovier, Eckhoff,
+        Gayrard, Klein, J. Eur. Math. Soc. 6 (2004).
     """
     if not isinstance(landscape, Landscape):
         raise TypeError(

@@ -150,8 +150,8 @@ class MetastableChain(Tabled):
 
     @property
     def mean_transitions(self) -> np.ndarray:
-        """Mean time from well i until well j is first entered, over any others, 0 for i = j, `(n,
-        n)`.
+        """Mean time from well i until well j is first entered, over any others, 0 for i = j,
+        `(n, n)`.
 
         Raises ValueError where not all wells are joined.
         """

@@ -1,17 +1,18 @@
 """Escape under minibatch noise: the laws of Xie, Sato and Sugiyama, and their conventions.
 
-SGD at learning rate eta and batch B, in the time `t = eta * iterations`: `dX = -L'(X) dt + sqrt(2
-D) dW`, `D = eta C_B / 2`, and near a stationary point the covariance of the noise is about the
-curvature's size, `C_B ~ |H| / B`. A path of escape climbs a barrier dL, a fraction s of it at the
-noise of the minimum, `D_a = eta H_a / 2B`, and the rest at that of the saddle, `D_b = eta |H_b| /
-2B`, H_a and H_b the curvatures along the path (ICLR 2021, Theorem 3.2, as restated by Ibayashi and
-Imaizumi, Table 1):
+SGD at learning rate eta and batch B, in the time `t = eta * iterations`:
+`dX = -L'(X) dt + sqrt(2 D) dW`, `D = eta C_B / 2`, and near a stationary point the covariance of
+the noise is about the curvature's size, `C_B ~ |H| / B`. A path of escape climbs a barrier dL, a
+fraction s of it at the noise of the minimum, `D_a = eta H_a / 2B`, and the rest at that of the
+saddle, `D_b = eta |H_b| / 2B`, H_a and H_b the curvatures along the path (ICLR 2021, Theorem
+3.2, as restated by Ibayashi and Imaizumi, Table 1):
 
     tau = (2 pi / |H_b|) exp[(2 B dL / eta) (s / H_a + (1 - s) / |H_b|)].
 
 In one dimension this is the equation whose D jumps from D_a to D_b on the way, and its mean is
-known (first_passage.py): with `psi = int L'/D`, the well gives `int e^-psi / D = sqrt(2 pi / (D_a
-H_a))`, and the saddle `int e^psi = e^psi(b) sqrt(2 pi D_b / |H_b|)`, so that
+known (first_passage.py): with `psi = int L'/D`, the well gives
+`int e^-psi / D = sqrt(2 pi / (D_a H_a))`, and the saddle
+`int e^psi = e^psi(b) sqrt(2 pi D_b / |H_b|)`, so that
 
     tau = 2 pi sqrt(D_b / D_a) / sqrt(H_a |H_b|) exp[dL (s / D_a + (1 - s) / D_b)] = (2 pi / H_a)
         exp[...],
@@ -130,8 +131,8 @@ def xie_law(
     prefactor: Arg[Literal["corrected", "printed"]] = "corrected",
     escape: Arg[Literal["other minimum", "saddle"]] = "other minimum",
 ) -> MinibatchLaw:
-    """Escape of SGD under minibatch noise along one path: `(2 pi / H_a) exp[(2 B dL / eta) (s / H_a
-    + (1 - s) / |H_b|)]`.
+    """Escape of SGD under minibatch noise along one path:
+    `(2 pi / H_a) exp[(2 B dL / eta) (s / H_a + (1 - s) / |H_b|)]`.
 
     The exponent is that of Theorem 3.2 of Xie, Sato and Sugiyama; its prefactor depends on the
     convention (see `prefactor`). Several paths: `combined_law`.

@@ -283,10 +283,9 @@ def _sphere(
     """The domain is the unit ball in `z = axes' (x - middle) / radii`; there C is K, of eigenvalues
     k, and the center z0.
 
-    In the eigenvectors of K, `(z - z0)' K^-1 (z - z0)` is stationary on `|z| = 1` where `z_i = z0_i
-    / (1 - (1 - u) k_i / k_max)`, and least for the u in (0, 1) that gives `|z| = 1`. Without one,
-    an eigenvector of k_max makes up what is missing.
-    """
+    In the eigenvectors of K, `(z - z0)' K^-1 (z - z0)` is stationary on `|z| = 1` where
+    `z_i = z0_i / (1 - (1 - u) k_i / k_max)`, and least for the u in (0, 1) that gives `|z| = 1`.
+    Without one, an eigenvector of k_max makes up what is missing."""
     from scipy.optimize import root_scalar  # slow to import
 
     onto = axes / radii

@@ -13,9 +13,8 @@ escape set is reached when `max_k u_k`, or `min_k u_k` on the other side, reache
 
 p, q the roots of `z^2 - (1 + beta - (1 - beta) decay) z + beta`. The second is the algorithm (ADAM
 with v at rest, averaged heavy ball; raw heavy ball with `decay = eta h / (1 - beta)`); complex
-roots overshoot to the other side. Both tend to 1 where the average is short: `1/(1 - beta) <<
-1/decay`.
-"""
+roots overshoot to the other side. Both tend to 1 where the average is short:
+`1/(1 - beta) << 1/decay`."""
 
 from typing import Literal, NamedTuple
 

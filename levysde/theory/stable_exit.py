@@ -2,11 +2,11 @@
 Float64.
 
 `dX = b(X) dt + epsilon dL + sqrt(2D) dW` leaves an interval, or with isotropic L, D = 0 and a
-radial drift a ball, mostly by a jump across the edge. What it collects until then solves `b u' +
-epsilon^a A u + D u'' = -f` inside and is given on the whole outside, where `A =
--(-Laplacian)^(a/2)`: f = 1 for the mean exit time, f = 2u for its second moment. On an interval it
-is solved by piecewise polynomials (`levysde.theory.graded_exit`). On the unit ball of dimension d,
-with `z = 2 r^2 - 1`,
+radial drift a ball, mostly by a jump across the edge. What it collects until then solves
+`b u' + epsilon^a A u + D u'' = -f` inside and is given on the whole outside, where
+`A = -(-Laplacian)^(a/2)`: f = 1 for the mean exit time, f = 2u for its second moment. On an
+interval it is solved by piecewise polynomials (`levysde.theory.graded_exit`). On the unit ball
+of dimension d, with `z = 2 r^2 - 1`,
 
     A [(1 - r^2)^(a/2) P_n^(a/2, d/2-1)(z)] = -mu_n P_n^(a/2, d/2-1)(z),
     mu_n = 2^a Gamma(a/2 + n + 1) Gamma((d + a)/2 + n) / (n! Gamma(d/2 + n))
@@ -168,10 +168,9 @@ def stable_exit(
             limit).
 
     Source:
-        this package: piecewise polynomials on a graded mesh (`levysde.theory.graded_exit`), for the
-            equation of a mean exit
-        time `b u' + epsilon^alpha A u + D u'' = -1`, A the fractional Laplacian; checked against
-        Getoor (1961) at b = 0.
+        this package: piecewise polynomials on a graded mesh (`levysde.theory.graded_exit`), for
+        the equation of a mean exit time `b u' + epsilon^alpha A u + D u'' = -1`, A the fractional
+        Laplacian; checked against Getoor (1961) at b = 0.
     """
     b, a, eps = errors.function("drift", drift, "drift=lambda x: -x"), *_law(alpha, epsilon)
     gauss = errors.real("diffusion", diffusion, "diffusion=0.0")
@@ -249,7 +248,7 @@ def stable_ball_exit(
 
     Source:
         eigenfunctions of the fractional Laplacian on a ball: Dyda, Kuznetsov, Kwasnicki, Constr.
-            Approx. 45 (2017).
+        Approx. 45 (2017).
     """
     b, a, eps = errors.function("drift", drift, "drift=lambda r: -r"), *_law(alpha, epsilon)
     d = errors.integer("dim", dim, "dim=2")

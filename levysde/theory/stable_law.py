@@ -113,8 +113,8 @@ class EscapeLaw(Tabled, Answers):
             search resolves, see `resolution`).
         ray_distance: `r_i` in jumps of size one, `inf` where a ray never leaves, shape `(m,)`.
         ray_share: each direction's share of the rate, shape `(m,)`.
-        ray_direction: unit vectors along which the position jumps, `A v_i / |A v_i|`, shape `(m,
-            d)`; zero where `A v_i` is.
+        ray_direction: unit vectors along which the position jumps, `A v_i / |A v_i|`, shape
+            `(m, d)`; zero where `A v_i` is.
         normalization: "true", or "printed" for the rate with the closed form of Theta that Zhou et
             al. print.
         response: how a jump leads to an escape, see `Dynamics.response`.
@@ -243,8 +243,8 @@ class EscapeLaw(Tabled, Answers):
         return -np.log1p(-share) / self.rate
 
     def one_step_chance(self, dt: Arg[Number]) -> float:
-        """The chance that one step of length `dt` from the attractor leaves the basin, `1 -
-        exp(-rate dt)`. A sampler must be right in the tail at this probability."""
+        """The chance that one step of length `dt` from the attractor leaves the basin,
+        `1 - exp(-rate dt)`. A sampler must be right in the tail at this probability."""
         return float(-np.expm1(-self.rate * errors.positive_real("dt", dt, "dt=1e-3")))
 
     def skeleton_bias(self, dt: Arg[Number]) -> float:

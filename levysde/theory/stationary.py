@@ -82,8 +82,8 @@ def sgd_covariance(
         noise: C, the covariance of one iteration's gradient, `(d, d)`.
         learning_rate: eta, positive, with `eta h < 2 (1 + mu)` for every curvature h.
         momentum: mu, in [0, 1); 0, plain SGD, by default.
-        nesterov: whether to look ahead by one step; then stable while `eta h < 2 (1 + mu) / (1 + 2
-            mu)`.
+        nesterov: whether to look ahead by one step; then stable while
+            `eta h < 2 (1 + mu) / (1 + 2 mu)`.
 
     Returns:
         The covariances of w and m.
@@ -120,8 +120,8 @@ def regression_covariance(
     """The stationary covariance of SGD on linear regression with fresh Gaussian inputs, half the
     mean square as loss.
 
-    The noise grows with w: averaged over w of covariance V it is `C = (A V A + tr(A V) A + s^2 A) /
-    B`.
+    The noise grows with w: averaged over w of covariance V it is
+    `C = (A V A + tr(A V) A + s^2 A) / B`.
 
     Args:
         input_covariance: A, `(d, d)`, symmetric, positive definite; `s**2 * jnp.eye(d)` for
