@@ -20,6 +20,7 @@ from levysde.theory import (
     kramers_law,
     stable_exit,
 )
+from levysde.theory.law import Answers
 
 
 def law(epsilon=0.05, domain=None, alpha=1.5):
@@ -457,3 +458,38 @@ def test_a_mean_away_from_the_law_is_named():
     other = " ".join(compare(run(short), dataclasses.replace(reference, error=fine)).warnings)
     assert "a simulation of the law's own problem gave 0.99" in other
     assert compare(run(exponential(2000, 0.97 * reference.mean)), reference).warnings == ()
+
+
+class OwnLaw(Answers):
+    """A law of one's own."""
+
+    name, unit, assumptions, log_rate = "my law", "SDE time", (), 0.0
+
+    def __init__(self, mean, answers=None, held=None):
+        self.mean, self.answers, self.held = mean, answers, held
+
+    def interval(self, confidence=0.95):
+        return self.answers or super().interval(confidence)
+
+    def conditions(self, ratio, dt, start):
+        return self.held or super().conditions(ratio, dt, start)
+
+
+def test_a_custom_law_is_checked():
+    result = run([1.0, 2.0, 3.0, 4.0])
+    good = compare(result, OwnLaw(2.5))
+    assert good.ratio.value == pytest.approx(1.0)
+    assert good.name == "my law"
+    for mean in (-1.0, 0.0, np.nan):
+        with pytest.raises(ValueError, match="the law 'my law' must answer interval"):
+            compare(result, OwnLaw(mean))
+    with pytest.raises(ValueError, match="beyond float64"):
+        compare(result, OwnLaw(np.inf))
+    for bad in (stats.Estimate(2.5, 2.0, 3.0, 0.5), (2.0, 3.0)):
+        with pytest.raises(ValueError, match="must answer interval"):
+            compare(result, OwnLaw(2.5, bad))
+    with pytest.raises(TypeError, match="must answer conditions"):
+        compare(result, OwnLaw(2.5, held="oops"))
+    narrow = compare(result, OwnLaw(2.5)).ratio
+    wide = compare(result, OwnLaw(2.5, stats.Estimate(2.5, 1.25, 2.6))).ratio
+    assert wide.high > 1.2 * narrow.high  # the mean may be half of the law's

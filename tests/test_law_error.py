@@ -11,6 +11,7 @@ from statistical import assert_close
 
 import levysde as ls
 from levysde import theory
+from levysde.errors import AccuracyWarning
 from levysde.theory.jump_strata import Cut, joined, strata
 
 WELL = ls.Quadratic(hessian=jnp.eye(1))
@@ -161,3 +162,14 @@ def test_the_step_is_short_enough_for_a_rotation_and_for_the_driver():
     tempered = ls.SGD(WELL, ls.TemperedComponents(alpha=1.5, length=3.0), epsilon=0.1)
     found = ls.law_error(ls.escape_law(tempered, BALL, check=False), num=1000, method="forced")
     assert 0.6 < found.ratio.value < 1
+
+
+def test_a_flat_minimum_and_a_driver_of_one_step_are_no_crash():
+    flat = ls.from_function(lambda x: jnp.sum(x**4), dim=1, minimum=jnp.zeros(1))
+    flow = ls.SGD(flat, ls.StableComponents(alpha=1.5), epsilon=0.3)
+    with pytest.warns(AccuracyWarning, match="no linear part at the attractor"):
+        law = ls.escape_law(flow, ls.Sublevel(flat, height=1.0))
+    assert law.error.method == "none"
+    student = ls.SGD(ls.Quadratic(hessian=jnp.eye(1)), ls.StudentT(df=1.5, dt=0.01), epsilon=0.05)
+    box = ls.Box(lower=-jnp.ones(1), upper=jnp.ones(1))
+    assert ls.escape_law(student, box).error.dt == pytest.approx(0.01)

@@ -9,6 +9,7 @@ import pytest
 from scipy.linalg import expm, solve_continuous_lyapunov, solve_discrete_lyapunov
 
 import levysde as ls
+from levysde.errors import PrecisionWarning
 from levysde.theory import escape_law, exit_response, jump_response
 
 pytestmark = pytest.mark.slow
@@ -343,3 +344,12 @@ def test_with_epsilon():
 def test_bad_input(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make()
+
+
+def test_a_momentum_that_float32_rounds_is_told():
+    """float32 makes 1 - momentum 1.19e-7 of 1e-7."""
+    well, options = ls.Quadratic(hessian=jnp.eye(1)), {"learning_rate": 1e-3}
+    with pytest.warns(PrecisionWarning, match=r"changes 1 - momentum by 19\.2%"):
+        ls.Momentum(well, ls.Brownian(), momentum=1 - 1e-7, **options)
+    with pytest.raises(ValueError, match="is rounded to 1 by float32"):
+        ls.Momentum(well, ls.Brownian(), momentum=1 - 1e-9, **options)

@@ -399,3 +399,34 @@ def test_strict_promotion_of_dtypes():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["32"]
+
+
+# --- coarse steps under stable noise, and for averages
+
+
+def interval(radius=1.0):
+    return ls.Box(lower=-radius * jnp.ones(1), upper=radius * jnp.ones(1))
+
+
+def notes(kernel, domain):
+    run = ls.simulate_escape(kernel, domain, jnp.zeros(1), num=16, seed=0, max_steps=4)
+    return " ".join(run.warnings)
+
+
+@pytest.mark.parametrize(("dt", "said"), [(3.0, "106%"), (0.4, "35%"), (0.1, "16%"), (0.01, "")])
+def test_stable_exits_that_are_seen_late_are_noted(dt, said):
+    """The mean is 9.35; steps of 3, 0.4, 0.1 and 0.01 give 83.5, 20.2, 13.4 and 10.2."""
+    flow = ls.SGD(ls.Quadratic(hessian=jnp.eye(1)), ls.StableComponents(alpha=1.8), epsilon=0.4)
+    found = notes(ls.OrnsteinUhlenbeck(flow, dt=dt), interval())
+    assert (f"too long by about {said}, or more" in found) if said else not found
+
+
+def test_a_step_that_is_coarse_for_an_average_is_noted():
+    """Steps of 1, 0.3 and 0.01 give means of 27.8, 87.5 and 110."""
+    well = ls.Quadratic(hessian=jnp.eye(1))
+    heavy = ls.Momentum(well, ls.Brownian(), epsilon=0.5, rate=3.0, averaged=True)
+    for dt in (1.0, 0.3):
+        assert "coarse for the averages" in notes(ls.EulerMaruyama(heavy, dt=dt), interval())
+    assert not notes(ls.EulerMaruyama(heavy, dt=0.01), interval())
+    algorithm = ls.Momentum(well, ls.Brownian(), learning_rate=0.01, momentum=0.9)
+    assert "coarse" not in notes(ls.EulerMaruyama(algorithm, dt=0.01), interval())

@@ -188,7 +188,7 @@ def compare(
         law_error=held.law_error,
         warnings=(
             *_about_run(result, "run"),
-            *_about_shape(test),
+            *_about_shape(test, other.is_exact),
             *held.warnings,
             *_about_sampling(result.info.minibatches, other.minibatches),
         ),
@@ -211,6 +211,7 @@ class _Run:
     """Another run as the reference."""
 
     result: EscapeResult
+    is_exact = False
 
     @property
     def name(self) -> str:
@@ -245,6 +246,10 @@ class _Theory:
     minibatches = None
 
     @property
+    def is_exact(self) -> bool:
+        return getattr(self.law, "is_exact", False)
+
+    @property
     def name(self) -> str:
         return self.law.name
 
@@ -258,17 +263,41 @@ class _Theory:
         """The law's mean and the ratio to it, the error of its computation joined in quadrature of
         the logarithms."""
         expected = self.law.interval(mean.confidence)
-        error = log(expected.high / expected.value) if 0 < expected.value < inf else 0.0
+        if (
+            not isinstance(expected, Estimate)
+            or not 0 < expected.low <= expected.value <= expected.high
+            or expected.confidence != mean.confidence
+        ):
+            raise ValueError(
+                f"the law {self.name!r} must answer interval({mean.confidence:g}) with an Estimate "
+                "of "
+                "that confidence, low <= value <= high, all positive, got "
+                f"{errors.shown(expected)}. Compare with another law, or mend its interval."
+            )
+        if expected.value == inf:
+            raise ValueError(
+                f"the mean of the law {self.name!r} is beyond float64, and no ratio to it can be "
+                "formed. Read its log_rate."
+            )
         if mean.value == inf:
             return expected, Estimate(inf, mean.low / expected.high, inf, mean.confidence)
         value = mean.value / expected.value
-        low, high = (hypot(log(end / mean.value), error) for end in (mean.low, mean.high))
+        above, below = log(expected.high / expected.value), log(expected.value / expected.low)
+        low = hypot(log(mean.low / mean.value), above)
+        high = hypot(log(mean.high / mean.value), below)
         return expected, Estimate(value, value * exp(-low), value * exp(high), mean.confidence)
 
     def conditions(
         self, ratio: Estimate, dt: float | None, start: tuple[float, ...] | None
     ) -> Conditions:
-        return self.law.conditions(ratio, dt, start)
+        held = self.law.conditions(ratio, dt, start)
+        if not isinstance(held, Conditions) or isinstance(held.warnings, str):
+            raise TypeError(
+                f"the law {self.name!r} must answer conditions(...) with Conditions whose warnings "
+                "are "
+                f"a tuple of texts, got {errors.shown(held)}. For no caveats return Conditions()."
+            )
+        return held
 
 
 def _side(name: str, reference: Any, start: tuple[float, ...] | None) -> _Run | _Theory:
@@ -337,11 +366,11 @@ def _about_sampling(one: str | None, other: str | None) -> list[str]:
     return []
 
 
-def _about_shape(test: Exponentiality | None) -> list[str]:
+def _about_shape(test: Exponentiality | None, is_exact: bool) -> list[str]:
     if test is None or test.p_value > 1e-3:
         return []
+    limit = "" if is_exact else "; for the law's limit take a smaller epsilon"
     return [
         f"the times are not exponential (Weibull shape {test.shape}, p = {test.p_value:.1g}), "
-        "which the intervals assume. Read stats.kaplan_meier; for the law's limit take a smaller "
-        "epsilon."
+        f"which the intervals assume. Read stats.kaplan_meier{limit}."
     ]

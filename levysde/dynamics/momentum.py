@@ -40,21 +40,27 @@ Polyak, USSR Comput. Math. Math. Phys. 4 (1964); Nesterov, Soviet Math. Dokl. 27
 J. Mach. Learn. Res. 20 (2019).
 """
 
+import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.dynamics.averages import Averaging, decay_rates, learning_rate_of
 from levysde.dynamics.gradient import noisy_parts
+from levysde.errors import PrecisionWarning
 from levysde.protocols import NoiseVector, Point, Scalar
 from levysde.types import Arg, Integer, Number, Numbers
 
 if TYPE_CHECKING:
     from levysde.protocols import Driver, Landscape, Scale
+
+
+_DIGITS = 0.01  # relative change of 1 - momentum by rounding that is warned of
 
 
 class MomentumState(NamedTuple):
@@ -132,6 +138,7 @@ class Momentum(Averaging):
             beta = _decay_factor(0.9 if momentum is None else momentum)
             instead = "Give rate=1.0 with averaged=True, or learning_rate."
             self.rate = decay_rates(beta, learning_rate_of(driver, epsilon, learning_rate, instead))
+            _check_digits(beta, 0.9 if momentum is None else momentum)
         self.gain = jnp.ones_like(self.rate) if averaged else 1 / (1 - beta)
         self.modified = None
         if errors.integer("order", order, "order=2", high=2) == 2:
@@ -183,8 +190,30 @@ class Momentum(Averaging):
         return "flow"
 
 
+def _check_digits(beta: Array, given: Arg[Number]) -> None:
+    """Warns where the spacing of JAX's floats changes `1 - beta`, on which rate and gain depend."""
+    if errors.is_traced(beta):
+        return
+    exact, held = 1 - float(np.asarray(given)), 1 - float(beta)
+    if abs(held / exact - 1) > _DIGITS:
+        warnings.warn(
+            PrecisionWarning(
+                f"momentum = {float(np.asarray(given))!r} is so near 1 that {beta.dtype} changes "
+                f"1 - momentum by {abs(held / exact - 1):.1%}, and the rate and the gain with it. "
+                'Switch JAX to float64 with jax.config.update("jax_enable_x64", True), or give '
+                "rate=."
+            ),
+            stacklevel=4,  # past the wrapper of names
+        )
+
+
 def _decay_factor(value: Arg[Number]) -> Array:
     beta = errors.positive("momentum", value, "momentum=0.9")
+    if not errors.is_traced(beta) and not float(beta) < 1 and float(np.asarray(value)) < 1:
+        raise ValueError(
+            f"momentum = {value!r} is rounded to 1 by {beta.dtype}. Switch JAX to float64 with "
+            'jax.config.update("jax_enable_x64", True), or give rate=.'
+        )
     if not errors.is_traced(beta) and not float(beta) < 1:
         raise ValueError(
             f"momentum must lie strictly between 0 and 1, not {value!r}. Type for "

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from levysde.noise import STATE_FREE, Brownian
+from levysde.noise import STATE_FREE, Brownian, StableComponents, StableIsotropic, boundary_shift
 from levysde.protocols import Domain, Dynamics, Kernel
 
 _SHIFT = 0.5826  # of the boundary, in units of the noise of a step: -zeta(1/2) / sqrt(2 pi)
@@ -34,6 +34,7 @@ _WORTH = 0.05  # relative bias that is reported
 _FIRST_ORDER = 0.4  # dt times the curvature up to which it is known
 # dt times the curvature below which every drift is Euler's, and its own number would be rounding
 _FINE = 1e-3
+_LATE = 0.1  # relative bias under stable noise that is reported
 _SHARE = 0.05  # of the exits, from which on a way counts
 
 
@@ -90,6 +91,44 @@ def step_bias(
     return float(np.expm1(np.logaddexp.reduce(-exact) - np.logaddexp.reduce(-late))), float(
         dt * missed
     )
+
+
+def about_jumps(kernel: Kernel, domain: Domain, dynamics: Dynamics, dt: float) -> list[str]:
+    """What there is to say of exits under stable noise that are seen at the times of steps only.
+
+    The boundary seems further out by `rho_a s dt^(1/a)`, s the scale of the noise across it; a mean
+    that falls as the distance to the power -a is then too long by a times that share of the
+    distance, and by more where paths climb to the boundary in small jumps.
+    """
+    driver = dynamics.driver
+    known = isinstance(driver, StableComponents | StableIsotropic)
+    if not known or not isinstance(dynamics.scale, STATE_FREE) or dynamics.response != "linear":
+        return []
+    alpha, fixed = float(driver.alpha), getattr(domain, "made_for_steps", False)
+    if alpha <= 1 or not kernel.exits_on_grid or fixed or not domain.contains(dynamics.attractor):
+        return []
+    columns = np.asarray(kernel.noise_directions(), np.float64)
+    sizes = np.linalg.norm(columns, axis=1)
+    normals = (columns[sizes > 0] / sizes[sizes > 0, None])[:: max(1, len(columns) // _RAYS)]
+    power = alpha if isinstance(driver, StableComponents) else 2.0
+    scale = (np.sum(np.abs(normals @ columns.T) ** power, 1) / 2) ** (1 / power)  # both signs
+    ray = lambda v: domain.ray_distance(dynamics.attractor, v)  # noqa: E731
+    ways = np.asarray(jax.vmap(ray)(jnp.asarray(normals, dynamics.attractor.dtype)), np.float64)
+    share = (scale / ways) ** alpha
+    if not share.sum() > 0:
+        return []
+    late = (
+        alpha * boundary_shift(alpha) * dt ** (1 / alpha) * np.average(scale / ways, weights=share)
+    )
+    if late <= _LATE:
+        return []
+    finer = dt * (_LATE / late) ** alpha
+    return [
+        f"at dt = {dt:.4g} exits are seen late: the mean escape time is too long by about "
+        f"{late:.0%}, or more where the noise is small against the barrier. Type dt={finer:.2g} or "
+        "less for 10%, or JumpAdapted(dynamics, dt=..., cutoff=..., domain=shifted) on "
+        "shifted = Shifted(domain, dynamics, cutoff=...)."
+    ]
 
 
 @eqx.filter_jit

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from levysde.errors import StabilityWarning
-from levysde.escape.skeleton import about, step_bias
+from levysde.escape.skeleton import about, about_jumps, step_bias
 from levysde.protocols import Domain, Dynamics, Kernel, Point, State
 
 # looked along for the size of the domain, and numbers in their points
@@ -21,6 +21,7 @@ _POWERS = 80  # steps of the power iteration beyond that
 _ROUNDING = 1e-3  # growth of a step that is no instability
 # error of a step, for a deviation of length 1: that of Euler's at dt times the curvature of 0.48
 _COARSE = 0.1
+_FASTEST = 0.4  # dt times the rate of the fastest average, above which a step is coarse for it
 _STIFFEST = 0.2  # dt times the largest curvature that is advised
 
 
@@ -96,7 +97,7 @@ def stability(kernel: Kernel, domain: Domain) -> list[StabilityWarning | str]:
                 )
             ]
         if dynamics.response == "flow":  # the position follows its averages, not the gradient alone
-            return []
+            return _coarse_for_averages(step, dt)
         error = _error(moved, flow, dt)
         if error > _COARSE:
             return [
@@ -106,16 +107,33 @@ def stability(kernel: Kernel, domain: Domain) -> list[StabilityWarning | str]:
             ]
         euler = _error(np.eye(len(flow)) - dt * flow, flow, dt)
         return [
+            *about_jumps(kernel, domain, dynamics, dt),
             *about(
                 *step_bias(
                     kernel, domain, dynamics, dt, min(1.0, error / euler) if euler > 0 else 0.0
                 ),
                 dt,
-            )
+            ),
         ]
     # a gradient that cannot be differentiated, in whatever way: the run itself does without
     except Exception:
         return []
+
+
+def _coarse_for_averages(step: np.ndarray, dt: float) -> list[str]:
+    """A note where the averages of the state change much within a step, from its Jacobian."""
+    sizes = np.abs(np.linalg.eigvals(step))
+    fastest = -np.log(max(float(sizes[sizes > 0].min(initial=1.0)), 1e-300))
+    if fastest <= _FASTEST:
+        return []
+    return [
+        f"dt = {dt:.4g} is coarse for the averages of the dynamics: within a step the fastest one "
+        f"decays by exp(-{fastest:.3g}). As an approximation of the SDE the mean escape time may "
+        "be "
+        f"wrong. Type dt={dt * _FASTEST / (2 * fastest):.2g} or less, or compare the means at dt "
+        "and "
+        "dt / 4. (With dt = learning_rate a step is the algorithm's own.)"
+    ]
 
 
 def _error(step: np.ndarray, flow: np.ndarray, dt: float) -> float:

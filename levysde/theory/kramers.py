@@ -16,6 +16,7 @@ on the way add their rates.
 D must be a number: where noise is stronger in some directions, F is not what the path has to climb.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -25,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from levysde import errors
+from levysde.errors import AccuracyWarning
 from levysde.landscapes import in_float64
 from levysde.protocols import Landscape
 from levysde.tables import Table, Tabled, from_log, listed
@@ -41,6 +43,10 @@ _FLAT = 1e-10  # eigenvalues below this share of the largest in size are zero
 _value_at = eqx.filter_jit(lambda loss, x: loss.value(x))
 _gradient_at = eqx.filter_jit(lambda loss, x: loss.gradient(x))
 _hessian_at = eqx.filter_jit(lambda loss, x: loss.hessian(x))
+
+
+_LOW_BARRIER = 3.0  # in units of D, below which the law is more than 10% off
+_WEAK_FRICTION = 3.0  # energy lost per turn, in units of D
 
 
 @dataclass(frozen=True, repr=False)
@@ -282,7 +288,35 @@ def kramers_law(
     logs = np.log(speed / (2 * np.pi)) + np.array(curvature) / 2 - barriers / noise
     total = float(np.logaddexp.reduce(logs))
     shares = np.exp(logs - total)
+    for caveat in _caveats(barriers, noise, drag, low):
+        warnings.warn(AccuracyWarning(caveat), stacklevel=3)  # past the wrapper of names
     return KramersLaw(total + np.log(factor), barriers, shares, low, passes, noise, drag, escape)
+
+
+def _caveats(
+    barriers: np.ndarray, noise: float, friction: float | None, low: StationaryPoint
+) -> list[str]:
+    """Where the law is outside its limits: a low barrier, and friction too weak for it."""
+    found, lowest = [], float(barriers.min())
+    if lowest < _LOW_BARRIER * noise:
+        found.append(
+            f"the lowest barrier is {lowest / noise:.3g} D, below {_LOW_BARRIER:g} D: the law is a "
+            "limit for high barriers, and the mean escape time may differ from it by more than "
+            "10%. "
+            "Take a smaller diffusion, or first_passage in one dimension."
+        )
+    if friction is not None:
+        # the energy that friction takes in one turn at the height of the barrier, over D
+        lost = 2 * np.pi * friction * lowest / np.sqrt(low.eigenvalues[0]) / noise
+        if lost < _WEAK_FRICTION:
+            found.append(
+                f"friction = {friction:.3g} is weak: it takes {lost:.3g} D of energy per turn in "
+                "the "
+                f"well, below {_WEAK_FRICTION:g} D, where escape is limited by the energy and not "
+                "by "
+                "the saddle. The mean escape time is longer than the law's. Simulate Underdamped."
+            )
+    return found
 
 
 def saddle_speed(saddle: StationaryPoint, friction: float | None) -> float:

@@ -105,10 +105,21 @@ def law_error(
     seconds = errors.positive_real("seconds", seconds, "seconds=15.0")
     if num is not None:
         num = errors.integer("num", num, "num=1000", high=10**7)
-    step = _step(law) if dt is None else errors.positive_real("dt", dt, "dt=1e-2")
-    coarse = _step(law, _COARSE) if dt is None else None
     assert law.dynamics is not None
     assert law.domain is not None
+    own = getattr(law.dynamics.driver, "dt", None)  # of noise whose increments have one length
+    if own is not None and dt is None:
+        dt = float(own)
+    if dt is None and not _speed_of_flow(law) > 0:
+        return _unresolved(
+            law,
+            seed,
+            float("nan"),
+            "the drift has no linear part at the attractor, so no step for "
+            "the simulation follows from it; give law_error(law, dt=...)",
+        )
+    step = _step(law) if dt is None else errors.positive_real("dt", dt, "dt=1e-2")
+    coarse = _step(law, _COARSE) if dt is None else None
     kernel = _stepper(law.dynamics, step)
     check = _Check(
         law,
@@ -317,17 +328,12 @@ class _Check:
         return LawError(estimate, method, num, dt, self.seed, steps, law.epsilon, unresolved)
 
     def none(self, why: str) -> LawError:
-        nan = float("nan")
-        return LawError(
-            Estimate(nan, nan, nan, _CONFIDENCE),
-            "none",
-            0,
-            self.dt,
-            self.seed,
-            0,
-            self.law.epsilon,
-            why,
-        )
+        return _unresolved(self.law, self.seed, self.dt, why)
+
+
+def _unresolved(law: EscapeLaw, seed: int, dt: float, why: str) -> LawError:
+    nan = float("nan")
+    return LawError(Estimate(nan, nan, nan, _CONFIDENCE), "none", 0, dt, seed, 0, law.epsilon, why)
 
 
 def _z() -> float:
