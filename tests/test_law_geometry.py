@@ -322,3 +322,19 @@ def test_a_run_says_where_it_started():
     )
     for start, kept in (([0.25], (0.25,)), ([[0.5], [0.5]], (0.5,)), ([[0.5], [0.25]], None)):
         assert ls.simulate_escape(kernel, ball, jnp.array(start), num=2, seed=0).info.start == kept
+
+
+def test_a_hole_near_the_attractor_of_a_large_domain_is_seen():
+    """The doubling that brackets a first crossing steps over the hole and finds the edge at 100:
+    the law was 132,085."""
+    flow = ls.SGD(ls.Quadratic(hessian=jnp.eye(2)), ls.StableIsotropic(alpha=1.5), epsilon=0.02)
+    hole = ls.Complement(ls.Ball(radius=0.3, center=jnp.array([0.5, 0.5])))
+    known = ls.Intersection(hole, ls.Ball(radius=100.0, center=jnp.zeros(2)))
+    searched = ls.Predicate(
+        lambda x: (jnp.sum((x - 0.5) ** 2) > 0.09) & (jnp.sum(x**2) < 1e4), dim=2
+    )
+    exact, found = (
+        ls.escape_law(flow, domain, follow=False, check=False) for domain in (known, searched)
+    )
+    assert found.mean == pytest.approx(exact.mean, rel=5 * (found.rate_error / found.rate + 2e-3))
+    assert found.rate_error < 0.02 * found.rate

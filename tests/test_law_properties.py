@@ -346,6 +346,7 @@ def two_wells(angle=0.0, stretch=1.0, strength=1.0, level=0.0, stiffness=2.0, tw
     )
 
 
+@pytest.mark.filterwarnings("ignore:the lowest barrier:levysde.errors.AccuracyWarning")
 @given(
     angle=angles,
     stretch=sizes,

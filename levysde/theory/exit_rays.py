@@ -7,8 +7,8 @@ the rate is the mass of all of them.
 A domain that knows where a ray meets its boundary (`Domain.ray_edges`) is asked between each two of
 these places: exact. Any other is searched. A first crossing r_1 is bracketed by doubling and
 narrowed down. Then the ray is looked at in cells of equal mass, at one random point of each: `num`
-cells beyond r_1, `num` between r_1 and where the mass is 3 times that of r_1, and half as many,
-equal in logarithm, down to a fiftieth of that place. Beyond the last millionth of the mass a ray is
+cells beyond r_1, `num` between r_1 and where the mass is 3 times that of r_1, and as many,
+equal in logarithm, down to 1e-4 of that place. Beyond the last millionth of the mass a ray is
 taken to be as at its last point. Every change on the way is narrowed down. Where a ray leaves and
 comes back, cells are made 8 times finer until the rate stands still. A layer between two points is
 missed: the largest cells say what was resolved. On 256 rays and more that are a sample of
@@ -36,7 +36,7 @@ FEW, _NETWORK_CHUNK = 16, 128
 _POINTS, _MOST, _LEAST = 2**15, 4096, 8  # cells in all, and along each ray
 # mass before the first crossing that is looked at in equal cells, in units of that beyond it
 _INNER = 3.0
-_DEEPER = 0.02  # how far in the others reach, in units of where these end
+_DEEPER = 1e-4  # how far in the others reach, in units of where these end
 _NEGLIGIBLE = 1e-6  # of the mass beyond the first crossing
 _PROBES = 16  # rays that are looked at before all others, for the scale of the domain
 _FARTHEST = 2.0**60
@@ -373,9 +373,8 @@ def _cells(num: int, index: float, many: bool) -> np.ndarray:
     """Cells of a ray, nearest first: the masses at their ends, in units of that beyond the first
     crossing, `(n, 2)`."""
     inner = 1 + (_INNER - 1) * np.arange(num + 1) / num
-    deep = _INNER * _DEEPER ** (
-        -_power(index) * np.linspace(0, 1, (4 * num if many else num // 2) + 1)
-    )
+    share = np.linspace(0, 1, (8 * num if many else num) + 1)
+    deep = _INNER * _DEEPER ** (-_power(index) * share)
     ends = np.concatenate([deep[:0:-1], inner[:0:-1], np.arange(num, -1, -1) / num])
     return np.stack([ends[:-1], ends[1:]], 1)
 
