@@ -388,6 +388,7 @@ def test_kramers_law_and_units(angle, stretch, strength, level, stiffness, twist
     noise=st.floats(0.005, 0.1),
     friction=st.floats(0.1, 1e6),
 )
+@pytest.mark.filterwarnings("ignore:the lowest barrier:levysde.errors.AccuracyWarning")
 def test_kramers_law_and_what_lies_across(stiffness, twist, noise, friction):
     """A valley of curvature s - t across, s at its saddle, is left at the root of their ratio, no
     other power; and friction g slows by the x of `x^2 + g x = 1`, the saddle falling with curvature
