@@ -141,7 +141,7 @@ def laws() -> Iterator[Call]:
     saddle = {
         "landscape": wells(),
         "saddles": jnp.array([[0.1]]),
-        "diffusion": 0.1,
+        "diffusion": 0.05,
         "friction": 1.0,
     }
     yield Call(
