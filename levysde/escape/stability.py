@@ -97,7 +97,7 @@ def stability(kernel: Kernel, domain: Domain) -> list[StabilityWarning | str]:
                 )
             ]
         if dynamics.response == "flow":  # the position follows its averages, not the gradient alone
-            return _coarse_for_averages(step, dt)
+            return [*_coarse_for_averages(step, dt)]
         error = _error(moved, flow, dt)
         if error > _COARSE:
             return [
