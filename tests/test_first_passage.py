@@ -179,3 +179,16 @@ def test_bad_input(change, kind, message):
     } | change
     with pytest.raises(kind, match=message):
         first_passage(arguments.pop("drift"), arguments.pop("diffusion"), **arguments)
+
+
+def test_an_open_end_sees_a_second_well_beyond():
+    """Two reaches short of the well at -12 agreed on 56.6."""
+
+    def drift(x):
+        return -(x + 73.0 * (x + 12.0) * np.exp(-((x + 12.0) ** 2) / 2))
+
+    seen, bounded = (
+        first_passage(drift, 0.5, start=0.0, upper=2.0, reflecting=wall) for wall in (None, -40.0)
+    )
+    assert bounded.mean == pytest.approx(420.13, rel=1e-4)
+    assert seen.mean == pytest.approx(bounded.mean, rel=1e-6)

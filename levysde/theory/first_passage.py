@@ -29,6 +29,7 @@ from levysde.types import Arg, Number
 _POINTS = 16  # of a panel
 _PANELS = tuple(2**k for k in range(5, 13))
 _AGREE = 1e-11  # relative difference of two answers, at which the second is taken
+_FURTHER = 4.0, 16.0  # times the reach at which two answers agree, looked at for another well
 _TOLERANCE = 1e-7  # and the largest at which an answer is given at all
 # of its median: a diffusion that falls below between two points, or is below at one, vanishes
 _VANISHING = 1e-6, 1e-12
@@ -165,7 +166,8 @@ def _from_afar(
             if before is None:
                 raise
             break
-        if before is not None and abs(found.log_mean - before) < max(_AGREE, found.error):
+        agrees = before is not None and abs(found.log_mean - before) < max(_AGREE, found.error)
+        if agrees and not _differs_beyond(b, d, x, exit_, low is None, reach, found):
             return found
         before, reach = found.log_mean, 1.5 * reach
     side = "below" if low is None else "above"
@@ -174,6 +176,28 @@ def _from_afar(
         f"from {x:g} to {exit_:g} is infinite, or the drift is not integrable there. Bound the "
         "interval with reflecting=..., or give a second exit."
     )
+
+
+def _differs_beyond(
+    b: Callable,
+    d: Callable,
+    x: float,
+    exit_: float,
+    is_above: bool,
+    reach: float,
+    found: FirstPassage,
+) -> bool:
+    """Whether the mean changes where paths may go much further: into another well, say."""
+    for times in _FURTHER:
+        far = times * reach
+        ends = (x - far, exit_) if is_above else (exit_, x + far)
+        try:
+            beyond = _refined(b, d, ends[0], x, ends[1], (not is_above, is_above))
+        except RuntimeError:  # of a drift that float64 or the panels do not hold there
+            return False
+        if abs(beyond.log_mean - found.log_mean) > max(1e-6, 10 * beyond.error, found.error):
+            return True
+    return False
 
 
 def _refined(
