@@ -493,3 +493,17 @@ def test_a_custom_law_is_checked():
     narrow = compare(result, OwnLaw(2.5)).ratio
     wide = compare(result, OwnLaw(2.5, stats.Estimate(2.5, 1.25, 2.6))).ratio
     assert wide.high > 1.1 * narrow.high  # the mean may be half of the law's
+
+
+def test_an_exact_mean_for_another_start_is_told():
+    """From 0.9 the mean is 1.77 times as short; the law said nothing."""
+    flow = ls.SGD(ls.Quadratic(hessian=jnp.eye(1)), ls.StableComponents(alpha=1.5), epsilon=0.5)
+    domain = ls.Box(lower=-jnp.ones(1), upper=jnp.ones(1))
+    result = ls.simulate_escape(
+        ls.EulerMaruyama(flow, dt=0.01), domain, jnp.zeros(1), num=50, seed=0
+    )
+    there, here = (theory.exact_exit(flow, domain, start=jnp.array([x])) for x in (0.9, 0.0))
+    told = "the run started at 0, and the nonlocal equation, exact is for a start at 0.9"
+    assert any(told in warning for warning in compare(result, there).warnings)
+    assert any(told in warning for warning in compare(result, here, exact=there).warnings)
+    assert not any("started at" in warning for warning in compare(result, here).warnings)

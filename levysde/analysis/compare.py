@@ -168,7 +168,11 @@ def compare(
     )
     expected, ratio = other.against(time, exited, mean)
     held = other.conditions(ratio, dt, start)
-    exact_mean, exact_ratio = (None, None) if known is None else known.against(time, exited, mean)
+    exact_mean = exact_ratio = None
+    of_exact: tuple[str, ...] = ()
+    if known is not None:
+        exact_mean, exact_ratio = known.against(time, exited, mean)
+        of_exact = known.conditions(exact_ratio, dt, start).warnings
     return Comparison(
         mean=mean,
         reference=expected,
@@ -190,6 +194,7 @@ def compare(
             *_about_run(result, "run"),
             *_about_shape(test, other.is_exact),
             *held.warnings,
+            *of_exact,
             *_about_sampling(result.info.minibatches, other.minibatches),
         ),
     )

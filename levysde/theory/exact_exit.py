@@ -6,6 +6,7 @@ dimension every stable driver is the same: SaS(|epsilon s|) at time 1; Brownian 
 `D = (epsilon s)^2 / 2`. With jumps the nonlocal equation is solved (`stable_exit`), without them
 a quadrature is done (`first_passage`)."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -94,15 +95,17 @@ def exact_exit(
 
         if epsilon == 0:
             ends = (None if np.isinf(low) else low, None if np.isinf(high) else high)
-            return first_passage(drift, diffusion, start=x, lower=ends[0], upper=ends[1])
+            found = first_passage(drift, diffusion, start=x, lower=ends[0], upper=ends[1])
+            return replace(found, start=x)
         if not np.isfinite([low, high]).all():
             raise ValueError(
                 f"the interval ({low:g}, {high:g}) has no end on one side, where jumps land too. "
                 "Bound it, far out."
             )
-        return stable_exit(
+        exit_ = stable_exit(
             drift, alpha=alpha, epsilon=epsilon, start=x, lower=low, upper=high, diffusion=diffusion
         )
+        return replace(exit_, start=x)
 
 
 @eqx.filter_jit

@@ -49,6 +49,7 @@ class FirstPassage(Tabled, Answers):
         unit: of time, that of the equation.
         name: of the reference.
         assumptions: when it is that of a run.
+        start: the place that the mean is for; None where it was not recorded.
     """
 
     mean: float
@@ -62,6 +63,7 @@ class FirstPassage(Tabled, Answers):
     assumptions: tuple[str, ...] = (
         "the drift and the diffusion of the equation are those of the run, and so is its start",
     )
+    start: float | None = None
 
     @property
     def log_rate(self) -> float:

@@ -10,6 +10,8 @@ from levysde.stats import Estimate
 from levysde.tables import Table, Tabled
 from levysde.types import Arg, Number
 
+_SAME_START = 1e-5  # relative difference of two starts that are one
+
 
 @dataclass(frozen=True, repr=False)
 class Conditions(Tabled):
@@ -93,6 +95,8 @@ class Answers:
     """What a law answers where its mean is known without error, and there are no caveats."""
 
     mean: float
+    name: str
+    start = None  # the place that the mean is for, where it depends on it
     is_exact: ClassVar[bool] = False  # whether `mean` is the equation's own, and no limit
 
     def relative_error(self, confidence: float) -> float:
@@ -115,4 +119,14 @@ class Answers:
     ) -> Conditions:
         """How a run of step `dt` from `start` whose mean is `ratio` times the law's stands to the
         law."""
-        return Conditions()
+        own = self.start
+        if own is None or start is None or len(start) != 1:
+            return Conditions()
+        if abs(start[0] - own) <= _SAME_START * (1 + abs(own)):
+            return Conditions()
+        return Conditions(
+            warnings=(
+                f"the run started at {start[0]:g}, and {self.name} is for a start at {own:g}: "
+                f"their means differ by that too. Compute it with start={start[0]:g}.",
+            )
+        )

@@ -52,6 +52,7 @@ class StableExit(Tabled, Answers):
         unit: of time, that of the equation.
         name: of the reference.
         assumptions: when it is that of a run.
+        start: the place that the mean is for; None where it was not recorded.
     """
 
     mean: float
@@ -65,6 +66,7 @@ class StableExit(Tabled, Answers):
     assumptions: tuple[str, ...] = (
         "the drift and the noise of the equation are those of the run, and so is its start",
     )
+    start: float | None = None
 
     @property
     def log_rate(self) -> float:
