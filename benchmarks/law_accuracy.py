@@ -7,11 +7,11 @@ verdicts:
   * the ratio's distance from 1 at eps = .05 is at most 6%;
   * it does not grow from eps = .2 to .05 by more than five standard errors.
 ADAM: gradient variance 1, delta 0.1, rates 100 and 1, so that its basin in jumps is 1.1 times
-larger. The values of the Ornstein-Uhlenbeck well of curvature and radius 1 are held against those
+larger. The values of the Ornstein-Uhlenbeck well of curvature and radius 1 are compared with those
 of the nonlocal solver (mean exit times .948764, 3.82717, 23.8551, 75.1263 at eps = 1, .5, .2, .1,
 alpha = 1.5; 79.0971 at alpha = 1.8, eps = .2; 1.98425 for the isotropic driver in d = 2, eps = .5):
-within 2%, the expected lateness of dt not subtracted. Run: python benchmarks/law_accuracy.py [--num
-20000] [--seed 0] [--out benchmarks/results/law_accuracy.json]
+within 2%, the expected discretisation bias of dt not subtracted. Run: python
+benchmarks/law_accuracy.py [--num 20000] [--seed 0] [--out benchmarks/results/law_accuracy.json]
 """
 
 import argparse

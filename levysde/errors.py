@@ -64,7 +64,8 @@ def shown(value: Any) -> str:
     """`repr(value)` for a message, cut where it is long or goes on in another line."""
     try:
         text = repr(value)
-    except Exception:  # an integer of more than 4300 digits has no repr, and a user's own may fail
+    # an integer of more than 4300 digits has no repr, and a custom class may fail
+    except Exception:
         return f"an object of type {type(value).__name__}"
     first = text.split("\n", 1)[0][:300]
     return text if first == text else f"{first}..."

@@ -1,7 +1,7 @@
 """Whether kernels and domains keep to their interfaces, read off their programs and, for rays, off
 numbers.
 
-A class of the user's own may fail or return another shape, which JAX would say from deep inside
+A custom class may fail or return another shape, which JAX would say from deep inside
 itself, or not at all. A trace takes milliseconds and depends on the structure only, so each is made
 once.
 """

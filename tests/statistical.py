@@ -1,4 +1,4 @@
-"""How a random estimate is held against a known number: no lotteries, and no bands too wide to
+"""How a random estimate is compared with a known number: no lotteries, and no bands too wide to
 fail."""
 
 import numpy as np

@@ -225,7 +225,7 @@ def test_left_out_rows_count_nowhere():
     assert found.mean.value == pytest.approx(times[8:].mean())
 
 
-def test_the_suggested_step_cures_the_lateness():
+def test_the_suggested_step_cures_the_bias():
     reference = law()
     assert reference.skeleton_bias(0.2) > 0.02
     finer = 0.2 * (0.02 / reference.skeleton_bias(0.2)) ** 1.5

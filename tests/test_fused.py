@@ -34,8 +34,8 @@ def problem(dynamics, domain=BALL, dt=0.01):
     return ls.EulerMaruyama(dynamics, dt=dt), domain
 
 
-# Run by the kernel's interpreter and held against the loop; the others are lowered for a GPU, which
-# compiles nothing here.
+# Run by the kernel's interpreter and compared with the loop; the others are lowered for a GPU,
+# which compiles nothing here.
 RUN = {
     "components": lambda: problem(sgd()),
     "isotropic, three dimensions": lambda: problem(

@@ -1,4 +1,4 @@
-"""Minibatch gradient noise: held against closed forms on linear regressions, and against planted
+"""Minibatch gradient noise: compared with closed forms on linear regressions, and against planted
 stable data."""
 
 import jax.numpy as jnp

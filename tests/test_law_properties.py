@@ -1,7 +1,7 @@
 """What the laws must obey whatever the numbers: scaling, order, symmetry. Random wells, drivers and
 basins, in float64.
 
-No other formula is held against them here, so nothing is known of the right value; each test says
+They are compared with no other formula here, so nothing is known of the right value; each test says
 which wrong law it would catch. Tolerances are those of rounding: ten thousand last digits, where
 nothing is searched for.
 """

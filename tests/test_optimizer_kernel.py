@@ -194,7 +194,7 @@ def test_the_noise_of_a_batch_has_the_covariance_that_its_sampling_gives(samplin
 
 
 def mine(scale: float):
-    """A transformation of a user's own, which treats two layers of the tree apart."""
+    """A custom transformation, which treats two layers of the tree apart."""
     chain = optax.chain(optax.clip_by_global_norm(0.5), optax.trace(0.8), optax.scale(-scale))
     return optax.multi_transform(
         {"a": chain, "b": optax.adam(scale)}, {"in": {"weight": "a", "bias": "b"}, "out": "b"}

@@ -439,7 +439,7 @@ def test_boundary_shift_holds_with_drift():
     assert abs(left[-1]) < 0.2 * late[-1]
 
 
-def test_skeleton_bias_bounds_the_lateness():
+def test_skeleton_bias_bounds_the_bias():
     """Against the exact mean at epsilon = 0.2, alpha = 1.5: the leading order, approached from
     below as dt falls."""
     law = escape_law(sgd(epsilon=0.2, diagonal=(1.0,)), ball(dim=1), check=False)

@@ -274,9 +274,8 @@ class _Theory:
             or expected.confidence != mean.confidence
         ):
             raise ValueError(
-                f"the law {self.name!r} must answer interval({mean.confidence:g}) with an Estimate "
-                "of "
-                "that confidence, low <= value <= high, all positive, got "
+                f"the law {self.name!r} must answer interval({mean.confidence:g}) with an "
+                "Estimate of that confidence, low <= value <= high, all positive, got "
                 f"{errors.shown(expected)}. Compare with another law, or mend its interval."
             )
         if expected.value == inf:
@@ -298,9 +297,9 @@ class _Theory:
         held = self.law.conditions(ratio, dt, start)
         if not isinstance(held, Conditions) or isinstance(held.warnings, str):
             raise TypeError(
-                f"the law {self.name!r} must answer conditions(...) with Conditions whose warnings "
-                "are "
-                f"a tuple of texts, got {errors.shown(held)}. For no caveats return Conditions()."
+                f"the law {self.name!r} must answer conditions(...) with Conditions whose "
+                f"warnings are a tuple of texts, got {errors.shown(held)}. For no caveats return "
+                "Conditions()."
             )
         return held
 

@@ -203,7 +203,7 @@ def _check_digits(beta: Array, given: Arg[Number]) -> None:
                 'Switch JAX to float64 with jax.config.update("jax_enable_x64", True), or give '
                 "rate=."
             ),
-            stacklevel=4,  # past the wrapper of names
+            stacklevel=6,  # past the wrapper of names and equinox
         )
 
 

@@ -1,5 +1,5 @@
 """Checkpoints: finished rows and living lanes in one file, replaced whole, so that a killed run
-goes on where it was.
+resumes where it was.
 
 The file is an npz archive (each member with its own checksum) whose header names the run: seed,
 number of trajectories, limit, versions, and a fingerprint of the traced program, its numbers and

@@ -56,9 +56,7 @@ def step_bias(
         or not bool(domain.contains(dynamics.attractor))
     ):
         return 0.0, 0.0
-    columns = np.asarray(kernel.noise_directions(), np.float64)
-    sizes = np.linalg.norm(columns, axis=1)
-    normals = (columns[sizes > 0] / sizes[sizes > 0, None])[:: max(1, len(columns) // _RAYS)]
+    normals, columns = _ways_out(kernel)
     variance = np.sum((normals @ columns.T) ** 2, 1) / 2  # both signs of a column are there
     on_grid = kernel.exits_on_grid and not getattr(domain, "made_for_steps", False)
     shift = _SHIFT * np.sqrt(variance * dt) if on_grid else np.zeros(len(variance))
@@ -93,6 +91,14 @@ def step_bias(
     )
 
 
+def _ways_out(kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
+    """Some unit directions of the noise, and the displacements of its unit jumps, both signs."""
+    columns = np.asarray(kernel.noise_directions(), np.float64)
+    sizes = np.linalg.norm(columns, axis=1)
+    normals = columns[sizes > 0] / sizes[sizes > 0, None]
+    return normals[:: max(1, len(columns) // _RAYS)], columns
+
+
 def about_jumps(kernel: Kernel, domain: Domain, dynamics: Dynamics, dt: float) -> list[str]:
     """What there is to say of exits under stable noise that are seen at the times of steps only.
 
@@ -107,9 +113,7 @@ def about_jumps(kernel: Kernel, domain: Domain, dynamics: Dynamics, dt: float) -
     alpha, fixed = float(driver.alpha), getattr(domain, "made_for_steps", False)
     if alpha <= 1 or not kernel.exits_on_grid or fixed or not domain.contains(dynamics.attractor):
         return []
-    columns = np.asarray(kernel.noise_directions(), np.float64)
-    sizes = np.linalg.norm(columns, axis=1)
-    normals = (columns[sizes > 0] / sizes[sizes > 0, None])[:: max(1, len(columns) // _RAYS)]
+    normals, columns = _ways_out(kernel)
     power = alpha if isinstance(driver, StableComponents) else 2.0
     scale = (np.sum(np.abs(normals @ columns.T) ** power, 1) / 2) ** (1 / power)  # both signs
     ray = lambda v: domain.ray_distance(dynamics.attractor, v)  # noqa: E731
@@ -117,9 +121,8 @@ def about_jumps(kernel: Kernel, domain: Domain, dynamics: Dynamics, dt: float) -
     share = (scale / ways) ** alpha
     if not share.sum() > 0:
         return []
-    late = (
-        alpha * boundary_shift(alpha) * dt ** (1 / alpha) * np.average(scale / ways, weights=share)
-    )
+    shift = boundary_shift(alpha) * dt ** (1 / alpha)
+    late = alpha * shift * np.average(scale / ways, weights=share)
     if late <= _LATE:
         return []
     finer = dt * (_LATE / late) ** alpha

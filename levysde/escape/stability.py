@@ -129,10 +129,8 @@ def _coarse_for_averages(step: np.ndarray, dt: float) -> list[str]:
     return [
         f"dt = {dt:.4g} is coarse for the averages of the dynamics: within a step the fastest one "
         f"decays by exp(-{fastest:.3g}). As an approximation of the SDE the mean escape time may "
-        "be "
-        f"wrong. Type dt={dt * _FASTEST / (2 * fastest):.2g} or less, or compare the means at dt "
-        "and "
-        "dt / 4. (With dt = learning_rate a step is the algorithm's own.)"
+        f"be wrong. Type dt={dt * _FASTEST / (2 * fastest):.2g} or less, or compare the means at "
+        "dt and dt / 4. (With dt = learning_rate a step is the algorithm's own.)"
     ]
 
 

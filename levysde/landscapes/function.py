@@ -1,4 +1,4 @@
-"""A user's own loss as a landscape."""
+"""A custom loss as a landscape."""
 
 import warnings
 from collections.abc import Callable

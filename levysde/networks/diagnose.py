@@ -1,4 +1,4 @@
-"""Landscape diagnostics of a user's own model: noise, curvature, tails, basin and escapes about one
+"""Landscape diagnostics of a custom model: noise, curvature, tails, basin and escapes about one
 point.
 
 The basin is the sublevel set `F < F(point) + height`. Its default height is a tenth of the standard

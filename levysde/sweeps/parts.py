@@ -2,7 +2,7 @@
 `Quadratic(hessian=...)`.
 
 The names and their arguments are the library's own, so that a spec reads as the Python would;
-`module:function` names a user's own. Arguments that are other parts (`landscape`, `driver`,
+`module:function` names a custom one. Arguments that are other parts (`landscape`, `driver`,
 `dynamics`, `domain`) are filled in where they are required and not given, and the centre of a ball
 or an ellipsoid is the attractor.
 """

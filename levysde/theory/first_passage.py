@@ -194,8 +194,9 @@ def _differs_beyond(
         far = times * reach
         ends = (x - far, exit_) if is_above else (exit_, x + far)
         try:
-            beyond = _refined(b, d, ends[0], x, ends[1], (not is_above, is_above))
-        except RuntimeError:  # of a drift that float64 or the panels do not hold there
+            with np.errstate(all="ignore"):
+                beyond = _refined(b, d, ends[0], x, ends[1], (not is_above, is_above))
+        except (RuntimeError, ValueError, ArithmeticError):  # drift or diffusion end before
             return False
         if abs(beyond.log_mean - found.log_mean) > max(1e-6, 10 * beyond.error, found.error):
             return True

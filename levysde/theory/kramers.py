@@ -300,10 +300,9 @@ def _caveats(
     found, lowest = [], float(barriers.min())
     if lowest < _LOW_BARRIER * noise:
         found.append(
-            f"the lowest barrier is {lowest / noise:.3g} D, below {_LOW_BARRIER:g} D: the law is a "
-            "limit for high barriers, and the mean escape time may differ from it by more than "
-            "10%. "
-            "Take a smaller diffusion, or first_passage in one dimension."
+            f"the lowest barrier is {lowest / noise:.3g} D, below {_LOW_BARRIER:g} D: the law is "
+            "a limit for high barriers, and the mean escape time may differ from it by more than "
+            "10%. Take a smaller diffusion, or first_passage in one dimension."
         )
     if friction is not None:
         # the energy that friction takes in one turn at the height of the barrier, over D
@@ -311,10 +310,9 @@ def _caveats(
         if lost < _WEAK_FRICTION:
             found.append(
                 f"friction = {friction:.3g} is weak: it takes {lost:.3g} D of energy per turn in "
-                "the "
-                f"well, below {_WEAK_FRICTION:g} D, where escape is limited by the energy and not "
-                "by "
-                "the saddle. The mean escape time is longer than the law's. Simulate Underdamped."
+                f"the well, below {_WEAK_FRICTION:g} D, where escape is limited by the energy and "
+                "not by the saddle. The mean escape time is longer than the law's. Simulate "
+                "Underdamped."
             )
     return found
 

@@ -250,7 +250,7 @@ class EscapeLaw(Tabled, Answers):
     def skeleton_bias(self, dt: Arg[Number]) -> float:
         """How much later, relative to the mean, a process seen every `dt` escapes than one seen
         always: `a rho_a dt^(1/a) sum_i share_i / r_i`, the leading order as dt and epsilon fall. At
-        a larger dt the drift carries near misses away from the boundary and the lateness is
+        a larger dt the drift carries near misses away from the boundary and the bias is
         smaller: 0.4 to 0.9 of this in an OU well at epsilon / r = 0.1 to 0.2, dt = 0.1 to 0.01. NaN
         where no constant is known: a <= 1, no power law, or a position that the noise reaches
         otherwise than by straight jumps."""
@@ -317,7 +317,7 @@ class EscapeLaw(Tabled, Answers):
 
     def _about_step(self, dt: float) -> list[str]:
         """Where the step that the law is tested with is too coarse."""
-        found, chance, lateness = [], self.one_step_chance(dt), self.skeleton_bias(dt)
+        found, chance, late = [], self.one_step_chance(dt), self.skeleton_bias(dt)
         if chance < SAMPLER_FLOOR:
             found.append(
                 f"the one-step exit chance is {chance:.2g}, below the {SAMPLER_FLOOR:g} down to "
@@ -328,10 +328,10 @@ class EscapeLaw(Tabled, Answers):
                 f"dt times the largest curvature is {dt * self.stiffness:.3g}, above {_STIFFEST}: "
                 f"dt is too coarse for the flow. Type dt={_STIFFEST / self.stiffness:.2g} or less."
             )
-        if lateness > _LATEST:
-            finer = dt * (_LATEST / lateness) ** self.alpha
+        if late > _LATEST:
+            finer = dt * (_LATEST / late) ** self.alpha
             found.append(
-                f"dt = {dt:g} makes exits late by up to {lateness:.1%}: it is too coarse. Type "
+                f"dt = {dt:g} makes exits late by up to {late:.1%}: it is too coarse. Type "
                 f"dt={finer:.2g} or less for {_LATEST:.0%}, and see whether halving it moves the "
                 "mean."
             )

@@ -104,5 +104,5 @@ def at_regime(law: EscapeLaw, regime: float) -> tuple[EscapeLaw, float]:
 
 def step_for(law: EscapeLaw) -> float:
     dt = _FINEST / law.stiffness
-    lateness = law.skeleton_bias(dt)
-    return float(f"{dt * min(1.0, (_LATE / lateness) ** law.alpha):.3g}")
+    late = law.skeleton_bias(dt)
+    return float(f"{dt * min(1.0, (_LATE / late) ** law.alpha):.3g}")
