@@ -192,3 +192,16 @@ def test_an_open_end_sees_a_second_well_beyond():
     )
     assert bounded.mean == pytest.approx(420.13, rel=1e-4)
     assert seen.mean == pytest.approx(bounded.mean, rel=1e-6)
+
+
+def test_an_open_end_needs_no_diffusion_far_beyond_its_reach():
+    """Where the diffusion ends at 40, the look for another well goes no further."""
+
+    def diffusion(x):
+        return 0.5 * (1.6e3 - x**2) / 1.6e3
+
+    seen, bounded = (
+        first_passage(lambda x: -x, diffusion, start=0.0, upper=1.0, reflecting=wall)
+        for wall in (None, -20.0)
+    )
+    assert seen.mean == pytest.approx(bounded.mean, rel=1e-9)
