@@ -1,6 +1,7 @@
 """The `levysde` command: thin calls of public functions."""
 
 import contextlib
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer  # jax is imported inside the commands, so that --help is instant
+
+_OPTIONS = {"epsilon": "eps", "training_seed": "seed"}  # that are not called as their settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -117,7 +120,7 @@ def escape(
         "basin_height": basin_height,
     }
     start = time.monotonic()
-    with _told_apart("stopped. Finished points are stored."):
+    with _told_apart("stopped. Finished points are stored.", as_options=True):
         from levysde.sweeps import main_job_report, main_job_spec, open_sweep, run_sweep
 
         _log(not sys.stderr.isatty())  # a terminal shows a bar
@@ -295,18 +298,28 @@ def study(
 
 
 @contextlib.contextmanager
-def _told_apart(stopped: str = "") -> Iterator[None]:
+def _told_apart(stopped: str = "", as_options: bool = False) -> Iterator[None]:
     """Errors of the input, or of the store, and Ctrl-C as one message, without the code that found
-    them."""
+    them; settings by the names of their options, if `as_options`."""
     try:
         yield
     except (ValueError, TypeError, ImportError) as error:
-        _quit(2, error)
+        _quit(2, _with_options(str(error)) if as_options else error)
     except OSError as error:
         _quit(3, error)
     except KeyboardInterrupt as stop:
         typer.echo("", err=True)
         _quit(130, f"{stopped or stop or 'stopped.'} Type the same command again to go on.")
+
+
+def _with_options(message: str) -> str:
+    """A message about settings of the main job, for one who typed options."""
+    named = re.sub(
+        r"\brun\.(\w+):",
+        lambda setting: f"--{_OPTIONS.get(setting[1], setting[1]).replace('_', '-')}:",
+        re.sub(r" \(point [^)]*\)$", "", message),
+    )
+    return named if named == message else f"{named} See levysde escape --help."
 
 
 def _quit(code: int, message: object) -> NoReturn:

@@ -72,7 +72,7 @@ def test_quadratic_run(tmp_path):
     assert files == {path: path.stat().st_mtime_ns for path in out.rglob("c/*/*") if path.is_file()}
     other = run("--landscape", "quadratic", "--num", 401, "--seed", 3, "--out", out)
     assert other.exit_code == 2
-    assert "run.num: 400 in the store, 401 in the spec" in other.output
+    assert "--num: 400 in the store, 401 in the spec" in other.output
 
 
 def test_own_ladder_and_basin(tmp_path):
@@ -112,20 +112,20 @@ def test_own_ladder_and_basin(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--alpha", 2.0), "run.alpha: 2 is Gaussian"),
-        (("--alpha", 2.5), "run.alpha: input should be less than or equal to 2, not 2.5"),
-        (("--alpha", "nan"), "run.alpha: must be finite, not nan"),
-        (("--eps", -1.0), "run.epsilon: input should be greater than 0, not -1.0"),
-        (("--num", 0), "run.num: input should be greater than or equal to 1, not 0"),
+        (("--alpha", 2.0), "--alpha: 2 is Gaussian"),
+        (("--alpha", 2.5), "--alpha: input should be less than or equal to 2, not 2.5"),
+        (("--alpha", "nan"), "--alpha: must be finite, not nan"),
+        (("--eps", -1.0), "--eps: input should be greater than 0, not -1.0"),
+        (("--num", 0), "--num: input should be greater than or equal to 1, not 0"),
         (("--seed", -1), "seed: input should be greater than or equal to 0, not -1"),
-        (("--dt", 0.0), "run.dt: input should be greater than 0, not 0.0"),
-        (("--basin-height", -1.0), "run.basin_height: input should be greater than 0, not -1.0"),
+        (("--dt", 0.0), "--dt: input should be greater than 0, not 0.0"),
+        (("--basin-height", -1.0), "--basin-height: input should be greater than 0, not -1.0"),
         (("--landscape", "double-well", "--basin-height", 2.0), "reaches over the barrier"),
         (
             ("--noise", "white"),
-            "run.noise: input should be 'components' or 'isotropic', not 'white'",
+            "--noise: input should be 'components' or 'isotropic', not 'white'",
         ),
-        (("--optimizer", "lion"), "run.optimizer: input should be 'sgd' or 'adam', not 'lion'"),
+        (("--optimizer", "lion"), "--optimizer: input should be 'sgd' or 'adam', not 'lion'"),
         (("--out", "/proc/none"), "cannot be written"),
     ],
 )
@@ -168,7 +168,7 @@ grid = { epsilon = [0.3, 0.4] }
         ("escape --landscape quadratic --eps 1e-30", "a trajectory makes at most"),
         (
             "escape --landscape quadratic --num 1000000000000000",
-            "run.num: input should be less than or equal to 1000000000",
+            "--num: input should be less than or equal to 1000000000",
         ),
     ],
 )
