@@ -16,7 +16,7 @@ Parametrisation S0 (Nolan), scale 1, location 0: `phi(k) = exp(-k^a (1 + i b tan
   logarithmic in the distance to its pole.
 
 Errors, by halving the panels: below 1e-11 of each number. Checked against scipy.stats.levy_stable
-in tests/test_tail_index.py.
+in tests/stats/test_tail_index.py.
 """
 
 import argparse

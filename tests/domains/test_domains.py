@@ -152,7 +152,7 @@ def edges_are_all(domain, start, directions, distance):
 def test_the_slab_of_the_contributing_page(tmp_path, monkeypatch):
     """The file printed there, as it is: it conforms, its docstring is complete, and its check
     holds."""
-    page = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+    page = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
     (source,) = (
         block
         for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)

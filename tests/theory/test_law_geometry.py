@@ -7,8 +7,8 @@ from math import gamma, pi, sin
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made_runs import exponential, run
 from statistical import assert_close
-from test_compare import exponential, run
 
 import levysde as ls
 from levysde import theory

@@ -18,7 +18,7 @@ from levysde import stats
 from levysde.analysis import ExitDirections
 from levysde.networks.gradient_noise import median_estimate
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ROWS = json.loads((ROOT / "benchmarks/results/interval_coverage.json").read_text())["rows"]
 
 

@@ -7,8 +7,8 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from made_runs import exponential, law, run
 from matplotlib.colors import to_hex, to_rgb
-from test_compare import exponential, law, run
 
 from levysde import plots, stats
 
