@@ -6,9 +6,11 @@ Some examples of each here; a campaign of more is `pytest -n 0 -s tests/test_bad
 came of them.
 """
 
+import ast
 import inspect
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,9 @@ from calls import Call, Exempt, public_names, table
 from calls.table import ROOMS
 from hypothesis import given
 from hypothesis import strategies as st
+
+from levysde import errors
+from levysde.errors.examples import EXAMPLES
 
 CALLS = [entry for room in ROOMS for entry in table(room) if isinstance(entry, Call)]
 EXEMPT = [entry for room in ROOMS for entry in table(room) if isinstance(entry, Exempt)]
@@ -86,3 +91,30 @@ def test_every_public_name_is_called_or_exempt():
         if not any(value is target for target in known)
     ]
     assert not missing, "add a Call to tests/calls/<folder>.py"
+
+
+def checked_without_an_example() -> list[str]:
+    """Names given to a check of `levysde.errors` that takes its example from the table."""
+    checks = {
+        name
+        for name, check in vars(errors).items()
+        if "example" in getattr(check, "__annotations__", {})
+    }
+    return [
+        node.args[0].value
+        for folder in ("levysde", "benchmarks")
+        for path in (Path(__file__).parents[1] / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in checks
+        and len(node.args) == 2
+        and "example" not in {keyword.arg for keyword in node.keywords}
+        and isinstance(node.args[0], ast.Constant)
+    ]
+
+
+def test_every_name_that_is_checked_has_an_example():
+    names = checked_without_an_example()
+    assert len(names) > 200
+    assert set(names) == set(EXAMPLES)

@@ -44,7 +44,6 @@ MODULES = {
     "cli",
     "interfaces",
     "protocols",
-    "errors",
     "naming",
     "parts",
     "random",

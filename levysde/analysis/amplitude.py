@@ -21,6 +21,4 @@ def with_epsilon(dynamics: Arg[Dynamics], epsilon: Arg[Number]) -> Dynamics:
         TypeError, ValueError: something else than dynamics, an amplitude that is not positive.
     """
     errors.instance("dynamics", dynamics, Dynamics, "SGD(landscape, driver, epsilon=0.1)")
-    return eqx.tree_at(
-        lambda d: d.epsilon, dynamics, errors.positive("epsilon", epsilon, "epsilon=0.1")
-    )
+    return eqx.tree_at(lambda d: d.epsilon, dynamics, errors.positive("epsilon", epsilon))

@@ -147,10 +147,10 @@ def compare(
     if exact is not None and not getattr(exact, "is_exact", False):
         raise TypeError(
             f"exact must be a StableExit or a FirstPassage, not {type(exact).__name__}. "
-            "Type for example compare(result, law, exact=exact_exit(dynamics, domain))."
+            "For example compare(result, law, exact=exact_exit(dynamics, domain))."
         )
     known = None if exact is None else _side("exact", exact, start)
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    confidence = errors.fraction("confidence", confidence)
     unit, dt = result.info.unit, result.info.dt
     units = {side.unit for side in (other, known) if side is not None}
     if units != {unit}:
@@ -312,7 +312,7 @@ def _side(name: str, reference: Any, start: tuple[float, ...] | None) -> _Run | 
     if not isinstance(law, Law):
         raise TypeError(
             f"{name} must be an EscapeLaw or another law of levysde.theory, or an EscapeResult, "
-            f"not {type(reference).__name__}. Type for example compare(result, "
+            f"not {type(reference).__name__}. For example compare(result, "
             "escape_law(dynamics, domain))."
         )
     return _Theory(law)

@@ -51,7 +51,7 @@ def exits_of(result: Arg[EscapeResult], dim: int) -> Exits:
     """The exits of a run or of paths, or an error that says why there is none to look at."""
     if not isinstance(result, EscapeResult | Paths):
         raise TypeError(
-            f"result must be an EscapeResult or Paths, not {type(result).__name__}. Type for "
+            f"result must be an EscapeResult or Paths, not {type(result).__name__}. For "
             "example simulate_escape(...)."
         )
     check_places(result)
@@ -160,7 +160,7 @@ def exit_directions(
         TypeError, ValueError: arguments of another kind or shape, no exit, a law whose jumps do not
             act at once.
     """
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    confidence = errors.fraction("confidence", confidence)
     if isinstance(landscape, Landscape):
         minimum = errors.concrete("landscape", landscape).minimum if minimum is None else minimum
         errors.reals("minimum", minimum, f"minimum=jnp.zeros({landscape.dim})", (landscape.dim,))
@@ -198,13 +198,13 @@ def _symmetric(hessian: Arg[Numbers]) -> np.ndarray:
     array = errors.reals("landscape, when it is a Hessian,", hessian, example)
     if array.ndim != 2 or array.shape[0] != array.shape[1]:
         raise ValueError(
-            f"landscape, when it is a Hessian, must be square, not of shape {array.shape}. Type "
-            f"for example {example}."
+            f"landscape, when it is a Hessian, must be square, not of shape {array.shape}. For "
+            f"example {example}."
         )
     if np.abs(array - array.T).max() > 1e-4 * np.abs(array).max():
         raise ValueError(
             f"landscape, when it is a Hessian, must be symmetric, not {errors.shown(hessian)}. "
-            f"Type for example {example}."
+            f"For example {example}."
         )
     return array
 
@@ -313,14 +313,14 @@ def last_jumps(
             f"{kernel.dim}. Make them one."
         )
     check_interfaces(kernel, domain)
-    threshold = errors.positive_real("threshold", threshold, "threshold=0.5")
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    threshold = errors.positive_real("threshold", threshold)
+    confidence = errors.fraction("confidence", confidence)
     if window is None and kernel.dynamics.response == "flow":
         raise ValueError(
             f"the noise of {type(kernel.dynamics).__name__} enters an average, so the jump comes "
             "some steps before the exit. Say how many to look at, for example window=100."
         )
-    window = 1 if window is None else errors.integer("window", window, "window=1", high=10**6)
+    window = 1 if window is None else errors.integer("window", window, high=10**6)
     exits = exits_of(result, kernel.dim)
     num = len(exits.ids)
     pad = (

@@ -108,11 +108,11 @@ def extrapolate_escape(
     """
     steps, nums = _rungs(steps, num)
     words = errors.seed(seed)
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    confidence = errors.fraction("confidence", confidence)
     power = None if order is None else errors.positive_real("order", order, "order=1.0")
     if value is not None:
         errors.function("value", value, "lambda result: result.time")
-    lanes = None if lanes is None else errors.integer("lanes", lanes, "lanes=256")
+    lanes = None if lanes is None else errors.integer("lanes", lanes)
     errors.concrete("x0", x0)
     problems = [_problem(make, float(step)) for step in steps]
     power = power or _order(problems)
@@ -200,7 +200,7 @@ def _fitted(
 def _rungs(
     steps: Arg[Numbers], num: Arg[Integer | Sequence[Integer]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    array = errors.reals("steps", steps, "steps=[0.04, 0.02, 0.01]")
+    array = errors.reals("steps", steps)
     if array.ndim != 1 or len(array) < 2 or not (array > 0).all() or not (np.diff(array) < 0).all():
         raise ValueError(
             f"steps must be two or more positive numbers that fall, not {errors.shown(steps)}. "
@@ -227,8 +227,7 @@ def _problem(
         or not isinstance(made[1], Domain)
     ):
         raise TypeError(
-            f"make({step:g}) must give a kernel and a domain, not {made!r}. Type for "
-            f"example {example}."
+            f"make({step:g}) must give a kernel and a domain, not {made!r}. For example {example}."
         )
     return made
 

@@ -115,10 +115,10 @@ def landing_sharpness(
     errors.instance(
         "landscape", landscape, Landscape, "from_function(loss, dim=2, minimum=jnp.zeros(2))"
     )
-    limit = errors.positive_real("tolerance", tolerance, "tolerance=1e-4")
-    tolerance = errors.positive("tolerance", tolerance, "tolerance=1e-4")
-    max_steps = errors.integer("max_steps", max_steps, "max_steps=10_000", high=2**31 - 1)
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    limit = errors.positive_real("tolerance", tolerance)
+    tolerance = errors.positive("tolerance", tolerance)
+    max_steps = errors.integer("max_steps", max_steps, high=2**31 - 1)
+    confidence = errors.fraction("confidence", confidence)
     listed = _minima(landscape, minima)
     exits = exits_of(result, landscape.dim)
     num, dtype = len(exits.ids), landscape.minimum.dtype
@@ -146,8 +146,8 @@ def _minima(landscape: Landscape, minima: Arg[Numbers | None]) -> np.ndarray:
     array = errors.reals("minima", minima, example)
     if array.ndim != 2 or array.shape[1] != landscape.dim:
         raise ValueError(
-            f"minima must have shape (m, {landscape.dim}), not {array.shape}. Type "
-            f"for example {example}."
+            f"minima must have shape (m, {landscape.dim}), not {array.shape}. For "
+            f"example {example}."
         )
     return array
 

@@ -80,13 +80,13 @@ def quasi_stationary_starts(
         TypeError, ValueError: bad input, before anything is compiled; or fewer than about one
             trajectory in 1000 stays.
     """
-    num = errors.integer("num", num, "num=1000")
+    num = errors.integer("num", num)
     seed = errors.seed(seed)
-    time = errors.positive_real("time", time, "time=10.0")
+    time = errors.positive_real("time", time)
     start = np.asarray(errors.finite("x0", errors.concrete("x0", x0), "jnp.zeros(2)"))
     if start.ndim != 1:
         raise ValueError(
-            f"x0 must be one start of shape (d,), not of shape {start.shape}. Type for example "
+            f"x0 must be one start of shape (d,), not of shape {start.shape}. For example "
             "jnp.zeros(2)."
         )
     batch, kept, stayed, tried = max(num, _SMALLEST_BATCH), [], 0, 0

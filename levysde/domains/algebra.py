@@ -125,12 +125,12 @@ class ExitSets(Domain):
         given = tuple(str(i + 1) for i in range(len(sets))) if names is None else names
         if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
             raise TypeError(
-                f'names must be strings, not {names!r}. Type for example names=("left", "right").'
+                f'names must be strings, not {names!r}. For example names=("left", "right").'
             )
         if len(given) != len(sets) or len(set(given)) != len(sets):
             raise ValueError(
                 f"names must be {len(sets)} different strings, one for each set, not {names!r}. "
-                'Type for example names=("left", "right").'
+                'For example names=("left", "right").'
             )
         self.names = tuple(given)
 
@@ -224,11 +224,11 @@ def _checked(name: str, taker: str, domains: tuple) -> tuple[Domain, ...]:
     for domain in domains:
         if not isinstance(domain, Domain):
             raise TypeError(
-                f"{name} must be a Domain, not {errors.shown(domain)}. Type for example {example}."
+                f"{name} must be a Domain, not {errors.shown(domain)}. For example {example}."
             )
         check_domain(domain)
     if not domains:
-        raise ValueError(f"{taker} needs at least one domain. Type for example {example}.")
+        raise ValueError(f"{taker} needs at least one domain. For example {example}.")
     dims = [domain.dim for domain in domains]
     if len(set(dims)) > 1:
         raise ValueError(f"{taker} takes domains of one dimension, not of {dims}. Make them one.")

@@ -54,7 +54,7 @@ class Basin(Domain):
     ):
         if not isinstance(landscape, Landscape):
             raise TypeError(
-                f"landscape must be a Landscape, not {landscape!r}. Type for example "
+                f"landscape must be a Landscape, not {landscape!r}. For example "
                 "Basin(DoubleWell()); make your own loss into one with levysde.from_function."
             )
         self.landscape = landscape
@@ -133,7 +133,7 @@ class Component(Domain):
             given, missing = ("minima", "saddles") if saddles is None else ("saddles", "minima")
             raise ValueError(
                 f"{given} without {missing}: which minima the component holds is seen from both. "
-                "Type for example minima=landscape.minima, saddles=landscape.saddles, or give "
+                "For example minima=landscape.minima, saddles=landscape.saddles, or give "
                 "neither."
             )
         self.attractors = attractors(landscape, minima, max_steps)

@@ -28,12 +28,12 @@ class Dilated(Domain):
     def __init__(self, domain: Arg[Domain], factor: Arg[Number]):
         if not isinstance(domain, Domain):
             raise TypeError(
-                f"domain must be a Domain, not {domain!r}. Type for example "
+                f"domain must be a Domain, not {domain!r}. For example "
                 "Dilated(Ball(radius=1.0, center=jnp.zeros(2)), factor=0.5)."
             )
         check_domain(domain)
         self.domain = domain
-        self.factor = errors.positive("factor", factor, "factor=0.5")
+        self.factor = errors.positive("factor", factor)
 
     def contains(self, x: Point) -> Truth:
         return self.domain.contains(x / self.factor)

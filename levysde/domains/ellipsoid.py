@@ -57,7 +57,7 @@ class Ellipsoid(ConvexShape):
         if (matrix is None) == (radii is None):
             raise ValueError(
                 f"give exactly one of matrix and radii, not matrix={matrix!r} and radii={radii!r}. "
-                f"Type for example radii=jnp.ones({dim})."
+                f"For example radii=jnp.ones({dim})."
             )
         if matrix is None:
             self.radii, self.axes = _radii(radii, dim), _axes(axes, dim)
@@ -131,7 +131,7 @@ def _radii(radii: Arg[Numbers | None], dim: int) -> Array:
     example = f"radii=jnp.ones({dim}) for this center"
     array = errors.finite("radii", radii, example, (dim,))
     if not errors.is_traced(array) and not (np.asarray(array) > 0).all():
-        raise ValueError(f"radii must be positive, not {radii!r}. Type for example {example}.")
+        raise ValueError(f"radii must be positive, not {radii!r}. For example {example}.")
     return array
 
 
@@ -145,7 +145,7 @@ def _axes(axes: Arg[Numbers | None], dim: int) -> Array | None:
         if gap > 1e-4:
             raise ValueError(
                 "axes must have orthonormal columns, but axes.T @ axes differs from the identity "
-                f"by {gap:.3g}. Type for example axes=jnp.linalg.eigh(hessian)[1]."
+                f"by {gap:.3g}. For example axes=jnp.linalg.eigh(hessian)[1]."
             )
     return array
 
@@ -159,13 +159,13 @@ def _principal(matrix: Array, dim: int) -> tuple[Array, Array]:
     gap, size = np.abs(full - full.T).max(), np.abs(full).max()
     if gap > 1e-5 * size:
         raise ValueError(
-            f"matrix must be symmetric, but matrix - matrix.T reaches {gap:.3g}. Type for example "
+            f"matrix must be symmetric, but matrix - matrix.T reaches {gap:.3g}. For example "
             f"matrix=jnp.eye({dim})."
         )
     values, axes = np.linalg.eigh((full + full.T) / 2)
     if not values[0] > 1e-12 * size:
         raise ValueError(
             f"matrix must be positive definite, but its smallest eigenvalue is {values[0]:.4g}: "
-            f"the set would be unbounded. Type for example matrix=jnp.eye({dim})."
+            f"the set would be unbounded. For example matrix=jnp.eye({dim})."
         )
     return jnp.asarray(1 / np.sqrt(values), dtype=float), jnp.asarray(axes, dtype=float)

@@ -107,7 +107,7 @@ def attractors(
 
     Raises TypeError or ValueError for a bad argument, and for a point that is no isolated minimum.
     """
-    max_steps = errors.integer("max_steps", max_steps, "max_steps=10_000", high=10**6)
+    max_steps = errors.integer("max_steps", max_steps, high=10**6)
     points = [landscape.minimum, *rows("minima", errors.concrete("minima", minima), landscape.dim)]
     names = ["the landscape's minimum", *(f"minima[{i}]" for i in range(len(points) - 1))]
     errors.concrete("landscape", landscape)
@@ -130,7 +130,7 @@ def rows(name: str, points: Arg[Numbers | None], dim: int) -> list[Array]:
     if array.ndim != 2 or array.shape[1] != dim or not len(array):
         raise ValueError(
             f"{name} must have shape (n, {dim}), a point in each row, not {array.shape}. "
-            f"Type for example {name}=landscape.{name}."
+            f"For example {name}=landscape.{name}."
         )
     return [as_point(name, row) for row in array]
 

@@ -45,12 +45,12 @@ class Sublevel(Domain):
     def __init__(self, landscape: Arg[Landscape], *, height: Arg[Number]):
         if not isinstance(landscape, Landscape):
             raise TypeError(
-                f"landscape must be a Landscape, not {landscape!r}. Type for example "
+                f"landscape must be a Landscape, not {landscape!r}. For example "
                 "Sublevel(well, height=0.5); make your own loss into one with "
                 "levysde.from_function."
             )
         self.landscape = landscape
-        self.height = errors.positive("height", height, "height=0.5")
+        self.height = errors.positive("height", height)
         lowest = landscape.value(landscape.minimum)
         self.level = lowest + self.height
         if not errors.is_traced(self.level) and not float(self.level) - float(lowest) > 0.5 * float(
@@ -117,18 +117,17 @@ class Predicate(Domain):
     dim: int = eqx.field(static=True)
 
     def __init__(self, inside: Arg[Callable[[Array], Any]], *, dim: Arg[Integer]):
-        self.dim = errors.integer("dim", dim, "dim=2")
+        self.dim = errors.integer("dim", dim)
         if not callable(inside):
             raise TypeError(
-                f"inside must be a function of x, not {inside!r}. Type for example "
-                "lambda x: x[0] < 1."
+                f"inside must be a function of x, not {inside!r}. For example lambda x: x[0] < 1."
             )
         x = jax.ShapeDtypeStruct((self.dim,), jnp.zeros(0).dtype)
         out = errors.outcome("inside", inside, x, example="lambda x: jnp.sum(x**2) < 1")
         if getattr(out, "shape", None) != () or out.dtype != bool:
             raise TypeError(
                 f"inside(x) must return one truth value for x of shape ({dim},), not {out}. "
-                "Type for example lambda x: jnp.sum(x**2) < 1."
+                "For example lambda x: jnp.sum(x**2) < 1."
             )
         self.inside = inside
 

@@ -54,13 +54,13 @@ class Inner(Domain):
     ):
         if not isinstance(domain, Domain):
             raise TypeError(
-                f"domain must be a Domain, not {domain!r}. Type for example "
+                f"domain must be a Domain, not {domain!r}. For example "
                 "Inner(Ball(radius=1.0, center=jnp.zeros(2)), delta=0.1)."
             )
         check_domain(domain)
         self.domain = domain
         self.delta = errors.positive("delta", delta, "delta=0.1")
-        num = errors.integer("num_directions", num_directions, "num_directions=64", low=2)
+        num = errors.integer("num_directions", num_directions, low=2)
         self.directions = (
             None if has_distance(domain) else jnp.asarray(_directions(domain.dim, num), dtype=float)
         )
@@ -131,7 +131,7 @@ def boundary_distance(domain: Arg[Domain], x: Arg[Numbers]) -> Scalar:
     """
     if not isinstance(domain, Domain):
         raise TypeError(
-            f"domain must be a Domain, not {errors.shown(domain)}. Type for example "
+            f"domain must be a Domain, not {errors.shown(domain)}. For example "
             "Ball(radius=1.0, center=jnp.zeros(2))."
         )
     if not has_distance(domain):

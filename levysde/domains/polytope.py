@@ -34,19 +34,19 @@ class HalfSpaces(ConvexShape):
     offsets: Array
 
     def __init__(self, *, normals: Arg[Numbers], offsets: Arg[Numbers]):
-        normals = errors.finite("normals", normals, "normals=jnp.array([[1.0, 0.0]])")
-        offsets = errors.finite("offsets", offsets, "offsets=jnp.array([1.0])")
+        normals = errors.finite("normals", normals)
+        offsets = errors.finite("offsets", offsets)
         if normals.ndim != 2 or not normals.size or offsets.shape != normals.shape[:1]:
             raise ValueError(
                 f"normals must have shape (n, d) and offsets (n,), not {normals.shape} and "
-                f"{offsets.shape}. Type for example {_EXAMPLE}."
+                f"{offsets.shape}. For example {_EXAMPLE}."
             )
         largest = jnp.max(jnp.abs(normals), 1, keepdims=True)
         if not errors.is_traced(normals) and not np.asarray(largest).all():
             row = int(np.flatnonzero(np.asarray(largest) == 0)[0])
             raise ValueError(
                 f"normals must not be zero, but normals[{row}] = {np.asarray(normals[row])}. "
-                f"Type for example {_EXAMPLE}."
+                f"For example {_EXAMPLE}."
             )
         scaled = normals / largest
         size = jnp.sqrt(jnp.sum(scaled * scaled, 1, keepdims=True))
@@ -121,11 +121,11 @@ def half_space(*, normal: Arg[Numbers], offset: Arg[Number]) -> HalfSpaces:
     Raises:
         ValueError, TypeError: a normal that is no vector or is zero; numbers that are not finite.
     """
-    normal = errors.finite("normal", normal, "normal=jnp.array([1.0, 0.0])")
-    offset = errors.finite("offset", offset, "offset=1.0", ())
+    normal = errors.finite("normal", normal)
+    offset = errors.finite("offset", offset, shape=())
     if normal.ndim != 1 or not normal.size:
         raise ValueError(
             f"normal must be a vector of shape (d,), not of shape {normal.shape}. "
-            "Type for example normal=jnp.array([1.0, 0.0])."
+            "For example normal=jnp.array([1.0, 0.0])."
         )
     return HalfSpaces(normals=normal[None, :], offsets=offset[None])

@@ -58,7 +58,7 @@ class Ball(ConvexShape):
     center: Array
 
     def __init__(self, *, radius: Arg[Number], center: Arg[Numbers]):
-        self.radius = errors.positive("radius", radius, "radius=1.0")
+        self.radius = errors.positive("radius", radius)
         self.center = as_point("center", center)
 
     def contains(self, x: Point) -> Truth:
@@ -109,12 +109,12 @@ class Box(ConvexShape):
     upper: Array
 
     def __init__(self, *, lower: Arg[Numbers], upper: Arg[Numbers]):
-        self.lower = errors.as_array("lower", lower, "lower=-jnp.ones(2)")
-        self.upper = errors.as_array("upper", upper, "upper=jnp.ones(2)")
+        self.lower = errors.as_array("lower", lower)
+        self.upper = errors.as_array("upper", upper)
         if self.lower.ndim != 1 or self.lower.shape != self.upper.shape or not self.lower.size:
             raise ValueError(
                 f"lower and upper must be vectors of one length, not of shapes {self.lower.shape} "
-                f"and {self.upper.shape}. Type for example Box(lower=-jnp.ones(2), "
+                f"and {self.upper.shape}. For example Box(lower=-jnp.ones(2), "
                 "upper=jnp.ones(2))."
             )
         if errors.is_traced(self.lower) or errors.is_traced(self.upper):
@@ -213,11 +213,11 @@ def as_point(name: str, value: Arg[Numbers], dim: int | None = None) -> Array:
     array = errors.finite(name, value, example)
     if array.ndim != 1 or not array.size:
         raise ValueError(
-            f"{name} must be a vector of shape (d,), not of shape {array.shape}. Type for example "
+            f"{name} must be a vector of shape (d,), not of shape {array.shape}. For example "
             f"{example}."
         )
     if dim is not None and array.shape != (dim,):
         raise ValueError(
-            f"{name} must have shape ({dim},), not {array.shape}. Type for example {example}."
+            f"{name} must have shape ({dim},), not {array.shape}. For example {example}."
         )
     return array

@@ -76,14 +76,14 @@ class Shifted(Domain):
         errors.concrete("dynamics", self.dynamics.driver)
         if (dt is None) == (cutoff is None):
             raise ValueError(
-                f"give exactly one of dt and cutoff, not dt={dt!r} and cutoff={cutoff!r}. Type for "
+                f"give exactly one of dt and cutoff, not dt={dt!r} and cutoff={cutoff!r}. For "
                 "example dt=1e-3."
             )
         self.by_cutoff = cutoff is not None
         self.reach = (
             errors.positive("cutoff", cutoff, "cutoff=0.1")
             if dt is None
-            else errors.positive("dt", dt, "dt=1e-3")
+            else errors.positive("dt", dt)
         )
         self.size = self._derived()["size"]
         left = self.contains(self.dynamics.attractor)
@@ -182,7 +182,7 @@ def check_boundary(domain: Arg[Domain], dynamics: Arg[Dynamics]) -> tuple[Domain
     error."""
     if not isinstance(domain, Domain):
         raise TypeError(
-            f"domain must be a Domain, not {domain!r}. Type for example Ball(radius=1.0, "
+            f"domain must be a Domain, not {domain!r}. For example Ball(radius=1.0, "
             "center=jnp.zeros(2))."
         )
     if not isinstance(dynamics, SGD | Langevin) or dynamics.response != "linear":

@@ -133,7 +133,7 @@ class Adam(Preconditioned):
         )
         self.rates = _rates(rates, driver, epsilon, learning_rate)
         self.gradient_variance = variance_of(gradient_variance, landscape.dim)
-        self.delta = errors.positive("delta", delta, "delta=1e-8")
+        self.delta = errors.positive("delta", delta)
         self.square = errors.choice("square", square, SQUARES)
         self.bias_correction = errors.flag("bias_correction", bias_correction)
         self.noise = errors.choice("noise", noise, ("position", "average"))
@@ -188,10 +188,10 @@ def _rates(
     if rates is not None:
         if any(errors.is_traced(rate) for rate in jax.tree.leaves(rates)):
             rates = jnp.asarray(rates)
-        array = errors.finite("rates", rates, "rates=(100.0, 1.0)", (2,))
+        array = errors.finite("rates", rates, shape=(2,))
         if not errors.is_traced(array) and not np.all(np.asarray(array) > 0):
             raise ValueError(
-                f"rates must be positive, not {rates!r}. Type for example rates=(100.0, 1.0)."
+                f"rates must be positive, not {rates!r}. For example rates=(100.0, 1.0)."
             )
         return array
     instead = "Give rates=(b1, b2) per unit of SDE time."

@@ -120,9 +120,9 @@ class RMSProp(Preconditioned):
                 0.9, learning_rate_of(driver, epsilon, learning_rate, "Give rate=1.0, b2.")
             )
         else:
-            self.rate = errors.positive("rate", rate, "rate=1.0")
+            self.rate = errors.positive("rate", rate)
         self.gradient_variance = variance_of(gradient_variance, landscape.dim)
-        self.delta = errors.positive("delta", delta, "delta=1e-8")
+        self.delta = errors.positive("delta", delta)
         self.square = errors.choice("square", square, SQUARES)
         self.bias_correction = errors.flag("bias_correction", bias_correction)
 

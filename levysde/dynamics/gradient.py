@@ -30,14 +30,13 @@ from levysde.types import Arg, Integer, Number, Numbers
 def check_parts(landscape: Arg[Landscape], driver: Arg[Driver]) -> None:
     if not isinstance(landscape, Landscape):
         raise TypeError(
-            f"landscape must be a Landscape, not {landscape!r}. Type for example "
+            f"landscape must be a Landscape, not {landscape!r}. For example "
             "Quadratic(hessian=jnp.eye(2)); make your own loss into one with "
             "levysde.from_function."
         )
     if not isinstance(driver, Driver):
         raise TypeError(
-            f"driver must be a Driver, not {driver!r}. Type for example "
-            "StableComponents(alpha=1.5)."
+            f"driver must be a Driver, not {driver!r}. For example StableComponents(alpha=1.5)."
         )
     leaves, structure = jax.tree.flatten(landscape)
     for leaf in leaves:
@@ -85,10 +84,10 @@ def noise_amplitude(
     if (epsilon is None) == (learning_rate is None):
         raise ValueError(
             f"give exactly one of epsilon and learning_rate, not epsilon={epsilon!r} and "
-            f"learning_rate={learning_rate!r}. Type for example epsilon=0.1."
+            f"learning_rate={learning_rate!r}. For example epsilon=0.1."
         )
     if epsilon is not None:
-        return errors.positive("epsilon", epsilon, "epsilon=0.1")
+        return errors.positive("epsilon", epsilon)
     eta = errors.positive("learning_rate", learning_rate, "learning_rate=1e-3")
     return eta ** ((driver.index - 1) / driver.index)
 
@@ -189,7 +188,7 @@ class SGD(_GradientFlow):
             landscape, driver, epsilon, learning_rate, scale
         )
         self.convention = _convention(convention, self.scale)
-        self.marcus_steps = errors.integer("marcus_steps", marcus_steps, "marcus_steps=64")
+        self.marcus_steps = errors.integer("marcus_steps", marcus_steps)
 
     def kick(self, y: NoiseVector, x: Point) -> Point:
         if self.convention == "marcus":

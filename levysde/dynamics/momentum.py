@@ -127,7 +127,7 @@ class Momentum(Averaging):
         if rate is not None and momentum is not None:
             raise ValueError(
                 f"give one of momentum and rate, not momentum={momentum!r} and rate={rate!r}: "
-                "rate is -ln(momentum) over the learning rate. Type for example momentum=0.9."
+                "rate is -ln(momentum) over the learning rate. For example momentum=0.9."
             )
         if rate is not None:
             self.rate = errors.positive("rate", rate, "rate=10.0")
@@ -208,7 +208,7 @@ def _check_digits(beta: Array, given: Arg[Number]) -> None:
 
 
 def _decay_factor(value: Arg[Number]) -> Array:
-    beta = errors.positive("momentum", value, "momentum=0.9")
+    beta = errors.positive("momentum", value)
     if not errors.is_traced(beta) and not float(beta) < 1 and float(np.asarray(value)) < 1:
         raise ValueError(
             f"momentum = {value!r} is rounded to 1 by {beta.dtype}. Switch JAX to float64 with "
@@ -216,7 +216,6 @@ def _decay_factor(value: Arg[Number]) -> Array:
         )
     if not errors.is_traced(beta) and not float(beta) < 1:
         raise ValueError(
-            f"momentum must lie strictly between 0 and 1, not {value!r}. Type for "
-            "example momentum=0.9."
+            f"momentum must lie strictly between 0 and 1, not {value!r}. For example momentum=0.9."
         )
     return beta

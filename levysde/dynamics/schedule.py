@@ -64,7 +64,7 @@ class Scheduled(WholeStep):
     ):
         if not isinstance(dynamics, Dynamics):
             raise TypeError(
-                f"dynamics must be a Dynamics, not {dynamics!r}. Type for example "
+                f"dynamics must be a Dynamics, not {dynamics!r}. For example "
                 "Scheduled(SGD(well, StableComponents(alpha=1.5), learning_rate=0.1), lambda t: 1 "
                 "/ (1 + t))."
             )
@@ -76,16 +76,14 @@ class Scheduled(WholeStep):
         self.clock = errors.choice("clock", clock, ("time", "steps"))
         self.factor, self.schedule = None, None
         if not callable(schedule):
-            self.factor = errors.positive(
-                "schedule", schedule, "schedule=0.5, or lambda t: 1 / (1 + t)"
-            )
+            self.factor = errors.positive("schedule", schedule)
             return
         self.schedule = schedule
         at = jax.ShapeDtypeStruct((), jnp.int32 if clock == "steps" else jnp.zeros(0).dtype)
         out = errors.outcome("schedule", schedule, at, example="lambda t: 1 / (1 + t)")
         if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
             raise TypeError(
-                f"schedule must return one real number for one number, not {out}. Type for example "
+                f"schedule must return one real number for one number, not {out}. For example "
                 "lambda t: 1 / (1 + t)."
             )
 

@@ -71,10 +71,8 @@ class Underdamped(WholeStep):
         self.driver = Brownian()
         check_parts(landscape, self.driver)
         self.landscape = landscape
-        self.friction = errors.positive("friction", friction, "friction=1.0")
-        self.epsilon = jnp.sqrt(
-            2 * self.friction * errors.positive("diffusion", diffusion, "diffusion=0.1")
-        )
+        self.friction = errors.positive("friction", friction)
+        self.epsilon = jnp.sqrt(2 * self.friction * errors.positive("diffusion", diffusion))
         self.scale = as_scale(None, landscape.dim)
 
     def init(self, x0: Point) -> UnderdampedState:

@@ -58,7 +58,7 @@ class Checkpoint:
         object.__setattr__(self, "every", errors.positive_real("every", self.every, "every=5.0"))
         errors.flag("final", self.final)
         if self.on_save is not None:
-            errors.function("on_save", self.on_save, "on_save=lambda path: None")
+            errors.function("on_save", self.on_save)
 
 
 def fingerprint(run: Run) -> str:

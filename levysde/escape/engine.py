@@ -116,7 +116,7 @@ def simulate_escape(
     places = errors.choice("record", record, ("places", "times")) == "places"
     errors.flag("throw", throw)
     if not isinstance(progress, bool):
-        errors.function("progress", progress, "progress=True")
+        errors.function("progress", progress)
     concerns = preflight(kernel, domain, run.starts)
     rows = _rows(run, kernel.dim if places else 0)
     part = as_shard(shard)
@@ -182,7 +182,7 @@ def _checked(
     seed = errors.seed(seed)
     places = _devices(devices)
     if chunk is not None:
-        chunk = errors.integer("chunk", chunk, "chunk=1024", high=2**30)
+        chunk = errors.integer("chunk", chunk, high=2**30)
     limit = LAST_STEP
     if max_steps is not None:
         limit = errors.integer("max_steps", max_steps, "max_steps=1_000_000", high=LAST_STEP)
@@ -307,9 +307,7 @@ def _devices(devices: Arg[Integer | None]) -> tuple:
             if hasattr(os, "sched_getaffinity")
             else os.cpu_count() or 1
         )
-        return (local[0],) * (
-            cores if devices is None else errors.integer("devices", devices, "devices=2")
-        )
+        return (local[0],) * (cores if devices is None else errors.integer("devices", devices))
     count = (
         len(local)
         if devices is None
@@ -324,7 +322,7 @@ def _devices(devices: Arg[Integer | None]) -> tuple:
 
 
 def as_lanes(lanes: Arg[Integer | None]) -> int | None:
-    return None if lanes is None else errors.integer("lanes", lanes, "lanes=256", high=2**24)
+    return None if lanes is None else errors.integer("lanes", lanes, high=2**24)
 
 
 def layout(

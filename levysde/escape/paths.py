@@ -335,7 +335,7 @@ def _ids(num: Arg[Integer | None], ids: Arg[Numbers | None]) -> np.ndarray:
     if (num is None) == (ids is None):
         raise ValueError(
             f"give exactly one of num and ids, not num={errors.shown(num)} and "
-            f"ids={errors.shown(ids)}. Type for example num=5."
+            f"ids={errors.shown(ids)}. For example num=5."
         )
     if ids is None:
         return np.arange(errors.integer("num", num, "num=5"), dtype=np.uint64)
@@ -344,12 +344,10 @@ def _ids(num: Arg[Integer | None], ids: Arg[Numbers | None]) -> np.ndarray:
     numbers = numbers if listed else np.asarray(errors.concrete("ids", numbers))
     if not (listed or np.ndim(numbers) == 1) or not len(numbers):
         raise ValueError(
-            f"ids must be a list of at least one trajectory, not {errors.shown(ids)}. Type for "
+            f"ids must be a list of at least one trajectory, not {errors.shown(ids)}. For "
             "example ids=[0, 7]."
         )
-    return np.array(
-        [errors.integer("ids", i, "ids=[0, 7]", low=0, high=_LAST_ID) for i in numbers], np.uint64
-    )
+    return np.array([errors.integer("ids", i, low=0, high=_LAST_ID) for i in numbers], np.uint64)
 
 
 def _grid(
@@ -363,7 +361,7 @@ def _grid(
     if (times is None) == (every is None):
         raise ValueError(
             f"give exactly one of times and every, not times={errors.shown(times)} and "
-            f"every={errors.shown(every)}. Type for example times=np.linspace(0, 10, 101), or "
+            f"every={errors.shown(every)}. For example times=np.linspace(0, 10, 101), or "
             "every=10 with max_steps=1000."
         )
     if times is not None:
@@ -373,11 +371,11 @@ def _grid(
                 "Leave them out."
             )
         return _chosen(kernel, times)
-    every = errors.integer("every", every, "every=10", high=LAST_STEP)
+    every = errors.integer("every", every, high=LAST_STEP)
     if (max_time is None) == (max_steps is None):
         raise ValueError(
             "every needs exactly one of max_time and max_steps, not "
-            f"max_time={errors.shown(max_time)} and max_steps={errors.shown(max_steps)}. Type for "
+            f"max_time={errors.shown(max_time)} and max_steps={errors.shown(max_steps)}. For "
             "example every=10, max_steps=1000."
         )
     if max_time is not None:
@@ -397,13 +395,11 @@ def _chosen(kernel: Kernel, times: Arg[Numbers]) -> np.ndarray:
     chosen = errors.reals("times", times, example)
     if chosen.ndim != 1:
         raise ValueError(
-            f"times must be a list of times, not of shape {chosen.shape}. Type for example "
-            f"{example}."
+            f"times must be a list of times, not of shape {chosen.shape}. For example {example}."
         )
     if chosen[0] < 0 or (np.diff(chosen) <= 0).any():
         raise ValueError(
-            f"times must increase, from 0 on, not {errors.shown(times)}. Type for example "
-            f"{example}."
+            f"times must increase, from 0 on, not {errors.shown(times)}. For example {example}."
         )
     steps = np.array(
         [steps_until("times", kernel, float(t)) if t > 0 else 0 for t in chosen], np.int64

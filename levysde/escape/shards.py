@@ -46,7 +46,7 @@ def as_shard(shard: Arg[tuple[int, int] | str | None]) -> tuple[int, int]:
     ):
         raise ValueError(
             f'shard must be (i, n) or "i/n" with i from 0 to n - 1, not {errors.shown(shard)}. '
-            'Type for example "0/2".'
+            'For example "0/2".'
         )
     return shard
 

@@ -74,7 +74,7 @@ class Bridged(Kernel):
         dynamics = getattr(kernel, "dynamics", None)
         if not isinstance(kernel, Kernel) or dynamics is None or isinstance(kernel, Bridged):
             raise TypeError(
-                f"kernel must be a stepper of an SDE, not {kernel!r}. Type for example "
+                f"kernel must be a stepper of an SDE, not {kernel!r}. For example "
                 "Bridged(EulerMaruyama(dynamics, dt=1e-2), domain)."
             )
         self.domain, _ = check_boundary(domain, dynamics)

@@ -190,11 +190,11 @@ def _gaussian(dynamics: Arg["Dynamics"]) -> SGD | Langevin:
 def _checked_solver(solver: Arg[diffrax.AbstractSolver], flow: SGD | Langevin) -> Any:
     if not isinstance(solver, diffrax.AbstractSolver):
         raise TypeError(
-            f"solver must be a solver of diffrax, not {solver!r}. Type for example {_EXAMPLE}."
+            f"solver must be a solver of diffrax, not {solver!r}. For example {_EXAMPLE}."
         )
     name = type(solver).__name__
     if isinstance(solver, diffrax.AbstractImplicitSolver):
-        raise TypeError(f"{name} is implicit, which is not supported. Type for example {_EXAMPLE}.")
+        raise TypeError(f"{name} is implicit, which is not supported. For example {_EXAMPLE}.")
     ito, stratonovich = (
         isinstance(solver, kind)
         for kind in (diffrax.AbstractItoSolver, diffrax.AbstractStratonovichSolver)
@@ -202,7 +202,7 @@ def _checked_solver(solver: Arg[diffrax.AbstractSolver], flow: SGD | Langevin) -
     if isinstance(solver, diffrax.AbstractFosterLangevinSRK) or not (ito or stratonovich):
         raise TypeError(
             f"{name} is no solver for dx = -grad F dt + epsilon S dW: diffrax says of it neither "
-            "Ito nor Stratonovich, or it is made for other equations. Type for example "
+            "Ito nor Stratonovich, or it is made for other equations. For example "
             f"{_EXAMPLE}."
         )
     if isinstance(flow.scale, STATE_FREE):
@@ -232,9 +232,9 @@ def _check_runs(kernel: DiffraxKernel) -> None:
         before, after = jax.eval_shape(run, x, words)
     except Exception as error:
         raise TypeError(
-            f"{name} cannot step this equation: {error}. Type for example {_EXAMPLE}."
+            f"{name} cannot step this equation: {error}. For example {_EXAMPLE}."
         ) from None
     if jax.tree.map(np.shape, before) != jax.tree.map(np.shape, after):
         raise TypeError(
-            f"{name} changes the shape of its state from step to step. Type for example {_EXAMPLE}."
+            f"{name} changes the shape of its state from step to step. For example {_EXAMPLE}."
         )

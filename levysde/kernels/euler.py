@@ -35,11 +35,11 @@ class EulerMaruyama(FixedStep):
     def __init__(self, dynamics: Arg[Dynamics], dt: Arg[Number]):
         if not isinstance(dynamics, Dynamics):
             raise TypeError(
-                f"dynamics must be a Dynamics, not {dynamics!r}. Type for example "
+                f"dynamics must be a Dynamics, not {dynamics!r}. For example "
                 "EulerMaruyama(SGD(well, StableComponents(alpha=1.5), epsilon=0.1), dt=1e-3)."
             )
         self.dynamics = dynamics
-        self.dt = errors.positive("dt", dt, "dt=1e-3")
+        self.dt = errors.positive("dt", dt)
         if not errors.is_traced(self.dt):
             dynamics.driver.check_step(float(np.asarray(dt)))
 

@@ -88,7 +88,7 @@ class JumpAdapted(Kernel):
     ):
         if not isinstance(dynamics, SGD) or dynamics.response != "linear":
             raise TypeError(
-                f"dynamics must be SGD (Ito), not {type(dynamics).__name__}. Type for example "
+                f"dynamics must be SGD (Ito), not {type(dynamics).__name__}. For example "
                 "JumpAdapted(SGD(well, StableComponents(alpha=1.5), epsilon=0.1), dt=0.01, "
                 "cutoff=0.5)."
             )
@@ -101,7 +101,7 @@ class JumpAdapted(Kernel):
             )
         self.dynamics = dynamics
         self.dt = errors.positive("dt", dt, "dt=0.01")
-        self.cutoff = errors.positive("cutoff", cutoff, "cutoff=0.5")
+        self.cutoff = errors.positive("cutoff", cutoff)
         self.variance, self.rate = _jumps(dynamics, self.cutoff)
         self.domain = None if domain is None else check_boundary(domain, dynamics)[0]
         self.unit = "SDE time"

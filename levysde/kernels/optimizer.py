@@ -113,19 +113,15 @@ class OptimizerKernel(Kernel):
     ):
         if not isinstance(landscape, Landscape):
             raise TypeError(
-                f"landscape must be a Landscape, not {landscape!r}. Type for example {_EXAMPLE}."
+                f"landscape must be a Landscape, not {landscape!r}. For example {_EXAMPLE}."
             )
         self.landscape = landscape
         self.transformation, self.numbers, self.options = _maker(transformation, hyperparameters)
         self.batch_size, self.noise, self.scale = _noise(landscape, batch_size, noise, scale)
         self.sampling = errors.choice("sampling", sampling, _SAMPLINGS)
-        self.iterations_per_step = errors.integer(
-            "iterations_per_step", iterations_per_step, "iterations_per_step=10"
-        )
+        self.iterations_per_step = errors.integer("iterations_per_step", iterations_per_step)
         self.iteration_time = (
-            None
-            if iteration_time is None
-            else errors.positive("iteration_time", iteration_time, "iteration_time=0.1")
+            None if iteration_time is None else errors.positive("iteration_time", iteration_time)
         )
         self.start = optimizer_state
         check_update(self)
@@ -316,7 +312,7 @@ def _maker(
         if hyperparameters is not None:
             raise ValueError(
                 "hyperparameters belong to a transformation that is made here, and this one has "
-                "been made. Type for example "
+                "been made. For example "
                 'OptimizerKernel("sgd", landscape, batch_size=30, '
                 'hyperparameters={"learning_rate": 0.1}).'
             )
@@ -325,7 +321,7 @@ def _maker(
         made = getattr(optax, transformation, None)
         if not callable(made):
             raise ValueError(
-                f"transformation: optax has no optimiser {transformation!r}. Type for "
+                f"transformation: optax has no optimiser {transformation!r}. For "
                 f"example {_EXAMPLE}."
             )
         transformation = made
@@ -334,7 +330,7 @@ def _maker(
     given = {} if hyperparameters is None else hyperparameters
     if not isinstance(given, Mapping):
         raise TypeError(
-            f'hyperparameters must be a dict, not {given!r}. Type for example {{"learning_rate": '
+            f'hyperparameters must be a dict, not {given!r}. For example {{"learning_rate": '
             f'0.1, "momentum": 0.9}}.'
         )
     numbers, options = {}, []
@@ -349,7 +345,7 @@ def _maker(
         raise TypeError(
             f"{getattr(transformation, '__name__', transformation)!r} makes no transformation of "
             f"{dict(given)!r}: {error}. "
-            'Type for example OptimizerKernel("sgd", landscape, batch_size=30, '
+            'For example OptimizerKernel("sgd", landscape, batch_size=30, '
             'hyperparameters={"learning_rate": 0.1}).'
         ) from None
     check_transformation(found, _EXAMPLE)
@@ -362,13 +358,13 @@ def _noise(
     if (batch_size is None) == (noise is None):
         raise ValueError(
             f"give exactly one of batch_size and noise, not batch_size={batch_size!r} and "
-            f"noise={noise!r}. Type for example {_EXAMPLE}, or OptimizerKernel(optax.sgd(0.1), "
+            f"noise={noise!r}. For example {_EXAMPLE}, or OptimizerKernel(optax.sgd(0.1), "
             "landscape, noise=StableComponents(alpha=1.5))."
         )
     if noise is not None:
         if not isinstance(noise, Driver):
             raise TypeError(
-                f"noise must be a Driver, not {noise!r}. Type for example "
+                f"noise must be a Driver, not {noise!r}. For example "
                 "noise=StableComponents(alpha=1.5)."
             )
         noise.check_step(1.0)

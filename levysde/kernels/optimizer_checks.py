@@ -66,7 +66,7 @@ def check_transformation(transformation: Any, example: str) -> None:
     if not isinstance(transformation, optax.GradientTransformation):
         raise TypeError(
             "transformation must be an optax GradientTransformation, not "
-            f"{errors.shown(transformation)}. Type for example {example}."
+            f"{errors.shown(transformation)}. For example {example}."
         )
 
 

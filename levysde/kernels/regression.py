@@ -60,16 +60,16 @@ class LinearRegressionSGD(Kernel):
         noise: Arg[Number] = 1.0,
         input_scale: Arg[Number] = 1.0,
     ):
-        self.size = errors.integer("dim", dim, "dim=2")
-        self.learning_rate = errors.positive("learning_rate", learning_rate, "learning_rate=0.1")
-        self.batch_size = errors.integer("batch_size", batch_size, "batch_size=4")
-        self.noise = errors.finite("noise", noise, "noise=1.0", ())
+        self.size = errors.integer("dim", dim)
+        self.learning_rate = errors.positive("learning_rate", learning_rate)
+        self.batch_size = errors.integer("batch_size", batch_size)
+        self.noise = errors.finite("noise", noise, shape=())
         if not errors.is_traced(self.noise) and float(self.noise) < 0:
             raise ValueError(
                 f"noise is a standard deviation and must not be negative, but is {noise!r}. Type "
                 "noise=1.0."
             )
-        self.input_scale = errors.positive("input_scale", input_scale, "input_scale=1.0")
+        self.input_scale = errors.positive("input_scale", input_scale)
         self.unit = "iterations"
 
     @property

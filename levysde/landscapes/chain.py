@@ -67,10 +67,10 @@ class WellChain(Landscape):
         dim: Arg[Integer] = 1,
         marked: Arg[Integer] = 0,
     ):
-        self.positions = errors.finite("positions", positions, "positions=[-1.0, 0.0, 1.0]")
-        self.heights = errors.finite("heights", heights, "heights=[0.0, 1.0, 0.0]")
-        self.curvatures = errors.finite("curvatures", curvatures, "curvatures=[8.0, -4.0, 8.0]")
-        self.stiffness = errors.positive("stiffness", stiffness, "stiffness=1.0")
+        self.positions = errors.finite("positions", positions)
+        self.heights = errors.finite("heights", heights)
+        self.curvatures = errors.finite("curvatures", curvatures)
+        self.stiffness = errors.positive("stiffness", stiffness)
         self.dim = errors.integer("dim", dim, "dim=1")
         shape = self.positions.shape
         if (
@@ -81,9 +81,9 @@ class WellChain(Landscape):
             raise ValueError(
                 "positions, heights and curvatures must have one odd length (minimum, saddle, "
                 f"minimum, ...), not shapes {shape}, {self.heights.shape} and "
-                f"{self.curvatures.shape}. Type for example positions=[-1.0, 0.0, 1.0]."
+                f"{self.curvatures.shape}. For example positions=[-1.0, 0.0, 1.0]."
             )
-        self.marked = errors.integer("marked", marked, "marked=0", low=0, high=shape[0] // 2)
+        self.marked = errors.integer("marked", marked, low=0, high=shape[0] // 2)
         if not any(
             errors.is_traced(part) for part in (self.positions, self.heights, self.curvatures)
         ):
@@ -212,17 +212,17 @@ def sharp_flat(
     Source:
         This package, see `WellChain`.
     """
-    barriers = errors.finite("barriers", barriers, "barriers=(1.0, 1.0)", (2,))
-    widths = errors.finite("widths", widths, "widths=(0.8, 2.0)", (2,))
+    barriers = errors.finite("barriers", barriers, shape=(2,))
+    widths = errors.finite("widths", widths, shape=(2,))
     left, right = (
         errors.positive(n, v, f"{n}=2.0")
         for n, v in (("sharpness", sharpness), ("flatness", flatness))
     )
     top = errors.positive("saddle_curvature", saddle_curvature, "saddle_curvature=2.0")
-    stiffness = errors.positive("stiffness", stiffness, "stiffness=1.0")
+    stiffness = errors.positive("stiffness", stiffness)
     dim, marked = (
         errors.integer("dim", dim, "dim=1"),
-        errors.integer("marked", marked, "marked=0", low=0, high=1),
+        errors.integer("marked", marked, low=0, high=1),
     )
     zero = jnp.zeros_like(top)
     positions = jnp.stack([-widths[0], zero, widths[1]])
@@ -276,10 +276,10 @@ class AsymmetricValley(Landscape):
         stiffness: Arg[Number] = 1.0,
         dim: Arg[Integer] = 1,
     ):
-        self.left = errors.positive("left", left, "left=10.0")
-        self.right = errors.positive("right", right, "right=0.5")
-        self.smoothing = errors.positive("smoothing", smoothing, "smoothing=0.1")
-        self.stiffness = errors.positive("stiffness", stiffness, "stiffness=1.0")
+        self.left = errors.positive("left", left)
+        self.right = errors.positive("right", right)
+        self.smoothing = errors.positive("smoothing", smoothing)
+        self.stiffness = errors.positive("stiffness", stiffness)
         self.dim = errors.integer("dim", dim, "dim=1")
 
     def value(self, x: Point) -> Scalar:

@@ -101,15 +101,11 @@ def fully_connected(
     """
     _check_dataset(dataset, tuple(_DATA), "fully_connected")
     depth, width = (
-        errors.integer("depth", depth, "depth=2", low=2),
-        errors.integer("width", width, "width=6"),
+        errors.integer("depth", depth, low=2),
+        errors.integer("width", width),
     )
     rng = np.random.default_rng(errors.seed(seed))
-    decay = float(
-        errors.positive(
-            "weight_decay", errors.concrete("weight_decay", weight_decay), "weight_decay=0.01"
-        )
-    )
+    decay = float(errors.positive("weight_decay", errors.concrete("weight_decay", weight_decay)))
     features, labels = _standardised(dataset)
     sizes = [features.shape[1], *[width] * (depth - 1), _DATA[dataset]]
     params = [
@@ -152,11 +148,7 @@ def _classifier(
     _check_dataset(
         dataset, tuple(name for name, n in _DATA.items() if outputs is None or n == 2), caller
     )
-    decay = float(
-        errors.positive(
-            "weight_decay", errors.concrete("weight_decay", weight_decay), "weight_decay=0.01"
-        )
-    )
+    decay = float(errors.positive("weight_decay", errors.concrete("weight_decay", weight_decay)))
     features, labels = _standardised(dataset)
     columns = outputs or _DATA[dataset]
     params = {"weight": np.zeros((features.shape[1], columns)), "bias": np.zeros(columns)}

@@ -84,10 +84,10 @@ class DeepLinear(Smooth):
         self.target = errors.finite("target", target, f"target=jnp.ones({shape})", shape)
         if not np.asarray(self.target).any():
             raise ValueError(
-                "target must not be zero: it has no singular value to learn. Type for "
+                "target must not be zero: it has no singular value to learn. For "
                 "example jnp.eye(2)."
             )
-        self.weight_decay = errors.finite("weight_decay", weight_decay, "weight_decay=0.01", ())
+        self.weight_decay = errors.finite("weight_decay", weight_decay, shape=())
         if float(self.weight_decay) < 0:
             raise ValueError(
                 f"weight_decay must not be negative, but is {float(self.weight_decay):g}. Give 0 "
@@ -131,12 +131,11 @@ def _widths(widths: Arg[Sequence[Integer]]) -> tuple[int, ...]:
     example = "widths=(3, 2, 3): input, hidden and output widths"
     if not isinstance(widths, list | tuple):
         raise TypeError(
-            f"widths must be a tuple of integers, not {widths!r}. Type for example {example}."
+            f"widths must be a tuple of integers, not {widths!r}. For example {example}."
         )
     if len(widths) < 3:
         raise ValueError(
-            f"widths must name at least one hidden layer, not {widths!r}. Type for "
-            f"example {example}."
+            f"widths must name at least one hidden layer, not {widths!r}. For example {example}."
         )
     return tuple(errors.integer("each of widths", width, example) for width in widths)
 

@@ -42,7 +42,7 @@ def digits_mlp(
     Source:
         The images: Alpaydin and Kaynak, 1998 (UCI), as bundled with scikit-learn.
     """
-    hidden = errors.integer("hidden", hidden, "hidden=8")
+    hidden = errors.integer("hidden", hidden)
     rng, images, labels = _sample(num_images, seed)
     params = {
         "hidden": {"weight": rng.normal(size=(64, hidden)) / 8, "bias": np.zeros(hidden)},
@@ -83,7 +83,7 @@ def digits_cnn(
     Source:
         The images: Alpaydin and Kaynak, 1998 (UCI), as bundled with scikit-learn.
     """
-    channels = errors.integer("channels", channels, "channels=4")
+    channels = errors.integer("channels", channels)
     rng, images, labels = _sample(num_images, seed)
     params = {
         "filter": {
@@ -124,9 +124,7 @@ def _sample(
     num_images: Arg[Integer], seed: Arg[Integer]
 ) -> tuple[np.random.Generator, np.ndarray, np.ndarray]:
     """The generator after drawing the images, pixels in [0, 1], labels."""
-    num_images = errors.integer(
-        "num_images", num_images, "num_images=300", low=10, high=10 * _SMALLEST_CLASS
-    )
+    num_images = errors.integer("num_images", num_images, low=10, high=10 * _SMALLEST_CLASS)
     if num_images % _CLASSES:
         raise ValueError(
             f"num_images must be a multiple of 10, one part a digit, not {num_images}. Type "

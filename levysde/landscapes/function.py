@@ -67,10 +67,10 @@ def from_function(
     Source:
         Elementary.
     """
-    dim = errors.integer("dim", dim, "dim=2")
+    dim = errors.integer("dim", dim)
     if not callable(fn):
         raise TypeError(
-            f"fn must be a function of x, not {fn!r}. Type for example lambda x: jnp.sum(x**2)."
+            f"fn must be a function of x, not {fn!r}. For example lambda x: jnp.sum(x**2)."
         )
     minimum = errors.finite(
         "minimum", errors.concrete("minimum", minimum), f"minimum=jnp.zeros({dim})", (dim,)

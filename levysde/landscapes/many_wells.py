@@ -46,7 +46,7 @@ class StyblinskiTang(Smooth):
         self, dim: Arg[Integer], *, sharpness: Arg[Number] = 1.0, height: Arg[Number] = 1.0
     ):
         self.dim = errors.integer("dim", dim, "dim=10")
-        self.sharpness = errors.positive("sharpness", sharpness, "sharpness=1.0")
+        self.sharpness = errors.positive("sharpness", sharpness)
         self.height = errors.positive("height", height, "height=1.0")
 
     def value(self, x: Point) -> Scalar:
@@ -102,11 +102,11 @@ class Rastrigin(Landscape):
     dim: int = eqx.field(static=True)
 
     def __init__(self, dim: Arg[Integer], *, amplitude: Arg[Number] = 10.0):
-        self.dim = errors.integer("dim", dim, "dim=2")
-        self.amplitude = errors.positive("amplitude", amplitude, "amplitude=10.0")
+        self.dim = errors.integer("dim", dim)
+        self.amplitude = errors.positive("amplitude", amplitude)
         if not errors.is_traced(self.amplitude) and float(self.amplitude) < 1:
             raise ValueError(
-                f"amplitude must be at least 1, not {amplitude!r}. Type for example amplitude=10.0."
+                f"amplitude must be at least 1, not {amplitude!r}. For example amplitude=10.0."
             )
 
     def value(self, x: Point) -> Scalar:

@@ -46,8 +46,8 @@ class MatrixSensing(Smooth):
         seed: Arg[Integer] = 0,
     ):
         size = errors.integer("size", size, "size=5")
-        self.rank = errors.integer("rank", rank, "rank=1", high=size)
-        measurements = errors.integer("measurements", measurements, "measurements=30")
+        self.rank = errors.integer("rank", rank, high=size)
+        measurements = errors.integer("measurements", measurements)
         rng = np.random.default_rng(errors.seed(seed))
         truth = rng.normal(size=(size, self.rank)) / np.sqrt(size)
         raw = rng.normal(size=(measurements, size, size))

@@ -56,12 +56,12 @@ class Modified(Landscape):
     def __init__(self, landscape: Arg[Landscape], *, learning_rate: Arg[Number]):
         if not isinstance(landscape, Landscape):
             raise TypeError(
-                f"landscape must be a Landscape, not {landscape!r}. Type for example "
+                f"landscape must be a Landscape, not {landscape!r}. For example "
                 "Quadratic(hessian=jnp.eye(2)); make your own loss into one with "
                 "levysde.from_function."
             )
         self.landscape = landscape
-        self.learning_rate = errors.positive("learning_rate", learning_rate, "learning_rate=0.1")
+        self.learning_rate = errors.positive("learning_rate", learning_rate)
 
     @property
     def dim(self) -> int:

@@ -219,7 +219,7 @@ def from_network(
         Elementary.
     """
     if not callable(loss):
-        raise TypeError(f"loss must be a function, not {loss!r}. Type for example {_EXAMPLE}.")
+        raise TypeError(f"loss must be a function, not {loss!r}. For example {_EXAMPLE}.")
     batched = errors.flag("batched", batched)
     loss, arrays = model_parameters(loss, params)
     leaves, treedef = jax.tree.flatten(arrays)

@@ -74,7 +74,7 @@ def rescaled(landscape: Arg[Landscape], sharpness: Arg[Number]) -> Landscape:
     """
     if not isinstance(landscape, Landscape):
         raise TypeError(
-            f"landscape must be a Landscape, not {landscape!r}. Type for example "
+            f"landscape must be a Landscape, not {landscape!r}. For example "
             "rescaled(DoubleWell(), sharpness=2.0)."
         )
     k = errors.positive("sharpness", sharpness, "sharpness=2.0")

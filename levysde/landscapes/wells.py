@@ -42,9 +42,9 @@ class DoubleWell(Landscape):
         stiffness: Arg[Number] = 1.0,
         dim: Arg[Integer] = 1,
     ):
-        self.barrier = errors.positive("barrier", barrier, "barrier=1.0")
+        self.barrier = errors.positive("barrier", barrier)
         self.width = errors.positive("width", width, "width=1.0")
-        self.stiffness = errors.positive("stiffness", stiffness, "stiffness=1.0")
+        self.stiffness = errors.positive("stiffness", stiffness)
         self.dim = errors.integer("dim", dim, "dim=1", high=2)
 
     @property

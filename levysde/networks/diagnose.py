@@ -142,27 +142,23 @@ def diagnose(
             examples or is not finite, no noise at all, a model that takes more than the memory
             budget, numbers out of range.
     """
-    rate = (
-        None
-        if learning_rate is None
-        else errors.positive_real("learning_rate", learning_rate, "learning_rate=0.1")
-    )
-    small = errors.positive_real("delta", delta, "delta=1e-8")
-    batches = errors.integer("num_batches", num_batches, "num_batches=2000", low=400)
-    count = errors.integer("num_eigenvalues", num_eigenvalues, "num_eigenvalues=10")
-    settle = errors.integer("settle", settle, "settle=1000", low=0)
-    budget = errors.positive_real("memory_budget", memory_budget, "memory_budget=4.0")
+    rate = None if learning_rate is None else errors.positive_real("learning_rate", learning_rate)
+    small = errors.positive_real("delta", delta)
+    batches = errors.integer("num_batches", num_batches, low=400)
+    count = errors.integer("num_eigenvalues", num_eigenvalues)
+    settle = errors.integer("settle", settle, low=0)
+    budget = errors.positive_real("memory_budget", memory_budget)
     numbers = {
         "alpha": None if alpha is None else _below_two(alpha),
         "noise": errors.choice("noise", noise, tuple(DRIVERS)),
         "height": None
         if basin_height is None
-        else errors.positive_real("basin_height", basin_height, "basin_height=0.05"),
-        "num_probes": errors.integer("num_probes", num_probes, "num_probes=64", low=4),
-        "num_rays": errors.integer("num_rays", num_rays, "num_rays=256", low=16),
-        "num_escapes": errors.integer("num_escapes", num_escapes, "num_escapes=100", low=0),
-        "time_budget": errors.positive_real("time_budget", time_budget, "time_budget=120.0"),
-        "confidence": errors.fraction("confidence", confidence, "confidence=0.95"),
+        else errors.positive_real("basin_height", basin_height),
+        "num_probes": errors.integer("num_probes", num_probes, low=4),
+        "num_rays": errors.integer("num_rays", num_rays, low=16),
+        "num_escapes": errors.integer("num_escapes", num_escapes, low=0),
+        "time_budget": errors.positive_real("time_budget", time_budget),
+        "confidence": errors.fraction("confidence", confidence),
         "seed": errors.seed(seed),
     }
     errors.concrete("weight_decay", weight_decay)

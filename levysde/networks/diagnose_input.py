@@ -64,7 +64,7 @@ def as_landscape(
 ) -> tuple[NetworkLandscape, tuple[tuple[str, int], ...]]:
     """The network, and name and size of each leaf of its parameters. Raises as `diagnose` does."""
     if not callable(loss_fn):
-        raise TypeError(f"loss_fn must be a function, not {loss_fn!r}. Type for example {_CALL}.")
+        raise TypeError(f"loss_fn must be a function, not {loss_fn!r}. For example {_CALL}.")
     batched = errors.flag("batched", batched)
     loss, inputs, targets = _data(loss_fn, data, batched)
     loss, params = model_parameters(loss, params)
@@ -101,8 +101,8 @@ def _data(
     if isinstance(data, tuple | list | dict) or not hasattr(data, "shape"):
         raise TypeError(
             "data must be (inputs, targets), or one array for a loss without targets, not "
-            f"{type(data).__name__}{f' of {len(data)}' if hasattr(data, '__len__') else ''}. Type "
-            "for example data=(inputs, targets)."
+            f"{type(data).__name__}{f' of {len(data)}' if hasattr(data, '__len__') else ''}. For "
+            "example data=(inputs, targets)."
         )
     inputs = _numbers(data)
     _check_some(inputs)
@@ -121,7 +121,7 @@ def _numbers(part: Arg[Any]) -> np.ndarray:
         raise ValueError(f"data are no arrays ({error}). Give rows of one length.") from None
     if not jnp.issubdtype(array.dtype, jnp.number) and array.dtype.kind != "b":
         raise TypeError(
-            f"data must be numbers, not {array.dtype}. Type for example data=(inputs, targets), "
+            f"data must be numbers, not {array.dtype}. For example data=(inputs, targets), "
             "both arrays."
         )
     return array
@@ -208,7 +208,7 @@ def as_optimizer(
         if optimizer not in OPTIMIZERS:
             raise ValueError(
                 'optimizer must be "sgd", "adam" or an optax GradientTransformation, not '
-                f"{optimizer!r}. Type for example optimizer=optax.rmsprop(1e-3), "
+                f"{optimizer!r}. For example optimizer=optax.rmsprop(1e-3), "
                 "learning_rate=1e-3."
             )
         if learning_rate is None:
@@ -222,7 +222,7 @@ def as_optimizer(
     if not isinstance(optimizer, optax.GradientTransformation | optax.MultiSteps):
         raise TypeError(
             'optimizer must be "sgd", "adam" or an optax GradientTransformation, not '
-            f"{optimizer!r}. Type for example optimizer=optax.sgd(0.1, momentum=0.9), "
+            f"{optimizer!r}. For example optimizer=optax.sgd(0.1, momentum=0.9), "
             "learning_rate=0.1."
         )
     kernel = OptimizerKernel(optimizer, landscape, batch_size)

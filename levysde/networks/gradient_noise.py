@@ -150,7 +150,7 @@ def measure_gradient_noise(
     batch_size = errors.integer(
         "batch_size", batch_size, f"batch_size={min(30, n - 1)}", high=n - 1
     )
-    num_batches = errors.integer("num_batches", num_batches, "num_batches=2000", low=400)
+    num_batches = errors.integer("num_batches", num_batches, low=400)
     seed = errors.seed(seed)
     index = errors.real_index(alpha)
     deviations = _deviations(landscape, x)

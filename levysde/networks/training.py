@@ -88,9 +88,9 @@ def train(
     errors.choice("optimizer", optimizer, tuple(_OPTIMIZERS))
     errors.concrete("learning_rate", learning_rate)
     n = landscape.num_examples
-    rate = errors.positive("learning_rate", learning_rate, "learning_rate=0.1")
+    rate = errors.positive("learning_rate", learning_rate)
     batch_size = errors.integer("batch_size", batch_size, f"batch_size={min(30, n)}", high=n)
-    epochs = errors.integer("epochs", epochs, "epochs=1000")
+    epochs = errors.integer("epochs", epochs)
     seeds = np.random.SeedSequence(errors.seed(seed)).generate_state(1)
     x, loss = _run_epochs(landscape, optimizer, batch_size, epochs, rate, jax.random.key(seeds[0]))
     if not np.isfinite(np.asarray(x)).all() or not np.isfinite(float(loss)):
@@ -255,5 +255,5 @@ def check_network(landscape: Arg[Landscape]) -> None:
     if not isinstance(landscape, NetworkLandscape):
         raise TypeError(
             f"landscape must be a network on data, not {type(landscape).__name__}. "
-            "Type for example digits_mlp(), or make your own with from_network."
+            "For example digits_mlp(), or make your own with from_network."
         )

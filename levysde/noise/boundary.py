@@ -146,9 +146,9 @@ def _jumps(driver: Arg[Driver], dim: Arg[Integer]) -> tuple[float, float, int]:
     if not isinstance(driver, StableComponents | StableIsotropic):
         raise TypeError(
             "driver must be StableComponents or StableIsotropic, whose small jumps are known, not "
-            f"{errors.shown(driver)}. Type for example StableComponents(alpha=1.5)."
+            f"{errors.shown(driver)}. For example StableComponents(alpha=1.5)."
         )
-    dim = errors.integer("dim", dim, "dim=2")
+    dim = errors.integer("dim", dim)
     directions = dim if isinstance(driver, StableIsotropic) else 1
     a = require_jumps(driver.alpha)
     return a, driver.levy_rays(directions, 2, 0).total(), directions

@@ -54,11 +54,10 @@ def unit_variance(driver: Arg[Driver], dim: Arg[Integer] = 1) -> float:
     Source:
         Elementary: `exponent(k) ~ v |k|^2 / 2` as k -> 0.
     """
-    dim = errors.integer("dim", dim, "dim=2")
+    dim = errors.integer("dim", dim)
     if not isinstance(driver, Driver):
         raise TypeError(
-            f"driver must be a Driver, not {driver!r}. Type for example "
-            "StableComponents(alpha=1.5)."
+            f"driver must be a Driver, not {driver!r}. For example StableComponents(alpha=1.5)."
         )
     # of a function that JAX traces, where nothing is a number
     inside = errors.is_traced(jnp.zeros(()))
@@ -163,7 +162,7 @@ def hessian_aligned(
     """
     if not isinstance(landscape, Landscape):
         raise TypeError(
-            f"landscape must be a Landscape, not {landscape!r}. Type for example "
+            f"landscape must be a Landscape, not {landscape!r}. For example "
             "Quadratic(hessian=jnp.eye(2))."
         )
     batch = errors.integer("batch_size", batch_size, "batch_size=32")
@@ -213,7 +212,7 @@ def minibatch_scale(
     array = errors.finite("gradients", errors.concrete("gradients", gradients), example)
     if array.ndim != 2 or array.shape[0] < 2 or array.shape[1] < 1:
         raise ValueError(
-            f"gradients must have shape (n, d) with n at least 2, not {array.shape}. Type for "
+            f"gradients must have shape (n, d) with n at least 2, not {array.shape}. For "
             f"example {example}."
         )
     n = len(array)
@@ -241,7 +240,7 @@ def minibatch_scale(
     )
     if not full:
         raise ValueError("gradients do not vary from example to example: a minibatch has no noise.")
-    kept = full if rank is None else errors.integer("rank", rank, "rank=1", high=full)
+    kept = full if rank is None else errors.integer("rank", rank, high=full)
     factor = 1.0 if replacement else (n - batch) / (n - 1)
     size = deviation[:kept] * np.sqrt(factor / (batch * unit_variance(driver, kept)))
     share = np.sum(deviation[:kept] ** 2) / np.sum(deviation[:full] ** 2)
@@ -270,7 +269,7 @@ def trace_matched(
     Source:
         Elementary.
     """
-    dim = errors.integer("dim", dim, "dim=2")
+    dim = errors.integer("dim", dim)
     scale = as_scale(scale, dim)
     if x is None and not isinstance(scale, STATE_FREE):
         raise ValueError(

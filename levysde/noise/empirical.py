@@ -51,7 +51,7 @@ class EmpiricalSteps(Driver):
         rows = errors.finite("rows", rows, example)
         if rows.ndim != 2 or rows.shape[0] < 2:
             raise ValueError(
-                f"rows must have shape (n, d) with n of 2 or more, not {rows.shape}. Type for "
+                f"rows must have shape (n, d) with n of 2 or more, not {rows.shape}. For "
                 f"example {example}."
             )
         self.rows = rows - jnp.mean(rows, 0)[None]

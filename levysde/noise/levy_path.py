@@ -67,12 +67,11 @@ class LevyPath(diffrax.AbstractPath):
     ):
         if not isinstance(driver, Driver):
             raise TypeError(
-                f"driver must be a Driver, not {driver!r}. Type for example "
-                "StableComponents(alpha=1.5)."
+                f"driver must be a Driver, not {driver!r}. For example StableComponents(alpha=1.5)."
             )
         self.driver = driver
-        self.dim = errors.integer("dim", dim, "dim=2")
-        self.dt = errors.positive("dt", dt, "dt=1e-3")
+        self.dim = errors.integer("dim", dim)
+        self.dt = errors.positive("dt", dt)
         if not errors.is_traced(self.dt):
             driver.check_step(float(np.asarray(dt)))
         self.key = _key(errors.seed(seed), trajectory)
@@ -130,7 +129,5 @@ def _key(seed: int, trajectory: Arg[Integer | Array]) -> Array:
             if isinstance(trajectory, np.ndarray | jax.Array) and trajectory.ndim == 0
             else trajectory
         )
-        words = split_uint64(
-            errors.integer("trajectory", number, "trajectory=0", low=0, high=2**64 - 1)
-        )
+        words = split_uint64(errors.integer("trajectory", number, low=0, high=2**64 - 1))
     return jnp.asarray(trajectory_key(split_uint64(seed)[:, None], words[:, None])[:, 0])

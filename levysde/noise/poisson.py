@@ -59,8 +59,8 @@ class GaussianJump(Part):
     dim: int = eqx.field(static=True)
 
     def __init__(self, scale: Arg[Number], dim: Arg[Integer] = 1):
-        self.scale = errors.positive("scale", scale, "scale=1.0")
-        self.dim = errors.integer("dim", dim, "dim=2")
+        self.scale = errors.positive("scale", scale)
+        self.dim = errors.integer("dim", dim)
 
     @property
     def words(self) -> int:
@@ -99,9 +99,9 @@ class ParetoJump(Part):
     dim: int = eqx.field(static=True)
 
     def __init__(self, alpha: Arg[Number], scale: Arg[Number], dim: Arg[Integer] = 1):
-        self.alpha = errors.positive("alpha", alpha, "alpha=1.5")
-        self.scale = errors.positive("scale", scale, "scale=1.0")
-        self.dim = errors.integer("dim", dim, "dim=2")
+        self.alpha = errors.positive("alpha", alpha)
+        self.scale = errors.positive("scale", scale)
+        self.dim = errors.integer("dim", dim)
 
     @property
     def words(self) -> int:
@@ -160,10 +160,10 @@ class CompoundPoisson(Driver):
         characteristic: Arg[Callable[..., Any] | None] = None,
         max_jumps: Arg[Integer] = 4,
     ):
-        self.intensity = errors.positive("intensity", intensity, "intensity=1.0")
+        self.intensity = errors.positive("intensity", intensity)
         if not callable(jump):
             raise TypeError(
-                f"jump must be a function of words, not {jump!r}. Type for example "
+                f"jump must be a function of words, not {jump!r}. For example "
                 "GaussianJump(scale=1.0)."
             )
         words = getattr(jump, "words", None) if words is None else words
@@ -171,8 +171,8 @@ class CompoundPoisson(Driver):
             raise TypeError(
                 "words is missing: say how many random words a jump consumes, for example words=2."
             )
-        self.words = errors.integer("words", words, "words=2")
-        self.max_jumps = errors.integer("max_jumps", max_jumps, "max_jumps=4", high=64)
+        self.words = errors.integer("words", words)
+        self.max_jumps = errors.integer("max_jumps", max_jumps, high=64)
         law: Any = jump if isinstance(jump, eqx.Module) else _JumpFunction(jump)
         self.jump = law
         _jump_dim(law, self.words)

@@ -38,7 +38,7 @@ class ScalarScale(Scale):
     factor: Array
 
     def __init__(self, factor: Arg[Number]):
-        self.factor = errors.finite("factor", factor, "factor=0.5", ())
+        self.factor = errors.finite("factor", factor, shape=())
 
     def apply(self, y: NoiseVector, x: Point) -> Point:
         return self.factor * y
@@ -60,10 +60,10 @@ class DiagonalScale(Scale):
     factors: Array
 
     def __init__(self, factors: Arg[Numbers]):
-        self.factors = errors.finite("factors", factors, "factors=jnp.ones(2)")
+        self.factors = errors.finite("factors", factors)
         if self.factors.ndim != 1:
             raise ValueError(
-                f"factors must have shape (d,), not {self.factors.shape}. Type for example "
+                f"factors must have shape (d,), not {self.factors.shape}. For example "
                 "factors=jnp.ones(2)."
             )
 
@@ -117,10 +117,10 @@ class LowRankScale(Scale):
         self.factor = _finite_matrix("factor", factor, "factor=jnp.ones((3, 1))")
         if not errors.is_traced(self.factor) and not np.any(np.asarray(self.factor)):
             raise ValueError(
-                "factor is zero throughout: nothing would move. Type for example "
+                "factor is zero throughout: nothing would move. For example "
                 "factor=jnp.ones((3, 1))."
             )
-        self.trace_share = errors.finite("trace_share", trace_share, "trace_share=1.0", ())
+        self.trace_share = errors.finite("trace_share", trace_share, shape=())
         if not errors.is_traced(self.trace_share) and not 0 < float(self.trace_share) <= 1:
             raise ValueError(
                 f"trace_share must lie in (0, 1], not {trace_share!r}. Leave it out for a whole "
@@ -167,10 +167,10 @@ class StateScale(Scale):
         dim: Arg[Integer],
         noise_dim: Arg[Integer | None] = None,
     ):
-        self.dim = errors.integer("dim", dim, "dim=2")
+        self.dim = errors.integer("dim", dim)
         if not callable(fn):
             raise TypeError(
-                f"fn must be a function of x, not {fn!r}. Type for example lambda x: 1 + x**2."
+                f"fn must be a function of x, not {fn!r}. For example lambda x: 1 + x**2."
             )
         law: Any = fn if isinstance(fn, eqx.Module) else _ScaleFunction(fn)
         self.fn = law
@@ -178,7 +178,7 @@ class StateScale(Scale):
         self.columns = shape[1] if len(shape) == 2 else self.dim
         if noise_dim is None:
             return
-        if errors.integer("noise_dim", noise_dim, "noise_dim=1") != self.columns:
+        if errors.integer("noise_dim", noise_dim) != self.columns:
             raise ValueError(
                 f"noise_dim = {noise_dim}, but fn(x) has shape {shape}, which takes noise of "
                 f"{self.columns} coordinates. Return a matrix of shape ({self.dim}, {noise_dim}), "
@@ -214,7 +214,7 @@ def _finite_matrix(name: str, value: Arg[Numbers], example: str) -> Array:
     matrix = errors.finite(name, value, example)
     if matrix.ndim != 2:
         raise ValueError(
-            f"{name} must be a matrix of shape (d, r), not of shape {matrix.shape}. Type for "
+            f"{name} must be a matrix of shape (d, r), not of shape {matrix.shape}. For "
             f"example {example}."
         )
     return matrix
@@ -238,7 +238,7 @@ def _shape_of(fn: Callable, dim: int) -> tuple[int, ...]:
     if not fits or not jnp.issubdtype(out.dtype, jnp.floating):
         raise TypeError(
             f"fn(x) must return a real number, {dim} factors, or a matrix of {dim} rows, not "
-            f"{out.dtype} of shape {out.shape}. Type for example lambda x: 1 + x**2."
+            f"{out.dtype} of shape {out.shape}. For example lambda x: 1 + x**2."
         )
     return out.shape
 
@@ -261,7 +261,7 @@ def as_scale(value: Arg[Scale | Numbers | None], dim: Arg[Integer]) -> Scale:
     Source:
         Elementary.
     """
-    dim = errors.integer("dim", dim, "dim=2")
+    dim = errors.integer("dim", dim)
     example = f"scale=1.0, {dim} factors, or a {dim} x {dim} matrix"
     if isinstance(value, Scale):
         _check_fit(value, dim, example)

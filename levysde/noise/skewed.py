@@ -208,7 +208,7 @@ class SkewedComponents(Driver):
 
 
 def _skewness(beta: Arg[Numbers]) -> Array:
-    array = errors.finite("beta", beta, "beta=0.5")
+    array = errors.finite("beta", beta)
     if array.ndim > 1:
         raise ValueError(
             "beta must be one number or one a coordinate, not of shape "
@@ -216,7 +216,6 @@ def _skewness(beta: Arg[Numbers]) -> Array:
         )
     if not errors.is_traced(array) and np.any(np.abs(np.asarray(beta, dtype=float)) > 1):
         raise ValueError(
-            f"beta must lie in [-1, 1], not {beta!r}. Type for example beta=0.5; "
-            "beta=0 is symmetric."
+            f"beta must lie in [-1, 1], not {beta!r}. For example beta=0.5; beta=0 is symmetric."
         )
     return array

@@ -147,14 +147,14 @@ def total_tail(driver: Arg["StableComponents | StableIsotropic"], dim: Arg[Integ
     Source:
         Samorodnitsky and Taqqu, "Stable non-Gaussian random processes", 1994.
     """
-    dim = errors.integer("dim", dim, "dim=2")
+    dim = errors.integer("dim", dim)
     if isinstance(driver, StableComponents):
         alpha = require_jumps(driver.alpha)
         return 2 * dim * levy_constant(alpha) / alpha
     if isinstance(driver, StableIsotropic):
         return _isotropic_tail(require_jumps(driver.alpha), dim)
     raise TypeError(
-        f"driver must be stable, not {driver!r}. Type for example StableComponents(alpha=1.5)."
+        f"driver must be stable, not {driver!r}. For example StableComponents(alpha=1.5)."
     )
 
 

@@ -58,7 +58,7 @@ def hessian_scale(
     """
     if not isinstance(landscape, Landscape):
         raise TypeError(
-            f"landscape must be a Landscape, not {landscape!r}. Type for example "
+            f"landscape must be a Landscape, not {landscape!r}. For example "
             "Quadratic(hessian=jnp.eye(2))."
         )
     batch = errors.integer("batch_size", batch_size, "batch_size=32")
@@ -103,8 +103,8 @@ def minibatch_state_scale(
     Source:
         Li, Tai, E, ICML 2017, whose covariance it is.
     """
-    n = errors.integer("n", n, "n=100", low=2)
-    dim = errors.integer("dim", dim, "dim=2")
+    n = errors.integer("n", n, low=2)
+    dim = errors.integer("dim", dim)
     batch = errors.integer("batch_size", batch_size, "batch_size=32")
     if not callable(example_gradients):
         raise TypeError(

@@ -71,8 +71,8 @@ class StudentT(Driver):
     dt: Array
 
     def __init__(self, df: Arg[Number], dt: Arg[Number]):
-        self.df = errors.positive("df", df, "df=3.0")
-        self.dt = errors.positive("dt", dt, "dt=1e-3")
+        self.df = errors.positive("df", df)
+        self.dt = errors.positive("dt", dt)
 
     @property
     def index(self) -> Scalar:
@@ -163,7 +163,7 @@ class GaussianMixture(Driver):
 
     def __init__(self, weights: Arg[Numbers], scales: Arg[Numbers], dt: Arg[Number]):
         self.weights, self.scales = _components(weights, scales)
-        self.dt = errors.positive("dt", dt, "dt=1e-3")
+        self.dt = errors.positive("dt", dt)
 
     @property
     def index(self) -> Scalar:
@@ -255,18 +255,18 @@ def _components(weights: Arg[Numbers], scales: Arg[Numbers]) -> tuple[Array, Arr
     if weights.ndim != 1 or weights.shape != scales.shape or not len(weights):
         raise ValueError(
             f"weights and scales must be two lists of one length, not of shapes {weights.shape} "
-            f"and {scales.shape}. Type for example {example}."
+            f"and {scales.shape}. For example {example}."
         )
     if not errors.is_traced(weights):
         if (np.asarray(weights) <= 0).any() or abs(float(np.sum(weights)) - 1) > 1e-5:
             raise ValueError(
-                f"weights must be positive with sum 1, not {np.asarray(weights)!r}. Type for "
+                f"weights must be positive with sum 1, not {np.asarray(weights)!r}. For "
                 f"example {example}."
             )
     if not errors.is_traced(scales) and ((np.asarray(scales) < 0).any() or not np.any(scales)):
         raise ValueError(
             f"scales must not be negative, nor zero throughout, but are {np.asarray(scales)!r}. "
-            f"Type for example {example}."
+            f"For example {example}."
         )
     order = jnp.argsort(weights)
     return (weights / jnp.sum(weights))[order], scales[order]

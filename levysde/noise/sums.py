@@ -37,7 +37,7 @@ class DriverSum(Driver):
 
     def __init__(self, *parts: Arg[Driver | tuple[Driver, Number]]):
         if not parts:
-            raise ValueError(f"a sum needs at least one driver. Type for example {_EXAMPLE}.")
+            raise ValueError(f"a sum needs at least one driver. For example {_EXAMPLE}.")
         pairs = [_pair(number, part) for number, part in enumerate(parts)]
         self.drivers, self.factors = (
             tuple(driver for driver, _ in pairs),
@@ -116,7 +116,7 @@ def _pair(number: int, part: Any) -> tuple[Driver, Array]:
     if not isinstance(driver, Driver):
         raise TypeError(
             f"parts[{number}] of a DriverSum must be a Driver or a pair (driver, factor), not "
-            f"{errors.shown(part)}. Type for example {_EXAMPLE}."
+            f"{errors.shown(part)}. For example {_EXAMPLE}."
         )
     factor = errors.finite(f"the factor of parts[{number}]", factor, "(Brownian(), 0.5)", ())
     if not errors.is_traced(factor) and float(factor) == 0:

@@ -109,7 +109,7 @@ class _Tempered(Driver):
 
     def __init__(self, alpha: Arg[Number], length: Arg[Number], tries: Arg[Integer] = 4):
         self.alpha = errors.stability_index(alpha)
-        self.length = errors.positive("length", length, "length=1.0")
+        self.length = errors.positive("length", length)
         self.tries = errors.integer("tries", tries, "tries=4", high=64)
 
     @property

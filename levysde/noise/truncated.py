@@ -182,16 +182,14 @@ def _jumping(alpha: Arg[Number]) -> Array:
     array = errors.stability_index(alpha)
     if not errors.is_traced(array) and float(array) == 2:
         raise ValueError(
-            "alpha = 2 is Gaussian and has no jumps to cut off. Type for example alpha=1.5, or use "
+            "alpha = 2 is Gaussian and has no jumps to cut off. For example alpha=1.5, or use "
             "Brownian()."
         )
     return array
 
 
 def _checked(cutoff: Arg[Number], tries: Arg[Integer]) -> tuple[Array, int]:
-    return errors.positive("cutoff", cutoff, "cutoff=5.0"), errors.integer(
-        "tries", tries, "tries=3", high=64
-    )
+    return errors.positive("cutoff", cutoff, "cutoff=5.0"), errors.integer("tries", tries, high=64)
 
 
 def _exponent(k: Float[Array, " n"], dim: int, alpha: Scalar) -> Float[Array, " n"]:

@@ -62,11 +62,11 @@ def animate(
     chosen = chosen_coordinates(coordinates, paths.dim)
     if len(chosen) != 2:
         raise ValueError(
-            f"an animation needs two coordinates, not {coordinates!r}. Type for example "
+            f"an animation needs two coordinates, not {coordinates!r}. For example "
             "coordinates=(0, 1)."
         )
-    tail = len(paths.times) + 1 if tail is None else errors.integer("tail", tail, "tail=50")
-    pause = errors.positive_real("milliseconds", milliseconds, "milliseconds=50")
+    tail = len(paths.times) + 1 if tail is None else errors.integer("tail", tail)
+    pause = errors.positive_real("milliseconds", milliseconds)
     if landscape is None and (bounds is not None or domain is not None):
         raise ValueError("bounds and domain belong to the contour lines. Pass the landscape too.")
     ax = axes(ax)

@@ -25,7 +25,7 @@ _NAMES = {"sgd": "SGD", "adam": "ADAM"}
 def _checked(report: Any, name: str) -> Any:
     if not all(hasattr(report, part) for part in _NEEDED):
         raise TypeError(
-            f"report must be a Diagnosis, not {type(report).__name__}. Type for example "
+            f"report must be a Diagnosis, not {type(report).__name__}. For example "
             f"plots.{name}(diagnose(...))."
         )
     return report

@@ -127,7 +127,7 @@ def ratio_ladder(
         TypeError, ValueError: arrays of something else than numbers, shapes that do not fit, an `x`
             that is not positive and finite; what matplotlib has against `artist`.
     """
-    x = errors.reals("x", x, "x=[0.1, 0.2]")
+    x = errors.reals("x", x)
     ratios, intervals = (  # infinite where nothing left
         errors.numeric(name, errors.concrete(name, values), example).astype(float)
         for name, values, example in (

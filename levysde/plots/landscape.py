@@ -68,7 +68,7 @@ def landscape(
                 "two-dimensional one."
             )
     lines_wanted = _as_levels(levels)
-    points = errors.integer("points", points, "points=201", low=2, high=2001)
+    points = errors.integer("points", points, low=2, high=2001)
     marks = {
         name: np.asarray(getattr(landscape, name, np.zeros((0, 2))))
         for name in ("minima", "saddles")
@@ -179,8 +179,8 @@ def _contains(domain: Domain, grid: Array) -> Array:
 def _as_levels(levels: Arg[Integer | Numbers]) -> int | np.ndarray:
     """How many lines, or their heights."""
     if isinstance(levels, int) and not isinstance(levels, bool):
-        return errors.integer("levels", levels, "levels=16", high=200)
-    heights = errors.reals("levels", levels, "levels=16")
+        return errors.integer("levels", levels, high=200)
+    heights = errors.reals("levels", levels)
     if heights.ndim != 1 or (np.diff(heights) <= 0).any():
         raise ValueError(
             f"levels must be a number of lines or increasing heights, not {errors.shown(levels)}. "

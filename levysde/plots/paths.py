@@ -171,7 +171,7 @@ def exit_places(
     chosen = chosen_coordinates(coordinates, result.first_outside.shape[1])
     if len(chosen) != 2:
         raise ValueError(
-            f"exit places need two coordinates, not {coordinates!r}. Type for example "
+            f"exit places need two coordinates, not {coordinates!r}. For example "
             "coordinates=(0, 1)."
         )
     if not result.exited.any():
@@ -259,9 +259,9 @@ def exit_directions(
         TypeError, ValueError: arrays of something else than finite numbers, shapes that do not fit;
             what matplotlib has against `artist`.
     """
-    eigenvalues = errors.reals("eigenvalues", eigenvalues, "eigenvalues=[1.0, 2.0]")
-    share = errors.reals("share", share, "share=[0.4, 0.6]")
-    intervals = errors.reals("intervals", intervals, "intervals=[(0.3, 0.5), (0.5, 0.7)]")
+    eigenvalues = errors.reals("eigenvalues", eigenvalues)
+    share = errors.reals("share", share)
+    intervals = errors.reals("intervals", intervals)
     num = eigenvalues.size
     if eigenvalues.ndim != 1 or share.shape != (num,) or intervals.shape != (num, 2):
         raise ValueError(
@@ -309,12 +309,10 @@ def chosen_coordinates(coordinates: Arg[Sequence[Integer] | None], dim: int) -> 
     if coordinates is None:
         return (0, 1) if dim > 1 else (0,)
     chosen = tuple(coordinates) if isinstance(coordinates, tuple | list) else (coordinates,)
-    chosen = tuple(
-        errors.integer("coordinates", k, "coordinates=(0, 1)", low=0, high=dim - 1) for k in chosen
-    )
+    chosen = tuple(errors.integer("coordinates", k, low=0, high=dim - 1) for k in chosen)
     if len(chosen) not in (1, 2):
         raise ValueError(
-            f"coordinates must be one or two, not {errors.shown(coordinates)}. Type for example "
+            f"coordinates must be one or two, not {errors.shown(coordinates)}. For example "
             "coordinates=(0, 1)."
         )
     return chosen

@@ -33,7 +33,7 @@ def axes(ax: "Axes | None", artist: Arg[dict[str, Any] | None] = None, **words: 
         artist is None or (isinstance(artist, dict) and all(isinstance(key, str) for key in artist))
     ):
         raise TypeError(
-            f"artist must be a dict of keywords, not {errors.shown(artist)}. Type for example "
+            f"artist must be a dict of keywords, not {errors.shown(artist)}. For example "
             f'{{"color": "k"}}.'
         )
     if ax is not None:

@@ -50,11 +50,10 @@ def hill(
     inside = share >= 1e-4  # where the table of exact readings begins
     exact = None
     if stable is not None:
-        stable = errors.positive_real("stable", stable, "stable=1.5")
+        stable = errors.positive_real("stable", stable)
         if not 0.5 <= stable <= 2:
             raise ValueError(
-                f"stable must be an index from 0.5 to 2, not {stable:g}. Type for "
-                "example stable=1.5."
+                f"stable must be an index from 0.5 to 2, not {stable:g}. For example stable=1.5."
             )
         exact = np.array([stats.hill_on_stable(stable, float(s)) for s in share[inside]])
     ax = axes(ax, artist, label=label)

@@ -37,7 +37,7 @@ def reading(found: Any) -> float:
     except (TypeError, ValueError):
         raise TypeError(
             f"estimator gave {errors.shown(found)}, not a number, an Estimate or a fit with "
-            ".alpha. Type for example estimator=lambda x: stats.hill(x, k=200)."
+            ".alpha. For example estimator=lambda x: stats.hill(x, k=200)."
         ) from None
     if np.isnan(number):
         raise ValueError(
@@ -144,7 +144,7 @@ def block_bootstrap(
     """
     from scipy.stats import norm  # slow to import
 
-    errors.function("estimator", estimator, "estimator=stats.hill")
+    errors.function("estimator", estimator)
     x = sample(x, vectors=True, least=50)
     errors.choice("kind", kind, ("moving", "stationary"))
     block = (
@@ -152,9 +152,9 @@ def block_bootstrap(
         if block is None
         else errors.integer("block", block, "block=50", high=len(x) // 8)
     )
-    resamples = errors.integer("resamples", resamples, "resamples=200", low=20)
+    resamples = errors.integer("resamples", resamples, low=20)
     rng = np.random.default_rng(errors.seed(seed))
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    confidence = errors.fraction("confidence", confidence)
     z = float(norm.isf((1 - confidence) / 2))
     value = reading(estimator(x))
     draws = []

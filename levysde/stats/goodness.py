@@ -83,7 +83,7 @@ def exponentiality(
     from scipy.stats import norm  # slow to import
 
     time, exited = checked(time, exited)
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    confidence = errors.fraction("confidence", confidence)
     if np.unique(time[exited]).size < 2:
         raise ValueError(
             f"time and exited hold {int(exited.sum())} exits with fewer than two distinct times, "

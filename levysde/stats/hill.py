@@ -131,9 +131,9 @@ def hill(
         Hill, Annals of Statistics 3 (1975); the choice of k: Huisman, Koedijk, Kool, Palm, J. Bus.
         Econ. Stat. 19 (2001).
     """
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    confidence = errors.fraction("confidence", confidence)
     size, inverse, zeros = _curve(x)
-    k = _choice(inverse) if k is None else errors.integer("k", k, "k=100", low=2, high=inverse.size)
+    k = _choice(inverse) if k is None else errors.integer("k", k, low=2, high=inverse.size)
     low, high = (end[0] for end in _interval(np.array([k]), confidence))
     if not inverse[k - 1] > 0:
         raise ValueError(
@@ -163,7 +163,7 @@ def hill_curve(x: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> HillCurve:
     Source:
         Hill, Annals of Statistics 3 (1975).
     """
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    confidence = errors.fraction("confidence", confidence)
     size, inverse, zeros = _curve(x)
     k = np.unique(np.geomspace(_FEWEST, inverse.size // 2, 400).astype(int))
     k = k[inverse[k - 1] > 0]

@@ -76,7 +76,7 @@ def hurst_rs(
         Physica A 312 (2002).
     """
     x = _sample(x)
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    confidence = errors.fraction("confidence", confidence)
     windows = _windows(x.size, smallest, 8)
     expected = np.log([_anis_lloyd(s) for s in windows])
     by_piece = np.array([_by_piece(x, s, _rescaled_range) for s in windows])
@@ -122,12 +122,12 @@ def hurst_dfa(
         (2002).
     """
     x = _sample(x)
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
-    order = errors.integer("order", order, "order=1", low=0, high=8)
-    q = errors.positive_real("moment", moment, "moment=2.0")
+    confidence = errors.fraction("confidence", confidence)
+    order = errors.integer("order", order, low=0, high=8)
+    q = errors.positive_real("moment", moment)
     if not 0.01 <= q <= 20:
         raise ValueError(
-            f"moment must lie between 0.01 and 20, not {moment!r}. Type for example moment=2.0."
+            f"moment must lie between 0.01 and 20, not {moment!r}. For example moment=2.0."
         )
     windows = _windows(x.size, smallest, max(8, 2 * order + 3))
     path = np.cumsum(x - x.mean())
@@ -160,8 +160,8 @@ def fractional_gaussian_noise(
     """
     from scipy.fft import fft, irfft  # slow to import
 
-    n = errors.integer("size", size, "size=1000", low=2, high=2**31 - 1)
-    h = errors.fraction("hurst", hurst, "hurst=0.7")
+    n = errors.integer("size", size, low=2, high=2**31 - 1)
+    h = errors.fraction("hurst", hurst)
     rng = np.random.default_rng(errors.seed(seed))
     lag = np.arange(n + 1, dtype=float)
     r = ((lag + 1) ** (2 * h) - 2 * lag ** (2 * h) + np.abs(lag - 1) ** (2 * h)) / 2
@@ -183,7 +183,7 @@ def _sample(x: Arg[Numbers]) -> np.ndarray:
 def _windows(size: int, smallest: Arg[Integer], least: int) -> list[int]:
     """Window lengths, evenly spaced in the logarithm, from `smallest` to a piece."""
     piece = size // _PIECES
-    smallest = errors.integer("smallest", smallest, "smallest=16", low=least)
+    smallest = errors.integer("smallest", smallest, low=least)
     if 2 * smallest > piece:
         raise ValueError(
             f"{size} values in {_PIECES} pieces leave windows of at most {piece}, and smallest = "

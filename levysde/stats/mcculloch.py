@@ -90,7 +90,7 @@ def mcculloch(x: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> SkewedStabl
     from scipy.stats import norm  # slow to import
 
     x = sample(x, least=100)
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    confidence = errors.fraction("confidence", confidence)
     z = norm.isf((1 - confidence) / 2)
     table = stable_table()
     q = np.quantile(x, table["level"])

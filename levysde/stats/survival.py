@@ -66,7 +66,7 @@ def checked(
     if time.ndim != 1 or time.shape != exited.shape or not time.size:
         raise ValueError(
             f"{names[0]} and {names[1]} must be two arrays of one shape (num,) with num at least "
-            f"1, not {time.shape} and {exited.shape}. Type for example result.time, result.exited."
+            f"1, not {time.shape} and {exited.shape}. For example result.time, result.exited."
         )
     bad = ~np.isfinite(time) | (time < 0) | (exited & (time == 0))
     if bad.any():
@@ -138,7 +138,7 @@ def _rate(time: np.ndarray, exited: np.ndarray, confidence: Arg[Number]) -> Esti
     # quantiles of chi-square, as in scipy.stats, which is slow to import
     from scipy.special import chdtri, gammaincinv
 
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    confidence = errors.fraction("confidence", confidence)
     exits, at_risk = int(exited.sum()), float(time.sum())
     if not exits:
         return Estimate(0.0, 0.0, -np.log1p(-confidence) / at_risk, confidence)
@@ -214,7 +214,7 @@ def mean_ratio(
 
     time, exited = checked(time, exited)
     other_time, other_exited = checked(other_time, other_exited, "other_")
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    confidence = errors.fraction("confidence", confidence)
     tail = (1 - confidence) / 2
     n, n_other = int(exited.sum()), int(other_exited.sum())
     more, more_other = n + (not exited.all()), n_other + (not other_exited.all())
@@ -254,7 +254,7 @@ def kaplan_meier(
     from scipy.stats import CensoredData, ecdf  # slow to import
 
     time, exited = checked(time, exited)
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    confidence = errors.fraction("confidence", confidence)
     curve = ecdf(CensoredData(uncensored=time[exited], right=time[~exited])).sf
     survival = np.asarray(curve.probabilities)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -323,11 +323,11 @@ def restricted_mean(
 
     time, exited = checked(time, exited)
     last = float(time.max())
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    confidence = errors.fraction("confidence", confidence)
     example = f"horizon={last:.6g}"
     horizon = last if horizon is None else float(errors.reals("horizon", horizon, example, ()))
     if not horizon > 0:
-        raise ValueError(f"horizon must be positive, not {horizon!r}. Type for example {example}.")
+        raise ValueError(f"horizon must be positive, not {horizon!r}. For example {example}.")
     order, counts = np.unique(time, return_counts=True)
     exits = np.bincount(np.searchsorted(order, time[exited]), minlength=order.size)
     at_risk = time.size - np.concatenate([[0], np.cumsum(counts)[:-1]])

@@ -144,7 +144,7 @@ def index_of_growth(
     """
     from scipy.special import stdtrit  # slow to import
 
-    single = errors.reals("single", single, "single=np.abs(x).reshape(count, block)")
+    single = errors.reals("single", single)
     summed = sample(summed, name="summed")
     if single.ndim != 2 or len(single) != len(summed) or len(single) < 8 or single.shape[1] < 2:
         raise ValueError(
@@ -153,7 +153,7 @@ def index_of_growth(
         )
     count, block = single.shape
     growth = (_log_size("summed", summed) - _log_size("single", single).mean(1)) / np.log(block)
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    confidence = errors.fraction("confidence", confidence)
     inverse, error = float(growth.mean()), float(growth.std(ddof=1) / np.sqrt(count))
     if inverse <= 0:
         raise ValueError(
@@ -213,8 +213,8 @@ def characteristic_function_fit(
     from scipy.special import ndtri, stdtrit  # slow to import
 
     x = sample(x)
-    block = errors.integer("block", block, "block=1")
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    block = errors.integer("block", block)
+    confidence = errors.fraction("confidence", confidence)
     count = x.size // block
     if count < 20:
         raise ValueError(

@@ -159,8 +159,8 @@ def tail_report(
     from scipy.stats import norm  # slow to import
 
     x = sample(x, least=_LEAST)
-    level = errors.fraction("level", level, "level=0.02")
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    level = errors.fraction("level", level)
+    confidence = errors.fraction("confidence", confidence)
     most = int(ties(np.sort(x)).max())
     if most == x.size:
         raise ValueError(

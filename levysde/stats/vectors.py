@@ -107,7 +107,7 @@ def projections(
         elementary: every projection of a stable vector is stable with the same index.
     """
     x = _vectors(x)
-    shape = (errors.integer("directions", directions, "directions=50", high=10**6), x.shape[1])
+    shape = (errors.integer("directions", directions, high=10**6), x.shape[1])
     drawn = np.random.default_rng(errors.seed(seed)).normal(size=shape)
     return _along(estimator, x, drawn / np.sqrt((drawn**2).sum(1, keepdims=True)))
 
@@ -124,7 +124,7 @@ def _vectors(x: Arg[Numbers]) -> np.ndarray:
 def _along(
     estimator: Arg[Callable[..., Any]], x: np.ndarray, directions: np.ndarray
 ) -> DirectionalIndex:
-    errors.function("estimator", estimator, "estimator=stats.hill")
+    errors.function("estimator", estimator)
     values, fault = np.full(len(directions), np.nan), None
     for i, direction in enumerate(directions):
         try:

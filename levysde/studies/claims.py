@@ -163,6 +163,6 @@ def band_end(name: str, value: Arg[Number]) -> float:
     number = errors.numeric(name, errors.concrete(name, value), f"{name}=1.0")
     if number.shape != () or np.isnan(number):
         raise ValueError(
-            f"{name} must be one number, not {errors.shown(value)}. Type for example {name}=1.0."
+            f"{name} must be one number, not {errors.shown(value)}. For example {name}=1.0."
         )
     return float(number)

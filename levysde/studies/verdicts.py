@@ -239,7 +239,7 @@ def detection_chance(margin: Arg[Number], measured: Arg[Estimate | Iterable[Esti
         ValueError, TypeError: a margin that is not a finite number, something other than estimates,
             or none.
     """
-    margin = errors.real("margin", margin, "margin=0.1")
+    margin = errors.real("margin", margin)
     found = _several(measured)
     from scipy.stats import norm  # slow to import
 

@@ -102,8 +102,8 @@ def run_sweep(
         spec = read_spec(spec)
     engine = errors.choice("engine", engine, ("local", "ray"))
     part = _as_shard(shard)
-    every = errors.positive_real("checkpoint_every", checkpoint_every, "checkpoint_every=5.0")
-    workers = None if workers is None else errors.integer("workers", workers, "workers=2")
+    every = errors.positive_real("checkpoint_every", checkpoint_every)
+    workers = None if workers is None else errors.integer("workers", workers)
     errors.flag("retry_failed", retry_failed)
     errors.flag("progress", progress)
     if engine == "local" and workers is not None:

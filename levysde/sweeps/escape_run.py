@@ -142,7 +142,7 @@ class EscapeRun(Experiment):
                 else f" (no law predicts its length: {problem.no_law})"
             )
             raise SpecError(
-                f"run.max_time: this run needs a budget{reason}. Type for example max_time = 1e4 "
+                f"run.max_time: this run needs a budget{reason}. For example max_time = 1e4 "
                 "or max_steps = 1_000_000."
             )
 

@@ -59,7 +59,7 @@ class Variable:
         # of a word that is read as a list of types
         except (TypeError, ValueError, SyntaxError) as error:
             raise ValueError(
-                f'dtype = {self.dtype!r} is unknown to NumPy ({error}). Type for example "float64".'
+                f'dtype = {self.dtype!r} is unknown to NumPy ({error}). For example "float64".'
             ) from None
         errors.several("dims", self.dims, str, '("trajectory",)')
         for size in errors.several("sizes", self.sizes, object, "(100,)"):
@@ -117,11 +117,11 @@ class Work:
     is_bound: Arg[bool]
 
     def __post_init__(self):
-        units = errors.numeric("units", errors.concrete("units", self.units), "units=1e6")
+        units = errors.numeric("units", errors.concrete("units", self.units))
         if units.shape != () or not units >= 0:
             raise ValueError(
                 f"units must be a number from 0 on, not {errors.shown(self.units)}. "
-                "Type for example 1e6."
+                "For example 1e6."
             )
         errors.flag("is_bound", self.is_bound)
 

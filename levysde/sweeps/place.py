@@ -41,7 +41,7 @@ class Place:
     def __init__(self, out: Arg[PathLike]):
         if not isinstance(out, str | os.PathLike) or not str(out) or "\0" in str(out):
             raise ValueError(
-                f"out must be a folder or a URL, not {errors.shown(out)}. Type for example "
+                f"out must be a folder or a URL, not {errors.shown(out)}. For example "
                 '"runs/first" or "s3://bucket/first".'
             )
         scheme, separator, _ = str(out).partition("://")

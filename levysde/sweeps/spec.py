@@ -118,7 +118,7 @@ def read_spec(path: Arg[PathLike]) -> Spec:
     """
     if not isinstance(path, str | os.PathLike):
         raise SpecError(
-            f"a spec is the path of a TOML file, not {errors.shown(path)}. Type for "
+            f"a spec is the path of a TOML file, not {errors.shown(path)}. For "
             'example "sweep.toml".'
         )
     if path == "main-job":
@@ -143,7 +143,7 @@ def as_spec(table: Arg[Any]) -> Spec:
         return table
     if not isinstance(table, dict):
         raise SpecError(
-            f"a spec is a table, not {type(table).__name__}. Type for example {{'run': "
+            f"a spec is a table, not {type(table).__name__}. For example {{'run': "
             f"..., 'grid': ...}}."
         )
     _check_leaves(table, ())
@@ -152,7 +152,7 @@ def as_spec(table: Arg[Any]) -> Spec:
         found = "both" if spec.grid else "neither"
         raise SpecError(
             "a sweep has its axes in [grid] (every combination) or in [list] (walked together), "
-            f"not in {found}. Type for example [grid] and below it alpha = [1.2, 1.5]."
+            f"not in {found}. For example [grid] and below it alpha = [1.2, 1.5]."
         )
     return spec
 

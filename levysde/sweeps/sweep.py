@@ -121,7 +121,7 @@ class Sweep(Tabled):
         """The one point with these values. Raises ValueError, with the values there are, for none
         or several."""
         if not isinstance(at, Mapping):
-            raise TypeError(f'at must be a dict, not {at!r}. Type for example {{"alpha": 1.5}}.')
+            raise TypeError(f'at must be a dict, not {at!r}. For example {{"alpha": 1.5}}.')
         axes = {axis.name: axis for axis in self.plan.axes}
         for name in at:
             if name not in axes:
@@ -233,9 +233,7 @@ class Sweep(Tabled):
         Raises ValueError for a path that cannot be written, ImportError without pyarrow.
         """
         if not isinstance(path, str | os.PathLike):
-            raise ValueError(
-                f'path must be a file, not {path!r}. Type for example "points.parquet".'
-            )
+            raise ValueError(f'path must be a file, not {path!r}. For example "points.parquet".')
         frame = self.data
         narrow = frame.drop_dims([d for d in frame.dims if d not in self.plan.dims])
         try:
@@ -287,7 +285,7 @@ def scaling_fits(
     """
     errors.choice("y", y, ("mean_time", "ratio"))
     errors.choice("form", form, ("power", "exponential"))
-    confidence = errors.fraction("confidence", confidence, "confidence=0.95")
+    confidence = errors.fraction("confidence", confidence)
     resamples = errors.integer("resamples", resamples, "resamples=500", low=20)
     store = errors.instance("sweep", sweep, Sweep, "open_sweep(folder)").store
     table = read_table(store)

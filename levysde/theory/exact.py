@@ -109,14 +109,14 @@ def brownian_mean_exit(
     Source:
         elementary: the mean solves `sigma^2 u'' / 2 = -1`, as a Laplacian in d dimensions.
     """
-    amplitude = errors.positive_real("sigma", sigma, "sigma=1.0")
+    amplitude = errors.positive_real("sigma", sigma)
     _, d, gap, _ = _checked(2.0, dim, radius, 1.0, start)
     return gap / (d * amplitude**2)
 
 
 def survival_at(rate: float, t: Arg[Numbers]) -> np.ndarray | float:
     """`exp(-rate t)`, the chance that an exponential time is beyond t; 1 before 0."""
-    times = np.maximum(errors.reals("t", t, "t=1.0"), 0)
+    times = np.maximum(errors.reals("t", t), 0)
     with np.errstate(over="ignore", under="ignore"):
         return np.exp(-rate * times)
 
@@ -130,14 +130,13 @@ def _checked(
 ) -> tuple[float, int, float, float]:
     """alpha, d, `r^2 - |x|^2`, epsilon."""
     a = errors.real_index(alpha)
-    d = errors.integer("dim", dim, "dim=2")
-    r = errors.positive_real("radius", radius, "radius=1.0")
-    eps = errors.positive_real("epsilon", epsilon, "epsilon=0.1")
-    x = errors.reals("start", start, "start=0.0")
+    d = errors.integer("dim", dim)
+    r = errors.positive_real("radius", radius)
+    eps = errors.positive_real("epsilon", epsilon)
+    x = errors.reals("start", start)
     if x.shape not in ((), (d,)):
         raise ValueError(
-            f"start must be a distance or have shape ({d},), not {x.shape}. Type for "
-            "example start=0.0."
+            f"start must be a distance or have shape ({d},), not {x.shape}. For example start=0.0."
         )
     distance = hypot(*x.ravel())
     if distance > r:

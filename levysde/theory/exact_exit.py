@@ -63,7 +63,7 @@ def exact_exit(
         )
     if not isinstance(domain, Domain):
         raise TypeError(
-            f"domain must be a Domain, not {errors.shown(domain)}. Type for example "
+            f"domain must be a Domain, not {errors.shown(domain)}. For example "
             "Ball(radius=1.0, center=jnp.zeros(1))."
         )
     check_domain(domain)

@@ -104,13 +104,13 @@ def escape_law(
     if not isinstance(dynamics, Dynamics) or not isinstance(domain, Domain):
         raise TypeError(
             f"escape_law takes a dynamics and a domain, not {type(dynamics).__name__} and "
-            f"{type(domain).__name__}. Type for example escape_law(dynamics, Ball(radius=1.0, "
+            f"{type(domain).__name__}. For example escape_law(dynamics, Ball(radius=1.0, "
             "center=jnp.zeros(2)))."
         )
     errors.choice("normalization", normalization, ("true", "printed"))
     errors.flag("check", check)
     errors.flag("progress", progress)
-    step = None if dt is None else errors.positive("dt", dt, "dt=1e-3")
+    step = None if dt is None else errors.positive("dt", dt)
     errors.flag("follow", follow)
     driver, dim = dynamics.driver, dynamics.landscape.dim
     sets = ray_sets(driver, dynamics.noise_dim, num_rays, seed)

@@ -129,18 +129,17 @@ def first_passage(
     Source:
         Karlin and Taylor, A Second Course in Stochastic Processes (1981), chapter 15.
     """
-    b, d = errors.function("drift", drift, "drift=lambda x: -x"), _diffusion(diffusion)
-    x = errors.real("start", start, "start=0.0")
+    b, d = errors.function("drift", drift), _diffusion(diffusion)
+    x = errors.real("start", start)
     ends = [
         None if end is None else errors.real(name, end, f"{name}=0.0")
         for name, end in (("lower", lower), ("upper", upper))
     ]
     if ends == [None, None]:
         raise ValueError(
-            "give lower, upper or both: without an end there is no exit. Type for "
-            "example upper=1.0."
+            "give lower, upper or both: without an end there is no exit. For example upper=1.0."
         )
-    mirror = None if reflecting is None else errors.real("reflecting", reflecting, "reflecting=0.0")
+    mirror = None if reflecting is None else errors.real("reflecting", reflecting)
     if mirror is not None and None not in ends:
         raise ValueError(
             f"reflecting = {reflecting!r} with two exits: a path meets an exit first. Leave one of "
@@ -359,7 +358,7 @@ def as_values(name: str, function: Callable, places: np.ndarray) -> np.ndarray:
 def _diffusion(value: Arg[Number | Callable[[np.ndarray], np.ndarray]]) -> Callable:
     if callable(value):
         return errors.function("diffusion", value, "diffusion=lambda x: 1 + x**2")
-    number = errors.positive_real("diffusion", value, "diffusion=0.1")
+    number = errors.positive_real("diffusion", value)
     return lambda x: np.full_like(x, number)
 
 

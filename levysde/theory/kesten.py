@@ -67,10 +67,10 @@ def kesten_index(
     Source:
         Kesten, Acta Math. 131 (1973); Gurbuzbalaban, Simsekli, Zhu, ICML 2021, for Gaussian inputs.
     """
-    d = errors.integer("dim", dim, "dim=2")
-    eta = errors.positive_real("learning_rate", learning_rate, "learning_rate=0.1")
-    batch = errors.integer("batch_size", batch_size, "batch_size=4")
-    c = eta * errors.positive_real("input_scale", input_scale, "input_scale=1.0") ** 2 / batch
+    d = errors.integer("dim", dim)
+    eta = errors.positive_real("learning_rate", learning_rate)
+    batch = errors.integer("batch_size", batch_size)
+    c = eta * errors.positive_real("input_scale", input_scale) ** 2 / batch
     growth = _Growth(c, batch, d, 4.0)
     drift = growth.mean_log()
     if drift > -_RESOLVED:

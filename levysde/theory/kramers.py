@@ -186,7 +186,7 @@ def stationary_point(
 
     if not isinstance(landscape, Landscape):
         raise TypeError(
-            f"landscape must be a Landscape, not {errors.shown(landscape)}. Type for example "
+            f"landscape must be a Landscape, not {errors.shown(landscape)}. For example "
             "DoubleWell(dim=2)."
         )
     start = errors.reals("x", x, f"x=jnp.zeros({landscape.dim})", (landscape.dim,))
@@ -260,19 +260,17 @@ def kramers_law(
     """
     if not isinstance(landscape, Landscape):
         raise TypeError(
-            f"landscape must be a Landscape, not {errors.shown(landscape)}. Type for example "
+            f"landscape must be a Landscape, not {errors.shown(landscape)}. For example "
             "DoubleWell(dim=2)."
         )
-    noise = errors.positive_real("diffusion", diffusion, "diffusion=0.1")
-    drag = None if friction is None else errors.positive_real("friction", friction, "friction=1.0")
+    noise = errors.positive_real("diffusion", diffusion)
+    drag = None if friction is None else errors.positive_real("friction", friction)
     factor = {"other minimum": 1.0, "saddle": 2.0}[
         errors.choice("escape", escape, ("other minimum", "saddle"))
     ]
     errors.concrete("saddles or minimum", (saddles, minimum))
     place = landscape.minimum if minimum is None else minimum
-    low = stationary_point(
-        landscape, errors.reals("minimum", place, "minimum=landscape.minimum", (landscape.dim,))
-    )
+    low = stationary_point(landscape, errors.reals("minimum", place, shape=(landscape.dim,)))
     if low.index:
         raise ValueError(
             f"the stationary point at {low.x} has {low.index} negative eigenvalues: it is no "

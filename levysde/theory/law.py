@@ -105,7 +105,7 @@ class Answers:
 
     def interval(self, confidence: Arg[Number] = 0.95) -> Estimate:
         """The mean, with the error of its computation: the error of the law itself is not in it."""
-        level = errors.fraction("confidence", confidence, "confidence=0.95")
+        level = errors.fraction("confidence", confidence)
         error = self.relative_error(level)
         return Estimate(
             self.mean,

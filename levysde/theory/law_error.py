@@ -102,9 +102,9 @@ def law_error(
         )
     errors.choice("method", method, ("auto", "direct", "forced"))
     seed = errors.seed(seed)
-    seconds = errors.positive_real("seconds", seconds, "seconds=15.0")
+    seconds = errors.positive_real("seconds", seconds)
     if num is not None:
-        num = errors.integer("num", num, "num=1000", high=10**7)
+        num = errors.integer("num", num, high=10**7)
     assert law.dynamics is not None
     assert law.domain is not None
     own = getattr(law.dynamics.driver, "dt", None)  # of noise whose increments have one length

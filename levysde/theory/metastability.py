@@ -76,12 +76,12 @@ def stable_chain(
             "alpha = 2 is Gaussian and has no jumps: the chain is that of "
             "gaussian_chain(landscape, ...)."
         )
-    size = errors.positive_real("epsilon", epsilon, "epsilon=0.1")
-    size *= errors.positive_real("scale", scale, "scale=1.0")
+    size = errors.positive_real("epsilon", epsilon)
+    size *= errors.positive_real("scale", scale)
     if len(wells) < 2 or len(tops) != len(wells) - 1:
         raise ValueError(
             f"{len(wells)} minima and {len(tops)} saddles are no row of wells: give two minima or "
-            "more, and one saddle between each two. Type for example stable_chain([-1.0, 1.0], "
+            "more, and one saddle between each two. For example stable_chain([-1.0, 1.0], "
             "[0.0], alpha=1.5, epsilon=0.1)."
         )
     row = np.stack([wells, np.append(tops, np.inf)], 1).ravel()
@@ -157,17 +157,15 @@ def gaussian_chain(
     """
     if not isinstance(landscape, Landscape):
         raise TypeError(
-            f"landscape must be a Landscape, not {errors.shown(landscape)}. Type for example "
+            f"landscape must be a Landscape, not {errors.shown(landscape)}. For example "
             "DoubleWell(dim=2)."
         )
     errors.concrete("minima or saddles", (minima, saddles))
-    noise = errors.positive_real("diffusion", diffusion, "diffusion=0.1")
-    drag = None if friction is None else errors.positive_real("friction", friction, "friction=1.0")
+    noise = errors.positive_real("diffusion", diffusion)
+    drag = None if friction is None else errors.positive_real("friction", friction)
     lows, tops = _points(landscape, "minima", minima, 0), _points(landscape, "saddles", saddles, 1)
     if len(lows) < 2:
-        raise ValueError(
-            "a chain needs two minima or more. Type for example minima=landscape.minima."
-        )
+        raise ValueError("a chain needs two minima or more. For example minima=landscape.minima.")
     pairs = _descents(landscape, tops, lows) if connects is None else _given(connects, tops, lows)
     logs = np.full((len(lows), len(lows)), -np.inf)
     for top, (i, j) in zip(tops, pairs, strict=True):
@@ -224,7 +222,7 @@ def _given(
     if pairs.shape != (len(tops), 2) or pairs.dtype.kind not in "iu":
         raise ValueError(
             f"connects must hold two numbers of minima for each of the {len(tops)} saddles, not "
-            f"{connects!r}. Type for example connects=[(0, 1)]."
+            f"{connects!r}. For example connects=[(0, 1)]."
         )
     for (i, j), top in zip(pairs, tops, strict=True):
         if i == j or not 0 <= min(i, j) <= max(i, j) < len(lows):

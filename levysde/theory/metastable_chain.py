@@ -179,11 +179,9 @@ class MetastableChain(Tabled):
         Raises TypeError or ValueError for negative times, a number that is no well, or no
         probabilities.
         """
-        times = errors.reals("t", t, "t=1.0")
+        times = errors.reals("t", t)
         if (times < 0).any():
-            raise ValueError(
-                f"t must not be negative, not {times.min():g}. Type for example t=1.0."
-            )
+            raise ValueError(f"t must not be negative, not {times.min():g}. For example t=1.0.")
         if isinstance(start, numbers.Integral):
             first = np.eye(self.num)[
                 errors.integer("start", start, "start=0", low=0, high=self.num - 1)
@@ -192,8 +190,8 @@ class MetastableChain(Tabled):
             first = errors.reals("start", start, "start=0", (self.num,))
             if (first < 0).any() or abs(first.sum() - 1) > 1e-6:
                 raise ValueError(
-                    f"start must be probabilities that sum to 1, not {start!r}. Type "
-                    "for example start=0."
+                    f"start must be probabilities that sum to 1, not {start!r}. For "
+                    "example start=0."
                 )
         return np.stack([first @ self._after(time) for time in times.ravel()]).reshape(
             *times.shape, self.num

@@ -163,7 +163,7 @@ def xie_law(
     scale, low, top, eta = _climb(
         barrier, minimum_curvature, saddle_curvature, learning_rate, batch_size
     )
-    s = errors.fraction("path_fraction", path_fraction, "path_fraction=0.5")
+    s = errors.fraction("path_fraction", path_fraction)
     kind = errors.choice("prefactor", prefactor, ("corrected", "printed"))
     factor = {"other minimum": 1.0, "saddle": 0.5}[errors.choice("escape", escape, _ESCAPES)]
     exponent = scale * (s / low + (1 - s) / top)
@@ -208,7 +208,7 @@ def combined_law(laws: Arg["Sequence[MinibatchLaw]"]) -> MinibatchLaw:
         or not all(isinstance(law, MinibatchLaw) for law in laws)
     ):
         raise TypeError(
-            f"laws must be a list of MinibatchLaw, not {errors.shown(laws)}. Type for example "
+            f"laws must be a list of MinibatchLaw, not {errors.shown(laws)}. For example "
             "[xie_law(...), xie_law(...)]."
         )
     for name in ("learning_rate", "escape", "normalization"):
@@ -276,8 +276,8 @@ def optimizer_exponent(
     scale, low, top, _ = _climb(
         barrier, minimum_curvature, saddle_curvature, learning_rate, batch_size
     )
-    s = errors.fraction("path_fraction", path_fraction, "path_fraction=0.5")
-    beta = errors.fraction("momentum", momentum, "momentum=0.9")
+    s = errors.fraction("path_fraction", path_fraction)
+    beta = errors.fraction("momentum", momentum)
     if kind == "adam":
         return (
             scale / math.sqrt(float(batch_size)) * (s / math.sqrt(low) + (1 - s) / math.sqrt(top))
@@ -299,10 +299,10 @@ def _climb(
     """`2 B dL / eta`, H_a, |H_b| and eta."""
     height, low = _positive("barrier", barrier), _positive("minimum_curvature", minimum_curvature)
     eta, batch = _positive("learning_rate", learning_rate), _positive("batch_size", batch_size)
-    top = abs(errors.real("saddle_curvature", saddle_curvature, "saddle_curvature=-1.0"))
+    top = abs(errors.real("saddle_curvature", saddle_curvature))
     if top == 0:
         raise ValueError(
-            "saddle_curvature must not be 0: the path would have no top. Type for example "
+            "saddle_curvature must not be 0: the path would have no top. For example "
             "saddle_curvature=-1.0."
         )
     return 2 * batch * height / eta, low, top, eta

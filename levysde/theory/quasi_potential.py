@@ -100,7 +100,7 @@ class QuasiPotential(Tabled):
         if back.ndim != 1 or (back < 0).any():
             raise ValueError(
                 "times must be a vector without negative entries, the time left to the end, not "
-                f"{times!r}. Type for example times=jnp.linspace(0, 10, 101)."
+                f"{times!r}. For example times=jnp.linspace(0, 10, 101)."
             )
         force = np.linalg.solve(self.covariance, end)
         return (
@@ -171,10 +171,10 @@ def quasi_potential(
     """
     from scipy.linalg import solve_continuous_lyapunov  # slow to import
 
-    j = errors.reals("drift_matrix", drift_matrix, "drift_matrix=jnp.eye(2)")
+    j = errors.reals("drift_matrix", drift_matrix)
     if j.ndim != 2 or j.shape[0] != j.shape[1]:
         raise ValueError(
-            f"drift_matrix must have shape (d, d), not {j.shape}. Type for example "
+            f"drift_matrix must have shape (d, d), not {j.shape}. For example "
             "drift_matrix=jnp.eye(2)."
         )
     dim = len(j)

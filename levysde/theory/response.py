@@ -72,7 +72,7 @@ def jump_response(
         this package: the noiseless steps after a jump, solved (the roots of their recursion).
     """
     beta = errors.fraction("beta", beta, "beta=0.9")
-    decay = errors.positive_real("decay", decay, "decay=0.02")
+    decay = errors.positive_real("decay", decay)
     errors.choice("gradient", gradient, ("averaged", "raw"))
     limit = 2.0 if gradient == "raw" else 2 * (1 + beta) / (1 - beta)
     if decay >= limit:

@@ -82,10 +82,10 @@ class StableExit(Tabled, Answers):
         hundredth of the mean.
 
         Raises RuntimeError where its mean is not that of the equation: a strong outward drift."""
-        t = errors.reals("times", times, "times=[1.0, 2.0]")
+        t = errors.reals("times", times)
         if (t < 0).any():
             raise ValueError(
-                f"times must not be negative, not {t.min():g}. Type for example times=[1.0, 2.0]."
+                f"times must not be negative, not {t.min():g}. For example times=[1.0, 2.0]."
             )
         lives, weights = self._modes
         return np.real(np.exp(-np.multiply.outer(t, 1 / lives)) @ weights)
@@ -174,7 +174,7 @@ def stable_exit(
         the equation of a mean exit time `b u' + epsilon^alpha A u + D u'' = -1`, A the fractional
         Laplacian; checked against Getoor (1961) at b = 0.
     """
-    b, a, eps = errors.function("drift", drift, "drift=lambda x: -x"), *_law(alpha, epsilon)
+    b, a, eps = errors.function("drift", drift), *_law(alpha, epsilon)
     gauss = errors.real("diffusion", diffusion, "diffusion=0.0")
     if gauss < 0:
         raise ValueError(
@@ -253,8 +253,8 @@ def stable_ball_exit(
         Approx. 45 (2017).
     """
     b, a, eps = errors.function("drift", drift, "drift=lambda r: -r"), *_law(alpha, epsilon)
-    d = errors.integer("dim", dim, "dim=2")
-    r, edge = errors.real("start", start, "start=0.0"), errors.real("radius", radius, "radius=1.0")
+    d = errors.integer("dim", dim)
+    r, edge = errors.real("start", start), errors.real("radius", radius)
     if not 0 <= r < edge:
         raise ValueError(
             f"start = {r:g} must be a distance from the centre below radius = "
@@ -396,5 +396,5 @@ def _log_gammas(above: tuple[float, ...], below: tuple[float, ...], size: int) -
 def _law(alpha: Arg[Number], epsilon: Arg[Number]) -> tuple[float, float]:
     return (
         errors.real_index(alpha),
-        errors.positive_real("epsilon", epsilon, "epsilon=0.1"),
+        errors.positive_real("epsilon", epsilon),
     )

@@ -209,7 +209,7 @@ class EscapeLaw(Tabled, Answers):
                 f"the rate of this law ({self.name}) is no power of epsilon. Build the dynamics "
                 f"with epsilon={epsilon!r} and call escape_law again."
             )
-        epsilon = errors.positive_real("epsilon", epsilon, "epsilon=0.1")
+        epsilon = errors.positive_real("epsilon", epsilon)
         ratio = epsilon / self.epsilon
         factor = ratio**self.alpha
         dynamics = self.dynamics
@@ -235,17 +235,17 @@ class EscapeLaw(Tabled, Answers):
     def quantile(self, p: Arg[Numbers]) -> np.ndarray | float:
         """The time by which a share `p` of the trajectories has escaped, at least 0 and below 1,
         any shape."""
-        share = errors.reals("p", p, "p=0.5")
+        share = errors.reals("p", p)
         if not ((share >= 0) & (share < 1)).all():
             raise ValueError(
-                f"p must be at least 0 and below 1, not {errors.shown(p)}. Type for example p=0.5."
+                f"p must be at least 0 and below 1, not {errors.shown(p)}. For example p=0.5."
             )
         return -np.log1p(-share) / self.rate
 
     def one_step_chance(self, dt: Arg[Number]) -> float:
         """The chance that one step of length `dt` from the attractor leaves the basin,
         `1 - exp(-rate dt)`. A sampler must be right in the tail at this probability."""
-        return float(-np.expm1(-self.rate * errors.positive_real("dt", dt, "dt=1e-3")))
+        return float(-np.expm1(-self.rate * errors.positive_real("dt", dt)))
 
     def skeleton_bias(self, dt: Arg[Number]) -> float:
         """How much later, relative to the mean, a process seen every `dt` escapes than one seen
@@ -254,7 +254,7 @@ class EscapeLaw(Tabled, Answers):
         smaller: 0.4 to 0.9 of this in an OU well at epsilon / r = 0.1 to 0.2, dt = 0.1 to 0.01. NaN
         where no constant is known: a <= 1, no power law, or a position that the noise reaches
         otherwise than by straight jumps."""
-        step = errors.positive_real("dt", dt, "dt=1e-3")
+        step = errors.positive_real("dt", dt)
         if not self.alpha > 1 or self.response != "linear":
             return float("nan")
         closeness = np.sum(self.ray_share / self.ray_distance)

@@ -143,8 +143,8 @@ def regression_covariance(
         Ziyin, Liu, Mori, Ueda, ICLR 2022; the average over w by Isserlis' theorem.
     """
     h, vectors = _modes("input_covariance", input_covariance)
-    batch = errors.integer("batch_size", batch_size, "batch_size=4")
-    variance = errors.positive_real("label_noise", label_noise, "label_noise=1.0") ** 2
+    batch = errors.integer("batch_size", batch_size)
+    variance = errors.positive_real("label_noise", label_noise) ** 2
     algorithm = _algorithm(h, learning_rate, momentum, nesterov)
     unit = _unit(h, *algorithm)
     # how much a mode's noise feeds its own variance
@@ -165,11 +165,11 @@ def _algorithm(
     h: np.ndarray, learning_rate: Arg[Number], momentum: Arg[Number], nesterov: Arg[bool]
 ) -> tuple[float, float, bool]:
     """eta, mu and the look-ahead, checked to be stable at the curvatures h."""
-    eta = errors.positive_real("learning_rate", learning_rate, "learning_rate=0.1")
-    mu = errors.real("momentum", momentum, "momentum=0.9")
+    eta = errors.positive_real("learning_rate", learning_rate)
+    mu = errors.real("momentum", momentum)
     if not 0 <= mu < 1:
         raise ValueError(
-            f"momentum must lie in [0, 1), not {momentum!r}. Type for example momentum=0.9."
+            f"momentum must lie in [0, 1), not {momentum!r}. For example momentum=0.9."
         )
     ahead = errors.flag("nesterov", nesterov)
     most, formula = 2 * (1 + mu), "2 (1 + momentum)"
@@ -223,7 +223,7 @@ def symmetric(name: str, value: Arg[Numbers], dim: int | None = None) -> np.ndar
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or (dim and len(matrix) != dim):
         shape = f"({dim}, {dim})" if dim else "(d, d)"
         raise ValueError(
-            f"{name} must have shape {shape}, not {matrix.shape}. Type for example "
+            f"{name} must have shape {shape}, not {matrix.shape}. For example "
             f"{name}=jnp.eye({dim or 2})."
         )
     gap, size = float(np.abs(matrix - matrix.T).max()), float(np.abs(matrix).max())

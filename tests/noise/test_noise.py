@@ -508,5 +508,5 @@ def test_alpha_outside_its_range_is_refused(driver, alpha):
 
 @pytest.mark.parametrize("alpha", ["1.5", None, 1.5j, [1.2, 1.5]])
 def test_alpha_of_the_wrong_kind_is_refused(alpha):
-    with pytest.raises((TypeError, ValueError), match=r"alpha must be.*Type for example alpha=1.5"):
+    with pytest.raises((TypeError, ValueError), match=r"alpha must be.*For example alpha=1.5"):
         StableComponents(alpha)

@@ -452,7 +452,7 @@ def test_brownian_noise_beside_stable_jumps_leaves_the_law_of_the_jumps():
         (
             lambda: StudentT(0.0, dt=0.1),
             ValueError,
-            r"df must be positive.*Type for example "
+            r"df must be positive.*For example "
             r"df=3\.0",
         ),
         (lambda: StudentT(np.inf, dt=0.1), ValueError, "df must be positive and finite"),

@@ -82,7 +82,7 @@ def patch_data(
     """
     num = errors.integer("num", num, "num=200")
     dim = errors.integer("dim", dim, "dim=50", low=2)
-    patches = errors.integer("patches", patches, "patches=3", low=2)
+    patches = errors.integer("patches", patches, low=2)
     seed, direction = errors.seed(seed), errors.concrete("direction", direction)
     alpha, beta, sigma = (
         errors.positive(name, errors.concrete(name, value), f"{name}={example}")
@@ -164,9 +164,9 @@ def cubic_patches(
             f"data must come from patch_data, not be {type(data).__name__}. Type "
             "cubic_patches(patch_data())."
         )
-    filters = errors.integer("filters", filters, "filters=10")
+    filters = errors.integer("filters", filters)
     rng = np.random.default_rng(errors.seed(seed))
-    errors.positive("init_scale", errors.concrete("init_scale", init_scale), "init_scale=0.05")
+    errors.positive("init_scale", errors.concrete("init_scale", init_scale))
     scale = float(np.asarray(init_scale, jnp.result_type(float)))
     params = {"filters": scale * rng.normal(size=(filters, data.patches.shape[2]))}
     return from_network(

@@ -65,7 +65,7 @@ def momentum_overshoot(*, learning_rate: Any, gamma: Any, small_fraction: Any = 
         this package, from the equations of Jelassi and Li, ICML 2022, as `gamma` tends to 1;
         measured in docs/studies/jelassi2022.md.
     """
-    eta = errors.positive_real("learning_rate", learning_rate, "learning_rate=0.1")
+    eta = errors.positive_real("learning_rate", learning_rate)
     memory = _from_zero("gamma", gamma, "gamma=0.99")
     mu = _from_zero("small_fraction", small_fraction, "small_fraction=0.1")
     return math.sqrt(2 * math.log(2) * (1 - mu) * eta / (1 - memory))
@@ -92,8 +92,8 @@ def momentum_threshold(
         this package, from the equations of Jelassi and Li, ICML 2022, as `gamma` tends to 1;
         measured in docs/studies/jelassi2022.md.
     """
-    eta = errors.positive_real("learning_rate", learning_rate, "learning_rate=0.1")
-    beta = errors.positive_real("small_margin", small_margin, "small_margin=0.3")
+    eta = errors.positive_real("learning_rate", learning_rate)
+    beta = errors.positive_real("small_margin", small_margin)
     mu = _from_zero("small_fraction", small_fraction, "small_fraction=0.1")
     return 2 * math.log(2) * (1 - mu) * eta * beta**2
 
@@ -139,13 +139,9 @@ def memorization_threshold(
         learning_rate=learning_rate, small_margin=small_margin, small_fraction=small_fraction
     )
     beta, mu = float(small_margin), float(small_fraction)
-    count = errors.integer("examples", examples, "examples=200")
-    norm = errors.positive_real("noise_norm", noise_norm, "noise_norm=3.0")
-    first = (
-        errors.positive_real("init_scale", init_scale, "init_scale=0.05")
-        * norm
-        * _largest_normal(chances)
-    )
+    count = errors.integer("examples", examples)
+    norm = errors.positive_real("noise_norm", noise_norm)
+    first = errors.positive_real("init_scale", init_scale) * norm * _largest_normal(chances)
     return plain * (1 + mu * beta**2 * count / (norm**2 * first)) ** 2
 
 
@@ -153,7 +149,7 @@ def _largest_normal(chances: Any) -> float:
     """The mean of the largest of so many standard normal numbers."""
     from scipy.special import log_ndtr  # slow to import
 
-    count = errors.integer("chances", chances, "chances=20", low=2)
+    count = errors.integer("chances", chances, low=2)
     x = np.linspace(-10, 10, 4001)
     # by parts: its distribution function is 1 at 10
     return float(10 - np.trapezoid(np.exp(count * log_ndtr(x)), x))
@@ -163,6 +159,6 @@ def _from_zero(name: str, value: Any, example: str) -> float:
     number = errors.real(name, value, example)
     if not 0 <= number < 1:
         raise ValueError(
-            f"{name} must be at least 0 and below 1, not {value!r}. Type for example {example}."
+            f"{name} must be at least 0 and below 1, not {value!r}. For example {example}."
         )
     return number

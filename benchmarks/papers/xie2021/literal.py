@@ -59,7 +59,7 @@ def literal_passage(
     """
     if not isinstance(landscape, Landscape):
         raise TypeError(
-            f"landscape must be a Landscape, not {errors.shown(landscape)}. Type for "
+            f"landscape must be a Landscape, not {errors.shown(landscape)}. For "
             "example DoubleWell()."
         )
     if landscape.dim != 1:
@@ -71,11 +71,7 @@ def literal_passage(
         errors.positive_real(name, value, f"{name}=1.0")
         for name, value in (("learning_rate", learning_rate), ("batch_size", batch_size))
     )
-    x = (
-        float(np.asarray(landscape.minimum)[0])
-        if start is None
-        else errors.real("start", start, "start=0.0")
-    )
+    x = float(np.asarray(landscape.minimum)[0]) if start is None else errors.real("start", start)
     ends = [
         None if end is None else errors.real(name, end, f"{name}=0.0")
         for name, end in (("lower", lower), ("upper", upper))

@@ -135,7 +135,7 @@ def problem(problem: Any, sharpness: Any) -> Landscape:
 def bowl(problem: Any, sharpness: Any) -> Landscape:
     """The quadratic bowl with the Hessian of the problem's minimum times `sharpness`, turned to its
     axes."""
-    k = errors.positive("sharpness", sharpness, "sharpness=1.0")
+    k = errors.positive("sharpness", sharpness)
     return Quadratic(hessian=k * jnp.asarray(_turned(_known(problem))[0], dtype=float))
 
 
@@ -143,7 +143,7 @@ def bowl_noise(problem: Any, sharpness: Any, batch_size: Any) -> LowRankScale:
     """Gaussian noise of the covariance of the problem's minibatches at its minimum, times
     `sharpness`, on the bowl's axes; without the directions that hold the last thousandth of its
     trace."""
-    k = errors.positive("sharpness", sharpness, "sharpness=1.0")
+    k = errors.positive("sharpness", sharpness)
     _, gradients, rank = _turned(_known(problem))
     return minibatch_scale(
         jnp.sqrt(k) * jnp.asarray(gradients, dtype=float),

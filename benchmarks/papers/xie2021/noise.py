@@ -30,7 +30,7 @@ def literal_noise(landscape: Any, batch_size: Any) -> StateScale:
 
     Raises TypeError or ValueError for another landscape, or a batch that is not positive.
     """
-    batch = errors.positive("batch_size", batch_size, "batch_size=4")
+    batch = errors.positive("batch_size", batch_size)
     _profile(landscape)
     law = (
         _TangRoot(landscape, batch)
@@ -52,8 +52,8 @@ def frozen_noise(landscape: Any, batch_size: Any, path_fraction: Any = 0.5) -> S
 
     Raises TypeError or ValueError for another landscape, or numbers out of range.
     """
-    batch = errors.positive("batch_size", batch_size, "batch_size=4")
-    fraction = errors.fraction("path_fraction", path_fraction, "path_fraction=0.5")
+    batch = errors.positive("batch_size", batch_size)
+    fraction = errors.fraction("path_fraction", path_fraction)
     places, curvatures = switches(landscape, fraction)
     law = _Steps(
         jnp.asarray(places, dtype=float), jnp.asarray(np.sqrt(curvatures), dtype=float), batch
@@ -91,8 +91,7 @@ def _profile(landscape: Any) -> Landscape:
         return StyblinskiTang(1, sharpness=landscape.sharpness, height=landscape.height)
     if not isinstance(landscape, Landscape):
         raise TypeError(
-            f"landscape must be a Landscape, not {landscape!r}. Type for example "
-            "StyblinskiTang(10)."
+            f"landscape must be a Landscape, not {landscape!r}. For example StyblinskiTang(10)."
         )
     if landscape.dim != 1:
         raise ValueError(
@@ -140,8 +139,7 @@ def bowl_noise(landscape: Any, batch_size: Any) -> Scale:
     """
     if not isinstance(landscape, Landscape):
         raise TypeError(
-            f"landscape must be a Landscape, not {landscape!r}. Type for example "
-            "Quadratic(jnp.ones(2))."
+            f"landscape must be a Landscape, not {landscape!r}. For example Quadratic(jnp.ones(2))."
         )
-    batch = errors.positive("batch_size", batch_size, "batch_size=4")
+    batch = errors.positive("batch_size", batch_size)
     return as_scale(jnp.sqrt(jnp.diag(landscape.hessian(landscape.minimum)) / batch), landscape.dim)

@@ -103,8 +103,8 @@ CLAIMS = (HEAVY, AVERAGED, ADAM, SIZE)
 def averaged_momentum(learning_rate: Any, momentum: Any) -> optax.GradientTransformation:
     """`m <- beta m + (1 - beta) g`, `x <- x - eta m`. Raises TypeError or ValueError for numbers
     out of range."""
-    errors.positive("learning_rate", learning_rate, "learning_rate=0.1")
-    beta = errors.fraction("momentum", momentum, "momentum=0.9")
+    errors.positive("learning_rate", learning_rate)
+    beta = errors.fraction("momentum", momentum)
     return optax.chain(optax.ema(beta, debias=False), optax.scale_by_learning_rate(learning_rate))
 
 

@@ -32,15 +32,13 @@ def curvatures(dim: int, condition: float) -> np.ndarray:
 
 def valley(dim: Any, condition: Any) -> Quadratic:
     """A quadratic valley along the axes with curvatures from 1 to `condition`."""
-    dim = errors.integer("dim", dim, "dim=2")
-    return Quadratic(
-        hessian=curvatures(dim, float(errors.positive("condition", condition, "condition=4.0")))
-    )
+    dim = errors.integer("dim", dim)
+    return Quadratic(hessian=curvatures(dim, float(errors.positive("condition", condition))))
 
 
 def random_valley(number: Any, dim: Any) -> Quadratic:
     """The valley of that number: a random rotation, curvatures log-uniform from 0.5 to 5."""
-    rng = np.random.default_rng(1000 + errors.integer("number", number, "number=0", low=0))
+    rng = np.random.default_rng(1000 + errors.integer("number", number, low=0))
     dim = errors.integer("dim", dim, "dim=5")
     rotation = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
     return Quadratic(
@@ -53,7 +51,7 @@ def random_valley(number: Any, dim: Any) -> Quadratic:
 def mean_of(alpha: Any, count: Any) -> Driver:
     """The mean of `count` independent stable draws: the noise of a batch of so many examples with
     stable noise each."""
-    count = errors.integer("count", count, "count=4")
+    count = errors.integer("count", count)
     driver = StableComponents(alpha)
     return DriverSum(*[(driver, 1 / count)] * count) if count > 1 else driver
 

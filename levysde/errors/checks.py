@@ -17,42 +17,12 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
+from levysde.errors.examples import EXAMPLES
+
 Word = TypeVar("Word", bound=str)
 
 _LARGEST = 2**63 - 1  # of an integer that arrays can hold
 _HUGE = 1e75  # of a number whose powers float64 still holds
-
-
-class AccuracyWarning(UserWarning):
-    """A number may be wrong. The message says which, by how much, and how to fix it."""
-
-
-class PrecisionWarning(AccuracyWarning):
-    """The float spacing of the state is too coarse for the drift or the noise of one step."""
-
-
-class StabilityWarning(AccuracyWarning):
-    """The step is too long for the drift, so that the integrator and not the equation decides."""
-
-
-class NonFiniteError(RuntimeError):
-    """Some trajectories became NaN. Everything computed is in `.result`."""
-
-    def __init__(self, message: str, result: Any):
-        super().__init__(message)
-        self.result = result
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a run. The rows finished so far are in `.result`."""
-
-    def __init__(self, message: str, result: Any):
-        super().__init__(message)
-        self.result = result
-
-
-class CheckpointError(ValueError):
-    """The checkpoint file is damaged, or of another run."""
 
 
 def is_traced(value: Any) -> bool:
@@ -71,6 +41,11 @@ def shown(value: Any) -> str:
     return text if first == text else f"{first}..."
 
 
+def _hint(name: str, example: str) -> str:
+    """The last sentence of a message: `example`, by default the one of the table `EXAMPLES`."""
+    return f"For example {example or f'{name}={EXAMPLES[name]}'}."
+
+
 def concrete(name: str, value: Any) -> Any:
     """`value`, unless it or a part of it is traced: for what is computed on the host, by looking at
     numbers."""
@@ -85,7 +60,7 @@ def concrete(name: str, value: Any) -> Any:
 def numeric(
     name: str,
     value: Any,
-    example: str,
+    example: str = "",
     *,
     kinds: str = "fiu",
     what: str = "a number or an array of real numbers",
@@ -93,7 +68,7 @@ def numeric(
     """`value` as an array whose dtype is of one of `kinds`, in a precision of its own, or an error
     that names the argument."""
     if value is None or isinstance(value, str | bytes):
-        raise TypeError(f"{name} must be {what}, not {shown(value)}. Type for example {example}.")
+        raise TypeError(f"{name} must be {what}, not {shown(value)}. {_hint(name, example)}")
     value = unmasked(name, value)
     try:
         array = np.asarray(value)
@@ -102,7 +77,7 @@ def numeric(
         return array
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"{name} must be {what}, not {shown(value)} ({error}). Type for example {example}."
+            f"{name} must be {what}, not {shown(value)} ({error}). {_hint(name, example)}"
         ) from None
 
 
@@ -154,15 +129,15 @@ def place_of_first(bad: np.ndarray, what: str) -> str:
 def _not_finite(name: str, array: np.ndarray, value: Any, example: str) -> ValueError:
     """The error for NaN or infinity: which, how many, where the first is."""
     if not array.ndim:
-        return ValueError(f"{name} must be finite, not {shown(value)}. Type for example {example}.")
+        return ValueError(f"{name} must be finite, not {shown(value)}. {_hint(name, example)}")
     bad = ~np.isfinite(array)
     where = place_of_first(bad, "are NaN" if np.isnan(array[bad]).all() else "are NaN or infinite")
     return ValueError(
-        f"{name} must be finite, but {where}. Leave these out; give for example {example}."
+        f"{name} must be finite, but {where}. Leave these out. {_hint(name, example)}"
     )
 
 
-def as_array(name: str, value: Any, example: str) -> Array:
+def as_array(name: str, value: Any, example: str = "") -> Array:
     """`value` as a strongly typed float array, or an error that names the argument."""
     if is_traced(value):
         return value
@@ -170,7 +145,7 @@ def as_array(name: str, value: Any, example: str) -> Array:
         return jnp.asarray(numeric(name, value, example), dtype=float)
 
 
-def finite(name: str, value: Any, example: str, shape: tuple[int, ...] | None = None) -> Array:
+def finite(name: str, value: Any, example: str = "", shape: tuple[int, ...] | None = None) -> Array:
     """A finite float array that is not empty, of `shape` when one is given. One that rounds to 0
     throughout is refused."""
     array = as_array(name, value, example)
@@ -190,17 +165,15 @@ def _check_shape(
     """Not empty, and of `shape` when one is given."""
     if shape == () != array.shape:
         raise ValueError(
-            f"{name} must be one number, not an array of shape {array.shape}. Type "
-            f"for example {example}."
+            f"{name} must be one number, not an array of shape {array.shape}. "
+            + _hint(name, example)
         )
     if shape is not None and array.shape != shape:
         raise ValueError(
-            f"{name} must have shape {shape}, not {array.shape}. Type for example {example}."
+            f"{name} must have shape {shape}, not {array.shape}. {_hint(name, example)}"
         )
     if not array.size:
-        raise ValueError(
-            f"{name} is empty: its shape is {array.shape}. Type for example {example}."
-        )
+        raise ValueError(f"{name} is empty: its shape is {array.shape}. {_hint(name, example)}")
 
 
 def out_of_range(name: str, value: Any, array: Array) -> str:
@@ -212,7 +185,7 @@ def out_of_range(name: str, value: Any, array: Array) -> str:
     )
 
 
-def positive(name: str, value: Any, example: str) -> Array:
+def positive(name: str, value: Any, example: str = "") -> Array:
     """A positive, finite scalar."""
     array = as_array(name, value, example)
     _check_shape(name, array, example, ())
@@ -220,15 +193,16 @@ def positive(name: str, value: Any, example: str) -> Array:
         number = float(np.asarray(value))
         if not (math.isfinite(number) and number > 0):
             raise ValueError(
-                f"{name} must be positive and finite, not {shown(value)}. Type for "
-                f"example {example}."
+                f"{name} must be positive and finite, not {shown(value)}. {_hint(name, example)}"
             )
         if not 0 < float(array) < math.inf:
             raise ValueError(out_of_range(name, value, array))
     return array
 
 
-def reals(name: str, value: Any, example: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+def reals(
+    name: str, value: Any, example: str = "", shape: tuple[int, ...] | None = None
+) -> np.ndarray:
     """A finite array in float64 that is not empty, of `shape` when one is given, for what is
     computed on the host."""
     array = numeric(name, concrete(name, value), example).astype(np.float64)
@@ -238,7 +212,7 @@ def reals(name: str, value: Any, example: str, shape: tuple[int, ...] | None = N
     return array
 
 
-def real(name: str, value: Any, example: str) -> float:
+def real(name: str, value: Any, example: str = "") -> float:
     """A finite number in float64, for what is computed on the host."""
     number = float(reals(name, value, example, ()))
     if abs(number) > _HUGE:
@@ -249,12 +223,12 @@ def real(name: str, value: Any, example: str) -> float:
     return number
 
 
-def positive_real(name: str, value: Any, example: str) -> float:
+def positive_real(name: str, value: Any, example: str = "") -> float:
     """A positive number in float64, for what is computed on the host."""
     number = real(name, value, example)
     if not number > 0:
         raise ValueError(
-            f"{name} must be positive and finite, not {shown(value)}. Type for example {example}."
+            f"{name} must be positive and finite, not {shown(value)}. {_hint(name, example)}"
         )
     if number < 1 / _HUGE:
         raise ValueError(
@@ -264,30 +238,25 @@ def positive_real(name: str, value: Any, example: str) -> float:
     return number
 
 
-def fraction(name: str, value: Any, example: str) -> float:
+def fraction(name: str, value: Any, example: str = "") -> float:
     """A number strictly between 0 and 1."""
     number = real(name, value, example)
     if not 0 < number < 1:
         raise ValueError(
-            f"{name} must lie strictly between 0 and 1, not {shown(value)}. Type for example "
-            f"{example}."
+            f"{name} must lie strictly between 0 and 1, not {shown(value)}. {_hint(name, example)}"
         )
     return number
 
 
-def integer(name: str, value: Any, example: str, *, low: int = 1, high: int = _LARGEST) -> int:
+def integer(name: str, value: Any, example: str = "", *, low: int = 1, high: int = _LARGEST) -> int:
     """An integer in `[low, high]`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(
-            f"{name} must be an integer, not {shown(value)}. Type for example {example}."
-        )
+        raise TypeError(f"{name} must be an integer, not {shown(value)}. {_hint(name, example)}")
     if not low <= int(value) <= high:
         limits = (
             f"at least {low}" if high == _LARGEST and int(value) < low else f"from {low} to {high}"
         )
-        raise ValueError(
-            f"{name} must be {limits}, not {shown(value)}. Type for example {example}."
-        )
+        raise ValueError(f"{name} must be {limits}, not {shown(value)}. {_hint(name, example)}")
     return int(value)
 
 
@@ -312,39 +281,35 @@ def flag(name: str, value: Any) -> bool:
 def word(name: str, value: Any) -> str:
     """A string."""
     if not isinstance(value, str):
-        raise TypeError(
-            f'{name} must be a word, not {shown(value)}. Type for example {name}="text".'
-        )
+        raise TypeError(f'{name} must be a word, not {shown(value)}. For example {name}="text".')
     return value
 
 
-def instance(name: str, value: Any, kind: Any, example: str) -> Any:
+def instance(name: str, value: Any, kind: Any, example: str = "") -> Any:
     """An object of `kind`, a class or a union of some."""
     if not isinstance(value, kind):
         names = ["None" if k is NoneType else k.__name__ for k in get_args(kind) or (kind,)]
         wanted = " or ".join(
             n if n == "None" else f"{'an' if n[0] in 'AEIOU' else 'a'} {n}" for n in names
         )
-        raise TypeError(f"{name} must be {wanted}, not {shown(value)}. Type for example {example}.")
+        raise TypeError(f"{name} must be {wanted}, not {shown(value)}. {_hint(name, example)}")
     return value
 
 
-def several(name: str, values: Any, kind: Any, example: str) -> Any:
+def several(name: str, values: Any, kind: Any, example: str = "") -> Any:
     """A tuple or a list of objects of `kind`."""
     if not isinstance(values, tuple | list) or not all(isinstance(value, kind) for value in values):
         raise TypeError(
             f"{name} must be a tuple, each of its items a {kind.__name__}, not {shown(values)}. "
-            f"Type for example {example}."
+            + _hint(name, example)
         )
     return values
 
 
-def function(name: str, value: Any, example: str) -> Any:
+def function(name: str, value: Any, example: str = "") -> Any:
     """Something to call, and no class."""
     if not callable(value) or isinstance(value, type):
-        raise TypeError(
-            f"{name} must be a function, not {shown(value)}. Type for example {example}."
-        )
+        raise TypeError(f"{name} must be a function, not {shown(value)}. {_hint(name, example)}")
     return value
 
 
@@ -359,7 +324,7 @@ def stability_index(value: Any) -> Array:
     if not is_traced(alpha) and float(np.asarray(value)) > 2:
         raise ValueError(
             f"alpha must lie in (0, 2], not {shown(value)}: no stable law has an index above 2. "
-            "Type for example alpha=1.5; alpha=2 is Gaussian."
+            "For example alpha=1.5; alpha=2 is Gaussian."
         )
     return alpha
 
@@ -375,7 +340,7 @@ def described(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def outcome(name: str, fn: Any, *arguments: Any, example: str) -> Any:
+def outcome(name: str, fn: Any, *arguments: Any, example: str = "") -> Any:
     """The shapes of what a user's function returns for arguments of these shapes, or an error that
     says how it fails."""
     try:
@@ -384,16 +349,14 @@ def outcome(name: str, fn: Any, *arguments: Any, example: str) -> Any:
         shapes = ", ".join(str(getattr(argument, "shape", argument)) for argument in arguments)
         raise TypeError(
             f"{name} fails for arguments of shape {shapes}: {described(error)}\nWrite it with "
-            f"jax.numpy, for example {example}."
+            f"jax.numpy. {_hint(name, example)}"
         ) from None
 
 
 def writable(name: str, path: Any) -> Path:
     """A file path that can be written to; its folder is made when missing."""
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(
-            f'{name} must be a path, not {shown(path)}. Type for example {name}="run.npz".'
-        )
+        raise TypeError(f'{name} must be a path, not {shown(path)}. For example {name}="run.npz".')
     path = Path(path)
     try:
         path = path.expanduser()
