@@ -58,7 +58,6 @@ _SYNONYMS = (
     ("tolerance", "tol", "rtol", "atol"),
     ("momentum", "beta", "mu"),
     ("friction", "gamma", "damping"),
-    ("forgetting_rate", "rate", "beta", "decay"),
     ("skewness", "beta", "skew"),
     ("betas", "beta1", "beta2", "b1", "b2"),
     ("delta", "eps", "epsilon"),
