@@ -135,7 +135,7 @@ def no_drift(num: int, seed: int) -> Iterator[tuple]:
                 yield (
                     f"{noise}, d = {dim}, alpha = {alpha}",
                     "mean exit time",
-                    found.value.value,
+                    found.mean.value,
                     reference,
                     spread,
                 )
@@ -294,7 +294,7 @@ def brownian(num: int, seed: int) -> Iterator[tuple]:
                 lanes=1024,
             )
             spread = (found.value.high - found.value.low) / 2 / 1.96 / exact
-            yield f"{shape}, d = {dim}", "mean exit time", found.value.value, exact, spread
+            yield f"{shape}, d = {dim}", "mean exit time", found.mean.value, exact, spread
 
 
 def smooth_wells(count: int) -> tuple[Callable, Callable, np.ndarray]:
