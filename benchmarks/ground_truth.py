@@ -131,7 +131,7 @@ def no_drift(num: int, seed: int) -> Iterator[tuple]:
                     order=2.0,
                     lanes=1024,
                 )
-                spread = (found.value.high - found.value.low) / 2 / 1.96 / reference
+                spread = (found.mean.high - found.mean.low) / 2 / 1.96 / reference
                 yield (
                     f"{noise}, d = {dim}, alpha = {alpha}",
                     "mean exit time",
@@ -293,7 +293,7 @@ def brownian(num: int, seed: int) -> Iterator[tuple]:
                 order=1.0,
                 lanes=1024,
             )
-            spread = (found.value.high - found.value.low) / 2 / 1.96 / exact
+            spread = (found.mean.high - found.mean.low) / 2 / 1.96 / exact
             yield f"{shape}, d = {dim}", "mean exit time", found.mean.value, exact, spread
 
 

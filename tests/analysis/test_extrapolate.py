@@ -32,7 +32,7 @@ def test_fit_is_exact_without_noise():
 def test_intervals_cover_and_the_fit_test_is_fair():
     rng = np.random.default_rng(0)
     found = [fitted(2 + 0.3 * STEPS**0.5 + ERRORS * rng.normal(size=3)) for _ in range(4000)]
-    inside = np.array([run.value.low < 2 < run.value.high for run in found], float)
+    inside = np.array([run.mean.low < 2 < run.mean.high for run in found], float)
     assert_close(inside.mean(), np.sqrt(0.95 * 0.05 / 4000), 0.95, 0.02)
     covered = np.array([run.bias.low < 0.3 * 0.1**0.5 < run.bias.high for run in found], float)
     assert_close(covered.mean(), np.sqrt(0.95 * 0.05 / 4000), 0.95, 0.02)

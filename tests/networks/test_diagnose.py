@@ -335,7 +335,7 @@ def test_few_coordinates_are_all_taken():
     masses, predicted = skewed(50, 0)
     drawn, chance = draw_axes([predicted], 50, np.random.default_rng(0))
     found = axis_measure(masses[drawn], drawn, chance, predicted, np.full(50, 4.0), 0.0, 0.95)
-    assert found.value.low == found.value.high == pytest.approx(masses.mean())
+    assert found.measure.low == found.measure.high == pytest.approx(masses.mean())
     assert found.relaxation == pytest.approx(0.25)
     negative = axis_measure(masses[drawn], drawn, chance, predicted, np.full(50, -4.0), 0.0, 0.95)
     assert np.isinf(negative.relaxation)
@@ -441,7 +441,7 @@ def test_measure_and_times_are_those_of_the_escape_law(
     law = ls.escape_law(dynamics, ls.Sublevel(network, height=HEIGHT), check=False)
     found, predicted = report.measures[name], report.predictions[name]
     assert found.measure.value == pytest.approx(law.measure, rel=2e-4)
-    assert found.value.low == found.value.high
+    assert found.measure.low == found.measure.high
     assert found.rays == 2 * network.dim
     assert predicted.rate == pytest.approx(law.rate, rel=2e-4)
     assert predicted.mean.value == pytest.approx(law.mean / 0.05, rel=2e-4)
@@ -558,7 +558,7 @@ def test_isotropic_noise_against_the_escape_law(network: NetworkLandscape):
         network,
         alpha=ALPHA,
         basin_height=HEIGHT,
-        noise="isotropic",
+        stable_noise="isotropic",
         num_rays=200,
         learning_rate=0.05,
     )

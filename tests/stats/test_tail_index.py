@@ -461,7 +461,7 @@ def too_many(x):
         (lambda x: stats.hill_on_stable(2.5, 0.1), ValueError, "alpha"),
         (lambda x: stats.hill_on_stable(0.3, 0.1), ValueError, "from 0.5 to 2"),
         (lambda x: stats.hill_on_stable(1.5, 0.7), ValueError, "outside the table"),
-        (lambda x: stats.hill_on_stable(1.5, 7), ValueError, "share"),
+        (lambda x: stats.hill_on_stable(1.5, 7), ValueError, "fraction"),
         (lambda x: stats.mcculloch(x[:50]), ValueError, "at least 100"),
         (lambda x: stats.mcculloch(np.where(np.abs(x) < 9, 0.0, x)), ValueError, "interquartile"),
         (lambda x: stats.mcculloch(x**5), ValueError, "heavier"),
