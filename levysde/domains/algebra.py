@@ -170,10 +170,7 @@ class ExitSets(Domain):
     def __init__(self, *sets: Arg[Domain], names: Arg[Sequence[str] | None] = None):
         self.sets = _checked("each of sets", "ExitSets", sets)
         given = tuple(str(i + 1) for i in range(len(sets))) if names is None else names
-        if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
-            raise TypeError(
-                f'names must be strings, not {names!r}. For example names=("left", "right").'
-            )
+        errors.several("names", given, str, 'names=("left", "right")')
         if len(given) != len(sets) or len(set(given)) != len(sets):
             raise ValueError(
                 f"names must be {len(sets)} different strings, one for each set, not {names!r}. "

@@ -242,10 +242,11 @@ def _measured(
     }
     error = float((fits[1].high - fits[1].low) / (2 * scipy.stats.norm.isf((1 - confidence) / 2)))
     with np.errstate(divide="ignore", invalid="ignore"):  # of a discrete sample
+        drifts = [(fits[m].value - fits[1].value) / (error * np.sqrt(m + 1)) for m in SUMS]
         scores = [
             _portmanteau(x),
             _portmanteau(sizes),
-            _drift(fits, error),
+            float(max(drifts, key=abs)),
             known(lambda: _tail(centred, fits[1].value, error), np.nan),
             _skew(x),
             float((2 - fits[1].value) / error),
@@ -265,12 +266,6 @@ def _portmanteau(x: np.ndarray) -> float:
     n = x.size
     q = n * (n + 2) * np.sum((r[1:] / r[0]) ** 2 / (n - np.arange(1, LAGS + 1)))
     return float((np.cbrt(q / LAGS) - (1 - 2 / (9 * LAGS))) / np.sqrt(2 / (9 * LAGS)))
-
-
-def _drift(fits: dict[int, Estimate], error: float) -> float:
-    """The larger, by size, of the two differences over their standard errors."""
-    scores = [(fits[m].value - fits[1].value) / (error * np.sqrt(m + 1)) for m in SUMS]
-    return float(max(scores, key=abs))
 
 
 def _tail(x: np.ndarray, alpha: float, error: float) -> float:

@@ -12,7 +12,7 @@ from levysde.stats import Estimate
 from levysde.tables import Table, Tabled
 from levysde.types import Arg, Number, Numbers
 
-QUIET = 0.9  # a mean between this and its inverse times the law's is not warned of
+_QUIET = 0.9  # a mean between this and its inverse times the law's is not warned of
 _SAME_START = 1e-5  # relative difference of two starts that are one
 
 
@@ -46,10 +46,7 @@ class LawError(Tabled):
     def warning(self) -> str:
         """What a reader of the law should know; empty where the law is within 10%, or may be."""
         ratio = self.ratio
-        if (
-            min(ratio.value, 1 / ratio.value if ratio.value else inf) < QUIET
-            and not ratio.low <= 1 <= ratio.high
-        ):
+        if differs(ratio):
             side = "shorter" if ratio.value < 1 else "longer"
             return (
                 f"at epsilon = {self.epsilon:.3g} the mean escape time is estimated to be "
@@ -193,6 +190,12 @@ class Answers:
                 f"their means differ by that too. Compute it with start={start[0]:g}.",
             )
         )
+
+
+def differs(ratio: Estimate) -> bool:
+    """Whether a ratio of means is away from 1 by more than 10%, and by more than its interval."""
+    closeness = min(ratio.value, 1 / ratio.value if ratio.value else inf)
+    return closeness < _QUIET and not ratio.low <= 1 <= ratio.high
 
 
 class Exponential(Answers):

@@ -29,7 +29,7 @@ from levysde import errors
 from levysde.domains import Ball, Box, Ellipsoid, HalfSpaces, Intersection
 from levysde.protocols import Domain
 from levysde.tables import Table, Tabled, listed
-from levysde.theory.stationary import symmetric
+from levysde.theory.stationary import covariance
 from levysde.types import Arg, Numbers
 
 # of the correlations' largest eigenvalue: a direction with less is not reached by the noise
@@ -203,14 +203,7 @@ def _diffusion(value: Arg[Numbers], dim: int) -> np.ndarray:
                 f"{dim}), not {d.shape}."
             )
         d = np.diag(np.broadcast_to(d, (dim,)))
-    d = symmetric("diffusion", d, dim)
-    smallest = float(np.linalg.eigvalsh(d)[0])
-    if smallest < -1e-9 * float(np.abs(d).max()):
-        raise ValueError(
-            f"diffusion must have no negative eigenvalue, but has {smallest:.3g}. D is S S' for a "
-            "noise S dW."
-        )
-    return d
+    return covariance("diffusion", d, dim)
 
 
 def _check_reached(covariance: np.ndarray) -> None:

@@ -19,7 +19,7 @@ from levysde.stats import Estimate
 from levysde.tables import Table, Tabled
 from levysde.theory.exit_conditions import about_attractor, about_start, jumps_along
 from levysde.theory.exit_response import response_of
-from levysde.theory.law import QUIET, Conditions, Exponential, LawError
+from levysde.theory.law import Conditions, Exponential, LawError, differs
 from levysde.types import Arg, Number, Numbers
 
 _STIFFEST = 0.5  # dt times the stiffest curvature
@@ -212,17 +212,16 @@ class EscapeLaw(Tabled, Exponential):
     ) -> Conditions:
         """How a run of step `dt` from `start` whose mean is `ratio` times the law's stands to the
         law."""
-        found = [
+        found = (
             *self._about_itself(),
-            *([] if dt is None else self._about_step(dt)),
+            *(() if dt is None else self._about_step(dt)),
             *self._about_ratio(ratio),
-        ]
-        if start is not None:
-            found += self.start_warnings(start)
+            *(() if start is None else self.start_warnings(start)),
+        )
         if dt is None:
-            return Conditions(self.regime, warnings=tuple(found), law_error=self.error)
+            return Conditions(self.regime, warnings=found, law_error=self.error)
         return Conditions(
-            self.regime, self.one_step_chance(dt), self.skeleton_bias(dt), tuple(found), self.error
+            self.regime, self.one_step_chance(dt), self.skeleton_bias(dt), found, self.error
         )
 
     def _about_itself(self) -> list[str]:
@@ -272,13 +271,8 @@ class EscapeLaw(Tabled, Exponential):
     def _about_ratio(self, ratio: Estimate) -> list[str]:
         """A caveat if the measured mean differs from the law's: about the law at this noise, or
         about the run."""
-        if (
-            self.normalization != "true"
-            or not 0 < ratio.value < inf
-            or ratio.low <= 1 <= ratio.high
-        ):
-            return []
-        if min(ratio.value, 1 / ratio.value) >= QUIET:
+        comparable = self.normalization == "true" and 0 < ratio.value < inf
+        if not comparable or not differs(ratio):
             return []
         side = "shorter" if ratio.value < 1 else "longer"
         off = (
@@ -303,6 +297,9 @@ class EscapeLaw(Tabled, Exponential):
         leaving = int(np.sum(self.ray_share > 0))
         power = self.alpha == self.alpha
         mean = f"{self.mean:.6g}" if self.rate else "inf"
+        searched = (
+            f"searched: layers of the basin with {self.resolution:.2g} of the rate or more are seen"
+        )
         return Table(
             f"EscapeLaw: {self.name}",
             [
@@ -328,17 +325,10 @@ class EscapeLaw(Tabled, Exponential):
                     "star-shaped basin",
                     "yes" if self.star_shaped else "no: every stretch outside is counted",
                 ),
-                ("crossings of rays", self._crossings()),
+                ("crossings of rays", "by formula" if self.crossings == "formula" else searched),
                 ("assumes", "\n".join(self.assumptions)),
             ],
             self.warnings,
-        )
-
-    def _crossings(self) -> str:
-        if self.crossings == "formula":
-            return "by formula"
-        return (
-            f"searched: layers of the basin with {self.resolution:.2g} of the rate or more are seen"
         )
 
 

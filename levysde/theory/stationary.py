@@ -15,8 +15,7 @@ ball,
     Var w = eta C / (h (1 - mu) (2 - eta h / (1 + mu)))
 
 (Liu, Ziyin, Ueda, ICML 2021). C need not commute with H: in the eigenvectors of H each pair of
-modes has an equation of its own, linear in C_ij, which keeps its digits at small learning rates and
-takes a moment in hundreds of dimensions.
+modes has its own equation, linear in C_ij: accurate at small learning rates, and fast to solve.
 
 Linear regression with fresh inputs `a ~ N(0, A)` and labels of noise variance s^2 has H = A and a
 noise that grows with w. Averaged over w of covariance V, for a batch of B (Isserlis' theorem;
@@ -128,13 +127,7 @@ def sgd_covariance(
         for each pair of modes.
     """
     h, vectors = _modes("hessian", hessian)
-    c = symmetric("noise", noise, len(h))
-    smallest = float(np.linalg.eigvalsh(c)[0])
-    if smallest < -1e-9 * float(np.abs(c).max()):
-        raise ValueError(
-            f"noise must be a covariance, but has the eigenvalue {smallest:.3g}. Give one without "
-            "negative ones."
-        )
+    c = covariance("noise", noise, len(h))
     unit = _unit(h, *_algorithm(h, learning_rate, momentum, nesterov))
     return _back(unit * (vectors.T @ c @ vectors)[:, :, None, None], vectors)
 
@@ -248,6 +241,18 @@ def _modes(name: str, value: Arg[Numbers]) -> tuple[np.ndarray, np.ndarray]:
     return values, vectors
 
 
+def covariance(name: str, value: Arg[Numbers], dim: int) -> np.ndarray:
+    """A symmetric float64 matrix `(dim, dim)` without negative eigenvalues."""
+    matrix = symmetric(name, value, dim)
+    smallest = float(np.linalg.eigvalsh(matrix)[0])
+    if smallest < -1e-9 * float(np.abs(matrix).max()):
+        raise ValueError(
+            f"{name} must have no negative eigenvalue, as a covariance, but has {smallest:.3g}. "
+            f"For example {name}=jnp.eye({dim})."
+        )
+    return matrix
+
+
 def symmetric(name: str, value: Arg[Numbers], dim: int | None = None) -> np.ndarray:
     """A symmetric float64 matrix, `(dim, dim)` when that is given."""
     matrix = errors.reals(name, value, f"{name}=jnp.eye({dim or 2})")
@@ -275,9 +280,7 @@ def kesten_index(
     """The tail index alpha of the stationary law of `LinearRegressionSGD`:
     `P(|x| > r) ~ C r^-alpha`.
 
-    The root of `E |M e|^alpha = 1`, to about 1e-9, by trapezoids in logarithmic variables. With
-    `c = eta s^2 / B`, X and Y independent chi-squares of B and d - 1 degrees of freedom,
-    `|M e|^2 = (1 - c X)^2 + c^2 X Y`.
+    The root of `E |M e|^alpha = 1`, to about 1e-9, by trapezoids in logarithmic variables.
 
     Args:
         dim: d, the dimension.
@@ -363,14 +366,12 @@ class _Growth:
 
 
 def _reach(shape: float) -> float:
-    """How far below its mean the logarithm of a gamma variable of this shape has fallen to a
-    density of e^-DROP."""
+    """How far below its mean the log of a gamma variable has fallen to a density of e^-DROP."""
     return _DROP / shape + math.sqrt(2 * _DROP / shape)
 
 
 def _highest(shape: float) -> float:
-    """The logarithm of a value that a chi-square of `2 shape` degrees of freedom exceeds with
-    chance below e^-DROP."""
+    """The log of a value that a chi-square variable exceeds with probability below e^-DROP."""
     return math.log(2 * (shape + math.sqrt(2 * _DROP * shape) + _DROP))
 
 

@@ -207,7 +207,7 @@ def test_regression_run():
         ({"hessian": np.array([[1.0, 0.5], [0.0, 1.0]])}, ValueError, "hessian must be symmetric"),
         ({"hessian": np.ones(2)}, ValueError, r"hessian must have shape \(d, d\)"),
         ({"noise": np.eye(3)}, ValueError, r"noise must have shape \(2, 2\)"),
-        ({"noise": np.diag([1.0, -1.0])}, ValueError, "noise must be a covariance"),
+        ({"noise": np.diag([1.0, -1.0])}, ValueError, "noise must have no negative eigenvalue"),
         ({"learning_rate": 0.0}, ValueError, "learning_rate must be positive"),
         ({"momentum": 1.0}, ValueError, r"momentum must lie in \[0, 1\)"),
         ({"nesterov": 1}, TypeError, "nesterov must be True or False"),
