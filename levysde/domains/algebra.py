@@ -107,7 +107,7 @@ class Complement(OfDomain):
 
 class Dilated(OfDomain):
     """`{factor x : x in domain}`, with the labels of `domain`: the basin that goes with a loss
-    whose parameters are stretched (`levysde.landscapes.rescaled`, factor `sharpness^(-1/2)`).
+    whose parameters are stretched (`levysde.landscapes.rescaled`, factor `hessian_factor^(-1/2)`).
 
     Args:
         domain: the set to dilate, about the origin.

@@ -95,7 +95,7 @@ class StationaryCovariance(Tabled):
 
 def sgd_covariance(
     hessian: Arg[Numbers],
-    noise: Arg[Numbers],
+    gradient_covariance: Arg[Numbers],
     *,
     learning_rate: Arg[Number],
     momentum: Arg[Number] = 0.0,
@@ -109,7 +109,7 @@ def sgd_covariance(
 
     Args:
         hessian: H, `(d, d)`, symmetric, positive definite.
-        noise: C, the covariance of one iteration's gradient, `(d, d)`.
+        gradient_covariance: C, the covariance of one iteration's gradient, `(d, d)`.
         learning_rate: eta, positive, with `eta h < 2 (1 + mu)` for every curvature h.
         momentum: mu, in [0, 1); 0, plain SGD, by default.
         nesterov: whether to look ahead by one step; then stable while
@@ -127,7 +127,7 @@ def sgd_covariance(
         for each pair of modes.
     """
     h, vectors = _modes("hessian", hessian)
-    c = covariance("noise", noise, len(h))
+    c = covariance("gradient_covariance", gradient_covariance, len(h))
     unit = _unit(h, *_algorithm(h, learning_rate, momentum, nesterov))
     return _back(unit * (vectors.T @ c @ vectors)[:, :, None, None], vectors)
 
