@@ -1,9 +1,11 @@
 """Estimates from exit times and noise samples, each with its interval. numpy and scipy only."""
 
 from levysde.naming import answer_wrong_calls as _answer_wrong_calls
+from levysde.stats.bootstrap import DirectionalIndex as DirectionalIndex
 from levysde.stats.bootstrap import block_bootstrap as block_bootstrap
 from levysde.stats.bootstrap import block_length as block_length
-from levysde.stats.estimate import Estimate as Estimate
+from levysde.stats.bootstrap import per_coordinate as per_coordinate
+from levysde.stats.bootstrap import projections as projections
 from levysde.stats.goodness import Exponentiality as Exponentiality
 from levysde.stats.goodness import exponentiality as exponentiality
 from levysde.stats.hill import HillCurve as HillCurve
@@ -16,6 +18,7 @@ from levysde.stats.hurst import hurst_dfa as hurst_dfa
 from levysde.stats.hurst import hurst_rs as hurst_rs
 from levysde.stats.mcculloch import SkewedStableFit as SkewedStableFit
 from levysde.stats.mcculloch import mcculloch as mcculloch
+from levysde.stats.samples import Estimate as Estimate
 from levysde.stats.survival import SurvivalCurve as SurvivalCurve
 from levysde.stats.survival import escape_rate as escape_rate
 from levysde.stats.survival import kaplan_meier as kaplan_meier
@@ -30,8 +33,5 @@ from levysde.stats.tail_index import stable_scale as stable_scale
 from levysde.stats.tail_report import TailFinding as TailFinding
 from levysde.stats.tail_report import TailReport as TailReport
 from levysde.stats.tail_report import tail_report as tail_report
-from levysde.stats.vectors import DirectionalIndex as DirectionalIndex
-from levysde.stats.vectors import per_coordinate as per_coordinate
-from levysde.stats.vectors import projections as projections
 
 _answer_wrong_calls(globals())

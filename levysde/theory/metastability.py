@@ -21,12 +21,13 @@ balance holds, with weights `det H_i^-1/2 exp(-F_i / D)`.
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 
 from levysde import errors
 from levysde.landscapes import in_float64
 from levysde.noise import levy_constant
 from levysde.protocols import Landscape
-from levysde.theory.kramers import StationaryPoint, derivatives, saddle_speed, stationary_point
+from levysde.theory.kramers import StationaryPoint, derivatives, distinct_points, log_rate_over
 from levysde.theory.metastable_chain import MetastableChain
 from levysde.types import Arg, Number, Numbers
 
@@ -76,8 +77,7 @@ def stable_chain(
             "alpha = 2 is Gaussian and has no jumps: the chain is that of "
             "gaussian_chain(landscape, ...)."
         )
-    size = errors.positive_real("epsilon", epsilon)
-    size *= errors.positive_real("scale", scale)
+    size = errors.positive_real("epsilon", epsilon) * errors.positive_real("scale", scale)
     if len(wells) < 2 or len(tops) != len(wells) - 1:
         raise ValueError(
             f"{len(wells)} minima and {len(tops)} saddles are no row of wells: give two minima or "
@@ -155,11 +155,7 @@ def gaussian_chain(
         as `kramers_law`: Eyring (1935), Kramers (1940); for several wells Bovier, Eckhoff,
         Gayrard, Klein, J. Eur. Math. Soc. 6 (2004).
     """
-    if not isinstance(landscape, Landscape):
-        raise TypeError(
-            f"landscape must be a Landscape, not {errors.shown(landscape)}. For example "
-            "DoubleWell(dim=2)."
-        )
+    errors.instance("landscape", landscape, Landscape, "DoubleWell(dim=2)")
     errors.concrete("minima or saddles", (minima, saddles))
     noise = errors.positive_real("diffusion", diffusion)
     drag = None if friction is None else errors.positive_real("friction", friction)
@@ -169,13 +165,8 @@ def gaussian_chain(
     pairs = _descents(landscape, tops, lows) if connects is None else _given(connects, tops, lows)
     logs = np.full((len(lows), len(lows)), -np.inf)
     for top, (i, j) in zip(tops, pairs, strict=True):
-        speed = saddle_speed(top, drag)
         for a, b in ((i, j), (j, i)):
-            curvature = np.sum(np.log(lows[a].eigenvalues)) - np.sum(
-                np.log(np.abs(top.eigenvalues))
-            )
-            rate = np.log(speed / (2 * np.pi)) + curvature / 2 - (top.loss - lows[a].loss) / noise
-            logs[a, b] = np.logaddexp(logs[a, b], rate)
+            logs[a, b] = np.logaddexp(logs[a, b], log_rate_over(top, lows[a], noise, drag))
     return MetastableChain(
         logs,
         np.stack([low.point for low in lows]),
@@ -190,33 +181,19 @@ def gaussian_chain(
 
 def _points(
     landscape: Landscape, name: str, places: Arg[Numbers], index: int
-) -> list[StationaryPoint]:
+) -> tuple[StationaryPoint, ...]:
     guesses = errors.reals(name, places, f"{name}=landscape.{name}")
     if guesses.ndim != 2 or guesses.shape[1] != landscape.dim:
         raise ValueError(
             f"{name} must have shape (n, {landscape.dim}), not {guesses.shape}. Type "
             f"{name}=landscape.{name}."
         )
-    kind = ("a minimum has none", "a chain's saddles have one: they are of index one")[index]
-    points: list[StationaryPoint] = []
-    for guess in guesses:
-        found = stationary_point(landscape, guess)
-        if found.index != index:
-            raise ValueError(
-                f"the stationary point at {found.point}, found from {guess} of {name}, has "
-                f"{found.index} negative eigenvalues; {kind}. Start nearer to one."
-            )
-        if any(np.allclose(found.point, other.point, rtol=1e-6, atol=1e-6) for other in points):
-            raise ValueError(
-                f"two of the {name} lead to the same point {found.point}, which would count twice. "
-                "Leave one out."
-            )
-        points.append(found)
-    return points
+    why = ("a minimum has none", "a chain's saddles have one: they are of index one")[index]
+    return distinct_points(landscape, name, guesses, index, why)
 
 
 def _given(
-    connects: Arg[Numbers], tops: list[StationaryPoint], lows: list[StationaryPoint]
+    connects: Arg[Numbers], tops: tuple[StationaryPoint, ...], lows: tuple[StationaryPoint, ...]
 ) -> list[tuple[int, int]]:
     pairs = np.asarray(errors.unmasked("connects", connects))
     if pairs.shape != (len(tops), 2) or pairs.dtype.kind not in "iu":
@@ -239,7 +216,7 @@ def _given(
 
 
 def _descents(
-    landscape: Landscape, tops: list[StationaryPoint], lows: list[StationaryPoint]
+    landscape: Landscape, tops: tuple[StationaryPoint, ...], lows: tuple[StationaryPoint, ...]
 ) -> list[tuple[int, int]]:
     """For each saddle the numbers of the minima on its two sides."""
     places = np.stack([low.point for low in lows])
@@ -279,7 +256,6 @@ def _descend(
     gradient: Callable, hessian: Callable, top: StationaryPoint, away: np.ndarray
 ) -> np.ndarray:
     """The minimum that the flow `x' = -grad F` reaches from beside a saddle."""
-    from scipy.integrate import solve_ivp  # slow to import
 
     x, span = top.point + away, 10 / -top.eigenvalues[0]
     reach = _FAR * float(np.linalg.norm(away)) / _LEAVE
@@ -289,7 +265,7 @@ def _descend(
 
     gone.terminal = True
     for _ in range(_STRETCHES):
-        flow = solve_ivp(
+        flow = scipy.integrate.solve_ivp(
             lambda _, x: -gradient(x),
             (0, span),
             x,

@@ -13,7 +13,7 @@ from statistical import SIGMAS, assert_close, assert_mean
 
 from levysde import stats
 from levysde.errors import AccuracyWarning
-from levysde.stats.tables import stable_table
+from levysde.stats.samples import stable_table
 
 pytestmark = pytest.mark.slow
 
