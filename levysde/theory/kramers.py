@@ -348,8 +348,8 @@ def _saddles(
         )
     why = "escapes pass over saddles of index one"
     passes = distinct_points(landscape, "saddles", np.atleast_2d(guesses), 1, why)
-    for point in passes:
-        if not point.loss > low.loss:
+    for saddle in passes:
+        if not saddle.loss > low.loss:
             raise ValueError(
                 f"the saddle at {saddle.point} lies no higher than the minimum at "
                 f"{low.point}. Give the lower minimum."
