@@ -97,7 +97,10 @@ class HillCurve(Tabled):
         return Table(
             "HillCurve",
             [
-                ("k", f"{len(self.k)} from {self.k[0]} to {self.k[-1]}, of {self.num_values} values"),
+                (
+                    "k",
+                    f"{len(self.k)} from {self.k[0]} to {self.k[-1]}, of {self.num_values} values",
+                ),
                 ("alpha along k", spread(self.alpha)),
                 (
                     f"alpha at k = {self.k[i]}, chosen",

@@ -51,7 +51,10 @@ class SkewedStableFit(Tabled):
     def _table(self) -> Table:
         return Table(
             f"SkewedStableFit ({self.alpha.confidence:.0%} intervals)",
-            [(name, f"{getattr(self, name)}") for name in ("alpha", "skewness", "scale", "location")],
+            [
+                (name, f"{getattr(self, name)}")
+                for name in ("alpha", "skewness", "scale", "location")
+            ],
             self.warnings,
         )
 
