@@ -260,12 +260,14 @@ class LastJumps(Tabled):
         return self.reach >= self.threshold
 
     def _table(self) -> Table:
-        rows = [
-            (f"jumped (reach of at least {self.threshold:g})", f"{self.jump_share}"),
-            ("reach", spread(self.reach)),
-            ("steps back", spread(self.steps_back)),
-        ]
-        return Table(f"LastJumps of {len(self.ids)} exits", rows)
+        return Table(
+            f"LastJumps of {len(self.ids)} exits",
+            [
+                (f"jumped (reach of at least {self.threshold:g})", f"{self.jump_share}"),
+                ("reach", spread(self.reach)),
+                ("steps back", spread(self.steps_back)),
+            ],
+        )
 
 
 def last_jumps(

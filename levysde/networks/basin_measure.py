@@ -26,10 +26,11 @@ a plus where it leaves, a minus where it comes back.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from levysde.networks.curvature import student_estimate
 from levysde.stats import Estimate
 from levysde.tables import Table, Tabled
 
@@ -37,11 +38,8 @@ from levysde.tables import Table, Tabled
 _GRID = np.array(
     [1 / 16, 1 / 8, 1 / 4, 0.5, 0.7, 0.9, 1.1, 1.3, 1.6, 2, 2.5, 3.2, 4, 5.6, 8, 16, 64, 256]
 )
-_WIDER, _FARTHEST, _NEAREST = (
-    16.0,
-    2.0**50,
-    2.0**-50,
-)  # steps of the search where the grid holds no crossing, and its ends
+# steps of the search where the grid holds no crossing, and its ends
+_WIDER, _FARTHEST, _NEAREST = 16.0, 2.0**50, 2.0**-50
 _CLOSE, _MOST = 1e-5, 60  # relative width of a bracket, and turns
 _DEFENSIVE = 1 / 3  # share of the draws that go to all coordinates alike
 EXTRA = 4  # directions of isotropic noise with a product alone, for each with a ray
@@ -144,9 +142,17 @@ def cross(loss: Loss, guess: np.ndarray) -> RayCrossings:
     rays = np.repeat(np.arange(count), _GRID.size)
     radii = guess[:, None] * _GRID
     values = at(rays, radii.ravel()).reshape(radii.shape)
-    inner, radii, values = _inner(at, radii, values)
-    radii, values = _outer(at, radii, values)
-    radii = np.concatenate([inner[:, None], radii], 1)
+    # one more distance below the grid, where the ray is inside, and one more above it
+    inner, outer, end = np.zeros(count), radii[:, -1].copy(), values[:, -1].copy()
+    lost = np.flatnonzero(values[:, 0] >= 0)  # the grid begins outside
+    radii[lost, 0], found, _ = _search(at, lost, radii[lost, 0], 1 / _WIDER, leaves=False)
+    inner[lost] = np.nan_to_num(found)
+    lost = np.flatnonzero((values < 0).all(1))  # the grid ends inside
+    radii[lost, -1], found, value = _search(at, lost, radii[lost, -1], _WIDER, leaves=True)
+    known = ~np.isnan(found)
+    outer[lost[known]], end[lost[known]] = found[known], value[known]
+    radii = np.concatenate([inner[:, None], radii, outer[:, None]], 1)
+    values = np.concatenate([values, end[:, None]], 1)
     inside = np.concatenate([np.ones((count, 1), bool), values < 0], 1)
     values = np.concatenate([np.full((count, 1), -np.inf), values], 1)
     ray, place = np.nonzero(inside[:, 1:] != inside[:, :-1])
@@ -156,44 +162,25 @@ def cross(loss: Loss, guess: np.ndarray) -> RayCrossings:
     return RayCrossings(ray, distance, np.where(leaves, 1.0, -1.0), calls[0])
 
 
-def _inner(
-    at: Loss, radii: np.ndarray, values: np.ndarray
+def _search(
+    at: Loss, ray: np.ndarray, start: np.ndarray, factor: float, leaves: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A distance inside below the grid of each ray; rays whose grid begins outside are followed
-    inwards."""
-    inner = np.zeros(len(radii))
-    reach = radii[:, 0].copy()
-    lost = np.flatnonzero(values[:, 0] >= 0)
-    factor = 1.0
-    while lost.size and factor > _NEAREST:
-        factor /= _WIDER
-        trial = radii[lost, 0] * factor
-        outside = at(lost, trial) >= 0
-        reach[lost[outside]] = trial[outside]
-        inner[lost[~outside]] = trial[~outside]
-        lost = lost[outside]
-    # the smallest distance known to be outside takes the place of the grid's first
-    near = reach < radii[:, 0]
-    radii[near, 0] = reach[near]
-    return inner, radii, values
+    """Follow rays from `start` in steps of a factor to the edge of the basin, outwards if `leaves`.
 
-
-def _outer(at: Loss, radii: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The grid with one more point: the first outside beyond it, for rays that have not left; else
-    its end again."""
-    reach, end = radii[:, -1].copy(), values[:, -1].copy()
-    lost = np.flatnonzero((values < 0).all(1))
-    last, factor = radii[:, -1].copy(), 1.0
-    while lost.size and factor < _FARTHEST:
-        factor *= _WIDER
-        trial = radii[lost, -1] * factor
-        found = at(lost, trial)
-        outside = found >= 0
-        reach[lost[outside]], end[lost[outside]] = trial[outside], found[outside]
-        last[lost[~outside]] = trial[~outside]
-        lost = lost[~outside]
-    radii[:, -1] = last  # still inside there
-    return np.concatenate([radii, reach[:, None]], 1), np.concatenate([values, end[:, None]], 1)
+    Returns the last distance before the edge, the first one beyond it and the loss there; the last
+    two are NaN where no edge was found.
+    """
+    before, beyond = start.copy(), np.full(len(ray), np.nan)
+    value, open_, scale = beyond.copy(), np.arange(len(ray)), 1.0
+    while open_.size and _NEAREST < scale < _FARTHEST:
+        scale *= factor
+        trial = start[open_] * scale
+        found = at(ray[open_], trial)
+        crossed = (found >= 0) == leaves
+        beyond[open_[crossed]], value[open_[crossed]] = trial[crossed], found[crossed]
+        before[open_[~crossed]] = trial[~crossed]
+        open_ = open_[~crossed]
+    return before, beyond, value
 
 
 def _narrowed(
@@ -294,7 +281,7 @@ def axis_measure(
     plain = max(float((masses**2 * weight).mean() - value**2), 0.0)
     reduction = plain / left.var(ddof=2) if left.var() > 0 else np.inf
     by_sampling = plain / z.var(ddof=1) if z.var() > 0 else np.inf
-    estimate = _student(value, error, count - 2, confidence)
+    estimate = _positive(student_estimate(value, error, count - 2, confidence))
     return BasinMeasure(
         estimate, quadratic, 2 * len(seen), 2 * dim, float(reduction), float(by_sampling), *rest
     )
@@ -315,7 +302,8 @@ def isotropic_measure(
     left = masses - slope * near
     value = float(left.mean() + slope * predicted.mean())
     variance = left.var(ddof=2) * (1 / count - 1 / many) + masses.var(ddof=1) / many
-    estimate = _student(value, float(np.sqrt(variance)), count - 2, confidence)
+    error = float(np.sqrt(variance))
+    estimate = _positive(student_estimate(value, error, count - 2, confidence))
     reduction = masses.var(ddof=1) / count / variance if variance > 0 else np.inf
     return BasinMeasure(
         estimate,
@@ -337,11 +325,8 @@ def _slope(z: np.ndarray, y: np.ndarray) -> float:
     return float(np.cov(z, y)[0, 1] / spread) if spread > 0 else 0.0
 
 
-def _student(value: float, error: float, freedom: int, confidence: float) -> Estimate:
-    from scipy.stats import t  # slow to import
-
-    half = float(t.isf((1 - confidence) / 2, freedom)) * error
-    return Estimate(value, max(value - half, 0.0), value + half, confidence)
+def _positive(estimate: Estimate) -> Estimate:
+    return replace(estimate, low=max(estimate.low, 0.0))
 
 
 def _relaxation(shares: np.ndarray, kappa: np.ndarray) -> float:

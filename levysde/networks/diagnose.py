@@ -13,26 +13,38 @@ which one iteration is `learning_rate`."""
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from levysde import errors
 from levysde.landscapes import NetworkLandscape, in_float64
 from levysde.networks.basin_measure import BasinMeasure
 from levysde.networks.basins import measure_basins
-from levysde.networks.curvature import DENSE, Spectrum, lanczos, spectrum
-from levysde.networks.diagnose_input import Request, as_landscape, as_optimizer
-from levysde.networks.diagnosis import Diagnosis, PredictedEscape, SimulatedEscape
+from levysde.networks.curvature import DENSE, Spectrum, spectrum
+from levysde.networks.diagnose_input import (
+    Request,
+    as_landscape,
+    as_optimizer,
+    below_two,
+    check_height,
+    held_bytes,
+    program_limit,
+)
+from levysde.networks.diagnosis import Diagnosis
 from levysde.networks.diagnosis_warnings import find_warnings
+from levysde.networks.escapes import (
+    DRIVERS,
+    expected_iterations,
+    held_up,
+    predicted_escapes,
+    simulate,
+)
 from levysde.networks.gradient_covariance import GradientCovariance, alignment, gradient_covariance
-from levysde.networks.memory_plan import held_bytes, program_limit
 from levysde.networks.noise_tails import NoiseTails, measure_tails, sampled_coordinates
-from levysde.networks.predicted import DRIVERS, expected_iterations, held_up, predicted_escapes
-from levysde.networks.products import Products
-from levysde.networks.simulated import simulate
+from levysde.networks.products import Products, descent_left
 from levysde.types import Arg, Integer, Number
 
 if TYPE_CHECKING:
@@ -42,9 +54,7 @@ if TYPE_CHECKING:
 _ROUNDING = 1e-6
 _HIGHEST_ALPHA, _LOWEST_ALPHA = 1.95, 0.5  # between which a measured index is held
 _SHARE = 0.1  # of the standard deviation of the losses: the basin's height
-_DESCENT_STEPS = 30
-_KINK = 0.1  # of the fall of a smooth loss: less is a kink
-_SEEN = 1e-6  # of the spread of the examples' losses: falls above the rounding of float32
+_NO_BASIN = "the point is not near a minimum, so there is no basin to leave (see the warnings)"
 
 
 def diagnose(
@@ -149,7 +159,7 @@ def diagnose(
     settle = errors.integer("settle", settle, low=0)
     budget = errors.positive_real("memory_budget", memory_budget)
     numbers = {
-        "alpha": None if alpha is None else _below_two(alpha),
+        "alpha": None if alpha is None else below_two(alpha),
         "noise": errors.choice("noise", noise, tuple(DRIVERS)),
         "height": None
         if basin_height is None
@@ -201,16 +211,6 @@ def diagnose(
     return _run(request)
 
 
-def _below_two(alpha: Arg[Number]) -> float:
-    index = errors.real_index(alpha)
-    if index == 2:
-        raise ValueError(
-            "alpha = 2 is Gaussian: such noise has no jumps, and no escape law of jumps. Give "
-            "alpha below 2, for example 1.9, or leave it out to have it measured."
-        )
-    return index
-
-
 class _Clock:
     """Seconds of each part."""
 
@@ -257,10 +257,9 @@ def _run(request: Request) -> Diagnosis:
                 request.confidence,
             )
         descent, kink = descent_left(model, hessian.largest[0])
-        height = (
-            request.height if request.height is not None else _SHARE * float(model.losses.std())
-        )
-        _check_height(height, model.loss)
+        loss_spread = float(model.losses.std())
+        height = _SHARE * loss_spread if request.height is None else request.height
+        check_height(height, model.loss)
         alpha = request.alpha if request.alpha is not None else _measured(tails)
         variance = covariance.variance * covariance.batch_factor(request.batch_size)
         measures = {}
@@ -271,15 +270,17 @@ def _run(request: Request) -> Diagnosis:
                 )
     predictions = predicted_escapes(request, measures, alpha)
     with clock.part("escapes"):
-        simulated, left_out, lift = _escapes(
-            request, predictions, height, descent < height, limit, seeds[5]
-        )
+        if measures:
+            expected = expected_iterations(request, predictions)
+            simulated, left_out, lift = simulate(request, height, expected, limit, seeds[5])
+        else:
+            simulated, left_out, lift = None, _NO_BASIN, float("nan")
     known = held_up(request, aligned, variance, covariance.batch_factor(request.batch_size))
     report = Diagnosis(
         landscape=landscape,
         layers=request.layers,
         loss=model.loss,
-        loss_spread=float(model.losses.std()),
+        loss_spread=loss_spread,
         gradient_norm=float(np.linalg.norm(model.slope)),
         descent=descent,
         hessian=hessian,
@@ -304,7 +305,7 @@ def _run(request: Request) -> Diagnosis:
         seconds=clock.seconds,
         memory_bytes=held + model.needs,
     )
-    return find_warnings(report, request)
+    return replace(report, warnings=find_warnings(report, request))
 
 
 def _measures(
@@ -331,33 +332,6 @@ def _measures(
         num_rays=request.num_rays,
         seed=seed,
         confidence=request.confidence,
-    )
-
-
-def _escapes(
-    request: Request,
-    predictions: dict[str, PredictedEscape],
-    height: float,
-    has_basin: bool,
-    limit: int,
-    seed: int,
-) -> tuple[SimulatedEscape | None, str, float]:
-    if not has_basin:
-        return (
-            None,
-            "the point is not near a minimum, so there is no basin to leave (see the warnings)",
-            float("nan"),
-        )
-    return simulate(
-        request.landscape,
-        request.kernel,
-        height,
-        expected_iterations(request, predictions),
-        request.num_escapes,
-        request.time_budget,
-        limit,
-        seed,
-        request.confidence,
     )
 
 
@@ -403,28 +377,6 @@ def _noise(
     return covariance, tails
 
 
-def descent_left(model: Products, largest: float) -> tuple[float, bool]:
-    """By how much the loss would still fall, at least, and whether it has a kink at the point.
-
-    The fall: `g' H^-1 g / 2` in the Krylov space of the gradient g, which is to the minimum of the
-    quadratic about the point; and as it does in 30 steps of L-BFGS, which is all that is known
-    where negative curvature lies in that space. Without a kink a step along the gradient lowers the
-    loss by `|g|^2 / (2 largest)` at least, `largest` the largest eigenvalue; 30 steps that lower it
-    by far less have met a kink.
-    """
-    size = float(np.linalg.norm(model.slope))
-    if size == 0:
-        return 0.0, False
-    fall = model.descend(_DESCENT_STEPS)[1]
-    smooth = size**2 / (2 * largest) if largest > 0 else 0.0
-    kink = bool(fall < _KINK * smooth and smooth > _SEEN * model.losses.std())
-    nodes, weights = lanczos(model.hessian, model.slope, _DESCENT_STEPS)
-    felt = weights > 1e-6
-    if kink or (nodes[felt] <= 0).any():
-        return fall, kink
-    return max(fall, float(size**2 / 2 * np.sum(weights[felt] / nodes[felt]))), False
-
-
 def _settled(landscape: NetworkLandscape, steps: int, limit: int) -> NetworkLandscape:
     """The landscape with its point where L-BFGS leads from it."""
     precise: Any
@@ -433,26 +385,8 @@ def _settled(landscape: NetworkLandscape, steps: int, limit: int) -> NetworkLand
     return landscape.at(x)
 
 
-def _check_height(height: float, loss: float) -> None:
-    if height == 0:
-        raise ValueError(
-            "all examples have the same loss, so there is no default height for the basin. Give "
-            "one in units of the loss, for example basin_height=0.05."
-        )
-    if not height > 10 * float(jnp.finfo(jnp.zeros(0).dtype).eps) * abs(loss):
-        raise ValueError(
-            f"the basin's height, {height:.3g}, is lost in rounding next to the loss, {loss:.6g}. "
-            "Give a larger basin_height, for example "
-            f"basin_height={max(1e-3 * abs(loss), 1e-6):.2g}."
-        )
-
-
 def _measured(tails: NoiseTails) -> float:
-    """The median index over coordinates, held where the law has one; the highest where none could
-    be read."""
+    """The median index over coordinates, clipped to where the law has one; the highest where none
+    could be read."""
     found = tails.characteristic_function.median.value
-    return (
-        float(np.clip(found, _LOWEST_ALPHA, _HIGHEST_ALPHA))
-        if np.isfinite(found)
-        else _HIGHEST_ALPHA
-    )
+    return float(np.clip(np.nan_to_num(found, nan=_HIGHEST_ALPHA), _LOWEST_ALPHA, _HIGHEST_ALPHA))

@@ -33,13 +33,15 @@ class PredictedEscape(Tabled):
     epsilon: float
 
     def _table(self) -> Table:
-        rows = [
-            ("mean escape time (iterations)", f"{self.mean}"),
-            ("rate (SDE time)", f"{self.rate:.4g}"),
-            ("rate over relaxation", f"{self.regime:.2g} (the law needs it far below 1)"),
-            ("epsilon", f"{self.epsilon:.4g}"),
-        ]
-        return Table("PredictedEscape", rows)
+        return Table(
+            "PredictedEscape",
+            [
+                ("mean escape time (iterations)", f"{self.mean}"),
+                ("rate (SDE time)", f"{self.rate:.4g}"),
+                ("rate over relaxation", f"{self.regime:.2g} (the law needs it far below 1)"),
+                ("epsilon", f"{self.epsilon:.4g}"),
+            ],
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,11 +62,13 @@ class SimulatedEscape(Tabled):
     result: EscapeResult = field(repr=False)
 
     def _table(self) -> Table:
-        rows = [
-            ("mean escape time (iterations)", f"{self.mean}"),
-            ("exits", f"{self.exits} of {self.num} left within {self.longest:,} iterations"),
-        ]
-        return Table("SimulatedEscape", rows)
+        return Table(
+            "SimulatedEscape",
+            [
+                ("mean escape time (iterations)", f"{self.mean}"),
+                ("exits", f"{self.exits} of {self.num} left within {self.longest:,} iterations"),
+            ],
+        )
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -66,6 +66,15 @@ def _loss(blocks: Blocks, x: Point) -> Scalar:
     return total / net.num_examples + net.weight_decay / 2 * jnp.sum(x * x)
 
 
+def _losses_at(
+    blocks: Blocks, point: Callable[[Array], Point], steps: Array, count: Array
+) -> Array:
+    def put(j: Array, found: Array) -> Array:
+        return found.at[j].set(_loss(blocks, point(j)))
+
+    return jax.lax.fori_loop(0, count, put, jnp.zeros_like(steps))
+
+
 def axis_losses(
     blocks: Blocks,
     x: Point,
@@ -74,11 +83,7 @@ def axis_losses(
     count: Int[Array, ""],
 ) -> Float[Array, " k"]:
     """`F(x + steps_j e_axis_j)` for the first `count` of them, 0 for the rest."""
-
-    def put(j: Array, found: Array) -> Array:
-        return found.at[j].set(_loss(blocks, x.at[axis[j]].add(steps[j])))
-
-    return jax.lax.fori_loop(0, count, put, jnp.zeros_like(steps))
+    return _losses_at(blocks, lambda j: x.at[axis[j]].add(steps[j]), steps, count)
 
 
 def unit_direction(key: Array, number: Array, sizes: Point) -> tuple[Point, Scalar]:
@@ -101,12 +106,10 @@ def direction_losses(
 ) -> Float[Array, " k"]:
     """As `axis_losses`, along the directions of these numbers."""
 
-    def put(j: Array, found: Array) -> Array:
-        return found.at[j].set(
-            _loss(blocks, x + steps[j] * unit_direction(key, number[j], sizes)[0])
-        )
+    def point(j: Array) -> Point:
+        return x + steps[j] * unit_direction(key, number[j], sizes)[0]
 
-    return jax.lax.fori_loop(0, count, put, jnp.zeros_like(steps))
+    return _losses_at(blocks, point, steps, count)
 
 
 def loss_and_slope(blocks: Blocks, x: Point) -> tuple[Scalar, Point]:
@@ -222,9 +225,8 @@ def direction_curvature(
 
 
 _MOST_KEPT = 64
-_kept: dict[
-    Any, tuple[Any, int]
-] = {}  # programs by what they are and the shapes that they take, for the next diagnosis
+# compiled programs by function and shapes, for the next diagnosis
+_kept: dict[Any, tuple[Any, int]] = {}
 
 
 def compiled(program: Callable, *args: Any) -> tuple[Any, int]:

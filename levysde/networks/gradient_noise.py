@@ -60,12 +60,17 @@ class TailIndex(Tabled):
     per_coordinate: np.ndarray = field(repr=False)
 
     def _table(self) -> Table:
-        rows = [
-            ("median over coordinates", f"{self.median}  ({self.median.confidence:.0%} interval)"),
-            ("pooled", f"{self.pooled}"),
-            ("coordinates", spread(self.per_coordinate)),
-        ]
-        return Table("TailIndex", rows)
+        return Table(
+            "TailIndex",
+            [
+                (
+                    "median over coordinates",
+                    f"{self.median}  ({self.median.confidence:.0%} interval)",
+                ),
+                ("pooled", f"{self.pooled}"),
+                ("coordinates", spread(self.per_coordinate)),
+            ],
+        )
 
 
 @dataclass(frozen=True, repr=False)

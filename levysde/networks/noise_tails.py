@@ -60,14 +60,16 @@ class LayerTail(Tabled):
     norm: Estimate
 
     def _table(self) -> Table:
-        rows = [
-            ("parameters", f"{self.size:,}"),
-            ("mean variance", f"{self.variance:.4g}"),
-            ("index of coordinates, characteristic function", f"{self.index}"),
-            ("index of coordinates, block log-moment", f"{self.block}"),
-            ("index of the norm", f"{self.norm}"),
-        ]
-        return Table(f"LayerTail: {self.name}", rows)
+        return Table(
+            f"LayerTail: {self.name}",
+            [
+                ("parameters", f"{self.size:,}"),
+                ("mean variance", f"{self.variance:.4g}"),
+                ("index of coordinates, characteristic function", f"{self.index}"),
+                ("index of coordinates, block log-moment", f"{self.block}"),
+                ("index of the norm", f"{self.norm}"),
+            ],
+        )
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,11 +9,15 @@ import numpy as np
 
 from levysde.landscapes import NetworkLandscape
 from levysde.networks import example_blocks as programs
+from levysde.networks.curvature import lanczos
 from levysde.networks.example_blocks import Blocks, compiled, fitting, in_blocks
 
 LBFGS_VECTORS = 10  # pairs kept, which the Krylov vectors of the spectrum outnumber
 _RAYS = 256  # losses along rays in one compiled call
 _GRADIENTS = 64  # gradients of single examples held at a time, at most
+_DESCENT_STEPS = 30
+_KINK = 0.1  # of the fall of a smooth loss: less is a kink
+_SEEN = 1e-6  # of the spread of the examples' losses: falls above the rounding of float32
 
 
 class Products:
@@ -190,3 +194,25 @@ class Products:
 
     def _device(self, v: np.ndarray) -> Any:
         return jnp.asarray(v, self.x.dtype)
+
+
+def descent_left(model: Products, largest: float) -> tuple[float, bool]:
+    """By how much the loss would still fall, at least, and whether it has a kink at the point.
+
+    The fall: `g' H^-1 g / 2` in the Krylov space of the gradient g, which is to the minimum of the
+    quadratic about the point; and as it does in 30 steps of L-BFGS, which is all that is known
+    where negative curvature lies in that space. Without a kink a step along the gradient lowers the
+    loss by `|g|^2 / (2 largest)` at least, `largest` the largest eigenvalue; 30 steps that lower it
+    by far less have met a kink.
+    """
+    size = float(np.linalg.norm(model.slope))
+    if size == 0:
+        return 0.0, False
+    fall = model.descend(_DESCENT_STEPS)[1]
+    smooth = size**2 / (2 * largest) if largest > 0 else 0.0
+    kink = bool(fall < _KINK * smooth and smooth > _SEEN * model.losses.std())
+    nodes, weights = lanczos(model.hessian, model.slope, _DESCENT_STEPS)
+    felt = weights > 1e-6
+    if kink or (nodes[felt] <= 0).any():
+        return fall, kink
+    return max(fall, float(size**2 / 2 * np.sum(weights[felt] / nodes[felt]))), False

@@ -42,17 +42,19 @@ class Minimum(Tabled):
     distance: float
 
     def _table(self) -> Table:
-        rows = [
-            ("dimensions", f"{len(self.point)}"),
-            ("loss", f"{self.loss:.6g}"),
-            ("gradient norm", f"{self.gradient_norm:.2g}"),
-            (
-                "eigenvalues of the Hessian",
-                f"{self.smallest_eigenvalue:.4g} to {self.largest_eigenvalue:.4g}",
-            ),
-            ("distance from the start", f"{self.distance:.3g}"),
-        ]
-        return Table("Minimum", rows)
+        return Table(
+            "Minimum",
+            [
+                ("dimensions", f"{len(self.point)}"),
+                ("loss", f"{self.loss:.6g}"),
+                ("gradient norm", f"{self.gradient_norm:.2g}"),
+                (
+                    "eigenvalues of the Hessian",
+                    f"{self.smallest_eigenvalue:.4g} to {self.largest_eigenvalue:.4g}",
+                ),
+                ("distance from the start", f"{self.distance:.3g}"),
+            ],
+        )
 
 
 def train(

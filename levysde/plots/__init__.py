@@ -8,6 +8,7 @@ from levysde.plots.diagnosis import escape_times as escape_times
 from levysde.plots.diagnosis import hessian_spectrum as hessian_spectrum
 from levysde.plots.diagnosis import noise_alignment as noise_alignment
 from levysde.plots.diagnosis import tail_indices as tail_indices
+from levysde.plots.escape import hill as hill
 from levysde.plots.escape import ratio_ladder as ratio_ladder
 from levysde.plots.escape import survival as survival
 from levysde.plots.landscape import landscape as landscape
@@ -16,6 +17,5 @@ from levysde.plots.paths import exit_places as exit_places
 from levysde.plots.paths import paths as paths
 from levysde.plots.style import COLOURS as COLOURS
 from levysde.plots.style import MARKERS as MARKERS
-from levysde.plots.tails import hill as hill
 
 _answer_wrong_calls(globals())

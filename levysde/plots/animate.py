@@ -14,11 +14,10 @@ from levysde.plots.style import COLOURS, MARKERS, axes, is_framed
 from levysde.types import Arg, Integer, Number, Numbers
 
 if TYPE_CHECKING:
-    from levysde.protocols import Domain, Landscape
-
-if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
     from matplotlib.axes import Axes
+
+    from levysde.protocols import Domain, Landscape
 
 
 def animate(
@@ -75,8 +74,7 @@ def animate(
         draw_landscape(landscape, ax=ax, bounds=bounds, domain=domain)
     elif not is_framed(ax):
         frame_paths(ax, [(points[:, 0], points[:, 1]) for _, points in tracks], chosen)
-    ax.set_xlabel(f"$x_{{{chosen[0]}}}$")
-    ax.set_ylabel(f"$x_{{{chosen[1]}}}$")
+    ax.set(xlabel=f"$x_{{{chosen[0]}}}$", ylabel=f"$x_{{{chosen[1]}}}$")
     artists = [_artists(ax, i) for i in range(paths.num)]
     clock = ax.set_title("", fontsize="medium")
 
@@ -101,10 +99,8 @@ def animate(
 
 
 def _artists(ax: "Axes", i: int) -> tuple[Any, Any]:
-    """The trail and the head of path `i`, empty."""
-    colour = COLOURS[i % len(COLOURS)]
+    """The trail and the head of path `i`, without data yet."""
+    colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
     (line,) = ax.plot([], [], color=colour, linewidth=1.0, zorder=2.5)
-    (head,) = ax.plot(
-        [], [], color=colour, marker=MARKERS[i % len(MARKERS)], markersize=7, zorder=4
-    )
+    (head,) = ax.plot([], [], color=colour, marker=marker, markersize=7, zorder=4)
     return line, head

@@ -78,12 +78,17 @@ def landscape(
     (x, y), view = _view(bounds, np.concatenate(list(marks.values())), points)
     ax = axes(ax, artist)
     values = _heights_on(landscape, x, y)
-    look: dict[str, Any] = {
-        "levels": _heights(lines_wanted, values),
-        "alpha": 0.45,
-        "linewidths": 0.7,
-    }
-    lines = drawn(ax.contour, x, y, values, artist=artist, colors=ink(ax), **look)
+    lines = drawn(
+        ax.contour,
+        x,
+        y,
+        values,
+        artist=artist,
+        colors=ink(ax),
+        levels=_heights(lines_wanted, values),
+        alpha=0.45,
+        linewidths=0.7,
+    )
     ax.clabel(
         lines,
         np.asarray(lines.levels)[_LABELLED - 1 :: _LABELLED],
@@ -100,8 +105,7 @@ def landscape(
         ax.contour(x, y, cover, levels=[0.5], colors=[ink(ax)], linestyles="--", linewidths=1.4)
         ax.plot([], [], color=ink(ax), linestyle="--", linewidth=1.4, label="edge of the basin")
     frame(ax, *view)
-    ax.set_xlabel("$x_0$")
-    ax.set_ylabel("$x_1$")
+    ax.set(xlabel="$x_0$", ylabel="$x_1$")
     legend(ax)
     return ax
 

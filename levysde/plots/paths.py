@@ -74,21 +74,26 @@ def paths(
     earlier = len({line.get_gid() for line in ax.lines if (line.get_gid() or "").startswith(_PATH)})
     for i, (x, y) in enumerate(lines):
         number = earlier + (0 if label is not None else i)
-        look: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "zorder": 2.5}
-        look |= {"linewidth": 1.0 if len(chosen) == 1 else 0.7}
-        look |= {"linestyle": LINES[number % len(LINES)] if len(chosen) == 1 else "-"}
-        look |= {
-            "marker": MARKERS[number % len(MARKERS)],
-            "markersize": 6,
-            "markevery": [len(x) - 1],
-        }
-        look |= {"markeredgecolor": ink(ax) if paths.exited[i] else look["color"]}
-        look |= {"markerfacecolor": look["color"] if paths.exited[i] else ax.get_facecolor()}
-        look |= {"gid": f"{_PATH} {number}", "label": _name(paths, i, hidden, label)}
-        drawn(ax.plot, x, y, artist=artist, **look)
+        colour = COLOURS[number % len(COLOURS)]
+        drawn(
+            ax.plot,
+            x,
+            y,
+            artist=artist,
+            color=colour,
+            zorder=2.5,
+            linewidth=1.0 if len(chosen) == 1 else 0.7,
+            linestyle=LINES[number % len(LINES)] if len(chosen) == 1 else "-",
+            marker=MARKERS[number % len(MARKERS)],
+            markersize=6,
+            markevery=[len(x) - 1],
+            markeredgecolor=ink(ax) if paths.exited[i] else colour,
+            markerfacecolor=colour if paths.exited[i] else ax.get_facecolor(),
+            gid=f"{_PATH} {number}",
+            label=_name(paths, i, hidden, label),
+        )
     names = [f"$x_{{{k}}}$" for k in chosen]
-    ax.set_xlabel(names[0] if len(chosen) == 2 else f"time ({paths.unit})")
-    ax.set_ylabel(names[-1])
+    ax.set(xlabel=names[0] if len(chosen) == 2 else f"time ({paths.unit})", ylabel=names[-1])
     legend(ax)
     return ax
 
@@ -191,22 +196,19 @@ def exit_places(
     groups = np.unique(sets)
     for number, group in enumerate(groups):
         here = sets == group
+        name = (label or "exits") + (f" through set {group}" if len(groups) > 1 else "")
+        hidden = outside(ax, after[here]).sum()
+        beyond = f" ({hidden} beyond the frame)" if hidden else ""
         look: dict[str, Any] = {
             "s": 18,
             "linewidths": 0.9,
             "facecolors": "none",
             "alpha": 0.9,
             "zorder": 3,
-        }
-        look |= {
             "edgecolors": COLOURS[(earlier + number) % 4],
             "marker": MARKERS[(earlier + number) % 4],
+            "label": f"{name}, {here.sum()}{beyond}",
         }
-        name = (label or "exits") + (f" through set {group}" if len(groups) > 1 else "")
-        hidden = outside(ax, after[here]).sum()
-        look["label"] = f"{name}, {here.sum()}" + (
-            f" ({hidden} beyond the frame)" if hidden else ""
-        )
         drawn(ax.scatter, *after[here].T, gid=_PLACES, artist=artist, **look)
         if here.sum() <= _JOINED:
             _steps(ax, before[here], after[here], look | (artist or {}))
@@ -273,34 +275,40 @@ def exit_directions(
     ax = axes(ax, artist, label=label)
     number = sum(line.get_gid() == _SHARES for line in ax.lines)
     place = np.arange(num) + 0.12 * number
-    look: dict[str, Any] = {
-        "color": COLOURS[number % 4],
-        "marker": MARKERS[number % 4],
-        "markersize": 5,
-        "capsize": 3,
-    }
-    look |= {"linestyle": "none", "label": label}
-    bars = drawn(ax.errorbar, place, share, yerr=np.abs(intervals.T - share), artist=artist, **look)
+    bars = drawn(
+        ax.errorbar,
+        place,
+        share,
+        yerr=np.abs(intervals.T - share),
+        artist=artist,
+        color=COLOURS[number % 4],
+        marker=MARKERS[number % 4],
+        markersize=5,
+        capsize=3,
+        linestyle="none",
+        label=label,
+    )
     bars.lines[0].set_gid(_SHARES)
     if predicted is not None:
-        size = max(3.0, 22.0 - num)
         ax.plot(
             place,
             predicted,
             "_",
             color=ink(ax),
-            markersize=size,
+            markersize=max(3.0, 22.0 - num),
             markeredgewidth=1.6,
             label=f"law, for {label}",
         )
+    xlabel = "Hessian eigenvector, from the flattest to the sharpest"
     if num <= _TICKED:
         ax.set_xticks(np.arange(num), [f"{value:.3g}" for value in eigenvalues])
-        ax.set_xlabel("eigenvalue of the Hessian")
-    else:
-        ax.set_xlabel("Hessian eigenvector, from the flattest to the sharpest")
-    ax.set_xlim(-0.6, num - 0.4 + 0.12 * number)
-    ax.set_ylim(0, max(ax.get_ylim()[1], 1.05 * min(1.0, intervals.max())))
-    ax.set_ylabel("share of squared exit displacement")
+        xlabel = "eigenvalue of the Hessian"
+    ax.set(
+        xlim=(-0.6, num - 0.4 + 0.12 * number),
+        ylim=(0, max(ax.get_ylim()[1], 1.05 * min(1.0, intervals.max()))),
+        xlabel=xlabel,
+        ylabel="share of squared exit displacement",
+    )
     legend(ax)
     return ax
 

@@ -100,10 +100,7 @@ def is_framed(ax: "Axes") -> bool:
 
 def frame(ax: "Axes", x: tuple[float, float], y: tuple[float, float]) -> None:
     """Show this part of the plane, now and under every later layer."""
-    ax.set_xlim(*x)
-    ax.set_ylim(*y)
-    ax.set_autoscale_on(False)
-    ax.set_gid(FRAME)
+    ax.set(xlim=x, ylim=y, autoscale_on=False, gid=FRAME)
 
 
 def limits(values: np.ndarray, margin: float = 0.1) -> tuple[float, float]:

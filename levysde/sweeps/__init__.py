@@ -5,8 +5,6 @@ import levysde.sweeps._extra  # noqa: F401  (first: it names the extra where tha
 from levysde.sweeps.driver import Tally as Tally
 from levysde.sweeps.driver import run_sweep as run_sweep
 from levysde.sweeps.escape_run import EscapeRun as EscapeRun
-from levysde.sweeps.estimate import SweepEstimate as SweepEstimate
-from levysde.sweeps.estimate import estimate as estimate
 from levysde.sweeps.experiment import Experiment as Experiment
 from levysde.sweeps.experiment import Job as Job
 from levysde.sweeps.experiment import Model as Model
@@ -26,7 +24,9 @@ from levysde.sweeps.report import write_report as write_report
 from levysde.sweeps.spec import Spec as Spec
 from levysde.sweeps.spec import SpecError as SpecError
 from levysde.sweeps.spec import read_spec as read_spec
+from levysde.sweeps.status import SweepEstimate as SweepEstimate
 from levysde.sweeps.status import SweepStatus as SweepStatus
+from levysde.sweeps.status import estimate as estimate
 from levysde.sweeps.status import sweep_status as sweep_status
 from levysde.sweeps.store import Store as Store
 from levysde.sweeps.store import StoreError as StoreError

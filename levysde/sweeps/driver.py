@@ -1,10 +1,10 @@
 """Run a sweep: lay out the store, then map `run_point` over the points that are unfinished.
 
-The map is a loop in this process, the same loop over every n-th point for a shard, or tasks on a
-Ray cluster. A point is a pure function of the spec, so the same command resumes an interrupted
-sweep: finished points are not run again, a long point resumes from its checkpoint, and the data are
-those of an uninterrupted run. A point that fails is stored with its message; a store that fails
-stops the sweep.
+The map is a loop in this process, over every n-th point for a shard, or tasks on a Ray cluster. A
+point is a pure function of the spec, so the same command resumes an interrupted sweep: finished
+points are not run again, a long point resumes from its checkpoint, and the data are those of an
+uninterrupted run. A point that fails is stored with its message; a store that fails stops the
+sweep.
 """
 
 import contextlib
@@ -13,23 +13,21 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from levysde import errors
 from levysde.escape import as_shard, progress_bar
+from levysde.sweeps.engines import device_name, map_here, map_on_ray
 from levysde.sweeps.place import Place
 from levysde.sweeps.plan import Plan, Point, make_plan
-from levysde.sweeps.run_point import device_name, run_point
 from levysde.sweeps.spec import Spec, read_spec
 from levysde.sweeps.store import Store, check_place, lay_out, versions
 from levysde.tables import Table, Tabled
 from levysde.types import Arg, Integer, Number, PathLike
 
 LOG = logging.getLogger("levysde.sweeps")
-Ended = Generator[tuple[Point, str, float], None, None]
 _TELL_SECONDS = 2.0  # between two notes of what is being run
 
 
@@ -51,11 +49,13 @@ class Tally(Tabled):
     seconds: float
 
     def _table(self) -> Table:
-        rows = [
-            ("points", f"{self.done} done, {self.failed} failed, {self.skipped} skipped"),
-            ("seconds", f"{self.seconds:.3g}"),
-        ]
-        return Table("Tally", rows)
+        return Table(
+            "Tally",
+            [
+                ("points", f"{self.done} done, {self.failed} failed, {self.skipped} skipped"),
+                ("seconds", f"{self.seconds:.3g}"),
+            ],
+        )
 
 
 def run_sweep(
@@ -101,7 +101,7 @@ def run_sweep(
         folder = Path(spec).resolve().parent if folder is None else folder
         spec = read_spec(spec)
     engine = errors.choice("engine", engine, ("local", "ray"))
-    part = _as_shard(shard)
+    part = (0, 1) if shard is None else as_shard(shard)
     every = errors.positive_real("checkpoint_every", checkpoint_every)
     workers = None if workers is None else errors.integer("workers", workers)
     errors.flag("retry_failed", retry_failed)
@@ -115,17 +115,23 @@ def run_sweep(
     check_place(plan, place)
     start = time.monotonic()
     with place.locked(part):
-        with _laying_out(place, part):
+        # of several shards that find no store, one lays it out while the others wait
+        alone = part[1] == 1
+        with contextlib.nullcontext() if alone else place.waiting_for("layout"):
             store = lay_out(plan, place, device_name())
         _warn_of_versions(store)
-        todo, before = pending(plan, store, retry_failed, part)
+        closed = store.finished() if retry_failed else store.finished() | store.failed()
+        mine = plan.points[part[0] :: part[1]]
+        todo = [point for point in mine if point.index not in closed]
+        before = len(mine) - len(todo)
         LOG.info("%s: %d points to run, %d finished before", place.url, len(todo), before)
         with Progress(plan, store, part, len(todo), show=progress) as told:
-            engine_map = _ray_map if engine == "ray" else _map
+            if engine == "ray":
+                running = map_on_ray(plan, store, todo, every, told.beat, workers)
+            else:
+                running = map_here(plan, store, todo, every, told.inside)
             try:
-                with contextlib.closing(
-                    engine_map(plan, store, todo, every, told, workers)
-                ) as ended:
+                with contextlib.closing(running) as ended:
                     for point, message, units in ended:
                         told.ended(point, message, units)
             except KeyboardInterrupt:
@@ -136,36 +142,6 @@ def run_sweep(
                     tally,
                 ) from None
     return Tally(told.done, told.failures, before, time.monotonic() - start)
-
-
-def _map(
-    plan: Plan, store: Store, todo: list[Point], every: float, told: "Progress", _: int | None
-) -> Ended:
-    """Each point as it ends, its message if it failed or "", and its units of work."""
-    failed = store.failed()
-    for point in todo:
-        message = run_point(
-            plan, store, point, every, told.inside, was_failed=point.index in failed
-        )
-        yield point, message, told.within[1]
-
-
-def _ray_map(
-    plan: Plan, store: Store, todo: list[Point], every: float, told: "Progress", workers: int | None
-) -> Ended:
-    from levysde.sweeps.ray_map import map_points  # slow to import
-
-    return map_points(plan, store, todo, every, told.beat, workers)
-
-
-def pending(
-    plan: Plan, store: Store, retry_failed: bool, part: tuple[int, int] = (0, 1)
-) -> tuple[list[Point], int]:
-    """The points of a shard that are to be run, and how many need not be."""
-    closed = store.finished() if retry_failed else store.finished() | store.failed()
-    mine = plan.points[part[0] :: part[1]]
-    todo = [point for point in mine if point.index not in closed]
-    return todo, len(mine) - len(todo)
 
 
 class Progress:
@@ -197,7 +173,8 @@ class Progress:
     def beat(self) -> None:
         """Show how it goes, now and then."""
         if time.monotonic() - self.told > _TELL_SECONDS:
-            self._show()
+            self.bar.set_postfix_str(f"{self.rate:.3g} exits/s, {self.failures} failed")
+            self._note()
 
     def ended(self, point: Point, message: str, units: float) -> None:
         """Count a point that has ended, of so many units of work."""
@@ -214,10 +191,6 @@ class Progress:
     def rate(self) -> float:
         """Exits a second since the start."""
         return (self.work + self.within[0]) / max(time.monotonic() - self.start, 1e-9)
-
-    def _show(self) -> None:
-        self.bar.set_postfix_str(f"{self.rate:.3g} exits/s, {self.failures} failed")
-        self._note()
 
     def _note(self) -> None:
         self.told = time.monotonic()
@@ -236,16 +209,6 @@ class Progress:
             self.store.place.write(json.dumps(note).encode(), ".run", self.name)
 
 
-@contextlib.contextmanager
-def _laying_out(place: Place, part: tuple[int, int]) -> Iterator[None]:
-    """Of several shards that find no store, one lays it out while the others wait."""
-    if part[1] == 1:
-        yield
-        return
-    with place.waiting_for("layout"):
-        yield
-
-
 def _warn_of_versions(store: Store) -> None:
     here, there = versions(), store.attributes["versions"]
     other = [
@@ -261,7 +224,3 @@ def _warn_of_versions(store: Store) -> None:
             "need not have the same bits. How each was run is kept in its log.",
             "; ".join(other),
         )
-
-
-def _as_shard(shard: Any) -> tuple[int, int]:
-    return (0, 1) if shard is None else as_shard(shard)

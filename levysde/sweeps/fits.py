@@ -149,15 +149,17 @@ class EndRatio(tables.Tabled):
     coupled: bool
 
     def _table(self) -> tables.Table:
-        rows = [
-            *([("at", words_of(self.at))] if self.at else []),
-            (
-                f"mean at {self.x} = {self.low:g} over {self.high:g}",
-                f"{self.ratio}  ({self.ratio.confidence:.0%} interval)",
-            ),
-            ("interval", METHODS[self.coupled]),
-        ]
-        return tables.Table("EndRatio", rows)
+        return tables.Table(
+            "EndRatio",
+            [
+                *([("at", words_of(self.at))] if self.at else []),
+                (
+                    f"mean at {self.x} = {self.low:g} over {self.high:g}",
+                    f"{self.ratio}  ({self.ratio.confidence:.0%} interval)",
+                ),
+                ("interval", METHODS[self.coupled]),
+            ],
+        )
 
 
 @dataclass(frozen=True)

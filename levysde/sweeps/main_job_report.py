@@ -9,7 +9,7 @@ import numpy as np
 
 from levysde import errors
 from levysde.plots import ratio_ladder, survival
-from levysde.sweeps.escape_columns import restored
+from levysde.sweeps.escapes import restored
 from levysde.sweeps.main_job import MainJob
 from levysde.sweeps.plan import Point
 from levysde.sweeps.rows import Row, kinds_of, read_table

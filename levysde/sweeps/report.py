@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jinja2
 import numpy as np
 
 from levysde import errors
 from levysde.sweeps.fits import (
     METHODS,
     REJECTED,
-    EndRatio,
     Line,
     ScalingFit,
     can_be_fitted,
@@ -48,6 +48,7 @@ from levysde.sweeps.rows import (
     words_of,
 )
 from levysde.sweeps.spec import as_toml
+from levysde.sweeps.status import duration
 from levysde.types import Arg, PathLike
 
 if TYPE_CHECKING:
@@ -107,7 +108,6 @@ def write_report(sweep: "Sweep", path: Arg[PathLike]) -> Path:
 
     Raises:
         TypeError, ValueError: not a sweep; a path that cannot be written.
-        ImportError: jinja2 is not installed.
     """
     if not hasattr(sweep, "store"):
         raise TypeError(
@@ -121,10 +121,6 @@ def write_report(sweep: "Sweep", path: Arg[PathLike]) -> Path:
 
 def render(sweep: "Sweep") -> str:
     """The page as text. The same store gives the same text."""
-    try:
-        import jinja2
-    except ImportError:
-        raise errors.missing_extra("jinja2", "sweep", "a report") from None
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -145,6 +141,7 @@ def _contents(sweep: "Sweep") -> dict[str, Any]:
     escapes = {"mean_time", "escapes"} <= set(table.quantities)
     covariance = log_mean_covariance(store, table, _RESAMPLES, 0) if escapes else {}
     alongs = _alongs(table, covariance, spec.coupled) if escapes else []
+    steps = [axis for axis in table.axes if _is_step(axis)]
     return {
         "title": store.attributes["title"],
         "store": Path(store.place.url).name if store.place.is_local else store.place.url,
@@ -166,8 +163,13 @@ def _contents(sweep: "Sweep") -> dict[str, Any]:
         "most_series": MOST_SERIES,
         "fits": _fits(alongs),
         "method": METHODS[spec.coupled],
-        "steps": _step_ratios(table, covariance, spec.coupled),
-        "step_axis": next((axis.name for axis in table.axes if _is_step(axis)), ""),
+        "steps": [
+            ratio
+            for axis in steps
+            if can_be_fitted(table, axis.name)
+            for ratio in end_ratios(table, axis.name, covariance, spec.coupled, _CONFIDENCE)
+        ],
+        "step_axis": steps[0].name if steps else "",
         "warnings": _warnings(table),
         "failures": _failures(table),
         "to_run": _names(table, [row for row in table.rows if row.state == "to run"]),
@@ -206,13 +208,6 @@ def _alongs(table: SweepTable, covariance: dict[Any, Any], coupled: bool) -> lis
 
 def _is_step(axis: AxisColumn) -> bool:
     return axis.setting.rsplit(".", 1)[-1] == "dt"
-
-
-def _step_ratios(table: SweepTable, covariance: dict[Any, Any], coupled: bool) -> list[EndRatio]:
-    axes = [axis for axis in table.axes if _is_step(axis) and can_be_fitted(table, axis.name)]
-    return [
-        r for axis in axes for r in end_ratios(table, axis.name, covariance, coupled, _CONFIDENCE)
-    ]
 
 
 def _axes(table: SweepTable) -> list[tuple[str, str, int, str]]:
@@ -264,7 +259,12 @@ def _results(table: SweepTable) -> PointGrid:
     axes = [axis for axis in table.axes if axis.varies] or list(table.axes)
     names = [name for name in names if name not in {axis.name for axis in table.axes}]
     texts = sorted({name for row in rows for name in row.words} - {_LONG_TEXT})
-    heads = [axis.name for axis in axes] + [_headed(name, table) for name in names] + texts
+    units = {name: table.quantities[name][0] for name in names}
+    named = [
+        _SHOWN_AS.get(name, name) + (f" ({unit})" if unit not in ("", "1") else "")
+        for name, unit in units.items()
+    ]
+    heads = [axis.name for axis in axes] + named + texts
     body = [
         [shortened(number(row.at[axis.name], 6), 60) for axis in axes]
         + [_with_interval(row, name) for name in names]
@@ -278,11 +278,6 @@ def _results(table: SweepTable) -> PointGrid:
             [*cells, str(len(row.warnings) or "")] for cells, row in zip(body, rows, strict=False)
         ]
     return PointGrid(heads, body, words, max(len(rows) - _MOST_ROWS, 0))
-
-
-def _headed(name: str, table: SweepTable) -> str:
-    units = table.quantities[name][0]
-    return _SHOWN_AS.get(name, name) + (f" ({units})" if units not in ("", "1") else "")
 
 
 def _with_interval(row: Row, name: str) -> str:
@@ -425,8 +420,8 @@ def _how(logs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     )
     return {
         "points": len(logs),
-        "seconds": _duration(sum(seconds)),
-        "longest": _duration(max(seconds, default=0.0)),
+        "seconds": duration(sum(seconds)),
+        "longest": duration(max(seconds, default=0.0)),
         "first": ended[0] if ended else "",
         "last": ended[-1] if ended else "",
         "hosts": len({log.get("host") for log in logs}),
@@ -438,9 +433,3 @@ def _how(logs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _once(device: str) -> str:
     """A device by platform and kind, "gpu NVIDIA H100", which are one word on a CPU."""
     return " ".join(dict.fromkeys(device.split()))
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"

@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
+import zarr
 
 from levysde import errors
 from levysde.sweeps.experiment import Variable
@@ -88,19 +90,16 @@ class Store(Tabled):
     def _write_columns(
         self, index: tuple[int, ...], columns: dict[str, Any], how: dict[str, Any]
     ) -> None:
-        columns = dict(columns)
-        summary = np.array([columns.pop(name, np.nan) for name in self.quantities], float)
         if self.quantities:
-            self.arrays["summary"][index] = summary
-        for name, values in columns.items():
-            array = self.arrays[name]
-            if array.ndim == len(index):
-                array[index] = values
-            else:
-                values = np.asarray(values)
+            numbers = [columns.get(name, np.nan) for name in self.quantities]
+            self.arrays["summary"][index] = np.array(numbers, float)
+        for name in [name for name in columns if name not in self.quantities]:
+            array, values = self.arrays[name], columns[name]
+            if array.ndim > len(index):
                 whole = np.full(array.shape[len(index) :], array.fill_value, array.dtype)
-                whole[tuple(slice(0, n) for n in values.shape)] = values
-                array[index] = whole
+                whole[tuple(slice(0, n) for n in np.shape(values))] = values
+                values = whole
+            array[index] = values
         self.group["log/how"][index] = json.dumps(how)
 
     def how(self) -> dict[tuple[int, ...], dict[str, Any]]:
@@ -111,9 +110,14 @@ class Store(Tabled):
         }
 
     def _table(self) -> Table:
-        shape = " x ".join(map(str, self.shape))
-        rows = [("at", self.place.url), ("shape", shape), ("arrays", ", ".join(self.arrays))]
-        return Table(f"Store: {self.attributes['title']}", rows)
+        return Table(
+            f"Store: {self.attributes['title']}",
+            [
+                ("at", self.place.url),
+                ("shape", " x ".join(map(str, self.shape))),
+                ("arrays", ", ".join(self.arrays)),
+            ],
+        )
 
 
 def lay_out(plan: Plan, place: Place, device: str) -> Store:
@@ -178,8 +182,6 @@ def exists(place: Place) -> bool:
 
 def open_store(place: Place) -> Store:
     """The store at a place. Raises StoreError when there is none, or one of another version."""
-    import zarr  # slow to import
-
     head = place.read("zarr.json")
     if head is None:
         raise StoreError(
@@ -220,9 +222,6 @@ def _attributes(head: bytes, place: Place) -> dict[str, Any]:
 def _make(plan: Plan, url: str, variables: tuple[Variable, ...], device: str) -> None:
     """Coordinates by xarray, then the arrays, empty, by zarr, whose chunks xarray would have to
     write."""
-    import xarray as xr
-    import zarr
-
     shape, dims = plan.shape, plan.dims
     scalars = [v for v in variables if v.dtype == "float64" and not v.dims]
     coordinates: dict[str, Any] = {}
@@ -338,11 +337,9 @@ def disk_bytes(plan: Plan, variables: tuple[Variable, ...]) -> int:
 
 
 def _check_disk(plan: Plan, place: Place, variables: tuple[Variable, ...]) -> None:
-    folder = Path(place.root).absolute()
-    while not folder.exists():
-        folder = folder.parent
+    folder = place.existing_folder()
     errors.writable("out", folder / "levysde.probe")
-    need, free = disk_bytes(plan, variables), shutil.disk_usage(folder).free
+    need, free = disk_bytes(plan, variables), place.free_bytes()
     if need > _SAFETY * free:
         raise StoreError(
             f"{len(plan.points):,} points take up to {need / 1e9:.3g} GB, and {folder} has "
@@ -359,10 +356,9 @@ def _check_disk(plan: Plan, place: Place, variables: tuple[Variable, ...]) -> No
 
 def _chunks(place: Place, array: str) -> set[tuple[int, ...]]:
     """Indices of the chunks of an array that exist."""
-    names = place.files(array, "c")
     return {
         tuple(int(k) for k in name.split("/"))
-        for name in names
+        for name in place.files(array, "c")
         if name.replace("/", "").isdecimal()
     }
 

@@ -5,9 +5,10 @@ import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import xarray as xr
 
 from levysde import errors
 from levysde.analysis import Comparison, compare
@@ -29,9 +30,6 @@ from levysde.sweeps.store import Store, open_store
 from levysde.tables import Table, Tabled
 from levysde.theory import exact_exit
 from levysde.types import Arg, Integer, Number, PathLike
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 
 def open_sweep(path: Arg[PathLike]) -> "Sweep":
@@ -74,11 +72,9 @@ class Sweep(Tabled):
         return make_plan(self.store.spec, Path(folder) if folder else None)
 
     @property
-    def data(self) -> "xr.Dataset":
+    def data(self) -> xr.Dataset:
         """Everything as one `xarray.Dataset`, read lazily, with one variable for each number of a
         point."""
-        import xarray as xr
-
         frame = xr.open_zarr(self.store.place.url, chunks=None)
         for name in frame.coords:
             if isinstance(frame[name].dtype, np.dtypes.StringDType):
@@ -97,10 +93,6 @@ class Sweep(Tabled):
             .assign_attrs(units=units, long_name=words)
             for name, units, words in about
             if name not in frame.coords  # an axis of that name says the same
-        }
-        columns = {
-            name: column.drop_vars([c for c in column.coords if str(c).startswith("quantity")])
-            for name, column in columns.items()
         }
         return frame.drop_dims("quantity").assign(columns)
 
@@ -230,16 +222,12 @@ class Sweep(Tabled):
         """Write the numbers of all points, one row a point, for tools that read tables. The rows of
         trajectories stay here.
 
-        Raises ValueError for a path that cannot be written, ImportError without pyarrow.
+        Raises ValueError for a path that cannot be written.
         """
         if not isinstance(path, str | os.PathLike):
             raise ValueError(f'path must be a file, not {path!r}. For example "points.parquet".')
         frame = self.data
         narrow = frame.drop_dims([d for d in frame.dims if d not in self.plan.dims])
-        try:
-            import pyarrow  # noqa: F401
-        except ImportError:
-            raise errors.missing_extra("pyarrow", "sweep", "export to parquet") from None
         narrow.to_dataframe().reset_index().to_parquet(errors.writable("path", path))
 
     def _table(self) -> Table:

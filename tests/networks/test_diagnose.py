@@ -29,12 +29,10 @@ from levysde.networks.basin_measure import (
     quadratic_masses,
 )
 from levysde.networks.curvature import lanczos, spectrum
-from levysde.networks.diagnose import descent_left
 from levysde.networks.diagnose_input import sgd_rate
+from levysde.networks.escapes import adam_lift, lifted, measured_lift, settled
 from levysde.networks.gradient_covariance import Alignment, alignment, gradient_covariance
-from levysde.networks.predicted import adam_lift, lifted
-from levysde.networks.products import Products
-from levysde.networks.simulated import measured_lift, settled
+from levysde.networks.products import Products, descent_left
 from levysde.noise import StableComponents, StableIsotropic, total_tail
 from levysde.noise.stable import stable
 
