@@ -376,33 +376,3 @@ def _usable(table: SweepTable) -> list[Row]:
 
 def _abscissa(values: np.ndarray, form: str) -> np.ndarray:
     return np.log(values) if form == "power" else 1 / values
-
-
-def can_be_fitted(table: SweepTable, name: str) -> bool:
-    """Whether lines can be drawn along an axis: positive numbers, of which two differ."""
-    axis = table.axis(name)
-    return axis.is_numeric and axis.varies and min(axis.labels) > 0
-
-
-def fitted_axes(table: SweepTable, x: Any) -> list[str]:
-    """The axes to fit along: x, or every one that changes what is run. Raises ValueError."""
-    names = [axis.name for axis in table.axes]
-    if not {"mean_time", "escapes"} <= set(table.quantities):
-        raise ValueError(
-            "the sweep has no columns mean_time and escapes, which a fit needs. Fit the arrays of "
-            "sweep.data instead."
-        )
-    if x is None:
-        return [
-            axis.name for axis in table.axes if axis.is_physical and can_be_fitted(table, axis.name)
-        ]
-    if not isinstance(x, str) or x not in names:
-        raise ValueError(
-            f"x must be an axis of the sweep, {' or '.join(map(repr, names))}, not {x!r}."
-        )
-    if not can_be_fitted(table, x):
-        shown = ", ".join(map(str, table.axis(x).labels[:5]))
-        raise ValueError(
-            f"x = {x!r} must be an axis of different positive numbers; its values are {shown}."
-        )
-    return [x]

@@ -122,6 +122,14 @@ class Place:
         except FileNotFoundError:
             return []
 
+    def entries(self) -> list[str]:
+        """Names of the files and folders directly in the place."""
+        try:
+            found = [str(entry).rstrip("/") for entry in self.fs.ls(self.root, detail=False)]
+        except FileNotFoundError:
+            return []
+        return [entry.rsplit("/", 1)[-1] for entry in found if entry != self.root]
+
     def free_bytes(self) -> int:
         """Free disk space of a local place, which need not exist yet."""
         return shutil.disk_usage(self.existing_folder()).free

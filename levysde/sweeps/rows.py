@@ -45,6 +45,11 @@ class AxisColumn:
     def varies(self) -> bool:
         return len(set(self.labels)) > 1
 
+    @property
+    def can_be_fitted(self) -> bool:
+        """Whether the values are positive numbers, at least two of them different."""
+        return self.is_numeric and self.varies and min(self.labels) > 0
+
 
 @dataclass(frozen=True)
 class Row:
@@ -98,6 +103,12 @@ class SweepTable:
 
     def axis(self, name: str) -> AxisColumn:
         return next(axis for axis in self.axes if axis.name == name)
+
+    def place(self, row: Row) -> str:
+        """A row's values on the axes that vary, as text."""
+        return words_of(row.at, [axis.name for axis in self.axes if axis.varies]) or words_of(
+            row.at
+        )
 
 
 def read_table(store: Store) -> SweepTable:

@@ -20,6 +20,7 @@ import math
 import os
 import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -217,6 +218,25 @@ def as_toml(spec: dict[str, Any]) -> str:
             *(f"{_key(k)} = {_toml(v)}" for k, v in spec[section].items()),
         ]
     return "\n".join(lines) + "\n"
+
+
+def setting_lines(value: Any, swept: Iterable[str], path: str = "") -> list[tuple[str, str]]:
+    """Settings as lines of path and value, without those that an axis sets (`swept`)."""
+    if path in swept:
+        return []
+    if isinstance(value, dict) and "of" in value:
+        text = f"{value.get('times', 1.0):g} × {value['of']}"
+        power = value.get("power", 1.0)
+        return [(path, text if power == 1 else f"{text}^{power:g}")]
+    if isinstance(value, dict):
+        return [
+            line
+            for key, inner in value.items()
+            for line in setting_lines(
+                inner, swept, path if key == "name" and path else f"{path}.{key}".lstrip(".")
+            )
+        ]
+    return [(path, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))]
 
 
 def _toml(value: Any) -> str:

@@ -19,13 +19,12 @@ from levysde.sweeps.fits import (
     LEAST_POINTS,
     ScalingFit,
     fit_line,
-    fitted_axes,
     lines_along,
     log_mean_covariance,
 )
 from levysde.sweeps.place import Place
 from levysde.sweeps.plan import Plan, Point, make_plan
-from levysde.sweeps.rows import read_table
+from levysde.sweeps.rows import SweepTable, read_table
 from levysde.sweeps.store import Store, open_store
 from levysde.tables import Table, Tabled
 from levysde.theory import exact_exit
@@ -277,7 +276,7 @@ def scaling_fits(
     resamples = errors.integer("resamples", resamples, "resamples=500", low=20)
     store = errors.instance("sweep", sweep, Sweep, "open_sweep(folder)").store
     table = read_table(store)
-    axes = fitted_axes(table, x)
+    axes = _fitted_axes(table, x)
     covariance = log_mean_covariance(store, table, resamples, errors.seed(seed))
     return tuple(
         fit
@@ -285,6 +284,28 @@ def scaling_fits(
         for line in lines_along(table, name, covariance, LEAST_POINTS)
         if (fit := fit_line(line, name, y, form, confidence, store.spec.coupled)) is not None
     )
+
+
+def _fitted_axes(table: SweepTable, x: Any) -> list[str]:
+    """The axes to fit along: x, or every one that changes what is run."""
+    names = [axis.name for axis in table.axes]
+    if not {"mean_time", "escapes"} <= set(table.quantities):
+        raise ValueError(
+            "the sweep has no columns mean_time and escapes, which a fit needs. Fit the arrays of "
+            "sweep.data instead."
+        )
+    if x is None:
+        return [axis.name for axis in table.axes if axis.is_physical and axis.can_be_fitted]
+    if not isinstance(x, str) or x not in names:
+        raise ValueError(
+            f"x must be an axis of the sweep, {' or '.join(map(repr, names))}, not {x!r}."
+        )
+    if not table.axis(x).can_be_fitted:
+        shown = ", ".join(map(str, table.axis(x).labels[:5]))
+        raise ValueError(
+            f"x = {x!r} must be an axis of different positive numbers; its values are {shown}."
+        )
+    return [x]
 
 
 def _is(label: Any, value: Any) -> bool:
