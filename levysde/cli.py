@@ -164,7 +164,7 @@ def sweep(
         bool, typer.Option("--verbose", "-v", help="A line for each point.")
     ] = False,
 ) -> None:
-    """Run every point of a sweep and store it. The same command goes on after any interruption."""
+    """Run every point of a sweep and store it. The same command resumes it."""
     with _reported("stopped. Finished points are stored.", verbose):
         from levysde.sweeps import Place, estimate, make_plan, read_spec, run_sweep
 
@@ -187,7 +187,7 @@ def sweep(
             _quit(
                 3,
                 f"the store cannot be written: {error}\nFinished points are in it. Type the "
-                "command again to go on.",
+                "command again to resume.",
             )
     typer.echo(
         f"{tally.done} points run, {tally.failed} failed, {tally.skipped} there already, in "
@@ -200,7 +200,7 @@ def sweep(
 
 @app.command()
 def status(store: Annotated[str, typer.Argument(help="Folder or URL of a sweep.")]) -> None:
-    """How far a sweep is, from another shell or machine."""
+    """Show the progress of a sweep, from any shell or machine."""
     with _reported():
         from levysde.sweeps import sweep_status
 
@@ -215,8 +215,7 @@ def report(
         typer.Option(help="The page to write. Default: report.html in the store, or here."),
     ] = None,
 ) -> None:
-    """Write one page that holds what a sweep found: tables, figures, fits, warnings, how to
-    reproduce it."""
+    """Write a page with a sweep's results: tables, figures, fits, warnings, how to reproduce it."""
     with _reported():
         from levysde.sweeps import open_sweep, write_report
 
@@ -312,7 +311,7 @@ def _reported(stopped: str = "", verbose: bool = False, as_options: bool = False
         _quit(3, error)
     except KeyboardInterrupt as stop:
         typer.echo("", err=True)
-        _quit(130, f"{stopped or stop or 'stopped.'} Type the same command again to go on.")
+        _quit(130, f"{stopped or stop or 'stopped.'} Type the same command again to resume.")
 
 
 def _with_options(message: str) -> str:

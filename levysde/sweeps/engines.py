@@ -73,7 +73,7 @@ def run_point(
 def _attempt(
     plan: Plan, place: Place, point: Point, every: float, inside: Callable[[int, int], None]
 ) -> tuple[Any, str]:
-    """What a point yielded, and why it failed, or ""."""
+    """The outcome of a point, and why it failed, or ""."""
 
     def run() -> Any:
         job = Job(point.seed, _checkpoint(place, point, every), inside)
@@ -122,7 +122,7 @@ def conclude(
 
 
 def _checkpoint(place: Place, point: Point, every: float) -> Checkpoint:
-    """Where a point saves itself. In a bucket the file is kept on this machine and copied after
+    """The checkpoint of a point. For a bucket, the file is kept on this machine and copied after
     each save."""
     name = _checkpoint_name(point)
     if place.is_local:
@@ -252,8 +252,7 @@ def _opened(spec: str, folder: str | None, url: str) -> tuple[Plan, Store]:
 
 
 def _start(ray: Any) -> None:
-    """Join the cluster that RAY_ADDRESS names, or that this machine belongs to, or start one
-    here."""
+    """Join the cluster that RAY_ADDRESS names or this machine belongs to, or start one here."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)
@@ -278,8 +277,8 @@ def _start(ray: Any) -> None:
 
 
 def _resources(ray: Any, workers: int | None) -> tuple[int, dict[str, Any]]:
-    """How many points to run at a time, and what each asks for: an accelerator, or an equal part of
-    the cores."""
+    """The number of points to run at a time, and the resources of each: an accelerator, or an equal
+    part of the cores."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for kind in ("GPU", "TPU"):
         count = int(sum(node.get(kind, 0) for node in nodes))

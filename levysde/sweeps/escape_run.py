@@ -1,5 +1,5 @@
-"""The escape run as an experiment: a landscape, a noise, an SDE, a basin and an integrator, each by
-its name."""
+"""The experiment "escape": a landscape, a driver, dynamics, a domain and a kernel, each by its
+name."""
 
 import functools
 import json
@@ -22,8 +22,7 @@ from levysde.theory import EscapeLaw, escape_law
 
 
 class Training(Model):
-    """How a network is brought to the minimum that it escapes from; it is polished there in
-    float64."""
+    """How a network is trained before its minimum is refined in float64."""
 
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
@@ -36,16 +35,16 @@ class EscapeSettings(Model):
     """One escape run.
 
     Attributes:
-        landscape, driver, dynamics, domain, kernel: library objects by name; `driver` is left out
-            where the dynamics has none.
-        num: trajectories.
+        landscape, driver, dynamics, domain, kernel: library objects by name; leave `driver` out if
+            the dynamics has none.
+        num: number of trajectories.
         training: for a network, how its minimum is found.
-        start: where trajectories begin; the attractor by default.
-        max_time, max_steps: budgets of a trajectory, in SDE time and in steps.
-        max_means: a budget in predicted means, where a law predicts one.
-        record: "times", or "places" to keep where each trajectory left.
-        lanes: trajectories in flight, for bits that agree between machines of several accelerators
-            (networks only).
+        start: start of the trajectories; the attractor by default.
+        max_time, max_steps: limits of a trajectory, in SDE time and in steps.
+        max_means: limit of a trajectory in predicted means, if a law predicts one.
+        record: "times", or "places" to store also where each trajectory left.
+        lanes: trajectories simulated at once, for equal bits on machines with different numbers of
+            accelerators (networks only).
     """
 
     landscape: NamedPart
@@ -64,7 +63,7 @@ class EscapeSettings(Model):
 
 
 class EscapeProblem:
-    """The objects of one point, made from its settings; the law is found when first asked for."""
+    """The objects of one point, made from its settings; the law is computed at its first use."""
 
     def __init__(self, settings: EscapeSettings):
         known: dict[str, Any] = {
@@ -74,7 +73,7 @@ class EscapeProblem:
             )
         }
         if "dt" in settings.kernel.arguments:
-            # the law of Student's steps is of one length
+            # the law of Student's t steps belongs to one step length
             known["dt"] = settings.kernel.arguments["dt"]
         if settings.driver is not None:
             known["driver"] = build("driver", settings.driver, known)
@@ -92,8 +91,7 @@ class EscapeProblem:
 
     @property
     def law(self) -> EscapeLaw | None:
-        """The law of these dynamics and this basin; None where there is none, and `no_law` says
-        why."""
+        """The escape law; None if there is none, and `no_law` says why."""
         return self._law_and_fault[0]
 
     @property
@@ -117,7 +115,7 @@ class EscapeProblem:
 
 
 class EscapeRun(EscapeExperiment):
-    """Thousands of escapes at each point, compared with the law of jumps where there is one."""
+    """Thousands of escapes at each point, compared with the escape law if there is one."""
 
     name = "escape"
     settings = EscapeSettings
@@ -192,8 +190,8 @@ def _problem(text: str) -> EscapeProblem:
 
 @functools.lru_cache(maxsize=8)
 def _trained(part: str, training: str) -> Landscape:
-    """A landscape at its minimum: as it is, or, for a network, trained there and polished. Kept,
-    since it takes a while."""
+    """A landscape at its minimum. With `training`, a network is trained and its minimum refined,
+    which takes a while, so the result is cached."""
     landscape = build("landscape", NamedPart.model_validate_json(part), {})
     if not training:
         return landscape

@@ -1,10 +1,9 @@
 """Library objects by their names: `{ name = "Quadratic", hessian = ... }` is
 `Quadratic(hessian=...)`.
 
-The names and their arguments are the library's own, so that a spec reads as the Python would;
-`module:function` names a custom one. Arguments that are other parts (`landscape`, `driver`,
-`dynamics`, `domain`) are filled in where they are required and not given, and the centre of a ball
-or an ellipsoid is the attractor.
+Names and arguments are those of the Python API; `module:function` names a custom part. Required
+arguments that are other parts (`landscape`, `driver`, `dynamics`, `domain`) are filled in if they
+are not given, and the centre of a ball or an ellipsoid is the attractor.
 """
 
 import functools
@@ -43,8 +42,8 @@ class NamedPart(Model):
 
 
 def build(role: str, part: NamedPart, known: dict[str, Any]) -> Any:
-    """The object that plays `role`, with `known` parts at hand. Raises SpecError with the path of
-    what is wrong."""
+    """Make the object of a role; missing parts are taken from `known`. Raises SpecError with the
+    path of the fault."""
     kind, _ = ROLES[role]
     made = _made(f"run.{role}", role, part.name, part.arguments, known)
     if not isinstance(made, kind):
@@ -61,13 +60,10 @@ def _made(
     validated(_signature(maker), arguments, tuple(where.split(".")))
     given = {}
     for key, value in arguments.items():
-        inner = isinstance(value, dict) and "name" in value
-        rest = {k: v for k, v in value.items() if k != "name"} if inner else None
-        given[key] = (
-            value
-            if rest is None
-            else _made(f"{where}.{key}", None, str(value["name"]), rest, known)
-        )
+        if isinstance(value, dict) and "name" in value:
+            rest = {k: v for k, v in value.items() if k != "name"}
+            value = _made(f"{where}.{key}", None, str(value["name"]), rest, known)
+        given[key] = value
     positional = []
     for key, parameter in inspect.signature(maker).parameters.items():
         needed = parameter.default is inspect.Parameter.empty and key not in given
@@ -123,8 +119,7 @@ _MODULES = (landscapes, noise, domains, dynamics, kernels)
 
 @functools.cache
 def _known(name: str) -> Callable[..., Any] | None:
-    """The public class or function of the library that makes a part from plain arguments. Others
-    are not looked at: some are slow to import."""
+    """The public class or function of this name that makes a part from plain arguments, or None."""
     for module in _MODULES:
         if not name.startswith("_") and name in dir(module):
             item = getattr(module, name)
@@ -134,8 +129,8 @@ def _known(name: str) -> Callable[..., Any] | None:
 
 
 def _takes_plain_arguments(item: Callable[..., Any]) -> bool:
-    """Whether the arguments are checked ones, as those of all classes and functions for users are,
-    and none is `*parts`."""
+    """Whether all arguments are checked ones (`Arg`), as those of public parts are, and none is
+    `*parts`."""
     if inspect.isabstract(item):
         return False
     parameters = inspect.signature(item).parameters.values()
@@ -147,7 +142,7 @@ def _takes_plain_arguments(item: Callable[..., Any]) -> bool:
 
 @functools.cache
 def _names(role: str | None) -> tuple[str, ...]:
-    """The names that fit a role, as far as is known without making one."""
+    """The names of parts that fit a role."""
     makers = {name: _known(name) for module in _MODULES for name in dir(module)}
     return tuple(
         name for name, maker in makers.items() if maker is not None and _fits(role, name, maker)
@@ -168,6 +163,6 @@ def _fits(role: str | None, name: str, maker: Callable[..., Any]) -> bool:
 
 @functools.cache
 def _signature(maker: Callable[..., Any]) -> type[Model]:
-    """A model of the arguments of `maker`, which refuses those that it has not."""
+    """A model of the arguments of `maker`, which refuses unknown ones."""
     fields: dict[str, Any] = {key: (Any, None) for key in inspect.signature(maker).parameters}
     return create_model(maker.__name__, __base__=Model, **fields)

@@ -27,17 +27,16 @@ class SweepEstimate(Tabled):
     """The cost of a sweep.
 
     Attributes:
-        plan: what was asked about.
-        seconds: expected, for one process on this machine; NaN where nothing predicts it.
-            Compilation is left out.
-        is_bound: whether some point could only be bounded, so that `seconds` is the most it takes.
-        asked: number of points whose cost was worked out, evenly over the sweep; the mean of them
+        plan: the `Plan` of the sweep.
+        seconds: expected time of one process on this machine, without compilation; NaN if it cannot
+            be predicted.
+        is_bound: whether `seconds` is an upper bound, since some points have only a bound.
+        asked: number of points whose cost was computed, evenly spaced over the sweep; their mean
             stands for the others.
-        speeds: units of work a second of each kind of point that was tried, by its name.
-        kinds: number of kinds of points there are; those not tried were taken to be as slow as the
-            slowest.
-        nbytes, free: disk at most, and free at the place (None for a URL).
-        units: expected work of the first points, NaN where unknown.
+        speeds: units of work per second of each kind of point that was tried, by its name.
+        kinds: number of kinds of points. Those not tried are taken to be as slow as the slowest.
+        nbytes, free: upper bound of the disk space, and what is free (None for a URL).
+        units: expected work of the first points, NaN if unknown.
     """
 
     plan: Plan
@@ -83,14 +82,14 @@ class SweepEstimate(Tabled):
 
 
 def estimate(plan: Arg[Plan], place: Arg[Place]) -> SweepEstimate:
-    """Work out a sweep's cost by a short trial of each kind of point (of at most 6, and of no new
-    one after 1 s).
+    """Estimate a sweep's cost by a short trial of each kind of point (at most 6, and no new one
+    after 1 s).
 
     Nothing is written.
 
     Args:
-        plan: from `make_plan`.
-        place: where it would be stored.
+        plan: a `Plan`, from `make_plan`.
+        place: the `Place` of the store.
 
     Returns:
         A `SweepEstimate`.
@@ -138,7 +137,7 @@ def estimate(plan: Arg[Plan], place: Arg[Place]) -> SweepEstimate:
 
 
 def _kind(point: Point) -> str:
-    """What decides the compiled program: the settings without their real numbers."""
+    """The settings without their real numbers, which decide what is compiled."""
 
     def masked(value: Any, key: str = "") -> Any:
         if isinstance(value, dict):
@@ -169,28 +168,27 @@ def _size(nbytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words that fit their size."""
+    """A time as text in s, min, h or days."""
     for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
         if seconds < limit:
             return f"{seconds / unit:.3g} {name}"
     return f"{seconds / 86400:.3g} days"
 
 
-_STALE = 60.0  # seconds after which a driver that has noted nothing is taken for gone
+_STALE = 60.0  # seconds without a note after which a process counts as ended
 _MOST_FAILURES = 5
 
 
 @dataclass(frozen=True, repr=False)
 class SweepStatus(Tabled):
-    """Points done, failed and to run; exits a second and seconds left by the drivers that are
-    running (NaN without any).
+    """Progress of a sweep.
 
     Attributes:
         url, title: of the sweep.
         points, done, failed: numbers of points.
-        drivers: one line for each driver or shard that is running.
-        rate: exits a second of all of them.
-        left: seconds until the last of them is through.
+        drivers: one line for each running process.
+        rate: exits per second of all of them.
+        left: seconds until the last of them is done, NaN if none is running.
         failures: (point, message) of the first few that failed.
     """
 
@@ -218,7 +216,7 @@ class SweepStatus(Tabled):
             left = "unknown" if math.isnan(self.left) else duration(self.left)
             rows.append(("speed", f"{self.rate:.3g} exits/s, time left {left}"))
         elif waiting:
-            rows.append(("running", "nobody is running it: type its command again"))
+            rows.append(("running", "no process is running it; type its command again"))
         rows += [("failed", f"{point}: {message}") for point, message in self.failures]
         if self.failed > len(self.failures):
             rows.append(("failed", f"... and {self.failed - len(self.failures)} more that failed"))
@@ -226,7 +224,7 @@ class SweepStatus(Tabled):
 
 
 def sweep_status(path: Arg[PathLike]) -> SweepStatus:
-    """How a sweep is going, as seen from outside.
+    """Progress of a sweep that may be running elsewhere.
 
     Args:
         path: folder or URL of its store.

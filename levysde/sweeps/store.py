@@ -189,9 +189,7 @@ def open_store(place: Place) -> Store:
             f"--out {place.url}"
         )
     if not _attributes(head, place).get("levysde_complete"):
-        raise StoreError(
-            f"the sweep at {place.url} has not been laid out to the end. Start it again."
-        )
+        raise StoreError(f"the sweep at {place.url} is incomplete. Start it again.")
     return Store(place, zarr.open_group(place.url, mode="r+", use_consolidated=True))
 
 
