@@ -9,20 +9,21 @@ H the Hessian, W the jumps that leave.
 
 A mean over d coordinates is estimated from N of them. On a quadratic basin
 `m_i = q_i = (A_i^2 H_ii / 2h)^(a/2)`, and q_i is known for every coordinate from the Hessian's
-diagonal, right or roughly.
-It serves twice: coordinates are drawn with chances `p_i = 1/3d + 2/3 q_i/sum q`, so that the few
-that carry the measure are seen, and q is a control variate,
+diagonal, exactly or approximately. It is used twice: coordinates are drawn with probabilities
+`p_i = 1/3d + 2/3 q_i/sum q`, so that the few that carry the measure are drawn, and q is a control
+variate,
 
     m = mean_k Z_k - b (mean_k Y_k - mean q),   Z_k = m_k / (d p_k),   Y_k = q_k / (d p_k),   b =
                                                 cov(Z, Y) / var(Y),
 
-right whatever q is; a bad q costs accuracy only. Where two optimisers share the rays, p mixes their
-q. Isotropic noise has no known mean of q, so it is taken over five times as many directions, at one
-product with the Hessian each (double sampling: Cochran, "Sampling Techniques", 1977, chapter 12).
+which is unbiased for every q; a bad q only costs accuracy. If two optimisers share the rays, p is
+the mean of both. For isotropic noise the mean of q is not known, so it is estimated from five times
+as many directions, at one product with the Hessian each (double sampling: Cochran, "Sampling
+Techniques", 1977, chapter 12).
 
-A ray is looked at on a grid about the quadratic guess of its length, every change between inside
-and outside on the grid is narrowed down to 1e-5 of its distance, and all of them count: `r^-a` with
-a plus where it leaves, a minus where it comes back.
+The loss along a ray is computed on a grid around the quadratic guess of its length. Every change
+between inside and outside on the grid is located to 1e-5 of its distance, and all of them count:
+`r^-a` with a plus sign where the ray leaves, with a minus sign where it comes back.
 """
 
 from collections.abc import Callable
@@ -50,8 +51,8 @@ Loss = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class RayCrossings:
-    """Where rays leave the basin: of every crossing its ray's number, distance, and +1 out or -1
-    back in."""
+    """Where rays cross the edge of the basin: the ray's number and the distance of each crossing,
+    and its sign, +1 out of the basin or -1 back into it."""
 
     ray: np.ndarray
     distance: np.ndarray
@@ -78,19 +79,18 @@ class BasinMeasure(Tabled):
     """m(W) of one optimiser, with `m(|y| >= 1) = 1`.
 
     Attributes:
-        value: with the interval of its rays alone, at the scale and index measured; of no width
-            where all were looked at.
-        quadratic: what the Hessian alone predicts, `mean_i q_i`.
-        rays: half-lines looked at, of `of` (inf for isotropic noise).
-        reduction: how many times as many rays plain sampling would have needed for this interval;
-            and of this
-        by_sampling: the part of the chances p, the rest being the control variate's.
+        value: m(W); its interval covers only the sampling of rays, at the measured scale and index,
+            and has no width if all rays were used.
+        quadratic: the prediction by the Hessian only, `mean_i q_i`.
+        rays: number of rays used, of `of` (infinite for isotropic noise).
+        reduction: how many times more rays plain sampling would need for this interval.
+        by_sampling: the part of `reduction` due to the probabilities p; the rest is due to the
+            control variate.
         relaxation: `sum_i share_i / kappa_i`, the mean time of return after a jump that leaves, in
             SDE time.
-        returning: the share of rays that come back into the basin: 0 for a star-shaped one.
-        numbers: of the coordinates (or directions) looked at, each once, rising, shape `(k,)`; and
-            of each
-        masses, predicted: m_i as found and q_i by the quadratic, shape `(k,)`.
+        returning: share of rays that come back into the basin; 0 for a star-shaped basin.
+        numbers: numbers of the coordinates (or directions) used, increasing, shape `(k,)`.
+        masses, predicted: m_i as measured and q_i by the quadratic, shape `(k,)`.
     """
 
     value: Estimate

@@ -1,14 +1,14 @@
-"""Landscape diagnostics of a custom model: noise, curvature, tails, basin and escapes about one
-point.
+"""Diagnosis of a custom model near a minimum: noise, curvature, tails, basin and escapes.
 
 The basin is the sublevel set `F < F(point) + height`. Its default height is a tenth of the standard
-deviation of the examples' losses: a rise that is small beside what tells examples apart, in
-whatever unit and from whatever zero the loss is counted.
+deviation of the examples' losses. This rise is small compared with the differences between
+examples, and it does not depend on the unit or the zero of the loss.
 
-The law: SGD's equation at the learning rate given, scale S measured coordinate by coordinate,
-`A = S`; and ADAM's, with the preconditioner at rest, `A = S / (sqrt(diag C_B) + delta)` (Zhou et
-al., NeurIPS 2020; `levysde.theory.exit_law`). Then `rate = epsilon^a T_nu m(W)` in SDE time, of
-which one iteration is `learning_rate`."""
+The law is that of SGD's SDE at the given learning rate, with the scale S measured in each
+coordinate, `A = S`; and of ADAM's, with the preconditioner at rest,
+`A = S / (sqrt(diag C_B) + delta)` (Zhou et al., NeurIPS 2020; `levysde.theory.exit_law`). Then
+`rate = epsilon^a T_nu m(W)` in SDE time, where one iteration takes `learning_rate`.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -50,9 +50,9 @@ from levysde.types import Arg, Integer, Number
 if TYPE_CHECKING:
     import optax
 
-# a coordinate whose gradients differ by less than this share of their size has no noise
+# a coordinate has no noise if its gradients differ by less than this share of their size
 _ROUNDING = 1e-6
-_HIGHEST_ALPHA, _LOWEST_ALPHA = 1.95, 0.5  # between which a measured index is held
+_HIGHEST_ALPHA, _LOWEST_ALPHA = 1.95, 0.5  # a measured index is clipped to this range
 _SHARE = 0.1  # of the standard deviation of the losses: the basin's height
 _NO_BASIN = "the point is not near a minimum, so there is no basin to leave (see the warnings)"
 
@@ -82,8 +82,8 @@ def diagnose(
     confidence: Arg[Number] = 0.95,
     seed: Arg[Integer] = 0,
 ) -> Diagnosis:
-    """What a network's noise and curvature are at a point, and how its optimiser would leave the
-    basin around it.
+    """Measure a network's gradient noise and curvature at a point, and how its optimiser escapes
+    from the basin around it.
 
         import jax, jax.numpy as jnp, levysde as ls
         from sklearn.datasets import load_digits
@@ -102,55 +102,55 @@ def diagnose(
 
     Args:
         loss_fn: `loss_fn(params, input, target) -> scalar` for one example, or with `batched=True`
-            of many at once, as in `from_network`; of `(params, input)` where `data` is one array.
-        params: any pytree of real arrays, or one such array, `(d,)`; near a minimum of the loss
-            with its weight decay.
-        data: `(inputs, targets)`, leading axes the n examples; or one array.
-        batch_size: examples a minibatch, different ones; fewer than n.
-        optimizer: "sgd", "adam" (betas .9 and .999), or an optax `GradientTransformation` that
-            holds its own learning rate: what simulated escapes run. Escape times are predicted for
-            SGD and ADAM given by name, and for a transformation that is plain SGD, for example
-            `optax.sgd(0.1)`; no law is known of any other.
-        learning_rate: of the law, and of an optimiser given by name; without it there are no
-            predicted times.
+            for many at once, as in `from_network`; `loss_fn(params, input)` if `data` is one array.
+        params: any pytree of real arrays, or one array `(d,)`; near a minimum of the loss with its
+            weight decay.
+        data: `(inputs, targets)`, whose leading axes are the n examples; or one array.
+        batch_size: number of different examples in a minibatch, less than n.
+        optimizer: "sgd", "adam" (betas 0.9 and 0.999), or an optax `GradientTransformation` with
+            its own learning rate. Simulated escapes run this optimiser. Escape times are predicted
+            for SGD and ADAM given by name, and for a transformation that is plain SGD, for example
+            `optax.sgd(0.1)`; no law is known for others.
+        learning_rate: learning rate of the law, and of an optimiser given by name. Without it, no
+            escape times are predicted.
         weight_decay: adds `weight_decay |x|^2 / 2` to the loss.
         batched: whether `loss_fn` takes all examples at once.
-        alpha: stability index of the law, below 2. By default the measured one, held within 0.5 and
-            1.95: minibatch noise of finite data is bounded and mostly near Gaussian, and a warning
-            says so.
+        alpha: stability index of the law, below 2. By default the measured one, clipped to 0.5 to
+            1.95, with a warning: minibatch noise of finite data is bounded and mostly near
+            Gaussian.
         noise: "components", independent in each coordinate, or "isotropic".
-        basin_height: of the basin `F < F(params) + height`, in units of the loss. By default a
-            tenth of the standard deviation of the examples' losses.
-        settle: most steps of L-BFGS, over all data, by which the point is first brought down to its
-            minimum; 0 diagnoses it where it is. The report's `landscape.minimum` is where it ends.
-        delta: ADAM's addition to `sqrt(v)`, in units of the gradient (optax calls it eps).
+        basin_height: height of the basin `F < F(params) + height`, in units of the loss. By default
+            a tenth of the standard deviation of the examples' losses.
+        settle: largest number of L-BFGS steps over all data that first move the point to its
+            minimum; 0 keeps the point. The report's `landscape.minimum` is the point reached.
+        delta: the number that ADAM adds to `sqrt(v)`, in units of the gradient (optax: `eps`).
         num_batches: minibatches drawn for the tail index and the scale, at least 400.
-        num_eigenvalues: of the Hessian and of the covariance.
+        num_eigenvalues: number of eigenvalues of the Hessian and of the covariance.
         num_probes: random sign vectors for trace and diagonal of the Hessian, and examples drawn
             for the alignment.
-        num_rays: coordinates along which the basin is looked at, both ways (all, where there are no
-            more); directions of isotropic noise.
+        num_rays: number of coordinates along which the basin is measured, in both directions (all
+            coordinates if there are fewer); number of directions for isotropic noise.
         num_escapes: trajectories of the real optimiser; 0 for none.
-        memory_budget: GiB that the computation may take beyond Python, JAX, data and parameters;
-            held by working through the examples in blocks.
-        time_budget: seconds that simulated escapes may take, by one timed iteration: it bounds the
-            iterations of each. Where the predicted mean is longer, or there is none, a tenth of it
-            goes into 16 pilot trajectories; if none of them leaves, the escapes are left out, which
-            the table says. The rest does not depend on it.
+        memory_budget: GiB that the computation may take beyond Python, JAX, data and parameters.
+            The examples are processed in blocks that fit.
+        time_budget: seconds for simulated escapes, estimated from one timed iteration; it bounds
+            the iterations of each. If the predicted mean is longer, or unknown, a tenth of it is
+            used for 16 pilot trajectories. If none of them leaves, the escapes are left out, and
+            the table says so. Nothing else depends on it.
         confidence: coverage of all intervals.
-        seed: of everything drawn.
+        seed: seed of all random numbers.
 
     Returns:
-        A `Diagnosis`, which prints as a table and which `plots.diagnosis` draws. Escape times are
-        in iterations.
+        A `Diagnosis`. It prints as a table, and `plots.diagnosis` draws it. Escape times are in
+        iterations.
 
     Raises:
         TypeError: a loss that is not one of single examples or not written with jax.numpy,
-            parameters that are no real arrays, data that are no arrays, an optimiser of another
-            kind or whose state holds something else than arrays.
-        ValueError: data of unequal length, a batch not smaller than the data, a loss that mixes
-            examples or is not finite, no noise at all, a model that takes more than the memory
-            budget, numbers out of range.
+            parameters that are not real arrays, data that are not arrays, an optimiser of another
+            kind or with a state of other things than arrays.
+        ValueError: inputs and targets of different lengths, a batch not smaller than the data, a
+            loss that mixes examples or is not finite, no noise at all, a model that needs more than
+            the memory budget, numbers out of range.
     """
     rate = None if learning_rate is None else errors.positive_real("learning_rate", learning_rate)
     small = errors.positive_real("delta", delta)
@@ -212,7 +212,7 @@ def diagnose(
 
 
 class _Clock:
-    """Seconds of each part."""
+    """Wall-clock seconds of each part."""
 
     def __init__(self):
         self.seconds: dict[str, float] = {}
@@ -318,7 +318,7 @@ def _measures(
     height: float,
     seed: int,
 ) -> dict[str, BasinMeasure]:
-    """m(W) of both optimisers; `variance` is the diagonal of C_B."""
+    """m(W) for both optimisers; `variance` is the diagonal of C_B."""
     scale = tails.scale(alpha)
     divisors = {"sgd": np.ones(model.dim), "adam": np.sqrt(variance) + request.delta}
     return measure_basins(
@@ -378,7 +378,7 @@ def _noise(
 
 
 def _settled(landscape: NetworkLandscape, steps: int, limit: int) -> NetworkLandscape:
-    """The landscape with its point where L-BFGS leads from it."""
+    """The landscape with its point moved by L-BFGS."""
     precise: Any
     with in_float64(landscape) if landscape.dim <= DENSE else nullcontext(landscape) as precise:
         x, _ = Products(precise, limit).descend(steps)

@@ -102,8 +102,8 @@ def _iteration(net: NetworkLandscape, x: Array, index: Array) -> tuple[Array, Ar
 
 
 def cost_of_iteration(landscape: NetworkLandscape, batch_size: int) -> tuple[float, int]:
-    """Seconds and bytes of one loss over all data, which the exit test is, with one gradient over a
-    batch."""
+    """Seconds and bytes of one iteration: the loss over all data (the exit test) and a batch
+    gradient."""
     index = jnp.arange(batch_size)
     program, needs = compiled(_iteration, landscape, landscape.minimum, index)
     jax.block_until_ready(program(landscape, landscape.minimum, index))
@@ -116,8 +116,7 @@ def cost_of_iteration(landscape: NetworkLandscape, batch_size: int) -> tuple[flo
 
 
 def settled(kernel: OptimizerKernel, seed: int) -> OptimizerKernel:
-    """ADAM with its averages as they are in the minimum: it has seen minibatches there, without
-    moving."""
+    """ADAM whose averages have seen minibatches at the minimum, without moving."""
     network: Any = kernel.landscape
     numbers: Any = kernel.numbers
     transformation = optax.adam(**numbers)
@@ -219,7 +218,7 @@ def simulate(
 
 
 def measured_lift(kernel: OptimizerKernel, steps: int, seed: int) -> float:
-    """The mean loss over that of the minimum in the second half of `steps` iterations from there,
+    """Mean rise of the loss above the minimum in the second half of `steps` iterations from there,
     without a basin."""
     network: Any = kernel.landscape
     paths = simulate_paths(
@@ -243,7 +242,7 @@ def measured_lift(kernel: OptimizerKernel, steps: int, seed: int) -> float:
 
 
 def _rounded_up(seconds: float) -> str:
-    """To two digits: timings vary, and what is typed must be enough."""
+    """A time rounded up to two digits, since timings vary."""
     unit = 10.0 ** (floor(log10(seconds)) - 1)
     return np.format_float_positional(
         ceil(seconds / unit) * unit, precision=2, fractional=False, trim="-"

@@ -9,8 +9,8 @@ Notation: `f_i` the loss of example i, F their mean plus weight decay, H the Hes
     C1 v = J'(J v) / n - g (g'v)         one derivative along v, one back; no row of J is ever
                                          formed
 
-What a program needs beyond its arguments is read off it as compiled, before it runs; blocks are
-made small enough to fit.
+The memory that a program needs beyond its arguments is known once it is compiled, before it runs.
+Blocks are made small enough to fit.
 """
 
 import math
@@ -32,8 +32,8 @@ _FEWER = 0.8  # of what should fit by proportion
 
 
 class Blocks(eqx.Module):
-    """The examples in equal blocks; the last one is filled up with the first example, which `mask`
-    leaves out.
+    """The examples in blocks of equal size. The last block is padded with the first example, and
+    `mask` is 0 there.
 
     `index` and `mask` have shape `(blocks, size)`.
     """
@@ -87,8 +87,10 @@ def axis_losses(
 
 
 def unit_direction(key: Array, number: Array, sizes: Point) -> tuple[Point, Scalar]:
-    """`A v / |A v|` and `|A v|` for the direction v of this number, uniform on the sphere; made
-    anew each time it is used, since many of them would fill the memory."""
+    """`A v / |A v|` and `|A v|` for the direction v of this number, uniform on the sphere.
+
+    Directions are computed again at each use, since many of them would fill the memory.
+    """
     v = jax.random.normal(jax.random.fold_in(key, number), sizes.shape, sizes.dtype)
     jump = sizes * v / jnp.sqrt(jnp.sum(v * v))
     length = jnp.sqrt(jnp.sum(jump * jump))

@@ -1,5 +1,5 @@
-"""A network about one point, as functions of NumPy vectors: losses, and products with its Hessian
-and gradient covariance."""
+"""A network near one point as functions of NumPy vectors: losses, and products with its Hessian and
+its gradient covariance."""
 
 from typing import Any
 
@@ -72,8 +72,7 @@ class Products:
         return along - self.gradient * (self.gradient @ v)
 
     def descend(self, steps: int) -> tuple[np.ndarray, float]:
-        """Where so many steps of L-BFGS lead from the point, and by how much the loss falls on the
-        way."""
+        """The point after `steps` steps of L-BFGS, and by how much the loss fell."""
         from scipy.optimize import minimize  # slow to import
 
         made = self._made(programs.loss_and_slope, self.x)
@@ -197,13 +196,13 @@ class Products:
 
 
 def descent_left(model: Products, largest: float) -> tuple[float, bool]:
-    """By how much the loss would still fall, at least, and whether it has a kink at the point.
+    """A lower bound of how much the loss would still fall, and whether it has a kink at the point.
 
-    The fall: `g' H^-1 g / 2` in the Krylov space of the gradient g, which is to the minimum of the
-    quadratic about the point; and as it does in 30 steps of L-BFGS, which is all that is known
-    where negative curvature lies in that space. Without a kink a step along the gradient lowers the
-    loss by `|g|^2 / (2 largest)` at least, `largest` the largest eigenvalue; 30 steps that lower it
-    by far less have met a kink.
+    The fall is the larger of two numbers: `g' H^-1 g / 2` in the Krylov space of the gradient g,
+    the fall to the minimum of the quadratic approximation; and the fall in 30 steps of L-BFGS, the
+    only one that is known if this space has negative curvature. Without a kink, a step along the
+    gradient lowers the loss by at least `|g|^2 / (2 largest)`, where `largest` is the largest
+    eigenvalue. If 30 steps lower it by far less, there is a kink.
     """
     size = float(np.linalg.norm(model.slope))
     if size == 0:

@@ -74,11 +74,11 @@ def train(
 
     Args:
         landscape: a network on data.
-        optimizer: "sgd", or "adam" (betas .9 and .999).
-        seed: of the batches.
-        learning_rate: of the optimiser; ADAM wants about a tenth of SGD's.
-        batch_size: examples a step, at most all of them.
-        epochs: walks through the data.
+        optimizer: "sgd", or "adam" (betas 0.9 and 0.999).
+        seed: seed of the batches.
+        learning_rate: learning rate of the optimiser; ADAM needs about a tenth of SGD's.
+        batch_size: examples per step, at most all of them.
+        epochs: number of passes through the data.
 
     Returns:
         The last parameters, `(d,)`.
