@@ -57,17 +57,10 @@ class RayCrossings:
     ray: np.ndarray
     distance: np.ndarray
     sign: np.ndarray
-    evaluations: int
 
     def masses(self, count: int, alpha: float) -> np.ndarray:
         """`sum +- r^-a` over the crossings of each of `count` rays."""
         return np.bincount(self.ray, self.sign * self.distance**-alpha, minlength=count)
-
-    def first(self, count: int) -> np.ndarray:
-        """The first crossing of each ray, inf where there is none."""
-        found = np.full(count, np.inf)
-        np.minimum.at(found, self.ray, self.distance)
-        return found
 
     def returning(self, count: int) -> np.ndarray:
         """Which rays come back after they have left."""
@@ -132,10 +125,9 @@ def cross(loss: Loss, guess: np.ndarray) -> RayCrossings:
 
     A gap in the basin narrower than the grid's spacing can be overlooked.
     """
-    count, calls = len(guess), [0]
+    count = len(guess)
 
     def at(ray: np.ndarray, distance: np.ndarray) -> np.ndarray:
-        calls[0] += ray.size
         values = loss(ray, distance)
         return np.where(np.isnan(values), np.inf, values)
 
@@ -159,7 +151,7 @@ def cross(loss: Loss, guess: np.ndarray) -> RayCrossings:
     low, high = radii[ray, place], radii[ray, place + 1]
     leaves = inside[ray, place]
     distance = _narrowed(at, ray, low, high, values[ray, place], values[ray, place + 1], leaves)
-    return RayCrossings(ray, distance, np.where(leaves, 1.0, -1.0), calls[0])
+    return RayCrossings(ray, distance, np.where(leaves, 1.0, -1.0))
 
 
 def _search(

@@ -91,27 +91,22 @@ class EscapeProblem:
 
     @property
     def law(self) -> EscapeLaw | None:
-        """The escape law; None if there is none, and `no_law` says why."""
-        return self._law_and_fault[0]
-
-    @property
-    def no_law(self) -> str:
-        return self._law_and_fault[1]
+        """The escape law, None if there is none."""
+        return None if isinstance(self.law_or_reason, str) else self.law_or_reason
 
     @functools.cached_property
-    def _law_and_fault(self) -> tuple[EscapeLaw | None, str]:
+    def law_or_reason(self) -> EscapeLaw | str:
+        """The escape law, or why there is none."""
         if self.kernel.unit != "SDE time":
             return (
-                None,
                 f"the law is in SDE time, the kernel counts {self.kernel.unit}: give it "
-                "iteration_time",
+                "iteration_time"
             )
         try:
-            if self.dynamics.response == "flow":
-                return escape_law(self.dynamics, self.domain, dt=self.kernel.dt, check=False), ""  # pyright: ignore[reportAttributeAccessIssue]
-            return escape_law(self.dynamics, self.domain, check=False), ""
+            step = getattr(self.kernel, "dt", None) if self.dynamics.response == "flow" else None
+            return escape_law(self.dynamics, self.domain, dt=step, check=False)
         except (ValueError, TypeError) as error:
-            return None, str(error)
+            return str(error)
 
 
 class EscapeRun(EscapeExperiment):
@@ -138,7 +133,7 @@ class EscapeRun(EscapeExperiment):
             reason = (
                 ""
                 if settings.max_means is None
-                else f" (no law predicts its length: {problem.no_law})"
+                else f" (no law predicts its length: {problem.law_or_reason})"
             )
             raise SpecError(
                 f"run.max_time: this run needs a budget{reason}. For example max_time = 1e4 "

@@ -26,7 +26,6 @@ ROLES: dict[str, tuple[type, tuple[Any, ...]]] = {
     "domain": (Domain, (domains, kernels)),
     "kernel": (Kernel, (kernels,)),
 }
-_CENTRED = "center"
 
 
 class NamedPart(Model):
@@ -44,9 +43,8 @@ class NamedPart(Model):
 def build(role: str, part: NamedPart, known: dict[str, Any]) -> Any:
     """Make the object of a role; missing parts are taken from `known`. Raises SpecError with the
     path of the fault."""
-    kind, _ = ROLES[role]
     made = _made(f"run.{role}", role, part.name, part.arguments, known)
-    if not isinstance(made, kind):
+    if not isinstance(made, ROLES[role][0]):
         raise SpecError(
             f"run.{role}.name: {part.name!r} is no {role}.{nearest(part.name, _names(role))}"
         )
@@ -69,7 +67,7 @@ def _made(
         needed = parameter.default is inspect.Parameter.empty and key not in given
         if needed and key in known:
             given[key] = known[key]
-        elif needed and key == _CENTRED and "dynamics" in known:
+        elif needed and key == "center" and "dynamics" in known:
             given[key] = known["dynamics"].attractor
         elif needed:
             raise SpecError(f"{where}.{key}: {name} needs this field.")
@@ -105,12 +103,11 @@ def _maker(where: str, role: str | None, name: str) -> Callable[..., Any]:
             )
         return found
     maker = _known(name)
-    if maker is None:
-        raise SpecError(
-            f"{where}.name: there is no {role or 'part'} {name!r}.{nearest(name, _names(role))}"
+    if maker is None or not _fits(role, name, maker):
+        fault = (
+            f"there is no {role or 'part'} {name!r}" if maker is None else f"{name!r} is no {role}"
         )
-    if not _fits(role, name, maker):
-        raise SpecError(f"{where}.name: {name!r} is no {role}.{nearest(name, _names(role))}")
+        raise SpecError(f"{where}.name: {fault}.{nearest(name, _names(role))}")
     return maker
 
 
@@ -131,12 +128,9 @@ def _known(name: str) -> Callable[..., Any] | None:
 def _takes_plain_arguments(item: Callable[..., Any]) -> bool:
     """Whether all arguments are checked ones (`Arg`), as those of public parts are, and none is
     `*parts`."""
-    if inspect.isabstract(item):
-        return False
-    parameters = inspect.signature(item).parameters.values()
-    kinds = {parameter.kind for parameter in parameters}
-    return inspect.Parameter.VAR_POSITIONAL not in kinds and all(
-        p.annotation is Any for p in parameters
+    return not inspect.isabstract(item) and all(
+        parameter.annotation is Any and parameter.kind is not inspect.Parameter.VAR_POSITIONAL
+        for parameter in inspect.signature(item).parameters.values()
     )
 
 

@@ -43,11 +43,10 @@ _CLOSEST = 0.09  # of an axis's length: ticks nearer than this run into each oth
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture: its SVG, what it shows in a few words, and its caption."""
+    """One figure: its SVG, and its title."""
 
     svg: str
     title: str
-    caption: str = ""
 
 
 @dataclass(frozen=True)
