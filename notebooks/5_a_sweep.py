@@ -96,7 +96,7 @@ estimate(make_plan(read_spec(spec)), Place(store))
 
 # %%
 def stop_after(points):
-    """Interrupt the main thread once so many points are in the store."""
+    """Interrupt the main thread once `points` points are in the store."""
     while running.is_set():
         if (store / "zarr.json").exists() and sweep_status(store).done >= points:
             return signal.raise_signal(signal.SIGINT)
@@ -162,7 +162,7 @@ for ax, name in zip(panels, sweep.data["dynamics"].values, strict=True):
     for alpha in sweep.data["alpha"].values:
         at = sweep.data.sel(dynamics=name, alpha=alpha)
         ends = np.stack([at["ratio_low"], at["ratio_high"]], 1)
-        ls.plots.ratio_ladder(at["epsilon"], at["ratio"], ends, ax=ax, label=f"alpha = {alpha:g}")
+        ls.plots.ratios(at["epsilon"], at["ratio"], ends, ax=ax, label=f"alpha = {alpha:g}")
     ax.invert_xaxis()  # smaller noise to the right
     ax.set_title(name)
 panels[1].set_ylabel("")
@@ -194,8 +194,8 @@ plt.show()
 fits = sweep.fit("epsilon")
 for fit in fits:
     print(
-        f"{fit.where:<30} slope {fit.slope}, theory {fit.theory_slope:.3g}, straight: p = "
-        f"{fit.p_value:.2g}"
+        f"{fit.where:<30} slope {fit.slope}, theory {fit.theory_slope:.3g}, "
+        f"goodness of fit p = {fit.p_value:.2g}"
     )
 
 # %% [markdown]

@@ -9,7 +9,7 @@ import numpy as np
 from check import Check
 
 import levysde as ls
-from levysde.networks import polish, train
+from levysde.networks import refine, train
 
 
 def checks() -> Iterator[Check]:
@@ -55,7 +55,9 @@ def synthetic() -> Iterator[Check]:
         1e-5,
         "scipy.optimize, float64",
     )
-    well = ls.sharp_flat(sharpness=16.0, flatness=1.5, barriers=(1.0, 0.7), widths=(0.8, 2.0))
+    well = ls.sharp_flat(
+        sharp_curvature=16.0, flat_curvature=1.5, barriers=(1.0, 0.7), distances=(0.8, 2.0)
+    )
     for name, x, reference in (("sharp", well.minima[0], 16.0), ("flat", well.minima[1], 1.5)):
         curvature = float(well.hessian(x)[0, 0])
         yield Check(
@@ -64,10 +66,17 @@ def synthetic() -> Iterator[Check]:
             curvature,
             reference,
             1e-4,
-            "as asked for",
+            "the curvature or barrier that was requested",
         )
     depth = float(well.value(well.saddles[0]) - well.value(well.minima[1]))
-    yield Check("WellChain", "barrier from the flat well", depth, 0.7, 1e-5, "as asked for")
+    yield Check(
+        "WellChain",
+        "barrier from the flat well",
+        depth,
+        0.7,
+        1e-5,
+        "the curvature or barrier that was requested",
+    )
     valley = ls.AsymmetricValley(left=8.0, right=0.5, smoothing=0.2)
     for u in (-3.0, 3.0):
         grid = np.linspace(0, u, 200_001)
@@ -98,7 +107,7 @@ def factorised() -> Iterator[Check]:
     value = float(deep.value(deep.minimum))
     yield Check(
         "DeepLinear",
-        "lowest loss, 3 layers, weight decay .1",
+        "lowest loss, 3 layers, weight decay 0.1",
         value,
         lowest,
         1e-4,
@@ -117,7 +126,7 @@ def factorised() -> Iterator[Check]:
         gap,
         0.0,
         1e-4,
-        "the truth measured",
+        "the true matrix that was measured",
     )
 
 
@@ -148,17 +157,22 @@ def on_data() -> Iterator[Check]:
     for optimiser in ("sgd", "adam"):
         start = ls.digits_cnn()
         rate = 0.1 if optimiser == "sgd" else 0.01
-        minimum = polish(start, train(start, optimiser, seed=0, learning_rate=rate, epochs=300))
+        minimum = refine(start, train(start, optimiser, seed=0, learning_rate=rate, epochs=300))
         norm, smallest = float(minimum.gradient_norm), float(minimum.smallest_eigenvalue)
-        yield Check("digits_cnn", "smallest Hessian eigenvalue there over the weight decay "
-                                  f"({optimiser}), at least .02",
-                    float(smallest >= 0.02 * 0.02), 1.0, 0.0, "strict: "
-                                                              f"{smallest:.2e}")  # fmt: skip
         yield Check(
             "digits_cnn",
-            f"gradient norm after {optimiser} and polishing",
+            f"1 if the smallest Hessian eigenvalue at the refined minimum ({optimiser}) is at "
+            "least 0.02 times the weight decay",
+            float(smallest >= 0.02 * 0.02),
+            1.0,
+            0.0,
+            f"the eigenvalue is {smallest:.2e}, the weight decay 0.02",
+        )
+        yield Check(
+            "digits_cnn",
+            f"gradient norm after {optimiser} and refinement to a minimum",
             norm,
             0.0,
             1e-8,
-            "a minimum has none",
+            "0 at a minimum",
         )

@@ -16,14 +16,14 @@ F, to
 general: ADAMW minimises no regularised F.
 
 The Gaussian equations of others are those of ADAM's family in `adam.py`, by the same arguments;
-RMSProp's need no `noise`:
+RMSProp's need no `noise_in`:
 
     Compagnoni et al., ICLR 2025, square="mean":
         d X = -(grad f dt + sqrt(eta) C^(1/2) dW) / (sqrt(V) + delta),
     Malladi et al., NeurIPS 2022, square="noise":
         d th = -(grad f dt + s0 Sigma^(1/2) dW) / (s0 sqrt(u) + eps0),
 
-V and u as there, `rate=(1 - beta)/eta`; AdamW adds Compagnoni's `-lambda X dt`.
+V and u as there, `forgetting_rate=(1 - beta)/eta`; AdamW adds Compagnoni's `-lambda X dt`.
 
 Tieleman, Hinton, Lecture 6.5, COURSERA (2012); Loshchilov, Hutter, "Decoupled weight decay
 regularization", ICLR 2019.
@@ -78,8 +78,9 @@ class RMSProp(Preconditioned):
         gradient_variance: `diag(C_B)`, the variance of the minibatch gradient, a number or `(d,)`,
             not negative: the stationary v. It is not read off the scale: with `Brownian` noise and
             a learning rate the two agree where it is the diagonal of `S S'`, as the defaults do.
-        rate: b2, positive, per unit of SDE time. By default `-ln(0.9)/eta`, eta being the learning
-            rate given or the one that epsilon stands for (`eps^(a/(a-1))`, which needs a > 1).
+        forgetting_rate: b2, positive, per unit of SDE time. By default `-ln(0.9)/eta`, eta being
+            the learning rate given or the one that epsilon stands for (`eps^(a/(a-1))`, which needs
+            a > 1).
         delta: added to `sqrt(v)`, positive, in units of the gradient.
         square: model of `(grad f_batch)^2`: "mean" is `(grad F)^2 + gradient_variance` (a modelling
             choice: for a < 2 the true expectation is infinite); "noise" is `gradient_variance`
@@ -96,7 +97,7 @@ class RMSProp(Preconditioned):
         and Compagnoni et al., ICLR 2025 (Gaussian equations).
     """
 
-    rate: Array
+    forgetting_rate: Array
 
     def __init__(
         self,
@@ -107,7 +108,7 @@ class RMSProp(Preconditioned):
         learning_rate: Arg[Number | None] = None,
         scale: Arg[Scale | Numbers | None] = None,
         gradient_variance: Arg[Numbers] = 1.0,
-        rate: Arg[Number | None] = None,
+        forgetting_rate: Arg[Number | None] = None,
         delta: Arg[Number] = 1e-8,
         square: Arg[Literal["mean", "noise", "sampled"]] = "mean",
         bias_correction: Arg[bool] = False,
@@ -115,12 +116,13 @@ class RMSProp(Preconditioned):
         self.landscape, self.driver, self.epsilon, self.scale = noisy_parts(
             landscape, driver, epsilon, learning_rate, scale
         )
-        if rate is None:
-            self.rate = decay_rates(
-                0.9, learning_rate_of(driver, epsilon, learning_rate, "Give rate=1.0, b2.")
+        if forgetting_rate is None:
+            self.forgetting_rate = decay_rates(
+                0.9,
+                learning_rate_of(driver, epsilon, learning_rate, "Give forgetting_rate=1.0, b2."),
             )
         else:
-            self.rate = errors.positive("rate", rate)
+            self.forgetting_rate = errors.positive("forgetting_rate", forgetting_rate)
         self.gradient_variance = variance_of(gradient_variance, landscape.dim)
         self.delta = errors.positive("delta", delta)
         self.square = errors.choice("square", square, SQUARES)
@@ -144,10 +146,12 @@ class RMSProp(Preconditioned):
         square = squared_gradient(
             self.square, gradient, gradient - noise / dt, self.gradient_variance
         )
-        v = state.v - jnp.expm1(-self.rate * dt) * (square - state.v)
+        v = state.v - jnp.expm1(-self.forgetting_rate * dt) * (square - state.v)
         count = state.count + jnp.uint32(1)
         omega = (
-            bias_corrections(self.rate, dt, count) if self.bias_correction else jnp.ones_like(dt)
+            bias_corrections(self.forgetting_rate, dt, count)
+            if self.bias_correction
+            else jnp.ones_like(dt)
         )
         return RMSPropState(state.x, v, count), (noise - dt * gradient) / (
             jnp.sqrt(omega * v) + self.delta
@@ -190,7 +194,7 @@ class AdamW(WholeStep):
             the gradient with this step's noise.
         bias_correction: False starts from the stationary m = grad F, v (then mu = omega = 1); True
             starts as the algorithm does, from m = v = 0 with mu and omega.
-        noise: "position" is eq. 5; "average" sends the noise through m, as the algorithm does.
+        noise_in: "position" is eq. 5; "average" sends the noise through m, as the algorithm does.
 
     Raises:
         ValueError, TypeError: parts of the wrong kind or range, numbers that JAX traces, no stable
@@ -219,7 +223,7 @@ class AdamW(WholeStep):
         weight_decay: Arg[Number] = 1e-4,
         square: Arg[Literal["mean", "noise", "sampled"]] = "mean",
         bias_correction: Arg[bool] = False,
-        noise: Arg[Literal["position", "average"]] = "position",
+        noise_in: Arg[Literal["position", "average"]] = "position",
     ):
         numbers = {
             "epsilon": epsilon,
@@ -246,7 +250,7 @@ class AdamW(WholeStep):
             delta=delta,
             square=square,
             bias_correction=bias_correction,
-            noise=noise,
+            noise_in=noise_in,
         )
         self.weight_decay = errors.positive("weight_decay", weight_decay, "weight_decay=1e-4")
         self.fixed_point = _fixed_point(self.adam, self.weight_decay)

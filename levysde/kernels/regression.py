@@ -33,7 +33,8 @@ class LinearRegressionSGD(Kernel):
         dim: d, parameters.
         learning_rate: eta, positive.
         batch_size: B, fresh pairs an iteration.
-        noise: sigma, standard deviation of the label noise; 0 leaves multiplicative noise only.
+        label_noise: sigma, standard deviation of the label noise; 0 leaves multiplicative noise
+            only.
         input_scale: s, positive, standard deviation of an input's coordinate: the Hessian is
             `s^2 I`.
 
@@ -45,7 +46,7 @@ class LinearRegressionSGD(Kernel):
     """
 
     learning_rate: Array
-    noise: Array
+    label_noise: Array
     input_scale: Array
     size: int = eqx.field(static=True)
     batch_size: int = eqx.field(static=True)
@@ -57,17 +58,17 @@ class LinearRegressionSGD(Kernel):
         learning_rate: Arg[Number],
         batch_size: Arg[Integer],
         *,
-        noise: Arg[Number] = 1.0,
+        label_noise: Arg[Number] = 1.0,
         input_scale: Arg[Number] = 1.0,
     ):
         self.size = errors.integer("dim", dim)
         self.learning_rate = errors.positive("learning_rate", learning_rate)
         self.batch_size = errors.integer("batch_size", batch_size)
-        self.noise = errors.finite("noise", noise, shape=())
-        if not errors.is_traced(self.noise) and float(self.noise) < 0:
+        self.label_noise = errors.finite("label_noise", label_noise, shape=())
+        if not errors.is_traced(self.label_noise) and float(self.label_noise) < 0:
             raise ValueError(
-                f"noise is a standard deviation and must not be negative, but is {noise!r}. Type "
-                "noise=1.0."
+                f"label_noise is a standard deviation and must not be negative, but is "
+                f"{label_noise!r}. Type label_noise=1.0."
             )
         self.input_scale = errors.positive("input_scale", input_scale)
         self.unit = "iterations"
@@ -93,7 +94,7 @@ class LinearRegressionSGD(Kernel):
         batch = self.batch_size
         normal = normals(words, len(words), state.dtype)
         inputs = self.input_scale * normal[: batch * self.size].reshape(batch, self.size)
-        labels = self.noise * normal[batch * self.size : batch * (self.size + 1)]
+        labels = self.label_noise * normal[batch * self.size : batch * (self.size + 1)]
         residual = matvec(inputs, state) - labels
         return state - self.learning_rate / batch * jnp.sum(inputs * residual[:, None], 0)
 

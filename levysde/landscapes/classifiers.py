@@ -89,7 +89,7 @@ def fully_connected(
         seed: of the initial weights, normal with variance 1 over their inputs.
 
     Returns:
-        A `NetworkLandscape`. Its marked point is its random start, not a minimum: train and polish
+        A `NetworkLandscape`. Its marked point is its random start, not a minimum: train and refine
         it.
 
     Raises:

@@ -39,7 +39,7 @@ class DeepLinear(Smooth):
     `min(widths)`. It is not strict: `W_2 G, G^-1 W_1` is the same network, so that the Hessian has
     at least `sum h^2` zero eigenvalues, `h` the hidden widths (exactly that many when every `h` is
     the rank of `T`). Weight decay leaves only rotations `G`: `sum h (h - 1) / 2`, none at hidden
-    width 1. `levysde.networks.polish` refuses it accordingly.
+    width 1. `levysde.networks.refine` refuses it accordingly.
 
     Args:
         widths: input, hidden and output widths, `L + 1` of them, `L >= 2`.

@@ -32,7 +32,7 @@ def digits_mlp(
         seed: chooses images and initial weights.
 
     Returns:
-        A `NetworkLandscape`. Its marked point is its random start, not a minimum: train and polish
+        A `NetworkLandscape`. Its marked point is its random start, not a minimum: train and refine
         it.
 
     Raises:
@@ -73,7 +73,7 @@ def digits_cnn(
         seed: chooses images and initial weights.
 
     Returns:
-        A `NetworkLandscape`. Its marked point is its random start, not a minimum: train and polish
+        A `NetworkLandscape`. Its marked point is its random start, not a minimum: train and refine
         it.
 
     Raises:

@@ -75,6 +75,6 @@ def flat_vector_hint(params: Any) -> str:
         return ""
     return (
         f"\nparams is one flat vector of {shape[0]} numbers. If it comes from networks.train, "
-        "networks.polish or "
+        "networks.refine or "
         "network.minimum, give network.unflatten(params)."
     )

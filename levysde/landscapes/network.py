@@ -152,7 +152,7 @@ class NetworkLandscape(Landscape):
         """This landscape with its minimum marked at `x`, shape `(d,)`.
 
         Raises TypeError or ValueError for a wrong shape, or a loss or gradient that is not finite
-        there. Whether it is a minimum is not looked at: `levysde.networks.polish` finds one and
+        there. Whether it is a minimum is not looked at: `levysde.networks.refine` finds one and
         checks it.
         """
         x = errors.finite("x", x, f"x=jnp.zeros({self.dim})", (self.dim,))

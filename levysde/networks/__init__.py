@@ -9,7 +9,7 @@ from levysde.networks.diagnosis import SimulatedEscape as SimulatedEscape
 from levysde.networks.gradient_noise import GradientNoise as GradientNoise
 from levysde.networks.gradient_noise import measure_gradient_noise as measure_gradient_noise
 from levysde.networks.training import Minimum as Minimum
-from levysde.networks.training import polish as polish
+from levysde.networks.training import refine as refine
 from levysde.networks.training import train as train
 
 _answer_wrong_calls(globals())

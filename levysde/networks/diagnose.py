@@ -68,7 +68,7 @@ def diagnose(
     weight_decay: Arg[Number] = 0.0,
     batched: Arg[bool] = False,
     alpha: Arg[Number | None] = None,
-    noise: Arg[Literal["components", "isotropic"]] = "components",
+    stable_noise: Arg[Literal["components", "isotropic"]] = "components",
     basin_height: Arg[Number | None] = None,
     settle: Arg[Integer] = 0,
     delta: Arg[Number] = 1e-8,
@@ -118,7 +118,7 @@ def diagnose(
         alpha: stability index of the law, below 2. By default the measured one, clipped to 0.5 to
             1.95, with a warning: minibatch noise of finite data is bounded and mostly near
             Gaussian.
-        noise: "components", independent in each coordinate, or "isotropic".
+        stable_noise: "components", independent in each coordinate, or "isotropic".
         basin_height: height of the basin `F < F(params) + height`, in units of the loss. By default
             a tenth of the standard deviation of the examples' losses.
         settle: largest number of L-BFGS steps over all data that first move the point to its
@@ -160,7 +160,7 @@ def diagnose(
     budget = errors.positive_real("memory_budget", memory_budget)
     numbers = {
         "alpha": None if alpha is None else below_two(alpha),
-        "noise": errors.choice("noise", noise, tuple(DRIVERS)),
+        "stable_noise": errors.choice("stable_noise", stable_noise, tuple(DRIVERS)),
         "height": None
         if basin_height is None
         else errors.positive_real("basin_height", basin_height),
@@ -291,7 +291,7 @@ def _run(request: Request) -> Diagnosis:
         excess=lift if np.isnan(known) else known,
         alpha=alpha,
         measured=request.alpha is None,
-        noise=request.noise,
+        stable_noise=request.stable_noise,
         height=height,
         measures=measures,
         predictions=predictions,
@@ -328,7 +328,7 @@ def _measures(
         hessian.diagonal,
         height=height,
         alpha=alpha,
-        noise=request.noise,
+        stable_noise=request.stable_noise,
         num_rays=request.num_rays,
         seed=seed,
         confidence=request.confidence,

@@ -98,7 +98,7 @@ class Diagnosis(Tabled):
             `v = diag C_B`, to first order. For other optimisers it is measured in a short run. NaN
             without a learning rate or a run.
         alpha, measured: the index that m(W) and the predictions use, and whether it was measured.
-        noise: "components" or "isotropic".
+        stable_noise: "components" or "isotropic".
         height: height of the basin over the loss at the point.
         measures: m(W) of "sgd" and "adam"; empty if there is no basin to measure.
         predictions: the escape law of each; empty without a learning rate, or for an optimiser
@@ -125,7 +125,7 @@ class Diagnosis(Tabled):
     excess: float
     alpha: float
     measured: bool
-    noise: str
+    stable_noise: str
     height: float
     measures: dict[str, BasinMeasure]
     predictions: dict[str, PredictedEscape]
@@ -181,7 +181,7 @@ class Diagnosis(Tabled):
         if not np.isnan(self.excess):
             how = "measured" if self.optimizer == "optax" else self.optimizer.upper()
             share = f"{self.excess:.3g}, {self.excess / self.height:.3g} of the basin's height"
-            rows.append((f"loss held up by the noise ({how})", share))
+            rows.append((f"excess loss from the noise ({how})", share))
         return rows
 
     def _curvature(self) -> list[tuple[str, str]]:
@@ -197,7 +197,7 @@ class Diagnosis(Tabled):
         how = "measured" if self.measured else "given"
         rows = [
             ("height over the loss", f"{self.height:.4g}; basin_height=... changes it"),
-            ("alpha", f"{self.alpha:.4g}, {how}; {self.noise} noise"),
+            ("alpha", f"{self.alpha:.4g}, {how}; {self.stable_noise} noise"),
         ]
         for name, measure in self.measures.items():
             rows += measure._rows(f" of {name.upper()}")

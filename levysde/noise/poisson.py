@@ -41,11 +41,11 @@ class _JumpFunction(Part):
 
 
 class GaussianJump(Part):
-    """Normal jumps: `N(0, scale^2 I)` in `dim` dimensions. A jump law for `CompoundPoisson`, and a
+    """Normal jumps: `N(0, std^2 I)` in `dim` dimensions. A jump law for `CompoundPoisson`, and a
     model to write others by.
 
     Args:
-        scale: standard deviation of a coordinate, positive.
+        std: standard deviation of a coordinate, positive.
         dim: coordinates of a jump.
 
     Raises:
@@ -55,36 +55,36 @@ class GaussianJump(Part):
         Elementary.
     """
 
-    scale: Array
+    std: Array
     dim: int = eqx.field(static=True)
 
-    def __init__(self, scale: Arg[Number], dim: Arg[Integer] = 1):
-        self.scale = errors.positive("scale", scale)
+    def __init__(self, std: Arg[Number], dim: Arg[Integer] = 1):
+        self.std = errors.positive("std", std)
         self.dim = errors.integer("dim", dim)
 
     @property
-    def words(self) -> int:
+    def words_per_jump(self) -> int:
         """Random words that a jump consumes."""
         return 2 * ((self.dim + 1) // 2)
 
     def __call__(self, words: Words) -> Point:
-        return self.scale * normals(words, self.dim, self.scale.dtype)
+        return self.std * normals(words, self.dim, self.std.dtype)
 
     def characteristic(self, k: Point) -> Scalar:
-        """`exp(-scale^2 |k|^2 / 2)`, for k of shape `(dim,)`."""
-        return jnp.exp(-self.scale * self.scale * jnp.sum(k * k) / 2)
+        """`exp(-std^2 |k|^2 / 2)`, for k of shape `(dim,)`."""
+        return jnp.exp(-self.std * self.std * jnp.sum(k * k) / 2)
 
 
 class ParetoJump(Part):
-    """Jumps of a uniform direction and a Pareto size: `P(|Y| > r) = (scale / r)^alpha` for
-    `r >= scale`.
+    """Jumps of a uniform direction and a Pareto size: `P(|Y| > r) = (smallest_jump / r)^alpha` for
+    `r >= smallest_jump`.
 
-    A jump law for `CompoundPoisson`: with `intensity = T scale^-alpha` its jumps are those of
-    stable noise beyond `scale`.
+    A jump law for `CompoundPoisson`: with `intensity = T smallest_jump^-alpha` its jumps are those
+    of stable noise beyond `smallest_jump`.
 
     Args:
         alpha: exponent of the tail, positive.
-        scale: the smallest jump, positive.
+        smallest_jump: size of the smallest jump, positive.
         dim: coordinates of a jump.
 
     Raises:
@@ -95,16 +95,16 @@ class ParetoJump(Part):
     """
 
     alpha: Array
-    scale: Array
+    smallest_jump: Array
     dim: int = eqx.field(static=True)
 
-    def __init__(self, alpha: Arg[Number], scale: Arg[Number], dim: Arg[Integer] = 1):
+    def __init__(self, alpha: Arg[Number], smallest_jump: Arg[Number], dim: Arg[Integer] = 1):
         self.alpha = errors.positive("alpha", alpha)
-        self.scale = errors.positive("scale", scale)
+        self.smallest_jump = errors.positive("smallest_jump", smallest_jump)
         self.dim = errors.integer("dim", dim)
 
     @property
-    def words(self) -> int:
+    def words_per_jump(self) -> int:
         """Random words that a jump consumes."""
         return 1 + 2 * ((self.dim + 1) // 2)
 
@@ -113,7 +113,11 @@ class ParetoJump(Part):
         direction = normals(words[1:], self.dim, dtype)
         direction = direction / jnp.sqrt(jnp.sum(direction * direction))
         uniform, _ = unit_pair(words[0], dtype)
-        return self.scale * jnp.exp(jnp.minimum(-jnp.log(uniform) / self.alpha, 60.0)) * direction
+        return (
+            self.smallest_jump
+            * jnp.exp(jnp.minimum(-jnp.log(uniform) / self.alpha, 60.0))
+            * direction
+        )
 
 
 class CompoundPoisson(Driver):
@@ -131,7 +135,7 @@ class CompoundPoisson(Driver):
         jump: `jump(words) -> (d,)`, one jump from its random words (`uint32`), written with
             jax.numpy (helpers in `levysde.random`): a plain function, or an `equinox.Module` such
             as `GaussianJump`, whose numbers may then be swept.
-        words: how many words a jump consumes; `jump.words` by default.
+        words_per_jump: how many words a jump consumes; `jump.words_per_jump` by default.
         characteristic: `phi(k) -> complex or real number` of one jump, for `exponent`;
             `jump.characteristic` by default, where there is one.
         max_jumps: how many jumps a step can hold. 4 allow `intensity dt` up to 0.042, 2 up to
@@ -139,8 +143,8 @@ class CompoundPoisson(Driver):
 
     Raises:
         ValueError, TypeError: an argument out of range, a jump that does not give a real vector, a
-            missing `words`; later, a dt with too many jumps (`check_step`), or another number of
-            coordinates than the noise has.
+            missing `words_per_jump`; later, a dt with too many jumps (`check_step`), or another
+            number of coordinates than the noise has.
 
     Source:
         Elementary: a sum of a Poisson number of jumps.
@@ -148,7 +152,7 @@ class CompoundPoisson(Driver):
 
     intensity: Array
     jump: Callable
-    words: int = eqx.field(static=True)
+    words_per_jump: int = eqx.field(static=True)
     characteristic: Callable | None = eqx.field(static=True)
     max_jumps: int = eqx.field(static=True)
 
@@ -156,7 +160,7 @@ class CompoundPoisson(Driver):
         self,
         intensity: Arg[Number],
         jump: Arg[Callable[[Array], Array]],
-        words: Arg[Integer | None] = None,
+        words_per_jump: Arg[Integer | None] = None,
         characteristic: Arg[Callable[..., Any] | None] = None,
         max_jumps: Arg[Integer] = 4,
     ):
@@ -164,18 +168,20 @@ class CompoundPoisson(Driver):
         if not callable(jump):
             raise TypeError(
                 f"jump must be a function of words, not {jump!r}. For example "
-                "GaussianJump(scale=1.0)."
+                "GaussianJump(std=1.0)."
             )
-        words = getattr(jump, "words", None) if words is None else words
-        if words is None:
+        if words_per_jump is None:
+            words_per_jump = getattr(jump, "words_per_jump", None)
+        if words_per_jump is None:
             raise TypeError(
-                "words is missing: say how many random words a jump consumes, for example words=2."
+                "words_per_jump is missing: say how many random words a jump consumes, for example "
+                "words_per_jump=2."
             )
-        self.words = errors.integer("words", words)
+        self.words_per_jump = errors.integer("words_per_jump", words_per_jump)
         self.max_jumps = errors.integer("max_jumps", max_jumps, high=64)
         law: Any = jump if isinstance(jump, eqx.Module) else _JumpFunction(jump)
         self.jump = law
-        _jump_dim(law, self.words)
+        _jump_dim(law, self.words_per_jump)
         if characteristic is not None and not callable(characteristic):
             raise TypeError(
                 f"characteristic must be a function of k, not {characteristic!r}. "
@@ -188,19 +194,21 @@ class CompoundPoisson(Driver):
         return jnp.full_like(self.intensity, 2)
 
     def words_per_step(self, dim: int) -> int:
-        own = _jump_dim(self.jump, self.words)
+        own = _jump_dim(self.jump, self.words_per_jump)
         if own != dim:
             raise ValueError(
                 f"jump gives vectors of {own} coordinates, but the noise has {dim}. Make them one."
             )
-        return 2 + self.max_jumps * self.words
+        return 2 + self.max_jumps * self.words_per_jump
 
     def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
         v = _small_uniform(words[0], words[1], dt.dtype)
         chances = _at_least(self.intensity * dt, self.max_jumps)
         total = jnp.zeros(dim, dt.dtype)
         for i, chance in enumerate(chances):
-            jump = self.jump(words[2 + i * self.words : 2 + (i + 1) * self.words]).astype(dt.dtype)
+            jump = self.jump(
+                words[2 + i * self.words_per_jump : 2 + (i + 1) * self.words_per_jump]
+            ).astype(dt.dtype)
             total = total + jnp.where(v < chance, jump, 0)
         return total
 
@@ -241,7 +249,7 @@ class CompoundPoisson(Driver):
             )
         self.words_per_step(dim)
         rng = np.random.default_rng(seed)
-        points = qmc.Sobol(self.words, rng=rng).random_base2(
+        points = qmc.Sobol(self.words_per_jump, rng=rng).random_base2(
             max(1, math.ceil(math.log2(max(num, 2))))
         )
         # low bits, often used as signs, stay independent
@@ -272,7 +280,7 @@ def _jump_dim(jump: Callable, words: int) -> int:
     except Exception as error:
         raise TypeError(
             f"jump(words) fails for {words} words: {error}\nWrite it with jax.numpy for one jump, "
-            f"or mend words={words}."
+            f"or mend words_per_jump={words}."
         ) from None
     if len(getattr(out, "shape", ())) != 1 or not jnp.issubdtype(out.dtype, jnp.floating):
         raise TypeError(

@@ -172,17 +172,18 @@ class StableComponents(Driver):
     on the axes.
 
     One word makes one draw for alpha in [0.7, 1.95], by a quantile fitted to 3e-5; elsewhere, when
-    alpha is traced by JAX, or with `exact=True`, two words by the formula of Chambers, Mallows and
-    Stuck. Both are right in the tail to 1% at P = 1e-8.
+    alpha is traced by JAX, or with `exact_sampler=True`, two words by the formula of Chambers,
+    Mallows and Stuck. Both are right in the tail to 1% at P = 1e-8.
 
     Args:
         alpha: stability index, in (0, 2]; at 2 each coordinate is a Brownian motion of variance 2t.
             To change it, make a new driver: one whose alpha alone was replaced is refused by a run,
             and makes NaN where JAX traces it.
-        exact: draw by the formula whatever alpha is.
+        exact_sampler: draw by the formula whatever alpha is.
 
     Raises:
-        ValueError, TypeError: an alpha outside its range, an `exact` that is not True or False.
+        ValueError, TypeError: an alpha outside its range, an `exact_sampler` that is not True or
+            False.
 
     Source:
         Samorodnitsky and Taqqu, "Stable non-Gaussian random processes", 1994; the formula Chambers,
@@ -193,16 +194,16 @@ class StableComponents(Driver):
     ratio: Array | None  # coefficients of the fitted quantile, shape (2, 9)
     fitted: Array | None  # the alpha that they belong to
 
-    def __init__(self, alpha: Arg[Number], *, exact: Arg[bool] = False):
+    def __init__(self, alpha: Arg[Number], *, exact_sampler: Arg[bool] = False):
         self.alpha = errors.stability_index(alpha)
-        exact = errors.flag("exact", exact)
+        exact_sampler = errors.flag("exact_sampler", exact_sampler)
         number = math.nan if errors.is_traced(self.alpha) else _number(self.alpha)
-        fitted = not exact and FITTED[0] <= number <= FITTED[1]
+        fitted = not exact_sampler and FITTED[0] <= number <= FITTED[1]
         self.ratio = jnp.asarray(fit_quantile(number), dtype=float) if fitted else None
         self.fitted = self.alpha if fitted else None
 
     def _arguments(self) -> dict[str, Array | bool]:
-        return {"alpha": self.alpha, "exact": self.ratio is None}
+        return {"alpha": self.alpha, "exact_sampler": self.ratio is None}
 
     def _derived(self) -> dict[str, Array | None]:
         if self.ratio is None:

@@ -9,7 +9,7 @@ from levysde.plots.diagnosis import hessian_spectrum as hessian_spectrum
 from levysde.plots.diagnosis import noise_alignment as noise_alignment
 from levysde.plots.diagnosis import tail_indices as tail_indices
 from levysde.plots.escape import hill as hill
-from levysde.plots.escape import ratio_ladder as ratio_ladder
+from levysde.plots.escape import ratios as ratios
 from levysde.plots.escape import survival as survival
 from levysde.plots.landscape import landscape as landscape
 from levysde.plots.paths import exit_directions as exit_directions

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from levysde import errors
 from levysde.landscapes import NetworkLandscape
-from levysde.networks import polish, train
+from levysde.networks import refine, train
 from levysde.protocols import Domain, Dynamics, Kernel, Landscape
 from levysde.sweeps.escapes import EscapeExperiment, columns_of
 from levysde.sweeps.experiment import Model, Variable, Work
@@ -205,5 +205,5 @@ def _trained(part: str, training: str) -> Landscape:
         epochs=how.epochs,
     )
     return landscape.at(
-        errors.as_array("minimum", polish(landscape, trained).point, "jnp.zeros(2)")
+        errors.as_array("minimum", refine(landscape, trained).point, "jnp.zeros(2)")
     )

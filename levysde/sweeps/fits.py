@@ -42,12 +42,12 @@ class ScalingFit(tables.Tabled):
     """A straight line through log(mean escape time) along one axis, the others held fixed.
 
     Attributes:
-        x: the axis.
+        axis: the axis.
         form: "power", mean = exp(intercept) x^slope, or "exponential", mean = exp(intercept + slope
             / x).
-        y: "mean_time", or "ratio" for the mean over the law's mean.
+        quantity: "mean_time", or "ratio" for the mean over the law's mean.
         at: the values of the other axes, by name.
-        along: axes that change together with x (in a sweep with a [list]).
+        along: axes that change together with it (in a sweep with a [list]).
         slope: slope of the line, with its interval.
         intercept: intercept of the line, as a logarithm of time.
         theory_slope: slope of the law's means at the same points with the same weights; NaN if the
@@ -60,9 +60,9 @@ class ScalingFit(tables.Tabled):
             trajectories' ids.
     """
 
-    x: str
+    axis: str
     form: str
-    y: str
+    quantity: str
     at: dict[str, Any]
     along: tuple[str, ...]
     slope: Estimate
@@ -100,7 +100,7 @@ class ScalingFit(tables.Tabled):
         return METHODS[self.coupled]
 
     def _table(self) -> tables.Table:
-        against = f"log {self.x}" if self.form == "power" else f"1/{self.x}"
+        against = f"log {self.axis}" if self.form == "power" else f"1/{self.axis}"
         rows = [
             *([("along with it", ", ".join(self.along))] if self.along else []),
             *([("at", self.where)] if self.at else []),
@@ -109,7 +109,7 @@ class ScalingFit(tables.Tabled):
                 "theory's slope",
                 "none" if np.isnan(self.theory_slope) else f"{self.theory_slope:.4g}",
             ),
-            ("points", f"{self.points}, {self.x} from {self.low:g} to {self.high:g}"),
+            ("points", f"{self.points}, {self.axis} from {self.low:g} to {self.high:g}"),
             ("straight", "not tested" if np.isnan(self.p_value) else f"p = {self.p_value:.2g}"),
             ("interval", self.method),
         ]
@@ -124,7 +124,7 @@ class ScalingFit(tables.Tabled):
                 "straight line, and the slope and its interval describe nothing. Fit a shorter "
                 "range, or the other form."
             )
-        return tables.Table(f"ScalingFit of log {self.y} against {against}", rows, warnings)
+        return tables.Table(f"ScalingFit of log {self.quantity} against {against}", rows, warnings)
 
 
 # p-value below which a straight line is rejected, as the exponential law is in `compare`
@@ -140,7 +140,7 @@ class EndRatio(tables.Tabled):
     """The mean at an axis's lowest value over the mean at its highest, at fixed other axes: the
     effect of a step size."""
 
-    x: str
+    axis: str
     at: dict[str, Any]
     low: float
     high: float
@@ -153,7 +153,7 @@ class EndRatio(tables.Tabled):
             [
                 *([("at", words_of(self.at))] if self.at else []),
                 (
-                    f"mean at {self.x} = {self.low:g} over {self.high:g}",
+                    f"mean at {self.axis} = {self.low:g} over {self.high:g}",
                     f"{self.ratio}  ({self.ratio.confidence:.0%} interval)",
                 ),
                 ("interval", METHODS[self.coupled]),
@@ -301,9 +301,9 @@ def fit_line(
     theory = float(solve[1] @ predicted) if y == "mean_time" else 0.0
     chi_square, freedom, p_value = _straightness(design, target, line.covariance)
     return ScalingFit(
-        x=x,
+        axis=x,
         form=form,
-        y=y,
+        quantity=y,
         at=line.at,
         along=line.along,
         slope=_interval(solve[1], target, line.covariance, confidence),

@@ -19,7 +19,7 @@ from levysde.dynamics import SGD, Adam
 from levysde.escape import EscapeResult, simulate_paths
 from levysde.kernels import EulerMaruyama
 from levysde.landscapes import DoubleWell, Quadratic, digits_mlp
-from levysde.networks import GradientNoise, Minimum, measure_gradient_noise, polish, train
+from levysde.networks import GradientNoise, Minimum, measure_gradient_noise, refine, train
 from levysde.noise import StableComponents, StableIsotropic
 from levysde.protocols import Domain, Dynamics, Landscape
 from levysde.random import LAST_STEP
@@ -41,7 +41,7 @@ _STABLE_STEP = 0.45
 _HARDLY = 0.5
 _FREE_STEPS, _FREE_PATHS = 500, 64  # of the run that measures that loss
 # settings that the noise levels of a case share
-_CASE = {"landscape", "noise", "optimizer", "alpha", "training_seed", "dt", "basin_height"}
+_CASE = {"landscape", "stable_noise", "optimizer", "alpha", "training_seed", "dt", "basin_height"}
 _NUMBERS = (
     ("epsilon", "noise amplitude", "1"),
     ("predicted_steps", "predicted mean escape time in steps", "1"),
@@ -68,7 +68,7 @@ class MainJobSettings(Model):
     Attributes:
         landscape: "digits" (a network on images), "quadratic" (curvatures 1 and 4) or "double-well"
             (one dimension).
-        noise: stable noise, "components" (independent coordinates) or "isotropic".
+        stable_noise: "components" (independent coordinates) or "isotropic".
         optimizer: the optimiser whose SDE is simulated, "sgd" or "adam".
         alpha: stability index of the noise, in (0, 2).
         epsilon: noise amplitude; or
@@ -84,7 +84,7 @@ class MainJobSettings(Model):
     """
 
     landscape: Literal["digits", "quadratic", "double-well"] = "digits"
-    noise: Literal["components", "isotropic"] = "components"
+    stable_noise: Literal["components", "isotropic"] = "components"
     optimizer: Literal["sgd", "adam"] = "sgd"
     alpha: Annotated[float, Field(gt=0, le=2)] = 1.5
     epsilon: Annotated[float, Field(gt=0)] | None = None
@@ -216,13 +216,13 @@ def prepare(settings: MainJobSettings) -> Case:
     and for a rim above the barrier.
     """
     height = settings.basin_height or _HEIGHTS[settings.landscape]
-    driver = _NOISES[settings.noise](alpha=settings.alpha)
+    driver = _NOISES[settings.stable_noise](alpha=settings.alpha)
     optimizer, seed = settings.optimizer, settings.training_seed
     measured_noise, scale, variance = None, 1.0, 1.0
     if settings.landscape == "digits":
         network = digits_mlp(seed=seed)
         trained = train(network, optimizer, seed=seed, learning_rate=_LEARNING_RATES[optimizer])
-        minimum = polish(network, trained)
+        minimum = refine(network, trained)
         well: Landscape = network.at(jnp.asarray(minimum.point, dtype=float))
         measured_noise = measure_gradient_noise(well, seed=seed, alpha=settings.alpha)
         scale, variance = measured_noise.scale, measured_noise.variance
@@ -233,7 +233,7 @@ def prepare(settings: MainJobSettings) -> Case:
     else:
         well, domain = DoubleWell(), _double_well_basin(height)
     if measured_noise is None:
-        minimum = polish(well, well.minimum)
+        minimum = refine(well, well.minimum)
     if optimizer == "sgd":
         dynamics: Dynamics = SGD(well, driver, epsilon=1.0, scale=scale)
     else:

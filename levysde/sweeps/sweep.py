@@ -207,14 +207,14 @@ class Sweep(Tabled):
 
     def fit(
         self,
-        x: Arg[str | None] = None,
-        y: Arg[Literal["mean_time", "ratio"]] = "mean_time",
+        axis: Arg[str | None] = None,
+        quantity: Arg[Literal["mean_time", "ratio"]] = "mean_time",
         *,
         form: Arg[Literal["power", "exponential"]] = "power",
         confidence: Arg[Number] = 0.95,
     ) -> tuple[ScalingFit, ...]:
         """Scaling laws along an axis, or along every axis; see `scaling_fits`."""
-        return scaling_fits(self, x, y, form=form, confidence=confidence)
+        return scaling_fits(self, axis, quantity, form=form, confidence=confidence)
 
     def to_parquet(self, path: Arg[PathLike]) -> None:
         """Write the numbers of all points as a parquet table, one row per point. Rows of single
@@ -243,8 +243,8 @@ class Sweep(Tabled):
 
 def scaling_fits(
     sweep: Arg[Sweep],
-    x: Arg[str | None] = None,
-    y: Arg[Literal["mean_time", "ratio"]] = "mean_time",
+    axis: Arg[str | None] = None,
+    quantity: Arg[Literal["mean_time", "ratio"]] = "mean_time",
     *,
     form: Arg[Literal["power", "exponential"]] = "power",
     confidence: Arg[Number] = 0.95,
@@ -255,9 +255,9 @@ def scaling_fits(
 
     Args:
         sweep: a `Sweep` with columns `mean_time` and `escapes`; it may be unfinished.
-        x: an axis of positive numbers; by default every axis that changes the problem, not only
+        axis: an axis of positive numbers; by default every axis that changes the problem, not only
             seeds, steps or numbers of trajectories.
-        y: "mean_time", or "ratio", the mean over the law's mean.
+        quantity: "mean_time", or "ratio", the mean over the law's mean.
         form: "power" or "exponential".
         confidence: coverage of the intervals.
         resamples, seed: of the bootstrap, if the points share their noise.
@@ -269,19 +269,19 @@ def scaling_fits(
         TypeError, ValueError: bad arguments; an axis that does not exist or has other values than
             positive numbers; a sweep without escape times.
     """
-    errors.choice("y", y, ("mean_time", "ratio"))
+    errors.choice("quantity", quantity, ("mean_time", "ratio"))
     errors.choice("form", form, ("power", "exponential"))
     confidence = errors.fraction("confidence", confidence)
     resamples = errors.integer("resamples", resamples, "resamples=500", low=20)
     store = errors.instance("sweep", sweep, Sweep, "open_sweep(folder)").store
     table = read_table(store)
-    axes = _fitted_axes(table, x)
+    axes = _fitted_axes(table, axis)
     covariance = log_mean_covariance(store, table, resamples, errors.seed(seed))
     return tuple(
         fit
         for name in axes
         for line in lines_along(table, name, covariance, LEAST_POINTS)
-        if (fit := fit_line(line, name, y, form, confidence, store.spec.coupled)) is not None
+        if (fit := fit_line(line, name, quantity, form, confidence, store.spec.coupled)) is not None
     )
 
 
@@ -297,12 +297,12 @@ def _fitted_axes(table: SweepTable, x: Any) -> list[str]:
         return [axis.name for axis in table.axes if axis.is_physical and axis.can_be_fitted]
     if not isinstance(x, str) or x not in names:
         raise ValueError(
-            f"x must be an axis of the sweep, {' or '.join(map(repr, names))}, not {x!r}."
+            f"axis must be one of the sweep, {' or '.join(map(repr, names))}, not {x!r}."
         )
     if not table.axis(x).can_be_fitted:
         shown = ", ".join(map(str, table.axis(x).labels[:5]))
         raise ValueError(
-            f"x = {x!r} must be an axis of different positive numbers; its values are {shown}."
+            f"axis = {x!r} must be an axis of different positive numbers; its values are {shown}."
         )
     return [x]
 

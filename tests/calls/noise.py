@@ -1,6 +1,6 @@
 """Calls of `levysde.noise`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,9 +12,50 @@ from levysde import noise
 STABLE = ls.StableComponents(alpha=1.5)
 WELL = ls.Quadratic(hessian=jnp.array([1.0, 4.0]))
 # which do for a number too
-VECTOR = {"beta": ("several",), "covariance": ("several",), "value": ("several",)}
+VECTOR = {"skewness": ("several",), "covariance": ("several",), "value": ("several",)}
 SCALES = {"scale": ("none",), "value": ("none", "float")}  # None is the identity
 GRADIENTS = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
+
+# for the suite that every driver passes: the driver, its noise dimension, and a step it accepts
+DRIVERS: dict[str, tuple[Callable[[], ls.protocols.Driver], int, float]] = {
+    "Brownian": (ls.Brownian, 2, 0.5),
+    "components": (lambda: ls.StableComponents(1.3), 2, 0.5),
+    "isotropic": (lambda: ls.StableIsotropic(0.8), 3, 0.5),
+    "skewed": (lambda: ls.SkewedComponents(1.5, 0.5), 2, 0.7),
+    "skewed S0": (lambda: ls.SkewedComponents(1.3, -0.8, "S0"), 2, 0.3),
+    "skewed below 1": (lambda: ls.SkewedComponents(0.7, [1.0, -0.4]), 2, 0.5),
+    "skewed at 1": (lambda: ls.SkewedComponents(1.0, 0.9), 1, 0.25),
+    "skewed near 1": (lambda: ls.SkewedComponents(1.0001, 0.9, "S0"), 1, 0.25),
+    "tempered": (lambda: ls.TemperedComponents(1.5, 1.0, tries=8), 2, 0.08),
+    "tempered isotropic": (lambda: ls.TemperedIsotropic(0.8, 2.0, tries=12), 3, 0.3),
+    "truncated": (lambda: ls.TruncatedComponents(1.5, 2.0), 2, 1e-3),
+    "truncated isotropic": (lambda: ls.TruncatedIsotropic(0.7, 2.0), 3, 1e-3),
+    "poisson": (lambda: ls.CompoundPoisson(3.0, ls.GaussianJump(0.7, 2), max_jumps=9), 2, 0.2),
+    "poisson, plain function": (
+        lambda: ls.CompoundPoisson(
+            1.0,
+            lambda words: jnp.array([1.0, -0.5]) * (words[0] >> 31).astype(float),
+            words_per_jump=1,
+            characteristic=lambda k: (1 + jnp.exp(1j * (k[0] - 0.5 * k[1]))) / 2,
+        ),
+        2,
+        0.04,
+    ),
+    "t": (lambda: ls.StudentT(2.5, dt=0.25), 2, 0.25),
+    "mixture": (
+        lambda: ls.GaussianMixture([0.7, 0.05, 0.25], [1.0, 6.0, 0.3], dt=0.25),
+        2,
+        0.25,
+    ),
+    "sum": (
+        lambda: ls.DriverSum(
+            (ls.Brownian(), 0.5), (ls.StudentT(1.5, dt=0.25), -2.0), ls.StableIsotropic(1.5)
+        ),
+        2,
+        0.25,
+    ),
+    "measured rows": (lambda: ls.EmpiricalSteps(GRADIENTS, batch_size=3), 2, 1.0),
+}
 
 
 def calls() -> Iterator[Call | Exempt]:
@@ -25,16 +66,16 @@ def calls() -> Iterator[Call | Exempt]:
 
 def drivers() -> Iterator[Call | Exempt]:
     yield Call(noise.Brownian, lambda: {})
-    yield Call(noise.StableComponents, lambda: {"alpha": 1.5, "exact": False})
+    yield Call(noise.StableComponents, lambda: {"alpha": 1.5, "exact_sampler": False})
     yield Call(noise.StableIsotropic, lambda: {"alpha": 1.5})
     yield Call(
         noise.SkewedComponents,
-        lambda: {"alpha": 1.5, "beta": 0.5, "parameterization": "S1"},
+        lambda: {"alpha": 1.5, "skewness": 0.5, "parameterization": "S1"},
         fine=VECTOR,
     )
     yield Call(
         noise.SkewedComponents,
-        lambda: {"alpha": 0.8, "beta": jnp.array([0.5, -1.0]), "parameterization": "S0"},
+        lambda: {"alpha": 0.8, "skewness": jnp.array([0.5, -1.0]), "parameterization": "S0"},
     )
     for law in (noise.TemperedComponents, noise.TemperedIsotropic):
         yield Call(law, lambda: {"alpha": 1.5, "length": 1.0, "tries": 4})
@@ -46,11 +87,11 @@ def drivers() -> Iterator[Call | Exempt]:
     yield Call(noise.EmpiricalSteps, lambda: {"rows": GRADIENTS, "batch_size": 3, "dt": 1.0})
     yield Call(noise.DriverSum, lambda: {"parts": STABLE})
     yield Call(noise.DriverSum, lambda: {"parts": (noise.Brownian(), (STABLE, 0.5))})
-    yield Call(noise.GaussianJump, lambda: {"scale": 1.0, "dim": 2})
-    yield Call(noise.ParetoJump, lambda: {"alpha": 1.5, "scale": 1.0, "dim": 2})
+    yield Call(noise.GaussianJump, lambda: {"std": 1.0, "dim": 2})
+    yield Call(noise.ParetoJump, lambda: {"alpha": 1.5, "smallest_jump": 1.0, "dim": 2})
     poisson = {
         "intensity": 1.0,
-        "words": 2,
+        "words_per_jump": 2,
         "max_jumps": 4,
         "characteristic": lambda k: jnp.exp(-jnp.sum(k * k) / 2),
     }
@@ -58,7 +99,7 @@ def drivers() -> Iterator[Call | Exempt]:
         noise.CompoundPoisson,
         lambda: poisson | {"jump": lambda words: words[:1] * jnp.array([1e-9])},
     )
-    yield Call(noise.CompoundPoisson, lambda: poisson | {"jump": noise.GaussianJump(scale=1.0)})
+    yield Call(noise.CompoundPoisson, lambda: poisson | {"jump": noise.GaussianJump(std=1.0)})
     path = {
         "driver": ls.StableComponents(alpha=1.5),
         "dim": 2,
@@ -71,11 +112,12 @@ def drivers() -> Iterator[Call | Exempt]:
 
 
 def scales() -> Iterator[Call | Exempt]:
-    yield Call(noise.ScalarScale, lambda: {"factor": 0.5})
+    yield Call(noise.ScalarScale, lambda: {"noise_factor": 0.5})
     yield Call(noise.DiagonalScale, lambda: {"factors": jnp.array([1.0, 0.5])})
     yield Call(noise.DenseScale, lambda: {"matrix": jnp.array([[1.0, 0.5], [0.0, 2.0]])})
     yield Call(
-        noise.LowRankScale, lambda: {"factor": jnp.array([[1.0], [0.5]]), "trace_share": 1.0}
+        noise.LowRankScale,
+        lambda: {"low_rank_factor": jnp.array([[1.0], [0.5]]), "trace_share": 1.0},
     )
     yield Call(noise.StateScale, lambda: {"fn": lambda x: 1 + x**2, "dim": 2, "noise_dim": 2})
     for value in (0.5, jnp.array([1.0, 0.5]), jnp.eye(2), noise.ScalarScale(jnp.asarray(0.5))):

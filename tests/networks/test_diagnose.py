@@ -63,7 +63,7 @@ def start() -> dict:
 def network() -> NetworkLandscape:
     """A small network in its minimum, 18 parameters."""
     net = from_network(loss, start(), *data(), weight_decay=DECAY)
-    return net.at(jnp.asarray(ls.networks.polish(net, net.minimum).point, dtype=float))
+    return net.at(jnp.asarray(ls.networks.refine(net, net.minimum).point, dtype=float))
 
 
 def parameters(network: NetworkLandscape) -> dict:
@@ -783,7 +783,7 @@ def test_a_basin_that_the_noise_fills_is_hardly_one(network: NetworkLandscape):
         and f"Type basin_height={2.5 * low.excess:.2g} or more" in w
         for w in low.warnings
     )
-    assert "loss held up by the noise (ADAM)" in repr(low)
+    assert "excess loss from the noise (ADAM)" in repr(low)
     high = quick(network, optimizer="adam", learning_rate=0.01, basin_height=0.04, num_escapes=0)
     assert not any("hardly a basin" in w for w in high.warnings)
     fast = quick(
@@ -793,7 +793,7 @@ def test_a_basin_that_the_noise_fills_is_hardly_one(network: NetworkLandscape):
         "there is hardly a basin: the noise of the optimiser holds the loss up by" in w
         for w in fast.warnings
     )
-    assert "loss held up by the noise (measured)" in repr(fast)
+    assert "excess loss from the noise (measured)" in repr(fast)
 
 
 # --- the point ---
@@ -980,7 +980,7 @@ BAD = [
     ({"learning_rate": -1.0}, ValueError, "learning_rate must be positive"),
     ({"alpha": 2.0}, ValueError, "alpha = 2 is Gaussian"),
     ({"alpha": 2.5}, ValueError, "alpha must lie in"),
-    ({"noise": "pink"}, ValueError, "noise must be"),
+    ({"stable_noise": "pink"}, ValueError, "stable_noise must be"),
     ({"basin_height": 0.0}, ValueError, "basin_height must be positive"),
     ({"num_batches": 10}, ValueError, "num_batches must be at least 400"),
     ({"num_rays": 4}, ValueError, "num_rays must be at least 16"),
