@@ -1,5 +1,4 @@
-"""Trajectories moving over a landscape, as a matplotlib animation: `to_jshtml()` shows it in a
-notebook, `save` writes it."""
+"""Trajectories that move over a landscape, as a matplotlib animation."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,8 +30,9 @@ def animate(
     tail: Arg[Integer | None] = None,
     milliseconds: Arg[Number] = 50,
 ) -> "FuncAnimation":
-    """One frame for each chosen time of `paths`; a trajectory that has left stays where it was
-    first seen outside, its mark filled.
+    """Animate `paths` with one frame for each recorded time.
+
+    A trajectory that has left stays at its first point outside, with a filled mark.
 
     In a notebook: `IPython.display.HTML(plots.animate(paths, landscape).to_jshtml())`. To a file:
     `plots.animate(paths, landscape).save("escape.gif", writer="pillow")`. Keep a reference to it
@@ -45,8 +45,8 @@ def animate(
         bounds: of the contour lines, as for `plots.landscape`.
         domain: a basin whose edge is drawn, or None; needs the landscape.
         coordinates: the two that span the plane.
-        tail: how many of the last chosen times each trajectory trails; all by default.
-        milliseconds: that a frame lasts.
+        tail: number of previous times that are drawn as a trail; all by default.
+        milliseconds: duration of a frame.
 
     Returns:
         A `matplotlib.animation.FuncAnimation`.

@@ -1,5 +1,5 @@
-"""Figures of a diagnosis: spectrum, alignment, tail indices, basin, escape times; each alone, or
-all on one page."""
+"""Figures of a diagnosis: spectrum, alignment, tail indices, basin and escape times; single, or all
+on one page."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _NEEDED = ("hessian", "covariance", "alignment", "tails", "measures", "predictions")
 _LAYERS = 20  # rows of the figure of tail indices
-# of the largest: less is rounding, as along the shift of all logits that a softmax does not see
+# share of the largest below which noise is rounding, for example along a shift of all logits
 _NO_NOISE = 1e-12
 _NAMES = {"sgd": "SGD", "adam": "ADAM"}
 
@@ -65,12 +65,12 @@ def diagnosis(report: Arg["Diagnosis"]) -> "Figure":
 def hessian_spectrum(
     report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
 ) -> "Axes":
-    """Eigenvalues of the Hessian against their rank, both logarithmic, and the largest of the
-    gradients' covariance.
+    """Draw the Hessian's eigenvalues against their rank, and the largest of the gradients'
+    covariance, on logarithmic axes.
 
-    The line is the spectrum as a whole, each eigenvalue half a rank to either side of its own:
-    every one where all are known, else the largest and, below them, the quadrature of the density.
-    Negative eigenvalues are drawn by their size, dashed, ranked from the most negative one.
+    The line shows the whole spectrum, each eigenvalue over one rank: all eigenvalues if they are
+    known, else the largest and, below them, the quadrature of the density. Negative eigenvalues are
+    drawn dashed by their absolute value, ranked from the most negative one.
 
     Args:
         report: a `Diagnosis`.
@@ -123,8 +123,8 @@ def hessian_spectrum(
 
 
 def _all_eigenvalues(h: Any, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values, and how many eigenvalues each stands for. The density's random start weighs single
-    ones wrongly: the largest, known by themselves, take the place of its nodes there."""
+    """Values, and the number of eigenvalues that each represents. The weights of single eigenvalues
+    in the density are random, so the known largest eigenvalues replace its nodes."""
     rest = h.nodes < h.largest[-1]
     if h.exact or not rest.any():
         return h.nodes, dim * h.weights
@@ -137,11 +137,11 @@ def _all_eigenvalues(h: Any, dim: int) -> tuple[np.ndarray, np.ndarray]:
 def noise_alignment(
     report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
 ) -> "Axes":
-    """Gradient noise of one example along the Hessian's sharpest directions against the curvature
-    there.
+    """Draw the gradient noise of one example along the Hessian's sharpest directions against the
+    curvature.
 
-    On the dotted line the covariance is the Hessian; on the dashed one it is the multiple that
-    comes nearest.
+    On the dotted line the covariance equals the Hessian; on the dashed line it is the nearest
+    multiple.
 
     Args:
         report: a `Diagnosis`.
@@ -194,7 +194,7 @@ def noise_alignment(
 def tail_indices(
     report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
 ) -> "Axes":
-    """Tail index of the minibatch noise, layer by layer and over all, by two estimators, with
+    """Draw the tail index of minibatch noise, for each layer and for all, by two estimators, with
     intervals; 2 is Gaussian.
 
     Args:
@@ -256,8 +256,8 @@ def tail_indices(
 def basin_masses(
     report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
 ) -> "Axes":
-    """What each ray adds to m(W) against what the Hessian alone predicts; on the dotted line the
-    basin is quadratic.
+    """Draw the part of each ray in m(W) against the prediction by the Hessian only. On the dotted
+    line the basin is quadratic.
 
     Args:
         report: a `Diagnosis`; without a basin the axes say so.
@@ -303,8 +303,8 @@ def basin_masses(
 def escape_times(
     report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
 ) -> "Axes":
-    """Predicted mean escape times of SGD and ADAM and the simulated one, in iterations, with
-    intervals.
+    """Draw the predicted mean escape times of SGD and ADAM and the simulated one, in iterations,
+    with intervals.
 
     An arrow is a lower limit: no simulated trajectory left.
 
@@ -357,8 +357,7 @@ def escape_times(
 
 
 def _few_ticks(ax: "Axes") -> None:
-    """Labels at 1, 2 and 5 of a decade: over less than two decades the usual ones run into each
-    other."""
+    """Ticks at 1, 2 and 5 of a decade: over less than two decades, the default ones overlap."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # slow to import
 
     ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))

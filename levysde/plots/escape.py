@@ -31,14 +31,14 @@ def survival(
     confidence: Arg[Number] = 0.95,
     artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
-    """The share still inside against time (Kaplan-Meier, with its pointwise band), and the law's
-    `exp(-rate t)`.
+    """Draw the share of trajectories still inside against time (Kaplan-Meier, with its pointwise
+    band), and the law's `exp(-rate t)`.
 
     Args:
         result: an `EscapeResult`; rows that became NaN or did not finish are left out.
         law: an `EscapeLaw`, or None.
         ax: axes to draw on; a new figure by default.
-        label: what the legend calls the curve; the ratio of the means is added when there is a law.
+        label: name of the curve in the legend; with a law, the ratio of the means is added.
         confidence: coverage of the band and of the ratio's interval.
         artist: keywords for the curve, as for `Axes.step`, for example `{"color": "k"}`.
 
@@ -215,12 +215,12 @@ def hill(
     label: Arg[str | None] = "Hill",
     artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
-    """The Hill estimate against the number of largest values used, its pointwise band, and the k
-    chosen by `stats.hill`.
+    """Draw the Hill estimate against the number of largest values used, its pointwise band, and the
+    k chosen by `stats.hill`.
 
-    A power tail shows as a level stretch. A stable law shows as the curve drawn for `stable`, which
-    is level only far to the left when the index is near 2. Call it again with the same `ax` for a
-    second sample.
+    A power tail gives a level stretch. A stable law gives the curve drawn for `stable`, which is
+    level only far to the left if the index is near 2. Call it again with the same `ax` for a second
+    sample.
 
     Args:
         curve: a `HillCurve`, from `stats.hill_curve(x)`.

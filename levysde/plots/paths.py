@@ -1,7 +1,6 @@
-"""Trajectories, in a plane of two coordinates or one coordinate against time, and the places where
-they left.
+"""Trajectories, in a plane of two coordinates or as one coordinate against time, and exit places.
 
-What lies beyond the frame is never dropped in silence: the legend counts it.
+The legend counts what lies beyond the axes' limits.
 """
 
 from collections.abc import Sequence
@@ -31,9 +30,9 @@ if TYPE_CHECKING:
 
 # how series are found again
 _PATH, _PLACES, _SHARES = "levysde: path", "levysde: places", "levysde: shares"
-_NAMED = 6  # up to so many paths get a name each
-_JOINED = 100  # up to so many exits show the step they left by
-_TICKED = 12  # up to so many eigenvalues are written out
+_NAMED = 6  # largest number of paths with a name each
+_JOINED = 100  # largest number of exits whose last step is drawn
+_TICKED = 12  # largest number of eigenvalues that are written as ticks
 
 
 def paths(
@@ -44,17 +43,17 @@ def paths(
     label: Arg[str | None] = None,
     artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
-    """Trajectories as lines, each with a mark at its end: filled where it was first seen outside,
-    hollow where it goes on.
+    """Draw trajectories as lines, each with a mark at its end: filled at the first point outside,
+    hollow if it has not left.
 
     Args:
         paths: a `Paths`.
         ax: axes to draw on, for example those of `plots.landscape`, whose limits are kept; a new
             figure by default.
-        coordinates: two, for the plane that they span; or one, which is drawn against time. (0, 1)
-            by default, 0 where there is only one.
-        label: one name and one look for all of them; by default each has its own look, and up to
-            six have a name.
+        coordinates: two that span the plane, or one that is drawn against time. (0, 1) by default,
+            0 in one dimension.
+        label: one name and one look for all trajectories. By default each has its own look, and up
+            to six have a name.
         artist: keywords for the lines, as for `Axes.plot`.
 
     Returns:
@@ -99,7 +98,7 @@ def paths(
 
 
 def track(paths: Paths, i: int, chosen: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Clock `(n,)` and points `(n, len(chosen))` of path `i`: while inside, then its first point
+    """Times `(n,)` and points `(n, len(chosen))` of path `i`: those inside, then the first point
     outside."""
     inside = paths.inside[i]
     times, points = paths.times[inside], paths.positions[i, inside]
@@ -115,7 +114,7 @@ def _line(paths: Paths, i: int, chosen: tuple[int, ...]) -> tuple[np.ndarray, np
 
 
 def frame_paths(ax: "Axes", lines: list, chosen: tuple[int, ...]) -> None:
-    """Limits by what the paths did inside: one far jump would squeeze all else into a dot."""
+    """Set the limits by the points inside, since one far jump would hide all else."""
     x = np.concatenate([line[0][:-1] for line in lines] + [line[0][:1] for line in lines])
     y = np.concatenate([line[1][:-1] for line in lines] + [line[1][:1] for line in lines])
     if len(chosen) == 2:
@@ -126,7 +125,7 @@ def frame_paths(ax: "Axes", lines: list, chosen: tuple[int, ...]) -> None:
 
 
 def _name(paths: Paths, i: int, hidden: np.ndarray, label: str | None) -> str | None:
-    """What the legend says of path `i`."""
+    """The name of path `i` in the legend."""
     if label is not None:
         out = int((hidden & paths.exited).sum())
         left = (
@@ -154,15 +153,15 @@ def exit_places(
     label: Arg[str | None] = None,
     artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
-    """Where trajectories were first seen outside, one mark for each exit set; for up to 100 of
-    them, the step they left by.
+    """Draw the first points outside, with one marker for each exit set; for up to 100 exits, also
+    the last step.
 
     Args:
         result: an `EscapeResult` or `Paths`.
         ax: axes to draw on, whose limits are kept if they show a landscape; a new figure by
             default.
         coordinates: the two that span the plane.
-        label: what the legend calls them; "exits" by default.
+        label: their name in the legend; "exits" by default.
         artist: keywords for the marks, as for `Axes.scatter`.
 
     Returns:
@@ -219,7 +218,7 @@ def exit_places(
 
 
 def _steps(ax: "Axes", before: np.ndarray, after: np.ndarray, look: dict) -> None:
-    """The last step of each exit as a thin line."""
+    """Draw the last step of each exit as a thin line."""
     from matplotlib.collections import LineCollection  # slow to import
 
     colour = look.get("edgecolors", look.get("color"))
