@@ -98,21 +98,19 @@ class GradientNoise(Tabled):
     num_batches: int
 
     def _table(self) -> Table:
+        indices = {
+            "block log-moment": self.block_log_moment,
+            "characteristic function": self.characteristic_function,
+        }
         rows = [
             ("batches", f"{self.num_batches} of {self.batch_size}"),
             ("coordinates", f"{self.scale.size}, {self.dead} of them without noise"),
             (f"scale at alpha = {self.alpha:g}", spread(self.scale[self.scale > 0])),
+            *(
+                (f"tail index, {name}", f"median of coordinates {k.median}, pooled {k.pooled}")
+                for name, k in indices.items()
+            ),
         ]
-        for name, index in (
-            ("block log-moment", self.block_log_moment),
-            ("characteristic function", self.characteristic_function),
-        ):
-            rows.append(
-                (
-                    f"tail index, {name}",
-                    f"median of coordinates {index.median}, pooled {index.pooled}",
-                )
-            )
         return Table("GradientNoise", rows)
 
 

@@ -88,21 +88,15 @@ class Claim(Tabled):
         return self.where if self.known == "own" else f"{self.where} ({self.known})"
 
     def _table(self) -> Table:
-        return Table(
-            f"Claim: {self.key}",
-            [
-                row
-                for row in [
-                    ("statement", self.statement),
-                    ("where", self.source),
-                    ("printed", self.printed),
-                    ("favourable reading", self.favourable),
-                    ("predicted", self.predicted),
-                    ("fails if", self.fails_if),
-                ]
-                if row[1]
-            ],
-        )
+        rows = [
+            ("statement", self.statement),
+            ("where", self.source),
+            ("printed", self.printed),
+            ("favourable reading", self.favourable),
+            ("predicted", self.predicted),
+            ("fails if", self.fails_if),
+        ]
+        return Table(f"Claim: {self.key}", [row for row in rows if row[1]])
 
 
 @dataclass(frozen=True, repr=False)
@@ -154,14 +148,12 @@ class Reading(Tabled):
         return f"below {self.high:g}" if self.low == -inf else f"{self.low:g} to {self.high:g}"
 
     def _table(self) -> Table:
-        return Table(
-            "Reading",
-            [
-                ("measured", repr(self.measured)),
-                ("printed", f"{self.allowed} ({self.allowed_by})"),
-                ("excluded", "yes" if self.contradicts else "no"),
-            ],
-        )
+        rows = [
+            ("measured", repr(self.measured)),
+            ("printed", f"{self.allowed} ({self.allowed_by})"),
+            ("excluded", "yes" if self.contradicts else "no"),
+        ]
+        return Table("Reading", rows)
 
 
 def band_end(name: str, value: Arg[Number]) -> float:

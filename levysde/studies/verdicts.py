@@ -72,23 +72,17 @@ class Verdict(Tabled):
             )
 
     def _table(self) -> Table:
-        return Table(
-            f"Verdict: {self.claim.key}",
-            [
-                row
-                for row in [
-                    ("statement", self.claim.statement),
-                    ("where", self.claim.source),
-                    ("printed", self.claim.printed),
-                    ("favourable reading", self.claim.favourable),
-                    ("under it", _under(self.reading)),
-                    ("verdict", self.word + (f": {self.condition}" if self.condition else "")),
-                    ("measured", self.outcome),
-                    ("power", self.power),
-                ]
-                if row[1]
-            ],
-        )
+        rows = [
+            ("statement", self.claim.statement),
+            ("where", self.claim.source),
+            ("printed", self.claim.printed),
+            ("favourable reading", self.claim.favourable),
+            ("under it", _under(self.reading)),
+            ("verdict", self.word + (f": {self.condition}" if self.condition else "")),
+            ("measured", self.outcome),
+            ("power", self.power),
+        ]
+        return Table(f"Verdict: {self.claim.key}", [row for row in rows if row[1]])
 
 
 def _under(reading: Reading | None) -> str:
