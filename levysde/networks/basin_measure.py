@@ -72,7 +72,7 @@ class BasinMeasure(Tabled):
     """m(W) of one optimiser, with `m(|y| >= 1) = 1`.
 
     Attributes:
-        value: m(W); its interval covers only the sampling of rays, at the measured scale and index,
+        measure: m(W); its interval covers only the sampling of rays, at the measured scale and index,
             and has no width if all rays were used.
         quadratic: the prediction by the Hessian only, `mean_i q_i`.
         rays: number of rays used, of `of` (infinite for isotropic noise).
@@ -86,7 +86,7 @@ class BasinMeasure(Tabled):
         masses, predicted: m_i as measured and q_i by the quadratic, shape `(k,)`.
     """
 
-    value: Estimate
+    measure: Estimate
     quadratic: float
     rays: int
     of: float
@@ -111,7 +111,7 @@ class BasinMeasure(Tabled):
             else f"variance {self.reduction:.3g} times below plain sampling"
         )
         return [
-            (f"m(W){whose}", f"{self.value}, {self.rays:,}{of} rays, {gain}"),
+            (f"m(W){whose}", f"{self.measure}, {self.rays:,}{of} rays, {gain}"),
             (
                 f"by the Hessian alone{whose}",
                 f"{self.quadratic:.4g}, {self.returning:.1%} of rays return",

@@ -286,7 +286,7 @@ def basin_masses(
             marker=MARKERS[k],
             markersize=3,
             linestyle="none",
-            label=f"{_NAMES[name]}, m(W) = {m.value}",
+            label=f"{_NAMES[name]}, m(W) = {m.measure}",
         )
         ends += [m.predicted[shown].min(initial=np.inf), m.predicted[shown].max(initial=0)]
     if ends and np.isfinite(ends).all() and max(ends) > 0:

@@ -37,20 +37,22 @@ class SkewedStableFit(Tabled):
 
     Attributes:
         alpha: the index, in [0.5, 2].
-        beta: the skewness, in [-1, 1].
+        skewness: beta, the skewness, in [-1, 1].
         scale: s, in the unit of the sample.
         location: in Nolan's S0 parametrisation, in the unit of the sample.
         warnings: what makes the estimates doubtful: values that repeat.
     """
 
     alpha: Estimate
-    beta: Estimate
+    skewness: Estimate
     scale: Estimate
     location: Estimate
     warnings: tuple[str, ...] = ()
 
     def _table(self) -> Table:
-        rows = [(name, f"{getattr(self, name)}") for name in ("alpha", "beta", "scale", "location")]
+        rows = [
+            (name, f"{getattr(self, name)}") for name in ("alpha", "skewness", "scale", "location")
+        ]
         return Table(
             f"SkewedStableFit ({self.alpha.confidence:.0%} intervals)", rows, self.warnings
         )

@@ -33,7 +33,7 @@ class Finding(Tabled):
     Args:
         verdicts: a `Verdict` on each of the section's claims, in their order.
         figures: matplotlib figures by name.
-        data: tables by name; a table is a list of rows `{column: number or string}`.
+        tables: tables by name; a table is a list of rows `{column: number or string}`.
 
     Raises:
         TypeError: something other than verdicts or dicts.
@@ -41,14 +41,14 @@ class Finding(Tabled):
 
     verdicts: Arg[Sequence[Verdict]]
     figures: Arg[Mapping[str, Any]] = field(default_factory=dict)
-    data: Arg[Mapping[str, Sequence[Mapping[str, Any]]]] = field(default_factory=dict)
+    tables: Arg[Mapping[str, Sequence[Mapping[str, Any]]]] = field(default_factory=dict)
 
     def __post_init__(self):
         errors.several(
             "verdicts", self.verdicts, Verdict, "(Verdict(claim, word, outcome, power),)"
         )
         errors.instance("figures", self.figures, dict, '{"name": figure}')
-        errors.instance("data", self.data, dict, '{"name": [{"column": 1.0}]}')
+        errors.instance("tables", self.tables, dict, '{"name": [{"column": 1.0}]}')
 
     def _table(self) -> Table:
         return Table(
@@ -56,7 +56,7 @@ class Finding(Tabled):
             [
                 *((verdict.claim.key, verdict.word) for verdict in self.verdicts),
                 ("figures", ", ".join(self.figures) or "none"),
-                ("data", ", ".join(self.data) or "none"),
+                ("tables", ", ".join(self.tables) or "none"),
             ],
         )
 
@@ -180,7 +180,7 @@ def run_study(
     for section in chosen:
         finding = _run_section(section, folder, modules, quick, progress)
         verdicts += finding.verdicts
-        tables |= {f"{section.name}/{name}": rows for name, rows in finding.data.items()}
+        tables |= {f"{section.name}/{name}": rows for name, rows in finding.tables.items()}
         for name, figure in finding.figures.items():
             figure.savefig(folder / f"{section.name}-{name}.png", dpi=150)
     command = _command(study, folder, quick, sections)

@@ -104,23 +104,23 @@ class Work:
     """The cost of a point.
 
     Args:
-        units: amount of work in the experiment's `work_unit` (trajectory-steps for escapes); may be
-            infinite.
-        is_bound: True if `units` is an upper bound, False if it is an expectation.
+        amount: amount of work in the experiment's `work_unit` (trajectory-steps for escapes); may
+            be infinite.
+        is_bound: True if `amount` is an upper bound, False if it is an expectation.
 
     Raises:
-        ValueError, TypeError: `units` that is negative or not a number, `is_bound` that is not True
-            or False.
+        ValueError, TypeError: `amount` that is negative or not a number, `is_bound` that is not
+            True or False.
     """
 
-    units: Arg[float]
+    amount: Arg[float]
     is_bound: Arg[bool]
 
     def __post_init__(self):
-        units = errors.numeric("units", errors.concrete("units", self.units))
-        if units.shape != () or not units >= 0:
+        amount = errors.numeric("amount", errors.concrete("amount", self.amount))
+        if amount.shape != () or not amount >= 0:
             raise ValueError(
-                f"units must be a number from 0 on, not {errors.shown(self.units)}. "
+                f"amount must be a number from 0 on, not {errors.shown(self.amount)}. "
                 "For example 1e6."
             )
         errors.flag("is_bound", self.is_bound)

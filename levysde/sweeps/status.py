@@ -120,7 +120,7 @@ def estimate(plan: Arg[Plan], place: Arg[Place]) -> SweepEstimate:
                 speeds[_kind_name(first)] = speed
                 is_bound |= any(work.is_bound for _, work in known)
         for k, work in known:
-            seconds[k] = work.units / speed
+            seconds[k] = work.amount / speed
     variables = plan.experiment.variables([point.settings for point in plan.points])
     shown = [plan.experiment.work(point.settings) for point in plan.points[:_SHOWN]]
     return SweepEstimate(
@@ -132,7 +132,7 @@ def estimate(plan: Arg[Plan], place: Arg[Place]) -> SweepEstimate:
         kinds=len(kinds),
         nbytes=disk_bytes(plan, variables),
         free=place.free_bytes() if place.is_local else None,
-        units=tuple(np.nan if work is None else work.units for work in shown),
+        units=tuple(np.nan if work is None else work.amount for work in shown),
     )
 
 

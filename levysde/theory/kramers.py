@@ -54,13 +54,13 @@ class StationaryPoint(Tabled):
     """A point where the gradient vanishes, in float64, as `stationary_point` gives it.
 
     Attributes:
-        x: the place, `(d,)`.
-        value: the loss there.
+        point: the place, `(d,)`.
+        loss: the loss there.
         eigenvalues: of the Hessian there, ascending, `(d,)`.
     """
 
-    x: np.ndarray
-    value: float
+    point: np.ndarray
+    loss: float
     eigenvalues: np.ndarray
 
     @property
@@ -74,8 +74,8 @@ class StationaryPoint(Tabled):
             ("minimum", "saddle")[self.index] if self.index < 2 else f"saddle of index {self.index}"
         )
         rows = [
-            ("at", listed(self.x)),
-            ("loss", f"{self.value:.6g}"),
+            ("at", listed(self.point)),
+            ("loss", f"{self.loss:.6g}"),
             ("eigenvalues of the Hessian", listed(self.eigenvalues)),
         ]
         return Table(f"StationaryPoint: {kind}", rows)
@@ -273,11 +273,11 @@ def kramers_law(
     low = stationary_point(landscape, errors.reals("minimum", place, shape=(landscape.dim,)))
     if low.index:
         raise ValueError(
-            f"the stationary point at {low.x} has {low.index} negative eigenvalues: it is no "
+            f"the stationary point at {low.point} has {low.index} negative eigenvalues: it is no "
             "minimum. Give minimum=..."
         )
     passes = _saddles(landscape, saddles, low)
-    barriers = np.array([point.value - low.value for point in passes])
+    barriers = np.array([saddle.loss - low.loss for saddle in passes])
     speed = np.array([saddle_speed(point, drag) for point in passes])
     curvature = [
         np.sum(np.log(low.eigenvalues)) - np.sum(np.log(np.abs(point.eigenvalues)))
@@ -337,22 +337,22 @@ def _saddles(
         )
     passes: list[StationaryPoint] = []
     for guess in np.atleast_2d(guesses):
-        point = stationary_point(landscape, guess)
-        if point.index != 1:
+        saddle = stationary_point(landscape, guess)
+        if saddle.index != 1:
             raise ValueError(
-                f"the stationary point at {point.x}, found from {guess}, has {point.index} "
+                f"the stationary point at {saddle.point}, found from {guess}, has {saddle.index} "
                 "negative eigenvalues: escapes pass over saddles of index one. Start nearer to "
                 "one."
             )
-        if not point.value > low.value:
+        if not saddle.loss > low.loss:
             raise ValueError(
-                f"the saddle at {point.x} lies no higher than the minimum at {low.x}. Give the "
-                "lower minimum."
+                f"the saddle at {saddle.point} lies no higher than the minimum at "
+                f"{low.point}. Give the lower minimum."
             )
-        if any(np.allclose(point.x, other.x, rtol=1e-6, atol=1e-6) for other in passes):
+        if any(np.allclose(saddle.point, other.point, rtol=1e-6, atol=1e-6) for other in passes):
             raise ValueError(
-                f"two of the saddles lead to the same point {point.x}, which would count twice. "
-                "Leave one out."
+                f"two of the saddles lead to the same point {saddle.point}, which would count "
+                "twice. Leave one out."
             )
-        passes.append(point)
+        passes.append(saddle)
     return tuple(passes)

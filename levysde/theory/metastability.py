@@ -174,11 +174,11 @@ def gaussian_chain(
             curvature = np.sum(np.log(lows[a].eigenvalues)) - np.sum(
                 np.log(np.abs(top.eigenvalues))
             )
-            rate = np.log(speed / (2 * np.pi)) + curvature / 2 - (top.value - lows[a].value) / noise
+            rate = np.log(speed / (2 * np.pi)) + curvature / 2 - (top.loss - lows[a].loss) / noise
             logs[a, b] = np.logaddexp(logs[a, b], rate)
     return MetastableChain(
         logs,
-        np.stack([low.x for low in lows]),
+        np.stack([low.point for low in lows]),
         f"saddles at D = {noise:g}" + ("" if drag is None else f", friction {drag:g}"),
         (
             "Eyring-Kramers: D far below every barrier, one number in all directions",
@@ -200,18 +200,18 @@ def _points(
     kind = ("a minimum has none", "a chain's saddles have one: they are of index one")[index]
     points: list[StationaryPoint] = []
     for guess in guesses:
-        point = stationary_point(landscape, guess)
-        if point.index != index:
+        found = stationary_point(landscape, guess)
+        if found.index != index:
             raise ValueError(
-                f"the stationary point at {point.x}, found from {guess} of {name}, has "
-                f"{point.index} negative eigenvalues; {kind}. Start nearer to one."
+                f"the stationary point at {found.point}, found from {guess} of {name}, has "
+                f"{found.index} negative eigenvalues; {kind}. Start nearer to one."
             )
-        if any(np.allclose(point.x, other.x, rtol=1e-6, atol=1e-6) for other in points):
+        if any(np.allclose(found.point, other.point, rtol=1e-6, atol=1e-6) for other in points):
             raise ValueError(
-                f"two of the {name} lead to the same point {point.x}, which would count twice. "
+                f"two of the {name} lead to the same point {found.point}, which would count twice. "
                 "Leave one out."
             )
-        points.append(point)
+        points.append(found)
     return points
 
 
@@ -230,10 +230,10 @@ def _given(
                 f"connects has ({i}, {j}); a saddle joins two different minima, numbered from 0 to "
                 f"{len(lows) - 1}."
             )
-        if not top.value > max(lows[i].value, lows[j].value):
+        if not top.loss > max(lows[i].loss, lows[j].loss):
             raise ValueError(
-                f"the saddle at {top.x} lies no higher than the minima {i} and {j}, so it cannot "
-                "join them."
+                f"the saddle at {top.point} lies no higher than the minima {i} and {j}, so it "
+                "cannot join them."
             )
     return [(int(i), int(j)) for i, j in pairs]
 
@@ -242,15 +242,15 @@ def _descents(
     landscape: Landscape, tops: list[StationaryPoint], lows: list[StationaryPoint]
 ) -> list[tuple[int, int]]:
     """For each saddle the numbers of the minima on its two sides."""
-    places = np.stack([low.x for low in lows])
+    places = np.stack([low.point for low in lows])
     with in_float64(landscape) as precise:
         gradient, hessian = derivatives(precise)
         pairs = []
         for top in tops:
             away = (
                 _LEAVE
-                * np.linalg.norm(places - top.x, axis=1).min()
-                * np.linalg.eigh(hessian(top.x))[1][:, 0]
+                * np.linalg.norm(places - top.point, axis=1).min()
+                * np.linalg.eigh(hessian(top.point))[1][:, 0]
             )
             i, j = (
                 _number(_descend(gradient, hessian, top, side * away), top, places)
@@ -258,8 +258,8 @@ def _descents(
             )
             if i == j:
                 raise ValueError(
-                    f"the saddle at {top.x} leads to the minimum at {places[i]} from both sides: "
-                    "no way from one well to another. Leave it out."
+                    f"the saddle at {top.point} leads to the minimum at {places[i]} from both "
+                    "sides: no way from one well to another. Leave it out."
                 )
             pairs.append((i, j))
     return pairs
@@ -267,9 +267,9 @@ def _descents(
 
 def _number(end: np.ndarray, top: StationaryPoint, places: np.ndarray) -> int:
     gaps = np.linalg.norm(places - end, axis=1)
-    if gaps.min() > _SAME * np.linalg.norm(end - top.x):
+    if gaps.min() > _SAME * np.linalg.norm(end - top.point):
         raise ValueError(
-            f"the saddle at {top.x} leads to the minimum at {end}, which is not in the list of "
+            f"the saddle at {top.point} leads to the minimum at {end}, which is not in the list of "
             f"{len(places)}. Add it to minima, or leave the saddle out."
         )
     return int(np.argmin(gaps))
@@ -281,11 +281,11 @@ def _descend(
     """The minimum that the flow `x' = -grad F` reaches from beside a saddle."""
     from scipy.integrate import solve_ivp  # slow to import
 
-    x, span = top.x + away, 10 / -top.eigenvalues[0]
+    x, span = top.point + away, 10 / -top.eigenvalues[0]
     reach = _FAR * float(np.linalg.norm(away)) / _LEAVE
 
     def gone(_: float, x: np.ndarray) -> float:
-        return reach - float(np.linalg.norm(x - top.x))
+        return reach - float(np.linalg.norm(x - top.point))
 
     gone.terminal = True
     for _ in range(_STRETCHES):
@@ -305,9 +305,9 @@ def _descend(
         matrix = hessian(x)
         if np.linalg.eigvalsh(matrix)[0] > 0:
             step = np.linalg.solve(matrix, gradient(x))
-            if np.linalg.norm(step) <= _ARRIVED * np.linalg.norm(x - top.x):
+            if np.linalg.norm(step) <= _ARRIVED * np.linalg.norm(x - top.point):
                 return x - step
     raise ValueError(
-        f"the flow from the saddle at {top.x} reaches no minimum: it was followed to {x}. Does "
+        f"the flow from the saddle at {top.point} reaches no minimum: it was followed to {x}. Does "
         "the loss fall without end there? Leave the saddle out, or give connects=[(i, j), ...]."
     )
