@@ -72,8 +72,8 @@ class BasinMeasure(Tabled):
     """m(W) of one optimiser, with `m(|y| >= 1) = 1`.
 
     Attributes:
-        measure: m(W); its interval covers only the sampling of rays, at the measured scale and index,
-            and has no width if all rays were used.
+        measure: m(W); its interval covers only the sampling of rays, at the measured scale and
+            index, and has no width if all rays were used.
         quadratic: the prediction by the Hessian only, `mean_i q_i`.
         rays: number of rays used, of `of` (infinite for isotropic noise).
         reduction: how many times more rays plain sampling would need for this interval.
