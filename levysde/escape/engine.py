@@ -92,8 +92,8 @@ def simulate_escape(
             every n-th trajectory; the rows of others stay `UNFINISHED`, see `join_shards`. By
             default the processes that `jax.distributed` joins share the run, and each returns all
             of it.
-        checkpoint: a file path, or `Checkpoint(path, every=seconds)`; a run that finds its file
-            goes on from it.
+        checkpoint: a file path, or `Checkpoint(path, checkpoint_every=seconds)`; a run that finds
+            its file goes on from it.
         progress: True shows a bar with exits so far and time left; a function is called with
             (finished, all) as that grows.
         throw: raise `NonFiniteError` when a trajectory becomes NaN or infinite, as by default;

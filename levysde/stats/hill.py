@@ -78,7 +78,7 @@ class HillCurve(Tabled):
         low: lower end of the pointwise interval, shape `(m,)`.
         high: upper end of the pointwise interval, shape `(m,)`.
         chosen: the k that `hill` chooses by default.
-        size: n, how many values the sample has.
+        num_values: n, how many values the sample has.
         confidence: pointwise coverage.
         warnings: what makes the estimates doubtful: values that repeat, zeros.
     """
@@ -88,7 +88,7 @@ class HillCurve(Tabled):
     low: np.ndarray
     high: np.ndarray
     chosen: int
-    size: int
+    num_values: int
     confidence: float
     warnings: tuple[str, ...] = ()
 
@@ -97,7 +97,7 @@ class HillCurve(Tabled):
         return Table(
             "HillCurve",
             [
-                ("k", f"{len(self.k)} from {self.k[0]} to {self.k[-1]}, of {self.size} values"),
+                ("k", f"{len(self.k)} from {self.k[0]} to {self.k[-1]}, of {self.num_values} values"),
                 ("alpha along k", spread(self.alpha)),
                 (
                     f"alpha at k = {self.k[i]}, chosen",

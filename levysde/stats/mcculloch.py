@@ -36,14 +36,14 @@ class SkewedStableFit(Tabled):
 
     Attributes:
         alpha: the index, in [0.5, 2].
-        beta: the skewness, in [-1, 1].
+        skewness: beta, the skewness, in [-1, 1].
         scale: s, in the unit of the sample.
         location: in Nolan's S0 parametrisation, in the unit of the sample.
         warnings: what makes the estimates doubtful: values that repeat.
     """
 
     alpha: Estimate
-    beta: Estimate
+    skewness: Estimate
     scale: Estimate
     location: Estimate
     warnings: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class SkewedStableFit(Tabled):
     def _table(self) -> Table:
         return Table(
             f"SkewedStableFit ({self.alpha.confidence:.0%} intervals)",
-            [(name, f"{getattr(self, name)}") for name in ("alpha", "beta", "scale", "location")],
+            [(name, f"{getattr(self, name)}") for name in ("alpha", "skewness", "scale", "location")],
             self.warnings,
         )
 

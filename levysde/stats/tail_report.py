@@ -91,13 +91,13 @@ class TailReport(Tabled):
         by_sum: the characteristic-function index of sums of m values, by m; constant for a stable
             law.
         findings: the seven checks.
-        size: n, how many values the sample has.
+        num_values: n, how many values the sample has.
     """
 
     indices: dict[str, Estimate]
     by_sum: dict[int, Estimate]
     findings: tuple[TailFinding, ...]
-    size: int
+    num_values: int
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ class TailReport(Tabled):
             (f.name, f"{f.statistic:+.2f}", "FLAG" if f.flagged else "ok") for f in self.findings
         ]
         return Table(
-            f"TailReport of {self.size} values",
+            f"TailReport of {self.num_values} values",
             [*rows, Grid(("check", "statistic", "result"), checks), self.verdict],
         )
 

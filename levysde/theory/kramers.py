@@ -53,13 +53,13 @@ class StationaryPoint(Tabled):
     """A point where the gradient vanishes, in float64, as `stationary_point` gives it.
 
     Attributes:
-        x: the place, `(d,)`.
-        value: the loss there.
+        point: the place, `(d,)`.
+        loss: the loss there.
         eigenvalues: of the Hessian there, ascending, `(d,)`.
     """
 
-    x: np.ndarray
-    value: float
+    point: np.ndarray
+    loss: float
     eigenvalues: np.ndarray
 
     @property
@@ -75,8 +75,8 @@ class StationaryPoint(Tabled):
         return Table(
             f"StationaryPoint: {kind}",
             [
-                ("at", listed(self.x)),
-                ("loss", f"{self.value:.6g}"),
+                ("at", listed(self.point)),
+                ("loss", f"{self.loss:.6g}"),
                 ("eigenvalues of the Hessian", listed(self.eigenvalues)),
             ],
         )
@@ -268,11 +268,11 @@ def kramers_law(
     low = stationary_point(landscape, errors.reals("minimum", place, shape=(landscape.dim,)))
     if low.index:
         raise ValueError(
-            f"the stationary point at {low.x} has {low.index} negative eigenvalues: it is no "
+            f"the stationary point at {low.point} has {low.index} negative eigenvalues: it is no "
             "minimum. Give minimum=..."
         )
     passes = _saddles(landscape, saddles, low)
-    barriers = np.array([point.value - low.value for point in passes])
+    barriers = np.array([point.loss - low.loss for point in passes])
     logs = np.array([log_rate_over(point, low, noise, drag) for point in passes])
     total = float(np.logaddexp.reduce(logs))
     shares = np.exp(logs - total)
@@ -313,7 +313,7 @@ def log_rate_over(
     if friction is not None:  # sqrt(g^2 / 4 + |l|) - g / 2, without cancellation
         speed /= np.hypot(friction / 2, np.sqrt(speed)) + friction / 2
     curvature = np.sum(np.log(low.eigenvalues)) - np.sum(np.log(np.abs(saddle.eigenvalues)))
-    return np.log(speed / (2 * np.pi)) + curvature / 2 - (saddle.value - low.value) / diffusion
+    return np.log(speed / (2 * np.pi)) + curvature / 2 - (saddle.loss - low.loss) / diffusion
 
 
 def distinct_points(
@@ -325,12 +325,12 @@ def distinct_points(
         point = stationary_point(landscape, guess)
         if point.index != index:
             raise ValueError(
-                f"the stationary point at {point.x}, found from {guess} of {name}, has "
+                f"the stationary point at {point.point}, found from {guess} of {name}, has "
                 f"{point.index} negative eigenvalues: {why}. Start nearer to one."
             )
-        if any(np.allclose(point.x, other.x, rtol=1e-6, atol=1e-6) for other in points):
+        if any(np.allclose(point.point, other.point, rtol=1e-6, atol=1e-6) for other in points):
             raise ValueError(
-                f"two of the {name} lead to the same point {point.x}, which would count twice. "
+                f"two of the {name} lead to the same point {point.point}, which would count twice. "
                 "Leave one out."
             )
         points.append(point)
@@ -349,9 +349,9 @@ def _saddles(
     why = "escapes pass over saddles of index one"
     passes = distinct_points(landscape, "saddles", np.atleast_2d(guesses), 1, why)
     for point in passes:
-        if not point.value > low.value:
+        if not point.loss > low.loss:
             raise ValueError(
-                f"the saddle at {point.x} lies no higher than the minimum at {low.x}. Give the "
-                "lower minimum."
+                f"the saddle at {saddle.point} lies no higher than the minimum at "
+                f"{low.point}. Give the lower minimum."
             )
     return passes

@@ -169,7 +169,7 @@ def gaussian_chain(
             logs[a, b] = np.logaddexp(logs[a, b], log_rate_over(top, lows[a], noise, drag))
     return MetastableChain(
         logs,
-        np.stack([low.x for low in lows]),
+        np.stack([low.point for low in lows]),
         f"saddles at D = {noise:g}" + ("" if drag is None else f", friction {drag:g}"),
         (
             "Eyring-Kramers: D far below every barrier, one number in all directions",
@@ -207,10 +207,10 @@ def _given(
                 f"connects has ({i}, {j}); a saddle joins two different minima, numbered from 0 to "
                 f"{len(lows) - 1}."
             )
-        if not top.value > max(lows[i].value, lows[j].value):
+        if not top.loss > max(lows[i].loss, lows[j].loss):
             raise ValueError(
-                f"the saddle at {top.x} lies no higher than the minima {i} and {j}, so it cannot "
-                "join them."
+                f"the saddle at {top.point} lies no higher than the minima {i} and {j}, so it "
+                "cannot join them."
             )
     return [(int(i), int(j)) for i, j in pairs]
 
@@ -219,15 +219,15 @@ def _descents(
     landscape: Landscape, tops: tuple[StationaryPoint, ...], lows: tuple[StationaryPoint, ...]
 ) -> list[tuple[int, int]]:
     """For each saddle the numbers of the minima on its two sides."""
-    places = np.stack([low.x for low in lows])
+    places = np.stack([low.point for low in lows])
     with in_float64(landscape) as precise:
         gradient, hessian = derivatives(precise)
         pairs = []
         for top in tops:
             away = (
                 _LEAVE
-                * np.linalg.norm(places - top.x, axis=1).min()
-                * np.linalg.eigh(hessian(top.x))[1][:, 0]
+                * np.linalg.norm(places - top.point, axis=1).min()
+                * np.linalg.eigh(hessian(top.point))[1][:, 0]
             )
             i, j = (
                 _number(_descend(gradient, hessian, top, side * away), top, places)
@@ -235,8 +235,8 @@ def _descents(
             )
             if i == j:
                 raise ValueError(
-                    f"the saddle at {top.x} leads to the minimum at {places[i]} from both sides: "
-                    "no way from one well to another. Leave it out."
+                    f"the saddle at {top.point} leads to the minimum at {places[i]} from both "
+                    "sides: no way from one well to another. Leave it out."
                 )
             pairs.append((i, j))
     return pairs
@@ -244,9 +244,9 @@ def _descents(
 
 def _number(end: np.ndarray, top: StationaryPoint, places: np.ndarray) -> int:
     gaps = np.linalg.norm(places - end, axis=1)
-    if gaps.min() > _SAME * np.linalg.norm(end - top.x):
+    if gaps.min() > _SAME * np.linalg.norm(end - top.point):
         raise ValueError(
-            f"the saddle at {top.x} leads to the minimum at {end}, which is not in the list of "
+            f"the saddle at {top.point} leads to the minimum at {end}, which is not in the list of "
             f"{len(places)}. Add it to minima, or leave the saddle out."
         )
     return int(np.argmin(gaps))
@@ -257,11 +257,11 @@ def _descend(
 ) -> np.ndarray:
     """The minimum that the flow `x' = -grad F` reaches from beside a saddle."""
 
-    x, span = top.x + away, 10 / -top.eigenvalues[0]
+    x, span = top.point + away, 10 / -top.eigenvalues[0]
     reach = _FAR * float(np.linalg.norm(away)) / _LEAVE
 
     def gone(_: float, x: np.ndarray) -> float:
-        return reach - float(np.linalg.norm(x - top.x))
+        return reach - float(np.linalg.norm(x - top.point))
 
     gone.terminal = True
     for _ in range(_STRETCHES):
@@ -281,9 +281,9 @@ def _descend(
         matrix = hessian(x)
         if np.linalg.eigvalsh(matrix)[0] > 0:
             step = np.linalg.solve(matrix, gradient(x))
-            if np.linalg.norm(step) <= _ARRIVED * np.linalg.norm(x - top.x):
+            if np.linalg.norm(step) <= _ARRIVED * np.linalg.norm(x - top.point):
                 return x - step
     raise ValueError(
-        f"the flow from the saddle at {top.x} reaches no minimum: it was followed to {x}. Does "
+        f"the flow from the saddle at {top.point} reaches no minimum: it was followed to {x}. Does "
         "the loss fall without end there? Leave the saddle out, or give connects=[(i, j), ...]."
     )
