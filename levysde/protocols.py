@@ -237,6 +237,7 @@ class Dynamics(Part):
 class Kernel(Part):
     """Anything that can escape: advances one trajectory by one step."""
 
+    dim: eqx.AbstractVar[int]  # d, the length of the position
     unit: eqx.AbstractVar[str]  # of `elapsed`: "SDE time" or "iterations"
 
     @property
@@ -245,14 +246,9 @@ class Kernel(Part):
         """How many random words a step consumes."""
 
     @property
-    @abstractmethod
     def words_per_init(self) -> int:
-        """How many random words a start consumes."""
-
-    @property
-    @abstractmethod
-    def dim(self) -> int:
-        """d, the length of the position."""
+        """How many random words a start consumes; none unless a class says otherwise."""
+        return 0
 
     @abstractmethod
     def init(self, x0: Point, words: Words) -> State:

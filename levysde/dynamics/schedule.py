@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.dynamics.whole import WholeStep, advanced
+from levysde.dynamics.gradient import WholeStep
 from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale, State
 from levysde.types import Arg, Number
 
@@ -62,17 +62,17 @@ class Scheduled(WholeStep):
         *,
         clock: Arg[Literal["time", "steps"]] = "time",
     ):
-        if not isinstance(dynamics, Dynamics):
-            raise TypeError(
-                f"dynamics must be a Dynamics, not {dynamics!r}. For example "
-                "Scheduled(SGD(well, StableComponents(alpha=1.5), learning_rate=0.1), lambda t: 1 "
-                "/ (1 + t))."
-            )
+        self.dynamics = errors.instance(
+            "dynamics",
+            dynamics,
+            Dynamics,
+            "Scheduled(SGD(well, StableComponents(alpha=1.5), learning_rate=0.1), "
+            "lambda t: 1 / (1 + t))",
+        )
         if isinstance(dynamics, Scheduled):
             raise TypeError(
                 "dynamics is Scheduled already. Give one schedule, the product of the two."
             )
-        self.dynamics = dynamics
         self.clock = errors.choice("clock", clock, ("time", "steps"))
         self.factor, self.schedule = None, None
         if not callable(schedule):
@@ -119,10 +119,14 @@ class Scheduled(WholeStep):
     def advance(
         self, state: ScheduledState, dt: Scalar, increment: NoiseVector
     ) -> tuple[ScheduledState, Point]:
-        base, displacement = advanced(self.dynamics, state.base, dt, increment)
-        return ScheduledState(base, state.count + jnp.uint32(1)), self._factor(
-            state.count, dt
-        ) * displacement
+        dynamics = self.dynamics
+        if isinstance(dynamics, WholeStep):
+            base, displacement = dynamics.advance(state.base, dt, increment)
+        else:  # a custom class, whose displacement has been rounded
+            base = dynamics.step(state.base, dt, increment)
+            displacement = dynamics.position(base) - dynamics.position(state.base)
+        new = ScheduledState(base, state.count + jnp.uint32(1))
+        return new, self._factor(state.count, dt) * displacement
 
     def position(self, state: ScheduledState) -> Point:
         return self.dynamics.position(state.base)

@@ -12,6 +12,7 @@ from levysde.errors.checks import instance as instance
 from levysde.errors.checks import integer as integer
 from levysde.errors.checks import is_traced as is_traced
 from levysde.errors.checks import missing_extra as missing_extra
+from levysde.errors.checks import nonnegative as nonnegative
 from levysde.errors.checks import numeric as numeric
 from levysde.errors.checks import out_of_range as out_of_range
 from levysde.errors.checks import outcome as outcome

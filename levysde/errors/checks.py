@@ -200,6 +200,14 @@ def positive(name: str, value: Any, example: str = "") -> Array:
     return array
 
 
+def nonnegative(name: str, value: Any, example: str = "") -> Array:
+    """A finite scalar, zero or positive."""
+    array = finite(name, value, example, ())
+    if not is_traced(array) and float(array) < 0:
+        raise ValueError(f"{name} must not be negative, but is {shown(value)}. Give 0 or more.")
+    return array
+
+
 def reals(
     name: str, value: Any, example: str = "", shape: tuple[int, ...] | None = None
 ) -> np.ndarray:

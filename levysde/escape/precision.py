@@ -21,7 +21,8 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde.errors import PrecisionWarning
-from levysde.escape.stability import ray_distances
+from levysde.interfaces import ray_distances
+from levysde.parts import in_float64
 from levysde.protocols import Domain, Dynamics, Kernel, State
 
 _NOISE = 2.0  # spacings that the noise of a step spans, in the median, so that rounding is unbiased
@@ -91,18 +92,12 @@ def precision(kernel: Kernel, domain: Domain, starts: np.ndarray) -> list[Precis
 def _gradient(kernel: Kernel, places: np.ndarray) -> list[PrecisionWarning]:
     """Of the loss itself: its gradient in the floats of the run beside that in float64."""
     landscape = getattr(getattr(kernel, "dynamics", None), "landscape", None)
-    if (
-        landscape is None
-        or not len(places)
-        or sum(np.size(leaf) for leaf in jax.tree.leaves(landscape)) > _WIDENED
-    ):
+    if landscape is None or not len(places) or _size(landscape) > _WIDENED:
         return []
     here = np.asarray(_slopes(landscape, jnp.asarray(places)), np.float64)
     try:
-        with jax.enable_x64(True):
-            wide = np.asarray(
-                _slopes(jax.tree.map(widened, landscape), jnp.asarray(places, np.float64))
-            )
+        with in_float64((landscape, places)) as precise:
+            wide = np.asarray(_slopes(*precise))
     except Exception:  # custom functions may hold float32 arrays or accept no others
         return []
     if not (np.isfinite(here).all() and np.isfinite(wide).all()):
@@ -140,7 +135,8 @@ def _places(kernel: Kernel, domain: Domain, start: np.ndarray) -> tuple[np.ndarr
     directions = _directions(len(start))
     for origin in (start, rest):
         if origin is start or (start != rest).any():
-            ways = ray_distances(domain, jnp.asarray(origin), jnp.asarray(directions, start.dtype))
+            rays = jnp.asarray(directions, start.dtype)
+            ways = np.asarray(ray_distances(domain, jnp.asarray(origin), rays))
         for way, direction in zip(ways, directions, strict=True):
             known = np.isfinite(way)
             points.append(origin + (way / 2 if known else 0) * direction)
@@ -149,7 +145,6 @@ def _places(kernel: Kernel, domain: Domain, start: np.ndarray) -> tuple[np.ndarr
 
 
 def _directions(dim: int) -> np.ndarray:
-    """Both ways along each axis; in many dimensions along one diagonal."""
     signs = np.random.default_rng(0).choice([-1.0, 1.0], dim) / np.sqrt(dim)
     axes = np.eye(dim) if dim <= _AXES else signs[None]
     return np.concatenate([axes, -axes])
@@ -158,24 +153,19 @@ def _directions(dim: int) -> np.ndarray:
 def _steps(kernel: Kernel, places: np.ndarray) -> _Steps:
     """Steps from each place, in float64 where the kernel is not too large to be copied."""
     count = int(np.clip(_NUMBERS // kernel.dim, _FEW, _WORDS))
-    words = np.random.default_rng(0).integers(
-        0, 2**32, (count, kernel.words_per_step), dtype=np.uint32
-    )
-    if sum(np.size(leaf) for leaf in jax.tree.leaves(kernel)) <= _WIDENED:
+    shape = count, kernel.words_per_step
+    words = np.random.default_rng(0).integers(0, 2**32, shape, dtype=np.uint32)
+    if _size(kernel) <= _WIDENED:
         try:
-            with jax.enable_x64(True):
-                wide = jax.tree.map(widened, kernel)
-                return jax.tree.map(
-                    np.asarray, _stepped(wide, jnp.asarray(places, np.float64), jnp.asarray(words))
-                )
+            with in_float64((kernel, places)) as precise:
+                return jax.tree.map(np.asarray, _stepped(*precise, jnp.asarray(words)))
         except Exception:  # custom functions may hold float32 arrays or accept no others
             pass
     return jax.tree.map(np.asarray, _stepped(kernel, jnp.asarray(places), jnp.asarray(words)))
 
 
-def widened(leaf: Any) -> Any:
-    """A float array in float64, inside `jax.enable_x64(True)`; others as they are."""
-    return jnp.asarray(np.asarray(leaf, np.float64)) if eqx.is_inexact_array(leaf) else leaf
+def _size(part: Any) -> int:
+    return sum(np.size(leaf) for leaf in jax.tree.leaves(part))
 
 
 @eqx.filter_jit
@@ -300,7 +290,6 @@ def _memory(kernel: Kernel, steps: _Steps, dtype: Any) -> list[PrecisionWarning]
 
 
 def _average_name(kernel: Kernel, number: int) -> str:
-    """As the state calls it."""
     state = jax.eval_shape(
         kernel.settled, jax.ShapeDtypeStruct((kernel.dim,), jnp.result_type(float))
     )

@@ -174,7 +174,6 @@ def _log_time(height: np.ndarray, grid: np.ndarray, end: np.ndarray) -> np.ndarr
 
 
 def about(bias: float, missed: float, dt: float) -> list[str]:
-    """What there is to say of a bias, from `step_bias`."""
     if missed > _FIRST_ORDER:
         return [
             f"at dt = {dt:.4g} the bias of the mean escape time by the length of the step is not "

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from levysde.domains import check_boundary, pulled_back
+from levysde.kernels.euler import Stepper
 from levysde.noise import Brownian
 from levysde.protocols import Domain, Dynamics, Kernel, Point, State, Truth, Words
 from levysde.random import normals, unit_pair
@@ -47,7 +48,7 @@ class BridgedState(NamedTuple):
     early: Array
 
 
-class Bridged(Kernel):
+class Bridged(Stepper):
     """A Gaussian kernel that also notices that it left `domain` between two steps, and when: exits
     of weak order one in dt where those of the skeleton have order one half.
 
@@ -97,16 +98,6 @@ class Bridged(Kernel):
         return self.kernel.dt  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
-    def unit(self) -> str:
-        """That of the kernel: SDE time."""
-        return self.kernel.unit
-
-    @property
-    def dim(self) -> int:
-        """d, the length of the position."""
-        return self.kernel.dim
-
-    @property
     def words_per_step(self) -> int:
         return self.kernel.words_per_step + WORDS
 
@@ -149,9 +140,6 @@ class Bridged(Kernel):
 
     def steps_within(self, time: float) -> int:
         return self.kernel.steps_within(time)
-
-    def noise_directions(self) -> Float[Array, "m d"]:
-        return self.kernel.noise_directions()
 
 
 def crossing(

@@ -13,25 +13,21 @@ What is left is an error of the cutoff: the boundary seems nearer by `gamma_a s 
 """
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from levysde import errors
 from levysde.domains import check_boundary
 from levysde.dynamics import SGD
 from levysde.kernels.bridge import WORDS, crossing
+from levysde.kernels.euler import Stepper
 from levysde.noise import StableComponents, StableIsotropic, small_jump_variance
-from levysde.protocols import Domain, Kernel, Point, State, Words
+from levysde.protocols import Domain, Dynamics, Point, State, Words
 from levysde.random import exponential, log2, normals
 from levysde.types import Arg, Number
-
-if TYPE_CHECKING:
-    from levysde.protocols import Dynamics
 
 _LOG2_CAP = float(np.log2(1e30))
 _UNITS = 2**20  # of the clock in a step dt
@@ -50,8 +46,8 @@ class JumpAdaptedState(NamedTuple):
     part: Array
 
 
-class JumpAdapted(Kernel):
-    """A stepper for stable noise whose large jumps come at their own times (see the head of this
+class JumpAdapted(Stepper):
+    """A stepper for stable noise whose large jumps come at their own times (see the top of this
     file).
 
     Args:
@@ -76,11 +72,10 @@ class JumpAdapted(Kernel):
     rate: Array
     variance: Array
     domain: Domain | None
-    unit: str = eqx.field(static=True)
 
     def __init__(
         self,
-        dynamics: Arg["Dynamics"],
+        dynamics: Arg[Dynamics],
         *,
         dt: Arg[Number],
         cutoff: Arg[Number],
@@ -104,15 +99,9 @@ class JumpAdapted(Kernel):
         self.cutoff = errors.positive("cutoff", cutoff)
         self.variance, self.rate = _jumps(dynamics, self.cutoff)
         self.domain = None if domain is None else check_boundary(domain, dynamics)[0]
-        self.unit = "SDE time"
 
     def _derived(self) -> dict[str, Array]:
         return dict(zip(("variance", "rate"), _jumps(self.dynamics, self.cutoff), strict=True))
-
-    @property
-    def dim(self) -> int:
-        """d, the length of the position."""
-        return self.dynamics.landscape.dim
 
     @property
     def words_per_step(self) -> int:
@@ -154,10 +143,8 @@ class JumpAdapted(Kernel):
             landed = jnp.where(found.left, found.place, landed)
             h = jnp.where(found.left, found.share * h, h)
         full, rest = self._wait(words[0], dtype)
-        full, rest = (
-            jnp.where(lands, full, state.full - jnp.uint32(1)),
-            jnp.where(lands, rest, state.rest),
-        )
+        full = jnp.where(lands, full, state.full - jnp.uint32(1))
+        rest = jnp.where(lands, rest, state.rest)
         part = state.part + jnp.round(h / self.dt * _UNITS).astype(jnp.uint32)
         return JumpAdaptedState(landed, full, rest, state.whole + part // _UNITS, part % _UNITS)
 
@@ -192,11 +179,6 @@ class JumpAdapted(Kernel):
         short."""
         jumps = float(self.rate) * time
         return max(1, math.ceil(time / float(self.dt) + jumps + 6 * math.sqrt(jumps) + 20))
-
-    def noise_directions(self) -> Float[Array, "m d"]:
-        axes = jnp.eye(self.dynamics.noise_dim)
-        jumps = jax.vmap(self.dynamics.jump)(axes)
-        return jnp.concatenate([jumps, -jumps])
 
 
 def _jumps(dynamics: SGD, cutoff: Array) -> tuple[Array, Array]:

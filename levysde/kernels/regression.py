@@ -47,7 +47,7 @@ class LinearRegressionSGD(Kernel):
     learning_rate: Array
     noise: Array
     input_scale: Array
-    size: int = eqx.field(static=True)
+    dim: int = eqx.field(static=True)
     batch_size: int = eqx.field(static=True)
     unit: str = eqx.field(static=True)
 
@@ -60,31 +60,16 @@ class LinearRegressionSGD(Kernel):
         noise: Arg[Number] = 1.0,
         input_scale: Arg[Number] = 1.0,
     ):
-        self.size = errors.integer("dim", dim)
+        self.dim = errors.integer("dim", dim)
         self.learning_rate = errors.positive("learning_rate", learning_rate)
         self.batch_size = errors.integer("batch_size", batch_size)
-        self.noise = errors.finite("noise", noise, shape=())
-        if not errors.is_traced(self.noise) and float(self.noise) < 0:
-            raise ValueError(
-                f"noise is a standard deviation and must not be negative, but is {noise!r}. Type "
-                "noise=1.0."
-            )
+        self.noise = errors.nonnegative("noise", noise)
         self.input_scale = errors.positive("input_scale", input_scale)
         self.unit = "iterations"
 
     @property
-    def dim(self) -> int:
-        """d, the number of parameters."""
-        return self.size
-
-    @property
     def words_per_step(self) -> int:
-        return 2 * math.ceil(self.batch_size * (self.size + 1) / 2)
-
-    @property
-    def words_per_init(self) -> int:
-        """Random words that a start takes: none."""
-        return 0
+        return 2 * math.ceil(self.batch_size * (self.dim + 1) / 2)
 
     def init(self, x0: Point, words: Words) -> State:
         return x0
@@ -92,8 +77,8 @@ class LinearRegressionSGD(Kernel):
     def step(self, words: Words, state: Point) -> Point:
         batch = self.batch_size
         normal = normals(words, len(words), state.dtype)
-        inputs = self.input_scale * normal[: batch * self.size].reshape(batch, self.size)
-        labels = self.noise * normal[batch * self.size : batch * (self.size + 1)]
+        inputs = self.input_scale * normal[: batch * self.dim].reshape(batch, self.dim)
+        labels = self.noise * normal[batch * self.dim : batch * (self.dim + 1)]
         residual = matvec(inputs, state) - labels
         return state - self.learning_rate / batch * jnp.sum(inputs * residual[:, None], 0)
 
@@ -107,5 +92,5 @@ class LinearRegressionSGD(Kernel):
         return max(1, math.ceil(time))
 
     def noise_directions(self) -> Float[Array, "m d"]:
-        axes = jnp.eye(self.size)
+        axes = jnp.eye(self.dim)
         return jnp.concatenate([axes, -axes])

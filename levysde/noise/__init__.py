@@ -12,7 +12,6 @@ from levysde.noise.covariance import hessian_aligned as hessian_aligned
 from levysde.noise.covariance import minibatch_scale as minibatch_scale
 from levysde.noise.covariance import trace_matched as trace_matched
 from levysde.noise.covariance import unit_variance as unit_variance
-from levysde.noise.empirical import EmpiricalSteps as EmpiricalSteps
 from levysde.noise.poisson import CompoundPoisson as CompoundPoisson
 from levysde.noise.poisson import GaussianJump as GaussianJump
 from levysde.noise.poisson import ParetoJump as ParetoJump
@@ -31,6 +30,7 @@ from levysde.noise.stable import levy_constant as levy_constant
 from levysde.noise.stable import total_tail as total_tail
 from levysde.noise.state_covariance import hessian_scale as hessian_scale
 from levysde.noise.state_covariance import minibatch_state_scale as minibatch_state_scale
+from levysde.noise.steps import EmpiricalSteps as EmpiricalSteps
 from levysde.noise.steps import GaussianMixture as GaussianMixture
 from levysde.noise.steps import StudentT as StudentT
 from levysde.noise.sums import DriverSum as DriverSum
@@ -43,17 +43,5 @@ if TYPE_CHECKING:
     from levysde.noise.levy_path import LevyPath as LevyPath
 
 
-def __getattr__(name: str) -> object:
-    if name == "LevyPath":  # made with diffrax, which is slow to import
-        from levysde.noise.levy_path import LevyPath
-
-        _answer_wrong_calls({"__name__": __name__, name: LevyPath})
-        return LevyPath
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), "LevyPath"])
-
-
-_answer_wrong_calls(globals())
+# made with diffrax, which is slow to import
+_answer_wrong_calls(globals(), LevyPath="levy_path")

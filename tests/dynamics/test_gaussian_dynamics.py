@@ -12,7 +12,7 @@ from scipy.linalg import expm, solve_continuous_lyapunov, solve_discrete_lyapuno
 from statistical import assert_mean
 
 import levysde as ls
-from levysde.escape.by_lanes import is_lane_invariant
+from levysde.interfaces import is_lane_invariant
 from levysde.noise.state_covariance import absolute_root
 
 MATRIX = np.array([[2.0, 0.5], [0.5, 1.0]])

@@ -15,7 +15,7 @@ from scipy import integrate, special, stats
 from statistical import assert_mean
 
 import levysde as ls
-from levysde.escape.by_lanes import is_lane_invariant
+from levysde.interfaces import is_lane_invariant
 from levysde.noise import levy_constant
 from levysde.noise.poisson import _at_least
 from levysde.noise.tempered import relativistic_tail

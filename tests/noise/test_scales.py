@@ -11,7 +11,7 @@ import pytest
 from statistical import assert_close, assert_mean
 
 import levysde as ls
-from levysde.escape.by_lanes import is_lane_invariant
+from levysde.interfaces import is_lane_invariant
 from levysde.noise import DenseScale, DiagonalScale, ScalarScale, as_scale, unit_variance
 from levysde.protocols import Scale
 from levysde.theory import escape_law
