@@ -163,7 +163,7 @@ class Adam(Preconditioned):
 
     def settled(self, x: Point) -> AdamState:
         gradient = self.landscape.gradient(x)
-        return AdamState(x, gradient, self.mean_square(gradient), self.settled_count())
+        return AdamState(x, gradient, self.mean_square(gradient), self._settled_count())
 
     def moving(self, x: Point) -> AdamState:
         state = self.settled(x)

@@ -116,7 +116,7 @@ class Preconditioned(Averaging):
             )
         return "linear"
 
-    def settled_count(self) -> Array:
+    def _settled_count(self) -> Array:
         return jnp.full((), _SETTLED if self.bias_correction else 0, jnp.uint32)
 
     def mean_square(self, gradient: Point) -> Point:
@@ -242,7 +242,7 @@ class RMSProp(Preconditioned):
 
     def settled(self, x: Point) -> RMSPropState:
         square = self.mean_square(self.landscape.gradient(x))
-        return RMSPropState(x, square, self.settled_count())
+        return RMSPropState(x, square, self._settled_count())
 
     def advance(
         self, state: RMSPropState, dt: Scalar, increment: NoiseVector

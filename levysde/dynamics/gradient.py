@@ -98,12 +98,9 @@ def _check_gradient(structure: Any, kinds: tuple, dim: int) -> None:
         leaves = [jnp.zeros(*kind) for kind in kinds]
         return jax.tree.unflatten(structure, leaves).gradient(x)
 
-    found = errors.outcome(f"{name}.gradient", gradient, x, example="gradient = jax.grad(value)")
-    if getattr(found, "shape", None) != (dim,):
-        raise TypeError(
-            f"{name}.gradient must return an array of shape ({dim},) for x of that "
-            f"shape, not {found}."
-        )
+    example = "gradient = jax.grad(value)"
+    what = f"an array of shape ({dim},) for x of that shape"
+    errors.outcome(f"{name}.gradient", gradient, x, example=example, shape=(dim,), what=what)
 
 
 def noisy_parts(
@@ -153,6 +150,7 @@ class _GradientFlow(Descent):
         return x0
 
     def kick(self, y: NoiseVector, x: Point) -> Point:
+        """The displacement that the noise y makes at x."""
         return self.epsilon * self.scale.apply(y, x)
 
     def advance(self, state: Point, dt: Scalar, increment: NoiseVector) -> tuple[Point, Point]:

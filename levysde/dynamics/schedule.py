@@ -80,12 +80,8 @@ class Scheduled(WholeStep):
             return
         self.schedule = schedule
         at = jax.ShapeDtypeStruct((), jnp.int32 if clock == "steps" else jnp.zeros(0).dtype)
-        out = errors.outcome("schedule", schedule, at, example="lambda t: 1 / (1 + t)")
-        if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
-            raise TypeError(
-                f"schedule must return one real number for one number, not {out}. For example "
-                "lambda t: 1 / (1 + t)."
-            )
+        what = "one real number for one number"
+        errors.outcome("schedule", schedule, at, example="lambda t: 1 / (1 + t)", what=what)
 
     @property
     def landscape(self) -> Landscape:

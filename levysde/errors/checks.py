@@ -348,17 +348,28 @@ def described(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def outcome(name: str, fn: Any, *arguments: Any, example: str = "") -> Any:
+def outcome(
+    name: str,
+    fn: Any,
+    *arguments: Any,
+    example: str = "",
+    shape: tuple[int, ...] = (),
+    what: str = "",
+) -> Any:
     """The shapes of what a user's function returns for arguments of these shapes, or an error that
-    says how it fails."""
+    says how it fails, or that it must return `what`, a real array of `shape`."""
     try:
-        return jax.eval_shape(fn, *arguments)
+        out = jax.eval_shape(fn, *arguments)
     except Exception as error:  # it may raise anything
         shapes = ", ".join(str(getattr(argument, "shape", argument)) for argument in arguments)
         raise TypeError(
             f"{name} fails for arguments of shape {shapes}: {described(error)}\nWrite it with "
             f"jax.numpy. {_hint(name, example)}"
         ) from None
+    fits = getattr(out, "shape", None) == shape and jnp.issubdtype(out.dtype, jnp.floating)
+    if what and not fits:
+        raise TypeError(f"{name} must return {what}, not {out}. {_hint(name, example)}")
+    return out
 
 
 def writable(name: str, path: Any) -> Path:

@@ -66,11 +66,7 @@ def from_function(
     minimum = errors.finite(
         "minimum", errors.concrete("minimum", minimum), f"minimum=jnp.zeros({dim})", (dim,)
     )
-    out = errors.outcome("fn(x)", fn, minimum, example=example)
-    if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
-        raise TypeError(
-            f"fn(x) must return one real number, not {out}. Sum or average what it returns."
-        )
+    errors.outcome("fn(x)", fn, minimum, example=example, what="one real number")
     landscape = FunctionLandscape(fn=fn, minimum=minimum, dim=dim)
     for name in ("gradient", "hessian"):
         errors.outcome(f"the {name} of fn(x)", getattr(landscape, name), minimum, example=example)

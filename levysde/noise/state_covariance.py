@@ -102,12 +102,10 @@ def minibatch_state_scale(
     example = "network.example_gradients of a landscape made by from_network"
     errors.function("example_gradients", example_gradients, example)
     x = jax.ShapeDtypeStruct((dim,), jnp.zeros(0).dtype)
-    out = errors.outcome("example_gradients", example_gradients, x, example=example)
-    if getattr(out, "shape", None) != (n, dim):
-        raise TypeError(
-            f"example_gradients(x) must return an array of shape (n, dim) = ({n}, {dim}), not "
-            f"{out}. Return one row an example."
-        )
+    shape, what = (n, dim), f"an array of shape (n, dim) = ({n}, {dim}), one row an example"
+    errors.outcome(
+        "example_gradients(x)", example_gradients, x, example=example, shape=shape, what=what
+    )
     factor = (n * batch * unit_variance(driver, n)) ** -0.5
     centred = _Centred(as_module(example_gradients), jnp.asarray(factor, dtype=float))
     return StateScale(centred, dim=dim, noise_dim=n)
