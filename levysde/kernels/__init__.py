@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from levysde.kernels.bridge import Bridged as Bridged
-from levysde.kernels.bridge import JumpAdapted as JumpAdapted
-from levysde.kernels.euler import EulerMaruyama as EulerMaruyama
-from levysde.kernels.euler import TamedEuler as TamedEuler
+from levysde.kernels.bridge import Bridged as Bridged, JumpAdapted as JumpAdapted
+from levysde.kernels.euler import EulerMaruyama as EulerMaruyama, TamedEuler as TamedEuler
 from levysde.kernels.optimizer import OptimizerKernel as OptimizerKernel
 from levysde.kernels.ou import OrnsteinUhlenbeck as OrnsteinUhlenbeck
 from levysde.kernels.regression import LinearRegressionSGD as LinearRegressionSGD
