@@ -1,5 +1,5 @@
-"""Whether kernels and domains keep to their interfaces, read off their programs and, for rays, off
-numbers.
+"""Checks that kernels and domains keep to their interfaces, on their traced programs and, for rays,
+on numbers; and whether a program gives the same bits for any number of lanes.
 
 A custom class may fail or return another shape, which JAX would say from deep inside
 itself, or not at all. A trace takes milliseconds and depends on the structure only, so each is made

@@ -159,7 +159,6 @@ class Momentum(Averaging):
             beta = _decay_factor(0.9 if momentum is None else momentum)
             instead = "Give rate=1.0 with averaged=True, or learning_rate."
             self.rate = decay_rates(beta, learning_rate_of(driver, epsilon, learning_rate, instead))
-            _check_digits(beta, 0.9 if momentum is None else momentum)
         self.gain = jnp.ones_like(self.rate) if averaged else 1 / (1 - beta)
         self.modified = None
         if errors.integer("order", order, "order=2", high=2) == 2:
@@ -211,33 +210,31 @@ class Momentum(Averaging):
         return "flow"
 
 
-def _check_digits(beta: Array, given: Arg[Number]) -> None:
-    """Warns where the spacing of JAX's floats changes `1 - beta`, on which rate and gain depend."""
-    if errors.is_traced(beta):
-        return
-    exact, held = 1 - float(np.asarray(given)), 1 - float(beta)
-    if abs(held / exact - 1) > _DIGITS:
-        warnings.warn(
-            errors.PrecisionWarning(
-                f"momentum = {float(np.asarray(given))!r} is so near 1 that {beta.dtype} changes "
-                f"1 - momentum by {abs(held / exact - 1):.1%}, and the rate and the gain with it. "
-                'Switch JAX to float64 with jax.config.update("jax_enable_x64", True), or give '
-                "rate=."
-            ),
-            stacklevel=6,  # past the wrapper of names and equinox
-        )
-
-
 def _decay_factor(value: Arg[Number]) -> Array:
+    """beta, with a warning where the spacing of JAX's floats changes `1 - beta`, on which rate and
+    gain depend."""
     beta = errors.positive("momentum", value)
-    if not errors.is_traced(beta) and not float(beta) < 1 and float(np.asarray(value)) < 1:
+    if errors.is_traced(beta):
+        return beta
+    given, held = float(np.asarray(value)), float(beta)
+    if not given < 1:
+        raise ValueError(
+            f"momentum must lie strictly between 0 and 1, not {value!r}. For example momentum=0.9."
+        )
+    if not held < 1:
         raise ValueError(
             f"momentum = {value!r} is rounded to 1 by {beta.dtype}. Switch JAX to float64 with "
             'jax.config.update("jax_enable_x64", True), or give rate=.'
         )
-    if not errors.is_traced(beta) and not float(beta) < 1:
-        raise ValueError(
-            f"momentum must lie strictly between 0 and 1, not {value!r}. For example momentum=0.9."
+    change = abs((1 - held) / (1 - given) - 1)
+    if change > _DIGITS:
+        warnings.warn(
+            errors.PrecisionWarning(
+                f"momentum = {given!r} is so near 1 that {beta.dtype} changes 1 - momentum by "
+                f"{change:.1%}, and the rate and the gain with it. Switch JAX to float64 with "
+                'jax.config.update("jax_enable_x64", True), or give rate=.'
+            ),
+            stacklevel=6,  # past the wrapper of names and equinox
         )
     return beta
 

@@ -1,6 +1,6 @@
 """Checks of what a user passes in, made before anything is compiled.
 
-Every check says what is wrong, shows the value, and says what to type instead. Values inside a JAX
+Every message says what is wrong, shows the value, and says how to fix it. Values inside a JAX
 transformation (tracers) carry no number to look at, so only their shapes are checked.
 """
 

@@ -1,5 +1,5 @@
-"""What is looked at before a run starts: conditions under which its numbers would be wrong, and the
-size of the domain, against which the steps of the drift are measured during the run."""
+"""Checks before a run: conditions under which its numbers would be wrong, and the size of the
+domain, with which the steps of the drift are compared during the run."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from levysde.errors import AccuracyWarning, StabilityWarning
 from levysde.escape.precision import precision
-from levysde.escape.skeleton import about, about_jumps, step_bias
+from levysde.escape.skeleton import bias_notes, jump_notes, step_bias
 from levysde.interfaces import ray_distances, ray_doubts
 from levysde.parts import check_derived
 from levysde.protocols import Domain, Dynamics, Kernel, Point, State
@@ -35,8 +35,8 @@ _looked = ContextVar("looked", default=False)
 
 @contextmanager
 def without_preflight() -> Iterator[None]:
-    """Runs inside are not looked at, nor are overshoots counted: for further runs of a problem that
-    has been."""
+    """Runs inside skip the checks and count no overshoots: for more runs of a problem that has been
+    checked."""
     token = _looked.set(True)
     try:
         yield
@@ -136,7 +136,7 @@ def stability(kernel: Kernel, domain: Domain) -> list[StabilityWarning | str]:
                 )
             ]
         if dynamics.response == "flow":  # the position follows its averages, not the gradient alone
-            return [*_coarse_for_averages(step, dt)]
+            return _coarse_for_averages(step, dt)
         error = _error(moved, flow, dt)
         if error > _COARSE:
             return [
@@ -147,13 +147,13 @@ def stability(kernel: Kernel, domain: Domain) -> list[StabilityWarning | str]:
         euler = _error(np.eye(len(flow)) - dt * flow, flow, dt)
         inexact = min(1.0, error / euler) if euler > 0 else 0.0
         bias, missed = step_bias(kernel, domain, dynamics, dt, inexact)
-        return [*about_jumps(kernel, domain, dynamics, dt), *about(bias, missed, dt)]
+        return [*jump_notes(kernel, domain, dynamics, dt), *bias_notes(bias, missed, dt)]
     # a gradient that cannot be differentiated, in whatever way: the run itself does without
     except Exception:
         return []
 
 
-def _coarse_for_averages(step: np.ndarray, dt: float) -> list[str]:
+def _coarse_for_averages(step: np.ndarray, dt: float) -> list[StabilityWarning | str]:
     sizes = np.abs(np.linalg.eigvals(step))
     fastest = -np.log(max(float(sizes[sizes > 0].min(initial=1.0)), 1e-300))
     if fastest <= _FASTEST:
@@ -206,8 +206,8 @@ def _whole(
 def _stiffest(
     kernel: Kernel, dynamics: Dynamics
 ) -> tuple[Float[Array, "k k"], Float[Array, "1 1"], Float[Array, "1 1"]]:
-    """The same along the direction of the largest curvature alone, for each vector of the state:
-    position, averages."""
+    """As `_whole`, along the direction of the largest curvature alone, for each vector of the state
+    (position, averages)."""
     x = dynamics.attractor
     bend = lambda v: jax.jvp(dynamics.landscape.gradient, (x,), (v,))[1]  # noqa: E731
     unit = lambda v: v / jnp.maximum(jnp.linalg.norm(v), jnp.finfo(v.dtype).tiny)  # noqa: E731

@@ -1,4 +1,4 @@
-"""What a run is asked for, checked before anything is compiled; and how its lanes are laid out."""
+"""Checks of the arguments of a run, before anything is compiled, and the layout of its lanes."""
 
 import math
 import os
@@ -117,7 +117,8 @@ def checked_run(
 def steps_until(
     name: str, kernel: Kernel, time: Arg[Number], limit: int = LAST_STEP, *, refuse: bool = True
 ) -> int:
-    """The steps after which the clock has reached `time`, at most `limit`; refused beyond it."""
+    """The number of steps after which the clock has reached `time`. More than `limit` are an error,
+    or cut to it where `refuse` is False."""
     time = errors.positive_real(name, time, f"{name}=1e4")
     steps = kernel.steps_within(time)
     if steps <= limit or not refuse:
@@ -137,8 +138,8 @@ def steps_until(
 
 @eqx.filter_jit
 def _contained(domain: Domain, points: Array) -> Array:
-    """As one program: a flow that is followed is compiled anew each time where it is run operation
-    by operation."""
+    """In one program: run operation by operation, a domain that follows a flow compiles it again at
+    each call."""
     return jax.vmap(domain.contains)(points)
 
 
@@ -213,9 +214,9 @@ def _devices(devices: Arg[Integer | None]) -> tuple:
 def layout(
     dim: int, lane_invariant: bool, places: tuple, num: int, lanes: Arg[Integer | None]
 ) -> tuple[int, int]:
-    """Lanes of a worker, and of each of its blocks, as measured: small states want blocks that stay
-    in the first-level cache and are not split between threads, networks few lanes, GPUs one block
-    of many; and few trajectories want fewer lanes, since those drain."""
+    """Lanes of a worker, and of each of its blocks, by a measured rule. Small states run fastest in
+    blocks that fit into the first-level cache and are not split between threads, networks in few
+    lanes, GPUs in one large block. Few trajectories get fewer lanes, which are idle at the end."""
     if places[0].platform != "cpu":
         widest = most = max(1024, min(2**20, 2**28 // dim))
         share = -(-num // len(places))

@@ -144,7 +144,7 @@ class Worker:
         return advance(self.problem, self.stack, queue._replace(count=np.int32(len(ids))), limits)
 
     def book(self, ids: np.ndarray, records: Records, rounds: int) -> None:
-        """Write the rows of the slots that ended, and see who is in the lanes now."""
+        """Write the rows of the slots that ended, and update what is in the lanes."""
         step, slot = (np.asarray(leaf).reshape(-1) for leaf in (self.stack.step, self.stack.slot))
         ended = np.flatnonzero(np.asarray(records.standing)[: len(ids)] != INSIDE)
         before = self.made
@@ -161,8 +161,8 @@ class Worker:
         self.lane_steps, self.ended = self.lane_steps + lane_steps, self.ended + len(ended)
 
     def adapt(self, seconds: float, rounds: int) -> None:
-        """Steps in a round: so few that a lane seldom waits; rounds in a call: so many that the
-        host seldom does."""
+        """Choose few steps in a round, so that a lane seldom waits, and many rounds in a call, so
+        that the host seldom does."""
         life = self.lane_steps / (self.ended + 1)
         pace = max(seconds, 1e-6) / max(1, rounds * self.steps)  # seconds a step of the stack
         lasting = _CALL_SECONDS if self.device.platform == "cpu" else _DEVICE_CALL_SECONDS

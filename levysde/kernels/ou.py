@@ -83,7 +83,20 @@ class OrnsteinUhlenbeck(FixedStep):
 
     def __init__(self, dynamics: Arg[Dynamics], dt: Arg[Number]):
         errors.concrete("dt", dt)  # the law of the noise is computed on the host
-        self.dynamics = errors.concrete("dynamics", _exact_parts(dynamics))
+        flow = gradient_flow("OrnsteinUhlenbeck", dynamics)
+        if not isinstance(flow.scale, STATE_FREE):
+            raise TypeError(
+                "OrnsteinUhlenbeck solves the linear part exactly, for which "
+                f"{type(flow.scale).__name__} must not depend on the position. Type "
+                "EulerMaruyama(dynamics, dt=1e-3) instead."
+            )
+        if not isinstance(flow.driver, Brownian | StableComponents | StableIsotropic):
+            raise TypeError(
+                "OrnsteinUhlenbeck knows the law of its noise for Brownian, StableComponents and "
+                f"StableIsotropic, not for {type(flow.driver).__name__}. Type "
+                "EulerMaruyama(dynamics, dt=1e-3) instead."
+            )
+        self.dynamics = errors.concrete("dynamics", flow)
         self.dt = errors.positive("dt", dt, "dt=0.1")
         for name, value in self._derived().items():
             setattr(self, name, value)
@@ -128,23 +141,6 @@ class OrnsteinUhlenbeck(FixedStep):
 
 def _product(matrix: Array, vector: NoiseVector) -> Point:
     return matrix * vector if matrix.ndim == 1 else matvec(matrix, vector)
-
-
-def _exact_parts(dynamics: Arg[Dynamics]) -> SGD | Langevin:
-    flow = gradient_flow("OrnsteinUhlenbeck", dynamics)
-    if not isinstance(flow.scale, STATE_FREE):
-        raise TypeError(
-            "OrnsteinUhlenbeck solves the linear part exactly, for which "
-            f"{type(flow.scale).__name__} must not depend on the position. Type "
-            "EulerMaruyama(dynamics, dt=1e-3) instead."
-        )
-    if not isinstance(flow.driver, Brownian | StableComponents | StableIsotropic):
-        raise TypeError(
-            "OrnsteinUhlenbeck knows the law of its noise for Brownian, StableComponents and "
-            f"StableIsotropic, not for {type(flow.driver).__name__}. Type EulerMaruyama(dynamics, "
-            "dt=1e-3) instead."
-        )
-    return flow
 
 
 def _hessian(flow: SGD | Langevin) -> np.ndarray:
