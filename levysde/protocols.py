@@ -224,7 +224,7 @@ class Dynamics(Part):
     def response(self) -> str:
         """How a jump `y` at the attractor decides an escape. "linear": the position moves by
         `jump(y)` at once. "map": it moves at once, but not linearly (one `step` with `dt = 0`).
-        "flow": the noise enters an average, and the position goes on moving; the noiseless flow
+        "flow": the noise enters an average, and the position keeps moving; the noiseless flow
         after the jump decides."""
         return "linear"
 

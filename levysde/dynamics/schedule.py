@@ -2,7 +2,7 @@
 `u(t)`.
 
 For SGD, `d th = u(t) (-grad F(th) dt + eps S dL)`. The learning rate at time t is `u(t)` times the
-base dynamics' eta, and the averages of an optimiser with memory go on as they were: what
+base dynamics' eta, and the averages of an optimiser with memory are not affected: what
 `optax.scale_by_schedule` and a schedule given as `learning_rate` do (after the momentum, after
 ADAM's preconditioner, after ADAMW's decay).
 """

@@ -31,7 +31,7 @@ def is_traced(value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """`repr(value)` for a message, cut where it is long or goes on in another line."""
+    """`repr(value)` for a message, cut to one line of at most 300 characters."""
     try:
         text = repr(value)
     # an integer of more than 4300 digits has no repr, and a custom class may fail
@@ -344,7 +344,7 @@ def real_index(value: Any) -> float:
 
 
 def described(error: Exception) -> str:
-    """What went wrong in a user's function; the text of a KeyError alone is only the key."""
+    """The class and message of an error; the message of a KeyError alone is only the key."""
     return f"{type(error).__name__}: {error}"
 
 

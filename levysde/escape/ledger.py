@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -59,9 +59,8 @@ class Rows:
         return dict(vars(self))
 
 
-@dataclass
-class Flight:
-    """Unfinished trajectories with all that is needed to go on: the lane axis last, as in a
+class Flight(NamedTuple):
+    """Unfinished trajectories with all that is needed to resume them: the lane axis last, as in a
     `Block`."""
 
     ids: np.ndarray
@@ -70,22 +69,12 @@ class Flight:
     leaves: list[np.ndarray]
 
     def take(self, keep: np.ndarray) -> "Flight":
-        return Flight(
-            self.ids[keep],
-            self.step[keep],
-            self.before[..., keep],
-            [leaf[..., keep] for leaf in self.leaves],
-        )
+        return jax.tree.map(lambda leaf: leaf[..., keep], self)
 
     @staticmethod
     def join(parts: list["Flight"]) -> "Flight | None":
         parts = [part for part in parts if len(part.ids)]
-        if not parts:
-            return None
-        join = functools.partial(np.concatenate, axis=-1)
-        ids, step, before = (join([getattr(p, name) for p in parts]) for name in _FLIGHT)
-        leaves = [join(group) for group in zip(*(p.leaves for p in parts), strict=True)]
-        return Flight(ids, step, before, leaves)
+        return jax.tree.map(lambda *leaf: np.concatenate(leaf, -1), *parts) if parts else None
 
 
 @dataclass

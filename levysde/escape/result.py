@@ -71,8 +71,8 @@ class RunInfo(Tabled):
             trajectories.
         start: where all trajectories started, None where they did not start in one place, or in
             more than 1,000 dimensions.
-        warnings: what was found before the run that can make its numbers wrong, each with its
-            number and how to fix it.
+        warnings: conditions found before the run that can make its numbers wrong, each with a
+            value and how to fix it.
     """
 
     kernel: str

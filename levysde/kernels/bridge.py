@@ -66,8 +66,8 @@ class BridgedState(NamedTuple):
 
 
 class Bridged(Stepper):
-    """A Gaussian kernel that also notices that it left `domain` between two steps, and when: exits
-    of weak order one in dt where those of the skeleton have order one half.
+    """A Gaussian kernel that also detects exits from `domain` between two steps, and their times.
+    Escape times then have weak order 1 in dt instead of 1/2.
 
     Args:
         kernel: a stepper of `SGD` (Ito) with `Brownian` noise, or of `Langevin`: `EulerMaruyama`,
@@ -235,8 +235,8 @@ class JumpAdapted(Stepper):
         dt: longest step, positive, in SDE time: what the flow and the Gaussian part need.
         cutoff: c, positive, in units of the driver: a jump moves the position by epsilon S times
             its size, so let `epsilon * cutoff` be well below the size of the domain.
-        domain: when given, a path that leaves it by its Gaussian part between two times is noticed,
-            by a Brownian bridge: the one that `simulate_escape` gets.
+        domain: the one that `simulate_escape` gets; when given, exits by the Gaussian part
+            between two times are detected by a Brownian bridge.
 
     Raises:
         ValueError, TypeError: parts of another kind, noise whose numbers JAX traces, or numbers out

@@ -95,9 +95,9 @@ class FixedStep(Stepper):
 class EulerMaruyama(FixedStep):
     """The Euler-Maruyama scheme.
 
-    Exits are looked for at the grid times only, so they are late by a bias that falls as
-    `dt^(1/alpha)` for alpha > 1: see `EscapeLaw.skeleton_bias`, and for exits on time `Bridged`,
-    `JumpAdapted` and `Shifted`.
+    Exits are detected at the grid times only. The discretisation bias of the escape time falls as
+    `dt^(1/alpha)` for alpha > 1, see `EscapeLaw.skeleton_bias`; `Bridged`, `JumpAdapted` and
+    `Shifted` reduce it.
 
     Args:
         dynamics: the SDE: any `Dynamics`.

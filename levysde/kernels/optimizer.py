@@ -65,9 +65,9 @@ class OptimizerKernel(Kernel):
             in the minimum; by default `transformation.init(params)`.
         iteration_time: SDE time that one iteration stands for (the learning rate of SGD): the clock
             then counts SDE time, to be compared with an SDE. By default it counts iterations.
-        iterations_per_step: iterations between two looks whether the trajectory has left, which
-            costs a loss over all data in a sublevel set. Exits are seen late by up to so many
-            iterations less one.
+        iterations_per_step: iterations between two exit tests; in a sublevel set a test costs a
+            loss over all data. Exits are detected up to `iterations_per_step - 1` iterations
+            late.
 
     A random key inside the optimiser's state (`optax.noisy_sgd`) is drawn anew for each trajectory.
 
@@ -155,7 +155,7 @@ class OptimizerKernel(Kernel):
 
     @property
     def dt(self) -> float | None:
-        """SDE time between two looks, None where iterations are counted."""
+        """SDE time between two exit tests, None where iterations are counted."""
         time = self.iteration_time
         return None if time is None else self.iterations_per_step * float(time)
 

@@ -52,7 +52,7 @@ class OrnsteinUhlenbeck(FixedStep):
 
     Exact in law for a `Quadratic` whatever dt is. Elsewhere a step takes two gradients and is of
     weak order 2 for Gaussian noise; it gains where the loss is close to a quadratic around the
-    minimum. Exits are looked for at the grid times only, as by `EulerMaruyama`.
+    minimum. Exits are detected at the grid times only, as by `EulerMaruyama`.
 
     H, the exponential and the law of the noise are computed here, on the host in float64, once a
     kernel; they are array leaves, so that other numbers compile nothing new.

@@ -2,8 +2,8 @@
 gentle side.
 
 A chain is a C^2 piecewise quintic through its stationary points: at each, value, slope 0 and
-curvature are given, so that minima, saddles, barriers and sharpness are the user's numbers and not
-the outcome of a formula. Outside it is quadratic.
+curvature are given, so that you choose minima, saddles, barriers and curvatures directly. Outside
+it is quadratic.
 """
 
 import equinox as eqx

@@ -54,8 +54,8 @@ def from_function(
         TypeError: `fn` is not a function, fails, or does not return one real number; `minimum` is
             traced by JAX.
         ValueError: loss, gradient or Hessian are not finite at `minimum`, or it is not a minimum.
-            Where the Hessian has a zero eigenvalue the loss itself is looked at along that
-            direction; an `AccuracyWarning` says where it is flat.
+            Where the Hessian has a zero eigenvalue, the loss is evaluated along that direction;
+            an `AccuracyWarning` reports where it is flat.
 
     Source:
         Elementary.
@@ -122,9 +122,9 @@ def _losses(
 def _check_flat(
     landscape: Landscape, x: Point, along: np.ndarray, gradient: np.ndarray, curvature: float
 ) -> None:
-    """Follows the loss along directions in which the Hessian does not decide: the first change that
-    is neither rounding, nor from the gradient, nor a fall by `curvature`, tells whether it is a
-    minimum. Warns where there is none."""
+    """Follows the loss along directions in which the Hessian does not decide. The first change
+    that is neither rounding, nor from the gradient, nor a fall by `curvature`, decides whether x
+    is a minimum. Warns where there is no such change."""
     at, steps = np.asarray(x, float), _STEPS * (1 + np.linalg.norm(np.asarray(x)))
     points = jnp.asarray(at + steps[:, None] * along[:, None, :], dtype=float)
     values, value = (np.asarray(found, float) for found in _losses(landscape, points, x))

@@ -105,7 +105,7 @@ class NetworkLandscape(Landscape):
     """Mean per-example loss over data, plus `weight_decay |x|^2 / 2`. Made by `from_network`.
 
     Attributes:
-        loss: the user's loss, of one example or, where `batched`, of all.
+        loss: the loss of one example or, where `batched`, of all.
         batched: whether it takes all examples at once.
         treedef, shapes: of the parameter tree, by which `unflatten` puts a flat vector back into
             it.
@@ -205,7 +205,7 @@ class NetworkLandscape(Landscape):
         """This landscape with its minimum marked at `x`, shape `(d,)`.
 
         Raises TypeError or ValueError for a wrong shape, or a loss or gradient that is not finite
-        there. Whether it is a minimum is not looked at: `levysde.networks.polish` finds one and
+        there. It is not checked whether x is a minimum: `levysde.networks.polish` finds one and
         checks it.
         """
         x = errors.finite("x", x, f"x=jnp.zeros({self.dim})", (self.dim,))

@@ -32,8 +32,9 @@ class LevyPath(diffrax.AbstractPath):
     as `diffrax.Euler`.
 
     A time further than a tenth of a step off the grid is an error at run time, so take `dt0=dt` and
-    a `t1` that is a whole number of steps (diffrax stretches its steps to end at `t1`). float32
-    holds the grid for some hundred thousand steps, float64 for ever.
+    a `t1` that is a whole number of steps (diffrax stretches its steps to end at `t1`). In
+    float32 the grid is resolved for some hundred thousand steps, in float64 without a practical
+    limit.
 
     Args:
         driver: the law, for example `StableComponents(alpha=1.5)`.

@@ -1,4 +1,4 @@
-"""Compound Poisson noise: separate jumps of a user's law, at a rate per unit time.
+"""Compound Poisson noise: separate jumps of a custom law, at a rate per unit time.
 
 Notation: lambda the intensity, mu = lambda dt, N ~ Poisson(mu) the number of jumps in a step, Y_1,
 Y_2, ... independent jumps, `L_dt = Y_1 + ... + Y_N`, phi(k) = E exp(i <k, Y>),
@@ -32,8 +32,8 @@ _EXTRA = 8  # terms of P(N >= j) beyond max_jumps
 
 
 class GaussianJump(Part):
-    """Normal jumps: `N(0, scale^2 I)` in `dim` dimensions. A jump law for `CompoundPoisson`, and a
-    model to write others by.
+    """Normal jumps: `N(0, scale^2 I)` in `dim` dimensions. A jump law for `CompoundPoisson`, and
+    an example for writing others.
 
     Args:
         scale: standard deviation of a coordinate, positive.

@@ -110,7 +110,7 @@ class TruncatedComponents(_Truncated):
         alpha: stability index of the jumps, in (0, 2).
         cutoff: largest jump, in units of L. No increment is longer in any coordinate.
         tries: draws a step and coordinate may take. 3 allow `2 (C_a/a) cutoff^-alpha dt` up to
-            1e-3; with more a longer dt is allowed, and its error is then the user's to judge.
+            1e-3; more tries allow a longer dt, whose error you must judge yourself.
 
     Raises:
         ValueError, TypeError: an argument out of range; later, a dt that needs more tries
