@@ -110,7 +110,7 @@ def lanes(fn):
     return jax.vmap(fn, in_axes=-1, out_axes=-1)
 
 
-def _select(condition: Array, yes: State, no: State) -> State:
+def _select(condition: Any, yes: State, no: State) -> State:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 

@@ -233,7 +233,8 @@ class Saver:
         """Write to a new file, then put it in the place of the old one in one move."""
         flight = ledger.in_flight()
         with ledger.lock:
-            arrays = {f"row_{name}": rows.copy() for name, rows in ledger.rows.arrays().items()}
+            rows = ledger.rows.arrays()
+            arrays: dict[str, Any] = {f"row_{name}": column.copy() for name, column in rows.items()}
         if flight is not None:
             arrays |= {f"flight_{name}": getattr(flight, name) for name in _FLIGHT}
             arrays |= {f"flight_leaf_{i}": leaf for i, leaf in enumerate(flight.leaves)}
@@ -283,7 +284,8 @@ class Saver:
             return None
         count = sum(name.startswith("flight_leaf_") for name in arrays)
         leaves = [arrays[f"flight_leaf_{i}"] for i in range(count)]
-        return Flight(*(arrays[f"flight_{name}"] for name in _FLIGHT), leaves)
+        ids, step, before = (arrays[f"flight_{name}"] for name in _FLIGHT)
+        return Flight(ids, step, before, leaves)
 
 
 def saver(value: Any, run: Run, record: str, part: tuple[int, int]) -> Saver:

@@ -97,8 +97,8 @@ def _gradient(kernel: Kernel, places: np.ndarray) -> list[PrecisionWarning]:
         return []
     here = np.asarray(_slopes(landscape, jnp.asarray(places)), np.float64)
     try:
-        with in_float64((landscape, places)) as precise:
-            wide = np.asarray(_slopes(*precise))
+        with in_float64((landscape, places)) as (precise, at):
+            wide = np.asarray(_slopes(precise, at))
     except Exception:  # custom functions may hold float32 arrays or accept no others
         return []
     if not (np.isfinite(here).all() and np.isfinite(wide).all()):
@@ -158,8 +158,8 @@ def _steps(kernel: Kernel, places: np.ndarray) -> _Steps:
     words = np.random.default_rng(0).integers(0, 2**32, shape, dtype=np.uint32)
     if _size(kernel) <= _WIDENED:
         try:
-            with in_float64((kernel, places)) as precise:
-                return jax.tree.map(np.asarray, _stepped(*precise, jnp.asarray(words)))
+            with in_float64((kernel, places)) as (precise, at):
+                return jax.tree.map(np.asarray, _stepped(precise, at, jnp.asarray(words)))
         except Exception:  # custom functions may hold float32 arrays or accept no others
             pass
     return jax.tree.map(np.asarray, _stepped(kernel, jnp.asarray(places), jnp.asarray(words)))

@@ -360,7 +360,9 @@ def gathered(result: EscapeResult) -> EscapeResult:
             )
             for name, column in mine.items()
         }
-        numbers = dict(zip(_SUMS + _LONGEST, arrays.pop("work").tolist(), strict=True))
+        numbers: dict[str, Any] = dict(
+            zip(_SUMS + _LONGEST, arrays.pop("work").tolist(), strict=True)
+        )
         numbers |= {name: int(numbers[name]) for name in _SUMS}
         parts.append(EscapeResult(**arrays, info=replace(result.info, **numbers)))
     return join_shards(parts)

@@ -139,7 +139,7 @@ class Worker:
         else:
             floor = self.width * (self.blocks - 1) or self.narrower
         counts = np.array([self.steps, rounds, self.blocks, floor], np.int32)
-        limits = Limits(self.limit, *counts, self.size)
+        limits = Limits(self.limit, counts[0], counts[1], counts[2], counts[3], self.size)
         advance = compiled_advance(self.device.platform, self.fused)
         return advance(self.problem, self.stack, queue._replace(count=np.int32(len(ids))), limits)
 

@@ -154,7 +154,7 @@ def rescaled(landscape: Arg[Landscape], sharpness: Arg[Number]) -> Landscape:
     errors.instance("landscape", landscape, Landscape, "rescaled(DoubleWell(), sharpness=2.0)")
     k = errors.positive("sharpness", sharpness, "sharpness=2.0")
     if not isinstance(landscape, NetworkLandscape):
-        return Rescaled(landscape, k)
+        return Rescaled(landscape=landscape, sharpness=k)
     root = jnp.sqrt(k)
     stretch = root if landscape.stretch is None else root * landscape.stretch
     return eqx.tree_at(

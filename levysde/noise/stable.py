@@ -239,7 +239,7 @@ class StableComponents(Driver):
         if errors.is_traced(self.alpha) or errors.is_traced(self.fitted):
             # alpha was replaced, as by `equinox.tree_at`: there is no fit to be had here
             log2_dt = jnp.where(self.alpha == self.fitted, log2_dt, jnp.nan)
-        elif float(self.alpha) != float(self.fitted):
+        elif float(self.alpha) != float(self.fitted):  # pyright: ignore[reportArgumentType]
             ratio = jnp.asarray(fit_quantile(_fitted(self.alpha)[0]), self.alpha.dtype)
         return fitted_stable(words[:dim], finer, self.alpha, ratio, log2_dt)
 
