@@ -346,7 +346,8 @@ def gathered(result: EscapeResult) -> EscapeResult:
     """The whole run on every process that `jax.distributed` joins, from the shard of each."""
     from jax.experimental import multihost_utils  # slow to import
 
-    work = np.array([getattr(result.info, name) for name in _SUMS + _LONGEST], np.float64)
+    names = _SUMS + _LONGEST
+    work = np.array([getattr(result.info, name) for name in names], np.float64)
     mine = _columns(result) | {"work": work}
     # bytes: 64 bits stay 64 bits
     everyone = multihost_utils.process_allgather(
@@ -360,9 +361,7 @@ def gathered(result: EscapeResult) -> EscapeResult:
             )
             for name, column in mine.items()
         }
-        numbers: dict[str, Any] = dict(
-            zip(_SUMS + _LONGEST, arrays.pop("work").tolist(), strict=True)
-        )
+        numbers: dict[str, Any] = dict(zip(names, arrays.pop("work").tolist(), strict=True))
         numbers |= {name: int(numbers[name]) for name in _SUMS}
         parts.append(EscapeResult(**arrays, info=replace(result.info, **numbers)))
     return join_shards(parts)
