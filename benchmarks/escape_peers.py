@@ -71,7 +71,9 @@ class Levysde:
 
     def prepare(self) -> None:
         well = ls.Quadratic(hessian=jnp.eye(DIM))
-        dynamics = ls.SGD(well, ls.StableComponents(alpha=ALPHA, exact=self.exact), epsilon=EPSILON)
+        dynamics = ls.SGD(
+            well, ls.StableComponents(alpha=ALPHA, exact_sampler=self.exact), epsilon=EPSILON
+        )
         self.kernel = ls.EulerMaruyama(dynamics, dt=DT)
         self.domain, self.start = ls.Ball(radius=RADIUS, center=jnp.zeros(DIM)), jnp.zeros(DIM)
         # all of the run: the lane block halves as it drains, and each size compiles once

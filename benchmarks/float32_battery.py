@@ -80,7 +80,7 @@ def optimizer(center: float, dt: float) -> ls.OptimizerKernel:
     return ls.OptimizerKernel(
         "sgd",
         well(center),
-        noise=ls.Brownian(),
+        driver=ls.Brownian(),
         scale=EPSILON / dt**0.5,
         hyperparameters={"learning_rate": dt},
         iteration_time=dt,
@@ -98,8 +98,11 @@ CASES: dict[str, tuple[Callable, int]] = {
         lambda c, dt: ls.EulerMaruyama(ls.Langevin(well(c), diffusion=EPSILON**2 / 2), dt=dt),
         1,
     ),
-    "Momentum": (euler(ls.Momentum, rate=50.0, averaged=True), 1),
-    "Momentum, Nesterov": (euler(ls.Momentum, rate=50.0, averaged=True, nesterov=True), 1),
+    "Momentum": (euler(ls.Momentum, forgetting_rate=50.0, averaged=True), 1),
+    "Momentum, Nesterov": (
+        euler(ls.Momentum, forgetting_rate=50.0, averaged=True, nesterov=True),
+        1,
+    ),
     "Underdamped": (
         lambda c, dt: ls.EulerMaruyama(
             ls.Underdamped(well(c), diffusion=0.04, friction=5.0), dt=dt
@@ -107,9 +110,9 @@ CASES: dict[str, tuple[Callable, int]] = {
         1,
     ),
     "Adam": (euler(ls.Adam, **RATES), 1),
-    "Adam, noise in the average": (euler(ls.Adam, noise="average", **RATES), 1),
+    "Adam, noise in the average": (euler(ls.Adam, noise_in="average", **RATES), 1),
     "AdamW": (euler(ls.AdamW, weight_decay=1e-3, **RATES), 1),
-    "RMSProp": (euler(ls.RMSProp, rate=5.0), 1),
+    "RMSProp": (euler(ls.RMSProp, forgetting_rate=5.0), 1),
     "Scheduled": (
         lambda c, dt: ls.EulerMaruyama(ls.Scheduled(flow(c), lambda t: 1 / (1 + t)), dt=dt),
         1,

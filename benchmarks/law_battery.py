@@ -159,13 +159,15 @@ def optimizer(kind: str, epsilon: float) -> Case:
         ls.StableComponents(alpha=1.5),
     )
     dynamics = {
-        "momentum": lambda: ls.Momentum(well, driver, epsilon=epsilon, rate=1.0, averaged=True),
+        "momentum": lambda: ls.Momentum(
+            well, driver, epsilon=epsilon, forgetting_rate=1.0, averaged=True
+        ),
         "adam": lambda: ls.Adam(well, driver, epsilon=epsilon, rates=(5.0, 1.0)),
         "adam, averaged": lambda: ls.Adam(
-            well, driver, epsilon=epsilon, rates=(5.0, 1.0), noise="average"
+            well, driver, epsilon=epsilon, rates=(5.0, 1.0), noise_in="average"
         ),
         "rmsprop": lambda: ls.RMSProp(
-            well, driver, epsilon=epsilon, rate=1.0, gradient_variance=0.25
+            well, driver, epsilon=epsilon, forgetting_rate=1.0, gradient_variance=0.25
         ),
     }[kind]()
     return dynamics, _origin(2), 1e-2
@@ -177,7 +179,7 @@ def tempered(length: float, epsilon: float) -> Case:
 
 
 def skewed(epsilon: float) -> Case:
-    driver = ls.SkewedComponents(alpha=1.4, beta=0.6)
+    driver = ls.SkewedComponents(alpha=1.4, skewness=0.6)
     return (
         ls.SGD(ls.Quadratic(hessian=jnp.diag(jnp.array([1.0, 3.0]))), driver, epsilon=epsilon),
         _origin(2),
@@ -186,7 +188,7 @@ def skewed(epsilon: float) -> Case:
 
 
 def styblinski_tang(epsilon: float) -> Case:
-    landscape = ls.StyblinskiTang(2, height=0.05)
+    landscape = ls.StyblinskiTang(2, loss_factor=0.05)
     return (
         ls.SGD(landscape, ls.StableIsotropic(alpha=1.4), epsilon=epsilon),
         ls.Basin(landscape),

@@ -66,7 +66,7 @@ def problem(name: str) -> tuple[Any, Any, Any, int]:
         return ls.JumpAdapted(sgd, dt=0.01, cutoff=0.5, domain=basin), basin, start, 12_000
     if name == "optax ADAM":
         noise = ls.StableComponents(alpha=1.5)
-        kernel = ls.OptimizerKernel(optax.adam(0.01), well, noise=noise, iteration_time=0.01)
+        kernel = ls.OptimizerKernel(optax.adam(0.01), well, driver=noise, iteration_time=0.01)
         return kernel, ls.Ball(radius=0.3, center=start), start, 15_000
     assert name == "network"
     network = ls.softmax_regression(weight_decay=0.1)

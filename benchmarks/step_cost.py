@@ -39,7 +39,10 @@ def cases() -> dict[str, tuple[str | None, Callable]]:
     rotation = jnp.array([[1.0, 0.2], [0.2, 1.0]])
     return {
         "StableComponents": (None, lambda: (sgd(COMPONENTS), FAR)),
-        "StableComponents, exact": (None, lambda: (sgd(ls.StableComponents(1.5, exact=True)), FAR)),
+        "StableComponents, exact": (
+            None,
+            lambda: (sgd(ls.StableComponents(1.5, exact_sampler=True)), FAR),
+        ),
         "StableIsotropic": (None, lambda: (sgd(ISOTROPIC), FAR)),
         "Brownian": (None, lambda: (sgd(ls.Brownian()), FAR)),
         "DenseScale": (None, lambda: (sgd(COMPONENTS, scale=rotation), FAR)),
@@ -95,7 +98,7 @@ def cases() -> dict[str, tuple[str | None, Callable]]:
         "Rastrigin": ("DoubleWell", lambda: (sgd(COMPONENTS, ls.Rastrigin(2)), FAR)),
         "MuellerBrown": (
             "DoubleWell",
-            lambda: (sgd(COMPONENTS, ls.MuellerBrown(height=0.01)), FAR),
+            lambda: (sgd(COMPONENTS, ls.MuellerBrown(loss_factor=0.01)), FAR),
         ),
         "WellChain": ("DoubleWell", lambda: (sgd(COMPONENTS, ls.sharp_flat(dim=2)), FAR)),
         "AsymmetricValley": (
@@ -125,7 +128,7 @@ def cases() -> dict[str, tuple[str | None, Callable]]:
             "Ball",
             lambda: (sgd(COMPONENTS), ls.ExitSets(ls.Ball(radius=1.0, center=9 * jnp.ones(2)))),
         ),
-        "Inner": ("Ball", lambda: (sgd(COMPONENTS), ls.Inner(FAR, delta=1e3))),
+        "Inner": ("Ball", lambda: (sgd(COMPONENTS), ls.Inner(FAR, margin=1e3))),
         "Component": ("Sublevel", lambda: (sgd(COMPONENTS), ls.Component(WELL, height=1e6))),
         "Basin": (
             "Sublevel",
@@ -148,7 +151,7 @@ def cases() -> dict[str, tuple[str | None, Callable]]:
         ),
         "Adam, noise through m": (
             "Adam",
-            lambda: (ls.Adam(WELL, COMPONENTS, noise="average", **rates), FAR),
+            lambda: (ls.Adam(WELL, COMPONENTS, noise_in="average", **rates), FAR),
         ),
         "Scheduled": (
             "StableComponents",

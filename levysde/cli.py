@@ -57,7 +57,7 @@ def escape(
             "Default: digits."
         ),
     ] = None,
-    noise: Annotated[
+    stable_noise: Annotated[
         str | None,
         typer.Option(
             help="Stable noise: components (independent coordinates) or isotropic. "
@@ -110,7 +110,7 @@ def escape(
     """
     given = {
         "landscape": landscape,
-        "noise": noise,
+        "stable_noise": stable_noise,
         "optimizer": None if optimizer == "both" else [optimizer],
         "alpha": alpha,
         "epsilon": eps,
@@ -293,7 +293,7 @@ def study(
     for verdict in verdicts:
         condition = f" ({verdict.condition})" if verdict.condition else ""
         typer.echo(f"{verdict.word.upper()}{condition}: {verdict.claim.statement}")
-        typer.echo(f"    where: {verdict.claim.source}\n    measured: {verdict.measured}")
+        typer.echo(f"    where: {verdict.claim.source}\n    measured: {verdict.outcome}")
     typer.echo(f"{time.monotonic() - start:.0f} s. Verdicts, figures and data: {folder}")
 
 

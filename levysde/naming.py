@@ -59,6 +59,7 @@ _SYNONYMS = (
     ("tolerance", "tol", "rtol", "atol"),
     ("momentum", "beta", "mu"),
     ("friction", "gamma", "damping"),
+    ("skewness", "beta", "skew"),
     ("betas", "beta1", "beta2", "b1", "b2"),
     ("delta", "eps", "epsilon"),
 )

@@ -37,7 +37,7 @@ NUM = int(os.environ.get("LEVYSDE_NOTEBOOK_NUM", "10000"))  # trajectories of ea
 # your own network, use `ls.from_network(...)` as in notebook 3.
 
 # %%
-well = ls.DoubleWell(barrier=1.0, width=1.0, dim=2)
+well = ls.DoubleWell(barrier=1.0, distance=1.0, dim=2)
 valley = ls.Ball(radius=1.0, center=well.minimum)
 
 ax = ls.plots.landscape(well, domain=valley, bounds=((-2.3, 2.0), (-1.4, 1.4)))
@@ -266,7 +266,7 @@ for i, epsilon in enumerate(ladder):
     )
     ratios.append(ls.compare(run, ls.escape_law(weaker, valley, check=False)).ratio)
 
-ax = ls.plots.ratio_ladder(
+ax = ls.plots.ratios(
     ladder, [r.value for r in ratios], [(r.low, r.high) for r in ratios], label="double well"
 )
 ax.invert_xaxis()

@@ -54,7 +54,7 @@ BLUE, ORANGE = "#2b83ba", "#d95f02"
 # %%
 def problem(height, width):
     """Landscape, valley, start."""
-    well = ls.DoubleWell(barrier=height, width=width)
+    well = ls.DoubleWell(barrier=height, distance=width)
     return well, ls.Box(lower=jnp.array([-4.0 * width]), upper=jnp.zeros(1)), well.minimum
 
 

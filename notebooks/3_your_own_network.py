@@ -76,14 +76,14 @@ print(f"{network.dim} parameters, {network.num_examples} examples")
 # %% [markdown]
 # ## Find a minimum and verify it
 #
-# `train` runs minibatch SGD with optax. It ends *near* a minimum and keeps fluctuating. `polish`
+# `train` runs minibatch SGD with optax. It ends *near* a minimum and keeps fluctuating. `refine`
 # refines the point in double precision with L-BFGS and Newton steps. It checks the gradient and
 # the smallest eigenvalue of the Hessian, and raises an error if the point is not a strict
 # minimum.
 
 # %%
 trained = ls.networks.train(network, "sgd", learning_rate=0.3, batch_size=30, epochs=300, seed=0)
-minimum = ls.networks.polish(network, trained)
+minimum = ls.networks.refine(network, trained)
 network = network.at(minimum.point)
 minimum
 
@@ -169,7 +169,7 @@ comparisons[-1]
 
 # %%
 ratios = [c.ratio for c in comparisons]
-ax = ls.plots.ratio_ladder(
+ax = ls.plots.ratios(
     ladder,
     [r.value for r in ratios],
     [(r.low, r.high) for r in ratios],
@@ -240,7 +240,7 @@ print(f"the SDE's mean over the algorithm's: {against.ratio}")
 #
 # **Summary**
 #
-# * You need a loss of one example, a pytree and data. `polish` verifies that the point is a
+# * You need a loss of one example, a pytree and data. `refine` verifies that the point is a
 #   minimum.
 # * Measure the noise before you assume a distribution. On this network minibatch noise is nearly
 #   Gaussian.

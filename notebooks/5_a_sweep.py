@@ -162,7 +162,7 @@ for ax, name in zip(panels, sweep.data["dynamics"].values, strict=True):
     for alpha in sweep.data["alpha"].values:
         at = sweep.data.sel(dynamics=name, alpha=alpha)
         ends = np.stack([at["ratio_low"], at["ratio_high"]], 1)
-        ls.plots.ratio_ladder(at["epsilon"], at["ratio"], ends, ax=ax, label=f"alpha = {alpha:g}")
+        ls.plots.ratios(at["epsilon"], at["ratio"], ends, ax=ax, label=f"alpha = {alpha:g}")
     ax.invert_xaxis()  # smaller noise to the right
     ax.set_title(name)
 panels[1].set_ylabel("")

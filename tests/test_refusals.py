@@ -32,8 +32,8 @@ KERNEL = ls.EulerMaruyama(DYNAMICS, dt=1e-2)
             "SGD has no argument 'noise'. Did you mean driver",
         ),
         (
-            lambda: ls.OptimizerKernel("sgd", WELL, driver=STABLE),
-            "no argument 'driver'. Did you mean noise",
+            lambda: ls.OptimizerKernel("sgd", WELL, noise=STABLE),
+            "no argument 'noise'. Did you mean driver",
         ),
         (
             lambda: ls.OptimizerKernel(optimizer="sgd"),

@@ -591,21 +591,21 @@ def test_numbers_in_short():
 TYPED = [
     ls.Brownian(),
     ls.StableComponents(alpha=1.5),
-    ls.StableComponents(alpha=1.5, exact=True),
+    ls.StableComponents(alpha=1.5, exact_sampler=True),
     ls.StableComponents(alpha=0.3),
     ls.StableIsotropic(alpha=1.1),
-    ls.SkewedComponents(alpha=1.5, beta=0.3),
+    ls.SkewedComponents(alpha=1.5, skewness=0.3),
     ls.TemperedComponents(alpha=1.5, length=2.0),
     ls.TruncatedComponents(alpha=1.5, cutoff=2.0),
     ls.StudentT(df=3.0, dt=0.1),
     ls.DriverSum(ls.Brownian(), (ls.StableComponents(alpha=1.5), 0.5)),
-    ls.CompoundPoisson(intensity=1.0, jump=ls.GaussianJump(scale=0.1)),
+    ls.CompoundPoisson(intensity=1.0, jump=ls.GaussianJump(std=0.1)),
     WELL,
     ls.Quadratic(hessian=[1e-8, 3.0], minimum=[0.1, 1 / 3]),
     ls.DoubleWell(barrier=2.0, dim=2),
     ls.MuellerBrown(),
     ls.Rastrigin(3),
-    ls.StyblinskiTang(4, height=0.1),
+    ls.StyblinskiTang(4, loss_factor=0.1),
     ls.AsymmetricValley(left=3.0),
     BALL,
     ls.Box(lower=[-1.0, -2.0], upper=[1.0, 2.0]),
@@ -645,7 +645,7 @@ def test_parts_by_hand():
         "        Quadratic(hessian=[[1.0, 0.0], [0.0, 4.0]], minimum=[0.0, 0.0]),\n"
         "        StableComponents(alpha=1.5),\n"
         "        epsilon=0.1,\n"
-        "        scale=ScalarScale(factor=1.0),\n"
+        "        scale=ScalarScale(noise_factor=1.0),\n"
         "    ),\n"
         "    dt=0.001,\n"
         ")"

@@ -262,7 +262,7 @@ def flows() -> Iterator[Check]:
 
 
 def inner() -> Iterator[Check]:
-    ball = ls.Inner(ls.Ball(radius=1.0, center=jnp.zeros(2)), delta=0.2)
+    ball = ls.Inner(ls.Ball(radius=1.0, center=jnp.zeros(2)), margin=0.2)
     yield Check(
         "Inner",
         "escape rate of a disc less a rim of .2",
@@ -274,9 +274,9 @@ def inner() -> Iterator[Check]:
     well = ls.Quadratic(hessian=jnp.array([1.0, 9.0]))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(100_000, 2)) * [0.5, 0.17], dtype=float)
     exact = ls.Inner(
-        ls.Ellipsoid(center=jnp.zeros(2), matrix=jnp.diag(jnp.array([1.0, 9.0]))), delta=0.1
+        ls.Ellipsoid(center=jnp.zeros(2), matrix=jnp.diag(jnp.array([1.0, 9.0]))), margin=0.1
     )
-    probed = ls.Inner(ls.Sublevel(well, height=0.5), delta=0.1)
+    probed = ls.Inner(ls.Sublevel(well, height=0.5), margin=0.1)
     found, expected = (np.asarray(jax.jit(jax.vmap(d.contains))(x)) for d in (probed, exact))
     yield Check(
         "Inner",
@@ -287,7 +287,7 @@ def inner() -> Iterator[Check]:
         1e-4,
         "boundary_distance",
     )
-    circle = ls.Inner(ls.Predicate(lambda x: jnp.sum(x * x) < 1, dim=2), delta=0.2)
+    circle = ls.Inner(ls.Predicate(lambda x: jnp.sum(x * x) < 1, dim=2), margin=0.2)
     away = jnp.stack([jnp.cos(0.05), jnp.sin(0.05)])
     yield Check(
         "Inner",

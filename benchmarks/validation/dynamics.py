@@ -49,13 +49,13 @@ def _algorithms() -> Iterator[Check]:
         (
             "Adam",
             "noise averaged",
-            lambda w: ls.Adam(w, _stable(), noise="average", **true),
+            lambda w: ls.Adam(w, _stable(), noise_in="average", **true),
             optax.adam(ETA),
         ),
         (
             "AdamW",
             "noise averaged, decay 0.3",
-            lambda w: ls.AdamW(w, _stable(), noise="average", weight_decay=0.3, **true),
+            lambda w: ls.AdamW(w, _stable(), noise_in="average", weight_decay=0.3, **true),
             optax.adamw(ETA, weight_decay=0.3),
         ),
         (
@@ -143,7 +143,7 @@ def _exact_in_float64() -> list[Check]:
             error,
         )
     ]
-    dynamics = ls.Momentum(steep, ls.Brownian(), epsilon=0.1, rate=4.0, averaged=True)
+    dynamics = ls.Momentum(steep, ls.Brownian(), epsilon=0.1, forgetting_rate=4.0, averaged=True)
     dt, state = jnp.asarray(1e-4), dynamics.init(jnp.ones(1))
     state = jax.lax.fori_loop(0, 10_000, lambda _, s: dynamics.step(s, dt, jnp.zeros(1)), state)
     expected = float(expm(np.array([[0.0, -1.0], [12.0, -4.0]]))[0, 0])
@@ -196,7 +196,7 @@ class RawGradient(ls.Momentum):
 
     def step(self, state, dt, increment):
         kick = self.epsilon * self.scale.apply(increment, state.x)
-        noise = state.m - jnp.expm1(-self.rate * dt) * (kick - state.m)
+        noise = state.m - jnp.expm1(-self.forgetting_rate * dt) * (kick - state.m)
         return state._replace(x=state.x - dt * self.landscape.gradient(state.x) + noise, m=noise)
 
 
@@ -223,7 +223,7 @@ def _jumps() -> Iterator[Check]:
         scale=2 * scale,
         gradient_variance=2.25,
         delta=0.5,
-        noise="average",
+        noise_in="average",
     )
     adam = eqx.tree_at(lambda d: d.landscape, adam, ls.Quadratic(hessian=np.array([[2.0]])))
     formula = {name: PREDICTED * (factor["raw"] / f) ** ALPHA for name, f in factor.items()}
@@ -301,7 +301,9 @@ def _starts() -> Iterator[Check]:
         dt=dt,
     )
     basin = ls.Box(lower=[-inner], upper=[inner])
-    starts = ls.quasi_stationary_starts(kernel, basin, np.zeros(1), num=20_000, seed=0, time=1.0)
+    starts = ls.quasi_stationary_starts(
+        kernel, basin, np.zeros(1), num=20_000, seed=0, duration=1.0
+    )
     grid = np.linspace(-inner, inner, 20_001)
     weight = (1 - grid**2) * np.exp(-(grid**2) / 2)
     second, squares = float(np.sum(grid**2 * weight) / np.sum(weight)), starts.x0[:, 0] ** 2

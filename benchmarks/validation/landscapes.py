@@ -9,7 +9,7 @@ import numpy as np
 from check import Check
 
 import levysde as ls
-from levysde.networks import polish, train
+from levysde.networks import refine, train
 
 
 def checks() -> Iterator[Check]:
@@ -55,7 +55,9 @@ def synthetic() -> Iterator[Check]:
         1e-5,
         "scipy.optimize, float64",
     )
-    well = ls.sharp_flat(sharpness=16.0, flatness=1.5, barriers=(1.0, 0.7), widths=(0.8, 2.0))
+    well = ls.sharp_flat(
+        sharp_curvature=16.0, flat_curvature=1.5, barriers=(1.0, 0.7), distances=(0.8, 2.0)
+    )
     for name, x, reference in (("sharp", well.minima[0], 16.0), ("flat", well.minima[1], 1.5)):
         curvature = float(well.hessian(x)[0, 0])
         yield Check(
@@ -148,7 +150,7 @@ def on_data() -> Iterator[Check]:
     for optimiser in ("sgd", "adam"):
         start = ls.digits_cnn()
         rate = 0.1 if optimiser == "sgd" else 0.01
-        minimum = polish(start, train(start, optimiser, seed=0, learning_rate=rate, epochs=300))
+        minimum = refine(start, train(start, optimiser, seed=0, learning_rate=rate, epochs=300))
         norm, smallest = float(minimum.gradient_norm), float(minimum.smallest_eigenvalue)
         yield Check("digits_cnn", "smallest Hessian eigenvalue there over the weight decay "
                                   f"({optimiser}), at least .02",
@@ -156,7 +158,7 @@ def on_data() -> Iterator[Check]:
                                                               f"{smallest:.2e}")  # fmt: skip
         yield Check(
             "digits_cnn",
-            f"gradient norm after {optimiser} and polishing",
+            f"gradient norm after {optimiser} and refinement",
             norm,
             0.0,
             1e-8,

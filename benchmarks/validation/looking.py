@@ -157,7 +157,7 @@ def directions() -> Iterator[Check]:
     squares = found.components**2 / np.sum(found.components**2, 1, keepdims=True)
     error = float(squares[:, 0].std() / np.sqrt(len(squares)))
     yield Check(
-        "exit_directions", what + ": measured", float(found.share[0]), expected, 0.1, source, error
+        "exit_directions", what + ": measured", float(found.shares[0]), expected, 0.1, source, error
     )
     # isotropic noise stretched by (1, .5), unit disc: jumps A v reach r(Av) = 1/|Av|, so weights
     # |Av|^a over the circle
@@ -181,7 +181,13 @@ def directions() -> Iterator[Check]:
     squares = found.components**2 / np.sum(found.components**2, 1, keepdims=True)
     error = float(squares[:, 0].std() / np.sqrt(len(squares)))
     yield Check(
-        "exit_directions", what + ": measured", float(found.share[0]), expected, 0.05, source, error
+        "exit_directions",
+        what + ": measured",
+        float(found.shares[0]),
+        expected,
+        0.05,
+        source,
+        error,
     )
 
 

@@ -86,7 +86,7 @@ def variances() -> Iterator[Check]:
         ),
         (
             "CompoundPoisson",
-            ls.CompoundPoisson(intensity=2.0, jump=ls.GaussianJump(scale=3.0)),
+            ls.CompoundPoisson(intensity=2.0, jump=ls.GaussianJump(std=3.0)),
             18.0,
             "lambda E Y^2",
         ),
@@ -131,7 +131,9 @@ def covariances() -> Iterator[Check]:
         )
         expected = np.cov(np.array([rows[list(draw)].mean(0) for draw in draws]).T, bias=True)
         factor = np.asarray(
-            ls.minibatch_scale(rows, ls.Brownian(), batch_size=3, replacement=replacement).factor,
+            ls.minibatch_scale(
+                rows, ls.Brownian(), batch_size=3, replacement=replacement
+            ).low_rank_factor,
             float,
         )
         error = float(np.abs(factor @ factor.T - expected).max() / np.abs(expected).max())
@@ -150,7 +152,7 @@ def covariances() -> Iterator[Check]:
         1e-6,
         "eigenvalues of the covariance",
     )
-    matched = float(ls.trace_matched(ls.LowRankScale(TALL), 3).factor)
+    matched = float(ls.trace_matched(ls.LowRankScale(TALL), 3).noise_factor)
     yield Check(
         "trace_matched",
         "isotropic scale of a (3, 2) factor",

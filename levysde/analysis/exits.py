@@ -95,7 +95,8 @@ class ExitDirections(Tabled):
         eigenvalues: of the Hessian at the minimum, ascending, shape `(d,)`.
         eigenvectors: its columns, shape `(d, d)`.
         components: each exit's displacement from the minimum in this basis, shape `(k, d)`.
-        share: mean share of its squared length along each eigenvector, shape `(d,)`; they sum to 1.
+        shares: mean share of its squared length along each eigenvector, shape `(d,)`; they sum to
+            1.
         intervals: lower and upper ends, shape `(d, 2)`.
         predicted: what a law of single jumps says, shape `(d,)`, or None.
         confidence: of each interval.
@@ -104,13 +105,13 @@ class ExitDirections(Tabled):
     eigenvalues: np.ndarray
     eigenvectors: np.ndarray = field(repr=False)
     components: np.ndarray = field(repr=False)
-    share: np.ndarray
+    shares: np.ndarray
     intervals: np.ndarray
     predicted: np.ndarray | None
     confidence: float
 
     def _table(self) -> Table:
-        top = np.sort(np.argsort(-self.share, kind="stable")[:10])
+        top = np.sort(np.argsort(-self.shares, kind="stable")[:10])
         head = (
             "eigenvalue",
             "share of squared displacement",
@@ -121,11 +122,15 @@ class ExitDirections(Tabled):
             low, high = self.intervals[k]
             law = [f"{self.predicted[k]:.4f}"] if self.predicted is not None else []
             cells.append(
-                (f"{self.eigenvalues[k]:.4g}", f"{self.share[k]:.4f} [{low:.4f}, {high:.4f}]", *law)
+                (
+                    f"{self.eigenvalues[k]:.4g}",
+                    f"{self.shares[k]:.4f} [{low:.4f}, {high:.4f}]",
+                    *law,
+                )
             )
         lines: list[Grid | str] = [Grid(head, cells)]
-        if len(self.share) > len(top):
-            lines.append(f"... and {len(self.share) - len(top)} with smaller shares")
+        if len(self.shares) > len(top):
+            lines.append(f"... and {len(self.shares) - len(top)} with smaller shares")
         return Table(
             f"ExitDirections of {len(self.components)} exits ({self.confidence:.0%} intervals)",
             lines,
@@ -189,8 +194,8 @@ def exit_directions(
     totals = (unit**2 / np.sum(unit**2, 1, keepdims=True)).sum(0)
     means = [bounded_mean(total, len(components), confidence) for total in totals]
     intervals = np.array([[mean.low, mean.high] for mean in means])
-    share = np.array([mean.value for mean in means])
-    return ExitDirections(values, vectors, components, share, intervals, predicted, confidence)
+    shares = np.array([mean.value for mean in means])
+    return ExitDirections(values, vectors, components, shares, intervals, predicted, confidence)
 
 
 def _symmetric(hessian: Arg[Numbers]) -> np.ndarray:

@@ -76,7 +76,7 @@ def extrapolate_escape(
     num: Arg[Integer | Sequence[Integer]],
     seed: Arg[Integer],
     order: Arg[Number | None] = None,
-    value: Arg[Callable[[EscapeResult], Any] | None] = None,
+    statistic: Arg[Callable[[EscapeResult], Any] | None] = None,
     confidence: Arg[Number] = 0.95,
     lanes: Arg[Integer | None] = None,
 ) -> Extrapolation:
@@ -91,7 +91,7 @@ def extrapolate_escape(
         seed: of the whole; levels have seeds of their own.
         order: p; by default that of `EulerMaruyama` on a fixed domain, 1/alpha (1 for alpha <= 1,
             where it is O(dt) but for a logarithm at 1), and 1 for everything else.
-        value: what to average, `(num,)` from a result; the escape time by default.
+        statistic: what to average, `(num,)` from a result; the escape time by default.
             `lambda result: result.label == 2` is the chance of the second exit set.
         confidence: coverage of the intervals, in (0, 1). Normal ones: those at 95% cover 90% with
             20 exponential times a step and 93% with 100 (three steps), since the spread of few
@@ -110,8 +110,8 @@ def extrapolate_escape(
     words = errors.seed(seed)
     confidence = errors.fraction("confidence", confidence)
     power = None if order is None else errors.positive_real("order", order, "order=1.0")
-    if value is not None:
-        errors.function("value", value, "lambda result: result.time")
+    if statistic is not None:
+        errors.function("statistic", statistic, "lambda result: result.time")
     lanes = None if lanes is None else errors.integer("lanes", lanes)
     errors.concrete("x0", x0)
     problems = [_problem(make, float(step)) for step in steps]
@@ -128,30 +128,33 @@ def extrapolate_escape(
             num=int(count),
             seed=own,
             lanes=lanes,
-            record="times" if value is None else "places",
+            record="times" if statistic is None else "places",
         )
-        sample = _sample(result, value)
+        sample = _sample(result, statistic)
         if sample.shape != (count,) or not np.all(result.status == Status.EXITED):
             raise ValueError(
-                f"value must give one number a trajectory, shape ({count},), not {sample.shape}."
+                f"statistic must give one number a trajectory, shape ({count},), not "
+                f"{sample.shape}."
             )
         if not np.ptp(sample):
             raise ValueError(
-                f"value is {sample[0]:g} for all {count} trajectories of one step, which leaves "
-                "no interval. Raise num, or average something that varies."
+                f"statistic is {sample[0]:g} for all {count} trajectories of one step, which "
+                "leaves no interval. Raise num, or average something that varies."
             )
         means.append(sample.mean())
         deviations.append(sample.std(ddof=1) / np.sqrt(count))
     return _fitted(steps, np.array(means), np.array(deviations), nums, seeds, power, confidence)
 
 
-def _sample(result: EscapeResult, value: Arg[Callable[[EscapeResult], Any] | None]) -> np.ndarray:
+def _sample(
+    result: EscapeResult, statistic: Arg[Callable[[EscapeResult], Any] | None]
+) -> np.ndarray:
     """What is averaged: the user's function may return anything."""
-    sample = result.time if value is None else value(result)
+    sample = result.time if statistic is None else statistic(result)
     if isinstance(sample, np.ndarray) and sample.dtype.kind == "b":
         sample = sample.astype(float)
     return np.asarray(
-        errors.as_array("value(result)", sample, "value=lambda result: result.time"), float
+        errors.as_array("statistic(result)", sample, "statistic=lambda result: result.time"), float
     )
 
 

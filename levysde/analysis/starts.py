@@ -27,17 +27,17 @@ _SMALLEST_SHARE = 1e-3
 
 @dataclass(frozen=True, repr=False)
 class Starts(Tabled):
-    """Positions of trajectories that had not left by `time`.
+    """Positions of trajectories that had not left by `duration`.
 
     Attributes:
         x0: one start each, shape `(num, d)`: give it to `simulate_escape` with the same `num`.
-        time: how long they had stayed, in `unit`.
+        duration: how long they had stayed, in `unit`.
         tries: mean number of trajectories run for one that stayed.
         unit: of time.
     """
 
     x0: np.ndarray
-    time: float
+    duration: float
     tries: float
     unit: str
 
@@ -45,7 +45,7 @@ class Starts(Tabled):
         num, dim = self.x0.shape
         rows = [
             ("starts", f"{num} in {dim} dimensions"),
-            ("without leaving", f"{self.time:g} {self.unit}"),
+            ("without leaving", f"{self.duration:g} {self.unit}"),
             ("tries for each", f"{self.tries:.3g}"),
         ]
         return Table("Starts", rows)
@@ -58,20 +58,20 @@ def quasi_stationary_starts(
     *,
     num: Arg[Integer],
     seed: Arg[Integer],
-    time: Arg[Number],
+    duration: Arg[Number],
 ) -> Starts:
-    """`num` positions of independent trajectories from `x0` that are still inside at `time`.
+    """`num` positions of independent trajectories from `x0` that are still inside after `duration`.
 
-    Every trajectory runs to its exit or to `time`, in batches, and the first `num` that stayed are
-    kept by their number: which ones left early chooses nothing else. Only positions are kept: a
+    Every trajectory runs to its exit or for `duration`, in batches, and the first `num` that stayed
+    are kept by their number: which ones left early chooses nothing else. Only positions are kept: a
     kernel with memory begins anew at each, by its `init`.
 
     Args:
         kernel, domain, x0: as for `simulate_escape`; `x0` of shape `(d,)`.
         num: number of starts, from 1.
         seed: of the trajectories; those of a later run with the same seed are independent of them.
-        time: in the kernel's unit; several relaxation times, so that x0 is forgotten. See whether
-            doubling it moves the mean.
+        duration: in the kernel's unit; several relaxation times, so that x0 is forgotten. See
+            whether doubling it moves the mean.
 
     Returns:
         A `Starts`, whose `x0` has shape `(num, d)`.
@@ -82,7 +82,7 @@ def quasi_stationary_starts(
     """
     num = errors.integer("num", num)
     seed = errors.seed(seed)
-    time = errors.positive_real("time", time)
+    duration = errors.positive_real("duration", duration)
     start = np.asarray(errors.finite("x0", errors.concrete("x0", x0), "jnp.zeros(2)"))
     if start.ndim != 1:
         raise ValueError(
@@ -96,14 +96,14 @@ def quasi_stationary_starts(
             1, np.uint64
         )
         result = simulate_escape(
-            kernel, domain, start, num=batch, seed=int(words[0]), max_time=time
+            kernel, domain, start, num=batch, seed=int(words[0]), max_time=duration
         )
         kept.append(result.last_inside[result.status == Status.CENSORED])
         stayed, tried = stayed + len(kept[-1]), tried + batch
         if stayed < num and stayed + 3 < _SMALLEST_SHARE * tried:
             raise ValueError(
-                f"{stayed} of {tried} trajectories stayed until time = {time:g} "
-                f"{result.info.unit}: too few to start from. Give a smaller time: a few "
+                f"{stayed} of {tried} trajectories stayed for duration = {duration:g} "
+                f"{result.info.unit}: too few to start from. Give a shorter duration: a few "
                 "relaxation times are enough."
             )
-    return Starts(np.concatenate(kept)[:num], time, tried / stayed, kernel.unit)
+    return Starts(np.concatenate(kept)[:num], duration, tried / stayed, kernel.unit)

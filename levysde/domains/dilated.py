@@ -11,7 +11,7 @@ from levysde.types import Arg, Number
 
 class Dilated(Domain):
     """`{factor x : x in domain}`, with the labels of `domain`: the basin that goes with a loss
-    whose parameters are stretched (`levysde.landscapes.rescaled`, factor `sharpness^(-1/2)`).
+    whose parameters are stretched (`levysde.landscapes.rescaled`, factor `hessian_factor^(-1/2)`).
 
     Args:
         domain: the set to dilate, about the origin.

@@ -149,7 +149,7 @@ def stationary_spectrum(landscape: Landscape, x: Point, name: str) -> tuple[np.n
     if np.linalg.norm(slope) > limit:
         raise ValueError(
             f"{name}, x = {np.asarray(x)}, is no stationary point: the gradient's norm there is "
-            f"{np.linalg.norm(slope):.4g}. Polish it first, for example with "
+            f"{np.linalg.norm(slope):.4g}. Refine it first, for example with "
             "scipy.optimize.minimize."
         )
     return values, vectors

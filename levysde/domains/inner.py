@@ -1,8 +1,8 @@
 """The inner part of a domain, away from its boundary, and the distance to the boundary.
 
-Notation: `margin(x)` is the distance from x to the nearest point outside the domain. The inner set
-`{margin >= delta}` is the `Omega^{-eps^gamma}` of Zhou et al., NeurIPS 2020: the escape law holds
-uniformly over starts in it.
+Notation: `distance(x)` is the distance from x to the nearest point outside the domain. The inner
+set `{distance >= margin}` is the `Omega^{-eps^gamma}` of Zhou et al., NeurIPS 2020: the escape law
+holds uniformly over starts in it.
 """
 
 import jax
@@ -18,27 +18,27 @@ from levysde.interfaces import check_domain
 from levysde.protocols import Domain, Landscape, Point, Scalar, Truth
 from levysde.types import Arg, Integer, Number, Numbers
 
-_ASCENTS = 8  # steps towards the highest loss on the sphere of radius delta
+_ASCENTS = 8  # steps towards the highest loss on the sphere of radius margin
 
 
 class Inner(Domain):
-    """The points of `domain` that are at least `delta` away from everything outside it.
+    """The points of `domain` that are at least `margin` away from everything outside it.
 
     Exact for `Ball`, `Box`, `Ellipsoid`, `HalfSpaces`, their intersections, and inner sets of these
     (see `boundary_distance`). For any other domain `x` counts as inner when it is inside and so are
-    all `x + delta u`, u from a fixed set of directions: that is the exact set or a larger one. A
+    all `x + margin u`, u from a fixed set of directions: that is the exact set or a larger one. A
     flat piece of boundary whose normal is at an angle t from the nearest direction is seen from
-    `delta cos t` on. Where the domain comes from a landscape, the direction in which the loss is
+    `margin cos t` on. Where the domain comes from a landscape, the direction in which the loss is
     highest at that distance is sought besides, and found where the loss is convex.
 
     Args:
         domain: what to take the inner part of.
-        delta: distance, positive, in the units of the parameters.
+        margin: distance, positive, in the units of the parameters.
         num_directions: directions looked along where the distance has no formula, 2 or more; both
             ends in one dimension, equal angles in two, quasi-random above.
 
     Raises:
-        ValueError, TypeError: a bad argument; nothing left: delta not below the radius of the
+        ValueError, TypeError: a bad argument; nothing left: margin not below the radius of the
             largest ball inside, where that is known, or the landscape's minimum not inner itself.
 
     Source:
@@ -46,56 +46,56 @@ class Inner(Domain):
     """
 
     domain: Domain
-    delta: Array
+    margin: Array
     directions: Array | None
 
     def __init__(
-        self, domain: Arg[Domain], *, delta: Arg[Number], num_directions: Arg[Integer] = 64
+        self, domain: Arg[Domain], *, margin: Arg[Number], num_directions: Arg[Integer] = 64
     ):
         if not isinstance(domain, Domain):
             raise TypeError(
                 f"domain must be a Domain, not {domain!r}. For example "
-                "Inner(Ball(radius=1.0, center=jnp.zeros(2)), delta=0.1)."
+                "Inner(Ball(radius=1.0, center=jnp.zeros(2)), margin=0.1)."
             )
         check_domain(domain)
         self.domain = domain
-        self.delta = errors.positive("delta", delta, "delta=0.1")
+        self.margin = errors.positive("margin", margin)
         num = errors.integer("num_directions", num_directions, low=2)
         self.directions = (
             None if has_distance(domain) else jnp.asarray(_directions(domain.dim, num), dtype=float)
         )
-        if any(errors.is_traced(leaf) for leaf in jax.tree.leaves((domain, self.delta))):
+        if any(errors.is_traced(leaf) for leaf in jax.tree.leaves((domain, self.margin))):
             return
         largest, landscape = _inradius(domain), _landscape(domain)
-        if not float(self.delta) < largest:
+        if not float(self.margin) < largest:
             raise ValueError(
-                f"nothing is left: delta = {delta!r}, but the largest ball inside the domain has "
-                f"radius {largest:.6g}. Give a smaller delta."
+                f"nothing is left: margin = {margin!r}, but the largest ball inside the domain has "
+                f"radius {largest:.6g}. Give a smaller margin."
             )
         if landscape is not None and not bool(self.contains(landscape.minimum)):
             raise ValueError(
-                f"delta = {delta!r} reaches past the minimum: it is closer to the boundary of the "
-                "domain than that. Give a smaller delta."
+                f"margin = {margin!r} reaches past the minimum: it is closer to the boundary of "
+                "the domain than that. Give a smaller margin."
             )
 
     def contains(self, x: Point) -> Truth:
         if self.directions is None:
-            return _distance(self.domain, x) >= self.delta
+            return _distance(self.domain, x) >= self.margin
         directions, landscape = self.directions.astype(x.dtype), _landscape(self.domain)
         if landscape is not None:
             directions = jnp.concatenate(
                 [directions, self._highest(landscape, directions, x)[None, :]]
             )
-        reached = jax.vmap(self.domain.contains)(x[None, :] + self.delta * directions)
+        reached = jax.vmap(self.domain.contains)(x[None, :] + self.margin * directions)
         return self.domain.contains(x) & jnp.all(reached)
 
     def _highest(self, landscape: Landscape, directions: Array, x: Point) -> Point:
-        """The direction of the highest loss at distance delta: from the best of `directions`,
-        `u <- grad F(x + delta u)`, normalised. For a convex loss each step goes up."""
-        heights = jax.vmap(landscape.value)(x[None, :] + self.delta * directions)
+        """The direction of the highest loss at distance margin: from the best of `directions`,
+        `u <- grad F(x + margin u)`, normalised. For a convex loss each step goes up."""
+        heights = jax.vmap(landscape.value)(x[None, :] + self.margin * directions)
 
         def ascend(_: Array, u: Point) -> Point:
-            slope = landscape.gradient(x + self.delta * u)
+            slope = landscape.gradient(x + self.margin * u)
             slope = slope / jnp.maximum(jnp.max(jnp.abs(slope)), jnp.finfo(x.dtype).tiny)
             size = jnp.sqrt(jnp.sum(slope * slope))
             return jnp.where(size > 0, slope / jnp.where(size > 0, size, 1), u)
@@ -138,7 +138,7 @@ def boundary_distance(domain: Arg[Domain], x: Arg[Numbers]) -> Scalar:
         raise TypeError(
             f"the distance to the boundary of {type(domain).__name__} has no formula. Known are "
             "Ball, Box, Ellipsoid, HalfSpaces, their Intersection, and Inner of these; "
-            "Inner(domain, delta=...) works for every domain."
+            "Inner(domain, margin=...) works for every domain."
         )
     return _distance(domain, errors.finite("x", x, f"x=jnp.zeros({domain.dim})", (domain.dim,)))
 
@@ -148,7 +148,7 @@ def _distance(domain: Domain, x: Point) -> Scalar:
         return jnp.min(jnp.stack([_distance(part, x) for part in domain.domains]))
     if isinstance(domain, Inner):
         # straight to the nearest point outside, the distance falls as fast as one goes
-        return jnp.maximum(_distance(domain.domain, x) - domain.delta, 0)
+        return jnp.maximum(_distance(domain.domain, x) - domain.margin, 0)
     assert isinstance(domain, ConvexShape)
     return domain.margin(x)
 
@@ -169,7 +169,7 @@ def _inradius(domain: Domain) -> float:
     if isinstance(domain, Intersection):
         return min(_inradius(part) for part in domain.domains)
     return (
-        _inradius(domain.domain) - float(domain.delta)
+        _inradius(domain.domain) - float(domain.margin)
         if isinstance(domain, Inner)
         else float("inf")
     )

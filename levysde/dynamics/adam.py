@@ -10,7 +10,7 @@ of ADAM to rounding. (`(1-beta)/eta` with explicit Euler is off by 1e-2 over 200
 takes the averaged noise as fresh noise on th (a stated assumption), and the minibatch gradient in v
 as independent of it (supplement A.2). Here v follows a finite mean square unless asked otherwise;
 `square="sampled"` squares the gradient whose noise is on th. ADAM sends its noise through the
-average m. With `noise="average"` it does here too:
+average m. With `noise_in="average"` it does here too:
 
     d th = -mu_t Q_t^-1 m dt,    d m = b1 (grad F(th) - m) dt - b1 eps S dL;
 
@@ -18,7 +18,7 @@ with `square="sampled"` too, a step of `dt = eta` is one step of ADAM on the gra
 `grad F - eps S increment / eta`.
 
 The Gaussian equations of others, `driver=Brownian()`, `learning_rate=eta` (then `eps = sqrt(eta)`),
-`noise="average"`, `bias_correction=True`, with a constant gradient covariance C (the scale its
+`noise_in="average"`, `bias_correction=True`, with a constant gradient covariance C (the scale its
 root, `gradient_variance=diag(C)`), and betas:
 
     Compagnoni et al., ICLR 2025, square="mean", rates=(1 - betas)/eta, their rho; t = k eta, our
@@ -103,18 +103,18 @@ class Adam(Preconditioned):
             the gradient with this step's noise.
         bias_correction: False starts from the stationary m = grad F, v (then mu = omega = 1); True
             starts as the algorithm does, from m = v = 0 with mu and omega.
-        noise: "position" is eq. 5; "average" sends the noise through m, as the algorithm does.
+        noise_in: "position" is eq. 5; "average" sends the noise through m, as the algorithm does.
 
     Raises:
         ValueError, TypeError: parts of the wrong kind or range.
 
     Source:
-        Zhou et al., NeurIPS 2020, eq. 5; with `noise="average"` Malladi et al., NeurIPS 2022, and
-        Compagnoni et al., ICLR 2025, as the top of the file says.
+        Zhou et al., NeurIPS 2020, eq. 5; with `noise_in="average"` Malladi et al., NeurIPS 2022,
+        and Compagnoni et al., ICLR 2025, as the top of the file says.
     """
 
     rates: Array
-    noise: str = eqx.field(static=True)
+    noise_in: str = eqx.field(static=True)
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class Adam(Preconditioned):
         delta: Arg[Number] = 1e-8,
         square: Arg[Literal["mean", "noise", "sampled"]] = "mean",
         bias_correction: Arg[bool] = False,
-        noise: Arg[Literal["position", "average"]] = "position",
+        noise_in: Arg[Literal["position", "average"]] = "position",
     ):
         super().__init__(
             landscape,
@@ -142,7 +142,7 @@ class Adam(Preconditioned):
             square,
             bias_correction,
         )
-        self.noise = errors.choice("noise", noise, ("position", "average"))
+        self.noise_in = errors.choice("noise_in", noise_in, ("position", "average"))
         if rates is None:
             instead = "Give rates=(b1, b2) per unit of SDE time."
             eta = learning_rate_of(driver, epsilon, learning_rate, instead)
@@ -167,7 +167,7 @@ class Adam(Preconditioned):
 
     def moving(self, x: Point) -> AdamState:
         state = self.settled(x)
-        extra = self.noise_in_average(self.rates[0], x) if self.noise == "average" else 0
+        extra = self.noise_in_average(self.rates[0], x) if self.noise_in == "average" else 0
         return state._replace(m=state.m + extra)
 
     def advance(
@@ -178,20 +178,20 @@ class Adam(Preconditioned):
         batch = gradient - noise / dt
         square = self.squared_gradient(gradient, batch)
         gain = -jnp.expm1(-self.rates * dt)
-        m = state.m + gain[0] * ((batch if self.noise == "average" else gradient) - state.m)
+        m = state.m + gain[0] * ((batch if self.noise_in == "average" else gradient) - state.m)
         v = state.v + gain[1] * (square - state.v)
         mu = omega = jnp.ones_like(dt)
         count = state.count + jnp.uint32(1)
         if self.bias_correction:
             mu, omega = bias_corrections(self.rates, dt, count)
-        push = -dt * mu * m if self.noise == "average" else noise - dt * mu * m
+        push = -dt * mu * m if self.noise_in == "average" else noise - dt * mu * m
         return AdamState(state.x, m, v, count), push / (jnp.sqrt(omega * v) + self.delta)
 
     @property
     def response(self) -> str:
         """Raises ValueError with `square="sampled"`."""
         law = super().response
-        return "flow" if self.noise == "average" else law
+        return "flow" if self.noise_in == "average" else law
 
 
 class AdamW(Adam):
@@ -224,7 +224,7 @@ class AdamW(Adam):
             the gradient with this step's noise.
         bias_correction: False starts from the stationary m = grad F, v (then mu = omega = 1); True
             starts as the algorithm does, from m = v = 0 with mu and omega.
-        noise: "position" is eq. 5; "average" sends the noise through m, as the algorithm does.
+        noise_in: "position" is eq. 5; "average" sends the noise through m, as the algorithm does.
 
     Raises:
         ValueError, TypeError: parts of the wrong kind or range, numbers that JAX traces, no stable
@@ -252,7 +252,7 @@ class AdamW(Adam):
         weight_decay: Arg[Number] = 1e-4,
         square: Arg[Literal["mean", "noise", "sampled"]] = "mean",
         bias_correction: Arg[bool] = False,
-        noise: Arg[Literal["position", "average"]] = "position",
+        noise_in: Arg[Literal["position", "average"]] = "position",
     ):
         numbers = {
             "landscape": landscape,
@@ -266,7 +266,7 @@ class AdamW(Adam):
         }
         for name, value in (numbers | {"weight_decay": weight_decay}).items():
             errors.concrete(name, value)  # the attractor is found on the host
-        adam = Adam(**numbers, square=square, bias_correction=bias_correction, noise=noise)
+        adam = Adam(**numbers, square=square, bias_correction=bias_correction, noise_in=noise_in)
         for field in fields(adam):
             setattr(self, field.name, getattr(adam, field.name))
         self.weight_decay = errors.positive("weight_decay", weight_decay, "weight_decay=1e-4")

@@ -5,7 +5,7 @@
 
 Notation as in `adam.py`. A step of `dt = eta` without noise is one step of the algorithm to
 rounding, with delta outside the root: `optax.rmsprop(..., eps_in_sqrt=False)`. The Gaussian
-equations of others, by the same arguments as ADAM's there and `rate=(1 - beta)/eta`, are
+equations of others, by the same arguments as ADAM's there and `forgetting_rate=(1 - beta)/eta`, are
 
     Compagnoni et al., ICLR 2025, square="mean":
         d X = -(grad f dt + sqrt(eta) C^(1/2) dW) / (sqrt(V) + delta),
@@ -184,8 +184,9 @@ class RMSProp(Preconditioned):
         gradient_variance: `diag(C_B)`, the variance of the minibatch gradient, a number or `(d,)`,
             not negative: the stationary v. It is not read off the scale: with `Brownian` noise and
             a learning rate the two agree where it is the diagonal of `S S'`, as the defaults do.
-        rate: b2, positive, per unit of SDE time. By default `-ln(0.9)/eta`, eta being the learning
-            rate given or the one that epsilon stands for (`eps^(a/(a-1))`, which needs a > 1).
+        forgetting_rate: b2, positive, per unit of SDE time. By default `-ln(0.9)/eta`, eta being
+            the learning rate given or the one that epsilon stands for (`eps^(a/(a-1))`, which needs
+            a > 1).
         delta: added to `sqrt(v)`, positive, in units of the gradient.
         square: model of `(grad f_batch)^2`: "mean" is `(grad F)^2 + gradient_variance` (a modelling
             choice: for a < 2 the true expectation is infinite); "noise" is `gradient_variance`
@@ -202,7 +203,7 @@ class RMSProp(Preconditioned):
         and Compagnoni et al., ICLR 2025 (Gaussian equations).
     """
 
-    rate: Array
+    forgetting_rate: Array
 
     def __init__(
         self,
@@ -213,7 +214,7 @@ class RMSProp(Preconditioned):
         learning_rate: Arg[Number | None] = None,
         scale: Arg[Scale | Numbers | None] = None,
         gradient_variance: Arg[Numbers] = 1.0,
-        rate: Arg[Number | None] = None,
+        forgetting_rate: Arg[Number | None] = None,
         delta: Arg[Number] = 1e-8,
         square: Arg[Literal["mean", "noise", "sampled"]] = "mean",
         bias_correction: Arg[bool] = False,
@@ -229,11 +230,11 @@ class RMSProp(Preconditioned):
             square,
             bias_correction,
         )
-        if rate is None:
-            eta = learning_rate_of(driver, epsilon, learning_rate, "Give rate=1.0, b2.")
-            self.rate = decay_rates(0.9, eta)
+        if forgetting_rate is None:
+            eta = learning_rate_of(driver, epsilon, learning_rate, "Give forgetting_rate=1.0, b2.")
+            self.forgetting_rate = decay_rates(0.9, eta)
         else:
-            self.rate = errors.positive("rate", rate)
+            self.forgetting_rate = errors.positive("forgetting_rate", forgetting_rate)
 
     def init(self, x0: Point) -> RMSPropState:
         if not self.bias_correction:
@@ -250,10 +251,12 @@ class RMSProp(Preconditioned):
         gradient = self.landscape.gradient(state.x)
         noise = self.epsilon * self.scale.apply(increment, state.x)
         square = self.squared_gradient(gradient, gradient - noise / dt)
-        v = state.v - jnp.expm1(-self.rate * dt) * (square - state.v)
+        v = state.v - jnp.expm1(-self.forgetting_rate * dt) * (square - state.v)
         count = state.count + jnp.uint32(1)
         omega = (
-            bias_corrections(self.rate, dt, count) if self.bias_correction else jnp.ones_like(dt)
+            bias_corrections(self.forgetting_rate, dt, count)
+            if self.bias_correction
+            else jnp.ones_like(dt)
         )
         displacement = (noise - dt * gradient) / (jnp.sqrt(omega * v) + self.delta)
         return RMSPropState(state.x, v, count), displacement

@@ -25,8 +25,8 @@ Nesterov's too, whose look-ahead is of order dt. At x at rest `x - x* = G epsilo
 way that a jump y goes where nothing pulls back.
 
 With Gaussian noise the equation has weak order 1: moments at a fixed time are those of the
-algorithm up to eta, as eta falls with b and G kept. The modified equation (`order=2`) has weak
-order 2:
+algorithm up to eta, as eta falls with b and G kept. The modified equation (`equation_order=2`)
+has weak order 2:
 
     dx = -(m + l eta b (G grad F(x) - m)) dt + l eta b G epsilon S dL,
     dm = b (G grad F(x) - m + eta G/2 H(x) m) dt - b G epsilon S dL,    l = 1/2, with Nesterov 3/2.
@@ -104,24 +104,24 @@ class Momentum(Averaging):
             optimiser step.
         momentum: beta, in (0, 1), of the algorithm at the learning rate given or the one that
             epsilon stands for (`eps^(a/(a-1))`, which needs a > 1); 0.9 by default; or
-        rate: `b = -ln(beta) / eta`, positive, per unit of SDE time.
+        forgetting_rate: `b = -ln(beta) / eta`, positive, per unit of SDE time.
         nesterov: look ahead by one step.
         averaged: m is an average of gradients (as in ADAM) and not their sum (as in `optax.sgd` and
             PyTorch).
         scale: S: a number, `(d,)`, `(d, d)`, or a `Scale`; the identity by default.
-        order: 1, or 2 for the modified equation of the learning rate given or the one that epsilon
-            stands for.
+        equation_order: 1, or 2 for the modified equation of the learning rate given or the one that
+            epsilon stands for.
 
     Raises:
-        ValueError, TypeError: parts of the wrong kind or range, both of momentum and rate, or a
-            learning rate that is needed and unknown.
+        ValueError, TypeError: parts of the wrong kind or range, both of momentum and
+            forgetting_rate, or a learning rate that is needed and unknown.
 
     Source:
         Underdamped Langevin dynamics, as at the top of the file; order 2 after Li, Tai, E, ICML
         2017.
     """
 
-    rate: Array
+    forgetting_rate: Array
     gain: Array
     modified: Array | None  # eta of the modified equation
     nesterov: bool = eqx.field(static=True)
@@ -134,36 +134,41 @@ class Momentum(Averaging):
         epsilon: Arg[Number | None] = None,
         learning_rate: Arg[Number | None] = None,
         momentum: Arg[Number | None] = None,
-        rate: Arg[Number | None] = None,
+        forgetting_rate: Arg[Number | None] = None,
         nesterov: Arg[bool] = False,
         averaged: Arg[bool] = False,
         scale: Arg[Scale | Numbers | None] = None,
-        order: Arg[Integer] = 1,
+        equation_order: Arg[Integer] = 1,
     ):
         self.landscape, self.driver, self.epsilon, self.scale = noisy_parts(
             landscape, driver, epsilon, learning_rate, scale
         )
         self.nesterov = errors.flag("nesterov", nesterov)
         averaged = errors.flag("averaged", averaged)
-        if rate is not None and momentum is not None:
+        if forgetting_rate is not None and momentum is not None:
             raise ValueError(
-                f"give one of momentum and rate, not momentum={momentum!r} and rate={rate!r}: "
-                "rate is -ln(momentum) over the learning rate. For example momentum=0.9."
+                f"give one of momentum and forgetting_rate, not momentum={momentum!r} and "
+                f"forgetting_rate={forgetting_rate!r}: the rate is -ln(momentum) over the learning "
+                "rate. For example momentum=0.9."
             )
-        if rate is not None:
-            self.rate = errors.positive("rate", rate, "rate=10.0")
+        if forgetting_rate is not None:
+            self.forgetting_rate = errors.positive(
+                "forgetting_rate", forgetting_rate, "forgetting_rate=10.0"
+            )
             instead = "Give learning_rate, or averaged=True."
             eta = 0 if averaged else learning_rate_of(driver, epsilon, learning_rate, instead)
-            beta = jnp.exp(-self.rate * eta)
+            beta = jnp.exp(-self.forgetting_rate * eta)
         else:
             beta = _decay_factor(0.9 if momentum is None else momentum)
-            instead = "Give rate=1.0 with averaged=True, or learning_rate."
-            self.rate = decay_rates(beta, learning_rate_of(driver, epsilon, learning_rate, instead))
-        self.gain = jnp.ones_like(self.rate) if averaged else 1 / (1 - beta)
+            instead = "Give forgetting_rate=1.0 with averaged=True, or learning_rate."
+            self.forgetting_rate = decay_rates(
+                beta, learning_rate_of(driver, epsilon, learning_rate, instead)
+            )
+        self.gain = jnp.ones_like(self.forgetting_rate) if averaged else 1 / (1 - beta)
         self.modified = None
-        if errors.integer("order", order, "order=2", high=2) == 2:
+        if errors.integer("equation_order", equation_order, "equation_order=2", high=2) == 2:
             self.modified = learning_rate_of(
-                driver, epsilon, learning_rate, "Give learning_rate, or order=1."
+                driver, epsilon, learning_rate, "Give learning_rate, or equation_order=1."
             )
 
     def _arguments(self) -> dict:
@@ -177,7 +182,9 @@ class Momentum(Averaging):
 
     def moving(self, x: Point) -> MomentumState:
         return MomentumState(
-            x, self.gain * (self.landscape.gradient(x) + self.noise_in_average(self.rate, x))
+            x,
+            self.gain
+            * (self.landscape.gradient(x) + self.noise_in_average(self.forgetting_rate, x)),
         )
 
     def advance(
@@ -185,13 +192,13 @@ class Momentum(Averaging):
     ) -> tuple[MomentumState, Point]:
         noise = self.epsilon * self.scale.apply(increment, state.x)
         push = self.gain * (self.landscape.gradient(state.x) - noise / dt)
-        weight = -jnp.expm1(-self.rate * dt)
+        weight = -jnp.expm1(-self.forgetting_rate * dt)
         change = weight * (push - state.m)
         m = state.m + change
         ahead = m + weight * (push - m) if self.nesterov else m
         if self.modified is None:
             return MomentumState(state.x, m), -dt * ahead
-        late = dt * (self.modified - dt) * self.rate
+        late = dt * (self.modified - dt) * self.forgetting_rate
         _, turned = jax.jvp(self.landscape.gradient, (state.x,), (state.m,))
         lag = 1.5 if self.nesterov else 0.5
         m = state.m + (change + late * self.gain / 2 * turned)
@@ -224,7 +231,7 @@ def _decay_factor(value: Arg[Number]) -> Array:
     if not held < 1:
         raise ValueError(
             f"momentum = {value!r} is rounded to 1 by {beta.dtype}. Switch JAX to float64 with "
-            'jax.config.update("jax_enable_x64", True), or give rate=.'
+            'jax.config.update("jax_enable_x64", True), or give forgetting_rate=.'
         )
     change = abs((1 - held) / (1 - given) - 1)
     if change > _DIGITS:
@@ -232,7 +239,7 @@ def _decay_factor(value: Arg[Number]) -> Array:
             errors.PrecisionWarning(
                 f"momentum = {given!r} is so near 1 that {beta.dtype} changes 1 - momentum by "
                 f"{change:.1%}, and the rate and the gain with it. Switch JAX to float64 with "
-                'jax.config.update("jax_enable_x64", True), or give rate=.'
+                'jax.config.update("jax_enable_x64", True), or give forgetting_rate=.'
             ),
             stacklevel=6,  # past the wrapper of names and equinox
         )

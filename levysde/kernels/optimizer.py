@@ -49,9 +49,9 @@ class OptimizerKernel(Kernel):
             `optax.chain(optax.clip(1.0), optax.adam(0.01))`; or what makes one, `optax.adam` or
             its name "adam", with `hyperparameters`. Parameters reach it in the tree of the
             landscape's network, so that it may treat layers differently.
-        landscape: the loss. A network on data for minibatches; any landscape under `noise`.
+        landscape: the loss. A network on data for minibatches; any landscape under a `driver`.
         batch_size: examples a batch, all of them for gradient descent; or
-        noise: a driver, whose increment over 1 is the gradient noise of an iteration, negative:
+        driver: its increment over 1 is the gradient noise of an iteration, negative:
             `Brownian()`, `StableComponents(alpha=1.5)`, `StudentT(df=3.0, dt=1.0)`,
             `EmpiricalSteps(rows, batch_size)`, ...
         scale: S of the noise: a number, `(d,)`, `(d, d)`, or a `Scale`; the identity by default.
@@ -74,11 +74,11 @@ class OptimizerKernel(Kernel):
     Raises:
         TypeError: parts of the wrong kind; a transformation that cannot be made, fails, or whose
             state holds something else than arrays or changes its shape.
-        ValueError: neither or both of `batch_size` and `noise`; a batch larger than the data;
+        ValueError: neither or both of `batch_size` and `driver`; a batch larger than the data;
             numbers out of range.
 
     Source:
-        This package: any optax transformation in the engine; under stable `noise`, plain SGD is
+        This package: any optax transformation in the engine; under a stable `driver`, plain SGD is
         the Euler step of eq. 4 of Zhou et al., NeurIPS 2020.
     """
 
@@ -86,7 +86,7 @@ class OptimizerKernel(Kernel):
     numbers: dict[str, Array]
     options: tuple[tuple[str, Any], ...] = eqx.field(static=True)
     landscape: Landscape
-    noise: Driver | None
+    driver: Driver | None
     scale: Scale | None
     start: Any
     iteration_time: Array | None
@@ -102,7 +102,7 @@ class OptimizerKernel(Kernel):
         landscape: Arg[Landscape],
         batch_size: Arg[Integer | None] = None,
         *,
-        noise: Arg[Driver | None] = None,
+        driver: Arg[Driver | None] = None,
         scale: Arg[Scale | Numbers | None] = None,
         hyperparameters: Arg[dict[str, Any] | None] = None,
         sampling: Arg[Literal["independent", "replacement", "epochs"]] = "independent",
@@ -114,7 +114,7 @@ class OptimizerKernel(Kernel):
         self.transformation, self.numbers, self.options = transformation_maker(
             transformation, hyperparameters
         )
-        self.batch_size, self.noise, self.scale = _noise(landscape, batch_size, noise, scale)
+        self.batch_size, self.driver, self.scale = _noise(landscape, batch_size, driver, scale)
         self.sampling = errors.choice(
             "sampling", sampling, ("independent", "replacement", "epochs")
         )
@@ -136,8 +136,8 @@ class OptimizerKernel(Kernel):
         """For the head of a result: the optimiser, where it is known by a name."""
         made = isinstance(self.transformation, optax.GradientTransformation)
         how = "optax" if made else getattr(self.transformation, "__name__", "optax")
-        if self.noise is not None:
-            return f"OptimizerKernel({how}, {type(self.noise).__name__})"
+        if self.driver is not None:
+            return f"OptimizerKernel({how}, {type(self.driver).__name__})"
         data = (
             "all examples" if self._whole_data else f"batches of {self.batch_size}, {self.sampling}"
         )
@@ -146,7 +146,7 @@ class OptimizerKernel(Kernel):
     @property
     def minibatches(self) -> str | None:
         """How the examples of a minibatch are drawn, `sampling`; None where none are drawn."""
-        return self.sampling if self.noise is None and not self._whole_data else None
+        return self.sampling if self.driver is None and not self._whole_data else None
 
     @property
     def unit(self) -> str:
@@ -167,8 +167,8 @@ class OptimizerKernel(Kernel):
     @property
     def words_per_iteration(self) -> int:
         """Random words that one iteration takes."""
-        if self.noise is not None:
-            return self.noise.words_per_step(self._noise_dim)
+        if self.driver is not None:
+            return self.driver.words_per_step(self._noise_dim)
         if self._whole_data:
             return 0
         return self.batch_size or 0 if self.sampling == "replacement" else WORDS
@@ -190,7 +190,7 @@ class OptimizerKernel(Kernel):
                 taken += 2
             else:
                 leaves[i] = jnp.asarray(leaf, jnp.result_type(leaf))
-        walks = self.noise is None and self.sampling == "epochs" and not self._whole_data
+        walks = self.driver is None and self.sampling == "epochs" and not self._whole_data
         data = first_epoch(self.landscape.num_examples) if walks else ()  # pyright: ignore[reportAttributeAccessIssue]
         return OptimizerState(x0, jax.tree.unflatten(structure, leaves), data)
 
@@ -215,7 +215,7 @@ class OptimizerKernel(Kernel):
     def noise_directions(self) -> Float[Array, "m d"]:
         """Some of the draws of a synthetic noise, or of the examples' gradients: enough to look for
         a way out."""
-        if self.noise is not None:
+        if self.driver is not None:
             count = self._noise_dim
             axes = jnp.eye(count)[:: max(1, count // _DIRECTIONS)]
             found = jax.vmap(lambda y: self.scale.apply(y, self.landscape.minimum))(axes)  # pyright: ignore[reportOptionalMemberAccess]
@@ -234,7 +234,9 @@ class OptimizerKernel(Kernel):
     def _whole_data(self) -> bool:
         """Whether every iteration takes all examples, which needs no random words."""
         examples = getattr(self.landscape, "num_examples", None)
-        return self.noise is None and self.sampling != "replacement" and self.batch_size == examples
+        return (
+            self.driver is None and self.sampling != "replacement" and self.batch_size == examples
+        )
 
     def _made(self) -> Any:
         """The transformation itself."""
@@ -275,8 +277,8 @@ class OptimizerKernel(Kernel):
         """The gradient that this iteration sees, as a tree like `params`, and what the walk through
         the data carries on."""
         x = state.position
-        if self.noise is not None:
-            draw = self.noise.increment(words, self._noise_dim, jnp.ones((), x.dtype))
+        if self.driver is not None:
+            draw = self.driver.increment(words, self._noise_dim, jnp.ones((), x.dtype))
             noisy = self.landscape.gradient(x) - self.scale.apply(draw, x)  # pyright: ignore[reportOptionalMemberAccess]
             return self._tree(noisy), state.data
         network: Any = self.landscape
@@ -295,27 +297,27 @@ class OptimizerKernel(Kernel):
 
 
 def _noise(
-    landscape: Landscape, batch_size: Any, noise: Any, scale: Any
+    landscape: Landscape, batch_size: Any, driver: Any, scale: Any
 ) -> tuple[int | None, Driver | None, Scale | None]:
-    if (batch_size is None) == (noise is None):
+    if (batch_size is None) == (driver is None):
         raise ValueError(
-            f"give exactly one of batch_size and noise, not batch_size={batch_size!r} and "
-            f"noise={noise!r}. For example {EXAMPLE}, or OptimizerKernel(optax.sgd(0.1), "
-            "landscape, noise=StableComponents(alpha=1.5))."
+            f"give exactly one of batch_size and driver, not batch_size={batch_size!r} and "
+            f"driver={driver!r}. For example {EXAMPLE}, or OptimizerKernel(optax.sgd(0.1), "
+            "landscape, driver=StableComponents(alpha=1.5))."
         )
-    if noise is not None:
-        errors.instance("noise", noise, Driver, "noise=StableComponents(alpha=1.5)")
-        noise.check_step(1.0)
-        return None, noise, as_scale(scale, landscape.dim)
+    if driver is not None:
+        errors.instance("driver", driver, Driver, "driver=StableComponents(alpha=1.5)")
+        driver.check_step(1.0)
+        return None, driver, as_scale(scale, landscape.dim)
     if scale is not None:
         raise ValueError(
             "scale belongs to a synthetic noise; minibatches have their own. Leave it "
-            "out, or give noise."
+            "out, or give a driver."
         )
     if not isinstance(landscape, NetworkLandscape):
         raise TypeError(
             f"{type(landscape).__name__} has no examples to take minibatches of. Give a network "
-            "on data (from_network), or noise=StableComponents(alpha=1.5) in place of batch_size."
+            "on data (from_network), or driver=StableComponents(alpha=1.5) in place of batch_size."
         )
     most = landscape.num_examples
     return errors.integer("batch_size", batch_size, "batch_size=30", high=most), None, None

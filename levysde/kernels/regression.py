@@ -33,7 +33,8 @@ class LinearRegressionSGD(Kernel):
         dim: d, parameters.
         learning_rate: eta, positive.
         batch_size: B, fresh pairs an iteration.
-        noise: sigma, standard deviation of the label noise; 0 leaves multiplicative noise only.
+        label_noise: sigma, standard deviation of the label noise; 0 leaves multiplicative noise
+            only.
         input_scale: s, positive, standard deviation of an input's coordinate: the Hessian is
             `s^2 I`.
 
@@ -45,7 +46,7 @@ class LinearRegressionSGD(Kernel):
     """
 
     learning_rate: Array
-    noise: Array
+    label_noise: Array
     input_scale: Array
     dim: int = eqx.field(static=True)
     batch_size: int = eqx.field(static=True)
@@ -57,13 +58,13 @@ class LinearRegressionSGD(Kernel):
         learning_rate: Arg[Number],
         batch_size: Arg[Integer],
         *,
-        noise: Arg[Number] = 1.0,
+        label_noise: Arg[Number] = 1.0,
         input_scale: Arg[Number] = 1.0,
     ):
         self.dim = errors.integer("dim", dim)
         self.learning_rate = errors.positive("learning_rate", learning_rate)
         self.batch_size = errors.integer("batch_size", batch_size)
-        self.noise = errors.nonnegative("noise", noise)
+        self.label_noise = errors.nonnegative("label_noise", label_noise)
         self.input_scale = errors.positive("input_scale", input_scale)
         self.unit = "iterations"
 
@@ -78,7 +79,7 @@ class LinearRegressionSGD(Kernel):
         batch = self.batch_size
         normal = normals(words, len(words), state.dtype)
         inputs = self.input_scale * normal[: batch * self.dim].reshape(batch, self.dim)
-        labels = self.noise * normal[batch * self.dim : batch * (self.dim + 1)]
+        labels = self.label_noise * normal[batch * self.dim : batch * (self.dim + 1)]
         residual = matvec(inputs, state) - labels
         return state - self.learning_rate / batch * jnp.sum(inputs * residual[:, None], 0)
 

@@ -172,10 +172,10 @@ def _check_chain(positions: np.ndarray, heights: np.ndarray, curvatures: np.ndar
 
 def sharp_flat(
     *,
-    sharpness: Arg[Number] = 16.0,
-    flatness: Arg[Number] = 2.0,
+    sharp_curvature: Arg[Number] = 16.0,
+    flat_curvature: Arg[Number] = 2.0,
     barriers: Arg[Numbers] = (1.0, 1.0),
-    widths: Arg[Numbers] = (0.8, 2.0),
+    distances: Arg[Numbers] = (0.8, 2.0),
     saddle_curvature: Arg[Number] = 2.0,
     stiffness: Arg[Number] = 1.0,
     dim: Arg[Integer] = 1,
@@ -184,10 +184,11 @@ def sharp_flat(
     """A sharp and a flat well side by side, the saddle at the origin.
 
     Args:
-        sharpness, flatness: curvatures of the left and the right minimum, positive.
+        sharp_curvature, flat_curvature: curvatures of the left and the right minimum, positive.
         barriers: heights of the saddle over the left and the right minimum, shape `(2,)`; their
             difference is the asymmetry in depth.
-        widths: distances of the left and the right minimum from the saddle, shape `(2,)`, positive.
+        distances: distances of the left and the right minimum from the saddle, shape `(2,)`,
+            positive.
         saddle_curvature: `|F''|` at the saddle, positive.
         stiffness: curvature of every other coordinate, positive.
         dim: d, 1 by default.
@@ -203,15 +204,15 @@ def sharp_flat(
         This package, see `WellChain`.
     """
     barriers = errors.finite("barriers", barriers, shape=(2,))
-    widths = errors.finite("widths", widths, shape=(2,))
-    left = errors.positive("sharpness", sharpness, "sharpness=2.0")
-    right = errors.positive("flatness", flatness, "flatness=2.0")
+    distances = errors.finite("distances", distances, shape=(2,))
+    left = errors.positive("sharp_curvature", sharp_curvature, "sharp_curvature=2.0")
+    right = errors.positive("flat_curvature", flat_curvature, "flat_curvature=2.0")
     top = errors.positive("saddle_curvature", saddle_curvature, "saddle_curvature=2.0")
     stiffness = errors.positive("stiffness", stiffness)
     dim = errors.integer("dim", dim, "dim=1")
     marked = errors.integer("marked", marked, low=0, high=1)
     zero = jnp.zeros_like(top)
-    positions = jnp.stack([-widths[0], zero, widths[1]])
+    positions = jnp.stack([-distances[0], zero, distances[1]])
     heights = jnp.stack([zero, barriers[0], barriers[0] - barriers[1]])
     curvatures = jnp.stack([left, -top, right])
     try:
@@ -220,8 +221,8 @@ def sharp_flat(
         )
     except ValueError as error:
         raise ValueError(
-            "sharpness, flatness, barriers, widths and saddle_curvature do not fit together: "
-            f"{error}"
+            "sharp_curvature, flat_curvature, barriers, distances and saddle_curvature do not fit "
+            f"together: {error}"
         ) from None
 
 

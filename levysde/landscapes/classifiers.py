@@ -94,7 +94,7 @@ def fully_connected(
         seed: of the initial weights, normal with variance 1 over their inputs.
 
     Returns:
-        A `NetworkLandscape`. Its marked point is its random start, not a minimum: train and polish
+        A `NetworkLandscape`. Its marked point is its random start, not a minimum: train and refine
         it.
 
     Raises:
@@ -227,7 +227,7 @@ def digits_mlp(
         seed: chooses images and initial weights.
 
     Returns:
-        A `NetworkLandscape`. Its marked point is its random start, not a minimum: train and polish
+        A `NetworkLandscape`. Its marked point is its random start, not a minimum: train and refine
         it.
 
     Raises:
@@ -268,7 +268,7 @@ def digits_cnn(
         seed: chooses images and initial weights.
 
     Returns:
-        A `NetworkLandscape`. Its marked point is its random start, not a minimum: train and polish
+        A `NetworkLandscape`. Its marked point is its random start, not a minimum: train and refine
         it.
 
     Raises:

@@ -41,7 +41,7 @@ class DeepLinear(Smooth):
     `min(widths)`. It is not strict: `W_2 G, G^-1 W_1` is the same network, so that the Hessian has
     at least `sum h^2` zero eigenvalues, `h` the hidden widths (exactly that many when every `h` is
     the rank of `T`). Weight decay leaves only rotations `G`: `sum h (h - 1) / 2`, none at hidden
-    width 1. `levysde.networks.polish` refuses it accordingly.
+    width 1. `levysde.networks.refine` refuses it accordingly.
 
     Args:
         widths: input, hidden and output widths, `L + 1` of them, `L >= 2`.
@@ -189,15 +189,15 @@ def _factors(s: float, depth: int, decay: float) -> tuple[float, float]:
 
 class MatrixSensing(Smooth):
     """`F(U) = 1/(4m) sum_i (<A_i, U U'> - y_i)^2`: recover `U U'` from m random symmetric Gaussian
-    measurements `y_i = <A_i, truth truth'>`. `x` is U row by row, `d = size * rank`.
+    measurements `y_i = <A_i, truth truth'>`. `x` is U row by row, `d = num_rows * rank`.
 
     The marked minimum is the truth, of loss 0; so is the truth times any rotation, hence zero
     eigenvalues for `rank > 1`.
 
     Args:
-        size: rows of U.
-        rank: columns of U, at most `size`.
-        measurements: m; from about `3 size rank` on there are no other minima.
+        num_rows: rows of U.
+        rank: columns of U, at most `num_rows`.
+        measurements: m; from about `3 num_rows rank` on there are no other minima.
         seed: of the truth (columns of length about 1) and the measurements.
 
     Raises:
@@ -215,13 +215,13 @@ class MatrixSensing(Smooth):
 
     def __init__(
         self,
-        size: Arg[Integer] = 5,
+        num_rows: Arg[Integer] = 5,
         *,
         rank: Arg[Integer] = 1,
         measurements: Arg[Integer] = 30,
         seed: Arg[Integer] = 0,
     ):
-        size = errors.integer("size", size, "size=5")
+        size = errors.integer("num_rows", num_rows)
         self.rank = errors.integer("rank", rank, high=size)
         measurements = errors.integer("measurements", measurements)
         rng = np.random.default_rng(errors.seed(seed))
@@ -236,7 +236,7 @@ class MatrixSensing(Smooth):
     def _arguments(self) -> dict:
         size, measurements = self.dim // self.rank, self.sensors.shape[0]
         return {
-            "size": size,
+            "num_rows": size,
             "rank": self.rank,
             "measurements": measurements,
             "sensors": self.sensors,

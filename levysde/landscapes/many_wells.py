@@ -21,15 +21,15 @@ _MOST = 12  # dimensions in which all 2^d minima are listed
 
 
 class StyblinskiTang(Smooth):
-    """`F(x) = height/2 sum_i (u_i^4 - 16 u_i^2 + 5 u_i)`, `u = sqrt(sharpness) x`.
+    """`F(x) = loss_factor/2 sum_i (u_i^4 - 16 u_i^2 + 5 u_i)`, `u = sqrt(hessian_factor) x`.
 
-    The stretch multiplies every Hessian by `sharpness` and leaves the depths. The marked minimum is
-    the deepest, `u_i = -2.9035`, of loss `-39.166 height` a coordinate.
+    The stretch multiplies every Hessian by `hessian_factor` and leaves the depths. The marked
+    minimum is the deepest, `u_i = -2.9035`, of loss `-39.166 loss_factor` a coordinate.
 
     Args:
         dim: d, coordinates of x.
-        sharpness: k, positive.
-        height: of all depths, positive; at 1, curvatures are in the tens.
+        hessian_factor: k, positive.
+        loss_factor: factor on the loss, positive; at 1, curvatures are in the tens.
 
     Raises:
         ValueError, TypeError: an argument out of range.
@@ -38,32 +38,36 @@ class StyblinskiTang(Smooth):
         Styblinski and Tang, Neural Networks 3, 1990; the stretch Xie, Sato, Sugiyama, ICLR 2021.
     """
 
-    sharpness: Array
-    height: Array
+    hessian_factor: Array
+    loss_factor: Array
     dim: int = eqx.field(static=True)
 
     def __init__(
-        self, dim: Arg[Integer], *, sharpness: Arg[Number] = 1.0, height: Arg[Number] = 1.0
+        self,
+        dim: Arg[Integer],
+        *,
+        hessian_factor: Arg[Number] = 1.0,
+        loss_factor: Arg[Number] = 1.0,
     ):
         self.dim = errors.integer("dim", dim, "dim=10")
-        self.sharpness = errors.positive("sharpness", sharpness)
-        self.height = errors.positive("height", height, "height=1.0")
+        self.hessian_factor = errors.positive("hessian_factor", hessian_factor)
+        self.loss_factor = errors.positive("loss_factor", loss_factor, "loss_factor=1.0")
 
     def value(self, x: Point) -> Scalar:
-        u = jnp.sqrt(self.sharpness) * x
-        return self.height * jnp.sum(u * u * (u * u - 16) + 5 * u) / 2
+        u = jnp.sqrt(self.hessian_factor) * x
+        return self.loss_factor * jnp.sum(u * u * (u * u - 16) + 5 * u) / 2
 
     @property
     def minimum(self) -> Point:
         """The marked minimum, shape `(d,)`."""
-        return jnp.full(self.dim, _DEEP, self.sharpness.dtype) / jnp.sqrt(self.sharpness)
+        return jnp.full(self.dim, _DEEP, self.hessian_factor.dtype) / jnp.sqrt(self.hessian_factor)
 
     @property
     def minima(self) -> Float[Array, "n d"]:
         """All `2^d` minima, the deepest first. Raises ValueError above 12 dimensions."""
         self._check_dim("minima")
         rows = list(itertools.product((_DEEP, _SHALLOW), repeat=self.dim))
-        return jnp.asarray(rows, self.sharpness.dtype) / jnp.sqrt(self.sharpness)
+        return jnp.asarray(rows, self.hessian_factor.dtype) / jnp.sqrt(self.hessian_factor)
 
     @property
     def saddles(self) -> Float[Array, "n d"]:
@@ -72,7 +76,7 @@ class StyblinskiTang(Smooth):
         self._check_dim("saddles")
         rest = itertools.product((_DEEP, _SHALLOW), repeat=self.dim - 1)
         rows = [[*row[:i], _TOP, *row[i:]] for row in rest for i in range(self.dim)]
-        return jnp.asarray(rows, self.sharpness.dtype) / jnp.sqrt(self.sharpness)
+        return jnp.asarray(rows, self.hessian_factor.dtype) / jnp.sqrt(self.hessian_factor)
 
     def _check_dim(self, what: str) -> None:
         if self.dim > _MOST:
@@ -158,36 +162,36 @@ _MB_SADDLES = [[-0.822, 0.624], [0.212, 0.293]]
 class MuellerBrown(Landscape):
     """The two-dimensional surface of Mueller and Brown,
     `sum_k A_k exp(a_k dx^2 + b_k dx dy + c_k dy^2)`, `dx = x_0 - x_k`, `dy = x_1 - y_k`, times
-    `height`.
+    `loss_factor`.
 
     Minima of loss -146.70 (the marked one), -108.17 and -80.77, saddles of -40.66 and -72.25, at
-    `height` 1.
+    `loss_factor` 1.
 
     Args:
-        height: of everything, positive. Small noise needs a small one: at 1 the curvatures reach
-            thousands.
+        loss_factor: factor on the whole loss, positive. Small noise needs a small one: at 1 the
+            curvatures reach thousands.
 
     Raises:
-        ValueError, TypeError: a height that is not positive and finite.
+        ValueError, TypeError: a `loss_factor` that is not positive and finite.
 
     Source:
         Mueller and Brown, Theor. Chim. Acta 53, 1979.
     """
 
-    height: Array
+    loss_factor: Array
     dim: int = eqx.field(static=True)
 
-    def __init__(self, *, height: Arg[Number] = 1.0):
-        self.height = errors.positive("height", height, "height=0.01")
+    def __init__(self, *, loss_factor: Arg[Number] = 1.0):
+        self.loss_factor = errors.positive("loss_factor", loss_factor, "loss_factor=0.01")
         self.dim = 2
 
     def value(self, x: Point) -> Scalar:
-        return self.height * sum(size for size, *_ in self._hills(x))
+        return self.loss_factor * sum(size for size, *_ in self._hills(x))
 
     def gradient(self, x: Point) -> Point:
         hills = self._hills(x)
         first, second = sum(size * p for size, p, _ in hills), sum(size * q for size, _, q in hills)
-        return self.height * jnp.where(jnp.arange(2) == 0, first, second)
+        return self.loss_factor * jnp.where(jnp.arange(2) == 0, first, second)
 
     def _hills(self, x: Point) -> list[tuple[Scalar, Scalar, Scalar]]:
         """Of each term the size, and the two derivatives of its exponent."""
@@ -222,7 +226,7 @@ class MuellerBrown(Landscape):
         """Newton from points known to three digits, the 2 x 2 systems solved by Cramer's rule."""
         rows = []
         for point in points:
-            x = jnp.asarray(point, self.height.dtype)
+            x = jnp.asarray(point, self.loss_factor.dtype)
             for _ in range(4):
                 g, h = self.gradient(x), self.hessian(x)
                 step = jnp.stack([h[1, 1] * g[0] - h[0, 1] * g[1], h[0, 0] * g[1] - h[1, 0] * g[0]])

@@ -100,16 +100,16 @@ class Modified(Landscape):
 
 
 class Rescaled(Landscape):
-    """`L(sqrt(sharpness) x)` with its minimum at `landscape.minimum / sqrt(sharpness)`. Made by
-    `rescaled`.
+    """`L(sqrt(hessian_factor) x)` with its minimum at `landscape.minimum / sqrt(hessian_factor)`.
+    Made by `rescaled`.
 
     Attributes:
         landscape: the loss L.
-        sharpness: k, by which every Hessian is multiplied.
+        hessian_factor: k, by which every Hessian is multiplied.
     """
 
     landscape: Landscape
-    sharpness: Array
+    hessian_factor: Array
 
     @property
     def dim(self) -> int:
@@ -119,25 +119,26 @@ class Rescaled(Landscape):
     @property
     def minimum(self) -> Array:
         """The marked minimum, shape `(d,)`."""
-        return self.landscape.minimum / jnp.sqrt(self.sharpness)
+        return self.landscape.minimum / jnp.sqrt(self.hessian_factor)
 
     def value(self, x: Point) -> Scalar:
-        return self.landscape.value(jnp.sqrt(self.sharpness) * x)
+        return self.landscape.value(jnp.sqrt(self.hessian_factor) * x)
 
     def gradient(self, x: Point) -> Point:
-        root = jnp.sqrt(self.sharpness)
+        root = jnp.sqrt(self.hessian_factor)
         return root * self.landscape.gradient(root * x)
 
     def hessian(self, x: Point) -> Float[Array, "d d"]:
-        return self.sharpness * self.landscape.hessian(jnp.sqrt(self.sharpness) * x)
+        return self.hessian_factor * self.landscape.hessian(jnp.sqrt(self.hessian_factor) * x)
 
 
-def rescaled(landscape: Arg[Landscape], sharpness: Arg[Number]) -> Landscape:
+def rescaled(landscape: Arg[Landscape], hessian_factor: Arg[Number]) -> Landscape:
     """The loss `L(sqrt(k) x)`: Hessians times k, distances over sqrt(k), heights as they were.
 
     Args:
         landscape: the loss L, with its minimum.
-        sharpness: k, positive; an array leaf of the result, so that another k compiles nothing new.
+        hessian_factor: k, positive; an array leaf of the result, so that another k compiles nothing
+            new.
 
     Returns:
         A network stays a network on the same data, with all that networks have: minibatch gradients
@@ -145,16 +146,16 @@ def rescaled(landscape: Arg[Landscape], sharpness: Arg[Number]) -> Landscape:
         landscape becomes a `Rescaled`.
 
     Raises:
-        ValueError, TypeError: something that is no landscape, or a sharpness that is not positive
-            and finite.
+        ValueError, TypeError: something that is no landscape, or a `hessian_factor` that is not
+            positive and finite.
 
     Source:
         Xie, Sato, Sugiyama, ICLR 2021.
     """
-    errors.instance("landscape", landscape, Landscape, "rescaled(DoubleWell(), sharpness=2.0)")
-    k = errors.positive("sharpness", sharpness, "sharpness=2.0")
+    errors.instance("landscape", landscape, Landscape, "rescaled(DoubleWell(), hessian_factor=2.0)")
+    k = errors.positive("hessian_factor", hessian_factor, "hessian_factor=2.0")
     if not isinstance(landscape, NetworkLandscape):
-        return Rescaled(landscape=landscape, sharpness=k)
+        return Rescaled(landscape=landscape, hessian_factor=k)
     root = jnp.sqrt(k)
     stretch = root if landscape.stretch is None else root * landscape.stretch
     return eqx.tree_at(

@@ -96,7 +96,7 @@ def flat_vector_hint(params: Any) -> str:
         return ""
     return (
         f"\nparams is one flat vector of {shape[0]} numbers. If it comes from networks.train, "
-        "networks.polish or "
+        "networks.refine or "
         "network.minimum, give network.unflatten(params)."
     )
 
@@ -205,7 +205,7 @@ class NetworkLandscape(Landscape):
         """This landscape with its minimum marked at `x`, shape `(d,)`.
 
         Raises TypeError or ValueError for a wrong shape, or a loss or gradient that is not finite
-        there. It is not checked whether x is a minimum: `levysde.networks.polish` finds one and
+        there. It is not checked whether x is a minimum: `levysde.networks.refine` finds one and
         checks it.
         """
         x = errors.finite("x", x, f"x=jnp.zeros({self.dim})", (self.dim,))

@@ -25,7 +25,7 @@ def measure_basins(
     *,
     height: float,
     alpha: float,
-    noise: str,
+    stable_noise: str,
     num_rays: int,
     seed: int,
     confidence: float,
@@ -38,7 +38,7 @@ def measure_basins(
         diagonal: of the Hessian, right or roughly, `(d,)`.
         num_rays: coordinates drawn (each has two rays), or directions.
     """
-    if noise == "components":
+    if stable_noise == "components":
         return _components(
             model, sizes, preconditioner, diagonal, height, alpha, num_rays, seed, confidence
         )

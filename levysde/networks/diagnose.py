@@ -58,7 +58,7 @@ def diagnose(
     weight_decay: Arg[Number] = 0.0,
     batched: Arg[bool] = False,
     alpha: Arg[Number | None] = None,
-    noise: Arg[Literal["components", "isotropic"]] = "components",
+    stable_noise: Arg[Literal["components", "isotropic"]] = "components",
     basin_height: Arg[Number | None] = None,
     settle: Arg[Integer] = 0,
     delta: Arg[Number] = 1e-8,
@@ -108,7 +108,7 @@ def diagnose(
         alpha: stability index of the law, below 2. By default the measured one, held within 0.5 and
             1.95: minibatch noise of finite data is bounded and mostly near Gaussian, and a warning
             says so.
-        noise: "components", independent in each coordinate, or "isotropic".
+        stable_noise: "components", independent in each coordinate, or "isotropic".
         basin_height: of the basin `F < F(params) + height`, in units of the loss. By default a
             tenth of the standard deviation of the examples' losses.
         settle: most steps of L-BFGS, over all data, by which the point is first brought down to its
@@ -150,7 +150,7 @@ def diagnose(
     budget = errors.positive_real("memory_budget", memory_budget)
     numbers = {
         "alpha": None if alpha is None else _below_two(alpha),
-        "noise": errors.choice("noise", noise, tuple(DRIVERS)),
+        "stable_noise": errors.choice("stable_noise", stable_noise, tuple(DRIVERS)),
         "height": None
         if basin_height is None
         else errors.positive_real("basin_height", basin_height),
@@ -290,7 +290,7 @@ def _run(request: Request) -> Diagnosis:
         excess=lift if np.isnan(known) else known,
         alpha=alpha,
         measured=request.alpha is None,
-        noise=request.noise,
+        stable_noise=request.stable_noise,
         height=height,
         measures=measures,
         predictions=predictions,
@@ -327,7 +327,7 @@ def _measures(
         hessian.diagonal,
         height=height,
         alpha=alpha,
-        noise=request.noise,
+        stable_noise=request.stable_noise,
         num_rays=request.num_rays,
         seed=seed,
         confidence=request.confidence,

@@ -40,7 +40,7 @@ class Request:
     batch_size: int
     delta: float
     alpha: float | None
-    noise: str
+    stable_noise: str
     height: float | None
     num_batches: int
     num_eigenvalues: int

@@ -95,7 +95,7 @@ class Diagnosis(Tabled):
             other optimisers measured in a short run without a basin. NaN without a learning rate or
             a run.
         alpha, measured: the index that m(W) and the predictions use, and whether it was measured.
-        noise: "components" or "isotropic".
+        stable_noise: "components" or "isotropic".
         height: of the basin over the loss at the point.
         measures: m(W) of "sgd" and "adam"; empty where there is no basin to measure.
         predictions: the escape law of each; empty without a learning rate, or of an optimiser
@@ -122,7 +122,7 @@ class Diagnosis(Tabled):
     excess: float
     alpha: float
     measured: bool
-    noise: str
+    stable_noise: str
     height: float
     measures: dict[str, BasinMeasure]
     predictions: dict[str, PredictedEscape]
@@ -194,7 +194,7 @@ class Diagnosis(Tabled):
         how = "measured" if self.measured else "given"
         rows = [
             ("height over the loss", f"{self.height:.4g}; basin_height=... changes it"),
-            ("alpha", f"{self.alpha:.4g}, {how}; {self.noise} noise"),
+            ("alpha", f"{self.alpha:.4g}, {how}; {self.stable_noise} noise"),
         ]
         for name, measure in self.measures.items():
             rows += measure._rows(f" of {name.upper()}")

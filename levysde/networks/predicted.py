@@ -23,7 +23,7 @@ def predicted_escapes(
         return {}
     eta = request.learning_rate
     epsilon = eta ** ((alpha - 1) / alpha)
-    total = total_tail(DRIVERS[request.noise](alpha), request.landscape.dim)
+    total = total_tail(DRIVERS[request.stable_noise](alpha), request.landscape.dim)
     found = {}
     for name, measure in measures.items():
         rates = [

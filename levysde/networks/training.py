@@ -1,4 +1,4 @@
-"""Training a network with minibatches, and polishing what comes out to a strict minimum in
+"""Training a network with minibatches, and refinement what comes out to a strict minimum in
 float64."""
 
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ class Minimum(Tabled):
         gradient_norm: Euclidean norm of the gradient there, in loss units over parameter units.
         smallest_eigenvalue, largest_eigenvalue: of the Hessian there.
         hessian: shape `(d, d)`.
-        distance: from the start of the polishing, in parameter units.
+        distance: from the start of the refinement, in parameter units.
     """
 
     point: np.ndarray = field(repr=False)
@@ -127,15 +127,15 @@ def _run_epochs(
     return x, landscape.value(x)
 
 
-def polish(
+def refine(
     landscape: Arg[Landscape],
     x: Arg[Numbers],
     *,
     tolerance: Arg[Number] = 1e-8,
     max_steps: Arg[Integer] = 500,
 ) -> Minimum:
-    """The strict minimum next to `x`, in float64: L-BFGS, then Newton steps in a trust region
-    (scipy's trust-exact).
+    """Refine `x` to the strict minimum next to it, in float64, by L-BFGS and then Newton steps in a
+    trust region (scipy's trust-exact).
 
     Every step lowers the loss; saddles are left along negative curvature. It may end in another
     basin than the one `x` lies in where training has not settled: look at `distance`. float64 is
@@ -180,7 +180,7 @@ def _descend(landscape: Landscape, start: np.ndarray, tolerance: float, max_step
 
     if not np.isfinite(value_and_gradient(start)[0]):
         raise ValueError(
-            "the loss is not finite at x. Start the polishing from the end of a training run."
+            "the loss is not finite at x. Start the refinement from the end of a training run."
         )
     options = {
         "gtol": 1e-6,

@@ -32,11 +32,11 @@ _EXTRA = 8  # terms of P(N >= j) beyond max_jumps
 
 
 class GaussianJump(Part):
-    """Normal jumps: `N(0, scale^2 I)` in `dim` dimensions. A jump law for `CompoundPoisson`, and
-    an example for writing others.
+    """Normal jumps: `N(0, std^2 I)` in `dim` dimensions. A jump law for `CompoundPoisson`, and an
+    example for writing others.
 
     Args:
-        scale: standard deviation of a coordinate, positive.
+        std: standard deviation of a coordinate, positive.
         dim: coordinates of a jump.
 
     Raises:
@@ -46,36 +46,36 @@ class GaussianJump(Part):
         Elementary.
     """
 
-    scale: Array
+    std: Array
     dim: int = eqx.field(static=True)
 
-    def __init__(self, scale: Arg[Number], dim: Arg[Integer] = 1):
-        self.scale = errors.positive("scale", scale)
+    def __init__(self, std: Arg[Number], dim: Arg[Integer] = 1):
+        self.std = errors.positive("std", std)
         self.dim = errors.integer("dim", dim)
 
     @property
-    def words(self) -> int:
+    def words_per_jump(self) -> int:
         """Random words that a jump consumes."""
         return 2 * ((self.dim + 1) // 2)
 
     def __call__(self, words: Words) -> Point:
-        return self.scale * normals(words, self.dim, self.scale.dtype)
+        return self.std * normals(words, self.dim, self.std.dtype)
 
     def characteristic(self, k: Point) -> Scalar:
-        """`exp(-scale^2 |k|^2 / 2)`, for k of shape `(dim,)`."""
-        return jnp.exp(-self.scale * self.scale * jnp.sum(k * k) / 2)
+        """`exp(-std^2 |k|^2 / 2)`, for k of shape `(dim,)`."""
+        return jnp.exp(-self.std * self.std * jnp.sum(k * k) / 2)
 
 
 class ParetoJump(Part):
-    """Jumps of a uniform direction and a Pareto size: `P(|Y| > r) = (scale / r)^alpha` for
-    `r >= scale`.
+    """Jumps of a uniform direction and a Pareto size: `P(|Y| > r) = (smallest_jump / r)^alpha` for
+    `r >= smallest_jump`.
 
-    A jump law for `CompoundPoisson`: with `intensity = T scale^-alpha` its jumps are those of
-    stable noise beyond `scale`.
+    A jump law for `CompoundPoisson`: with `intensity = T smallest_jump^-alpha` its jumps are those
+    of stable noise beyond `smallest_jump`.
 
     Args:
         alpha: exponent of the tail, positive.
-        scale: the smallest jump, positive.
+        smallest_jump: size of the smallest jump, positive.
         dim: coordinates of a jump.
 
     Raises:
@@ -86,16 +86,16 @@ class ParetoJump(Part):
     """
 
     alpha: Array
-    scale: Array
+    smallest_jump: Array
     dim: int = eqx.field(static=True)
 
-    def __init__(self, alpha: Arg[Number], scale: Arg[Number], dim: Arg[Integer] = 1):
+    def __init__(self, alpha: Arg[Number], smallest_jump: Arg[Number], dim: Arg[Integer] = 1):
         self.alpha = errors.positive("alpha", alpha)
-        self.scale = errors.positive("scale", scale)
+        self.smallest_jump = errors.positive("smallest_jump", smallest_jump)
         self.dim = errors.integer("dim", dim)
 
     @property
-    def words(self) -> int:
+    def words_per_jump(self) -> int:
         """Random words that a jump consumes."""
         return 1 + 2 * ((self.dim + 1) // 2)
 
@@ -104,7 +104,11 @@ class ParetoJump(Part):
         direction = normals(words[1:], self.dim, dtype)
         direction = direction / jnp.sqrt(jnp.sum(direction * direction))
         uniform, _ = unit_pair(words[0], dtype)
-        return self.scale * jnp.exp(jnp.minimum(-jnp.log(uniform) / self.alpha, 60.0)) * direction
+        return (
+            self.smallest_jump
+            * jnp.exp(jnp.minimum(-jnp.log(uniform) / self.alpha, 60.0))
+            * direction
+        )
 
 
 class CompoundPoisson(Driver):
@@ -122,7 +126,7 @@ class CompoundPoisson(Driver):
         jump: `jump(words) -> (d,)`, one jump from its random words (`uint32`), written with
             jax.numpy (helpers in `levysde.random`): a plain function, or an `equinox.Module` such
             as `GaussianJump`, whose numbers may then be swept.
-        words: how many words a jump consumes; `jump.words` by default.
+        words_per_jump: how many words a jump consumes; `jump.words_per_jump` by default.
         characteristic: `phi(k) -> complex or real number` of one jump, for `exponent`;
             `jump.characteristic` by default, where there is one.
         max_jumps: how many jumps a step can hold. 4 allow `intensity dt` up to 0.042, 2 up to
@@ -130,8 +134,8 @@ class CompoundPoisson(Driver):
 
     Raises:
         ValueError, TypeError: an argument out of range, a jump that does not give a real vector, a
-            missing `words`; later, a dt with too many jumps (`check_step`), or another number of
-            coordinates than the noise has.
+            missing `words_per_jump`; later, a dt with too many jumps (`check_step`), or another
+            number of coordinates than the noise has.
 
     Source:
         Elementary: a sum of a Poisson number of jumps.
@@ -139,7 +143,7 @@ class CompoundPoisson(Driver):
 
     intensity: Array
     jump: Callable
-    words: int = eqx.field(static=True)
+    words_per_jump: int = eqx.field(static=True)
     characteristic: Callable | None = eqx.field(static=True)
     max_jumps: int = eqx.field(static=True)
 
@@ -147,21 +151,23 @@ class CompoundPoisson(Driver):
         self,
         intensity: Arg[Number],
         jump: Arg[Callable[[Array], Array]],
-        words: Arg[Integer | None] = None,
+        words_per_jump: Arg[Integer | None] = None,
         characteristic: Arg[Callable[..., Any] | None] = None,
         max_jumps: Arg[Integer] = 4,
     ):
         self.intensity = errors.positive("intensity", intensity)
-        errors.function("jump", jump, "GaussianJump(scale=1.0)")
-        words = getattr(jump, "words", None) if words is None else words
-        if words is None:
+        errors.function("jump", jump, "GaussianJump(std=1.0)")
+        if words_per_jump is None:
+            words_per_jump = getattr(jump, "words_per_jump", None)
+        if words_per_jump is None:
             raise TypeError(
-                "words is missing: say how many random words a jump consumes, for example words=2."
+                "words_per_jump is missing: say how many random words a jump consumes, for example "
+                "words_per_jump=2."
             )
-        self.words = errors.integer("words", words)
+        self.words_per_jump = errors.integer("words_per_jump", words_per_jump)
         self.max_jumps = errors.integer("max_jumps", max_jumps, high=64)
         self.jump = as_module(jump)
-        _jump_dim(self.jump, self.words)
+        _jump_dim(self.jump, self.words_per_jump)
         if characteristic is not None:
             errors.function("characteristic", characteristic, "lambda k: jnp.exp(-k @ k / 2)")
         self.characteristic = characteristic
@@ -171,12 +177,12 @@ class CompoundPoisson(Driver):
         return jnp.full_like(self.intensity, 2)
 
     def words_per_step(self, dim: int) -> int:
-        own = _jump_dim(self.jump, self.words)
+        own = _jump_dim(self.jump, self.words_per_jump)
         if own != dim:
             raise ValueError(
                 f"jump gives vectors of {own} coordinates, but the noise has {dim}. Make them one."
             )
-        return 2 + self.max_jumps * self.words
+        return 2 + self.max_jumps * self.words_per_jump
 
     def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
         # a uniform on (0, 1) with 64 bits below its leading one: P(N >= 1) may be 1e-8
@@ -185,7 +191,9 @@ class CompoundPoisson(Driver):
         chances = _at_least(self.intensity * dt, self.max_jumps)
         total = jnp.zeros(dim, dt.dtype)
         for i, chance in enumerate(chances):
-            jump = self.jump(words[2 + i * self.words : 2 + (i + 1) * self.words]).astype(dt.dtype)
+            jump = self.jump(
+                words[2 + i * self.words_per_jump : 2 + (i + 1) * self.words_per_jump]
+            ).astype(dt.dtype)
             total = total + jnp.where(v < chance, jump, 0)
         return total
 
@@ -223,7 +231,7 @@ class CompoundPoisson(Driver):
         self.words_per_step(dim)
         rng = np.random.default_rng(seed)
         power = max(1, math.ceil(math.log2(max(num, 2))))
-        points = qmc.Sobol(self.words, rng=rng).random_base2(power)
+        points = qmc.Sobol(self.words_per_jump, rng=rng).random_base2(power)
         # low bits, often used as signs, stay independent
         high = (points * 2.0**16).astype(np.uint32)
         words = jnp.asarray((high << 16) | rng.integers(0, 2**16, points.shape, dtype=np.uint32))
@@ -245,7 +253,7 @@ class CompoundPoisson(Driver):
 
 def _jump_dim(jump: Callable, words: int) -> int:
     """How many coordinates `jump` has, or a TypeError when it does not return a real vector."""
-    example = f"words={words} for a jump of {words} random words"
+    example = f"words_per_jump={words} for a jump of {words} random words"
     given = jax.ShapeDtypeStruct((words,), jnp.uint32)
     out = errors.outcome("jump(words)", jump, given, example=example)
     if len(getattr(out, "shape", ())) != 1 or not jnp.issubdtype(out.dtype, jnp.floating):

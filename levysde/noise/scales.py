@@ -25,7 +25,7 @@ class ScalarScale(Scale):
     """`S y = s y`.
 
     Args:
-        factor: s, a finite number; 0 is no noise.
+        noise_factor: s, a finite number; 0 is no noise.
 
     Raises:
         ValueError, TypeError: not one finite number.
@@ -34,13 +34,13 @@ class ScalarScale(Scale):
         Elementary.
     """
 
-    factor: Array
+    noise_factor: Array
 
-    def __init__(self, factor: Arg[Number]):
-        self.factor = errors.finite("factor", factor, shape=())
+    def __init__(self, noise_factor: Arg[Number]):
+        self.noise_factor = errors.finite("noise_factor", noise_factor, shape=())
 
     def apply(self, y: NoiseVector, x: Point) -> Point:
-        return self.factor * y
+        return self.noise_factor * y
 
 
 class DiagonalScale(Scale):
@@ -95,29 +95,34 @@ class DenseScale(Scale):
 
 
 class LowRankScale(Scale):
-    """`S y = factor @ y`, a driver of r coordinates in d dimensions.
+    """`S y = low_rank_factor @ y`, a driver of r coordinates in d dimensions.
 
     Args:
-        factor: S, shape `(d, r)`, finite, not zero throughout.
+        low_rank_factor: S, shape `(d, r)`, finite, not zero throughout.
         trace_share: which share of the trace of a covariance it holds, in (0, 1], where
             `minibatch_scale` has cut one; else 1.
 
     Raises:
-        ValueError, TypeError: a factor that is no finite matrix, or zero; a share out of range.
+        ValueError, TypeError: a `low_rank_factor` that is no finite matrix, or zero; a share out of
+            range.
 
     Source:
         Elementary.
     """
 
-    factor: Array
+    low_rank_factor: Array
     trace_share: Array
 
-    def __init__(self, factor: Arg[Numbers], *, trace_share: Arg[Number] = 1.0):
-        self.factor = _finite_matrix("factor", factor, "factor=jnp.ones((3, 1))")
-        if not errors.is_traced(self.factor) and not np.any(np.asarray(self.factor)):
+    def __init__(self, low_rank_factor: Arg[Numbers], *, trace_share: Arg[Number] = 1.0):
+        self.low_rank_factor = _finite_matrix(
+            "low_rank_factor", low_rank_factor, "low_rank_factor=jnp.ones((3, 1))"
+        )
+        if not errors.is_traced(self.low_rank_factor) and not np.any(
+            np.asarray(self.low_rank_factor)
+        ):
             raise ValueError(
-                "factor is zero throughout: nothing would move. For example "
-                "factor=jnp.ones((3, 1))."
+                "low_rank_factor is zero throughout: nothing would move. For example "
+                "low_rank_factor=jnp.ones((3, 1))."
             )
         self.trace_share = errors.finite("trace_share", trace_share, shape=())
         if not errors.is_traced(self.trace_share) and not 0 < float(self.trace_share) <= 1:
@@ -127,10 +132,10 @@ class LowRankScale(Scale):
             )
 
     def apply(self, y: NoiseVector, x: Point) -> Point:
-        return matvec(self.factor, y)
+        return matvec(self.low_rank_factor, y)
 
     def noise_dim(self, dim: int) -> int:
-        return self.factor.shape[1]
+        return self.low_rank_factor.shape[1]
 
 
 class StateScale(Scale):

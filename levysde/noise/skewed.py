@@ -111,21 +111,22 @@ class SkewedComponents(Driver):
     """d independent skewed stable coordinates of unit scale; jumps lie on the axes. See the top of
     the file.
 
-    For alpha < 1 and beta = 1 (S1) the coordinate only grows. Near alpha = 1, "S1" has a location
-    of order `beta / |alpha - 1|`, and loses as many digits.
+    For alpha < 1 and skewness = 1 (S1) the coordinate only grows. Near alpha = 1, "S1" has a
+    location of order `skewness / |alpha - 1|`, and loses as many digits.
 
     Args:
         alpha: stability index, in (0, 2].
-        beta: skewness, one number or one a coordinate, shape `(d,)`, each in [-1, 1]: the share of
-            upward jumps is `(1 + beta)/2`. 0 is `StableComponents`; at alpha = 2 nothing is skewed
-            and beta must be 0.
+        skewness: beta, one number or one a coordinate, shape `(d,)`, each in [-1, 1]: the share of
+            upward jumps is `(1 + skewness)/2`. 0 is `StableComponents`; at alpha = 2 nothing is
+            skewed and it must be 0.
         parameterization: "S1" (no drift of its own: the choice for escape problems, unless alpha is
-            close to 1) or "S0" (continuous in alpha; drifts by `-beta tan(pi alpha/2)` against S1).
-            They are one and the same at alpha = 1.
+            close to 1) or "S0" (continuous in alpha; drifts by `-skewness tan(pi alpha/2)` against
+            S1). They are one and the same at alpha = 1.
 
     Raises:
-        ValueError, TypeError: an index or skewness out of range, beta != 0 at alpha = 2, another
-            parameterization; later, where beta has another number of coordinates than the noise.
+        ValueError, TypeError: an index or skewness out of range, a skewness at alpha = 2, another
+            parameterization; later, where skewness has another number of coordinates than the
+            noise.
 
     Source:
         Nolan, "Univariate Stable Distributions", 2020, section 1.3; the sampler Chambers, Mallows,
@@ -133,30 +134,32 @@ class SkewedComponents(Driver):
     """
 
     alpha: Array
-    beta: Array
+    skewness: Array
     parameterization: str = eqx.field(static=True)
 
     def __init__(
         self,
         alpha: Arg[Number],
-        beta: Arg[Numbers],
+        skewness: Arg[Numbers],
         parameterization: Arg[Literal["S1", "S0"]] = "S1",
     ):
         self.alpha = errors.stability_index(alpha)
-        self.beta = errors.finite("beta", beta)
-        if self.beta.ndim > 1:
+        self.skewness = errors.finite("skewness", skewness)
+        if self.skewness.ndim > 1:
             raise ValueError(
-                "beta must be one number or one a coordinate, not of shape "
-                f"{self.beta.shape}. Type beta=0.5."
+                "skewness must be one number or one a coordinate, not of shape "
+                f"{self.skewness.shape}. Type skewness=0.5."
             )
-        if not errors.is_traced(self.beta) and np.any(np.abs(np.asarray(beta, float)) > 1):
-            raise ValueError(f"beta must lie in [-1, 1], not {beta!r}. For example beta=0.5.")
-        self.parameterization = errors.choice("parameterization", parameterization, ("S1", "S0"))
-        known = not (errors.is_traced(self.alpha) or errors.is_traced(self.beta))
-        if known and float(self.alpha) == 2 and np.any(np.asarray(self.beta) != 0):
+        if not errors.is_traced(self.skewness) and np.any(np.abs(np.asarray(skewness, float)) > 1):
             raise ValueError(
-                f"alpha = 2 is Gaussian and has no skewness, but beta = {beta!r}. Type beta=0, or "
-                "alpha below 2."
+                f"skewness must lie in [-1, 1], not {skewness!r}. For example skewness=0.5."
+            )
+        self.parameterization = errors.choice("parameterization", parameterization, ("S1", "S0"))
+        known = not (errors.is_traced(self.alpha) or errors.is_traced(self.skewness))
+        if known and float(self.alpha) == 2 and np.any(np.asarray(self.skewness) != 0):
+            raise ValueError(
+                f"alpha = 2 is Gaussian and has no skewness, but skewness = {skewness!r}. Type "
+                "skewness=0, or alpha below 2."
             )
 
     @property
@@ -164,9 +167,9 @@ class SkewedComponents(Driver):
         return self.alpha
 
     def words_per_step(self, dim: int) -> int:
-        if self.beta.shape not in ((), (dim,)):
+        if self.skewness.shape not in ((), (dim,)):
             raise ValueError(
-                f"beta has shape {self.beta.shape}, but the noise has {dim} "
+                f"skewness has shape {self.skewness.shape}, but the noise has {dim} "
                 "coordinates. Give one number."
             )
         return 2 * dim
@@ -176,7 +179,7 @@ class SkewedComponents(Driver):
             words[:dim],
             words[dim:],
             self.alpha,
-            self.beta,
+            self.skewness,
             dt,
             centred=self.parameterization == "S1",
         )
@@ -192,14 +195,14 @@ class SkewedComponents(Driver):
         if self.parameterization == "S1":
             twist = jnp.where(t == 0, twist, -tangent)
         real = jnp.where(size > 0, jnp.exp(self.alpha * log), 0)
-        return jnp.sum(real) + 1j * jnp.sum(real * self.beta * jnp.sign(k) * twist)
+        return jnp.sum(real) + 1j * jnp.sum(real * self.skewness * jnp.sign(k) * twist)
 
     def levy_rays(self, dim: int, num: int = 0, seed: int = 0) -> LevyRays:
-        """The `2 dim` half-axes, weighted by `1 + beta` upwards and `1 - beta` downwards; `num`,
-        `seed` not needed. The drift of "S0" is no part of the Lévy measure; it moves the noisy
-        attractor by an amount of order epsilon."""
+        """The `2 dim` half-axes, weighted by `1 + skewness` upwards and `1 - skewness` downwards;
+        `num`, `seed` not needed. The drift of "S0" is no part of the Lévy measure; it moves the
+        noisy attractor by an amount of order epsilon."""
         self.words_per_step(dim)
         alpha = require_jumps(self)
-        beta = np.asarray(self.beta, dtype=float)
+        beta = np.asarray(self.skewness, dtype=float)
         tail = power_tail(alpha, levy_constant(alpha) / alpha)
         return component_rays(dim, tail, alpha, 1 + beta, 1 - beta)

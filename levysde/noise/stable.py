@@ -190,17 +190,18 @@ class StableComponents(Driver):
     on the axes.
 
     One word makes one draw for alpha in [0.7, 1.95], by a quantile fitted to 3e-5; elsewhere, when
-    alpha is traced by JAX, or with `exact=True`, two words by the formula of Chambers, Mallows and
-    Stuck. Both are right in the tail to 1% at P = 1e-8.
+    alpha is traced by JAX, or with `exact_sampler=True`, two words by the formula of Chambers,
+    Mallows and Stuck. Both are right in the tail to 1% at P = 1e-8.
 
     Args:
         alpha: stability index, in (0, 2]; at 2 each coordinate is a Brownian motion of variance 2t.
             To change it, make a new driver: one whose alpha alone was replaced is refused by a run,
             and makes NaN where JAX traces it.
-        exact: draw by the formula whatever alpha is.
+        exact_sampler: draw by the formula whatever alpha is.
 
     Raises:
-        ValueError, TypeError: an alpha outside its range, an `exact` that is not True or False.
+        ValueError, TypeError: an alpha outside its range, an `exact_sampler` that is not True or
+            False.
 
     Source:
         Samorodnitsky and Taqqu, "Stable non-Gaussian random processes", 1994; the formula Chambers,
@@ -211,13 +212,13 @@ class StableComponents(Driver):
     ratio: Array | None  # coefficients of the fitted quantile, shape (2, 9)
     fitted: Array | None  # the alpha that they belong to
 
-    def __init__(self, alpha: Arg[Number], *, exact: Arg[bool] = False):
+    def __init__(self, alpha: Arg[Number], *, exact_sampler: Arg[bool] = False):
         self.alpha = errors.stability_index(alpha)
-        self.ratio = None if errors.flag("exact", exact) else _fitted(self.alpha)[1]
+        self.ratio = None if errors.flag("exact_sampler", exact_sampler) else _fitted(self.alpha)[1]
         self.fitted = None if self.ratio is None else self.alpha
 
     def _arguments(self) -> dict[str, Array | bool]:
-        return {"alpha": self.alpha, "exact": self.ratio is None}
+        return {"alpha": self.alpha, "exact_sampler": self.ratio is None}
 
     def _derived(self) -> dict[str, Array | None]:
         if self.ratio is None:

@@ -10,7 +10,7 @@ from levysde.plots.diagnosis import (
     noise_alignment as noise_alignment,
     tail_indices as tail_indices,
 )
-from levysde.plots.escape import ratio_ladder as ratio_ladder, survival as survival
+from levysde.plots.escape import ratios as ratios, survival as survival
 from levysde.plots.landscape import landscape as landscape
 from levysde.plots.paths import (
     exit_directions as exit_directions,

@@ -95,8 +95,8 @@ def survival(
     return ax
 
 
-def ratio_ladder(
-    x: Arg[Numbers],
+def ratios(
+    abscissa: Arg[Numbers],
     ratios: Arg[Numbers],
     intervals: Arg[Numbers],
     *,
@@ -111,23 +111,23 @@ def ratio_ladder(
     Call it again with the same `ax` for a second series.
 
     Args:
-        x: what is lowered from level to level (epsilon, or the predicted mean in steps), positive,
-            shape `(n,)`.
+        abscissa: what is lowered from level to level (epsilon, or the predicted mean in steps),
+            positive, shape `(n,)`.
         ratios: measured over predicted mean, shape `(n,)`.
         intervals: their lower and upper ends, shape `(n, 2)`.
         label: the series' name in the legend.
-        xlabel: name of `x`, with its unit.
+        xlabel: text below the abscissa, with its unit.
         ax: axes to draw on; a new figure by default.
         artist: keywords for the points, as for `Axes.errorbar`.
 
     Returns:
-        The axes, `x` logarithmic.
+        The axes, with a logarithmic abscissa.
 
     Raises:
-        TypeError, ValueError: arrays of something else than numbers, shapes that do not fit, an `x`
-            that is not positive and finite; what matplotlib has against `artist`.
+        TypeError, ValueError: arrays of something else than numbers, shapes that do not fit, an
+            `abscissa` that is not positive and finite; what matplotlib has against `artist`.
     """
-    x = errors.reals("x", x)
+    abscissa = errors.reals("abscissa", abscissa)
     ratios, intervals = (  # infinite where nothing left
         errors.numeric(name, errors.concrete(name, values), example).astype(float)
         for name, values, example in (
@@ -135,13 +135,20 @@ def ratio_ladder(
             ("intervals", intervals, "intervals=[(0.9, 1.1), (0.8, 1.0)]"),
         )
     )
-    if x.ndim != 1 or not x.size or ratios.shape != x.shape or intervals.shape != (x.size, 2):
+    if (
+        abscissa.ndim != 1
+        or not abscissa.size
+        or ratios.shape != abscissa.shape
+        or intervals.shape != (abscissa.size, 2)
+    ):
         raise ValueError(
-            "x, ratios and intervals must have shapes (n,), (n,) and (n, 2), "
-            f"not {x.shape}, {ratios.shape} and {intervals.shape}."
+            "abscissa, ratios and intervals must have shapes (n,), (n,) and (n, 2), "
+            f"not {abscissa.shape}, {ratios.shape} and {intervals.shape}."
         )
-    if not (x > 0).all():
-        raise ValueError(f"x must be positive and finite, for a logarithmic axis, not {x}.")
+    if not (abscissa > 0).all():
+        raise ValueError(
+            f"abscissa must be positive and finite, for a logarithmic axis, not {abscissa}."
+        )
     ax = axes(ax, artist, label="" if label is None else label, xlabel=xlabel)
     look: dict[str, Any] = {
         "color": _next_colour(ax),
@@ -150,7 +157,9 @@ def ratio_ladder(
         "label": label,
     }
     look["marker"] = MARKERS[_series(ax) % len(MARKERS)]
-    bars = drawn(ax.errorbar, x, ratios, yerr=np.abs(intervals.T - ratios), artist=artist, **look)
+    bars = drawn(
+        ax.errorbar, abscissa, ratios, yerr=np.abs(intervals.T - ratios), artist=artist, **look
+    )
     bars.lines[0].set_gid(_SERIES)
     if not any(line.get_gid() == _REFERENCE for line in ax.lines):
         ax.axhline(1.0, color=ink(ax), linewidth=1.0, linestyle=":", gid=_REFERENCE)

@@ -229,7 +229,7 @@ def _steps(ax: "Axes", before: np.ndarray, after: np.ndarray, look: dict) -> Non
 
 def exit_directions(
     eigenvalues: Arg[Numbers],
-    share: Arg[Numbers],
+    shares: Arg[Numbers],
     intervals: Arg[Numbers],
     *,
     predicted: Arg[Numbers | None] = None,
@@ -245,7 +245,7 @@ def exit_directions(
 
     Args:
         eigenvalues: of the Hessian, shape `(d,)`.
-        share: shape `(d,)`.
+        shares: shape `(d,)`.
         intervals: their lower and upper ends, shape `(d, 2)`.
         predicted: shape `(d,)`, or None.
         label: the series' name in the legend.
@@ -260,13 +260,13 @@ def exit_directions(
             what matplotlib has against `artist`.
     """
     eigenvalues = errors.reals("eigenvalues", eigenvalues)
-    share = errors.reals("share", share)
+    shares = errors.reals("shares", shares)
     intervals = errors.reals("intervals", intervals)
     num = eigenvalues.size
-    if eigenvalues.ndim != 1 or share.shape != (num,) or intervals.shape != (num, 2):
+    if eigenvalues.ndim != 1 or shares.shape != (num,) or intervals.shape != (num, 2):
         raise ValueError(
-            "eigenvalues, share and intervals must have shapes (d,), (d,) and (d, 2), "
-            f"not {eigenvalues.shape}, {share.shape} and {intervals.shape}."
+            "eigenvalues, shares and intervals must have shapes (d,), (d,) and (d, 2), "
+            f"not {eigenvalues.shape}, {shares.shape} and {intervals.shape}."
         )
     if predicted is not None:
         predicted = errors.reals("predicted", predicted, "law.ray_share, or None", (num,))
@@ -280,7 +280,9 @@ def exit_directions(
         "capsize": 3,
     }
     look |= {"linestyle": "none", "label": label}
-    bars = drawn(ax.errorbar, place, share, yerr=np.abs(intervals.T - share), artist=artist, **look)
+    bars = drawn(
+        ax.errorbar, place, shares, yerr=np.abs(intervals.T - shares), artist=artist, **look
+    )
     bars.lines[0].set_gid(_SHARES)
     if predicted is not None:
         size = max(3.0, 22.0 - num)

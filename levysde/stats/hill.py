@@ -175,15 +175,15 @@ def hill_curve(x: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> HillCurve:
     )
 
 
-def hill_on_stable(alpha: Arg[Number], share: Arg[Number]) -> float:
-    """What Hill reads on a symmetric stable law of index `alpha` with a share `k/n` of an endless
-    sample.
+def hill_on_stable(alpha: Arg[Number], fraction: Arg[Number]) -> float:
+    """What Hill reads on a symmetric stable law of index `alpha` with a fraction `k/n` of an
+    endless sample.
 
     From a table of exact values, interpolated to about 1e-3.
 
     Args:
         alpha: the true index, from 0.5 to 2.
-        share: k/n, from 0.0001 to 0.5.
+        fraction: k/n, from 0.0001 to 0.5.
 
     Returns:
         The reading.
@@ -196,14 +196,14 @@ def hill_on_stable(alpha: Arg[Number], share: Arg[Number]) -> float:
         (`benchmarks/stable_quantiles.py`).
     """
     a = errors.real_index(alpha)
-    share = errors.fraction("share", share, "share=0.01")
+    fraction = errors.fraction("fraction", fraction, "fraction=0.01")
     table = stable_table()
-    if not (table["alpha"][0] <= a and table["share"][0] <= share <= table["share"][-1]):
+    if not (table["alpha"][0] <= a and table["share"][0] <= fraction <= table["share"][-1]):
         raise ValueError(
-            f"alpha = {alpha!r} and share = {share!r} lie outside the table: alpha from 0.5 to 2, "
-            "share from 0.0001 to 0.5."
+            f"alpha = {alpha!r} and fraction = {fraction!r} lie outside the table: alpha from "
+            "0.5 to 2, fraction from 0.0001 to 0.5."
         )
-    return float(np.exp(-_excess_spline()(a, np.log(share))[0, 0]))
+    return float(np.exp(-_excess_spline()(a, np.log(fraction))[0, 0]))
 
 
 @cache

@@ -11,7 +11,7 @@ Student with 9 degrees of freedom).
   out: with it, independent Gaussian values read 0.02 too low.
 * Detrended fluctuation analysis (Peng et al., Phys. Rev. E 49, 1994; with moment q, Kantelhardt et
   al., Physica A 316, 2002): the sums y of the series about its mean, in each window F2(s) the mean
-  square of y about its polynomial of degree `order`;
+  square of y about its polynomial of degree `degree`;
   `H = slope of log (mean F2^(q/2))^(1/q) on log s`.
 * Fractional Gaussian noise, exact: circulant embedding of
   `r(h) = (|h+1|^2H - 2|h|^2H + |h-1|^2H)/2` (Davies, Harte, Biometrika 74, 1987).
@@ -19,7 +19,7 @@ Student with 9 degrees of freedom).
 Bias and coverage of the 95% interval on fractional Gaussian noise, mean of 300 series, n = 10,000
 (1000):
 
-| H | DFA, order 1 | covers | R/S | covers |
+| H | DFA, degree 1 | covers | R/S | covers |
 |---|---|---|---|---|
 | 0.3 | 0.301 (0.302) | 96% (92%) | 0.335 (0.343) | 20% |
 | 0.5 | 0.499 (0.495) | 96% (93%) | 0.499 (0.495) | 97% |
@@ -89,7 +89,7 @@ def hurst_rs(
 
 def hurst_dfa(
     x: Arg[Numbers],
-    order: Arg[Integer] = 1,
+    degree: Arg[Integer] = 1,
     *,
     moment: Arg[Number] = 2.0,
     smallest: Arg[Integer] = 16,
@@ -98,24 +98,24 @@ def hurst_dfa(
     """Hurst exponent by detrended fluctuation analysis.
 
     The sums of the series about its mean, in each window F2(s) their mean square about a polynomial
-    of degree `order`; `H = slope of log (mean F2^(q/2))^(1/q) on log s`. On fractional Gaussian
+    of degree `degree`; `H = slope of log (mean F2^(q/2))^(1/q) on log s`. On fractional Gaussian
     noise of H from 0.3 to 0.9 (n = 10,000) the bias is below 0.005 and the 95% interval covers 95
     to 96%; 92% to 94% at n = 500 and 2000.
 
     Args:
         x: a stationary series (increments, not a path) in its order, shape `(n,)`, any unit; a
-            trend of degree `order - 1` does no harm.
-        order: degree of the polynomial taken off in each window, from 0 to 8; 1 by default.
+            trend of degree `degree - 1` does no harm.
+        degree: degree of the polynomial taken off in each window, from 0 to 8; 1 by default.
         moment: q, from 0.01 to 20, 2 by default; for stable noise of index a the answer is `1/a`
             for q < a, and 1/q above, where the largest jump rules.
-        smallest: the shortest window, longer than `2 order + 2`, 8 or more; 16 by default.
+        smallest: the shortest window, longer than `2 degree + 2`, 8 or more; 16 by default.
         confidence: coverage of the interval, in (0, 1); 0.95 by default.
 
     Returns:
         H, with a jackknife interval over ten pieces of the series.
 
     Raises:
-        ValueError, TypeError: as `hurst_rs`; order, moment or smallest out of range.
+        ValueError, TypeError: as `hurst_rs`; degree, moment or smallest out of range.
 
     Source:
         Peng et al., Phys. Rev. E 49 (1994); with moment q, Kantelhardt et al., Physica A 316
@@ -123,29 +123,29 @@ def hurst_dfa(
     """
     x = _sample(x)
     confidence = errors.fraction("confidence", confidence)
-    order = errors.integer("order", order, low=0, high=8)
+    degree = errors.integer("degree", degree, low=0, high=8)
     q = errors.positive_real("moment", moment)
     if not 0.01 <= q <= 20:
         raise ValueError(
             f"moment must lie between 0.01 and 20, not {moment!r}. For example moment=2.0."
         )
-    windows = _windows(x.size, smallest, max(8, 2 * order + 3))
+    windows = _windows(x.size, smallest, max(8, 2 * degree + 3))
     path = np.cumsum(x - x.mean())
     # of no consequence but to large moments
     path = path / max(float(np.abs(path).max()), np.finfo(float).tiny)
     by_piece = np.array(
-        [_by_piece(path, s, lambda w: _residual(w, int(order)) ** (q / 2)) for s in windows]
+        [_by_piece(path, s, lambda w: _residual(w, int(degree)) ** (q / 2)) for s in windows]
     )
     return _jackknife(by_piece, lambda means: _slope(windows, np.log(means)) / q, confidence)
 
 
 def fractional_gaussian_noise(
-    size: Arg[Integer], hurst: Arg[Number], *, seed: Arg[Integer] = 0
+    num_values: Arg[Integer], hurst: Arg[Number], *, seed: Arg[Integer] = 0
 ) -> np.ndarray:
     """`size` values of fractional Gaussian noise of unit variance, exact in law, shape `(size,)`.
 
     Args:
-        size: n, at least 2.
+        num_values: n, at least 2.
         hurst: H, in (0, 1); 1/2 is independent, above it neighbours go together.
         seed: of the draw.
 
@@ -160,7 +160,7 @@ def fractional_gaussian_noise(
     """
     from scipy.fft import fft, irfft  # slow to import
 
-    n = errors.integer("size", size, low=2, high=2**31 - 1)
+    n = errors.integer("num_values", num_values, low=2, high=2**31 - 1)
     h = errors.fraction("hurst", hurst)
     rng = np.random.default_rng(errors.seed(seed))
     lag = np.arange(n + 1, dtype=float)
@@ -233,9 +233,9 @@ def _anis_lloyd(window: int) -> float:
     )
 
 
-def _residual(path: np.ndarray, order: int) -> np.ndarray:
+def _residual(path: np.ndarray, degree: int) -> np.ndarray:
     """Mean square about the least-squares polynomial."""
-    base, _ = np.linalg.qr(np.vander(np.linspace(-1, 1, path.shape[1]), order + 1))
+    base, _ = np.linalg.qr(np.vander(np.linspace(-1, 1, path.shape[1]), degree + 1))
     rest = path - (path @ base) @ base.T
     square = (rest**2).mean(1)
     return np.where(square > _ROUNDING**2 * (path**2).mean(1), square, 0)

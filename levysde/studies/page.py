@@ -32,7 +32,7 @@ def markdown(verdicts: Sequence[Verdict], command: str = "") -> str:
         if group:
             head = ("", "statement", "where", "measured", "verdict")
             rows = [
-                (f"`{v.claim.key}`", v.claim.statement, v.claim.source, v.measured, _word(v))
+                (f"`{v.claim.key}`", v.claim.statement, v.claim.source, v.outcome, _word(v))
                 for v in group
             ]
             parts += [f"### {title}", "", *_lines(head, rows), ""]

@@ -32,7 +32,7 @@ class Finding(Tabled):
 
     def __post_init__(self):
         errors.several(
-            "verdicts", self.verdicts, Verdict, "(Verdict(claim, word, measured, power),)"
+            "verdicts", self.verdicts, Verdict, "(Verdict(claim, word, outcome, power),)"
         )
         errors.instance("figures", self.figures, dict, '{"name": figure}')
         errors.instance("data", self.data, dict, '{"name": [{"column": 1.0}]}')

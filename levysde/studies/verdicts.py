@@ -27,7 +27,7 @@ class Verdict(Tabled):
         claim: a `Claim`, as written before the run.
         word: "holds", "holds only if", "depends on the convention", "fails", "inconclusive" or "own
             finding".
-        measured: the numbers, with intervals.
+        outcome: the measured numbers, with intervals, as text.
         power: how small a contradiction the run would have seen.
         condition: under which condition it holds, why it is inconclusive, or what was found; "" if
             there is nothing to say.
@@ -43,7 +43,7 @@ class Verdict(Tabled):
 
     claim: Arg[Claim]
     word: Arg[Word]
-    measured: Arg[str]
+    outcome: Arg[str]
     power: Arg[str]
     condition: Arg[str] = ""
     reading: Arg[Reading | None] = None
@@ -53,7 +53,7 @@ class Verdict(Tabled):
             "claim", self.claim, Claim, "Claim(key, statement, where, predicted, fails_if)"
         )
         errors.choice("word", self.word, WORDS)
-        for name in ("measured", "power", "condition"):
+        for name in ("outcome", "power", "condition"):
             errors.word(name, getattr(self, name))
         errors.instance("reading", self.reading, Reading | None, _READING)
         if (
@@ -79,7 +79,7 @@ class Verdict(Tabled):
             ("favourable reading", self.claim.favourable),
             ("under it", _under(self.reading)),
             ("verdict", self.word + (f": {self.condition}" if self.condition else "")),
-            ("measured", self.measured),
+            ("measured", self.outcome),
             ("power", self.power),
         ]
         return Table(f"Verdict: {self.claim.key}", [row for row in rows if row[1]])
@@ -114,7 +114,7 @@ def lacking(claim: Claim, reading: Reading | None) -> list[str]:
 def ruled(
     claim: Arg[Claim],
     word: Arg[Word],
-    measured: Arg[str],
+    outcome: Arg[str],
     power: Arg[str],
     condition: Arg[str] = "",
     reading: Arg[Reading | None] = None,
@@ -125,7 +125,7 @@ def ruled(
     Args:
         claim: a `Claim`.
         word: what interval and band say, for example from `judged`.
-        measured, power, condition: as for `Verdict`.
+        outcome, power, condition: as for `Verdict`.
         reading: a `Reading`, if the claim's favourable reading was tested.
 
     Returns:
@@ -148,11 +148,11 @@ def ruled(
         how = {"own": no, "read": "outside the band that we set"}.get(
             claim.known, f"not as {claim.known}"
         )
-        return Verdict(claim, "own finding", measured, power, how + also, reading)
+        return Verdict(claim, "own finding", outcome, power, how + also, reading)
     if claim.known == "own" and word in ("holds", "holds only if"):
         found = yes + also if word == "holds" else f"{yes} only if {condition}"
-        return Verdict(claim, "own finding", measured, power, found, reading)
-    return Verdict(claim, word, measured, power, condition, reading)
+        return Verdict(claim, "own finding", outcome, power, found, reading)
+    return Verdict(claim, word, outcome, power, condition, reading)
 
 
 def judged(
@@ -203,11 +203,11 @@ def _word(measured: Estimate, low: float, high: float) -> Word:
     return "inconclusive"
 
 
-def all_judged(words: Arg[Sequence[Word]]) -> Word:
+def all_judged(verdict_words: Arg[Sequence[Word]]) -> Word:
     """The word for a claim that was tested in several places.
 
     Args:
-        words: the word of each place.
+        verdict_words: the word of each place.
 
     Returns:
         "fails" if it failed in any of them, "holds" if it held in all of them, else "inconclusive",
@@ -216,19 +216,21 @@ def all_judged(words: Arg[Sequence[Word]]) -> Word:
     Raises:
         ValueError, TypeError: something other than words of verdicts.
     """
-    for word in errors.several("words", words, str, 'words=["holds", "fails"]'):
-        errors.choice("each of words", word, WORDS)
-    if "fails" in words:
+    for word in errors.several(
+        "verdict_words", verdict_words, str, 'verdict_words=["holds", "fails"]'
+    ):
+        errors.choice("each of verdict_words", word, WORDS)
+    if "fails" in verdict_words:
         return "fails"
-    return "holds" if words and all(word == "holds" for word in words) else "inconclusive"
+    return "holds" if verdict_words and set(verdict_words) == {"holds"} else "inconclusive"
 
 
-def detection_chance(margin: Arg[Number], measured: Arg[Estimate | Iterable[Estimate]]) -> float:
+def detection_chance(deviation: Arg[Number], measured: Arg[Estimate | Iterable[Estimate]]) -> float:
     """The chance that an interval as wide as this one would have shown a deviation (normal
     approximation).
 
     Args:
-        margin: the deviation, in the unit of what was measured; its sign does not matter.
+        deviation: in the unit of what was measured; its sign does not matter.
         measured: an `Estimate`, for the width of its interval, or several, for the smallest chance
             among them.
 
@@ -236,16 +238,16 @@ def detection_chance(margin: Arg[Number], measured: Arg[Estimate | Iterable[Esti
         A probability.
 
     Raises:
-        ValueError, TypeError: a margin that is not a finite number, something other than estimates,
-            or none.
+        ValueError, TypeError: a deviation that is not a finite number, something other than
+            estimates, or none.
     """
-    margin = errors.real("margin", margin)
+    deviation = errors.real("deviation", deviation)
     found = _several(measured)
     from scipy.stats import norm  # slow to import
 
     def chance(one: Estimate) -> float:
         z = float(norm.isf((1 - one.confidence) / 2))
         error = (one.high - one.low) / (2 * z)
-        return 1.0 if error == 0 else float(norm.cdf(abs(margin) / error - z))
+        return 1.0 if error == 0 else float(norm.cdf(abs(deviation) / error - z))
 
     return min(map(chance, found))

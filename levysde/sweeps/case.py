@@ -16,7 +16,7 @@ from levysde.dynamics import SGD, Adam
 from levysde.escape import simulate_paths
 from levysde.kernels import EulerMaruyama
 from levysde.landscapes import DoubleWell, Quadratic, digits_mlp
-from levysde.networks import GradientNoise, Minimum, measure_gradient_noise, polish, train
+from levysde.networks import GradientNoise, Minimum, measure_gradient_noise, refine, train
 from levysde.noise import StableComponents, StableIsotropic
 from levysde.protocols import Domain, Dynamics, Landscape
 from levysde.random import LAST_STEP
@@ -132,7 +132,7 @@ def prepare(
     if landscape == "digits":
         network = digits_mlp(seed=seed)
         trained = train(network, optimizer, seed=seed, learning_rate=_LEARNING_RATES[optimizer])
-        minimum = polish(network, trained)
+        minimum = refine(network, trained)
         well: Landscape = network.at(jnp.asarray(minimum.point, dtype=float))
         measured = measure_gradient_noise(well, seed=seed, alpha=alpha)
         scale, variance = measured.scale, measured.variance
@@ -142,7 +142,7 @@ def prepare(
             if landscape == "quadratic"
             else DoubleWell()
         )
-        minimum = polish(well, well.minimum)
+        minimum = refine(well, well.minimum)
     domain = (
         _double_well_basin(height) if landscape == "double-well" else Sublevel(well, height=height)
     )

@@ -13,7 +13,7 @@ from pydantic import Field
 from levysde import errors
 from levysde.escape import EscapeResult, simulate_escape, without_preflight
 from levysde.landscapes import NetworkLandscape
-from levysde.networks import polish, train
+from levysde.networks import refine, train
 from levysde.protocols import Domain, Dynamics, Kernel, Landscape
 from levysde.sweeps.escape_columns import columns_of, measured, restored
 from levysde.sweeps.experiment import Experiment, Job, Model, Variable, Work
@@ -25,7 +25,7 @@ _TRIAL_SECONDS, _TRIAL_NUM, _TRIAL_STEPS = 0.2, 4096, 10**6
 
 
 class Training(Model):
-    """How a network is brought to the minimum that it escapes from; it is polished there in
+    """How a network is brought to the minimum that it escapes from; it is refined there in
     float64."""
 
     optimizer: Literal["sgd", "adam"] = "sgd"
@@ -254,7 +254,7 @@ def _landscape(part: NamedPart, training: Training | None) -> Landscape:
 
 @functools.lru_cache(maxsize=8)
 def _trained(part: str, training: str) -> Landscape:
-    """A landscape at its minimum: as it is, or, for a network, trained there and polished. Kept,
+    """A landscape at its minimum: as it is, or, for a network, trained there and refined. Kept,
     since it takes a while."""
     landscape = build("landscape", NamedPart.model_validate_json(part), {})
     if not training:
@@ -274,5 +274,5 @@ def _trained(part: str, training: str) -> Landscape:
         epochs=how.epochs,
     )
     return landscape.at(
-        errors.as_array("minimum", polish(landscape, trained).point, "jnp.zeros(2)")
+        errors.as_array("minimum", refine(landscape, trained).point, "jnp.zeros(2)")
     )

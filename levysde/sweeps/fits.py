@@ -43,12 +43,12 @@ class ScalingFit(tables.Tabled):
     """A straight line through log(mean escape time) along one axis, the others held fixed.
 
     Attributes:
-        x: the axis.
+        axis: the axis.
         form: "power", mean = exp(intercept) x^slope, or "exponential", mean = exp(intercept + slope
             / x).
-        y: "mean_time", or "ratio" for the mean over the law's.
+        quantity: "mean_time", or "ratio" for the mean over the law's.
         at: the values of the other axes, by name.
-        along: axes that change together with x, where a sweep's axes are walked together.
+        along: axes that change together with it, where a sweep's axes are walked together.
         slope: with its interval.
         intercept: of the line, in logarithms of the unit of time.
         theory_slope: of the law's means at the same points with the same weights; NaN where no law
@@ -61,9 +61,9 @@ class ScalingFit(tables.Tabled):
             trajectories' ids.
     """
 
-    x: str
+    axis: str
     form: str
-    y: str
+    quantity: str
     at: dict[str, Any]
     along: tuple[str, ...]
     slope: Estimate
@@ -101,7 +101,7 @@ class ScalingFit(tables.Tabled):
         return METHODS[self.coupled]
 
     def _table(self) -> tables.Table:
-        against = f"log {self.x}" if self.form == "power" else f"1/{self.x}"
+        against = f"log {self.axis}" if self.form == "power" else f"1/{self.axis}"
         rows = [
             *([("along with it", ", ".join(self.along))] if self.along else []),
             *([("at", self.where)] if self.at else []),
@@ -110,7 +110,7 @@ class ScalingFit(tables.Tabled):
                 "theory's slope",
                 "none" if np.isnan(self.theory_slope) else f"{self.theory_slope:.4g}",
             ),
-            ("points", f"{self.points}, {self.x} from {self.low:g} to {self.high:g}"),
+            ("points", f"{self.points}, {self.axis} from {self.low:g} to {self.high:g}"),
             ("straight", "not tested" if np.isnan(self.p_value) else f"p = {self.p_value:.2g}"),
             ("interval", self.method),
         ]
@@ -125,7 +125,7 @@ class ScalingFit(tables.Tabled):
                 "straight line, and the slope and its interval describe nothing. Fit a shorter "
                 "range, or the other form."
             )
-        return tables.Table(f"ScalingFit of log {self.y} against {against}", rows, warnings)
+        return tables.Table(f"ScalingFit of log {self.quantity} against {against}", rows, warnings)
 
 
 # p-value below which a straight line is rejected, as the exponential law is in `compare`
@@ -141,7 +141,7 @@ class EndRatio(tables.Tabled):
     """The mean at an axis's lowest value over that at its highest, the other axes held fixed: what
     a step size does."""
 
-    x: str
+    axis: str
     at: dict[str, Any]
     low: float
     high: float
@@ -152,7 +152,7 @@ class EndRatio(tables.Tabled):
         rows = [
             *([("at", words_of(self.at))] if self.at else []),
             (
-                f"mean at {self.x} = {self.low:g} over {self.high:g}",
+                f"mean at {self.axis} = {self.low:g} over {self.high:g}",
                 f"{self.ratio}  ({self.ratio.confidence:.0%} interval)",
             ),
             ("interval", METHODS[self.coupled]),
@@ -301,9 +301,9 @@ def fit_line(
     theory = float(solve[1] @ predicted) if y == "mean_time" else 0.0
     chi_square, freedom, p_value = _straightness(design, target, line.covariance)
     return ScalingFit(
-        x=x,
+        axis=x,
         form=form,
-        y=y,
+        quantity=y,
         at=line.at,
         along=line.along,
         slope=_interval(solve[1], target, line.covariance, confidence),
@@ -396,11 +396,11 @@ def fitted_axes(table: SweepTable, x: Any) -> list[str]:
         ]
     if not isinstance(x, str) or x not in names:
         raise ValueError(
-            f"x must be an axis of the sweep, {' or '.join(map(repr, names))}, not {x!r}."
+            f"axis must be one of the sweep, {' or '.join(map(repr, names))}, not {x!r}."
         )
     if not can_be_fitted(table, x):
         shown = ", ".join(map(str, table.axis(x).labels[:5]))
         raise ValueError(
-            f"x = {x!r} must be an axis of different positive numbers; its values are {shown}."
+            f"axis = {x!r} must be an axis of different positive numbers; its values are {shown}."
         )
     return [x]

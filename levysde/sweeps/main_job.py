@@ -25,7 +25,7 @@ class MainJobSettings(Model):
     Attributes:
         landscape: "digits" (a network on images), "quadratic" (curvatures 1 and 4) or "double-well"
             (one dimension).
-        noise: stable noise, "components" (independent coordinates) or "isotropic".
+        stable_noise: "components" (independent coordinates) or "isotropic".
         optimizer: the optimiser whose SDE is simulated, "sgd" or "adam".
         alpha: stability index of the noise, in (0, 2).
         epsilon: noise amplitude; or
@@ -41,7 +41,7 @@ class MainJobSettings(Model):
     """
 
     landscape: Literal["digits", "quadratic", "double-well"] = "digits"
-    noise: Literal["components", "isotropic"] = "components"
+    stable_noise: Literal["components", "isotropic"] = "components"
     optimizer: Literal["sgd", "adam"] = "sgd"
     alpha: Annotated[float, Field(gt=0, le=2)] = 1.5
     epsilon: Annotated[float, Field(gt=0)] | None = None
@@ -213,7 +213,7 @@ _NUMBERS = (
 def _case(settings: MainJobSettings) -> Case:
     return prepare(
         settings.landscape,
-        settings.noise,
+        settings.stable_noise,
         settings.optimizer,
         settings.alpha,
         settings.training_seed,

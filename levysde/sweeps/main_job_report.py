@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from levysde import errors
-from levysde.plots import ratio_ladder, survival
+from levysde import errors, plots
 from levysde.sweeps.escape_columns import restored
 from levysde.sweeps.main_job import MainJob
 from levysde.sweeps.plan import Point
@@ -216,7 +215,7 @@ def _figure(sweep: Sweep, points: list[Point], rows: list[dict[str, Any]]) -> by
         last = max(own, key=lambda k: rows[k]["predicted_mean"])
         _survival(sweep, points[last], rows[last], ax)
         ratios = np.array([rows[k]["ratio"] for k in own], float)
-        ratio_ladder(
+        plots.ratios(
             [rows[k]["predicted_steps"] for k in own],
             ratios[:, 0],
             ratios[:, 1:],
@@ -232,7 +231,7 @@ def _figure(sweep: Sweep, points: list[Point], rows: list[dict[str, Any]]) -> by
 
 def _survival(sweep: Sweep, point: Point, numbers: dict[str, Any], ax: "Axes") -> None:
     result = restored(sweep.columns(point), point.settings.num, None, None, point.seed)
-    survival(
+    plots.survival(
         result,
         label=f"measured, {numbers['exits']} exits:\nratio {_interval(numbers['ratio'])}",
         ax=ax,

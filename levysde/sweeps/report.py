@@ -359,7 +359,7 @@ def _fits(alongs: Sequence[Along]) -> PointGrid:
     words = [True, True, False, False, False, False, False, False]
     body = [
         [
-            f"log {fit.x}" if fit.form == "power" else f"1 / {fit.x}",
+            f"log {fit.axis}" if fit.form == "power" else f"1 / {fit.axis}",
             fit.where or ("together with " + ", ".join(fit.along) if fit.along else ""),
             f"{fit.points}" + (f" ({fit.left_out} left out)" if fit.left_out else ""),
             number(fit.low),

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from levysde import stats
+from levysde import plots, stats
 from levysde.escape import Status
-from levysde.plots import COLOURS, MARKERS, ratio_ladder
+from levysde.plots import COLOURS, MARKERS
 from levysde.sweeps.fits import Line, ScalingFit, groups_along, held_fixed
 from levysde.sweeps.rows import AxisColumn, Row, SweepTable, number, shortened, words_of
 
@@ -131,7 +131,7 @@ def ratio_panel(series: Sequence[Series], axis: AxisColumn, name: str) -> Panel:
             look = {"color": COLOURS[k], "marker": MARKERS[k], "markersize": 4.5, "capsize": 2.5}
             look |= {} if axis.is_numeric else {"linestyle": "none"}
             if logarithmic:
-                ratio_ladder(
+                plots.ratios(
                     x * np.exp(off),
                     np.array([row.get("ratio") for row in rows]),
                     ends,
@@ -142,7 +142,7 @@ def ratio_panel(series: Sequence[Series], axis: AxisColumn, name: str) -> Panel:
                 ratios = np.array([row.get("ratio") for row in rows])
                 ax.errorbar(x + off, ratios, yerr=np.abs(ends.T - ratios), **look)
             names.append((k, one.label or "measured"))
-        # after the last `ratio_ladder`, which puts what has a name into a legend on the data
+        # after the last `plots.ratios`, which puts what has a name into a legend on the data
         for k, label in names:
             ax.plot([], [], color=COLOURS[k], marker=MARKERS[k], markersize=4.5, label=label)
         if not logarithmic:

@@ -216,15 +216,15 @@ class Sweep(Tabled):
 
     def fit(
         self,
-        x: Arg[str | None] = None,
-        y: Arg[Literal["mean_time", "ratio"]] = "mean_time",
+        axis: Arg[str | None] = None,
+        quantity: Arg[Literal["mean_time", "ratio"]] = "mean_time",
         *,
         form: Arg[Literal["power", "exponential"]] = "power",
         confidence: Arg[Number] = 0.95,
     ) -> tuple[ScalingFit, ...]:
         """Straight lines through log(mean escape time) along an axis, by default along every one
         that changes what is run; see `scaling_fits`."""
-        return scaling_fits(self, x, y, form=form, confidence=confidence)
+        return scaling_fits(self, axis, quantity, form=form, confidence=confidence)
 
     def to_parquet(self, path: Arg[PathLike]) -> None:
         """Write the numbers of all points, one row a point, for tools that read tables. The rows of
@@ -257,8 +257,8 @@ class Sweep(Tabled):
 
 def scaling_fits(
     sweep: Arg[Sweep],
-    x: Arg[str | None] = None,
-    y: Arg[Literal["mean_time", "ratio"]] = "mean_time",
+    axis: Arg[str | None] = None,
+    quantity: Arg[Literal["mean_time", "ratio"]] = "mean_time",
     *,
     form: Arg[Literal["power", "exponential"]] = "power",
     confidence: Arg[Number] = 0.95,
@@ -269,8 +269,8 @@ def scaling_fits(
 
     Args:
         sweep: with columns `mean_time` and `escapes`; it may be unfinished.
-        x: an axis of positive numbers; by default every one that changes what is run.
-        y: "mean_time", or "ratio", the mean over the law's.
+        axis: an axis of positive numbers; by default every one that changes what is run.
+        quantity: "mean_time", or "ratio", the mean over the law's.
         form: "power" or "exponential".
         confidence: coverage of the intervals.
         resamples, seed: of the bootstrap, where points share their noise.
@@ -283,19 +283,19 @@ def scaling_fits(
         TypeError, ValueError: bad arguments; an axis that does not exist, or is not of positive
             numbers; no escape times.
     """
-    errors.choice("y", y, ("mean_time", "ratio"))
+    errors.choice("quantity", quantity, ("mean_time", "ratio"))
     errors.choice("form", form, ("power", "exponential"))
     confidence = errors.fraction("confidence", confidence)
     resamples = errors.integer("resamples", resamples, "resamples=500", low=20)
     store = errors.instance("sweep", sweep, Sweep, "open_sweep(folder)").store
     table = read_table(store)
-    axes = fitted_axes(table, x)
+    axes = fitted_axes(table, axis)
     covariance = log_mean_covariance(store, table, resamples, errors.seed(seed))
     return tuple(
         fit
         for name in axes
         for line in lines_along(table, name, covariance, LEAST_POINTS)
-        if (fit := fit_line(line, name, y, form, confidence, store.spec.coupled)) is not None
+        if (fit := fit_line(line, name, quantity, form, confidence, store.spec.coupled)) is not None
     )
 
 

@@ -171,8 +171,8 @@ def about_attractor(
     else:
         return ()
     return (
-        f"the attractor is no minimum ({why}): train and polish the network first, see "
-        "levysde.networks.train and polish.",
+        f"the attractor is no minimum ({why}): train and refine the network first, see "
+        "levysde.networks.train and refine.",
     )
 
 

@@ -46,7 +46,7 @@ class JumpResponse(NamedTuple):
 
 
 def jump_response(
-    beta: Arg[Number], decay: Arg[Number], *, gradient: Arg[Literal["averaged", "raw"]]
+    momentum: Arg[Number], decay: Arg[Number], *, gradient: Arg[Literal["averaged", "raw"]]
 ) -> JumpResponse:
     """By how much, P, the jump of an averaged noise is to be multiplied before it is compared with
     the boundary.
@@ -56,7 +56,7 @@ def jump_response(
     quadratic loss seen at steps of the algorithm.
 
     Args:
-        beta: decay factor of the average, in (0, 1).
+        momentum: mu, decay factor of the average, in (0, 1).
         decay: `eta h`, learning rate times curvature, positive; the flow must be stable.
         gradient: "averaged" when the gradient goes through the average with its noise, as in the
             algorithms; "raw" when only the noise does.
@@ -66,12 +66,12 @@ def jump_response(
 
     Raises:
         ValueError, TypeError: a number out of range, a decay for which the noiseless steps grow
-            (raw: 2 and more; averaged: `2 (1 + beta) / (1 - beta)` and more), another name.
+            (raw: 2 and more; averaged: `2 (1 + mu) / (1 - mu)` and more), another name.
 
     Source:
         this package: the noiseless steps after a jump, solved (the roots of their recursion).
     """
-    beta = errors.fraction("beta", beta, "beta=0.9")
+    beta = errors.fraction("momentum", momentum)
     decay = errors.positive_real("decay", decay)
     errors.choice("gradient", gradient, ("averaged", "raw"))
     limit = 2.0 if gradient == "raw" else 2 * (1 + beta) / (1 - beta)

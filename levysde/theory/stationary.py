@@ -65,7 +65,7 @@ class StationaryCovariance(Tabled):
 
 def sgd_covariance(
     hessian: Arg[Numbers],
-    noise: Arg[Numbers],
+    gradient_covariance: Arg[Numbers],
     *,
     learning_rate: Arg[Number],
     momentum: Arg[Number] = 0.0,
@@ -79,7 +79,7 @@ def sgd_covariance(
 
     Args:
         hessian: H, `(d, d)`, symmetric, positive definite.
-        noise: C, the covariance of one iteration's gradient, `(d, d)`.
+        gradient_covariance: C, the covariance of one iteration's gradient, `(d, d)`.
         learning_rate: eta, positive, with `eta h < 2 (1 + mu)` for every curvature h.
         momentum: mu, in [0, 1); 0, plain SGD, by default.
         nesterov: whether to look ahead by one step; then stable while
@@ -97,12 +97,12 @@ def sgd_covariance(
         for each pair of modes.
     """
     h, vectors = _modes("hessian", hessian)
-    c = symmetric("noise", noise, len(h))
+    c = symmetric("gradient_covariance", gradient_covariance, len(h))
     smallest = float(np.linalg.eigvalsh(c)[0])
     if smallest < -1e-9 * float(np.abs(c).max()):
         raise ValueError(
-            f"noise must be a covariance, but has the eigenvalue {smallest:.3g}. Give one without "
-            "negative ones."
+            f"gradient_covariance must be a covariance, but has the eigenvalue "
+            f"{smallest:.3g}. Give one without negative ones."
         )
     unit = _unit(h, *_algorithm(h, learning_rate, momentum, nesterov))
     return _back(unit * (vectors.T @ c @ vectors)[:, :, None, None], vectors)

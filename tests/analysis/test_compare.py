@@ -320,7 +320,7 @@ def sgd(driver=None, **options):
     ("dynamics", "domain", "options", "kind", "message"),
     [
         (
-            ls.Momentum(BOWL, ls.Brownian(), epsilon=0.1, rate=1.0),
+            ls.Momentum(BOWL, ls.Brownian(), epsilon=0.1, forgetting_rate=1.0),
             ONE,
             {},
             TypeError,

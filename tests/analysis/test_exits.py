@@ -83,14 +83,14 @@ def test_shares_of_known_displacements(stable):
     np.testing.assert_allclose(
         np.abs(found.components), [[3, 0], [2, 0], [0, 5], [3, 4]], atol=1e-5
     )
-    np.testing.assert_allclose(found.share, [(1 + 1 + 9 / 25) / 4, (1 + 16 / 25) / 4], rtol=1e-5)
+    np.testing.assert_allclose(found.shares, [(1 + 1 + 9 / 25) / 4, (1 + 16 / 25) / 4], rtol=1e-5)
     expected = bounded_mean(2.36, 4, 0.9)
     np.testing.assert_allclose(found.intervals[0], [expected.low, expected.high], rtol=1e-5)
     assert found.predicted is None
     by_matrix = exit_directions(
         rows(stable, places), np.array([[1.5, 0.5], [0.5, 1.5]]), minimum=minimum
     )
-    np.testing.assert_allclose(by_matrix.share, found.share, rtol=1e-6)
+    np.testing.assert_allclose(by_matrix.shares, found.shares, rtol=1e-6)
     assert "4 exits" in repr(found)
     assert "90%" in repr(found)
 
@@ -101,7 +101,7 @@ def test_far_exits_do_not_overflow(stable):
         np.diag([1.0, 2.0]),
         minimum=[0.0, 0.0],
     )
-    np.testing.assert_allclose(found.share, [0.5, 0.5])
+    np.testing.assert_allclose(found.shares, [0.5, 0.5])
 
 
 @pytest.mark.parametrize("kind", ["components", "scaled", "isotropic"])
@@ -269,9 +269,9 @@ def test_landings_in_the_double_well():
     np.testing.assert_allclose(found.points, np.asarray(well.minima)[found.minimum], atol=1e-3)
     np.testing.assert_allclose(found.trace, 8 + 3.0, rtol=1e-5)
     np.testing.assert_allclose(found.top, 8.0, rtol=1e-5)
-    assert [share.value for share in found.share] == [0.5, 0.5]
+    assert [share.value for share in found.shares] == [0.5, 0.5]
     exact = binomtest(3, 6).proportion_ci(0.95, method="exact")
-    assert found.share[0].low == pytest.approx(exact.low)
+    assert found.shares[0].low == pytest.approx(exact.low)
     assert re.search(r"minimum 1 +0\.5 \[", repr(found))
 
 

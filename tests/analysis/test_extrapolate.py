@@ -105,7 +105,7 @@ def test_another_mean_and_bad_input():
         steps=[0.02, 0.01],
         num=50_000,
         seed=2,
-        value=lambda result: result.label == 2,
+        statistic=lambda result: result.label == 2,
     )
     spread = (found.value.high - found.value.low) / 2 / 1.96
     assert_close(found.value.value, spread, 2 / 3, 0.06)
@@ -118,7 +118,7 @@ def test_another_mean_and_bad_input():
         ({"num": 1}, ValueError, "num must be at least 2"),
         ({"order": 0.0}, ValueError, "order must be positive"),
         ({"confidence": 2}, ValueError, "confidence"),
-        ({"value": lambda result: 1.0}, ValueError, "one number a trajectory"),
+        ({"statistic": lambda result: 1.0}, ValueError, "one number a trajectory"),
     ):
         with pytest.raises(kind, match=match):
             ls.extrapolate_escape(make, jnp.zeros(1), **(arguments | change))

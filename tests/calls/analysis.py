@@ -99,7 +99,7 @@ def _measurements() -> Iterator[Call]:
             "num": 4,
             "seed": 0,
             "order": 1.0,
-            "value": lambda result: result.time,
+            "statistic": lambda result: result.time,
             "confidence": 0.95,
             "lanes": 16,
         },
@@ -113,7 +113,7 @@ def _measurements() -> Iterator[Call]:
             "x0": jnp.zeros(2),
             "num": 4,
             "seed": 0,
-            "time": 0.5,
+            "duration": 0.5,
         },
         host=True,
     )

@@ -41,9 +41,9 @@ def calls() -> Iterator[Call | Exempt]:
     yield Call(domains.ExitSets, lambda: {"sets": (ball, box), "names": ("left", "right")})
     yield Call(domains.Complement, lambda: {"domain": ball})
     yield Call(domains.Dilated, lambda: {"domain": ball, "factor": 0.5})
-    yield Call(domains.Inner, lambda: {"domain": ball, "delta": 0.1, "num_directions": 8})
+    yield Call(domains.Inner, lambda: {"domain": ball, "margin": 0.1, "num_directions": 8})
     sublevel = domains.Sublevel(WELL, height=0.5)
-    yield Call(domains.Inner, lambda: {"domain": sublevel, "delta": 0.1, "num_directions": 8})
+    yield Call(domains.Inner, lambda: {"domain": sublevel, "margin": 0.1, "num_directions": 8})
     yield Call(domains.boundary_distance, lambda: {"domain": ball, "x": jnp.zeros(2)})
     others = {"minima": WELL.minima, "max_steps": 100}
     yield Call(domains.Basin, lambda: {"landscape": WELL, **others}, host=True)

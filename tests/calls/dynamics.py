@@ -35,23 +35,25 @@ def calls() -> Iterator[Call | Exempt]:
         dynamics.Underdamped,
         lambda: {"landscape": PARTS["landscape"], "diffusion": 0.1, "friction": 1.0},
     )
-    momentum = {"nesterov": False, "averaged": False, "order": 1}
+    momentum = {"nesterov": False, "averaged": False, "equation_order": 1}
     yield Call(
-        dynamics.Momentum, lambda: PARTS | STEPS | momentum | {"momentum": 0.9, "rate": None}
+        dynamics.Momentum,
+        lambda: PARTS | STEPS | momentum | {"momentum": 0.9, "forgetting_rate": None},
     )
     yield Call(
-        dynamics.Momentum, lambda: PARTS | NOISE | momentum | {"momentum": None, "rate": 1.0}
+        dynamics.Momentum,
+        lambda: PARTS | NOISE | momentum | {"momentum": None, "forgetting_rate": 1.0},
     )
-    adam = AVERAGE | {"rates": jnp.array([100.0, 1.0]), "noise": "average"}
-    betas = AVERAGE | {"rates": None, "noise": "position", "gradient_variance": 1.0}
+    adam = AVERAGE | {"rates": jnp.array([100.0, 1.0]), "noise_in": "average"}
+    betas = AVERAGE | {"rates": None, "noise_in": "position", "gradient_variance": 1.0}
     for noise, rates in ((NOISE, adam), (STEPS, betas)):
         yield Call(dynamics.Adam, lambda noise=noise, rates=rates: PARTS | noise | rates)
         decayed = rates | {"weight_decay": 1e-4}
         yield Call(
             dynamics.AdamW, lambda noise=noise, decayed=decayed: PARTS | noise | decayed, host=True
         )
-    yield Call(dynamics.RMSProp, lambda: PARTS | NOISE | AVERAGE | {"rate": 1.0})
-    yield Call(dynamics.RMSProp, lambda: PARTS | STEPS | AVERAGE | {"rate": None})
+    yield Call(dynamics.RMSProp, lambda: PARTS | NOISE | AVERAGE | {"forgetting_rate": 1.0})
+    yield Call(dynamics.RMSProp, lambda: PARTS | STEPS | AVERAGE | {"forgetting_rate": None})
     sgd = dynamics.SGD(PARTS["landscape"], PARTS["driver"], epsilon=0.1)
     for schedule in (0.5, lambda t: 1 / (1 + t)):
         scheduled = {"dynamics": sgd, "schedule": schedule, "clock": "time"}

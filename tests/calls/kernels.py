@@ -30,7 +30,13 @@ def calls() -> Iterator[Call | Exempt]:
     yield Call(
         kernels.DiffraxKernel, lambda: {"solver": diffrax.Heun(), "dynamics": GAUSSIAN, "dt": 0.01}
     )
-    regression = {"dim": 2, "learning_rate": 0.1, "batch_size": 4, "noise": 1.0, "input_scale": 1.0}
+    regression = {
+        "dim": 2,
+        "learning_rate": 0.1,
+        "batch_size": 4,
+        "label_noise": 1.0,
+        "input_scale": 1.0,
+    }
     yield Call(kernels.LinearRegressionSGD, lambda: regression)
     yield from optimizers()
 
@@ -44,14 +50,14 @@ def optimizers() -> Iterator[Call]:
     batches = {
         "landscape": network,
         "batch_size": 2,
-        "noise": None,
+        "driver": None,
         "sampling": "epochs",
         "iteration_time": 0.1,
     }
     noisy = {
         "landscape": WELL,
         "batch_size": None,
-        "noise": ls.Brownian(),
+        "driver": ls.Brownian(),
         "sampling": "independent",
     }
     made = {"transformation": optax.sgd(0.1), "hyperparameters": None}

@@ -25,7 +25,7 @@ def formulas() -> Iterator[Call | Exempt]:
         lambda: {"hessian": jnp.diag(jnp.array([1.0, 4.0])), "minimum": jnp.ones(2)},
     )
     yield Call(
-        landscapes.DoubleWell, lambda: {"barrier": 1.0, "width": 1.0, "stiffness": 1.0, "dim": 2}
+        landscapes.DoubleWell, lambda: {"barrier": 1.0, "distance": 1.0, "stiffness": 1.0, "dim": 2}
     )
     chain = {
         "positions": jnp.array([-1.0, 0.0, 1.0]),
@@ -34,20 +34,22 @@ def formulas() -> Iterator[Call | Exempt]:
     }
     yield Call(landscapes.WellChain, lambda: chain | {"stiffness": 1.0, "dim": 2, "marked": 1})
     wells = {
-        "sharpness": 16.0,
-        "flatness": 2.0,
+        "sharp_curvature": 16.0,
+        "flat_curvature": 2.0,
         "saddle_curvature": 2.0,
         "stiffness": 1.0,
         "dim": 2,
         "marked": 1,
     }
-    sides = {"barriers": jnp.array([1.0, 0.5]), "widths": jnp.array([0.8, 2.0])}
+    sides = {"barriers": jnp.array([1.0, 0.5]), "distances": jnp.array([0.8, 2.0])}
     yield Call(landscapes.sharp_flat, lambda: wells | sides)
     valley = {"left": 10.0, "right": 0.5, "smoothing": 0.1, "stiffness": 1.0, "dim": 2}
     yield Call(landscapes.AsymmetricValley, lambda: valley)
-    yield Call(landscapes.StyblinskiTang, lambda: {"dim": 2, "sharpness": 2.0, "height": 0.5})
+    yield Call(
+        landscapes.StyblinskiTang, lambda: {"dim": 2, "hessian_factor": 2.0, "loss_factor": 0.5}
+    )
     yield Call(landscapes.Rastrigin, lambda: {"dim": 2, "amplitude": 10.0})
-    yield Call(landscapes.MuellerBrown, lambda: {"height": 0.01})
+    yield Call(landscapes.MuellerBrown, lambda: {"loss_factor": 0.01})
     linear = {
         "widths": (2, 1, 2),
         "target": jnp.array([[1.0, 0.5], [0.0, 1.0]]),
@@ -55,10 +57,10 @@ def formulas() -> Iterator[Call | Exempt]:
     }
     yield Call(landscapes.DeepLinear, lambda: linear, host=True)
     yield Call(
-        landscapes.MatrixSensing, lambda: {"size": 3, "rank": 1, "measurements": 10, "seed": 0}
+        landscapes.MatrixSensing, lambda: {"num_rows": 3, "rank": 1, "measurements": 10, "seed": 0}
     )
     yield Call(landscapes.Modified, lambda: {"landscape": WELL, "learning_rate": 0.1})
-    yield Call(landscapes.rescaled, lambda: {"landscape": WELL, "sharpness": 2.0})
+    yield Call(landscapes.rescaled, lambda: {"landscape": WELL, "hessian_factor": 2.0})
     yield Call(landscapes.in_float64, lambda: {"landscape": WELL})
     yield Call(
         landscapes.from_function,

@@ -31,7 +31,7 @@ def calls() -> Iterator[Call | Exempt]:
             "weight_decay": 0.1,
             "batched": False,
             "alpha": 1.5,
-            "noise": "components",
+            "stable_noise": "components",
             "basin_height": 0.1,
             "settle": 0,
             "delta": 1e-8,
@@ -74,7 +74,7 @@ def calls() -> Iterator[Call | Exempt]:
         host=True,
     )
     yield Call(
-        networks.polish,
+        networks.refine,
         lambda: {
             "landscape": network(),
             "x": network().minimum,

@@ -12,7 +12,7 @@ from levysde import noise
 STABLE = ls.StableComponents(alpha=1.5)
 WELL = ls.Quadratic(hessian=jnp.array([1.0, 4.0]))
 # which do for a number too
-VECTOR = {"beta": ("several",), "covariance": ("several",), "value": ("several",)}
+VECTOR = {"skewness": ("several",), "covariance": ("several",), "value": ("several",)}
 SCALES = {"scale": ("none",), "value": ("none", "float")}  # None is the identity
 GRADIENTS = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
 
@@ -25,16 +25,16 @@ def calls() -> Iterator[Call | Exempt]:
 
 def drivers() -> Iterator[Call | Exempt]:
     yield Call(noise.Brownian, lambda: {})
-    yield Call(noise.StableComponents, lambda: {"alpha": 1.5, "exact": False})
+    yield Call(noise.StableComponents, lambda: {"alpha": 1.5, "exact_sampler": False})
     yield Call(noise.StableIsotropic, lambda: {"alpha": 1.5})
     yield Call(
         noise.SkewedComponents,
-        lambda: {"alpha": 1.5, "beta": 0.5, "parameterization": "S1"},
+        lambda: {"alpha": 1.5, "skewness": 0.5, "parameterization": "S1"},
         fine=VECTOR,
     )
     yield Call(
         noise.SkewedComponents,
-        lambda: {"alpha": 0.8, "beta": jnp.array([0.5, -1.0]), "parameterization": "S0"},
+        lambda: {"alpha": 0.8, "skewness": jnp.array([0.5, -1.0]), "parameterization": "S0"},
     )
     for law in (noise.TemperedComponents, noise.TemperedIsotropic):
         yield Call(law, lambda: {"alpha": 1.5, "length": 1.0, "tries": 4})
@@ -46,11 +46,11 @@ def drivers() -> Iterator[Call | Exempt]:
     yield Call(noise.EmpiricalSteps, lambda: {"rows": GRADIENTS, "batch_size": 3, "dt": 1.0})
     yield Call(noise.DriverSum, lambda: {"parts": STABLE})
     yield Call(noise.DriverSum, lambda: {"parts": (noise.Brownian(), (STABLE, 0.5))})
-    yield Call(noise.GaussianJump, lambda: {"scale": 1.0, "dim": 2})
-    yield Call(noise.ParetoJump, lambda: {"alpha": 1.5, "scale": 1.0, "dim": 2})
+    yield Call(noise.GaussianJump, lambda: {"std": 1.0, "dim": 2})
+    yield Call(noise.ParetoJump, lambda: {"alpha": 1.5, "smallest_jump": 1.0, "dim": 2})
     poisson = {
         "intensity": 1.0,
-        "words": 2,
+        "words_per_jump": 2,
         "max_jumps": 4,
         "characteristic": lambda k: jnp.exp(-jnp.sum(k * k) / 2),
     }
@@ -58,7 +58,7 @@ def drivers() -> Iterator[Call | Exempt]:
         noise.CompoundPoisson,
         lambda: poisson | {"jump": lambda words: words[:1] * jnp.array([1e-9])},
     )
-    yield Call(noise.CompoundPoisson, lambda: poisson | {"jump": noise.GaussianJump(scale=1.0)})
+    yield Call(noise.CompoundPoisson, lambda: poisson | {"jump": noise.GaussianJump(std=1.0)})
     path = {
         "driver": ls.StableComponents(alpha=1.5),
         "dim": 2,
@@ -71,11 +71,12 @@ def drivers() -> Iterator[Call | Exempt]:
 
 
 def scales() -> Iterator[Call | Exempt]:
-    yield Call(noise.ScalarScale, lambda: {"factor": 0.5})
+    yield Call(noise.ScalarScale, lambda: {"noise_factor": 0.5})
     yield Call(noise.DiagonalScale, lambda: {"factors": jnp.array([1.0, 0.5])})
     yield Call(noise.DenseScale, lambda: {"matrix": jnp.array([[1.0, 0.5], [0.0, 2.0]])})
     yield Call(
-        noise.LowRankScale, lambda: {"factor": jnp.array([[1.0], [0.5]]), "trace_share": 1.0}
+        noise.LowRankScale,
+        lambda: {"low_rank_factor": jnp.array([[1.0], [0.5]]), "trace_share": 1.0},
     )
     yield Call(noise.StateScale, lambda: {"fn": lambda x: 1 + x**2, "dim": 2, "noise_dim": 2})
     for value in (0.5, jnp.array([1.0, 0.5]), jnp.eye(2), noise.ScalarScale(jnp.asarray(0.5))):

@@ -34,9 +34,9 @@ def calls() -> Iterator[Call | Exempt]:
         host=True,
     )
     yield Call(
-        plots.ratio_ladder,
+        plots.ratios,
         lambda: {
-            "x": np.array([0.1, 0.2]),
+            "abscissa": np.array([0.1, 0.2]),
             "ratios": np.array([1.0, 0.9]),
             "intervals": np.array([[0.9, 1.1], [0.8, 1.0]]),
             "label": "SGD",
@@ -81,7 +81,7 @@ def calls() -> Iterator[Call | Exempt]:
         plots.exit_directions,
         lambda: {
             "eigenvalues": np.array([1.0, 2.0]),
-            "share": np.array([0.4, 0.6]),
+            "shares": np.array([0.4, 0.6]),
             "intervals": np.array([[0.3, 0.5], [0.5, 0.7]]),
             "predicted": np.array([0.5, 0.5]),
             "label": "SGD",

@@ -65,7 +65,7 @@ def regression() -> tuple[np.ndarray, np.ndarray]:
 def network() -> ls.landscapes.NetworkLandscape:
     """A linear regression at its minimum."""
     net = ls.from_network(squared, np.zeros(2), *regression(), weight_decay=0.1)
-    return net.at(jnp.asarray(networks.polish(net, net.minimum).point, dtype=float))
+    return net.at(jnp.asarray(networks.refine(net, net.minimum).point, dtype=float))
 
 
 @cache

@@ -52,7 +52,7 @@ def of_noise() -> Iterator[Call]:
     # of vectors the estimators take norms, so that a second axis may be right
     yield Call(stats.hill, lambda: {"x": noise(), "k": 10, "confidence": 0.9}, host=True)
     yield Call(stats.hill_curve, lambda: {"x": noise(), "confidence": 0.9}, host=True)
-    yield Call(stats.hill_on_stable, lambda: {"alpha": 1.5, "share": 0.01}, host=True)
+    yield Call(stats.hill_on_stable, lambda: {"alpha": 1.5, "fraction": 0.01}, host=True)
     yield Call(stats.mcculloch, lambda: {"x": noise(100), "confidence": 0.9}, host=True)
     yield Call(
         stats.block_log_moment_index,
@@ -91,9 +91,11 @@ def of_noise() -> Iterator[Call]:
 def of_series() -> Iterator[Call]:
     series = {"x": noise(500), "smallest": 20, "confidence": 0.9}
     yield Call(stats.hurst_rs, lambda: series, host=True)
-    yield Call(stats.hurst_dfa, lambda: {**series, "order": 1, "moment": 1.5}, host=True)
+    yield Call(stats.hurst_dfa, lambda: {**series, "degree": 1, "moment": 1.5}, host=True)
     yield Call(
-        stats.fractional_gaussian_noise, lambda: {"size": 20, "hurst": 0.7, "seed": 1}, host=True
+        stats.fractional_gaussian_noise,
+        lambda: {"num_values": 20, "hurst": 0.7, "seed": 1},
+        host=True,
     )
     yield Call(stats.block_length, lambda: {"x": noise(), "kind": "stationary"}, host=True)
     yield Call(

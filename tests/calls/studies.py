@@ -27,7 +27,7 @@ def verdict_arguments() -> dict:
     return {
         "claim": claim(),
         "word": "holds only if",
-        "measured": "ratio 1",
+        "outcome": "ratio 1",
         "power": "10%",
         "condition": "epsilon is small",
         "reading": studies.Reading(Estimate(2.0, 1.9, 2.1), 1.0, 1.0, "eq. 1"),
@@ -80,10 +80,10 @@ def calls() -> Iterator[Call | Exempt]:
         lambda: {"measured": Estimate(1.0, 0.9, 1.1), "low": 0.5, "high": 2.0},
         host=True,
     )
-    yield Call(studies.all_judged, lambda: {"words": ["holds", "fails"]})
+    yield Call(studies.all_judged, lambda: {"verdict_words": ["holds", "fails"]})
     yield Call(
         studies.detection_chance,
-        lambda: {"margin": 0.1, "measured": Estimate(1.0, 0.9, 1.1)},
+        lambda: {"deviation": 0.1, "measured": Estimate(1.0, 0.9, 1.1)},
         host=True,
     )
     yield Call(studies.read_verdicts, lambda: {"path": str(written())}, fine={"path": ("text",)})

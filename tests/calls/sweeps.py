@@ -70,8 +70,8 @@ def calls() -> Iterator[Call | Exempt]:
         sweeps.scaling_fits,
         lambda: {
             "sweep": store(),
-            "x": "epsilon",
-            "y": "mean_time",
+            "axis": "epsilon",
+            "quantity": "mean_time",
             "form": "power",
             "confidence": 0.95,
             "resamples": 20,

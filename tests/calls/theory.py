@@ -185,7 +185,7 @@ def laws() -> Iterator[Call]:
     )
     yield Call(
         theory.sgd_covariance,
-        lambda: {"hessian": jnp.eye(2), "noise": jnp.eye(2), **sgd_settings()},
+        lambda: {"hessian": jnp.eye(2), "gradient_covariance": jnp.eye(2), **sgd_settings()},
         host=True,
     )
     yield Call(
@@ -205,7 +205,7 @@ def laws() -> Iterator[Call]:
         cheap=False,
     )
     yield Call(
-        theory.jump_response, lambda: {"beta": 0.9, "decay": 0.02, "gradient": "raw"}, host=True
+        theory.jump_response, lambda: {"momentum": 0.9, "decay": 0.02, "gradient": "raw"}, host=True
     )
 
 

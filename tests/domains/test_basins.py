@@ -128,10 +128,10 @@ def test_inner_sets_of_shapes():
     ]
     pairs.append(tuple(ls.Intersection(*each) for each in zip(*pairs, strict=True)))
     for domain, smaller in pairs:
-        inner = ls.Inner(domain, delta=0.3)
+        inner = ls.Inner(domain, margin=0.3)
         np.testing.assert_array_equal(many(inner.contains, x), many(smaller.contains, x))
         assert inner.convex
-        twice = ls.Inner(ls.Inner(domain, delta=0.1), delta=0.2)
+        twice = ls.Inner(ls.Inner(domain, margin=0.1), margin=0.2)
         np.testing.assert_array_equal(many(twice.contains, x), many(smaller.contains, x))
         apart = many(lambda x, i=inner: ls.boundary_distance(i, x), x)
         np.testing.assert_allclose(
@@ -143,20 +143,20 @@ def test_inner_sets_by_probing():
     """The same ellipsoid as a sublevel set is as sharp; as a predicate it is a little too large,
     never too small."""
     exact = ls.Inner(
-        ls.Ellipsoid(center=jnp.zeros(3), matrix=jnp.diag(jnp.array([1.0, 4.0, 9.0]))), delta=0.1
+        ls.Ellipsoid(center=jnp.zeros(3), matrix=jnp.diag(jnp.array([1.0, 4.0, 9.0]))), margin=0.1
     )
     well = ls.Quadratic(hessian=jnp.array([1.0, 4.0, 9.0]))
     x = np.random.default_rng(0).normal(size=(4000, 3)) * np.array([0.5, 0.25, 0.17])
     inner = many(exact.contains, x)
     np.testing.assert_array_equal(
-        many(ls.Inner(ls.Sublevel(well, height=0.5), delta=0.1).contains, x), inner
+        many(ls.Inner(ls.Sublevel(well, height=0.5), margin=0.1).contains, x), inner
     )
     predicate = ls.Predicate(lambda x: jnp.sum(jnp.array([1.0, 4.0, 9.0]) * x * x) < 1, dim=3)
-    probed = many(ls.Inner(predicate, delta=0.1, num_directions=256).contains, x)
-    smaller = many(ls.Inner(exact.domain, delta=0.09).contains, x)
+    probed = many(ls.Inner(predicate, margin=0.1, num_directions=256).contains, x)
+    smaller = many(ls.Inner(exact.domain, margin=0.09).contains, x)
     assert not (inner & ~probed).any()
     assert not (probed & ~smaller).any()
-    line = ls.Inner(ls.Complement(ls.Ball(radius=1.0, center=jnp.zeros(1))), delta=0.25)
+    line = ls.Inner(ls.Complement(ls.Ball(radius=1.0, center=jnp.zeros(1))), margin=0.25)
     np.testing.assert_array_equal(
         many(line.contains, jnp.array([[1.2], [1.3], [-1.2], [-1.3], [0.0]])), [0, 1, 0, 1, 0]
     )

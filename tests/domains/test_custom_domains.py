@@ -57,7 +57,7 @@ CALLS = {
     "Complement": ls.Complement,
     "ExitSets": ls.ExitSets,
     "Dilated": lambda d: ls.Dilated(d, factor=2.0),
-    "Inner": lambda d: ls.Inner(d, delta=0.1),
+    "Inner": lambda d: ls.Inner(d, margin=0.1),
     "Shifted": lambda d: ls.Shifted(d, sgd(2), dt=0.1),
     "JumpAdapted": lambda d: ls.JumpAdapted(sgd(2), dt=0.1, cutoff=0.1, domain=d),
 }

@@ -48,7 +48,7 @@ CASES = {
         normals=jnp.array([[3.0, 4.0], [-1.0, 0.0], [0.0, -2.0]]),
         offsets=jnp.array([5.0, 0.5, 0.8]),
     ),
-    "Inner": ls.Inner(ls.Sublevel(ls.Quadratic(hessian=jnp.array(MATRIX)), height=0.9), delta=0.2),
+    "Inner": ls.Inner(ls.Sublevel(ls.Quadratic(hessian=jnp.array(MATRIX)), height=0.9), margin=0.2),
     "Intersection": ls.Intersection(disc(0.3), ls.Predicate(ellipse, dim=2)),
     "Predicate": ls.Predicate(ellipse, dim=2),
     "Shifted": ls.Shifted(
@@ -370,7 +370,7 @@ def test_shapes_are_made_inside_jit():
     def inside(size, x):
         ellipsoid = ls.Ellipsoid(center=jnp.zeros(2), matrix=jnp.eye(2) / size**2)
         planes = ls.HalfSpaces(normals=jnp.eye(2) * size, offsets=size * jnp.ones(2))
-        inner = ls.Inner(ls.Ball(radius=size, center=jnp.zeros(2)), delta=0.5)
+        inner = ls.Inner(ls.Ball(radius=size, center=jnp.zeros(2)), margin=0.5)
         return ellipsoid.contains(x), planes.contains(x), inner.contains(x)
 
     assert [bool(each) for each in inside(2.0, jnp.array([0.9, 0.9]))] == [True, True, True]
@@ -570,7 +570,9 @@ class Marked(Landscape):
         (lambda: ls.Basin(WELLS, minima=jnp.zeros(2)), r"minima must have shape \(n, 2\)"),
         (lambda: ls.Basin(WELLS, max_steps=0), "max_steps must be from 1"),
         (
-            lambda: jax.jit(lambda w: ls.Basin(ls.DoubleWell(width=w)).contains(jnp.zeros(1)))(1.0),
+            lambda: jax.jit(lambda w: ls.Basin(ls.DoubleWell(distance=w)).contains(jnp.zeros(1)))(
+                1.0
+            ),
             "traced by JAX",
         ),
         (lambda: ls.Component(WELLS, height=-1.0), "height must be positive"),
@@ -603,27 +605,30 @@ class Marked(Landscape):
         (lambda: ls.ExitSets(disc(), disc(3.0), names=("one", "one")), "2 different strings"),
         (lambda: ls.ExitSets(disc(), names="one"), "names must be strings"),
         (lambda: ls.ExitSets(disc(), names=3), "names must be strings"),
-        (lambda: ls.Inner(3, delta=0.1), "domain must be a Domain"),
-        (lambda: ls.Inner(disc(), delta=0.0), "delta must be positive"),
+        (lambda: ls.Inner(3, margin=0.1), "domain must be a Domain"),
+        (lambda: ls.Inner(disc(), margin=0.0), "margin must be positive"),
         (
-            lambda: ls.Inner(disc(), delta=0.1, num_directions=1),
+            lambda: ls.Inner(disc(), margin=0.1, num_directions=1),
             "num_directions must be at least 2",
         ),
-        (lambda: ls.Inner(disc(), delta=1.0), "nothing is left: delta = 1.0.* has radius 1"),
+        (lambda: ls.Inner(disc(), margin=1.0), "nothing is left: margin = 1.0.* has radius 1"),
         (
-            lambda: ls.Inner(ls.Inner(disc(), delta=0.5), delta=0.5),
+            lambda: ls.Inner(ls.Inner(disc(), margin=0.5), margin=0.5),
             "nothing is left: .* has radius 0.5",
         ),
-        (lambda: ls.Inner(ls.Intersection(disc(), disc(radius=0.3)), delta=0.4), "nothing is left"),
         (
-            lambda: ls.Inner(ls.Ellipsoid(center=jnp.zeros(2), radii=[0.2, 3.0]), delta=0.3),
+            lambda: ls.Inner(ls.Intersection(disc(), disc(radius=0.3)), margin=0.4),
             "nothing is left",
         ),
         (
-            lambda: ls.Inner(ls.Box(lower=-jnp.ones(2), upper=jnp.ones(2)), delta=1.5),
+            lambda: ls.Inner(ls.Ellipsoid(center=jnp.zeros(2), radii=[0.2, 3.0]), margin=0.3),
             "nothing is left",
         ),
-        (lambda: ls.Inner(ls.Sublevel(WELLS, height=0.1), delta=0.5), "reaches past the minimum"),
+        (
+            lambda: ls.Inner(ls.Box(lower=-jnp.ones(2), upper=jnp.ones(2)), margin=1.5),
+            "nothing is left",
+        ),
+        (lambda: ls.Inner(ls.Sublevel(WELLS, height=0.1), margin=0.5), "reaches past the minimum"),
         (
             lambda: ls.boundary_distance(CASES["Predicate"], jnp.zeros(2)),
             "Predicate has no formula",

@@ -39,7 +39,7 @@ ALGORITHM = {
 
 
 def adam(**arguments):
-    return ls.Adam(well(), stable(), noise="average", **ALGORITHM, **arguments)
+    return ls.Adam(well(), stable(), noise_in="average", **ALGORITHM, **arguments)
 
 
 # the algorithms, noise and all
@@ -52,7 +52,7 @@ def adam(**arguments):
         (lambda: adam(delta=0.1), optax.adam(ETA, eps=0.1)),
         (lambda: adam(rates=-np.log([0.8, 0.95]) / ETA), optax.adam(ETA, 0.8, 0.95)),
         (
-            lambda: ls.AdamW(well(), stable(), noise="average", weight_decay=0.3, **ALGORITHM),
+            lambda: ls.AdamW(well(), stable(), noise_in="average", weight_decay=0.3, **ALGORITHM),
             optax.adamw(ETA, weight_decay=0.3),
         ),
         (
@@ -98,7 +98,7 @@ def test_rmsprop_started_with_a_second_moment(noise, float64):
 def test_default_rates(float64):
     for arguments in ({"learning_rate": ETA}, {"epsilon": ETA ** (1 / 3)}):
         np.testing.assert_allclose(
-            ls.RMSProp(well(), stable(), **arguments).rate, -np.log(0.9) / ETA
+            ls.RMSProp(well(), stable(), **arguments).forgetting_rate, -np.log(0.9) / ETA
         )
         np.testing.assert_allclose(
             ls.AdamW(well(), stable(), **arguments).rates, -np.log([0.9, 0.999]) / ETA
@@ -171,7 +171,7 @@ def test_adamw_near_its_attractor(float64):
 def test_adamw_follows_its_minimum_as_the_decay_grows(monkeypatch):
     """In a double well towards its saddle at 0, and not over it; past 4 = |F''(0)| / delta the
     saddle itself attracts."""
-    landscape, centre = ls.DoubleWell(barrier=0.1, width=1.0), []
+    landscape, centre = ls.DoubleWell(barrier=0.1, distance=1.0), []
     arguments = {"epsilon": 0.1, "delta": 0.1, "gradient_variance": 0.0}
     for decay in (0.05, 1.0, 3.0, 3.9, 5.0):
         centre.append(
@@ -208,7 +208,8 @@ def test_noise_through_adam_average(curvature):
         "scale": 0.3,
     }
     position, average = (
-        ls.Adam(valley(curvature), stable(), noise=n, **arguments) for n in ("position", "average")
+        ls.Adam(valley(curvature), stable(), noise_in=n, **arguments)
+        for n in ("position", "average")
     )
     forward, backward = jump_response(0.9, 0.02 * curvature / 2.5, gradient="averaged")
     base = law_of(position)
@@ -225,7 +226,7 @@ def test_noise_through_adam_average(curvature):
 
 
 def test_bias_correction_does_not_enter_the_law():
-    arguments = {"learning_rate": 0.02, "noise": "average", "gradient_variance": 4.0}
+    arguments = {"learning_rate": 0.02, "noise_in": "average", "gradient_variance": 4.0}
     laws = [
         law_of(ls.Adam(valley(), stable(), bias_correction=b, **arguments), dt=0.02)
         for b in (False, True)
@@ -243,7 +244,7 @@ def test_a_moving_second_moment():
         learning_rate=eta,
         rates=-np.log([1 - w, 1 - w]) / eta,
         gradient_variance=variance,
-        noise="average",
+        noise_in="average",
     )
 
     def farthest(kick):
@@ -330,12 +331,12 @@ def test_bad_input(name, change, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: make("Adam", noise="gradient"), 'noise must be "position" or "average"'),
-        (lambda: make("AdamW", noise="gradient"), 'noise must be "position" or "average"'),
+        (lambda: make("Adam", noise_in="gradient"), 'noise_in must be "position" or "average"'),
+        (lambda: make("AdamW", noise_in="gradient"), 'noise_in must be "position" or "average"'),
         (lambda: make("AdamW", rates=(1.0, -1.0)), "rates must be positive"),
         (lambda: make("AdamW", weight_decay=0.0), "weight_decay must be positive"),
         (lambda: make("AdamW", weight_decay=np.ones(2)), "weight_decay must be one number"),
-        (lambda: make("RMSProp", rate=0.0), "rate must be positive"),
+        (lambda: make("RMSProp", forgetting_rate=0.0), "forgetting_rate must be positive"),
     ],
 )
 def test_bad_input_of_one(call, message):

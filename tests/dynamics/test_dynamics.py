@@ -16,8 +16,8 @@ jax_enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimen
 WELLS = {
     "diagonal": ls.Quadratic(hessian=jnp.array([1.0, 4.0]), minimum=jnp.array([0.5, -1.0])),
     "dense": ls.Quadratic(hessian=jnp.array([[2.0, 0.5], [0.5, 1.0]])),
-    "double 1": ls.DoubleWell(barrier=0.7, width=1.3),
-    "double 2": ls.DoubleWell(barrier=0.7, width=1.3, stiffness=2.0, dim=2),
+    "double 1": ls.DoubleWell(barrier=0.7, distance=1.3),
+    "double 2": ls.DoubleWell(barrier=0.7, distance=1.3, stiffness=2.0, dim=2),
     "function": ls.from_function(
         lambda x: jnp.sum(jnp.cosh(x)) + x[0] * x[1] / 2, dim=2, minimum=jnp.zeros(2)
     ),
@@ -76,25 +76,33 @@ def dynamics_of(name, driver, epsilon=0.2):
         case "Adam":
             return ls.Adam(well, driver, rates=(5.0, 0.5), **second, **common)
         case "Adam, noise averaged":
-            return ls.Adam(well, driver, rates=(300.0, 0.5), noise="average", **second, **common)
+            return ls.Adam(well, driver, rates=(300.0, 0.5), noise_in="average", **second, **common)
         case "AdamW":
             well = ls.Quadratic(hessian=well.matrix, minimum=jnp.array([0.5, -1.0]))
             return ls.AdamW(well, driver, rates=(5.0, 0.5), weight_decay=0.2, **second, **common)
         case "Adam, noise alone":
             return ls.Adam(well, driver, rates=(5.0, 0.5), square="noise", **second, **common)
         case "RMSProp, noise alone":
-            return ls.RMSProp(well, driver, rate=0.5, square="noise", **second, **common)
+            return ls.RMSProp(well, driver, forgetting_rate=0.5, square="noise", **second, **common)
         case "RMSProp":
-            return ls.RMSProp(well, driver, rate=0.5, **second, **common)
+            return ls.RMSProp(well, driver, forgetting_rate=0.5, **second, **common)
         case "Momentum":
-            return ls.Momentum(well, driver, rate=300.0, averaged=True, **common)
+            return ls.Momentum(well, driver, forgetting_rate=300.0, averaged=True, **common)
         case "Momentum, second order":
             eta, scale = 0.01 * epsilon, common["scale"]
             return ls.Momentum(
-                well, driver, learning_rate=eta, rate=300.0, averaged=True, order=2, scale=scale
+                well,
+                driver,
+                learning_rate=eta,
+                forgetting_rate=300.0,
+                averaged=True,
+                equation_order=2,
+                scale=scale,
             )
         case "Momentum, Nesterov":
-            return ls.Momentum(well, driver, rate=300.0, averaged=True, nesterov=True, **common)
+            return ls.Momentum(
+                well, driver, forgetting_rate=300.0, averaged=True, nesterov=True, **common
+            )
         case "Scheduled":
             return ls.Scheduled(dynamics_of("SGD", driver, epsilon), 0.7)
         case "Underdamped":

@@ -130,7 +130,7 @@ def test_minibatch_state_scale_is_the_covariance_there(variance, float64):
         )
     frozen = ls.minibatch_scale(rows, driver, batch_size=5)
     np.testing.assert_allclose(
-        frozen.factor @ frozen.factor.T, root @ root.T, rtol=1e-5, atol=1e-12
+        frozen.low_rank_factor @ frozen.low_rank_factor.T, root @ root.T, rtol=1e-5, atol=1e-12
     )
     plain = ls.minibatch_state_scale(
         lambda x: loss.example_gradients(x), 40, 3, driver, batch_size=5
@@ -292,7 +292,7 @@ def test_underdamped_without_noise_is_newton_with_friction(float64):
     friction to speak of."""
     from scipy.integrate import solve_ivp
 
-    loss = ls.DoubleWell(barrier=0.7, width=1.3, stiffness=2.0, dim=2)
+    loss = ls.DoubleWell(barrier=0.7, distance=1.3, stiffness=2.0, dim=2)
     start = jnp.array([0.4, 1.0])
 
     def rhs(_, z):
@@ -317,7 +317,9 @@ def test_underdamped_is_momentum_in_another_clock(float64):
     one time, and at rest."""
     rate, eps, time = 3.0, 0.3, 2.0
     for gain in (1.0, 4.0):
-        momentum = ls.Momentum(well(), ls.Brownian(), epsilon=eps, rate=rate, averaged=True)
+        momentum = ls.Momentum(
+            well(), ls.Brownian(), epsilon=eps, forgetting_rate=rate, averaged=True
+        )
         momentum = eqx.tree_at(lambda d: d.gain, momentum, jnp.asarray(gain))
         same = ls.Underdamped(well(), diffusion=gain * eps**2 / 2, friction=(rate / gain) ** 0.5)
         clock, z, num = (rate * gain) ** 0.5, np.array([1.0, -2.0, 0.0, 0.0]), 4000
@@ -339,7 +341,7 @@ def _noise(dynamics, dt):
 @pytest.mark.slow
 def test_underdamped_samples_the_gibbs_law_of_a_double_well(float64):
     """A run of many paths against `exp(-F/D)`, by quadrature: what quadratic losses cannot show."""
-    loss, temperature, num = ls.DoubleWell(barrier=0.5, width=1.0), 0.5, 40_000
+    loss, temperature, num = ls.DoubleWell(barrier=0.5, distance=1.0), 0.5, 40_000
     dynamics = ls.Underdamped(loss, diffusion=temperature, friction=1.0)
     dt = 0.1
 
@@ -487,7 +489,13 @@ def algorithm(eta, rate, gain, nesterov):
 
 
 def momentum_of(eta, order, nesterov=False, rate=1.0):
-    options = {"rate": rate, "averaged": True, "order": order, "nesterov": nesterov, "scale": SHAPE}
+    options = {
+        "forgetting_rate": rate,
+        "averaged": True,
+        "equation_order": order,
+        "nesterov": nesterov,
+        "scale": SHAPE,
+    }
     return ls.Momentum(well(), ls.Brownian(), learning_rate=eta, **options)
 
 
@@ -566,7 +574,7 @@ def test_second_order_momentum_diffuses_as_the_algorithm(float64):
     covariance at a fixed time is right to third order in eta, as that of the first-order equation,
     not to second as without noise in dx."""
     flat = ls.Momentum(
-        well(1e-12 * MATRIX), ls.Brownian(), learning_rate=0.1, momentum=0.9, order=2
+        well(1e-12 * MATRIX), ls.Brownian(), learning_rate=0.1, momentum=0.9, equation_order=2
     )
     for dt in (0.1, 0.02, 0.001):
         a, b = linear_step(flat, dt)
@@ -685,7 +693,7 @@ def adaptive(name, square, eta, rates, corrected=False, delta=0.1, loss=None, sp
     options |= {"bias_correction": corrected}
     loss = well() if loss is None else loss
     if name == "RMSProp":
-        return ls.RMSProp(loss, ls.Brownian(), rate=rates[1], **options)
+        return ls.RMSProp(loss, ls.Brownian(), forgetting_rate=rates[1], **options)
     decay = {"weight_decay": 0.3} if name == "AdamW" else {}
     return getattr(ls, name)(loss, ls.Brownian(), rates=rates, noise="average", **options, **decay)
 
@@ -868,8 +876,10 @@ def test_weak_orders_of_momentum_on_a_quartic_loss(float64):
     )
     errors, power = {1: [], 2: []}, []
     for eta in LADDER[:3]:
-        options = {"learning_rate": eta, "rate": 2.0, "averaged": True, "scale": 0.8}
-        dynamics = [ls.Momentum(loss, ls.Brownian(), order=order, **options) for order in (1, 1, 2)]
+        options = {"learning_rate": eta, "forgetting_rate": 2.0, "averaged": True, "scale": 0.8}
+        dynamics = [
+            ls.Momentum(loss, ls.Brownian(), equation_order=order, **options) for order in (1, 1, 2)
+        ]
 
         def turn(states, key, eta=eta, dynamics=dynamics):
             parts = jnp.sqrt(eta / PARTS) * jax.random.normal(key, (PARTS, 1))
@@ -947,21 +957,21 @@ def test_weak_orders_of_momentum_on_a_quartic_loss(float64):
         (lambda: ls.Modified(3, learning_rate=0.1), "landscape must be a Landscape"),
         (lambda: ls.Modified(well(), learning_rate=0.0), "learning_rate must be positive"),
         (
-            lambda: ls.Momentum(well(), ls.Brownian(), learning_rate=0.1, order=3),
-            "order must be from 1 to 2",
+            lambda: ls.Momentum(well(), ls.Brownian(), learning_rate=0.1, equation_order=3),
+            "equation_order must be from 1 to 2",
         ),
         (
-            lambda: ls.Momentum(well(), ls.Brownian(), learning_rate=0.1, order="2"),
-            "order must be an integer",
+            lambda: ls.Momentum(well(), ls.Brownian(), learning_rate=0.1, equation_order="2"),
+            "equation_order must be an integer",
         ),
         (
             lambda: ls.Momentum(
                 well(),
                 ls.StableComponents(alpha=0.9),
                 epsilon=0.1,
-                rate=1.0,
+                forgetting_rate=1.0,
                 averaged=True,
-                order=2,
+                equation_order=2,
             ),
             "stand for no learning rate",
         ),

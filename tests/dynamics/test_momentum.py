@@ -55,16 +55,18 @@ def test_momentum_is_the_algorithm_to_rounding(nesterov, averaged, float64):
 
 def test_rates_and_gains(float64):
     by_factor = ls.Momentum(well(), stable(), learning_rate=ETA, momentum=0.8)
-    assert by_factor.rate == pytest.approx(-np.log(0.8) / ETA)
+    assert by_factor.forgetting_rate == pytest.approx(-np.log(0.8) / ETA)
     assert by_factor.gain == pytest.approx(5)
     for same in (
-        ls.Momentum(well(), stable(), learning_rate=ETA, rate=-np.log(0.8) / ETA),
-        ls.Momentum(well(), stable(), epsilon=ETA ** (1 / 3), rate=-np.log(0.8) / ETA),
+        ls.Momentum(well(), stable(), learning_rate=ETA, forgetting_rate=-np.log(0.8) / ETA),
+        ls.Momentum(well(), stable(), epsilon=ETA ** (1 / 3), forgetting_rate=-np.log(0.8) / ETA),
         ls.Momentum(well(), stable(), epsilon=ETA ** (1 / 3), momentum=0.8),
     ):
-        assert same.rate == pytest.approx(float(by_factor.rate))
+        assert same.forgetting_rate == pytest.approx(float(by_factor.forgetting_rate))
         assert same.gain == pytest.approx(float(by_factor.gain))
-    assert ls.Momentum(well(), stable(0.8), epsilon=0.1, rate=3.0, averaged=True).gain == 1
+    assert (
+        ls.Momentum(well(), stable(0.8), epsilon=0.1, forgetting_rate=3.0, averaged=True).gain == 1
+    )
 
 
 # the equation
@@ -105,7 +107,7 @@ def test_small_steps_tend_to_the_underdamped_equation(nesterov, float64):
         well(),
         ls.Brownian(),
         epsilon=0.3,
-        rate=3.0,
+        forgetting_rate=3.0,
         averaged=True,
         nesterov=nesterov,
         scale=[1.0, 0.5],
@@ -242,7 +244,7 @@ class RawGradient(ls.Momentum):
 
     def step(self, state, dt, increment):
         kick = self.epsilon * self.scale.apply(increment, state.x)
-        noise = state.m - jnp.expm1(-self.rate * dt) * (kick - state.m)
+        noise = state.m - jnp.expm1(-self.forgetting_rate * dt) * (kick - state.m)
         return state._replace(x=state.x - dt * self.landscape.gradient(state.x) + noise, m=noise)
 
 
@@ -262,7 +264,7 @@ def test_raw_gradient_and_averaged_noise():
 
 def test_a_flow_that_grows_or_never_ends_is_refused(monkeypatch):
     dynamics = ls.Momentum(
-        well(np.diag([1.0, 400.0])), stable(), epsilon=0.1, rate=10.0, averaged=True
+        well(np.diag([1.0, 400.0])), stable(), epsilon=0.1, forgetting_rate=10.0, averaged=True
     )
     basin = ls.Ball(radius=1.0, center=jnp.zeros(2))
     with pytest.raises(ValueError, match=r"dt = 0\.3 is too coarse.*grows by a factor"):
@@ -270,14 +272,14 @@ def test_a_flow_that_grows_or_never_ends_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="Give the step at which to follow it"):
         escape_law(dynamics, basin, check=False)
     monkeypatch.setattr(exit_response, "LONGEST", 100)
-    slow = ls.Momentum(well(np.eye(3)), stable(), epsilon=0.1, rate=1e-3, averaged=True)
+    slow = ls.Momentum(well(np.eye(3)), stable(), epsilon=0.1, forgetting_rate=1e-3, averaged=True)
     with pytest.raises(ValueError, match="not back at rest 100 steps"):
         escape_law(slow, ls.Ball(radius=1.0, center=jnp.zeros(3)), dt=1e-3, check=False)
 
 
 def test_with_epsilon():
-    dynamics = ls.Momentum(well([[1.0]]), stable(), epsilon=0.1, rate=5.0, averaged=True)
-    other = ls.Momentum(well([[1.0]]), stable(), epsilon=0.3, rate=5.0, averaged=True)
+    dynamics = ls.Momentum(well([[1.0]]), stable(), epsilon=0.1, forgetting_rate=5.0, averaged=True)
+    other = ls.Momentum(well([[1.0]]), stable(), epsilon=0.3, forgetting_rate=5.0, averaged=True)
     basin = ls.Ball(radius=1.0, center=jnp.zeros(1))
     law = escape_law(dynamics, basin, dt=0.02, check=False).with_epsilon(0.3)
     assert law.rate == pytest.approx(escape_law(other, basin, dt=0.02, check=False).rate, rel=1e-4)
@@ -307,12 +309,14 @@ def test_with_epsilon():
             "momentum must be a number",
         ),
         (
-            lambda: ls.Momentum(well(), stable(), learning_rate=0.1, rate=-2.0),
-            "rate must be positive",
+            lambda: ls.Momentum(well(), stable(), learning_rate=0.1, forgetting_rate=-2.0),
+            "forgetting_rate must be positive",
         ),
         (
-            lambda: ls.Momentum(well(), stable(), learning_rate=0.1, rate=2.0, momentum=0.9),
-            "one of momentum and rate",
+            lambda: ls.Momentum(
+                well(), stable(), learning_rate=0.1, forgetting_rate=2.0, momentum=0.9
+            ),
+            "one of momentum and forgetting_rate",
         ),
         (
             lambda: ls.Momentum(well(), stable(), learning_rate=0.1, nesterov=1),
@@ -331,10 +335,13 @@ def test_with_epsilon():
             r"stand for no learning rate.*Give rate=1.0 with averaged",
         ),
         (
-            lambda: ls.Momentum(well(), stable(0.9), epsilon=0.1, rate=1.0),
+            lambda: ls.Momentum(well(), stable(0.9), epsilon=0.1, forgetting_rate=1.0),
             "Give learning_rate, or averaged=True",
         ),
-        (lambda: jump_response(1.0, 0.1, gradient="raw"), "beta must lie strictly between 0 and 1"),
+        (
+            lambda: jump_response(1.0, 0.1, gradient="raw"),
+            "momentum must lie strictly between 0 and 1",
+        ),
         (lambda: jump_response(0.9, 0.0, gradient="raw"), "decay must be positive"),
         (lambda: jump_response(0.9, 2.5, gradient="raw"), "it must be below 2"),
         (lambda: jump_response(0.9, 38.1, gradient="averaged"), "it must be below 38"),

@@ -29,7 +29,7 @@ def stable(alpha=1.5):
 
 COSINE = optax.cosine_decay_schedule(1.0, 60, alpha=0.1)
 WARM = optax.warmup_exponential_decay_schedule(0.2, 1.0, 20, 30, 0.5)
-TRUE_ADAM = {"square": "sampled", "bias_correction": True, "noise": "average"}
+TRUE_ADAM = {"square": "sampled", "bias_correction": True, "noise_in": "average"}
 BASES = {
     "sgd": (lambda **a: ls.SGD(well(), stable(), **a), optax.sgd),
     "momentum": (lambda **a: ls.Momentum(well(), stable(), **a), lambda eta: optax.sgd(eta, 0.9)),
@@ -81,7 +81,7 @@ def test_a_constant_schedule_is_another_learning_rate():
     assert slowed.stiffness == pytest.approx(law.stiffness * 0.5, rel=1e-5)
     assert slowed.regime == pytest.approx(law.regime * 0.5**0.5, rel=1e-5)
     averaged = ls.Scheduled(
-        ls.Momentum(well(), stable(), epsilon=0.1, rate=200.0, averaged=True), 0.5
+        ls.Momentum(well(), stable(), epsilon=0.1, forgetting_rate=200.0, averaged=True), 0.5
     )
     assert averaged.response == "flow"
     assert escape_law(averaged, basin, dt=0.01, check=False).rate == pytest.approx(
@@ -165,7 +165,7 @@ def test_brownian_quasi_stationary_law():
     half = 1 + boundary_shift(2.0) * np.sqrt(dt / 2)  # SaS(s) at alpha = 2 has variance 2 s^2
     kernel = brownian(dt)
     starts = ls.quasi_stationary_starts(
-        kernel, interval(), jnp.array([0.5]), num=num, seed=1, time=1.5
+        kernel, interval(), jnp.array([0.5]), num=num, seed=1, duration=1.5
     )
     assert starts.x0.shape == (num, 1)
     weight = quad(lambda x: np.cos(np.pi * x / 2 / half), -1, 1)[0]
@@ -188,7 +188,7 @@ def test_brownian_quasi_stationary_law():
 
 def test_starts_depend_on_their_seed_and_fill_up_from_batches(monkeypatch):
     monkeypatch.setattr(starts_module, "_SMALLEST_BATCH", 64)
-    call = {"num": 64, "time": 1.0}
+    call = {"num": 64, "duration": 1.0}
     first, again, other = (
         ls.quasi_stationary_starts(brownian(0.02), interval(), jnp.zeros(1), seed=seed, **call)
         for seed in (3, 3, 4)
@@ -207,9 +207,11 @@ def test_starts_depend_on_their_seed_and_fill_up_from_batches(monkeypatch):
 
 def test_starts_of_a_kernel_with_memory():
     landscape = ls.Quadratic(hessian=np.array([[1.0]]))
-    momentum = ls.Momentum(landscape, stable(), epsilon=0.2, rate=5.0, averaged=True)
+    momentum = ls.Momentum(landscape, stable(), epsilon=0.2, forgetting_rate=5.0, averaged=True)
     kernel = ls.EulerMaruyama(momentum, dt=0.02)
-    starts = ls.quasi_stationary_starts(kernel, interval(), jnp.zeros(1), num=32, seed=0, time=3.0)
+    starts = ls.quasi_stationary_starts(
+        kernel, interval(), jnp.zeros(1), num=32, seed=0, duration=3.0
+    )
     assert (np.abs(starts.x0) < 1).all()
     assert np.std(starts.x0) > 0.05
     result = ls.simulate_escape(kernel, interval(), starts.x0, num=32, seed=0, max_steps=50)
@@ -222,7 +224,7 @@ GOOD = {
     "x0": np.zeros(1),
     "num": 10,
     "seed": 0,
-    "time": 1.0,
+    "duration": 1.0,
 }
 
 
@@ -232,15 +234,15 @@ GOOD = {
         ({"num": 0}, "num must be at least 1"),
         ({"num": 2.5}, "num must be an integer"),
         ({"seed": -1}, "seed must be from 0"),
-        ({"time": 0.0}, "time must be positive"),
-        ({"time": np.inf}, "time must be finite"),
-        ({"time": "long"}, "time must be a number"),
+        ({"duration": 0.0}, "duration must be positive"),
+        ({"duration": np.inf}, "duration must be finite"),
+        ({"duration": "long"}, "duration must be a number"),
         ({"x0": np.zeros((10, 1))}, r"one start of shape \(d,\)"),
         ({"x0": np.array([2.0])}, "outside the domain"),
         ({"x0": None}, "x0 must be a number or an array"),
         ({"kernel": 3}, "kernel must be a Kernel"),
         ({"domain": None}, "domain must be a Domain"),
-        ({"time": 9.0}, "0 of 3072 trajectories stayed until time = 9 SDE time: too few"),
+        ({"duration": 9.0}, "0 of 3072 trajectories stayed for duration = 9 SDE time: too few"),
     ],
 )
 def test_bad_starts(change, message):

@@ -49,7 +49,7 @@ RUN = {
     "Marcus": lambda: problem(state_scale(convention="marcus")),
 }
 LOWERED = {
-    "exact draws": lambda: problem(sgd(ls.StableComponents(1.5, exact=True))),
+    "exact draws": lambda: problem(sgd(ls.StableComponents(1.5, exact_sampler=True))),
     "Brownian": lambda: problem(sgd(ls.Brownian())),
     "skewed": lambda: problem(sgd(ls.SkewedComponents(1.5, 0.5))),
     "truncated components": lambda: problem(sgd(ls.TruncatedComponents(1.5, 5.0))),
@@ -64,7 +64,7 @@ LOWERED = {
     "double well": lambda: problem(sgd(well=ls.DoubleWell(dim=2))),
     "Styblinski-Tang": lambda: problem(sgd(well=ls.StyblinskiTang(2))),
     "Rastrigin": lambda: problem(sgd(well=ls.Rastrigin(2))),
-    "Mueller-Brown": lambda: problem(sgd(well=ls.MuellerBrown(height=0.01))),
+    "Mueller-Brown": lambda: problem(sgd(well=ls.MuellerBrown(loss_factor=0.01))),
     "chain of wells": lambda: problem(sgd(well=ls.sharp_flat(dim=2))),
     "box": lambda: problem(sgd(), ls.Box(lower=-jnp.ones(2), upper=jnp.ones(2))),
     "intersection": lambda: problem(sgd(), ls.Intersection(BALL, BALL)),

@@ -52,7 +52,7 @@ WHOLE = {
     "AdamW": lambda: euler(
         ls.AdamW(well(), ls.Brownian(), epsilon=0.02, weight_decay=1e-3, **RATES)
     ),
-    "RMSProp": lambda: euler(ls.RMSProp(well(), ls.Brownian(), epsilon=0.02, rate=5.0)),
+    "RMSProp": lambda: euler(ls.RMSProp(well(), ls.Brownian(), epsilon=0.02, forgetting_rate=5.0)),
     "Scheduled": lambda: euler(ls.Scheduled(flow(), 0.5)),
     "TamedEuler": lambda: ls.TamedEuler(flow(), dt=DT),
     "OrnsteinUhlenbeck": lambda: ls.OrnsteinUhlenbeck(flow(), dt=DT),
@@ -72,7 +72,7 @@ WHOLE = {
     "Diffrax, Heun": lambda: ls.DiffraxKernel(diffrax.Heun(), flow(), dt=DT),
     "Diffrax, ShARK": lambda: ls.DiffraxKernel(diffrax.ShARK(), flow(), dt=DT),
     "OptimizerKernel": lambda: ls.OptimizerKernel(
-        optax.sgd(DT), well(), noise=ls.Brownian(), scale=0.02 / DT**0.5, iteration_time=DT
+        optax.sgd(DT), well(), driver=ls.Brownian(), scale=0.02 / DT**0.5, iteration_time=DT
     ),
 }
 
@@ -195,21 +195,25 @@ def test_what_no_step_can_move_is_refused():
 COARSE = {
     "noise of a spacing": lambda: (euler(flow(1e-3)), ball()),
     "momentum": lambda: (
-        euler(ls.Momentum(well(), ls.Brownian(), epsilon=0.1, rate=50.0, averaged=True)),
+        euler(ls.Momentum(well(), ls.Brownian(), epsilon=0.1, forgetting_rate=50.0, averaged=True)),
         ball(),
     ),
     "underdamped": lambda: (euler(ls.Underdamped(well(), diffusion=0.04, friction=5.0)), ball()),
     "noise in an average": lambda: (
-        euler(ls.Adam(well(), ls.Brownian(), epsilon=0.1, noise="average", **RATES)),
+        euler(ls.Adam(well(), ls.Brownian(), epsilon=0.1, noise_in="average", **RATES)),
         ball(),
     ),
     "an average that stops": lambda: (
-        euler(ls.RMSProp(well(0.0), ls.Brownian(), epsilon=1.0, rate=1e-3, gradient_variance=0.01)),
+        euler(
+            ls.RMSProp(
+                well(0.0), ls.Brownian(), epsilon=1.0, forgetting_rate=1e-3, gradient_variance=0.01
+            )
+        ),
         ball(0.0),
     ),
     "one of two axes": lambda: (euler(flow2([0.0, FAR], [0.1, 1e-3])), ball2([0.0, FAR])),
     "an optimiser": lambda: (
-        ls.OptimizerKernel(optax.sgd(1e-6), well(), noise=ls.Brownian()),
+        ls.OptimizerKernel(optax.sgd(1e-6), well(), driver=ls.Brownian()),
         ball(),
     ),
     "many dimensions": lambda: (
@@ -252,7 +256,10 @@ FINE = {
     "alpha of a half": lambda: unit(ls.StableComponents(alpha=0.5), center=1.0, epsilon=0.01),
     "far, a long step": lambda: unit(ls.Brownian(), center=FAR, dt=1e-2),
     "momentum": lambda: (
-        euler(ls.Momentum(well(0.0), ls.Brownian(), epsilon=0.1, rate=50.0, averaged=True), 1e-3),
+        euler(
+            ls.Momentum(well(0.0), ls.Brownian(), epsilon=0.1, forgetting_rate=50.0, averaged=True),
+            1e-3,
+        ),
         ball(0.0),
     ),
     "adam": lambda: (
@@ -264,7 +271,7 @@ FINE = {
         ball(0.0, dim=2),
     ),
     "an optimiser": lambda: (
-        ls.OptimizerKernel(optax.adam(1e-3), well(1.0), noise=ls.Brownian()),
+        ls.OptimizerKernel(optax.adam(1e-3), well(1.0), driver=ls.Brownian()),
         ball(1.0),
     ),
     "many dimensions": lambda: unit(ls.StableIsotropic(alpha=1.5), center=1.0, dim=100),
@@ -348,7 +355,7 @@ def test_a_time_beyond_the_last_step_is_refused():
         ls.simulate_paths(kernel, [0.0, 0.0], num=1, seed=0, every=10, max_time=1e12)
     with pytest.raises(ValueError, match="times = " + match.replace("max_time", "times")):
         ls.simulate_paths(kernel, [0.0, 0.0], num=1, seed=0, times=[1.0, 1e12])
-    counted = ls.OptimizerKernel(optax.sgd(0.1), well(0.0), noise=ls.Brownian())
+    counted = ls.OptimizerKernel(optax.sgd(0.1), well(0.0), driver=ls.Brownian())
     with pytest.raises(
         ValueError,
         match=r"max_time = 1e\+10 takes 1e\+10 steps, but "
@@ -403,7 +410,7 @@ STALE = {
         0.5,
     ),
     "DeepLinear.minimum": lambda flow: replaced(
-        ls.OptimizerKernel(optax.sgd(0.1), ls.DeepLinear((1, 1, 1), [[1.0]]), noise=ls.Brownian()),
+        ls.OptimizerKernel(optax.sgd(0.1), ls.DeepLinear((1, 1, 1), [[1.0]]), driver=ls.Brownian()),
         lambda k: k.landscape.target,
         [[2.0]],
     ),

@@ -177,7 +177,7 @@ def test_the_limit_of_momentum_is_its_own():
 
     def kernel(dt: float) -> Kernel:
         return ls.EulerMaruyama(
-            ls.Momentum(STIFF, STABLE, epsilon=0.1, rate=rate, averaged=True), dt=dt
+            ls.Momentum(STIFF, STABLE, epsilon=0.1, forgetting_rate=rate, averaged=True), dt=dt
         )
 
     for dt in np.geomspace(1e-3, 1.0, 13):
@@ -232,7 +232,7 @@ def test_a_saddle_is_not_an_unstable_step():
 
 
 def test_an_optimiser_has_no_limit_of_an_integrator():
-    kernel = ls.OptimizerKernel(optax.sgd(0.1), STIFF, noise=STABLE)
+    kernel = ls.OptimizerKernel(optax.sgd(0.1), STIFF, driver=STABLE)
     assert stability(kernel, DISC) == []
     assert domain_size(kernel, DISC, np.zeros(2)) == np.inf
 
@@ -382,7 +382,7 @@ for kernel, domain in [
     (ls.JumpAdapted(stable, dt=0.01, cutoff=0.5, domain=box), box),
     (ls.Bridged(ls.OrnsteinUhlenbeck(brown, dt=0.01), ball), ball),
     (ls.Bridged(ls.EulerMaruyama(brown, dt=0.01), ellipsoid), ellipsoid),
-    (ls.OptimizerKernel("sgd", well, noise=ls.Brownian(), hyperparameters=rate), ball),
+    (ls.OptimizerKernel("sgd", well, driver=ls.Brownian(), hyperparameters=rate), ball),
 ]:
     result = ls.simulate_escape(kernel, domain, jnp.zeros(2), num=16, seed=0, max_steps=200)
     euler = ls.EulerMaruyama(stable, dt=0.01)
@@ -424,7 +424,7 @@ def test_stable_exits_that_are_seen_late_are_noted(dt, said):
 def test_a_step_that_is_coarse_for_an_average_is_noted():
     """Steps of 1, 0.3 and 0.01 give means of 27.8, 87.5 and 110."""
     well = ls.Quadratic(hessian=jnp.eye(1))
-    heavy = ls.Momentum(well, ls.Brownian(), epsilon=0.5, rate=3.0, averaged=True)
+    heavy = ls.Momentum(well, ls.Brownian(), epsilon=0.5, forgetting_rate=3.0, averaged=True)
     for dt in (1.0, 0.3):
         assert "coarse for the averages" in notes(ls.EulerMaruyama(heavy, dt=dt), interval())
     assert not notes(ls.EulerMaruyama(heavy, dt=0.01), interval())

@@ -24,7 +24,7 @@ KERNELS = {
     "OptimizerKernel": ls.OptimizerKernel(
         "adam",
         WELL,
-        noise=ls.StableComponents(alpha=1.5),
+        driver=ls.StableComponents(alpha=1.5),
         hyperparameters={"learning_rate": 0.02},
         iteration_time=0.02,
     ),

@@ -444,7 +444,7 @@ EULER = "EulerMaruyama"
         (lambda: ls.OrnsteinUhlenbeck(3, dt=0.1), "steps a gradient flow.*not 3"),
         (
             lambda: ls.OrnsteinUhlenbeck(
-                ls.Momentum(QUARTIC, ls.Brownian(), epsilon=1.0, rate=1.0), dt=0.1
+                ls.Momentum(QUARTIC, ls.Brownian(), epsilon=1.0, forgetting_rate=1.0), dt=0.1
             ),
             "not Momentum",
         ),
@@ -468,7 +468,7 @@ EULER = "EulerMaruyama"
         ),
         (
             lambda: ls.OrnsteinUhlenbeck(
-                ls.SGD(QUARTIC, ls.SkewedComponents(alpha=1.5, beta=0.5), epsilon=1.0), dt=0.1
+                ls.SGD(QUARTIC, ls.SkewedComponents(alpha=1.5, skewness=0.5), epsilon=1.0), dt=0.1
             ),
             f"not for SkewedComponents.*{EULER}",
         ),

@@ -176,7 +176,7 @@ def test_a_traced_learning_rate_is_refused():
 
 @pytest.mark.parametrize(("dim", "batch"), [(1, 1), (2, 3), (3, 4)])
 def test_one_step_is_the_formula(dim, batch, dtype):
-    kernel = LinearRegressionSGD(dim, 0.3, batch, noise=0.7, input_scale=1.5)
+    kernel = LinearRegressionSGD(dim, 0.3, batch, label_noise=0.7, input_scale=1.5)
     words = jnp.asarray(
         np.random.default_rng(0).integers(0, 2**32, kernel.words_per_step, np.uint32)
     )
@@ -196,7 +196,10 @@ def test_one_step_is_the_formula(dim, batch, dtype):
 @pytest.mark.parametrize(("dim", "batch"), [(1, 1), (3, 2), (2, 5)])
 def test_one_step_has_the_exact_mean_and_mean_square(dim, batch):
     eta, s, sigma = 0.3, 1.2, 0.8
-    kernel, c = LinearRegressionSGD(dim, eta, batch, noise=sigma, input_scale=s), eta * s**2 / batch
+    kernel, c = (
+        LinearRegressionSGD(dim, eta, batch, label_noise=sigma, input_scale=s),
+        eta * s**2 / batch,
+    )
     start = np.linspace(1, 2, dim)
     x = run(kernel, start, 1_000_000, 1)
     square = 1 - 2 * c * batch + c**2 * batch * (batch + dim + 1)
@@ -250,7 +253,7 @@ def test_bits_do_not_depend_on_lanes_workers_or_chunk():
 
 def test_the_chance_to_leave_in_the_first_iteration():
     """From 0 the first iteration moves by `eta a b`, a product of two normals."""
-    kernel = LinearRegressionSGD(1, 0.5, 1, noise=2.0)
+    kernel = LinearRegressionSGD(1, 0.5, 1, label_noise=2.0)
     chance = (
         2 * integrate.quad(lambda a: stats.norm.pdf(a) * 2 * stats.norm.sf(4 / a), 0, np.inf)[0]
     )
@@ -268,7 +271,7 @@ def test_other_numbers_compile_nothing_and_steps_count():
         return kernel.step(words, jnp.ones(2))
 
     for eta in (0.1, 0.5):
-        kernel = LinearRegressionSGD(2, eta, 3, noise=eta, input_scale=eta)
+        kernel = LinearRegressionSGD(2, eta, 3, label_noise=eta, input_scale=eta)
         one(kernel, jnp.zeros(kernel.words_per_step, jnp.uint32))
     assert len(traces) == 1
     assert (kernel.dim, kernel.steps_within(7.0), kernel.steps_within(7.2)) == (2, 7, 8)
@@ -289,13 +292,17 @@ def test_other_numbers_compile_nothing_and_steps_count():
         (lambda: LinearRegressionSGD(2, 0.1, True), TypeError, "batch_size must be an integer"),
         (lambda: LinearRegressionSGD(2, 0.1, 0), ValueError, "batch_size must be at least 1"),
         (
-            lambda: LinearRegressionSGD(2, 0.1, 1, noise=-1.0),
+            lambda: LinearRegressionSGD(2, 0.1, 1, label_noise=-1.0),
             ValueError,
-            "noise is a standard deviation",
+            "label_noise is a standard deviation",
         ),
-        (lambda: LinearRegressionSGD(2, 0.1, 1, noise=np.nan), ValueError, "noise must be finite"),
         (
-            lambda: LinearRegressionSGD(2, 0.1, 1, noise=[1.0, 2.0]),
+            lambda: LinearRegressionSGD(2, 0.1, 1, label_noise=np.nan),
+            ValueError,
+            "label_noise must be finite",
+        ),
+        (
+            lambda: LinearRegressionSGD(2, 0.1, 1, label_noise=[1.0, 2.0]),
             ValueError,
             "noise must be one number, not an array",
         ),

@@ -265,7 +265,7 @@ def test_the_whole_data_as_a_batch_is_gradient_descent():
 
 def test_sgd_under_a_driver_makes_the_steps_of_its_sde():
     eta = 0.02
-    kernel = ls.OptimizerKernel(optax.sgd(eta), WELL, noise=STABLE, iteration_time=eta)
+    kernel = ls.OptimizerKernel(optax.sgd(eta), WELL, driver=STABLE, iteration_time=eta)
     sde = ls.EulerMaruyama(ls.SGD(WELL, STABLE, learning_rate=eta), dt=eta)
     algorithm, model = (
         ls.simulate_escape(k, BALL, jnp.zeros(2), num=500, seed=3) for k in (kernel, sde)
@@ -278,7 +278,7 @@ def test_sgd_under_a_driver_makes_the_steps_of_its_sde():
 
 def test_two_optimisers_from_one_seed_see_the_same_noise():
     kernels = [
-        ls.OptimizerKernel(t, WELL, noise=STABLE)
+        ls.OptimizerKernel(t, WELL, driver=STABLE)
         for t in (optax.sgd(1e-3), optax.sgd(1e-3, momentum=0.9))
     ]
     first = [
@@ -304,7 +304,7 @@ def test_heavy_ball_rests_with_the_exact_covariance():
     kernel = ls.OptimizerKernel(
         "sgd",
         WELL,
-        noise=ls.Brownian(),
+        driver=ls.Brownian(),
         scale=0.1,
         hyperparameters={"learning_rate": rate, "momentum": momentum},
     )
@@ -318,7 +318,7 @@ def test_heavy_ball_rests_with_the_exact_covariance():
 
 
 def test_hidden_keys_are_drawn_for_each_trajectory():
-    kernel = ls.OptimizerKernel(optax.noisy_sgd(0.01, key=7), WELL, noise=STABLE, scale=1e-6)
+    kernel = ls.OptimizerKernel(optax.noisy_sgd(0.01, key=7), WELL, driver=STABLE, scale=1e-6)
     assert kernel.words_per_init == 2
     ends = ls.simulate_paths(kernel, jnp.zeros(2), num=50, seed=0, every=1, max_steps=1).positions[
         :, 1
@@ -337,7 +337,7 @@ def test_iterations_between_looks():
     tenth = ls.simulate_paths(ten, net.minimum, num=1, seed=0, every=1, max_steps=2).positions[0]
     np.testing.assert_allclose(tenth, every[::10], rtol=1e-4, atol=1e-6)
     result = ls.simulate_escape(
-        ls.OptimizerKernel(optax.sgd(0.1), WELL, noise=STABLE, iterations_per_step=10),
+        ls.OptimizerKernel(optax.sgd(0.1), WELL, driver=STABLE, iterations_per_step=10),
         BALL, jnp.zeros(2), num=50, seed=0, max_time=1000,
     )  # fmt: skip
     assert (result.time % 10 == 0).all()
@@ -349,9 +349,13 @@ def test_a_state_to_start_with():
         optax.adam(0.01).init(jnp.zeros(2)), nu=jnp.array([4.0, 9.0]), count=jnp.int32(10**6)
     )
     kernel = ls.OptimizerKernel(
-        "adam", WELL, noise=STABLE, hyperparameters={"learning_rate": 0.01}, optimizer_state=settled
+        "adam",
+        WELL,
+        driver=STABLE,
+        hyperparameters={"learning_rate": 0.01},
+        optimizer_state=settled,
     )
-    fresh = ls.OptimizerKernel("adam", WELL, noise=STABLE, hyperparameters={"learning_rate": 0.01})
+    fresh = ls.OptimizerKernel("adam", WELL, driver=STABLE, hyperparameters={"learning_rate": 0.01})
     first, other = (
         ls.simulate_paths(k, jnp.zeros(2), num=4, seed=0, every=1, max_steps=1).positions[:, 1]
         for k in (kernel, fresh)
@@ -410,7 +414,7 @@ def test_a_result_names_how_its_minibatches_were_drawn():
     whole = ls.OptimizerKernel("sgd", network(), 24, hyperparameters={"learning_rate": 0.1})
     assert (whole.minibatches, whole.name) == (None, "OptimizerKernel(sgd, all examples)")
     noisy = ls.OptimizerKernel(
-        "sgd", network(), noise=ls.Brownian(), hyperparameters={"learning_rate": 0.1}
+        "sgd", network(), driver=ls.Brownian(), hyperparameters={"learning_rate": 0.1}
     )
     results["noise"] = ls.simulate_escape(
         noisy, basin, network().minimum, num=16, seed=0, max_steps=300
@@ -472,9 +476,9 @@ def test_accumulated_gradients_move_every_few_iterations(period):
     """`MultiSteps` as a transformation takes the mean of the gradients of several batches, then
     moves once."""
     kernel = ls.OptimizerKernel(
-        optax.MultiSteps(SGD, period).gradient_transformation(), WELL, noise=STABLE
+        optax.MultiSteps(SGD, period).gradient_transformation(), WELL, driver=STABLE
     )
-    plain = ls.OptimizerKernel(SGD, WELL, noise=STABLE)
+    plain = ls.OptimizerKernel(SGD, WELL, driver=STABLE)
     x, words = jnp.array([0.3, -0.2]), drawn(3, period, 0, 2)
     state, moves = kernel.init(x, jnp.zeros(0, jnp.uint32)), []
     for k in range(period):
@@ -498,7 +502,7 @@ def test_accumulated_gradients_move_every_few_iterations(period):
             "Quadratic has no examples",
         ),
         (
-            lambda: ls.OptimizerKernel(optax.sgd(0.1), WELL, 3, noise=STABLE),
+            lambda: ls.OptimizerKernel(optax.sgd(0.1), WELL, 3, driver=STABLE),
             ValueError,
             "exactly one",
         ),
@@ -513,23 +517,23 @@ def test_accumulated_gradients_move_every_few_iterations(period):
             "batch_size must be an integer",
         ),
         (
-            lambda: ls.OptimizerKernel(0.1, WELL, noise=STABLE),
+            lambda: ls.OptimizerKernel(0.1, WELL, driver=STABLE),
             TypeError,
             "optax GradientTransformation",
         ),
         (
-            lambda: ls.OptimizerKernel("sdg", WELL, noise=STABLE),
+            lambda: ls.OptimizerKernel("sdg", WELL, driver=STABLE),
             ValueError,
             "optax has no optimiser 'sdg'",
         ),
-        (lambda: ls.OptimizerKernel("adam", WELL, noise=STABLE), TypeError, "learning_rate"),
+        (lambda: ls.OptimizerKernel("adam", WELL, driver=STABLE), TypeError, "learning_rate"),
         (
-            lambda: ls.OptimizerKernel(optax.sgd(0.1), WELL, noise=0.1),
+            lambda: ls.OptimizerKernel(optax.sgd(0.1), WELL, driver=0.1),
             TypeError,
-            "noise must be a Driver",
+            "driver must be a Driver",
         ),
         (
-            lambda: ls.OptimizerKernel(optax.sgd(0.1), WELL, noise=ls.StudentT(3.0, dt=0.1)),
+            lambda: ls.OptimizerKernel(optax.sgd(0.1), WELL, driver=ls.StudentT(3.0, dt=0.1)),
             ValueError,
             "dt=1",
         ),
@@ -539,26 +543,26 @@ def test_accumulated_gradients_move_every_few_iterations(period):
             "scale belongs to",
         ),
         (
-            lambda: ls.OptimizerKernel(optax.sgd(0.1), WELL, noise=STABLE, hyperparameters={}),
+            lambda: ls.OptimizerKernel(optax.sgd(0.1), WELL, driver=STABLE, hyperparameters={}),
             ValueError,
             "has been made",
         ),
         (
             lambda: ls.OptimizerKernel(
-                "sgd", WELL, noise=STABLE, hyperparameters={"learning_rate": np.nan}
+                "sgd", WELL, driver=STABLE, hyperparameters={"learning_rate": np.nan}
             ),
             ValueError,
             r"hyperparameters\['learning_rate'\] must be finite",
         ),
         (
             lambda: ls.OptimizerKernel(
-                "sgd", WELL, noise=STABLE, hyperparameters={"learning_rat": 0.1}
+                "sgd", WELL, driver=STABLE, hyperparameters={"learning_rat": 0.1}
             ),
             TypeError,
             "learning_rat",
         ),
         (
-            lambda: ls.OptimizerKernel(sam(2), WELL, noise=STABLE),
+            lambda: ls.OptimizerKernel(sam(2), WELL, driver=STABLE),
             TypeError,
             "two gradients of the same batch",
         ),
@@ -572,34 +576,38 @@ def test_accumulated_gradients_move_every_few_iterations(period):
             TypeError,
             "same batch",
         ),
-        (lambda: ls.OptimizerKernel(free(), WELL, noise=STABLE), TypeError, "evaluated at another"),
         (
-            lambda: ls.OptimizerKernel(optax.lookahead(SGD, 5, 0.5), WELL, noise=STABLE),
+            lambda: ls.OptimizerKernel(free(), WELL, driver=STABLE),
+            TypeError,
+            "evaluated at another",
+        ),
+        (
+            lambda: ls.OptimizerKernel(optax.lookahead(SGD, 5, 0.5), WELL, driver=STABLE),
             TypeError,
             "its fast optimiser",
         ),
         (
-            lambda: ls.OptimizerKernel(private(), WELL, noise=STABLE),
+            lambda: ls.OptimizerKernel(private(), WELL, driver=STABLE),
             TypeError,
             "clips the gradient of each example",
         ),
         (
-            lambda: ls.OptimizerKernel(sums(), WELL, noise=STABLE),
+            lambda: ls.OptimizerKernel(sums(), WELL, driver=STABLE),
             TypeError,
             r"updates of shape \(\) for .* \(2,\)",
         ),
         (
-            lambda: ls.OptimizerKernel(optax.lbfgs(), WELL, noise=STABLE),
+            lambda: ls.OptimizerKernel(optax.lbfgs(), WELL, driver=STABLE),
             TypeError,
             "linesearch=None",
         ),
         (
-            lambda: ls.OptimizerKernel(plateau(), WELL, noise=STABLE),
+            lambda: ls.OptimizerKernel(plateau(), WELL, driver=STABLE),
             TypeError,
             "fixed learning rate",
         ),
         (
-            lambda: ls.OptimizerKernel(optax.polyak_sgd(), WELL, noise=STABLE),
+            lambda: ls.OptimizerKernel(optax.polyak_sgd(), WELL, driver=STABLE),
             TypeError,
             "no loss or function",
         ),
@@ -608,29 +616,29 @@ def test_accumulated_gradients_move_every_few_iterations(period):
             TypeError,
             r"MultiSteps\(\.\.\.\)\.gradient_transformation\(\)",
         ),
-        (lambda: ls.OptimizerKernel(grows(), WELL, noise=STABLE), TypeError, "changes its shape"),
+        (lambda: ls.OptimizerKernel(grows(), WELL, driver=STABLE), TypeError, "changes its shape"),
         (
-            lambda: ls.OptimizerKernel(wordy(), WELL, noise=STABLE),
+            lambda: ls.OptimizerKernel(wordy(), WELL, driver=STABLE),
             TypeError,
             "arrays only, but holds 'heavy'",
         ),
         (
-            lambda: ls.OptimizerKernel(mine(0.1), WELL, noise=STABLE),
+            lambda: ls.OptimizerKernel(mine(0.1), WELL, driver=STABLE),
             TypeError,
             "the optimiser fails",
         ),
         (
-            lambda: ls.OptimizerKernel(optax.adam(0.1), WELL, noise=STABLE, optimizer_state=3.0),
+            lambda: ls.OptimizerKernel(optax.adam(0.1), WELL, driver=STABLE, optimizer_state=3.0),
             TypeError,
             "fails on this landscape's parameters and this optimizer_state",
         ),
         (
-            lambda: ls.OptimizerKernel(optax.sgd(0.1), WELL, noise=STABLE, sampling="epoch"),
+            lambda: ls.OptimizerKernel(optax.sgd(0.1), WELL, driver=STABLE, sampling="epoch"),
             ValueError,
             "sampling must be",
         ),
         (
-            lambda: ls.OptimizerKernel(optax.sgd(0.1), WELL, noise=STABLE, iteration_time=0),
+            lambda: ls.OptimizerKernel(optax.sgd(0.1), WELL, driver=STABLE, iteration_time=0),
             ValueError,
             "iteration_time",
         ),

@@ -16,9 +16,9 @@ from levysde.protocols import Landscape
 
 TARGET = jnp.array([[2.0, 0.5, 0.0], [0.0, 1.0, -0.3]])
 SYNTHETIC = {
-    "StyblinskiTang": ls.StyblinskiTang(3, sharpness=2.5),
+    "StyblinskiTang": ls.StyblinskiTang(3, hessian_factor=2.5),
     "Rastrigin": ls.Rastrigin(3, amplitude=4.0),
-    "MuellerBrown": ls.MuellerBrown(height=0.01),
+    "MuellerBrown": ls.MuellerBrown(loss_factor=0.01),
     "WellChain": ls.WellChain(
         [-2, -1, 0.5, 1.5, 3],
         [0.0, 1.0, 0.2, 0.8, -0.5],
@@ -29,11 +29,11 @@ SYNTHETIC = {
     "AsymmetricValley": ls.AsymmetricValley(left=8.0, right=0.5, smoothing=0.2, dim=2),
     "DeepLinear": ls.DeepLinear((3, 2, 3, 2), TARGET, weight_decay=0.1),
     "MatrixSensing": ls.MatrixSensing(4, rank=2, measurements=40),
-    "DoubleWell": ls.DoubleWell(barrier=0.7, width=1.3, stiffness=2.0, dim=2),
+    "DoubleWell": ls.DoubleWell(barrier=0.7, distance=1.3, stiffness=2.0, dim=2),
     "Modified": ls.Modified(ls.Rastrigin(2, amplitude=4.0), learning_rate=0.003),
     "Quadratic": ls.Quadratic(hessian=jnp.array([[2.0, 0.5], [0.5, 1.0]])),
     "Rescaled": ls.rescaled(
-        ls.DoubleWell(barrier=0.7, width=1.3, stiffness=2.0, dim=2), sharpness=1.7
+        ls.DoubleWell(barrier=0.7, distance=1.3, stiffness=2.0, dim=2), hessian_factor=1.7
     ),
 }
 # tests/test_dynamics.py and tests/test_network.py
@@ -92,7 +92,7 @@ def test_known_values():
     tang = ls.StyblinskiTang(2)
     # the published minimum a dimension
     assert tang.value(tang.minimum) == pytest.approx(2 * -39.16617, rel=1e-6)
-    sharp = ls.StyblinskiTang(2, sharpness=9.0)
+    sharp = ls.StyblinskiTang(2, hessian_factor=9.0)
     np.testing.assert_allclose(sharp.minimum, tang.minimum / 3, rtol=1e-6)
     np.testing.assert_allclose(
         sharp.hessian(sharp.minimum), 9 * tang.hessian(tang.minimum), rtol=1e-4
@@ -132,7 +132,12 @@ def test_a_chain_is_what_its_numbers_say():
 
 def test_sharp_and_flat_wells_are_as_asked():
     well = ls.sharp_flat(
-        sharpness=16.0, flatness=1.5, barriers=(1.0, 0.7), widths=(0.8, 2.0), dim=2, stiffness=3.0
+        sharp_curvature=16.0,
+        flat_curvature=1.5,
+        barriers=(1.0, 0.7),
+        distances=(0.8, 2.0),
+        dim=2,
+        stiffness=3.0,
     )
     sharp, flat = well.minima
     np.testing.assert_allclose(well.hessian(sharp), np.diag([16.0, 3.0]), rtol=1e-4, atol=1e-4)
@@ -281,12 +286,12 @@ def test_it_can_be_escaped_from(name):
     ("make", "message"),
     [
         (lambda: ls.StyblinskiTang(0), "dim must be at least 1"),
-        (lambda: ls.StyblinskiTang(2, sharpness=-1.0), "sharpness must be positive"),
+        (lambda: ls.StyblinskiTang(2, hessian_factor=-1.0), "hessian_factor must be positive"),
         (lambda: ls.StyblinskiTang(13).minima, "8192 minima"),
         (lambda: ls.StyblinskiTang(13).saddles, "saddles are listed up to 12"),
         (lambda: ls.Rastrigin(2, amplitude=0.1), "amplitude must be at least 1"),
         (lambda: ls.Rastrigin(1.5), "dim must be an integer"),
-        (lambda: ls.MuellerBrown(height=0.0), "height must be positive"),
+        (lambda: ls.MuellerBrown(loss_factor=0.0), "loss_factor must be positive"),
         (lambda: ls.WellChain([0.0, 1.0], [0.0, 1.0], [1.0, -1.0]), "one odd length"),
         (lambda: ls.WellChain([0.0, 1.0, 0.5], [0.0, 1.0, 0.0], [1.0, -1.0, 1.0]), "must ascend"),
         (
@@ -305,11 +310,11 @@ def test_it_can_be_escaped_from(name):
             lambda: ls.WellChain([-1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [5.0, -5.0, 5.0], marked=2),
             "marked must be from 0 to 1",
         ),
-        (lambda: ls.sharp_flat(widths=(1.0, 1.0, 1.0)), r"widths must have shape \(2,\)"),
-        (lambda: ls.sharp_flat(sharpness=-2.0), "sharpness must be positive"),
+        (lambda: ls.sharp_flat(distances=(1.0, 1.0, 1.0)), r"distances must have shape \(2,\)"),
+        (lambda: ls.sharp_flat(sharp_curvature=-2.0), "sharp_curvature must be positive"),
         (
-            lambda: ls.sharp_flat(flatness=50.0),
-            "sharpness, flatness, .* do not fit together: between positions 0 and 2",
+            lambda: ls.sharp_flat(flat_curvature=50.0),
+            "sharp_curvature, flat_curvature, .* do not fit together: between positions 0 and 2",
         ),
         (lambda: ls.sharp_flat(marked=2), "marked must be from 0 to 1"),
         (lambda: ls.AsymmetricValley(smoothing=0.0), "smoothing must be positive"),

@@ -65,7 +65,7 @@ def start() -> dict:
 def network() -> NetworkLandscape:
     """A small network in its minimum, 18 parameters."""
     net = from_network(loss, start(), *data(), weight_decay=DECAY)
-    return net.at(jnp.asarray(ls.networks.polish(net, net.minimum).point, dtype=float))
+    return net.at(jnp.asarray(ls.networks.refine(net, net.minimum).point, dtype=float))
 
 
 def parameters(network: NetworkLandscape) -> dict:
@@ -976,7 +976,7 @@ BAD = [
     ({"learning_rate": -1.0}, ValueError, "learning_rate must be positive"),
     ({"alpha": 2.0}, ValueError, "alpha = 2 is Gaussian"),
     ({"alpha": 2.5}, ValueError, "alpha must lie in"),
-    ({"noise": "pink"}, ValueError, "noise must be"),
+    ({"stable_noise": "pink"}, ValueError, "stable_noise must be"),
     ({"basin_height": 0.0}, ValueError, "basin_height must be positive"),
     ({"num_batches": 10}, ValueError, "num_batches must be at least 400"),
     ({"num_rays": 4}, ValueError, "num_rays must be at least 16"),

@@ -1,4 +1,4 @@
-"""Training by minibatches and polishing to a strict minimum in float64."""
+"""Training by minibatches and refinement to a strict minimum in float64."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 
 from levysde.errors import AccuracyWarning
 from levysde.landscapes import DoubleWell, digits_mlp, from_function, from_network
-from levysde.networks import polish, train
+from levysde.networks import refine, train
 
 
 def squared(params, features, target):
@@ -56,9 +56,9 @@ def test_batches_follow_the_seed_and_walk_through_all_examples():
     np.testing.assert_allclose(run(0), full, atol=0.1 * np.abs(full).max())
 
 
-def test_polish_solves_a_ridge_regression_in_float64():
+def test_refine_solves_a_ridge_regression_in_float64():
     network, solution, hessian = regression()
-    minimum = polish(network, np.zeros(4))
+    minimum = refine(network, np.zeros(4))
     np.testing.assert_allclose(minimum.point, solution, rtol=0, atol=1e-10)
     np.testing.assert_allclose(minimum.hessian, hessian, rtol=1e-12, atol=1e-14)
     eigenvalues = np.linalg.eigvalsh(hessian)
@@ -69,10 +69,10 @@ def test_polish_solves_a_ridge_regression_in_float64():
     assert minimum.distance == pytest.approx(np.linalg.norm(solution))
 
 
-def test_polish_certifies_a_trained_network_and_restores_float32():
+def test_refine_certifies_a_trained_network_and_restores_float32():
     network = digits_mlp(hidden=3, num_images=50, weight_decay=0.03)
     x = train(network, "sgd", seed=0, learning_rate=0.1, batch_size=10, epochs=200)
-    minimum = polish(network, x)
+    minimum = refine(network, x)
     assert minimum.point.dtype == np.float64
     assert minimum.gradient_norm < 1e-8
     assert minimum.smallest_eigenvalue > 0
@@ -93,18 +93,18 @@ def test_polish_certifies_a_trained_network_and_restores_float32():
     assert x.dtype == jnp.float32
 
 
-def test_polish_leaves_a_saddle_downhill():
+def test_refine_leaves_a_saddle_downhill():
     well = DoubleWell(dim=2)
-    minimum = polish(well, np.array([1e-3, 0.5]))
+    minimum = refine(well, np.array([1e-3, 0.5]))
     np.testing.assert_allclose(np.abs(minimum.point), [1, 0], atol=1e-8)
     np.testing.assert_allclose(
         [minimum.smallest_eigenvalue, minimum.largest_eigenvalue], [1, 8], rtol=1e-9
     )
 
 
-def test_polish_refuses_a_saddle_a_flat_minimum_and_a_loss_without_one():
+def test_refine_refuses_a_saddle_a_flat_minimum_and_a_loss_without_one():
     with pytest.raises(ValueError, match=r"not a strict minimum.*eigenvalues run from -4"):
-        polish(DoubleWell(), np.zeros(1))  # the gradient vanishes, so nothing pushes
+        refine(DoubleWell(), np.zeros(1))  # the gradient vanishes, so nothing pushes
     with pytest.warns(
         AccuracyWarning,
         match=r"the loss is flat at minimum = \[0. 0.\] along "
@@ -112,11 +112,11 @@ def test_polish_refuses_a_saddle_a_flat_minimum_and_a_loss_without_one():
     ):
         valley = from_function(lambda x: x[0] ** 2 + 0 * x[1], dim=2, minimum=jnp.zeros(2))
     with pytest.raises(ValueError, match=r"not a strict minimum.*add weight decay") as said:
-        polish(valley, np.ones(2))
+        refine(valley, np.ones(2))
     assert "gradient norm" not in str(said.value)  # which is small enough
     network = from_network(lambda p, x, y: jnp.exp(-p[0] * x), np.zeros(1), np.ones(3), np.ones(3))
     with pytest.raises(ValueError, match=r"the loss falls towards infinity. Add weight decay"):
-        polish(network, np.zeros(1))
+        refine(network, np.zeros(1))
     banana = from_function(
         lambda x: jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2),
         dim=6,
@@ -127,7 +127,7 @@ def test_polish_refuses_a_saddle_a_flat_minimum_and_a_loss_without_one():
         match=r"no minimum reached: after 1 Newton steps.*wanted "
         r"1e-08.*Train longer",
     ):
-        polish(banana, np.tile([-1.2, 1.0], 3), max_steps=1)
+        refine(banana, np.tile([-1.2, 1.0], 3), max_steps=1)
 
 
 def test_bad_training_input_is_told_what_to_type():
@@ -144,8 +144,8 @@ def test_bad_training_input_is_told_what_to_type():
     with pytest.raises(TypeError, match="must be a network on data"):
         train(DoubleWell(), "sgd")
     with pytest.raises(ValueError, match="shape"):
-        polish(network, np.zeros(3))
+        refine(network, np.zeros(3))
     with pytest.raises(ValueError, match="finite"):
-        polish(network, np.full(4, np.nan))
+        refine(network, np.full(4, np.nan))
     with pytest.raises(TypeError, match="must be a Landscape"):
-        polish(squared, np.zeros(4))
+        refine(squared, np.zeros(4))

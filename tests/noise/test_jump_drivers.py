@@ -39,7 +39,7 @@ CASES = {
         lambda: ls.CompoundPoisson(
             1.0,
             lambda words: jnp.array([1.0, -0.5]) * (words[0] >> 31).astype(float),
-            words=1,
+            words_per_jump=1,
             characteristic=lambda k: (1 + jnp.exp(1j * (k[0] - 0.5 * k[1]))) / 2,
         ),
         2,
@@ -301,7 +301,7 @@ def test_numbers_of_jumps_are_poisson(mean, float64):
 
 def test_number_of_jumps_by_enumeration():
     """The jump counts: word grids near zero give each number of jumps its probability."""
-    driver = ls.CompoundPoisson(1.0, lambda words: jnp.ones(1), words=1, max_jumps=6)
+    driver = ls.CompoundPoisson(1.0, lambda words: jnp.ones(1), words_per_jump=1, max_jumps=6)
     low, share = word_grid(8192, 4000)
     words = np.zeros((driver.words_per_step(1), len(low)), np.uint32)
     words[0], words[1] = low, 0x80000000
@@ -330,7 +330,9 @@ def test_law_of_gaussian_jumps_is_the_chance_that_one_leaves():
 
 def test_one_sided_jumps_keep_their_quadrature_error():
     """All directions alike, sizes drawn: not one exact set of rays."""
-    driver = ls.CompoundPoisson(1.0, lambda w: jnp.abs(ls.GaussianJump(1.0, 1)(w)), words=2)
+    driver = ls.CompoundPoisson(
+        1.0, lambda w: jnp.abs(ls.GaussianJump(1.0, 1)(w)), words_per_jump=2
+    )
     law = ls.escape_law(
         ls.SGD(ls.Quadratic(hessian=jnp.ones(1)), driver, epsilon=0.5),
         ls.Ball(radius=1.0, center=jnp.zeros(1)),
@@ -432,16 +434,16 @@ def test_exits_of_the_compound_poisson_walk_are_exact():
 JUMP = ls.GaussianJump(1.0, 2)
 BAD = [
     (lambda: ls.SkewedComponents(2.5, 0.1), r"alpha must lie in \(0, 2\]"),
-    (lambda: ls.SkewedComponents(1.5, 1.2), r"beta must lie in \[-1, 1\].*Type"),
-    (lambda: ls.SkewedComponents(1.5, [[0.1]]), "beta must be one number or one a coordinate"),
-    (lambda: ls.SkewedComponents(1.5, np.nan), "beta must be finite"),
-    (lambda: ls.SkewedComponents(1.5, None), "beta must be a number"),
+    (lambda: ls.SkewedComponents(1.5, 1.2), r"skewness must lie in \[-1, 1\]"),
+    (lambda: ls.SkewedComponents(1.5, [[0.1]]), "skewness must be one number or one a coordinate"),
+    (lambda: ls.SkewedComponents(1.5, np.nan), "skewness must be finite"),
+    (lambda: ls.SkewedComponents(1.5, None), "skewness must be a number"),
     (lambda: ls.SkewedComponents(1.5, 0.1, "S2"), 'parameterization must be "S1" or "S0"'),
     (
         lambda: ls.SkewedComponents(2.0, 0.1),
-        "alpha = 2 is Gaussian and has no skewness.*Type beta=0",
+        "alpha = 2 is Gaussian and has no skewness.*Type skewness=0",
     ),
-    (lambda: ls.SkewedComponents(1.5, [0.1, 0.2]).words_per_step(3), "beta has shape"),
+    (lambda: ls.SkewedComponents(1.5, [0.1, 0.2]).words_per_step(3), "skewness has shape"),
     (lambda: ls.SkewedComponents(2.0, 0.0).levy_rays(1), "no jumps"),
     (lambda: ls.TemperedComponents(0.0, 1.0), "alpha must be positive"),
     (lambda: ls.TemperedComponents(1.5, -1.0), "length must be positive"),
@@ -467,11 +469,20 @@ BAD = [
     (lambda: ls.TruncatedComponents(1.999, 1.0).check_step(0.1), "too long"),
     (lambda: ls.CompoundPoisson(0.0, JUMP), "intensity must be positive"),
     (lambda: ls.CompoundPoisson(1.0, 3.0), "jump must be a function of words"),
-    (lambda: ls.CompoundPoisson(1.0, lambda w: jnp.ones(1)), "words is missing"),
-    (lambda: ls.CompoundPoisson(1.0, lambda w: jnp.ones(1), words=-2), "words must be"),
-    (lambda: ls.CompoundPoisson(1.0, lambda w: jnp.ones(()), words=1), "must return a real vector"),
-    (lambda: ls.CompoundPoisson(1.0, lambda w: w, words=1), "must return a real vector"),
-    (lambda: ls.CompoundPoisson(1.0, lambda w: jnp.ones(w), words=1), r"jump\(words\) fails"),
+    (lambda: ls.CompoundPoisson(1.0, lambda w: jnp.ones(1)), "words_per_jump is missing"),
+    (
+        lambda: ls.CompoundPoisson(1.0, lambda w: jnp.ones(1), words_per_jump=-2),
+        "words_per_jump must be",
+    ),
+    (
+        lambda: ls.CompoundPoisson(1.0, lambda w: jnp.ones(()), words_per_jump=1),
+        "must return a real vector",
+    ),
+    (lambda: ls.CompoundPoisson(1.0, lambda w: w, words_per_jump=1), "must return a real vector"),
+    (
+        lambda: ls.CompoundPoisson(1.0, lambda w: jnp.ones(w), words_per_jump=1),
+        r"jump\(words\) fails",
+    ),
     (
         lambda: ls.CompoundPoisson(1.0, JUMP, characteristic=2.0),
         "characteristic must be a function",
@@ -491,10 +502,12 @@ BAD = [
         "CompoundPoisson needs the characteristic",
     ),
     (
-        lambda: ls.CompoundPoisson(1.0, lambda w: jnp.full(1, np.nan), words=1).levy_rays(1, 8, 0),
+        lambda: ls.CompoundPoisson(1.0, lambda w: jnp.full(1, np.nan), words_per_jump=1).levy_rays(
+            1, 8, 0
+        ),
         "not finite",
     ),
-    (lambda: ls.GaussianJump(-1.0), "scale must be positive"),
+    (lambda: ls.GaussianJump(-1.0), "std must be positive"),
     (lambda: ls.ParetoJump(-1.0, 1.0), "alpha must be positive"),
     (lambda: ls.ParetoJump(1.0, 1.0, 0), "dim must be"),
 ]

@@ -25,7 +25,7 @@ STABLE = [StableComponents, StableIsotropic]
 
 def ExactComponents(alpha):
     """Components by the formula, where the class itself would take the fitted quantile."""
-    return StableComponents(alpha, exact=True)
+    return StableComponents(alpha, exact_sampler=True)
 
 
 SAMPLERS = [*STABLE, ExactComponents]
@@ -157,7 +157,7 @@ def test_components_equal_the_formula_in_every_corner(alpha, dtype):
     ).astype(np.uint32)
     words = np.stack([grid.ravel() for grid in np.meshgrid(ends, np.concatenate([ends, ~ends]))])
     words[0, ::2] = ~words[0, ::2]
-    driver = StableComponents(alpha, exact=True)
+    driver = StableComponents(alpha, exact_sampler=True)
     drawn = increments(driver, jnp.asarray(words), jnp.asarray(1.0), 1)
     assert drawn.dtype == dtype
     expected = reference_components(words[0], words[1], as_stored(alpha, dtype))

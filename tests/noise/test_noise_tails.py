@@ -72,7 +72,9 @@ def isotropic_tail(x: float, alpha: float, dim: int) -> float:
 def component_sizes(alpha: float, dt: float = 1.0, exact: bool = False) -> np.ndarray:
     return np.abs(
         np.asarray(
-            increments(StableComponents(alpha, exact=exact), jnp.asarray(WORDS), jnp.asarray(dt))
+            increments(
+                StableComponents(alpha, exact_sampler=exact), jnp.asarray(WORDS), jnp.asarray(dt)
+            )
         )
     )
 

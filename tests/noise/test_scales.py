@@ -109,12 +109,12 @@ VARIANCES = {
     "isotropic at 2": (lambda: ls.StableIsotropic(alpha=2.0), 2.0),
     "stable below 2": (lambda: ls.StableComponents(alpha=1.5), 2.0),
     "isotropic below 2": (lambda: ls.StableIsotropic(alpha=0.7), 2.0),
-    "skewed": (lambda: ls.SkewedComponents(alpha=1.5, beta=0.5), 2.0),
+    "skewed": (lambda: ls.SkewedComponents(alpha=1.5, skewness=0.5), 2.0),
     "tempered": (lambda: ls.TemperedComponents(alpha=1.5, length=2.0), 1.5 * 2**0.5),
     "Student": (lambda: ls.StudentT(df=4.0, dt=0.1), 2.0),
     "mixture": (lambda: ls.GaussianMixture(weights=[0.9, 0.1], scales=[1.0, 10.0], dt=0.1), 10.9),
     "Poisson": (
-        lambda: ls.CompoundPoisson(intensity=2.0, jump=ls.GaussianJump(scale=3.0, dim=3)),
+        lambda: ls.CompoundPoisson(intensity=2.0, jump=ls.GaussianJump(std=3.0, dim=3)),
         18.0,
     ),
     "sum": (lambda: ls.DriverSum((ls.Brownian(), 3.0), (ls.StableComponents(alpha=2.0), 0.5)), 9.5),
@@ -145,7 +145,7 @@ def test_covariance_scale_has_its_covariance(name, float64):
     diagonal = ls.covariance_scale(np.diag(SHAPE), make())
     np.testing.assert_allclose(variance * diagonal.factors**2, np.diag(SHAPE), rtol=1e-6)
     np.testing.assert_allclose(
-        variance * ls.covariance_scale(0.3, make()).factor ** 2, 0.3, rtol=1e-6
+        variance * ls.covariance_scale(0.3, make()).noise_factor ** 2, 0.3, rtol=1e-6
     )
 
 
@@ -166,7 +166,7 @@ def test_one_step_has_the_covariance_of_an_optimiser_step(name):
 
 def test_hessian_aligned(float64):
     well = ls.DoubleWell(
-        barrier=0.5, width=2.0, stiffness=4.0, dim=2
+        barrier=0.5, distance=2.0, stiffness=4.0, dim=2
     )  # curvatures 8 b/w^2 = 1, and -4 b/w^2 at the saddle
     scale = ls.hessian_aligned(well, ls.StableComponents(alpha=1.5), batch_size=8)
     np.testing.assert_allclose(
@@ -200,9 +200,12 @@ def test_minibatch_scale_by_all_batches(batch, replacement, float64):
     expected = np.cov(means.T, bias=True)
     for driver, variance in ((ls.Brownian(), 1), (ls.StableIsotropic(alpha=1.5), 2)):
         scale = ls.minibatch_scale(GRADIENTS, driver, batch_size=batch, replacement=replacement)
-        assert scale.factor.shape == (3, 3)
+        assert scale.low_rank_factor.shape == (3, 3)
         np.testing.assert_allclose(
-            variance * scale.factor @ scale.factor.T, expected, rtol=1e-6, atol=1e-12
+            variance * scale.low_rank_factor @ scale.low_rank_factor.T,
+            expected,
+            rtol=1e-6,
+            atol=1e-12,
         )
         assert scale.trace_share == 1
 
@@ -211,29 +214,31 @@ def test_minibatch_scale_of_low_rank(float64):
     few = np.random.default_rng(0).normal(size=(4, 10))
     driver = ls.Brownian()
     full = ls.minibatch_scale(few, driver, batch_size=2)
-    assert full.factor.shape == (10, 3)  # n - 1
-    np.testing.assert_allclose(full.factor @ full.factor.T, np.cov(few.T, bias=True) / 2, atol=1e-7)
+    assert full.low_rank_factor.shape == (10, 3)  # n - 1
+    np.testing.assert_allclose(
+        full.low_rank_factor @ full.low_rank_factor.T, np.cov(few.T, bias=True) / 2, atol=1e-7
+    )
     for rank in (1, 2):
         cut = ls.minibatch_scale(few, driver, batch_size=2, rank=rank)
-        np.testing.assert_array_equal(cut.factor, full.factor[:, :rank])
+        np.testing.assert_array_equal(cut.low_rank_factor, full.low_rank_factor[:, :rank])
         expected = np.sort(np.linalg.eigvalsh(np.cov(few.T)))[::-1]
         np.testing.assert_allclose(
             cut.trace_share, expected[:rank].sum() / expected.sum(), rtol=1e-6
         )
     assert ls.minibatch_scale(
         [[0.1, 1.0], [0.1, 2.0], [0.1, 4.0]], driver, batch_size=1
-    ).factor.shape == (2, 1)
+    ).low_rank_factor.shape == (2, 1)
 
 
 def test_trace_matched():
-    assert ls.trace_matched(0.3, 4).factor == pytest.approx(0.3)
-    assert ls.trace_matched([3.0, 4.0], 2).factor == pytest.approx(np.sqrt(12.5))
-    assert ls.trace_matched(MATRIX, 3).factor == pytest.approx(np.sqrt((MATRIX**2).sum() / 3))
-    assert ls.trace_matched(ls.LowRankScale(TALL), 3).factor == pytest.approx(
+    assert ls.trace_matched(0.3, 4).noise_factor == pytest.approx(0.3)
+    assert ls.trace_matched([3.0, 4.0], 2).noise_factor == pytest.approx(np.sqrt(12.5))
+    assert ls.trace_matched(MATRIX, 3).noise_factor == pytest.approx(np.sqrt((MATRIX**2).sum() / 3))
+    assert ls.trace_matched(ls.LowRankScale(TALL), 3).noise_factor == pytest.approx(
         np.sqrt((TALL**2).sum() / 3)
     )
     scale = ls.trace_matched(made("state, factors"), 3, x=AT)
-    assert scale.factor == pytest.approx(np.sqrt(np.mean((1 + AT) ** 2)))
+    assert scale.noise_factor == pytest.approx(np.sqrt(np.mean((1 + AT) ** 2)))
     assert type(scale) is ScalarScale
 
 
@@ -249,7 +254,8 @@ def test_isotropic_noise_of_low_rank_is_that_of_the_symmetric_root():
     root = ls.covariance_scale(2 * TALL @ TALL.T, driver)
     for k in np.random.default_rng(0).normal(size=(5, 3)):
         exponents = [
-            driver.exponent(jnp.asarray(np.asarray(s).T @ k)) for s in (low.factor, root.matrix)
+            driver.exponent(jnp.asarray(np.asarray(s).T @ k))
+            for s in (low.low_rank_factor, root.matrix)
         ]
         assert exponents[0] == pytest.approx(float(exponents[1]), rel=1e-4)
     laws = [
@@ -358,8 +364,8 @@ B, S = ls.Brownian(), ls.StableComponents(alpha=1.5)
         (lambda: ls.LowRankScale(np.ones(3)), r"shape \(d, r\), not of shape \(3,\)"),
         (lambda: ls.LowRankScale(np.ones((3, 0))), "factor is empty"),
         (lambda: ls.LowRankScale(np.zeros((3, 2))), "factor is zero throughout"),
-        (lambda: ls.LowRankScale([[np.nan]]), "factor must be finite"),
-        (lambda: ls.LowRankScale("F"), "factor must be a number or an array"),
+        (lambda: ls.LowRankScale([[np.nan]]), "low_rank_factor must be finite"),
+        (lambda: ls.LowRankScale("F"), "low_rank_factor must be a number or an array"),
         (
             lambda: ls.LowRankScale(TALL, trace_share=1.5),
             r"trace_share must lie in \(0, 1\], not "
@@ -411,7 +417,7 @@ B, S = ls.Brownian(), ls.StableComponents(alpha=1.5)
             "DriverSum shows no finite variance",
         ),
         (
-            lambda: jax.jit(lambda c: ls.covariance_scale(c, B).factor)(1.0),
+            lambda: jax.jit(lambda c: ls.covariance_scale(c, B).noise_factor)(1.0),
             "covariance is traced by JAX",
         ),
         (

@@ -99,11 +99,11 @@ def test_outside_the_range_or_traced_it_draws_by_the_formula():
     traced = jax.jit(lambda alpha: StableComponents(alpha).increment(words, 2, jnp.asarray(0.1)))(
         1.5
     )
-    exact = StableComponents(1.5, exact=True).increment(words, 2, jnp.asarray(0.1))
+    exact = StableComponents(1.5, exact_sampler=True).increment(words, 2, jnp.asarray(0.1))
     np.testing.assert_allclose(traced, exact, rtol=1e-5)
 
 
 @pytest.mark.parametrize("exact", [1, "yes", None])
 def test_exact_is_a_truth_value(exact):
-    with pytest.raises(TypeError, match="exact must be True or False"):
-        StableComponents(1.5, exact=exact)
+    with pytest.raises(TypeError, match="exact_sampler must be True or False"):
+        StableComponents(1.5, exact_sampler=exact)

@@ -425,7 +425,7 @@ def test_toy_verdicts_can_go_both_ways():
     assert said(toy._known(fake(test_error=known, signal=signal))) == AS
     found = toy._known(fake(test_error=known, signal=1.1 * signal))
     assert said(found) == NOT
-    assert "signal at gamma = 0.98" in found.measured
+    assert "signal at gamma = 0.98" in found.outcome
 
 
 def test_the_share_of_noise_is_reported_for_each_momentum():
@@ -439,7 +439,7 @@ def test_the_share_of_noise_is_reported_for_each_momentum():
     assert found.condition.startswith(
         "the noise makes 0.30 of these margins at gamma = 0.99 and 0.03 at 0.998"
     )
-    assert "0.08 [0.08, 0.08] (GD+M, gamma = 0.995)" in found.measured
+    assert "0.08 [0.08, 0.08] (GD+M, gamma = 0.995)" in found.outcome
 
 
 def test_growth_is_counted_from_the_collapse_on():
@@ -574,9 +574,9 @@ def test_a_section_runs_end_to_end_and_goes_on_where_it_stopped(section, tmp_pat
     found = run_study(study, tmp_path / "out", quick=True)
     assert [verdict.claim for verdict in found] == list(section.claims)
     text = (tmp_path / "out" / "verdicts.md").read_text()
-    assert all(verdict.power and verdict.measured.replace("|", "\\|") in text for verdict in found)
+    assert all(verdict.power and verdict.outcome.replace("|", "\\|") in text for verdict in found)
     assert json.loads((tmp_path / "out" / "data.json").read_text())["tables"]
     assert list((tmp_path / "out").glob(f"{section.name}-*.png"))
     monkeypatch.setattr(training, "train_runs", None)  # nothing is trained again
     again = run_study(study, tmp_path / "out", quick=True)
-    assert [verdict.measured for verdict in again] == [verdict.measured for verdict in found]
+    assert [verdict.outcome for verdict in again] == [verdict.outcome for verdict in found]

@@ -43,6 +43,6 @@ def test_a_section_comes_to_its_verdicts(name, section, tmp_path):
             Study(name, "a paper", (with_few(section),)), tmp_path / "out", quick=True
         )
     assert [verdict.claim for verdict in verdicts] == list(section.claims)
-    assert all(verdict.measured and verdict.power for verdict in verdicts)
+    assert all(verdict.outcome and verdict.power for verdict in verdicts)
     assert json.loads((tmp_path / "out" / "data.json").read_text())["tables"]
     assert list((tmp_path / "out").glob(f"{section.name}-*.png"))

@@ -28,7 +28,7 @@ from statistical import assert_close
 
 import levysde as ls
 from levysde.landscapes import NetworkLandscape, rescaled
-from levysde.networks import polish
+from levysde.networks import refine
 from levysde.stats import Estimate
 from levysde.studies import Section, Study, run_study
 from levysde.sweeps import make_plan, open_sweep, run_sweep, scaling_fits
@@ -39,7 +39,7 @@ K = 2.3
 
 @pytest.fixture(scope="module")
 def network() -> NetworkLandscape:
-    """Two classes of a few points in the plane, one hidden layer; polished."""
+    """Two classes of a few points in the plane, one hidden layer; refined."""
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(12, 2))
     targets = (inputs[:, 0] + 0.5 * rng.normal(size=12) > 0).astype(int)
@@ -50,7 +50,7 @@ def network() -> NetworkLandscape:
 
     params = {"in": rng.normal(size=(2, 3)), "out": rng.normal(size=3)}
     net = ls.from_network(loss, params, inputs, targets, weight_decay=0.05, batched=True)
-    return net.at(jnp.asarray(polish(net, net.minimum).point, float))
+    return net.at(jnp.asarray(refine(net, net.minimum).point, float))
 
 
 # stretched losses
@@ -65,7 +65,7 @@ def parts(loss, x, v):
 @pytest.mark.parametrize("kind", ["wells", "network"])
 def test_stretching_multiplies_hessians_and_keeps_heights(kind, network):
     plain = network if kind == "network" else ls.StyblinskiTang(3)
-    sharp = rescaled(plain, sharpness=K)
+    sharp = rescaled(plain, hessian_factor=K)
     np.testing.assert_allclose(sharp.minimum, plain.minimum / K**0.5, rtol=1e-6)
     with jax.enable_x64(True):
         sharp, plain = (
@@ -85,7 +85,7 @@ def test_stretching_multiplies_hessians_and_keeps_heights(kind, network):
 
 
 def test_a_stretched_network_is_a_network(network):
-    sharp = rescaled(network, sharpness=K)
+    sharp = rescaled(network, hessian_factor=K)
     assert isinstance(sharp, NetworkLandscape)
 
     @eqx.filter_jit
@@ -102,7 +102,7 @@ def test_a_stretched_network_is_a_network(network):
     np.testing.assert_allclose(rows[index].mean(0), batch, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(batch, same, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(*losses, rtol=1e-5)
-    twice = rescaled(rescaled(network, sharpness=4.0), sharpness=K / 4)
+    twice = rescaled(rescaled(network, hessian_factor=4.0), hessian_factor=K / 4)
     np.testing.assert_allclose(twice.stretch, K**0.5, rtol=1e-6)
     np.testing.assert_allclose(twice.minimum, sharp.minimum, rtol=1e-6)
 
@@ -110,7 +110,7 @@ def test_a_stretched_network_is_a_network(network):
 def test_minibatches_of_a_stretched_network_in_the_optimiser(network):
     """The stretched network at eta / k takes the steps of the plain one at eta, divided by sqrt(k),
     from the same words."""
-    sharp = rescaled(network, sharpness=K)
+    sharp = rescaled(network, hessian_factor=K)
     plain_kernel, sharp_kernel = (
         ls.OptimizerKernel(optax.sgd(rate), net, batch_size=4)
         for net, rate in ((network, 0.2), (sharp, 0.2 / K))
@@ -125,7 +125,7 @@ def test_minibatches_of_a_stretched_network_in_the_optimiser(network):
     assert np.ptp(plain.positions[:, -1, 0]) > 1e-3
 
 
-def test_another_sharpness_compiles_nothing_new(network):
+def test_another_hessian_factor_compiles_nothing_new(network):
     traces = []
 
     @eqx.filter_jit
@@ -134,13 +134,13 @@ def test_another_sharpness_compiles_nothing_new(network):
         return net.gradient(x)
 
     for k in (1.0, 2.0, 3.5):
-        look(rescaled(network, sharpness=k), network.minimum)
+        look(rescaled(network, hessian_factor=k), network.minimum)
     assert len(traces) == 1
 
 
 def test_the_basin_goes_along():
     plain = ls.DoubleWell(barrier=0.7, dim=2, stiffness=2.0)
-    sharp = rescaled(plain, sharpness=K)
+    sharp = rescaled(plain, hessian_factor=K)
     one, other = (
         ls.Sublevel(sharp, height=0.4),
         ls.Dilated(ls.Sublevel(plain, height=0.4), factor=K**-0.5),
@@ -163,14 +163,14 @@ def test_dilated_ball_is_a_ball():
 
 
 @pytest.mark.parametrize("k", [0.0, -1.0, float("nan"), "2"])
-def test_a_bad_sharpness_is_refused(k):
-    with pytest.raises((TypeError, ValueError), match="sharpness"):
-        rescaled(ls.DoubleWell(), sharpness=k)
+def test_a_bad_hessian_factor_is_refused(k):
+    with pytest.raises((TypeError, ValueError), match="hessian_factor"):
+        rescaled(ls.DoubleWell(), hessian_factor=k)
 
 
 def test_other_bad_input_is_refused():
     with pytest.raises(TypeError, match="landscape must be a Landscape"):
-        rescaled(3.0, sharpness=2.0)
+        rescaled(3.0, hessian_factor=2.0)
     with pytest.raises(TypeError, match="domain must be a Domain"):
         ls.Dilated(2.0, factor=1.0)
     with pytest.raises(ValueError, match="factor"):
@@ -200,7 +200,7 @@ def test_networks_have_the_layers_that_they_say():
 
 
 def test_noise_is_the_curvature_of_each_coordinate():
-    tang = ls.StyblinskiTang(4, sharpness=1.7, height=0.01)
+    tang = ls.StyblinskiTang(4, hessian_factor=1.7, loss_factor=0.01)
     x = jnp.array([-2.0, -0.4, 0.3, 2.0])
     curvature = np.abs(np.diag(tang.hessian(x)))
     literal = literal_noise(tang, 5.0).apply(jnp.ones(4), x)
@@ -216,9 +216,9 @@ def test_noise_is_the_curvature_of_each_coordinate():
 
 
 def test_frozen_noise_switches_where_the_loss_has_climbed():
-    tang = ls.StyblinskiTang(3, height=0.5)
+    tang = ls.StyblinskiTang(3, loss_factor=0.5)
     places, curvatures = switches(tang, 0.3)
-    one = ls.StyblinskiTang(1, height=0.5)
+    one = ls.StyblinskiTang(1, loss_factor=0.5)
     low, top = (float(one.value(point)) for point in (one.minimum, one.saddles[0]))
     assert float(one.value(jnp.array([places[0]]))) == pytest.approx(
         low + 0.3 * (top - low), rel=1e-3
@@ -468,7 +468,7 @@ def test_a_rate_that_falls_with_the_step():
     assert said(Estimate(1e-5, 8e-6, 1.2e-5)) == "no"
     assert said(Estimate(0.0, 0.0, 1e-6)) == "no"
     assert said(one) == "yes"
-    assert "never escapes" in styblinski._literal({1.0: one, 0.25: one}).measured
+    assert "never escapes" in styblinski._literal({1.0: one, 0.25: one}).outcome
 
 
 def test_the_prefactor_depends_on_the_convention():
@@ -490,7 +490,7 @@ def test_the_prefactor_depends_on_the_convention():
     found = prefactor._prefactor()
     assert found.word == "depends on the convention"
     assert found.claim.known == "restated"
-    assert "Ito: 0.564, 0.526, 0.511, 0.504" in found.measured
+    assert "Ito: 0.564, 0.526, 0.511, 0.504" in found.outcome
 
 
 def test_optimisers_are_told_apart():
@@ -557,7 +557,7 @@ def test_the_study_end_to_end_on_a_small_spec(tmp_path, monkeypatch):
     assert [verdict.claim for verdict in verdicts] == list(prefactor.CLAIMS)
     assert verdicts[0].word == "depends on the convention"  # by quadrature alone
     again = run_study(study, tmp_path / "run", quick=True)
-    assert [v.measured for v in again] == [v.measured for v in verdicts]
+    assert [v.outcome for v in again] == [v.outcome for v in verdicts]
     assert (tmp_path / "run" / "verdicts.md").read_text().count("|") > 3 * 7
     assert (tmp_path / "run" / "prefactor-prefactor.png").stat().st_size > 10_000
 

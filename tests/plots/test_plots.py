@@ -79,13 +79,11 @@ def test_survival_without_a_single_exit():
     ax.figure.canvas.draw()
 
 
-def test_ratio_ladder():
+def test_ratios():
     x, ratios = np.array([0.2, 0.1, 0.05]), np.array([0.8, 0.9, 0.97])
     intervals = np.stack([ratios - 0.02, ratios + 0.04], 1)
-    ax = plots.ratio_ladder(x, ratios, intervals, label="SGD")
-    plots.ratio_ladder(
-        x, ratios - 0.1, intervals - 0.1, label="ADAM", xlabel="predicted steps", ax=ax
-    )
+    ax = plots.ratios(x, ratios, intervals, label="SGD")
+    plots.ratios(x, ratios - 0.1, intervals - 0.1, label="ADAM", xlabel="predicted steps", ax=ax)
     points, bars = ax.containers[0].lines[0], ax.containers[0].lines[2][0]
     np.testing.assert_allclose(points.get_ydata(), ratios)
     np.testing.assert_allclose([segment[:, 1] for segment in bars.get_segments()], intervals)
@@ -114,7 +112,7 @@ def test_legible_on_white_and_on_black(style):
     with plt.style.context(style):
         ax = plt.subplots()[1]
         for _ in range(4):
-            plots.ratio_ladder([1.0], [1.0], [[0.9, 1.1]], ax=ax)
+            plots.ratios([1.0], [1.0], [[0.9, 1.1]], ax=ax)
         plots.survival(run(exponential(50, 1.0)), law(), ax=plt.subplots()[1])
         page = luminance(ax.get_facecolor())
         lines = [line for n in plt.get_fignums() for line in plt.figure(n).axes[0].lines]
@@ -134,9 +132,9 @@ def test_refusals():
     with pytest.raises(ValueError, match="nothing to draw"):
         plots.survival(run(exponential(3, 1.0), status=np.full(3, 3, np.int8)))
     with pytest.raises(ValueError, match=r"\(n, 2\)"):
-        plots.ratio_ladder([1.0, 2.0], [1.0, 1.0], [0.9, 1.1])
+        plots.ratios([1.0, 2.0], [1.0, 1.0], [0.9, 1.1])
     with pytest.raises(ValueError, match="positive"):
-        plots.ratio_ladder([0.0], [1.0], [[0.9, 1.1]])
+        plots.ratios([0.0], [1.0], [[0.9, 1.1]])
     for artist in ({"colour": "k"}, {"color": "blakc"}, {"linewidth": "wide"}):
         with pytest.raises(ValueError, match=r"artist = .* is refused by matplotlib"):
             plots.survival(result, artist=artist)
@@ -145,5 +143,5 @@ def test_refusals():
 
 
 def test_jax_arrays_are_fine():
-    ax = plots.ratio_ladder(jnp.array([1.0]), jnp.array([1.0]), jnp.array([[0.9, 1.1]]))
+    ax = plots.ratios(jnp.array([1.0]), jnp.array([1.0]), jnp.array([[0.9, 1.1]]))
     assert ax.get_legend() is None

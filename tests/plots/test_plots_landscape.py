@@ -208,16 +208,16 @@ def test_exit_directions(run):
     law = ls.escape_law(kernel().dynamics, ball(), check=False)
     found = ls.exit_directions(run, WELL, law=law)
     ax = plots.exit_directions(
-        found.eigenvalues, found.share, found.intervals, predicted=found.predicted, label="SGD"
+        found.eigenvalues, found.shares, found.intervals, predicted=found.predicted, label="SGD"
     )
     points, bars = ax.containers[0].lines[0], ax.containers[0].lines[2][0]
-    np.testing.assert_allclose(points.get_ydata(), found.share)
+    np.testing.assert_allclose(points.get_ydata(), found.shares)
     np.testing.assert_allclose([segment[:, 1] for segment in bars.get_segments()], found.intervals)
     reference = next(line for line in ax.lines if line.get_label() == "law, for SGD")
     np.testing.assert_allclose(reference.get_ydata(), found.predicted)
     assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "8"]
     assert ax.get_ylim()[0] == 0
-    plots.exit_directions(found.eigenvalues, found.share, found.intervals, label="again", ax=ax)
+    plots.exit_directions(found.eigenvalues, found.shares, found.intervals, label="again", ax=ax)
     assert ax.containers[1].lines[0].get_marker() != points.get_marker()
     assert not np.intersect1d(ax.containers[1].lines[0].get_xdata(), points.get_xdata()).size
     many = plots.exit_directions(np.arange(40.0), np.full(40, 0.025), np.tile([0.0, 0.05], (40, 1)))

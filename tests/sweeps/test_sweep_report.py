@@ -219,7 +219,7 @@ def test_slope_of_a_power_law(tmp_path):
         np.polyfit(u, np.log(sweep.data["mean_time"].values), 1)[0]
     )
     assert fit.theory_slope == pytest.approx(-1.3)
-    assert (fit.x, fit.form, fit.points, fit.freedom, fit.coupled) == (
+    assert (fit.axis, fit.form, fit.points, fit.freedom, fit.coupled) == (
         "epsilon",
         "power",
         5,
@@ -241,7 +241,7 @@ def test_slope_of_kramers_law(tmp_path):
     assert fit.p_value > 1e-4
     (bent,) = scaling_fits(sweep, form="power")
     assert bent.p_value < 1e-6
-    assert scaling_fits(sweep, y="ratio") == ()
+    assert scaling_fits(sweep, quantity="ratio") == ()
 
 
 @pytest.mark.parametrize("private", [1.0, 0.3])
@@ -327,7 +327,7 @@ def test_lines_of_a_grid_and_of_a_list(tmp_path):
     )
     fits = scaling_fits(sweep)
     # two alphas make no line, and num changes nothing
-    assert {fit.x for fit in fits} == {"epsilon"}
+    assert {fit.axis for fit in fits} == {"epsilon"}
     assert [tuple(fit.at.items()) for fit in fits][:2] == [
         (("alpha", 1.2), ("num", 100)), (("alpha", 1.2), ("num", 120)),
     ]  # fmt: skip
@@ -361,7 +361,7 @@ def test_fits_say_what_is_wrong(tmp_path):
     for arguments, words in [
         ({"x": "alpha"}, "must be an axis of the sweep, 'epsilon' or 'word', not 'alpha'"),
         ({"x": "word"}, "different positive numbers; its values are a, b"),
-        ({"y": "shape"}, 'y must be "mean_time" or "ratio"'),
+        ({"quantity": "shape"}, 'quantity must be "mean_time" or "ratio"'),
         ({"form": "linear"}, 'form must be "power" or "exponential"'),
     ]:
         with pytest.raises(ValueError, match=re.escape(words)):

@@ -95,13 +95,19 @@ def test_a_word_on_an_axis_changes_the_part():
 def test_a_table_on_an_axis_replaces_the_part_and_is_named_by_its_label():
     tables = [
         {"name": "SGD", "epsilon": 0.3},
-        {"name": "Momentum", "epsilon": 0.3, "rate": 2.0, "averaged": True, "label": "heavy"},
+        {
+            "name": "Momentum",
+            "epsilon": 0.3,
+            "forgetting_rate": 2.0,
+            "averaged": True,
+            "label": "heavy",
+        },
     ]
     plan = make_plan(spec(grid={"dynamics": tables}))
     assert plan.axes[0].labels == ("SGD", "heavy")
     assert plan.points[1].settings.dynamics.arguments == {
         "epsilon": 0.3,
-        "rate": 2.0,
+        "forgetting_rate": 2.0,
         "averaged": True,
     }
 

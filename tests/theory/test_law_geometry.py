@@ -274,7 +274,7 @@ def test_a_jump_that_is_too_short_is_told_from_an_unbounded_basin():
             unit(1.01 * needed, ls.TruncatedComponents(alpha=1.5, cutoff=cutoff)), ball, check=False
         )
     half = ls.Box(lower=jnp.array([-1.0]), upper=jnp.array([jnp.inf]))
-    one_sided = ls.SkewedComponents(alpha=1.5, beta=1.0)
+    one_sided = ls.SkewedComponents(alpha=1.5, skewness=1.0)
     with pytest.raises(ValueError, match="no jumps along the rays on which the basin is bounded"):
         escape_law(unit(0.1, one_sided), half, check=False)
     with pytest.raises(ValueError, match="unbounded along every noise ray"):

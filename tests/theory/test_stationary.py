@@ -206,8 +206,16 @@ def test_regression_run():
         ({"hessian": np.diag([1.0, -1.0])}, ValueError, "hessian must be positive definite"),
         ({"hessian": np.array([[1.0, 0.5], [0.0, 1.0]])}, ValueError, "hessian must be symmetric"),
         ({"hessian": np.ones(2)}, ValueError, r"hessian must have shape \(d, d\)"),
-        ({"noise": np.eye(3)}, ValueError, r"noise must have shape \(2, 2\)"),
-        ({"noise": np.diag([1.0, -1.0])}, ValueError, "noise must be a covariance"),
+        (
+            {"gradient_covariance": np.eye(3)},
+            ValueError,
+            r"gradient_covariance must have shape \(2, 2\)",
+        ),
+        (
+            {"gradient_covariance": np.diag([1.0, -1.0])},
+            ValueError,
+            "gradient_covariance must be a covariance",
+        ),
         ({"learning_rate": 0.0}, ValueError, "learning_rate must be positive"),
         ({"momentum": 1.0}, ValueError, r"momentum must lie in \[0, 1\)"),
         ({"nesterov": 1}, TypeError, "nesterov must be True or False"),
@@ -215,7 +223,11 @@ def test_regression_run():
     ],
 )
 def test_bad_input(change, kind, message):
-    arguments = {"hessian": np.eye(2), "noise": np.eye(2), "learning_rate": 0.1} | change
+    arguments = {
+        "hessian": np.eye(2),
+        "gradient_covariance": np.eye(2),
+        "learning_rate": 0.1,
+    } | change
     with pytest.raises(kind, match=message):
         sgd_covariance(arguments.pop("hessian"), arguments.pop("noise"), **arguments)
 

@@ -357,7 +357,7 @@ def test_an_attractor_that_is_no_minimum_is_told():
         )
         assert law.slowest == pytest.approx(min(diagonal), abs=1e-4)
         assert "attractor is no minimum" in repr(law)
-        assert "levysde.networks.train and polish" in " ".join(repr(law).split())
+        assert "levysde.networks.train and refine" in " ".join(repr(law).split())
     one = jnp.array([[0.0, 0.0], [0.0, 1.0]])  # no jump goes where the flow leads away
     along = escape_law(
         ls.SGD(bent((-0.3, 1.0)), noise, epsilon=0.1, scale=one), ball(), check=False
@@ -374,7 +374,7 @@ def test_an_untrained_network_is_told():
     dynamics = ls.SGD(net, ls.StableComponents(alpha=1.5), epsilon=0.01)
     law = escape_law(dynamics, ls.Sublevel(net, height=0.05), check=False)
     assert law.slowest < 0
-    assert "train and polish the network first" in law.warnings[0]
+    assert "train and refine the network first" in law.warnings[0]
 
 
 def test_time_and_noise_scaling():

@@ -46,9 +46,9 @@ def right() -> None:
     ls.from_function(loss, dim=2, minimum=jnp.zeros(2))  # right
     ls.from_function(lambda x: x @ x, dim=2, minimum=[0, 0])  # right
     ls.StableComponents(1.5)  # right
-    ls.StableComponents(alpha=2, exact=True)  # right
+    ls.StableComponents(alpha=2, exact_sampler=True)  # right
     ls.StableIsotropic(jnp.float32(1.2))  # right
-    ls.SkewedComponents(1.5, beta=[0.5, -0.5], parameterization="S0")  # right
+    ls.SkewedComponents(1.5, skewness=[0.5, -0.5], parameterization="S0")  # right
     ls.StudentT(df=3.0, dt=0.1)  # right
     noise.levy_constant(STABLE.alpha)  # right
     noise.total_tail(ls.StableIsotropic(1.5), dim=3)  # right
@@ -63,10 +63,10 @@ def right() -> None:
     ls.Langevin(WELL, diffusion=[0.1, 0.2])  # right
     ls.Langevin(WELL, diffusion=np.eye(2, dtype=np.float32))  # right
     ls.EulerMaruyama(dynamics=FLOW, dt=np.float64(0.01))  # right
-    ls.OptimizerKernel(optax.sgd(0.1), WELL, noise=ls.Brownian(), scale=0.5)  # right
-    ls.OptimizerKernel("adam", WELL, noise=STABLE, hyperparameters={"learning_rate": 0.1})  # right
+    ls.OptimizerKernel(optax.sgd(0.1), WELL, driver=ls.Brownian(), scale=0.5)  # right
+    ls.OptimizerKernel("adam", WELL, driver=STABLE, hyperparameters={"learning_rate": 0.1})  # right
     # right
-    ls.OptimizerKernel(optax.adam, WELL, noise=STABLE, hyperparameters={"learning_rate": 0.1})
+    ls.OptimizerKernel(optax.adam, WELL, driver=STABLE, hyperparameters={"learning_rate": 0.1})
     ls.simulate_escape(KERNEL, BALL, jnp.zeros(2), num=4, seed=0, max_steps=8)  # right
     # right
     ls.simulate_escape(KERNEL, BALL, [0.0, 0.0], num=np.int64(4), seed=np.int64(1), max_time=0.1)
@@ -119,10 +119,10 @@ def wrong() -> None:
     ls.from_function(loss, dim="2", minimum=jnp.zeros(2))  # wrong
     ls.from_function(jnp.zeros(2), dim=2, minimum=jnp.zeros(2))  # wrong
     ls.StableComponents("1.5")  # wrong
-    ls.StableComponents(1.5, exact="yes")  # wrong
+    ls.StableComponents(1.5, exact_sampler="yes")  # wrong
     ls.StableComponents(alfa=1.5)  # wrong
     ls.StableIsotropic(None)  # wrong
-    ls.SkewedComponents(1.5, beta=0.5, parameterization="S2")  # wrong
+    ls.SkewedComponents(1.5, skewness=0.5, parameterization="S2")  # wrong
     ls.StudentT(3.0, df=3.0)  # wrong
     noise.levy_constant([1.5])  # wrong
     noise.total_tail(ls.Brownian(), 2)  # wrong
@@ -141,7 +141,7 @@ def wrong() -> None:
     ls.EulerMaruyama(FLOW, dt="0.01")  # wrong
     ls.EulerMaruyama(FLOW, step=0.01)  # wrong
     ls.OptimizerKernel(0.1, WELL)  # wrong
-    ls.OptimizerKernel(optax.sgd(0.1), WELL, noise=0.5)  # wrong
+    ls.OptimizerKernel(optax.sgd(0.1), WELL, driver=0.5)  # wrong
     ls.simulate_escape(FLOW, BALL, jnp.zeros(2), num=4, seed=0)  # wrong
     ls.simulate_escape(KERNEL, KERNEL, jnp.zeros(2), num=4, seed=0)  # wrong
     ls.simulate_escape(KERNEL, BALL, jnp.zeros(2), num=4.0, seed=0)  # wrong

@@ -107,7 +107,7 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
                     if kind == "net"
                     else "kernel.scale.batch_size",
                     "learning_rate": "kernel.iteration_time",
-                    "sharpness": "landscape.sharpness",
+                    "sharpness": "landscape.hessian_factor",
                 }[axis]
                 seed = 200 + 100 * i + 10 * j + k
                 found[f"{name.replace(' ', '')}-{kind}-{axis}"] = {
@@ -133,13 +133,13 @@ def bowl_run(name: str, num: int) -> dict[str, Any]:
     noise = {
         "name": reference(bowl_noise),
         "batch_size": BATCH,
-        "sharpness": {"of": "landscape.sharpness"},
+        "hessian_factor": {"of": "landscape.hessian_factor"},
     }
     scale = noise | {"problem": name}
     kernel = {
         "name": "OptimizerKernel",
         "transformation": "sgd",
-        "noise": {"name": "Brownian"},
+        "driver": {"name": "Brownian"},
         "scale": scale,
     }
     return _run(name, bowl, kernel, num)
@@ -148,7 +148,7 @@ def bowl_run(name: str, num: int) -> dict[str, Any]:
 def _run(name: str, kind: Callable, kernel: dict[str, Any], num: int) -> dict[str, Any]:
     rate = {"of": "kernel.iteration_time"}
     return {
-        "landscape": {"name": reference(kind), "problem": name, "sharpness": 1.0},
+        "landscape": {"name": reference(kind), "problem": name, "hessian_factor": 1.0},
         "driver": {"name": "Brownian"},
         "dynamics": {"name": "SGD", "learning_rate": rate},
         "domain": {"name": reference(basin), "problem": name},

@@ -1,7 +1,7 @@
 """Real minibatches: logistic regression and fully connected networks leave a sublevel set of their
 minimum.
 
-Each problem is trained, polished to a strict minimum in float64 and stretched by sqrt(k)
+Each problem is trained, refined to a strict minimum in float64 and stretched by sqrt(k)
 afterwards, so that all k have one minimum. "Escape" is the first iteration at which the loss over
 all data exceeds the minimum's by a height h: logistic regression has one minimum only, and where
 the saddles around a network's minimum lie nobody knows. So this is the null model's question, and
@@ -31,7 +31,7 @@ from levysde.landscapes import (
     logistic_regression,
     rescaled,
 )
-from levysde.networks import polish, train
+from levysde.networks import refine, train
 from levysde.noise import Brownian, LowRankScale, minibatch_scale
 from levysde.protocols import Landscape
 from levysde.theory import sgd_covariance
@@ -86,14 +86,14 @@ def start_of(name: str) -> NetworkLandscape:
 
 @functools.cache
 def at_minimum(name: str) -> Minimum:
-    """The problem trained and polished."""
+    """The problem trained and refined."""
     data, depth = PROBLEMS[name]
     if depth == 1:
         network = logistic_regression(data)
     else:
         network = start_of(name)
         network = network.at(
-            errors.as_array("x", polish(network, train(network, "sgd", **TRAINING)).point, "x")
+            errors.as_array("x", refine(network, train(network, "sgd", **TRAINING)).point, "x")
         )
     hessian, gradients = derivatives(network, network.minimum)
     return Minimum(network, hessian, gradients, np.cov(gradients.T, bias=True))
@@ -126,24 +126,24 @@ def height_of(name: str) -> float:
     return EXPONENTS[name] * _spread(name, float(BATCH), at_minimum(name).rate, 1.0)
 
 
-def problem(problem: Any, sharpness: Any) -> Landscape:
+def problem(problem: Any, hessian_factor: Any) -> Landscape:
     """A problem at its minimum, stretched: what sweeps escape from. Raises ValueError for an
     unknown name."""
-    return rescaled(at_minimum(_known(problem)).network, sharpness)
+    return rescaled(at_minimum(_known(problem)).network, hessian_factor)
 
 
-def bowl(problem: Any, sharpness: Any) -> Landscape:
-    """The quadratic bowl with the Hessian of the problem's minimum times `sharpness`, turned to its
-    axes."""
-    k = errors.positive("sharpness", sharpness)
+def bowl(problem: Any, hessian_factor: Any) -> Landscape:
+    """The quadratic bowl with the Hessian of the problem's minimum times `hessian_factor`, turned
+    to its axes."""
+    k = errors.positive("hessian_factor", hessian_factor)
     return Quadratic(hessian=k * jnp.asarray(_turned(_known(problem))[0], dtype=float))
 
 
-def bowl_noise(problem: Any, sharpness: Any, batch_size: Any) -> LowRankScale:
+def bowl_noise(problem: Any, hessian_factor: Any, batch_size: Any) -> LowRankScale:
     """Gaussian noise of the covariance of the problem's minibatches at its minimum, times
-    `sharpness`, on the bowl's axes; without the directions that hold the last thousandth of its
-    trace."""
-    k = errors.positive("sharpness", sharpness)
+    `hessian_factor`, on the bowl's axes; without the directions that hold the last thousandth of
+    its trace."""
+    k = errors.positive("hessian_factor", hessian_factor)
     _, gradients, rank = _turned(_known(problem))
     return minibatch_scale(
         jnp.sqrt(k) * jnp.asarray(gradients, dtype=float),

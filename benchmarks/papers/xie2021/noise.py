@@ -88,7 +88,9 @@ def switches(landscape: Landscape, fraction: float) -> tuple[np.ndarray, np.ndar
 def _profile(landscape: Any) -> Landscape:
     """The loss of one coordinate."""
     if isinstance(landscape, StyblinskiTang):
-        return StyblinskiTang(1, sharpness=landscape.sharpness, height=landscape.height)
+        return StyblinskiTang(
+            1, hessian_factor=landscape.hessian_factor, loss_factor=landscape.loss_factor
+        )
     if not isinstance(landscape, Landscape):
         raise TypeError(
             f"landscape must be a Landscape, not {landscape!r}. For example StyblinskiTang(10)."
@@ -106,8 +108,8 @@ class _TangRoot(eqx.Module):
     batch: Array
 
     def __call__(self, x: Point) -> Point:
-        k = self.landscape.sharpness
-        return jnp.sqrt(k * self.landscape.height * jnp.abs(6 * k * x * x - 16) / self.batch)
+        k = self.landscape.hessian_factor
+        return jnp.sqrt(k * self.landscape.loss_factor * jnp.abs(6 * k * x * x - 16) / self.batch)
 
 
 class _OneRoot(eqx.Module):

@@ -136,7 +136,7 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
             if axis == "batch_size":
                 grid = {"kernel.scale.batch_size": [float(b) for b in batches]}
             else:
-                grid = {"landscape.sharpness": [batches[2] / b for b in batches]}
+                grid = {"landscape.hessian_factor": [batches[2] / b for b in batches]}
             found[f"{name.replace(' ', '')}-{axis}"] = {
                 "seed": 700 + 10 * i + j,
                 "run": run,
@@ -147,10 +147,10 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
 
 def optimizer_run(name: str, batch: float, num: int) -> dict[str, Any]:
     rate = {"of": "dynamics.learning_rate"}
-    tang = {"name": "StyblinskiTang", "dim": 10, "sharpness": 1.0, "height": HEIGHT}
+    tang = {"name": "StyblinskiTang", "dim": 10, "hessian_factor": 1.0, "loss_factor": HEIGHT}
     kernel = {
         "name": "OptimizerKernel",
-        "noise": {"name": "Brownian"},
+        "driver": {"name": "Brownian"},
         "scale": {"name": reference(bowl_noise), "batch_size": batch},
         "iteration_time": rate,
     }

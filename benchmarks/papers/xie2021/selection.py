@@ -154,10 +154,10 @@ class Occupation(Experiment):
 def valley(sharpness: float) -> WellChain:
     """The two valleys; a sharper one is also narrower, by the root, so that its shape stays."""
     return sharp_flat(
-        sharpness=HEIGHT * sharpness,
-        flatness=HEIGHT * FLAT,
+        sharp_curvature=HEIGHT * sharpness,
+        flat_curvature=HEIGHT * FLAT,
         barriers=(HEIGHT, HEIGHT),
-        widths=(WIDTHS[0] * (SHARP / sharpness) ** 0.5, WIDTHS[1]),
+        distances=(WIDTHS[0] * (SHARP / sharpness) ** 0.5, WIDTHS[1]),
         saddle_curvature=HEIGHT * TOP,
     )
 

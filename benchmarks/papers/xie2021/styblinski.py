@@ -135,7 +135,7 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
             }
             where = {
                 "learning_rate": "dynamics.learning_rate",
-                "sharpness": "landscape.sharpness",
+                "sharpness": "landscape.hessian_factor",
             } | path
             found[f"{name}-{axis}"] = {
                 "seed": 100 + 10 * i + j,
@@ -159,7 +159,7 @@ def _runs(num: int) -> dict[str, dict[str, Any]]:
     bowl = {
         "name": "rescaled",
         "landscape": {"name": "Quadratic", "hessian": [HEIGHT * CURVATURE] * DIM},
-        "sharpness": 1.0,
+        "hessian_factor": 1.0,
     }
     euler = {"name": "EulerMaruyama", "dt": {"of": "dynamics.learning_rate", "times": 1 / FINE}}
     return {
@@ -193,7 +193,7 @@ def escape_run(
         "domain": {
             "name": "Dilated",
             "domain": box,
-            "factor": {"of": "landscape.sharpness", "power": -0.5},
+            "factor": {"of": "landscape.hessian_factor", "power": -0.5},
         },
         "kernel": kernel,
         "num": num,
@@ -202,7 +202,7 @@ def escape_run(
 
 
 def _tang() -> dict[str, Any]:
-    return {"name": "StyblinskiTang", "dim": DIM, "sharpness": 1.0, "height": HEIGHT}
+    return {"name": "StyblinskiTang", "dim": DIM, "hessian_factor": 1.0, "loss_factor": HEIGHT}
 
 
 def _real(scale: dict[str, Any]) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def _real(scale: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": "OptimizerKernel",
         "transformation": "sgd",
-        "noise": {"name": "Brownian"},
+        "driver": {"name": "Brownian"},
         "scale": scale,
         "hyperparameters": {"learning_rate": rate},
         "iteration_time": rate,
@@ -368,7 +368,7 @@ def step_rates(sweep: Sweep) -> dict[float, Estimate]:
 
 def quadrature() -> str:
     """What the exact mean of the literal SDE in one dimension is, or why there is none."""
-    well = StyblinskiTang(1, height=HEIGHT)
+    well = StyblinskiTang(1, loss_factor=HEIGHT)
     try:
         found = literal_passage(
             well, learning_rate=RATE, batch_size=BATCHES["literal"][0], upper=TOP

@@ -74,18 +74,18 @@ CLAIMS = (RATE, ARRHENIUS, PREFACTOR)
 def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
     num = 200 if quick else 3000
     diffusions = list(DIFFUSIONS[1:]) if quick else list(DIFFUSIONS)
-    tang = _spec({"name": "StyblinskiTang", "dim": DIM, "sharpness": 1.0}, TOP, num)
-    single = _spec({"name": "StyblinskiTang", "dim": 1, "sharpness": 1.0}, TOP, num, dim=1)
+    tang = _spec({"name": "StyblinskiTang", "dim": DIM, "hessian_factor": 1.0}, TOP, num)
+    single = _spec({"name": "StyblinskiTang", "dim": 1, "hessian_factor": 1.0}, TOP, num, dim=1)
     bowl = _spec(
         {
             "name": "rescaled",
             "landscape": {"name": "Quadratic", "hessian": [CURVATURE] * DIM},
-            "sharpness": 1.0,
+            "hessian_factor": 1.0,
         },
         EDGE,
         num,
     )
-    along_k, along_d = {"sharpness": list(SHARPNESSES)}, {"diffusion": diffusions}
+    along_k, along_d = {"hessian_factor": list(SHARPNESSES)}, {"diffusion": diffusions}
     return {
         "k": {"seed": 11, "run": tang, "grid": along_k},
         "k-bowl": {"seed": 12, "run": bowl, "grid": along_k},
@@ -99,12 +99,16 @@ def _spec(landscape: dict[str, Any], upper: float, num: int, dim: int = DIM) -> 
     return {
         "landscape": landscape,
         "dynamics": {"name": "Langevin", "diffusion": AT},
-        "domain": {"name": "Dilated", "domain": box, "factor": {"of": "sharpness", "power": -0.5}},
+        "domain": {
+            "name": "Dilated",
+            "domain": box,
+            "factor": {"of": "hessian_factor", "power": -0.5},
+        },
         "kernel": {
             "name": "Bridged",
             "kernel": {
                 "name": "OrnsteinUhlenbeck",
-                "dt": {"of": "sharpness", "times": _DT, "power": -1.0},
+                "dt": {"of": "hessian_factor", "times": _DT, "power": -1.0},
             },
         },
         "num": num,

@@ -21,10 +21,10 @@ from levysde.stats import block_log_moment_index, characteristic_function_fit, h
 from levysde.sweeps import Experiment, Job, Model, Variable
 
 WELLS: dict[str, Any] = {
-    "sharpness": 16.0,
-    "flatness": 2.0,
+    "sharp_curvature": 16.0,
+    "flat_curvature": 2.0,
     "barriers": (1.0, 1.0),
-    "widths": (0.8, 2.0),
+    "distances": (0.8, 2.0),
 }
 _ESTIMATORS: dict[str, Callable[[np.ndarray], float]] = {
     "block": lambda x: block_log_moment_index(x).value,
@@ -89,14 +89,14 @@ class Occupation(Experiment):
     def run(self, settings: OccupationSettings, job: Job) -> np.ndarray:
         landscape = two_wells() if settings.landscape == "two wells" else AsymmetricValley()
         left, right = (
-            (-WELLS["widths"][0], WELLS["widths"][1])
+            (-WELLS["distances"][0], WELLS["distances"][1])
             if settings.landscape == "two wells"
             else (0.0, 0.0)
         )
         kernel = OptimizerKernel(
             settings.optimizer,
             landscape,
-            noise=StableComponents(settings.alpha),
+            driver=StableComponents(settings.alpha),
             scale=settings.scale,
             hyperparameters={"learning_rate": settings.learning_rate},
         )

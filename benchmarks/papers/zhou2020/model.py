@@ -126,13 +126,13 @@ def sweeps(quick: bool) -> dict[str, dict[str, Any]]:
     rate = {"of": "dynamics.learning_rate"}
     optax_adam = {
         "name": "OptimizerKernel", "transformation": "adam", "scale": SCALE, "iteration_time": rate,
-        "noise": {"name": "StableComponents", "alpha": ALPHA},
+        "driver": {"name": "StableComponents", "alpha": ALPHA},
         "hyperparameters": {"learning_rate": rate, "b1": BETAS[0], "b2": BETAS[1], "eps": DELTA},
     }  # fmt: skip
     euler = {"name": "EulerMaruyama", "dt": rate}
     adam = {"name": "Adam", "scale": SCALE, "delta": DELTA, "bias_correction": True}
     independent = {"name": reference(IndependentSquare), "scale": SCALE, "delta": DELTA}
-    is_adam = adam | {"noise": "average", "square": "sampled"}
+    is_adam = adam | {"noise_in": "average", "square": "sampled"}
     # name: seed, kernel, equation. The first two share a seed, and so the noise of every
     # trajectory.
     found: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {

@@ -90,7 +90,7 @@ def _run(noise: dict[str, Any], num: int) -> dict[str, Any]:
         "dynamics": {"name": "Langevin", "diffusion": 1.0},
         "domain": {"name": "Sublevel", "height": HEIGHT},
         "kernel": {
-            "name": "OptimizerKernel", "transformation": "sgd", "noise": noise, "scale": SCALE,
+            "name": "OptimizerKernel", "transformation": "sgd", "driver": noise, "scale": SCALE,
             "hyperparameters": {"learning_rate": ETA},
         },
         "num": num,

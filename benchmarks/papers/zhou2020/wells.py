@@ -31,7 +31,7 @@ from .experiments import WELLS, Occupation, two_wells
 
 ALPHA, SCALE, ETA = 1.5, 0.3, 0.01  # of SGD
 ADAM_RATES = (0.01, 0.03, 0.1)
-SHARP, FLAT = WELLS["widths"]
+SHARP, FLAT = WELLS["distances"]
 ODDS = (FLAT / SHARP) ** ALPHA
 _MOST_STEPS = 300_000
 
@@ -110,7 +110,7 @@ def _escapes(seed: int, num: int, *, right: bool) -> dict[str, Any]:
         "kernel": {
             "name": "OptimizerKernel",
             "transformation": "sgd",
-            "noise": {"name": "StableComponents", "alpha": ALPHA},
+            "driver": {"name": "StableComponents", "alpha": ALPHA},
             "scale": SCALE,
             "hyperparameters": {"learning_rate": ETA},
         },
