@@ -235,7 +235,8 @@ class Dynamics(Part):
 
 
 class Kernel(Part):
-    """Anything that can escape: advances one trajectory by one step."""
+    """A method that advances one trajectory by one step: an integrator of an SDE, or an
+    optimiser."""
 
     dim: eqx.AbstractVar[int]  # d, the length of the position
     unit: eqx.AbstractVar[str]  # of `elapsed`: "SDE time" or "iterations"

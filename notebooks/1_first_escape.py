@@ -15,7 +15,7 @@
 #
 # This notebook measures how long an optimiser stays in one valley of the loss before the noise of
 # its gradients carries it out, and compares the result with theory. It takes less than a minute.
-# You need some Python, and to know what a gradient is.
+# You need basic Python and the concept of a gradient.
 #
 # To install the package from a clone of the repository: `pip install ".[notebooks]"`.
 
@@ -95,14 +95,14 @@ plt.show()
 # %% [markdown]
 # No path climbs over the saddle. Each stays near the bottom and then leaves by **one** jump along
 # one of the two axes, because this noise moves one coordinate at a time. The legend counts paths
-# that end beyond the frame, since a jump can be long. Heavy-tailed noise leaves a valley in this
-# way. Therefore the distance to the boundary matters, and the height of the saddle hardly matters
-# (see notebook 2).
+# that end beyond the frame, since a jump can be long. With heavy-tailed noise, trajectories leave
+# a valley in this way. Therefore the distance to the boundary matters, and the height of the
+# saddle hardly matters (see notebook 2).
 #
 # ## One run
 #
-# Now run many independent trajectories on all cores. Each has one escape time, and the mean is
-# some tens.
+# Now run many independent trajectories on all cores. Each has one escape time. The mean is a few
+# tens of time units.
 
 # %%
 result = ls.simulate_escape(kernel, valley, well.minimum, num=NUM, seed=0)
@@ -149,9 +149,10 @@ comparison
 # * **warnings**, if any: conditions that are not met. The absence of warnings is not a proof that
 #   all is well.
 #
-# With 10,000 trajectories the ratio was below 1 by more than its interval: paths leave *sooner*
-# than the law says. The run is right. The law is a limit for small noise, and here many smaller
-# steps help the large jump. The last section returns to this.
+# With 10,000 trajectories the interval of the ratio was entirely below 1: paths leave *sooner*
+# than the law says. The run is right. The law is a limit for small noise. At this noise, the many
+# small jumps carry paths closer to the boundary, so that a shorter large jump is enough. The last
+# section returns to this.
 #
 # The next plot shows the same. On a logarithmic axis exponential times give a straight line.
 
@@ -175,8 +176,8 @@ short = ls.simulate_escape(kernel, valley, well.minimum, num=NUM, seed=0, max_ti
 mean = ls.stats.mean_time(short.time, short.exited)
 print(f"censored                              {1 - short.exited.mean():.0%}")
 print(f"mean of those that left (wrong)       {short.time[short.exited].mean():.4g}")
-print(f"mean of all, cut off or not (wrong)   {short.time.mean():.4g}")
-print(f"time lived over exits (right)         {mean}")
+print(f"mean of all, censored or not (wrong)  {short.time.mean():.4g}")
+print(f"total time over exits (right)         {mean}")
 print(f"the run without a limit               {comparison.mean}")
 
 # %% [markdown]
@@ -205,9 +206,9 @@ plt.show()
 #
 # `EulerMaruyama` sees the path only every `dt`. It misses exits between two steps or sees them
 # late, so the mean is too long. This *discretisation bias* falls like `dt^(1/alpha)`, slower than
-# dt, and is larger for larger noise. To make it visible, we use ten times the noise. The points
-# should fall with dt along a line on this scale. `extrapolate_escape` runs all steps and
-# extrapolates the line to dt = 0.
+# dt, and is larger for larger noise. To make it visible, we use ten times the noise. If the
+# horizontal axis is `dt^(1/alpha)`, the points should lie on a straight line. `extrapolate_escape`
+# runs all steps and extrapolates the line to dt = 0.
 
 # %%
 wild = ls.SGD(well, ls.StableComponents(alpha=1.5), epsilon=1.0)
@@ -240,21 +241,22 @@ ax.set_xticks([0, *x], ["0", *(f"{dt:g}" for dt in limit.steps)])
 ax.set_xlim(0, None)
 ax.set_xlabel("dt, on a scale of dt^(1/alpha)")
 ax.set_ylabel("mean escape time (SDE time)")
-ax.set_title("A coarse step sees exits late (epsilon = 1)")
+ax.set_title("A coarse step makes escape times too long (epsilon = 1)")
 ax.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
 # At `epsilon = 0.1`, as in our run, `compare` prints an upper bound on this bias and warns if it
-# is above 2%. Then use a smaller `dt`, or extrapolate, or make every large jump at its own time
-# with `ls.JumpAdapted` and `ls.Shifted`, as in notebook 2.
+# is above 2%. Then use a smaller `dt`, or extrapolate, or draw the time of every large jump with
+# `ls.JumpAdapted` and `ls.Shifted`, as in notebook 2.
 #
 # The step of a *real* optimiser is not an error, because it is the learning rate (notebook 3).
 #
 # ## Test the law as a limit
 #
 # The law is a limit for small noise. To test it, make the noise smaller and check that the ratio
-# approaches 1. `epsilon` is a number in a compiled program, so nothing is compiled again.
+# approaches 1. `epsilon` is an input of the compiled program, so a new value does not need a new
+# compilation.
 
 # %%
 ladder = np.array([0.3, 0.2, 0.1, 0.05])

@@ -20,8 +20,8 @@
 # valley by a power law and does not depend on the height.
 #
 # Both are compared here in one dimension, where the mean exit time is known exactly for both
-# noises. The simulation can therefore be compared with a number and not only with a trend. It
-# takes about a minute and uses the terms of notebook 1.
+# noises. The simulation can therefore be compared with a number and not only with a trend. The
+# notebook takes about a minute and uses the terms of notebook 1.
 
 # %%
 import os
@@ -92,8 +92,8 @@ plt.show()
 # * **Law**: Kramers' law uses the curvatures of well and saddle. The escape law of jumps uses
 #   only distances.
 # * **Simulated**, with steppers that have no leading discretisation bias. `Bridged` detects
-#   crossings between two steps. `JumpAdapted` makes every large jump at its own time, and
-#   `Shifted` corrects for the small jumps.
+#   crossings between two steps. `JumpAdapted` draws the time of every large jump, so that it need
+#   not fall on a multiple of dt, and `Shifted` corrects for the small jumps.
 
 
 # %%
@@ -127,7 +127,7 @@ def stable(height, width):
 
 
 def time_step(well):
-    """A twentieth of the relaxation."""
+    """Time step: a twentieth of the relaxation time at the minimum."""
     return 0.05 / float(jnp.max(well.hessian(well.minimum)))
 
 
@@ -179,8 +179,8 @@ for ax in panels:
 named = dict(sorted(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True)))
 figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=2, frameon=False)
 figure.suptitle(
-    f"Gaussian noise (D = {TEMPERATURE}) feels the height, stable noise (alpha = {ALPHA}, eps = "
-    f"{EPSILON}) the width"
+    f"The height matters under Gaussian noise (D = {TEMPERATURE}), the width under stable noise "
+    f"(alpha = {ALPHA}, eps = {EPSILON})"
 )
 plt.show()
 

@@ -61,8 +61,8 @@ def loss(params, image, label):
 
 
 # %% [markdown]
-# The loss is that of **one** example. The package averages over examples, and needs the single
-# ones to compute the noise of a minibatch.
+# The loss is that of **one** example. The package averages over examples itself. It needs the loss
+# of each example to compute the noise of a minibatch.
 #
 # `from_network` makes a landscape from it. `weight_decay` adds `weight_decay |x|^2 / 2`. Without
 # it the network has no strict minimum, because the loss of separable data can always decrease,
@@ -102,9 +102,10 @@ noise = ls.networks.measure_gradient_noise(network, batch_size=30, alpha=1.5, se
 noise
 
 # %% [markdown]
-# `scale` is the size of the noise. The tail index says how heavy its tails are: 2 is Gaussian,
-# and a smaller index means heavier tails. There are two estimators; if they disagree, trust
-# neither. Here both medians are close to 2, so this noise is nearly Gaussian.
+# `scale` is the size of the noise. The tail index says how heavy its tails are: 2 is Gaussian, and
+# a smaller index means heavier tails. The index is estimated for each coordinate, by two
+# estimators; if they disagree, trust neither. Here the median over the coordinates is close to 2
+# for both, so this noise is nearly Gaussian.
 #
 # ## All at once: diagnose
 #
@@ -136,9 +137,10 @@ plt.show()
 #
 # * **Warnings.** One of them says that the noise is nearly Gaussian, so that a law of jumps
 #   explains little. This is correct here.
-# * **Cosine of C1 and Hessian.** It is 1 if the noise is large exactly where the curvature is
-#   large. For a network near a minimum it is large.
-# * **Loss held up by the noise.** This is the amount by which the noise keeps the mean loss above
+# * **Cosine of C1 and Hessian.** C1 is the covariance of the gradients of single examples. The
+#   cosine is 1 if the noise is large exactly where the curvature is large. For a network near a
+#   minimum it is large.
+# * **Excess loss from the noise.** This is the amount by which the noise keeps the mean loss above
 #   the minimum, relative to the height of the basin. Near 1 or above, the noise fills the basin,
 #   and an escape time means little.
 #
@@ -226,12 +228,12 @@ print(f"the SDE's mean over the algorithm's: {against.ratio}")
 # accurate enough *for this question* and this number of trajectories. With 600 trajectories the
 # interval was [1.04, 1.31]: the SDE stays somewhat longer.
 #
-# Most of such a difference comes from the distribution of minibatch noise, which is not Gaussian
-# at the same covariance. In seven small networks and regressions, an SDE with the right
-# covariance at the minimum stayed 1.0 to 13 times as long as SGD. A scale that depends on the
-# position, `ls.minibatch_state_scale`, did not help: the SDE then left 1.15 to 6 times too early
-# in all seven. No SDE was within 20% in most of them. Use `OptimizerKernel` if the escape time of
-# the algorithm matters.
+# Most of such a difference comes from the shape of the distribution of minibatch noise: its
+# covariance is that of the SDE's noise, but it is not Gaussian. In seven small networks and
+# regressions, an SDE with the right covariance at the minimum stayed 1.0 to 13 times as long as
+# SGD. A scale that depends on the position, `ls.minibatch_state_scale`, did not help: the SDE then
+# left 1.15 to 6 times too early in all seven. These SDEs were within 20% of SGD in 3 and in 1 of
+# the seven models. Use `OptimizerKernel` if the escape time of the algorithm matters.
 #
 # The way minibatches are drawn has a larger effect. Here they are independent draws. With epochs,
 # as in `train` and most training loops, the noise nearly cancels over an epoch, and the mean

@@ -13,14 +13,14 @@
 # %% [markdown]
 # # 4. Papers and verdicts
 #
-# This notebook shows how to write a claim about optimisers so that it **can be contradicted**,
-# and how to test it by simulation. Examples of claims are "the escape time grows as ..." and "SGD
-# leaves sooner than ADAM". A claim can be right, wrong, or right only under a condition. `levysde
-# study PATH` tests the claims in a folder; the studies of three papers are in
-# `benchmarks/papers`. We look at what a verdict "**fails**" on a printed statement requires, run
-# one section of a study, and test a claim of our own.
+# This notebook shows how to write a claim about optimisers so that it **can be contradicted**, and
+# how to test it by simulation. Examples of claims are "the escape time grows as ..." and "SGD
+# leaves sooner than ADAM". A claim can be right, wrong, or right only under a condition.
+# `levysde study PATH` tests the claims in a folder; the studies of three papers are in
+# `benchmarks/papers`. First we look at the conditions for the verdict "**fails**" on a printed
+# statement. Then we run one section of a study, and test a claim of our own.
 #
-# It needs the extra `sweep` and takes about a minute.
+# The notebook needs the extra `sweep` and takes about a minute.
 
 # %%
 import os
@@ -124,10 +124,10 @@ plt.show()
 #
 # An interval outside the band is not enough for *fails*. This verdict says that somebody else's
 # work is wrong, and the band is our choice. It requires a statement that was read, its most
-# favourable reasonable reading, and a number measured under that reading whose interval excludes
-# everything that the statement allows (a `Reading`). The claim above, on p. 8 of Zhou et al., has
-# a formula for two volumes. Its most favourable reading allows any common factor and any power,
-# so that only a sign is left.
+# favourable reasonable reading, and a number measured under that reading whose interval contains
+# no value that the statement allows (a `Reading`). The claim above, on p. 8 of Zhou et al., has a
+# formula for two volumes. Its most favourable reading allows any common factor and any power, so
+# that only the sign of the exponent can be tested.
 
 # %%
 reading = Reading(Estimate(-0.5, -0.5, -0.5), 0.0, np.inf, "V(W_SGD^c) / V(W_ADAM^c) = prod s_i^2")
@@ -328,8 +328,8 @@ figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize="smal
 plt.show()
 
 # %% [markdown]
-# These are the statements that fail, with their places. Of the other two papers only abstracts
-# could be read, so none of their statements can get this verdict:
+# These are the statements that fail, with their places. Of the other two papers only abstracts and
+# a few sentences could be read, and none of the statements read there fails:
 
 # %%
 display(
@@ -337,9 +337,10 @@ display(
 )
 
 # %% [markdown]
-# The first lacks a constant, the second has a product in place of its inverse square root, and
-# the third has a decay factor in place of a rate. Theorem 1 itself is not affected.
-# `docs/papers.md` lists what the three papers say and what holds.
+# In the first, a constant is missing. In the second, the product of the eigenvalues is printed
+# instead of the inverse of its square root. In the third, decay factors are used instead of rates.
+# Theorem 1 itself is not affected. `docs/papers.md` lists what the three papers say and what
+# holds.
 #
 # **Summary**
 #

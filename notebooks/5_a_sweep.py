@@ -96,7 +96,7 @@ estimate(make_plan(read_spec(spec)), Place(store))
 
 # %%
 def stop_after(points):
-    """Interrupt the main thread once so many points are in the store."""
+    """Interrupt the main thread once `points` points are in the store."""
     while running.is_set():
         if (store / "zarr.json").exists() and sweep_status(store).done >= points:
             return signal.raise_signal(signal.SIGINT)
@@ -194,8 +194,8 @@ plt.show()
 fits = sweep.fit("epsilon")
 for fit in fits:
     print(
-        f"{fit.where:<30} slope {fit.slope}, theory {fit.theory_slope:.3g}, straight: p = "
-        f"{fit.p_value:.2g}"
+        f"{fit.where:<30} slope {fit.slope}, theory {fit.theory_slope:.3g}, "
+        f"goodness of fit p = {fit.p_value:.2g}"
     )
 
 # %% [markdown]

@@ -125,3 +125,32 @@ def test_types_are_shipped_and_every_extra_is_declared():
     assert core.isdisjoint(
         {"xarray", "zarr", "ray", "s3fs", "gcsfs", "scikit-learn", "pydantic", "pandas", "sphinx"}
     )
+
+
+def written_classes() -> dict[str, tuple[Path, set[str]]]:
+    """Every class at the top of a file of the package: its file and the names of its bases."""
+    return {
+        node.name: (path, {ast.unparse(base).split("[")[0].split(".")[-1] for base in node.bases})
+        for path in Path(ls.__file__).parent.rglob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef)
+    }
+
+
+@pytest.mark.parametrize(
+    ("protocol", "room"),
+    [("Driver", "noise"), ("Domain", "domains"), ("Dynamics", "dynamics"), ("Kernel", "kernels")],
+)
+def test_no_part_is_forgotten_in_the_public_names(protocol, room):
+    """A final class of a protocol is a name of its folder and of `levysde`. The suites of parts
+    then ask for an instance of it, and the tests of bad calls for a call."""
+    classes = written_classes()
+    found, below = {protocol}, set()
+    while below != found:
+        below = set(found)
+        found |= {name for name, (_, bases) in classes.items() if bases & found}
+    parents = set().union(*(bases for _, bases in classes.values()))
+    final = {name for name in found - parents if classes[name][0].parent.name == room}
+    assert len(final) > 5
+    assert final <= set(dir(getattr(ls, room)))
+    assert final <= set(dir(ls))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Check:
-    """A number that a class gives, against what it ought to be.
+    """A number that a class computes, and its reference.
 
     Attributes:
         part: the class or function checked.
@@ -17,7 +17,8 @@ class Check:
             the reference is 0).
         source: where the reference comes from: closed form, quadrature, an independent method, a
             paper's equation.
-        standard_error: of `value`, where it is random; the check also fails beyond five of them.
+        standard_error: of `value` if it is random; the check also fails if the error exceeds five
+            of them.
     """
 
     part: str

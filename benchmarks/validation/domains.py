@@ -55,7 +55,7 @@ def shapes() -> Iterator[Check]:
     nearest = np.sqrt(min(optimize.minimize(away, u, tol=1e-12).fun for u in starts))
     yield Check(
         "boundary_distance",
-        "from (.2, -.4, .1) in that ellipsoid",
+        "distance from (0.2, -0.4, 0.1) to the boundary of the ellipsoid above",
         float(ls.boundary_distance(shape, jnp.array(x))),
         float(nearest),
         1e-5,
@@ -73,7 +73,7 @@ def shapes() -> Iterator[Check]:
     )
     yield Check(
         "HalfSpaces",
-        "the same, isotropic noise",
+        "escape rate of the half-space, isotropic noise",
         rate(plane, ls.StableIsotropic),
         RATE * 0.7**-ALPHA,
         1e-4,
@@ -127,7 +127,7 @@ def algebra() -> Iterator[Check]:
     expected = RATE * (0.8**-ALPHA - 2.0**-ALPHA + 3.0**-ALPHA - 7.0**-ALPHA)
     yield Check(
         "ExitSets",
-        "rate into either of two other wells",
+        "total rate of jumps into one of two other wells",
         rate(wells, landscape=ls.Quadratic(hessian=jnp.ones(1))),
         expected,
         1e-5,
@@ -142,7 +142,7 @@ def algebra() -> Iterator[Check]:
     root = (5 - np.sqrt(25 - 4 * 1.04 * 5.25)) / (2 * 1.04)  # |v r - (2.5, 0)| = 1
     yield Check(
         "entry_distance",
-        "into a lens, by search",
+        "distance into a lens, by search",
         float(entry_distance(searched, jnp.zeros(2), v)),
         root,
         1e-4,
@@ -180,7 +180,7 @@ def sides() -> Iterator[Check]:
     right = ls.simulate_escape(kernel, sets, jnp.zeros(1), num=10_000, seed=1).label == 1
     yield Check(
         "ExitSets",
-        "share of right exits of an OU well (-2, 1), eps = .03, a = 1.5",
+        "share of right exits of an OU well (-2, 1), eps = 0.03, a = 1.5",
         right.mean(),
         1 / (1 + 2**-1.5),
         0.03,
@@ -220,7 +220,7 @@ def flows() -> Iterator[Check]:
     )
     yield Check(
         "Basin",
-        "share of 1000 points of Mueller and Brown's surface given to another minimum",
+        "share of 1,000 points on the Mueller-Brown surface that are assigned to another minimum",
         share_wrong(np.asarray(found), expected),
         0.0,
         2e-3,
@@ -253,7 +253,8 @@ def flows() -> Iterator[Check]:
     back = 1 + np.sqrt(1 - root), 1 + np.sqrt(1 + root)
     yield Check(
         "Sublevel",
-        "escape rate of both wells: what jumps into the other has not left",
+        "escape rate of the sublevel set that contains both wells (a jump into the other well is "
+        "not an exit)",
         rate(ls.Sublevel(two, height=height), landscape=two),
         expected - RATE * (back[0] ** -ALPHA - back[1] ** -ALPHA),
         1e-4,
@@ -265,11 +266,11 @@ def inner() -> Iterator[Check]:
     ball = ls.Inner(ls.Ball(radius=1.0, center=jnp.zeros(2)), margin=0.2)
     yield Check(
         "Inner",
-        "escape rate of a disc less a rim of .2",
+        "escape rate of a unit disc whose boundary is moved inwards by 0.2",
         rate(ball),
         4 * RATE * 0.8**-ALPHA,
         1e-5,
-        "closed form, radius .8",
+        "closed form for the radius 0.8",
     )
     well = ls.Quadratic(hessian=jnp.array([1.0, 9.0]))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(100_000, 2)) * [0.5, 0.17], dtype=float)
@@ -280,8 +281,8 @@ def inner() -> Iterator[Check]:
     found, expected = (np.asarray(jax.jit(jax.vmap(d.contains))(x)) for d in (probed, exact))
     yield Check(
         "Inner",
-        "share of 100,000 points on which probing a sublevel set differs from the "
-        "ellipsoid's distance",
+        "share of 100,000 points where `Inner` of a sublevel set, found by probing, disagrees with "
+        "the exact distance for the same ellipsoid",
         share_wrong(found, expected),
         0.0,
         1e-4,
@@ -291,7 +292,8 @@ def inner() -> Iterator[Check]:
     away = jnp.stack([jnp.cos(0.05), jnp.sin(0.05)])
     yield Check(
         "Inner",
-        "how far inside a disc given as a predicate reaches, between two probes",
+        "radius of `Inner` of a disc given as a `Predicate`, in a direction between two probe "
+        "directions",
         float(circle.ray_distance(jnp.zeros(2), away)),
         0.8,
         1e-3,

@@ -53,9 +53,9 @@ def characteristic(
     what = f"characteristic function of L_dt, d = {dim}, dt = {dt:g}, k = {k}"
     for name, values, expected in (
         ("modulus", np.cos(phase), modulus),
-        ("across the phase", np.sin(phase), 0.0),
+        ("component orthogonal to the expected phase", np.sin(phase), 0.0),
     ):
-        if name == "across the phase" and not psi.imag:
+        if name == "component orthogonal to the expected phase" and not psi.imag:
             continue
         error = float(values.std() / np.sqrt(DRAWS))
         yield Check(
@@ -149,12 +149,12 @@ def tails() -> Iterator[Check]:
             ],
             np.float64,
         )
-        for name, side, values in (("up", 1 + beta, x), ("down", 1 - beta, -x)):
+        for name, side, values in (("upper", 1 + beta, x), ("lower", 1 - beta, -x)):
             level = (levy_constant(alpha) / alpha * side / 1e-8) ** (1 / alpha)
             measured = float(np.sum(weights[values > level]))
             what = (
-                f"chance of a draw beyond its 1e-8 quantile, {name}, float32, alpha = {alpha}, "
-                f"beta = {beta}"
+                f"probability that a draw exceeds the 1e-8 {name} quantile, float32, "
+                f"alpha = {alpha}, beta = {beta}"
             )
             yield Check(
                 "SkewedComponents",
@@ -162,7 +162,7 @@ def tails() -> Iterator[Check]:
                 measured,
                 1e-8,
                 0.01,
-                "C_a (1 ± beta) / a x^-a; words enumerated",
+                "asymptotic tail C_a (1 ± beta) / a x^-a; the value enumerates random words",
             )
 
 
@@ -236,7 +236,7 @@ def simulated(driver, epsilon: float, dt: float, num: int, dim: int = 1):
 
 
 def exits() -> Iterator[Check]:
-    num, source = 40_000, "the walk's integral equation"
+    num, source = 40_000, "integral equation of the discrete Euler steps"
 
     def skewed(k):
         return np.abs(k) ** 1.5 * (1 - 0.5j * np.tan(0.75 * np.pi) * np.sign(k))
@@ -282,7 +282,7 @@ def exits() -> Iterator[Check]:
             )
             yield Check(
                 part,
-                f"the same as epsilon falls, {where}",
+                f"share of exits to the right compared with its limit for small epsilon, {where}",
                 share,
                 0.75,
                 0.1,
@@ -312,7 +312,7 @@ def escape_laws() -> Iterator[Check]:
     )
     power = float(np.log2(second.time.mean() / first.time.mean()))
     expected = float(np.log2(other.mean / law.mean))
-    source = "escape law; 1.5 were it a power of epsilon with the stable index"
+    source = "escape law; for stable noise it would be 1.5"
     yield Check(
         name,
         f"power of epsilon from 0.1 to 0.05, {what}",

@@ -66,10 +66,17 @@ def synthetic() -> Iterator[Check]:
             curvature,
             reference,
             1e-4,
-            "as asked for",
+            "the curvature or barrier that was requested",
         )
     depth = float(well.value(well.saddles[0]) - well.value(well.minima[1]))
-    yield Check("WellChain", "barrier from the flat well", depth, 0.7, 1e-5, "as asked for")
+    yield Check(
+        "WellChain",
+        "barrier from the flat well",
+        depth,
+        0.7,
+        1e-5,
+        "the curvature or barrier that was requested",
+    )
     valley = ls.AsymmetricValley(left=8.0, right=0.5, smoothing=0.2)
     for u in (-3.0, 3.0):
         grid = np.linspace(0, u, 200_001)
@@ -100,7 +107,7 @@ def factorised() -> Iterator[Check]:
     value = float(deep.value(deep.minimum))
     yield Check(
         "DeepLinear",
-        "lowest loss, 3 layers, weight decay .1",
+        "lowest loss, 3 layers, weight decay 0.1",
         value,
         lowest,
         1e-4,
@@ -119,7 +126,7 @@ def factorised() -> Iterator[Check]:
         gap,
         0.0,
         1e-4,
-        "the truth measured",
+        "the true matrix that was measured",
     )
 
 
@@ -152,15 +159,20 @@ def on_data() -> Iterator[Check]:
         rate = 0.1 if optimiser == "sgd" else 0.01
         minimum = refine(start, train(start, optimiser, seed=0, learning_rate=rate, epochs=300))
         norm, smallest = float(minimum.gradient_norm), float(minimum.smallest_eigenvalue)
-        yield Check("digits_cnn", "smallest Hessian eigenvalue there over the weight decay "
-                                  f"({optimiser}), at least .02",
-                    float(smallest >= 0.02 * 0.02), 1.0, 0.0, "strict: "
-                                                              f"{smallest:.2e}")  # fmt: skip
         yield Check(
             "digits_cnn",
-            f"gradient norm after {optimiser} and refinement",
+            f"1 if the smallest Hessian eigenvalue at the refined minimum ({optimiser}) is at "
+            "least 0.02 times the weight decay",
+            float(smallest >= 0.02 * 0.02),
+            1.0,
+            0.0,
+            f"the eigenvalue is {smallest:.2e}, the weight decay 0.02",
+        )
+        yield Check(
+            "digits_cnn",
+            f"gradient norm after {optimiser} and refinement to a minimum",
             norm,
             0.0,
             1e-8,
-            "a minimum has none",
+            "0 at a minimum",
         )

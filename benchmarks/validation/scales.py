@@ -92,7 +92,8 @@ def variances() -> Iterator[Check]:
         ),
     ]
     for name, driver, expected, source in cases:
-        yield Check("unit_variance", name, unit_variance(driver), expected, 1e-4, source)
+        what = f"variance of a unit increment of {name}"
+        yield Check("unit_variance", what, unit_variance(driver), expected, 1e-4, source)
 
 
 def covariances() -> Iterator[Check]:
@@ -223,7 +224,7 @@ def low_rank() -> Iterator[Check]:
     )
     times = simulated(dynamics, ball, jnp.zeros(3), 10_000)
     yield mean_time(
-        "LowRankScale", "components, ball, eps = .01: simulated mean over theory", times * expected
+        "LowRankScale", "components, ball, eps = 0.01: simulated mean over theory", times * expected
     )
     driver = ls.StableIsotropic(alpha=ALPHA)
     dynamics = ls.SGD(well, driver, epsilon=0.01, scale=low)
@@ -243,19 +244,19 @@ def low_rank() -> Iterator[Check]:
     law = ls.escape_law(
         ls.SGD(well, driver, epsilon=0.01, scale=root), ball, num_rays=2**15, check=False
     )
-    what = "isotropic, ball: escape rate through the symmetric 3 x 3 root"
     yield Check(
         "covariance_scale",
-        what,
+        "isotropic, ball: escape rate with the symmetric square root of the 3 x 3 covariance "
+        "instead of a low-rank factor",
         law.rate,
         float(expected),
         0.01,
-        "the same law: |S'k|",
+        "both scales give the same distribution",
         law.rate_error,
     )
     times = simulated(dynamics, ball, jnp.zeros(3), 10_000)
     yield mean_time(
-        "LowRankScale", "isotropic, ball, eps = .01: simulated mean over theory", times * expected
+        "LowRankScale", "isotropic, ball, eps = 0.01: simulated mean over theory", times * expected
     )
 
 
@@ -274,7 +275,7 @@ def mean_time(part: str, what: str, ratio: np.ndarray) -> Check:
 
 def flows() -> Iterator[Check]:
     """One jump along the field, against closed forms and scipy's DOP853 at 1e-12."""
-    what = "Marcus flow of S = 1 + .8 x from .3"
+    what = "Marcus flow of S = 1 + 0.8 x from 0.3"
     moving = affine("marcus", 1.0, 0.8)
     for z in (-1e6, -20.0, -1.0, 1e-6, 1.0, 10.0):
         u = float(moving.kick(jnp.array([z]), jnp.array([0.3]))[0])
@@ -324,7 +325,7 @@ def conventions() -> Iterator[Check]:
         for epsilon in (0.1, 0.05, 0.025):
             dynamics = affine(name, epsilon, c)
             expected = levy_constant(ALPHA) / ALPHA * epsilon**ALPHA * sum(powers)
-            what = f"S = 1 + 1.5 x on (-.6, 1), eps = {epsilon:g}"
+            what = f"S = 1 + 1.5 x on (-0.6, 1), eps = {epsilon:g}"
             if epsilon == 0.05:
                 rate = ls.escape_law(dynamics, box, check=False).rate
                 yield Check(
@@ -340,8 +341,7 @@ def conventions() -> Iterator[Check]:
                 ls.EulerMaruyama(dynamics, dt=0.02), box, jnp.zeros(1), num=num, seed=1
             )
             ratio = run.time * expected
-            # the law is the limit: a ladder, its first rungs with the room that the spread about
-            # the minimum needs
+            # the law is a limit for small epsilon, so a larger epsilon has a larger tolerance
             room = {0.1: 0.15, 0.05: 0.08, 0.025: 0.05}[epsilon]
             yield Check(
                 part,
@@ -358,7 +358,7 @@ def conventions() -> Iterator[Check]:
                 float(right.mean()),
                 share,
                 2 * room,
-                "the same",
+                "limit of small epsilon",
             )
     c, radius, driver = 2.0, 0.9, ls.StableIsotropic(alpha=1.2)
     scale = ls.StateScale(lambda x: 1 + c * jnp.sum(x * x), dim=2)

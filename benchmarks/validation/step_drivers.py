@@ -68,16 +68,24 @@ def t_tail(df: float, dim: int, probability: float) -> float:
 
 def student_t() -> Iterator[Check]:
     for df, dim in ((0.5, 1), (0.5, 2), (3.0, 1), (3.0, 2), (30.0, 1), (30.0, 2)):
-        where = f"P(norm of xi > r) where it is 1e-8, df = {df:g}, d = {dim}, float32"
+        where = (
+            f"probability that the norm of a step exceeds its 1e-8 upper quantile, df = {df:g}, "
+            f"d = {dim}, float32"
+        )
         yield Check(
-            "StudentT", where, t_tail(df, dim, 1e-8), 1e-8, 0.01, "F distribution, words enumerated"
+            "StudentT",
+            where,
+            t_tail(df, dim, 1e-8),
+            1e-8,
+            0.01,
+            "F distribution; the value enumerates random words",
         )
     for df, dim in ((0.5, 3), (3.0, 5), (30.0, 3)):
         x = draw(ls.StudentT(df, dt=1.0), dim, 1.0)
         beyond = np.sum(x**2, 0) / dim > stats.f(dim, df).isf(0.05)
         yield mean_check(
             "StudentT",
-            f"share beyond the 95% radius, df = {df:g}, d = {dim}",
+            f"share of steps longer than the 95% quantile, df = {df:g}, d = {dim}",
             beyond,
             0.05,
             0.02,
@@ -87,20 +95,20 @@ def student_t() -> Iterator[Check]:
         phi = t_characteristic_function(0.8 * np.sqrt(df), df)
         yield mean_check(
             "StudentT",
-            f"E cos(k.xi), |k| = 0.8, df = {df:g}, d = {dim}",
+            f"characteristic function of a step at |k| = 0.8, df = {df:g}, d = {dim}",
             np.cos(k @ x),
             phi,
             0.01,
-            "Bessel K form",
+            "closed form with a Bessel function K",
         )
         value = float(np.exp(-ls.StudentT(df, dt=1.0).exponent(jnp.asarray(k))))
         yield Check(
             "StudentT",
-            f"exp(-exponent) there, df = {df:g}, d = {dim}",
+            f"exp(-exponent) at |k| = 0.8, df = {df:g}, d = {dim}",
             value,
             phi,
             1e-5,
-            "Bessel K closed form",
+            "closed form with a Bessel function K",
         )
     # criteria fixed beforehand: 5% and five standard errors (1% each); what is left beside them is
     # the bulk of the noise
@@ -124,7 +132,14 @@ def escape_check(part: str, quantity: str, dynamics, radius: float, dt: float) -
         ls.EulerMaruyama(dynamics, dt=dt), ball, jnp.zeros(dim), num=ESCAPES, seed=1
     ).time
     ratio = time / law.mean
-    return mean_check(part, quantity, ratio, 1.0, 0.05, "chance of one jump from the minimum")
+    return mean_check(
+        part,
+        quantity,
+        ratio,
+        1.0,
+        0.05,
+        "escape law: rate at which one jump from the minimum leaves",
+    )
 
 
 def mixture() -> Iterator[Check]:
@@ -134,7 +149,7 @@ def mixture() -> Iterator[Check]:
     for size in (0.5, 2.0):
         phi = float(np.sum(weights * np.exp(-(scales**2) * 0.25 * size**2 / 2)))
         quantity = (
-            f"E cos(k.L), |k| = {size:g}, weights .9 .09 .01, scales 1 3 10, dt = 0.25, d = 2"
+            f"E cos(k.L), |k| = {size:g}, weights 0.9 0.09 0.01, scales 1 3 10, dt = 0.25, d = 2"
         )
         yield mean_check(
             "GaussianMixture",

@@ -31,8 +31,7 @@ def picture(floors: dict[str, int]) -> str:
         f'<svg class="floors" viewBox="0 0 {WIDTH} {tall}" role="img" '
         'xmlns="http://www.w3.org/2000/svg" '
         'font-family="sans-serif" fill="currentColor">',
-        "  <title>The folders of levysde by floor: a folder imports only folders on lower "
-        "floors</title>",
+        "  <title>The folders of levysde by layer: a folder imports only from lower layers</title>",
     ]
     outline = 'fill="none" stroke="currentColor" stroke-opacity="0.55"'
     for k, floor in enumerate(rows):

@@ -1,4 +1,4 @@
-"""What can escape: an SDE with an integrator, or a real optimiser."""
+"""Methods that advance a trajectory by one step: integrators of an SDE, and real optimisers."""
 
 from typing import TYPE_CHECKING
 

@@ -178,7 +178,7 @@ class Diagnosis(Tabled):
         if not np.isnan(self.excess):
             how = "measured" if self.optimizer == "optax" else self.optimizer.upper()
             share = f"{self.excess:.3g}, {self.excess / self.height:.3g} of the basin's height"
-            rows.append((f"loss held up by the noise ({how})", share))
+            rows.append((f"excess loss from the noise ({how})", share))
         return rows
 
     def _curvature(self) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """Calls of `levysde.noise`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +15,47 @@ WELL = ls.Quadratic(hessian=jnp.array([1.0, 4.0]))
 VECTOR = {"skewness": ("several",), "covariance": ("several",), "value": ("several",)}
 SCALES = {"scale": ("none",), "value": ("none", "float")}  # None is the identity
 GRADIENTS = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
+
+# for the suite that every driver passes: the driver, its noise dimension, and a step it accepts
+DRIVERS: dict[str, tuple[Callable[[], ls.protocols.Driver], int, float]] = {
+    "Brownian": (ls.Brownian, 2, 0.5),
+    "components": (lambda: ls.StableComponents(1.3), 2, 0.5),
+    "isotropic": (lambda: ls.StableIsotropic(0.8), 3, 0.5),
+    "skewed": (lambda: ls.SkewedComponents(1.5, 0.5), 2, 0.7),
+    "skewed S0": (lambda: ls.SkewedComponents(1.3, -0.8, "S0"), 2, 0.3),
+    "skewed below 1": (lambda: ls.SkewedComponents(0.7, [1.0, -0.4]), 2, 0.5),
+    "skewed at 1": (lambda: ls.SkewedComponents(1.0, 0.9), 1, 0.25),
+    "skewed near 1": (lambda: ls.SkewedComponents(1.0001, 0.9, "S0"), 1, 0.25),
+    "tempered": (lambda: ls.TemperedComponents(1.5, 1.0, tries=8), 2, 0.08),
+    "tempered isotropic": (lambda: ls.TemperedIsotropic(0.8, 2.0, tries=12), 3, 0.3),
+    "truncated": (lambda: ls.TruncatedComponents(1.5, 2.0), 2, 1e-3),
+    "truncated isotropic": (lambda: ls.TruncatedIsotropic(0.7, 2.0), 3, 1e-3),
+    "poisson": (lambda: ls.CompoundPoisson(3.0, ls.GaussianJump(0.7, 2), max_jumps=9), 2, 0.2),
+    "poisson, plain function": (
+        lambda: ls.CompoundPoisson(
+            1.0,
+            lambda words: jnp.array([1.0, -0.5]) * (words[0] >> 31).astype(float),
+            words_per_jump=1,
+            characteristic=lambda k: (1 + jnp.exp(1j * (k[0] - 0.5 * k[1]))) / 2,
+        ),
+        2,
+        0.04,
+    ),
+    "t": (lambda: ls.StudentT(2.5, dt=0.25), 2, 0.25),
+    "mixture": (
+        lambda: ls.GaussianMixture([0.7, 0.05, 0.25], [1.0, 6.0, 0.3], dt=0.25),
+        2,
+        0.25,
+    ),
+    "sum": (
+        lambda: ls.DriverSum(
+            (ls.Brownian(), 0.5), (ls.StudentT(1.5, dt=0.25), -2.0), ls.StableIsotropic(1.5)
+        ),
+        2,
+        0.25,
+    ),
+    "measured rows": (lambda: ls.EmpiricalSteps(GRADIENTS, batch_size=3), 2, 1.0),
+}
 
 
 def calls() -> Iterator[Call | Exempt]:

@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from calls.domains import CASES, LEFT, WELLS, disc
 from scipy import integrate, optimize
-from test_domains import CASES, LEFT, WELLS, disc, many
+from test_domains import many
 
 import levysde as ls
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_domains import CASES, STARTS
+from calls.domains import CASES, STARTS
 
 import levysde as ls
 from levysde.errors import AccuracyWarning

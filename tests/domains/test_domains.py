@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from calls import Call
+from calls.domains import CASES, SLACK, STARTS, WELLS, disc, ellipse
 from scipy import integrate, optimize
 from statistical import assert_mean
 from test_docstrings import CALLS, why_incomplete
@@ -20,47 +21,6 @@ from levysde.domains import entry_distance
 from levysde.interfaces import is_lane_invariant
 from levysde.protocols import Domain, Landscape
 from levysde.theory import boundary_shift
-
-
-def ellipse(x):
-    return x[0] ** 2 + 4 * x[1] ** 2 < 1
-
-
-def disc(x=0.0, y=0.0, radius=1.0):
-    return ls.Ball(radius=radius, center=jnp.array([x, y]))
-
-
-MATRIX = np.array([[2.0, 0.5], [0.5, 1.0]])
-WELLS = ls.DoubleWell(dim=2, stiffness=3.0)  # the watershed is x_0 = 0
-LEFT = jnp.array([-1.0, 0.0])
-CASES = {
-    "Ball": ls.Ball(radius=1.0, center=jnp.array([0.2, -0.1])),
-    "Basin": ls.Basin(WELLS, minima=WELLS.minima),
-    "Box": ls.Box(lower=jnp.array([-1.0, -0.5]), upper=jnp.array([0.7, jnp.inf])),
-    "Complement": ls.Complement(disc(1.2, 0.3)),
-    "Component": ls.Component(WELLS, height=0.5, minima=WELLS.minima, saddles=WELLS.saddles),
-    "Dilated": ls.Dilated(disc(0.2, -0.1), factor=0.8),
-    "Ellipsoid": ls.Ellipsoid(center=jnp.array([0.1, 0.2]), matrix=jnp.array(MATRIX)),
-    "ExitSets": ls.ExitSets(
-        disc(1.2, 0.3), ls.Box(lower=jnp.array([-9.0, -2.0]), upper=jnp.array([9.0, -0.4]))
-    ),
-    "HalfSpaces": ls.HalfSpaces(
-        normals=jnp.array([[3.0, 4.0], [-1.0, 0.0], [0.0, -2.0]]),
-        offsets=jnp.array([5.0, 0.5, 0.8]),
-    ),
-    "Inner": ls.Inner(ls.Sublevel(ls.Quadratic(hessian=jnp.array(MATRIX)), height=0.9), margin=0.2),
-    "Intersection": ls.Intersection(disc(0.3), ls.Predicate(ellipse, dim=2)),
-    "Predicate": ls.Predicate(ellipse, dim=2),
-    "Shifted": ls.Shifted(
-        disc(0.2, -0.1),
-        ls.SGD(ls.Quadratic(hessian=jnp.array(MATRIX)), ls.StableIsotropic(1.5), epsilon=0.1),
-        cutoff=1.0,
-    ),
-    "Sublevel": ls.Sublevel(ls.Quadratic(hessian=jnp.array([[2.0, 0.5], [0.5, 1.0]])), height=0.4),
-}
-STARTS = {"Basin": LEFT, "Component": LEFT}  # inside; the origin for all others
-# how sharply the boundary is known, in units of the way there; 1e-4 for all others
-SLACK = {"Basin": 1e-2}
 
 
 def final_classes(interface):

@@ -695,7 +695,9 @@ def adaptive(name, square, eta, rates, corrected=False, delta=0.1, loss=None, sp
     if name == "RMSProp":
         return ls.RMSProp(loss, ls.Brownian(), forgetting_rate=rates[1], **options)
     decay = {"weight_decay": 0.3} if name == "AdamW" else {}
-    return getattr(ls, name)(loss, ls.Brownian(), rates=rates, noise="average", **options, **decay)
+    return getattr(ls, name)(
+        loss, ls.Brownian(), rates=rates, noise_in="average", **options, **decay
+    )
 
 
 @eqx.filter_jit

@@ -779,7 +779,7 @@ def test_a_basin_that_the_noise_fills_is_hardly_one(network: NetworkLandscape):
         and f"Type basin_height={2.5 * low.excess:.2g} or more" in w
         for w in low.warnings
     )
-    assert "loss held up by the noise (ADAM)" in repr(low)
+    assert "excess loss from the noise (ADAM)" in repr(low)
     high = quick(network, optimizer="adam", learning_rate=0.01, basin_height=0.04, num_escapes=0)
     assert not any("hardly a basin" in w for w in high.warnings)
     fast = quick(
@@ -789,7 +789,7 @@ def test_a_basin_that_the_noise_fills_is_hardly_one(network: NetworkLandscape):
         "there is hardly a basin: the noise of the optimiser holds the loss up by" in w
         for w in fast.warnings
     )
-    assert "loss held up by the noise (measured)" in repr(fast)
+    assert "excess loss from the noise (measured)" in repr(fast)
 
 
 # --- the point ---

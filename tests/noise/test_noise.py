@@ -4,18 +4,16 @@ and lanes."""
 import functools
 import itertools
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawing import draw, increments, words_of
 from scipy import special, stats
 from statistical import assert_mean
 
-from levysde import noise
 from levysde.escape.block import jit as engine_jit
 from levysde.noise import Brownian, StableComponents, StableIsotropic, levy_constant
-from levysde.protocols import Driver
 from levysde.random import split_uint64, step_words, trajectory_key
 
 ALPHAS = [0.3, 0.5, 1.0, 1.2, 1.5, 1.8, 1.9, 1.99, 2.0]
@@ -33,32 +31,6 @@ EXTREMES = np.array(
     [0, 1, 2, 3, 0x7FFFFFFE, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xFFFFFFFE, 0xFFFFFFFF], np.uint32
 )
 CAP = 1e27  # draws are capped at 1e30 times a factor of order one
-
-
-@eqx.filter_jit
-def increments(driver, words, dt, dim):
-    """One increment a lane; words `(n, lanes)`, increments `(dim, lanes)`."""
-    return jax.vmap(lambda column: driver.increment(column, dim, dt), in_axes=-1, out_axes=-1)(
-        words
-    )
-
-
-@eqx.filter_jit
-def words_of(seed, first, lanes, step, num):
-    ids = jnp.stack([first + jnp.arange(lanes, dtype=jnp.uint32), jnp.zeros(lanes, jnp.uint32)])
-    return step_words(trajectory_key(seed, ids), jnp.full(lanes, step, jnp.uint32), num)
-
-
-def draw(driver, lanes: int, dim: int, seed: int = 1, step: int = 0) -> np.ndarray:
-    """Unit increments, `(dim, lanes)`, of trajectories 0, 1, ... at one step."""
-    words = words_of(
-        jnp.asarray(split_uint64(seed)),
-        jnp.uint32(0),
-        lanes,
-        jnp.uint32(step),
-        driver.words_per_step(dim),
-    )
-    return np.asarray(increments(driver, words, jnp.asarray(1.0), dim), np.float64)
 
 
 def exact_exponential(word: np.ndarray) -> np.ndarray:
@@ -88,66 +60,6 @@ def reference_components(angle: np.ndarray, tail: np.ndarray, alpha: float) -> n
         (1 - alpha) * np.log(cosine / exact_exponential(tail)) - np.log(np.sin(np.pi * pole))
     ) / alpha
     return np.where(angle & 1, 1, -1) * sine * np.exp(np.minimum(log_size, np.log(1e30)))
-
-
-def instances():
-    """One driver of each kind of the slow suites: (driver, dimension, a step it accepts)."""
-    from test_jump_drivers import CASES
-    from test_step_drivers import DRIVERS
-
-    made = {name: (make(), dim, dt) for name, (make, dim, dt) in CASES.items()}
-    return made | {name: (make(), 2, 0.25) for name, make in DRIVERS.items()}
-
-
-def test_every_driver_is_in_a_suite():
-    """Here, among the step or the jump drivers, or with the kernels of optimisers."""
-    held = {type(driver) for driver, _, _ in instances().values()} | {
-        Brownian,
-        *STABLE,
-        noise.EmpiricalSteps,
-    }
-    public = {c for c in vars(noise).values() if isinstance(c, type) and issubclass(c, Driver)}
-    assert public <= held, (
-        "add an instance to the tables of test_step_drivers.py or test_jump_drivers.py"
-    )
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "skewed",
-        "truncated",
-        "truncated isotropic",
-        "tempered",
-        "tempered isotropic",
-        "poisson",
-        "t",
-        "sum",
-    ],
-)
-def test_increments_have_the_law_of_the_exponent(name):
-    """The characteristic function at one frequency, 50,000 draws. The slow suites look closer."""
-    driver, dim, dt = instances()[name]
-    words = drawn_words(50_000, driver.words_per_step(dim))
-    step = jax.jit(
-        jax.vmap(
-            lambda column: driver.increment(column, dim, jnp.asarray(dt)), in_axes=-1, out_axes=-1
-        )
-    )
-    k = np.full(dim, 0.5 / dt**0.5)
-    wave = np.exp(1j * (k @ np.asarray(step(words), np.float64)))
-    exact = np.exp(-dt * np.asarray(driver.exponent(jnp.asarray(k))))
-    turned = wave * np.conj(exact) / abs(exact)  # its mean is |exact|, without an imaginary part
-    assert_mean(turned.real, float(abs(exact)), 0.1)
-    assert abs(turned.imag.mean()) < 5 * turned.imag.std() / np.sqrt(turned.size)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def drawn_words(lanes, num):
-    ids = jnp.stack([jnp.arange(lanes, dtype=jnp.uint32), jnp.zeros(lanes, jnp.uint32)])
-    return step_words(
-        trajectory_key(jnp.asarray(split_uint64(1)), ids), jnp.zeros(lanes, jnp.uint32), num
-    )
 
 
 @pytest.mark.parametrize("alpha", ALL_ALPHAS)

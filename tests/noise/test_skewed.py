@@ -3,25 +3,16 @@ and its Lévy measure."""
 
 import itertools
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawing import increments
 from scipy import integrate
 
 import levysde as ls
 from levysde.noise import levy_constant
 
 pytestmark = pytest.mark.slow
-
-
-@eqx.filter_jit
-def increments(driver, words, dt, dim):
-    """One increment a lane; words `(n, lanes)`, increments `(dim, lanes)`."""
-    return jax.vmap(lambda column: driver.increment(column, dim, dt), in_axes=-1, out_axes=-1)(
-        words
-    )
 
 
 def reference_skewed(

@@ -3,16 +3,16 @@ what they refuse."""
 
 import itertools
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from calls.noise import DRIVERS
+from drawing import draw, increments
 from scipy import special, stats
 from statistical import assert_close, assert_mean
 
 import levysde as ls
-from levysde.interfaces import is_lane_invariant
 from levysde.noise import (
     Brownian,
     DriverSum,
@@ -22,38 +22,13 @@ from levysde.noise import (
     StudentT,
 )
 from levysde.protocols import Driver, LevyRays
-from levysde.random import split_uint64, step_words, trajectory_key
 from levysde.theory import escape_law
 
 pytestmark = pytest.mark.slow
 
+THREE = ("t", "mixture", "sum")
 DFS = [0.5, 1.0, 3.0, 30.0]
 MIXTURE = ([0.7, 0.05, 0.25], [1.0, 6.0, 0.3])
-DRIVERS = {
-    "t": lambda: StudentT(2.5, dt=0.25),
-    "mixture": lambda: GaussianMixture(*MIXTURE, dt=0.25),
-    "sum": lambda: DriverSum(
-        (Brownian(), 0.5), (StudentT(1.5, dt=0.25), -2.0), StableIsotropic(1.5)
-    ),
-}
-
-
-@eqx.filter_jit
-def increments(driver, words, dt, dim):
-    return jax.vmap(lambda column: driver.increment(column, dim, dt), in_axes=-1, out_axes=-1)(
-        words
-    )
-
-
-@eqx.filter_jit
-def words_of(seed, lanes, num):
-    ids = jnp.stack([jnp.arange(lanes, dtype=jnp.uint32), jnp.zeros(lanes, jnp.uint32)])
-    return step_words(trajectory_key(seed, ids), jnp.zeros(lanes, jnp.uint32), num)
-
-
-def draw(driver, lanes: int, dim: int, dt: float = 1.0, seed: int = 1) -> np.ndarray:
-    words = words_of(jnp.asarray(split_uint64(seed)), lanes, driver.words_per_step(dim))
-    return np.asarray(increments(driver, words, jnp.asarray(dt), dim), np.float64)
 
 
 def t_characteristic_function(z: np.ndarray, df: float) -> np.ndarray:
@@ -324,13 +299,13 @@ def test_the_index_of_a_sum_is_that_of_its_parts():
     )
 
 
-# --- what all have in common ---
+# --- what all three have in common ---
 
 
-@pytest.mark.parametrize("name", DRIVERS)
+@pytest.mark.parametrize("name", THREE)
 @pytest.mark.parametrize("dim", [1, 2, 3])
 def test_extreme_words_give_finite_draws(name, dim, dtype):
-    driver = DRIVERS[name]()
+    driver = DRIVERS[name][0]()
     ends = np.array([0, 1, 2, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF], np.uint32)
     num = driver.words_per_step(dim)
     words = (
@@ -346,26 +321,10 @@ def test_extreme_words_give_finite_draws(name, dim, dtype):
         assert (drawn != 0).all()
 
 
-@pytest.mark.parametrize("name", DRIVERS)
+@pytest.mark.parametrize("name", THREE)
 def test_no_value_is_drawn_too_often(name):
-    drawn = np.abs(draw(DRIVERS[name](), 1_000_000, 1, dt=0.25)[0])
+    drawn = np.abs(draw(DRIVERS[name][0](), 1_000_000, 1, dt=0.25)[0])
     assert np.unique(drawn, return_counts=True)[1].max() < 25
-
-
-@pytest.mark.parametrize("name", DRIVERS)
-def test_no_matmul_and_the_same_bits_on_any_number_of_lanes(name):
-    driver = DRIVERS[name]()
-    num = driver.words_per_step(5)
-    assert is_lane_invariant(
-        lambda w: driver.increment(w, 5, jnp.asarray(0.25)), jnp.zeros(num, jnp.uint32)
-    )
-    words = np.random.default_rng(1).integers(0, 2**32, (num, 512), np.uint32)
-    whole = np.asarray(increments(driver, jnp.asarray(words), jnp.asarray(0.25), 5))
-    parts = [
-        increments(driver, jnp.asarray(words[:, i : i + 16]), jnp.asarray(0.25), 5)
-        for i in range(0, 512, 16)
-    ]
-    np.testing.assert_array_equal(np.concatenate(parts, 1), whole)
 
 
 def test_other_numbers_compile_nothing():
@@ -383,9 +342,9 @@ def test_other_numbers_compile_nothing():
     assert len(traces) == 3
 
 
-@pytest.mark.parametrize("name", DRIVERS)
+@pytest.mark.parametrize("name", THREE)
 def test_another_step_is_refused(name):
-    driver = DRIVERS[name]()
+    driver = DRIVERS[name][0]()
     driver.check_step(0.25)
     dynamics = ls.SGD(ls.Quadratic(hessian=jnp.eye(2)), driver, epsilon=0.1)
     ls.EulerMaruyama(dynamics, dt=0.25)

@@ -39,8 +39,8 @@ def same_trajectories() -> Iterator[Check]:
         ]
         name = type(dynamics).__name__
         what = (
-            f"{name}: fields out of {len(FIELDS)} that are not the engine's bits, 500 "
-            f"trajectories, {run.exited.sum()} exits"
+            f"{name}: number of the {len(FIELDS)} result fields that differ from those of the "
+            f"engine, 500 trajectories, {run.exited.sum()} exits"
         )
         yield Check(
             "simulate_paths",
@@ -112,21 +112,31 @@ def jumps_of_a_one_dimensional_well() -> Iterator[Check]:
     kernel = ls.EulerMaruyama(ls.SGD(well, ls.StableComponents(alpha=ALPHA), epsilon=0.02), dt=0.05)
     run = ls.simulate_escape(kernel, box, jnp.zeros(1), num=20_000, seed=1)
     found = ls.last_jumps(run, kernel, box)
-    source = "theory.md section 3: exiting jump is distributed as m(. and W)/m(W)"
+    source = "distribution of the escaping jump, m(. ∩ W) / m(W)"
     right = found.jump[:, 0] > 0
     expected = 0.5**-ALPHA / (0.5**-ALPHA + 1)
     yield share(
-        "last_jumps", "exits to the right of (-1, 1/2), eps = .02", right, expected, 0.03, source
+        "last_jumps",
+        "share of exits from (-1, 1/2) to the right, eps = 0.02",
+        right,
+        expected,
+        0.03,
+        source,
     )
     for times in (1.5, 2.0, 4.0):
         # among all exits to the right: to drop those that fell short of a0 alone would bias this by
         # E|x| / a0 before the jump
         far = found.jump[right, 0] > 0.5 * times
-        what = f"overshoot: share of exiting jumps beyond {times:g} a0, eps = .02"
-        yield share("last_jumps", what, far, times**-ALPHA, 0.08, source + ", P(X > x) = (a0/x)^a")
+        what = (
+            f"share of jumps to the right that are longer than {times:g} times the distance 0.5 to "
+            "the boundary, eps = 0.02"
+        )
+        yield share(
+            "last_jumps", what, far, times**-ALPHA, 0.08, source + ", P(X > x) = (0.5/x)^alpha"
+        )
     yield Check(
         "last_jumps",
-        "share of jumps, stable, eps = .02",
+        "share of exits that happen by one jump, stable noise, eps = 0.02",
         found.jump_share.value,
         1.0,
         0.02,
@@ -136,7 +146,12 @@ def jumps_of_a_one_dimensional_well() -> Iterator[Check]:
     run = ls.simulate_escape(brownian, box, jnp.zeros(1), num=2000, seed=1)
     creep = ls.last_jumps(run, brownian, box).jump_share.value
     yield Check(
-        "last_jumps", "share of jumps, Brownian, dt = 1e-3", creep, 0.0, 0.0, "continuous paths"
+        "last_jumps",
+        "share of exits that happen by one jump, Brownian noise, dt = 1e-3",
+        creep,
+        0.0,
+        0.0,
+        "continuous paths",
     )
 
 
@@ -149,8 +164,8 @@ def directions() -> Iterator[Check]:
     found = ls.exit_directions(run, well, law=ls.escape_law(kernel.dynamics, box, check=False))
     expected = 1 / (1 + 0.6**-ALPHA)
     assert found.predicted is not None
-    source = "ray distances: 1/(1 + .6^-a)"
-    what = "share along the flat eigenvector, box 1 x .6, components"
+    source = "ray distances: 1/(1 + 0.6^-a)"
+    what = "share along the flat eigenvector, box 1 x 0.6, components"
     yield Check(
         "exit_directions", what + ": predicted", float(found.predicted[0]), expected, 1e-5, source
     )
@@ -174,7 +189,7 @@ def directions() -> Iterator[Check]:
     expected = float(np.sum(size**ALPHA * (x / size) ** 2) / np.sum(size**ALPHA))
     assert found.predicted is not None
     source = "quadrature over the circle"
-    what = "share along the flat eigenvector, disc, isotropic noise scaled by (1, .5)"
+    what = "share along the flat eigenvector, disc, isotropic noise scaled by (1, 0.5)"
     yield Check(
         "exit_directions", what + ": predicted", float(found.predicted[0]), expected, 1e-4, source
     )
@@ -201,15 +216,15 @@ def landings() -> Iterator[Check]:
     found = ls.landing_sharpness(run, well)
     expected = 1 / (1 + 0.5**-ALPHA)
     source = "exit side a0^-a/(a0^-a + b0^-a), a0 = 1, b0 = 1/2"
-    what = "double well, exits from (-1.5, 0) that land in the other well, eps = .02"
+    what = "double well, exits from (-1.5, 0) that land in the other well, eps = 0.02"
     yield share("landing_sharpness", what, found.minimum == 1, expected, 0.1, source)
     yield Check(
         "landing_sharpness",
-        "the same: exits that did not settle",
+        "share of exits whose flow did not converge to a minimum, the same double well",
         float((~found.settled).mean()),
         0.0,
         0.0,
-        "none",
+        "every flow converges",
     )
 
     def loss(x):  # two wells, curvatures 8 and 2 across, 3 along
@@ -231,7 +246,7 @@ def landings() -> Iterator[Check]:
             float(wrong),
             0.0,
             1e-4,
-            "second derivatives by hand",
+            "second derivatives in closed form",
         )
         wrong = np.abs(found.trace[here] - trace).max()
         yield Check(
@@ -240,5 +255,5 @@ def landings() -> Iterator[Check]:
             float(wrong),
             0.0,
             1e-4,
-            "second derivatives by hand",
+            "second derivatives in closed form",
         )
