@@ -269,7 +269,8 @@ class Saver:
             ) from None
         for name, asked in self.header.items():
             if saved.get(name) != asked:
-                what = f"a run with another {name}: {saved.get(name)!r}, and not {asked!r}"
+                held = f"{saved.get(name)!r} in the file, {asked!r} asked for"
+                what = f"a run with another {name}: {held}"
                 if name == "fingerprint":
                     what = "another run (its kernel, domain or start differs)"
                 raise errors.CheckpointError(f"{where} is of {what}. {advice}")

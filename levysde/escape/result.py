@@ -361,7 +361,8 @@ def gathered(result: EscapeResult) -> EscapeResult:
             )
             for name, column in mine.items()
         }
-        numbers: dict[str, Any] = dict(zip(names, arrays.pop("work").tolist(), strict=True))
+        work = [float(number) for number in arrays.pop("work")]
+        numbers: dict[str, Any] = dict(zip(names, work, strict=True))
         numbers |= {name: int(numbers[name]) for name in _SUMS}
         parts.append(EscapeResult(**arrays, info=replace(result.info, **numbers)))
     return join_shards(parts)

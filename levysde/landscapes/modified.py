@@ -111,6 +111,9 @@ class Rescaled(Landscape):
     landscape: Landscape
     hessian_factor: Array
 
+    def __init__(self, landscape: Landscape, hessian_factor: Array):
+        self.landscape, self.hessian_factor = landscape, hessian_factor
+
     @property
     def dim(self) -> int:
         """d, the length of the parameter vector."""
@@ -155,7 +158,7 @@ def rescaled(landscape: Arg[Landscape], hessian_factor: Arg[Number]) -> Landscap
     errors.instance("landscape", landscape, Landscape, "rescaled(DoubleWell(), hessian_factor=2.0)")
     k = errors.positive("hessian_factor", hessian_factor, "hessian_factor=2.0")
     if not isinstance(landscape, NetworkLandscape):
-        return Rescaled(landscape=landscape, hessian_factor=k)
+        return Rescaled(landscape, k)
     root = jnp.sqrt(k)
     stretch = root if landscape.stretch is None else root * landscape.stretch
     return eqx.tree_at(
