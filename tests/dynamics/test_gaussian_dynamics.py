@@ -927,7 +927,7 @@ def test_weak_orders_of_momentum_on_a_quartic_loss(float64):
         ),
         (
             lambda: ls.minibatch_state_scale(3, 5, 2, ls.Brownian(), batch_size=2),
-            "must be a function of x, not 3",
+            "must be a function, not 3",
         ),
         (
             lambda: ls.minibatch_state_scale(lambda x: x, 5, 2, ls.Brownian(), batch_size=2),
