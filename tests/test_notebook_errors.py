@@ -70,7 +70,7 @@ MISTAKES = {  # what is typed, and what the last lines must say
     'ls.from_network(lambda p, x, t: p["v"], params, inputs, inputs[:, 0])': "KeyError: 'v'",
     "ls.from_network(lambda p, x, t: x, params, inputs, inputs[:, "
     "0])": "TypeError: loss must return one real number",
-    "ls.OptimizerKernel(0.1, network, batch_size=5)": "TypeError: transformation must be a Gradient",
+    "ls.OptimizerKernel(0.1, network, batch_size=5)": "TypeError: transformation must be a ",
     "ls.escape_law(ls.SGD(well, ls.Brownian(), epsilon=0.1), "
     "ball)": "ValueError: Brownian motion has no jumps",
     "ls.compare(kernel, ball)": "TypeError: result must be an EscapeResult",
