@@ -226,7 +226,7 @@ class NetworkLandscape(Landscape):
         mean = jnp.mean(self._losses(x, inputs, targets))
         return mean + self.weight_decay / 2 * jnp.sum(decayed * decayed)
 
-    def _stretched(self, x: Point) -> Point:
+    def _stretched(self, x: Array) -> Array:
         return x if self.stretch is None else self.stretch * x
 
 
