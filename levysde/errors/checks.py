@@ -180,8 +180,7 @@ def out_of_range(name: str, value: Any, array: Array) -> str:
     """The message for a number that JAX's floats do not hold."""
     return (
         f"{name} = {shown(value)} leaves the range of {array.dtype}. Rescale the problem, or "
-        "switch JAX to float64 "
-        'with jax.config.update("jax_enable_x64", True).'
+        'switch JAX to float64 with jax.config.update("jax_enable_x64", True).'
     )
 
 
@@ -385,11 +384,8 @@ def writable(name: str, path: Any) -> Path:
         probe = path.parent / f".{path.name}.{os.getpid()}.probe"
         probe.touch()
         probe.unlink()
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # a zero byte in the path; a home that is not known
+    # also a zero byte in the path, or a home that is not known
+    except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{name} = {str(path)!r} cannot be written ({error}). Give a path in a folder you own."
         ) from None
