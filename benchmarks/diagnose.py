@@ -119,8 +119,8 @@ def child(path: Path, seed: int, escapes: int, stop: bool) -> None:
         row["products"] = report.hessian.products
         row["measures"] = {
             name: {
-                "value": m.value.value,
-                "interval": [m.value.low, m.value.high],
+                "value": m.measure.value,
+                "interval": [m.measure.low, m.measure.high],
                 "quadratic": m.quadratic,
                 "rays": m.rays,
                 "reduction": m.reduction,

@@ -131,11 +131,11 @@ def no_drift(num: int, seed: int) -> Iterator[tuple]:
                     order=2.0,
                     lanes=1024,
                 )
-                spread = (found.value.high - found.value.low) / 2 / 1.96 / reference
+                spread = (found.mean.high - found.mean.low) / 2 / 1.96 / reference
                 yield (
                     f"{noise}, d = {dim}, alpha = {alpha}",
                     "mean exit time",
-                    found.value.value,
+                    found.mean.value,
                     reference,
                     spread,
                 )
@@ -293,8 +293,8 @@ def brownian(num: int, seed: int) -> Iterator[tuple]:
                 order=1.0,
                 lanes=1024,
             )
-            spread = (found.value.high - found.value.low) / 2 / 1.96 / exact
-            yield f"{shape}, d = {dim}", "mean exit time", found.value.value, exact, spread
+            spread = (found.mean.high - found.mean.low) / 2 / 1.96 / exact
+            yield f"{shape}, d = {dim}", "mean exit time", found.mean.value, exact, spread
 
 
 def smooth_wells(count: int) -> tuple[Callable, Callable, np.ndarray]:

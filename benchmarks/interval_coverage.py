@@ -222,7 +222,7 @@ def of_noise() -> Iterator[Cell]:
             n,
             "none",
             lambda r, a=a, draw=draw: parts(
-                stats.mcculloch(draw(r)), alpha=a, beta=0.0, scale=1.0, location=0.0
+                stats.mcculloch(draw(r)), alpha=a, skewness=0.0, scale=1.0, location=0.0
             ),
         )
     # 500 is the fewest
@@ -277,7 +277,7 @@ def limit(rng: np.random.Generator, n: int) -> dict[str, Interval]:
     rows = rng.exponential(1 + steps[:, None], size=(3, n))
     errors = rows.std(1, ddof=1) / np.sqrt(n)
     found = extrapolate._fitted(steps, rows.mean(1), errors, np.full(3, n), (1, 2, 3), 1.0, 0.95)
-    return {"limit of three steps": of(found.value, 1.0)}
+    return {"limit of three steps": of(found.mean, 1.0)}
 
 
 def slope(rng: np.random.Generator, n: int) -> dict[str, Interval]:

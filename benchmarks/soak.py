@@ -96,7 +96,7 @@ def work(name: str, seed: int, out: Path, layout: dict[str, Any], checkpoint: Pa
     import levysde as ls
 
     kernel, domain, start, num = problem(name)
-    saved = None if checkpoint is None else ls.Checkpoint(checkpoint, every=0.3)
+    saved = None if checkpoint is None else ls.Checkpoint(checkpoint, checkpoint_every=0.3)
     run = ls.simulate_escape(
         kernel, domain, start, num=num, seed=seed, max_steps=LIMIT[name], checkpoint=saved, **layout
     )

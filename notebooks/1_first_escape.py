@@ -223,7 +223,7 @@ limit
 
 # %%
 figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
-x, best = limit.steps**limit.order, limit.value
+x, best = limit.steps**limit.order, limit.mean
 ax.errorbar(
     x,
     limit.means,

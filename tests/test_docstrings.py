@@ -8,16 +8,22 @@ see (whether a unit is the right one) is for the eyes.
 import dataclasses
 import inspect
 import re
+from collections import defaultdict
+from pathlib import Path
 
 import pytest
 from bad_values import want
 from calls import Call, Exempt, public_names, table
 from calls.table import ROOMS
 
+from levysde import protocols
+
 SCIENCE = ("noise", "landscapes", "dynamics", "kernels", "theory", "stats")  # what has sources
 CALLS = {entry.target: entry for room in ROOMS for entry in table(room) if isinstance(entry, Call)}
 EXEMPT = {entry.target for room in ROOMS for entry in table(room) if isinstance(entry, Exempt)}
 PUBLIC = public_names()
+CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
+COLUMNS = ["name", "meaning", "type", "usual position"]  # of its table of argument names
 
 
 def section(doc: str, title: str) -> str:
@@ -94,3 +100,43 @@ def test_docstring_is_complete(name):
 def test_methods_have_docstrings(name):
     target = PUBLIC[name]
     assert [m for m in own_members(target) if not inspect.getdoc(getattr(target, m))] == []
+
+
+def vocabulary() -> dict[str, list[str]]:
+    """The meanings that the table in CONTRIBUTING.md gives to each argument name."""
+    _, below = CONTRIBUTING.read_text().split(f"| {' | '.join(COLUMNS)} |\n|---|---|---|---|\n")
+    meanings = defaultdict(list)
+    for row in below.split("\n\n")[0].splitlines():
+        names, meaning, *rest = row.removeprefix("| ").removesuffix(" |").split(" | ")
+        assert len(rest) == 2, f"not four cells: {row}"
+        assert re.fullmatch(r"`\w+`(, `\w+`)*", names), f"not names: {row}"
+        for name in re.findall(r"\w+", names):
+            meanings[name].append(meaning)
+    return dict(meanings)
+
+
+def users() -> dict[str, set[str]]:
+    """Which public classes and functions have an argument of each name."""
+    found = defaultdict(set)
+    for target in CALLS:
+        for name in inspect.signature(target).parameters:
+            found[name].add(target.__qualname__)
+    return dict(found)
+
+
+def test_each_shared_argument_name_has_one_meaning_in_the_guide():
+    meanings, used = vocabulary(), users()
+    assert len(meanings) > 90
+    assert {name: given for name, given in meanings.items() if len(given) > 1} == {}
+    shared = {name: sorted(targets) for name, targets in used.items() if len(targets) > 1}
+    assert {name: shared[name] for name in shared.keys() - meanings.keys()} == {}
+
+
+def test_the_guide_lists_no_argument_that_is_gone():
+    asked = {
+        name
+        for _, kind in inspect.getmembers(protocols, inspect.isclass)
+        for _, method in inspect.getmembers(kind, inspect.isfunction)
+        for name in inspect.signature(method).parameters
+    }
+    assert sorted(vocabulary().keys() - users().keys() - asked) == []

@@ -152,7 +152,7 @@ def diagnosis(**changed):
         excess=0.01,
         alpha=1.9,
         measured=True,
-        noise="components",
+        stable_noise="components",
         height=0.05,
         measures={"sgd": MEASURE},
         predictions={"sgd": PREDICTED},

@@ -239,7 +239,7 @@ def landings() -> Iterator[Check]:
     for i, (name, top, trace) in enumerate((("sharp", 8.0, 11.0), ("flat", 3.0, 5.0))):
         here = found.minimum == i
         what = f"largest error over {here.sum()} landings in the {name} well"
-        wrong = np.abs(found.top[here] - top).max()
+        wrong = np.abs(found.largest_eigenvalue[here] - top).max()
         yield Check(
             "landing_sharpness",
             f"top eigenvalue, {what}",

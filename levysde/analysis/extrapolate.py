@@ -29,17 +29,17 @@ class Extrapolation(Tabled):
     """A mean with the error of its step taken away.
 
     Attributes:
-        value: the limit, with its interval.
+        mean: the limit, with its interval.
         bias: mean at the finest step minus the limit, with its interval.
         order: p, the power of the step.
         steps, means, standard_errors, nums: of the levels, the coarsest first; shape `(n,)`.
         seeds: of the levels.
         p_value: chance of a scatter about the fit as large as seen; NaN for two levels, where any
             fit passes.
-        warnings: caveats of the value.
+        warnings: caveats of the mean.
     """
 
-    value: Estimate
+    mean: Estimate
     bias: Estimate
     order: float
     steps: np.ndarray
@@ -51,13 +51,11 @@ class Extrapolation(Tabled):
     warnings: tuple[str, ...]
 
     def _table(self) -> Table:
-        share = (
-            f", {self.bias.value / self.value.value:.2%} of the limit" if self.value.value else ""
-        )
+        share = f", {self.bias.value / self.mean.value:.2%} of the limit" if self.mean.value else ""
         tested = f"p = {self.p_value:.2g}" if len(self.steps) > 2 else "two levels: not tested"
         levels = zip(self.steps, self.means, self.standard_errors, self.nums, strict=True)
         rows = [
-            ("limit", f"{self.value}  ({self.value.confidence:.0%} interval)"),
+            ("limit", f"{self.mean}  ({self.mean.confidence:.0%} interval)"),
             ("bias of the finest step", f"{self.bias}{share}"),
             (f"fit of step^{self.order:.4g}", tested),
             *(

@@ -44,8 +44,9 @@ class Landings(Tabled):
         minimum: number of the listed minimum it is at, -1 for none of them or where it has not
             settled, shape `(k,)`.
         minima: the listed minima, shape `(m, d)`.
-        share: share of the exits that landed in each, with binomial intervals, length m.
-        trace, top: trace and largest eigenvalue of the Hessian where each landed, shape `(k,)`.
+        shares: share of the exits that landed in each, with binomial intervals, length m.
+        trace, largest_eigenvalue: trace and largest eigenvalue of the Hessian where each landed,
+            shape `(k,)`.
     """
 
     ids: np.ndarray
@@ -54,20 +55,20 @@ class Landings(Tabled):
     settled: np.ndarray
     minimum: np.ndarray
     minima: np.ndarray
-    share: tuple[Estimate, ...]
+    shares: tuple[Estimate, ...]
     trace: np.ndarray
-    top: np.ndarray
+    largest_eigenvalue: np.ndarray
 
     def _table(self) -> Table:
         places = [
-            (f"minimum {i}", f"{share}", self.minimum == i) for i, share in enumerate(self.share)
+            (f"minimum {i}", f"{share}", self.minimum == i) for i, share in enumerate(self.shares)
         ]
         other = self.minimum < 0
         if other.any():
             places.append(("elsewhere", f"{other.mean():.4g}", other))
         head = ("at", "share of exits", "mean trace", "mean largest eigenvalue")
         cells = [
-            (name, share, _mean(self.trace[here]), _mean(self.top[here]))
+            (name, share, _mean(self.trace[here]), _mean(self.largest_eigenvalue[here]))
             for name, share, here in places
         ]
         return Table(
@@ -133,10 +134,10 @@ def landing_sharpness(
     settled = norm <= limit
     number = np.where(settled, _nearest(points, listed), -1)
     trace, top = _sharpness(landscape, points, number, listed)
-    share = tuple(
+    shares = tuple(
         bounded_mean(float(np.sum(number == i)), num, confidence) for i in range(len(listed))
     )
-    return Landings(exits.ids, points, norm, settled, number, listed, share, trace, top)
+    return Landings(exits.ids, points, norm, settled, number, listed, shares, trace, top)
 
 
 def _minima(landscape: Landscape, minima: Arg[Numbers | None]) -> np.ndarray:

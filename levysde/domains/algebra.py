@@ -1,5 +1,5 @@
-"""Domains made of domains: intersection, complement, and exit sets of which one is entered
-first."""
+"""Domains made of domains: intersection, complement, dilation, and exit sets of which one is
+entered first."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.domains.shapes import ConvexShape
-from levysde.interfaces import check_domain
+from levysde.domains.shapes import ConvexShape, as_domain, bisected
 from levysde.protocols import Domain, Label, Point, Scalar, Truth
-from levysde.types import Arg
+from levysde.types import Arg, Number
 
 # a set without formulas is looked for along a ray at these powers of two of |v|, a step being a
 # factor of 1.044
@@ -29,7 +28,7 @@ class Intersection(Domain):
             noticed.
 
     Raises:
-        ValueError, TypeError: no domain, something that is none, or different dimensions.
+        ValueError, TypeError: no domain, something that is not a domain, or different dimensions.
     """
 
     domains: tuple[Domain, ...]
@@ -65,7 +64,18 @@ class Intersection(Domain):
         return all(domain.convex for domain in self.domains)
 
 
-class Complement(Domain):
+class OfDomain(Domain):
+    """A domain made of one other, of the same dimension."""
+
+    domain: eqx.AbstractVar[Domain]
+
+    @property
+    def dim(self) -> int:
+        """d, the length of the points it takes."""
+        return self.domain.dim
+
+
+class Complement(OfDomain):
     """Outside of `domain`, within the range of floats: to escape from it is to enter `domain`. Its
     boundary belongs to it.
 
@@ -91,13 +101,50 @@ class Complement(Domain):
         return self.domain.ray_edges(x, v)
 
     @property
-    def dim(self) -> int:
-        """d, the length of the points it takes."""
-        return self.domain.dim
+    def convex(self) -> bool:
+        return False
+
+
+class Dilated(OfDomain):
+    """`{factor x : x in domain}`, with the labels of `domain`: the basin that goes with a loss
+    whose parameters are stretched (`levysde.landscapes.rescaled`, factor `hessian_factor^(-1/2)`).
+
+    Args:
+        domain: the set to dilate, about the origin.
+        factor: of all lengths, positive.
+
+    Raises:
+        ValueError, TypeError: something that is no `Domain`, a factor that is not positive and
+            finite.
+    """
+
+    domain: Domain
+    factor: Array
+
+    def __init__(self, domain: Arg[Domain], factor: Arg[Number]):
+        example = "Dilated(Ball(radius=1.0, center=jnp.zeros(2)), factor=0.5)"
+        self.domain = as_domain(domain, example)
+        self.factor = errors.positive("factor", factor)
+
+    def contains(self, x: Point) -> Truth:
+        return self.domain.contains(x / self.factor)
+
+    def label(self, x: Point) -> Label:
+        return self.domain.label(x / self.factor)
+
+    def ray_distance(self, x: Point, v: Point) -> Scalar:
+        return self.domain.ray_distance(x / self.factor, v / self.factor)
+
+    def ray_edges(self, x: Point, v: Point) -> Array | None:
+        return self.domain.ray_edges(x / self.factor, v / self.factor)
+
+    def faces(self, x: Point) -> tuple[Array, Array]:
+        gaps, normals = self.domain.faces(x / self.factor)
+        return jnp.asarray(self.factor * gaps), normals
 
     @property
     def convex(self) -> bool:
-        return False
+        return self.domain.convex
 
 
 class ExitSets(Domain):
@@ -123,10 +170,7 @@ class ExitSets(Domain):
     def __init__(self, *sets: Arg[Domain], names: Arg[Sequence[str] | None] = None):
         self.sets = _checked("each of sets", "ExitSets", sets)
         given = tuple(str(i + 1) for i in range(len(sets))) if names is None else names
-        if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
-            raise TypeError(
-                f'names must be strings, not {names!r}. For example names=("left", "right").'
-            )
+        errors.several("names", given, str, 'names=("left", "right")')
         if len(given) != len(sets) or len(set(given)) != len(sets):
             raise ValueError(
                 f"names must be {len(sets)} different strings, one for each set, not {names!r}. "
@@ -138,8 +182,7 @@ class ExitSets(Domain):
         return ~jnp.any(_inside(self.sets, x)) & jnp.all(jnp.isfinite(x))
 
     def label(self, x: Point) -> Label:
-        lost = ~jnp.all(jnp.isfinite(x))
-        return _first(jnp.append(_inside(self.sets, x), lost))
+        return _first(jnp.append(_inside(self.sets, x), ~jnp.all(jnp.isfinite(x))))
 
     def ray_distance(self, x: Point, v: Point) -> Scalar:
         return jnp.min(jnp.stack([entry_distance(domain, x, v) for domain in self.sets]))
@@ -191,20 +234,13 @@ def _search_entry(domain: Domain, x: Point, v: Point) -> Scalar:
     radii = jnp.exp2(steps / _PER_DOUBLING)
     seen = jax.lax.map(inside, radii)
     first = jnp.argmax(seen)
-
-    def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bracket
-        middle = (low + high) / 2
-        at = inside(middle)
-        return jnp.where(at, low, middle), jnp.where(at, middle, high)
-
-    start = jnp.where(first > 0, radii[jnp.maximum(first - 1, 0)], 0), radii[first]
-    _, high = jax.lax.fori_loop(0, _BISECTIONS, halve, start)
+    before = jnp.where(first > 0, radii[jnp.maximum(first - 1, 0)], 0)
+    _, high = bisected(lambda r: ~inside(r), before, radii[first], _BISECTIONS)
     return jnp.where(domain.contains(x), 0, jnp.where(jnp.any(seen), high, jnp.inf))
 
 
 def _edges(domains: tuple[Domain, ...], x: Point, v: Point) -> Array | None:
-    """Those of all `domains`, None where one does not know its own."""
+    """The edges of all `domains`; None if one of them does not know its own."""
     found = [domain.ray_edges(x, v) for domain in domains]
     known = [edges for edges in found if edges is not None]
     return jnp.concatenate(known) if len(known) == len(found) else None
@@ -222,11 +258,7 @@ def _first(where: Array) -> Label:
 def _checked(name: str, taker: str, domains: tuple) -> tuple[Domain, ...]:
     example = f"{taker}(Ball(radius=1.0, center=jnp.zeros(2)))"
     for domain in domains:
-        if not isinstance(domain, Domain):
-            raise TypeError(
-                f"{name} must be a Domain, not {errors.shown(domain)}. For example {example}."
-            )
-        check_domain(domain)
+        as_domain(domain, example, name)
     if not domains:
         raise ValueError(f"{taker} needs at least one domain. For example {example}.")
     dims = [domain.dim for domain in domains]

@@ -10,17 +10,22 @@ its logarithm; where z has no component along the shortest axes there may be no 
 nearest point lies beside z along such an axis.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.domains.shapes import ConvexShape, as_point, quadratic_distance, sphere_chord
+from levysde.domains.shapes import (
+    ConvexShape,
+    as_point,
+    bisected,
+    quadratic_distance,
+    sphere_chord,
+)
 from levysde.protocols import Point, Scalar, Truth, matvec
 from levysde.types import Arg, Numbers
 
-_SMALLEST = -60.0  # log2 of the smallest q looked at
+_SMALLEST = -60.0  # log2 of the smallest q tried
 _BISECTIONS = 40
 
 
@@ -87,17 +92,13 @@ class Ellipsoid(ConvexShape):
         def outside(q: Array) -> Scalar:
             return jnp.sum((a * z / (longer + q)) ** 2) - 1
 
-        def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-            low, high = bracket
-            middle = (low + high) / 2
-            beyond = outside(jnp.exp2(middle)) > 0
-            return jnp.where(beyond, middle, low), jnp.where(beyond, high, middle)
+        def beyond(log_q: Array) -> Truth:
+            return outside(jnp.exp2(log_q)) > 0
 
-        ends = jnp.full((), _SMALLEST, z.dtype), jnp.zeros((), z.dtype)
-        _, root = jax.lax.fori_loop(0, _BISECTIONS, halve, ends)
-        q = jnp.exp2(root)
+        smallest = jnp.full((), _SMALLEST, z.dtype)
+        q = jnp.exp2(bisected(beyond, smallest, jnp.zeros((), z.dtype), _BISECTIONS)[1])
         shift = z * (1 - q) / (longer + q)  # nearest point minus z
-        beside = jnp.where(outside(jnp.exp2(ends[0])) > 0, 0, jnp.maximum(-outside(q), 0))
+        beside = jnp.where(beyond(smallest), 0, jnp.maximum(-outside(q), 0))
         return jnp.where(self.contains(x), shortest * jnp.sqrt(jnp.sum(shift * shift) + beside), 0)
 
     def faces(self, x: Point) -> tuple[Array, Array]:
@@ -119,7 +120,6 @@ class Ellipsoid(ConvexShape):
 
     @property
     def dim(self) -> int:
-        """d, the length of the points it takes."""
         return self.center.shape[0]
 
     @property

@@ -1,5 +1,5 @@
-"""Basins without a formula: sublevel sets of a loss, and any predicate. Rays leave them by
-search."""
+"""Domains without a formula for their boundary, whose rays are searched: sublevel sets of a loss,
+and any predicate."""
 
 import warnings
 from collections.abc import Callable
@@ -12,19 +12,41 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.domains.shapes import quadratic_distance
+from levysde.domains.shapes import bisected, quadratic_distance
 from levysde.protocols import Domain, Landscape, Point, Scalar, Truth
 from levysde.types import Arg, Integer, Number
 
 # of the height: a coarser spacing of the floats at the level moves the mean exit time by percents
 _COARSE_LEVEL = 0.02
-_SCAN = 64  # points looked at between the start and the first doubling that is outside
-_FEW = 16  # dimensions up to which these are looked at together, more being a network's
+_SCAN = 64  # points tested between the start and the first doubling that is outside
+_FEW = 16  # dimensions up to which they are tested together; a network has more
 _BISECTIONS = 40
 _FARTHEST = 2.0**60
 
 
-class Sublevel(Domain):
+class Searched(Domain):
+    """A domain that is known by `contains` only, so that its rays are searched."""
+
+    def ray_distance(self, x: Point, v: Point) -> Scalar:
+        return search_ray(self.contains, x, v)
+
+    @property
+    def convex(self) -> bool:
+        return False
+
+
+class OfLoss(Searched):
+    """A domain that a loss defines."""
+
+    landscape: eqx.AbstractVar[Landscape]
+
+    @property
+    def dim(self) -> int:
+        """d, the length of the points it takes."""
+        return self.landscape.dim
+
+
+class Sublevel(OfLoss):
     """`{x : F(x) < F(minimum) + height}`. A NaN loss is outside.
 
     Not restricted to the connected component of the minimum: for that there is `Component`.
@@ -43,42 +65,32 @@ class Sublevel(Domain):
     level: Array
 
     def __init__(self, landscape: Arg[Landscape], *, height: Arg[Number]):
-        if not isinstance(landscape, Landscape):
-            raise TypeError(
-                f"landscape must be a Landscape, not {landscape!r}. For example "
-                "Sublevel(well, height=0.5); make your own loss into one with "
-                "levysde.from_function."
-            )
-        self.landscape = landscape
+        example = "Sublevel(well, height=0.5); from_function makes a landscape of your own loss"
+        self.landscape = errors.instance("landscape", landscape, Landscape, example)
         self.height = errors.positive("height", height)
         lowest = landscape.value(landscape.minimum)
         self.level = lowest + self.height
-        if not errors.is_traced(self.level) and not float(self.level) - float(lowest) > 0.5 * float(
-            self.height
-        ):
+        if errors.is_traced(self.level):
+            return
+        if not float(self.level) - float(lowest) > 0.5 * float(self.height):
             raise ValueError(
                 f"height = {height!r} is lost in rounding next to the loss at the minimum, "
                 f"{float(lowest)!r} in {lowest.dtype}. Give a larger height, or shift the loss to "
                 "be about 0 at its minimum."
             )
-
-        if not errors.is_traced(self.level):
-            share = float(np.spacing(np.abs(np.asarray(self.level)))) / float(self.height)
-            if share > _COARSE_LEVEL:
-                warnings.warn(
-                    f"the loss at the minimum is {float(lowest):.6g}, where the floats of "
-                    f"{lowest.dtype} are {share:.1%} of height = {float(self.height):.4g} apart: "
-                    "the level is that coarse. Shift the loss to be about 0 at its minimum, or "
-                    "switch JAX to float64.",
-                    errors.PrecisionWarning,
-                    stacklevel=3,  # past the wrapper of names
-                )
+        share = float(np.spacing(np.abs(np.asarray(self.level)))) / float(self.height)
+        if share > _COARSE_LEVEL:
+            warnings.warn(
+                f"the loss at the minimum is {float(lowest):.6g}, where the floats of "
+                f"{lowest.dtype} are {share:.1%} of height = {float(self.height):.4g} apart: "
+                "the level is that coarse. Shift the loss to be about 0 at its minimum, or "
+                "switch JAX to float64.",
+                errors.PrecisionWarning,
+                stacklevel=3,  # past the wrapper of names
+            )
 
     def contains(self, x: Point) -> Truth:
         return self.landscape.value(x) < self.level
-
-    def ray_distance(self, x: Point, v: Point) -> Scalar:
-        return search_ray(self.contains, x, v)
 
     def faces(self, x: Point) -> tuple[Array, Array]:
         gradient = self.landscape.gradient(x)
@@ -91,16 +103,11 @@ class Sublevel(Domain):
         )[None], unit[None]
 
     @property
-    def dim(self) -> int:
-        """d, the length of the points it takes."""
-        return self.landscape.dim
-
-    @property
     def convex(self) -> bool:
         return self.landscape.convex
 
 
-class Predicate(Domain):
+class Predicate(Searched):
     """Where `inside(x)` holds. NaN is outside.
 
     Args:
@@ -118,10 +125,7 @@ class Predicate(Domain):
 
     def __init__(self, inside: Arg[Callable[[Array], Any]], *, dim: Arg[Integer]):
         self.dim = errors.integer("dim", dim)
-        if not callable(inside):
-            raise TypeError(
-                f"inside must be a function of x, not {inside!r}. For example lambda x: x[0] < 1."
-            )
+        errors.function("inside", inside, "inside=lambda x: x[0] < 1")
         x = jax.ShapeDtypeStruct((self.dim,), jnp.zeros(0).dtype)
         out = errors.outcome("inside", inside, x, example="lambda x: jnp.sum(x**2) < 1")
         if getattr(out, "shape", None) != () or out.dtype != bool:
@@ -133,13 +137,6 @@ class Predicate(Domain):
 
     def contains(self, x: Point) -> Truth:
         return self.inside(x) & jnp.all(x == x)
-
-    def ray_distance(self, x: Point, v: Point) -> Scalar:
-        return search_ray(self.contains, x, v)
-
-    @property
-    def convex(self) -> bool:
-        return False
 
 
 def search_ray(contains: Callable[[Array], Array], x: Point, v: Point) -> Scalar:
@@ -153,7 +150,7 @@ def search_ray(contains: Callable[[Array], Array], x: Point, v: Point) -> Scalar
         v: its direction, shape `(d,)`, of any length.
 
     Returns:
-        r, in units of `|v|`; inf past `2^60` of them, or for v = 0.
+        r, in units of `|v|`: 0 from outside, inf past `2^60` of them, or for v = 0.
     """
     one = jnp.ones((), x.dtype)
 
@@ -166,13 +163,6 @@ def search_ray(contains: Callable[[Array], Array], x: Point, v: Point) -> Scalar
     # in few dimensions all at once: one after another, a basin's flows would each wait for the
     # slowest
     first = jnp.argmax(~jax.lax.map(inside, grid, batch_size=_SCAN if x.shape[0] <= _FEW else 1))
-    low, high = grid[first] - reach / _SCAN, grid[first]
-
-    def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bracket
-        middle = (low + high) / 2
-        at = inside(middle)
-        return jnp.where(at, middle, low), jnp.where(at, high, middle)
-
-    _, high = jax.lax.fori_loop(0, _BISECTIONS, halve, (low, high))
-    return jnp.where(inside(far) | ~jnp.any(v != 0), np.inf, high)
+    _, high = bisected(inside, grid[first] - reach / _SCAN, grid[first], _BISECTIONS)
+    ends = jnp.where(inside(far) | ~jnp.any(v != 0), np.inf, high)
+    return jnp.where(contains(x), ends, 0)

@@ -3,6 +3,7 @@
 EXAMPLES = {
     "abscissa": "[0.1, 0.2]",
     "alpha": "1.5",
+    "amount": "1e6",
     "amplitude": "10.0",
     "barrier": "1.0",
     "barriers": "(1.0, 1.0)",
@@ -137,7 +138,6 @@ EXAMPLES = {
     "trace_share": "1.0",
     "trajectory": "0",
     "tries": "3",
-    "units": "1e6",
     "upper": "jnp.ones(2)",
     "weight_decay": "0.01",
     "width": "6",

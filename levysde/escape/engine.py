@@ -80,8 +80,8 @@ def simulate_escape(
             every n-th trajectory; the rows of others stay `UNFINISHED`, see `join_shards`. By
             default the processes that `jax.distributed` joins share the run, and each returns all
             of it.
-        checkpoint: a file path, or `Checkpoint(path, every=seconds)`; a run that finds its file
-            resumes from it.
+        checkpoint: a file path, or `Checkpoint(path, checkpoint_every=seconds)`; a run that finds
+            its file resumes from it.
         progress: True shows a bar with exits so far and time left; a function is called with
             (finished, all) as that grows.
         throw: raise `NonFiniteError` when a trajectory becomes NaN or infinite, as by default;
@@ -191,7 +191,7 @@ def _watch(
     ended: Sequence[threading.Event], ledger: Ledger, keeper: Saver | None, bar: Any
 ) -> None:
     """Wait for the workers; meanwhile show progress and save from time to time."""
-    last, every = time.monotonic(), keeper.settings.every if keeper else math.inf
+    last, every = time.monotonic(), keeper.settings.checkpoint_every if keeper else math.inf
     while any(not done.is_set() for done in ended):
         next((done for done in ended if not done.is_set()), ended[0]).wait(_POLL_SECONDS)
         bar.update(ledger.finished - bar.n)

@@ -165,7 +165,7 @@ class Checkpoint:
 
     Args:
         path: the file, written by NumPy as an archive; its folder is made when missing.
-        every: seconds between saves, stretched so that saving costs at most 5%.
+        checkpoint_every: seconds between saves, stretched so that saving costs at most 5%.
         final: whether a finished run is saved too; False for one whose rows are stored elsewhere as
             soon as it returns.
         on_save: called with the path after each save, for example to copy the file off the machine;
@@ -177,13 +177,14 @@ class Checkpoint:
     """
 
     path: Arg[PathLike]
-    every: Arg[float] = 5.0
+    checkpoint_every: Arg[float] = 5.0
     final: Arg[bool] = True
     on_save: Arg[Callable[[Path], Any] | None] = None
 
     def __post_init__(self):
         errors.instance("path", self.path, str | os.PathLike, '"run.npz"')
-        object.__setattr__(self, "every", errors.positive_real("every", self.every, "every=5.0"))
+        seconds = errors.positive_real("checkpoint_every", self.checkpoint_every)
+        object.__setattr__(self, "checkpoint_every", seconds)
         errors.flag("final", self.final)
         if self.on_save is not None:
             errors.function("on_save", self.on_save)

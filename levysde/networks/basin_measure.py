@@ -80,7 +80,7 @@ class BasinMeasure(Tabled):
     """m(W) of one optimiser, with `m(|y| >= 1) = 1`.
 
     Attributes:
-        value: with the interval of its rays alone, at the scale and index measured; of no width
+        measure: with the interval of its rays alone, at the scale and index measured; of no width
             where all were looked at.
         quadratic: what the Hessian alone predicts, `mean_i q_i`.
         rays: half-lines looked at, of `of` (inf for isotropic noise).
@@ -95,7 +95,7 @@ class BasinMeasure(Tabled):
         masses, predicted: m_i as found and q_i by the quadratic, shape `(k,)`.
     """
 
-    value: Estimate
+    measure: Estimate
     quadratic: float
     rays: int
     of: float
@@ -120,7 +120,7 @@ class BasinMeasure(Tabled):
             else f"variance {self.reduction:.3g} times below plain sampling"
         )
         return [
-            (f"m(W){whose}", f"{self.value}, {self.rays:,}{of} rays, {gain}"),
+            (f"m(W){whose}", f"{self.measure}, {self.rays:,}{of} rays, {gain}"),
             (
                 f"by the Hessian alone{whose}",
                 f"{self.quadratic:.4g}, {self.returning:.1%} of rays return",

@@ -111,15 +111,15 @@ def _about_noise(r: Diagnosis) -> list[str]:
 def _about_basin(r: Diagnosis) -> list[str]:
     found = []
     for name, m in r.measures.items():
-        if not m.value.value > 0:
+        if not m.measure.value > 0:
             found.append(
                 f"no ray left the basin for {name.upper()}: its escape time by jumps is infinite, "
                 "or the rays drawn missed the coordinates that leave. Raise num_rays, or add "
                 "weight_decay to bound the basin."
             )
-        elif m.value.high - m.value.value > _WIDE * m.value.value:
+        elif m.measure.high - m.measure.value > _WIDE * m.measure.value:
             found.append(
-                f"m(W) of {name.upper()} is known to a factor only, {m.value}. Raise num_rays."
+                f"m(W) of {name.upper()} is known to a factor only, {m.measure}. Raise num_rays."
             )
     shares = [m.returning for m in r.measures.values()]
     if shares and max(shares) > 0:

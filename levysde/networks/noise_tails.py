@@ -14,7 +14,7 @@ Caveats of a tail index of minibatch noise:
   low (a Gaussian one 1.17);
 * norms of vectors of many coordinates concentrate: Hill reads them as no tail at all (124 in a
   thousand dimensions), and block sums of norms are only the surer of a wrong number where scales
-  are mixed (`levysde.stats.vectors`).
+  are mixed (`levysde.stats.projections`).
 """
 
 import warnings

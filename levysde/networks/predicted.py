@@ -28,10 +28,10 @@ def predicted_escapes(
     for name, measure in measures.items():
         rates = [
             epsilon**alpha * total * m
-            for m in (measure.value.value, measure.value.low, measure.value.high)
+            for m in (measure.measure.value, measure.measure.low, measure.measure.high)
         ]
         means = [1 / (rate * eta) if rate > 0 else np.inf for rate in rates]
-        estimate = type(measure.value)(means[0], means[2], means[1], request.confidence)
+        estimate = type(measure.measure)(means[0], means[2], means[1], request.confidence)
         found[name] = PredictedEscape(estimate, rates[0], rates[0] * measure.relaxation, epsilon)
     return found
 

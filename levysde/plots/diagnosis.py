@@ -281,7 +281,7 @@ def basin_masses(
     ends = []
     for k, (name, m) in enumerate(measures.items()):
         shown = (m.predicted > 0) & (m.masses > 0)
-        label = f"{_NAMES[name]}, m(W) = {m.value}"
+        label = f"{_NAMES[name]}, m(W) = {m.measure}"
         look: dict[str, Any] = {
             "color": COLOURS[k],
             "marker": MARKERS[k],

@@ -46,7 +46,7 @@ def hill(
         ValueError: `stable` outside its range.
     """
     errors.instance("curve", curve, stats.HillCurve, "plots.hill(stats.hill_curve(x))")
-    share = curve.k / curve.size
+    share = curve.k / curve.num_values
     inside = share >= 1e-4  # where the table of exact readings begins
     exact = None
     if stable is not None:

@@ -1,8 +1,13 @@
 """Estimates from exit times and noise samples, each with its interval. numpy and scipy only."""
 
 from levysde.naming import answer_wrong_calls as _answer_wrong_calls
-from levysde.stats.bootstrap import block_bootstrap as block_bootstrap, block_length as block_length
-from levysde.stats.estimate import Estimate as Estimate
+from levysde.stats.bootstrap import (
+    DirectionalIndex as DirectionalIndex,
+    block_bootstrap as block_bootstrap,
+    block_length as block_length,
+    per_coordinate as per_coordinate,
+    projections as projections,
+)
 from levysde.stats.goodness import (
     Exponentiality as Exponentiality,
     exponentiality as exponentiality,
@@ -20,6 +25,7 @@ from levysde.stats.hurst import (
     hurst_rs as hurst_rs,
 )
 from levysde.stats.mcculloch import SkewedStableFit as SkewedStableFit, mcculloch as mcculloch
+from levysde.stats.samples import Estimate as Estimate
 from levysde.stats.survival import (
     SurvivalCurve as SurvivalCurve,
     escape_rate as escape_rate,
@@ -39,11 +45,6 @@ from levysde.stats.tail_report import (
     TailFinding as TailFinding,
     TailReport as TailReport,
     tail_report as tail_report,
-)
-from levysde.stats.vectors import (
-    DirectionalIndex as DirectionalIndex,
-    per_coordinate as per_coordinate,
-    projections as projections,
 )
 
 _answer_wrong_calls(globals())

@@ -21,10 +21,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from scipy.special import xlogy
 
 from levysde import errors
-from levysde.stats.estimate import Estimate
+from levysde.stats.samples import Estimate
 from levysde.stats.survival import checked, in_unit
 from levysde.tables import Table, Tabled
 from levysde.types import Arg, Number, Numbers
@@ -45,15 +46,17 @@ class Exponentiality(Tabled):
     p_value: float
 
     def _table(self) -> Table:
-        rows = [
-            (
-                "Weibull shape, 1 if exponential",
-                f"{self.shape}  ({self.shape.confidence:.0%} interval)",
-            ),
-            ("score statistic", f"{self.statistic:.3g} (standard normal if exponential)"),
-            ("p-value", f"{self.p_value:.2g}"),
-        ]
-        return Table("Exponentiality", rows)
+        return Table(
+            "Exponentiality",
+            [
+                (
+                    "Weibull shape, 1 if exponential",
+                    f"{self.shape}  ({self.shape.confidence:.0%} interval)",
+                ),
+                ("score statistic", f"{self.statistic:.3g} (standard normal if exponential)"),
+                ("p-value", f"{self.p_value:.2g}"),
+            ],
+        )
 
 
 def exponentiality(
@@ -80,7 +83,6 @@ def exponentiality(
     Source:
         Cox and Oakes, Analysis of Survival Data (1984), section 3.7.
     """
-    from scipy.stats import norm  # slow to import
 
     time, exited = checked(time, exited)
     confidence = errors.fraction("confidence", confidence)
@@ -99,15 +101,13 @@ def exponentiality(
     variance = exits + (xlogy(z, z) ** 2 / np.where(z > 0, z, 1)).sum() - cross**2 / exits
     statistic = float(score / np.sqrt(variance))
     return Exponentiality(
-        _shape(time, exited, confidence), statistic, float(2 * norm.sf(abs(statistic)))
+        _shape(time, exited, confidence), statistic, float(2 * scipy.stats.norm.sf(abs(statistic)))
     )
 
 
 def _shape(time: np.ndarray, exited: np.ndarray, confidence: float) -> Estimate:
     """Weibull shape by maximum likelihood, the rate profiled out; interval where twice the loss of
     likelihood passes the chi-square point."""
-    from scipy.optimize import root_scalar  # slow to import, as is
-    from scipy.stats import chi2
 
     used = time > 0
     log_time = np.log(time[used]) - np.log(time.max())
@@ -121,15 +121,15 @@ def _shape(time: np.ndarray, exited: np.ndarray, confidence: float) -> Estimate:
         return exits / k + total - exits * (weight * log_time).sum() / weight.sum()
 
     below, above = _bracket(slope, 1.0)
-    best = root_scalar(slope, bracket=(below, above), xtol=1e-12).root
-    floor = likelihood(best) - chi2.ppf(confidence, 1) / 2
+    best = scipy.optimize.root_scalar(slope, bracket=(below, above), xtol=1e-12).root
+    floor = likelihood(best) - scipy.stats.chi2.ppf(confidence, 1) / 2
     ends = []
     for factor in (0.5, 2.0):
         outer = best * factor
         while likelihood(outer) > floor:
             outer *= factor
         ends.append(
-            root_scalar(
+            scipy.optimize.root_scalar(
                 lambda k: likelihood(k) - floor, bracket=(best, outer), xtol=1e-9 * best
             ).root
         )

@@ -20,11 +20,20 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import scipy
+from scipy.special import chdtri
 
 from levysde import errors
-from levysde.stats.estimate import Estimate
-from levysde.stats.samples import repeated, sample, sizes, ties, too_many, warned
-from levysde.stats.tables import stable_table
+from levysde.stats.samples import (
+    Estimate,
+    repeated,
+    sample,
+    sizes,
+    stable_table,
+    ties,
+    too_many,
+    warned,
+)
 from levysde.tables import Table, Tabled, spread
 from levysde.types import Arg, Integer, Number, Numbers
 
@@ -49,11 +58,14 @@ class HillFit(Tabled):
     warnings: tuple[str, ...] = ()
 
     def _table(self) -> Table:
-        rows = [
-            ("alpha", f"{self.alpha}  ({self.alpha.confidence:.0%} interval)"),
-            ("from", f"the {self.k} largest values, above {self.threshold:.4g}"),
-        ]
-        return Table("HillFit", rows, self.warnings)
+        return Table(
+            "HillFit",
+            [
+                ("alpha", f"{self.alpha}  ({self.alpha.confidence:.0%} interval)"),
+                ("from", f"the {self.k} largest values, above {self.threshold:.4g}"),
+            ],
+            self.warnings,
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,8 +77,8 @@ class HillCurve(Tabled):
         alpha: the estimate with each, shape `(m,)`.
         low: lower end of the pointwise interval, shape `(m,)`.
         high: upper end of the pointwise interval, shape `(m,)`.
-        chosen: the k that `hill` chooses by itself.
-        size: n, how many values the sample has.
+        chosen: the k that `hill` chooses by default.
+        num_values: n, how many values the sample has.
         confidence: pointwise coverage.
         warnings: what makes the estimates doubtful: values that repeat, zeros.
     """
@@ -76,22 +88,28 @@ class HillCurve(Tabled):
     low: np.ndarray
     high: np.ndarray
     chosen: int
-    size: int
+    num_values: int
     confidence: float
     warnings: tuple[str, ...] = ()
 
     def _table(self) -> Table:
         i = int(np.argmin(np.abs(self.k - self.chosen)))
-        rows = [
-            ("k", f"{len(self.k)} from {self.k[0]} to {self.k[-1]}, of {self.size} values"),
-            ("alpha along k", spread(self.alpha)),
-            (
-                f"alpha at k = {self.k[i]}, chosen",
-                f"{self.alpha[i]:.4g} [{self.low[i]:.4g}, {self.high[i]:.4g}]  "
-                f"({self.confidence:.0%} interval)",
-            ),
-        ]
-        return Table("HillCurve", rows, self.warnings)
+        return Table(
+            "HillCurve",
+            [
+                (
+                    "k",
+                    f"{len(self.k)} from {self.k[0]} to {self.k[-1]}, of {self.num_values} values",
+                ),
+                ("alpha along k", spread(self.alpha)),
+                (
+                    f"alpha at k = {self.k[i]}, chosen",
+                    f"{self.alpha[i]:.4g} [{self.low[i]:.4g}, {self.high[i]:.4g}]  "
+                    f"({self.confidence:.0%} interval)",
+                ),
+            ],
+            self.warnings,
+        )
 
 
 def hill(
@@ -210,10 +228,9 @@ def hill_on_stable(alpha: Arg[Number], fraction: Arg[Number]) -> float:
 def _excess_spline():
     """The logarithm of the mean log excess; straight in alpha, where the curve bends sharply
     towards 2."""
-    from scipy.interpolate import RectBivariateSpline  # slow to import
 
     table = stable_table()
-    return RectBivariateSpline(
+    return scipy.interpolate.RectBivariateSpline(
         table["alpha"], np.log(table["share"]), np.log(table["log_excess"]), kx=1, ky=3
     )
 
@@ -258,7 +275,6 @@ def _doubts(size: np.ndarray, k: np.ndarray, zeros: int) -> list[str]:
 
 def _interval(k: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
     """Factors of the estimate at both ends."""
-    from scipy.special import chdtri  # slow to import
 
     tail = (1 - confidence) / 2
     return chdtri(2 * k, 1 - tail) / (2 * k), chdtri(2 * k, tail) / (2 * k)

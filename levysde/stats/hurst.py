@@ -35,10 +35,11 @@ DFA reads 1/a: 0.83, 0.66, 0.55.
 from collections.abc import Callable
 
 import numpy as np
+import scipy
+from scipy.special import gammaln
 
 from levysde import errors
-from levysde.stats.estimate import Estimate
-from levysde.stats.samples import sample
+from levysde.stats.samples import Estimate, sample
 from levysde.types import Arg, Integer, Number, Numbers
 
 _PIECES = 10
@@ -158,7 +159,6 @@ def fractional_gaussian_noise(
     Source:
         circulant embedding: Davies, Harte, Biometrika 74 (1987).
     """
-    from scipy.fft import fft, irfft  # slow to import
 
     n = errors.integer("num_values", num_values, low=2, high=2**31 - 1)
     h = errors.fraction("hurst", hurst)
@@ -166,11 +166,11 @@ def fractional_gaussian_noise(
     lag = np.arange(n + 1, dtype=float)
     r = ((lag + 1) ** (2 * h) - 2 * lag ** (2 * h) + np.abs(lag - 1) ** (2 * h)) / 2
     # of length 2n; its spectrum is >= 0 but for rounding
-    circle = np.asarray(fft(np.append(r, r[-2:0:-1])))
+    circle = np.asarray(scipy.fft.fft(np.append(r, r[-2:0:-1])))
     spectrum = np.maximum(np.real(circle)[: n + 1], 0)
     noise = rng.normal(size=n + 1) + 1j * rng.normal(size=n + 1)
     noise[[0, n]] = noise[[0, n]].real * np.sqrt(2)
-    return np.asarray(irfft(noise * np.sqrt(spectrum * n), 2 * n))[:n]
+    return np.asarray(scipy.fft.irfft(noise * np.sqrt(spectrum * n), 2 * n))[:n]
 
 
 def _sample(x: Arg[Numbers]) -> np.ndarray:
@@ -222,7 +222,6 @@ def _rescaled_range(x: np.ndarray) -> np.ndarray:
 
 def _anis_lloyd(window: int) -> float:
     """The mean of R/S for independent Gaussian values."""
-    from scipy.special import gammaln  # slow to import
 
     s = window
     i = np.arange(1, s)
@@ -236,8 +235,7 @@ def _anis_lloyd(window: int) -> float:
 def _residual(path: np.ndarray, degree: int) -> np.ndarray:
     """Mean square about the least-squares polynomial."""
     base, _ = np.linalg.qr(np.vander(np.linspace(-1, 1, path.shape[1]), degree + 1))
-    rest = path - (path @ base) @ base.T
-    square = (rest**2).mean(1)
+    square = ((path - (path @ base) @ base.T) ** 2).mean(1)
     return np.where(square > _ROUNDING**2 * (path**2).mean(1), square, 0)
 
 
@@ -250,7 +248,6 @@ def _jackknife(
 ) -> Estimate:
     """`exponent` of the means over pieces, `by_piece` of shape `(windows, pieces)`, with a Student
     interval."""
-    from scipy.stats import t  # slow to import
 
     pieces = by_piece.shape[1]
     value = exponent(by_piece.mean(1))
@@ -261,5 +258,5 @@ def _jackknife(
             f"the {pieces} pieces of x are alike, which leaves no interval: x repeats itself. Give "
             "a random series."
         )
-    reach = float(t.isf((1 - confidence) / 2, pieces - 1) * error)
+    reach = float(scipy.stats.t.isf((1 - confidence) / 2, pieces - 1) * error)
     return Estimate(value, value - reach, value + reach, confidence)

@@ -10,20 +10,19 @@ Two functionals are free of scale and location, `(q95 - q05)/(q75 - q25)` for a 
 `(q95 + q05 - 2 q50)/(q95 - q05)` for b; then `s = (q75 - q25)/(Q75 - Q25)` and
 `m = q50 - s Q50`. The exact Q are tabulated by `benchmarks/stable_quantiles.py`.
 
-Nothing beyond the 5% and 95% quantiles is looked at: it reads the body of the law, and any law has
-a reading (Student t with 3 degrees of freedom 1.53, Laplace 1.44, both of index 2; a Gaussian of
-independent lognormal scales 1.10).
+Values beyond the 5% and 95% quantiles do not enter: the fit reads the body of the law, and any law
+has a reading (Student t with 3 degrees of freedom 1.53, Laplace 1.44, both of index 2; a Gaussian
+of independent lognormal scales 1.10).
 """
 
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import scipy
 
 from levysde import errors
-from levysde.stats.estimate import Estimate
-from levysde.stats.samples import repeated, sample, warned
-from levysde.stats.tables import stable_table
+from levysde.stats.samples import Estimate, repeated, sample, stable_table, warned
 from levysde.tables import Table, Tabled
 from levysde.types import Arg, Number, Numbers
 
@@ -37,31 +36,35 @@ class SkewedStableFit(Tabled):
 
     Attributes:
         alpha: the index, in [0.5, 2].
-        beta: the skewness, in [-1, 1].
+        skewness: beta, the skewness, in [-1, 1].
         scale: s, in the unit of the sample.
         location: in Nolan's S0 parametrisation, in the unit of the sample.
         warnings: what makes the estimates doubtful: values that repeat.
     """
 
     alpha: Estimate
-    beta: Estimate
+    skewness: Estimate
     scale: Estimate
     location: Estimate
     warnings: tuple[str, ...] = ()
 
     def _table(self) -> Table:
-        rows = [(name, f"{getattr(self, name)}") for name in ("alpha", "beta", "scale", "location")]
         return Table(
-            f"SkewedStableFit ({self.alpha.confidence:.0%} intervals)", rows, self.warnings
+            f"SkewedStableFit ({self.alpha.confidence:.0%} intervals)",
+            [
+                (name, f"{getattr(self, name)}")
+                for name in ("alpha", "skewness", "scale", "location")
+            ],
+            self.warnings,
         )
 
 
 def mcculloch(x: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> SkewedStableFit:
     """Stable index, skewness, scale and location by five quantiles, with delta-method intervals.
 
-    Nothing beyond the 5% and 95% quantiles is looked at: it reads the body of the law, and any law
-    has a reading. For independent stable values of index 0.8 to 1.8 the mean error at n = 500 is
-    below a fifth of a standard error (which is 0.06 to 0.12 for the index, 0.13 to 0.4 for the
+    Values beyond the 5% and 95% quantiles do not enter: the fit reads the body of the law, and any
+    law has a reading. For independent stable values of index 0.8 to 1.8 the mean error at n = 500
+    is below a fifth of a standard error (which is 0.06 to 0.12 for the index, 0.13 to 0.4 for the
     skewness). The index cannot pass 2, so it reads low there: 1.91 at a = 1.95 and 1.93 at a = 2
     for n = 500, 1.95 and 1.98 for n = 5000. At a = 2 the skewness has no meaning and is given as 0
     in [-1, 1]. The location of the S1 parametrisation is `location - beta scale tan(pi alpha/2)`.
@@ -87,11 +90,10 @@ def mcculloch(x: Arg[Numbers], *, confidence: Arg[Number] = 0.95) -> SkewedStabl
         McCulloch, Commun. Stat. Simul. Comput. 15 (1986), on exact quantiles
         (`benchmarks/stable_quantiles.py`).
     """
-    from scipy.stats import norm  # slow to import
 
     x = sample(x, least=100)
     confidence = errors.fraction("confidence", confidence)
-    z = norm.isf((1 - confidence) / 2)
+    z = scipy.stats.norm.isf((1 - confidence) / 2)
     table = stable_table()
     q = np.quantile(x, table["level"])
     if not q[3] > q[1]:
@@ -127,7 +129,6 @@ def _shape(q: np.ndarray) -> tuple[float, float]:
 def _splines(name: str) -> list:
     """The table over beta in [-1, 1] (mirrored: `Q_p(-b) = -Q_(1-p)(b)`), a spline for each
     level."""
-    from scipy.interpolate import RectBivariateSpline  # slow to import
 
     table = stable_table()
     right = table[name]
@@ -135,7 +136,8 @@ def _splines(name: str) -> list:
     beta = np.append(-table["beta"][:0:-1], table["beta"])
     whole = np.concatenate([left, right], axis=1)
     return [
-        RectBivariateSpline(table["alpha"], beta, whole[..., i]) for i in range(whole.shape[-1])
+        scipy.interpolate.RectBivariateSpline(table["alpha"], beta, whole[..., i])
+        for i in range(whole.shape[-1])
     ]
 
 
@@ -145,7 +147,6 @@ def _at(name: str, alpha: float, beta: float, da: int = 0, db: int = 0) -> np.nd
 
 def _solve(tail: float, skew: float) -> tuple[float, float]:
     """The index and skewness whose law has these functionals, the nearest ones where none has."""
-    from scipy.optimize import least_squares  # slow to import
 
     if tail <= _shape(_at("quantile", 2.0, 0.0))[0]:
         return 2.0, 0.0
@@ -155,7 +156,7 @@ def _solve(tail: float, skew: float) -> tuple[float, float]:
         found = _shape(_at("quantile", *theta))
         return np.array([np.log(found[0] / tail), found[1] - skew])
 
-    best = least_squares(
+    best = scipy.optimize.least_squares(
         miss, (1.5, 0.5 * np.sign(skew)), bounds=([lowest, -1], [2, 1]), xtol=1e-12, ftol=1e-12
     )
     alpha, beta = best.x

@@ -1,16 +1,42 @@
-"""What every estimator here checks before it looks at a sample. Host side, float64."""
+"""What all estimators share: the form of an estimate, checks of a sample, tables of exact stable
+laws. Float64, on the host."""
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 import numpy as np
 
 from levysde import errors
-from levysde.errors import AccuracyWarning
+from levysde.tables import Table, Tabled
 from levysde.types import Arg, Numbers
 
 # share of values that occur more than once, far above what rounding to a fine grid leaves
 _MOSTLY = 0.9
+
+
+@dataclass(frozen=True, repr=False)
+class Estimate(Tabled):
+    """A point estimate and its two-sided confidence interval.
+
+    Attributes:
+        value: the estimate.
+        low: lower end of the interval, in the unit of `value`.
+        high: upper end of the interval, in the unit of `value`.
+        confidence: the interval's coverage, between 0 and 1.
+    """
+
+    value: float
+    low: float
+    high: float
+    confidence: float = 0.95
+
+    def _table(self) -> Table:
+        if self.low == self.value == self.high:  # nothing random in it
+            return Table(f"{self.value:.4g}")
+        return Table(f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]")
 
 
 def sample(
@@ -48,7 +74,7 @@ def ties(x: np.ndarray) -> np.ndarray:
 
 
 def too_many(tied: np.ndarray, used: np.ndarray | int) -> np.ndarray:
-    """Whether so many equal values among those used move an order statistic by about its standard
+    """Whether `tied` equal values among those used move an order statistic by about its standard
     error, sqrt(used)/2."""
     return tied > np.maximum(2, np.sqrt(used) / 2)
 
@@ -74,5 +100,17 @@ def repeated(x: np.ndarray, name: str = "values of x") -> list[str]:
 def warned(messages: Sequence[str]) -> tuple[str, ...]:
     """Issues each message as an `AccuracyWarning` of the caller's caller, and returns them all."""
     for message in messages:
-        warnings.warn(AccuracyWarning(message), stacklevel=3)
+        warnings.warn(errors.AccuracyWarning(message), stacklevel=3)
     return tuple(messages)
+
+
+@cache
+def stable_table() -> dict[str, np.ndarray]:
+    """The tables of exact stable laws that come with the package: `alpha`, `beta`, `level`,
+    `quantile`, `density`, `share`, `log_excess`, as described where they are made
+    (`benchmarks/stable_quantiles.py`)."""
+    with (
+        files("levysde.stats").joinpath("stable_quantiles.npz").open("rb") as file,
+        np.load(file) as held,
+    ):
+        return {name: held[name] for name in held.files}

@@ -12,9 +12,11 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
+from scipy.special import chdtri, expit, gammaincinv, stdtrit
 
 from levysde import errors
-from levysde.stats.estimate import Estimate
+from levysde.stats.samples import Estimate
 from levysde.tables import Table, Tabled
 from levysde.types import Arg, Number, Numbers
 
@@ -44,12 +46,14 @@ class SurvivalCurve(Tabled):
             f"{self.survival[-1]:.4g} [{self.low[-1]:.4g}, {self.high[-1]:.4g}]  "
             f"({self.confidence:.0%} interval)"
         )
-        rows = [
-            ("times", f"{len(self.time)} from {self.time[0]:.4g} to {self.time[-1]:.4g}"),
-            ("median", f"{self.time[below[0]]:.4g}" if below.size else "beyond the last time"),
-            ("survival at the last time", end),
-        ]
-        return Table("SurvivalCurve", rows)
+        return Table(
+            "SurvivalCurve",
+            [
+                ("times", f"{len(self.time)} from {self.time[0]:.4g} to {self.time[-1]:.4g}"),
+                ("median", f"{self.time[below[0]]:.4g}" if below.size else "beyond the last time"),
+                ("survival at the last time", end),
+            ],
+        )
 
 
 def checked(
@@ -135,8 +139,6 @@ def escape_rate(
 
 
 def _rate(time: np.ndarray, exited: np.ndarray, confidence: Arg[Number]) -> Estimate:
-    # quantiles of chi-square, as in scipy.stats, which is slow to import
-    from scipy.special import chdtri, gammaincinv
 
     confidence = errors.fraction("confidence", confidence)
     exits, at_risk = int(exited.sum()), float(time.sum())
@@ -210,7 +212,6 @@ def mean_ratio(
         Clopper and Pearson, Biometrika 26 (1934), on the share of the exits that fell to each
         sample.
     """
-    from scipy.stats import f  # slow to import
 
     time, exited = checked(time, exited)
     other_time, other_exited = checked(other_time, other_exited, "other_")
@@ -220,8 +221,8 @@ def mean_ratio(
     more, more_other = n + (not exited.all()), n_other + (not other_exited.all())
     (time, exponent), (other_time, other_exponent) = in_unit(time), in_unit(other_time)
     risk = time.sum() / other_time.sum()
-    low = risk * n_other / more / f.isf(tail, 2 * more, 2 * n_other) if n_other else 0.0
-    high = risk * more_other / n * f.isf(tail, 2 * more_other, 2 * n) if n else np.inf
+    low = risk * n_other / more / scipy.stats.f.isf(tail, 2 * more, 2 * n_other) if n_other else 0.0
+    high = risk * more_other / n * scipy.stats.f.isf(tail, 2 * more_other, 2 * n) if n else np.inf
     value = risk * n_other / n if n else (np.inf if n_other else np.nan)
     return _in_range(Estimate(value, low, high, confidence), exponent - other_exponent, "the ratio")
 
@@ -251,11 +252,12 @@ def kaplan_meier(
     Source:
         Kaplan and Meier, J. Amer. Statist. Assoc. 53 (1958).
     """
-    from scipy.stats import CensoredData, ecdf  # slow to import
 
     time, exited = checked(time, exited)
     confidence = errors.fraction("confidence", confidence)
-    curve = ecdf(CensoredData(uncensored=time[exited], right=time[~exited])).sf
+    curve = scipy.stats.ecdf(
+        scipy.stats.CensoredData(uncensored=time[exited], right=time[~exited])
+    ).sf
     survival = np.asarray(curve.probabilities)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # the formula has no value where the curve is 0 or 1
@@ -263,7 +265,7 @@ def kaplan_meier(
         band = curve.confidence_interval(confidence, method="log-log")
     low, high = np.array(band.low.probabilities), np.array(band.high.probabilities)
     at_risk = time.size - np.searchsorted(np.sort(time), curve.quantiles)
-    # lower end for a chance, of which so many trials all came true
+    # lower end for a probability after as many successes in a row
     every = ((1 - confidence) / 2) ** (1 / at_risk)
     flat, empty = survival == 1, survival == 0
     low[flat], high[flat] = every[flat], 1.0
@@ -319,7 +321,6 @@ def restricted_mean(
     Source:
         Kaplan and Meier, J. Amer. Statist. Assoc. 53 (1958); the variance is Greenwood's.
     """
-    from scipy.special import expit, stdtrit  # slow to import
 
     time, exited = checked(time, exited)
     last = float(time.max())

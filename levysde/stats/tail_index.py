@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from scipy.special import ndtri, stdtrit
 
 from levysde import errors
-from levysde.stats.estimate import Estimate
-from levysde.stats.samples import repeated, sample, sizes, warned
+from levysde.stats.samples import Estimate, repeated, sample, sizes, warned
 from levysde.tables import Table, Tabled
 from levysde.types import Arg, Integer, Number, Numbers
 
@@ -142,7 +142,6 @@ def index_of_growth(
     Source:
         as `block_log_moment_index`: Mohammadi, Mohammadpour, Ogata (2015).
     """
-    from scipy.special import stdtrit  # slow to import
 
     single = errors.reals("single", single)
     summed = sample(summed, name="summed")
@@ -210,7 +209,6 @@ def characteristic_function_fit(
     Source:
         Press, J. Amer. Statist. Assoc. 67 (1972); Koutrouvelis, J. Amer. Statist. Assoc. 75 (1980).
     """
-    from scipy.special import ndtri, stdtrit  # slow to import
 
     x = sample(x)
     block = errors.integer("block", block)

@@ -16,9 +16,9 @@ distinguished by what they mean:
 * asymmetric: `(q95 + q05 - 2 q50)/(q95 - q05)`, over 25 interleaved parts of the sample;
 * Gaussian: the index is not below 2.
 
-A seventh looks whether values repeat: "not continuous" is flagged where so many are equal to one
-another, sqrt(n)/2, that order statistics move by their standard errors. Rounded and integer samples
-have no tail index, and some estimators no value for them.
+A seventh check looks for repeated values: "not continuous" is flagged if sqrt(n)/2 or more are
+equal to one another, so that order statistics move by their standard errors. Rounded and integer
+samples have no tail index, and some estimators no value for them.
 
 Scores come from ranks, so no check needs a moment. Each of the six is made at `level / 6`: together
 they err at `level`. Measured at level 0.02, n = 10,000, 200 samples each: independent stable values
@@ -35,14 +35,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 
 from levysde import errors
 from levysde.errors import AccuracyWarning
 from levysde.stats.bootstrap import autocovariance, normal_scores
-from levysde.stats.estimate import Estimate
 from levysde.stats.hill import hill, hill_on_stable
 from levysde.stats.mcculloch import mcculloch
-from levysde.stats.samples import repeated, sample, ties
+from levysde.stats.samples import Estimate, repeated, sample, ties
 from levysde.stats.tail_index import block_log_moment_index, characteristic_function_fit
 from levysde.tables import Grid, Table, Tabled
 from levysde.types import Arg, Number, Numbers
@@ -91,13 +91,13 @@ class TailReport(Tabled):
         by_sum: the characteristic-function index of sums of m values, by m; constant for a stable
             law.
         findings: the seven checks.
-        size: n, how many values the sample has.
+        num_values: n, how many values the sample has.
     """
 
     indices: dict[str, Estimate]
     by_sum: dict[int, Estimate]
     findings: tuple[TailFinding, ...]
-    size: int
+    num_values: int
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ class TailReport(Tabled):
             (f.name, f"{f.statistic:+.2f}", "FLAG" if f.flagged else "ok") for f in self.findings
         ]
         return Table(
-            f"TailReport of {self.size} values",
+            f"TailReport of {self.num_values} values",
             [*rows, Grid(("check", "statistic", "result"), checks), self.verdict],
         )
 
@@ -156,7 +156,6 @@ def tail_report(
     Source:
         this package; correlation by Ljung, Box, Biometrika 65 (1978), on normal scores.
     """
-    from scipy.stats import norm  # slow to import
 
     x = sample(x, least=_LEAST)
     level = errors.fraction("level", level)
@@ -171,7 +170,7 @@ def tail_report(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)  # of repeated values: a finding below
         indices, fits, scores = _measured(x, confidence, discrete)
-    z_one, z_two = float(norm.isf(level / 6)), float(norm.isf(level / 12))
+    z_one, z_two = float(scipy.stats.norm.isf(level / 6)), float(scipy.stats.norm.isf(level / 12))
     serial, sized, drift, tail, skew, below = scores
     meaning = (
         f"values repeat, {most} of {x.size} are equal, so that x is rounded or discrete and has no "
@@ -213,7 +212,6 @@ def _measured(
 ) -> tuple[dict[str, Estimate], dict[int, Estimate], list[float]]:
     """The estimates, those of sums, and the statistics of the checks; NaN for what a discrete
     sample does not have."""
-    from scipy.stats import norm  # slow to import
 
     nothing = Estimate(np.nan, np.nan, np.nan, confidence)
 
@@ -242,12 +240,13 @@ def _measured(
         "quantiles (McCulloch)": known(lambda: mcculloch(x, confidence=confidence).alpha, nothing),
         "Hill": known(lambda: hill(centred, confidence=confidence).alpha, nothing),
     }
-    error = float((fits[1].high - fits[1].low) / (2 * norm.isf((1 - confidence) / 2)))
+    error = float((fits[1].high - fits[1].low) / (2 * scipy.stats.norm.isf((1 - confidence) / 2)))
     with np.errstate(divide="ignore", invalid="ignore"):  # of a discrete sample
+        drifts = [(fits[m].value - fits[1].value) / (error * np.sqrt(m + 1)) for m in SUMS]
         scores = [
             _portmanteau(x),
             _portmanteau(sizes),
-            _drift(fits, error),
+            float(max(drifts, key=abs)),
             known(lambda: _tail(centred, fits[1].value, error), np.nan),
             _skew(x),
             float((2 - fits[1].value) / error),
@@ -269,12 +268,6 @@ def _portmanteau(x: np.ndarray) -> float:
     return float((np.cbrt(q / LAGS) - (1 - 2 / (9 * LAGS))) / np.sqrt(2 / (9 * LAGS)))
 
 
-def _drift(fits: dict[int, Estimate], error: float) -> float:
-    """The larger, by size, of the two differences over their standard errors."""
-    scores = [(fits[m].value - fits[1].value) / (error * np.sqrt(m + 1)) for m in SUMS]
-    return float(max(scores, key=abs))
-
-
 def _tail(x: np.ndarray, alpha: float, error: float) -> float:
     """Hill against the exact stable law, in 1/a: positive where the tail is lighter."""
     size = np.sort(np.abs(x))[::-1]
@@ -293,10 +286,9 @@ def _tail(x: np.ndarray, alpha: float, error: float) -> float:
 def _skew(x: np.ndarray) -> float:
     """Quantile skewness over 25 interleaved parts of the sample: a t statistic, turned into a
     normal quantile."""
-    from scipy.stats import norm, t  # slow to import
 
     parts = x[: x.size // PARTS * PARTS].reshape(-1, PARTS)
     low, middle, high = np.quantile(parts, [0.05, 0.5, 0.95], axis=0)
     skew = (high + low - 2 * middle) / (high - low)
     score = skew.mean() / (skew.std(ddof=1) / np.sqrt(PARTS))
-    return float(np.sign(score) * norm.isf(t.sf(abs(score), PARTS - 1)))
+    return float(np.sign(score) * scipy.stats.norm.isf(scipy.stats.t.sf(abs(score), PARTS - 1)))

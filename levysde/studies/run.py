@@ -72,7 +72,7 @@ def run_study(
     for section in chosen:
         finding = _run_section(section, folder, modules, quick, progress)
         verdicts += finding.verdicts
-        tables |= {f"{section.name}/{name}": rows for name, rows in finding.data.items()}
+        tables |= {f"{section.name}/{name}": rows for name, rows in finding.tables.items()}
         for name, figure in finding.figures.items():
             figure.savefig(folder / f"{section.name}-{name}.png", dpi=150)
     command = _command(study, folder, quick, sections)

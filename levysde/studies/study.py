@@ -20,7 +20,7 @@ class Finding(Tabled):
     Args:
         verdicts: a `Verdict` on each of the section's claims, in their order.
         figures: matplotlib figures by name.
-        data: tables by name; a table is a list of rows `{column: number or string}`.
+        tables: tables by name; a table is a list of rows `{column: number or string}`.
 
     Raises:
         TypeError: something other than verdicts or dicts.
@@ -28,20 +28,20 @@ class Finding(Tabled):
 
     verdicts: Arg[Sequence[Verdict]]
     figures: Arg[Mapping[str, Any]] = field(default_factory=dict)
-    data: Arg[Mapping[str, Sequence[Mapping[str, Any]]]] = field(default_factory=dict)
+    tables: Arg[Mapping[str, Sequence[Mapping[str, Any]]]] = field(default_factory=dict)
 
     def __post_init__(self):
         errors.several(
             "verdicts", self.verdicts, Verdict, "(Verdict(claim, word, outcome, power),)"
         )
         errors.instance("figures", self.figures, dict, '{"name": figure}')
-        errors.instance("data", self.data, dict, '{"name": [{"column": 1.0}]}')
+        errors.instance("tables", self.tables, dict, '{"name": [{"column": 1.0}]}')
 
     def _table(self) -> Table:
         rows = [
             *((verdict.claim.key, verdict.word) for verdict in self.verdicts),
             ("figures", ", ".join(self.figures) or "none"),
-            ("data", ", ".join(self.data) or "none"),
+            ("tables", ", ".join(self.tables) or "none"),
         ]
         return Table(f"Finding of {len(self.verdicts)} verdicts", rows)
 

@@ -120,13 +120,13 @@ def estimate(plan: Arg[Plan], place: Arg[Place]) -> SweepEstimate:
             )
             for k in members:
                 work = works[k]
-                seconds[k] = np.nan if work is None else work.units / speed
+                seconds[k] = np.nan if work is None else work.amount / speed
                 is_bound |= work is not None and work.is_bound
     for members in list(kinds.values())[tried:]:
         for k in members:
             work = works[k]
             seconds[k] = (
-                work.units / min(speeds.values()) if work is not None and speeds else np.nan
+                work.amount / min(speeds.values()) if work is not None and speeds else np.nan
             )
     variables = plan.experiment.variables([point.settings for point in plan.points])
     first = [plan.experiment.work(point.settings) for point in plan.points[:_SHOWN]]
@@ -139,7 +139,7 @@ def estimate(plan: Arg[Plan], place: Arg[Place]) -> SweepEstimate:
         kinds=len(kinds),
         nbytes=disk_bytes(plan, variables),
         free=_free(place) if place.is_local else None,
-        units=tuple(np.nan if work is None else work.units for work in first),
+        units=tuple(np.nan if work is None else work.amount for work in first),
     )
 
 

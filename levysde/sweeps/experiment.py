@@ -104,23 +104,23 @@ class Work:
     """What a point will cost.
 
     Args:
-        units: of work, as the experiment's `work_unit` says (trajectory-steps for escapes); may be
-            infinite.
+        amount: of work, in the unit that the experiment's `work_unit` names (trajectory-steps for
+            escapes); may be infinite.
         is_bound: whether that is a bound, or an expectation.
 
     Raises:
-        ValueError, TypeError: units that are no number from 0 on, a bound that is neither True nor
-            False.
+        ValueError, TypeError: an amount that is no number from 0 on, a bound that is neither True
+            nor False.
     """
 
-    units: Arg[float]
+    amount: Arg[float]
     is_bound: Arg[bool]
 
     def __post_init__(self):
-        units = errors.numeric("units", errors.concrete("units", self.units))
-        if units.shape != () or not units >= 0:
+        amount = errors.numeric("amount", errors.concrete("amount", self.amount))
+        if amount.shape != () or not amount >= 0:
             raise ValueError(
-                f"units must be a number from 0 on, not {errors.shown(self.units)}. "
+                f"amount must be a number from 0 on, not {errors.shown(self.amount)}. "
                 "For example 1e6."
             )
         errors.flag("is_bound", self.is_bound)

@@ -110,7 +110,9 @@ def _checkpoint(place: Place, point: Point, every: float) -> Checkpoint:
     each save."""
     name = _checkpoint_name(point)
     if place.is_local:
-        return Checkpoint(place.path(".run", "checkpoints", name), every=every, final=False)
+        return Checkpoint(
+            place.path(".run", "checkpoints", name), checkpoint_every=every, final=False
+        )
     folder = Path(tempfile.gettempdir()) / f"levysde-{os.getpid()}"
     folder.mkdir(exist_ok=True)
     file = folder / name
@@ -122,7 +124,7 @@ def _checkpoint(place: Place, point: Point, every: float) -> Checkpoint:
     def copy(path: Path) -> None:
         place.write(path.read_bytes(), ".run", "checkpoints", path.name)
 
-    return Checkpoint(file, every=every, final=False, on_save=copy)
+    return Checkpoint(file, checkpoint_every=every, final=False, on_save=copy)
 
 
 def _checkpoint_name(point: Point) -> str:

@@ -2,25 +2,24 @@
 
 from levysde.naming import answer_wrong_calls as _answer_wrong_calls
 from levysde.noise import boundary_shift as boundary_shift
-from levysde.theory.exact import (
+from levysde.theory.exact_exit import (
     brownian_mean_exit as brownian_mean_exit,
+    exact_exit as exact_exit,
     getoor_mean_exit as getoor_mean_exit,
     ryznar_mean_exit as ryznar_mean_exit,
 )
-from levysde.theory.exact_exit import exact_exit as exact_exit
 from levysde.theory.exit_law import escape_law as escape_law
 from levysde.theory.first_passage import (
     FirstPassage as FirstPassage,
     first_passage as first_passage,
 )
-from levysde.theory.kesten import kesten_index as kesten_index
 from levysde.theory.kramers import (
     KramersLaw as KramersLaw,
     StationaryPoint as StationaryPoint,
     kramers_law as kramers_law,
     stationary_point as stationary_point,
 )
-from levysde.theory.law import Conditions as Conditions, Law as Law
+from levysde.theory.law import Conditions as Conditions, Law as Law, LawError as LawError
 from levysde.theory.law_error import law_error as law_error
 from levysde.theory.metastability import (
     gaussian_chain as gaussian_chain,
@@ -46,13 +45,10 @@ from levysde.theory.stable_exit import (
     stable_ball_exit as stable_ball_exit,
     stable_exit as stable_exit,
 )
-from levysde.theory.stable_law import (
-    SAMPLER_FLOOR as SAMPLER_FLOOR,
-    EscapeLaw as EscapeLaw,
-    LawError as LawError,
-)
+from levysde.theory.stable_law import SAMPLER_FLOOR as SAMPLER_FLOOR, EscapeLaw as EscapeLaw
 from levysde.theory.stationary import (
     StationaryCovariance as StationaryCovariance,
+    kesten_index as kesten_index,
     regression_covariance as regression_covariance,
     sgd_covariance as sgd_covariance,
 )

@@ -1,36 +1,40 @@
-"""The exact exit of a one-dimensional SDE: from its dynamics and its interval to the equation that
-holds at any noise.
+"""Exact mean exit times: of a one-dimensional SDE from an interval, at any noise, and of noise
+without drift from a ball. Float64.
 
-`d th = -F'(th) dt + epsilon s dL`, s the number that the scale is in one dimension. In one
-dimension every stable driver is the same: SaS(|epsilon s|) at time 1; Brownian motion adds
-`D = (epsilon s)^2 / 2`. With jumps the nonlocal equation is solved (`stable_exit`), without them
-a quadrature is done (`first_passage`)."""
+In one dimension `d th = -F'(th) dt + epsilon s dL`, s the number that the scale is. Every stable
+driver is then the same: SaS(|epsilon s|) at time 1; Brownian motion adds `D = (epsilon s)^2 / 2`.
+With jumps the nonlocal equation is solved (`stable_exit`), without them a quadrature is done
+(`first_passage`).
+
+For balls: a the stability index, `epsilon L` the noise, r the radius, x the start relative to the
+centre, d the dimension. Times are in the time of L. Convention: `E exp(i k L_1) = exp(-|k|^a)` in
+each coordinate, so a = 2 is variance 2t.
+"""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from math import gamma, hypot
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.special import poch
 
 from levysde import errors
 from levysde.dynamics import SGD, Langevin
 from levysde.interfaces import check_domain
 from levysde.landscapes import in_float64
 from levysde.noise import STATE_FREE, Brownian, DriverSum, StableComponents, StableIsotropic
-from levysde.protocols import Domain, Driver, Landscape
+from levysde.protocols import Domain, Driver, Dynamics, Landscape
 from levysde.theory.first_passage import FirstPassage, first_passage
 from levysde.theory.stable_exit import StableExit, stable_exit
-from levysde.types import Arg, Numbers
-
-if TYPE_CHECKING:
-    from levysde.protocols import Dynamics
+from levysde.types import Arg, Integer, Number, Numbers
 
 
 def exact_exit(
-    dynamics: Arg["Dynamics"], domain: Arg[Domain], *, start: Arg[Numbers | None] = None
+    dynamics: Arg[Dynamics], domain: Arg[Domain], *, start: Arg[Numbers | None] = None
 ) -> StableExit | FirstPassage:
     """Mean, second moment and side of the exit of `dynamics` from the interval of `domain` that
     holds the start.
@@ -61,11 +65,7 @@ def exact_exit(
             "dynamics must be SGD or Langevin, whose state is one number, not "
             f"{errors.shown(dynamics)}. Simulate instead."
         )
-    if not isinstance(domain, Domain):
-        raise TypeError(
-            f"domain must be a Domain, not {errors.shown(domain)}. For example "
-            "Ball(radius=1.0, center=jnp.zeros(1))."
-        )
+    errors.instance("domain", domain, Domain, "Ball(radius=1.0, center=jnp.zeros(1))")
     check_domain(domain)
     if dynamics.landscape.dim != 1 or domain.dim != 1:
         raise ValueError(
@@ -94,8 +94,8 @@ def exact_exit(
             return -np.asarray(_gradients(landscape, jnp.asarray(z)[:, None]))[:, 0]
 
         if epsilon == 0:
-            ends = (None if np.isinf(low) else low, None if np.isinf(high) else high)
-            found = first_passage(drift, diffusion, start=x, lower=ends[0], upper=ends[1])
+            lower, upper = (None if np.isinf(end) else end for end in (low, high))
+            found = first_passage(drift, diffusion, start=x, lower=lower, upper=upper)
             return replace(found, start=x)
         if not np.isfinite([low, high]).all():
             raise ValueError(
@@ -154,3 +154,128 @@ def _noise(dynamics: Any) -> tuple[float, float, float]:
     if not jumps:
         return 2.0, 0.0, diffusion
     return indices[0], sum(c ** indices[0] for _, c in jumps) ** (1 / indices[0]), diffusion
+
+
+def getoor_mean_exit(
+    *,
+    alpha: Arg[Number],
+    dim: Arg[Integer],
+    radius: Arg[Number] = 1.0,
+    epsilon: Arg[Number] = 1.0,
+    start: Arg[Numbers] = 0.0,
+) -> float:
+    """Mean exit time of `x + epsilon L`, L isotropic stable, from the ball of `radius`.
+
+    `Gamma(d/2) (r^2 - |x|^2)^(a/2) / (2^a Gamma(1 + a/2) Gamma((d + a)/2) epsilon^a)`.
+
+    Args:
+        alpha: stability index, in (0, 2].
+        dim: d, the dimension.
+        radius: of the ball, positive, in the unit of x; 1 by default.
+        epsilon: noise amplitude, positive; 1 by default.
+        start: x, relative to the centre: a point, `(d,)`, or its distance from the centre, which is
+            0 by default.
+
+    Returns:
+        The mean exit time, in the time of L.
+
+    Raises:
+        ValueError, TypeError: a number out of range, or traced by JAX; a start outside the ball.
+
+    Source:
+        Getoor, Trans. Amer. Math. Soc. 101 (1961).
+    """
+
+    a, d, gap, eps = _checked(alpha, dim, radius, epsilon, start)
+    return float(gap ** (a / 2) / (2**a * gamma(1 + a / 2) * poch(d / 2, a / 2) * eps**a))
+
+
+def ryznar_mean_exit(
+    *,
+    alpha: Arg[Number],
+    dim: Arg[Integer],
+    radius: Arg[Number] = 1.0,
+    epsilon: Arg[Number] = 1.0,
+    start: Arg[Numbers] = 0.0,
+) -> float:
+    """Mean exit time of `x + epsilon L`, L of d independent stable coordinates, from the ball of
+    `radius`.
+
+    `(r^2 - |x|^2)^(a/2) / (d Gamma(1 + a) epsilon^a)`, shown by Ryznar for every symmetric stable
+    process with `Gamma(1 - a/2) Gamma(1 + a/2) nu(|y| >= 1)` in place of `d Gamma(1 + a)`.
+
+    Args:
+        alpha: stability index, in (0, 2].
+        dim: d, the dimension.
+        radius: of the ball, positive, in the unit of x; 1 by default.
+        epsilon: noise amplitude, positive; 1 by default.
+        start: x, relative to the centre: a point, `(d,)`, or its distance from the centre, which is
+            0 by default.
+
+    Returns:
+        The mean exit time, in the time of L.
+
+    Raises:
+        ValueError, TypeError: a number out of range, or traced by JAX; a start outside the ball.
+
+    Source:
+        Ryznar (2025).
+    """
+    a, d, gap, eps = _checked(alpha, dim, radius, epsilon, start)
+    return gap ** (a / 2) / (d * gamma(1 + a) * eps**a)
+
+
+def brownian_mean_exit(
+    *,
+    dim: Arg[Integer],
+    radius: Arg[Number] = 1.0,
+    sigma: Arg[Number] = 1.0,
+    start: Arg[Numbers] = 0.0,
+) -> float:
+    """Mean exit time of `x + sigma W`, W standard Brownian motion, from the ball:
+    `(r^2 - |x|^2) / (d sigma^2)`.
+
+    Args:
+        dim: d, the dimension.
+        radius: of the ball, positive, in the unit of x; 1 by default.
+        sigma: noise amplitude, positive; 1 by default.
+        start: x, relative to the centre: a point, `(d,)`, or its distance from the centre, which is
+            0 by default.
+
+    Returns:
+        The mean exit time, in the time of W.
+
+    Raises:
+        ValueError, TypeError: a number out of range, or traced by JAX; a start outside the ball.
+
+    Source:
+        elementary: the mean solves `sigma^2 u'' / 2 = -1`, as a Laplacian in d dimensions.
+    """
+    amplitude = errors.positive_real("sigma", sigma)
+    _, d, gap, _ = _checked(2.0, dim, radius, 1.0, start)
+    return gap / (d * amplitude**2)
+
+
+def _checked(
+    alpha: Arg[Number],
+    dim: Arg[Integer],
+    radius: Arg[Number],
+    epsilon: Arg[Number],
+    start: Arg[Numbers],
+) -> tuple[float, int, float, float]:
+    """alpha, d, `r^2 - |x|^2`, epsilon."""
+    a = errors.real_index(alpha)
+    d = errors.integer("dim", dim)
+    r = errors.positive_real("radius", radius)
+    eps = errors.positive_real("epsilon", epsilon)
+    x = errors.reals("start", start)
+    if x.shape not in ((), (d,)):
+        raise ValueError(
+            f"start must be a distance or have shape ({d},), not {x.shape}. For example start=0.0."
+        )
+    distance = hypot(*x.ravel())
+    if distance > r:
+        raise ValueError(
+            f"start = {start!r} lies outside the ball of radius {radius!r}. Give a start inside."
+        )
+    return a, d, (r - distance) * (r + distance), eps

@@ -1,5 +1,5 @@
-"""Whether a basin and its attractor meet what the escape law assumes of them, found by looking, and
-said with numbers."""
+"""Checks of what the escape law assumes about a basin and its attractor, and the caveats that
+follow, each with its number."""
 
 import math
 from dataclasses import replace
@@ -9,13 +9,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array
 
 from levysde.domains import Ball, Basin, Component, Sublevel
 from levysde.dynamics import SGD, Langevin
-from levysde.protocols import Domain, Dynamics, LevyRays
-from levysde.theory.exit_rays import FEW, Crossings, Looker, Mass
-from levysde.theory.exit_response import ELSEWHERE, LEFT, STRIDE, Response
+from levysde.protocols import Domain, Dynamics
+from levysde.theory.exit_rays import Crossings, Mass
+from levysde.theory.exit_response import ELSEWHERE, FEW, LEFT, STRIDE, Looker, Response
+from levysde.theory.jump_strata import Rays
 
 _FLAT = 1e-7  # of the stiffness: an eigenvalue below it is 0 within rounding
 # landing points from which the flow is followed, in few dimensions and in many
@@ -26,6 +28,7 @@ _NEARBY = np.array(
 # distance from the attractor, in units of the nearest crossing, at which a flow has returned
 _NEAR = 0.02
 _FINEST = 2e-3  # shortest limit of a step of the flow, in units of the distance from the attractor
+_DOUBTFUL = 0.01  # of the rate: a part of it that is not known is then reported
 _LARGEST = 200  # dimensions up to which flows are followed
 # of the rate, below which landing points that the flow carries out are within the flow's own error
 LEAST_SHARE = 0.005
@@ -35,11 +38,11 @@ class Survey(NamedTuple):
     """Where the noiseless flow takes landing points that are inside.
 
     Attributes:
-        looked: how many were looked at; 0 where that was not done.
+        looked: number of points followed; 0 if none was.
         left: mass of those that the flow carries out of the domain.
         elsewhere: mass of those whose flow does not return to the attractor, nor leave.
         repelled: share of the points near the attractor from which the flow does not return.
-        why: in words, what was not looked at and why.
+        why: what was not followed and why; empty if nothing was left out.
     """
 
     looked: int
@@ -93,7 +96,7 @@ def thinnest(found: Crossings) -> float:
 
 
 def may_follow(response: Response) -> bool:
-    """Whether flows after a landing can be followed at all."""
+    """Whether the flow after a landing can be followed."""
     return response.dynamics.response != "flow" and response.dynamics.landscape.dim <= _LARGEST
 
 
@@ -106,14 +109,11 @@ def survey(
         return UNSEEN
     if dynamics.landscape.dim > _LARGEST:
         return UNSEEN._replace(why=f"the flow is not followed beyond {_LARGEST} dimensions")
-    few = dynamics.landscape.dim <= FEW
-    if keeps(dynamics, domain) and (
-        not few or dynamics.landscape.convex or isinstance(domain, Basin)
-    ):
-        return UNSEEN
+    few, stays = dynamics.landscape.dim <= FEW, keeps(dynamics, domain)
+    known = stays and (not few or dynamics.landscape.convex or isinstance(domain, Basin))
     finite = np.isfinite(found.distance)
     moving = np.flatnonzero(np.abs(jumps).max(1) > 0)
-    if not finite.any() or not len(moving):
+    if known or not finite.any() or not len(moving):
         return UNSEEN
     looked = _LOOKED if few else _LOOKED_OF_MANY
     chosen = moving[
@@ -131,18 +131,12 @@ def survey(
     ray, radius = np.repeat(chosen, len(multiples)), radii.ravel()
     inside = Looker(response, directions)(ray, radius)
     look = Looker(following(response, jumps, found.distance, thinnest(found)), directions)
-    end = look.ends(ray[inside], radius[inside])
-    known = weight.ravel()[inside]
+    end, weight = look.ends(ray[inside], radius[inside]), weight.ravel()[inside]
     close = look.ends(np.repeat(chosen, len(_NEARBY)), near.ravel())
-    left = 0.0 if keeps(dynamics, domain) else float(known[end == LEFT].sum())
-    elsewhere = float(known[end == ELSEWHERE].sum())
-    return Survey(
-        int(inside.sum()) + close.size,
-        left,
-        elsewhere,
-        float(np.mean((close == LEFT) | (close == ELSEWHERE))),
-        "",
-    )
+    left = 0.0 if stays else float(weight[end == LEFT].sum())
+    elsewhere = float(weight[end == ELSEWHERE].sum())
+    repelled = float(np.mean((close == LEFT) | (close == ELSEWHERE)))
+    return Survey(int(inside.sum()) + close.size, left, elsewhere, repelled, "")
 
 
 def _radii_of(mass: Mass, rays: np.ndarray, scale: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -152,8 +146,7 @@ def _radii_of(mass: Mass, rays: np.ndarray, scale: np.ndarray, wanted: np.ndarra
     ray = np.broadcast_to(rays[:, None], wanted.shape).ravel()
     for _ in range(30):
         middle = (low + high) / 2
-        radius = (scale[:, None] * np.exp(middle)).ravel()
-        more = mass(ray, radius).reshape(wanted.shape) > wanted
+        more = mass(ray, (scale[:, None] * np.exp(middle)).ravel()).reshape(wanted.shape) > wanted
         low, high = np.where(more, middle, low), np.where(more, high, middle)
     return scale[:, None] * np.exp((low + high) / 2)
 
@@ -161,7 +154,7 @@ def _radii_of(mass: Mass, rays: np.ndarray, scale: np.ndarray, wanted: np.ndarra
 def about_attractor(
     slowest: float, stiffness: float, regime: float, repelled: float = 0.0
 ) -> tuple[str, ...]:
-    """That the attractor is not a minimum: the law then means nothing."""
+    """A caveat if the attractor is not a minimum: the law then means nothing."""
     if slowest <= _FLAT * stiffness:
         why = f"the flow has the eigenvalue {slowest:.3g} there"
     elif not regime < np.inf:
@@ -179,8 +172,8 @@ def about_attractor(
 def about_start(
     response: Response, jumps: np.ndarray, distance: np.ndarray, start: np.ndarray
 ) -> tuple[str, ...]:
-    """That the noiseless flow from `start` does not go to the attractor, where it can be
-    followed."""
+    """A caveat if the noiseless flow from `start` can be followed and does not go to the
+    attractor."""
     dynamics = response.dynamics
     x = jnp.asarray(start, response.dt.dtype)
     if not may_follow(response) or not np.isfinite(distance).any():
@@ -205,35 +198,29 @@ def _end_from(response: Response, x: Array) -> Array:
     return response.end_of(response.dynamics.settled(x))
 
 
-def about_layers(found: Crossings, rate: float) -> tuple[str, ...]:
-    """That the answer hinges on layers that are thinner than what was resolved."""
-    share = found.change / rate
-    if share <= 0.01:
-        return ()
-    return (
+def about_geometry(found: Crossings, seen: Survey, rate: float) -> tuple[str, ...]:
+    """Caveats if layers of the basin are thinner than what was resolved, and if large jumps land
+    where the flow goes to another attractor."""
+    unsure, elsewhere = found.change / rate, seen.elsewhere / (rate + seen.elsewhere)
+    layers = (
         "the basin has layers along the rays that are thinner than the search resolves: two ways "
-        f"of counting them differ by {share:.1%} of the rate. Make the basin of shapes with "
+        f"of counting them differ by {unsure:.1%} of the rate. Make the basin of shapes with "
         "formulas (Ball, Box, Ellipsoid, HalfSpaces, Intersection, Complement, ExitSets), whose "
-        "crossings are exact.",
+        "crossings are exact."
     )
-
-
-def about_flow(seen: Survey, rate: float) -> tuple[str, ...]:
-    """That large jumps land where the flow goes to another attractor."""
-    share = seen.elsewhere / (rate + seen.elsewhere)
-    if share <= 0.01:
-        return ()
-    return (
-        f"{share:.1%} of the jumps that end a stay near the attractor land inside the domain, "
+    attractors = (
+        f"{elsewhere:.1%} of the jumps that end a stay near the attractor land inside the domain, "
         "where the flow does not return to it: there is another attractor, or none. They are not "
         "counted as escapes, and the escape from there has another rate. Take a domain that holds "
-        "one attractor, for example Basin(landscape).",
+        "one attractor, for example Basin(landscape)."
     )
+    doubts = (unsure, layers), (elsewhere, attractors)
+    return tuple(text for share, text in doubts if share > _DOUBTFUL)
 
 
-def no_escape(sets: list[LevyRays], found: Crossings, epsilon: float) -> str:
-    """Why no single jump leaves."""
-    rays, each = np.flatnonzero(np.isfinite(found.distance)), len(sets[0].weights)
+def no_escape(measure: Rays, found: Crossings, epsilon: float) -> str:
+    """The reason why no single jump leaves."""
+    rays = np.flatnonzero(np.isfinite(found.distance))
     if not len(rays):
         return (
             "the mean escape time is infinite: the basin is unbounded along every noise ray (no "
@@ -241,20 +228,17 @@ def no_escape(sets: list[LevyRays], found: Crossings, epsilon: float) -> str:
             "directions in which it ends."
         )
     radii = np.geomspace(1e-9, 1, 3000)
-    best = None
+    reached = []  # along each ray, the largest share of the way and the length of the way
     for ray in rays[:: max(1, len(rays) // 256)]:
-        part, i = sets[ray // each], ray % each
-        masses = part.weights[i] * part.tail(radii * found.distance[ray], np.full(len(radii), i))
-        reached = radii[masses > 0]
-        if len(reached) and (best is None or reached[-1] > best[0]):
-            best = float(reached[-1]), float(found.distance[ray])
-    if best is None:
+        masses = measure.mass(np.full(len(radii), ray), radii * found.distance[ray])
+        reached.append((float(np.max(radii[masses > 0], initial=0)), float(found.distance[ray])))
+    share, distance = max(reached, key=lambda end: end[0])
+    if not share:
         return (
             "the noise has no jumps along the rays on which the basin is bounded: their Lévy "
             "measure is zero there. Check the intensity, the skewness or the weights of the "
             "driver."
         )
-    share, distance = best
     jumps = math.ceil(1 / share - 1e-3)
     return (
         f"no single jump leaves: the longest jump along a ray, {share * distance:.4g} in units of "
@@ -292,14 +276,19 @@ def stiffest_and_slowest(flow: np.ndarray) -> tuple[float, float]:
     if len(flow) <= 200:
         eigenvalues = np.linalg.eigvals(flow)
         return float(np.abs(eigenvalues).max()), float(eigenvalues.real.min())
-    from scipy.sparse.linalg import ArpackNoConvergence, eigs  # slow to import
 
     start = np.random.default_rng(0).normal(size=len(flow))
-    stiffness = float(np.abs(eigs(flow, k=1, which="LM", v0=start, return_eigenvectors=False))[0])
+    stiffness = float(
+        np.abs(
+            scipy.sparse.linalg.eigs(flow, k=1, which="LM", v0=start, return_eigenvectors=False)
+        )[0]
+    )
     try:  # bounded: those near 0 lie close together and take long, one well below 0 is soon found
         bound: Any = {"tol": 1e-3, "maxiter": 50}  # scipy's stub takes tol for an integer
-        found = eigs(flow, k=1, which="SR", v0=start, return_eigenvectors=False, **bound)
+        found = scipy.sparse.linalg.eigs(
+            flow, k=1, which="SR", v0=start, return_eigenvectors=False, **bound
+        )
         slowest = float(np.real(np.asarray(found))[0])
-    except ArpackNoConvergence:
+    except scipy.sparse.linalg.ArpackNoConvergence:
         slowest = float("nan")
     return stiffness, slowest

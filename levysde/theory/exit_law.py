@@ -26,26 +26,34 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.errors import AccuracyWarning
 from levysde.interfaces import check_domain, ray_doubts
 from levysde.noise import StableComponents, StableIsotropic
 from levysde.parts import check_derived
-from levysde.protocols import Domain, Driver, Dynamics
+from levysde.protocols import Domain, Driver, Dynamics, LevyRays
 from levysde.theory.exit_conditions import (
-    about_flow,
-    about_layers,
+    LEAST_SHARE,
+    UNSEEN,
+    Survey,
+    about_geometry,
+    following,
     jumps_along,
+    keeps,
     linearisation,
+    may_follow,
     no_escape,
     relaxation,
     stiffest_and_slowest,
+    survey,
+    thinnest,
 )
-from levysde.theory.exit_count import assumptions, counted, masses, ray_sets
-from levysde.theory.exit_rays import holds_attractor
-from levysde.theory.exit_response import response_of
+from levysde.theory.exit_rays import Crossings, crossings
+from levysde.theory.exit_response import Looker, Response, response_of
+from levysde.theory.jump_strata import Rays
 from levysde.theory.law_error import law_error
 from levysde.theory.stable_law import EscapeLaw
 from levysde.types import Arg, Integer, Number
+
+_REPLICATES = 8  # independent sets of quasi-random directions, for the rate's standard error
 
 
 def escape_law(
@@ -76,7 +84,7 @@ def escape_law(
         num_rays: directions for isotropic noise, 64 or more, rounded to 8 sets of a power of two;
             component noise has 2d exactly.
         seed: of the quasi-random directions.
-        dt: step at which the flow after a jump is followed, in SDE time; needed only where the
+        dt: step at which the flow after a jump is followed, in SDE time; needed only if the
             noise enters an average (`response` "flow").
         follow: whether the noiseless flow is followed from landing points inside. Where it carries
             some of them out of the domain, they count as escapes. False counts jumps that land
@@ -113,7 +121,8 @@ def escape_law(
     step = None if dt is None else errors.positive("dt", dt)
     errors.flag("follow", follow)
     driver, dim = dynamics.driver, dynamics.landscape.dim
-    sets = ray_sets(driver, dynamics.noise_dim, num_rays, seed)
+    measure = Rays(_ray_sets(driver, dynamics.noise_dim, num_rays, seed))
+    sets = measure.sets
     check_derived((dynamics, domain))
     if domain.dim != dim:
         raise ValueError(
@@ -121,48 +130,42 @@ def escape_law(
             "them one."
         )
     check_domain(domain)
-    directions = jnp.asarray(np.concatenate([rays.directions for rays in sets]), dtype=float)
+    directions = jnp.asarray(measure.directions, dtype=float)
     jumps = np.asarray(jumps_along(dynamics, directions), dtype=float)
     flow = np.asarray(linearisation(dynamics), dtype=float)
     stiffness, slowest = stiffest_and_slowest(flow)
     response = response_of(dynamics, domain, _response_step(dynamics, step), stiffness)
-    if not holds_attractor(response, directions):
+    if not Looker(response, directions).holds_attractor():
         raise ValueError(
             f"the attractor {np.asarray(dynamics.attractor)} lies outside the domain: there is "
             "nothing to escape from. Center the domain on dynamics.attractor."
         )
     doubts = ray_doubts(domain, dynamics.attractor, jumps)
     for doubt in doubts:
-        warnings.warn(doubt, AccuracyWarning, stacklevel=3)  # past the wrapper of names
-    found, seen, carried = counted(response, directions, jumps, sets, follow)
-    parts = np.bincount(
-        found.ray, found.sign * masses(sets, found.ray, found.radius), minlength=len(directions)
-    )
-    parts = np.maximum(parts, 0) / len(sets)
+        warnings.warn(doubt, errors.AccuracyWarning, stacklevel=3)  # past the wrapper of names
+    found, seen, carried = _counted(response, directions, jumps, measure, follow)
+    leaving = found.sign * measure.mass(found.ray, found.radius)
+    parts = np.maximum(np.bincount(found.ray, leaving, minlength=len(directions)), 0)
     rate = float(parts.sum())
     if not rate > 0:
-        raise ValueError(no_escape(sets, found, float(dynamics.epsilon)))
+        raise ValueError(no_escape(measure, found, float(dynamics.epsilon)))
     share = parts / rate
     alpha, epsilon = sets[0].index, float(dynamics.epsilon)
-    measure = rate / (epsilon**alpha * sets[0].total())
+    radon = rate / (epsilon**alpha * sets[0].total())
     by_set = parts.reshape(len(sets), -1).sum(1) * len(sets)
     error = float(np.std(by_set, ddof=1) / np.sqrt(len(sets))) if len(sets) > 1 else 0.0
     unfollowed = seen.left if carried == 0 else 0.0
     error = float(np.hypot(error, found.resolution + found.change + unfollowed))
     lengths = np.linalg.norm(jumps, axis=1, keepdims=True)
     regime = rate * relaxation(flow, jumps, share)
-    about = (
-        *doubts,
-        *about_layers(found, rate),
-        *about_flow(seen, rate),
-    )
+    about = (*doubts, *about_geometry(found, seen, rate))
     resolution, carried = found.resolution / rate, carried / rate
     if normalization == "printed":
-        rate, error = _as_printed(driver, rate, error, measure, epsilon)
+        rate, error = _as_printed(driver, rate, error, radon, epsilon)
     law = EscapeLaw(
         rate=rate,
         rate_error=error,
-        measure=measure,
+        measure=radon,
         alpha=alpha,
         epsilon=epsilon,
         regime=regime,
@@ -176,7 +179,7 @@ def escape_law(
         response=dynamics.response,
         name=f"{'stable ' if alpha == alpha else ''}escape law of {type(dynamics).__name__} with "
         f"{type(driver).__name__}",
-        assumptions=assumptions(response, seen, carried),
+        assumptions=_assumptions(response, seen, carried),
         dynamics=dynamics,
         domain=domain,
         dt=float(response.dt) if dynamics.response == "flow" else None,
@@ -187,13 +190,11 @@ def escape_law(
         repelled=seen.repelled,
         geometry_warnings=about,
     )
-    return _with_error(law, progress) if check and normalization == "true" else law
-
-
-def _with_error(law: EscapeLaw, progress: bool) -> EscapeLaw:
+    if not check or normalization != "true":
+        return law
     error = law_error(law, progress=progress)
     if error.warning:
-        warnings.warn(error.warning, AccuracyWarning, stacklevel=4)  # past the wrapper of names
+        warnings.warn(error.warning, errors.AccuracyWarning, stacklevel=3)
     return replace(law, error=error)
 
 
@@ -223,3 +224,88 @@ def _as_printed(
     alpha = float(driver.alpha)
     printed = 2 / alpha * epsilon**alpha * measure
     return printed, error * printed / rate
+
+
+def _ray_sets(
+    driver: Driver, dim: int, num_rays: Arg[Integer], seed: Arg[Integer]
+) -> list[LevyRays]:
+    """One set of rays where they are exact, else independent sets of equal size."""
+    num_rays = errors.integer("num_rays", num_rays, "num_rays=4096", low=8 * _REPLICATES)
+    each = num_rays // _REPLICATES
+    seeds = np.random.SeedSequence(errors.seed(seed)).generate_state(_REPLICATES).tolist()
+    first, second = (driver.levy_rays(dim, each, s) for s in seeds[:2])
+    if _same(first, second):
+        return [first]
+    return [first, second, *(driver.levy_rays(dim, each, s) for s in seeds[2:])]
+
+
+def _same(first: LevyRays, second: LevyRays) -> bool:
+    """Whether two sets are one, tails included: jumps drawn on a half-line share their directions,
+    not their sizes."""
+    if not np.array_equal(first.directions, second.directions):
+        return False
+    radii, rays = (
+        grid.ravel()
+        for grid in np.meshgrid(np.geomspace(1e-6, 1e6, 61), np.arange(len(first.weights)))
+    )
+    return np.array_equal(first.tail(radii, rays), second.tail(radii, rays))
+
+
+def _counted(
+    response: Response, directions: Array, jumps: np.ndarray, measure: Rays, follow: bool
+) -> tuple[Crossings, Survey, float]:
+    """Where jumps leave, what the flow does after them, and the rate of those that it carries out
+    after landing inside."""
+
+    def rate(found: Crossings) -> float:
+        return float(np.sum(found.sign * measure.mass(found.ray, found.radius)))
+
+    index, sampled = measure.sets[0].index, len(measure.sets) > 1
+    found = crossings(response, directions, measure.mass, index, sampled=sampled)
+    if not follow:
+        return found, UNSEEN._replace(why="the flow was not followed"), 0.0
+    seen = survey(response, directions, jumps, found, measure.mass)
+    lost = not np.isfinite(found.distance).any()
+    carried = seen.left > LEAST_SHARE * (rate(found) + seen.left)
+    # the way back of what lands behind a layer of the outside passes it
+    behind = not found.star_shaped and not keeps(response.dynamics, response.domain)
+    if not may_follow(response) or not (lost or carried or behind):
+        return found, seen, 0.0
+    # a jump that lands inside may leave by the flow: the flow decides
+    at_once, flowing = rate(found), following(response, jumps, found.distance, thinnest(found))
+    ends = crossings(
+        flowing, directions, measure.mass, index, sampled=sampled, guess=found.distance
+    )
+    found = ends._replace(star_shaped=found.star_shaped)
+    if lost and np.isfinite(found.distance).any():
+        seen = survey(flowing, directions, jumps, found, measure.mass)
+    return found, seen, max(rate(found) - at_once, 0.0)
+
+
+def _assumptions(response: Response, seen: Survey, carried: float) -> tuple[str, ...]:
+    """When the law holds, and what was checked."""
+    if carried > 0:
+        flow = (
+            "Landing points inside that the noiseless flow carries out of the basin count as "
+            f"escapes: {carried:.1%} of the rate. The attractor is the only one in the basin."
+        )
+    else:
+        flow = (
+            "The noiseless flow never leaves the basin, and the attractor is its only attractor "
+            "there"
+        )
+        if keeps(response.dynamics, response.domain):
+            flow += " (the first is so for this basin)."
+        elif seen.looked:
+            flow += f" (the flow was followed from {seen.looked} landing points inside)."
+        elif seen.why:
+            flow += f" ({seen.why})."
+        else:
+            flow += "."
+    return (
+        "The noise amplitude is small: the rate is far below the rate of relaxation.",
+        flow,
+        "The basin is bounded along the noise's directions, and its boundary carries no jumps.",
+        "The start is inside, away from the boundary.",
+        "Escape is by one jump from the attractor: the height of the barrier does not matter.",
+    )

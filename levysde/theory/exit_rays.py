@@ -4,56 +4,49 @@ Notation: `th*` the attractor, v a unit direction of the driver, a jump is `r v`
 `mass(i, r)` is the Lévy measure beyond r on ray i. The set of r that leave is a union of intervals;
 the rate is the mass of all of them.
 
-A domain that knows where a ray meets its boundary (`Domain.ray_edges`) is asked between each two of
-these places: exact. Any other is searched. A first crossing r_1 is bracketed by doubling and
-narrowed down. Then the ray is looked at in cells of equal mass, at one random point of each: `num`
-cells beyond r_1, `num` between r_1 and where the mass is 3 times that of r_1, and as many,
-equal in logarithm, down to 1e-4 of that place. Beyond the last millionth of the mass a ray is
-taken to be as at its last point. Every change on the way is narrowed down. Where a ray leaves and
-comes back, cells are made 8 times finer until the rate stands still. A layer between two points is
-missed: the largest cells say what was resolved. On 256 rays and more that are a sample of
-directions, a cell counts as its point is: without bias, and the sample's scatter holds the error.
+If the domain knows where a ray meets its boundary (`Domain.ray_edges`), one point between each two
+of these places is tested, and the result is exact. Otherwise the ray is searched:
+
+1. A first crossing r_1 is bracketed by doubling and then narrowed down.
+2. The ray is divided into cells of equal mass, and one random point of each cell is tested: `num`
+   cells beyond r_1, `num` between r_1 and the place where the mass is 3 times that of r_1, and as
+   many, equal in the logarithm, down to 1e-4 of that place. Beyond the last millionth of the mass,
+   the ray is assumed to stay as it is at its last point.
+3. Each change between two points is narrowed down.
+4. If a ray leaves and comes back, its cells are made 8 times finer until the rate stands still.
+
+A layer between two points is missed: `resolution` is the mass that a layer may have and be missed.
+If there are 256 rays or more and they are a sample of directions, a cell counts as its point does.
+This has no bias, and the scatter between samples includes the error.
 """
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
-from levysde.theory.exit_response import LEFT, Response, check_growth, check_spent
+from levysde.theory.exit_response import CHUNK, Looker, Response, check_growth, check_spent
 
-_CHUNK = 512  # jumps looked at in one call
-_THREADS = min(os.cpu_count() or 1, 8)  # calls at a time
-# dimensions up to which a loss is cheap, and jumps a call beyond, for a network's memory
-FEW, _NETWORK_CHUNK = 16, 128
 _POINTS, _MOST, _LEAST = 2**15, 4096, 8  # cells in all, and along each ray
-# mass before the first crossing that is looked at in equal cells, in units of that beyond it
+# mass before the first crossing that is divided into equal cells, in units of that beyond it
 _INNER = 3.0
 _DEEPER = 1e-4  # how far in the others reach, in units of where these end
 _NEGLIGIBLE = 1e-6  # of the mass beyond the first crossing
-_PROBES = 16  # rays that are looked at before all others, for the scale of the domain
+_PROBES = 16  # rays that are searched first, for the scale of the domain
 _FARTHEST = 2.0**60
 # relative width at which a crossing is known, of few rays and of 256 and more
 _SHARP, _SHARP_OF_MANY = 5e-7, 4e-6
-_BESIDE = 1e-4  # relative distance from a known crossing at which it is looked whether it holds
+_BESIDE = 1e-4  # relative distance from a guessed crossing at which it is checked
 _SECTIONS = 64  # at most, of a bracket in one call
-_FINER, _FEW_ODD = (
-    8,
-    8,
-    # how much finer cells are made, and how many rays may come back without that all are looked at
-    # again
-)
+# how much finer cells are made, and how many rays may come back before all are searched again
+_FINER, _FEW_ODD = 8, 8
 _MANY = 256  # rays from which layers are sampled, not searched for
-_LIMIT = 2**20  # jumps looked at in one refinement, at most
-_STANDS = 2e-4  # relative change of the rate at which it stands still
-_SURE = 7  # a set of jumps of so many cells' mass, spread over rays, is missed with chance e^-7
+_LIMIT = 2**20  # most jumps tested in one refinement
+_STANDS = 2e-4  # relative change of the rate at which refinement ends
+_SURE = 7  # a set of jumps with the mass of 7 cells, on several rays, is missed with chance e^-7
 
 Mass = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -82,78 +75,33 @@ class Crossings(NamedTuple):
     how: str
 
 
-class Looker:
-    """Asks of many jumps along rays at once whether they stay, in calls of one size, so that one
-    program is compiled."""
+class Changes(NamedTuple):
+    """Where rays change sides: the number of the ray, the distance, and +1 where it leaves, -1
+    where it comes back."""
 
-    def __init__(self, response: Response, directions: Array):
-        self.response, self.directions = response, directions
-        self.landing = replace(response, follows=False)
-        self.chunk = _CHUNK if response.dynamics.landscape.dim <= FEW else _NETWORK_CHUNK
+    ray: np.ndarray
+    radius: np.ndarray
+    sign: np.ndarray
 
-    def __call__(self, ray: np.ndarray, radius: np.ndarray) -> np.ndarray:
-        """Whether the jump `radius_i v_(ray_i)` stays, for arrays of one shape."""
-        stays = self._each(_stay, self.landing, ray, radius).astype(bool)
-        if self.response.follows:  # from where it lands inside, and from there alone
-            rays = np.broadcast_to(ray, radius.shape)
-            stays[stays] = self.ends(rays[stays], radius[stays]) != LEFT
-        return stays
+    def masses(self, mass: Mass) -> np.ndarray:
+        """What each adds to the mass that leaves."""
+        return self.sign * mass(self.ray, self.radius)
 
-    def ends(self, ray: np.ndarray, radius: np.ndarray) -> np.ndarray:
-        """Where the flow after each jump ends, see `Response.end`."""
-        return self._each(_end, self.response, ray, radius)
+    def coming_back(self) -> np.ndarray:
+        """The rays that come back."""
+        return np.unique(self.ray[self.sign < 0])
 
-    def _each(
-        self, question: Callable, response: Response, ray: np.ndarray, radius: np.ndarray
-    ) -> np.ndarray:
-        rays, radii = np.broadcast_to(ray, radius.shape).ravel(), radius.ravel()
+    def replaced(self, rays: np.ndarray, new: "Changes") -> "Changes":
+        """The same with those of `rays` from `new`."""
+        kept = ~np.isin(self.ray, rays)
+        pairs = zip(self, new, strict=True)
+        return Changes(*(np.concatenate([old[kept], other]) for old, other in pairs))
 
-        def some(start: int) -> np.ndarray:
-            # the last call is filled up with the first rows
-            chosen = np.arange(start, start + self.chunk) % len(rays)
-            number, size = (
-                jnp.asarray(rays[chosen], jnp.int32),
-                jnp.asarray(radii[chosen], dtype=float),
-            )
-            return np.asarray(question(response, self.directions, number, size))
-
-        starts = range(0, len(rays), self.chunk)
-        found = [some(start) for start in starts[:1]]  # compiles
-        if len(starts) > 1:
-            with ThreadPoolExecutor(_THREADS) as pool:
-                found += pool.map(some, starts[1:])
-        return (
-            np.concatenate(found)[: len(rays)].reshape(radius.shape)
-            if found
-            else np.zeros(radius.shape, int)
-        )
-
-
-def holds_attractor(response: Response, directions: Array) -> bool:
-    """Whether the attractor is inside, by the program that looks at jumps."""
-    if response.dynamics.response != "linear":
-        return bool(response.domain.contains(response.dynamics.attractor))
-    return bool(Looker(response, directions)(np.zeros(1, int), np.zeros(1))[0])
-
-
-@eqx.filter_jit
-def _stay(
-    response: Response,
-    directions: Float[Array, "m d"],
-    ray: Int[Array, " n"],
-    r: Float[Array, " n"],
-) -> Bool[Array, " n"]:
-    return jax.vmap(lambda i, s: response.stays(s * directions[i]))(ray, r)
-
-
-@eqx.filter_jit
-def _end(
-    response: Response,
-    directions: Float[Array, "m d"],
-    ray: Int[Array, " n"],
-    r: Float[Array, " n"],
-) -> Int[Array, " n"]:
-    return jax.vmap(lambda i, s: response.end(s * directions[i]))(ray, r)
+    def crossings(self, num: int, resolution: float, moved: float, how: str) -> Crossings:
+        """These as the crossings of `num` rays."""
+        distance = np.full(num, np.inf)
+        np.minimum.at(distance, self.ray, self.radius)
+        return Crossings(distance, *self, bool((self.sign > 0).all()), resolution, moved, how)
 
 
 def crossings(
@@ -201,7 +149,7 @@ def _once(distance: np.ndarray) -> Crossings:
 def _distances(response: Response, directions: Float[Array, "m d"]) -> Float[Array, " m"]:
     start, jump = response.dynamics.attractor, response.dynamics.jump
     return jax.lax.map(
-        lambda v: response.domain.ray_distance(start, jump(v)), directions, batch_size=_CHUNK
+        lambda v: response.domain.ray_distance(start, jump(v)), directions, batch_size=CHUNK
     )
 
 
@@ -211,7 +159,7 @@ def _edges(response: Response, directions: Float[Array, "m d"]) -> Float[Array, 
     if jax.eval_shape(lambda v: response.domain.ray_edges(start, jump(v)), directions[0]) is None:
         return None
     return jax.lax.map(
-        lambda v: response.domain.ray_edges(start, jump(v)), directions, batch_size=_CHUNK
+        lambda v: response.domain.ray_edges(start, jump(v)), directions, batch_size=CHUNK
     )
 
 
@@ -232,15 +180,8 @@ def _between(look: Looker, edges: np.ndarray) -> Crossings:
     stays[known] = look(np.nonzero(known)[0], middle[known])
     change = (stays[:, 1:] != stays[:, :-1]) & np.isfinite(edges)
     ray, k = np.nonzero(change)
-    return _gathered(
-        len(edges), ray, edges[ray, k], np.where(stays[ray, k], 1.0, -1.0), 0.0, 0.0, "formula"
-    )
-
-
-def _gathered(m: int, ray, radius, sign, resolution: float, moved: float, how: str) -> Crossings:
-    distance = np.full(m, np.inf)
-    np.minimum.at(distance, ray, radius)
-    return Crossings(distance, ray, radius, sign, bool((sign > 0).all()), resolution, moved, how)
+    found = Changes(ray, edges[ray, k], np.where(stays[ray, k], 1.0, -1.0))
+    return found.crossings(len(edges), 0.0, 0.0, "formula")
 
 
 def _search(
@@ -258,77 +199,58 @@ def _search(
     elif look.response.follows:
         points, most = points // 2, most // 2
     num = int(np.clip(points // m, _LEAST, most))
-    rays, rng = np.arange(m), np.random.default_rng(0)
+    rays, rng, many = np.arange(m), np.random.default_rng(0), sampled and m >= _MANY
 
-    def changes(rays: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return _changes(
-            look, rays, _points(_cells(num, index, False), scale[rays], index, rng), first[rays]
-        )
+    def changes(rays: np.ndarray, num: int) -> Changes:
+        points = _points(_cells(num, index, False), scale[rays], index, rng)
+        return _changes(look, rays, points, first[rays])
 
-    many = sampled and m >= _MANY
-    if many:
-        ray, radius, sign = _sampled(look, rays, scale, _cells(num, index, True), index, rng)[0]
-    else:
-        ray, radius, sign = changes(rays, num)
-    rate, moved, cells = float(np.sum(sign * mass(ray, radius))), 0.0, np.full(m, num)
-    odd = np.unique(ray[sign < 0])
+    found = (
+        _sampled(look, rays, scale, _cells(num, index, True), index, rng)[0]
+        if many
+        else changes(rays, num)
+    )
+    rate, moved, cells = float(np.sum(found.masses(mass))), 0.0, np.full(m, num)
+    odd = found.coming_back()
     while len(odd) and not many:
         finer = _FINER * int(cells[odd].max())
         # where many come back, some of the others do so unseen
         again = odd if len(odd) <= _FEW_ODD else rays
         if 3 * finer * len(again) > _LIMIT:
             break
-        new = changes(again, finer)
-        kept = ~np.isin(ray, again)
-        ray, radius, sign = (
-            np.concatenate([old[kept], each])
-            for old, each in zip((ray, radius, sign), new, strict=True)
-        )
+        found = found.replaced(again, changes(again, finer))
         cells[again] = finer
-        before, rate = rate, float(np.sum(sign * mass(ray, radius)))
+        before, rate = rate, float(np.sum(found.masses(mass)))
         moved = abs(rate - before)
-        odd = np.union1d(np.unique(ray[sign < 0]), odd)
+        odd = np.union1d(found.coming_back(), odd)
         if moved <= _STANDS * abs(rate):
             break
-    odd = np.array([], int) if many else np.unique(ray[sign < 0])
-    if len(
-        odd
-        # layers finer than cells: bisection finds the thicker ones, cells that are as their points
-        # have no bias
-    ):
-        new, weight = _sampled(
-            look, odd, scale[odd], _cells(int(cells[odd].max()), index, False), index, rng
-        )
-        kept = ~np.isin(ray, odd)
-        apart = abs(
-            np.sum(new[2] * mass(new[0], new[1])) - np.sum((sign * mass(ray, radius))[~kept])
-        )
-        chance = np.sqrt(np.sum((weight * mass(new[0], scale[new[0]])) ** 2) / 4)
+    odd = found.coming_back()
+    # layers finer than cells: bisection finds the thicker ones, cells that are as their points have
+    # no bias
+    if len(odd) and not many:
+        fine = _cells(int(cells[odd].max()), index, False)
+        new, weight = _sampled(look, odd, scale[odd], fine, index, rng)
+        old = found.masses(mass)[np.isin(found.ray, odd)]
+        apart = float(abs(np.sum(new.masses(mass)) - np.sum(old)))
+        chance = np.sqrt(np.sum((weight * mass(new.ray, scale[new.ray])) ** 2) / 4)
         if apart > 5 * chance + _STANDS * rate:
-            ray, radius, sign = (
-                np.concatenate([old[kept], each])
-                for old, each in zip((ray, radius, sign), new, strict=True)
-            )
-            moved = max(moved, float(apart))
+            found, moved = found.replaced(odd, new), max(moved, apart)
     within = mass(rays, scale) * (_INNER - 1) / cells
-    resolution = min(m, _SURE) * float(within.max())
-    return _gathered(m, ray, radius, sign, resolution, moved, "search")
+    return found.crossings(m, min(m, _SURE) * float(within.max()), moved, "search")
 
 
 def _first(look: Looker, m: int, index: float, guess: np.ndarray | None) -> np.ndarray:
-    """A crossing of each ray, not always the first, inf where there is none up to the last
-    millionth of the mass."""
+    """A crossing of each ray, not always the first; inf if there is none before the last millionth
+    of the mass."""
     start, rays = np.ones(m), np.arange(m)
     holds, nearest = np.zeros(m, bool), np.inf
     if guess is not None and np.isfinite(guess).any():
         known = np.flatnonzero(np.isfinite(guess))
-        start, nearest = (
-            np.where(np.isfinite(guess), guess, np.median(guess[known])),
-            guess[known].min(),
-        )
-        holds[known] = look(known, guess[known] * (1 - _BESIDE)) & ~look(
-            known, guess[known] * (1 + _BESIDE)
-        )
+        start = np.where(np.isfinite(guess), guess, np.median(guess[known]))
+        nearest = guess[known].min()
+        inner, outer = guess[known] * (1 - _BESIDE), guess[known] * (1 + _BESIDE)
+        holds[known] = look(known, inner) & ~look(known, outer)
         start[~holds] *= 1 - _BESIDE
     else:
         probes = np.unique(np.linspace(0, m - 1, min(m, _PROBES)).astype(int))
@@ -373,8 +295,7 @@ def _cells(num: int, index: float, many: bool) -> np.ndarray:
     """Cells of a ray, nearest first: the masses at their ends, in units of that beyond the first
     crossing, `(n, 2)`."""
     inner = 1 + (_INNER - 1) * np.arange(num + 1) / num
-    share = np.linspace(0, 1, (8 * num if many else num) + 1)
-    deep = _INNER * _DEEPER ** (-_power(index) * share)
+    deep = _INNER * _DEEPER ** (-_power(index) * np.linspace(0, 1, (8 * num if many else num) + 1))
     ends = np.concatenate([deep[:0:-1], inner[:0:-1], np.arange(num, -1, -1) / num])
     return np.stack([ends[:-1], ends[1:]], 1)
 
@@ -401,20 +322,19 @@ def _sampled(
     cells: np.ndarray,
     index: float,
     rng: np.random.Generator,
-) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-    """Each cell is as its point is, so that changes lie at ends of cells, and the rate is without
-    bias however thin layers are. With the mass of the cell at each change, in units of that beyond
-    the first crossing."""
+) -> tuple[Changes, np.ndarray]:
+    """Changes if each cell counts as its point does: they lie at the ends of cells, and the rate
+    has no bias however thin the layers are. Also the mass of the cell at each change, in units of
+    that beyond the first crossing."""
     stays = look(rays[:, None], _points(cells, scale, index, rng))
     stays = np.concatenate([np.ones((len(rays), 1), bool), stays], 1)
     row, k = np.nonzero(stays[:, 1:] != stays[:, :-1])
     radius = scale[row] * np.maximum(cells[k, 0], _NEGLIGIBLE) ** (-1 / _power(index))
-    return (rays[row], radius, np.where(stays[row, k], 1.0, -1.0)), cells[k, 0] - cells[k, 1]
+    found = Changes(rays[row], radius, np.where(stays[row, k], 1.0, -1.0))
+    return found, cells[k, 0] - cells[k, 1]
 
 
-def _changes(
-    look: Looker, rays: np.ndarray, radii: np.ndarray, first: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _changes(look: Looker, rays: np.ndarray, radii: np.ndarray, first: np.ndarray) -> Changes:
     """Every change along the radii of each ray, the known crossing `first` among them: ray,
     distance, sign."""
     stays = look(rays[:, None], radii)
@@ -431,11 +351,8 @@ def _changes(
     radii, stays = np.take_along_axis(radii, order, 1), np.take_along_axis(stays, order, 1)
     row, k = np.nonzero(stays[:, 1:] != stays[:, :-1])
     leaves = stays[row, k]
-    return (
-        rays[row],
-        _narrowed(look, rays[row], radii[row, k], radii[row, k + 1], leaves),
-        np.where(leaves, 1.0, -1.0),
-    )
+    radius = _narrowed(look, rays[row], radii[row, k], radii[row, k + 1], leaves)
+    return Changes(rays[row], radius, np.where(leaves, 1.0, -1.0))
 
 
 def _sharp(rays: int) -> float:

@@ -12,7 +12,7 @@ domain:
 The flow after a landing is integrated by steps of controlled error: an explicit step against two
 half steps, extrapolated (order 2). It ends when the position is outside (LEFT), within `near` of
 `th*` (RETURNED), at rest elsewhere (ELSEWHERE), or when the steps are used up (UNKNOWN). The domain
-is looked at after every half step, and no step moves by more than the share `stride` of the
+is tested after every half step, and no step moves by more than the share `stride` of the
 distance from `th*`: thinner layers of the outside are crossed unseen.
 
 For averages, the flow is followed until the averages have spent what the jump gave them: a step
@@ -20,6 +20,10 @@ from the state is then a step from the settled state at its position, and the la
 flow stays where it is inside. Since an oscillating flow passes through such states, it must have
 been so for half of the time since the jump.
 """
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import equinox as eqx
 import jax
@@ -37,17 +41,22 @@ STRIDE = 0.05  # longest step, in the same units
 _BEND = 0.5  # change of the velocity from one half step to the next, in units of itself
 _STEPS = 30.0  # tried or made, over the stride
 _FIRST = 1e-3  # first step, in units of the time of the stiffest relaxation
-# a step that moves less, in the same units, so many times in a row: another attractor
+# 6 steps in a row that move by less than this, in the same units: another attractor
 _RESTING = 1e-6, 6
 # of the flow of averages: it is followed until a step differs from a settled one by less than this
 # share of its largest step,
 _SPENT = 1e-3
-_ROUNDING = 4  # or by less than so many last digits of the position
+_ROUNDING = 4  # or by less than 4 roundings of the position
 _BETWEEN = 8  # steps between two looks at that
 LONGEST = 10**6  # steps
-_GROWTH = 1e-3  # a flow that grows faster than this a step is none that comes back
-_LARGEST_FLOW = 200  # dimensions up to which the eigenvalues of a step are looked at
+_GROWTH = 1e-3  # a flow that grows faster than this per step does not come back
+_LARGEST_FLOW = 200  # dimensions up to which the eigenvalues of a step are computed
 _BATCH = 256  # jumps at a time
+# of what is asked of many jumps
+CHUNK = 512  # jumps tested in one call
+_THREADS = min(os.cpu_count() or 1, 8)  # calls at a time
+# dimensions up to which a loss is cheap, and jumps a call beyond, for a network's memory
+FEW, _NETWORK_CHUNK = 16, 128
 
 
 class Response(eqx.Module):
@@ -190,9 +199,67 @@ class Response(eqx.Module):
         return inside, (count >= 2 * restless) | ~inside
 
 
+class Looker:
+    """Tests many jumps along rays at once, in calls of one size, so that one program is
+    compiled."""
+
+    def __init__(self, response: Response, directions: Array):
+        self.response, self.directions = response, directions
+        self.landing = replace(response, follows=False)
+        self.chunk = CHUNK if response.dynamics.landscape.dim <= FEW else _NETWORK_CHUNK
+
+    def __call__(self, ray: np.ndarray, radius: np.ndarray) -> np.ndarray:
+        """Whether the jump `radius_i v_(ray_i)` stays, for arrays of one shape."""
+        stays = self._each(self.landing, False, ray, radius).astype(bool)
+        if self.response.follows:  # from where it lands inside, and from there alone
+            rays = np.broadcast_to(ray, radius.shape)
+            stays[stays] = self.ends(rays[stays], radius[stays]) != LEFT
+        return stays
+
+    def ends(self, ray: np.ndarray, radius: np.ndarray) -> np.ndarray:
+        """Where the flow after each jump ends, see `Response.end`."""
+        return self._each(self.response, True, ray, radius)
+
+    def _each(
+        self, response: Response, ends: bool, ray: np.ndarray, radius: np.ndarray
+    ) -> np.ndarray:
+        rays, radii = np.broadcast_to(ray, radius.shape).ravel(), radius.ravel()
+
+        def some(start: int) -> np.ndarray:
+            # the last call is filled up with the first rows
+            chosen = np.arange(start, start + self.chunk) % len(rays)
+            number = jnp.asarray(rays[chosen], jnp.int32)
+            size = jnp.asarray(radii[chosen], dtype=float)
+            return np.asarray(_answers(response, ends, self.directions, number, size))
+
+        if not len(rays):
+            return np.zeros(radius.shape, int)
+        first, *others = range(0, len(rays), self.chunk)
+        found = [some(first)]  # compiles
+        if others:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                found += pool.map(some, others)
+        return np.concatenate(found)[: len(rays)].reshape(radius.shape)
+
+    def holds_attractor(self) -> bool:
+        """Whether the attractor is inside, by the program that looks at jumps."""
+        if self.response.dynamics.response != "linear":
+            return bool(self.response.domain.contains(self.response.dynamics.attractor))
+        return bool(self(np.zeros(1, int), np.zeros(1))[0])
+
+
+@eqx.filter_jit
+def _answers(
+    response: Response, ends: bool, directions: Float[Array, "m d"], ray: Array, size: Array
+) -> Array:
+    """For each jump where the flow after it ends, or whether it stays."""
+    question = response.end if ends else response.stays
+    return jax.vmap(lambda i, r: question(r * directions[i]))(ray, size)
+
+
 def response_of(dynamics: Dynamics, domain: Domain, dt: Array | None, stiffness: float) -> Response:
-    """With the step of averages (0 where none is needed), and of the flow by the stiffness at the
-    attractor."""
+    """The response with the step `dt` of averages (0 if it needs none). The first step of the flow
+    follows from the stiffness at the attractor."""
     zero = jnp.zeros((), dtype=float)
     first = jnp.asarray(_FIRST / stiffness if stiffness > 0 else _FIRST, dtype=float)
     return Response(

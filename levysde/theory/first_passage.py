@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from levysde import errors
 from levysde.tables import Table, Tabled, from_log
@@ -29,7 +30,7 @@ from levysde.types import Arg, Number
 _POINTS = 16  # of a panel
 _PANELS = tuple(2**k for k in range(5, 13))
 _AGREE = 1e-11  # relative difference of two answers, at which the second is taken
-_FURTHER = 4.0, 16.0  # times the reach at which two answers agree, looked at for another well
+_FURTHER = 4.0, 16.0  # times the reach at which two answers agree, to detect another well
 _TOLERANCE = 1e-7  # and the largest at which an answer is given at all
 # of its median: a diffusion that falls below between two points, or is below at one, vanishes
 _VANISHING = 1e-6, 1e-12
@@ -80,13 +81,15 @@ class FirstPassage(Tabled, Answers):
         return self.second_moment - self.mean**2
 
     def _table(self) -> Table:
-        rows = [
-            ("mean exit time", from_log(self.log_mean)),
-            ("root of its second moment", f"{self.second_moment**0.5:.6g}"),
-            ("probability of the upper end", f"{self.upper_probability:.6g}"),
-            ("estimated error", f"{self.error:.2g}"),
-        ]
-        return Table("FirstPassage", rows)
+        return Table(
+            "FirstPassage",
+            [
+                ("mean exit time", from_log(self.log_mean)),
+                ("root of its second moment", f"{self.second_moment**0.5:.6g}"),
+                ("probability of the upper end", f"{self.upper_probability:.6g}"),
+                ("estimated error", f"{self.error:.2g}"),
+            ],
+        )
 
 
 def first_passage(
@@ -131,23 +134,28 @@ def first_passage(
     """
     b, d = errors.function("drift", drift), _diffusion(diffusion)
     x = errors.real("start", start)
-    ends = [
+    low, high, mirror = (
         None if end is None else errors.real(name, end, f"{name}=0.0")
-        for name, end in (("lower", lower), ("upper", upper))
-    ]
-    if ends == [None, None]:
+        for name, end in (("lower", lower), ("upper", upper), ("reflecting", reflecting))
+    )
+    exits = low is not None, high is not None
+    if not any(exits):
         raise ValueError(
             "give lower, upper or both: without an end there is no exit. For example upper=1.0."
         )
-    mirror = None if reflecting is None else errors.real("reflecting", reflecting)
-    if mirror is not None and None not in ends:
+    if mirror is not None and all(exits):
         raise ValueError(
             f"reflecting = {reflecting!r} with two exits: a path meets an exit first. Leave one of "
             "the three out."
         )
-    low, high = _ordered(ends[0], x, ends[1], mirror)
+    low, high = mirror if low is None else low, mirror if high is None else high
+    if (low is not None and low >= x) or (high is not None and high <= x):
+        raise ValueError(
+            f"start = {x:g} must lie strictly between the ends of the interval, not of ({low}, "
+            f"{high}). Give lower < start < upper."
+        )
     if low is not None and high is not None:
-        return _refined(b, d, low, x, high, (ends[0] is not None, ends[1] is not None))
+        return _refined(b, d, low, x, high, exits)
     return _from_afar(b, d, low, x, high)
 
 
@@ -158,17 +166,34 @@ def _from_afar(
     feels it."""
     exit_ = high if low is None else low
     assert exit_ is not None
+
+    def reflected(reach: float) -> FirstPassage:
+        if low is None:
+            return _refined(b, d, x - reach, x, exit_, (False, True))
+        return _refined(b, d, exit_, x, x + reach, (True, False))
+
+    def differs_beyond(reach: float, found: FirstPassage) -> bool:
+        """Whether the mean changes where paths may go much further: into another well, say."""
+        for times in _FURTHER:
+            try:
+                with np.errstate(all="ignore"):
+                    beyond = reflected(times * reach)
+            except (RuntimeError, ValueError, ArithmeticError):  # drift or diffusion end before
+                return False
+            if abs(beyond.log_mean - found.log_mean) > max(1e-6, 10 * beyond.error, found.error):
+                return True
+        return False
+
     reach, before = 2 * abs(x - exit_), None
     for _ in range(40):  # to 10^7 times the distance of the exit
-        ends = (x - reach, exit_) if low is None else (exit_, x + reach)
         try:
-            found = _refined(b, d, ends[0], x, ends[1], (low is not None, low is None))
+            found = reflected(reach)
         except RuntimeError:
             if before is None:
                 raise
             break
         agrees = before is not None and abs(found.log_mean - before) < max(_AGREE, found.error)
-        if agrees and not _differs_beyond(b, d, x, exit_, low is None, reach, found):
+        if agrees and not differs_beyond(reach, found):
             return found
         before, reach = found.log_mean, 1.5 * reach
     side = "below" if low is None else "above"
@@ -177,29 +202,6 @@ def _from_afar(
         f"from {x:g} to {exit_:g} is infinite, or the drift is not integrable there. Bound the "
         "interval with reflecting=..., or give a second exit."
     )
-
-
-def _differs_beyond(
-    b: Callable,
-    d: Callable,
-    x: float,
-    exit_: float,
-    is_above: bool,
-    reach: float,
-    found: FirstPassage,
-) -> bool:
-    """Whether the mean changes where paths may go much further: into another well, say."""
-    for times in _FURTHER:
-        far = times * reach
-        ends = (x - far, exit_) if is_above else (exit_, x + far)
-        try:
-            with np.errstate(all="ignore"):
-                beyond = _refined(b, d, ends[0], x, ends[1], (not is_above, is_above))
-        except (RuntimeError, ValueError, ArithmeticError):  # drift or diffusion end before
-            return False
-        if abs(beyond.log_mean - found.log_mean) > max(1e-6, 10 * beyond.error, found.error):
-            return True
-    return False
 
 
 def _refined(
@@ -255,8 +257,7 @@ def _solved(
     reached = np.concatenate([[0.0], np.cumsum(half[:, 0] * (ratio @ weights))[:-1]])
     psi = -(reached[:, None] + half * (ratio @ cumulative.T))
     log_speed = -psi - np.log(diffusion)
-    up, _, up_at, _ = _integrals(psi, half)
-    _, down, _, down_at = _integrals(psi, half)
+    up, down, up_at, down_at = _integrals(psi, half)
     whole, log_upper = up_at[-1], up_at[left] - up_at[-1]
     if not all(exits):
         whole = log_upper = 0.0
@@ -309,13 +310,12 @@ def _rule() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _check_positive(d: Callable, low: float, high: float) -> None:
-    """Refuses a diffusion that vanishes inside, also between the points that are looked at."""
-    from scipy.optimize import minimize_scalar  # slow to import
+    """Refuses a diffusion that vanishes inside, also between the sampled points."""
 
     z = np.linspace(low, high, 2003)[1:-1]
     values = as_values("diffusion", d, z)
     typical, i = float(np.median(np.abs(values))), int(np.argmin(values))
-    near = minimize_scalar(
+    near = scipy.optimize.minimize_scalar(
         lambda place: float(as_values("diffusion", d, np.array([place]))[0]),
         bounds=(max(low, z[i] - (z[1] - z[0])), min(high, z[i] + (z[1] - z[0]))),
         method="bounded",
@@ -360,15 +360,3 @@ def _diffusion(value: Arg[Number | Callable[[np.ndarray], np.ndarray]]) -> Calla
         return errors.function("diffusion", value, "diffusion=lambda x: 1 + x**2")
     number = errors.positive_real("diffusion", value)
     return lambda x: np.full_like(x, number)
-
-
-def _ordered(lower: float | None, x: float, upper: float | None, mirror: float | None) -> tuple:
-    """The ends of the interval, None where it has none."""
-    low = mirror if lower is None else lower
-    high = mirror if upper is None else upper
-    if (low is not None and low >= x) or (high is not None and high <= x):
-        raise ValueError(
-            f"start = {x:g} must lie strictly between the ends of the interval, not of ({low}, "
-            f"{high}). Give lower < start < upper."
-        )
-    return low, high

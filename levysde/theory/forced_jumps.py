@@ -38,6 +38,7 @@ from levysde.kernels import EulerMaruyama, TamedEuler
 from levysde.protocols import Domain, Dynamics, NoiseVector, State
 from levysde.random import split_uint64, trajectory_key
 from levysde.theory.jump_strata import Cut, Rays, strata
+from levysde.theory.stable_law import EscapeLaw
 
 _LIVE = 1e-3  # of the law's rate: a stratum with less mass is left out
 # of the jumps, shared equally between the strata; the rest goes where the variance is
@@ -65,18 +66,16 @@ class Lanes:
 
     def run(self, state: State, time: float) -> tuple[State, np.ndarray, np.ndarray]:
         """States after `time` or at the exit, how long each lasted, and whether it left."""
-        (child,) = self.seed.spawn(1)
-        seed = child.generate_state(2, np.uint32)
+        seed = self.seed.spawn(1)[0].generate_state(2, np.uint32)
         count = max(1, math.ceil(time / float(self.kernel.dt) * (1 - 1e-6)))
-        return _by_blocks(lambda ids, part: self.block(seed, ids, part, count), state)
 
-    def block(
-        self, seed: np.ndarray, ids: np.ndarray, state: State, count: int
-    ) -> tuple[State, Any, Any]:
-        key = trajectory_key(seed, split_uint64(ids))
-        state, steps, left = advance_lanes(self.kernel, self.domain, state, key, count, self.rest)
-        self.steps += int(steps.sum(dtype=np.uint64))
-        return state, self.kernel.elapsed(state, steps), left
+        def block(ids: np.ndarray, part: State) -> tuple[State, Any, Any]:
+            key = trajectory_key(seed, split_uint64(ids))
+            part, steps, left = advance_lanes(self.kernel, self.domain, part, key, count, self.rest)
+            self.steps += int(steps.sum(dtype=np.uint64))
+            return part, self.kernel.elapsed(part, steps), left
+
+        return _by_blocks(block, state)
 
 
 def _by_blocks(call: Callable[[np.ndarray, Any], tuple], lanes: Any) -> tuple:
@@ -110,7 +109,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Forced:
-    """What forced jumps found: the rate with its standard error, jumps made, steps, the last tau; a
+    """What forced jumps found: the rate with its standard error, jumps made, steps; a
     rate of exits by the jumps below the cutoff that would have been seen with 95% (0 where some
     were seen); and why it may be off."""
 
@@ -118,14 +117,13 @@ class Forced:
     error: float
     num: int
     steps: int
-    tau: float
     unseen: float
     unresolved: str
 
 
 def steps_of(num: int, slowest: float, dt: float) -> float:
-    """About the least number of steps that `num` jumps take: the rest before them, two windows
-    after, the look at the flow."""
+    """About the least number of steps that `num` jumps take: rest before them, two windows after
+    them, and following the flow."""
     return (num * (_RELAX + 2 * _AFTER) + _LANDINGS * _SETTLING) / slowest / dt
 
 
@@ -133,20 +131,19 @@ class ForcedJumps:
     """The estimator for one kernel and domain. `slowest` is the rate at which the noiseless flow
     comes to rest."""
 
-    def __init__(self, kernel: Stepper, domain: Domain, rays: Rays, slowest: float, seed: int):
-        self.kernel, self.domain, self.rays = kernel, domain, rays
+    def __init__(self, kernel: Stepper, law: EscapeLaw, domain: Domain, slowest: float, seed: int):
+        self.kernel, self.domain, self.rays = kernel, domain, Rays(law.rays)
         self.dynamics: Dynamics = kernel.dynamics
-        self.strata = strata(rays)
+        self.crossing = law.ray_distance
+        self.strata = strata(self.rays, self.crossing, law.ray_share)
         cutoff = jnp.asarray(self.strata.cutoff, dtype=float)
         cut = eqx.tree_at(lambda k: k.dynamics.driver, kernel, Cut(self.dynamics.driver, cutoff))
-        root = np.random.SeedSequence(seed)
-        resting, whole, draws = root.spawn(3)
+        resting, whole, draws = np.random.SeedSequence(seed).spawn(3)
         self.resting, self.whole = Lanes(cut, domain, resting), Lanes(kernel, domain, whole)
         self.rng = np.random.default_rng(draws)
         self.relax = _RELAX / slowest
         self.small_exits, self.small_time = 0, 0.0
-        self.settling = self._settling(_SETTLING / slowest)
-        self.first = max(_AFTER / slowest, 2 * self.settling)
+        self.first = max(_AFTER / slowest, 2 * self._settling(_SETTLING / slowest))
         self.live = self.strata.masses > _LIVE * self.strata.masses[0]
 
     def steps(self, num: int) -> float:
@@ -156,12 +153,10 @@ class ForcedJumps:
     def _settling(self, longest: float) -> float:
         """The time by which most jumps that land inside are back near the attractor, without
         noise."""
-        low = np.minimum(
-            0.3 * self.rays.crossing[np.isfinite(self.rays.crossing)].min(), self.strata.low[-1]
-        )
-        jumps = self.rays.draw(self.rng, low, self.rays.crossing, _LANDINGS)
-        nearest = int(np.argmin(self.rays.crossing))
-        step = self.rays.crossing[nearest] * self.rays.directions[nearest]
+        nearest = int(np.argmin(self.crossing))
+        low = np.minimum(0.3 * self.crossing[nearest], self.strata.low[-1])
+        jumps = self.rays.draw(self.rng, low, self.crossing, _LANDINGS)
+        step = self.crossing[nearest] * self.rays.directions[nearest]
         core = 0.5 * jnp.linalg.norm(self.dynamics.jump(jnp.asarray(step, dtype=float)))
         count = math.ceil(longest / float(self.kernel.dt))
         last, home = _noiseless(
@@ -177,41 +172,35 @@ class ForcedJumps:
         start = jax.tree.map(
             lambda leaf: np.broadcast_to(np.asarray(leaf)[..., None], (*np.shape(leaf), num)), rest
         )
-        first, _, gone = self.resting.run(start, self.relax / 2)
-        keep = np.flatnonzero(~gone)
-        if not len(keep):
-            raise Restless
-        chosen = np.where(gone, self.rng.choice(keep, num), np.arange(num))
-        state, life, gone = self.resting.run(
-            jax.tree.map(lambda leaf: leaf[..., chosen], first), self.relax / 2
-        )
-        self.small_exits, self.small_time = (
-            self.small_exits + int(gone.sum()),
-            self.small_time + float(life.sum()),
-        )
-        keep = np.flatnonzero(~gone)
-        if not len(keep):
-            raise Restless
-        chosen = np.where(gone, self.rng.choice(keep, num), np.arange(num))
+        state, _, gone = self.resting.run(start, self.relax / 2)
+        state, life, gone = self.resting.run(self.refilled(state, gone), self.relax / 2)
+        self.small_exits += int(gone.sum())
+        self.small_time += float(life.sum())
+        state = self.refilled(state, gone)
         stratum = np.repeat(np.arange(len(counts)), counts)
         jumps = np.zeros((num, self.rays.directions.shape[1]))
         for j in np.flatnonzero(counts):
             jumps[stratum == j] = self.rays.draw(
                 self.rng, self.strata.low[j], self.strata.high[j], int(counts[j])
             )
-        state = jax.tree.map(lambda leaf: leaf[..., chosen], state)
         lanes = state, jumps.T.astype(jnp.result_type(float))
         state, inside = _by_blocks(lambda _, part: _jumped(self.kernel, self.domain, *part), lanes)
         return Sample(stratum, np.full(num, float(self.kernel.dt)), ~inside, state)
+
+    def refilled(self, state: State, gone: np.ndarray) -> State:
+        """The states, with copies of others in place of those that left."""
+        keep = np.flatnonzero(~gone)
+        if not len(keep):
+            raise Restless
+        chosen = np.where(gone, self.rng.choice(keep, len(gone)), np.arange(len(gone)))
+        return _taken(state, chosen)
 
     def follow(self, sample: Sample, window: float) -> Sample:
         """Those that are still inside, followed for another `window`."""
         here = np.flatnonzero(~sample.left)
         if not len(here):
             return sample
-        ends, lived, gone = self.whole.run(
-            jax.tree.map(lambda leaf: leaf[..., here], sample.state), window
-        )
+        ends, lived, gone = self.whole.run(_taken(sample.state, here), window)
         life, left = sample.life.copy(), sample.left.copy()
         life[here] += lived
         left[here] = gone
@@ -227,15 +216,11 @@ class ForcedJumps:
         counts = np.bincount(sample.stratum, minlength=len(masses))
         some = np.maximum(counts, 1)
         chance = np.bincount(sample.stratum, sample.left, len(masses)) / some
-        life = np.bincount(sample.stratum, sample.life, len(masses)) / some
-        cycle = 1 + (masses * life).sum()
+        cycle = 1 + (masses * (np.bincount(sample.stratum, sample.life, len(masses)) / some)).sum()
         rate = (small + (masses * chance).sum()) / cycle
         score = sample.left - rate * sample.life
-        deviation, variance, added = (
-            np.zeros(len(masses)),
-            self.small_exits / self.small_time**2,
-            0.0,
-        )
+        deviation, added = np.zeros(len(masses)), 0.0
+        variance = self.small_exits / self.small_time**2
         for j in np.flatnonzero(counts):
             here = sample.stratum == j
             # at least the variance of one more exit than was seen: none of a hundred is no proof of
@@ -254,14 +239,9 @@ class ForcedJumps:
         pilot = np.where(self.live, max(40, round(_PILOT * num / self.live.sum())), 0)
         sample = self.follow(self.batch(pilot), self.first)
         tell(self.made)
-        deviation = self.estimate(sample)[2]
-        wanted = masses * np.maximum(deviation, 0.05) * self.live
-        counts = (
-            np.where(self.live, np.maximum(num - pilot.sum(), 0) * wanted / wanted.sum(), 0)
-            .round()
-            .astype(int)
-        )
-        sample = sample.join(self.follow(self.batch(counts), self.first))
+        wanted = masses * np.maximum(self.estimate(sample)[2], 0.05) * self.live
+        counts = np.maximum(num - pilot.sum(), 0) * wanted / wanted.sum()
+        sample = sample.join(self.follow(self.batch(counts.round().astype(int)), self.first))
         tell(self.made)
         tau, growing = self.first, True
         for doubling in range(_DOUBLINGS):
@@ -277,7 +257,7 @@ class ForcedJumps:
         rate, error, _, _ = self.estimate(sample)
         unseen = 0.0 if self.small_exits else 3.0 / self.small_time
         why = self._unresolved(sample, rate, growing)
-        return Forced(rate, error, len(sample.left), self.made, tau, unseen, why)
+        return Forced(rate, error, len(sample.left), self.made, unseen, why)
 
     def _unresolved(self, sample: Sample, rate: float, growing: bool) -> str:
         """Why the number may be off by more than its interval; empty where nothing says so."""
@@ -301,7 +281,11 @@ class ForcedJumps:
 
 
 class Restless(Exception):
-    """Every state left by the jumps below the cutoff before it came to rest."""
+    """All states left by jumps below the cutoff before they came to rest."""
+
+
+def _taken(lanes: Any, where: np.ndarray) -> Any:
+    return jax.tree.map(lambda leaf: leaf[..., where], lanes)
 
 
 def _put(lanes: np.ndarray, where: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.polynomial import legendre
 
 from levysde.noise import levy_constant
@@ -107,15 +108,14 @@ def _answers(system: System) -> tuple[np.ndarray, np.ndarray]:
     last.
 
     The first function of the basis is 1 beyond the upper end: not an unknown."""
-    from scipy.linalg import lu_factor, lu_solve  # slow to import
 
     operator, mass, one, at_start = system
     inner = operator[1:, 1:]
     scale = 1 / np.sqrt(np.abs(np.diag(inner)))[:, None]
-    factors = lu_factor(inner * scale * scale.T, check_finite=False)
+    factors = scipy.linalg.lu_factor(inner * scale * scale.T, check_finite=False)
 
     def solved(right: np.ndarray) -> np.ndarray:
-        return lu_solve(factors, right * scale, check_finite=False) * scale
+        return scipy.linalg.lu_solve(factors, right * scale, check_finite=False) * scale
 
     solution = solved(-np.stack([one[1:], operator[1:, 0]], 1))
     second = solved(-2 * mass[1:, 1:] @ solution[:, :1])[:, 0]

@@ -6,8 +6,7 @@ r_i; the others land inside, in steps of the size over r_i, down to a cutoff R. 
 0 is the rate of the escape law.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -52,33 +51,39 @@ class Cut(Driver):
         return self.free.levy_rays(dim, num, seed)
 
 
-@dataclass(frozen=True)
 class Rays:
-    """All rays of a law in one: unit vectors `(n, m)`, weights, tails, and where each leaves the
-    basin, `(n,)`."""
+    """All sets of rays of a law in one: unit vectors `(n, m)`, weights `(n,)`, and tails. Each set
+    stands for the whole measure, so their weights are averaged."""
 
-    directions: np.ndarray
-    weights: np.ndarray
-    tails: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    crossing: np.ndarray
-    share: np.ndarray
+    def __init__(self, sets: Sequence[LevyRays]):
+        self.sets = sets
+        self.directions = np.concatenate([rays.directions for rays in sets])
+        self.weights = np.concatenate([rays.weights for rays in sets]) / len(sets)
 
-    def mass(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        """The Lévy measure of each ray between two sizes, `(n,)`; infinite sizes have none beyond
-        them."""
-        return self.weights * np.maximum(self.beyond(low) - self.beyond(high), 0)
+    def beyond(self, size: np.ndarray, ray: np.ndarray) -> np.ndarray:
+        """The tail of each of the rays numbered `ray`, without its weight; 0 beyond infinity."""
+        size, ray = np.broadcast_arrays(np.asarray(size, float), ray)
+        each, found, finite = len(self.sets[0].weights), np.zeros(size.shape), np.isfinite(size)
+        for number, rays in enumerate(self.sets):
+            mine = (ray // each == number) & finite
+            found[mine] = rays.tail(size[mine], ray[mine] % each)
+        return found
 
-    def beyond(self, size: np.ndarray, ray: np.ndarray | None = None) -> np.ndarray:
-        ray = np.arange(len(self.weights)) if ray is None else ray
-        finite = np.isfinite(size)
-        return np.where(finite, self.tails(np.where(finite, size, 1.0), ray), 0.0)
+    def mass(self, ray: np.ndarray, size: np.ndarray) -> np.ndarray:
+        """The Lévy measure beyond `size` along each `ray`, for arrays of one shape."""
+        return self.weights[ray] * self.beyond(size, ray)
+
+    def between(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """The Lévy measure of each ray between two sizes, `(n,)`."""
+        ray = np.arange(len(self.weights))
+        return self.weights * np.maximum(self.beyond(low, ray) - self.beyond(high, ray), 0)
 
     def draw(
         self, rng: np.random.Generator, low: np.ndarray, high: np.ndarray, num: int
     ) -> np.ndarray:
         """`num` jumps `(num, m)` from the measure between the sizes `low` and `high` of each
         ray."""
-        mass = self.mass(low, high)
+        mass = self.between(low, high)
         ray = rng.choice(len(mass), num, p=mass / mass.sum())
         top, bottom = self.beyond(low[ray], ray), self.beyond(high[ray], ray)
         wanted = bottom + (top - bottom) * rng.random(num)
@@ -86,26 +91,9 @@ class Rays:
         most = np.log(np.where(np.isfinite(high[ray]), high[ray], low[ray] * 1e8))
         for _ in range(50):
             middle = (least + most) / 2
-            above = self.tails(np.exp(middle), ray) > wanted
+            above = self.beyond(np.exp(middle), ray) > wanted
             least, most = np.where(above, middle, least), np.where(above, most, middle)
         return np.exp(least)[:, None] * self.directions[ray]
-
-
-def joined(sets: tuple[LevyRays, ...], crossing: np.ndarray, share: np.ndarray) -> Rays:
-    """The sets of a law as one; each stands for the whole measure, so their weights are
-    averaged."""
-    each = len(sets[0].weights)
-
-    def tails(size: np.ndarray, ray: np.ndarray) -> np.ndarray:
-        size, ray = np.broadcast_arrays(np.asarray(size, float), ray)
-        found = np.empty(size.shape)
-        for number, rays in enumerate(sets):
-            mine = ray // each == number
-            found[mine] = rays.tail(size[mine], ray[mine] % each)
-        return found
-
-    weights = np.concatenate([rays.weights for rays in sets]) / len(sets)
-    return Rays(np.concatenate([rays.directions for rays in sets]), weights, tails, crossing, share)
 
 
 class Strata(NamedTuple):
@@ -118,12 +106,11 @@ class Strata(NamedTuple):
     cutoff: np.ndarray
 
 
-def strata(rays: Rays) -> Strata:
+def strata(rays: Rays, crossing: np.ndarray, share: np.ndarray) -> Strata:
     """Stratum 0 leaves from the attractor; the others land inside, in steps of the size over the
-    crossing."""
-    crossing = rays.crossing
+    crossing. `crossing` is where each ray leaves the basin, `share` its share of the rate."""
     order = np.argsort(crossing)
-    total = np.cumsum(rays.share[order])
+    total = np.cumsum(share[order])
     median, nearest = (
         crossing[order][min(np.searchsorted(total, q * total[-1]), len(order) - 1)]
         for q in (0.5, _NEAREST)
@@ -142,5 +129,5 @@ def strata(rays: Rays) -> Strata:
     for edge in (*_EDGES, 0.0):
         edges.append(np.minimum(np.maximum(np.minimum(edge * bound, crossing), least), edges[-1]))
     low, high = np.stack(edges), np.stack([np.full(len(crossing), np.inf), *edges[:-1]])
-    masses = np.array([rays.mass(*sizes).sum() for sizes in zip(low, high, strict=True)])
+    masses = np.array([rays.between(*sizes).sum() for sizes in zip(low, high, strict=True)])
     return Strata(low, high, masses, cutoff)

@@ -24,14 +24,13 @@ from typing import Literal
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import scipy
 
 from levysde import errors
-from levysde.errors import AccuracyWarning
 from levysde.landscapes import in_float64
 from levysde.protocols import Landscape
 from levysde.tables import Table, Tabled, from_log, listed
-from levysde.theory.exact import survival_at
-from levysde.theory.law import Answers
+from levysde.theory.law import Exponential
 from levysde.types import Arg, Integer, Number, Numbers
 
 # of a stationary point, relative to its largest eigenvalue times its distance from the start, or 1
@@ -54,13 +53,13 @@ class StationaryPoint(Tabled):
     """A point where the gradient vanishes, in float64, as `stationary_point` gives it.
 
     Attributes:
-        x: the place, `(d,)`.
-        value: the loss there.
+        point: the place, `(d,)`.
+        loss: the loss there.
         eigenvalues: of the Hessian there, ascending, `(d,)`.
     """
 
-    x: np.ndarray
-    value: float
+    point: np.ndarray
+    loss: float
     eigenvalues: np.ndarray
 
     @property
@@ -73,16 +72,18 @@ class StationaryPoint(Tabled):
         kind = (
             ("minimum", "saddle")[self.index] if self.index < 2 else f"saddle of index {self.index}"
         )
-        rows = [
-            ("at", listed(self.x)),
-            ("loss", f"{self.value:.6g}"),
-            ("eigenvalues of the Hessian", listed(self.eigenvalues)),
-        ]
-        return Table(f"StationaryPoint: {kind}", rows)
+        return Table(
+            f"StationaryPoint: {kind}",
+            [
+                ("at", listed(self.point)),
+                ("loss", f"{self.loss:.6g}"),
+                ("eigenvalues of the Hessian", listed(self.eigenvalues)),
+            ],
+        )
 
 
 @dataclass(frozen=True, repr=False)
-class KramersLaw(Tabled, Answers):
+class KramersLaw(Tabled, Exponential):
     """Exponential escape over saddles, as `kramers_law` gives it.
 
     Attributes:
@@ -127,21 +128,22 @@ class KramersLaw(Tabled, Answers):
         with np.errstate(over="ignore"):
             return float(np.exp(-self.log_rate))
 
-    def survival(self, t: Arg[Numbers]) -> np.ndarray | float:
-        """`P(escape time > t) = exp(-rate t)` at finite times `t`, any shape."""
-        return survival_at(self.rate, t)
-
     def _table(self) -> Table:
-        rows = [
-            (f"mean escape time ({self.unit})", from_log(-self.log_rate)),
-            ("rate", from_log(self.log_rate)),
-            ("to", self.escape),
-            ("diffusion D", f"{self.diffusion:g}"),
-            ("barriers over D", listed(self.barriers / self.diffusion)),
-            ("share of each saddle", listed(self.shares, ".3g")),
-            ("friction", "none: first order" if self.friction is None else f"{self.friction:g}"),
-        ]
-        return Table("KramersLaw", rows)
+        return Table(
+            "KramersLaw",
+            [
+                (f"mean escape time ({self.unit})", from_log(-self.log_rate)),
+                ("rate", from_log(self.log_rate)),
+                ("to", self.escape),
+                ("diffusion D", f"{self.diffusion:g}"),
+                ("barriers over D", listed(self.barriers / self.diffusion)),
+                ("share of each saddle", listed(self.shares, ".3g")),
+                (
+                    "friction",
+                    "none: first order" if self.friction is None else f"{self.friction:g}",
+                ),
+            ],
+        )
 
 
 def derivatives(
@@ -182,19 +184,16 @@ def stationary_point(
     Source:
         elementary: Powell's hybrid method (`scipy.optimize.root`), then three steps of Newton's.
     """
-    from scipy.optimize import root  # slow to import
 
-    if not isinstance(landscape, Landscape):
-        raise TypeError(
-            f"landscape must be a Landscape, not {errors.shown(landscape)}. For example "
-            "DoubleWell(dim=2)."
-        )
+    errors.instance("landscape", landscape, Landscape, "DoubleWell(dim=2)")
     start = errors.reals("x", x, f"x=jnp.zeros({landscape.dim})", (landscape.dim,))
     steps = errors.integer("max_steps", max_steps, "max_steps=200", high=10**6)
     with in_float64(landscape) as precise:
         gradient, hessian = derivatives(precise)
         found = np.asarray(
-            root(gradient, start, jac=hessian, options={"maxfev": steps, "xtol": 1e-12}).x
+            scipy.optimize.root(
+                gradient, start, jac=hessian, options={"maxfev": steps, "xtol": 1e-12}
+            ).x
         )
         for _ in range(3):  # the root finder's quotients leave some digits
             if np.isfinite(found).all() and abs(np.linalg.det(hessian(found))) > 0:
@@ -258,11 +257,7 @@ def kramers_law(
         Eyring, J. Chem. Phys. 3 (1935); Kramers, Physica 7 (1940); Bovier, Eckhoff, Gayrard, Klein,
         J. Eur. Math. Soc. 6 (2004); with friction Langer, Ann. Phys. 54 (1969).
     """
-    if not isinstance(landscape, Landscape):
-        raise TypeError(
-            f"landscape must be a Landscape, not {errors.shown(landscape)}. For example "
-            "DoubleWell(dim=2)."
-        )
+    errors.instance("landscape", landscape, Landscape, "DoubleWell(dim=2)")
     noise = errors.positive_real("diffusion", diffusion)
     drag = None if friction is None else errors.positive_real("friction", friction)
     factor = {"other minimum": 1.0, "saddle": 2.0}[
@@ -273,21 +268,16 @@ def kramers_law(
     low = stationary_point(landscape, errors.reals("minimum", place, shape=(landscape.dim,)))
     if low.index:
         raise ValueError(
-            f"the stationary point at {low.x} has {low.index} negative eigenvalues: it is no "
+            f"the stationary point at {low.point} has {low.index} negative eigenvalues: it is no "
             "minimum. Give minimum=..."
         )
     passes = _saddles(landscape, saddles, low)
-    barriers = np.array([point.value - low.value for point in passes])
-    speed = np.array([saddle_speed(point, drag) for point in passes])
-    curvature = [
-        np.sum(np.log(low.eigenvalues)) - np.sum(np.log(np.abs(point.eigenvalues)))
-        for point in passes
-    ]
-    logs = np.log(speed / (2 * np.pi)) + np.array(curvature) / 2 - barriers / noise
+    barriers = np.array([point.loss - low.loss for point in passes])
+    logs = np.array([log_rate_over(point, low, noise, drag) for point in passes])
     total = float(np.logaddexp.reduce(logs))
     shares = np.exp(logs - total)
     for caveat in _caveats(barriers, noise, drag, low):
-        warnings.warn(AccuracyWarning(caveat), stacklevel=3)  # past the wrapper of names
+        warnings.warn(errors.AccuracyWarning(caveat), stacklevel=3)  # past the wrapper of names
     return KramersLaw(total + np.log(factor), barriers, shares, low, passes, noise, drag, escape)
 
 
@@ -315,15 +305,36 @@ def _caveats(
     return found
 
 
-def saddle_speed(saddle: StationaryPoint, friction: float | None) -> float:
-    """At what rate a path leaves the top of a saddle: `|l|`, or `sqrt(g^2 / 4 + |l|) - g / 2`,
-    without cancellation."""
-    steepness = -float(saddle.eigenvalues[0])
-    return (
-        steepness
-        if friction is None
-        else steepness / (np.hypot(friction / 2, np.sqrt(steepness)) + friction / 2)
-    )
+def log_rate_over(
+    saddle: StationaryPoint, low: StationaryPoint, diffusion: float, friction: float | None
+) -> float:
+    """Logarithm of the rate of Eyring and Kramers from the minimum `low` over one saddle."""
+    speed = -float(saddle.eigenvalues[0])
+    if friction is not None:  # sqrt(g^2 / 4 + |l|) - g / 2, without cancellation
+        speed /= np.hypot(friction / 2, np.sqrt(speed)) + friction / 2
+    curvature = np.sum(np.log(low.eigenvalues)) - np.sum(np.log(np.abs(saddle.eigenvalues)))
+    return np.log(speed / (2 * np.pi)) + curvature / 2 - (saddle.loss - low.loss) / diffusion
+
+
+def distinct_points(
+    landscape: Landscape, name: str, guesses: np.ndarray, index: int, why: str
+) -> tuple[StationaryPoint, ...]:
+    """The stationary points near `guesses`, `(n, d)`, all of one index and different."""
+    points: list[StationaryPoint] = []
+    for guess in guesses:
+        point = stationary_point(landscape, guess)
+        if point.index != index:
+            raise ValueError(
+                f"the stationary point at {point.point}, found from {guess} of {name}, has "
+                f"{point.index} negative eigenvalues: {why}. Start nearer to one."
+            )
+        if any(np.allclose(point.point, other.point, rtol=1e-6, atol=1e-6) for other in points):
+            raise ValueError(
+                f"two of the {name} lead to the same point {point.point}, which would count twice. "
+                "Leave one out."
+            )
+        points.append(point)
+    return tuple(points)
 
 
 def _saddles(
@@ -335,24 +346,12 @@ def _saddles(
             f"saddles must have shape ({landscape.dim},), or (k, {landscape.dim}) for several, not "
             f"{guesses.shape}."
         )
-    passes: list[StationaryPoint] = []
-    for guess in np.atleast_2d(guesses):
-        point = stationary_point(landscape, guess)
-        if point.index != 1:
+    why = "escapes pass over saddles of index one"
+    passes = distinct_points(landscape, "saddles", np.atleast_2d(guesses), 1, why)
+    for point in passes:
+        if not point.loss > low.loss:
             raise ValueError(
-                f"the stationary point at {point.x}, found from {guess}, has {point.index} "
-                "negative eigenvalues: escapes pass over saddles of index one. Start nearer to "
-                "one."
+                f"the saddle at {saddle.point} lies no higher than the minimum at "
+                f"{low.point}. Give the lower minimum."
             )
-        if not point.value > low.value:
-            raise ValueError(
-                f"the saddle at {point.x} lies no higher than the minimum at {low.x}. Give the "
-                "lower minimum."
-            )
-        if any(np.allclose(point.x, other.x, rtol=1e-6, atol=1e-6) for other in passes):
-            raise ValueError(
-                f"two of the saddles lead to the same point {point.x}, which would count twice. "
-                "Leave one out."
-            )
-        passes.append(point)
-    return tuple(passes)
+    return passes

@@ -3,14 +3,79 @@ that was not measured."""
 
 from dataclasses import dataclass
 from math import exp, inf
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
+
+import numpy as np
 
 from levysde import errors
 from levysde.stats import Estimate
 from levysde.tables import Table, Tabled
-from levysde.types import Arg, Number
+from levysde.types import Arg, Number, Numbers
 
+_QUIET = 0.9  # a mean between this and its inverse times the law's is not warned of
 _SAME_START = 1e-5  # relative difference of two starts that are one
+
+
+@dataclass(frozen=True, repr=False)
+class LawError(Tabled):
+    """The mean escape time at the noise of a law, over the law's mean, as simulated.
+
+    Attributes:
+        ratio: mean escape time over the law's mean, with its 95% interval (sampling error, the
+            law's error of quadrature, and the range of the correction for the step); NaN where
+            nothing could be simulated.
+        method: "direct" (escapes from the attractor), "forced" (forced jumps), or "none".
+        num: escapes or forced jumps simulated.
+        dt: the step, in SDE time.
+        seed: of the simulation.
+        steps: steps made, all trajectories together.
+        epsilon: noise amplitude of the law.
+        unresolved: why the ratio says little; empty where it does not.
+    """
+
+    ratio: Estimate
+    method: str
+    num: int
+    dt: float
+    seed: int
+    steps: int
+    epsilon: float
+    unresolved: str = ""
+
+    @property
+    def warning(self) -> str:
+        """What a reader of the law should know; empty where the law is within 10%, or may be."""
+        ratio = self.ratio
+        if differs(ratio):
+            side = "shorter" if ratio.value < 1 else "longer"
+            return (
+                f"at epsilon = {self.epsilon:.3g} the mean escape time is estimated to be "
+                f"{abs(1 - ratio.value):.0%} {side} than the law's (mean over law "
+                f"{ratio.value:.3g} [{ratio.low:.3g}, {ratio.high:.3g}]): the law is a limit for "
+                "small noise. Simulate, or take a smaller epsilon."
+            )
+        if self.unresolved:
+            return (
+                f"how far the law is from the mean escape time at epsilon = {self.epsilon:.3g} is "
+                f"not resolved: {self.unresolved}."
+            )
+        return ""
+
+    def _table(self) -> Table:
+        ways = {"direct": "direct escapes", "forced": "forced jumps", "none": "simulated"}
+        return Table(
+            "LawError",
+            [
+                ("mean escape time over the law's", f"{self.ratio}"),
+                (
+                    "from",
+                    f"{self.num} {ways[self.method]} at dt = {self.dt:.3g}, seed {self.seed}, "
+                    f"{self.steps:.3g} steps",
+                ),
+                ("epsilon", f"{self.epsilon:.4g}"),
+            ],
+            [self.warning] if self.warning else [],
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,15 +96,18 @@ class Conditions(Tabled):
     one_step_chance: float = float("nan")
     skeleton_bias: float = float("nan")
     warnings: tuple[str, ...] = ()
-    law_error: Any = None
+    law_error: LawError | None = None
 
     def _table(self) -> Table:
-        rows = [
-            ("rate over relaxation", f"{self.regime:.3g}"),
-            ("one-step exit chance", f"{self.one_step_chance:.3g}"),
-            ("discretisation bias, at most", f"{self.skeleton_bias:.2%}"),
-        ]
-        return Table("Conditions", rows, self.warnings)
+        return Table(
+            "Conditions",
+            [
+                ("rate over relaxation", f"{self.regime:.3g}"),
+                ("one-step exit chance", f"{self.one_step_chance:.3g}"),
+                ("discretisation bias, at most", f"{self.skeleton_bias:.2%}"),
+            ],
+            self.warnings,
+        )
 
 
 @runtime_checkable
@@ -57,38 +125,31 @@ class Law(Protocol):
     @property
     def name(self) -> str:
         """What the law is called."""
-        ...
 
     @property
     def unit(self) -> str:
         """Of time."""
-        ...
 
     @property
     def mean(self) -> float:
         """Mean escape time; inf where float64 ends."""
-        ...
 
     @property
     def log_rate(self) -> float:
         """Natural logarithm of the rate."""
-        ...
 
     @property
     def assumptions(self) -> tuple[str, ...]:
         """When the law holds."""
-        ...
 
     def interval(self, confidence: float = 0.95) -> Estimate:
         """The mean, with the error of its computation: the error of the law itself is not in it."""
-        ...
 
     def conditions(
         self, ratio: Estimate, dt: float | None, start: tuple[float, ...] | None
     ) -> Conditions:
         """How a run of step `dt` from `start` whose mean is `ratio` times the law's stands to the
         law."""
-        ...
 
 
 class Answers:
@@ -120,9 +181,8 @@ class Answers:
         """How a run of step `dt` from `start` whose mean is `ratio` times the law's stands to the
         law."""
         own = self.start
-        if own is None or start is None or len(start) != 1:
-            return Conditions()
-        if abs(start[0] - own) <= _SAME_START * (1 + abs(own)):
+        known = own is not None and start is not None and len(start) == 1
+        if not known or abs(start[0] - own) <= _SAME_START * (1 + abs(own)):
             return Conditions()
         return Conditions(
             warnings=(
@@ -130,3 +190,22 @@ class Answers:
                 f"their means differ by that too. Compute it with start={start[0]:g}.",
             )
         )
+
+
+def differs(ratio: Estimate) -> bool:
+    """Whether a ratio of means is away from 1 by more than 10%, and by more than its interval."""
+    closeness = min(ratio.value, 1 / ratio.value if ratio.value else inf)
+    return closeness < _QUIET and not ratio.low <= 1 <= ratio.high
+
+
+class Exponential(Answers):
+    """What an exponential law answers."""
+
+    rate: float
+
+    def survival(self, t: Arg[Numbers]) -> np.ndarray | float:
+        """`P(escape time > t) = exp(-rate t)` at finite times `t`, in `unit`, any shape; 1 before
+        0."""
+        times = np.maximum(errors.reals("t", t), 0)
+        with np.errstate(over="ignore", under="ignore"):
+            return np.exp(-self.rate * times)

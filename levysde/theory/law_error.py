@@ -1,12 +1,13 @@
-"""How far the escape law is from the truth at the noise at hand.
+"""How far the escape law is from the true mean escape time at a given noise amplitude, by
+simulation.
 
-The law is a limit for small noise. Its own diagnostics do not see how far the limit is: the rate
-over the relaxation is 0.004 in a pair of wells where the law is twice too long, since jumps that
-land inside near the separatrix linger there and leave by the next small one. Here the same problem
-is simulated, in one of two ways:
+The law is a limit for small noise. The ratio of rate and relaxation does not show how far the limit
+is: it is 0.004 in a pair of wells where the law's mean is twice too long, because jumps that land
+inside near the separatrix linger there and leave by the next small jump. The same problem is
+simulated in one of two ways:
 
-* directly, where escapes are cheap: a thousand of them or more;
-* else by forced jumps (`levysde.theory.forced_jumps`), whose cost does not depend on how rare
+* directly, if escapes are cheap: a thousand of them or more;
+* otherwise by forced jumps (`levysde.theory.forced_jumps`), whose cost does not depend on how rare
   escapes are.
 """
 
@@ -18,10 +19,10 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from scipy.special import ndtri
 
 from levysde import errors, stats
 from levysde.dynamics import SGD
-from levysde.errors import AccuracyWarning
 from levysde.escape import Status, progress_bar, simulate_escape, without_preflight
 from levysde.kernels import EulerMaruyama, TamedEuler
 from levysde.landscapes import Quadratic
@@ -30,15 +31,16 @@ from levysde.protocols import Domain, Dynamics
 from levysde.stats import Estimate
 from levysde.theory.exit_conditions import linearisation
 from levysde.theory.forced_jumps import ForcedJumps, Restless, Stepper, steps_of
-from levysde.theory.jump_strata import joined
-from levysde.theory.stable_law import EscapeLaw, LawError
+from levysde.theory.law import LawError
+from levysde.theory.stable_law import EscapeLaw
 from levysde.types import Arg, Integer, Number
 
 _CONFIDENCE = 0.95
+_Z = float(ndtri((1 + _CONFIDENCE) / 2))
 _STEP = 0.1  # dt times the stiffness
-_LATE = 0.02  # largest share by which exits may be late at that dt
+_LATE = 0.02  # largest discretisation bias at that dt
 _COARSE = 2.5  # times both where the finer step is too dear
-_LATENESS = (0.4, 0.9)  # of `skeleton_bias`, where measured
+_MEASURED_BIAS = (0.4, 0.9)  # in units of `skeleton_bias`
 _EXITS = (500, 4096)  # least and most direct escapes
 _JUMPS = (1000, 4000)  # least and most forced jumps
 _DEARER = 5.0  # times the steps of all forced jumps: direct escapes that cost more are not made
@@ -68,7 +70,7 @@ def law_error(
     Args:
         law: from `escape_law`.
         dt: step of the simulation, in SDE time. By default that of the law if it follows a flow,
-            else 0.1 over the largest curvature, or less where exits would be late by more than 2%;
+            else 0.1 over the largest curvature, or less if the discretisation bias would exceed 2%;
             2.5 times both where that takes too long.
         method: "direct" simulates escapes, "forced" forced jumps, "auto" the first where it is
             affordable, else the second.
@@ -120,22 +122,11 @@ def law_error(
         )
     step = _step(law) if dt is None else errors.positive_real("dt", dt, "dt=1e-2")
     coarse = _step(law, _COARSE) if dt is None else None
-    kernel = _stepper(law.dynamics, step)
-    check = _Check(
-        law,
-        law.dynamics,
-        law.domain,
-        kernel,
-        coarse,
-        method,
-        num,
-        seed,
-        seconds,
-        errors.flag("progress", progress),
-    )
+    kernel, shown = _stepper(law.dynamics, step), errors.flag("progress", progress)
+    check = _Check(law, law.domain, kernel, coarse, method, num, seed, seconds, shown)
     with warnings.catch_warnings():
         # the step is ours: what it does to the result is in the result
-        warnings.simplefilter("ignore", AccuracyWarning)
+        warnings.simplefilter("ignore", errors.AccuracyWarning)
         return check.run()
 
 
@@ -153,8 +144,8 @@ def _stepper(dynamics: Dynamics, dt: float) -> Stepper:
     return kind(dynamics, dt)
 
 
-def _step(law: "EscapeLaw", coarse: float = 1.0) -> float:
-    """A step for the flow, and for exits that are hardly late; `coarse` times as long."""
+def _step(law: EscapeLaw, coarse: float = 1.0) -> float:
+    """A step that suits the flow and has little discretisation bias, times `coarse`."""
     if law.response == "flow" and law.dt is not None:
         return law.dt
     step = coarse * _STEP / _speed_of_flow(law)
@@ -162,7 +153,7 @@ def _step(law: "EscapeLaw", coarse: float = 1.0) -> float:
     return step * min(1.0, (coarse * _LATE / late) ** law.alpha) if late > 0 else step
 
 
-def _speed_of_flow(law: "EscapeLaw") -> float:
+def _speed_of_flow(law: EscapeLaw) -> float:
     """The largest `|l|^2 / Re l` of the eigenvalues of the flow: a step of Euler makes a rotation
     fall more slowly by that."""
     if law.dynamics is None or law.dynamics.landscape.dim > _EIGENVALUES:
@@ -174,8 +165,7 @@ def _speed_of_flow(law: "EscapeLaw") -> float:
 
 @dataclass
 class _Check:
-    law: "EscapeLaw"
-    dynamics: Dynamics
+    law: EscapeLaw
     domain: Domain
     kernel: Stepper
     coarse: float | None  # the step to take where that of the kernel is too dear
@@ -220,11 +210,10 @@ class _Check:
                     f"it takes about {need:.2g} s and {self.seconds:g} are allowed; law_error(law, "
                     f"seconds={1.5 * need:.2g})"
                 )
-            self.kernel, coarse = _stepper(self.dynamics, coarse), None
+            self.kernel, coarse = _stepper(self.kernel.dynamics, coarse), None
         if not slowest > 0:
             return self.none("the flow does not come back to the attractor, so no state is at rest")
-        rays = joined(law.rays, law.ray_distance, law.ray_share)
-        jumps = ForcedJumps(self.kernel, self.domain, rays, slowest, self.seed)
+        jumps = ForcedJumps(self.kernel, law, self.domain, slowest, self.seed)
         num = self.num or _power(single / jumps.steps(1), *_JUMPS)
         expected = jumps.steps(num)
         try:
@@ -240,17 +229,15 @@ class _Check:
             )
         if not found.rate > 0:
             return self.none(f"none of {num} forced jumps left")
-        why = found.unresolved
-        if not why and not isinstance(
-            self.dynamics.driver, StableComponents | StableIsotropic | SkewedComponents
-        ):
-            # no power law says that exits by the jumps left out, or by a Gaussian part, are rarer
-            # still
-            if found.unseen > law.rate:
-                why = (
-                    "exits by small noise alone were not seen, but may be up to "
-                    f"{found.unseen / law.rate:.2g} times as frequent as the law's"
-                )
+        why, driver = found.unresolved, self.kernel.dynamics.driver
+        power_law = isinstance(driver, StableComponents | StableIsotropic | SkewedComponents)
+        # without a power law nothing says that exits by the jumps left out, or by a Gaussian part,
+        # are rarer still
+        if not why and not power_law and found.unseen > law.rate:
+            why = (
+                "exits by small noise alone were not seen, but may be up to "
+                f"{found.unseen / law.rate:.2g} times as frequent as the law's"
+            )
         return self.result(
             "forced", law.rate / found.rate, found.error / found.rate, found.num, found.steps, why
         )
@@ -260,7 +247,7 @@ class _Check:
         return float(self.kernel.dt)
 
     def speed(self) -> tuple[float, float]:
-        """Steps a second of all processors, and of one, if they do nothing else."""
+        """Steps per second of all processors, and of one, if they do nothing else."""
         begun, lasted = None, 0.0
         found: Any = None
         # an accelerator works while the processor waits
@@ -279,7 +266,7 @@ class _Check:
         return simulate_escape(
             self.kernel,
             self.domain,
-            self.dynamics.attractor,
+            self.kernel.dynamics.attractor,
             num=num,
             seed=self.seed,
             lanes=_LANES,
@@ -293,7 +280,6 @@ class _Check:
         result = self.simulate(num, max_time=_CENSOR * law.mean, progress=self.progress)
         used = (result.status == Status.EXITED) | (result.status == Status.CENSORED)
         exits = int(result.exited.sum())
-        steps = int(result.steps.sum(dtype=np.uint64))
         if exits < 50:
             return self.none(
                 f"{exits} of {num} simulated trajectories left within {_CENSOR:g} of "
@@ -301,14 +287,10 @@ class _Check:
             )
         mean = stats.mean_time(result.time[used], result.exited[used], confidence=_CONFIDENCE)
         nonfinite = num - int(used.sum())
-        why = (
-            f"{nonfinite} of {num} simulated trajectories overflowed"
-            if nonfinite > 0.01 * num
-            else ""
-        )
-        return self.result(
-            "direct", mean.value / law.mean, log(mean.high / mean.low) / (2 * _z()), num, steps, why
-        )
+        overflowed = f"{nonfinite} of {num} simulated trajectories overflowed"
+        why = overflowed if nonfinite > 0.01 * num else ""
+        error, steps = log(mean.high / mean.low) / (2 * _Z), int(result.steps.sum(dtype=np.uint64))
+        return self.result("direct", mean.value / law.mean, error, num, steps, why)
 
     def result(
         self, method: str, ratio: float, error: float, num: int, steps: int, unresolved: str
@@ -316,9 +298,9 @@ class _Check:
         """The ratio corrected for the discretisation bias, of which a range is known."""
         law, dt = self.law, self.dt
         late = law.skeleton_bias(dt)
-        low, high = (1 + share * late for share in _LATENESS) if late > 0 else (1.0, 1.0)
+        low, high = (1 + share * late for share in _MEASURED_BIAS) if late > 0 else (1.0, 1.0)
         ratio /= (low + high) / 2
-        width = hypot(_z() * hypot(error, law.rate_error / law.rate), (high - low) / 2)
+        width = hypot(_Z * hypot(error, law.rate_error / law.rate), (high - low) / 2)
         if not unresolved and width > _WIDE:
             unresolved = (
                 f"its interval is {exp(-width) * ratio:.3g} to {exp(width) * ratio:.3g} of the "
@@ -334,12 +316,6 @@ class _Check:
 def _unresolved(law: EscapeLaw, seed: int, dt: float, why: str) -> LawError:
     nan = float("nan")
     return LawError(Estimate(nan, nan, nan, _CONFIDENCE), "none", 0, dt, seed, 0, law.epsilon, why)
-
-
-def _z() -> float:
-    from scipy.special import ndtri  # slow to import
-
-    return float(ndtri((1 + _CONFIDENCE) / 2))
 
 
 def _power(number: float, least: int, most: int) -> int:

@@ -21,12 +21,13 @@ balance holds, with weights `det H_i^-1/2 exp(-F_i / D)`.
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 
 from levysde import errors
 from levysde.landscapes import in_float64
 from levysde.noise import levy_constant
 from levysde.protocols import Landscape
-from levysde.theory.kramers import StationaryPoint, derivatives, saddle_speed, stationary_point
+from levysde.theory.kramers import StationaryPoint, derivatives, distinct_points, log_rate_over
 from levysde.theory.metastable_chain import MetastableChain
 from levysde.types import Arg, Number, Numbers
 
@@ -76,8 +77,7 @@ def stable_chain(
             "alpha = 2 is Gaussian and has no jumps: the chain is that of "
             "gaussian_chain(landscape, ...)."
         )
-    size = errors.positive_real("epsilon", epsilon)
-    size *= errors.positive_real("scale", scale)
+    size = errors.positive_real("epsilon", epsilon) * errors.positive_real("scale", scale)
     if len(wells) < 2 or len(tops) != len(wells) - 1:
         raise ValueError(
             f"{len(wells)} minima and {len(tops)} saddles are no row of wells: give two minima or "
@@ -155,11 +155,7 @@ def gaussian_chain(
         as `kramers_law`: Eyring (1935), Kramers (1940); for several wells Bovier, Eckhoff,
         Gayrard, Klein, J. Eur. Math. Soc. 6 (2004).
     """
-    if not isinstance(landscape, Landscape):
-        raise TypeError(
-            f"landscape must be a Landscape, not {errors.shown(landscape)}. For example "
-            "DoubleWell(dim=2)."
-        )
+    errors.instance("landscape", landscape, Landscape, "DoubleWell(dim=2)")
     errors.concrete("minima or saddles", (minima, saddles))
     noise = errors.positive_real("diffusion", diffusion)
     drag = None if friction is None else errors.positive_real("friction", friction)
@@ -169,16 +165,11 @@ def gaussian_chain(
     pairs = _descents(landscape, tops, lows) if connects is None else _given(connects, tops, lows)
     logs = np.full((len(lows), len(lows)), -np.inf)
     for top, (i, j) in zip(tops, pairs, strict=True):
-        speed = saddle_speed(top, drag)
         for a, b in ((i, j), (j, i)):
-            curvature = np.sum(np.log(lows[a].eigenvalues)) - np.sum(
-                np.log(np.abs(top.eigenvalues))
-            )
-            rate = np.log(speed / (2 * np.pi)) + curvature / 2 - (top.value - lows[a].value) / noise
-            logs[a, b] = np.logaddexp(logs[a, b], rate)
+            logs[a, b] = np.logaddexp(logs[a, b], log_rate_over(top, lows[a], noise, drag))
     return MetastableChain(
         logs,
-        np.stack([low.x for low in lows]),
+        np.stack([low.point for low in lows]),
         f"saddles at D = {noise:g}" + ("" if drag is None else f", friction {drag:g}"),
         (
             "Eyring-Kramers: D far below every barrier, one number in all directions",
@@ -190,33 +181,19 @@ def gaussian_chain(
 
 def _points(
     landscape: Landscape, name: str, places: Arg[Numbers], index: int
-) -> list[StationaryPoint]:
+) -> tuple[StationaryPoint, ...]:
     guesses = errors.reals(name, places, f"{name}=landscape.{name}")
     if guesses.ndim != 2 or guesses.shape[1] != landscape.dim:
         raise ValueError(
             f"{name} must have shape (n, {landscape.dim}), not {guesses.shape}. Type "
             f"{name}=landscape.{name}."
         )
-    kind = ("a minimum has none", "a chain's saddles have one: they are of index one")[index]
-    points: list[StationaryPoint] = []
-    for guess in guesses:
-        point = stationary_point(landscape, guess)
-        if point.index != index:
-            raise ValueError(
-                f"the stationary point at {point.x}, found from {guess} of {name}, has "
-                f"{point.index} negative eigenvalues; {kind}. Start nearer to one."
-            )
-        if any(np.allclose(point.x, other.x, rtol=1e-6, atol=1e-6) for other in points):
-            raise ValueError(
-                f"two of the {name} lead to the same point {point.x}, which would count twice. "
-                "Leave one out."
-            )
-        points.append(point)
-    return points
+    why = ("a minimum has none", "a chain's saddles have one: they are of index one")[index]
+    return distinct_points(landscape, name, guesses, index, why)
 
 
 def _given(
-    connects: Arg[Numbers], tops: list[StationaryPoint], lows: list[StationaryPoint]
+    connects: Arg[Numbers], tops: tuple[StationaryPoint, ...], lows: tuple[StationaryPoint, ...]
 ) -> list[tuple[int, int]]:
     pairs = np.asarray(errors.unmasked("connects", connects))
     if pairs.shape != (len(tops), 2) or pairs.dtype.kind not in "iu":
@@ -230,27 +207,27 @@ def _given(
                 f"connects has ({i}, {j}); a saddle joins two different minima, numbered from 0 to "
                 f"{len(lows) - 1}."
             )
-        if not top.value > max(lows[i].value, lows[j].value):
+        if not top.loss > max(lows[i].loss, lows[j].loss):
             raise ValueError(
-                f"the saddle at {top.x} lies no higher than the minima {i} and {j}, so it cannot "
-                "join them."
+                f"the saddle at {top.point} lies no higher than the minima {i} and {j}, so it "
+                "cannot join them."
             )
     return [(int(i), int(j)) for i, j in pairs]
 
 
 def _descents(
-    landscape: Landscape, tops: list[StationaryPoint], lows: list[StationaryPoint]
+    landscape: Landscape, tops: tuple[StationaryPoint, ...], lows: tuple[StationaryPoint, ...]
 ) -> list[tuple[int, int]]:
     """For each saddle the numbers of the minima on its two sides."""
-    places = np.stack([low.x for low in lows])
+    places = np.stack([low.point for low in lows])
     with in_float64(landscape) as precise:
         gradient, hessian = derivatives(precise)
         pairs = []
         for top in tops:
             away = (
                 _LEAVE
-                * np.linalg.norm(places - top.x, axis=1).min()
-                * np.linalg.eigh(hessian(top.x))[1][:, 0]
+                * np.linalg.norm(places - top.point, axis=1).min()
+                * np.linalg.eigh(hessian(top.point))[1][:, 0]
             )
             i, j = (
                 _number(_descend(gradient, hessian, top, side * away), top, places)
@@ -258,8 +235,8 @@ def _descents(
             )
             if i == j:
                 raise ValueError(
-                    f"the saddle at {top.x} leads to the minimum at {places[i]} from both sides: "
-                    "no way from one well to another. Leave it out."
+                    f"the saddle at {top.point} leads to the minimum at {places[i]} from both "
+                    "sides: no way from one well to another. Leave it out."
                 )
             pairs.append((i, j))
     return pairs
@@ -267,9 +244,9 @@ def _descents(
 
 def _number(end: np.ndarray, top: StationaryPoint, places: np.ndarray) -> int:
     gaps = np.linalg.norm(places - end, axis=1)
-    if gaps.min() > _SAME * np.linalg.norm(end - top.x):
+    if gaps.min() > _SAME * np.linalg.norm(end - top.point):
         raise ValueError(
-            f"the saddle at {top.x} leads to the minimum at {end}, which is not in the list of "
+            f"the saddle at {top.point} leads to the minimum at {end}, which is not in the list of "
             f"{len(places)}. Add it to minima, or leave the saddle out."
         )
     return int(np.argmin(gaps))
@@ -279,17 +256,16 @@ def _descend(
     gradient: Callable, hessian: Callable, top: StationaryPoint, away: np.ndarray
 ) -> np.ndarray:
     """The minimum that the flow `x' = -grad F` reaches from beside a saddle."""
-    from scipy.integrate import solve_ivp  # slow to import
 
-    x, span = top.x + away, 10 / -top.eigenvalues[0]
+    x, span = top.point + away, 10 / -top.eigenvalues[0]
     reach = _FAR * float(np.linalg.norm(away)) / _LEAVE
 
     def gone(_: float, x: np.ndarray) -> float:
-        return reach - float(np.linalg.norm(x - top.x))
+        return reach - float(np.linalg.norm(x - top.point))
 
     gone.terminal = True
     for _ in range(_STRETCHES):
-        flow = solve_ivp(
+        flow = scipy.integrate.solve_ivp(
             lambda _, x: -gradient(x),
             (0, span),
             x,
@@ -305,9 +281,9 @@ def _descend(
         matrix = hessian(x)
         if np.linalg.eigvalsh(matrix)[0] > 0:
             step = np.linalg.solve(matrix, gradient(x))
-            if np.linalg.norm(step) <= _ARRIVED * np.linalg.norm(x - top.x):
+            if np.linalg.norm(step) <= _ARRIVED * np.linalg.norm(x - top.point):
                 return x - step
     raise ValueError(
-        f"the flow from the saddle at {top.x} reaches no minimum: it was followed to {x}. Does "
+        f"the flow from the saddle at {top.point} reaches no minimum: it was followed to {x}. Does "
         "the loss fall without end there? Leave the saddle out, or give connects=[(i, j), ...]."
     )

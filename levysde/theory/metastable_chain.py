@@ -11,6 +11,7 @@ import numbers
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from levysde import errors
 from levysde.tables import Table, Tabled, from_log, listed
@@ -108,18 +109,11 @@ class MetastableChain(Tabled):
                 f"the run started in {len(start)} dimensions, the chain has "
                 f"{self.minima.shape[1]}. Make them one."
             )
-        near = (
-            0
-            if start is None
-            else int(np.argmin(np.linalg.norm(self.minima - np.array(start), axis=1)))
-        )
+        place = self.minima[0] if start is None else np.array(start)
+        near = int(np.argmin(np.linalg.norm(self.minima - place, axis=1)))
+        name = f"the stay in well {near} of the chain from {self.name}"
         log_rate = float(np.logaddexp.reduce(self.log_rates[near]))
-        return Residence(
-            log_rate,
-            f"the stay in well {near} of the chain from {self.name}",
-            self.assumptions,
-            self.unit,
-        )
+        return Residence(log_rate, name, self.assumptions, self.unit)
 
     @property
     def next_probabilities(self) -> np.ndarray:
@@ -166,9 +160,7 @@ class MetastableChain(Tabled):
             errors.integer(name, value, f"{name}=0", low=0, high=self.num - 1)
             for name, value in (("i", i), ("j", j))
         )
-        self._check_joined("mean time between two wells")
-        with np.errstate(over="ignore"):
-            return float(np.exp(self._log_times_to(end)[start]))
+        return float(self.mean_transitions[start, end])
 
     def occupation(self, t: Arg[Numbers], start: Arg[Numbers | Integer]) -> np.ndarray:
         """Probability of each well at times `t`, a number or `(T,)`: `(n,)` or `(T, n)`.
@@ -239,9 +231,9 @@ class MetastableChain(Tabled):
         return found
 
     def _check_joined(self, quantity: str) -> None:
-        from scipy.sparse.csgraph import connected_components  # slow to import
-
-        parts, labels = connected_components(np.isfinite(self.log_rates), connection="strong")
+        parts, labels = scipy.sparse.csgraph.connected_components(
+            np.isfinite(self.log_rates), connection="strong"
+        )
         if parts > 1:
             groups = " | ".join(
                 " ".join(str(i) for i in np.flatnonzero(labels == part)) for part in range(parts)
@@ -253,14 +245,16 @@ class MetastableChain(Tabled):
             )
 
     def _table(self) -> Table:
-        rows = [
-            ("from", self.name),
-            ("wells", f"{self.num} in {self.minima.shape[1]} dimensions"),
-            (f"mean residence ({self.unit})", listed(self.mean_residence)),
-            ("share of time in each", self._shares()),
-            ("assumes", "\n".join(self.assumptions)),
-        ]
-        return Table("MetastableChain", rows)
+        return Table(
+            "MetastableChain",
+            [
+                ("from", self.name),
+                ("wells", f"{self.num} in {self.minima.shape[1]} dimensions"),
+                (f"mean residence ({self.unit})", listed(self.mean_residence)),
+                ("share of time in each", self._shares()),
+                ("assumes", "\n".join(self.assumptions)),
+            ],
+        )
 
     def _shares(self) -> str:
         if self.num > _QUICK:

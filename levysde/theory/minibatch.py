@@ -38,21 +38,20 @@ import numpy as np
 
 from levysde import errors
 from levysde.tables import Table, Tabled, from_log, listed
-from levysde.theory.exact import survival_at
-from levysde.theory.law import Answers
-from levysde.types import Arg, Number, Numbers
+from levysde.theory.law import Exponential
+from levysde.types import Arg, Number
 
 _ESCAPES = ("other minimum", "saddle")
 _OPTIMIZERS = ("sgd", "heavy ball", "averaged momentum", "adam")
 
 
 @dataclass(frozen=True, repr=False)
-class MinibatchLaw(Tabled, Answers):
+class MinibatchLaw(Tabled, Exponential):
     """Exponential escape of SGD, as `xie_law` and `combined_law` give it.
 
     Attributes:
         log_mean: logarithm of the mean escape time, in SDE time.
-        exponent: what stands in the exponential: of the likeliest path where there are several.
+        exponent: argument of the exponential; that of the likeliest path if there are several.
         shares: of the escapes along each path, summing to 1.
         learning_rate: eta: a unit of SDE time is `1 / eta` iterations.
         escape: what is meant: "other minimum", or "saddle", twice as fast.
@@ -96,10 +95,6 @@ class MinibatchLaw(Tabled, Answers):
     def rate(self) -> float:
         """Of escape, a unit of SDE time; 0 where float64 ends."""
         return _exp(-self.log_mean)
-
-    def survival(self, t: Arg[Numbers]) -> np.ndarray | float:
-        """`P(escape time > t) = exp(-rate t)` at finite times `t`, in SDE time, any shape."""
-        return survival_at(self.rate, t)
 
     def _table(self) -> Table:
         rows = [
@@ -220,7 +215,7 @@ def combined_law(laws: Arg["Sequence[MinibatchLaw]"]) -> MinibatchLaw:
     logs = np.array([-law.log_mean for law in laws])
     total = float(np.logaddexp.reduce(logs))
     shares = np.exp(logs - total)
-    names = list(dict.fromkeys(law.name for law in laws))
+    names = "; ".join(dict.fromkeys(law.name for law in laws))
     return MinibatchLaw(
         -total,
         laws[int(np.argmax(shares))].exponent,
@@ -228,7 +223,7 @@ def combined_law(laws: Arg["Sequence[MinibatchLaw]"]) -> MinibatchLaw:
         laws[0].learning_rate,
         laws[0].escape,
         laws[0].normalization,
-        f"{len(laws)} paths: {'; '.join(names)}",
+        f"{len(laws)} paths: {names}",
         tuple(dict.fromkeys(note for law in laws for note in law.assumptions)),
     )
 
@@ -285,10 +280,6 @@ def optimizer_exponent(
     return scale * (s / low + (1 - s) / top) * (1 - beta if kind == "heavy ball" else 1)
 
 
-def _positive(name: str, value: Arg[Number]) -> float:
-    return errors.positive_real(name, value, f"{name}=1.0")
-
-
 def _climb(
     barrier: Arg[Number],
     minimum_curvature: Arg[Number],
@@ -297,8 +288,15 @@ def _climb(
     batch_size: Arg[Number],
 ) -> tuple[float, float, float, float]:
     """`2 B dL / eta`, H_a, |H_b| and eta."""
-    height, low = _positive("barrier", barrier), _positive("minimum_curvature", minimum_curvature)
-    eta, batch = _positive("learning_rate", learning_rate), _positive("batch_size", batch_size)
+    height, low, eta, batch = (
+        errors.positive_real(name, value, f"{name}=1.0")
+        for name, value in (
+            ("barrier", barrier),
+            ("minimum_curvature", minimum_curvature),
+            ("learning_rate", learning_rate),
+            ("batch_size", batch_size),
+        )
+    )
     top = abs(errors.real("saddle_curvature", saddle_curvature))
     if top == 0:
         raise ValueError(

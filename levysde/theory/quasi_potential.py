@@ -19,21 +19,18 @@ decides. In the toolkit's terms `SGD(landscape, Brownian(), epsilon=e, scale=S)`
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
+import scipy
 
 from levysde import errors
 from levysde.domains import Ball, Box, Ellipsoid, HalfSpaces, Intersection
+from levysde.protocols import Domain
 from levysde.tables import Table, Tabled, listed
-from levysde.theory.stationary import symmetric
+from levysde.theory.stationary import covariance
 from levysde.types import Arg, Numbers
-
-if TYPE_CHECKING:
-    from levysde.protocols import Domain
 
 # of the correlations' largest eigenvalue: a direction with less is not reached by the noise
 _RANK = 1e-12
@@ -66,12 +63,12 @@ class QuasiPotential(Tabled):
         costs = np.sum(offset * np.linalg.solve(self.covariance, offset[..., None])[..., 0], -1) / 2
         return float(costs) if costs.ndim == 0 else costs
 
-    def exit_cost(self, domain: Arg["Domain"]) -> float:
+    def exit_cost(self, domain: Arg[Domain]) -> float:
         """The least V on the boundary of `domain`: `log` of the mean exit time is this over T, to
         leading order. inf where there is no boundary. Domain and errors as `exit_place`."""
         return self._exit(domain)[0]
 
-    def exit_place(self, domain: Arg["Domain"]) -> np.ndarray:
+    def exit_place(self, domain: Arg[Domain]) -> np.ndarray:
         """Where V is least on the boundary of `domain`, `(d,)`: exits happen near there; one such
         place where there are more.
 
@@ -92,7 +89,6 @@ class QuasiPotential(Tabled):
     def path(self, x: Arg[Numbers], times: Arg[Numbers]) -> np.ndarray:
         """The most probable path that ends in `x`, `(d,)`, at `times` before its end, `(n,)`, not
         negative; `(n, d)`."""
-        from scipy.linalg import expm  # slow to import
 
         dim = len(self.center)
         end = errors.reals("x", x, f"x=jnp.zeros({dim})", (dim,)) - self.center
@@ -104,16 +100,17 @@ class QuasiPotential(Tabled):
             )
         force = np.linalg.solve(self.covariance, end)
         return (
-            self.center + expm(-self.drift_matrix.T * back[:, None, None]) @ force @ self.covariance
+            self.center
+            + scipy.linalg.expm(-self.drift_matrix.T * back[:, None, None])
+            @ force
+            @ self.covariance
         )
 
-    def _exit(self, domain: Arg["Domain"]) -> tuple[float, np.ndarray]:
-        if isinstance(
-            domain, Intersection
-        ):  # the cheapest boundary is in reach: before another one, V would be smaller still
+    def _exit(self, domain: Arg[Domain]) -> tuple[float, np.ndarray]:
+        # the cheapest boundary is in reach: before another one, V would be smaller still
+        if isinstance(domain, Intersection):
             return min((self._exit(part) for part in domain.domains), key=lambda found: found[0])
-        least = _LEAST.get(type(domain))
-        if least is None:
+        if not isinstance(domain, Ball | Box | Ellipsoid | HalfSpaces):
             raise TypeError(
                 "domain must be a Ball, Box, Ellipsoid, HalfSpaces or an Intersection of these, "
                 f"not {errors.shown(domain)}. Take the least value(x) over points of its boundary."
@@ -128,17 +125,19 @@ class QuasiPotential(Tabled):
                 f"center = {self.center} is not inside {domain!r}. Give a domain "
                 "around it, or center=..."
             )
-        return least(self, domain)
+        return _cheapest(self, domain)
 
     def _table(self) -> Table:
-        rows = [
-            ("dimensions", f"{len(self.center)}"),
-            ("center", listed(self.center)),
-            ("diagonal of the drift matrix", listed(np.diag(self.drift_matrix))),
-            ("diagonal of the diffusion", listed(np.diag(self.diffusion))),
-            ("variances at T = 1", listed(np.diag(self.covariance))),
-        ]
-        return Table("QuasiPotential", rows)
+        return Table(
+            "QuasiPotential",
+            [
+                ("dimensions", f"{len(self.center)}"),
+                ("center", listed(self.center)),
+                ("diagonal of the drift matrix", listed(np.diag(self.drift_matrix))),
+                ("diagonal of the diffusion", listed(np.diag(self.diffusion))),
+                ("variances at T = 1", listed(np.diag(self.covariance))),
+            ],
+        )
 
 
 def quasi_potential(
@@ -169,7 +168,6 @@ def quasi_potential(
     Source:
         Freidlin and Wentzell, Random Perturbations of Dynamical Systems (1984), chapter 4.
     """
-    from scipy.linalg import solve_continuous_lyapunov  # slow to import
 
     j = errors.reals("drift_matrix", drift_matrix)
     if j.ndim != 2 or j.shape[0] != j.shape[1]:
@@ -190,7 +188,7 @@ def quasi_potential(
         if center is None
         else errors.reals("center", center, f"center=jnp.zeros({dim})", (dim,))
     )
-    covariance = solve_continuous_lyapunov(j, 2 * d)
+    covariance = scipy.linalg.solve_continuous_lyapunov(j, 2 * d)
     covariance = (covariance + covariance.T) / 2
     _check_reached(covariance)
     return QuasiPotential(j, d, c, covariance)
@@ -205,14 +203,7 @@ def _diffusion(value: Arg[Numbers], dim: int) -> np.ndarray:
                 f"{dim}), not {d.shape}."
             )
         d = np.diag(np.broadcast_to(d, (dim,)))
-    d = symmetric("diffusion", d, dim)
-    smallest = float(np.linalg.eigvalsh(d)[0])
-    if smallest < -1e-9 * float(np.abs(d).max()):
-        raise ValueError(
-            f"diffusion must have no negative eigenvalue, but has {smallest:.3g}. D is S S' for a "
-            "noise S dW."
-        )
-    return d
+    return covariance("diffusion", d, dim)
 
 
 def _check_reached(covariance: np.ndarray) -> None:
@@ -231,28 +222,31 @@ def _check_reached(covariance: np.ndarray) -> None:
         )
 
 
-# The least V on a boundary, and where
-
-
-def _halfspaces(potential: QuasiPotential, domain: HalfSpaces) -> tuple[float, np.ndarray]:
-    normals, offsets = np.asarray(domain.normals, float), np.asarray(domain.offsets, float)
-    return _planes(potential, normals, offsets - normals @ potential.center)
-
-
-def _box(potential: QuasiPotential, domain: Box) -> tuple[float, np.ndarray]:
-    gaps = [
-        np.asarray(domain.upper, float) - potential.center,
-        potential.center - np.asarray(domain.lower, float),
-    ]
+def _cheapest(
+    potential: QuasiPotential, domain: Ball | Box | Ellipsoid | HalfSpaces
+) -> tuple[float, np.ndarray]:
+    """The least V on the boundary, and where."""
     eye = np.eye(len(potential.center))
-    return _planes(potential, np.vstack([eye, -eye]), np.concatenate(gaps))
+    if isinstance(domain, HalfSpaces):
+        return _planes(
+            potential, np.asarray(domain.normals, float), np.asarray(domain.offsets, float)
+        )
+    if isinstance(domain, Box):
+        offsets = np.concatenate([np.asarray(domain.upper), -np.asarray(domain.lower)])
+        return _planes(potential, np.vstack([eye, -eye]), offsets.astype(float))
+    middle = np.asarray(domain.center, float)
+    if isinstance(domain, Ball):
+        return _sphere(potential, middle, eye, np.full(len(eye), float(domain.radius)))
+    axes = eye if domain.axes is None else np.asarray(domain.axes, float)
+    return _sphere(potential, middle, axes, np.asarray(domain.radii, float))
 
 
 def _planes(
-    potential: QuasiPotential, normals: np.ndarray, gaps: np.ndarray
+    potential: QuasiPotential, normals: np.ndarray, offsets: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    """Of planes `n . (x - c) = gap`: the cheapest touches the largest sublevel set of V that fits
+    """Of planes `n . x = offset`: the cheapest touches the largest sublevel set of V that fits
     in."""
+    gaps = offsets - normals @ potential.center
     spread = np.sum(normals @ potential.covariance * normals, 1)  # variance along each normal
     costs = gaps**2 / (2 * spread)
     i = int(np.argmin(costs))
@@ -261,20 +255,6 @@ def _planes(
     return float(costs[i]), potential.center + potential.covariance @ normals[i] * gaps[i] / spread[
         i
     ]
-
-
-def _ball(potential: QuasiPotential, domain: Ball) -> tuple[float, np.ndarray]:
-    dim = len(potential.center)
-    return _sphere(
-        potential, np.asarray(domain.center, float), np.eye(dim), np.full(dim, float(domain.radius))
-    )
-
-
-def _ellipsoid(potential: QuasiPotential, domain: Ellipsoid) -> tuple[float, np.ndarray]:
-    axes = np.eye(len(potential.center)) if domain.axes is None else np.asarray(domain.axes, float)
-    return _sphere(
-        potential, np.asarray(domain.center, float), axes, np.asarray(domain.radii, float)
-    )
 
 
 def _sphere(
@@ -286,7 +266,6 @@ def _sphere(
     In the eigenvectors of K, `(z - z0)' K^-1 (z - z0)` is stationary on `|z| = 1` where
     `z_i = z0_i / (1 - (1 - u) k_i / k_max)`, and least for the u in (0, 1) that gives `|z| = 1`.
     Without one, an eigenvector of k_max makes up what is missing."""
-    from scipy.optimize import root_scalar  # slow to import
 
     onto = axes / radii
     k, vectors = np.linalg.eigh(onto.T @ potential.covariance @ onto)
@@ -294,25 +273,20 @@ def _sphere(
     share = k / k[-1]
 
     def place(log_u: float) -> np.ndarray:
-        u = math.exp(log_u)
-        return start / ((1 - share) + u * share)
+        return start / ((1 - share) + math.exp(log_u) * share)
 
     def excess(log_u: float) -> float:
         return float(np.sum(np.minimum(np.abs(place(log_u)), 2) ** 2)) - 1
 
     smallest = -700.0
     if excess(smallest) > 0:
-        z = place(root_scalar(excess, method="brentq", bracket=(smallest, 0.0), xtol=1e-14).root)
+        z = place(
+            scipy.optimize.root_scalar(
+                excess, method="brentq", bracket=(smallest, 0.0), xtol=1e-14
+            ).root
+        )
     else:
         z = np.where(share < 1, place(smallest), 0)
         z[-1] = math.copysign(math.sqrt(max(0.0, 1 - float(np.sum(z * z)))), start[-1])
     cost = float(np.sum((z - start) ** 2 / k)) / 2
     return cost, middle + (axes * radii) @ (vectors @ z)
-
-
-_LEAST: dict[type, Callable] = {
-    Ball: _ball,
-    Box: _box,
-    Ellipsoid: _ellipsoid,
-    HalfSpaces: _halfspaces,
-}

@@ -39,8 +39,10 @@ class JumpResponse(NamedTuple):
     backward: float
 
     def _table(self) -> Table:
-        rows = [("forward", f"{self.forward:.6g}"), ("backward", f"{self.backward:.6g}")]
-        return Table("JumpResponse, in jumps without memory", rows)
+        return Table(
+            "JumpResponse, in jumps without memory",
+            [("forward", f"{self.forward:.6g}"), ("backward", f"{self.backward:.6g}")],
+        )
 
     __repr__, _repr_html_ = Tabled.__repr__, Tabled._repr_html_  # a named tuple has no other base
 

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.special import gammaln, roots_jacobi
 
 from levysde import errors
 from levysde.tables import Table, Tabled
@@ -119,18 +120,20 @@ class StableExit(Tabled, Answers):
         return lives, means / lives
 
     def _table(self) -> Table:
-        rows = [
-            ("mean exit time", f"{self.mean:.6g}"),
-            ("root of its second moment", f"{self.second_moment**0.5:.6g}"),
-            (
-                "probability of the upper end",
-                f"{self.upper_probability:.6g}"
-                if self.upper_probability == self.upper_probability
-                else "none: a ball",
-            ),
-            ("estimated error", f"{self.error:.2g}"),
-        ]
-        return Table("StableExit", rows)
+        return Table(
+            "StableExit",
+            [
+                ("mean exit time", f"{self.mean:.6g}"),
+                ("root of its second moment", f"{self.second_moment**0.5:.6g}"),
+                (
+                    "probability of the upper end",
+                    f"{self.upper_probability:.6g}"
+                    if self.upper_probability == self.upper_probability
+                    else "none: a ball",
+                ),
+                ("estimated error", f"{self.error:.2g}"),
+            ],
+        )
 
 
 def stable_exit(
@@ -262,14 +265,15 @@ def stable_ball_exit(
         )
 
     def system(size: int) -> tuple[np.ndarray, ...]:
-        nodes, weights, values, slopes = _functions(a, d / 2 - 1, d / 2 - 1, size)
+        nodes, weights = roots_jacobi(size + size // 2 + 20, a - 1, d / 2 - 1)
+        values, slopes = _polynomials(a / 2, d / 2 - 1, nodes, size)
         distance = np.sqrt((1 + nodes) / 2)
         speed = as_values("drift", b, edge * distance) / edge * distance
         weights = weights * 2 ** (1 - a / 2)
         carried = (values * (weights * speed)) @ (2 * (1 - nodes) * slopes - a * values).T
-        rates = (2 * eps / edge) ** a * np.exp(
-            _log_gammas((a / 2 + 1, (d + a) / 2), (1, d / 2), size)
-        )
+        n = np.arange(size)
+        above, below = gammaln(n + a / 2 + 1) + gammaln(n + (d + a) / 2), gammaln(n + 1)
+        rates = (2 * eps / edge) ** a * np.exp(above - (below + gammaln(n + d / 2)))
         mass = (values * (weights * (1 - nodes) / 2)) @ values.T
         return carried - np.diag(rates), mass, _first(a / 2, d / 2 - 1, size)
 
@@ -328,15 +332,6 @@ def _limit(answers: list[np.ndarray]) -> tuple[np.ndarray, float]:
     return answers[-1] + rest, float(np.max(np.abs(np.where(steady, rest, last)) / size))
 
 
-def _functions(a: float, second: float, quadrature: float, size: int) -> tuple[np.ndarray, ...]:
-    """Gauss-Jacobi points and weights for the drift, and values and slopes of the polynomials
-    there."""
-    from scipy.special import roots_jacobi  # slow to import
-
-    nodes, weights = roots_jacobi(size + size // 2 + 20, a - 1, quadrature)
-    return nodes, weights, *_polynomials(a / 2, second, nodes, size)
-
-
 def _polynomials(
     first: float, second: float, x: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -374,7 +369,6 @@ def _polynomials(
 
 def _first(first: float, second: float, size: int) -> np.ndarray:
     """The integrals of the orthonormal polynomials with their weight: only the first has one."""
-    from scipy.special import gammaln
 
     log = (
         (first + second + 1) * np.log(2)
@@ -383,14 +377,6 @@ def _first(first: float, second: float, size: int) -> np.ndarray:
         - gammaln(first + second + 2)
     )
     return np.eye(1, size)[0] * np.exp(log / 2)
-
-
-def _log_gammas(above: tuple[float, ...], below: tuple[float, ...], size: int) -> np.ndarray:
-    """log of the product of Gamma(n + above) over that of Gamma(n + below), n from 0."""
-    from scipy.special import gammaln
-
-    n = np.arange(size)
-    return np.sum([gammaln(n + c) for c in above], 0) - np.sum([gammaln(n + c) for c in below], 0)
 
 
 def _law(alpha: Arg[Number], epsilon: Arg[Number]) -> tuple[float, float]:

@@ -10,89 +10,26 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import ndtri
 
 from levysde import errors
 from levysde.noise import boundary_shift
 from levysde.protocols import Domain, Dynamics, LevyRays
 from levysde.stats import Estimate
 from levysde.tables import Table, Tabled
-from levysde.theory.exact import survival_at
 from levysde.theory.exit_conditions import about_attractor, about_start, jumps_along
 from levysde.theory.exit_response import response_of
-from levysde.theory.law import Answers, Conditions
+from levysde.theory.law import Conditions, Exponential, LawError, differs
 from levysde.types import Arg, Number, Numbers
 
-_QUIET = 0.9  # a mean between this and its inverse times the law's is not warned of
 _STIFFEST = 0.5  # dt times the stiffest curvature
 _LATEST = 0.02  # relative discretisation bias
 _SLOWEST = 0.1  # rate over relaxation
 SAMPLER_FLOOR = 1e-8  # the samplers are right to 1% down to this chance of a draw
 
 
-@dataclass(frozen=True, repr=False)
-class LawError(Tabled):
-    """The mean escape time at the noise of a law, over the law's mean, as simulated.
-
-    Attributes:
-        ratio: mean escape time over the law's mean, with its 95% interval (sampling error, the
-            law's error of quadrature, and the range of the correction for the step); NaN where
-            nothing could be simulated.
-        method: "direct" (escapes from the attractor), "forced" (forced jumps), or "none".
-        num: escapes or forced jumps simulated.
-        dt: the step, in SDE time.
-        seed: of the simulation.
-        steps: steps made, all trajectories together.
-        epsilon: noise amplitude of the law.
-        unresolved: why the ratio says little; empty where it does not.
-    """
-
-    ratio: Estimate
-    method: str
-    num: int
-    dt: float
-    seed: int
-    steps: int
-    epsilon: float
-    unresolved: str = ""
-
-    @property
-    def warning(self) -> str:
-        """What a reader of the law should know; empty where the law is within 10%, or may be."""
-        ratio = self.ratio
-        if (
-            min(ratio.value, 1 / ratio.value if ratio.value else inf) < _QUIET
-            and not ratio.low <= 1 <= ratio.high
-        ):
-            side = "shorter" if ratio.value < 1 else "longer"
-            return (
-                f"at epsilon = {self.epsilon:.3g} the mean escape time is estimated to be "
-                f"{abs(1 - ratio.value):.0%} {side} than the law's (mean over law "
-                f"{ratio.value:.3g} [{ratio.low:.3g}, {ratio.high:.3g}]): the law is a limit for "
-                "small noise. Simulate, or take a smaller epsilon."
-            )
-        if self.unresolved:
-            return (
-                f"how far the law is from the mean escape time at epsilon = {self.epsilon:.3g} is "
-                f"not resolved: {self.unresolved}."
-            )
-        return ""
-
-    def _table(self) -> Table:
-        ways = {"direct": "direct escapes", "forced": "forced jumps", "none": "simulated"}
-        rows = [
-            ("mean escape time over the law's", f"{self.ratio}"),
-            (
-                "from",
-                f"{self.num} {ways[self.method]} at dt = {self.dt:.3g}, seed {self.seed}, "
-                f"{self.steps:.3g} steps",
-            ),
-            ("epsilon", f"{self.epsilon:.4g}"),
-        ]
-        return Table("LawError", rows, [self.warning] if self.warning else [])
-
-
 @dataclass(frozen=True, repr=False, eq=False)
-class EscapeLaw(Tabled, Answers):
+class EscapeLaw(Tabled, Exponential):
     """The exponential law of the escape time, in SDE time, as `escape_law` gives it.
 
     Attributes:
@@ -194,7 +131,6 @@ class EscapeLaw(Tabled, Answers):
     def relative_error(self, confidence: float) -> float:
         """Of the mean's computation, at that confidence: of the quadrature and the search along
         rays."""
-        from scipy.special import ndtri  # slow to import
 
         return float(ndtri((1 + confidence) / 2)) * self.rate_error / self.rate
 
@@ -227,10 +163,6 @@ class EscapeLaw(Tabled, Answers):
             epsilon=epsilon,
             ray_distance=self.ray_distance / ratio,
         )
-
-    def survival(self, t: Arg[Numbers]) -> np.ndarray | float:
-        """`P(escape time > t) = exp(-rate t)` at finite times `t`, in SDE time, any shape."""
-        return survival_at(self.rate, t)
 
     def quantile(self, p: Arg[Numbers]) -> np.ndarray | float:
         """The time by which a share `p` of the trajectories has escaped, at least 0 and below 1,
@@ -280,17 +212,16 @@ class EscapeLaw(Tabled, Answers):
     ) -> Conditions:
         """How a run of step `dt` from `start` whose mean is `ratio` times the law's stands to the
         law."""
-        found = [
+        found = (
             *self._about_itself(),
-            *([] if dt is None else self._about_step(dt)),
+            *(() if dt is None else self._about_step(dt)),
             *self._about_ratio(ratio),
-        ]
-        if start is not None:
-            found += self.start_warnings(start)
+            *(() if start is None else self.start_warnings(start)),
+        )
         if dt is None:
-            return Conditions(self.regime, warnings=tuple(found), law_error=self.error)
+            return Conditions(self.regime, warnings=found, law_error=self.error)
         return Conditions(
-            self.regime, self.one_step_chance(dt), self.skeleton_bias(dt), tuple(found), self.error
+            self.regime, self.one_step_chance(dt), self.skeleton_bias(dt), found, self.error
         )
 
     def _about_itself(self) -> list[str]:
@@ -316,7 +247,7 @@ class EscapeLaw(Tabled, Answers):
         return found
 
     def _about_step(self, dt: float) -> list[str]:
-        """Where the step that the law is tested with is too coarse."""
+        """Caveats about the step that the law is tested with."""
         found, chance, late = [], self.one_step_chance(dt), self.skeleton_bias(dt)
         if chance < SAMPLER_FLOOR:
             found.append(
@@ -331,22 +262,17 @@ class EscapeLaw(Tabled, Answers):
         if late > _LATEST:
             finer = dt * (_LATEST / late) ** self.alpha
             found.append(
-                f"dt = {dt:g} makes exits late by up to {late:.1%}: it is too coarse. Type "
-                f"dt={finer:.2g} or less for {_LATEST:.0%}, and see whether halving it moves the "
+                f"dt = {dt:g} is too coarse: its discretisation bias is up to {late:.1%}. Type "
+                f"dt={finer:.2g} or less for {_LATEST:.0%}, and check whether halving it moves the "
                 "mean."
             )
         return found
 
     def _about_ratio(self, ratio: Estimate) -> list[str]:
-        """What a measured mean away from the law's says about the law at this noise, or about the
-        run."""
-        if (
-            self.normalization != "true"
-            or not 0 < ratio.value < inf
-            or ratio.low <= 1 <= ratio.high
-        ):
-            return []
-        if min(ratio.value, 1 / ratio.value) >= _QUIET:
+        """A caveat if the measured mean differs from the law's: about the law at this noise, or
+        about the run."""
+        comparable = self.normalization == "true" and 0 < ratio.value < inf
+        if not comparable or not differs(ratio):
             return []
         side = "shorter" if ratio.value < 1 else "longer"
         off = (
@@ -371,34 +297,38 @@ class EscapeLaw(Tabled, Answers):
         leaving = int(np.sum(self.ray_share > 0))
         power = self.alpha == self.alpha
         mean = f"{self.mean:.6g}" if self.rate else "inf"
-        rows = [
-            (f"mean escape time ({self.unit})", mean + printed),
-            ("rate", f"{self.rate:.6g}{error}"),
-            ("m(W)", f"{self.measure:.6g}" if power else "none: the rate is no power of epsilon"),
-            (
-                "alpha, epsilon",
-                f"{self.alpha:g}, {self.epsilon:g}" if power else f"no power law, {self.epsilon:g}",
-            ),
-            ("rate over relaxation", f"{self.regime:.3g} (the law needs it far below 1)"),
-            (
-                "mean over the law's, simulated",
-                f"{self.error.ratio}" if self.error else "not checked: see law_error(law)",
-            ),
-            ("noise directions that leave", f"{leaving} of {len(self.ray_share)}"),
-            (
-                "star-shaped basin",
-                "yes" if self.star_shaped else "no: every stretch outside is counted",
-            ),
-            ("crossings of rays", self._crossings()),
-            ("assumes", "\n".join(self.assumptions)),
-        ]
-        return Table(f"EscapeLaw: {self.name}", rows, self.warnings)
-
-    def _crossings(self) -> str:
-        if self.crossings == "formula":
-            return "by formula"
-        return (
+        searched = (
             f"searched: layers of the basin with {self.resolution:.2g} of the rate or more are seen"
+        )
+        return Table(
+            f"EscapeLaw: {self.name}",
+            [
+                (f"mean escape time ({self.unit})", mean + printed),
+                ("rate", f"{self.rate:.6g}{error}"),
+                (
+                    "m(W)",
+                    f"{self.measure:.6g}" if power else "none: the rate is no power of epsilon",
+                ),
+                (
+                    "alpha, epsilon",
+                    f"{self.alpha:g}, {self.epsilon:g}"
+                    if power
+                    else f"no power law, {self.epsilon:g}",
+                ),
+                ("rate over relaxation", f"{self.regime:.3g} (the law needs it far below 1)"),
+                (
+                    "mean over the law's, simulated",
+                    f"{self.error.ratio}" if self.error else "not checked: see law_error(law)",
+                ),
+                ("noise directions that leave", f"{leaving} of {len(self.ray_share)}"),
+                (
+                    "star-shaped basin",
+                    "yes" if self.star_shaped else "no: every stretch outside is counted",
+                ),
+                ("crossings of rays", "by formula" if self.crossings == "formula" else searched),
+                ("assumes", "\n".join(self.assumptions)),
+            ],
+            self.warnings,
         )
 
 

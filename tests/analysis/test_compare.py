@@ -135,7 +135,7 @@ STATUS[:3], STATUS[3:8] = Status.NONFINITE, Status.UNFINISHED
         (run(MEAN * np.random.default_rng(0).weibull(1.3, 2000)), law, "not exponential"),
         (run(exponential(2000, MEAN), dt=1e-6), law, r"8\.9e-09, below the 1e-08"),
         (run(exponential(2000, MEAN), dt=0.2), law, r"curvature is 0\.8, above 0\.5.*dt=0\.12"),
-        (run(exponential(2000, MEAN), dt=0.2), law, r"late by up to 2\.1%"),
+        (run(exponential(2000, MEAN), dt=0.2), law, r"bias is up to 2\.1%"),
         (
             run(exponential(2000, MEAN)),
             lambda: law(epsilon=0.5),

@@ -268,7 +268,7 @@ def test_landings_in_the_double_well():
     assert found.minimum.tolist() == [0, 1, 1, 0, 1, 0]
     np.testing.assert_allclose(found.points, np.asarray(well.minima)[found.minimum], atol=1e-3)
     np.testing.assert_allclose(found.trace, 8 + 3.0, rtol=1e-5)
-    np.testing.assert_allclose(found.top, 8.0, rtol=1e-5)
+    np.testing.assert_allclose(found.largest_eigenvalue, 8.0, rtol=1e-5)
     assert [share.value for share in found.shares] == [0.5, 0.5]
     exact = binomtest(3, 6).proportion_ci(0.95, method="exact")
     assert found.shares[0].low == pytest.approx(exact.low)
@@ -295,7 +295,9 @@ def test_landings_where_minima_differ():
     found = landing_sharpness(rows(run, [[-3.0], [2.0]]), well)
     assert found.minimum.tolist() == [0, -1]
     np.testing.assert_allclose(found.points[:, 0], [low, high], atol=1e-3)
-    np.testing.assert_allclose(found.top, 3 * np.array([low, high]) ** 2 - 1, rtol=1e-2)
+    np.testing.assert_allclose(
+        found.largest_eigenvalue, 3 * np.array([low, high]) ** 2 - 1, rtol=1e-2
+    )
     assert "elsewhere" in repr(found)
     both = landing_sharpness(rows(run, [[-3.0], [2.0]]), well, minima=[[low], [high]])
     assert both.minimum.tolist() == [0, 1]

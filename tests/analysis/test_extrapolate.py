@@ -19,12 +19,12 @@ def fitted(means, order=0.5, steps=STEPS, deviations=ERRORS):
 
 def test_fit_is_exact_without_noise():
     found = fitted(2 + 3 * STEPS**0.5)
-    assert found.value.value == pytest.approx(2, rel=1e-12)
+    assert found.mean.value == pytest.approx(2, rel=1e-12)
     assert found.bias.value == pytest.approx(3 * 0.1**0.5, rel=1e-12)
     assert found.p_value == pytest.approx(1)
     assert "off by" in found.warnings[0]
     two = fitted(2 + 3 * STEPS[:2], order=1.0, steps=STEPS[:2], deviations=ERRORS[:2])
-    assert two.value.value == pytest.approx(2, rel=1e-12)
+    assert two.mean.value == pytest.approx(2, rel=1e-12)
     assert np.isnan(two.p_value)
     assert "not tested" in repr(two)
 
@@ -32,7 +32,7 @@ def test_fit_is_exact_without_noise():
 def test_intervals_cover_and_the_fit_test_is_fair():
     rng = np.random.default_rng(0)
     found = [fitted(2 + 0.3 * STEPS**0.5 + ERRORS * rng.normal(size=3)) for _ in range(4000)]
-    inside = np.array([run.value.low < 2 < run.value.high for run in found], float)
+    inside = np.array([run.mean.low < 2 < run.mean.high for run in found], float)
     assert_close(inside.mean(), np.sqrt(0.95 * 0.05 / 4000), 0.95, 0.02)
     covered = np.array([run.bias.low < 0.3 * 0.1**0.5 < run.bias.high for run in found], float)
     assert_close(covered.mean(), np.sqrt(0.95 * 0.05 / 4000), 0.95, 0.02)
@@ -57,8 +57,8 @@ def test_brownian_exit_by_euler_alone():
         seed=1,
     )
     assert found.order == 0.5
-    spread = (found.value.high - found.value.low) / 2 / 1.96
-    assert_close(found.value.value, spread, 1.0, 0.06)
+    spread = (found.mean.high - found.mean.low) / 2 / 1.96
+    assert_close(found.mean.value, spread, 1.0, 0.06)
     assert found.means[-1] > 1.06
     assert found.p_value > 1e-4
     assert len(set(found.seeds)) == 3
@@ -107,8 +107,8 @@ def test_another_mean_and_bad_input():
         seed=2,
         statistic=lambda result: result.label == 2,
     )
-    spread = (found.value.high - found.value.low) / 2 / 1.96
-    assert_close(found.value.value, spread, 2 / 3, 0.06)
+    spread = (found.mean.high - found.mean.low) / 2 / 1.96
+    assert_close(found.mean.value, spread, 2 / 3, 0.06)
     arguments = {"steps": [0.02, 0.01], "num": 100, "seed": 0}
     for change, kind, match in (
         ({"steps": [0.01, 0.02]}, ValueError, "that fall"),

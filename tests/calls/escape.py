@@ -91,7 +91,7 @@ def calls() -> Iterator[Call | Exempt]:
         ls.Checkpoint,
         lambda: {
             "path": folder() / "run.npz",
-            "every": 5.0,
+            "checkpoint_every": 5.0,
             "final": True,
             "on_save": lambda path: None,
         },

@@ -103,7 +103,7 @@ def calls() -> Iterator[Call | Exempt]:
         yield Call(judge, lambda: verdict_arguments())
     yield Call(
         studies.Finding,
-        lambda: {"verdicts": (verdict(),), "figures": {}, "data": {"table": [{"a": 1}]}},
+        lambda: {"verdicts": (verdict(),), "figures": {}, "tables": {"table": [{"a": 1}]}},
     )
     yield Call(
         studies.Section,

@@ -111,7 +111,7 @@ def calls() -> Iterator[Call | Exempt]:
             "sizes": (4,),
         },
     )
-    yield Call(sweeps.Work, lambda: {"units": 100.0, "is_bound": False}, host=True)
+    yield Call(sweeps.Work, lambda: {"amount": 100.0, "is_bound": False}, host=True)
     for bare in (sweeps.EscapeRun, sweeps.MainJob, sweeps.versions):
         yield Call(bare, dict)
     for received in (

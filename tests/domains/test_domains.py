@@ -563,8 +563,8 @@ class Marked(Landscape):
         (lambda: ls.ExitSets(disc(), None), "each of sets must be a Domain, not None"),
         (lambda: ls.ExitSets(disc(), disc(3.0), names=("one",)), "2 different strings"),
         (lambda: ls.ExitSets(disc(), disc(3.0), names=("one", "one")), "2 different strings"),
-        (lambda: ls.ExitSets(disc(), names="one"), "names must be strings"),
-        (lambda: ls.ExitSets(disc(), names=3), "names must be strings"),
+        (lambda: ls.ExitSets(disc(), names="one"), "names must be a tuple, each of its items"),
+        (lambda: ls.ExitSets(disc(), names=3), "names must be a tuple, each of its items"),
         (lambda: ls.Inner(3, margin=0.1), "domain must be a Domain"),
         (lambda: ls.Inner(disc(), margin=0.0), "margin must be positive"),
         (

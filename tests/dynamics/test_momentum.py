@@ -252,7 +252,11 @@ def test_raw_gradient_and_averaged_noise():
     """The formula printed in terms of c = 1 - eta h alone."""
     inner = ls.SGD(well([[1.0]]), stable(), epsilon=0.1)
     dynamics = RawGradient(
-        inner.landscape, inner.driver, epsilon=0.1, rate=-np.log(0.9) / 0.02, averaged=True
+        inner.landscape,
+        inner.driver,
+        epsilon=0.1,
+        forgetting_rate=-np.log(0.9) / 0.02,
+        averaged=True,
     )
     basin = ls.Ball(radius=1.0, center=jnp.zeros(1))
     ratio = (

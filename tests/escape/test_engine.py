@@ -264,7 +264,7 @@ SCRIPT = """
     print("go", flush=True)
     try:
         run = ls.simulate_escape(kernel, ball, jnp.zeros(2), num=int(sys.argv[2]), seed=5,
-                                 checkpoint=ls.Checkpoint(path, every=0.1))
+                                 checkpoint=ls.Checkpoint(path, checkpoint_every=0.1))
     except ls.Interrupted as stop:
         print("interrupted", stop.result.count(ls.Status.EXITED), flush=True)
         raise SystemExit(130)
@@ -335,7 +335,7 @@ def test_runs_leave_nothing_behind(tmp_path):
 
     counts = []
     for seed in range(7):
-        saved = ls.Checkpoint(tmp_path / f"{seed}.npz", every=0.01)
+        saved = ls.Checkpoint(tmp_path / f"{seed}.npz", checkpoint_every=0.01)
         ls.simulate_escape(
             kernel(), ball(), jnp.zeros(2), num=300, seed=seed, devices=2, checkpoint=saved
         )

@@ -303,7 +303,7 @@ def test_sampled_measure_is_right_and_knows_its_error():
         found.append(
             axis_measure(masses[drawn], drawn, chance, predicted, np.ones(count), 0.0, 0.95)
         )
-    values = np.array([f.value.value for f in found])
+    values = np.array([f.measure.value for f in found])
     assert_mean(values, masses.mean(), 0.03, "m(W)")
     covered = np.mean([f.value.low <= masses.mean() <= f.value.high for f in found])
     assert_close(covered, np.sqrt(0.95 * 0.05 / repeats), 0.95, 0.06, "coverage")
@@ -324,7 +324,9 @@ def test_a_wrong_prediction_costs_accuracy_only():
     for _ in range(400):
         drawn, chance = draw_axes([wrong], count, rng)
         values.append(
-            axis_measure(masses[drawn], drawn, chance, wrong, np.ones(count), 0.0, 0.95).value.value
+            axis_measure(
+                masses[drawn], drawn, chance, wrong, np.ones(count), 0.0, 0.95
+            ).measure.value
         )
     assert_mean(np.array(values), masses.mean(), 0.1, "m(W)")
 
@@ -333,7 +335,7 @@ def test_few_coordinates_are_all_taken():
     masses, predicted = skewed(50, 0)
     drawn, chance = draw_axes([predicted], 50, np.random.default_rng(0))
     found = axis_measure(masses[drawn], drawn, chance, predicted, np.full(50, 4.0), 0.0, 0.95)
-    assert found.value.low == found.value.high == pytest.approx(masses.mean())
+    assert found.measure.low == found.measure.high == pytest.approx(masses.mean())
     assert found.relaxation == pytest.approx(0.25)
     negative = axis_measure(masses[drawn], drawn, chance, predicted, np.full(50, -4.0), 0.0, 0.95)
     assert np.isinf(negative.relaxation)
@@ -355,7 +357,7 @@ def test_isotropic_measure_by_double_sampling():
     for _ in range(300):
         masses, predicted = draw(500)
         found.append(isotropic_measure(masses[:100], predicted, np.ones(100), 0.0, 0.95))
-    values = np.array([f.value.value for f in found])
+    values = np.array([f.measure.value for f in found])
     assert_mean(values, exact, 0.02, "m(W)")
     covered = np.mean([f.value.low <= exact <= f.value.high for f in found])
     assert_close(covered, np.sqrt(0.95 * 0.05 / 300), 0.95, 0.07, "coverage")
@@ -438,8 +440,8 @@ def test_measure_and_times_are_those_of_the_escape_law(
         )
     law = ls.escape_law(dynamics, ls.Sublevel(network, height=HEIGHT), check=False)
     found, predicted = report.measures[name], report.predictions[name]
-    assert found.value.value == pytest.approx(law.measure, rel=2e-4)
-    assert found.value.low == found.value.high
+    assert found.measure.value == pytest.approx(law.measure, rel=2e-4)
+    assert found.measure.low == found.measure.high
     assert found.rays == 2 * network.dim
     assert predicted.rate == pytest.approx(law.rate, rel=2e-4)
     assert predicted.mean.value == pytest.approx(law.mean / 0.05, rel=2e-4)
@@ -533,7 +535,7 @@ def test_scale_and_index_of_planted_layers():
     np.testing.assert_array_equal(scale[11:], 0)
     # the loss is linear and the decay is the Hessian: a ball of radius sqrt(2 h)
     exact = (scale**2 / (2 * found.height)) ** 0.65
-    assert found.measures["sgd"].value.value == pytest.approx(exact.mean(), rel=1e-4)
+    assert found.measures["sgd"].measure.value == pytest.approx(exact.mean(), rel=1e-4)
     assert found.measures["sgd"].quadratic == pytest.approx(exact.mean(), rel=1e-4)
     assert found.predictions == {}
     assert any("no learning rate" in warning for warning in found.warnings)
@@ -556,7 +558,7 @@ def test_isotropic_noise_against_the_escape_law(network: NetworkLandscape):
         network,
         alpha=ALPHA,
         basin_height=HEIGHT,
-        noise="isotropic",
+        stable_noise="isotropic",
         num_rays=200,
         learning_rate=0.05,
     )
@@ -565,10 +567,10 @@ def test_isotropic_noise_against_the_escape_law(network: NetworkLandscape):
     )
     law = ls.escape_law(dynamics, ls.Sublevel(network, height=HEIGHT), num_rays=1024, check=False)
     m = found.measures["sgd"]
-    assert_close(m.value.value, error(m.value), law.measure, 0.2, "m(W)")
+    assert_close(m.measure.value, error(m.measure), law.measure, 0.2, "m(W)")
     assert m.reduction > 1.5
     assert found.predictions["sgd"].rate == pytest.approx(
-        law.rate * m.value.value / law.measure, rel=1e-4
+        law.rate * m.measure.value / law.measure, rel=1e-4
     )
     assert found.predictions["sgd"].regime == pytest.approx(law.regime, rel=0.3)
 
@@ -866,9 +868,9 @@ def test_one_seed_one_report_whatever_the_budget(network: NetworkLandscape, repo
     np.testing.assert_array_equal(again.tails.mean_log, report.tails.mean_log)
     np.testing.assert_allclose(again.hessian.largest, report.hessian.largest, rtol=1e-10)
     assert again.memory_bytes < 0.02 * 2**30
-    m, exact = again.measures["sgd"], report.measures["sgd"].value.value
+    m, exact = again.measures["sgd"], report.measures["sgd"].measure.value
     assert m.rays < 2 * network.dim
-    assert_close(m.value.value, error(m.value), exact, 0.3, "m(W) of 16 coordinates")
+    assert_close(m.measure.value, error(m.measure), exact, 0.3, "m(W) of 16 coordinates")
 
 
 def test_table_and_tree(network: NetworkLandscape, report: ls.Diagnosis):
@@ -922,7 +924,7 @@ def test_figures_draw_the_report(report: ls.Diagnosis):
     np.testing.assert_allclose(line.get_ydata()[: len(dots.get_ydata())], dots.get_ydata())
     np.testing.assert_allclose(line.get_xdata()[[0, 1, -1]], [0.5, 1.5, 18.5])
     masses = plots.basin_masses(report).lines[0]
-    np.testing.assert_allclose(masses.get_ydata().mean(), report.measures["sgd"].value.value)
+    np.testing.assert_allclose(masses.get_ydata().mean(), report.measures["sgd"].measure.value)
     names = [text.get_text() for text in plots.tail_indices(report).get_yticklabels()]
     assert names == ["all", "in.b", "in.w", "out"]
     assert (
@@ -1028,7 +1030,7 @@ def test_one_array_of_data_is_enough():
     np.testing.assert_allclose(found.hessian.largest, 1, rtol=1e-9)
     np.testing.assert_allclose(found.covariance.variance, points.var(0), rtol=1e-6)
     exact = (found.tails.scale(1.5) ** 2 / (2 * found.height)) ** 0.75
-    assert found.measures["sgd"].value.value == pytest.approx(exact.mean(), rel=1e-4)
+    assert found.measures["sgd"].measure.value == pytest.approx(exact.mean(), rel=1e-4)
 
 
 def test_index_of_growth_is_the_block_estimator_on_sizes():

@@ -12,7 +12,7 @@ from statistical import SIGMAS, assert_close, assert_mean
 
 from levysde import stats
 from levysde.errors import AccuracyWarning
-from levysde.stats.tables import stable_table
+from levysde.stats.samples import stable_table
 
 pytestmark = pytest.mark.slow
 
@@ -107,7 +107,7 @@ def test_the_choice_of_k_follows_the_bias():
 def test_curve_is_made_of_fits():
     x = stable(1.5, 3000, seed=4)
     curve = stats.hill_curve(x, confidence=0.9)
-    assert (curve.k[0], curve.k[-1], curve.size, curve.confidence) == (10, 1499, 3000, 0.9)
+    assert (curve.k[0], curve.k[-1], curve.num_values, curve.confidence) == (10, 1499, 3000, 0.9)
     assert curve.chosen == stats.hill(x).k
     for i in (0, 50, -1):
         fit = stats.hill(x, k=int(curve.k[i]), confidence=0.9).alpha
@@ -124,7 +124,7 @@ def test_all_four_parameters(alpha, beta):
     samples = 3 * stable(alpha, (150, 3000), seed=5, beta=beta) - 2
     fits = [stats.mcculloch(x) for x in samples]
     location = 3 * beta * np.tan(np.pi * alpha / 2) - 2  # in S0
-    truths = {"alpha": alpha, "beta": beta, "scale": 3.0, "location": location}
+    truths = {"alpha": alpha, "skewness": beta, "scale": 3.0, "location": location}
     for name, truth in truths.items():
         found = [getattr(fit, name) for fit in fits]
         values = np.array([f.value for f in found])
@@ -143,18 +143,18 @@ def test_quantiles_move_with_the_sample():
     x = stable(1.4, 4000, seed=6, beta=0.4)
     fit, moved, turned = stats.mcculloch(x), stats.mcculloch(5 * x + 1), stats.mcculloch(-x)
     np.testing.assert_allclose(
-        [moved.alpha.value, moved.beta.value, moved.scale.value, moved.location.value],
-        [fit.alpha.value, fit.beta.value, 5 * fit.scale.value, 5 * fit.location.value + 1],
+        [moved.alpha.value, moved.skewness.value, moved.scale.value, moved.location.value],
+        [fit.alpha.value, fit.skewness.value, 5 * fit.scale.value, 5 * fit.location.value + 1],
         rtol=1e-5,
     )
     np.testing.assert_allclose(
-        [turned.beta.value, turned.location.value],
-        [-fit.beta.value, -fit.location.value],
+        [turned.skewness.value, turned.location.value],
+        [-fit.skewness.value, -fit.location.value],
         rtol=1e-5,
     )
     gauss = stats.mcculloch(special.ndtri((np.arange(999) + 0.5) / 999))
     assert gauss.alpha.value == pytest.approx(2, abs=0.02)
-    assert (gauss.beta.low, gauss.beta.high) == (-1, 1)
+    assert (gauss.skewness.low, gauss.skewness.high) == (-1, 1)
 
 
 # vectors
@@ -429,7 +429,7 @@ def test_hill_says_that_zeros_were_left_out():
     x = np.append(generator(22).pareto(1.5, 85) + 1, np.zeros(32))
     with pytest.warns(AccuracyWarning, match="32 of 117 values of x are 0"):
         curve = stats.hill_curve(x)
-    assert curve.size == 117
+    assert curve.num_values == 117
     with pytest.warns(AccuracyWarning, match="32 of 117 values of x are 0"):
         fit = stats.hill(x, k=20)
     assert fit.alpha == stats.hill(x[:85], k=20).alpha
@@ -460,7 +460,7 @@ def too_many(x):
         (lambda x: stats.hill_on_stable(2.5, 0.1), ValueError, "alpha"),
         (lambda x: stats.hill_on_stable(0.3, 0.1), ValueError, "from 0.5 to 2"),
         (lambda x: stats.hill_on_stable(1.5, 0.7), ValueError, "outside the table"),
-        (lambda x: stats.hill_on_stable(1.5, 7), ValueError, "share"),
+        (lambda x: stats.hill_on_stable(1.5, 7), ValueError, "fraction"),
         (lambda x: stats.mcculloch(x[:50]), ValueError, "at least 100"),
         (lambda x: stats.mcculloch(np.where(np.abs(x) < 9, 0.0, x)), ValueError, "interquartile"),
         (lambda x: stats.mcculloch(x**5), ValueError, "heavier"),

@@ -26,7 +26,7 @@ ESTIMATORS = {
     "hill": (lambda u: stats.hill(u * NOISE[:, 0]).alpha, 0),
     "hill of vectors": (lambda u: stats.hill(u * NOISE).alpha, 0),
     "mcculloch, index": (lambda u: stats.mcculloch(u * NOISE[:, 0]).alpha, 0),
-    "mcculloch, skewness": (lambda u: stats.mcculloch(u * NOISE[:, 0]).beta, 0),
+    "mcculloch, skewness": (lambda u: stats.mcculloch(u * NOISE[:, 0]).skewness, 0),
     "mcculloch, scale": (lambda u: stats.mcculloch(u * NOISE[:, 0]).scale, 1),
     "mcculloch, location": (lambda u: stats.mcculloch(u * NOISE[:, 0]).location, 1),
     "characteristic function, index": (

@@ -94,7 +94,7 @@ def test_stationary_points_of_a_known_surface():
     surface = ls.MuellerBrown()
     saddle = stationary_point(surface, jnp.array([-0.8, 0.6]))
     assert saddle.index == 1
-    np.testing.assert_allclose(saddle.x, [-0.8220, 0.6243], atol=2e-4)
+    np.testing.assert_allclose(saddle.point, [-0.8220, 0.6243], atol=2e-4)
     assert stationary_point(surface, surface.minimum).index == 0
 
 

@@ -12,7 +12,7 @@ from statistical import assert_close
 import levysde as ls
 from levysde import theory
 from levysde.errors import AccuracyWarning
-from levysde.theory.jump_strata import Cut, joined, strata
+from levysde.theory.jump_strata import Cut, Rays, strata
 
 WELL = ls.Quadratic(hessian=jnp.eye(1))
 BALL = ls.Ball(radius=1.0, center=jnp.zeros(1))
@@ -108,7 +108,7 @@ def test_bad_arguments():
 def test_strata_share_the_measure():
     """Stratum 0 is the rate of the law; all together are the measure beyond the cutoff."""
     _, law = ou(1.5, 0.2)
-    parts = strata(joined(law.rays, law.ray_distance, law.ray_share))
+    parts = strata(Rays(law.rays), law.ray_distance, law.ray_share)
     np.testing.assert_allclose(parts.masses[0], law.rate, rtol=1e-12)
     beyond = 2 * ls.noise.levy_constant(1.5) / 1.5 * parts.cutoff[0] ** -1.5
     np.testing.assert_allclose(parts.masses.sum(), beyond, rtol=1e-12)

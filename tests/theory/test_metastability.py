@@ -270,7 +270,7 @@ def test_curved_ways_down():
         (2, 1),
     }
     lows = [stationary_point(surface, x) for x in surface.minima]
-    logs = np.array([-np.log(low.eigenvalues).sum() / 2 - low.value / noise for low in lows])
+    logs = np.array([-np.log(low.eigenvalues).sum() / 2 - low.loss / noise for low in lows])
     np.testing.assert_allclose(
         chain.stationary, np.exp(logs - np.logaddexp.reduce(logs)), rtol=1e-9
     )

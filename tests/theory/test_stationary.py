@@ -214,7 +214,7 @@ def test_regression_run():
         (
             {"gradient_covariance": np.diag([1.0, -1.0])},
             ValueError,
-            "gradient_covariance must be a covariance",
+            "gradient_covariance must have no negative eigenvalue",
         ),
         ({"learning_rate": 0.0}, ValueError, "learning_rate must be positive"),
         ({"momentum": 1.0}, ValueError, r"momentum must lie in \[0, 1\)"),
