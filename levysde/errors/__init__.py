@@ -13,6 +13,7 @@ from levysde.errors.checks import (
     integer as integer,
     is_traced as is_traced,
     missing_extra as missing_extra,
+    nonnegative as nonnegative,
     numeric as numeric,
     out_of_range as out_of_range,
     outcome as outcome,

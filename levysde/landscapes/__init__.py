@@ -6,12 +6,16 @@ from levysde.landscapes.chain import (
     sharp_flat as sharp_flat,
 )
 from levysde.landscapes.classifiers import (
+    digits_cnn as digits_cnn,
+    digits_mlp as digits_mlp,
     fully_connected as fully_connected,
     logistic_regression as logistic_regression,
     softmax_regression as softmax_regression,
 )
-from levysde.landscapes.deep_linear import DeepLinear as DeepLinear
-from levysde.landscapes.digits import digits_cnn as digits_cnn, digits_mlp as digits_mlp
+from levysde.landscapes.factorisations import (
+    DeepLinear as DeepLinear,
+    MatrixSensing as MatrixSensing,
+)
 from levysde.landscapes.function import (
     FunctionLandscape as FunctionLandscape,
     from_function as from_function,
@@ -21,20 +25,19 @@ from levysde.landscapes.many_wells import (
     Rastrigin as Rastrigin,
     StyblinskiTang as StyblinskiTang,
 )
-from levysde.landscapes.matrix_sensing import MatrixSensing as MatrixSensing
-from levysde.landscapes.model import (
-    flat_vector_hint as flat_vector_hint,
-    model_parameters as model_parameters,
+from levysde.landscapes.modified import (
+    Modified as Modified,
+    Rescaled as Rescaled,
+    in_float64 as in_float64,
+    rescaled as rescaled,
 )
-from levysde.landscapes.modified import Modified as Modified
 from levysde.landscapes.network import (
     NetworkLandscape as NetworkLandscape,
+    flat_vector_hint as flat_vector_hint,
     from_network as from_network,
+    model_parameters as model_parameters,
 )
-from levysde.landscapes.precision import in_float64 as in_float64
-from levysde.landscapes.quadratic import Quadratic as Quadratic
-from levysde.landscapes.rescaled import Rescaled as Rescaled, rescaled as rescaled
-from levysde.landscapes.wells import DoubleWell as DoubleWell
+from levysde.landscapes.wells import DoubleWell as DoubleWell, Quadratic as Quadratic
 from levysde.naming import answer_wrong_calls as _answer_wrong_calls
 
 _answer_wrong_calls(globals())

@@ -16,7 +16,6 @@ from levysde.noise.covariance import (
     trace_matched as trace_matched,
     unit_variance as unit_variance,
 )
-from levysde.noise.empirical import EmpiricalSteps as EmpiricalSteps
 from levysde.noise.poisson import (
     CompoundPoisson as CompoundPoisson,
     GaussianJump as GaussianJump,
@@ -43,7 +42,11 @@ from levysde.noise.state_covariance import (
     hessian_scale as hessian_scale,
     minibatch_state_scale as minibatch_state_scale,
 )
-from levysde.noise.steps import GaussianMixture as GaussianMixture, StudentT as StudentT
+from levysde.noise.steps import (
+    EmpiricalSteps as EmpiricalSteps,
+    GaussianMixture as GaussianMixture,
+    StudentT as StudentT,
+)
 from levysde.noise.sums import DriverSum as DriverSum
 from levysde.noise.tempered import (
     TemperedComponents as TemperedComponents,
@@ -58,17 +61,5 @@ if TYPE_CHECKING:
     from levysde.noise.levy_path import LevyPath as LevyPath
 
 
-def __getattr__(name: str) -> object:
-    if name == "LevyPath":  # made with diffrax, which is slow to import
-        from levysde.noise.levy_path import LevyPath
-
-        _answer_wrong_calls({"__name__": __name__, name: LevyPath})
-        return LevyPath
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), "LevyPath"])
-
-
-_answer_wrong_calls(globals())
+# made with diffrax, which is slow to import
+_answer_wrong_calls(globals(), LevyPath="levy_path")

@@ -377,7 +377,7 @@ def test_total_tail_is_that_of_the_rays():
     assert np.isfinite(total_tail(StableIsotropic(alpha=1.9), 10**6))
     with pytest.raises(ValueError, match="alpha = 2 is Gaussian"):
         total_tail(StableComponents(alpha=2.0), 3)
-    with pytest.raises(TypeError, match="driver must be stable"):
+    with pytest.raises(TypeError, match="driver must be a StableComponents or a StableIsotropic"):
         total_tail(ls.Brownian(), 3)
 
 
