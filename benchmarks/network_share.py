@@ -23,8 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import levysde as ls
-from levysde.escape.block import jit
-from levysde.escape.block import lanes as over_lanes
+from levysde.escape.block import jit, lanes as over_lanes
 from levysde.random import split_uint64, step_words, trajectory_key
 
 WIDTH, STEPS, LIMIT = 16, 2_000, 0.7

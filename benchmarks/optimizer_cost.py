@@ -26,8 +26,7 @@ import jax.numpy as jnp
 import optax
 
 import levysde as ls
-from levysde.escape.block import jit
-from levysde.escape.block import lanes as over_lanes
+from levysde.escape.block import jit, lanes as over_lanes
 
 WIDTH, STEPS, LIMIT = 16, 3_000, 1.3
 RESULT = Path(__file__).parent / "results" / "optimizer_cost.json"

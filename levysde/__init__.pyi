@@ -1,122 +1,141 @@
 """What `levysde` offers, for type checkers, editors and the lazy `__init__.py`."""
 
-from . import analysis as analysis
-from . import domains as domains
-from . import dynamics as dynamics
-from . import errors as errors
-from . import escape as escape
-from . import kernels as kernels
-from . import landscapes as landscapes
-from . import networks as networks
-from . import noise as noise
-from . import plots as plots
-from . import protocols as protocols
-from . import random as random
-from . import stats as stats
-from . import studies as studies
-from . import sweeps as sweeps
-from . import theory as theory
-from .analysis import Comparison as Comparison
-from .analysis import Extrapolation as Extrapolation
-from .analysis import compare as compare
-from .analysis import exit_directions as exit_directions
-from .analysis import extrapolate_escape as extrapolate_escape
-from .analysis import landing_sharpness as landing_sharpness
-from .analysis import last_jumps as last_jumps
-from .analysis import quasi_stationary_starts as quasi_stationary_starts
-from .domains import Ball as Ball
-from .domains import Basin as Basin
-from .domains import Box as Box
-from .domains import Complement as Complement
-from .domains import Component as Component
-from .domains import Dilated as Dilated
-from .domains import Ellipsoid as Ellipsoid
-from .domains import ExitSets as ExitSets
-from .domains import HalfSpaces as HalfSpaces
-from .domains import Inner as Inner
-from .domains import Intersection as Intersection
-from .domains import Predicate as Predicate
-from .domains import Shifted as Shifted
-from .domains import Sublevel as Sublevel
-from .domains import boundary_distance as boundary_distance
-from .domains import half_space as half_space
-from .dynamics import SGD as SGD
-from .dynamics import Adam as Adam
-from .dynamics import AdamW as AdamW
-from .dynamics import Langevin as Langevin
-from .dynamics import Momentum as Momentum
-from .dynamics import RMSProp as RMSProp
-from .dynamics import Scheduled as Scheduled
-from .dynamics import Underdamped as Underdamped
-from .errors import AccuracyWarning as AccuracyWarning
-from .errors import Interrupted as Interrupted
-from .errors import NonFiniteError as NonFiniteError
-from .errors import PrecisionWarning as PrecisionWarning
-from .errors import StabilityWarning as StabilityWarning
-from .escape import Checkpoint as Checkpoint
-from .escape import EscapeResult as EscapeResult
-from .escape import Paths as Paths
-from .escape import Status as Status
-from .escape import join_shards as join_shards
-from .escape import simulate_escape as simulate_escape
-from .escape import simulate_paths as simulate_paths
-from .kernels import Bridged as Bridged
-from .kernels import DiffraxKernel as DiffraxKernel
-from .kernels import EulerMaruyama as EulerMaruyama
-from .kernels import JumpAdapted as JumpAdapted
-from .kernels import LinearRegressionSGD as LinearRegressionSGD
-from .kernels import OptimizerKernel as OptimizerKernel
-from .kernels import OrnsteinUhlenbeck as OrnsteinUhlenbeck
-from .kernels import TamedEuler as TamedEuler
-from .landscapes import AsymmetricValley as AsymmetricValley
-from .landscapes import DeepLinear as DeepLinear
-from .landscapes import DoubleWell as DoubleWell
-from .landscapes import MatrixSensing as MatrixSensing
-from .landscapes import Modified as Modified
-from .landscapes import MuellerBrown as MuellerBrown
-from .landscapes import Quadratic as Quadratic
-from .landscapes import Rastrigin as Rastrigin
-from .landscapes import StyblinskiTang as StyblinskiTang
-from .landscapes import WellChain as WellChain
-from .landscapes import digits_cnn as digits_cnn
-from .landscapes import digits_mlp as digits_mlp
-from .landscapes import from_function as from_function
-from .landscapes import from_network as from_network
-from .landscapes import fully_connected as fully_connected
-from .landscapes import logistic_regression as logistic_regression
-from .landscapes import rescaled as rescaled
-from .landscapes import sharp_flat as sharp_flat
-from .landscapes import softmax_regression as softmax_regression
-from .networks import Diagnosis as Diagnosis
-from .networks import diagnose as diagnose
-from .noise import Brownian as Brownian
-from .noise import CompoundPoisson as CompoundPoisson
-from .noise import DriverSum as DriverSum
-from .noise import EmpiricalSteps as EmpiricalSteps
-from .noise import GaussianJump as GaussianJump
-from .noise import GaussianMixture as GaussianMixture
-from .noise import LevyPath as LevyPath
-from .noise import LowRankScale as LowRankScale
-from .noise import ParetoJump as ParetoJump
-from .noise import SkewedComponents as SkewedComponents
-from .noise import StableComponents as StableComponents
-from .noise import StableIsotropic as StableIsotropic
-from .noise import StateScale as StateScale
-from .noise import StudentT as StudentT
-from .noise import TemperedComponents as TemperedComponents
-from .noise import TemperedIsotropic as TemperedIsotropic
-from .noise import TruncatedComponents as TruncatedComponents
-from .noise import TruncatedIsotropic as TruncatedIsotropic
-from .noise import covariance_scale as covariance_scale
-from .noise import hessian_aligned as hessian_aligned
-from .noise import hessian_scale as hessian_scale
-from .noise import minibatch_scale as minibatch_scale
-from .noise import minibatch_state_scale as minibatch_state_scale
-from .noise import trace_matched as trace_matched
+from . import (
+    analysis as analysis,
+    domains as domains,
+    dynamics as dynamics,
+    errors as errors,
+    escape as escape,
+    kernels as kernels,
+    landscapes as landscapes,
+    networks as networks,
+    noise as noise,
+    plots as plots,
+    protocols as protocols,
+    random as random,
+    stats as stats,
+    studies as studies,
+    sweeps as sweeps,
+    theory as theory,
+)
+from .analysis import (
+    Comparison as Comparison,
+    Extrapolation as Extrapolation,
+    compare as compare,
+    exit_directions as exit_directions,
+    extrapolate_escape as extrapolate_escape,
+    landing_sharpness as landing_sharpness,
+    last_jumps as last_jumps,
+    quasi_stationary_starts as quasi_stationary_starts,
+)
+from .domains import (
+    Ball as Ball,
+    Basin as Basin,
+    Box as Box,
+    Complement as Complement,
+    Component as Component,
+    Dilated as Dilated,
+    Ellipsoid as Ellipsoid,
+    ExitSets as ExitSets,
+    HalfSpaces as HalfSpaces,
+    Inner as Inner,
+    Intersection as Intersection,
+    Predicate as Predicate,
+    Shifted as Shifted,
+    Sublevel as Sublevel,
+    boundary_distance as boundary_distance,
+    half_space as half_space,
+)
+from .dynamics import (
+    SGD as SGD,
+    Adam as Adam,
+    AdamW as AdamW,
+    Langevin as Langevin,
+    Momentum as Momentum,
+    RMSProp as RMSProp,
+    Scheduled as Scheduled,
+    Underdamped as Underdamped,
+)
+from .errors import (
+    AccuracyWarning as AccuracyWarning,
+    Interrupted as Interrupted,
+    NonFiniteError as NonFiniteError,
+    PrecisionWarning as PrecisionWarning,
+    StabilityWarning as StabilityWarning,
+)
+from .escape import (
+    Checkpoint as Checkpoint,
+    EscapeResult as EscapeResult,
+    Paths as Paths,
+    Status as Status,
+    join_shards as join_shards,
+    simulate_escape as simulate_escape,
+    simulate_paths as simulate_paths,
+)
+from .kernels import (
+    Bridged as Bridged,
+    DiffraxKernel as DiffraxKernel,
+    EulerMaruyama as EulerMaruyama,
+    JumpAdapted as JumpAdapted,
+    LinearRegressionSGD as LinearRegressionSGD,
+    OptimizerKernel as OptimizerKernel,
+    OrnsteinUhlenbeck as OrnsteinUhlenbeck,
+    TamedEuler as TamedEuler,
+)
+from .landscapes import (
+    AsymmetricValley as AsymmetricValley,
+    DeepLinear as DeepLinear,
+    DoubleWell as DoubleWell,
+    MatrixSensing as MatrixSensing,
+    Modified as Modified,
+    MuellerBrown as MuellerBrown,
+    Quadratic as Quadratic,
+    Rastrigin as Rastrigin,
+    StyblinskiTang as StyblinskiTang,
+    WellChain as WellChain,
+    digits_cnn as digits_cnn,
+    digits_mlp as digits_mlp,
+    from_function as from_function,
+    from_network as from_network,
+    fully_connected as fully_connected,
+    logistic_regression as logistic_regression,
+    rescaled as rescaled,
+    sharp_flat as sharp_flat,
+    softmax_regression as softmax_regression,
+)
+from .networks import Diagnosis as Diagnosis, diagnose as diagnose
+from .noise import (
+    Brownian as Brownian,
+    CompoundPoisson as CompoundPoisson,
+    DriverSum as DriverSum,
+    EmpiricalSteps as EmpiricalSteps,
+    GaussianJump as GaussianJump,
+    GaussianMixture as GaussianMixture,
+    LevyPath as LevyPath,
+    LowRankScale as LowRankScale,
+    ParetoJump as ParetoJump,
+    SkewedComponents as SkewedComponents,
+    StableComponents as StableComponents,
+    StableIsotropic as StableIsotropic,
+    StateScale as StateScale,
+    StudentT as StudentT,
+    TemperedComponents as TemperedComponents,
+    TemperedIsotropic as TemperedIsotropic,
+    TruncatedComponents as TruncatedComponents,
+    TruncatedIsotropic as TruncatedIsotropic,
+    covariance_scale as covariance_scale,
+    hessian_aligned as hessian_aligned,
+    hessian_scale as hessian_scale,
+    minibatch_scale as minibatch_scale,
+    minibatch_state_scale as minibatch_state_scale,
+    trace_matched as trace_matched,
+)
 from .sweeps import open_sweep as open_sweep
-from .theory import EscapeLaw as EscapeLaw
-from .theory import LawError as LawError
-from .theory import escape_law as escape_law
-from .theory import law_error as law_error
+from .theory import (
+    EscapeLaw as EscapeLaw,
+    LawError as LawError,
+    escape_law as escape_law,
+    law_error as law_error,
+)
 
 __version__: str

@@ -1,6 +1,7 @@
 """The `levysde` command: thin calls of public functions."""
 
 import contextlib
+import logging
 import re
 import sys
 import time
@@ -120,12 +121,12 @@ def escape(
         "basin_height": basin_height,
     }
     start = time.monotonic()
-    with _told_apart("stopped. Finished points are stored.", as_options=True):
+    shows_bar = sys.stderr.isatty()
+    with _reported("stopped. Finished points are stored.", verbose=not shows_bar, as_options=True):
         from levysde.sweeps import main_job_report, main_job_spec, open_sweep, run_sweep
 
-        _log(not sys.stderr.isatty())  # a terminal shows a bar
         spec = main_job_spec({name: value for name, value in given.items() if value is not None})
-        tally = run_sweep(spec, out, retry_failed=True, progress=sys.stderr.isatty())
+        tally = run_sweep(spec, out, retry_failed=True, progress=shows_bar)
         if tally.failed:
             failures = open_sweep(out).failures
             _quit(1, "; ".join(f"{point}: {message}" for point, message in failures.items()))
@@ -163,11 +164,10 @@ def sweep(
         bool, typer.Option("--verbose", "-v", help="A line for each point.")
     ] = False,
 ) -> None:
-    """Run every point of a sweep and store it. The same command goes on after any interruption."""
-    with _told_apart("stopped. Finished points are stored."):
+    """Run every point of a sweep and store it. The same command resumes it."""
+    with _reported("stopped. Finished points are stored.", verbose):
         from levysde.sweeps import Place, estimate, make_plan, read_spec, run_sweep
 
-        _log(verbose)
         if dry_run:
             typer.echo(
                 repr(estimate(make_plan(read_spec(spec), Path(spec).resolve().parent), Place(out)))
@@ -187,7 +187,7 @@ def sweep(
             _quit(
                 3,
                 f"the store cannot be written: {error}\nFinished points are in it. Type the "
-                "command again to go on.",
+                "command again to resume.",
             )
     typer.echo(
         f"{tally.done} points run, {tally.failed} failed, {tally.skipped} there already, in "
@@ -200,11 +200,10 @@ def sweep(
 
 @app.command()
 def status(store: Annotated[str, typer.Argument(help="Folder or URL of a sweep.")]) -> None:
-    """How far a sweep is, from another shell or machine."""
-    with _told_apart():
+    """Show the progress of a sweep, from any shell or machine."""
+    with _reported():
         from levysde.sweeps import sweep_status
 
-        _log(False)
         typer.echo(repr(sweep_status(store)))
 
 
@@ -216,12 +215,10 @@ def report(
         typer.Option(help="The page to write. Default: report.html in the store, or here."),
     ] = None,
 ) -> None:
-    """Write one page that holds what a sweep found: tables, figures, fits, warnings, how to
-    reproduce it."""
-    with _told_apart():
+    """Write a page with a sweep's results: tables, figures, fits, warnings, how to reproduce it."""
+    with _reported():
         from levysde.sweeps import open_sweep, write_report
 
-        _log(False)
         found = open_sweep(store)
         page = out or (
             Path(found.store.place.root) / "report.html"
@@ -237,10 +234,9 @@ def export(
     out: Annotated[Path, typer.Argument(help="The parquet file to write.")],
 ) -> None:
     """Write the numbers of a sweep's points as one parquet table."""
-    with _told_apart():
+    with _reported():
         from levysde.sweeps import open_sweep
 
-        _log(False)
         open_sweep(store).to_parquet(out)
         typer.echo(f"table: {out}")
 
@@ -277,10 +273,9 @@ def study(
     your own (see docs/howto/claims.md), or one of the papers in benchmarks/papers. The same command
     resumes an interrupted run.
     """
-    with _told_apart("stopped. What is finished is stored."):
+    with _reported("stopped. What is finished is stored.", verbose):
         from levysde.studies import load_study, run_study
 
-        _log(verbose)
         found = load_study(path)
         folder = out or Path(f"{found.name}-{'quick' if quick else 'results'}")
         start = time.monotonic()
@@ -298,9 +293,16 @@ def study(
 
 
 @contextlib.contextmanager
-def _told_apart(stopped: str = "", as_options: bool = False) -> Iterator[None]:
-    """Errors of the input, or of the store, and Ctrl-C as one message, without the code that found
-    them; settings by the names of their options, if `as_options`."""
+def _reported(stopped: str = "", verbose: bool = False, as_options: bool = False) -> Iterator[None]:
+    """Report errors of the input or the store, and Ctrl-C, as one message without a traceback.
+
+    With `as_options`, settings have the names of their options. With `verbose`, log more.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("levysde").setLevel(logging.INFO if verbose else logging.WARNING)
+    for name in ("gcsfs", "s3fs", "botocore", "aiobotocore"):
+        # what they log is raised as an error too
+        logging.getLogger(name).setLevel(logging.WARNING if verbose else logging.CRITICAL)
     try:
         yield
     except (ValueError, TypeError, ImportError) as error:
@@ -309,11 +311,11 @@ def _told_apart(stopped: str = "", as_options: bool = False) -> Iterator[None]:
         _quit(3, error)
     except KeyboardInterrupt as stop:
         typer.echo("", err=True)
-        _quit(130, f"{stopped or stop or 'stopped.'} Type the same command again to go on.")
+        _quit(130, f"{stopped or stop or 'stopped.'} Type the same command again to resume.")
 
 
 def _with_options(message: str) -> str:
-    """A message about settings of the main job, for one who typed options."""
+    """A message about settings of the main job with the names of the options."""
     named = re.sub(
         r"\brun\.(\w+):",
         lambda setting: f"--{_OPTIONS.get(setting[1], setting[1]).replace('_', '-')}:",
@@ -325,20 +327,6 @@ def _with_options(message: str) -> str:
 def _quit(code: int, message: object) -> NoReturn:
     typer.echo(f"levysde: {message}", err=True)
     raise typer.Exit(code) from None
-
-
-def _log(verbose: bool) -> None:
-    import logging
-
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("levysde").setLevel(logging.INFO if verbose else logging.WARNING)
-    for name in (
-        "gcsfs",
-        "s3fs",
-        "botocore",
-        "aiobotocore",
-    ):  # what they find comes as an error too
-        logging.getLogger(name).setLevel(logging.WARNING if verbose else logging.CRITICAL)
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
-"""Whether kernels and domains keep to their interfaces, read off their programs and, for rays, off
-numbers.
+"""Checks that kernels and domains keep to their interfaces, on their traced programs and, for rays,
+on numbers; and whether a program gives the same bits for any number of lanes.
 
 A custom class may fail or return another shape, which JAX would say from deep inside
 itself, or not at all. A trace takes milliseconds and depends on the structure only, so each is made
@@ -20,6 +20,11 @@ from jaxtyping import Array, Bool, Float
 from levysde.protocols import Domain, Kernel
 
 DOMAIN, KERNEL = 0, 1
+# primitives whose bits depend on the size of the batch, by which a library orders its sums
+_LIBRARY = set(
+    "dot_general ragged_dot_general conv_general_dilated custom_linear_solve triangular_solve "
+    "cholesky lu qr eigh eig svd schur fft".split()
+)
 _RAYS = 48  # along which a custom ray_distance is compared with contains
 _FAR = 1e4  # times the shortest of some rays, from which on one counts as endless
 _BESIDE = 0.01  # how far before and behind the boundary, as a share of the distance
@@ -36,7 +41,6 @@ class Sketch:
         self.start, self.step = (jax.ShapeDtypeStruct((size,), jnp.uint32) for size in sizes[1:])
 
     def method(self, i: int, name: str) -> Callable:
-        """As a function of the numbers and the arguments."""
         return lambda leaves, *arguments: getattr(
             jax.tree.unflatten(self.structure, leaves)[i], name
         )(*arguments)
@@ -143,7 +147,6 @@ def _custom(domain: Domain) -> bool:
 
 
 def _domains(value: Any) -> Iterator[Domain]:
-    """All domains that something is made of."""
     if hasattr(value, "ray_distance"):
         yield value
     parts = value if isinstance(value, tuple | list) else ()
@@ -185,3 +188,44 @@ def _check_kernel(*key: Any) -> None:
             f"{sketch.names[KERNEL]}.step must return a state like that of init, of shapes "
             f"{before}, not {after}."
         )
+
+
+def runs_by_lanes(kernel: Kernel, domain: Domain) -> bool:
+    """Whether a step and the exit test avoid library matmuls, whose bits depend on the number of
+    lanes."""
+    return _runs_by_lanes(*sketch_key(domain, kernel))
+
+
+@functools.lru_cache(maxsize=256)
+def _runs_by_lanes(*key: Any) -> bool:
+    sketch = Sketch(*key)
+    state = sketch.outcome(KERNEL, "init", sketch.x, sketch.start)
+    step, contains = sketch.method(KERNEL, "step"), sketch.method(DOMAIN, "contains")
+    return is_lane_invariant(step, sketch.leaves, sketch.step, state) and is_lane_invariant(
+        contains, sketch.leaves, sketch.x
+    )
+
+
+def is_lane_invariant(fn: Callable, *args: Any) -> bool:
+    """Whether the traced program of `fn(*args)` has no library matmuls and decompositions."""
+    return _clean(jax.make_jaxpr(fn)(*args).jaxpr)
+
+
+def _clean(jaxpr: Any) -> bool:
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in _LIBRARY:
+            return False
+        for parameter in jax.tree.leaves(
+            equation.params, is_leaf=lambda p: hasattr(p, "eqns") or hasattr(p, "jaxpr")
+        ):
+            inner = getattr(parameter, "jaxpr", parameter)
+            if hasattr(inner, "eqns") and not _clean(inner):
+                return False
+    return True
+
+
+@eqx.filter_jit
+def ray_distances(domain: Domain, x: Array, directions: Array) -> Array:
+    """How far each direction goes before it leaves the domain, in units of its length. One program:
+    a search along rays is compiled anew each time where it is run operation by operation."""
+    return jax.vmap(lambda v: domain.ray_distance(x, v))(directions)

@@ -6,6 +6,7 @@ says which argument is wrong and which one was meant. Calls that fit cost nothin
 """
 
 import functools
+import importlib
 import inspect
 import sys
 from collections.abc import Callable
@@ -66,13 +67,14 @@ _LINE = 100  # characters of the arguments in a message
 _Any = TypeVar("_Any", bound=Callable)
 
 
-def answer_wrong_calls(names: dict[str, Any]) -> None:
+def answer_wrong_calls(names: dict[str, Any], **late: str) -> None:
     """Lets every public class and function of a folder answer a call that does not fit its
     signature.
 
     Args:
         names: the folder's `globals()`; what its `__init__` took from its own files is replaced
             there and in these files.
+        late: public names that are imported on first use, each with its file.
     """
     room = names["__name__"]
     for name, value in list(names.items()):
@@ -84,6 +86,17 @@ def answer_wrong_calls(names: dict[str, Any]) -> None:
             setattr(sys.modules[value.__module__], name, names[name])
         elif isinstance(value, type) and isinstance(value.__init__, FunctionType):
             value.__init__ = answering(value.__init__, name)
+    if not late:
+        return
+
+    def load(name: str) -> object:
+        if name not in late:
+            raise AttributeError(f"module {room!r} has no attribute {name!r}")
+        found = getattr(importlib.import_module(f"{room}.{late[name]}"), name)
+        answer_wrong_calls({"__name__": room, name: found})
+        return found
+
+    names |= {"__getattr__": load, "__dir__": lambda: sorted([*names, *late])}
 
 
 def answering(fn: _Any, name: str) -> _Any:

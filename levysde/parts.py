@@ -4,11 +4,14 @@ together."""
 import inspect
 import re
 import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -41,6 +44,20 @@ class Part(eqx.Module):
         return {}
 
 
+class Function(Part):
+    """A plain function as a part of a run, and of its compiled program."""
+
+    fn: Callable = eqx.field(static=True)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.fn(*arguments)
+
+
+def as_module(fn: Callable) -> Any:
+    """A function as an `equinox.Module`; one that is such is handed back."""
+    return fn if isinstance(fn, eqx.Module) else Function(fn)
+
+
 def check_derived(value: Any) -> None:
     """Raises ValueError where a number no longer belongs to those it was computed from, as after
     `equinox.tree_at`."""
@@ -64,6 +81,18 @@ def check_derived(value: Any) -> None:
                 "made, and one of them has been replaced since, so that they no longer agree. "
                 f"Make a new {kind} instead."
             )
+
+
+@contextmanager
+def in_float64(part: Any) -> Iterator[Any]:
+    """A copy of a tree of arrays with its floats in float64; JAX computes in float64 inside."""
+    with jax.enable_x64(True):
+        yield jax.tree.map(
+            lambda leaf: (
+                jnp.asarray(np.asarray(leaf, np.float64)) if eqx.is_inexact_array(leaf) else leaf
+            ),
+            part,
+        )
 
 
 def _written(value: Any, room: int) -> str:
@@ -122,7 +151,6 @@ def short(value: Any) -> str:
 
 
 def _array(value: Any) -> str:
-    """The numbers of a small array, kind and shape of a large one or of one that JAX traces."""
     name = re.sub("^(f|i|u|c)(loat|nt|int|omplex)", r"\1", str(value.dtype))
     shape = f"{name}[{','.join(map(str, value.shape))}]"
     whole = isinstance(value, np.ndarray | np.generic | jax.Array) and not isinstance(value, Tracer)

@@ -224,7 +224,7 @@ class Dynamics(Part):
     def response(self) -> str:
         """How a jump `y` at the attractor decides an escape. "linear": the position moves by
         `jump(y)` at once. "map": it moves at once, but not linearly (one `step` with `dt = 0`).
-        "flow": the noise enters an average, and the position goes on moving; the noiseless flow
+        "flow": the noise enters an average, and the position keeps moving; the noiseless flow
         after the jump decides."""
         return "linear"
 
@@ -238,6 +238,7 @@ class Kernel(Part):
     """A method that advances one trajectory by one step: an integrator of an SDE, or an
     optimiser."""
 
+    dim: eqx.AbstractVar[int]  # d, the length of the position
     unit: eqx.AbstractVar[str]  # of `elapsed`: "SDE time" or "iterations"
 
     @property
@@ -246,14 +247,9 @@ class Kernel(Part):
         """How many random words a step consumes."""
 
     @property
-    @abstractmethod
     def words_per_init(self) -> int:
-        """How many random words a start consumes."""
-
-    @property
-    @abstractmethod
-    def dim(self) -> int:
-        """d, the length of the position."""
+        """How many random words a start consumes; none unless a class says otherwise."""
+        return 0
 
     @abstractmethod
     def init(self, x0: Point, words: Words) -> State:

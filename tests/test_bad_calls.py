@@ -17,8 +17,7 @@ import pytest
 from bad_values import Odd, called, odd_values, want, why_wrong
 from calls import Call, Exempt, public_names, table
 from calls.table import ROOMS
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from levysde import errors
 from levysde.errors.examples import EXAMPLES

@@ -196,11 +196,11 @@ def test_unknown_names_are_refused():
 
 def test_interrupted_and_typed_again(tmp_path, monkeypatch):
     """An interrupted command resumes; the numbers are those of an uninterrupted one."""
-    from levysde.sweeps import main_job
+    from levysde.sweeps import escapes
 
     arguments = ("--landscape", "quadratic", "--optimizer", "sgd", "--num", 200, "--out")
     assert run(*arguments, tmp_path / "whole").exit_code == 0
-    simulate, calls = main_job.simulate_escape, []
+    simulate, calls = escapes.simulate_escape, []
 
     def interrupted(*args, **kwargs):
         calls.append(1)
@@ -209,7 +209,7 @@ def test_interrupted_and_typed_again(tmp_path, monkeypatch):
             raise errors.Interrupted("interrupted", result)
         return result
 
-    monkeypatch.setattr(main_job, "simulate_escape", interrupted)
+    monkeypatch.setattr(escapes, "simulate_escape", interrupted)
     cut = run(*arguments, tmp_path / "cut")
     assert cut.exit_code == 130
     assert "Type the same command again" in cut.output

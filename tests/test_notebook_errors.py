@@ -70,14 +70,14 @@ MISTAKES = {  # what is typed, and what the last lines must say
     'ls.from_network(lambda p, x, t: p["v"], params, inputs, inputs[:, 0])': "KeyError: 'v'",
     "ls.from_network(lambda p, x, t: x, params, inputs, inputs[:, "
     "0])": "TypeError: loss must return one real number",
-    "ls.OptimizerKernel(0.1, network, batch_size=5)": "TypeError: transformation must be an optax",
+    "ls.OptimizerKernel(0.1, network, batch_size=5)": "TypeError: transformation must be a ",
     "ls.escape_law(ls.SGD(well, ls.Brownian(), epsilon=0.1), "
     "ball)": "ValueError: Brownian motion has no jumps",
     "ls.compare(kernel, ball)": "TypeError: result must be an EscapeResult",
     "ls.SGD(Mine(jnp.ones(2), 2), noise, "
     "epsilon=0.1)": "TypeError: Mine.gradient must return an array of shape (2,)",
     "ls.SGD(Mine(jnp.ones(5), 2), noise, "
-    "epsilon=0.1)": "TypeError: Mine.gradient fails for x of shape (2,)",
+    "epsilon=0.1)": "TypeError: Mine.gradient fails for arguments of shape (2,)",
     "ls.SGD(Mine(jnp.tanh, 2), noise, epsilon=0.1)": "which is no array",
     "ls.simulate_escape(kernel, Where(2), jnp.zeros(2), num=10, "
     "seed=0)": "TypeError: Where.contains must return one",

@@ -222,12 +222,12 @@ def test_a_sweep_without_its_extra_names_it():
 
 
 def test_a_noise_level_that_fills_the_basin_says_so():
-    from levysde.sweeps.case import prepare
+    from levysde.sweeps.main_job import MainJobSettings, prepare
 
-    case = prepare("quadratic", "components", "sgd", 1.5, 0, None, None)
-    warning = case.hardly_a_basin(case.law_at(epsilon=1.0), 0)
+    case = prepare(MainJobSettings(landscape="quadratic"))
+    warning = case.at_noise(epsilon=1.0).hardly_a_basin(0)
     assert warning.startswith("there is hardly a basin")
     assert (
         "of the basin's height, 0.5. Trajectories leave at once. Take a smaller epsilon" in warning
     )
-    assert case.hardly_a_basin(case.law_at(epsilon=0.1), 0) == ""
+    assert case.at_noise(epsilon=0.1).hardly_a_basin(0) == ""

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from levysde.plots import COLOURS as COLOURS
-from levysde.plots import MARKERS as MARKERS
+from levysde.plots import COLOURS as COLOURS, MARKERS as MARKERS
 from levysde.stats import Estimate
 
 if TYPE_CHECKING:

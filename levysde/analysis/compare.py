@@ -211,24 +211,15 @@ def _rows(result: EscapeResult, name: str) -> tuple[np.ndarray, np.ndarray]:
     return result.time[used], result.exited[used]
 
 
-@dataclass(frozen=True)
 class _Run:
     """Another run as the reference."""
 
-    result: EscapeResult
     is_exact = False
 
-    @property
-    def name(self) -> str:
-        return f"a run of {self.result.info.kernel}"
-
-    @property
-    def unit(self) -> str:
-        return self.result.info.unit
-
-    @property
-    def minibatches(self) -> str | None:
-        return self.result.info.minibatches
+    def __init__(self, result: EscapeResult):
+        self.result, self.unit = result, result.info.unit
+        self.name = f"a run of {result.info.kernel}"
+        self.minibatches = result.info.minibatches
 
     def against(
         self, time: np.ndarray, exited: np.ndarray, mean: Estimate
@@ -243,29 +234,19 @@ class _Run:
         return Conditions(warnings=tuple(_about_run(self.result, "reference run")))
 
 
-@dataclass(frozen=True)
 class _Theory:
     """A law as the reference."""
 
-    law: Law
     minibatches = None
 
-    @property
-    def is_exact(self) -> bool:
-        return getattr(self.law, "is_exact", False)
-
-    @property
-    def name(self) -> str:
-        return self.law.name
-
-    @property
-    def unit(self) -> str:
-        return self.law.unit
+    def __init__(self, law: Law):
+        self.law, self.name, self.unit = law, law.name, law.unit
+        self.is_exact = getattr(law, "is_exact", False)
 
     def against(
         self, time: np.ndarray, exited: np.ndarray, mean: Estimate
     ) -> tuple[Estimate, Estimate]:
-        """The law's mean and the ratio to it, the error of its computation joined in quadrature of
+        """The law's mean and the ratio to it. The error of the law's mean is added in quadrature of
         the logarithms."""
         expected = self.law.interval(mean.confidence)
         if (
@@ -319,7 +300,7 @@ def _side(name: str, reference: Any, start: tuple[float, ...] | None) -> _Run | 
 
 
 def _about_run(result: EscapeResult, name: str) -> list[str]:
-    """What a run's own rows say against it."""
+    """Caveats from a run's own rows."""
     exits, censored, nonfinite, unfinished = (
         result.count(s)
         for s in (Status.EXITED, Status.CENSORED, Status.NONFINITE, Status.UNFINISHED)
@@ -349,8 +330,8 @@ def _about_run(result: EscapeResult, name: str) -> list[str]:
 
 
 def _about_sampling(one: str | None, other: str | None) -> list[str]:
-    """Minibatches that are drawn differently make different noise: shuffled epochs cancel its slow
-    part."""
+    """Caveat of minibatches that are drawn differently: shuffled epochs cancel the slow part of
+    their noise."""
     if one == other:
         return []
     if one is not None and other is not None:

@@ -11,8 +11,8 @@ displacement that a noise increment y makes at the attractor,
     reach of a jump y      = 1 / r(epsilon A y): how much of the way to the boundary it goes alone;
                            from 1 on it leaves
 
-A trajectory's noise is a pure function of (seed, id, step), so the step in which it left is drawn
-again, not stored.
+A trajectory's noise is a pure function of (seed, id, step), so its last step is drawn again instead
+of stored.
 """
 
 from dataclasses import dataclass, field
@@ -48,7 +48,7 @@ class Exits(NamedTuple):
 
 
 def exits_of(result: Arg[EscapeResult], dim: int) -> Exits:
-    """The exits of a run or of paths, or an error that says why there is none to look at."""
+    """The exits of a run or of paths. Raises an error if there is none."""
     if not isinstance(result, EscapeResult | Paths):
         raise TypeError(
             f"result must be an EscapeResult or Paths, not {type(result).__name__}. For "
@@ -261,16 +261,18 @@ class LastJumps(Tabled):
 
     @property
     def jumped(self) -> np.ndarray:
-        """Whether each exit was a jump; else it crept."""
+        """Whether each exit was a jump; otherwise it crept out."""
         return self.reach >= self.threshold
 
     def _table(self) -> Table:
-        rows = [
-            (f"jumped (reach of at least {self.threshold:g})", f"{self.jump_share}"),
-            ("reach", spread(self.reach)),
-            ("steps back", spread(self.steps_back)),
-        ]
-        return Table(f"LastJumps of {len(self.ids)} exits", rows)
+        return Table(
+            f"LastJumps of {len(self.ids)} exits",
+            [
+                (f"jumped (reach of at least {self.threshold:g})", f"{self.jump_share}"),
+                ("reach", spread(self.reach)),
+                ("steps back", spread(self.steps_back)),
+            ],
+        )
 
 
 def last_jumps(

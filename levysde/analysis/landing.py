@@ -1,5 +1,5 @@
-"""Where an escape lands: gradient descent from the first point outside, and the sharpness of the
-minimum that it finds.
+"""Where escapes land: gradient descent from the first point outside, and the sharpness of the
+minimum that it reaches.
 
 Notation: g(x) the gradient, h the step. A step `x - h g(x)` is taken when
 `g(x - h g(x))'g(x) >= |g(x)|^2 / 2`, then h grows; else h is halved. So each step stays where
@@ -33,7 +33,7 @@ _NEAR = 0.1  # a landing belongs to a minimum within this share of the distance 
 
 @dataclass(frozen=True, repr=False)
 class Landings(Tabled):
-    """Where trajectories come to rest after they left.
+    """The minima that gradient descent reaches after trajectories left.
 
     Attributes:
         ids: trajectories that left, shape `(k,)`.
@@ -41,8 +41,8 @@ class Landings(Tabled):
         gradient_norm: Euclidean norm of the gradient there, in loss units over parameter units,
             shape `(k,)`.
         settled: whether it is below the tolerance, shape `(k,)`.
-        minimum: number of the listed minimum it is at, -1 for none of them or where it has not
-            settled, shape `(k,)`.
+        minimum: index of the listed minimum that was reached, -1 for none of them or if descent has
+            not settled, shape `(k,)`.
         minima: the listed minima, shape `(m, d)`.
         shares: share of the exits that landed in each, with binomial intervals, length m.
         trace, largest_eigenvalue: trace and largest eigenvalue of the Hessian where each landed,
@@ -90,10 +90,10 @@ def landing_sharpness(
     max_steps: Arg[Integer] = 10_000,
     confidence: Arg[Number] = 0.95,
 ) -> Landings:
-    """Follow gradient descent from each first point outside to where it comes to rest, and measure
-    the sharpness there.
+    """Follow gradient descent from each first point outside to a minimum, and measure the sharpness
+    there.
 
-    An exit need not be an escape to another minimum: a trajectory that left a ball may slide back.
+    An exit need not be an escape to another minimum: a trajectory that left a ball may return.
 
     Args:
         result: an `EscapeResult` or `Paths`.
@@ -102,7 +102,7 @@ def landing_sharpness(
             one marked minimum.
         tolerance: gradient norm at which a point has come to rest, in loss units over parameter
             units.
-        max_steps: tries a trajectory at most makes, each with one gradient.
+        max_steps: largest number of tried steps of a trajectory, each with one gradient.
         confidence: coverage of the intervals of the shares, in (0, 1): Clopper and Pearson's,
             conservative; measured at 95% are 96% to 99% (shares of 0.1 and 0.5 of 20 and 100
             exits).
@@ -189,7 +189,7 @@ def _descend(
 
 
 def _nearest(points: np.ndarray, minima: np.ndarray) -> np.ndarray:
-    """The number of the minimum next to each point, -1 where none is near."""
+    """The index of the minimum nearest to each point, -1 if none is near."""
     gaps = (
         np.linalg.norm(minima[:, None] - minima[None], axis=2)
         if len(minima) > 1
@@ -206,8 +206,8 @@ def _nearest(points: np.ndarray, minima: np.ndarray) -> np.ndarray:
 def _sharpness(
     landscape: Landscape, points: np.ndarray, number: np.ndarray, minima: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Trace and largest eigenvalue: at the listed minimum where there is one, else where the
-    descent ended."""
+    """Trace and largest eigenvalue of the Hessian at the listed minimum that was reached, else at
+    the end of the descent."""
     other = np.flatnonzero(number < 0)
     places = jnp.asarray(np.concatenate([minima, points[other]]), landscape.minimum.dtype)
     hessian = eqx.filter_jit(lambda landscape, x: landscape.hessian(x))

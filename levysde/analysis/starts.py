@@ -1,25 +1,27 @@
-"""Starts from the quasi-stationary law: where a trajectory is, given that it has not left for long.
+"""Preparing runs: another noise amplitude, and starts from the quasi-stationary law.
 
 Notation: T the escape time. The law of the position at time t given T > t tends to the
-quasi-stationary law as t grows, whatever the start; begun from it, T is exactly exponential, with
-the rate by which the survival from any start decays in the end. So quasi-stationary starts take out
-of a measured mean what the first relaxation adds or takes away.
+quasi-stationary law as t grows, whatever the start. A run that starts from this law has exactly
+exponential escape times, with the rate at which the survival from any start decays in the end. So
+quasi-stationary starts remove the effect of the first relaxation from a measured mean.
 
-Collet, Martínez, San Martín, "Quasi-Stationary Distributions", Springer 2013, theorem 2.2.
-"""
+Collet, Martínez, San Martín, "Quasi-Stationary Distributions", Springer 2013, theorem 2.2."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import equinox as eqx
 import numpy as np
 
 from levysde import errors
 from levysde.escape import Status, simulate_escape
+from levysde.protocols import Dynamics
 from levysde.tables import Table, Tabled
 from levysde.types import Arg, Integer, Number, Numbers
 
 if TYPE_CHECKING:
     from levysde.protocols import Domain, Kernel
+
 
 _SMALLEST_BATCH = 512
 _SMALLEST_SHARE = 1e-3
@@ -107,3 +109,20 @@ def quasi_stationary_starts(
                 "relaxation times are enough."
             )
     return Starts(np.concatenate(kept)[:num], duration, tried / stayed, kernel.unit)
+
+
+def with_epsilon(dynamics: Arg[Dynamics], epsilon: Arg[Number]) -> Dynamics:
+    """The same SDE at another noise amplitude; every other number is kept.
+
+    Args:
+        dynamics: a `Dynamics`, for example `SGD(landscape, driver, epsilon=0.1)`.
+        epsilon: the amplitude, positive.
+
+    Returns:
+        A copy.
+
+    Raises:
+        TypeError, ValueError: something else than dynamics, an amplitude that is not positive.
+    """
+    errors.instance("dynamics", dynamics, Dynamics, "SGD(landscape, driver, epsilon=0.1)")
+    return eqx.tree_at(lambda d: d.epsilon, dynamics, errors.positive("epsilon", epsilon))

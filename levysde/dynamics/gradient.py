@@ -4,9 +4,27 @@ SGD (Zhou et al., NeurIPS 2020, eq. 4): `d th = -grad F(th) dt + eps S dL`. With
 `eps = eta^((a-1)/a)` one Euler step of size eta is exactly one noisy optimiser step of learning
 rate eta: `eps * eta^(1/a) = eta`.
 
-Where S depends on th, a jump y of the noise moves th to `th + eps S(th) y` (Ito) or along the field
-`eps S(.) y` for unit time (Marcus, see `levysde.dynamics.marcus`). The set of jumps that leave a
-basin is another one, and so is the escape law.
+Everything that moves the position in a step is summed before it is added to the position. In
+`(x - dt * gradient) + kick` the sum in parentheses is rounded to the float spacing of x, and a
+drift of less than half the spacing is lost, however large the noise is. In
+`x + (kick - dt * gradient)` the noise carries the drift over the spacing: rounding is then
+unbiased, unless the noise of a step is itself small against the spacing
+(`levysde.escape.precision` checks that before a run).
+
+Where S depends on th, a jump y of the noise moves th to `th + eps S(th) y` (Ito), or to `phi(1)`
+with (Marcus)
+
+    phi' = eps S(phi) y,    phi(0) = th,
+
+so that the chain rule holds as in ordinary calculus; for Brownian noise it is Stratonovich's.
+Different jumps leave a basin under the two readings, so they have different escape laws. Marcus,
+IEEE Trans. Inform. Theory 24 (1978); Kurtz, Pardoux, Protter, Ann. Inst. H. Poincaré B 31 (1995).
+
+The flow of a jump is followed by the method of Dormand and Prince of order 5 (J. Comput. Appl.
+Math. 6, 1980) with a step length chosen by its error estimate: jumps of heavy-tailed noise are of
+every size, and equal parts of a large one would be thrown far out where the field falls to zero.
+The unknown is the displacement `u = phi - th`, and the clock runs to `max |y_i|` along a unit jump,
+so that numbers stay in range. Most jumps take one sub-step.
 """
 
 import functools
@@ -20,24 +38,43 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.dynamics.marcus import marcus_displacement
-from levysde.dynamics.whole import WholeStep
 from levysde.noise import STATE_FREE, Brownian, as_scale, covariance_root
-from levysde.protocols import Driver, Landscape, NoiseVector, Point, Scalar, Scale
+from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale, State
 from levysde.types import Arg, Integer, Number, Numbers
+
+_TOLERANCE = 1e-5  # error of a sub-step, as a share of the displacement so far
+_SAFETY, _SHRINK, _GROW = 0.9, 1e-3, 8.0
+_STAGES = (
+    (1 / 5,),
+    (3 / 40, 9 / 40),
+    (44 / 45, -56 / 15, 32 / 9),
+    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+    (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+)
+_ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
+
+
+class WholeStep(Dynamics):
+    """Dynamics whose step is given as a displacement."""
+
+    @abstractmethod
+    def advance(self, state: State, dt: Scalar, increment: NoiseVector) -> tuple[State, Point]:
+        """The state after a step but for its position, and the displacement of that."""
+
+    def step(self, state: State, dt: Scalar, increment: NoiseVector) -> State:
+        new, displacement = self.advance(state, dt, increment)
+        return self.move(new, self.position(state) + displacement)
 
 
 def check_parts(landscape: Arg[Landscape], driver: Arg[Driver]) -> None:
-    if not isinstance(landscape, Landscape):
-        raise TypeError(
-            f"landscape must be a Landscape, not {landscape!r}. For example "
-            "Quadratic(hessian=jnp.eye(2)); make your own loss into one with "
-            "levysde.from_function."
-        )
-    if not isinstance(driver, Driver):
-        raise TypeError(
-            f"driver must be a Driver, not {driver!r}. For example StableComponents(alpha=1.5)."
-        )
+    errors.instance(
+        "landscape",
+        landscape,
+        Landscape,
+        "Quadratic(hessian=jnp.eye(2)); make your own loss into one with levysde.from_function",
+    )
+    errors.instance("driver", driver, Driver, "StableComponents(alpha=1.5)")
     leaves, structure = jax.tree.flatten(landscape)
     for leaf in leaves:
         if not eqx.is_array_like(leaf):
@@ -56,40 +93,14 @@ def _check_gradient(structure: Any, kinds: tuple, dim: int) -> None:
     structure: it is traced."""
     name = type(jax.tree.unflatten(structure, kinds)).__name__
     x = jax.ShapeDtypeStruct((dim,), jnp.result_type(float))
-    try:
-        found = jax.eval_shape(
-            lambda leaves, x: jax.tree.unflatten(structure, leaves).gradient(x),
-            [jax.ShapeDtypeStruct(*kind) for kind in kinds],
-            x,
-        )
-    except Exception as error:  # a user's class may raise anything
-        raise TypeError(
-            f"{name}.gradient fails for x of shape ({dim},): {errors.described(error)}"
-        ) from None
-    if getattr(found, "shape", None) != (dim,):
-        raise TypeError(
-            f"{name}.gradient must return an array of shape ({dim},) for x of that "
-            f"shape, not {found}."
-        )
 
+    def gradient(x: Point) -> Array:
+        leaves = [jnp.zeros(*kind) for kind in kinds]
+        return jax.tree.unflatten(structure, leaves).gradient(x)
 
-def noise_amplitude(
-    driver: Driver, epsilon: Arg[Number | None], learning_rate: Arg[Number | None]
-) -> Array:
-    """`epsilon`, given or from the learning rate by `eps = eta^((a-1)/a)` (Zhou et al. 2020).
-
-    Raises ValueError unless exactly one is given, positive and finite. For a <= 1 eps does not fall
-    with eta.
-    """
-    if (epsilon is None) == (learning_rate is None):
-        raise ValueError(
-            f"give exactly one of epsilon and learning_rate, not epsilon={epsilon!r} and "
-            f"learning_rate={learning_rate!r}. For example epsilon=0.1."
-        )
-    if epsilon is not None:
-        return errors.positive("epsilon", epsilon)
-    eta = errors.positive("learning_rate", learning_rate, "learning_rate=1e-3")
-    return eta ** ((driver.index - 1) / driver.index)
+    example = "gradient = jax.grad(value)"
+    what = f"an array of shape ({dim},) for x of that shape"
+    errors.outcome(f"{name}.gradient", gradient, x, example=example, shape=(dim,), what=what)
 
 
 def noisy_parts(
@@ -99,31 +110,48 @@ def noisy_parts(
     learning_rate: Arg[Number | None],
     scale: Arg[Scale | Numbers | None],
 ) -> tuple[Landscape, Driver, Array, Scale]:
-    """What every optimiser's SDE is made of, checked: landscape, driver, epsilon, scale."""
+    """What every optimiser's SDE is made of, checked: landscape, driver, epsilon, scale.
+
+    Epsilon is given, or follows from the learning rate by `eps = eta^((a-1)/a)` (Zhou et al. 2020).
+    For a <= 1 it does not fall with eta.
+    """
     check_parts(landscape, driver)
-    return (
-        landscape,
-        driver,
-        noise_amplitude(driver, epsilon, learning_rate),
-        as_scale(scale, landscape.dim),
-    )
+    if (epsilon is None) == (learning_rate is None):
+        raise ValueError(
+            f"give exactly one of epsilon and learning_rate, not epsilon={epsilon!r} and "
+            f"learning_rate={learning_rate!r}. For example epsilon=0.1."
+        )
+    if epsilon is not None:
+        amplitude = errors.positive("epsilon", epsilon)
+    else:
+        eta = errors.positive("learning_rate", learning_rate, "learning_rate=1e-3")
+        amplitude = eta ** ((driver.index - 1) / driver.index)
+    return landscape, driver, amplitude, as_scale(scale, landscape.dim)
 
 
-class _GradientFlow(WholeStep):
-    """What SGD and Langevin share: `d th = -grad F(th) dt + epsilon S dL`, the state being the
-    position."""
+class Descent(WholeStep):
+    """An optimiser's SDE, which rests at the landscape's minimum."""
 
     landscape: Landscape
     driver: Driver
     epsilon: Array
     scale: Scale
 
+    @property
+    def attractor(self) -> Point:
+        return self.landscape.minimum
+
+
+class _GradientFlow(Descent):
+    """What SGD and Langevin share: `d th = -grad F(th) dt + epsilon S dL`, the state being the
+    position."""
+
     def init(self, x0: Point) -> Point:
         return x0
 
-    @abstractmethod
     def kick(self, y: NoiseVector, x: Point) -> Point:
         """The displacement that the noise y makes at x."""
+        return self.epsilon * self.scale.apply(y, x)
 
     def advance(self, state: Point, dt: Scalar, increment: NoiseVector) -> tuple[Point, Point]:
         return state, self.kick(increment, state) - dt * self.landscape.gradient(state)
@@ -133,10 +161,6 @@ class _GradientFlow(WholeStep):
 
     def move(self, state: Point, x: Point) -> Point:
         return x
-
-    @property
-    def attractor(self) -> Point:
-        return self.landscape.minimum
 
     def jump(self, y: NoiseVector) -> Point:
         return self.epsilon * self.scale.apply(y, self.attractor)
@@ -187,29 +211,23 @@ class SGD(_GradientFlow):
         self.landscape, self.driver, self.epsilon, self.scale = noisy_parts(
             landscape, driver, epsilon, learning_rate, scale
         )
-        self.convention = _convention(convention, self.scale)
+        self.convention = errors.choice("convention", convention, ("ito", "marcus"))
+        if convention == "marcus" and isinstance(self.scale, STATE_FREE):
+            raise ValueError(
+                f'convention="marcus" with {type(self.scale).__name__}: S does not depend on the '
+                "position, so Marcus and Ito are one. Leave convention out, or give a scale of the "
+                "position, for example StateScale(lambda x: 1 + x**2, dim=2)."
+            )
         self.marcus_steps = errors.integer("marcus_steps", marcus_steps)
 
     def kick(self, y: NoiseVector, x: Point) -> Point:
         if self.convention == "marcus":
             return marcus_displacement(self.scale, self.epsilon, y, x, self.marcus_steps)
-        return self.epsilon * self.scale.apply(y, x)
+        return super().kick(y, x)
 
     @property
     def response(self) -> str:
         return "map" if self.convention == "marcus" else "linear"
-
-
-def _convention(value: Arg[Literal["ito", "marcus"]], scale: Scale) -> str:
-    if errors.choice("convention", value, ("ito", "marcus")) == "marcus" and isinstance(
-        scale, STATE_FREE
-    ):
-        raise ValueError(
-            f'convention="marcus" with {type(scale).__name__}: S does not depend on the position, '
-            "so Marcus and Ito are one. Leave convention out, or give a scale of the position, "
-            "for example StateScale(lambda x: 1 + x**2, dim=2)."
-        )
-    return value
 
 
 class Langevin(_GradientFlow):
@@ -233,20 +251,61 @@ class Langevin(_GradientFlow):
         check_parts(landscape, self.driver)
         self.landscape = landscape
         self.epsilon = jnp.asarray(1.0, dtype=float)
-        self.scale = as_scale(_root(diffusion, landscape.dim), landscape.dim)
+        dim = landscape.dim
+        example = f"diffusion=0.1, {dim} values, or a {dim} x {dim} matrix"
+        root = errors.finite("diffusion", diffusion, example)
+        if errors.is_traced(root):
+            root = jnp.sqrt(2 * root)
+        elif root.shape not in ((), (dim,), (dim, dim)):
+            raise ValueError(
+                f"diffusion has shape {root.shape}, which does not fit d = {dim}. Give {example}."
+            )
+        else:
+            root = jnp.asarray(np.sqrt(2) * covariance_root("diffusion", root), dtype=float)
+        self.scale = as_scale(root, dim)
 
-    def kick(self, y: NoiseVector, x: Point) -> Point:
-        return self.epsilon * self.scale.apply(y, x)
+
+def marcus_displacement(scale: Scale, epsilon: Array, y: NoiseVector, x: Point, most: int) -> Point:
+    """`phi(1) - x`, to about 1e-5 of itself, shape `(d,)`, by at most `most` sub-steps, tried or
+    made.
+
+    What is left of a jump then is dropped. By the default of `SGD` this is one that has gone round
+    some three times, or has stretched or shrunk its field by a factor 1e8 and more: it has arrived
+    at a zero of the field, or is far out.
+    """
+    length = jnp.max(jnp.abs(y))
+    direction = y / jnp.where(length > 0, length, 1)
+
+    def field(u: Point) -> Point:
+        return epsilon * scale.apply(direction, x + u)
+
+    def going(carry: tuple) -> Array:
+        return (carry[1] > 0) & (carry[3] < most)
+
+    def advance(carry: tuple) -> tuple:
+        u, left, h, count = carry
+        new, error = _dormand_prince(field, u, h)
+        size = jnp.maximum(jnp.max(jnp.abs(u)), jnp.max(jnp.abs(new)))
+        ratio = jnp.max(jnp.abs(error)) / jnp.where(size > 0, size * _TOLERANCE, 1)
+        ratio = jnp.where(jnp.all(jnp.isfinite(new)) & jnp.isfinite(ratio), ratio, np.inf)
+        good = ratio <= 1
+        stretch = jnp.clip(_SAFETY * jnp.maximum(ratio, 1e-9) ** -0.2, _SHRINK, _GROW)
+        left = jnp.where(good, left - h, left)
+        return jnp.where(good, new, u), left, jnp.minimum(h * stretch, left), count + 1
+
+    still = jnp.zeros_like(x)
+    u = jax.lax.while_loop(going, advance, (still, length, length, jnp.zeros((), jnp.int32)))[0]
+    first = field(still)
+    # a scale that is NaN at x is to be noticed
+    return jnp.where(jnp.all(jnp.isfinite(first)), u, first)
 
 
-def _root(diffusion: Arg[Numbers], dim: int) -> Array:
-    """The symmetric root of 2 D."""
-    example = f"diffusion=0.1, {dim} values, or a {dim} x {dim} matrix"
-    array = errors.finite("diffusion", diffusion, example)
-    if errors.is_traced(array):
-        return jnp.sqrt(2 * array)
-    if array.shape not in ((), (dim,), (dim, dim)):
-        raise ValueError(
-            f"diffusion has shape {array.shape}, which does not fit d = {dim}. Give {example}."
+def _dormand_prince(field, u: Point, h: Array) -> tuple[Point, Point]:
+    slopes = [field(u)]
+    for row in _STAGES:
+        point = u + h * sum(
+            weight * slope for weight, slope in zip(row, slopes, strict=True) if weight
         )
-    return jnp.asarray(np.sqrt(2) * covariance_root("diffusion", array), dtype=float)
+        slopes.append(field(point))
+    error = h * sum(weight * slope for weight, slope in zip(_ERROR, slopes, strict=True) if weight)
+    return point, error

@@ -1,4 +1,5 @@
-"""SGD with momentum, heavy ball or Nesterov, as a stochastic differential equation.
+"""SGD with momentum, heavy ball or Nesterov, as a stochastic differential equation; and underdamped
+Langevin dynamics.
 
 The algorithm, g the noisy gradient, beta its `momentum` (that of `optax.sgd`), in two conventions:
 
@@ -24,8 +25,8 @@ Nesterov's too, whose look-ahead is of order dt. At x at rest `x - x* = G epsilo
 way that a jump y goes where nothing pulls back.
 
 With Gaussian noise the equation has weak order 1: moments at a fixed time are those of the
-algorithm up to eta, as eta falls with b and G kept. The modified equation (`order=2`) has weak
-order 2:
+algorithm up to eta, as eta falls with b and G kept. The modified equation (`equation_order=2`)
+has weak order 2:
 
     dx = -(m + l eta b (G grad F(x) - m)) dt + l eta b G epsilon S dL,
     dm = b (G grad F(x) - m + eta G/2 H(x) m) dt - b G epsilon S dL,    l = 1/2, with Nesterov 3/2.
@@ -38,10 +39,34 @@ back, by the factor `(1 - l eta b)^2`. Its step over dt is the step above and th
 
 Polyak, USSR Comput. Math. Math. Phys. 4 (1964); Nesterov, Soviet Math. Dokl. 27 (1983); Li, Tai, E,
 J. Mach. Learn. Res. 20 (2019).
+
+Underdamped Langevin dynamics has a position and a velocity, and is integrated by BAOAB:
+
+    dX = V dt,    dV = -(grad F(X) + g V) dt + sqrt(2 g D) dW,
+
+mass 1, friction g, temperature D: the stationary law is `exp(-(F(x) + |v|^2/2) / D)`. As g grows
+with t/g kept, it tends to `Langevin` with the diffusion D and the clock t/g. A step over dt,
+`xi = increment / sqrt(dt)` a unit draw, `c = exp(-g dt)`:
+
+    B  v <- v - dt/2 grad F(x)
+    A  x <- x + dt/2 v
+    O  v <- c v + sqrt(D (1 - c^2)) xi      (exact)
+    A, B again,
+
+of weak order 2, two gradients a step; on a quadratic loss of curvature h the stationary
+`<x^2> = D/h` is exact at any stable dt, and `<v^2> = D (1 - h dt^2/4)`.
+
+SGD with momentum (rate b, gain G, S = 1) is the same equation in another clock: with
+`t' = sqrt(b G) t`, `V = -m / sqrt(b G)`,
+
+    friction g = sqrt(b / G),    temperature D = G epsilon^2 / 2.
+
+Leimkuhler, Matthews, Appl. Math. Res. Express 2013 (BAOAB); J. Chem. Phys. 138 (2013), the
+exactness on a quadratic.
 """
 
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -51,14 +76,10 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.dynamics.averages import Averaging, decay_rates, learning_rate_of
-from levysde.dynamics.gradient import noisy_parts
-from levysde.errors import PrecisionWarning
-from levysde.protocols import NoiseVector, Point, Scalar
+from levysde.dynamics.gradient import check_parts, noisy_parts
+from levysde.noise import Brownian, as_scale
+from levysde.protocols import Driver, Landscape, NoiseVector, Point, Scalar, Scale
 from levysde.types import Arg, Integer, Number, Numbers
-
-if TYPE_CHECKING:
-    from levysde.protocols import Driver, Landscape, Scale
-
 
 _DIGITS = 0.01  # relative change of 1 - momentum by rounding that is warned of
 
@@ -71,7 +92,7 @@ class MomentumState(NamedTuple):
 
 
 class Momentum(Averaging):
-    """SGD with momentum, its noise sent through the momentum (see the head of this file).
+    """SGD with momentum, its noise sent through the momentum (see the top of the file).
 
     It starts at rest, m = 0, as the algorithm does.
 
@@ -93,11 +114,10 @@ class Momentum(Averaging):
 
     Raises:
         ValueError, TypeError: parts of the wrong kind or range, both of momentum and
-            forgetting_rate, or a
-            learning rate that is needed and unknown.
+            forgetting_rate, or a learning rate that is needed and unknown.
 
     Source:
-        Underdamped Langevin dynamics, as at the head of this file; order 2 after Li, Tai, E, ICML
+        Underdamped Langevin dynamics, as at the top of the file; order 2 after Li, Tai, E, ICML
         2017.
     """
 
@@ -108,8 +128,8 @@ class Momentum(Averaging):
 
     def __init__(
         self,
-        landscape: Arg["Landscape"],
-        driver: Arg["Driver"],
+        landscape: Arg[Landscape],
+        driver: Arg[Driver],
         *,
         epsilon: Arg[Number | None] = None,
         learning_rate: Arg[Number | None] = None,
@@ -117,7 +137,7 @@ class Momentum(Averaging):
         forgetting_rate: Arg[Number | None] = None,
         nesterov: Arg[bool] = False,
         averaged: Arg[bool] = False,
-        scale: Arg["Scale | Numbers | None"] = None,
+        scale: Arg[Scale | Numbers | None] = None,
         equation_order: Arg[Integer] = 1,
     ):
         self.landscape, self.driver, self.epsilon, self.scale = noisy_parts(
@@ -144,12 +164,11 @@ class Momentum(Averaging):
             self.forgetting_rate = decay_rates(
                 beta, learning_rate_of(driver, epsilon, learning_rate, instead)
             )
-            _check_digits(beta, 0.9 if momentum is None else momentum)
         self.gain = jnp.ones_like(self.forgetting_rate) if averaged else 1 / (1 - beta)
         self.modified = None
         if errors.integer("equation_order", equation_order, "equation_order=2", high=2) == 2:
             self.modified = learning_rate_of(
-                driver, epsilon, learning_rate, "Give learning_rate, or order=1."
+                driver, epsilon, learning_rate, "Give learning_rate, or equation_order=1."
             )
 
     def _arguments(self) -> dict:
@@ -198,32 +217,103 @@ class Momentum(Averaging):
         return "flow"
 
 
-def _check_digits(beta: Array, given: Arg[Number]) -> None:
-    """Warns where the spacing of JAX's floats changes `1 - beta`, on which rate and gain depend."""
-    if errors.is_traced(beta):
-        return
-    exact, held = 1 - float(np.asarray(given)), 1 - float(beta)
-    if abs(held / exact - 1) > _DIGITS:
-        warnings.warn(
-            PrecisionWarning(
-                f"momentum = {float(np.asarray(given))!r} is so near 1 that {beta.dtype} changes "
-                f"1 - momentum by {abs(held / exact - 1):.1%}, and the rate and the gain with it. "
-                'Switch JAX to float64 with jax.config.update("jax_enable_x64", True), or give '
-                "forgetting_rate=."
-            ),
-            stacklevel=6,  # past the wrapper of names and equinox
-        )
-
-
 def _decay_factor(value: Arg[Number]) -> Array:
+    """beta, with a warning where the spacing of JAX's floats changes `1 - beta`, on which rate and
+    gain depend."""
     beta = errors.positive("momentum", value)
-    if not errors.is_traced(beta) and not float(beta) < 1 and float(np.asarray(value)) < 1:
+    if errors.is_traced(beta):
+        return beta
+    given, held = float(np.asarray(value)), float(beta)
+    if not given < 1:
+        raise ValueError(
+            f"momentum must lie strictly between 0 and 1, not {value!r}. For example momentum=0.9."
+        )
+    if not held < 1:
         raise ValueError(
             f"momentum = {value!r} is rounded to 1 by {beta.dtype}. Switch JAX to float64 with "
             'jax.config.update("jax_enable_x64", True), or give forgetting_rate=.'
         )
-    if not errors.is_traced(beta) and not float(beta) < 1:
-        raise ValueError(
-            f"momentum must lie strictly between 0 and 1, not {value!r}. For example momentum=0.9."
+    change = abs((1 - held) / (1 - given) - 1)
+    if change > _DIGITS:
+        warnings.warn(
+            errors.PrecisionWarning(
+                f"momentum = {given!r} is so near 1 that {beta.dtype} changes 1 - momentum by "
+                f"{change:.1%}, and the rate and the gain with it. Switch JAX to float64 with "
+                'jax.config.update("jax_enable_x64", True), or give forgetting_rate=.'
+            ),
+            stacklevel=6,  # past the wrapper of names and equinox
         )
     return beta
+
+
+class UnderdampedState(NamedTuple):
+    """Position and velocity, each `(d,)`."""
+
+    x: Array
+    v: Array
+
+
+class Underdamped(Averaging):
+    """`dX = V dt, dV = -(grad F + g V) dt + sqrt(2 g D) dW` (see the top of the file).
+
+    It starts at rest, V = 0. There is no escape law of jumps: the noise is Gaussian.
+
+    Args:
+        landscape: the loss F.
+        diffusion: D, the temperature, positive, in units of the loss.
+        friction: g, positive, per unit of time.
+
+    Raises:
+        ValueError, TypeError: a part of the wrong kind, or a number that is not positive and
+            finite.
+
+    Source:
+        BAOAB: Leimkuhler, Matthews, Appl. Math. Res. Express 2013; J. Chem. Phys. 138, 2013.
+    """
+
+    friction: Array
+
+    def __init__(self, landscape: Arg[Landscape], *, diffusion: Arg[Number], friction: Arg[Number]):
+        self.driver = Brownian()
+        check_parts(landscape, self.driver)
+        self.landscape = landscape
+        self.friction = errors.positive("friction", friction)
+        self.epsilon = jnp.sqrt(2 * self.friction * errors.positive("diffusion", diffusion))
+        self.scale = as_scale(None, landscape.dim)
+
+    def init(self, x0: Point) -> UnderdampedState:
+        return UnderdampedState(x0, jnp.zeros_like(x0))
+
+    def moving(self, x: Point) -> UnderdampedState:
+        """At the speed of the temperature, `sqrt(D)`."""
+        return UnderdampedState(x, jnp.full_like(x, 1) * self.epsilon / jnp.sqrt(2 * self.friction))
+
+    def advance(
+        self, state: UnderdampedState, dt: Scalar, increment: NoiseVector
+    ) -> tuple[UnderdampedState, Point]:
+        half, decay = dt / 2, self.friction * dt
+        # all changes of v are summed before v is added, as those of x are
+        change = -half * self.landscape.gradient(state.x)
+        first = state.v + change
+        noise = self.epsilon * self.scale.apply(increment, state.x + half * first)
+        change = (
+            change
+            + jnp.expm1(-decay) * first
+            + jnp.sqrt(-jnp.expm1(-2 * decay) / (2 * decay)) * noise
+        )
+        displacement = half * (first + (state.v + change))
+        change = change - half * self.landscape.gradient(state.x + displacement)
+        return UnderdampedState(state.x, state.v + change), displacement
+
+    def jump(self, y: NoiseVector) -> Point:
+        """`epsilon y / g`: how far a kick goes in all, where nothing pulls back."""
+        return self.epsilon * self.scale.apply(y, self.attractor) / self.friction
+
+    def linearisation(self) -> Float[Array, "d d"]:
+        """`H / g`: the overdamped limit, the velocity following the gradient faster than x
+        moves."""
+        return self.landscape.hessian(self.attractor) / self.friction
+
+    @property
+    def response(self) -> str:
+        return "flow"

@@ -2,7 +2,7 @@
 `u(t)`.
 
 For SGD, `d th = u(t) (-grad F(th) dt + eps S dL)`. The learning rate at time t is `u(t)` times the
-base dynamics' eta, and the averages of an optimiser with memory go on as they were: what
+base dynamics' eta, and the averages of an optimiser with memory are not affected: what
 `optax.scale_by_schedule` and a schedule given as `learning_rate` do (after the momentum, after
 ADAM's preconditioner, after ADAMW's decay).
 """
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.dynamics.whole import WholeStep, advanced
+from levysde.dynamics.gradient import WholeStep
 from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale, State
 from levysde.types import Arg, Number
 
@@ -62,17 +62,17 @@ class Scheduled(WholeStep):
         *,
         clock: Arg[Literal["time", "steps"]] = "time",
     ):
-        if not isinstance(dynamics, Dynamics):
-            raise TypeError(
-                f"dynamics must be a Dynamics, not {dynamics!r}. For example "
-                "Scheduled(SGD(well, StableComponents(alpha=1.5), learning_rate=0.1), lambda t: 1 "
-                "/ (1 + t))."
-            )
+        self.dynamics = errors.instance(
+            "dynamics",
+            dynamics,
+            Dynamics,
+            "Scheduled(SGD(well, StableComponents(alpha=1.5), learning_rate=0.1), "
+            "lambda t: 1 / (1 + t))",
+        )
         if isinstance(dynamics, Scheduled):
             raise TypeError(
                 "dynamics is Scheduled already. Give one schedule, the product of the two."
             )
-        self.dynamics = dynamics
         self.clock = errors.choice("clock", clock, ("time", "steps"))
         self.factor, self.schedule = None, None
         if not callable(schedule):
@@ -80,12 +80,8 @@ class Scheduled(WholeStep):
             return
         self.schedule = schedule
         at = jax.ShapeDtypeStruct((), jnp.int32 if clock == "steps" else jnp.zeros(0).dtype)
-        out = errors.outcome("schedule", schedule, at, example="lambda t: 1 / (1 + t)")
-        if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
-            raise TypeError(
-                f"schedule must return one real number for one number, not {out}. For example "
-                "lambda t: 1 / (1 + t)."
-            )
+        what = "one real number for one number"
+        errors.outcome("schedule", schedule, at, example="lambda t: 1 / (1 + t)", what=what)
 
     @property
     def landscape(self) -> Landscape:
@@ -119,10 +115,14 @@ class Scheduled(WholeStep):
     def advance(
         self, state: ScheduledState, dt: Scalar, increment: NoiseVector
     ) -> tuple[ScheduledState, Point]:
-        base, displacement = advanced(self.dynamics, state.base, dt, increment)
-        return ScheduledState(base, state.count + jnp.uint32(1)), self._factor(
-            state.count, dt
-        ) * displacement
+        dynamics = self.dynamics
+        if isinstance(dynamics, WholeStep):
+            base, displacement = dynamics.advance(state.base, dt, increment)
+        else:  # a custom class, whose displacement has been rounded
+            base = dynamics.step(state.base, dt, increment)
+            displacement = dynamics.position(base) - dynamics.position(state.base)
+        new = ScheduledState(base, state.count + jnp.uint32(1))
+        return new, self._factor(state.count, dt) * displacement
 
     def position(self, state: ScheduledState) -> Point:
         return self.dynamics.position(state.base)

@@ -1,36 +1,41 @@
 """Checks of arguments, and the warnings and exceptions of the package."""
 
-from levysde.errors.checks import as_array as as_array
-from levysde.errors.checks import choice as choice
-from levysde.errors.checks import concrete as concrete
-from levysde.errors.checks import described as described
-from levysde.errors.checks import finite as finite
-from levysde.errors.checks import flag as flag
-from levysde.errors.checks import fraction as fraction
-from levysde.errors.checks import function as function
-from levysde.errors.checks import instance as instance
-from levysde.errors.checks import integer as integer
-from levysde.errors.checks import is_traced as is_traced
-from levysde.errors.checks import missing_extra as missing_extra
-from levysde.errors.checks import numeric as numeric
-from levysde.errors.checks import out_of_range as out_of_range
-from levysde.errors.checks import outcome as outcome
-from levysde.errors.checks import place_of_first as place_of_first
-from levysde.errors.checks import positive as positive
-from levysde.errors.checks import positive_real as positive_real
-from levysde.errors.checks import real as real
-from levysde.errors.checks import real_index as real_index
-from levysde.errors.checks import reals as reals
-from levysde.errors.checks import seed as seed
-from levysde.errors.checks import several as several
-from levysde.errors.checks import shown as shown
-from levysde.errors.checks import stability_index as stability_index
-from levysde.errors.checks import unmasked as unmasked
-from levysde.errors.checks import word as word
-from levysde.errors.checks import writable as writable
-from levysde.errors.exceptions import AccuracyWarning as AccuracyWarning
-from levysde.errors.exceptions import CheckpointError as CheckpointError
-from levysde.errors.exceptions import Interrupted as Interrupted
-from levysde.errors.exceptions import NonFiniteError as NonFiniteError
-from levysde.errors.exceptions import PrecisionWarning as PrecisionWarning
-from levysde.errors.exceptions import StabilityWarning as StabilityWarning
+from levysde.errors.checks import (
+    as_array as as_array,
+    choice as choice,
+    concrete as concrete,
+    described as described,
+    finite as finite,
+    flag as flag,
+    fraction as fraction,
+    function as function,
+    instance as instance,
+    integer as integer,
+    is_traced as is_traced,
+    missing_extra as missing_extra,
+    nonnegative as nonnegative,
+    numeric as numeric,
+    out_of_range as out_of_range,
+    outcome as outcome,
+    place_of_first as place_of_first,
+    positive as positive,
+    positive_real as positive_real,
+    real as real,
+    real_index as real_index,
+    reals as reals,
+    seed as seed,
+    several as several,
+    shown as shown,
+    stability_index as stability_index,
+    unmasked as unmasked,
+    word as word,
+    writable as writable,
+)
+from levysde.errors.exceptions import (
+    AccuracyWarning as AccuracyWarning,
+    CheckpointError as CheckpointError,
+    Interrupted as Interrupted,
+    NonFiniteError as NonFiniteError,
+    PrecisionWarning as PrecisionWarning,
+    StabilityWarning as StabilityWarning,
+)

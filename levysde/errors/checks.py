@@ -1,6 +1,6 @@
 """Checks of what a user passes in, made before anything is compiled.
 
-Every check says what is wrong, shows the value, and says what to type instead. Values inside a JAX
+Every message says what is wrong, shows the value, and says how to fix it. Values inside a JAX
 transformation (tracers) carry no number to look at, so only their shapes are checked.
 """
 
@@ -31,7 +31,7 @@ def is_traced(value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """`repr(value)` for a message, cut where it is long or goes on in another line."""
+    """`repr(value)` for a message, cut to one line of at most 300 characters."""
     try:
         text = repr(value)
     # an integer of more than 4300 digits has no repr, and a custom class may fail
@@ -180,8 +180,7 @@ def out_of_range(name: str, value: Any, array: Array) -> str:
     """The message for a number that JAX's floats do not hold."""
     return (
         f"{name} = {shown(value)} leaves the range of {array.dtype}. Rescale the problem, or "
-        "switch JAX to float64 "
-        'with jax.config.update("jax_enable_x64", True).'
+        'switch JAX to float64 with jax.config.update("jax_enable_x64", True).'
     )
 
 
@@ -197,6 +196,14 @@ def positive(name: str, value: Any, example: str = "") -> Array:
             )
         if not 0 < float(array) < math.inf:
             raise ValueError(out_of_range(name, value, array))
+    return array
+
+
+def nonnegative(name: str, value: Any, example: str = "") -> Array:
+    """A finite scalar, zero or positive."""
+    array = finite(name, value, example, ())
+    if not is_traced(array) and float(array) < 0:
+        raise ValueError(f"{name} must not be negative, but is {shown(value)}. Give 0 or more.")
     return array
 
 
@@ -336,21 +343,32 @@ def real_index(value: Any) -> float:
 
 
 def described(error: Exception) -> str:
-    """What went wrong in a user's function; the text of a KeyError alone is only the key."""
+    """The class and message of an error; the message of a KeyError alone is only the key."""
     return f"{type(error).__name__}: {error}"
 
 
-def outcome(name: str, fn: Any, *arguments: Any, example: str = "") -> Any:
+def outcome(
+    name: str,
+    fn: Any,
+    *arguments: Any,
+    example: str = "",
+    shape: tuple[int, ...] = (),
+    what: str = "",
+) -> Any:
     """The shapes of what a user's function returns for arguments of these shapes, or an error that
-    says how it fails."""
+    says how it fails, or that it must return `what`, a real array of `shape`."""
     try:
-        return jax.eval_shape(fn, *arguments)
+        out = jax.eval_shape(fn, *arguments)
     except Exception as error:  # it may raise anything
         shapes = ", ".join(str(getattr(argument, "shape", argument)) for argument in arguments)
         raise TypeError(
             f"{name} fails for arguments of shape {shapes}: {described(error)}\nWrite it with "
             f"jax.numpy. {_hint(name, example)}"
         ) from None
+    fits = getattr(out, "shape", None) == shape and jnp.issubdtype(out.dtype, jnp.floating)
+    if what and not fits:
+        raise TypeError(f"{name} must return {what}, not {out}. {_hint(name, example)}")
+    return out
 
 
 def writable(name: str, path: Any) -> Path:
@@ -366,11 +384,8 @@ def writable(name: str, path: Any) -> Path:
         probe = path.parent / f".{path.name}.{os.getpid()}.probe"
         probe.touch()
         probe.unlink()
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # a zero byte in the path; a home that is not known
+    # also a zero byte in the path, or a home that is not known
+    except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{name} = {str(path)!r} cannot be written ({error}). Give a path in a folder you own."
         ) from None

@@ -12,6 +12,8 @@ go to lanes that wait. How many blocks, steps and rounds is traced: a run that a
 drains, compiles nothing new.
 """
 
+import functools
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,9 +24,11 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde.protocols import Domain, Kernel, State
-from levysde.random import init_words, step_words
+from levysde.random import LAST_STEP, init_words, step_words
 
 INSIDE, AT_LIMIT, NONFINITE = 0, -1, -2
+SMALLEST = 16  # lanes; below this XLA may vectorise differently and change the last bit
+_CALL_SECONDS = 0.2  # of a call of `advance_lanes`: Ctrl-C waits for its end
 IDLE = 0xFFFFFFFF  # the step number of a lane that holds no trajectory: above every limit
 
 
@@ -103,11 +107,10 @@ class Limits(NamedTuple):
 
 
 def lanes(fn):
-    """`fn` over a last axis of lanes."""
     return jax.vmap(fn, in_axes=-1, out_axes=-1)
 
 
-def _select(condition: Array, yes: State, no: State) -> State:
+def _select(condition: Any, yes: State, no: State) -> State:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
@@ -216,7 +219,9 @@ def advance_stack(
     problem, size = whole.parts(), stack.step.size
     numbers = jnp.arange(size, dtype=jnp.int32).reshape(stack.step.shape)
     stack = stack._replace(slot=jnp.where(stack.slot >= 0, numbers, -1))
-    records = _empty_records(problem, stack, size + queue.key.shape[1])
+    slots = size + queue.key.shape[1]
+    ends = Records(stack.slot, stack.before, stack.before, stack.step, stack.state)
+    records = jax.tree.map(lambda leaf: jnp.zeros((slots, *leaf.shape[1:-1]), leaf.dtype), ends)
 
     def one(i: Array, carry: tuple[Block, Array, Array]) -> tuple[Block, Array, Array]:
         stack, ended, count = carry
@@ -294,11 +299,6 @@ def _rows(leaf: Array) -> Array:
     return moved.reshape(-1, *moved.shape[2:])
 
 
-def _empty_records(problem: tuple[Kernel, Domain], stack: Block, slots: int) -> Records:
-    ends = Records(stack.slot, stack.before, stack.before, stack.step, stack.state)
-    return jax.tree.map(lambda leaf: jnp.zeros((slots, *leaf.shape[1:-1]), leaf.dtype), ends)
-
-
 def empty_stack(kernel: Kernel, blocks: int, width: int, dtype: Any) -> Block:
     """A stack of blocks whose lanes are all idle."""
     x = jax.ShapeDtypeStruct((kernel.dim,), dtype)
@@ -333,3 +333,54 @@ if jax.__version_info__ < (0, 11, 1):
 def jit(program: Callable, platform: str) -> Any:
     """`jax.jit` with the options of the engine; they exist on CPU only and touch nothing global."""
     return jax.jit(program, compiler_options=_CPU_OPTIONS if platform == "cpu" else None)
+
+
+@functools.cache
+def _compiled(platform: str) -> Any:
+    def program(whole: Problem, block: Block, count: Array) -> tuple[Block, Array]:
+        block = advance(whole.parts(), block, jnp.uint32(LAST_STEP), count)
+        left = standing(whole.parts(), block, jnp.uint32(LAST_STEP))[1] != INSIDE
+        return block, left
+
+    return jit(program, platform)
+
+
+def advance_lanes(
+    kernel: Kernel, domain: Domain, state: State, key: np.ndarray, count: int, rest: State
+) -> tuple[State, np.ndarray, np.ndarray]:
+    """At most `count` steps of every lane, each until it is outside.
+
+    Args:
+        kernel, domain: what moves, and the basin.
+        state: of the kernel, the lane axis last.
+        key: of each lane's trajectory, uint32 `(2, lanes)`.
+        count: steps.
+        rest: a state well inside, of one lane. It takes the place of those that have left: a test
+            of a point outside may cost many times that of one inside, as where a flow is followed.
+
+    Returns:
+        The states, the steps that each lane made, and which lanes are outside; those of NaN are.
+        Shapes `(lanes,)`.
+    """
+    x = lanes(kernel.position)(state)
+    zero = jnp.zeros(x.shape[-1], jnp.uint32)
+    block = Block(state, x, zero, jnp.asarray(key), zero.astype(jnp.int32))
+    problem, run, chunk = Problem(kernel, domain), _compiled(jax.default_backend()), 32
+    ends, steps = jax.tree.map(np.array, state), np.zeros(len(zero), np.uint32)
+    gone = np.zeros(len(zero), bool)
+    while True:
+        start = time.perf_counter()
+        block, left = run(problem, block, np.int32(min(chunk, count)))
+        left = np.asarray(left)
+        count -= chunk
+        over = count <= 0 or bool((left | gone).all())
+        fresh = ~gone if over else left & ~gone
+        ends = jax.tree.map(functools.partial(np.where, fresh), block.state, ends)
+        steps = np.where(fresh, np.asarray(block.step), steps)
+        gone |= left & fresh
+        if over:
+            return ends, steps, gone
+        if left.any():
+            still = jax.tree.map(lambda one: one[..., None], rest)
+            block = block._replace(state=_select(left, still, block.state))
+        chunk = min(2 * chunk, 2**20) if time.perf_counter() - start < _CALL_SECONDS / 2 else chunk

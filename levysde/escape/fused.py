@@ -18,7 +18,7 @@ from jaxtyping import Array
 
 from levysde.escape import block as loops
 from levysde.escape.block import Block, turn
-from levysde.escape.scalars import CannotWriteOut, Numbers, numbers, run
+from levysde.escape.scalars import CannotWriteOut, Numbers, flattened, numbers, refilled, run
 from levysde.protocols import Domain, Kernel
 from levysde.random import lane_words
 
@@ -72,10 +72,8 @@ def advance(
     )
     program = jax.make_jaxpr(turn_of)(shared, *one_lane)
     constants = [_Leaf(leaf) for leaf in jax.tree.leaves(shared)]
-    key, leaves = (
-        _Leaf(block.key, lanes=True),
-        [_Leaf(leaf, lanes=True) for leaf in jax.tree.leaves(moving)],
-    )
+    key = _Leaf(block.key, lanes=True)
+    leaves = [_Leaf(leaf, lanes=True) for leaf in jax.tree.leaves(moving)]
 
     def kernel(count_ref: Any, *refs: Any) -> None:
         sources, sinks = iter(refs[: -len(leaves)]), refs[-len(leaves) :]
@@ -83,16 +81,17 @@ def advance(
         begun = [leaf.load(next(sources)) for leaf in leaves]
 
         def step(_: Array, flat: tuple) -> tuple:
-            rest = iter(flat)
-            now = [
-                numbers(values.shape, [next(rest) for _ in range(values.size)]) for values in begun
-            ]
-            return _flat(run(program, [*fixed, *now], barriers=interpret), like=flat)
+            after = run(program, [*fixed, *refilled(begun, flat)], barriers=interpret)
+            return tuple(
+                jnp.broadcast_to(jnp.asarray(new, old.dtype), old.shape)
+                for new, old in zip(flattened(after), flat, strict=True)
+            )
 
         # the last leaf is the number of steps: a program whose lanes are all idle, as most are in
         # the end, returns at once
         living = jnp.max((begun[-1].item() < fixed[len(constants) - 1].item()).astype(jnp.int32))
-        flat = jax.lax.fori_loop(0, count_ref[0] * living, step, _flat(begun))
+        start = tuple(flattened(begun))
+        flat = jax.lax.fori_loop(0, count_ref[0] * living, step, start)
         rest = iter(flat)
         for leaf, sink in zip(leaves, sinks, strict=True):
             leaf.store(sink, rest)
@@ -112,10 +111,8 @@ def advance(
         compiler_params=triton.CompilerParams(num_warps=_LANES // 32, num_stages=1),
         name="levysde_steps",
     )(jnp.reshape(count, 1).astype(jnp.int32), *(leaf.rows for leaf in (*constants, key, *leaves)))
-    state, before, step = jax.tree.unflatten(
-        jax.tree.structure(moving),
-        [leaf.whole(rows) for leaf, rows in zip(leaves, called, strict=True)],
-    )
+    whole = [leaf.whole(rows) for leaf, rows in zip(leaves, called, strict=True)]
+    state, before, step = jax.tree.unflatten(jax.tree.structure(moving), whole)
     return block._replace(state=state, before=before, step=step)
 
 
@@ -124,16 +121,6 @@ def turn_of(shared: Any, key: Array, state: Any, before: Array, step: Array) -> 
     problem, limit = shared
     words = lane_words(key, step, problem[0].words_per_step)
     return turn(problem, limit, words, state, before, step, over=lambda one: one)
-
-
-def _flat(arrays: list[Numbers], like: tuple | None = None) -> tuple:
-    """All numbers in a row; as vectors of lanes like those given."""
-    flat = [value for array in arrays for value in array.reshape(-1)]
-    if like is None:
-        return tuple(flat)
-    return tuple(
-        jnp.broadcast_to(jnp.asarray(a, b.dtype), b.shape) for a, b in zip(flat, like, strict=True)
-    )
 
 
 class _Leaf:
@@ -158,9 +145,9 @@ class _Leaf:
 
     def load(self, ref: Any) -> Numbers:
         values = [ref[i, :] if self.lanes else ref[i] for i in range(self.size)]
-        return numbers(
-            self.shape, [value != 0 for value in values] if self.array.dtype == bool else values
-        )
+        if self.array.dtype == bool:
+            values = [value != 0 for value in values]
+        return numbers(self.shape, values)
 
     def store(self, ref: Any, values: Any) -> None:
         for i in range(self.size):

@@ -21,6 +21,7 @@ from jaxtyping import Array
 from levysde import errors
 from levysde.escape.block import (
     INSIDE,
+    SMALLEST,
     Block,
     Problem,
     Records,
@@ -30,13 +31,13 @@ from levysde.escape.block import (
     jit,
     standing,
 )
-from levysde.escape.by_lanes import runs_by_lanes
-from levysde.escape.engine import as_lanes, describe, layout, starting_points, steps_until
-from levysde.escape.forked import check_process
+from levysde.escape.engine import describe
 from levysde.escape.fused import FUSED, compiles, fused_or_looped
 from levysde.escape.preflight import preflight
+from levysde.escape.request import check_process, layout, starting_points, steps_until
 from levysde.escape.result import Status
-from levysde.escape.worker import SMALLEST, outcome
+from levysde.escape.worker import outcome
+from levysde.interfaces import runs_by_lanes
 from levysde.protocols import Domain, Kernel, Point, Scalar, Truth
 from levysde.random import LAST_STEP, split_uint64, trajectory_key
 from levysde.tables import Table, Tabled
@@ -98,12 +99,9 @@ class Paths(Tabled):
     def _table(self) -> Table:
         left = f", {int(self.exited.sum())} left {self.domain}" if self.domain is not None else ""
         bad = int(np.sum(self.status == Status.NONFINITE))
+        lost = f", {bad} became NaN or infinite" if bad else ""
         rows = [
-            (
-                "paths",
-                f"{self.num} in {self.dim} "
-                f"dimensions{left}" + (f", {bad} became NaN or infinite" if bad else ""),
-            ),
+            ("paths", f"{self.num} in {self.dim} dimensions{left}{lost}"),
             (
                 f"times ({self.unit})",
                 f"{len(self.times)} from {self.times[0]:.6g} to {self.times[-1]:.6g}",
@@ -173,56 +171,47 @@ def simulate_paths(
     errors.flag("throw", throw)
     ids = _ids(num, ids)
     grid = _grid(kernel, times, every, max_time, max_steps)
-    lanes = as_lanes(lanes)
     basin = Everywhere(kernel.dim) if domain is None else domain
     starts = starting_points(kernel, basin, x0, len(ids))
+    device = jax.local_devices(backend=jax.default_backend())[0]
+    # how many paths go together: all, unless the bits of the kernel depend on it; then as many as
+    # in the engine's blocks
+    size = layout(kernel.dim, False, (device,), len(ids), lanes)[1]
+    if runs_by_lanes(kernel, basin):
+        size = -(-len(ids) // SMALLEST) * SMALLEST
     preflight(kernel, basin, starts)
-    size = _lanes(kernel, basin, len(ids), lanes)
     starts = np.broadcast_to(starts, (len(ids), kernel.dim))
     pieces = [slice(i, i + size) for i in range(0, len(ids), size)]
     parts = [
         _record((kernel, basin), words, starts[piece], ids[piece], size, grid) for piece in pieces
     ]
-    positions, columns = (
-        np.concatenate([part[0] for part in parts]),
-        {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]},
-    )
+    columns = {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]}
     times = _clock(kernel, parts[0][2], columns, grid)
     paths = Paths(
         times=times,
         steps=grid,
-        positions=positions,
+        positions=np.concatenate([part[0] for part in parts]),
         ids=ids,
-        end_time=columns["time"],
-        end_step=columns["steps"],
+        end_time=columns.pop("time"),
+        end_step=columns.pop("steps"),
         exited=columns["status"] == Status.EXITED,
-        label=columns["label"],
-        last_inside=columns["last_inside"],
-        first_outside=columns["first_outside"],
-        status=columns["status"],
         unit=kernel.unit,
         seed=words,
         kernel=describe(kernel),
         domain=None if domain is None else describe(domain),
+        **columns,
     )
-    if throw:
-        _raise_on_nan(paths)
-    return paths
-
-
-def _raise_on_nan(paths: Paths) -> None:
     bad = int(np.sum(paths.status == Status.NONFINITE))
-    if bad:
+    if bad and throw:
         raise errors.NonFiniteError(
             f"{bad} of {paths.num} paths became NaN or infinite. Take a smaller dt or learning "
             "rate, or throw=False to keep them. All paths are in .result.",
             paths,
         )
+    return paths
 
 
 class Everywhere(Domain):
-    """The whole space: nothing to test, nothing left."""
-
     dim: int = eqx.field(static=True)
 
     def contains(self, x: Point) -> Truth:
@@ -264,18 +253,13 @@ def _record(
     states."""
     kernel, device = problem[0], jax.local_devices(backend=jax.default_backend())[0]
     num, idle = len(ids), lanes - len(ids)
-    start = np.ascontiguousarray(
-        np.concatenate([starts, np.zeros((idle, kernel.dim), starts.dtype)]).T
-    )
-    keys = trajectory_key(
-        split_uint64(seed), split_uint64(np.concatenate([ids, np.zeros(idle, np.uint64)]))
-    )
+    start = np.ascontiguousarray(np.pad(starts, ((0, idle), (0, 0))).T)
+    keys = trajectory_key(split_uint64(seed), split_uint64(np.pad(ids, (0, idle))))
     whole, start, keys = jax.device_put((Problem(*problem), start, keys), device)
     empty = jax.tree.map(lambda leaf: leaf[0], empty_stack(kernel, 1, lanes, starts.dtype))
     fresh = np.arange(lanes) < num
-    block = jax.jit(begin)(
-        kernel, empty, fresh, start, keys, np.where(fresh, 0, -1).astype(np.int32)
-    )
+    slots = np.where(fresh, 0, -1).astype(np.int32)
+    block = jax.jit(begin)(kernel, empty, fresh, start, keys, slots)
     positions = np.empty((num, len(grid), kernel.dim), starts.dtype)
     limit, made, seen, budget = np.uint32(grid[-1]), 0, 0, _LOOKS
     arguments = whole, block, limit, np.zeros(_LOOKS, np.int32)
@@ -287,11 +271,8 @@ def _record(
         block, (points, stands) = jax.tree.map(np.asarray, look(whole, block, limit, counts))
         positions[:, seen : seen + len(reached)] = np.moveaxis(points[reached, :, :num], 2, 0)
         seen += len(reached)
-        budget = (
-            max(1, budget // 2)
-            if time.perf_counter() - began > _CALL_SECONDS
-            else min(2 * budget, 2**30)
-        )
+        slow = time.perf_counter() - began > _CALL_SECONDS
+        budget = max(1, budget // 2) if slow else min(2 * budget, 2**30)
         if (stands[-1, :num] != INSIDE).all():
             positions[:, seen:] = points[-1, :, :num].T[:, None]
             break
@@ -411,11 +392,3 @@ def _chosen(kernel: Kernel, times: Arg[Numbers]) -> np.ndarray:
             "them at least a step apart."
         )
     return steps
-
-
-def _lanes(kernel: Kernel, domain: Domain, num: int, lanes: int | None) -> int:
-    """How many paths go together: all, unless the bits of the kernel depend on it; then as many as
-    in the engine's blocks."""
-    places = (jax.local_devices(backend=jax.default_backend())[0],)
-    width = layout(kernel.dim, False, places, num, lanes)[1]
-    return -(-num // SMALLEST) * SMALLEST if runs_by_lanes(kernel, domain) else width

@@ -21,7 +21,8 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde.errors import PrecisionWarning
-from levysde.escape.stability import ray_distances
+from levysde.interfaces import ray_distances
+from levysde.parts import in_float64
 from levysde.protocols import Domain, Dynamics, Kernel, State
 
 _NOISE = 2.0  # spacings that the noise of a step spans, in the median, so that rounding is unbiased
@@ -51,8 +52,9 @@ class _Steps(NamedTuple):
 
 
 class _Moves(NamedTuple):
-    """Of changes in a step, in units of the spacing: the median, the median deviation from it, the
-    root of its mean square as far as the places go, the largest; and the spacing."""
+    """Statistics of the changes in a step, in units of the float spacing: the median; the median
+    and the root mean square of the deviations from it, these cut at the distance of the places; the
+    largest change; and the spacing itself."""
 
     drift: np.ndarray
     noise: np.ndarray
@@ -89,20 +91,14 @@ def precision(kernel: Kernel, domain: Domain, starts: np.ndarray) -> list[Precis
 
 
 def _gradient(kernel: Kernel, places: np.ndarray) -> list[PrecisionWarning]:
-    """Of the loss itself: its gradient in the floats of the run beside that in float64."""
+    """A warning where rounding changes the gradient of the loss, compared with float64."""
     landscape = getattr(getattr(kernel, "dynamics", None), "landscape", None)
-    if (
-        landscape is None
-        or not len(places)
-        or sum(np.size(leaf) for leaf in jax.tree.leaves(landscape)) > _WIDENED
-    ):
+    if landscape is None or not len(places) or _size(landscape) > _WIDENED:
         return []
     here = np.asarray(_slopes(landscape, jnp.asarray(places)), np.float64)
     try:
-        with jax.enable_x64(True):
-            wide = np.asarray(
-                _slopes(jax.tree.map(widened, landscape), jnp.asarray(places, np.float64))
-            )
+        with in_float64((landscape, places)) as (precise, at):
+            wide = np.asarray(_slopes(precise, at))
     except Exception:  # custom functions may hold float32 arrays or accept no others
         return []
     if not (np.isfinite(here).all() and np.isfinite(wide).all()):
@@ -127,9 +123,9 @@ def _slopes(landscape: Any, places: Array) -> Array:
 
 
 def _places(kernel: Kernel, domain: Domain, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points `(n, d)` in the dtype of the run, and whether each was moved off along each axis, bool
-    `(n, d)`. As many for every domain, so that nothing compiles anew; a point that is missing is
-    the start."""
+    """Points `(n, d)` in the dtype of the run, and whether each lies off the start along each axis,
+    bool `(n, d)`. Every domain has the same number of points, so that nothing compiles again; the
+    start stands for a missing one."""
     dynamics = getattr(kernel, "dynamics", None)
     rest = start if dynamics is None else np.asarray(dynamics.attractor, start.dtype)
     rest = rest if np.isfinite(rest).all() and bool(domain.contains(jnp.asarray(rest))) else start
@@ -140,7 +136,8 @@ def _places(kernel: Kernel, domain: Domain, start: np.ndarray) -> tuple[np.ndarr
     directions = _directions(len(start))
     for origin in (start, rest):
         if origin is start or (start != rest).any():
-            ways = ray_distances(domain, jnp.asarray(origin), jnp.asarray(directions, start.dtype))
+            rays = jnp.asarray(directions, start.dtype)
+            ways = np.asarray(ray_distances(domain, jnp.asarray(origin), rays))
         for way, direction in zip(ways, directions, strict=True):
             known = np.isfinite(way)
             points.append(origin + (way / 2 if known else 0) * direction)
@@ -149,7 +146,6 @@ def _places(kernel: Kernel, domain: Domain, start: np.ndarray) -> tuple[np.ndarr
 
 
 def _directions(dim: int) -> np.ndarray:
-    """Both ways along each axis; in many dimensions along one diagonal."""
     signs = np.random.default_rng(0).choice([-1.0, 1.0], dim) / np.sqrt(dim)
     axes = np.eye(dim) if dim <= _AXES else signs[None]
     return np.concatenate([axes, -axes])
@@ -158,24 +154,19 @@ def _directions(dim: int) -> np.ndarray:
 def _steps(kernel: Kernel, places: np.ndarray) -> _Steps:
     """Steps from each place, in float64 where the kernel is not too large to be copied."""
     count = int(np.clip(_NUMBERS // kernel.dim, _FEW, _WORDS))
-    words = np.random.default_rng(0).integers(
-        0, 2**32, (count, kernel.words_per_step), dtype=np.uint32
-    )
-    if sum(np.size(leaf) for leaf in jax.tree.leaves(kernel)) <= _WIDENED:
+    shape = count, kernel.words_per_step
+    words = np.random.default_rng(0).integers(0, 2**32, shape, dtype=np.uint32)
+    if _size(kernel) <= _WIDENED:
         try:
-            with jax.enable_x64(True):
-                wide = jax.tree.map(widened, kernel)
-                return jax.tree.map(
-                    np.asarray, _stepped(wide, jnp.asarray(places, np.float64), jnp.asarray(words))
-                )
+            with in_float64((kernel, places)) as (precise, at):
+                return jax.tree.map(np.asarray, _stepped(precise, at, jnp.asarray(words)))
         except Exception:  # custom functions may hold float32 arrays or accept no others
             pass
     return jax.tree.map(np.asarray, _stepped(kernel, jnp.asarray(places), jnp.asarray(words)))
 
 
-def widened(leaf: Any) -> Any:
-    """A float array in float64, inside `jax.enable_x64(True)`; others as they are."""
-    return jnp.asarray(np.asarray(leaf, np.float64)) if eqx.is_inexact_array(leaf) else leaf
+def _size(part: Any) -> int:
+    return sum(np.size(leaf) for leaf in jax.tree.leaves(part))
 
 
 @eqx.filter_jit
@@ -214,7 +205,7 @@ def _averages(state: State) -> list[Array]:
 
 
 def _measured(before: np.ndarray, change: np.ndarray, dtype: Any) -> _Moves:
-    """Of a change `(n, words, m)`; in units of the spacing of the floats of the run."""
+    """The statistics of changes `(n, words, m)` that begin at `before`, for floats of `dtype`."""
     largest = np.maximum(np.abs(before), np.abs(before + np.median(change, 1)))
     spacing = np.spacing(largest.astype(dtype)).astype(np.float64)
     drift = np.median(change, 1)
@@ -232,8 +223,9 @@ def _measured(before: np.ndarray, change: np.ndarray, dtype: Any) -> _Moves:
 def _position(
     kernel: Kernel, moves: _Moves, places: np.ndarray, along: np.ndarray
 ) -> list[PrecisionWarning]:
-    """Of the position. A coordinate is held if its noise, or its drift, spans spacings at every
-    place along its axis; without noise of its own, if its drift does anywhere."""
+    """A warning where rounding changes the steps of a coordinate. A coordinate is held if its noise
+    or its drift spans enough spacings at every place along its axis; one without noise of its own,
+    if its drift does at any place."""
     held = (moves.noise >= _NOISE) | (moves.jumps >= _JUMPS) | (moves.drift >= _DRIFT)
     looked = np.where(along.any(0), along, True)
     driven = ~moves.noise.any(0) & (moves.drift >= _DRIFT).any(0)
@@ -245,13 +237,13 @@ def _position(
         return []
     steps = np.where(looked & lost, moves.noise + moves.drift, np.inf)
     place, i = np.unravel_index(np.argmin(steps), steps.shape)
-    message = _told(kernel, moves, places, int(place), int(i))
+    message = _message(kernel, moves, places, int(place), int(i))
     if np.all(moves.largest < _NEVER):
         raise ValueError(message.replace("cannot hold the steps of", "cannot hold any step of"))
     return [PrecisionWarning(message)]
 
 
-def _told(kernel: Kernel, moves: _Moves, places: np.ndarray, place: int, i: int) -> str:
+def _message(kernel: Kernel, moves: _Moves, places: np.ndarray, place: int, i: int) -> str:
     x, spacing = places[place], moves.spacing[place, i]
     drift, noise = moves.drift[place, i] * spacing, moves.noise[place, i] * spacing
     reach = np.ptp(places[:, i])
@@ -272,7 +264,7 @@ def _told(kernel: Kernel, moves: _Moves, places: np.ndarray, place: int, i: int)
 
 
 def _memory(kernel: Kernel, steps: _Steps, dtype: Any) -> list[PrecisionWarning]:
-    """Of the averages: one stops short of its target where its steps fall below half a spacing."""
+    """A warning where an average stops short of its target: its steps are below half a spacing."""
     for number, (old, change, gap) in enumerate(
         zip(steps.averages, steps.moves, steps.gaps, strict=True)
     ):
@@ -300,7 +292,6 @@ def _memory(kernel: Kernel, steps: _Steps, dtype: Any) -> list[PrecisionWarning]
 
 
 def _average_name(kernel: Kernel, number: int) -> str:
-    """As the state calls it."""
     state = jax.eval_shape(
         kernel.settled, jax.ShapeDtypeStruct((kernel.dim,), jnp.result_type(float))
     )

@@ -1,14 +1,23 @@
-"""What a run of escapes returns: one row a trajectory, and how the run was made."""
+"""What a run of escapes returns: one row a trajectory, and how the run was made; and one run on
+several hosts, each of which makes every n-th trajectory.
+
+A trajectory is a pure function of the seed and its id, so the processes have nothing to tell each
+other while they run, and the parts together are the run that one process would have made, bit for
+bit (on one jax version, backend and type of device).
+"""
 
 import enum
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, cast
 
+import jax
 import numpy as np
 
 from levysde import errors
 from levysde.stats import mean_time
 from levysde.tables import Table, Tabled
+from levysde.types import Arg
 
 SAMPLINGS = {
     "independent": "independent: different examples, drawn anew each iteration",
@@ -18,6 +27,9 @@ SAMPLINGS = {
 
 
 _KEPT_START = 1000  # dimensions up to which the start is kept
+# of `RunInfo`: what shards of one run agree in, what is added up, of what the longest is taken
+_SAME = ("kernel", "domain", "unit", "dt", "seed", "num", "versions")
+_SUMS, _LONGEST = ("workers", "lane_steps", "live_steps"), ("seconds", "compile_seconds")
 _FEW_OVERSHOTS = 0.01  # of the exits
 
 
@@ -59,8 +71,8 @@ class RunInfo(Tabled):
             trajectories.
         start: where all trajectories started, None where they did not start in one place, or in
             more than 1,000 dimensions.
-        warnings: what was found before the run that can make its numbers wrong, each with its
-            number and how to fix it.
+        warnings: conditions found before the run that can make its numbers wrong, each with a
+            value and how to fix it.
     """
 
     kernel: str
@@ -191,15 +203,11 @@ class EscapeResult(Tabled):
             ("jax", info.versions.get("jax", "unknown")),
         ]
         lost = [
-            (self.count(s), s.message)
+            f"{self.count(s)} of {self.num} {s.message}: left out of the mean"
             for s in (Status.UNFINISHED, Status.NONFINITE)
             if self.count(s)
         ]
-        warnings = [
-            *self.warnings,
-            *(f"{count} of {self.num} {message}: left out of the mean" for count, message in lost),
-        ]
-        return Table("EscapeResult", rows, warnings)
+        return Table("EscapeResult", rows, [*self.warnings, *lost])
 
     def _mean(self) -> str:
         ended = (self.status == Status.EXITED) | (self.status == Status.CENSORED)
@@ -210,7 +218,6 @@ class EscapeResult(Tabled):
         return f"{mean}  ({mean.confidence:.0%} interval, time at risk over exits)"
 
     def _sets(self) -> list[tuple[str, str]]:
-        """The share of the exits that entered each exit set, where there are several."""
         entered = self.label[self.exited]
         if not entered.size or entered.min() == entered.max():
             return []
@@ -253,3 +260,114 @@ def check_places(result: Any) -> None:
         raise ValueError(
             'this run kept no places (record="times"). Run it again with record="places".'
         )
+
+
+def as_shard(shard: Arg[tuple[int, int] | str | None]) -> tuple[int, int]:
+    """Which share of a run this process makes.
+
+    Args:
+        shard: `(i, n)` or "i/n", i from 0 to n - 1; None for this process among those that
+            `jax.distributed` joins.
+
+    Returns:
+        The two integers.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if shard is None:
+        return jax.process_index(), jax.process_count()
+    if isinstance(shard, str):
+        parts = shard.split("/")
+        shard = cast(Any, tuple(int(part) if part.isdecimal() else part for part in parts))
+    if (
+        not isinstance(shard, tuple)
+        or len(shard) != 2
+        or not all(isinstance(k, int) and not isinstance(k, bool) for k in shard)
+        or not 0 <= shard[0] < shard[1]
+    ):
+        raise ValueError(
+            f'shard must be (i, n) or "i/n" with i from 0 to n - 1, not {errors.shown(shard)}. '
+            'For example "0/2".'
+        )
+    return shard
+
+
+def join_shards(results: Arg[Sequence[EscapeResult]]) -> EscapeResult:
+    """The run whose shards these are.
+
+    Args:
+        results: a list of `EscapeResult`, in any order.
+
+    Returns:
+        An `EscapeResult`. Workers and steps in its `info` are sums over the shards, seconds the
+        longest of any; trajectories that no shard finished stay `UNFINISHED`.
+
+    Raises:
+        TypeError, ValueError: not a list of results, results of different runs, a trajectory that
+            two of them hold.
+    """
+    listed = isinstance(results, Sequence) and len(results)
+    if not listed or not all(isinstance(r, EscapeResult) for r in results):
+        raise TypeError(
+            f"results must be a list of EscapeResult, not {errors.shown(results)}. Type "
+            "join_shards([first, second])."
+        )
+    first = results[0]
+    for other in results[1:]:
+        for name in _SAME:
+            mine, theirs = getattr(first.info, name), getattr(other.info, name)
+            if mine != theirs:
+                raise ValueError(
+                    f"these are shards of different runs: {name} is {mine!r} in one and {theirs!r} "
+                    "in another."
+                )
+        if other.last_inside.shape != first.last_inside.shape:
+            raise ValueError(
+                "these are shards of different runs: one kept the places of its "
+                "exits, another did not."
+            )
+    made = np.stack([r.status != Status.UNFINISHED for r in results])
+    twice = np.flatnonzero(made.sum(0) > 1)
+    if len(twice):
+        raise ValueError(f"trajectory {twice[0]} is in two of the shards. Give each shard once.")
+    owner = made.argmax(0)
+    columns = _columns(first)
+    for i, other in enumerate(results[1:], 1):
+        for name, column in _columns(other).items():
+            shape = (-1, *[1] * (column.ndim - 1))
+            columns[name] = np.where((owner == i).reshape(shape), column, columns[name])
+    sums = {name: sum(getattr(r.info, name) for r in results) for name in _SUMS}
+    longest = {name: max(getattr(r.info, name) for r in results) for name in _LONGEST}
+    return EscapeResult(**columns, info=replace(first.info, **sums, **longest))
+
+
+def gathered(result: EscapeResult) -> EscapeResult:
+    """The whole run on every process that `jax.distributed` joins, from the shard of each."""
+    from jax.experimental import multihost_utils  # slow to import
+
+    names = _SUMS + _LONGEST
+    work = np.array([getattr(result.info, name) for name in names], np.float64)
+    mine = _columns(result) | {"work": work}
+    # bytes: 64 bits stay 64 bits
+    everyone = multihost_utils.process_allgather(
+        {name: np.frombuffer(column.tobytes(), np.uint8) for name, column in mine.items()}
+    )
+    parts = []
+    for i in range(jax.process_count()):
+        arrays = {
+            name: np.frombuffer(np.asarray(everyone[name][i]).tobytes(), column.dtype).reshape(
+                column.shape
+            )
+            for name, column in mine.items()
+        }
+        work = [float(number) for number in arrays.pop("work")]
+        numbers: dict[str, Any] = dict(zip(names, work, strict=True))
+        numbers |= {name: int(numbers[name]) for name in _SUMS}
+        parts.append(EscapeResult(**arrays, info=replace(result.info, **numbers)))
+    return join_shards(parts)
+
+
+def _columns(result: EscapeResult) -> dict[str, np.ndarray]:
+    names = [f.name for f in fields(EscapeResult) if f.name != "info"]
+    return {name: np.asarray(getattr(result, name)) for name in names}

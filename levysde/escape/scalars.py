@@ -6,6 +6,7 @@ of them one number of the trajectory over all lanes. Arithmetic goes to the obje
 only moves numbers about is run once, on their positions, and costs nothing in the kernel.
 """
 
+import functools
 import itertools
 import math
 from typing import Any
@@ -52,16 +53,15 @@ _IDENTITIES = {"copy", "copy_p", "reshard", "stop_gradient"}
 _CALLS = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
+    "checkpoint": "jaxpr",
+    "remat2": "jaxpr",
     "closed_call": "call_jaxpr",
     "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
 }
-_CALLS |= {"custom_vjp_call": "call_jaxpr", "checkpoint": "jaxpr", "remat2": "jaxpr"}
 
-Numbers = (
-    np.ndarray
-    # of objects: JAX scalars or vectors of lanes, or NumPy scalars where a number is known while
-    # tracing
-)
+# of objects: JAX scalars or vectors of lanes; NumPy scalars where a number is known while tracing
+Numbers = np.ndarray
 
 
 class CannotWriteOut(Exception):
@@ -74,6 +74,16 @@ def numbers(shape: tuple[int, ...], values: Any) -> Numbers:
     for i, value in enumerate(values):
         array[i] = value
     return array.reshape(shape)
+
+
+def flattened(arrays: list[Numbers]) -> list[Any]:
+    return [part for array in arrays for part in array.reshape(-1)]
+
+
+def refilled(arrays: list[Numbers], values: Any) -> list[Numbers]:
+    """Arrays of the shapes of these, of other numbers, given in a row."""
+    rest = iter(values)
+    return [numbers(array.shape, itertools.islice(rest, array.size)) for array in arrays]
 
 
 def run(program: ClosedJaxpr, arguments: list[Numbers], barriers: bool = False) -> list[Numbers]:
@@ -117,7 +127,9 @@ class _ScalarRun:
         if name in _IDENTITIES:
             return operands
         if name == "optimization_barrier":
-            return _barred(operands) if self.barriers else operands
+            if self.barriers:
+                return refilled(operands, jax.lax.optimization_barrier(flattened(operands)))
+            return operands
         if name in _CALLS:
             inner = params[_CALLS[name]]
             return (
@@ -126,28 +138,17 @@ class _ScalarRun:
                 else self.open(inner, [], operands)
             )
         if name in _ELEMENTWISE:
-            shape = equation.outvars[0].aval.shape
-            operands = [np.broadcast_to(operand, shape).reshape(-1) for operand in operands]
-            each = [
-                self.apply(equation.primitive.bind, params, parts)
-                for parts in zip(*operands, strict=True)
-            ]
-            return [numbers(shape, each)]
+            return [self.mapped(equation.primitive.bind, params, *operands)]
         if name in _REDUCTIONS:
-            return [
-                self.reduced(
-                    _REDUCTIONS[name], operands[0], params["axes"], equation.outvars[0].aval.shape
-                )
-            ]
+            return [self.reduced(_REDUCTIONS[name], operands[0], params["axes"])]
         if name in _RUNNING:
             return [self.running(_RUNNING[name], operands[0], params["axis"], params["reverse"])]
         if name in ("argmax", "argmin"):
             better = jax.lax.gt if name == "argmax" else jax.lax.lt
             return [self.first(better, operands[0], params["axes"][0], params["index_dtype"])]
         if name == "round":
-            rounded = [
-                self.rounded(params["rounding_method"], part) for part in operands[0].reshape(-1)
-            ]
+            method = params["rounding_method"]
+            rounded = [self.rounded(method, part) for part in operands[0].reshape(-1)]
             return [numbers(operands[0].shape, rounded)]
         if name == "while":
             return self.loop(params, operands)
@@ -160,7 +161,6 @@ class _ScalarRun:
         raise CannotWriteOut(name)
 
     def apply(self, operation: Any, params: dict, parts: tuple) -> Any:
-        """One operation on one number each."""
         if all(isinstance(part, np.generic) for part in parts):
             return _now(operation, parts, params)[0][()]
         if self.left == 0:
@@ -169,26 +169,27 @@ class _ScalarRun:
         shape = np.broadcast_shapes(*(np.shape(part) for part in parts))
         return operation(*(jnp.broadcast_to(part, shape) for part in parts), **params)
 
-    def reduced(self, operation: Any, operand: Numbers, axes: tuple, shape: tuple) -> Numbers:
+    def mapped(self, operation: Any, params: dict, *operands: Numbers) -> Numbers:
+        """One operation on each number of arrays."""
+        arrays = np.broadcast_arrays(*operands)
+        parts = zip(*(array.reshape(-1) for array in arrays), strict=True)
+        return numbers(arrays[0].shape, [self.apply(operation, params, part) for part in parts])
+
+    def reduced(self, operation: Any, operand: Numbers, axes: tuple) -> Numbers:
         kept = [axis for axis in range(operand.ndim) if axis not in axes]
-        rows = operand.transpose(*kept, *axes).reshape(math.prod(shape), -1)
-        if not rows.shape[1]:
+        shape = [operand.shape[axis] for axis in kept]
+        rows = operand.transpose(*kept, *axes).reshape(*shape, -1)
+        if not rows.shape[-1]:
             raise CannotWriteOut("a reduction of nothing")
-        totals = rows[:, 0]
-        for column in rows.T[1:]:
-            totals = [self.apply(operation, {}, pair) for pair in zip(totals, column, strict=True)]
-        return numbers(shape, totals)
+        columns = (rows[..., i] for i in range(rows.shape[-1]))
+        return functools.reduce(functools.partial(self.mapped, operation, {}), columns)
 
     def running(self, operation: Any, operand: Numbers, axis: int, reverse: bool) -> Numbers:
         ways = slice(None, None, -1 if reverse else 1)
-        rows = np.moveaxis(operand, axis, 0)[ways].copy()
-        flat = rows.reshape(len(rows), -1)
-        for before, row in itertools.pairwise(flat):
-            row[:] = numbers(
-                row.shape,
-                [self.apply(operation, {}, pair) for pair in zip(before, row, strict=True)],
-            )
-        return np.moveaxis(flat.reshape(rows.shape)[ways], 0, axis)
+        rows = np.moveaxis(operand, axis, 0)[ways]
+        each = (rows[i, ...] for i in range(len(rows)))
+        totals = itertools.accumulate(each, functools.partial(self.mapped, operation, {}))
+        return np.moveaxis(np.stack(list(totals))[ways], 0, axis)
 
     def first(self, better: Any, operand: Numbers, axis: int, dtype: Any) -> Numbers:
         """The place of the best number along an axis, the first of equals; a NaN is best of all."""
@@ -217,9 +218,7 @@ class _ScalarRun:
         """Turns until every lane has ended; each keeps what it had when it did."""
         first, second = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
         tests, bodies, begun = operands[:first], operands[first:second], operands[second:]
-        shape = np.broadcast_shapes(
-            *(np.shape(part) for operand in operands for part in operand.reshape(-1))
-        )
+        shape = np.broadcast_shapes(*map(np.shape, flattened(operands)))
         dtypes = [
             aval.dtype
             for aval, carried in zip(params["body_jaxpr"].out_avals, begun, strict=True)
@@ -227,26 +226,17 @@ class _ScalarRun:
         ]
 
         def flat(arrays: list[Numbers]) -> tuple:
-            parts = [part for array in arrays for part in array.reshape(-1)]
             return tuple(
                 jnp.broadcast_to(jnp.asarray(part, dtype), shape)
-                for part, dtype in zip(parts, dtypes, strict=True)
+                for part, dtype in zip(flattened(arrays), dtypes, strict=True)
             )
-
-        def whole(carry: tuple) -> list[Numbers]:
-            rest = iter(carry)
-            return [
-                numbers(array.shape, [next(rest) for _ in range(array.size)]) for array in begun
-            ]
 
         def living(carry: tuple) -> Any:
-            return self.closed(params["cond_jaxpr"], [*tests, *whole(carry)])[0].item()
+            return self.closed(params["cond_jaxpr"], [*tests, *refilled(begun, carry)])[0].item()
 
         def body(carry: tuple) -> tuple:
-            new, go = (
-                flat(self.closed(params["body_jaxpr"], [*bodies, *whole(carry)])),
-                living(carry),
-            )
+            new = flat(self.closed(params["body_jaxpr"], [*bodies, *refilled(begun, carry)]))
+            go = living(carry)
             return tuple(
                 jnp.where(go, after, before) for after, before in zip(new, carry, strict=True)
             )
@@ -254,7 +244,7 @@ class _ScalarRun:
         def some(carry: tuple) -> Any:
             return jnp.max(jnp.broadcast_to(living(carry), shape).astype(jnp.int32)) > 0
 
-        return whole(jax.lax.while_loop(some, body, flat(begun)))
+        return refilled(begun, jax.lax.while_loop(some, body, flat(begun)))
 
     def chosen(self, branches: Any, index: Any, operands: list[Numbers]) -> list[Numbers]:
         """A branch: the one that is known, else all of them and a selection, since they have no
@@ -267,14 +257,9 @@ class _ScalarRun:
             here = self.apply(
                 jax.lax.eq if i < len(branches) - 1 else jax.lax.ge, {}, (index, np.int32(i))
             )
-            best = [self.selected(here, *pair) for pair in zip(result, best, strict=True)]
+            chosen = functools.partial(self.mapped, jax.lax.select_n, {}, numbers((), [here]))
+            best = [chosen(no, yes) for no, yes in zip(best, result, strict=True)]
         return best
-
-    def selected(self, here: Any, yes: Numbers, no: Numbers) -> Numbers:
-        pairs = zip(no.reshape(-1), yes.reshape(-1), strict=True)
-        return numbers(
-            yes.shape, [self.apply(jax.lax.select_n, {}, (here, *pair)) for pair in pairs]
-        )
 
 
 def _now(operation: Any, operands: Any, params: dict) -> list[np.ndarray]:
@@ -289,16 +274,6 @@ def _now(operation: Any, operands: Any, params: dict) -> list[np.ndarray]:
     return [
         np.asarray(result)
         for result in (results if isinstance(results, list | tuple) else [results])
-    ]
-
-
-def _barred(operands: list[Numbers]) -> list[Numbers]:
-    flat = jax.lax.optimization_barrier(
-        [part for operand in operands for part in operand.reshape(-1)]
-    )
-    rest = iter(flat)
-    return [
-        numbers(operand.shape, [next(rest) for _ in range(operand.size)]) for operand in operands
     ]
 
 
@@ -324,7 +299,7 @@ def _moved(equation: Any, operands: list[Numbers]) -> list[Numbers]:
         else:
             raise CannotWriteOut(f"{name} at places that are not known")
     taken = _now(equation.primitive.bind, positions, equation.params)
-    every = numbers((total,), [part for i in data for part in operands[i].reshape(-1)])
+    every = numbers((total,), flattened([operands[i] for i in data]))
     if any(np.any((result < 0) | (result >= total)) for result in taken):
         raise CannotWriteOut(f"{name} outside its operand")
     return [numbers(result.shape, every[result.reshape(-1)]) for result in taken]

@@ -1,4 +1,4 @@
-"""How late or early the exits of a Gaussian SDE come by the step alone, estimated before a run.
+"""The discretisation bias of the mean escape time, estimated before a run.
 
 Notation, along a straight way of length R from the attractor to the boundary: U the loss, s^2 the
 variance of the noise per unit time, `Phi = 2 U / s^2`. The mean exit time of the equation and that
@@ -99,8 +99,8 @@ def _ways_out(kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
     return normals[:: max(1, len(columns) // _RAYS)], columns
 
 
-def about_jumps(kernel: Kernel, domain: Domain, dynamics: Dynamics, dt: float) -> list[str]:
-    """What there is to say of exits under stable noise that are seen at the times of steps only.
+def jump_notes(kernel: Kernel, domain: Domain, dynamics: Dynamics, dt: float) -> list[str]:
+    """A note where the discretisation bias under stable noise is large.
 
     The boundary seems further out by `rho_a s dt^(1/a)`, s the scale of the noise across it; a mean
     that falls as the distance to the power -a is then too long by a times that share of the
@@ -173,8 +173,7 @@ def _log_time(height: np.ndarray, grid: np.ndarray, end: np.ndarray) -> np.ndarr
         return np.logaddexp.reduce(outer + np.log(inside), axis=1) + np.log(h[:, 0])
 
 
-def about(bias: float, missed: float, dt: float) -> list[str]:
-    """What there is to say of a bias, from `step_bias`."""
+def bias_notes(bias: float, missed: float, dt: float) -> list[str]:
     if missed > _FIRST_ORDER:
         return [
             f"at dt = {dt:.4g} the bias of the mean escape time by the length of the step is not "

@@ -7,7 +7,6 @@ import functools
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -18,6 +17,7 @@ from levysde.escape.block import (
     AT_LIMIT,
     INSIDE,
     NONFINITE,
+    SMALLEST,
     Block,
     Limits,
     Problem,
@@ -30,11 +30,11 @@ from levysde.escape.block import (
 )
 from levysde.escape.fused import FUSED, compiles, fused_or_looped
 from levysde.escape.ledger import Flight, Ledger
+from levysde.escape.request import Run
 from levysde.escape.result import Status
 from levysde.protocols import Kernel
 from levysde.random import split_uint64, trajectory_key
 
-SMALLEST = 16  # below this XLA may vectorise differently and change the last bit
 _CALL_SECONDS = 0.1  # a call lasts about this long, so that stopping and progress are prompt
 # on accelerators, whose records of a million lanes take a while to fetch
 _DEVICE_CALL_SECONDS = 0.25
@@ -57,26 +57,6 @@ def compiled_advance(platform: str, fused: bool) -> Any:
     return jit(
         functools.partial(advance_stack, advance=fused_or_looped if fused else advance), platform
     )
-
-
-@dataclass(frozen=True)
-class Run:
-    """What is the same for every worker: `(kernel, domain)`, starts `(d,)` or `(num, d)`, limits,
-    layout. A worker has `lanes` lanes in blocks of `width`. `lane_invariant`: whether results are
-    the same bits for any width; if not, it is kept to the end. `size`: of the domain, beyond which
-    a step of the drift is an overshoot."""
-
-    problem: tuple
-    starts: np.ndarray
-    seed: int
-    num: int
-    limit: int
-    lanes: int
-    width: int
-    chunk: int | None
-    devices: tuple
-    lane_invariant: bool
-    size: float = np.inf
 
 
 class Worker:
@@ -158,15 +138,13 @@ class Worker:
             floor = lanes - max(1, lanes // _SPARE)
         else:
             floor = self.width * (self.blocks - 1) or self.narrower
-        steps, rounds_, blocks, floor_ = np.array(
-            [self.steps, rounds, self.blocks, floor], np.int32
-        )
-        limits = Limits(self.limit, steps, rounds_, blocks, floor_, self.size)
+        counts = np.array([self.steps, rounds, self.blocks, floor], np.int32)
+        limits = Limits(self.limit, counts[0], counts[1], counts[2], counts[3], self.size)
         advance = compiled_advance(self.device.platform, self.fused)
         return advance(self.problem, self.stack, queue._replace(count=np.int32(len(ids))), limits)
 
     def book(self, ids: np.ndarray, records: Records, rounds: int) -> None:
-        """Write the rows of the slots that ended, and see who is in the lanes now."""
+        """Write the rows of the slots that ended, and update what is in the lanes."""
         step, slot = (np.asarray(leaf).reshape(-1) for leaf in (self.stack.step, self.stack.slot))
         ended = np.flatnonzero(np.asarray(records.standing)[: len(ids)] != INSIDE)
         before = self.made
@@ -183,8 +161,8 @@ class Worker:
         self.lane_steps, self.ended = self.lane_steps + lane_steps, self.ended + len(ended)
 
     def adapt(self, seconds: float, rounds: int) -> None:
-        """Steps in a round: so few that a lane seldom waits; rounds in a call: so many that the
-        host seldom does."""
+        """Choose few steps in a round, so that a lane seldom waits, and many rounds in a call, so
+        that the host seldom does."""
         life = self.lane_steps / (self.ended + 1)
         pace = max(seconds, 1e-6) / max(1, rounds * self.steps)  # seconds a step of the stack
         lasting = _CALL_SECONDS if self.device.platform == "cpu" else _DEVICE_CALL_SECONDS
@@ -196,7 +174,6 @@ class Worker:
         self.rounds = int(np.clip(lasting / (pace * self.steps), 1, 16 * self.rounds))
 
     def restore(self) -> None:
-        """Go on with saved trajectories in the lanes that are idle."""
         lanes = np.flatnonzero(~self.used[: self.blocks * self.width])
         flight = self.ledger.resume(len(lanes))
         if flight is None:
@@ -228,9 +205,8 @@ class Worker:
         needed = max(1, -(-living // width))
         if width == self.width and needed == self.blocks:
             return
-        order = np.argsort(~self.used, kind="stable")[
-            : len(self.used) if width == self.width else width
-        ]
+        kept = len(self.used) if width == self.width else width
+        order = np.argsort(~self.used, kind="stable")[:kept]
 
         def moved(leaf: Any) -> np.ndarray:
             values = _lanes_of(np.asarray(leaf), order)
@@ -239,25 +215,15 @@ class Worker:
 
         self.stack = jax.device_put(jax.tree.map(moved, self.stack), self.device)
         self.ids, self.used = self.ids[order], self.used[order]
-        self.blocks, self.width, self.compiled = (
-            needed,
-            width,
-            self.compiled and width == self.width,
-        )
+        self.compiled = self.compiled and width == self.width
+        self.blocks, self.width = needed, width
 
     def _layout(self, blocks: int, width: int) -> tuple:
         """What a compiled program is for."""
         leaves = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(self.problem)]
         lanes = [(leaf.shape[1:-1], leaf.dtype) for leaf in jax.tree.leaves(self.stack)]
-        return (
-            jax.tree.structure(self.problem),
-            self.device,
-            self.places,
-            *leaves,
-            *lanes,
-            blocks,
-            width,
-        )
+        structure = jax.tree.structure(self.problem)
+        return structure, self.device, self.places, *leaves, *lanes, blocks, width
 
     def compile(self) -> None:
         """Compile for this layout if that has not been done, one thread at a time, and book the
@@ -274,7 +240,6 @@ class Worker:
         self.compiled = True
 
     def deposit(self, number: int) -> None:
-        """Leave a copy of the living lanes for the checkpoint."""
         lanes = np.flatnonzero(self.used)
         step, before = (
             _lanes_of(np.asarray(leaf), lanes) for leaf in (self.stack.step, self.stack.before)
@@ -293,15 +258,11 @@ def _lanes_of(leaf: np.ndarray, lanes: np.ndarray) -> np.ndarray:
 
 def outcome(kernel: Kernel, elapsed: Callable, ends: Records) -> dict[str, np.ndarray]:
     """The columns of a result, a row an end. `elapsed` is the kernel's."""
-    standing = np.where(
-        (ends.standing == AT_LIMIT) & _overflowed(kernel, ends), NONFINITE, ends.standing
-    )
+    lost = (ends.standing == AT_LIMIT) & _overflowed(kernel, ends)
+    standing = np.where(lost, NONFINITE, ends.standing)
     outside = ((standing > 0) | (standing == NONFINITE))[:, None]
-    status = np.where(
-        standing > 0,
-        Status.EXITED,
-        np.where(standing == NONFINITE, Status.NONFINITE, Status.CENSORED),
-    )
+    ended = np.where(standing == NONFINITE, Status.NONFINITE, Status.CENSORED)
+    status = np.where(standing > 0, Status.EXITED, ended)
     return {
         "time": elapsed(jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, -1), ends.state), ends.step),
         "label": np.maximum(standing, 0),
@@ -315,18 +276,12 @@ def outcome(kernel: Kernel, elapsed: Callable, ends: Records) -> dict[str, np.nd
 def _overflowed(kernel: Kernel, ends: Records) -> np.ndarray:
     """Whether a number of the state that was finite at the start is so no longer, for each end: an
     average that has overflowed may hold the position still, inside for ever."""
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(ends.state)]
-    bad = [
-        ~np.isfinite(leaf) if np.issubdtype(leaf.dtype, np.inexact) else np.zeros(leaf.shape, bool)
-        for leaf in leaves
-    ]
-    if not any(part.any() for part in bad):
+    # whole numbers are finite
+    finite = [np.isfinite(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(ends.state)]
+    if all(part.all() for part in finite):
         return np.zeros(len(ends.standing), bool)
-    start = kernel.init(
-        jnp.zeros_like(ends.before[0]), jnp.zeros(kernel.words_per_init, jnp.uint32)
-    )
-    finite = [np.isfinite(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(start)]
-    lost = [
-        (part & well).reshape(len(part), -1).any(1) for part, well in zip(bad, finite, strict=True)
-    ]
-    return np.any(lost, axis=0)
+    words = jnp.zeros(kernel.words_per_init, jnp.uint32)
+    start = jax.tree.leaves(kernel.init(jnp.zeros_like(ends.before[0]), words))
+    begun = [np.isfinite(np.asarray(leaf, np.float64)) for leaf in start]
+    lost = [(~now & well) for now, well in zip(finite, begun, strict=True)]
+    return np.any([part.reshape(len(part), -1).any(1) for part in lost], axis=0)

@@ -12,7 +12,7 @@ which are independent. (These "Lévy areas" belong to Brownian motion; Lévy noi
 such solvers.) This module is imported on first use of its name: diffrax is slow to import.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -29,14 +29,11 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.dynamics import SGD, Langevin
-from levysde.kernels.fixed_step import FixedStep, gradient_flow
+from levysde.kernels.euler import FixedStep, gradient_flow
 from levysde.noise import STATE_FREE, Brownian, DiagonalScale, ScalarScale, StateScale
-from levysde.protocols import Point, State, Words, matvec
+from levysde.protocols import Dynamics, Point, State, Words, matvec
 from levysde.random import normals
 from levysde.types import Arg, Number
-
-if TYPE_CHECKING:
-    from levysde.protocols import Dynamics
 
 _AREAS = (BrownianIncrement, SpaceTimeLevyArea, SpaceTimeTimeLevyArea)
 _VARIANCES = (1.0, 1 / 12, 1 / 720)  # of W, H, K over h
@@ -76,9 +73,15 @@ class DiffraxKernel(FixedStep):
     level: int = eqx.field(static=True)  # of _AREAS
 
     def __init__(
-        self, solver: Arg[diffrax.AbstractSolver], dynamics: Arg["Dynamics"], dt: Arg[Number]
+        self, solver: Arg[diffrax.AbstractSolver], dynamics: Arg[Dynamics], dt: Arg[Number]
     ):
-        self.dynamics = _gaussian(dynamics)
+        self.dynamics = gradient_flow("DiffraxKernel", dynamics)
+        if not isinstance(self.dynamics.driver, Brownian):
+            raise TypeError(
+                "diffrax's SDE solvers are made for Brownian motion, and "
+                f"{type(self.dynamics.driver).__name__} noise has no Brownian path. Type "
+                "EulerMaruyama(dynamics, dt=1e-3) instead."
+            )
         self.solver = _checked_solver(solver, self.dynamics)
         self.dt = errors.positive("dt", dt, "dt=0.01")
         least = getattr(self.solver, "minimal_levy_area", AbstractBrownianIncrement)
@@ -101,15 +104,12 @@ class DiffraxKernel(FixedStep):
         )
         return x0, jax.tree.map(jnp.asarray, own)
 
-    def step(self, words: Words, state: State) -> State:
-        return self.advance(self.noise(words), state)
-
     def settled(self, x: Point) -> State:
         return self.init(x, jnp.zeros(self.words_per_init, jnp.uint32))
 
-    def noiseless(self, state: State) -> State:
-        still = jnp.zeros(self.dynamics.noise_dim, self.dt.dtype)
-        return self.advance([still] * (self.level + 1), state)
+    @property
+    def still(self) -> list[Array]:
+        return [jnp.zeros(self.dynamics.noise_dim, self.dt.dtype)] * (self.level + 1)
 
     def position(self, state: State) -> Point:
         return state[0]
@@ -176,22 +176,8 @@ def _is_diagonal(scale: Any, x: Point) -> bool:
     return isinstance(scale, ScalarScale | DiagonalScale)
 
 
-def _gaussian(dynamics: Arg["Dynamics"]) -> SGD | Langevin:
-    flow = gradient_flow("DiffraxKernel", dynamics)
-    if not isinstance(flow.driver, Brownian):
-        raise TypeError(
-            "diffrax's SDE solvers are made for Brownian motion, and "
-            f"{type(flow.driver).__name__} noise has no Brownian path. Type "
-            "EulerMaruyama(dynamics, dt=1e-3) instead."
-        )
-    return flow
-
-
 def _checked_solver(solver: Arg[diffrax.AbstractSolver], flow: SGD | Langevin) -> Any:
-    if not isinstance(solver, diffrax.AbstractSolver):
-        raise TypeError(
-            f"solver must be a solver of diffrax, not {solver!r}. For example {_EXAMPLE}."
-        )
+    errors.instance("solver", solver, diffrax.AbstractSolver, _EXAMPLE)
     name = type(solver).__name__
     if isinstance(solver, diffrax.AbstractImplicitSolver):
         raise TypeError(f"{name} is implicit, which is not supported. For example {_EXAMPLE}.")

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, UInt
 
-from levysde.protocols import State, Words
+from levysde.protocols import State
 from levysde.random import below
 
 WORDS = 2  # of the key of an order
@@ -88,8 +88,3 @@ def next_of_epoch(
     over = walked + size > n
     key, walked = jnp.where(over, words, key), jnp.where(over, 0, walked)
     return ordered(walked + jnp.arange(size), key, n), (key, walked + size)
-
-
-def with_replacement(words: Words, n: int) -> Int[Array, " b"]:
-    """As many numbers below `n` as there are words, each drawn anew."""
-    return below(words, n)

@@ -10,7 +10,7 @@ a stable driver makes the very steps of
 `EulerMaruyama(SGD(landscape, driver, learning_rate=eta), dt=eta)` from the same seed."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -21,16 +21,15 @@ import optax
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.kernels.minibatches import WORDS, first_epoch, next_of_epoch, subset, with_replacement
-from levysde.kernels.optimizer_checks import check_transformation, check_update
+from levysde.kernels.minibatches import WORDS, first_epoch, next_of_epoch, subset
+from levysde.kernels.optimizer_checks import EXAMPLE, check_update, transformation_maker
 from levysde.landscapes import NetworkLandscape
 from levysde.noise import as_scale
 from levysde.protocols import Driver, Kernel, Landscape, Point, Scale, State, Words
+from levysde.random import below
 from levysde.types import Arg, Integer, Number, Numbers
 
-_EXAMPLE = "OptimizerKernel(optax.sgd(0.1), landscape, batch_size=30)"
 _DIRECTIONS = 64  # of noise, that are looked along for a way out
-_SAMPLINGS = ("independent", "replacement", "epochs")
 
 
 class OptimizerState(NamedTuple):
@@ -66,9 +65,9 @@ class OptimizerKernel(Kernel):
             in the minimum; by default `transformation.init(params)`.
         iteration_time: SDE time that one iteration stands for (the learning rate of SGD): the clock
             then counts SDE time, to be compared with an SDE. By default it counts iterations.
-        iterations_per_step: iterations between two looks whether the trajectory has left, which
-            costs a loss over all data in a sublevel set. Exits are seen late by up to so many
-            iterations less one.
+        iterations_per_step: iterations between two exit tests; in a sublevel set a test costs a
+            loss over all data. Exits are detected up to `iterations_per_step - 1` iterations
+            late.
 
     A random key inside the optimiser's state (`optax.noisy_sgd`) is drawn anew for each trajectory.
 
@@ -111,14 +110,14 @@ class OptimizerKernel(Kernel):
         iteration_time: Arg[Number | None] = None,
         iterations_per_step: Arg[Integer] = 1,
     ):
-        if not isinstance(landscape, Landscape):
-            raise TypeError(
-                f"landscape must be a Landscape, not {landscape!r}. For example {_EXAMPLE}."
-            )
-        self.landscape = landscape
-        self.transformation, self.numbers, self.options = _maker(transformation, hyperparameters)
+        self.landscape = errors.instance("landscape", landscape, Landscape, EXAMPLE)
+        self.transformation, self.numbers, self.options = transformation_maker(
+            transformation, hyperparameters
+        )
         self.batch_size, self.driver, self.scale = _noise(landscape, batch_size, driver, scale)
-        self.sampling = errors.choice("sampling", sampling, _SAMPLINGS)
+        self.sampling = errors.choice(
+            "sampling", sampling, ("independent", "replacement", "epochs")
+        )
         self.iterations_per_step = errors.integer("iterations_per_step", iterations_per_step)
         self.iteration_time = (
             None if iteration_time is None else errors.positive("iteration_time", iteration_time)
@@ -156,12 +155,9 @@ class OptimizerKernel(Kernel):
 
     @property
     def dt(self) -> float | None:
-        """SDE time between two looks, None where iterations are counted."""
-        return (
-            None
-            if self.iteration_time is None
-            else self.iterations_per_step * float(self.iteration_time)
-        )
+        """SDE time between two exit tests, None where iterations are counted."""
+        time = self.iteration_time
+        return None if time is None else self.iterations_per_step * float(time)
 
     @property
     def dim(self) -> int:
@@ -183,7 +179,7 @@ class OptimizerKernel(Kernel):
 
     @property
     def words_per_init(self) -> int:
-        return 2 * len(_keys(self._initial()))
+        return 2 * sum(map(_is_key, jax.tree.leaves(self._initial())))
 
     def init(self, x0: Point, words: Words) -> State:
         leaves, structure = jax.tree.flatten(self._initial(x0))
@@ -213,11 +209,8 @@ class OptimizerKernel(Kernel):
         return np.asarray(steps, np.float64) * self.iterations_per_step * time
 
     def steps_within(self, time: float) -> int:
-        each = self.iterations_per_step * (
-            1.0 if self.iteration_time is None else float(self.iteration_time)
-        )
         # a clock rounded to float32 has not reached less
-        return max(1, math.ceil(time / each * (1 - 1e-6)))
+        return max(1, math.ceil(time / (self.dt or self.iterations_per_step) * (1 - 1e-6)))
 
     def noise_directions(self) -> Float[Array, "m d"]:
         """Some of the draws of a synthetic noise, or of the examples' gradients: enough to look for
@@ -294,64 +287,13 @@ class OptimizerKernel(Kernel):
             return network.tree_gradient(params), data
         if self.sampling == "epochs":
             index, data = next_of_epoch(words, size, n, data)
+        elif self.sampling == "independent":
+            index = subset(words, size, n)
         else:
-            index = (
-                subset(words, size, n)
-                if self.sampling == "independent"
-                else with_replacement(words, n)
-            )
+            index = below(words, n)
         # materialised: fused into the gathering of examples, a batch would be drawn again for each
         # number of each of them
         return network.tree_gradient(params, jax.lax.optimization_barrier(index)), data
-
-
-def _maker(
-    transformation: Any, hyperparameters: Any
-) -> tuple[Any, dict[str, Array], tuple[tuple[str, Any], ...]]:
-    """A transformation, or what makes it, with its numbers as arrays and its other options
-    apart."""
-    if isinstance(transformation, optax.GradientTransformation):
-        if hyperparameters is not None:
-            raise ValueError(
-                "hyperparameters belong to a transformation that is made here, and this one has "
-                "been made. For example "
-                'OptimizerKernel("sgd", landscape, batch_size=30, '
-                'hyperparameters={"learning_rate": 0.1}).'
-            )
-        return transformation, {}, ()
-    if isinstance(transformation, str):
-        made = getattr(optax, transformation, None)
-        if not callable(made):
-            raise ValueError(
-                f"transformation: optax has no optimiser {transformation!r}. For "
-                f"example {_EXAMPLE}."
-            )
-        transformation = made
-    if not callable(transformation):
-        check_transformation(transformation, _EXAMPLE)
-    given = {} if hyperparameters is None else hyperparameters
-    if not isinstance(given, Mapping):
-        raise TypeError(
-            f'hyperparameters must be a dict, not {given!r}. For example {{"learning_rate": '
-            f'0.1, "momentum": 0.9}}.'
-        )
-    numbers, options = {}, []
-    for name, value in given.items():
-        if value is None or isinstance(value, bool | str) or callable(value):
-            options.append((name, value))
-        else:
-            numbers[name] = errors.finite(f"hyperparameters[{name!r}]", value, "0.1", ())
-    try:
-        found = transformation(**numbers, **dict(options))
-    except Exception as error:  # a user's maker may raise anything
-        raise TypeError(
-            f"{getattr(transformation, '__name__', transformation)!r} makes no transformation of "
-            f"{dict(given)!r}: {error}. "
-            'For example OptimizerKernel("sgd", landscape, batch_size=30, '
-            'hyperparameters={"learning_rate": 0.1}).'
-        ) from None
-    check_transformation(found, _EXAMPLE)
-    return transformation, numbers, tuple(options)
 
 
 def _noise(
@@ -360,15 +302,11 @@ def _noise(
     if (batch_size is None) == (driver is None):
         raise ValueError(
             f"give exactly one of batch_size and driver, not batch_size={batch_size!r} and "
-            f"driver={driver!r}. For example {_EXAMPLE}, or OptimizerKernel(optax.sgd(0.1), "
+            f"driver={driver!r}. For example {EXAMPLE}, or OptimizerKernel(optax.sgd(0.1), "
             "landscape, driver=StableComponents(alpha=1.5))."
         )
     if driver is not None:
-        if not isinstance(driver, Driver):
-            raise TypeError(
-                f"driver must be a Driver, not {driver!r}. For example "
-                "driver=StableComponents(alpha=1.5)."
-            )
+        errors.instance("driver", driver, Driver, "driver=StableComponents(alpha=1.5)")
         driver.check_step(1.0)
         return None, driver, as_scale(scale, landscape.dim)
     if scale is not None:
@@ -381,38 +319,30 @@ def _noise(
             f"{type(landscape).__name__} has no examples to take minibatches of. Give a network "
             "on data (from_network), or driver=StableComponents(alpha=1.5) in place of batch_size."
         )
-    return (
-        errors.integer("batch_size", batch_size, "batch_size=30", high=landscape.num_examples),
-        None,
-        None,
-    )
+    most = landscape.num_examples
+    return errors.integer("batch_size", batch_size, "batch_size=30", high=most), None, None
 
 
 def _is_key(leaf: Any) -> bool:
     """Whether a leaf is a random key: JAX's typed ones, or the bare two words of old."""
-    dtype = getattr(leaf, "dtype", None)
-    if dtype is None:
-        return False
-    return jnp.issubdtype(dtype, jax.dtypes.prng_key) or (
-        dtype == jnp.uint32 and jnp.shape(leaf) == (2,)
-    )
+    bare = getattr(leaf, "dtype", None) == jnp.uint32 and jnp.shape(leaf) == (2,)
+    return bare or _is_typed(leaf)
 
 
-def _keys(state: Any) -> list[Any]:
-    return [leaf for leaf in jax.tree.leaves(state) if _is_key(leaf)]
+def _is_typed(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _bare(leaf: Any) -> Array:
     """A key as its words, anything else as an array."""
-    typed = _is_key(leaf) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return jax.random.key_data(leaf) if typed else jnp.asarray(leaf)
+    return jax.random.key_data(leaf) if _is_typed(leaf) else jnp.asarray(leaf)
 
 
 def _with_keys(known: Any, state: Any) -> Any:
     """`state` with its bare words as the keys that `known` has in their place."""
 
     def restored(old: Any, new: Any) -> Any:
-        typed = _is_key(old) and jnp.issubdtype(old.dtype, jax.dtypes.prng_key)
-        return jax.random.wrap_key_data(new, impl=jax.random.key_impl(old)) if typed else new
+        impl = jax.random.key_impl(old) if _is_typed(old) else None
+        return new if impl is None else jax.random.wrap_key_data(new, impl=impl)
 
     return jax.tree.map(restored, known, state, is_leaf=_is_key)

@@ -6,14 +6,18 @@ and is another algorithm (SAM would draw a new batch for each half of its step).
 known by its state.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array
 
 from levysde import errors
+
+EXAMPLE = "OptimizerKernel(optax.sgd(0.1), landscape, batch_size=30)"
 
 # by the state that the optimiser keeps: what is wrong, and what to do
 _REFUSED = {
@@ -56,18 +60,62 @@ _GENERAL = (
 )
 
 
-def check_transformation(transformation: Any, example: str) -> None:
+def transformation_maker(
+    transformation: Any, hyperparameters: Any
+) -> tuple[Any, dict[str, Array], tuple[tuple[str, Any], ...]]:
+    """A transformation, or what makes it, with its numbers as arrays and its other options
+    apart."""
+    if isinstance(transformation, optax.GradientTransformation):
+        if hyperparameters is not None:
+            raise ValueError(
+                "hyperparameters belong to a transformation that is made here, and this one has "
+                "been made. For example "
+                'OptimizerKernel("sgd", landscape, batch_size=30, '
+                'hyperparameters={"learning_rate": 0.1}).'
+            )
+        return transformation, {}, ()
+    if isinstance(transformation, str):
+        made = getattr(optax, transformation, None)
+        if not callable(made):
+            raise ValueError(
+                f"transformation: optax has no optimiser {transformation!r}. For example {EXAMPLE}."
+            )
+        transformation = made
+    if not callable(transformation):
+        _check_transformation(transformation)
+    given = {} if hyperparameters is None else hyperparameters
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f'hyperparameters must be a dict, not {given!r}. For example {{"learning_rate": '
+            f'0.1, "momentum": 0.9}}.'
+        )
+    numbers, options = {}, []
+    for name, value in given.items():
+        if value is None or isinstance(value, bool | str) or callable(value):
+            options.append((name, value))
+        else:
+            numbers[name] = errors.finite(f"hyperparameters[{name!r}]", value, "0.1", ())
+    try:
+        found = transformation(**numbers, **dict(options))
+    except Exception as error:  # a user's maker may raise anything
+        raise TypeError(
+            f"{getattr(transformation, '__name__', transformation)!r} makes no transformation of "
+            f"{dict(given)!r}: {error}. "
+            'For example OptimizerKernel("sgd", landscape, batch_size=30, '
+            'hyperparameters={"learning_rate": 0.1}).'
+        ) from None
+    _check_transformation(found)
+    return transformation, numbers, tuple(options)
+
+
+def _check_transformation(transformation: Any) -> None:
     """Raises TypeError for what is no `GradientTransformation`."""
     if isinstance(transformation, optax.MultiSteps):
         raise TypeError(
             "transformation is an optax.MultiSteps, which only wraps a GradientTransformation. "
             "Type optax.MultiSteps(...).gradient_transformation()."
         )
-    if not isinstance(transformation, optax.GradientTransformation):
-        raise TypeError(
-            "transformation must be an optax GradientTransformation, not "
-            f"{errors.shown(transformation)}. For example {example}."
-        )
+    errors.instance("transformation", transformation, optax.GradientTransformation, EXAMPLE)
 
 
 def check_update(kernel: Any) -> None:
@@ -112,10 +160,8 @@ def check_update(kernel: Any) -> None:
                 f"{errors.shown(leaf)}. Keep constants in the functions of the "
                 "GradientTransformation, not in its state."
             )
-    x, words = (
-        jax.ShapeDtypeStruct((kernel.dim,), kernel.landscape.minimum.dtype),
-        jax.ShapeDtypeStruct((kernel.words_per_iteration,), jnp.uint32),
-    )
+    x = jax.ShapeDtypeStruct((kernel.dim,), kernel.landscape.minimum.dtype)
+    words = jax.ShapeDtypeStruct((kernel.words_per_iteration,), jnp.uint32)
     start = jax.ShapeDtypeStruct((kernel.words_per_init,), jnp.uint32)
     try:
         before = jax.eval_shape(kernel.init, x, start)
@@ -145,7 +191,6 @@ def _states(state: Any) -> list[str]:
     if isinstance(state, tuple):
         own = [type(state).__name__] if type(state) is not tuple else []
         return own + [name for inner in state for name in _states(inner)]
-    children = (
-        state.values() if isinstance(state, dict) else state if isinstance(state, list) else ()
-    )
-    return [name for inner in children for name in _states(inner)]
+    if isinstance(state, dict):
+        state = list(state.values())
+    return [name for inner in state for name in _states(inner)] if isinstance(state, list) else []

@@ -28,7 +28,7 @@ noise needs all h_j alike: else xi is stable, but no longer isotropic.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,14 +37,11 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.dynamics import SGD, Langevin
-from levysde.kernels.fixed_step import FixedStep, gradient_flow
+from levysde.kernels.euler import FixedStep, gradient_flow
 from levysde.landscapes import Quadratic, in_float64
 from levysde.noise import STATE_FREE, Brownian, StableComponents, StableIsotropic
-from levysde.protocols import NoiseVector, Point, State, Words, matvec
+from levysde.protocols import Dynamics, NoiseVector, Point, Words, matvec
 from levysde.types import Arg, Number
-
-if TYPE_CHECKING:
-    from levysde.protocols import Dynamics
 
 # of the largest curvature: two that differ by less are one, in numbers that may come from float32
 _SAME = 1e-5
@@ -55,7 +52,7 @@ class OrnsteinUhlenbeck(FixedStep):
 
     Exact in law for a `Quadratic` whatever dt is. Elsewhere a step takes two gradients and is of
     weak order 2 for Gaussian noise; it gains where the loss is close to a quadratic around the
-    minimum. Exits are looked for at the grid times only, as by `EulerMaruyama`.
+    minimum. Exits are detected at the grid times only, as by `EulerMaruyama`.
 
     H, the exponential and the law of the noise are computed here, on the host in float64, once a
     kernel; they are array leaves, so that other numbers compile nothing new.
@@ -84,9 +81,22 @@ class OrnsteinUhlenbeck(FixedStep):
     # H and dt phi2(H dt), for the remaining force; None where there is none
     rest: tuple[Array, Array] | None
 
-    def __init__(self, dynamics: Arg["Dynamics"], dt: Arg[Number]):
+    def __init__(self, dynamics: Arg[Dynamics], dt: Arg[Number]):
         errors.concrete("dt", dt)  # the law of the noise is computed on the host
-        self.dynamics = errors.concrete("dynamics", _exact_parts(dynamics))
+        flow = gradient_flow("OrnsteinUhlenbeck", dynamics)
+        if not isinstance(flow.scale, STATE_FREE):
+            raise TypeError(
+                "OrnsteinUhlenbeck solves the linear part exactly, for which "
+                f"{type(flow.scale).__name__} must not depend on the position. Type "
+                "EulerMaruyama(dynamics, dt=1e-3) instead."
+            )
+        if not isinstance(flow.driver, Brownian | StableComponents | StableIsotropic):
+            raise TypeError(
+                "OrnsteinUhlenbeck knows the law of its noise for Brownian, StableComponents and "
+                f"StableIsotropic, not for {type(flow.driver).__name__}. Type "
+                "EulerMaruyama(dynamics, dt=1e-3) instead."
+            )
+        self.dynamics = errors.concrete("dynamics", flow)
         self.dt = errors.positive("dt", dt, "dt=0.1")
         for name, value in self._derived().items():
             setattr(self, name, value)
@@ -108,54 +118,29 @@ class OrnsteinUhlenbeck(FixedStep):
     def words_per_step(self) -> int:
         return self.dynamics.driver.words_per_step(self.mixing.shape[-1])
 
-    def init(self, x0: Point, words: Words) -> State:
-        return self.dynamics.init(x0)
-
-    def step(self, words: Words, state: Point) -> Point:
-        return self.advance(self.noise(words), state)
-
-    def noiseless(self, state: Point) -> Point:
-        return self.advance(jnp.zeros_like(state), state)
-
-    def position(self, state: Point) -> Point:
-        return state
+    @property
+    def still(self) -> Point:
+        return jnp.zeros(self.dim, self.dt.dtype)
 
     def noise(self, words: Words) -> Point:
         """xi, a function of its words; shape `(d,)`."""
-        return _product(
-            self.mixing, self.dynamics.driver.increment(words, self.mixing.shape[-1], self.time)
-        )
+        driver, size = self.dynamics.driver, self.mixing.shape[-1]
+        return _product(self.mixing, driver.increment(words, size, self.time))
 
-    def advance(self, noise: Point, x: Point) -> Point:
+    def advance(self, noise: Point, state: Point) -> Point:
         """The step with `xi = noise`."""
-        force = self.dynamics.landscape.gradient(x)
+        x, gradient = state, self.dynamics.landscape.gradient
+        force = gradient(x)
         move = noise - _product(self.drift, force)
         if self.rest is None:
             return x + move
         hessian, weight = self.rest
-        change = self.dynamics.landscape.gradient(x + move) - force - _product(hessian, move)
+        change = gradient(x + move) - force - _product(hessian, move)
         return x + (move - _product(weight, change))
 
 
 def _product(matrix: Array, vector: NoiseVector) -> Point:
     return matrix * vector if matrix.ndim == 1 else matvec(matrix, vector)
-
-
-def _exact_parts(dynamics: Arg["Dynamics"]) -> SGD | Langevin:
-    flow = gradient_flow("OrnsteinUhlenbeck", dynamics)
-    if not isinstance(flow.scale, STATE_FREE):
-        raise TypeError(
-            "OrnsteinUhlenbeck solves the linear part exactly, for which "
-            f"{type(flow.scale).__name__} must not depend on the position. Type "
-            "EulerMaruyama(dynamics, dt=1e-3) instead."
-        )
-    if not isinstance(flow.driver, Brownian | StableComponents | StableIsotropic):
-        raise TypeError(
-            "OrnsteinUhlenbeck knows the law of its noise for Brownian, StableComponents and "
-            f"StableIsotropic, not for {type(flow.driver).__name__}. Type EulerMaruyama(dynamics, "
-            "dt=1e-3) instead."
-        )
-    return flow
 
 
 def _hessian(flow: SGD | Langevin) -> np.ndarray:

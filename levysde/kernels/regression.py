@@ -48,7 +48,7 @@ class LinearRegressionSGD(Kernel):
     learning_rate: Array
     label_noise: Array
     input_scale: Array
-    size: int = eqx.field(static=True)
+    dim: int = eqx.field(static=True)
     batch_size: int = eqx.field(static=True)
     unit: str = eqx.field(static=True)
 
@@ -61,31 +61,16 @@ class LinearRegressionSGD(Kernel):
         label_noise: Arg[Number] = 1.0,
         input_scale: Arg[Number] = 1.0,
     ):
-        self.size = errors.integer("dim", dim)
+        self.dim = errors.integer("dim", dim)
         self.learning_rate = errors.positive("learning_rate", learning_rate)
         self.batch_size = errors.integer("batch_size", batch_size)
-        self.label_noise = errors.finite("label_noise", label_noise, shape=())
-        if not errors.is_traced(self.label_noise) and float(self.label_noise) < 0:
-            raise ValueError(
-                f"label_noise is a standard deviation and must not be negative, but is "
-                f"{label_noise!r}. Type label_noise=1.0."
-            )
+        self.label_noise = errors.nonnegative("label_noise", label_noise)
         self.input_scale = errors.positive("input_scale", input_scale)
         self.unit = "iterations"
 
     @property
-    def dim(self) -> int:
-        """d, the number of parameters."""
-        return self.size
-
-    @property
     def words_per_step(self) -> int:
-        return 2 * math.ceil(self.batch_size * (self.size + 1) / 2)
-
-    @property
-    def words_per_init(self) -> int:
-        """Random words that a start takes: none."""
-        return 0
+        return 2 * math.ceil(self.batch_size * (self.dim + 1) / 2)
 
     def init(self, x0: Point, words: Words) -> State:
         return x0
@@ -93,8 +78,8 @@ class LinearRegressionSGD(Kernel):
     def step(self, words: Words, state: Point) -> Point:
         batch = self.batch_size
         normal = normals(words, len(words), state.dtype)
-        inputs = self.input_scale * normal[: batch * self.size].reshape(batch, self.size)
-        labels = self.label_noise * normal[batch * self.size : batch * (self.size + 1)]
+        inputs = self.input_scale * normal[: batch * self.dim].reshape(batch, self.dim)
+        labels = self.label_noise * normal[batch * self.dim : batch * (self.dim + 1)]
         residual = matvec(inputs, state) - labels
         return state - self.learning_rate / batch * jnp.sum(inputs * residual[:, None], 0)
 
@@ -108,5 +93,5 @@ class LinearRegressionSGD(Kernel):
         return max(1, math.ceil(time))
 
     def noise_directions(self) -> Float[Array, "m d"]:
-        axes = jnp.eye(self.size)
+        axes = jnp.eye(self.dim)
         return jnp.concatenate([axes, -axes])

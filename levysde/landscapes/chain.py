@@ -2,8 +2,8 @@
 gentle side.
 
 A chain is a C^2 piecewise quintic through its stationary points: at each, value, slope 0 and
-curvature are given, so that minima, saddles, barriers and sharpness are the user's numbers and not
-the outcome of a formula. Outside it is quadratic.
+curvature are given, so that you choose minima, saddles, barriers and curvatures directly. Outside
+it is quadratic.
 """
 
 import equinox as eqx
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.landscapes.smooth import first_and_rest
+from levysde.landscapes.wells import first_and_rest
 from levysde.protocols import Landscape, Point, Scalar
 from levysde.random import polynomial
 from levysde.types import Arg, Integer, Number, Numbers
@@ -72,27 +72,17 @@ class WellChain(Landscape):
         self.curvatures = errors.finite("curvatures", curvatures)
         self.stiffness = errors.positive("stiffness", stiffness)
         self.dim = errors.integer("dim", dim, "dim=1")
+        numbers = self.positions, self.heights, self.curvatures
         shape = self.positions.shape
-        if (
-            len(shape) != 1
-            or shape[0] % 2 == 0
-            or not shape == self.heights.shape == self.curvatures.shape
-        ):
+        if len(shape) != 1 or shape[0] % 2 == 0 or len({part.shape for part in numbers}) > 1:
             raise ValueError(
                 "positions, heights and curvatures must have one odd length (minimum, saddle, "
                 f"minimum, ...), not shapes {shape}, {self.heights.shape} and "
                 f"{self.curvatures.shape}. For example positions=[-1.0, 0.0, 1.0]."
             )
         self.marked = errors.integer("marked", marked, low=0, high=shape[0] // 2)
-        if not any(
-            errors.is_traced(part) for part in (self.positions, self.heights, self.curvatures)
-        ):
-            _check_chain(
-                *(
-                    np.asarray(part, float)
-                    for part in (self.positions, self.heights, self.curvatures)
-                )
-            )
+        if not any(map(errors.is_traced, numbers)):
+            _check_chain(*(np.asarray(part, float) for part in numbers))
 
     def value(self, x: Point) -> Scalar:
         return self._along(x[0], 0) + self.stiffness / 2 * jnp.sum(x[1:] * x[1:])
@@ -215,16 +205,12 @@ def sharp_flat(
     """
     barriers = errors.finite("barriers", barriers, shape=(2,))
     distances = errors.finite("distances", distances, shape=(2,))
-    left, right = (
-        errors.positive(n, v, f"{n}=2.0")
-        for n, v in (("sharp_curvature", sharp_curvature), ("flat_curvature", flat_curvature))
-    )
+    left = errors.positive("sharp_curvature", sharp_curvature, "sharp_curvature=2.0")
+    right = errors.positive("flat_curvature", flat_curvature, "flat_curvature=2.0")
     top = errors.positive("saddle_curvature", saddle_curvature, "saddle_curvature=2.0")
     stiffness = errors.positive("stiffness", stiffness)
-    dim, marked = (
-        errors.integer("dim", dim, "dim=1"),
-        errors.integer("marked", marked, low=0, high=1),
-    )
+    dim = errors.integer("dim", dim, "dim=1")
+    marked = errors.integer("marked", marked, low=0, high=1)
     zero = jnp.zeros_like(top)
     positions = jnp.stack([-distances[0], zero, distances[1]])
     heights = jnp.stack([zero, barriers[0], barriers[0] - barriers[1]])

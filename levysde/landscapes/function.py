@@ -11,8 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.errors import AccuracyWarning
-from levysde.landscapes.smooth import gradient_of
+from levysde.landscapes.wells import Smooth
 from levysde.protocols import Landscape, Point, Scalar
 from levysde.types import Arg, Integer, Numbers
 
@@ -20,7 +19,7 @@ _DIRECTIONS = 16  # of a zero eigenvalue along which the loss is looked at
 _STEPS = 10.0 ** np.arange(-3, 0, 0.5)  # of the looks, in units of 1 + |x|
 
 
-class FunctionLandscape(Landscape):
+class FunctionLandscape(Smooth):
     """A plain `fn(x) -> scalar` with a marked minimum; derivatives by JAX. Made by `from_function`.
 
     Attributes:
@@ -35,12 +34,6 @@ class FunctionLandscape(Landscape):
 
     def value(self, x: Point) -> Scalar:
         return self.fn(x)
-
-    def gradient(self, x: Point) -> Point:
-        return gradient_of(self.fn, x)
-
-    def hessian(self, x: Point) -> Float[Array, "d d"]:
-        return jax.hessian(self.fn)(x)
 
 
 def from_function(
@@ -61,33 +54,22 @@ def from_function(
         TypeError: `fn` is not a function, fails, or does not return one real number; `minimum` is
             traced by JAX.
         ValueError: loss, gradient or Hessian are not finite at `minimum`, or it is not a minimum.
-            Where the Hessian has a zero eigenvalue the loss itself is looked at along that
-            direction; an `AccuracyWarning` says where it is flat.
+            Where the Hessian has a zero eigenvalue, the loss is evaluated along that direction;
+            an `AccuracyWarning` reports where it is flat.
 
     Source:
         Elementary.
     """
     dim = errors.integer("dim", dim)
-    if not callable(fn):
-        raise TypeError(
-            f"fn must be a function of x, not {fn!r}. For example lambda x: jnp.sum(x**2)."
-        )
+    example = "lambda x: jnp.sum(x**2)"
+    errors.function("fn", fn, example)
     minimum = errors.finite(
         "minimum", errors.concrete("minimum", minimum), f"minimum=jnp.zeros({dim})", (dim,)
     )
-    out = errors.outcome("fn(x)", fn, minimum, example="lambda x: jnp.sum(x**2)")
-    if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
-        raise TypeError(
-            f"fn(x) must return one real number, not {out}. Sum or average what it returns."
-        )
+    errors.outcome("fn(x)", fn, minimum, example=example, what="one real number")
     landscape = FunctionLandscape(fn=fn, minimum=minimum, dim=dim)
     for name in ("gradient", "hessian"):
-        errors.outcome(
-            f"the {name} of fn(x)",
-            getattr(landscape, name),
-            minimum,
-            example="lambda x: jnp.sum(x**2)",
-        )
+        errors.outcome(f"the {name} of fn(x)", getattr(landscape, name), minimum, example=example)
     check_minimum(landscape, minimum)
     return landscape
 
@@ -140,9 +122,9 @@ def _losses(
 def _check_flat(
     landscape: Landscape, x: Point, along: np.ndarray, gradient: np.ndarray, curvature: float
 ) -> None:
-    """Follows the loss along directions in which the Hessian does not decide: the first change that
-    is neither rounding, nor from the gradient, nor a fall by `curvature`, tells whether it is a
-    minimum. Warns where there is none."""
+    """Follows the loss along directions in which the Hessian does not decide. The first change
+    that is neither rounding, nor from the gradient, nor a fall by `curvature`, decides whether x
+    is a minimum. Warns where there is no such change."""
     at, steps = np.asarray(x, float), _STEPS * (1 + np.linalg.norm(np.asarray(x)))
     points = jnp.asarray(at + steps[:, None] * along[:, None, :], dtype=float)
     values, value = (np.asarray(found, float) for found in _losses(landscape, points, x))
@@ -163,7 +145,7 @@ def _check_flat(
     if level.any():
         i = int(np.argmax(level))
         warnings.warn(
-            AccuracyWarning(
+            errors.AccuracyWarning(
                 f"the loss is flat at minimum = {at} along {along[i].round(4)}: within "
                 f"{steps[-1]:.3g} it changes by no more than rounding. The minimum is not "
                 "isolated, and noise moves freely along it. Check fn, or add a small penalty such "

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.landscapes.smooth import Smooth
+from levysde.landscapes.wells import Smooth
 from levysde.protocols import Landscape, Point, Scalar
 from levysde.random import sinpi
 from levysde.types import Arg, Integer, Number

@@ -6,6 +6,10 @@
 `jax.tree.leaves`, end to end. The weight decay makes minima strict: it adds `weight_decay` to every
 eigenvalue of the Hessian.
 
+In a parameter tree that holds an `equinox.Module` the parameters are the floating-point arrays, as
+in `equinox.filter_grad`. Activation functions, sizes and integer arrays stay as they are and are
+put back before the loss is called.
+
 `value` and `gradient` at one `x` in one jitted program share the forward pass.
 
 The loss is a function of one example, or with `batched=True` of all of them. A batched loss that
@@ -25,7 +29,6 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from levysde import errors
-from levysde.landscapes.model import OnModel, flat_vector_hint, model_parameters
 from levysde.protocols import Landscape, Point, Scalar
 from levysde.types import Arg, Number, Numbers
 
@@ -39,11 +42,70 @@ _BATCHED = (
 _CHUNK = 256  # examples whose gradients are computed at a time
 
 
+class OnModel:
+    """A loss of a whole model as one of its arrays. Equal to another of the same loss on an equal
+    rest, so that both share their compiled programs."""
+
+    def __init__(self, loss: Callable, rest: Any):
+        self.loss, self.rest = loss, rest
+        self.__name__ = getattr(loss, "__name__", type(loss).__name__)
+
+    def whole(self, arrays: Any) -> Any:
+        return eqx.combine(arrays, self.rest)
+
+    def __call__(self, arrays: Any, inputs: Any, targets: Any) -> Any:
+        return self.loss(self.whole(arrays), inputs, targets)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, OnModel)
+            and self.loss == other.loss
+            and bool(eqx.tree_equal(self.rest, other.rest))
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.loss, jax.tree.structure(self.rest)))
+
+
+def model_parameters(loss: Callable, params: Any) -> tuple[Callable, Any]:
+    """The loss as a function of the trainable arrays, and these arrays.
+
+    Args:
+        loss: `loss(params, input, target)`.
+        params: a tree of arrays, or one that holds equinox models or functions as well.
+
+    Returns:
+        `(loss, params)` as they are where there is nothing but arrays; else the loss of the arrays
+        alone, and a tree of the same structure with None in place of everything else.
+
+    Source:
+        `equinox.partition` and `equinox.combine`.
+    """
+    is_model = lambda node: isinstance(node, eqx.Module)  # noqa: E731
+    models = any(map(is_model, jax.tree.leaves(params, is_leaf=is_model)))
+    trained = eqx.is_inexact_array if models else lambda leaf: not callable(leaf)
+    arrays, rest = eqx.partition(params, trained)
+    return (OnModel(loss, rest), arrays) if jax.tree.leaves(rest) else (loss, params)
+
+
+def flat_vector_hint(params: Any) -> str:
+    """What to do where a loss fails because it got the flat vector of `train` in place of its
+    parameters; else ""."""
+    shape = getattr(params, "shape", None)
+    if shape is None or len(shape) != 1:
+        return ""
+    return (
+        f"\nparams is one flat vector of {shape[0]} numbers. If it comes from networks.train, "
+        "networks.refine or "
+        "network.minimum, give network.unflatten(params)."
+    )
+
+
 class NetworkLandscape(Landscape):
     """Mean per-example loss over data, plus `weight_decay |x|^2 / 2`. Made by `from_network`.
 
     Attributes:
-        loss: the user's loss, of one example or, where `batched`, of all.
+        loss: the loss of one example or, where `batched`, of all.
         batched: whether it takes all examples at once.
         treedef, shapes: of the parameter tree, by which `unflatten` puts a flat vector back into
             it.
@@ -117,23 +179,14 @@ class NetworkLandscape(Landscape):
         """`batch_gradient` as a tree, for optimisers that keep one: the parts of the flat one are
         put end to end, which takes a sixth of its time in small networks. `index` None is all
         examples."""
-        inputs, targets = (
-            (self.inputs, self.targets)
-            if index is None
-            else (self.inputs[index], self.targets[index])
-        )
+        data = self.inputs, self.targets
+        inputs, targets = data if index is None else (part[index] for part in data)
 
         def loss(params: Any) -> Scalar:
-            params = (
-                params
-                if self.stretch is None
-                else jax.tree.map(lambda leaf: self.stretch * leaf, params)
-            )
+            params = jax.tree.map(self._stretched, params)
             squares = sum(jnp.sum(leaf * leaf) for leaf in jax.tree.leaves(params))
-            return (
-                jnp.mean(self._tree_losses(params, inputs, targets))
-                + self.weight_decay / 2 * squares
-            )
+            mean = jnp.mean(self._tree_losses(params, inputs, targets))
+            return mean + self.weight_decay / 2 * squares
 
         return jax.grad(loss)(params)
 
@@ -152,7 +205,7 @@ class NetworkLandscape(Landscape):
         """This landscape with its minimum marked at `x`, shape `(d,)`.
 
         Raises TypeError or ValueError for a wrong shape, or a loss or gradient that is not finite
-        there. Whether it is a minimum is not looked at: `levysde.networks.refine` finds one and
+        there. It is not checked whether x is a minimum: `levysde.networks.refine` finds one and
         checks it.
         """
         x = errors.finite("x", x, f"x=jnp.zeros({self.dim})", (self.dim,))
@@ -170,11 +223,10 @@ class NetworkLandscape(Landscape):
 
     def _mean_loss(self, x: Point, inputs: Array, targets: Array) -> Scalar:
         decayed = self._stretched(x)
-        return jnp.mean(self._losses(x, inputs, targets)) + self.weight_decay / 2 * jnp.sum(
-            decayed * decayed
-        )
+        mean = jnp.mean(self._losses(x, inputs, targets))
+        return mean + self.weight_decay / 2 * jnp.sum(decayed * decayed)
 
-    def _stretched(self, x: Point) -> Point:
+    def _stretched(self, x: Array) -> Array:
         return x if self.stretch is None else self.stretch * x
 
 
@@ -218,10 +270,8 @@ def from_network(
     Source:
         Elementary.
     """
-    if not callable(loss):
-        raise TypeError(f"loss must be a function, not {loss!r}. For example {_EXAMPLE}.")
+    loss, arrays = model_parameters(errors.function("loss", loss, _EXAMPLE), params)
     batched = errors.flag("batched", batched)
-    loss, arrays = model_parameters(loss, params)
     leaves, treedef = jax.tree.flatten(arrays)
     if not leaves:
         raise ValueError(
@@ -237,11 +287,7 @@ def from_network(
             f"inputs hold {inputs.shape[0]} examples but targets {targets.shape[0]}. "
             "Give both the same leading axis, one row an example."
         )
-    weight_decay = errors.finite("weight_decay", weight_decay, "weight_decay=0.02", ())
-    if not errors.is_traced(weight_decay) and float(weight_decay) < 0:
-        raise ValueError(
-            f"weight_decay must not be negative, but is {float(weight_decay):g}. Give 0 or more."
-        )
+    weight_decay = errors.nonnegative("weight_decay", weight_decay)
     minimum = jnp.concatenate([leaf.ravel() for leaf in leaves])
     landscape = NetworkLandscape(
         loss=loss,

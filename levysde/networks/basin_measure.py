@@ -9,27 +9,29 @@ H the Hessian, W the jumps that leave.
 
 A mean over d coordinates is estimated from N of them. On a quadratic basin
 `m_i = q_i = (A_i^2 H_ii / 2h)^(a/2)`, and q_i is known for every coordinate from the Hessian's
-diagonal, right or roughly.
-It serves twice: coordinates are drawn with chances `p_i = 1/3d + 2/3 q_i/sum q`, so that the few
-that carry the measure are seen, and q is a control variate,
+diagonal, exactly or approximately. It is used twice: coordinates are drawn with probabilities
+`p_i = 1/3d + 2/3 q_i/sum q`, so that the few that carry the measure are drawn, and q is a control
+variate,
 
     m = mean_k Z_k - b (mean_k Y_k - mean q),   Z_k = m_k / (d p_k),   Y_k = q_k / (d p_k),   b =
                                                 cov(Z, Y) / var(Y),
 
-right whatever q is; a bad q costs accuracy only. Where two optimisers share the rays, p mixes their
-q. Isotropic noise has no known mean of q, so it is taken over five times as many directions, at one
-product with the Hessian each (double sampling: Cochran, "Sampling Techniques", 1977, chapter 12).
+which is unbiased for every q; a bad q only costs accuracy. If two optimisers share the rays, p is
+the mean of both. For isotropic noise the mean of q is not known, so it is estimated from five times
+as many directions, at one product with the Hessian each (double sampling: Cochran, "Sampling
+Techniques", 1977, chapter 12).
 
-A ray is looked at on a grid about the quadratic guess of its length, every change between inside
-and outside on the grid is narrowed down to 1e-5 of its distance, and all of them count: `r^-a` with
-a plus where it leaves, a minus where it comes back.
+The loss along a ray is computed on a grid around the quadratic guess of its length. Every change
+between inside and outside on the grid is located to 1e-5 of its distance, and all of them count:
+`r^-a` with a plus sign where the ray leaves, with a minus sign where it comes back.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from levysde.networks.curvature import student_estimate
 from levysde.stats import Estimate
 from levysde.tables import Table, Tabled
 
@@ -37,11 +39,8 @@ from levysde.tables import Table, Tabled
 _GRID = np.array(
     [1 / 16, 1 / 8, 1 / 4, 0.5, 0.7, 0.9, 1.1, 1.3, 1.6, 2, 2.5, 3.2, 4, 5.6, 8, 16, 64, 256]
 )
-_WIDER, _FARTHEST, _NEAREST = (
-    16.0,
-    2.0**50,
-    2.0**-50,
-)  # steps of the search where the grid holds no crossing, and its ends
+# steps of the search where the grid holds no crossing, and its ends
+_WIDER, _FARTHEST, _NEAREST = 16.0, 2.0**50, 2.0**-50
 _CLOSE, _MOST = 1e-5, 60  # relative width of a bracket, and turns
 _DEFENSIVE = 1 / 3  # share of the draws that go to all coordinates alike
 EXTRA = 4  # directions of isotropic noise with a product alone, for each with a ray
@@ -52,23 +51,16 @@ Loss = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class RayCrossings:
-    """Where rays leave the basin: of every crossing its ray's number, distance, and +1 out or -1
-    back in."""
+    """Where rays cross the edge of the basin: the ray's number and the distance of each crossing,
+    and its sign, +1 out of the basin or -1 back into it."""
 
     ray: np.ndarray
     distance: np.ndarray
     sign: np.ndarray
-    evaluations: int
 
     def masses(self, count: int, alpha: float) -> np.ndarray:
         """`sum +- r^-a` over the crossings of each of `count` rays."""
         return np.bincount(self.ray, self.sign * self.distance**-alpha, minlength=count)
-
-    def first(self, count: int) -> np.ndarray:
-        """The first crossing of each ray, inf where there is none."""
-        found = np.full(count, np.inf)
-        np.minimum.at(found, self.ray, self.distance)
-        return found
 
     def returning(self, count: int) -> np.ndarray:
         """Which rays come back after they have left."""
@@ -80,19 +72,18 @@ class BasinMeasure(Tabled):
     """m(W) of one optimiser, with `m(|y| >= 1) = 1`.
 
     Attributes:
-        measure: with the interval of its rays alone, at the scale and index measured; of no width
-            where all were looked at.
-        quadratic: what the Hessian alone predicts, `mean_i q_i`.
-        rays: half-lines looked at, of `of` (inf for isotropic noise).
-        reduction: how many times as many rays plain sampling would have needed for this interval;
-            and of this
-        by_sampling: the part of the chances p, the rest being the control variate's.
+        measure: m(W); its interval covers only the sampling of rays, at the measured scale and
+            index, and has no width if all rays were used.
+        quadratic: the prediction by the Hessian only, `mean_i q_i`.
+        rays: number of rays used, of `of` (infinite for isotropic noise).
+        reduction: how many times more rays plain sampling would need for this interval.
+        by_sampling: the part of `reduction` due to the probabilities p; the rest is due to the
+            control variate.
         relaxation: `sum_i share_i / kappa_i`, the mean time of return after a jump that leaves, in
             SDE time.
-        returning: the share of rays that come back into the basin: 0 for a star-shaped one.
-        numbers: of the coordinates (or directions) looked at, each once, rising, shape `(k,)`; and
-            of each
-        masses, predicted: m_i as found and q_i by the quadratic, shape `(k,)`.
+        returning: share of rays that come back into the basin; 0 for a star-shaped basin.
+        numbers: numbers of the coordinates (or directions) used, increasing, shape `(k,)`.
+        masses, predicted: m_i as measured and q_i by the quadratic, shape `(k,)`.
     """
 
     measure: Estimate
@@ -134,66 +125,54 @@ def cross(loss: Loss, guess: np.ndarray) -> RayCrossings:
 
     A gap in the basin narrower than the grid's spacing can be overlooked.
     """
-    count, calls = len(guess), [0]
+    count = len(guess)
 
     def at(ray: np.ndarray, distance: np.ndarray) -> np.ndarray:
-        calls[0] += ray.size
         values = loss(ray, distance)
         return np.where(np.isnan(values), np.inf, values)
 
     rays = np.repeat(np.arange(count), _GRID.size)
     radii = guess[:, None] * _GRID
     values = at(rays, radii.ravel()).reshape(radii.shape)
-    inner, radii, values = _inner(at, radii, values)
-    radii, values = _outer(at, radii, values)
-    radii = np.concatenate([inner[:, None], radii], 1)
+    # one more distance below the grid, where the ray is inside, and one more above it
+    inner, outer, end = np.zeros(count), radii[:, -1].copy(), values[:, -1].copy()
+    lost = np.flatnonzero(values[:, 0] >= 0)  # the grid begins outside
+    radii[lost, 0], found, _ = _search(at, lost, radii[lost, 0], 1 / _WIDER, leaves=False)
+    inner[lost] = np.nan_to_num(found)
+    lost = np.flatnonzero((values < 0).all(1))  # the grid ends inside
+    radii[lost, -1], found, value = _search(at, lost, radii[lost, -1], _WIDER, leaves=True)
+    known = ~np.isnan(found)
+    outer[lost[known]], end[lost[known]] = found[known], value[known]
+    radii = np.concatenate([inner[:, None], radii, outer[:, None]], 1)
+    values = np.concatenate([values, end[:, None]], 1)
     inside = np.concatenate([np.ones((count, 1), bool), values < 0], 1)
     values = np.concatenate([np.full((count, 1), -np.inf), values], 1)
     ray, place = np.nonzero(inside[:, 1:] != inside[:, :-1])
     low, high = radii[ray, place], radii[ray, place + 1]
     leaves = inside[ray, place]
     distance = _narrowed(at, ray, low, high, values[ray, place], values[ray, place + 1], leaves)
-    return RayCrossings(ray, distance, np.where(leaves, 1.0, -1.0), calls[0])
+    return RayCrossings(ray, distance, np.where(leaves, 1.0, -1.0))
 
 
-def _inner(
-    at: Loss, radii: np.ndarray, values: np.ndarray
+def _search(
+    at: Loss, ray: np.ndarray, start: np.ndarray, factor: float, leaves: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A distance inside below the grid of each ray; rays whose grid begins outside are followed
-    inwards."""
-    inner = np.zeros(len(radii))
-    reach = radii[:, 0].copy()
-    lost = np.flatnonzero(values[:, 0] >= 0)
-    factor = 1.0
-    while lost.size and factor > _NEAREST:
-        factor /= _WIDER
-        trial = radii[lost, 0] * factor
-        outside = at(lost, trial) >= 0
-        reach[lost[outside]] = trial[outside]
-        inner[lost[~outside]] = trial[~outside]
-        lost = lost[outside]
-    # the smallest distance known to be outside takes the place of the grid's first
-    near = reach < radii[:, 0]
-    radii[near, 0] = reach[near]
-    return inner, radii, values
+    """Follow rays from `start` in steps of a factor to the edge of the basin, outwards if `leaves`.
 
-
-def _outer(at: Loss, radii: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The grid with one more point: the first outside beyond it, for rays that have not left; else
-    its end again."""
-    reach, end = radii[:, -1].copy(), values[:, -1].copy()
-    lost = np.flatnonzero((values < 0).all(1))
-    last, factor = radii[:, -1].copy(), 1.0
-    while lost.size and factor < _FARTHEST:
-        factor *= _WIDER
-        trial = radii[lost, -1] * factor
-        found = at(lost, trial)
-        outside = found >= 0
-        reach[lost[outside]], end[lost[outside]] = trial[outside], found[outside]
-        last[lost[~outside]] = trial[~outside]
-        lost = lost[~outside]
-    radii[:, -1] = last  # still inside there
-    return np.concatenate([radii, reach[:, None]], 1), np.concatenate([values, end[:, None]], 1)
+    Returns the last distance before the edge, the first one beyond it and the loss there; the last
+    two are NaN where no edge was found.
+    """
+    before, beyond = start.copy(), np.full(len(ray), np.nan)
+    value, open_, scale = beyond.copy(), np.arange(len(ray)), 1.0
+    while open_.size and _NEAREST < scale < _FARTHEST:
+        scale *= factor
+        trial = start[open_] * scale
+        found = at(ray[open_], trial)
+        crossed = (found >= 0) == leaves
+        beyond[open_[crossed]], value[open_[crossed]] = trial[crossed], found[crossed]
+        before[open_[~crossed]] = trial[~crossed]
+        open_ = open_[~crossed]
+    return before, beyond, value
 
 
 def _narrowed(
@@ -294,7 +273,7 @@ def axis_measure(
     plain = max(float((masses**2 * weight).mean() - value**2), 0.0)
     reduction = plain / left.var(ddof=2) if left.var() > 0 else np.inf
     by_sampling = plain / z.var(ddof=1) if z.var() > 0 else np.inf
-    estimate = _student(value, error, count - 2, confidence)
+    estimate = _positive(student_estimate(value, error, count - 2, confidence))
     return BasinMeasure(
         estimate, quadratic, 2 * len(seen), 2 * dim, float(reduction), float(by_sampling), *rest
     )
@@ -315,7 +294,8 @@ def isotropic_measure(
     left = masses - slope * near
     value = float(left.mean() + slope * predicted.mean())
     variance = left.var(ddof=2) * (1 / count - 1 / many) + masses.var(ddof=1) / many
-    estimate = _student(value, float(np.sqrt(variance)), count - 2, confidence)
+    error = float(np.sqrt(variance))
+    estimate = _positive(student_estimate(value, error, count - 2, confidence))
     reduction = masses.var(ddof=1) / count / variance if variance > 0 else np.inf
     return BasinMeasure(
         estimate,
@@ -337,11 +317,8 @@ def _slope(z: np.ndarray, y: np.ndarray) -> float:
     return float(np.cov(z, y)[0, 1] / spread) if spread > 0 else 0.0
 
 
-def _student(value: float, error: float, freedom: int, confidence: float) -> Estimate:
-    from scipy.stats import t  # slow to import
-
-    half = float(t.isf((1 - confidence) / 2, freedom)) * error
-    return Estimate(value, max(value - half, 0.0), value + half, confidence)
+def _positive(estimate: Estimate) -> Estimate:
+    return replace(estimate, low=max(estimate.low, 0.0))
 
 
 def _relaxation(shares: np.ndarray, kappa: np.ndarray) -> float:

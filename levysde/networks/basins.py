@@ -1,4 +1,4 @@
-"""m(W) of SGD and of ADAM about one point, from rays that both share where the noise allows it."""
+"""m(W) of SGD and of ADAM at one point, from rays that both share if the noise allows it."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from levysde.networks.basin_measure import (
 )
 from levysde.networks.products import Products
 
-_FAR = 1e3  # a ray whose curvature is not positive is first looked for at so many typical lengths
+_FAR = 1e3  # largest first guess of a ray's length, in typical lengths
 
 
 def measure_basins(
@@ -33,10 +33,10 @@ def measure_basins(
     """The measure of each optimiser.
 
     Args:
-        sizes: A of each optimiser, the way of a unit jump along each coordinate, `(d,)`.
-        preconditioner: Q of each, `(d,)`: the flow about the point is `Q^-1 H`.
-        diagonal: of the Hessian, right or roughly, `(d,)`.
-        num_rays: coordinates drawn (each has two rays), or directions.
+        sizes: A of each optimiser, the displacement by a unit jump along each coordinate, `(d,)`.
+        preconditioner: Q of each, `(d,)`: the flow near the point is `Q^-1 H`.
+        diagonal: diagonal of the Hessian, exact or approximate, `(d,)`.
+        num_rays: number of coordinates drawn (each has two rays), or of directions.
     """
     if stable_noise == "components":
         return _components(

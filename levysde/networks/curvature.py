@@ -233,8 +233,13 @@ def random_sums(
 
 def mean_estimate(sample: np.ndarray, confidence: float, plus: float = 0.0) -> Estimate:
     """The mean of independent values with Student's interval, moved by a known number."""
+    error = float(sample.std(ddof=1) / np.sqrt(sample.size))
+    return student_estimate(float(sample.mean()) + plus, error, sample.size - 1, confidence)
+
+
+def student_estimate(value: float, error: float, freedom: int, confidence: float) -> Estimate:
+    """A value with Student's interval from its standard error."""
     from scipy.stats import t  # slow to import
 
-    error = sample.std(ddof=1) / np.sqrt(sample.size) * t.isf((1 - confidence) / 2, sample.size - 1)
-    value = float(sample.mean()) + plus
-    return Estimate(value, value - float(error), value + float(error), confidence)
+    half = float(t.isf((1 - confidence) / 2, freedom)) * error
+    return Estimate(value, value - half, value + half, confidence)

@@ -1,50 +1,60 @@
-"""Landscape diagnostics of a custom model: noise, curvature, tails, basin and escapes about one
-point.
+"""Diagnosis of a custom model near a minimum: noise, curvature, tails, basin and escapes.
 
 The basin is the sublevel set `F < F(point) + height`. Its default height is a tenth of the standard
-deviation of the examples' losses: a rise that is small beside what tells examples apart, in
-whatever unit and from whatever zero the loss is counted.
+deviation of the examples' losses. This rise is small compared with the differences between
+examples, and it does not depend on the unit or the zero of the loss.
 
-The law: SGD's equation at the learning rate given, scale S measured coordinate by coordinate,
-`A = S`; and ADAM's, with the preconditioner at rest, `A = S / (sqrt(diag C_B) + delta)` (Zhou et
-al., NeurIPS 2020; `levysde.theory.exit_law`). Then `rate = epsilon^a T_nu m(W)` in SDE time, of
-which one iteration is `learning_rate`."""
+The law is that of SGD's SDE at the given learning rate, with the scale S measured in each
+coordinate, `A = S`; and of ADAM's, with the preconditioner at rest,
+`A = S / (sqrt(diag C_B) + delta)` (Zhou et al., NeurIPS 2020; `levysde.theory.exit_law`). Then
+`rate = epsilon^a T_nu m(W)` in SDE time, where one iteration takes `learning_rate`.
+"""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from levysde import errors
 from levysde.landscapes import NetworkLandscape, in_float64
 from levysde.networks.basin_measure import BasinMeasure
 from levysde.networks.basins import measure_basins
-from levysde.networks.curvature import DENSE, Spectrum, lanczos, spectrum
-from levysde.networks.diagnose_input import Request, as_landscape, as_optimizer
-from levysde.networks.diagnosis import Diagnosis, PredictedEscape, SimulatedEscape
+from levysde.networks.curvature import DENSE, Spectrum, spectrum
+from levysde.networks.diagnose_input import (
+    Request,
+    as_landscape,
+    as_optimizer,
+    below_two,
+    check_height,
+    held_bytes,
+    program_limit,
+)
+from levysde.networks.diagnosis import Diagnosis
 from levysde.networks.diagnosis_warnings import find_warnings
+from levysde.networks.escapes import (
+    DRIVERS,
+    expected_iterations,
+    held_up,
+    predicted_escapes,
+    simulate,
+)
 from levysde.networks.gradient_covariance import GradientCovariance, alignment, gradient_covariance
-from levysde.networks.memory_plan import held_bytes, program_limit
 from levysde.networks.noise_tails import NoiseTails, measure_tails, sampled_coordinates
-from levysde.networks.predicted import DRIVERS, expected_iterations, held_up, predicted_escapes
-from levysde.networks.products import Products
-from levysde.networks.simulated import simulate
+from levysde.networks.products import Products, descent_left
 from levysde.types import Arg, Integer, Number
 
 if TYPE_CHECKING:
     import optax
 
-# a coordinate whose gradients differ by less than this share of their size has no noise
+# a coordinate has no noise if its gradients differ by less than this share of their size
 _ROUNDING = 1e-6
-_HIGHEST_ALPHA, _LOWEST_ALPHA = 1.95, 0.5  # between which a measured index is held
+_HIGHEST_ALPHA, _LOWEST_ALPHA = 1.95, 0.5  # a measured index is clipped to this range
 _SHARE = 0.1  # of the standard deviation of the losses: the basin's height
-_DESCENT_STEPS = 30
-_KINK = 0.1  # of the fall of a smooth loss: less is a kink
-_SEEN = 1e-6  # of the spread of the examples' losses: falls above the rounding of float32
+_NO_BASIN = "the point is not near a minimum, so there is no basin to leave (see the warnings)"
 
 
 def diagnose(
@@ -72,8 +82,8 @@ def diagnose(
     confidence: Arg[Number] = 0.95,
     seed: Arg[Integer] = 0,
 ) -> Diagnosis:
-    """What a network's noise and curvature are at a point, and how its optimiser would leave the
-    basin around it.
+    """Measure a network's gradient noise and curvature at a point, and how its optimiser escapes
+    from the basin around it.
 
         import jax, jax.numpy as jnp, levysde as ls
         from sklearn.datasets import load_digits
@@ -92,55 +102,55 @@ def diagnose(
 
     Args:
         loss_fn: `loss_fn(params, input, target) -> scalar` for one example, or with `batched=True`
-            of many at once, as in `from_network`; of `(params, input)` where `data` is one array.
-        params: any pytree of real arrays, or one such array, `(d,)`; near a minimum of the loss
-            with its weight decay.
-        data: `(inputs, targets)`, leading axes the n examples; or one array.
-        batch_size: examples a minibatch, different ones; fewer than n.
-        optimizer: "sgd", "adam" (betas .9 and .999), or an optax `GradientTransformation` that
-            holds its own learning rate: what simulated escapes run. Escape times are predicted for
-            SGD and ADAM given by name, and for a transformation that is plain SGD, for example
-            `optax.sgd(0.1)`; no law is known of any other.
-        learning_rate: of the law, and of an optimiser given by name; without it there are no
-            predicted times.
+            for many at once, as in `from_network`; `loss_fn(params, input)` if `data` is one array.
+        params: any pytree of real arrays, or one array `(d,)`; near a minimum of the loss with its
+            weight decay.
+        data: `(inputs, targets)`, whose leading axes are the n examples; or one array.
+        batch_size: number of different examples in a minibatch, less than n.
+        optimizer: "sgd", "adam" (betas 0.9 and 0.999), or an optax `GradientTransformation` with
+            its own learning rate. Simulated escapes run this optimiser. Escape times are predicted
+            for SGD and ADAM given by name, and for a transformation that is plain SGD, for example
+            `optax.sgd(0.1)`; no law is known for others.
+        learning_rate: learning rate of the law, and of an optimiser given by name. Without it, no
+            escape times are predicted.
         weight_decay: adds `weight_decay |x|^2 / 2` to the loss.
         batched: whether `loss_fn` takes all examples at once.
-        alpha: stability index of the law, below 2. By default the measured one, held within 0.5 and
-            1.95: minibatch noise of finite data is bounded and mostly near Gaussian, and a warning
-            says so.
+        alpha: stability index of the law, below 2. By default the measured one, clipped to 0.5 to
+            1.95, with a warning: minibatch noise of finite data is bounded and mostly near
+            Gaussian.
         stable_noise: "components", independent in each coordinate, or "isotropic".
-        basin_height: of the basin `F < F(params) + height`, in units of the loss. By default a
-            tenth of the standard deviation of the examples' losses.
-        settle: most steps of L-BFGS, over all data, by which the point is first brought down to its
-            minimum; 0 diagnoses it where it is. The report's `landscape.minimum` is where it ends.
-        delta: ADAM's addition to `sqrt(v)`, in units of the gradient (optax calls it eps).
+        basin_height: height of the basin `F < F(params) + height`, in units of the loss. By default
+            a tenth of the standard deviation of the examples' losses.
+        settle: largest number of L-BFGS steps over all data that first move the point to its
+            minimum; 0 keeps the point. The report's `landscape.minimum` is the point reached.
+        delta: the number that ADAM adds to `sqrt(v)`, in units of the gradient (optax: `eps`).
         num_batches: minibatches drawn for the tail index and the scale, at least 400.
-        num_eigenvalues: of the Hessian and of the covariance.
+        num_eigenvalues: number of eigenvalues of the Hessian and of the covariance.
         num_probes: random sign vectors for trace and diagonal of the Hessian, and examples drawn
             for the alignment.
-        num_rays: coordinates along which the basin is looked at, both ways (all, where there are no
-            more); directions of isotropic noise.
+        num_rays: number of coordinates along which the basin is measured, in both directions (all
+            coordinates if there are fewer); number of directions for isotropic noise.
         num_escapes: trajectories of the real optimiser; 0 for none.
-        memory_budget: GiB that the computation may take beyond Python, JAX, data and parameters;
-            held by working through the examples in blocks.
-        time_budget: seconds that simulated escapes may take, by one timed iteration: it bounds the
-            iterations of each. Where the predicted mean is longer, or there is none, a tenth of it
-            goes into 16 pilot trajectories; if none of them leaves, the escapes are left out, which
-            the table says. The rest does not depend on it.
+        memory_budget: GiB that the computation may take beyond Python, JAX, data and parameters.
+            The examples are processed in blocks that fit.
+        time_budget: seconds for simulated escapes, estimated from one timed iteration; it bounds
+            the iterations of each. If the predicted mean is longer, or unknown, a tenth of it is
+            used for 16 pilot trajectories. If none of them leaves, the escapes are left out, and
+            the table says so. Nothing else depends on it.
         confidence: coverage of all intervals.
-        seed: of everything drawn.
+        seed: seed of all random numbers.
 
     Returns:
-        A `Diagnosis`, which prints as a table and which `plots.diagnosis` draws. Escape times are
-        in iterations.
+        A `Diagnosis`. It prints as a table, and `plots.diagnosis` draws it. Escape times are in
+        iterations.
 
     Raises:
         TypeError: a loss that is not one of single examples or not written with jax.numpy,
-            parameters that are no real arrays, data that are no arrays, an optimiser of another
-            kind or whose state holds something else than arrays.
-        ValueError: data of unequal length, a batch not smaller than the data, a loss that mixes
-            examples or is not finite, no noise at all, a model that takes more than the memory
-            budget, numbers out of range.
+            parameters that are not real arrays, data that are not arrays, an optimiser of another
+            kind or with a state of other things than arrays.
+        ValueError: inputs and targets of different lengths, a batch not smaller than the data, a
+            loss that mixes examples or is not finite, no noise at all, a model that needs more than
+            the memory budget, numbers out of range.
     """
     rate = None if learning_rate is None else errors.positive_real("learning_rate", learning_rate)
     small = errors.positive_real("delta", delta)
@@ -149,7 +159,7 @@ def diagnose(
     settle = errors.integer("settle", settle, low=0)
     budget = errors.positive_real("memory_budget", memory_budget)
     numbers = {
-        "alpha": None if alpha is None else _below_two(alpha),
+        "alpha": None if alpha is None else below_two(alpha),
         "stable_noise": errors.choice("stable_noise", stable_noise, tuple(DRIVERS)),
         "height": None
         if basin_height is None
@@ -201,18 +211,8 @@ def diagnose(
     return _run(request)
 
 
-def _below_two(alpha: Arg[Number]) -> float:
-    index = errors.real_index(alpha)
-    if index == 2:
-        raise ValueError(
-            "alpha = 2 is Gaussian: such noise has no jumps, and no escape law of jumps. Give "
-            "alpha below 2, for example 1.9, or leave it out to have it measured."
-        )
-    return index
-
-
 class _Clock:
-    """Seconds of each part."""
+    """Wall-clock seconds of each part."""
 
     def __init__(self):
         self.seconds: dict[str, float] = {}
@@ -257,10 +257,9 @@ def _run(request: Request) -> Diagnosis:
                 request.confidence,
             )
         descent, kink = descent_left(model, hessian.largest[0])
-        height = (
-            request.height if request.height is not None else _SHARE * float(model.losses.std())
-        )
-        _check_height(height, model.loss)
+        loss_spread = float(model.losses.std())
+        height = _SHARE * loss_spread if request.height is None else request.height
+        check_height(height, model.loss)
         alpha = request.alpha if request.alpha is not None else _measured(tails)
         variance = covariance.variance * covariance.batch_factor(request.batch_size)
         measures = {}
@@ -271,15 +270,17 @@ def _run(request: Request) -> Diagnosis:
                 )
     predictions = predicted_escapes(request, measures, alpha)
     with clock.part("escapes"):
-        simulated, left_out, lift = _escapes(
-            request, predictions, height, descent < height, limit, seeds[5]
-        )
+        if measures:
+            expected = expected_iterations(request, predictions)
+            simulated, left_out, lift = simulate(request, height, expected, limit, seeds[5])
+        else:
+            simulated, left_out, lift = None, _NO_BASIN, float("nan")
     known = held_up(request, aligned, variance, covariance.batch_factor(request.batch_size))
     report = Diagnosis(
         landscape=landscape,
         layers=request.layers,
         loss=model.loss,
-        loss_spread=float(model.losses.std()),
+        loss_spread=loss_spread,
         gradient_norm=float(np.linalg.norm(model.slope)),
         descent=descent,
         hessian=hessian,
@@ -304,7 +305,7 @@ def _run(request: Request) -> Diagnosis:
         seconds=clock.seconds,
         memory_bytes=held + model.needs,
     )
-    return find_warnings(report, request)
+    return replace(report, warnings=find_warnings(report, request))
 
 
 def _measures(
@@ -317,7 +318,7 @@ def _measures(
     height: float,
     seed: int,
 ) -> dict[str, BasinMeasure]:
-    """m(W) of both optimisers; `variance` is the diagonal of C_B."""
+    """m(W) for both optimisers; `variance` is the diagonal of C_B."""
     scale = tails.scale(alpha)
     divisors = {"sgd": np.ones(model.dim), "adam": np.sqrt(variance) + request.delta}
     return measure_basins(
@@ -331,33 +332,6 @@ def _measures(
         num_rays=request.num_rays,
         seed=seed,
         confidence=request.confidence,
-    )
-
-
-def _escapes(
-    request: Request,
-    predictions: dict[str, PredictedEscape],
-    height: float,
-    has_basin: bool,
-    limit: int,
-    seed: int,
-) -> tuple[SimulatedEscape | None, str, float]:
-    if not has_basin:
-        return (
-            None,
-            "the point is not near a minimum, so there is no basin to leave (see the warnings)",
-            float("nan"),
-        )
-    return simulate(
-        request.landscape,
-        request.kernel,
-        height,
-        expected_iterations(request, predictions),
-        request.num_escapes,
-        request.time_budget,
-        limit,
-        seed,
-        request.confidence,
     )
 
 
@@ -403,56 +377,16 @@ def _noise(
     return covariance, tails
 
 
-def descent_left(model: Products, largest: float) -> tuple[float, bool]:
-    """By how much the loss would still fall, at least, and whether it has a kink at the point.
-
-    The fall: `g' H^-1 g / 2` in the Krylov space of the gradient g, which is to the minimum of the
-    quadratic about the point; and as it does in 30 steps of L-BFGS, which is all that is known
-    where negative curvature lies in that space. Without a kink a step along the gradient lowers the
-    loss by `|g|^2 / (2 largest)` at least, `largest` the largest eigenvalue; 30 steps that lower it
-    by far less have met a kink.
-    """
-    size = float(np.linalg.norm(model.slope))
-    if size == 0:
-        return 0.0, False
-    fall = model.descend(_DESCENT_STEPS)[1]
-    smooth = size**2 / (2 * largest) if largest > 0 else 0.0
-    kink = bool(fall < _KINK * smooth and smooth > _SEEN * model.losses.std())
-    nodes, weights = lanczos(model.hessian, model.slope, _DESCENT_STEPS)
-    felt = weights > 1e-6
-    if kink or (nodes[felt] <= 0).any():
-        return fall, kink
-    return max(fall, float(size**2 / 2 * np.sum(weights[felt] / nodes[felt]))), False
-
-
 def _settled(landscape: NetworkLandscape, steps: int, limit: int) -> NetworkLandscape:
-    """The landscape with its point where L-BFGS leads from it."""
+    """The landscape with its point moved by L-BFGS."""
     precise: Any
     with in_float64(landscape) if landscape.dim <= DENSE else nullcontext(landscape) as precise:
         x, _ = Products(precise, limit).descend(steps)
     return landscape.at(x)
 
 
-def _check_height(height: float, loss: float) -> None:
-    if height == 0:
-        raise ValueError(
-            "all examples have the same loss, so there is no default height for the basin. Give "
-            "one in units of the loss, for example basin_height=0.05."
-        )
-    if not height > 10 * float(jnp.finfo(jnp.zeros(0).dtype).eps) * abs(loss):
-        raise ValueError(
-            f"the basin's height, {height:.3g}, is lost in rounding next to the loss, {loss:.6g}. "
-            "Give a larger basin_height, for example "
-            f"basin_height={max(1e-3 * abs(loss), 1e-6):.2g}."
-        )
-
-
 def _measured(tails: NoiseTails) -> float:
-    """The median index over coordinates, held where the law has one; the highest where none could
-    be read."""
+    """The median index over coordinates, clipped to where the law has one; the highest where none
+    could be read."""
     found = tails.characteristic_function.median.value
-    return (
-        float(np.clip(found, _LOWEST_ALPHA, _HIGHEST_ALPHA))
-        if np.isfinite(found)
-        else _HIGHEST_ALPHA
-    )
+    return float(np.clip(np.nan_to_num(found, nan=_HIGHEST_ALPHA), _LOWEST_ALPHA, _HIGHEST_ALPHA))

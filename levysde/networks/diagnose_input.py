@@ -1,4 +1,4 @@
-"""What a user gives to `diagnose`, looked at before anything is computed."""
+"""Checks of the arguments of `diagnose`, and its plan of memory, before anything is computed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +12,9 @@ import optax
 from levysde import errors
 from levysde.kernels import OptimizerKernel
 from levysde.landscapes import NetworkLandscape, flat_vector_hint, from_network, model_parameters
+from levysde.networks.curvature import krylov_bytes
+from levysde.networks.example_blocks import GIB
+from levysde.networks.noise_tails import MOST_SAMPLED
 from levysde.types import Arg, Number
 
 OPTIMIZERS = ("sgd", "adam")
@@ -256,3 +259,47 @@ def sgd_rate(transformation: optax.GradientTransformation, dim: int) -> float | 
     found = np.concatenate(rates)
     rate = float(np.median(found))
     return rate if rate > 0 and np.abs(found - rate).max() <= _ALONE * rate else None
+
+
+def below_two(alpha: Arg[Number]) -> float:
+    index = errors.real_index(alpha)
+    if index == 2:
+        raise ValueError(
+            "alpha = 2 is Gaussian: such noise has no jumps, and no escape law of jumps. Give "
+            "alpha below 2, for example 1.9, or leave it out to have it measured."
+        )
+    return index
+
+
+def check_height(height: float, loss: float) -> None:
+    if height == 0:
+        raise ValueError(
+            "all examples have the same loss, so there is no default height for the basin. Give "
+            "one in units of the loss, for example basin_height=0.05."
+        )
+    if not height > 10 * float(jnp.finfo(jnp.zeros(0).dtype).eps) * abs(loss):
+        raise ValueError(
+            f"the basin's height, {height:.3g}, is lost in rounding next to the loss, {loss:.6g}. "
+            "Give a larger basin_height, for example "
+            f"basin_height={max(1e-3 * abs(loss), 1e-6):.2g}."
+        )
+
+
+def held_bytes(dim: int, n: int, num_eigenvalues: int, num_batches: int) -> int:
+    """What is held beside the programs: Krylov vectors, eigenvectors of both matrices, sampled
+    columns, some vectors."""
+    count = min(num_eigenvalues, dim)
+    sampled = 8 * min(dim, MOST_SAMPLED) * (n + num_batches)
+    return krylov_bytes(dim, count) + 8 * dim * (2 * count + 20) + sampled
+
+
+def program_limit(held: int, budget: float, dim: int, num_eigenvalues: int) -> int:
+    """Bytes that programs may take, or a ValueError that says what the model needs."""
+    if held >= budget * GIB:
+        raise ValueError(
+            f"memory_budget = {budget:g} GiB, but {dim:,} parameters take {held / GIB:.3g} GiB "
+            "for their Krylov vectors and what is sampled of their gradients alone. Raise "
+            "memory_budget above that, or type fewer eigenvalues, for example "
+            f"num_eigenvalues={max(1, num_eigenvalues // 3)}."
+        )
+    return int(budget * GIB) - held

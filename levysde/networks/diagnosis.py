@@ -18,12 +18,12 @@ from levysde.tables import Heading, Table, Tabled
 
 @dataclass(frozen=True, repr=False)
 class PredictedEscape(Tabled):
-    """The escape law of one optimiser at the learning rate given.
+    """The escape law of one optimiser at the given learning rate.
 
     Attributes:
-        mean: mean escape time in iterations, its interval that of m(W).
-        rate: escapes a unit of SDE time; one iteration is `learning_rate` of it.
-        regime: rate over relaxation; the law needs it far below 1.
+        mean: mean escape time in iterations; its interval is that of m(W).
+        rate: escapes per unit of SDE time, where one iteration takes `learning_rate`.
+        regime: rate over relaxation; the law is valid if it is far below 1.
         epsilon: noise amplitude, `learning_rate^((a-1)/a)`.
     """
 
@@ -33,13 +33,15 @@ class PredictedEscape(Tabled):
     epsilon: float
 
     def _table(self) -> Table:
-        rows = [
-            ("mean escape time (iterations)", f"{self.mean}"),
-            ("rate (SDE time)", f"{self.rate:.4g}"),
-            ("rate over relaxation", f"{self.regime:.2g} (the law needs it far below 1)"),
-            ("epsilon", f"{self.epsilon:.4g}"),
-        ]
-        return Table("PredictedEscape", rows)
+        return Table(
+            "PredictedEscape",
+            [
+                ("mean escape time (iterations)", f"{self.mean}"),
+                ("rate (SDE time)", f"{self.rate:.4g}"),
+                ("rate over relaxation", f"{self.regime:.2g} (the law needs it far below 1)"),
+                ("epsilon", f"{self.epsilon:.4g}"),
+            ],
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,9 +50,9 @@ class SimulatedEscape(Tabled):
 
     Attributes:
         mean: time at risk over exits in iterations, with its interval; infinite without an exit.
-        exits, num, longest: trajectories that left, all of them, and the iterations after which one
-            is censored.
-        result: the rows, one a trajectory.
+        exits, num, longest: number of trajectories that left, number of all, and the iterations
+            after which a trajectory is censored.
+        result: the `EscapeResult`, one row per trajectory.
     """
 
     mean: Estimate
@@ -60,52 +62,53 @@ class SimulatedEscape(Tabled):
     result: EscapeResult = field(repr=False)
 
     def _table(self) -> Table:
-        rows = [
-            ("mean escape time (iterations)", f"{self.mean}"),
-            ("exits", f"{self.exits} of {self.num} left within {self.longest:,} iterations"),
-        ]
-        return Table("SimulatedEscape", rows)
+        return Table(
+            "SimulatedEscape",
+            [
+                ("mean escape time (iterations)", f"{self.mean}"),
+                ("exits", f"{self.exits} of {self.num} left within {self.longest:,} iterations"),
+            ],
+        )
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Diagnosis(Tabled):
-    """The landscape of a network about one point, and what its noise makes of it. Prints as a
-    table; `plots.diagnosis` draws.
+    """Noise, curvature, basin and escape times of a network at one point. Prints as a table;
+    `plots.diagnosis` draws it.
 
     Attributes:
-        landscape: the network, the point marked as its minimum:
+        landscape: the network, with the point marked as its minimum.
             `Sublevel(report.landscape, height=report.height)` is the basin,
-            `SGD(report.landscape, ...)` its equation.
+            `SGD(report.landscape, ...)` its SDE.
         layers: name and size of each leaf of the parameter tree, in the order of the flat vector.
         loss, loss_spread: loss at the point (with weight decay), standard deviation of the
             examples' losses.
-        gradient_norm: Euclidean, at the point, in loss units over parameter units.
-        descent: by how much the loss would still fall at least: to the minimum of the quadratic
-            about the point, or within 30 steps of L-BFGS, whichever is more.
+        gradient_norm: Euclidean norm at the point, in loss units over parameter units.
+        descent: a lower bound of how much the loss would still fall: to the minimum of the
+            quadratic approximation, or within 30 steps of L-BFGS, whichever is more.
         hessian: a `Spectrum` of its eigenvalues.
         covariance: of the examples' gradients, C1.
-        alignment: of the two with each other.
+        alignment: how C1 and the Hessian are aligned.
         tails: tail indices and scale of the minibatch noise.
-        kink: whether the loss has a kink at the point (ReLU), where no Hessian describes it.
-        excess: by how much the optimiser's noise alone holds the loss up, in the mean. Of SGD in
-            the quadratic about the point: `eta/2 sum_j c_j / (2 - eta lambda_j)`,
-            `c_j = u_j' C_B u_j`, with the curvature of the sharpest directions, infinite where
-            `eta lambda` passes
-            2. Of ADAM `eta/4 sum_i v_i / (sqrt(v_i) + delta)`, `v = diag C_B`, to first order. Of
-            other optimisers measured in a short run without a basin. NaN without a learning rate or
-            a run.
+        kink: whether the loss has a kink at the point (ReLU), so that no Hessian describes it.
+        excess: mean rise of the loss that the optimiser's noise causes without a basin. For SGD in
+            the quadratic approximation: `eta/2 sum_j c_j / (2 - eta lambda_j)`,
+            `c_j = u_j' C_B u_j`, with the curvature of the sharpest directions; infinite if
+            `eta lambda` exceeds 2. For ADAM: `eta/4 sum_i v_i / (sqrt(v_i) + delta)`,
+            `v = diag C_B`, to first order. For other optimisers it is measured in a short run. NaN
+            without a learning rate or a run.
         alpha, measured: the index that m(W) and the predictions use, and whether it was measured.
         stable_noise: "components" or "isotropic".
-        height: of the basin over the loss at the point.
-        measures: m(W) of "sgd" and "adam"; empty where there is no basin to measure.
-        predictions: the escape law of each; empty without a learning rate, or of an optimiser
+        height: height of the basin over the loss at the point.
+        measures: m(W) of "sgd" and "adam"; empty if there is no basin to measure.
+        predictions: the escape law of each; empty without a learning rate, or for an optimiser
             without a known law.
-        simulated: escapes of the real optimiser, None where they were left out.
-        left_out: why they were, "" where they were not.
+        simulated: escapes of the real optimiser, None if they were left out.
+        left_out: why they were left out, else "".
         optimizer, learning_rate, batch_size, delta: as given.
         warnings: caveats of the table.
-        seconds: wall-clock, of each part.
-        memory_bytes: what was planned for, beyond Python, JAX, data and parameters.
+        seconds: wall-clock seconds of each part.
+        memory_bytes: planned memory beyond Python, JAX, data and parameters.
     """
 
     landscape: NetworkLandscape
@@ -142,7 +145,7 @@ class Diagnosis(Tabled):
         return self.landscape.dim
 
     def tree(self, vector: Any) -> Any:
-        """A vector of one number a parameter, for example `report.covariance.variance`, in the
+        """A vector of one number per parameter, for example `report.covariance.variance`, in the
         shape of the parameters."""
         return self.landscape.unflatten(jnp.asarray(vector))
 

@@ -1,8 +1,6 @@
 """Caveats of a diagnosis: what is wrong, the number, and how to fix it, given what was asked
 for."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from levysde.networks.diagnose_input import Request
@@ -19,15 +17,14 @@ _OVERFULL = 0.5  # the same: from here on there is hardly a basin
 _APART = 2.0  # simulated mean over the predicted one, either way
 
 
-def find_warnings(report: Diagnosis, request: Request) -> Diagnosis:
-    """The report with its warnings."""
-    found = [
+def find_warnings(report: Diagnosis, request: Request) -> tuple[str, ...]:
+    """The warnings of a report."""
+    return (
         *_about_point(report, request),
         *_about_noise(report),
         *_about_basin(report),
         *_about_escape(report, request),
-    ]
-    return replace(report, warnings=tuple(found))
+    )
 
 
 def _about_point(r: Diagnosis, request: Request) -> list[str]:
@@ -151,11 +148,8 @@ def _about_basin(r: Diagnosis) -> list[str]:
 
 def _about_escape(r: Diagnosis, request: Request) -> list[str]:
     found = []
-    own = {"sgd": ["sgd"], "adam": ["adam"]}.get(r.optimizer, [])
-    for name in own:
-        law = r.predictions.get(name)
-        if law is None:
-            continue
+    law, s = r.predictions.get(r.optimizer), r.simulated
+    if law is not None:
         if law.mean.value < _FEWEST_ITERATIONS:
             found.append(
                 f"the law predicts escape within {law.mean.value:.2g} iterations, faster than an "
@@ -167,11 +161,11 @@ def _about_escape(r: Diagnosis, request: Request) -> list[str]:
                 "rare, and the law is a limit for rare escape. Lower the learning rate, or raise "
                 "basin_height."
             )
-    if r.learning_rate is not None and "sgd" in own and r.learning_rate * r.hessian.largest[0] > 2:
+    product = (r.learning_rate or 0.0) * r.hessian.largest[0]
+    if r.optimizer == "sgd" and product > 2:
         found.append(
-            "learning_rate times the largest eigenvalue is "
-            f"{r.learning_rate * r.hessian.largest[0]:.3g}: plain SGD is unstable here without "
-            f"any noise. Type learning_rate={1 / r.hessian.largest[0]:.2g} or less."
+            f"learning_rate times the largest eigenvalue is {product:.3g}: plain SGD is unstable "
+            f"here without any noise. Type learning_rate={1 / r.hessian.largest[0]:.2g} or less."
         )
     if r.optimizer == "optax":
         found.append(
@@ -183,16 +177,12 @@ def _about_escape(r: Diagnosis, request: Request) -> list[str]:
         found.append(
             "no learning rate was given, so no times are predicted. Type learning_rate=..."
         )
-    s, law = r.simulated, r.predictions.get(r.optimizer)
-    if (
-        s is not None
-        and law is not None
-        and s.exits
-        and not 1 / _APART < s.mean.value / law.mean.value < _APART
-    ):
-        if s.mean.low > law.mean.high or s.mean.high < law.mean.low:
+    if law is not None and s is not None and s.exits:
+        ratio = s.mean.value / law.mean.value
+        apart = s.mean.low > law.mean.high or s.mean.high < law.mean.low
+        if apart and not 1 / _APART < ratio < _APART:
             found.append(
-                f"the simulated mean is {s.mean.value / law.mean.value:.2g} of the predicted one: "
+                f"the simulated mean is {ratio:.2g} of the predicted one: "
                 "the law of single jumps does not describe these escapes. Trust the simulated "
                 "mean."
             )

@@ -9,8 +9,8 @@ Notation: `f_i` the loss of example i, F their mean plus weight decay, H the Hes
     C1 v = J'(J v) / n - g (g'v)         one derivative along v, one back; no row of J is ever
                                          formed
 
-What a program needs beyond its arguments is read off it as compiled, before it runs; blocks are
-made small enough to fit.
+The memory that a program needs beyond its arguments is known once it is compiled, before it runs.
+Blocks are made small enough to fit.
 """
 
 import math
@@ -32,8 +32,8 @@ _FEWER = 0.8  # of what should fit by proportion
 
 
 class Blocks(eqx.Module):
-    """The examples in equal blocks; the last one is filled up with the first example, which `mask`
-    leaves out.
+    """The examples in blocks of equal size. The last block is padded with the first example, and
+    `mask` is 0 there.
 
     `index` and `mask` have shape `(blocks, size)`.
     """
@@ -66,6 +66,15 @@ def _loss(blocks: Blocks, x: Point) -> Scalar:
     return total / net.num_examples + net.weight_decay / 2 * jnp.sum(x * x)
 
 
+def _losses_at(
+    blocks: Blocks, point: Callable[[Array], Point], steps: Array, count: Array
+) -> Array:
+    def put(j: Array, found: Array) -> Array:
+        return found.at[j].set(_loss(blocks, point(j)))
+
+    return jax.lax.fori_loop(0, count, put, jnp.zeros_like(steps))
+
+
 def axis_losses(
     blocks: Blocks,
     x: Point,
@@ -74,16 +83,14 @@ def axis_losses(
     count: Int[Array, ""],
 ) -> Float[Array, " k"]:
     """`F(x + steps_j e_axis_j)` for the first `count` of them, 0 for the rest."""
-
-    def put(j: Array, found: Array) -> Array:
-        return found.at[j].set(_loss(blocks, x.at[axis[j]].add(steps[j])))
-
-    return jax.lax.fori_loop(0, count, put, jnp.zeros_like(steps))
+    return _losses_at(blocks, lambda j: x.at[axis[j]].add(steps[j]), steps, count)
 
 
 def unit_direction(key: Array, number: Array, sizes: Point) -> tuple[Point, Scalar]:
-    """`A v / |A v|` and `|A v|` for the direction v of this number, uniform on the sphere; made
-    anew each time it is used, since many of them would fill the memory."""
+    """`A v / |A v|` and `|A v|` for the direction v of this number, uniform on the sphere.
+
+    Directions are computed again at each use, since many of them would fill the memory.
+    """
     v = jax.random.normal(jax.random.fold_in(key, number), sizes.shape, sizes.dtype)
     jump = sizes * v / jnp.sqrt(jnp.sum(v * v))
     length = jnp.sqrt(jnp.sum(jump * jump))
@@ -101,12 +108,10 @@ def direction_losses(
 ) -> Float[Array, " k"]:
     """As `axis_losses`, along the directions of these numbers."""
 
-    def put(j: Array, found: Array) -> Array:
-        return found.at[j].set(
-            _loss(blocks, x + steps[j] * unit_direction(key, number[j], sizes)[0])
-        )
+    def point(j: Array) -> Point:
+        return x + steps[j] * unit_direction(key, number[j], sizes)[0]
 
-    return jax.lax.fori_loop(0, count, put, jnp.zeros_like(steps))
+    return _losses_at(blocks, point, steps, count)
 
 
 def loss_and_slope(blocks: Blocks, x: Point) -> tuple[Scalar, Point]:
@@ -222,9 +227,8 @@ def direction_curvature(
 
 
 _MOST_KEPT = 64
-_kept: dict[
-    Any, tuple[Any, int]
-] = {}  # programs by what they are and the shapes that they take, for the next diagnosis
+# compiled programs by function and shapes, for the next diagnosis
+_kept: dict[Any, tuple[Any, int]] = {}
 
 
 def compiled(program: Callable, *args: Any) -> tuple[Any, int]:

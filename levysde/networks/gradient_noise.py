@@ -7,8 +7,9 @@ covariance is `C1/B * (n-B)/(n-1)` exactly.
 Scale: a covariance is a Gaussian's parameter; a stable law of index a has a scale s,
 `E exp(i k X) = exp(-|s k|^a)`. It is measured coordinate by coordinate through `E log|X|`, which
 exists for every a (see `levysde.stats.stable_scale`). The noise of a finite data set is bounded,
-so an index below 2 is a description of its bulk, not of its far tail; both estimators are misled
-by mixed scales (see `levysde.stats.tail_index`), hence one index per coordinate first."""
+so an index below 2 describes its bulk, not its far tail. Mixed scales mislead both estimators (see
+`levysde.stats.tail_index`), so each coordinate first gets an index of its own.
+"""
 
 import warnings
 from collections.abc import Callable
@@ -34,10 +35,9 @@ from levysde.tables import Table, Tabled, spread
 from levysde.types import Arg, Integer, Number, Numbers
 
 _POOLED = 20_000  # standardised values that the pooled estimates look at
-# share of examples that need a value of their own: a pixel lit in few images makes a noise of few
-# values
+# share of examples that need different values: a pixel lit in few images gives noise of few values
 VARIED = 0.1
-# a coordinate whose examples differ by less than this share of their size has no noise
+# a coordinate has no noise if its examples differ by less than this share of their size
 _ROUNDING = 1e-6
 
 
@@ -46,13 +46,13 @@ class TailIndex(Tabled):
     """Tail index of the noise over coordinates, by one estimator.
 
     Attributes:
-        pooled: of the coordinates put on one scale each and pooled, at most 20,000 values. Its
-            interval takes them as independent; coordinates of one batch are not, so it is too
-            narrow.
-        median: median of the coordinates' own indices; interval by a bootstrap over coordinates.
-        per_coordinate: the index of each coordinate; NaN where it has no noise, where fewer than a
-            tenth of the examples have a gradient of their own (a pixel lit in few images), or where
-            the estimator fails; shape `(d,)`. The two summaries leave the same coordinates out.
+        pooled: index of all coordinates, each scaled to one, pooled to at most 20,000 values. Its
+            interval assumes independent values; coordinates of one batch are not independent, so it
+            is too narrow.
+        median: median of the coordinates' indices; its interval is a bootstrap over coordinates.
+        per_coordinate: index of each coordinate, shape `(d,)`; NaN if it has no noise, if fewer
+            than a tenth of the examples have different gradients (a pixel lit in few images), or if
+            the estimator fails. The two summaries leave the same coordinates out.
     """
 
     pooled: Estimate
@@ -60,12 +60,17 @@ class TailIndex(Tabled):
     per_coordinate: np.ndarray = field(repr=False)
 
     def _table(self) -> Table:
-        rows = [
-            ("median over coordinates", f"{self.median}  ({self.median.confidence:.0%} interval)"),
-            ("pooled", f"{self.pooled}"),
-            ("coordinates", spread(self.per_coordinate)),
-        ]
-        return Table("TailIndex", rows)
+        return Table(
+            "TailIndex",
+            [
+                (
+                    "median over coordinates",
+                    f"{self.median}  ({self.median.confidence:.0%} interval)",
+                ),
+                ("pooled", f"{self.pooled}"),
+                ("coordinates", spread(self.per_coordinate)),
+            ],
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,21 +98,19 @@ class GradientNoise(Tabled):
     num_batches: int
 
     def _table(self) -> Table:
+        indices = {
+            "block log-moment": self.block_log_moment,
+            "characteristic function": self.characteristic_function,
+        }
         rows = [
             ("batches", f"{self.num_batches} of {self.batch_size}"),
             ("coordinates", f"{self.scale.size}, {self.dead} of them without noise"),
             (f"scale at alpha = {self.alpha:g}", spread(self.scale[self.scale > 0])),
+            *(
+                (f"tail index, {name}", f"median of coordinates {k.median}, pooled {k.pooled}")
+                for name, k in indices.items()
+            ),
         ]
-        for name, index in (
-            ("block log-moment", self.block_log_moment),
-            ("characteristic function", self.characteristic_function),
-        ):
-            rows.append(
-                (
-                    f"tail index, {name}",
-                    f"median of coordinates {index.median}, pooled {index.pooled}",
-                )
-            )
         return Table("GradientNoise", rows)
 
 
@@ -120,16 +123,15 @@ def measure_gradient_noise(
     seed: Arg[Integer] = 0,
     alpha: Arg[Number] = 1.5,
 ) -> GradientNoise:
-    """Scale, variance and tail index of the noise of a minibatch gradient, coordinate by
-    coordinate.
+    """Measure scale, variance and tail index of minibatch gradient noise in each coordinate.
 
     Args:
         landscape: a network on data.
-        x: where, shape `(d,)`; the landscape's minimum by default.
-        batch_size: examples a batch, drawn without replacement; fewer than there are.
+        x: the point, shape `(d,)`; the landscape's minimum by default.
+        batch_size: examples in a batch, drawn without replacement; less than their number.
         num_batches: batches to draw, at least 400.
-        seed: of the batches and of the bootstraps.
-        alpha: the stability index the scale is measured at, in (0, 2].
+        seed: seed of the batches and of the bootstraps.
+        alpha: stability index at which the scale is measured, in (0, 2].
 
     Returns:
         A `GradientNoise`.
@@ -197,8 +199,7 @@ def _batch_noise(
 
 
 def _stable_scale(noise: np.ndarray, alpha: float) -> np.ndarray:
-    """As `stable_scale`, where a batch may happen to have no noise in a coordinate: the zeros are
-    left out there."""
+    """As `stable_scale`, without the zeros of batches that have no noise in a coordinate."""
     scale = np.empty(noise.shape[1])
     whole = noise.all(0)
     scale[whole] = stable_scale(noise[:, whole], alpha)
@@ -211,9 +212,11 @@ def _stable_scale(noise: np.ndarray, alpha: float) -> np.ndarray:
 def tail_indices(
     noise: np.ndarray, live: np.ndarray, varied: np.ndarray, rng: np.random.Generator
 ) -> tuple[TailIndex, TailIndex]:
-    """By block log-moments and by the characteristic function. `live` says which of the
-    coordinates, `(d,)`, are columns of `noise`, and `varied` which of these columns have values
-    enough for an estimate."""
+    """The index by block log-moments and by the characteristic function.
+
+    `live`, `(d,)`, says which coordinates are columns of `noise`, and `varied` which of these
+    columns have enough different values for an estimate.
+    """
     block, cf = np.full(live.size, np.nan), np.full(live.size, np.nan)
     nothing = Estimate(np.nan, np.nan, np.nan)
     if not varied.any():
@@ -233,8 +236,8 @@ def tail_indices(
 
 
 def median_estimate(values: np.ndarray, rng: np.random.Generator) -> Estimate:
-    """The median of the known values, with a bootstrap interval; of fewer than 6 none bounds the
-    median with 95%."""
+    """The median of the finite values, with a 95% bootstrap interval, which needs at least 6 of
+    them."""
     known = values[np.isfinite(values)]
     if not known.size:
         return Estimate(np.nan, np.nan, np.nan)
@@ -246,8 +249,7 @@ def median_estimate(values: np.ndarray, rng: np.random.Generator) -> Estimate:
 
 
 def _or_nan(estimate: Callable[[], float]) -> float:
-    """NaN where an estimator says that it has no answer for this coordinate; its warnings would be
-    as many as coordinates."""
+    """An estimate without its warnings, NaN if the estimator raises ValueError."""
     try:
         return _quietly(estimate)
     except ValueError:

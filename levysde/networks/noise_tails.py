@@ -46,9 +46,9 @@ class LayerTail(Tabled):
         name: its path, as JAX writes it.
         size: coordinates.
         variance: mean of the diagonal of C1 over them.
-        index: median over the sampled coordinates of the characteristic function's reading, and
-        block: of the block log-moment's; intervals by bootstrap over coordinates; NaN where none
-            could be read.
+        index: median over the sampled coordinates of the index by the characteristic function.
+        block: the same by the block log-moment. Intervals are bootstraps over coordinates; NaN if
+            no index could be estimated.
         norm: index of the layer's norm, by block sums.
     """
 
@@ -60,19 +60,21 @@ class LayerTail(Tabled):
     norm: Estimate
 
     def _table(self) -> Table:
-        rows = [
-            ("parameters", f"{self.size:,}"),
-            ("mean variance", f"{self.variance:.4g}"),
-            ("index of coordinates, characteristic function", f"{self.index}"),
-            ("index of coordinates, block log-moment", f"{self.block}"),
-            ("index of the norm", f"{self.norm}"),
-        ]
-        return Table(f"LayerTail: {self.name}", rows)
+        return Table(
+            f"LayerTail: {self.name}",
+            [
+                ("parameters", f"{self.size:,}"),
+                ("mean variance", f"{self.variance:.4g}"),
+                ("index of coordinates, characteristic function", f"{self.index}"),
+                ("index of coordinates, block log-moment", f"{self.block}"),
+                ("index of the norm", f"{self.norm}"),
+            ],
+        )
 
 
 @dataclass(frozen=True, repr=False)
 class NoiseTails(Tabled):
-    """What was read off the minibatches.
+    """Tail indices and scale of minibatch noise.
 
     Attributes:
         coordinates: the numbers of the sampled coordinates, shape `(m,)`.
@@ -249,7 +251,7 @@ def _indices(
 
 
 def _or_nothing(estimate: Callable[[], Estimate]) -> Estimate:
-    """NaN where an estimator says that it has no answer, or a doubtful one: noise of few examples
+    """NaN if an estimator raises an error, or warns that it is inaccurate: noise of few examples
     takes few values."""
     try:
         with warnings.catch_warnings():

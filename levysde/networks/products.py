@@ -1,5 +1,5 @@
-"""A network about one point, as functions of NumPy vectors: losses, and products with its Hessian
-and gradient covariance."""
+"""A network near one point as functions of NumPy vectors: losses, and products with its Hessian and
+its gradient covariance."""
 
 from typing import Any
 
@@ -9,11 +9,15 @@ import numpy as np
 
 from levysde.landscapes import NetworkLandscape
 from levysde.networks import example_blocks as programs
+from levysde.networks.curvature import lanczos
 from levysde.networks.example_blocks import Blocks, compiled, fitting, in_blocks
 
 LBFGS_VECTORS = 10  # pairs kept, which the Krylov vectors of the spectrum outnumber
 _RAYS = 256  # losses along rays in one compiled call
 _GRADIENTS = 64  # gradients of single examples held at a time, at most
+_DESCENT_STEPS = 30
+_KINK = 0.1  # of the fall of a smooth loss: less is a kink
+_SEEN = 1e-6  # of the spread of the examples' losses: falls above the rounding of float32
 
 
 class Products:
@@ -68,8 +72,7 @@ class Products:
         return along - self.gradient * (self.gradient @ v)
 
     def descend(self, steps: int) -> tuple[np.ndarray, float]:
-        """Where so many steps of L-BFGS lead from the point, and by how much the loss falls on the
-        way."""
+        """The point after `steps` steps of L-BFGS, and by how much the loss fell."""
         from scipy.optimize import minimize  # slow to import
 
         made = self._made(programs.loss_and_slope, self.x)
@@ -190,3 +193,25 @@ class Products:
 
     def _device(self, v: np.ndarray) -> Any:
         return jnp.asarray(v, self.x.dtype)
+
+
+def descent_left(model: Products, largest: float) -> tuple[float, bool]:
+    """A lower bound of how much the loss would still fall, and whether it has a kink at the point.
+
+    The fall is the larger of two numbers: `g' H^-1 g / 2` in the Krylov space of the gradient g,
+    the fall to the minimum of the quadratic approximation; and the fall in 30 steps of L-BFGS, the
+    only one that is known if this space has negative curvature. Without a kink, a step along the
+    gradient lowers the loss by at least `|g|^2 / (2 largest)`, where `largest` is the largest
+    eigenvalue. If 30 steps lower it by far less, there is a kink.
+    """
+    size = float(np.linalg.norm(model.slope))
+    if size == 0:
+        return 0.0, False
+    fall = model.descend(_DESCENT_STEPS)[1]
+    smooth = size**2 / (2 * largest) if largest > 0 else 0.0
+    kink = bool(fall < _KINK * smooth and smooth > _SEEN * model.losses.std())
+    nodes, weights = lanczos(model.hessian, model.slope, _DESCENT_STEPS)
+    felt = weights > 1e-6
+    if kink or (nodes[felt] <= 0).any():
+        return fall, kink
+    return max(fall, float(size**2 / 2 * np.sum(weights[felt] / nodes[felt]))), False

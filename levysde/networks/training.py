@@ -42,17 +42,19 @@ class Minimum(Tabled):
     distance: float
 
     def _table(self) -> Table:
-        rows = [
-            ("dimensions", f"{len(self.point)}"),
-            ("loss", f"{self.loss:.6g}"),
-            ("gradient norm", f"{self.gradient_norm:.2g}"),
-            (
-                "eigenvalues of the Hessian",
-                f"{self.smallest_eigenvalue:.4g} to {self.largest_eigenvalue:.4g}",
-            ),
-            ("distance from the start", f"{self.distance:.3g}"),
-        ]
-        return Table("Minimum", rows)
+        return Table(
+            "Minimum",
+            [
+                ("dimensions", f"{len(self.point)}"),
+                ("loss", f"{self.loss:.6g}"),
+                ("gradient norm", f"{self.gradient_norm:.2g}"),
+                (
+                    "eigenvalues of the Hessian",
+                    f"{self.smallest_eigenvalue:.4g} to {self.largest_eigenvalue:.4g}",
+                ),
+                ("distance from the start", f"{self.distance:.3g}"),
+            ],
+        )
 
 
 def train(
@@ -72,11 +74,11 @@ def train(
 
     Args:
         landscape: a network on data.
-        optimizer: "sgd", or "adam" (betas .9 and .999).
-        seed: of the batches.
-        learning_rate: of the optimiser; ADAM wants about a tenth of SGD's.
-        batch_size: examples a step, at most all of them.
-        epochs: walks through the data.
+        optimizer: "sgd", or "adam" (betas 0.9 and 0.999).
+        seed: seed of the batches.
+        learning_rate: learning rate of the optimiser; ADAM needs about a tenth of SGD's.
+        batch_size: examples per step, at most all of them.
+        epochs: number of passes through the data.
 
     Returns:
         The last parameters, `(d,)`.

@@ -143,12 +143,9 @@ def _replaced(driver: Driver, dim: int, k: np.ndarray) -> np.ndarray:
 def _jumps(driver: Arg[Driver], dim: Arg[Integer]) -> tuple[float, float, int]:
     """alpha, the rate of jumps beyond 1, and the dimension of their directions: of one coordinate
     for components."""
-    if not isinstance(driver, StableComponents | StableIsotropic):
-        raise TypeError(
-            "driver must be StableComponents or StableIsotropic, whose small jumps are known, not "
-            f"{errors.shown(driver)}. For example StableComponents(alpha=1.5)."
-        )
+    known = StableComponents | StableIsotropic
+    errors.instance("driver", driver, known, "StableComponents(alpha=1.5)")
     dim = errors.integer("dim", dim)
     directions = dim if isinstance(driver, StableIsotropic) else 1
-    a = require_jumps(driver.alpha)
+    a = require_jumps(driver)
     return a, driver.levy_rays(directions, 2, 0).total(), directions

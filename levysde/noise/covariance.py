@@ -15,7 +15,7 @@ says each function: it matters for components noise only.
 et al., arXiv 1711.04623.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -25,10 +25,10 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.noise.scales import STATE_FREE, LowRankScale, ScalarScale, as_scale
+from levysde.parts import in_float64
 from levysde.protocols import Driver, Landscape, Scale
 from levysde.types import Arg, Integer, Numbers
 
-_NEGATIVE = ("refuse", "absolute")
 # of the largest eigenvalue: below it a negative one is rounding, and a singular value is none
 _ROUNDING = 1e-5
 _FREQUENCIES = 10.0 ** np.arange(-7, 1)  # where the exponent is compared with `v k^2 / 2`
@@ -55,31 +55,20 @@ def unit_variance(driver: Arg[Driver], dim: Arg[Integer] = 1) -> float:
         Elementary: `exponent(k) ~ v |k|^2 / 2` as k -> 0.
     """
     dim = errors.integer("dim", dim)
-    if not isinstance(driver, Driver):
-        raise TypeError(
-            f"driver must be a Driver, not {driver!r}. For example StableComponents(alpha=1.5)."
-        )
-    # of a function that JAX traces, where nothing is a number
-    inside = errors.is_traced(jnp.zeros(()))
-    if inside or any(errors.is_traced(leaf) for leaf in jax.tree.leaves(driver)):
-        raise TypeError(
-            "the driver's variance is computed on the host, but its numbers are traced. Ask for it "
-            "outside jit."
-        )
+    errors.instance("driver", driver, Driver, "StableComponents(alpha=1.5)")
+    # inside a function that JAX traces nothing is a number
+    errors.concrete("driver", (driver, jnp.zeros(())))
     try:
         index = float(driver.index)
     except ValueError:  # a sum of several
         index = 2.0
     axis, slope = np.eye(1, dim)[0], np.cos(np.arange(dim, dtype=float))
-    with jax.enable_x64(True):  # small differences
-        exact = jax.tree.map(_doubled, driver)
+    with in_float64(driver) as exact:  # small differences
         if index < 2:
             return float(2 * _real_exponents(exact, axis[None])[0] ** (2 / index))
         along = np.stack([axis, slope / np.linalg.norm(slope)])
-        psi = _real_exponents(exact, np.concatenate([h * along for h in _FREQUENCIES])).reshape(
-            -1, 2
-        )
-    found = 2 * psi / _FREQUENCIES[:, None] ** 2
+        psi = _real_exponents(exact, np.concatenate([h * along for h in _FREQUENCIES]))
+    found = 2 * psi.reshape(-1, 2) / _FREQUENCIES[:, None] ** 2
     # from the smallest frequency up: past rounding, to where neighbours agree best, in both
     # directions, before the tails set in
     gaps = [
@@ -160,19 +149,13 @@ def hessian_aligned(
     Source:
         Xie, Sato, Sugiyama, ICLR 2021; Jastrzebski et al., arXiv 1711.04623, 2017.
     """
-    if not isinstance(landscape, Landscape):
-        raise TypeError(
-            f"landscape must be a Landscape, not {landscape!r}. For example "
-            "Quadratic(hessian=jnp.eye(2))."
-        )
+    errors.instance("landscape", landscape, Landscape, "Quadratic(hessian=jnp.eye(2))")
     batch = errors.integer("batch_size", batch_size, "batch_size=32")
-    if x is not None:
-        x = errors.finite(
-            "x", errors.concrete("x", x), f"x=jnp.zeros({landscape.dim})", (landscape.dim,)
-        )
-    hessian = landscape.hessian(landscape.minimum if x is None else x)
+    dim = landscape.dim
+    at = errors.concrete("x", landscape.minimum if x is None else x)
+    hessian = landscape.hessian(errors.finite("x", at, f"x=jnp.zeros({dim})", (dim,)))
     root = covariance_root("the Hessian", hessian, negative)
-    return as_scale(root / np.sqrt(batch * unit_variance(driver, landscape.dim)), landscape.dim)
+    return as_scale(root / np.sqrt(batch * unit_variance(driver, dim)), dim)
 
 
 def minibatch_scale(
@@ -232,12 +215,8 @@ def minibatch_scale(
         (rows - rows.mean(0)) / np.sqrt(n), full_matrices=False
     )
     # the mean of n equal rows is not exact, and rows may be rounded to float32
-    full = int(
-        np.sum(
-            deviation
-            > max(_ROUNDING * deviation[0], float(jnp.finfo(array.dtype).eps) * np.abs(rows).max())
-        )
-    )
+    rounding = float(jnp.finfo(array.dtype).eps) * np.abs(rows).max()
+    full = int(np.sum(deviation > max(_ROUNDING * deviation[0], rounding)))
     if not full:
         raise ValueError("gradients do not vary from example to example: a minibatch has no noise.")
     kept = full if rank is None else errors.integer("rank", rank, high=full)
@@ -307,13 +286,8 @@ def covariance_root(
     Source:
         Elementary.
     """
-    errors.choice("negative", negative, _NEGATIVE)
-    if not isinstance(name, str):
-        raise TypeError(
-            f"name must be what the covariance is called, not {errors.shown(name)}. Type "
-            "name='covariance'."
-        )
-    example = f"{name.removeprefix('the ').lower()}=jnp.eye(2)"
+    errors.choice("negative", negative, ("refuse", "absolute"))
+    example = f"{errors.word('name', name).removeprefix('the ').lower()}=jnp.eye(2)"
     # in float64: its root may fit into float32 where it does not
     matrix = errors.reals(name, value, example)
     if matrix.ndim > 2 or not matrix.size or len(set(matrix.shape)) > 1:
@@ -343,10 +317,6 @@ def covariance_root(
         )
     root = np.asarray(np.sqrt(np.abs(values) if negative == "absolute" else np.maximum(values, 0)))
     return root if vectors is None else (vectors * root) @ vectors.T
-
-
-def _doubled(leaf: Any) -> Any:
-    return leaf.astype(jnp.float64) if eqx.is_inexact_array(leaf) else leaf
 
 
 @eqx.filter_jit

@@ -32,8 +32,9 @@ class LevyPath(diffrax.AbstractPath):
     as `diffrax.Euler`.
 
     A time further than a tenth of a step off the grid is an error at run time, so take `dt0=dt` and
-    a `t1` that is a whole number of steps (diffrax stretches its steps to end at `t1`). float32
-    holds the grid for some hundred thousand steps, float64 for ever.
+    a `t1` that is a whole number of steps (diffrax stretches its steps to end at `t1`). In
+    float32 the grid is resolved for some hundred thousand steps, in float64 without a practical
+    limit.
 
     Args:
         driver: the law, for example `StableComponents(alpha=1.5)`.
@@ -65,11 +66,7 @@ class LevyPath(diffrax.AbstractPath):
         seed: Arg[Integer],
         trajectory: Arg[Integer | Array] = 0,
     ):
-        if not isinstance(driver, Driver):
-            raise TypeError(
-                f"driver must be a Driver, not {driver!r}. For example StableComponents(alpha=1.5)."
-            )
-        self.driver = driver
+        self.driver = errors.instance("driver", driver, Driver, "StableComponents(alpha=1.5)")
         self.dim = errors.integer("dim", dim)
         self.dt = errors.positive("dt", dt)
         if not errors.is_traced(self.dt):
@@ -89,17 +86,14 @@ class LevyPath(diffrax.AbstractPath):
     def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Point:
         """The increment over (t0, t1], or the path at `t0`, which is 0 at time 0; shape `(dim,)`.
         Of any number of steps, one by one; times off the grid are an error at run time."""
-        first, last = (
-            (jnp.zeros((), jnp.uint32), self._step(t0))
-            if t1 is None
-            else (self._step(t0), self._step(t1))
-        )
+        first, last = (0.0, t0) if t1 is None else (t0, t1)
 
         def add(i: Array, total: Point) -> Point:
             words = lane_words(self.key, i.astype(jnp.uint32), self.driver.words_per_step(self.dim))
             return total + self.driver.increment(words, self.dim, self.dt)
 
-        return jax.lax.fori_loop(first, last, add, jnp.zeros(self.dim, self.dt.dtype))
+        start = jnp.zeros(self.dim, self.dt.dtype)
+        return jax.lax.fori_loop(self._step(first), self._step(last), add, start)
 
     def _step(self, time: Any) -> Array:
         """The number of steps up to `time`."""

@@ -1,4 +1,4 @@
-"""Compound Poisson noise: separate jumps of a user's law, at a rate per unit time.
+"""Compound Poisson noise: separate jumps of a custom law, at a rate per unit time.
 
 Notation: lambda the intensity, mu = lambda dt, N ~ Poisson(mu) the number of jumps in a step, Y_1,
 Y_2, ... independent jumps, `L_dt = Y_1 + ... + Y_N`, phi(k) = E exp(i <k, Y>),
@@ -19,10 +19,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, UInt
+from jaxtyping import Array
 
 from levysde import errors
-from levysde.parts import Part
+from levysde.parts import Part, as_module
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
 from levysde.random import normals, unit_pair
 from levysde.types import Arg, Integer, Number
@@ -31,18 +31,9 @@ _OVERFULL = 1e-9  # largest chance, a step, of more jumps than `max_jumps`
 _EXTRA = 8  # terms of P(N >= j) beyond max_jumps
 
 
-class _JumpFunction(Part):
-    """A plain function as a jump law."""
-
-    fn: Callable = eqx.field(static=True)
-
-    def __call__(self, words: Words) -> Any:  # looked at by `_jump_dim`
-        return self.fn(words)
-
-
 class GaussianJump(Part):
-    """Normal jumps: `N(0, std^2 I)` in `dim` dimensions. A jump law for `CompoundPoisson`, and a
-    model to write others by.
+    """Normal jumps: `N(0, std^2 I)` in `dim` dimensions. A jump law for `CompoundPoisson`, and an
+    example for writing others.
 
     Args:
         std: standard deviation of a coordinate, positive.
@@ -165,11 +156,7 @@ class CompoundPoisson(Driver):
         max_jumps: Arg[Integer] = 4,
     ):
         self.intensity = errors.positive("intensity", intensity)
-        if not callable(jump):
-            raise TypeError(
-                f"jump must be a function of words, not {jump!r}. For example "
-                "GaussianJump(std=1.0)."
-            )
+        errors.function("jump", jump, "GaussianJump(std=1.0)")
         if words_per_jump is None:
             words_per_jump = getattr(jump, "words_per_jump", None)
         if words_per_jump is None:
@@ -179,14 +166,10 @@ class CompoundPoisson(Driver):
             )
         self.words_per_jump = errors.integer("words_per_jump", words_per_jump)
         self.max_jumps = errors.integer("max_jumps", max_jumps, high=64)
-        law: Any = jump if isinstance(jump, eqx.Module) else _JumpFunction(jump)
-        self.jump = law
-        _jump_dim(law, self.words_per_jump)
-        if characteristic is not None and not callable(characteristic):
-            raise TypeError(
-                f"characteristic must be a function of k, not {characteristic!r}. "
-                "Leave it out if unknown."
-            )
+        self.jump = as_module(jump)
+        _jump_dim(self.jump, self.words_per_jump)
+        if characteristic is not None:
+            errors.function("characteristic", characteristic, "lambda k: jnp.exp(-k @ k / 2)")
         self.characteristic = characteristic
 
     @property
@@ -202,7 +185,9 @@ class CompoundPoisson(Driver):
         return 2 + self.max_jumps * self.words_per_jump
 
     def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
-        v = _small_uniform(words[0], words[1], dt.dtype)
+        # a uniform on (0, 1) with 64 bits below its leading one: P(N >= 1) may be 1e-8
+        finer, _ = unit_pair(words[1], dt.dtype)
+        v = (words[0].astype(dt.dtype) + finer) * np.asarray(2.0**-32, dt.dtype)
         chances = _at_least(self.intensity * dt, self.max_jumps)
         total = jnp.zeros(dim, dt.dtype)
         for i, chance in enumerate(chances):
@@ -242,16 +227,11 @@ class CompoundPoisson(Driver):
         jump that is not finite."""
         from scipy.stats import qmc  # slow to import
 
-        if errors.is_traced(self.intensity):
-            raise TypeError(
-                "the Lévy measure is computed on the host, but intensity is traced by JAX. Ask "
-                "outside jit."
-            )
+        errors.concrete("CompoundPoisson", self)
         self.words_per_step(dim)
         rng = np.random.default_rng(seed)
-        points = qmc.Sobol(self.words_per_jump, rng=rng).random_base2(
-            max(1, math.ceil(math.log2(max(num, 2))))
-        )
+        power = max(1, math.ceil(math.log2(max(num, 2))))
+        points = qmc.Sobol(self.words_per_jump, rng=rng).random_base2(power)
         # low bits, often used as signs, stay independent
         high = (points * 2.0**16).astype(np.uint32)
         words = jnp.asarray((high << 16) | rng.integers(0, 2**16, points.shape, dtype=np.uint32))
@@ -261,10 +241,8 @@ class CompoundPoisson(Driver):
                 "jump gives values that are not finite. Cap them, for example with jnp.clip."
             )
         sizes = np.linalg.norm(jumps, axis=1)
-        still = np.eye(dim)[0]
-        directions = np.where(
-            sizes[:, None] > 0, jumps / np.where(sizes > 0, sizes, 1)[:, None], still
-        )
+        unit = jumps / np.where(sizes > 0, sizes, 1)[:, None]
+        directions = np.where(sizes[:, None] > 0, unit, np.eye(dim)[0])
         weights = np.full(len(sizes), float(self.intensity) / len(sizes))
 
         def tail(r: np.ndarray, i: np.ndarray) -> np.ndarray:
@@ -275,13 +253,9 @@ class CompoundPoisson(Driver):
 
 def _jump_dim(jump: Callable, words: int) -> int:
     """How many coordinates `jump` has, or a TypeError when it does not return a real vector."""
-    try:
-        out = jax.eval_shape(jump, jax.ShapeDtypeStruct((words,), jnp.uint32))
-    except Exception as error:
-        raise TypeError(
-            f"jump(words) fails for {words} words: {error}\nWrite it with jax.numpy for one jump, "
-            f"or mend words_per_jump={words}."
-        ) from None
+    example = f"words_per_jump={words} for a jump of {words} random words"
+    given = jax.ShapeDtypeStruct((words,), jnp.uint32)
+    out = errors.outcome("jump(words)", jump, given, example=example)
     if len(getattr(out, "shape", ())) != 1 or not jnp.issubdtype(out.dtype, jnp.floating):
         raise TypeError(
             f"jump(words) must return a real vector of shape (d,), not {out}. Put a number in "
@@ -290,18 +264,10 @@ def _jump_dim(jump: Callable, words: int) -> int:
     return out.shape[0]
 
 
-def _small_uniform(word: UInt[Array, ""], finer: UInt[Array, ""], dtype) -> Array:
-    """A uniform on (0, 1) with 64 bits below its leading one: P(N >= 1) may be 1e-8."""
-    below, _ = unit_pair(finer, dtype)
-    return (word.astype(dtype) + below) * np.asarray(2.0**-32, dtype)
-
-
 def _at_least(mean: Scalar, most: int) -> list[Scalar]:
     """`P(N >= j)`, j = 1, ..., `most`, as sums of positive terms: right to the last digits however
     small."""
-    terms = list(
-        itertools.accumulate(
-            range(1, most + _EXTRA + 1), lambda term, i: term * mean / i, initial=jnp.exp(-mean)
-        )
-    )
+    terms = [jnp.exp(-mean)]
+    for i in range(1, most + _EXTRA + 1):
+        terms.append(terms[-1] * mean / i)
     return list(itertools.accumulate(terms[:0:-1]))[::-1][:most]

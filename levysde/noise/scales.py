@@ -8,7 +8,6 @@ along column j of S, whatever the other columns are. Scales that match a covaria
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -17,7 +16,7 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.parts import Part
+from levysde.parts import as_module
 from levysde.protocols import NoiseVector, Point, Scale, matvec
 from levysde.types import Arg, Integer, Number, Numbers
 
@@ -173,17 +172,21 @@ class StateScale(Scale):
         noise_dim: Arg[Integer | None] = None,
     ):
         self.dim = errors.integer("dim", dim)
-        if not callable(fn):
-            raise TypeError(
-                f"fn must be a function of x, not {fn!r}. For example lambda x: 1 + x**2."
-            )
-        law: Any = fn if isinstance(fn, eqx.Module) else _ScaleFunction(fn)
+        example = "lambda x: 1 + x**2"
+        law = as_module(errors.function("fn", fn, example))
         self.fn = law
-        shape = _shape_of(law, self.dim)
-        self.columns = shape[1] if len(shape) == 2 else self.dim
-        if noise_dim is None:
-            return
-        if errors.integer("noise_dim", noise_dim) != self.columns:
+        x = jax.ShapeDtypeStruct((self.dim,), jnp.zeros(0).dtype)
+        out = errors.outcome("fn(x)", lambda x: jnp.asarray(law(x)), x, example=example)
+        shape = out.shape
+        matrix = len(shape) == 2 and shape[0] == self.dim and shape[1] > 0
+        fits = matrix or shape in ((), (self.dim,))
+        if not fits or not jnp.issubdtype(out.dtype, jnp.floating):
+            raise TypeError(
+                f"fn(x) must return a real number, {self.dim} factors, or a matrix of {self.dim} "
+                f"rows, not {out.dtype} of shape {shape}. For example {example}."
+            )
+        self.columns = shape[1] if matrix else self.dim
+        if noise_dim is not None and errors.integer("noise_dim", noise_dim) != self.columns:
             raise ValueError(
                 f"noise_dim = {noise_dim}, but fn(x) has shape {shape}, which takes noise of "
                 f"{self.columns} coordinates. Return a matrix of shape ({self.dim}, {noise_dim}), "
@@ -206,15 +209,6 @@ STATE_FREE: tuple[type[Scale], ...] = (
 )  # those that do not look at the position
 
 
-class _ScaleFunction(Part):
-    """A plain function, part of the program."""
-
-    fn: Callable = eqx.field(static=True)
-
-    def __call__(self, x: Point) -> Array:
-        return self.fn(x)
-
-
 def _finite_matrix(name: str, value: Arg[Numbers], example: str) -> Array:
     matrix = errors.finite(name, value, example)
     if matrix.ndim != 2:
@@ -223,29 +217,6 @@ def _finite_matrix(name: str, value: Arg[Numbers], example: str) -> Array:
             f"example {example}."
         )
     return matrix
-
-
-def _shape_of(fn: Callable, dim: int) -> tuple[int, ...]:
-    """The shape of `fn(x)`, or an error that says what is wrong with `fn`."""
-    try:
-        out = jax.eval_shape(
-            lambda x: jnp.asarray(fn(x)), jax.ShapeDtypeStruct((dim,), jnp.zeros(0).dtype)
-        )
-    except Exception as error:
-        raise TypeError(
-            f"fn(x) fails for x of shape ({dim},): {error}\nWrite it with jax.numpy for one x, for "
-            "example "
-            "lambda x: 1 + x**2."
-        ) from None
-    fits = out.shape in ((), (dim,)) or (
-        len(out.shape) == 2 and out.shape[0] == dim and out.shape[1] > 0
-    )
-    if not fits or not jnp.issubdtype(out.dtype, jnp.floating):
-        raise TypeError(
-            f"fn(x) must return a real number, {dim} factors, or a matrix of {dim} rows, not "
-            f"{out.dtype} of shape {out.shape}. For example lambda x: 1 + x**2."
-        )
-    return out.shape
 
 
 def as_scale(value: Arg[Scale | Numbers | None], dim: Arg[Integer]) -> Scale:

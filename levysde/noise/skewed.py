@@ -34,7 +34,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, UInt
 
 from levysde import errors
-from levysde.noise.stable import levy_constant, power_tail, require_jumps
+from levysde.noise.stable import component_rays, levy_constant, power_tail, require_jumps
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
 from levysde.random import exp2, exponential, half_pair, log2, sinpi
 from levysde.types import Arg, Number, Numbers
@@ -94,9 +94,8 @@ def skewed_stable(
         shifted = jnp.where(t == 0, jumps + dt * beta * z_t * depth * cosine, pure)
     else:
         growth = _ratio(jnp.expm1(np.asarray(np.log(2), dtype) * power), t, depth)  # (E - 1)/t
-        shifted = jumps + dt * beta * z_t * (
-            growth * cosine - _ratio(2 * half_sine * half_sine, t, 0.0)
-        )
+        bend = _ratio(2 * half_sine * half_sine, t, 0.0)  # (1 - cos(tU))/t
+        shifted = jumps + dt * beta * z_t * (growth * cosine - bend)
     return jnp.clip(shifted, -_CAP, _CAP)
 
 
@@ -145,7 +144,16 @@ class SkewedComponents(Driver):
         parameterization: Arg[Literal["S1", "S0"]] = "S1",
     ):
         self.alpha = errors.stability_index(alpha)
-        self.skewness = _skewness(skewness)
+        self.skewness = errors.finite("skewness", skewness)
+        if self.skewness.ndim > 1:
+            raise ValueError(
+                "skewness must be one number or one a coordinate, not of shape "
+                f"{self.skewness.shape}. Type skewness=0.5."
+            )
+        if not errors.is_traced(self.skewness) and np.any(np.abs(np.asarray(skewness, float)) > 1):
+            raise ValueError(
+                f"skewness must lie in [-1, 1], not {skewness!r}. For example skewness=0.5."
+            )
         self.parameterization = errors.choice("parameterization", parameterization, ("S1", "S0"))
         known = not (errors.is_traced(self.alpha) or errors.is_traced(self.skewness))
         if known and float(self.alpha) == 2 and np.any(np.asarray(self.skewness) != 0):
@@ -190,35 +198,11 @@ class SkewedComponents(Driver):
         return jnp.sum(real) + 1j * jnp.sum(real * self.skewness * jnp.sign(k) * twist)
 
     def levy_rays(self, dim: int, num: int = 0, seed: int = 0) -> LevyRays:
-        """The `2 dim` half-axes, weighted by `1 + skewness` upwards and `1 - skewness`
-        downwards; `num`,
-        `seed` not needed. The drift of "S0" is no part of the Lévy measure; it moves the noisy
-        attractor by an amount of order epsilon."""
+        """The `2 dim` half-axes, weighted by `1 + skewness` upwards and `1 - skewness` downwards;
+        `num`, `seed` not needed. The drift of "S0" is no part of the Lévy measure; it moves the
+        noisy attractor by an amount of order epsilon."""
         self.words_per_step(dim)
-        alpha = require_jumps(self.alpha)
-        if errors.is_traced(self.skewness):
-            raise TypeError(
-                "the Lévy measure is computed on the host, but skewness is traced by JAX. "
-                "Ask outside jit."
-            )
-        beta = np.broadcast_to(np.asarray(self.skewness, dtype=float), (dim,))
-        axes = np.eye(dim)
+        alpha = require_jumps(self)
+        beta = np.asarray(self.skewness, dtype=float)
         tail = power_tail(alpha, levy_constant(alpha) / alpha)
-        return LevyRays(
-            np.concatenate([axes, -axes]), np.concatenate([1 + beta, 1 - beta]), tail, alpha
-        )
-
-
-def _skewness(skewness: Arg[Numbers]) -> Array:
-    array = errors.finite("skewness", skewness)
-    if array.ndim > 1:
-        raise ValueError(
-            "skewness must be one number or one a coordinate, not of shape "
-            f"{array.shape}. Type skewness=0.5."
-        )
-    if not errors.is_traced(array) and np.any(np.abs(np.asarray(skewness, dtype=float)) > 1):
-        raise ValueError(
-            f"skewness must lie in [-1, 1], not {skewness!r}. For example skewness=0.5; 0 is "
-            "symmetric."
-        )
-    return array
+        return component_rays(dim, tail, alpha, 1 + beta, 1 - beta)

@@ -14,6 +14,7 @@ capped at 1e30, so that the state stays finite.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -114,19 +115,15 @@ def log2_positive_stable(
     return log2(first) + (rest * log_second - log2(sinpi(jnp.minimum(turn, pole)))) * (1 / index)
 
 
-def require_jumps(alpha: Array) -> float:
-    """alpha as a number below 2, or a ValueError: at 2 there is no Lévy measure."""
-    if errors.is_traced(alpha):
-        raise TypeError(
-            "the Lévy measure is computed on the host, but alpha is traced by JAX. Ask "
-            "for it outside jit."
-        )
-    if float(alpha) == 2:
+def require_jumps(driver: Any) -> float:
+    """The driver's alpha as a number below 2, or a ValueError: at 2 there is no Lévy measure."""
+    alpha = float(errors.concrete(type(driver).__name__, driver).alpha)
+    if alpha == 2:
         raise ValueError(
             "alpha = 2 is Gaussian: the driver has no jumps, so no Lévy measure and no stable "
             "escape law. Use alpha below 2, or a Gaussian law, levysde.theory.kramers_law."
         )
-    return float(alpha)
+    return alpha
 
 
 def total_tail(driver: Arg["StableComponents | StableIsotropic"], dim: Arg[Integer]) -> float:
@@ -148,14 +145,12 @@ def total_tail(driver: Arg["StableComponents | StableIsotropic"], dim: Arg[Integ
         Samorodnitsky and Taqqu, "Stable non-Gaussian random processes", 1994.
     """
     dim = errors.integer("dim", dim)
-    if isinstance(driver, StableComponents):
-        alpha = require_jumps(driver.alpha)
-        return 2 * dim * levy_constant(alpha) / alpha
+    example = "StableComponents(alpha=1.5)"
+    errors.instance("driver", driver, StableComponents | StableIsotropic, example)
+    alpha = require_jumps(driver)
     if isinstance(driver, StableIsotropic):
-        return _isotropic_tail(require_jumps(driver.alpha), dim)
-    raise TypeError(
-        f"driver must be stable, not {driver!r}. For example StableComponents(alpha=1.5)."
-    )
+        return _isotropic_tail(alpha, dim)
+    return 2 * dim * levy_constant(alpha) / alpha
 
 
 def power_tail(alpha: float, factor: float = 1.0) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
@@ -163,8 +158,31 @@ def power_tail(alpha: float, factor: float = 1.0) -> Callable[[np.ndarray, np.nd
     return lambda r, _: factor * np.asarray(r, dtype=float) ** -alpha
 
 
-def _number(alpha: Array | None) -> float:
-    return round(float(alpha), 7)  # pyright: ignore[reportArgumentType]  # float32 has no 1.95
+def component_rays(
+    dim: int, tail: Callable, index: float, up: np.ndarray | float = 1.0, down: Any = 1.0
+) -> LevyRays:
+    """The `2 dim` half-axes, with these weights of those upwards and downwards."""
+    axes, ones = np.eye(dim), np.ones(dim)
+    weights = np.concatenate([up * ones, down * ones])
+    return LevyRays(np.concatenate([axes, -axes]), weights, tail, index)
+
+
+def isotropic_rays(
+    dim: int, num: int, seed: int, tail: Callable, index: float, total: float = 1.0
+) -> LevyRays:
+    """About `num` directions spread evenly over the unit sphere, of the weight `total` in all: both
+    ends in d = 1, equal angles in d = 2, scrambled Sobol points above, in antipodal pairs."""
+    directions = _sphere(dim, num, seed)
+    return LevyRays(directions, np.full(len(directions), total / len(directions)), tail, index)
+
+
+def _fitted(alpha: Array) -> tuple[float, Array | None]:
+    """alpha as a number, NaN where JAX traces it, and the coefficients of its quantile where it can
+    be fitted."""
+    # float32 has no 1.95
+    number = math.nan if errors.is_traced(alpha) else round(float(alpha), 7)
+    known = FITTED[0] <= number <= FITTED[1]
+    return number, jnp.asarray(fit_quantile(number), dtype=float) if known else None
 
 
 class StableComponents(Driver):
@@ -196,11 +214,8 @@ class StableComponents(Driver):
 
     def __init__(self, alpha: Arg[Number], *, exact_sampler: Arg[bool] = False):
         self.alpha = errors.stability_index(alpha)
-        exact_sampler = errors.flag("exact_sampler", exact_sampler)
-        number = math.nan if errors.is_traced(self.alpha) else _number(self.alpha)
-        fitted = not exact_sampler and FITTED[0] <= number <= FITTED[1]
-        self.ratio = jnp.asarray(fit_quantile(number), dtype=float) if fitted else None
-        self.fitted = self.alpha if fitted else None
+        self.ratio = None if errors.flag("exact_sampler", exact_sampler) else _fitted(self.alpha)[1]
+        self.fitted = None if self.ratio is None else self.alpha
 
     def _arguments(self) -> dict[str, Array | bool]:
         return {"alpha": self.alpha, "exact_sampler": self.ratio is None}
@@ -208,12 +223,7 @@ class StableComponents(Driver):
     def _derived(self) -> dict[str, Array | None]:
         if self.ratio is None:
             return {}
-        number = _number(self.alpha)
-        known = FITTED[0] <= number <= FITTED[1]
-        return {
-            "ratio": jnp.asarray(fit_quantile(number), dtype=float) if known else None,
-            "fitted": self.alpha,
-        }
+        return {"ratio": _fitted(self.alpha)[1], "fitted": self.alpha}
 
     @property
     def index(self) -> Scalar:
@@ -226,17 +236,12 @@ class StableComponents(Driver):
         log2_dt = jnp.log2(dt)
         if self.ratio is None:
             return stable(words[:dim], words[dim:], self.alpha, log2_dt)
-        finer = words[::-1][:dim]
-        ratio, known = (
-            self.ratio,
-            not (errors.is_traced(self.alpha) or errors.is_traced(self.fitted)),
-        )
-        # alpha was replaced, as by `equinox.tree_at`
-        if known and _number(self.alpha) != _number(self.fitted):
-            ratio = jnp.asarray(fit_quantile(_number(self.alpha)), self.alpha.dtype)
-        elif not known:
-            # noticed: there is no fit to be had here
+        ratio, finer = self.ratio, words[::-1][:dim]
+        if errors.is_traced(self.alpha) or errors.is_traced(self.fitted):
+            # alpha was replaced, as by `equinox.tree_at`: there is no fit to be had here
             log2_dt = jnp.where(self.alpha == self.fitted, log2_dt, jnp.nan)
+        elif float(self.alpha) != float(self.fitted):  # pyright: ignore[reportArgumentType]
+            ratio = jnp.asarray(fit_quantile(_fitted(self.alpha)[0]), self.alpha.dtype)
         return fitted_stable(words[:dim], finer, self.alpha, ratio, log2_dt)
 
     def exponent(self, k: Point) -> Scalar:
@@ -244,10 +249,8 @@ class StableComponents(Driver):
 
     def levy_rays(self, dim: int, num: int = 0, seed: int = 0) -> LevyRays:
         """The `2 dim` half-axes; `num` and `seed` are not needed."""
-        alpha = require_jumps(self.alpha)
-        axes = np.eye(dim)
-        tail = power_tail(alpha, levy_constant(alpha) / alpha)
-        return LevyRays(np.concatenate([axes, -axes]), np.ones(2 * dim), tail, alpha)
+        alpha = require_jumps(self)
+        return component_rays(dim, power_tail(alpha, levy_constant(alpha) / alpha), alpha)
 
 
 class StableIsotropic(Driver):
@@ -291,10 +294,9 @@ class StableIsotropic(Driver):
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
         """Directions uniform on the sphere: both ends in d = 1, equal angles in d = 2, scrambled
         Sobol above, independent ones beyond its 21,201 dimensions."""
-        alpha = require_jumps(self.alpha)
-        directions = sphere(dim, num, seed)
-        weights = np.full(len(directions), _isotropic_tail(alpha, dim) / len(directions))
-        return LevyRays(directions, weights, power_tail(alpha), alpha)
+        alpha = require_jumps(self)
+        total = _isotropic_tail(alpha, dim)
+        return isotropic_rays(dim, num, seed, power_tail(alpha), alpha, total)
 
 
 def _isotropic_tail(alpha: float, dim: int) -> float:
@@ -307,8 +309,7 @@ def _isotropic_tail(alpha: float, dim: int) -> float:
     )
 
 
-def sphere(dim: int, num: int, seed: int) -> np.ndarray:
-    """About `num` directions spread evenly over the unit sphere of R^dim, in antipodal pairs."""
+def _sphere(dim: int, num: int, seed: int) -> np.ndarray:
     from scipy.stats import norm, qmc  # slow to import
 
     if dim == 1:

@@ -14,7 +14,6 @@ Read as Ito by the dynamics, as an optimiser does: S is taken before the step.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -24,15 +23,13 @@ from jaxtyping import Array, Float
 from levysde import errors
 from levysde.noise.covariance import unit_variance
 from levysde.noise.scales import StateScale
-from levysde.protocols import Landscape, Point
+from levysde.parts import as_module
+from levysde.protocols import Driver, Landscape, Point
 from levysde.types import Arg, Integer
-
-if TYPE_CHECKING:
-    from levysde.protocols import Driver
 
 
 def hessian_scale(
-    landscape: Arg[Landscape], driver: Arg["Driver"], *, batch_size: Arg[Integer]
+    landscape: Arg[Landscape], driver: Arg[Driver], *, batch_size: Arg[Integer]
 ) -> StateScale:
     """The scale of gradient noise aligned with the Hessian at the position,
     `S(x) = sqrt(|H(x)| / (B v))`, symmetric.
@@ -56,11 +53,7 @@ def hessian_scale(
     Source:
         Xie, Sato, Sugiyama, ICLR 2021.
     """
-    if not isinstance(landscape, Landscape):
-        raise TypeError(
-            f"landscape must be a Landscape, not {landscape!r}. For example "
-            "Quadratic(hessian=jnp.eye(2))."
-        )
+    errors.instance("landscape", landscape, Landscape, "Quadratic(hessian=jnp.eye(2))")
     batch = errors.integer("batch_size", batch_size, "batch_size=32")
     factor = (batch * unit_variance(driver, landscape.dim)) ** -0.5
     return StateScale(_HessianRoot(landscape, jnp.asarray(factor, dtype=float)), dim=landscape.dim)
@@ -70,7 +63,7 @@ def minibatch_state_scale(
     example_gradients: Arg[Callable[[Array], Array]],
     n: Arg[Integer],
     dim: Arg[Integer],
-    driver: Arg["Driver"],
+    driver: Arg[Driver],
     *,
     batch_size: Arg[Integer],
 ) -> StateScale:
@@ -106,27 +99,16 @@ def minibatch_state_scale(
     n = errors.integer("n", n, low=2)
     dim = errors.integer("dim", dim)
     batch = errors.integer("batch_size", batch_size, "batch_size=32")
-    if not callable(example_gradients):
-        raise TypeError(
-            f"example_gradients must be a function of x, not {example_gradients!r}. Give for "
-            "example the example_gradients of a landscape made by from_network."
-        )
+    example = "network.example_gradients of a landscape made by from_network"
+    errors.function("example_gradients", example_gradients, example)
     x = jax.ShapeDtypeStruct((dim,), jnp.zeros(0).dtype)
-    out = errors.outcome(
-        "example_gradients", example_gradients, x, example="network.example_gradients"
+    shape, what = (n, dim), f"an array of shape (n, dim) = ({n}, {dim}), one row an example"
+    errors.outcome(
+        "example_gradients(x)", example_gradients, x, example=example, shape=shape, what=what
     )
-    if getattr(out, "shape", None) != (n, dim):
-        raise TypeError(
-            f"example_gradients(x) must return an array of shape (n, dim) = ({n}, {dim}), not "
-            f"{out}. Return one row an example."
-        )
     factor = (n * batch * unit_variance(driver, n)) ** -0.5
-    gradients: Any = (
-        example_gradients
-        if isinstance(example_gradients, eqx.Module)
-        else _Static(example_gradients)
-    )
-    return StateScale(_Centred(gradients, jnp.asarray(factor, dtype=float)), dim=dim, noise_dim=n)
+    centred = _Centred(as_module(example_gradients), jnp.asarray(factor, dtype=float))
+    return StateScale(centred, dim=dim, noise_dim=n)
 
 
 def absolute_root(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
@@ -156,15 +138,6 @@ class _Centred(eqx.Module):
     def __call__(self, x: Point) -> Float[Array, "d n"]:
         rows = self.example_gradients(x)
         return self.factor * (rows - jnp.mean(rows, 0, keepdims=True)).T
-
-
-class _Static(eqx.Module):
-    """A plain function, part of the program."""
-
-    fn: Callable = eqx.field(static=True)
-
-    def __call__(self, x: Point) -> Array:
-        return self.fn(x)
 
 
 def _root_of_two(matrix: Float[Array, "2 2"]) -> Float[Array, "2 2"]:

@@ -8,6 +8,9 @@ it.
     StudentT          xi = G / sqrt(W / df),  G ~ N(0, I), W ~ chi-square(df);  density ~ (1 +
                       |xi|^2/df)^(-(df + d)/2)
     GaussianMixture   xi = s_J G,             J = j with probability w_j
+    EmpiricalSteps    xi = 1/B (r_{j1} + ... + r_{jB}),   j1 ... jB drawn from the n rows with
+                      replacement: mean 0, covariance C1/B with `C1 = 1/n sum_j r_j r_j'`, no draw
+                      larger than the largest row
 
 A chi-square of real df needs rejection, so the t law is drawn in pairs of coordinates instead: for
 d = 2 its radius is `R^2 = df (U^(-2/df) - 1)` exactly (Bailey, Math. Comp. 62, 1994), and given the
@@ -21,16 +24,17 @@ pairs before it, with `q = df + sum |pair|^2`, the k-th pair (k = 0, 1, ...) is 
 
 import itertools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Complex
 
 from levysde import errors
-from levysde.noise.stable import sphere
+from levysde.noise.stable import isotropic_rays
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
-from levysde.random import exp2, exponential, half_pair, normals, sinpi
-from levysde.types import Arg, Number, Numbers
+from levysde.random import below, exp2, exponential, half_pair, normals, sinpi
+from levysde.types import Arg, Integer, Number, Numbers
 
 _LOG2_CAP = float(np.log2(1e30))  # of a draw, so that the state stays finite
 _HALF_LOG2_E = float(np.log2(np.e) / 2)
@@ -38,18 +42,29 @@ _NODES = 4096  # of the quadrature over log(W / df) in the exponent
 _WRITTEN_OUT = 32  # pairs
 
 
-def require_step(name: str, own: Array, dt: float) -> None:
-    """`dt` is the walk's own step, up to float32 rounding; or a ValueError."""
-    if errors.is_traced(own) or abs(float(own) - dt) <= 1e-6 * dt:
-        return
-    raise ValueError(
-        f"{name} has increments over its own step dt = {float(own):g} only, not over dt = {dt:g}: "
-        f"their law over another step is not of the same kind. Type {name}(..., dt={dt:g}), or a "
-        f"step of dt={float(own):g}."
-    )
+class _StepDriver(Driver):
+    """A law over steps of exactly `dt`."""
+
+    dt: eqx.AbstractVar[Array]
+
+    @property
+    def index(self) -> Scalar:
+        """2: epsilon = sqrt(eta), so that a step of dt = eta is one optimiser step."""
+        return jnp.full_like(self.dt, 2)
+
+    def check_step(self, dt: float) -> None:
+        # equal up to float32 rounding
+        if errors.is_traced(self.dt) or abs(float(self.dt) - dt) <= 1e-6 * dt:
+            return
+        name = type(self).__name__
+        raise ValueError(
+            f"{name} has increments over its own step dt = {float(self.dt):g} only, not over "
+            f"dt = {dt:g}: their law over another step is not of the same kind. Type "
+            f"{name}(..., dt={dt:g}), or a step of dt={float(self.dt):g}."
+        )
 
 
-class StudentT(Driver):
+class StudentT(_StepDriver):
     """Multivariate Student-t steps: rotation-invariant, unit scale matrix (variance `df/(df-2)` a
     coordinate, where df > 2). See the top of the file.
 
@@ -73,11 +88,6 @@ class StudentT(Driver):
     def __init__(self, df: Arg[Number], dt: Arg[Number]):
         self.df = errors.positive("df", df)
         self.dt = errors.positive("dt", dt)
-
-    @property
-    def index(self) -> Scalar:
-        """2: epsilon = sqrt(eta), whatever df, so that a step of dt = eta is one optimiser step."""
-        return jnp.full_like(self.df, 2)
 
     def words_per_step(self, dim: int) -> int:
         return 2 * ((dim + 1) // 2)
@@ -120,25 +130,16 @@ class StudentT(Driver):
         power: index NaN."""
         from scipy.special import betainc  # slow to import
 
-        if errors.is_traced(self.df) or errors.is_traced(self.dt):
-            raise TypeError(
-                "the Lévy measure is computed on the host, but df or dt is traced. Ask "
-                "for it outside jit."
-            )
-        df, dt, directions = float(self.df), float(self.dt), sphere(dim, num, seed)
+        errors.concrete("StudentT", self)
+        df, dt = float(self.df), float(self.dt)
 
         def tail(r: np.ndarray, _: np.ndarray) -> np.ndarray:
             return betainc(df / 2, dim / 2, df / (df + np.asarray(r, dtype=float) ** 2 / dt)) / dt
 
-        return LevyRays(
-            directions, np.full(len(directions), 1 / len(directions)), tail, float("nan")
-        )
-
-    def check_step(self, dt: float) -> None:
-        require_step("StudentT", self.dt, dt)
+        return isotropic_rays(dim, num, seed, tail, float("nan"))
 
 
-class GaussianMixture(Driver):
+class GaussianMixture(_StepDriver):
     """Isotropic scale mixture of normals: a step is `N(0, scales_j^2 I)` with probability
     `weights_j`. See the top of the file.
 
@@ -162,13 +163,28 @@ class GaussianMixture(Driver):
     dt: Array
 
     def __init__(self, weights: Arg[Numbers], scales: Arg[Numbers], dt: Arg[Number]):
-        self.weights, self.scales = _components(weights, scales)
+        example = "weights=[0.9, 0.1], scales=[1.0, 10.0]"
+        weights = errors.finite("weights", weights, example)
+        scales = errors.finite("scales", scales, example)
+        if weights.ndim != 1 or weights.shape != scales.shape:
+            raise ValueError(
+                "weights and scales must be two lists of one length, not of shapes "
+                f"{weights.shape} and {scales.shape}. For example {example}."
+            )
+        if not (errors.is_traced(weights) or errors.is_traced(scales)):
+            p, sizes = np.asarray(weights), np.asarray(scales)
+            if (p <= 0).any() or abs(float(p.sum()) - 1) > 1e-5:
+                raise ValueError(
+                    f"weights must be positive with sum 1, not {p!r}. For example {example}."
+                )
+            if (sizes < 0).any() or not sizes.any():
+                raise ValueError(
+                    f"scales must not be negative, nor zero throughout, but are {sizes!r}. For "
+                    f"example {example}."
+                )
+        order = jnp.argsort(weights)
+        self.weights, self.scales = (weights / jnp.sum(weights))[order], scales[order]
         self.dt = errors.positive("dt", dt)
-
-    @property
-    def index(self) -> Scalar:
-        """2: epsilon = sqrt(eta), so that a step of dt = eta is one optimiser step."""
-        return jnp.full_like(self.dt, 2)
 
     def words_per_step(self, dim: int) -> int:
         return 1 + 2 * ((dim + 1) // 2)
@@ -188,7 +204,12 @@ class GaussianMixture(Driver):
 
     def exponent(self, k: Point) -> Scalar:
         """`-log(phi)/dt`, `phi = sum_j weights_j exp(-scales_j^2 |k|^2 dt / 2)`."""
-        return _from_mixture(self.weights, self.dt * jnp.sum(k * k) * self.scales**2) / self.dt
+        square = self.dt * jnp.sum(k * k) * self.scales**2
+        # without cancellation where it is small
+        missing = jnp.sum(self.weights * -jnp.expm1(-square / 2))
+        far = jax.nn.logsumexp(-square / 2, b=self.weights)
+        near = -jnp.log1p(-jnp.minimum(missing, 0.5))
+        return jnp.where(missing < 0.5, near, -far) / self.dt
 
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
         raise ValueError(
@@ -197,8 +218,77 @@ class GaussianMixture(Driver):
             "Gaussian law, levysde.theory.kramers_law."
         )
 
-    def check_step(self, dt: float) -> None:
-        require_step("GaussianMixture", self.dt, dt)
+
+class EmpiricalSteps(_StepDriver):
+    """Bootstrap of measured noise: an increment is a mean of `batch_size` rows, drawn with
+    replacement.
+
+    The noise of minibatches that does not change with the position: what a real optimiser's noise
+    at a minimum would be if it stayed the same everywhere.
+
+    Args:
+        rows: deviations of the examples' gradients, shape `(n, d)`; their mean is taken away.
+        batch_size: B, at least 1.
+        dt: length of a step in SDE time, the only one allowed; 1 for the noise of an
+            `OptimizerKernel`.
+
+    Raises:
+        ValueError, TypeError: rows that are no finite matrix, or all the same; numbers out of
+            range.
+
+    Source:
+        Elementary: a minibatch drawn with replacement (the bootstrap of Efron, Ann. Statist. 7,
+        1979).
+    """
+
+    rows: Array
+    dt: Array
+    batch_size: int = eqx.field(static=True)
+
+    def __init__(self, rows: Arg[Numbers], batch_size: Arg[Integer], dt: Arg[Number] = 1.0):
+        example = "EmpiricalSteps(landscape.example_gradients(x), batch_size=30)"
+        rows = errors.finite("rows", rows, example)
+        if rows.ndim != 2 or rows.shape[0] < 2:
+            raise ValueError(
+                f"rows must have shape (n, d) with n of 2 or more, not {rows.shape}. For "
+                f"example {example}."
+            )
+        self.rows = rows - jnp.mean(rows, 0)[None]
+        if not errors.is_traced(rows) and not np.ptp(np.asarray(rows), axis=0).any():
+            raise ValueError(
+                "rows are all the same, so that they hold no noise. Give the gradient "
+                "of each example."
+            )
+        self.batch_size = errors.integer("batch_size", batch_size, "batch_size=30")
+        self.dt = errors.positive("dt", dt, "dt=1.0")
+
+    def words_per_step(self, dim: int) -> int:
+        self._check_dim(dim)
+        return self.batch_size
+
+    def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
+        self._check_dim(dim)
+        drawn = self.rows[below(words, len(self.rows))]
+        return jnp.sqrt(dt) / self.batch_size * jnp.sum(drawn, 0)
+
+    def exponent(self, k: Point) -> Complex[Array, ""]:
+        """`-log(phi)/dt`, `phi = (1/n sum_j exp(i sqrt(dt) k.r_j / B))^B`."""
+        angle = jnp.sqrt(self.dt) / self.batch_size * jnp.sum(self.rows * k[None, :], 1)
+        return -self.batch_size * jnp.log(jnp.mean(jnp.exp(1j * angle))) / self.dt
+
+    def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
+        raise ValueError(
+            "EmpiricalSteps has bounded steps: at small noise no escape is by one jump, so there "
+            "is no escape law of jumps. Fit StableComponents or StudentT to the rows, or use a "
+            "Gaussian law, levysde.theory.kramers_law."
+        )
+
+    def _check_dim(self, dim: int) -> None:
+        if dim != self.rows.shape[1]:
+            raise ValueError(
+                f"rows have {self.rows.shape[1]} coordinates, but {dim} are asked for. Give rows "
+                f"of shape (n, {dim})."
+            )
 
 
 def _student_log(half: Scalar, square: Scalar) -> Scalar:
@@ -239,34 +329,3 @@ def _one_minus_exp(e: Array) -> Array:
         return -jnp.expm1(-e)
     small = e * (1 - e * (1 / 2 - e * (1 / 6 - e / 24)))
     return jnp.where(e < 2.0**-5, small, 1 - exp2(-2 * _HALF_LOG2_E * jnp.maximum(e, 2.0**-5)))
-
-
-def _from_mixture(weights: Array, square: Array) -> Scalar:
-    """`-log sum_j weights_j exp(-square_j / 2)`, without cancellation where it is small."""
-    missing = jnp.sum(weights * -jnp.expm1(-square / 2))
-    far = jax.nn.logsumexp(-square / 2, b=weights)
-    return jnp.where(missing < 0.5, -jnp.log1p(-jnp.minimum(missing, 0.5)), -far)
-
-
-def _components(weights: Arg[Numbers], scales: Arg[Numbers]) -> tuple[Array, Array]:
-    example = "weights=[0.9, 0.1], scales=[1.0, 10.0]"
-    weights = errors.finite("weights", weights, example)
-    scales = errors.finite("scales", scales, example)
-    if weights.ndim != 1 or weights.shape != scales.shape or not len(weights):
-        raise ValueError(
-            f"weights and scales must be two lists of one length, not of shapes {weights.shape} "
-            f"and {scales.shape}. For example {example}."
-        )
-    if not errors.is_traced(weights):
-        if (np.asarray(weights) <= 0).any() or abs(float(np.sum(weights)) - 1) > 1e-5:
-            raise ValueError(
-                f"weights must be positive with sum 1, not {np.asarray(weights)!r}. For "
-                f"example {example}."
-            )
-    if not errors.is_traced(scales) and ((np.asarray(scales) < 0).any() or not np.any(scales)):
-        raise ValueError(
-            f"scales must not be negative, nor zero throughout, but are {np.asarray(scales)!r}. "
-            f"For example {example}."
-        )
-    order = jnp.argsort(weights)
-    return (weights / jnp.sum(weights))[order], scales[order]

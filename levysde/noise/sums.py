@@ -39,10 +39,7 @@ class DriverSum(Driver):
         if not parts:
             raise ValueError(f"a sum needs at least one driver. For example {_EXAMPLE}.")
         pairs = [_pair(number, part) for number, part in enumerate(parts)]
-        self.drivers, self.factors = (
-            tuple(driver for driver, _ in pairs),
-            tuple(factor for _, factor in pairs),
-        )
+        self.drivers, self.factors = (tuple(part) for part in zip(*pairs, strict=True))
 
     def _arguments(self) -> dict[str, tuple]:
         return {"parts": tuple(zip(self.drivers, self.factors, strict=True))}
@@ -83,13 +80,9 @@ class DriverSum(Driver):
         are passed over (at small noise they make no escape). Raises ValueError when no part has
         one."""
         seeds = np.random.SeedSequence(seed).generate_state(len(self.drivers))
+        errors.concrete("DriverSum", self)
         found, refusals = [], []
         for driver, factor, own in zip(self.drivers, self.factors, seeds, strict=True):
-            if errors.is_traced(factor):
-                raise TypeError(
-                    "the Lévy measure is computed on the host, but a factor is traced. Ask for it "
-                    "outside jit."
-                )
             try:
                 found.append((driver.levy_rays(dim, num, int(own)), float(factor)))
             except ValueError as error:

@@ -21,6 +21,7 @@ Lévy measure: a mixture of normals, with
 `nu(|y| > r) = int P(|N(0, 2s I)| > r) (a/2)/Gamma(1-a/2) s^(-1-a/2) exp(-m^2 s) ds`."""
 
 import math
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -28,18 +29,21 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.noise.stable import log2_positive_stable, require_jumps, sphere
+from levysde.noise.stable import (
+    component_rays,
+    isotropic_rays,
+    log2_positive_stable,
+    require_jumps,
+)
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
 from levysde.random import exp2, exponential, normals
 from levysde.types import Arg, Integer, Number
 
 EXHAUSTED = 1e-9  # largest chance, a draw, that all tries fail
 _LOG2_CAP = 87.0  # log2, of the subordinator; kept draws are far below
-_NODES = (
-    # of the trapezoid rule in log s; doubling it moves a tail by 1e-14 relative at d = 100, by 5e-6
-    # at d = 1000
-    513
-)
+# of the trapezoid rule in log s; doubling it moves a tail by 1e-14 relative at d = 100, by 5e-6 at
+# d = 1000
+_NODES = 513
 _BLOCK = 2048  # radii at a time
 
 
@@ -101,7 +105,9 @@ def relativistic_tail(r: np.ndarray, alpha: float, length: float, dim: int) -> n
 
 
 class _Tempered(Driver):
-    """What the two laws share: index, length and tries of the subordinator."""
+    """What the two laws share: `sqrt(2V) G`, with one V for each coordinate, or for all of them."""
+
+    joint: ClassVar[bool]  # one for all
 
     alpha: Array
     length: Array
@@ -115,6 +121,27 @@ class _Tempered(Driver):
     @property
     def index(self) -> Scalar:
         return jnp.full_like(self.alpha, 2)  # finite variance
+
+    def words_per_step(self, dim: int) -> int:
+        return 3 * self.tries * (1 if self.joint else dim) + 2 * ((dim + 1) // 2)
+
+    def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
+        split, shape = 2 * ((dim + 1) // 2), (1 if self.joint else dim,)
+        v = tempered_subordinator(words[split:], shape, self.tries, self.alpha, 1 / self.length, dt)
+        return jnp.sqrt(2 * v) * normals(words[:split], dim, self.alpha.dtype)
+
+    def exponent(self, k: Point) -> Scalar:
+        square = jnp.sum(k * k) if self.joint else k * k
+        return jnp.sum(relativistic_exponent(square, self.alpha, 1 / self.length))
+
+    def levy_rays(self, dim: int, num: int = 256, seed: int = 0) -> LevyRays:
+        """As those of the stable driver of the same directions."""
+        alpha, length = require_jumps(self), float(self.length)
+        if self.joint:
+            tail = lambda r, _: relativistic_tail(r, alpha, length, dim)  # noqa: E731
+            return isotropic_rays(dim, num, seed, tail, math.nan)
+        half = lambda r, _: relativistic_tail(r, alpha, length, 1) / 2  # noqa: E731
+        return component_rays(dim, half, math.nan)
 
     def check_step(self, dt: float) -> None:
         if errors.is_traced(self.alpha) or errors.is_traced(self.length):
@@ -148,24 +175,7 @@ class TemperedComponents(_Tempered):
         sampler Brix, Adv. Appl. Probab. 31, 1999.
     """
 
-    def words_per_step(self, dim: int) -> int:
-        return 3 * self.tries * dim + 2 * ((dim + 1) // 2)
-
-    def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
-        return _mixture(self, words, (dim,), dim, dt)
-
-    def exponent(self, k: Point) -> Scalar:
-        return jnp.sum(relativistic_exponent(k * k, self.alpha, 1 / self.length))
-
-    def levy_rays(self, dim: int, num: int = 0, seed: int = 0) -> LevyRays:
-        """The `2 dim` half-axes; `num` and `seed` are not needed."""
-        alpha, length = require_jumps(self.alpha), _known(self.length)
-        axes = np.eye(dim)
-
-        def tail(r: np.ndarray, _: np.ndarray) -> np.ndarray:
-            return relativistic_tail(r, alpha, length, 1) / 2
-
-        return LevyRays(np.concatenate([axes, -axes]), np.ones(2 * dim), tail, math.nan)
+    joint = False
 
 
 class TemperedIsotropic(_Tempered):
@@ -189,41 +199,4 @@ class TemperedIsotropic(_Tempered):
         sampler Brix, Adv. Appl. Probab. 31, 1999.
     """
 
-    def words_per_step(self, dim: int) -> int:
-        return 3 * self.tries + 2 * ((dim + 1) // 2)
-
-    def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
-        return _mixture(self, words, (1,), dim, dt)
-
-    def exponent(self, k: Point) -> Scalar:
-        return relativistic_exponent(jnp.sum(k * k), self.alpha, 1 / self.length)
-
-    def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
-        """Directions uniform on the sphere, as those of `StableIsotropic`."""
-        alpha, length = require_jumps(self.alpha), _known(self.length)
-        directions = sphere(dim, num, seed)
-
-        def tail(r: np.ndarray, _: np.ndarray) -> np.ndarray:
-            return relativistic_tail(r, alpha, length, dim)
-
-        return LevyRays(directions, np.full(len(directions), 1 / len(directions)), tail, math.nan)
-
-
-def _mixture(
-    driver: _Tempered, words: Words, shape: tuple[int, ...], dim: int, dt: Scalar
-) -> Point:
-    """`sqrt(2V) G`, V of `shape`, G of `dim` coordinates."""
-    split = 2 * ((dim + 1) // 2)
-    v = tempered_subordinator(
-        words[split:], shape, driver.tries, driver.alpha, 1 / driver.length, dt
-    )
-    return jnp.sqrt(2 * v) * normals(words[:split], dim, driver.alpha.dtype)
-
-
-def _known(length: Array) -> float:
-    if errors.is_traced(length):
-        raise TypeError(
-            "the Lévy measure is computed on the host, but length is traced by JAX. Ask for it "
-            "outside jit."
-        )
-    return float(length)
+    joint = True

@@ -19,6 +19,7 @@ less at larger k): an error of order dt. The tries are fixed; where all fail the
 """
 
 import math
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -41,9 +42,21 @@ class _Truncated(Driver):
     """What the two laws share: draws of the free stable law, made again while they lie beyond the
     cutoff."""
 
-    free: eqx.AbstractVar[StableComponents | StableIsotropic]
+    stable: ClassVar[type[StableComponents | StableIsotropic]]
+    free: StableComponents | StableIsotropic
     cutoff: Array
     tries: int = eqx.field(static=True)
+
+    def __init__(self, alpha: Arg[Number], cutoff: Arg[Number], tries: Arg[Integer] = 3):
+        index = errors.stability_index(alpha)
+        if not errors.is_traced(index) and float(index) == 2:
+            raise ValueError(
+                "alpha = 2 is Gaussian and has no jumps to cut off. For example alpha=1.5, or use "
+                "Brownian()."
+            )
+        self.free = self.stable(index)
+        self.cutoff = errors.positive("cutoff", cutoff, "cutoff=5.0")
+        self.tries = errors.integer("tries", tries, high=64)
 
     @property
     def alpha(self) -> Scalar:
@@ -74,6 +87,18 @@ class _Truncated(Driver):
             0.99 * dt * EXHAUSTED ** (1 / self.tries) / failure,
         )
 
+    def levy_rays(self, dim: int, num: int = 256, seed: int = 0) -> LevyRays:
+        """Those of the stable driver, their tails cut."""
+        errors.concrete(type(self).__name__, self)
+        rays, longest = self.free.levy_rays(dim, num, seed), float(self.cutoff)
+
+        def tail(r: np.ndarray, i: np.ndarray) -> np.ndarray:
+            r = np.asarray(r, dtype=float)
+            beyond = rays.tail(np.minimum(r, longest), i) - rays.tail(np.full(r.shape, longest), i)
+            return np.where(r < longest, beyond, 0.0)
+
+        return LevyRays(rays.directions, rays.weights, tail, math.nan)
+
 
 class TruncatedComponents(_Truncated):
     """d independent truncated stable coordinates; jumps lie on the axes. See the top of the file.
@@ -85,7 +110,7 @@ class TruncatedComponents(_Truncated):
         alpha: stability index of the jumps, in (0, 2).
         cutoff: largest jump, in units of L. No increment is longer in any coordinate.
         tries: draws a step and coordinate may take. 3 allow `2 (C_a/a) cutoff^-alpha dt` up to
-            1e-3; with more a longer dt is allowed, and its error is then the user's to judge.
+            1e-3; more tries allow a longer dt, whose error you must judge yourself.
 
     Raises:
         ValueError, TypeError: an argument out of range; later, a dt that needs more tries
@@ -95,11 +120,7 @@ class TruncatedComponents(_Truncated):
         Mantegna and Stanley, Phys. Rev. Lett. 73, 1994, whose step it is.
     """
 
-    free: StableComponents
-
-    def __init__(self, alpha: Arg[Number], cutoff: Arg[Number], tries: Arg[Integer] = 3):
-        self.free = StableComponents(_jumping(alpha))
-        self.cutoff, self.tries = _checked(cutoff, tries)
+    stable = StableComponents
 
     def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
         kept = jnp.zeros(dim, self.alpha.dtype)
@@ -110,10 +131,6 @@ class TruncatedComponents(_Truncated):
 
     def exponent(self, k: Point) -> Scalar:
         return jnp.sum(_exponent(k * self.cutoff, 1, self.alpha)) * self.cutoff**-self.alpha
-
-    def levy_rays(self, dim: int, num: int = 0, seed: int = 0) -> LevyRays:
-        """The `2 dim` half-axes; `num` and `seed` are not needed."""
-        return _cut(self.free.levy_rays(dim), self.cutoff)
 
 
 class TruncatedIsotropic(_Truncated):
@@ -137,11 +154,7 @@ class TruncatedIsotropic(_Truncated):
         Mantegna and Stanley, Phys. Rev. Lett. 73, 1994, whose step it is.
     """
 
-    free: StableIsotropic
-
-    def __init__(self, alpha: Arg[Number], cutoff: Arg[Number], tries: Arg[Integer] = 3):
-        self.free = StableIsotropic(_jumping(alpha))
-        self.cutoff, self.tries = _checked(cutoff, tries)
+    stable = StableIsotropic
 
     def increment(self, words: Words, dim: int, dt: Scalar) -> Point:
         kept = jnp.zeros(dim, self.alpha.dtype)
@@ -159,37 +172,15 @@ class TruncatedIsotropic(_Truncated):
 
         dim, dtype = k.shape[0], self.alpha.dtype
         # one coordinate of a uniform direction has density ~ (1 - v^2)^((d-3)/2)
-        v, weights = (
-            (np.ones(1), np.ones(1)) if dim == 1 else roots_gegenbauer(_ANGLES, dim / 2 - 1)
-        )
+        one = np.ones(1)
+        v, weights = (one, one) if dim == 1 else roots_gegenbauer(_ANGLES, dim / 2 - 1)
         size = jnp.sqrt(jnp.sum(k * k)) * self.cutoff
         along = _exponent(size * jnp.asarray(v, dtype), dim, self.alpha)
         near = jnp.sum(along * jnp.asarray(weights / weights.sum(), dtype))
         if dim > 1:
-            near = jnp.where(
-                size > _RESOLVED * max(1, dim / 3) ** 0.5,
-                _far_exponent(size, dim, self.alpha),
-                near,
-            )
+            far = size > _RESOLVED * max(1, dim / 3) ** 0.5
+            near = jnp.where(far, _far_exponent(size, dim, self.alpha), near)
         return near * self.cutoff**-self.alpha
-
-    def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
-        """Directions uniform on the sphere, as those of `StableIsotropic`."""
-        return _cut(self.free.levy_rays(dim, num, seed), self.cutoff)
-
-
-def _jumping(alpha: Arg[Number]) -> Array:
-    array = errors.stability_index(alpha)
-    if not errors.is_traced(array) and float(array) == 2:
-        raise ValueError(
-            "alpha = 2 is Gaussian and has no jumps to cut off. For example alpha=1.5, or use "
-            "Brownian()."
-        )
-    return array
-
-
-def _checked(cutoff: Arg[Number], tries: Arg[Integer]) -> tuple[Array, int]:
-    return errors.positive("cutoff", cutoff, "cutoff=5.0"), errors.integer("tries", tries, high=64)
 
 
 def _exponent(k: Float[Array, " n"], dim: int, alpha: Scalar) -> Float[Array, " n"]:
@@ -241,19 +232,3 @@ def _total(dim: int, alpha: Scalar) -> Scalar:
         - math.lgamma(dim / 2)
         - log_gamma(1 - alpha / 2)
     )
-
-
-def _cut(rays: LevyRays, cutoff: Array) -> LevyRays:
-    if errors.is_traced(cutoff):
-        raise TypeError(
-            "the Lévy measure is computed on the host, but cutoff is traced by JAX. "
-            "Ask outside jit."
-        )
-    longest = float(cutoff)
-
-    def tail(r: np.ndarray, i: np.ndarray) -> np.ndarray:
-        r = np.asarray(r, dtype=float)
-        beyond = rays.tail(np.minimum(r, longest), i) - rays.tail(np.full(r.shape, longest), i)
-        return np.where(r < longest, beyond, 0.0)
-
-    return LevyRays(rays.directions, rays.weights, tail, math.nan)

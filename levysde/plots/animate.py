@@ -1,5 +1,4 @@
-"""Trajectories moving over a landscape, as a matplotlib animation: `to_jshtml()` shows it in a
-notebook, `save` writes it."""
+"""Trajectories that move over a landscape, as a matplotlib animation."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,10 @@ from levysde.plots.style import COLOURS, MARKERS, axes, is_framed
 from levysde.types import Arg, Integer, Number, Numbers
 
 if TYPE_CHECKING:
-    from levysde.protocols import Domain, Landscape
-
-if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
     from matplotlib.axes import Axes
+
+    from levysde.protocols import Domain, Landscape
 
 
 def animate(
@@ -32,8 +30,9 @@ def animate(
     tail: Arg[Integer | None] = None,
     milliseconds: Arg[Number] = 50,
 ) -> "FuncAnimation":
-    """One frame for each chosen time of `paths`; a trajectory that has left stays where it was
-    first seen outside, its mark filled.
+    """Animate `paths` with one frame for each recorded time.
+
+    A trajectory that has left stays at its first point outside, with a filled mark.
 
     In a notebook: `IPython.display.HTML(plots.animate(paths, landscape).to_jshtml())`. To a file:
     `plots.animate(paths, landscape).save("escape.gif", writer="pillow")`. Keep a reference to it
@@ -46,8 +45,8 @@ def animate(
         bounds: of the contour lines, as for `plots.landscape`.
         domain: a basin whose edge is drawn, or None; needs the landscape.
         coordinates: the two that span the plane.
-        tail: how many of the last chosen times each trajectory trails; all by default.
-        milliseconds: that a frame lasts.
+        tail: number of previous times that are drawn as a trail; all by default.
+        milliseconds: duration of a frame.
 
     Returns:
         A `matplotlib.animation.FuncAnimation`.
@@ -75,8 +74,7 @@ def animate(
         draw_landscape(landscape, ax=ax, bounds=bounds, domain=domain)
     elif not is_framed(ax):
         frame_paths(ax, [(points[:, 0], points[:, 1]) for _, points in tracks], chosen)
-    ax.set_xlabel(f"$x_{{{chosen[0]}}}$")
-    ax.set_ylabel(f"$x_{{{chosen[1]}}}$")
+    ax.set(xlabel=f"$x_{{{chosen[0]}}}$", ylabel=f"$x_{{{chosen[1]}}}$")
     artists = [_artists(ax, i) for i in range(paths.num)]
     clock = ax.set_title("", fontsize="medium")
 
@@ -101,10 +99,8 @@ def animate(
 
 
 def _artists(ax: "Axes", i: int) -> tuple[Any, Any]:
-    """The trail and the head of path `i`, empty."""
-    colour = COLOURS[i % len(COLOURS)]
+    """The trail and the head of path `i`, without data yet."""
+    colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
     (line,) = ax.plot([], [], color=colour, linewidth=1.0, zorder=2.5)
-    (head,) = ax.plot(
-        [], [], color=colour, marker=MARKERS[i % len(MARKERS)], markersize=7, zorder=4
-    )
+    (head,) = ax.plot([], [], color=colour, marker=marker, markersize=7, zorder=4)
     return line, head

@@ -1,5 +1,5 @@
-"""Figures of a diagnosis: spectrum, alignment, tail indices, basin, escape times; each alone, or
-all on one page."""
+"""Figures of a diagnosis: spectrum, alignment, tail indices, basin and escape times; single, or all
+on one page."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,15 +9,14 @@ from levysde.plots.style import COLOURS, MARKERS, axes, drawn, ink, legend
 from levysde.types import Arg
 
 if TYPE_CHECKING:
-    from levysde.networks import Diagnosis
-
-if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from levysde.networks import Diagnosis
+
 _NEEDED = ("hessian", "covariance", "alignment", "tails", "measures", "predictions")
 _LAYERS = 20  # rows of the figure of tail indices
-# of the largest: less is rounding, as along the shift of all logits that a softmax does not see
+# share of the largest below which noise is rounding, for example along a shift of all logits
 _NO_NOISE = 1e-12
 _NAMES = {"sgd": "SGD", "adam": "ADAM"}
 
@@ -66,12 +65,12 @@ def diagnosis(report: Arg["Diagnosis"]) -> "Figure":
 def hessian_spectrum(
     report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
 ) -> "Axes":
-    """Eigenvalues of the Hessian against their rank, both logarithmic, and the largest of the
-    gradients' covariance.
+    """Draw the Hessian's eigenvalues against their rank, and the largest of the gradients'
+    covariance, on logarithmic axes.
 
-    The line is the spectrum as a whole, each eigenvalue half a rank to either side of its own:
-    every one where all are known, else the largest and, below them, the quadrature of the density.
-    Negative eigenvalues are drawn by their size, dashed, ranked from the most negative one.
+    The line shows the whole spectrum, each eigenvalue over one rank: all eigenvalues if they are
+    known, else the largest and, below them, the quadrature of the density. Negative eigenvalues are
+    drawn dashed by their absolute value, ranked from the most negative one.
 
     Args:
         report: a `Diagnosis`.
@@ -93,45 +92,39 @@ def hessian_spectrum(
         here = side * nodes > rounding
         if here.any():
             order = np.argsort(side * nodes[here])[::-1]
-            edges = 0.5 + np.cumsum([0, *counts[here][order]])
-            look: dict[str, Any] = {
-                "color": COLOURS[0],
-                "linestyle": style,
-                "linewidth": 1.4,
-                "label": name,
-            }
             values = side * nodes[here][order]
-            drawn(ax.step, edges, [*values, values[-1]], where="post", artist=artist, **look)
-    known = h.largest > 0
-    rank = np.arange(1, len(h.largest) + 1)
-    ax.plot(
-        rank[known],
-        h.largest[known],
-        MARKERS[0],
-        color=COLOURS[0],
-        markersize=5,
-        label="Hessian, largest",
-    )
-    rank = np.arange(1, len(c.eigenvalues) + 1)
-    ax.plot(
-        rank,
-        c.eigenvalues,
-        MARKERS[1],
-        color=COLOURS[1],
-        markersize=5,
-        label="gradient covariance, largest",
-    )
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.set_xlabel("rank")
-    ax.set_ylabel("eigenvalue")
+            drawn(
+                ax.step,
+                0.5 + np.cumsum([0, *counts[here][order]]),
+                [*values, values[-1]],
+                where="post",
+                artist=artist,
+                color=COLOURS[0],
+                linestyle=style,
+                linewidth=1.4,
+                label=name,
+            )
+    for k, (name, values) in enumerate(
+        (("Hessian", h.largest), ("gradient covariance", c.eigenvalues))
+    ):
+        rank = np.arange(1, len(values) + 1)
+        # no negative eigenvalue has a place on a logarithmic axis
+        ax.plot(
+            rank[values > 0],
+            values[values > 0],
+            MARKERS[k],
+            color=COLOURS[k],
+            markersize=5,
+            label=f"{name}, largest",
+        )
+    ax.set(xscale="log", yscale="log", xlabel="rank", ylabel="eigenvalue")
     legend(ax, columns=1)  # under its own panel: two would reach into the next one's
     return ax
 
 
 def _all_eigenvalues(h: Any, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values, and how many eigenvalues each stands for. The density's random start weighs single
-    ones wrongly: the largest, known by themselves, take the place of its nodes there."""
+    """Values, and the number of eigenvalues that each represents. The weights of single eigenvalues
+    in the density are random, so the known largest eigenvalues replace its nodes."""
     rest = h.nodes < h.largest[-1]
     if h.exact or not rest.any():
         return h.nodes, dim * h.weights
@@ -144,11 +137,11 @@ def _all_eigenvalues(h: Any, dim: int) -> tuple[np.ndarray, np.ndarray]:
 def noise_alignment(
     report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
 ) -> "Axes":
-    """Gradient noise of one example along the Hessian's sharpest directions against the curvature
-    there.
+    """Draw the gradient noise of one example along the Hessian's sharpest directions against the
+    curvature.
 
-    On the dotted line the covariance is the Hessian; on the dashed one it is the multiple that
-    comes nearest.
+    On the dotted line the covariance equals the Hessian; on the dashed line it is the nearest
+    multiple.
 
     Args:
         report: a `Diagnosis`.
@@ -167,13 +160,16 @@ def noise_alignment(
     noisy = a.noise > _NO_NOISE * np.max(a.noise, initial=0.0)
     shown = (a.curvature > 0) & noisy
     silent = f" ({np.sum(~noisy)} without noise)" if not noisy.all() else ""
-    look: dict[str, Any] = {
-        "color": COLOURS[0],
-        "marker": MARKERS[0],
-        "linestyle": "none",
-        "label": "sharpest directions" + silent,
-    }
-    drawn(ax.plot, a.curvature[shown], a.noise[shown], artist=artist, **look)
+    drawn(
+        ax.plot,
+        a.curvature[shown],
+        a.noise[shown],
+        artist=artist,
+        color=COLOURS[0],
+        marker=MARKERS[0],
+        linestyle="none",
+        label="sharpest directions" + silent,
+    )
     if shown.any():
         ends = np.array([a.curvature[shown].min(), a.curvature[shown].max()]) * [0.8, 1.25]
         factor = a.factor.value
@@ -187,11 +183,9 @@ def noise_alignment(
                 label=f"nearest multiple, {factor:.3g} H",
             )
         ax.plot(ends, ends, ":", color=ink(ax), linewidth=1.2, label="covariance = Hessian")
-    ax.set_xscale("log")
-    ax.set_yscale("log")
+    ax.set(xscale="log", yscale="log")
     _few_ticks(ax)
-    ax.set_xlabel("curvature  $u'Hu$")
-    ax.set_ylabel("noise of one example  $u'C_1u$")
+    ax.set(xlabel="curvature  $u'Hu$", ylabel="noise of one example  $u'C_1u$")
     ax.set_title(f"cosine {a.cosine.value:.3g}", fontsize="medium")
     legend(ax, columns=1)
     return ax
@@ -200,7 +194,7 @@ def noise_alignment(
 def tail_indices(
     report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
 ) -> "Axes":
-    """Tail index of the minibatch noise, layer by layer and over all, by two estimators, with
+    """Draw the tail index of minibatch noise, for each layer and for all, by two estimators, with
     intervals; 2 is Gaussian.
 
     Args:
@@ -227,20 +221,22 @@ def tail_indices(
         "norm, block sums",
     )
     for k, name in enumerate(series):
-        found = [row[k] for row in rows]
         value, low, high = (
-            np.array([getattr(f, end) for f in found]) for end in ("value", "low", "high")
+            np.array([getattr(row[k], end) for row in rows]) for end in ("value", "low", "high")
         )
-        place = np.arange(len(rows)) + 0.22 * (k - 1)
-        look: dict[str, Any] = {
-            "color": COLOURS[k],
-            "marker": MARKERS[k],
-            "markersize": 5,
-            "linestyle": "none",
-            "capsize": 2,
-        }
-        bars = np.abs(np.stack([value - low, high - value]))
-        drawn(ax.errorbar, value, place, xerr=bars, artist=artist, label=name, **look)
+        drawn(
+            ax.errorbar,
+            value,
+            np.arange(len(rows)) + 0.22 * (k - 1),
+            xerr=np.abs(np.stack([value - low, high - value])),
+            artist=artist,
+            label=name,
+            color=COLOURS[k],
+            marker=MARKERS[k],
+            markersize=5,
+            linestyle="none",
+            capsize=2,
+        )
     ax.axvline(2, color=ink(ax), linestyle=":", linewidth=1.2, label="Gaussian")
     ax.axvline(
         report.alpha,
@@ -250,8 +246,7 @@ def tail_indices(
         label=f"the law's alpha, {report.alpha:.3g}",
     )
     ax.set_yticks(np.arange(len(rows)), names)
-    ax.set_ylim(len(rows) - 0.4, -0.6)
-    ax.set_xlabel("tail index")
+    ax.set(ylim=(len(rows) - 0.4, -0.6), xlabel="tail index")
     if len(t.layers) > len(layers):
         ax.set_title(f"the first {len(layers)} of {len(t.layers)} layers", fontsize="medium")
     legend(ax)
@@ -261,8 +256,8 @@ def tail_indices(
 def basin_masses(
     report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
 ) -> "Axes":
-    """What each ray adds to m(W) against what the Hessian alone predicts; on the dotted line the
-    basin is quadratic.
+    """Draw the part of each ray in m(W) against the prediction by the Hessian only. On the dotted
+    line the basin is quadratic.
 
     Args:
         report: a `Diagnosis`; without a basin the axes say so.
@@ -281,30 +276,25 @@ def basin_masses(
     ends = []
     for k, (name, m) in enumerate(measures.items()):
         shown = (m.predicted > 0) & (m.masses > 0)
-        label = f"{_NAMES[name]}, m(W) = {m.measure}"
-        look: dict[str, Any] = {
-            "color": COLOURS[k],
-            "marker": MARKERS[k],
-            "markersize": 3,
-            "linestyle": "none",
-            "label": label,
-        }
-        drawn(ax.plot, m.predicted[shown], m.masses[shown], artist=artist, alpha=0.6, **look)
+        drawn(
+            ax.plot,
+            m.predicted[shown],
+            m.masses[shown],
+            artist=artist,
+            alpha=0.6,
+            color=COLOURS[k],
+            marker=MARKERS[k],
+            markersize=3,
+            linestyle="none",
+            label=f"{_NAMES[name]}, m(W) = {m.measure}",
+        )
         ends += [m.predicted[shown].min(initial=np.inf), m.predicted[shown].max(initial=0)]
     if ends and np.isfinite(ends).all() and max(ends) > 0:
-        ax.plot(
-            [min(ends), max(ends)],
-            [min(ends), max(ends)],
-            ":",
-            color=ink(ax),
-            linewidth=1.2,
-            label="quadratic basin",
-        )
-        ax.set_xscale("log")
-        ax.set_yscale("log")
+        line = [min(ends), max(ends)]
+        ax.plot(line, line, ":", color=ink(ax), linewidth=1.2, label="quadratic basin")
+        ax.set(xscale="log", yscale="log")
     _say(ax, bool(measures), "no basin: the point is not near a minimum")
-    ax.set_xlabel("by the Hessian")
-    ax.set_ylabel(f"by rays, to {report.height:.3g} over the loss")
+    ax.set(xlabel="by the Hessian", ylabel=f"by rays, to {report.height:.3g} over the loss")
     ax.set_title(f"share of each ray in m(W), alpha = {report.alpha:.3g}", fontsize="medium")
     legend(ax, columns=1)
     return ax
@@ -313,8 +303,8 @@ def basin_masses(
 def escape_times(
     report: Arg["Diagnosis"], *, ax: "Axes | None" = None, artist: Arg[dict[str, Any] | None] = None
 ) -> "Axes":
-    """Predicted mean escape times of SGD and ADAM and the simulated one, in iterations, with
-    intervals.
+    """Draw the predicted mean escape times of SGD and ADAM and the simulated one, in iterations,
+    with intervals.
 
     An arrow is a lower limit: no simulated trajectory left.
 
@@ -349,15 +339,8 @@ def escape_times(
             ends = [[mean.value - mean.low], [high - mean.value]]
             drawn(ax.errorbar, mean.value, k, xerr=ends, artist=artist, **look)
         elif np.isfinite(mean.low):
-            drawn(
-                ax.errorbar,
-                mean.low,
-                k,
-                xerr=[[0], [mean.low]],
-                xlolims=True,
-                artist=artist,
-                **look,
-            )
+            look |= {"xerr": [[0], [mean.low]], "xlolims": True}
+            drawn(ax.errorbar, mean.low, k, artist=artist, **look)
     if rows:
         ax.set_xscale("log")
     _say(
@@ -366,17 +349,15 @@ def escape_times(
         "no times: " + ("no learning rate" if report.learning_rate is None else "no basin"),
     )
     ax.set_yticks(np.arange(len(rows)), [name for name, _ in rows])
-    ax.set_ylim(len(rows) - 0.4, -0.6)
     rate = "" if report.learning_rate is None else f" at learning rate {report.learning_rate:g}"
-    ax.set_xlabel(f"mean escape time\n(iterations{rate})")
+    ax.set(ylim=(len(rows) - 0.4, -0.6), xlabel=f"mean escape time\n(iterations{rate})")
     if report.simulated is None and rows:
         ax.set_title("simulated escapes were left out", fontsize="medium")
     return ax
 
 
 def _few_ticks(ax: "Axes") -> None:
-    """Labels at 1, 2 and 5 of a decade: over less than two decades the usual ones run into each
-    other."""
+    """Ticks at 1, 2 and 5 of a decade: over less than two decades, the default ones overlap."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # slow to import
 
     ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))

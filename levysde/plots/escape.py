@@ -1,8 +1,7 @@
-"""Survival curves, and ratios over noise levels. Each function draws on the Axes it is given, or
-makes its own, and returns it.
+"""Survival curves, ratios over noise levels, and the stability plot of the Hill estimate.
 
-Colours and markers are those of `style.py`; nothing is simulated, shown, or set globally.
-"""
+Each function draws on the axes that it is given, or makes its own, and returns them. Colours and
+markers are those of `style.py`; nothing is simulated, shown, or set globally."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +9,13 @@ import numpy as np
 
 from levysde import errors, stats
 from levysde.escape import EscapeResult, Status
-from levysde.plots.style import COLOURS, MARKERS, axes, drawn, ink
+from levysde.plots.style import COLOURS, LINES, MARKERS, axes, drawn, ink, legend
 from levysde.theory import EscapeLaw
 from levysde.types import Arg, Number, Numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
 
 _REFERENCE, _SERIES = "levysde: reference", "levysde: series"  # how lines are found again
 _MOST_TICKS = 8  # up to here every level is a tick,
@@ -31,14 +31,14 @@ def survival(
     confidence: Arg[Number] = 0.95,
     artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
-    """The share still inside against time (Kaplan-Meier, with its pointwise band), and the law's
-    `exp(-rate t)`.
+    """Draw the share of trajectories still inside against time (Kaplan-Meier, with its pointwise
+    band), and the law's `exp(-rate t)`.
 
     Args:
         result: an `EscapeResult`; rows that became NaN or did not finish are left out.
         law: an `EscapeLaw`, or None.
         ax: axes to draw on; a new figure by default.
-        label: what the legend calls the curve; the ratio of the means is added when there is a law.
+        label: name of the curve in the legend; with a law, the ratio of the means is added.
         confidence: coverage of the band and of the ratio's interval.
         artist: keywords for the curve, as for `Axes.step`, for example `{"color": "k"}`.
 
@@ -79,18 +79,24 @@ def survival(
         )
     )
     first = not _series(ax)
-    look: dict[str, Any] = {"color": _next_colour(ax), "linewidth": 1.6, "label": label}
-    (line,) = drawn(ax.step, t, share, where="post", artist=artist, **look)
+    (line,) = drawn(
+        ax.step,
+        t,
+        share,
+        where="post",
+        artist=artist,
+        color=_next_colour(ax),
+        linewidth=1.6,
+        label=label,
+    )
     line.set_gid(_SERIES)
     ax.fill_between(t, low, high, step="post", color=line.get_color(), alpha=0.3, linewidth=0)
     if law is not None:
         _reference_curve(ax, law, float(t[-1]))
-    ax.set_yscale("log")
-    bottom = 0.5 / len(time)
+    bottom, last = 0.5 / len(time), 1.02 * t[-1]
+    ax.set(yscale="log", xlabel=f"time ({unit})", ylabel="share still inside")
     ax.set_ylim(bottom if first else min(bottom, ax.get_ylim()[0]), 1.5)
-    ax.set_xlim(0, 1.02 * t[-1] if first else max(1.02 * t[-1], ax.get_xlim()[1]))
-    ax.set_xlabel(f"time ({unit})")
-    ax.set_ylabel("share still inside")
+    ax.set_xlim(0, last if first else max(last, ax.get_xlim()[1]))
     _legend(ax)
     return ax
 
@@ -150,20 +156,22 @@ def ratios(
             f"abscissa must be positive and finite, for a logarithmic axis, not {abscissa}."
         )
     ax = axes(ax, artist, label="" if label is None else label, xlabel=xlabel)
-    look: dict[str, Any] = {
-        "color": _next_colour(ax),
-        "linewidth": 1.4,
-        "capsize": 3,
-        "label": label,
-    }
-    look["marker"] = MARKERS[_series(ax) % len(MARKERS)]
     bars = drawn(
-        ax.errorbar, abscissa, ratios, yerr=np.abs(intervals.T - ratios), artist=artist, **look
+        ax.errorbar,
+        abscissa,
+        ratios,
+        yerr=np.abs(intervals.T - ratios),
+        artist=artist,
+        color=_next_colour(ax),
+        marker=MARKERS[_series(ax) % len(MARKERS)],
+        linewidth=1.4,
+        capsize=3,
+        label=label,
     )
     bars.lines[0].set_gid(_SERIES)
     if not any(line.get_gid() == _REFERENCE for line in ax.lines):
         ax.axhline(1.0, color=ink(ax), linewidth=1.0, linestyle=":", gid=_REFERENCE)
-    ax.set_xscale("log")
+    ax.set(xscale="log", xlabel=xlabel, ylabel="measured over predicted mean")
     levels = np.unique(
         np.concatenate([line.get_xdata() for line in ax.lines if line.get_gid() == _SERIES])
     )
@@ -171,20 +179,18 @@ def ratios(
     if len(levels) <= _MOST_TICKS:
         ax.set_xticks(levels, [f"{level:.4g}" for level in levels])
         ax.minorticks_off()
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel("measured over predicted mean")
     _legend(ax)
     return ax
 
 
 def _legend(ax: "Axes") -> None:
-    """Names in the legend, unless there is none: matplotlib hides one that begins with "_"."""
+    """A legend, unless no series has a name: matplotlib hides names that begin with "_"."""
     if ax.get_legend_handles_labels()[0]:
         ax.legend(frameon=False)
 
 
 def _series(ax: "Axes") -> int:
-    """Series drawn on these axes so far."""
+    """The number of series drawn on these axes so far."""
     return sum(line.get_gid() == _SERIES for line in ax.lines)
 
 
@@ -193,17 +199,88 @@ def _next_colour(ax: "Axes") -> str:
 
 
 def _reference_curve(ax: "Axes", law: EscapeLaw, last: float) -> None:
-    """The law up to time `last`, once for each mean in the legend."""
+    """Draw the law up to time `last`; the legend names each mean once."""
     label = f"law, mean {law.mean:.4g}"
     if any(line.get_label() == label for line in ax.lines):
         label = "_" + label
     t = np.linspace(0, last, 200)
-    ax.plot(
-        t,
-        law.survival(t),
-        color=ink(ax),
-        linestyle="--",
-        linewidth=1.2,
+    ax.plot(t, law.survival(t), "--", color=ink(ax), linewidth=1.2, label=label, gid=_REFERENCE)
+
+
+def hill(
+    curve: Arg[stats.HillCurve],
+    *,
+    stable: Arg[Number | None] = None,
+    ax: "Axes | None" = None,
+    label: Arg[str | None] = "Hill",
+    artist: Arg[dict[str, Any] | None] = None,
+) -> "Axes":
+    """Draw the Hill estimate against the number of largest values used, its pointwise band, and the
+    k chosen by `stats.hill`.
+
+    A power tail gives a level stretch. A stable law gives the curve drawn for `stable`, which is
+    level only far to the left if the index is near 2. Call it again with the same `ax` for a second
+    sample.
+
+    Args:
+        curve: a `HillCurve`, from `stats.hill_curve(x)`.
+        stable: an index from 0.5 to 2, or None: draws what Hill reads on the exact symmetric stable
+            law of that index.
+        ax: axes to draw on; a new figure by default.
+        label: the curve's name in the legend.
+        artist: keywords for the curve, as for `Axes.plot`, for example `{"color": "k"}`.
+
+    Returns:
+        The axes: k on a logarithmic axis, the index on a linear one.
+
+    Raises:
+        TypeError: `curve` is not a `HillCurve`.
+        ValueError: `stable` outside its range.
+    """
+    errors.instance("curve", curve, stats.HillCurve, "plots.hill(stats.hill_curve(x))")
+    share = curve.k / curve.num_values
+    inside = share >= 1e-4  # where the table of exact readings begins
+    exact = None
+    if stable is not None:
+        stable = errors.positive_real("stable", stable)
+        if not 0.5 <= stable <= 2:
+            raise ValueError(
+                f"stable must be an index from 0.5 to 2, not {stable:g}. For example stable=1.5."
+            )
+        exact = np.array([stats.hill_on_stable(stable, float(s)) for s in share[inside]])
+    ax = axes(ax, artist, label=label)
+    number = _series(ax)
+    (line,) = drawn(
+        ax.plot,
+        curve.k,
+        curve.alpha,
+        artist=artist,
+        color=COLOURS[number % len(COLOURS)],
+        linestyle=LINES[number % len(LINES)],
+        linewidth=1.6,
         label=label,
-        gid=_REFERENCE,
     )
+    line.set_gid(_SERIES)
+    ax.fill_between(curve.k, curve.low, curve.high, color=line.get_color(), alpha=0.25, linewidth=0)
+    at = np.interp(curve.chosen, curve.k, curve.alpha)
+    ax.plot(
+        curve.chosen,
+        at,
+        MARKERS[number % len(MARKERS)],
+        color=line.get_color(),
+        markeredgecolor=ink(ax),
+        markersize=8,
+        label=f"{label}: k = {curve.chosen} chosen, index {at:.3g}",
+    )
+    if exact is not None:
+        ax.plot(
+            curve.k[inside],
+            exact,
+            color=ink(ax),
+            linewidth=1.2,
+            linestyle=":",
+            label=f"exact stable law, {stable:g}",
+        )
+    ax.set(xscale="log", xlabel="largest values used, k", ylabel="tail index")
+    legend(ax)
+    return ax

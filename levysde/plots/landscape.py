@@ -17,9 +17,9 @@ from levysde.types import Arg, Integer, Numbers
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_HIGHEST = 0.9  # contour lines end at this quantile of the values in view: the walls need none
-_FINER = 7  # points a side at which a cell on the edge is looked at
-_LABELLED = 4  # one in so many lines carries its height
+_HIGHEST = 0.9  # contour lines end at this quantile of the values in view
+_FINER = 7  # points along each side of a cell on the edge
+_LABELLED = 4  # every fourth line is labelled with its height
 
 
 def landscape(
@@ -32,28 +32,28 @@ def landscape(
     points: Arg[Integer] = 201,
     artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
-    """Contour lines of a loss of two parameters; heights are written on some of them, in loss
-    units.
+    """Draw contour lines of a loss of two parameters. Some are labelled with their height, in units
+    of the loss.
 
-    Lines lie closer near the lowest value, so that a quadratic well shows evenly spaced ones.
+    Heights are closer near the lowest value, so that the lines of a quadratic well are evenly
+    spaced.
 
     Args:
-        landscape: a `Landscape` with `dim` 2. Its `minima` and `saddles` are marked where it knows
-            them.
+        landscape: a `Landscape` with `dim` 2. Its `minima` and `saddles` are marked if known.
         ax: axes to draw on; a new figure by default. Later layers (`paths`, `exit_places`) keep its
             limits.
         bounds: `((low, high), (low, high))` of the two parameters; around the minima by default.
-        levels: how many lines, or their heights, increasing.
+        levels: the number of lines, or their increasing heights.
         domain: a basin whose edge is drawn as a dashed line, or None.
-        points: of the grid along each side.
+        points: number of grid points along each side.
         artist: keywords for the lines, as for `Axes.contour`.
 
     Returns:
         The axes.
 
     Raises:
-        TypeError, ValueError: arguments of another kind, another dimension than 2, bounds the wrong
-            way round, no finite value.
+        TypeError, ValueError: arguments of another kind, a dimension other than 2, bounds in the
+            wrong order, no finite value.
     """
     errors.concrete(
         "landscape", errors.instance("landscape", landscape, Landscape, "DoubleWell(dim=2)")
@@ -78,12 +78,17 @@ def landscape(
     (x, y), view = _view(bounds, np.concatenate(list(marks.values())), points)
     ax = axes(ax, artist)
     values = _heights_on(landscape, x, y)
-    look: dict[str, Any] = {
-        "levels": _heights(lines_wanted, values),
-        "alpha": 0.45,
-        "linewidths": 0.7,
-    }
-    lines = drawn(ax.contour, x, y, values, artist=artist, colors=ink(ax), **look)
+    lines = drawn(
+        ax.contour,
+        x,
+        y,
+        values,
+        artist=artist,
+        colors=ink(ax),
+        levels=_heights(lines_wanted, values),
+        alpha=0.45,
+        linewidths=0.7,
+    )
     ax.clabel(
         lines,
         np.asarray(lines.levels)[_LABELLED - 1 :: _LABELLED],
@@ -100,8 +105,7 @@ def landscape(
         ax.contour(x, y, cover, levels=[0.5], colors=[ink(ax)], linestyles="--", linewidths=1.4)
         ax.plot([], [], color=ink(ax), linestyle="--", linewidth=1.4, label="edge of the basin")
     frame(ax, *view)
-    ax.set_xlabel("$x_0$")
-    ax.set_ylabel("$x_1$")
+    ax.set(xlabel="$x_0$", ylabel="$x_1$")
     legend(ax)
     return ax
 
@@ -109,7 +113,7 @@ def landscape(
 def _view(
     bounds: Arg[Numbers | None], marks: np.ndarray, points: int
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple]:
-    """The grid's coordinates and the limits."""
+    """Coordinates of the grid, and the limits."""
     example = "bounds=((-2, 2), (-1, 1))"
     if bounds is None:
         low, high = marks.min(0), marks.max(0)
@@ -139,8 +143,8 @@ def _heights_on(landscape: Landscape, x: np.ndarray, y: np.ndarray) -> np.ndarra
 
 
 def _cover(domain: Domain, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How much of the cell around each grid point is in the basin, 0 to 1: its level line 1/2 has
-    no stairs."""
+    """The share of the cell around each grid point that is in the basin. Its level line at 1/2 is
+    smooth."""
     inside = np.asarray(_contains(domain, _grid(x, y))).reshape(len(y), len(x))
     padded = np.pad(inside, 1, mode="edge")
     near = [
@@ -153,7 +157,7 @@ def _cover(domain: Domain, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return inside.astype(float)
     steps = np.linspace(-1, 1, _FINER)
     fine = np.stack(np.meshgrid(steps * (x[1] - x[0]), steps * (y[1] - y[0])), -1).reshape(1, -1, 2)
-    # sizes repeat, so that few programs are compiled
+    # padded to a power of two, so that few programs are compiled
     pad = np.arange(2 ** (len(row) - 1).bit_length()) % len(row)
     around = np.stack([x[column], y[row]], 1)[pad, None] + fine
     share = (
@@ -177,7 +181,7 @@ def _contains(domain: Domain, grid: Array) -> Array:
 
 
 def _as_levels(levels: Arg[Integer | Numbers]) -> int | np.ndarray:
-    """How many lines, or their heights."""
+    """The number of lines, or their heights."""
     if isinstance(levels, int) and not isinstance(levels, bool):
         return errors.integer("levels", levels, high=200)
     heights = errors.reals("levels", levels)

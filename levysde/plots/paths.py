@@ -1,7 +1,6 @@
-"""Trajectories, in a plane of two coordinates or one coordinate against time, and the places where
-they left.
+"""Trajectories, in a plane of two coordinates or as one coordinate against time, and exit places.
 
-What lies beyond the frame is never dropped in silence: the legend counts it.
+The legend counts what lies beyond the axes' limits.
 """
 
 from collections.abc import Sequence
@@ -31,9 +30,9 @@ if TYPE_CHECKING:
 
 # how series are found again
 _PATH, _PLACES, _SHARES = "levysde: path", "levysde: places", "levysde: shares"
-_NAMED = 6  # up to so many paths get a name each
-_JOINED = 100  # up to so many exits show the step they left by
-_TICKED = 12  # up to so many eigenvalues are written out
+_NAMED = 6  # largest number of paths with a name each
+_JOINED = 100  # largest number of exits whose last step is drawn
+_TICKED = 12  # largest number of eigenvalues that are written as ticks
 
 
 def paths(
@@ -44,17 +43,17 @@ def paths(
     label: Arg[str | None] = None,
     artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
-    """Trajectories as lines, each with a mark at its end: filled where it was first seen outside,
-    hollow where it goes on.
+    """Draw trajectories as lines, each with a mark at its end: filled at the first point outside,
+    hollow if it has not left.
 
     Args:
         paths: a `Paths`.
         ax: axes to draw on, for example those of `plots.landscape`, whose limits are kept; a new
             figure by default.
-        coordinates: two, for the plane that they span; or one, which is drawn against time. (0, 1)
-            by default, 0 where there is only one.
-        label: one name and one look for all of them; by default each has its own look, and up to
-            six have a name.
+        coordinates: two that span the plane, or one that is drawn against time. (0, 1) by default,
+            0 in one dimension.
+        label: one name and one look for all trajectories. By default each has its own look, and up
+            to six have a name.
         artist: keywords for the lines, as for `Axes.plot`.
 
     Returns:
@@ -74,27 +73,32 @@ def paths(
     earlier = len({line.get_gid() for line in ax.lines if (line.get_gid() or "").startswith(_PATH)})
     for i, (x, y) in enumerate(lines):
         number = earlier + (0 if label is not None else i)
-        look: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "zorder": 2.5}
-        look |= {"linewidth": 1.0 if len(chosen) == 1 else 0.7}
-        look |= {"linestyle": LINES[number % len(LINES)] if len(chosen) == 1 else "-"}
-        look |= {
-            "marker": MARKERS[number % len(MARKERS)],
-            "markersize": 6,
-            "markevery": [len(x) - 1],
-        }
-        look |= {"markeredgecolor": ink(ax) if paths.exited[i] else look["color"]}
-        look |= {"markerfacecolor": look["color"] if paths.exited[i] else ax.get_facecolor()}
-        look |= {"gid": f"{_PATH} {number}", "label": _name(paths, i, hidden, label)}
-        drawn(ax.plot, x, y, artist=artist, **look)
+        colour = COLOURS[number % len(COLOURS)]
+        drawn(
+            ax.plot,
+            x,
+            y,
+            artist=artist,
+            color=colour,
+            zorder=2.5,
+            linewidth=1.0 if len(chosen) == 1 else 0.7,
+            linestyle=LINES[number % len(LINES)] if len(chosen) == 1 else "-",
+            marker=MARKERS[number % len(MARKERS)],
+            markersize=6,
+            markevery=[len(x) - 1],
+            markeredgecolor=ink(ax) if paths.exited[i] else colour,
+            markerfacecolor=colour if paths.exited[i] else ax.get_facecolor(),
+            gid=f"{_PATH} {number}",
+            label=_name(paths, i, hidden, label),
+        )
     names = [f"$x_{{{k}}}$" for k in chosen]
-    ax.set_xlabel(names[0] if len(chosen) == 2 else f"time ({paths.unit})")
-    ax.set_ylabel(names[-1])
+    ax.set(xlabel=names[0] if len(chosen) == 2 else f"time ({paths.unit})", ylabel=names[-1])
     legend(ax)
     return ax
 
 
 def track(paths: Paths, i: int, chosen: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Clock `(n,)` and points `(n, len(chosen))` of path `i`: while inside, then its first point
+    """Times `(n,)` and points `(n, len(chosen))` of path `i`: those inside, then the first point
     outside."""
     inside = paths.inside[i]
     times, points = paths.times[inside], paths.positions[i, inside]
@@ -110,7 +114,7 @@ def _line(paths: Paths, i: int, chosen: tuple[int, ...]) -> tuple[np.ndarray, np
 
 
 def frame_paths(ax: "Axes", lines: list, chosen: tuple[int, ...]) -> None:
-    """Limits by what the paths did inside: one far jump would squeeze all else into a dot."""
+    """Set the limits by the points inside, since one far jump would hide all else."""
     x = np.concatenate([line[0][:-1] for line in lines] + [line[0][:1] for line in lines])
     y = np.concatenate([line[1][:-1] for line in lines] + [line[1][:1] for line in lines])
     if len(chosen) == 2:
@@ -121,7 +125,7 @@ def frame_paths(ax: "Axes", lines: list, chosen: tuple[int, ...]) -> None:
 
 
 def _name(paths: Paths, i: int, hidden: np.ndarray, label: str | None) -> str | None:
-    """What the legend says of path `i`."""
+    """The name of path `i` in the legend."""
     if label is not None:
         out = int((hidden & paths.exited).sum())
         left = (
@@ -149,15 +153,15 @@ def exit_places(
     label: Arg[str | None] = None,
     artist: Arg[dict[str, Any] | None] = None,
 ) -> "Axes":
-    """Where trajectories were first seen outside, one mark for each exit set; for up to 100 of
-    them, the step they left by.
+    """Draw the first points outside, with one marker for each exit set; for up to 100 exits, also
+    the last step.
 
     Args:
         result: an `EscapeResult` or `Paths`.
         ax: axes to draw on, whose limits are kept if they show a landscape; a new figure by
             default.
         coordinates: the two that span the plane.
-        label: what the legend calls them; "exits" by default.
+        label: their name in the legend; "exits" by default.
         artist: keywords for the marks, as for `Axes.scatter`.
 
     Returns:
@@ -191,22 +195,19 @@ def exit_places(
     groups = np.unique(sets)
     for number, group in enumerate(groups):
         here = sets == group
+        name = (label or "exits") + (f" through set {group}" if len(groups) > 1 else "")
+        hidden = outside(ax, after[here]).sum()
+        beyond = f" ({hidden} beyond the frame)" if hidden else ""
         look: dict[str, Any] = {
             "s": 18,
             "linewidths": 0.9,
             "facecolors": "none",
             "alpha": 0.9,
             "zorder": 3,
-        }
-        look |= {
             "edgecolors": COLOURS[(earlier + number) % 4],
             "marker": MARKERS[(earlier + number) % 4],
+            "label": f"{name}, {here.sum()}{beyond}",
         }
-        name = (label or "exits") + (f" through set {group}" if len(groups) > 1 else "")
-        hidden = outside(ax, after[here]).sum()
-        look["label"] = f"{name}, {here.sum()}" + (
-            f" ({hidden} beyond the frame)" if hidden else ""
-        )
         drawn(ax.scatter, *after[here].T, gid=_PLACES, artist=artist, **look)
         if here.sum() <= _JOINED:
             _steps(ax, before[here], after[here], look | (artist or {}))
@@ -217,7 +218,7 @@ def exit_places(
 
 
 def _steps(ax: "Axes", before: np.ndarray, after: np.ndarray, look: dict) -> None:
-    """The last step of each exit as a thin line."""
+    """Draw the last step of each exit as a thin line."""
     from matplotlib.collections import LineCollection  # slow to import
 
     colour = look.get("edgecolors", look.get("color"))
@@ -273,36 +274,40 @@ def exit_directions(
     ax = axes(ax, artist, label=label)
     number = sum(line.get_gid() == _SHARES for line in ax.lines)
     place = np.arange(num) + 0.12 * number
-    look: dict[str, Any] = {
-        "color": COLOURS[number % 4],
-        "marker": MARKERS[number % 4],
-        "markersize": 5,
-        "capsize": 3,
-    }
-    look |= {"linestyle": "none", "label": label}
     bars = drawn(
-        ax.errorbar, place, shares, yerr=np.abs(intervals.T - shares), artist=artist, **look
+        ax.errorbar,
+        place,
+        shares,
+        yerr=np.abs(intervals.T - shares),
+        artist=artist,
+        color=COLOURS[number % 4],
+        marker=MARKERS[number % 4],
+        markersize=5,
+        capsize=3,
+        linestyle="none",
+        label=label,
     )
     bars.lines[0].set_gid(_SHARES)
     if predicted is not None:
-        size = max(3.0, 22.0 - num)
         ax.plot(
             place,
             predicted,
             "_",
             color=ink(ax),
-            markersize=size,
+            markersize=max(3.0, 22.0 - num),
             markeredgewidth=1.6,
             label=f"law, for {label}",
         )
+    xlabel = "Hessian eigenvector, from the flattest to the sharpest"
     if num <= _TICKED:
         ax.set_xticks(np.arange(num), [f"{value:.3g}" for value in eigenvalues])
-        ax.set_xlabel("eigenvalue of the Hessian")
-    else:
-        ax.set_xlabel("Hessian eigenvector, from the flattest to the sharpest")
-    ax.set_xlim(-0.6, num - 0.4 + 0.12 * number)
-    ax.set_ylim(0, max(ax.get_ylim()[1], 1.05 * min(1.0, intervals.max())))
-    ax.set_ylabel("share of squared exit displacement")
+        xlabel = "eigenvalue of the Hessian"
+    ax.set(
+        xlim=(-0.6, num - 0.4 + 0.12 * number),
+        ylim=(0, max(ax.get_ylim()[1], 1.05 * min(1.0, intervals.max()))),
+        xlabel=xlabel,
+        ylabel="share of squared exit displacement",
+    )
     legend(ax)
     return ax
 

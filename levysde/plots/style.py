@@ -1,8 +1,8 @@
-"""What all figures share: axes, colours, and how series are distinguished without colour.
+"""What all figures share: axes, colours, line styles and markers.
 
-Colours are of middle lightness, so that they read on paper and on dark pages alike; reference lines
-take the colour of the axes' own text. In print series differ by line style and marker. Nothing is
-set globally.
+Colours have middle lightness, so that they are readable on white and on dark pages. Reference lines
+have the colour of the axes' text. Line styles and markers distinguish series without colour.
+Nothing is set globally.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,12 @@ MARKERS = ("o", "s", "D", "^")
 # solid, dashed, dotted, dash-dotted
 LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 _BELOW = -34.0  # points from the axes to a legend below them: room for ticks and label
-FRAME = "levysde: frame"  # the mark of axes whose limits show a landscape, which later layers keep
+FRAME = "levysde: frame"  # marks axes with fixed limits, which later layers keep
 
 
 def axes(ax: "Axes | None", artist: Arg[dict[str, Any] | None] = None, **words: Arg[Any]) -> "Axes":
-    """`ax`, or the axes of a new figure; looks at what every figure takes: keywords `artist`, and
-    names, which are words."""
+    """`ax`, or the axes of a new figure. Checks the arguments that all figures share: `artist`, and
+    texts."""
     for name, text in words.items():
         errors.word(name, text)
     if not (
@@ -46,11 +46,11 @@ def axes(ax: "Axes | None", artist: Arg[dict[str, Any] | None] = None, **words: 
 
 
 def drawn(method: Callable, *data: Any, artist: Arg[dict[str, Any] | None], **look: Any) -> Any:
-    """`method(*data)` with a look, over which the user's keywords go; what matplotlib has against
-    them is said by name."""
+    """Call `method(*data)` with a look, which the user's keywords override. Raises ValueError if
+    matplotlib refuses them."""
     try:
         return method(*data, **(look | (artist or {})))
-    # a keyword that it does not know is an AttributeError, a wrong colour a ValueError
+    # matplotlib raises AttributeError for an unknown keyword, ValueError for a wrong colour
     except Exception as error:
         if not artist:
             raise
@@ -61,13 +61,13 @@ def drawn(method: Callable, *data: Any, artist: Arg[dict[str, Any] | None], **lo
 
 
 def ink(ax: "Axes") -> Any:
-    """The colour of the axes' own text: black on paper, white on a dark page."""
+    """The colour of the axes' text: black on a white page, white on a dark one."""
     return ax.xaxis.label.get_color()
 
 
 def legend(ax: "Axes", columns: int = 2) -> None:
-    """Names of what is drawn, each once: below the axes where the figure makes room for it, since
-    any corner may hold data, else in a corner on a page-coloured ground."""
+    """Draw a legend with each name once: below the axes if the figure has a layout engine, which
+    makes room for it, else in a corner."""
     handles, labels = ax.get_legend_handles_labels()
     if not handles:
         return
@@ -99,11 +99,8 @@ def is_framed(ax: "Axes") -> bool:
 
 
 def frame(ax: "Axes", x: tuple[float, float], y: tuple[float, float]) -> None:
-    """Show this part of the plane, now and under every later layer."""
-    ax.set_xlim(*x)
-    ax.set_ylim(*y)
-    ax.set_autoscale_on(False)
-    ax.set_gid(FRAME)
+    """Fix the axes' limits, also for later layers."""
+    ax.set(xlim=x, ylim=y, autoscale_on=False, gid=FRAME)
 
 
 def limits(values: np.ndarray, margin: float = 0.1) -> tuple[float, float]:

@@ -1,10 +1,10 @@
-"""Run a sweep: lay out the store, then map `run_point` over the points that are unfinished.
+"""Run a sweep: create the store, then run the unfinished points.
 
-The map is a loop in this process, the same loop over every n-th point for a shard, or tasks on a
-Ray cluster. A point is a pure function of the spec, so the same command resumes an interrupted
-sweep: finished points are not run again, a long point resumes from its checkpoint, and the data are
-those of an uninterrupted run. A point that fails is stored with its message; a store that fails
-stops the sweep.
+The map is a loop in this process, over every n-th point for a shard, or tasks on a Ray cluster. A
+point is a pure function of the spec, so the same command resumes an interrupted sweep: finished
+points are not run again, a long point resumes from its checkpoint, and the data are those of an
+uninterrupted run. A point that fails is stored with its message; a store that fails stops the
+sweep.
 """
 
 import contextlib
@@ -13,24 +13,22 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from levysde import errors
 from levysde.escape import as_shard, progress_bar
+from levysde.sweeps.engines import device_name, map_here, map_on_ray
 from levysde.sweeps.place import Place
 from levysde.sweeps.plan import Plan, Point, make_plan
-from levysde.sweeps.run_point import device_name, run_point
 from levysde.sweeps.spec import Spec, read_spec
 from levysde.sweeps.store import Store, check_place, lay_out, versions
 from levysde.tables import Table, Tabled
 from levysde.types import Arg, Integer, Number, PathLike
 
 LOG = logging.getLogger("levysde.sweeps")
-Ended = Generator[tuple[Point, str, float], None, None]
-_TELL_SECONDS = 2.0  # between two notes of what is being run
+_NOTE_SECONDS = 2.0  # between two notes of what is being run
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,9 +38,8 @@ class Tally(Tabled):
     Attributes:
         done: points run and stored.
         failed: points that failed.
-        skipped: points that need not be run: they were finished before, or had failed and were not
-            asked for again.
-        seconds: wall-clock seconds in all.
+        skipped: points that were finished before, or had failed and were not to be run again.
+        seconds: total wall-clock seconds.
     """
 
     done: int
@@ -51,11 +48,13 @@ class Tally(Tabled):
     seconds: float
 
     def _table(self) -> Table:
-        rows = [
-            ("points", f"{self.done} done, {self.failed} failed, {self.skipped} skipped"),
-            ("seconds", f"{self.seconds:.3g}"),
-        ]
-        return Table("Tally", rows)
+        return Table(
+            "Tally",
+            [
+                ("points", f"{self.done} done, {self.failed} failed, {self.skipped} skipped"),
+                ("seconds", f"{self.seconds:.3g}"),
+            ],
+        )
 
 
 def run_sweep(
@@ -74,34 +73,34 @@ def run_sweep(
 
     Args:
         spec: a `Spec`, a table, or the path of a TOML file.
-        out: folder or URL of the store; made when missing, continued when it holds this sweep.
+        out: folder or URL of the store. It is created if it does not exist, and resumed if it holds
+            this sweep.
         engine: "local", in this process, one point after another on all cores or accelerators; or
             "ray", on a Ray cluster.
-        shard: `(i, n)` or "i/n": of n processes on one store, this is the i-th, from 0, which runs
+        shard: `(i, n)` or "i/n": this is process i (from 0) of n that share the store; it runs
             every n-th point. Local engine only.
-        workers: how many points the Ray engine runs at a time; by default one for each accelerator,
-            or else one for each node.
-        retry_failed: run the points again that are stored as failed.
-        progress: show a bar.
-        checkpoint_every: seconds between saves of the point that is being run.
-        folder: where modules named by the spec are; by default that of the TOML file.
+        workers: number of points that the Ray engine runs at a time; by default one per
+            accelerator, or one per node if there is no accelerator.
+        retry_failed: run failed points again.
+        progress: show a progress bar.
+        checkpoint_every: seconds between checkpoints of the running point.
+        folder: folder of the modules that the spec names; by default that of the TOML file.
 
     Returns:
-        A `Tally`: how many points were run, failed, and had been finished before.
+        A `Tally` of the points that were run, that failed and that were skipped.
 
     Raises:
-        SpecError, StoreError, BusyError: all ValueErrors: a spec that cannot be run, a place that
-            holds something else, or is being written by another driver. Before anything is run.
-        ValueError, TypeError, ImportError: the other arguments; an extra that is not installed.
-        OSError: the store cannot be written. Every point that was finished is in it.
-        Interrupted: Ctrl-C; the point under way has been saved, and `.result` is the `Tally` so
-            far.
+        SpecError, StoreError, BusyError: (ValueErrors, before anything is run) a spec that cannot
+            be run, a place that holds something else, a store that another process writes to.
+        ValueError, TypeError, ImportError: another wrong argument; an extra that is not installed.
+        OSError: the store cannot be written. It holds every finished point.
+        Interrupted: Ctrl-C. The running point has been saved; `.result` is the `Tally` so far.
     """
     if isinstance(spec, str | os.PathLike):
         folder = Path(spec).resolve().parent if folder is None else folder
         spec = read_spec(spec)
     engine = errors.choice("engine", engine, ("local", "ray"))
-    part = _as_shard(shard)
+    part = (0, 1) if shard is None else as_shard(shard)
     every = errors.positive_real("checkpoint_every", checkpoint_every)
     workers = None if workers is None else errors.integer("workers", workers)
     errors.flag("retry_failed", retry_failed)
@@ -115,61 +114,37 @@ def run_sweep(
     check_place(plan, place)
     start = time.monotonic()
     with place.locked(part):
-        with _laying_out(place, part):
+        # of several shards that find no store, one lays it out while the others wait
+        alone = part[1] == 1
+        with contextlib.nullcontext() if alone else place.waiting_for("layout"):
             store = lay_out(plan, place, device_name())
         _warn_of_versions(store)
-        todo, before = pending(plan, store, retry_failed, part)
+        closed = store.finished() if retry_failed else store.finished() | store.failed()
+        mine = plan.points[part[0] :: part[1]]
+        todo = [point for point in mine if point.index not in closed]
+        before = len(mine) - len(todo)
         LOG.info("%s: %d points to run, %d finished before", place.url, len(todo), before)
-        with Progress(plan, store, part, len(todo), show=progress) as told:
-            engine_map = _ray_map if engine == "ray" else _map
+        with Progress(plan, store, part, len(todo), show=progress) as shown:
+            if engine == "ray":
+                running = map_on_ray(plan, store, todo, every, shown.beat, workers)
+            else:
+                running = map_here(plan, store, todo, every, shown.inside)
             try:
-                with contextlib.closing(
-                    engine_map(plan, store, todo, every, told, workers)
-                ) as ended:
+                with contextlib.closing(running) as ended:
                     for point, message, units in ended:
-                        told.ended(point, message, units)
+                        shown.ended(point, message, units)
             except KeyboardInterrupt:
-                tally = Tally(told.done, told.failures, before, time.monotonic() - start)
+                tally = Tally(shown.done, shown.failures, before, time.monotonic() - start)
                 raise errors.Interrupted(
-                    f"interrupted with {told.done} of {len(todo)} points finished; they are "
-                    "stored, and so is the point under way. Run the same again to go on.",
+                    f"interrupted with {shown.done} of {len(todo)} points finished; they are "
+                    "stored, and the running point is saved. Run the same again to resume.",
                     tally,
                 ) from None
-    return Tally(told.done, told.failures, before, time.monotonic() - start)
-
-
-def _map(
-    plan: Plan, store: Store, todo: list[Point], every: float, told: "Progress", _: int | None
-) -> Ended:
-    """Each point as it ends, its message if it failed or "", and its units of work."""
-    failed = store.failed()
-    for point in todo:
-        message = run_point(
-            plan, store, point, every, told.inside, was_failed=point.index in failed
-        )
-        yield point, message, told.within[1]
-
-
-def _ray_map(
-    plan: Plan, store: Store, todo: list[Point], every: float, told: "Progress", workers: int | None
-) -> Ended:
-    from levysde.sweeps.ray_map import map_points  # slow to import
-
-    return map_points(plan, store, todo, every, told.beat, workers)
-
-
-def pending(
-    plan: Plan, store: Store, retry_failed: bool, part: tuple[int, int] = (0, 1)
-) -> tuple[list[Point], int]:
-    """The points of a shard that are to be run, and how many need not be."""
-    closed = store.finished() if retry_failed else store.finished() | store.failed()
-    mine = plan.points[part[0] :: part[1]]
-    todo = [point for point in mine if point.index not in closed]
-    return todo, len(mine) - len(todo)
+    return Tally(shown.done, shown.failures, before, time.monotonic() - start)
 
 
 class Progress:
-    """What is done and how fast, as a bar, and as a note in the store for `levysde status`."""
+    """Shows progress as a bar, and as a note in the store for `levysde status`."""
 
     def __init__(self, plan: Plan, store: Store, part: tuple[int, int], todo: int, *, show: bool):
         self.store, self.todo = store, todo
@@ -177,7 +152,7 @@ class Progress:
         self.done = self.failures = 0
         self.work = 0.0  # of points ended, in the units that experiments count
         self.within = (0, 1)
-        self.start = self.told = time.monotonic()
+        self.start = self.noted = time.monotonic()
         self.bar = progress_bar(todo, "point", plan.spec.title or "sweep", show=show)
 
     def __enter__(self) -> "Progress":
@@ -190,17 +165,16 @@ class Progress:
             self.store.place.remove(".run", self.name)
 
     def inside(self, finished: int, count: int) -> None:
-        """Called as a point goes on."""
         self.within = (finished, count)
         self.beat()
 
     def beat(self) -> None:
-        """Show how it goes, now and then."""
-        if time.monotonic() - self.told > _TELL_SECONDS:
-            self._show()
+        if time.monotonic() - self.noted > _NOTE_SECONDS:
+            self.bar.set_postfix_str(f"{self.rate:.3g} exits/s, {self.failures} failed")
+            self._note()
 
     def ended(self, point: Point, message: str, units: float) -> None:
-        """Count a point that has ended, of so many units of work."""
+        """Count a point that has ended after `units` of work."""
         self.done += not message
         self.failures += bool(message)
         self.work += units
@@ -215,12 +189,8 @@ class Progress:
         """Exits a second since the start."""
         return (self.work + self.within[0]) / max(time.monotonic() - self.start, 1e-9)
 
-    def _show(self) -> None:
-        self.bar.set_postfix_str(f"{self.rate:.3g} exits/s, {self.failures} failed")
-        self._note()
-
     def _note(self) -> None:
-        self.told = time.monotonic()
+        self.noted = time.monotonic()
         note = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -229,21 +199,11 @@ class Progress:
             "ended": self.done + self.failures,
             "within": self.within[0] / max(self.within[1], 1),
             "rate": self.rate,
-            "seconds": self.told - self.start,
+            "seconds": self.noted - self.start,
         }
-        # a note is no data: a store that fails will say so itself
+        # a note is not data, and a store that fails raises elsewhere
         with contextlib.suppress(OSError):
             self.store.place.write(json.dumps(note).encode(), ".run", self.name)
-
-
-@contextlib.contextmanager
-def _laying_out(place: Place, part: tuple[int, int]) -> Iterator[None]:
-    """Of several shards that find no store, one lays it out while the others wait."""
-    if part[1] == 1:
-        yield
-        return
-    with place.waiting_for("layout"):
-        yield
 
 
 def _warn_of_versions(store: Store) -> None:
@@ -257,11 +217,7 @@ def _warn_of_versions(store: Store) -> None:
         other.append(f"{store.attributes['device']} there, {device_name()} here")
     if other:
         LOG.warning(
-            "the store was begun with other versions or on another device (%s): points run now "
-            "need not have the same bits. How each was run is kept in its log.",
+            "the store was begun with other versions or on another device (%s). New points may "
+            "differ in their last bits. The log of each point says how it was run.",
             "; ".join(other),
         )
-
-
-def _as_shard(shard: Any) -> tuple[int, int]:
-    return (0, 1) if shard is None else as_shard(shard)

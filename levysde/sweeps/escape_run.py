@@ -1,5 +1,5 @@
-"""The escape run as an experiment: a landscape, a noise, an SDE, a basin and an integrator, each by
-its name."""
+"""The experiment "escape": a landscape, a driver, dynamics, a domain and a kernel, each by its
+name."""
 
 import functools
 import json
@@ -11,22 +11,18 @@ import numpy as np
 from pydantic import Field
 
 from levysde import errors
-from levysde.escape import EscapeResult, simulate_escape, without_preflight
 from levysde.landscapes import NetworkLandscape
 from levysde.networks import refine, train
 from levysde.protocols import Domain, Dynamics, Kernel, Landscape
-from levysde.sweeps.escape_columns import columns_of, measured, restored
-from levysde.sweeps.experiment import Experiment, Job, Model, Variable, Work
+from levysde.sweeps.escapes import EscapeExperiment, columns_of
+from levysde.sweeps.experiment import Model, Variable, Work
 from levysde.sweeps.parts import NamedPart, build
 from levysde.sweeps.spec import SpecError
 from levysde.theory import EscapeLaw, escape_law
 
-_TRIAL_SECONDS, _TRIAL_NUM, _TRIAL_STEPS = 0.2, 4096, 10**6
-
 
 class Training(Model):
-    """How a network is brought to the minimum that it escapes from; it is refined there in
-    float64."""
+    """How a network is trained before its minimum is refined in float64."""
 
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
@@ -39,16 +35,16 @@ class EscapeSettings(Model):
     """One escape run.
 
     Attributes:
-        landscape, driver, dynamics, domain, kernel: library objects by name; `driver` is left out
-            where the dynamics has none.
-        num: trajectories.
+        landscape, driver, dynamics, domain, kernel: library objects by name; leave `driver` out if
+            the dynamics has none.
+        num: number of trajectories.
         training: for a network, how its minimum is found.
-        start: where trajectories begin; the attractor by default.
-        max_time, max_steps: budgets of a trajectory, in SDE time and in steps.
-        max_means: a budget in predicted means, where a law predicts one.
-        record: "times", or "places" to keep where each trajectory left.
-        lanes: trajectories in flight, for bits that agree between machines of several accelerators
-            (networks only).
+        start: start of the trajectories; the attractor by default.
+        max_time, max_steps: limits of a trajectory, in SDE time and in steps.
+        max_means: limit of a trajectory in predicted means, if a law predicts one.
+        record: "times", or "places" to store also where each trajectory left.
+        lanes: trajectories simulated at once, for equal bits on machines with different numbers of
+            accelerators (networks only).
     """
 
     landscape: NamedPart
@@ -67,12 +63,17 @@ class EscapeSettings(Model):
 
 
 class EscapeProblem:
-    """The objects of one point, made from its settings; the law is found when first asked for."""
+    """The objects of one point, made from its settings; the law is computed at its first use."""
 
     def __init__(self, settings: EscapeSettings):
-        known: dict[str, Any] = {"landscape": _landscape(settings.landscape, settings.training)}
+        known: dict[str, Any] = {
+            "landscape": _trained(
+                settings.landscape.model_dump_json(),
+                "" if settings.training is None else settings.training.model_dump_json(),
+            )
+        }
         if "dt" in settings.kernel.arguments:
-            # the law of Student's steps is of one length
+            # the law of Student's t steps belongs to one step length
             known["dt"] = settings.kernel.arguments["dt"]
         if settings.driver is not None:
             known["driver"] = build("driver", settings.driver, known)
@@ -90,39 +91,32 @@ class EscapeProblem:
 
     @property
     def law(self) -> EscapeLaw | None:
-        """The law of these dynamics and this basin; None where there is none, and `no_law` says
-        why."""
-        return self._law_and_fault[0]
-
-    @property
-    def no_law(self) -> str:
-        return self._law_and_fault[1]
+        """The escape law, None if there is none."""
+        return None if isinstance(self.law_or_reason, str) else self.law_or_reason
 
     @functools.cached_property
-    def _law_and_fault(self) -> tuple[EscapeLaw | None, str]:
+    def law_or_reason(self) -> EscapeLaw | str:
+        """The escape law, or why there is none."""
         if self.kernel.unit != "SDE time":
             return (
-                None,
                 f"the law is in SDE time, the kernel counts {self.kernel.unit}: give it "
-                "iteration_time",
+                "iteration_time"
             )
         try:
-            if self.dynamics.response == "flow":
-                return escape_law(self.dynamics, self.domain, dt=self.kernel.dt, check=False), ""  # pyright: ignore[reportAttributeAccessIssue]
-            return escape_law(self.dynamics, self.domain, check=False), ""
+            step = getattr(self.kernel, "dt", None) if self.dynamics.response == "flow" else None
+            return escape_law(self.dynamics, self.domain, dt=step, check=False)
         except (ValueError, TypeError) as error:
-            return None, str(error)
+            return str(error)
 
 
-class EscapeRun(Experiment):
-    """Thousands of escapes at each point, compared with the law of jumps where there is one."""
+class EscapeRun(EscapeExperiment):
+    """Thousands of escapes at each point, compared with the escape law if there is one."""
 
     name = "escape"
     settings = EscapeSettings
-    work_unit = "trajectory-steps"
 
     def check(self, settings: EscapeSettings) -> None:
-        problem = _problem(settings)
+        problem = self.problem(settings)
         if settings.start is not None and len(settings.start) != problem.landscape.dim:
             raise SpecError(
                 f"run.start: must have {problem.landscape.dim} numbers, not {len(settings.start)}."
@@ -139,7 +133,7 @@ class EscapeRun(Experiment):
             reason = (
                 ""
                 if settings.max_means is None
-                else f" (no law predicts its length: {problem.no_law})"
+                else f" (no law predicts its length: {problem.law_or_reason})"
             )
             raise SpecError(
                 f"run.max_time: this run needs a budget{reason}. For example max_time = 1e4 "
@@ -147,115 +141,52 @@ class EscapeRun(Experiment):
             )
 
     def variables(self, points: Sequence[EscapeSettings]) -> tuple[Variable, ...]:
-        dim = (
-            max(_dim(p) for p in _distinct(points))
-            if any(p.record == "places" for p in points)
-            else 0
-        )
-        return columns_of(max(p.num for p in points), dim, _problem(points[0]).kernel.unit)
-
-    def run(self, settings: EscapeSettings, job: Job) -> EscapeResult:
-        problem = _problem(settings)
-        return simulate_escape(
-            problem.kernel,
-            problem.domain,
-            problem.start,
-            num=settings.num,
-            seed=job.seed,
-            max_time=_limit(settings, problem),
-            max_steps=settings.max_steps,
-            lanes=settings.lanes,
-            record=settings.record,
-            checkpoint=job.checkpoint,
-            progress=job.progress or False,
+        dim = 0
+        if any(point.record == "places" for point in points):
+            # of the points of one landscape, one is made
+            distinct = {point.landscape.model_dump_json(): point for point in points}.values()
+            dim = max(self.problem(point).landscape.dim for point in distinct)
+        return columns_of(
+            max(point.num for point in points), dim, self.problem(points[0]).kernel.unit
         )
 
-    def columns(self, settings: EscapeSettings, outcome: EscapeResult, job: Job) -> dict[str, Any]:
-        return measured(outcome, _problem(settings).law)
-
-    def outcome(self, settings: EscapeSettings, columns: dict[str, Any], job: Job) -> EscapeResult:
-        problem = _problem(settings)
-        return restored(columns, settings.num, problem.kernel, problem.domain, job.seed)
+    def limits(self, settings: EscapeSettings) -> dict[str, Any]:
+        law, budgets = self.law(settings), [settings.max_time]
+        if settings.max_means is not None and law is not None:
+            budgets.append(settings.max_means * law.mean)
+        return {
+            "max_time": min((budget for budget in budgets if budget is not None), default=None),
+            "max_steps": settings.max_steps,
+            "lanes": settings.lanes,
+            "record": settings.record,
+        }
 
     def work(self, settings: EscapeSettings) -> Work | None:
-        problem = _problem(settings)
-        limit = _limit(settings, problem)
+        problem, limits = self.problem(settings), self.limits(settings)
+        within = problem.kernel.steps_within
         bound = min(
-            np.inf if limit is None else problem.kernel.steps_within(limit),
+            np.inf if limits["max_time"] is None else within(limits["max_time"]),
             np.inf if settings.max_steps is None else settings.max_steps,
         )
         if problem.law is None:
             return Work(settings.num * float(bound), is_bound=True)
-        steps = problem.kernel.steps_within(problem.law.mean)
-        return Work(settings.num * float(min(bound, max(steps, 1))), is_bound=False)
-
-    def units_per_second(self, settings: EscapeSettings) -> float:
-        problem = _problem(settings)
-        num = min(settings.num, _TRIAL_NUM)
-
-        def rate(steps: int) -> float:
-            with without_preflight():  # the run itself looks and warns
-                result = simulate_escape(
-                    problem.kernel,
-                    problem.domain,
-                    problem.start,
-                    num=num,
-                    seed=0,
-                    max_steps=steps,
-                    throw=False,
-                    record="times",
-                )
-            return result.info.steps_per_second
-
-        rate(200)  # compiles
-        rough = rate(200)
-        # long enough that what a run costs besides its steps does not count
-        steps = min(int(_TRIAL_SECONDS * rough / num), _TRIAL_STEPS)
-        return max(rough, rate(steps)) if steps > 400 else rough
-
-    def law(self, settings: EscapeSettings) -> EscapeLaw | None:
-        return _problem(settings).law
+        steps = max(within(problem.law.mean), 1)
+        return Work(settings.num * float(min(bound, steps)), is_bound=False)
 
     def problem(self, settings: EscapeSettings) -> EscapeProblem:
         """The objects of a point: landscape, dynamics, domain, kernel, start, law."""
-        return _problem(settings)
-
-
-def _limit(settings: EscapeSettings, problem: EscapeProblem) -> float | None:
-    """The time at which a trajectory is censored: the nearer of the two budgets."""
-    budgets = [settings.max_time]
-    if settings.max_means is not None and problem.law is not None:
-        budgets.append(settings.max_means * problem.law.mean)
-    return min((budget for budget in budgets if budget is not None), default=None)
+        return _problem(settings.model_dump_json())
 
 
 @functools.lru_cache(maxsize=500)  # those looked at before the run are not made again
-def _problem_of(text: str) -> EscapeProblem:
+def _problem(text: str) -> EscapeProblem:
     return EscapeProblem(EscapeSettings.model_validate_json(text))
-
-
-def _problem(settings: EscapeSettings) -> EscapeProblem:
-    return _problem_of(settings.model_dump_json())
-
-
-def _distinct(points: Sequence[EscapeSettings]) -> list[EscapeSettings]:
-    """One of the points for each landscape."""
-    return list({p.landscape.model_dump_json(): p for p in points}.values())
-
-
-def _dim(settings: EscapeSettings) -> int:
-    return _problem(settings).landscape.dim
-
-
-def _landscape(part: NamedPart, training: Training | None) -> Landscape:
-    text = "" if training is None else training.model_dump_json()
-    return _trained(part.model_dump_json(), text)
 
 
 @functools.lru_cache(maxsize=8)
 def _trained(part: str, training: str) -> Landscape:
-    """A landscape at its minimum: as it is, or, for a network, trained there and refined. Kept,
-    since it takes a while."""
+    """A landscape at its minimum. With `training`, a network is trained and its minimum refined,
+    which takes a while, so the result is cached."""
     landscape = build("landscape", NamedPart.model_validate_json(part), {})
     if not training:
         return landscape

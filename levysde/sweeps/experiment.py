@@ -1,9 +1,9 @@
-"""What can be swept: an experiment says what a point's settings are, what it yields, and how it is
-run.
+"""What can be swept: an experiment defines the settings of a point, how a point is run, and what is
+stored.
 
-A point is one combination of settings. Its seed and its checkpoint come in a `Job`; what comes out
-are the columns that the experiment has declared as `Variable`s, whose shapes hold for the whole
-sweep, so that the store can be laid out before anything runs.
+A point is one combination of settings. A `Job` holds its seed and its checkpoint. The stored
+columns are declared as `Variable`s, with the same shapes in the whole sweep, so that the store can
+be created before anything runs.
 """
 
 import importlib
@@ -22,26 +22,26 @@ from levysde.types import Arg, Integer
 
 
 class Model(BaseModel):
-    """Settings: frozen, no unknown fields, no NaN, no words for numbers."""
+    """Base of settings: frozen, strictly typed, without unknown fields, NaN or infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
 @dataclass(frozen=True)
 class Variable:
-    """One array of the store, of which each point fills a part of shape `sizes`.
+    """One array of the store; each point has a part of shape `sizes`.
 
     Args:
         name: of the array.
         dtype: NumPy's name for it, or "str".
         long_name: what the number is, for labels.
-        units: "1" for pure numbers, "" for words.
+        units: "1" for pure numbers, "" for text.
         dims: names of its dimensions beyond the sweep's axes.
-        sizes: their lengths.
+        sizes: lengths of these dimensions.
 
     Raises:
-        ValueError, TypeError: a name that is no word, a dtype that NumPy does not know, dimensions
-            without a length.
+        ValueError, TypeError: a name that is not a string, a dtype that NumPy does not know, `dims`
+            and `sizes` of different lengths.
     """
 
     name: Arg[str]
@@ -56,7 +56,7 @@ class Variable:
             errors.word(name, getattr(self, name))
         try:
             np.dtype(self.dtype)
-        # of a word that is read as a list of types
+        # NumPy reads some strings as a list of types
         except (TypeError, ValueError, SyntaxError) as error:
             raise ValueError(
                 f'dtype = {self.dtype!r} is unknown to NumPy ({error}). For example "float64".'
@@ -71,7 +71,7 @@ class Variable:
 
     @property
     def fill(self) -> Any:
-        """What a point holds that has not been run."""
+        """The value of points that have not been run."""
         return "" if self.dtype == "str" else np.nan if np.dtype(self.dtype).kind == "f" else 0
 
     @property
@@ -86,12 +86,12 @@ class Variable:
 
 @dataclass(frozen=True)
 class Job:
-    """How a point is to be run.
+    """How to run a point.
 
     Attributes:
-        seed: of its randomness, 0 to 2^64 - 1.
-        checkpoint: where a long point saves itself, or None.
-        progress: called with (finished, all) as a point goes on, or None.
+        seed: seed of its random numbers, 0 to 2^64 - 1.
+        checkpoint: where a long point saves its state, or None.
+        progress: called with (finished, all) while the point runs, or None.
     """
 
     seed: int
@@ -101,16 +101,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Work:
-    """What a point will cost.
+    """The cost of a point.
 
     Args:
-        amount: of work, in the unit that the experiment's `work_unit` names (trajectory-steps for
-            escapes); may be infinite.
-        is_bound: whether that is a bound, or an expectation.
+        amount: amount of work in the experiment's `work_unit` (trajectory-steps for escapes); may
+            be infinite.
+        is_bound: True if `amount` is an upper bound, False if it is an expectation.
 
     Raises:
-        ValueError, TypeError: an amount that is no number from 0 on, a bound that is neither True
-            nor False.
+        ValueError, TypeError: `amount` that is negative or not a number, `is_bound` that is not
+            True or False.
     """
 
     amount: Arg[float]
@@ -127,50 +127,50 @@ class Work:
 
 
 class Experiment(ABC):
-    """One kind of run. Stateless: everything is in the settings, so that it can be sent to another
-    process by name."""
+    """One kind of run. It has no state: everything is in the settings, so that another process can
+    find it by its name."""
 
     name: ClassVar[str]
     settings: ClassVar[type[Model]]
     work_unit: ClassVar[str] = "units"  # of what `work` counts
 
-    def check(self, settings: Any) -> None:  # noqa: B027  (what the types of the settings say is enough for many)
-        """Raises ValueError, TypeError or ImportError for settings that cannot run; cheap. By
+    def check(self, settings: Any) -> None:  # noqa: B027  (for many, the types of the settings are enough)
+        """Raise ValueError, TypeError or ImportError for settings that cannot run. Must be fast. By
         default nothing is refused."""
 
     @abstractmethod
     def variables(self, points: Sequence[Any]) -> tuple[Variable, ...]:
-        """What the store holds for these points, wide enough for each of them."""
+        """The columns of these points, with sizes that are large enough for each of them."""
 
     @abstractmethod
     def run(self, settings: Any, job: Job) -> Any:
         """Run one point."""
 
     def columns(self, settings: Any, outcome: Any, job: Job) -> dict[str, Any]:
-        """The point's part of each variable, by default the outcome, a dict.
+        """The point's part of each variable; by default the outcome, a dict.
 
-        Arrays may be shorter than the variable's sizes; the rest keeps its fill.
+        Arrays may be shorter than the variable's sizes. The rest keeps its fill value.
         """
         return {name: np.asarray(value) for name, value in outcome.items()}
 
     def outcome(self, settings: Any, columns: dict[str, Any], job: Job) -> Any:
-        """What a point's stored columns came from, for analyses."""
+        """The outcome from which a point's stored columns were made, for analyses."""
         raise ValueError(
             f"the points of {self.name!r} cannot be brought back as results. Read the "
             "arrays of `data`."
         )
 
     def law(self, settings: Any) -> Any:
-        """The law that the experiment's outcome is compared with, None where there is none."""
+        """The law that the outcome is compared with, None if there is none."""
         return None
 
     def work(self, settings: Any) -> Work | None:
-        """The expected cost of a point, None where nothing predicts it."""
+        """The expected cost of a point, None if it cannot be predicted."""
         return None
 
     def units_per_second(self, settings: Any) -> float:
-        """Speed of a short trial on this machine, in units of `work`; asked only where that
-        predicts a cost."""
+        """Speed of a short trial on this machine, in units of `work` per second; called only if
+        `work` predicts a cost."""
         raise NotImplementedError(
             f"{type(self).__name__} predicts `work`, and must tell `units_per_second` too"
         )
@@ -180,7 +180,7 @@ _REGISTERED: dict[str, Experiment] = {}
 
 
 def register(experiment: Arg["Experiment"]) -> None:
-    """Make an experiment known by its name, so that a spec can say `experiment = "name"`.
+    """Register an experiment by its name, so that a spec can say `experiment = "name"`.
 
     Args:
         experiment: an instance of a class derived from `Experiment`.
@@ -205,10 +205,10 @@ def register(experiment: Arg["Experiment"]) -> None:
 
 
 def find_experiment(name: str) -> Experiment:
-    """The experiment of that name: a registered one, or from an importable module by `module:Class`
-    or `module:instance`.
+    """The experiment of this name: a registered one, or `module:Class` or `module:instance` of an
+    importable module.
 
-    Raises ValueError with the names there are.
+    Raises ValueError with the known names.
     """
     if ":" in name:
         found = imported(name)
@@ -222,7 +222,7 @@ def find_experiment(name: str) -> Experiment:
 
 
 def imported(reference: str) -> Any:
-    """The object that `module:name` names. Raises ValueError for one that cannot be imported."""
+    """The object that `module:name` names. Raises ValueError if it cannot be imported."""
     module, _, attribute = reference.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
@@ -233,7 +233,7 @@ def imported(reference: str) -> Any:
 
 
 def nearest(name: str, known: Any) -> str:
-    """What to type instead of `name`: the nearest of the known names, else all of them."""
+    """A hint for a wrong `name`: the nearest known name, else all of them."""
     import difflib
 
     names = sorted(map(str, known))

@@ -1,12 +1,11 @@
-"""Straight lines through the logarithm of the mean escape time along an axis of a sweep: the
-exponents of scaling laws.
+"""Scaling laws: straight lines fitted to the logarithm of the mean escape time along an axis.
 
 Notation: at the points p of a line, y_p = log(T_p / N_p), T_p the time at risk, N_p the escapes,
 and u_p = log x_p (a power law, whose slope is its exponent) or 1 / x_p (Kramers' law, whose slope
 is the barrier in units of x). The slope is that of weighted least squares with weights N_p; its
 variance is c' S c, c the slope's coefficients, S the covariance of the y_p:
 
-* points with noise of their own: S = diag(1 / N_p), that of exponential escape times, censored or
+* points with independent noise: S = diag(1 / N_p), as for exponential escape times, censored or
   not;
 * points that share their noise (`coupled = true`): trajectory i of one point goes with trajectory i
   of the others, so S is that of a bootstrap which resamples the ids of trajectories, the same ids
@@ -32,9 +31,9 @@ from levysde.types import Arg, Numbers
 FEWEST_ESCAPES = 10  # below, log(T/N) is not normal with variance 1/N
 LEAST_POINTS = 3
 _BATCH = 2_000_000  # weights drawn at once
-# a slope that is nothing but the last digits of the law's means, in single precision
+# a slope below this is rounding of the law's means in single precision
 _ROUNDING = 1e-6
-# variance of a residual, relative to that of a point, below which nothing is left to test with
+# variance of a residual, relative to that of a point, below which the fit cannot be tested
 _SINGULAR = 1e-9
 
 
@@ -46,18 +45,18 @@ class ScalingFit(tables.Tabled):
         axis: the axis.
         form: "power", mean = exp(intercept) x^slope, or "exponential", mean = exp(intercept + slope
             / x).
-        quantity: "mean_time", or "ratio" for the mean over the law's.
+        quantity: "mean_time", or "ratio" for the mean over the law's mean.
         at: the values of the other axes, by name.
-        along: axes that change together with it, where a sweep's axes are walked together.
-        slope: with its interval.
-        intercept: of the line, in logarithms of the unit of time.
-        theory_slope: of the law's means at the same points with the same weights; NaN where no law
-            predicts one of them.
+        along: axes that change together with it (in a sweep with a [list]).
+        slope: slope of the line, with its interval.
+        intercept: intercept of the line, as a logarithm of time.
+        theory_slope: slope of the law's means at the same points with the same weights; NaN if the
+            law does not predict all of them.
         low, high: the range of x.
-        points: how many the line goes through.
-        left_out: points with fewer than 10 escapes, which are not fitted.
-        chi_square, freedom, p_value: of the residuals; NaN where nothing is left to test with.
-        coupled: whether the points share their noise; the interval is then a bootstrap's of the
+        points: number of fitted points.
+        left_out: number of points with fewer than 10 escapes, which are not fitted.
+        chi_square, freedom, p_value: goodness of fit by the residuals; NaN if it cannot be tested.
+        coupled: whether the points share their noise; the interval is then a bootstrap over the
             trajectories' ids.
     """
 
@@ -80,8 +79,8 @@ class ScalingFit(tables.Tabled):
 
     @property
     def rejected(self) -> bool:
-        """Whether the points do not lie on a straight line: the slope and its interval then
-        describe nothing."""
+        """Whether the points do not lie on a straight line. The slope and its interval are then
+        meaningless."""
         return self.p_value < REJECTED
 
     def predict(self, x: Arg[Numbers]) -> np.ndarray:
@@ -92,12 +91,12 @@ class ScalingFit(tables.Tabled):
 
     @property
     def where(self) -> str:
-        """What is held fixed, in words."""
+        """The values of the other axes, as text."""
         return words_of(self.at)
 
     @property
     def method(self) -> str:
-        """What the interval rests on."""
+        """How the interval was computed."""
         return METHODS[self.coupled]
 
     def _table(self) -> tables.Table:
@@ -138,8 +137,8 @@ METHODS = {
 
 @dataclass(frozen=True, repr=False)
 class EndRatio(tables.Tabled):
-    """The mean at an axis's lowest value over that at its highest, the other axes held fixed: what
-    a step size does."""
+    """The mean at an axis's lowest value over the mean at its highest, at fixed other axes: the
+    effect of a step size."""
 
     axis: str
     at: dict[str, Any]
@@ -149,21 +148,23 @@ class EndRatio(tables.Tabled):
     coupled: bool
 
     def _table(self) -> tables.Table:
-        rows = [
-            *([("at", words_of(self.at))] if self.at else []),
-            (
-                f"mean at {self.axis} = {self.low:g} over {self.high:g}",
-                f"{self.ratio}  ({self.ratio.confidence:.0%} interval)",
-            ),
-            ("interval", METHODS[self.coupled]),
-        ]
-        return tables.Table("EndRatio", rows)
+        return tables.Table(
+            "EndRatio",
+            [
+                *([("at", words_of(self.at))] if self.at else []),
+                (
+                    f"mean at {self.axis} = {self.low:g} over {self.high:g}",
+                    f"{self.ratio}  ({self.ratio.confidence:.0%} interval)",
+                ),
+                ("interval", METHODS[self.coupled]),
+            ],
+        )
 
 
 @dataclass(frozen=True)
 class Line:
-    """Points along one axis: `rows` by rising x, their covariance `(k, k)` of log mean, what is
-    held fixed, what is not."""
+    """Points along one axis: `rows` by increasing x, the covariance `(k, k)` of their log means,
+    the values of the other axes, and the axes that change together with x."""
 
     rows: tuple[Row, ...]
     covariance: np.ndarray
@@ -175,8 +176,8 @@ class Line:
 def end_ratios(
     table: SweepTable, x: str, covariance: dict[Any, Any], coupled: bool, confidence: float
 ) -> list[EndRatio]:
-    """For each line of at least two points that differ in x alone, the mean at its lowest x over
-    that at its highest."""
+    """For each line of at least two points that differ only in x, the mean at the lowest x over the
+    mean at the highest."""
     found = []
     for line in lines_along(table, x, covariance, 2):
         if line.along:
@@ -195,8 +196,8 @@ def end_ratios(
 def log_mean_covariance(
     store: Store, table: SweepTable, resamples: int, seed: int
 ) -> dict[Any, Any]:
-    """What `lines_along` takes variances from: by a point's index its 1/N, or under shared noise
-    its bootstrap draws of log(T/N), shape `(resamples,)`."""
+    """Variances for `lines_along`, by a point's index: 1/N, or for shared noise the bootstrap draws
+    of log(T/N), shape `(resamples,)`."""
     rows = _usable(table)
     if not store.spec.coupled:
         return {row.index: 1 / row.get("escapes") for row in rows}
@@ -214,12 +215,12 @@ def joint_draws(time: np.ndarray, status: np.ndarray, resamples: int, seed: int)
     """Bootstrap draws of log(T/N) at points that share their trajectories' noise.
 
     Args:
-        time, status: of each point's trajectories, shape `(points, num)`; rows that neither left
-            nor were censored count nothing.
-        resamples, seed: how many draws, and of what.
+        time, status: of each point's trajectories, shape `(points, num)`; those that neither left
+            nor were censored do not count.
+        resamples, seed: number of draws, and their seed.
 
     Returns:
-        Shape `(resamples, points)`; in one draw every point has the same resampled ids.
+        Shape `(resamples, points)`; in one draw, all points have the same resampled ids.
     """
     exited = status == Status.EXITED
     risk = np.where(exited | (status == Status.CENSORED), time, 0.0)
@@ -240,10 +241,10 @@ def joint_draws(time: np.ndarray, status: np.ndarray, resamples: int, seed: int)
 
 
 def groups_along(table: SweepTable, x: str) -> tuple[list[list[Row]], tuple[str, ...]]:
-    """Finished points that differ in x alone, by rising x or in the order of its words.
+    """Groups of finished points that differ only in x, in increasing order of x, or of its labels.
 
-    Where axes are walked together and no two points do, all points are one group; the names of the
-    axes that change together with x come second.
+    In a sweep with a [list], if no two points differ only in x, all points are one group. The
+    second value has the names of the axes that change together with x.
     """
     groups: dict[tuple[Any, ...], list[Row]] = {}
     others = [axis.name for axis in table.axes if axis.name != x]
@@ -280,15 +281,14 @@ def lines_along(table: SweepTable, x: str, covariance: dict[Any, Any], least: in
 
 
 def held_fixed(table: SweepTable, row: Row, x: str, along: tuple[str, ...]) -> dict[str, Any]:
-    """The values of a line's other axes, without those of one value and those that change together
-    with x."""
+    """The values of a line's other axes, without constant ones and those that change with x."""
     return {n: v for n, v in row.at.items() if n != x and n not in along and table.axis(n).varies}
 
 
 def fit_line(
     line: Line, x: str, y: str, form: str, confidence: float, coupled: bool
 ) -> ScalingFit | None:
-    """The weighted straight line, or None where the law that a ratio needs is missing."""
+    """The weighted straight line, or None if it needs a law and there is none."""
     values = np.array([row.at[x] for row in line.rows], float)
     u = _abscissa(values, form)
     predicted = np.log([row.get("predicted_mean") for row in line.rows])
@@ -335,7 +335,7 @@ def _interval(
 def _straightness(
     design: np.ndarray, target: np.ndarray, covariance: np.ndarray
 ) -> tuple[float, int, float]:
-    """Chi-square of what no straight line can explain, its degrees of freedom, its p-value."""
+    """Chi-square of the residuals, its degrees of freedom, and its p-value."""
     from scipy.stats import chi2  # slow to import
 
     freedom = len(target) - 2
@@ -362,7 +362,7 @@ def _log_means(line: Line) -> np.ndarray:
 
 
 def _usable(table: SweepTable) -> list[Row]:
-    """Finished points with a mean that is about normal."""
+    """Finished points whose log mean is approximately normal."""
     return [
         row
         for row in table.done
@@ -374,33 +374,3 @@ def _usable(table: SweepTable) -> list[Row]:
 
 def _abscissa(values: np.ndarray, form: str) -> np.ndarray:
     return np.log(values) if form == "power" else 1 / values
-
-
-def can_be_fitted(table: SweepTable, name: str) -> bool:
-    """Whether lines can be drawn along an axis: positive numbers, of which two differ."""
-    axis = table.axis(name)
-    return axis.is_numeric and axis.varies and min(axis.labels) > 0
-
-
-def fitted_axes(table: SweepTable, x: Any) -> list[str]:
-    """The axes to fit along: x, or every one that changes what is run. Raises ValueError."""
-    names = [axis.name for axis in table.axes]
-    if not {"mean_time", "escapes"} <= set(table.quantities):
-        raise ValueError(
-            "the sweep has no columns mean_time and escapes, which a fit needs. Fit the arrays of "
-            "sweep.data instead."
-        )
-    if x is None:
-        return [
-            axis.name for axis in table.axes if axis.is_physical and can_be_fitted(table, axis.name)
-        ]
-    if not isinstance(x, str) or x not in names:
-        raise ValueError(
-            f"axis must be one of the sweep, {' or '.join(map(repr, names))}, not {x!r}."
-        )
-    if not can_be_fitted(table, x):
-        shown = ", ".join(map(str, table.axis(x).labels[:5]))
-        raise ValueError(
-            f"axis = {x!r} must be an axis of different positive numbers; its values are {shown}."
-        )
-    return [x]

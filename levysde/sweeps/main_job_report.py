@@ -1,5 +1,5 @@
-"""What `levysde escape` prints and writes, from the store of a main job alone: no network is
-trained for it."""
+"""What `levysde escape` prints and writes. It reads only the store of a main job, so no network is
+trained."""
 
 import io
 import json
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from levysde import errors, plots
-from levysde.sweeps.escape_columns import restored
+from levysde.sweeps.escapes import restored
 from levysde.sweeps.main_job import MainJob
 from levysde.sweeps.plan import Point
 from levysde.sweeps.rows import Row, kinds_of, read_table
@@ -43,14 +43,13 @@ def main_job_report(sweep: Arg[Sweep]) -> str:
     """Write the numbers and the figure of a main job into its store, as escape.json and escape.png.
 
     Args:
-        sweep: of the experiment "main-job", from `open_sweep`; points that are not finished are
-            left out.
+        sweep: a `Sweep` of the experiment "main-job"; unfinished points are left out.
 
     Returns:
         The minima, the table and its warnings as text.
 
     Raises:
-        TypeError, ValueError: no sweep, or one of another experiment or without a finished point.
+        TypeError, ValueError: not a sweep, one of another experiment, or without a finished point.
         OSError: the store cannot be written.
     """
     store = errors.instance("sweep", sweep, Sweep, "open_sweep(folder)").store
@@ -104,7 +103,7 @@ def _minimum(settings: Any, row: Row) -> dict[str, Any]:
 
 
 def _numbers(settings: Any, row: Row) -> dict[str, Any]:
-    """A row as plain numbers; times in SDE time, None for what was not found."""
+    """A row as plain numbers; times in SDE time, None for missing numbers."""
 
     def number(name: str) -> float | None:
         return None if np.isnan(row.get(name)) else row.get(name)
@@ -139,7 +138,7 @@ def _numbers(settings: Any, row: Row) -> dict[str, Any]:
 
 
 def _described(m: dict[str, Any]) -> str:
-    """The certificate of a minimum and the noise measured there, in words."""
+    """A minimum and the noise measured there, as text."""
     low, high = m["hessian_eigenvalues"]
     star = "star-shaped" if m["star_shaped"] else "NOT star-shaped"
     lines = [
@@ -191,8 +190,7 @@ def _interval(spread: list[float] | None, form: str = ".3f") -> str:
 
 
 def _warnings(rows: list[dict[str, Any]]) -> list[str]:
-    """One line for each kind of warning: the rows it concerns, and its words for the last of
-    them."""
+    """One line for each kind of warning: its rows, and its text for the last of them."""
     return [
         f"warning ({', '.join(row for row, _ in own)}{'; numbers of the last' * (len(own) > 1)}): "
         f"{own[-1][1]}"

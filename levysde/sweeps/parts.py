@@ -1,10 +1,9 @@
 """Library objects by their names: `{ name = "Quadratic", hessian = ... }` is
 `Quadratic(hessian=...)`.
 
-The names and their arguments are the library's own, so that a spec reads as the Python would;
-`module:function` names a custom one. Arguments that are other parts (`landscape`, `driver`,
-`dynamics`, `domain`) are filled in where they are required and not given, and the centre of a ball
-or an ellipsoid is the attractor.
+Names and arguments are those of the Python API; `module:function` names a custom part. Required
+arguments that are other parts (`landscape`, `driver`, `dynamics`, `domain`) are filled in if they
+are not given, and the centre of a ball or an ellipsoid is the attractor.
 """
 
 import functools
@@ -27,7 +26,6 @@ ROLES: dict[str, tuple[type, tuple[Any, ...]]] = {
     "domain": (Domain, (domains, kernels)),
     "kernel": (Kernel, (kernels,)),
 }
-_CENTRED = "center"
 
 
 class NamedPart(Model):
@@ -43,11 +41,10 @@ class NamedPart(Model):
 
 
 def build(role: str, part: NamedPart, known: dict[str, Any]) -> Any:
-    """The object that plays `role`, with `known` parts at hand. Raises SpecError with the path of
-    what is wrong."""
-    kind, _ = ROLES[role]
+    """Make the object of a role; missing parts are taken from `known`. Raises SpecError with the
+    path of the fault."""
     made = _made(f"run.{role}", role, part.name, part.arguments, known)
-    if not isinstance(made, kind):
+    if not isinstance(made, ROLES[role][0]):
         raise SpecError(
             f"run.{role}.name: {part.name!r} is no {role}.{nearest(part.name, _names(role))}"
         )
@@ -61,19 +58,16 @@ def _made(
     validated(_signature(maker), arguments, tuple(where.split(".")))
     given = {}
     for key, value in arguments.items():
-        inner = isinstance(value, dict) and "name" in value
-        rest = {k: v for k, v in value.items() if k != "name"} if inner else None
-        given[key] = (
-            value
-            if rest is None
-            else _made(f"{where}.{key}", None, str(value["name"]), rest, known)
-        )
+        if isinstance(value, dict) and "name" in value:
+            rest = {k: v for k, v in value.items() if k != "name"}
+            value = _made(f"{where}.{key}", None, str(value["name"]), rest, known)
+        given[key] = value
     positional = []
     for key, parameter in inspect.signature(maker).parameters.items():
         needed = parameter.default is inspect.Parameter.empty and key not in given
         if needed and key in known:
             given[key] = known[key]
-        elif needed and key == _CENTRED and "dynamics" in known:
+        elif needed and key == "center" and "dynamics" in known:
             given[key] = known["dynamics"].attractor
         elif needed:
             raise SpecError(f"{where}.{key}: {name} needs this field.")
@@ -109,12 +103,11 @@ def _maker(where: str, role: str | None, name: str) -> Callable[..., Any]:
             )
         return found
     maker = _known(name)
-    if maker is None:
-        raise SpecError(
-            f"{where}.name: there is no {role or 'part'} {name!r}.{nearest(name, _names(role))}"
+    if maker is None or not _fits(role, name, maker):
+        fault = (
+            f"there is no {role or 'part'} {name!r}" if maker is None else f"{name!r} is no {role}"
         )
-    if not _fits(role, name, maker):
-        raise SpecError(f"{where}.name: {name!r} is no {role}.{nearest(name, _names(role))}")
+        raise SpecError(f"{where}.name: {fault}.{nearest(name, _names(role))}")
     return maker
 
 
@@ -123,8 +116,7 @@ _MODULES = (landscapes, noise, domains, dynamics, kernels)
 
 @functools.cache
 def _known(name: str) -> Callable[..., Any] | None:
-    """The public class or function of the library that makes a part from plain arguments. Others
-    are not looked at: some are slow to import."""
+    """The public class or function of this name that makes a part from plain arguments, or None."""
     for module in _MODULES:
         if not name.startswith("_") and name in dir(module):
             item = getattr(module, name)
@@ -134,20 +126,17 @@ def _known(name: str) -> Callable[..., Any] | None:
 
 
 def _takes_plain_arguments(item: Callable[..., Any]) -> bool:
-    """Whether the arguments are checked ones, as those of all classes and functions for users are,
-    and none is `*parts`."""
-    if inspect.isabstract(item):
-        return False
-    parameters = inspect.signature(item).parameters.values()
-    kinds = {parameter.kind for parameter in parameters}
-    return inspect.Parameter.VAR_POSITIONAL not in kinds and all(
-        p.annotation is Any for p in parameters
+    """Whether all arguments are checked ones (`Arg`), as those of public parts are, and none is
+    `*parts`."""
+    return not inspect.isabstract(item) and all(
+        parameter.annotation is Any and parameter.kind is not inspect.Parameter.VAR_POSITIONAL
+        for parameter in inspect.signature(item).parameters.values()
     )
 
 
 @functools.cache
 def _names(role: str | None) -> tuple[str, ...]:
-    """The names that fit a role, as far as is known without making one."""
+    """The names of parts that fit a role."""
     makers = {name: _known(name) for module in _MODULES for name in dir(module)}
     return tuple(
         name for name, maker in makers.items() if maker is not None and _fits(role, name, maker)
@@ -168,6 +157,6 @@ def _fits(role: str | None, name: str, maker: Callable[..., Any]) -> bool:
 
 @functools.cache
 def _signature(maker: Callable[..., Any]) -> type[Model]:
-    """A model of the arguments of `maker`, which refuses those that it has not."""
+    """A model of the arguments of `maker`, which refuses unknown ones."""
     fields: dict[str, Any] = {key: (Any, None) for key in inspect.signature(maker).parameters}
     return create_model(maker.__name__, __base__=Model, **fields)

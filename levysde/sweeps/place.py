@@ -1,13 +1,14 @@
-"""Where a sweep lives, a folder or a URL: files beside the arrays, and who may write.
+"""Where a sweep is stored, a folder or a URL: its files, and locks on who may write.
 
-All of it lies under `.run/`, which is no part of the data: locks, checkpoints of unfinished points,
-and a note of what each driver is doing. A folder is locked by the operating system, which lets go
-when the process dies; a bucket by a lease that its holder renews.
+Files that are no part of the data are in `.run/`: locks, checkpoints of unfinished points, and a
+note of what each driver is doing. A folder is locked by the operating system, which releases the
+lock when the process dies; a bucket is locked by a lease that its holder renews.
 """
 
 import contextlib
 import json
 import os
+import shutil
 import socket
 import threading
 import time
@@ -16,11 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec.core
+
 from levysde import errors
 from levysde.types import Arg, PathLike
 
 _EXTRAS = {"s3": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
-_RENEW, _EXPIRE = 15.0, 60.0  # seconds between renewals of a lease, and after which it has lapsed
+_RENEW, _EXPIRE = 15.0, 60.0  # seconds between renewals of a lease, and until it has lapsed
 
 
 class BusyError(ValueError):
@@ -31,10 +34,10 @@ class Place:
     """A folder or URL, with the few file operations that a sweep needs.
 
     Args:
-        out: path of a folder, which need not be there, or a URL (`s3://`, `gs://`, `memory://`).
+        out: path of a folder, which need not exist, or a URL (`s3://`, `gs://`, `memory://`).
 
     Raises:
-        ValueError: no folder and no URL that is known.
+        ValueError: neither a folder nor a URL of a known kind.
         ImportError: the extra of the URL is not installed.
     """
 
@@ -45,12 +48,10 @@ class Place:
                 '"runs/first" or "s3://bucket/first".'
             )
         scheme, separator, _ = str(out).partition("://")
-        from fsspec.core import url_to_fs  # slow to import
-
         try:
-            # others write here too: what was listed before says nothing
+            # other processes write here too, so listings are not cached
             fresh = {"use_listings_cache": False} if separator else {}
-            self.fs, root = url_to_fs(os.path.expanduser(str(out)), **fresh)
+            self.fs, root = fsspec.core.url_to_fs(os.path.expanduser(str(out)), **fresh)
         except ImportError:
             package, extra = _EXTRAS.get(scheme, (scheme, "s3"))
             raise errors.missing_extra(package, extra, f"a store at {scheme}://") from None
@@ -71,8 +72,8 @@ class Place:
 
     @contextlib.contextmanager
     def reached(self) -> Iterator[None]:
-        """Whatever a file system or a network raises, as an OSError; missing files and wrong input
-        as they are."""
+        """Turn whatever a file system or a network raises into an OSError, except missing files
+        and wrong input."""
         try:
             yield
         except (OSError, ValueError):
@@ -83,7 +84,7 @@ class Place:
             ) from error
 
     def read(self, *parts: str) -> bytes | None:
-        """What a file holds, None where there is none."""
+        """The content of a file, None if there is none."""
         try:
             with self.reached():
                 return self.fs.cat_file(self.path(*parts))
@@ -91,7 +92,7 @@ class Place:
             return None
 
     def write(self, data: bytes, *parts: str) -> None:
-        """Replace a file whole."""
+        """Replace a file as a whole."""
         target = self.path(*parts)
         if not self.is_local:
             with self.reached():
@@ -106,64 +107,82 @@ class Place:
             Path(fresh).unlink(missing_ok=True)
 
     def remove(self, *parts: str) -> None:
-        """Take a file away, if it is there."""
+        """Remove a file, if it exists."""
         with contextlib.suppress(FileNotFoundError), self.reached():
             self.fs.rm_file(self.path(*parts))
 
     def files(self, *parts: str) -> list[str]:
-        """Paths below a folder, relative to it."""
+        """Paths of the files below a folder, relative to it."""
         top = self.path(*parts)
         if self.is_local:
-            base = Path(top)
-            return (
-                [str(p.relative_to(base)) for p in base.rglob("*") if p.is_file()]
-                if base.is_dir()
-                else []
-            )
+            return [str(p.relative_to(top)) for p in Path(top).rglob("*") if p.is_file()]
         try:
             with self.reached():
-                found = self.fs.find(top)
+                return [str(p)[len(top) :].lstrip("/") for p in self.fs.find(top)]
         except FileNotFoundError:
             return []
-        return [str(p)[len(top) :].lstrip("/") for p in found]
+
+    def entries(self) -> list[str]:
+        """Names of the files and folders directly in the place."""
+        try:
+            found = [str(entry).rstrip("/") for entry in self.fs.ls(self.root, detail=False)]
+        except FileNotFoundError:
+            return []
+        return [entry.rsplit("/", 1)[-1] for entry in found if entry != self.root]
+
+    def free_bytes(self) -> int:
+        """Free disk space of a local place, which need not exist yet."""
+        return shutil.disk_usage(self.existing_folder()).free
+
+    def existing_folder(self) -> Path:
+        """The folder of a local place, or the nearest folder above it that exists."""
+        folder = Path(self.root).absolute()
+        return next(path for path in (folder, *folder.parents) if path.exists())
 
     @contextlib.contextmanager
     def locked(self, shard: tuple[int, int]) -> Iterator[None]:
         """Hold the store for one driver, or for one shard among several. Raises BusyError when it
         is held."""
-        name = f"lock-{shard[0]}-of-{shard[1]}"
         with contextlib.ExitStack() as held:
             if self.is_local:
-                held.enter_context(
-                    _flock(Path(self.path(".run", "lock")), shared=shard[1] > 1, place=self.url)
-                )
-                held.enter_context(
-                    _flock(Path(self.path(".run", name)), shared=False, place=self.url)
-                )
+                held.enter_context(self._flock("lock", shared=shard[1] > 1))
             else:
                 for other in self.files(".run"):
                     if other.startswith("lock-") and not other.endswith(f"-of-{shard[1]}"):
                         self._refuse_if_held(other)
-                held.enter_context(self._lease(name))
+            held.enter_context(self._lock(f"lock-{shard[0]}-of-{shard[1]}"))
             yield
 
     @contextlib.contextmanager
     def waiting_for(self, name: str) -> Iterator[None]:
         """Hold the lock `name`, once nobody else does."""
-        while True:
-            lock = (
-                _flock(Path(self.path(".run", name)), shared=False, place=self.url)
-                if self.is_local
-                else self._lease(name)
-            )
-            try:
-                lock.__enter__()
-            except BusyError:
-                time.sleep(0.2)
-            else:
-                break
         with contextlib.ExitStack() as held:
-            held.push(lock)
+            while True:
+                try:
+                    held.enter_context(self._lock(name))
+                    break
+                except BusyError:
+                    time.sleep(0.2)
+            yield
+
+    def _lock(self, name: str) -> contextlib.AbstractContextManager[None]:
+        return self._flock(name) if self.is_local else self._lease(name)
+
+    @contextlib.contextmanager
+    def _flock(self, name: str, *, shared: bool = False) -> Iterator[None]:
+        import fcntl  # not on Windows
+
+        path = Path(self.path(".run", name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise BusyError(_busy(self.url, json.loads(file.read() or "{}"))) from None
+            file.truncate(0)
+            file.write("" if shared else json.dumps(_holder()))
+            file.flush()
             yield
 
     def _refuse_if_held(self, name: str) -> None:
@@ -177,12 +196,11 @@ class Place:
         self._refuse_if_held(name)
         self.remove(".run", name)
 
-        def renew() -> None:
-            self.write(json.dumps(mark | {"renewed": time.time()}).encode(), ".run", name)
+        def renewed() -> bytes:
+            return json.dumps(mark | {"renewed": time.time()}).encode()
 
         try:  # of two that see a lapsed lease, the store lets one create the new one
-            first = json.dumps(mark | {"renewed": time.time()}).encode()
-            self.fs.pipe_file(self.path(".run", name), first, mode="create")
+            self.fs.pipe_file(self.path(".run", name), renewed(), mode="create")
         except (FileExistsError, OSError) as error:
             if not isinstance(error, FileExistsError) and "PreconditionFailed" not in str(error):
                 raise
@@ -191,9 +209,9 @@ class Place:
 
         def keep() -> None:
             while not stop.wait(_RENEW):
-                # unreachable for a moment: the next renewal may pass
+                # the place may be unreachable for a moment
                 with contextlib.suppress(Exception):
-                    renew()
+                    self.write(renewed(), ".run", name)
 
         thread = threading.Thread(target=keep, daemon=True)
         thread.start()
@@ -203,24 +221,6 @@ class Place:
             stop.set()
             thread.join()
             self.remove(".run", name)
-
-
-@contextlib.contextmanager
-def _flock(path: Path, *, shared: bool, place: str) -> Iterator[None]:
-    import fcntl  # not on Windows
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+") as file:
-        try:
-            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            text = file.read()
-            raise BusyError(_busy(place, json.loads(text) if text else {})) from None
-        file.truncate(0)
-        file.write("" if shared else json.dumps(_holder()))
-        file.flush()
-        yield
 
 
 def _holder() -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""From a spec to its points: axes resolved to settings, references followed, every point named,
-seeded and checked."""
+"""The points of a spec: axes and references are resolved, and every point gets a name, a seed and
+checked settings."""
 
 import hashlib
 import itertools
@@ -22,12 +22,12 @@ from levysde.types import Arg, PathLike
 
 # names of the store's own
 RESERVED = frozenset({"point", "quantity", "seed", "summary", "done", "failure", "log"})
-_LOOKED_AT = 500  # points that are made to see whether they can be
+_LOOKED_AT = 500  # points whose objects are made as a check
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: the setting it changes, the values it takes, and their names as coordinates."""
+    """One axis: the path of the setting that it changes, its values, and their labels."""
 
     name: str
     path: tuple[str, ...]
@@ -37,7 +37,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Point:
-    """One point: its place in the store, its name, its seed, its settings."""
+    """One point: its index in the store, its name, its seed and its settings."""
 
     index: tuple[int, ...]
     id: str
@@ -50,11 +50,11 @@ class Plan(Tabled):
     """A spec that has been checked.
 
     Attributes:
-        spec: as given.
-        folder: where modules named by the spec are looked for, None for the installed ones only.
+        spec: the `Spec`.
+        folder: where modules named by the spec are searched besides the installed ones, or None.
         experiment: what is run at each point.
-        axes: an `Axis` for each, in the spec's order.
-        points: a `Point` for each, numbered and seeded.
+        axes: one `Axis` for each axis, in the spec's order.
+        points: one `Point` for each point, in the order of the store.
     """
 
     spec: Spec
@@ -65,7 +65,7 @@ class Plan(Tabled):
 
     @property
     def dims(self) -> tuple[str, ...]:
-        """Names of the store's dimensions: the axes, or "point" where they are walked together."""
+        """Names of the store's dimensions: the axes, or "point" if the spec has a [list]."""
         return ("point",) if self.spec.list else tuple(axis.name for axis in self.axes)
 
     @property
@@ -78,7 +78,7 @@ class Plan(Tabled):
     def _rows(self) -> list[tuple[str, str]]:
         axes = ", ".join(f"{axis.name} ({len(axis.values)})" for axis in self.axes)
         return [
-            ("axes", axes + (", walked together" if self.spec.list else "")),
+            ("axes", axes + (", value by value" if self.spec.list else "")),
             ("noise", "shared by all points" if self.spec.coupled else "independent at each point"),
         ]
 
@@ -89,19 +89,18 @@ class Plan(Tabled):
 
 
 def make_plan(spec: Arg[Spec | dict[str, Any]], folder: Arg[PathLike | None] = None) -> Plan:
-    """Check a spec to the last field and number its points; nothing is simulated.
+    """Check every field of a spec and list its points. Nothing is simulated.
 
     Args:
         spec: a `Spec`, or a table as in the TOML file.
-        folder: where modules named by the spec are looked for besides the installed ones, None for
-            nowhere.
+        folder: where modules named by the spec are searched besides the installed ones, or None.
 
     Returns:
         A `Plan`.
 
     Raises:
-        SpecError: a ValueError that names the field, and the nearest right name.
-        TypeError: a folder that is no path.
+        SpecError: (a ValueError) names the wrong field, and the nearest valid name.
+        TypeError: `folder` is not a path.
     """
     spec = as_spec(spec)
     if folder is not None:
@@ -152,15 +151,15 @@ def make_plan(spec: Arg[Spec | dict[str, Any]], folder: Arg[PathLike | None] = N
 
 
 def point_seed(seed: int, name: str) -> int:
-    """The seed of a point: a hash of the sweep's seed and the point's name; the sweep's own for no
-    name."""
+    """The seed of a point: a hash of the sweep's seed and the point's name; the sweep's seed if the
+    name is empty."""
     if not name:
         return seed
     return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "little")
 
 
 def _paths(table: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The paths of all settings in a table; a table with a name, a part, is a path too."""
+    """The paths of all settings in a table, including those of tables (parts)."""
     for key, value in table.items():
         yield (*above, key)
         if isinstance(value, dict) and "of" not in value:
@@ -168,8 +167,7 @@ def _paths(table: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple
 
 
 def _resolve(where: str, name: str, known: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The path that an axis or a reference means: written out, or its last word where only one path
-    ends so."""
+    """The path that an axis or a reference names: in full, or by its last part if it is unique."""
     path = tuple(name.split("."))
     if path in known or len(path) > 1:
         return path
@@ -246,14 +244,13 @@ def _word(label: Any) -> str:
 
 
 def _places(section: str, axes: Sequence[Axis]) -> Iterator[tuple[int, ...]]:
-    """For each point, which value of each axis it takes."""
+    """For each point, the index of its value on each axis."""
     lengths = [len(axis.values) for axis in axes]
     if section == "list":
         if len(set(lengths)) > 1:
             sizes = ", ".join(f"{axis.name} {len(axis.values)}" for axis in axes)
             raise SpecError(
-                f"list: axes that are walked together have one length, not {sizes}. Or "
-                "put them in [grid]."
+                f"list: all axes must have the same length, not {sizes}. Or put them in [grid]."
             )
         return ((k,) * len(axes) for k in range(lengths[0]))
     if math.prod(lengths) > MOST_POINTS:
@@ -266,15 +263,16 @@ def _places(section: str, axes: Sequence[Axis]) -> Iterator[tuple[int, ...]]:
 def _settings(
     spec: Spec, experiment: Experiment, axes: Sequence[Axis], place: tuple[int, ...]
 ) -> Any:
-    """The settings of one point: the shared ones, each axis's value put in, references followed."""
+    """The settings of one point: the shared ones and each axis's value, references resolved."""
     table = json.loads(json.dumps(spec.run))
     for axis, k in zip(axes, place, strict=True):
         _put(table, axis.path, axis.values[k], axis.name)
-    return validated(experiment.settings, _followed(table), ("run",))
+    resolved = _walk(table, (), table, sorted(_paths(table)))
+    return validated(experiment.settings, resolved, ("run",))
 
 
 def _put(table: dict[str, Any], path: tuple[str, ...], value: Any, axis: str) -> None:
-    """Set the value at a path. A word where a part stands changes the part's name."""
+    """Set the value at a path. A string in the place of a part changes the part's name."""
     for key in path[:-1]:
         inner = table.setdefault(key, {})
         if not isinstance(inner, dict):
@@ -289,15 +287,10 @@ def _put(table: dict[str, Any], path: tuple[str, ...], value: Any, axis: str) ->
         table[path[-1]] = json.loads(json.dumps(value))
 
 
-def _followed(table: dict[str, Any]) -> dict[str, Any]:
-    """The table with its references replaced by numbers. Raises SpecError for one that leads
-    nowhere, or in a circle."""
-    return _walk(table, (), table, sorted(_paths(table)))
-
-
 def _walk(
     value: Any, path: tuple[str, ...], table: dict[str, Any], known: Sequence[tuple[str, ...]]
 ) -> Any:
+    """`value`, which is at `path`, with its references replaced by numbers. Raises SpecError."""
     if not isinstance(value, dict):
         return value
     if "of" in value:
@@ -312,8 +305,7 @@ def _number(
     table: dict[str, Any],
     known: Sequence[tuple[str, ...]],
 ) -> float:
-    """What the reference `given`, which stands at `path`, comes to; `trail` leads here by other
-    references."""
+    """The value of the reference `given` at `path`; `trail` holds the references that led here."""
     where = ".".join(("run", *path))
     if where in trail:
         raise SpecError(
@@ -341,8 +333,8 @@ def _number(
 
 
 def _check_settings(plan: Plan, places: Sequence[tuple[int, ...]]) -> None:
-    """Let the experiment look at every value of every axis: at the first point, and at those that
-    differ from it in one; of very many, at some that lie evenly."""
+    """Let the experiment check every value of every axis: the first point and those that differ
+    from it in one axis. Of very many, evenly spaced ones are checked."""
     look = [k for k, place in enumerate(places) if plan.spec.list or sum(map(bool, place)) <= 1]
     for k in [look[j] for j in np.unique(np.linspace(0, len(look) - 1, _LOOKED_AT).astype(int))]:
         point = plan.points[k]

@@ -1,27 +1,25 @@
-"""The report of a sweep: one HTML file with everything in it, no scripts, nothing from the network.
+"""The report of a sweep: one self-contained HTML file without scripts.
 
-It reads the store alone, so it can be written of a sweep that is running, was cut short, failed, or
-was run elsewhere.
+It reads only the store, so it can be written for a sweep that is running, was interrupted, failed,
+or was run elsewhere.
 """
 
 import collections
 import importlib.resources
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jinja2
 import numpy as np
 
 from levysde import errors
 from levysde.sweeps.fits import (
     METHODS,
     REJECTED,
-    EndRatio,
     Line,
     ScalingFit,
-    can_be_fitted,
     end_ratios,
     fit_line,
     groups_along,
@@ -47,7 +45,8 @@ from levysde.sweeps.rows import (
     shortened,
     words_of,
 )
-from levysde.sweeps.spec import as_toml
+from levysde.sweeps.spec import as_toml, setting_lines
+from levysde.sweeps.status import duration
 from levysde.types import Arg, PathLike
 
 if TYPE_CHECKING:
@@ -107,7 +106,6 @@ def write_report(sweep: "Sweep", path: Arg[PathLike]) -> Path:
 
     Raises:
         TypeError, ValueError: not a sweep; a path that cannot be written.
-        ImportError: jinja2 is not installed.
     """
     if not hasattr(sweep, "store"):
         raise TypeError(
@@ -121,10 +119,6 @@ def write_report(sweep: "Sweep", path: Arg[PathLike]) -> Path:
 
 def render(sweep: "Sweep") -> str:
     """The page as text. The same store gives the same text."""
-    try:
-        import jinja2
-    except ImportError:
-        raise errors.missing_extra("jinja2", "sweep", "a report") from None
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -138,13 +132,13 @@ def render(sweep: "Sweep") -> str:
 
 
 def _contents(sweep: "Sweep") -> dict[str, Any]:
-    """Everything that the page says."""
     store = sweep.store
     spec, table = store.spec, read_table(store)
     states = collections.Counter(row.state for row in table.rows)
     escapes = {"mean_time", "escapes"} <= set(table.quantities)
     covariance = log_mean_covariance(store, table, _RESAMPLES, 0) if escapes else {}
     alongs = _alongs(table, covariance, spec.coupled) if escapes else []
+    steps = [axis for axis in table.axes if _is_step(axis)]
     return {
         "title": store.attributes["title"],
         "store": Path(store.place.url).name if store.place.is_local else store.place.url,
@@ -153,7 +147,7 @@ def _contents(sweep: "Sweep") -> dict[str, Any]:
         "states": {name: states[name] for name in ("done", "failed", "to run")},
         "total": len(table.rows),
         "axes": _axes(table),
-        "shared": _flat(spec.run, {axis.setting for axis in table.axes}),
+        "shared": setting_lines(spec.run, {axis.setting for axis in table.axes}),
         "results": _results(table),
         "summary": _summary(table, alongs),
         "has_escapes": escapes,
@@ -166,8 +160,13 @@ def _contents(sweep: "Sweep") -> dict[str, Any]:
         "most_series": MOST_SERIES,
         "fits": _fits(alongs),
         "method": METHODS[spec.coupled],
-        "steps": _step_ratios(table, covariance, spec.coupled),
-        "step_axis": next((axis.name for axis in table.axes if _is_step(axis)), ""),
+        "steps": [
+            ratio
+            for axis in steps
+            if axis.can_be_fitted
+            for ratio in end_ratios(table, axis.name, covariance, spec.coupled, _CONFIDENCE)
+        ],
+        "step_axis": steps[0].name if steps else "",
         "warnings": _warnings(table),
         "failures": _failures(table),
         "to_run": _names(table, [row for row in table.rows if row.state == "to run"]),
@@ -183,7 +182,7 @@ def _alongs(table: SweepTable, covariance: dict[Any, Any], coupled: bool) -> lis
         if not axis.varies or not any(np.isfinite(row.get("mean_time")) for row in table.done):
             continue
         lines: list[Line] = []
-        if axis.is_physical and can_be_fitted(table, axis.name):
+        if axis.is_physical and axis.can_be_fitted:
             lines = lines_along(table, axis.name, covariance, 3)
         no_law = all(np.isnan(row.get("predicted_mean")) for row in table.done)
         fits: list[ScalingFit] = []
@@ -208,13 +207,6 @@ def _is_step(axis: AxisColumn) -> bool:
     return axis.setting.rsplit(".", 1)[-1] == "dt"
 
 
-def _step_ratios(table: SweepTable, covariance: dict[Any, Any], coupled: bool) -> list[EndRatio]:
-    axes = [axis for axis in table.axes if _is_step(axis) and can_be_fitted(table, axis.name)]
-    return [
-        r for axis in axes for r in end_ratios(table, axis.name, covariance, coupled, _CONFIDENCE)
-    ]
-
-
 def _axes(table: SweepTable) -> list[tuple[str, str, int, str]]:
     """Name, setting, number of values, values in words."""
     found = []
@@ -226,28 +218,8 @@ def _axes(table: SweepTable) -> list[tuple[str, str, int, str]]:
     return found
 
 
-def _flat(value: Any, swept: Iterable[str], path: str = "") -> list[tuple[str, str]]:
-    """The shared settings as lines of path and value, without those that an axis sets."""
-    if path in swept:
-        return []
-    if isinstance(value, dict) and "of" in value:
-        text = f"{value.get('times', 1.0):g} × {value['of']}"
-        power = value.get("power", 1.0)
-        return [(path, text if power == 1 else f"{text}^{power:g}")]
-    if isinstance(value, dict):
-        return [
-            line
-            for key, inner in value.items()
-            for line in _flat(
-                inner, swept, path if key == "name" and path else f"{path}.{key}".lstrip(".")
-            )
-        ]
-    return [(path, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))]
-
-
 def _results(table: SweepTable) -> PointGrid:
-    """One line a finished point: its axes, then its numbers, intervals joined to what they are
-    of."""
+    """One line per finished point: its axes, then its numbers with their intervals."""
     rows = table.done
     names = [
         n
@@ -264,7 +236,12 @@ def _results(table: SweepTable) -> PointGrid:
     axes = [axis for axis in table.axes if axis.varies] or list(table.axes)
     names = [name for name in names if name not in {axis.name for axis in table.axes}]
     texts = sorted({name for row in rows for name in row.words} - {_LONG_TEXT})
-    heads = [axis.name for axis in axes] + [_headed(name, table) for name in names] + texts
+    units = {name: table.quantities[name][0] for name in names}
+    named = [
+        _SHOWN_AS.get(name, name) + (f" ({unit})" if unit not in ("", "1") else "")
+        for name, unit in units.items()
+    ]
+    heads = [axis.name for axis in axes] + named + texts
     body = [
         [shortened(number(row.at[axis.name], 6), 60) for axis in axes]
         + [_with_interval(row, name) for name in names]
@@ -280,11 +257,6 @@ def _results(table: SweepTable) -> PointGrid:
     return PointGrid(heads, body, words, max(len(rows) - _MOST_ROWS, 0))
 
 
-def _headed(name: str, table: SweepTable) -> str:
-    units = table.quantities[name][0]
-    return _SHOWN_AS.get(name, name) + (f" ({units})" if units not in ("", "1") else "")
-
-
 def _with_interval(row: Row, name: str) -> str:
     value, low, high = (row.get(f"{name}{end}") for end in ("", "_low", "_high"))
     if name == "p_exponential":
@@ -295,7 +267,7 @@ def _with_interval(row: Row, name: str) -> str:
 
 
 def _summary(table: SweepTable, alongs: Sequence[Along]) -> list[str]:
-    """What a reader in a hurry should know, in sentences."""
+    """The main results in sentences."""
     found = []
     ratios = [row for row in table.done if np.isfinite(row.get("ratio"))]
     if ratios:
@@ -344,7 +316,6 @@ def _summary(table: SweepTable, alongs: Sequence[Along]) -> list[str]:
 
 
 def _fits(alongs: Sequence[Along]) -> PointGrid:
-    """One line a fit."""
     fits = [fit for along in alongs for fit in along.fits]
     heads = [
         "log mean against",
@@ -374,13 +345,13 @@ def _fits(alongs: Sequence[Along]) -> PointGrid:
 
 
 def _warnings(table: SweepTable) -> list[dict[str, Any]]:
-    """Warnings that differ in their numbers alone, together: how many points, which, and the words
-    for the last."""
+    """Warnings that differ only in their numbers, together: how many points, which, and the text of
+    the last."""
     return [
         {
             "count": len({row.index for row, _ in own}),
             "text": own[-1][1],
-            "where": _place(own[-1][0], table),
+            "where": table.place(own[-1][0]),
             "points": _names(table, [row for row, _ in own]),
         }
         for own in sorted(
@@ -398,38 +369,26 @@ def _failures(table: SweepTable) -> list[tuple[str, str]]:
     return [(message, _names(table, rows)) for message, rows in kinds.items()]
 
 
-def _place(row: Row, table: SweepTable) -> str:
-    return words_of(row.at, [axis.name for axis in table.axes if axis.varies]) or words_of(row.at)
-
-
 def _names(table: SweepTable, rows: Sequence[Row]) -> str:
     """Points in words, all of them when they are few."""
-    names = [_place(row, table) for row in rows[:_MOST_NAMES]]
-    return "; ".join(names) + (
-        f"; and {len(rows) - _MOST_NAMES} more" if len(rows) > _MOST_NAMES else ""
-    )
+    more = f"; and {len(rows) - _MOST_NAMES} more" if len(rows) > _MOST_NAMES else ""
+    return "; ".join(map(table.place, rows[:_MOST_NAMES])) + more
 
 
 def _how(logs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """How the points were run: the time they took, when, and on what."""
-    seconds = [float(log.get("seconds", 0.0)) for log in logs]
-    ended = sorted(
-        str(log["ended"]).replace("T", " ").replace("+00:00", " UTC")
-        for log in logs
-        if "ended" in log
-    )
-    devices = collections.Counter(str(log.get("device", "")) for log in logs)
+    seconds = [float(log["seconds"]) for log in logs]
+    ended = sorted(log["ended"].replace("T", " ").replace("+00:00", " UTC") for log in logs)
+    devices = collections.Counter(log["device"] for log in logs)
     stacks = collections.Counter(
-        ", ".join(f"{name} {version}" for name, version in log.get("versions", {}).items())
-        for log in logs
+        ", ".join(f"{name} {version}" for name, version in log["versions"].items()) for log in logs
     )
     return {
         "points": len(logs),
-        "seconds": _duration(sum(seconds)),
-        "longest": _duration(max(seconds, default=0.0)),
+        "seconds": duration(sum(seconds)),
+        "longest": duration(max(seconds, default=0.0)),
         "first": ended[0] if ended else "",
         "last": ended[-1] if ended else "",
-        "hosts": len({log.get("host") for log in logs}),
+        "hosts": len({log["host"] for log in logs}),
         "devices": devices.most_common(),
         "versions": stacks.most_common(),
     }
@@ -438,9 +397,3 @@ def _how(logs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _once(device: str) -> str:
     """A device by platform and kind, "gpu NVIDIA H100", which are one word on a CPU."""
     return " ".join(dict.fromkeys(device.split()))
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"

@@ -1,13 +1,15 @@
-"""Figures of a sweep's report, each as one inline SVG that takes its ink from the page's text and
-so reads in light and dark.
+"""Figures of a sweep's report, each as one inline SVG.
 
-Panels are separate pictures of one size, which a page can put side by side or below each other.
-Text stays text. Series take colours and markers of `plots`, and are distinguished without colour.
+An SVG takes the colour of the page's text, so it can be read on light and dark pages. Text stays
+text. All panels have one size, so that a page can put them side by side. Series have the colours
+and markers of `plots`; markers distinguish them without colour.
 """
 
 import contextlib
 import html
+import io
 import re
+import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,16 +37,16 @@ _LINE = 0.19  # inches of a line of a legend
 _SIZE = (4.4, 3.5)
 _STEPS = 160  # of a survival curve, enough for any eye
 _MOST_TICKS = 7
+_TITLE_WIDTH = 44  # letters of a line
 _CLOSEST = 0.09  # of an axis's length: ticks nearer than this run into each other
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture: its SVG, what it shows in a few words, and its caption."""
+    """One figure: its SVG, and its title."""
 
     svg: str
     title: str
-    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,15 +88,15 @@ def mean_panel(
         for k, one in enumerate(evenly(series, MOST_SERIES)):
             colour = COLOURS[k]
             rows = [row for row in one.rows if np.isfinite(row.get("mean_time"))]
-            x, mean = _places(rows, axis, form), np.array([row.get("mean_time") for row in rows])
-            ends = [
-                np.array([row.get(f"mean_time_{end}") for row in rows]) for end in ("low", "high")
-            ]
-            bars = np.abs(np.array([np.where(np.isfinite(end), end, mean) for end in ends]) - mean)
+            mean, low, high = (
+                np.array([row.get(f"mean_time{end}") for row in rows])
+                for end in ("", "_low", "_high")
+            )
+            ends = [np.where(np.isfinite(end), end, mean) for end in (low, high)]
             ax.errorbar(
-                x,
+                _places(rows, axis, form),
                 mean,
-                yerr=bars,
+                yerr=np.abs(np.array(ends) - mean),
                 fmt=MARKERS[k],
                 color=colour,
                 markersize=4.5,
@@ -104,10 +106,9 @@ def mean_panel(
             )
             _law(ax, one, axis, form)
             _fitted(ax, one, axis, form, colour)
-        ax.set_yscale("log")
+        ax.set(yscale="log", ylabel=f"mean escape time ({unit})")
         _ticks(ax.yaxis, ax.get_ylim())
         _x_axis(ax, axis, form, [row for one in series for row in one.rows])
-        ax.set_ylabel(f"mean escape time ({unit})")
         _legend(ax, series)
         return Panel(_svg(figure, name, f"mean escape time along {axis.name}"), axis.name)
 
@@ -127,19 +128,13 @@ def ratio_panel(series: Sequence[Series], axis: AxisColumn, name: str) -> Panel:
             if not rows:
                 continue
             x, off = _places(rows, axis, "power"), aside * (k - (len(shown) - 1) / 2)
+            ratios = np.array([row.get("ratio") for row in rows])
             ends = np.array([(row.get("ratio_low"), row.get("ratio_high")) for row in rows])
             look = {"color": COLOURS[k], "marker": MARKERS[k], "markersize": 4.5, "capsize": 2.5}
             look |= {} if axis.is_numeric else {"linestyle": "none"}
             if logarithmic:
-                plots.ratios(
-                    x * np.exp(off),
-                    np.array([row.get("ratio") for row in rows]),
-                    ends,
-                    ax=ax,
-                    artist=look,
-                )
+                plots.ratios(x * np.exp(off), ratios, ends, ax=ax, artist=look)
             else:
-                ratios = np.array([row.get("ratio") for row in rows])
                 ax.errorbar(x + off, ratios, yerr=np.abs(ends.T - ratios), **look)
             names.append((k, one.label or "measured"))
         # after the last `plots.ratios`, which puts what has a name into a legend on the data
@@ -148,16 +143,14 @@ def ratio_panel(series: Sequence[Series], axis: AxisColumn, name: str) -> Panel:
         if not logarithmic:
             ax.axhline(1.0, color=_INK, linewidth=1.0, linestyle=":")
         _x_axis(ax, axis, "power", [row for one in series for row in one.rows])
-        ax.set_ylabel("measured over predicted mean")
+        about = "measured over predicted mean"
+        ax.set_ylabel(about)
         _legend(ax, series)
-        return Panel(
-            _svg(figure, name, f"measured over predicted mean along {axis.name}"), axis.name
-        )
+        return Panel(_svg(figure, name, f"{about} along {axis.name}"), axis.name)
 
 
 def _aside(axis: AxisColumn, logarithmic: bool) -> float:
-    """How far apart the bars of two series at one x are drawn, so that they do not hide each
-    other."""
+    """The offset between the bars of two series at one x, so that they do not hide each other."""
     if not axis.is_numeric:
         return 0.08
     values = np.unique(np.array(axis.labels, float))
@@ -174,10 +167,7 @@ def survival_panels(sweep: "Sweep", table: SweepTable) -> list[Panel]:
     usable = [row for row in table.done if row.get("escapes") >= 1]
     panels = []
     for k, row in enumerate(evenly(usable, MOST_CURVES)):
-        time, status = (
-            np.asarray(arrays["time"][row.index]),
-            np.asarray(arrays["status"][row.index]),
-        )
+        time, status = (np.asarray(arrays[name][row.index]) for name in ("time", "status"))
         used = (status == Status.EXITED) | (status == Status.CENSORED)
         panels.append(
             _survival_panel(row, time[used], status[used] == Status.EXITED, table, f"survival{k}")
@@ -205,27 +195,22 @@ def _survival_panel(
         predicted = row.get("predicted_mean")
         if np.isfinite(predicted):
             span = np.linspace(0, t[-1], 60)
-            ax.plot(
-                span,
-                np.exp(-span / predicted),
-                color=_INK,
-                linestyle="--",
-                linewidth=1.2,
-                label="law",
-            )
-        ax.set_yscale("log")
-        ax.set_ylim(bottom, 1.5)
-        ax.set_xlim(0, 1.02 * t[-1])
+            ax.plot(span, np.exp(-span / predicted), "--", color=_INK, linewidth=1.2, label="law")
+        ax.set(
+            yscale="log",
+            ylim=(bottom, 1.5),
+            xlim=(0, 1.02 * t[-1]),
+            xlabel=f"time ({table.quantities['mean_time'][0]})",
+            ylabel="share still inside",
+        )
         _ticks(ax.yaxis, (bottom, 1.5))
-        ax.set_title(_folded(where), fontsize=10)
-        ax.set_xlabel(f"time ({table.quantities['mean_time'][0]})")
-        ax.set_ylabel("share still inside")
+        ax.set_title("\n".join(textwrap.wrap(where, _TITLE_WIDTH)[:3]), fontsize=10)
         return Panel(_svg(figure, name, f"survival at {where}"), where)
 
 
 def _thinned(time: np.ndarray, survival: np.ndarray) -> np.ndarray:
-    """Which steps of a curve to draw: all of a short one, else those next to even places in time
-    and in log share."""
+    """The steps of a curve to draw: all of a short one, else evenly spaced ones in time and in log
+    share."""
     if len(time) <= 2 * _STEPS:
         return np.arange(len(time))
     depth = -np.log(np.maximum(survival, 0.5 / len(time)))
@@ -235,7 +220,7 @@ def _thinned(time: np.ndarray, survival: np.ndarray) -> np.ndarray:
 
 
 def _places(rows: Sequence[Row], axis: AxisColumn, form: str) -> np.ndarray:
-    """Where the rows are on the x axis: the value, or 1 over it, or the number of the word."""
+    """The rows' x coordinates: the value, 1 over it, or the number of the word."""
     if not axis.is_numeric:
         order = {label: float(k) for k, label in enumerate(dict.fromkeys(axis.labels))}
         return np.array([order[row.at[axis.name]] for row in rows])
@@ -263,7 +248,6 @@ def _fitted(ax: "Axes", one: Series, axis: AxisColumn, form: str, colour: str) -
 
 
 def _x_axis(ax: "Axes", axis: AxisColumn, form: str, rows: Sequence[Row]) -> None:
-    """Scale, ticks and name of the swept axis."""
     if not axis.is_numeric:
         words = list(dict.fromkeys(axis.labels))
         slanted = sum(map(len, words)) > 30
@@ -293,7 +277,8 @@ def _ticks(axis: Any, limits: tuple[float, float], values: np.ndarray | None = N
     axis.set_minor_locator(ticker.NullLocator())
     axis.set_major_formatter(lambda value, _: number(value, 3))
     if values is not None and 1 < len(values) <= _MOST_TICKS:
-        if (np.diff(np.log(values)) > _CLOSEST * np.ptp(np.log(values))).all():
+        logs = np.log(values)
+        if (np.diff(logs) > _CLOSEST * np.ptp(logs)).all():
             axis.set_major_locator(ticker.FixedLocator(values.tolist()))
             return
     low, high = limits
@@ -312,7 +297,7 @@ def _ticks(axis: Any, limits: tuple[float, float], values: np.ndarray | None = N
 
 
 def _legend(ax: "Axes", series: Sequence[Series]) -> None:
-    """Names below the axes, where no data are."""
+    """A legend below the axes, where it hides no data."""
     handles, labels = ax.get_legend_handles_labels()
     first = {label: handle for handle, label in reversed(list(zip(handles, labels, strict=True)))}
     names = list(dict.fromkeys(labels))
@@ -331,23 +316,16 @@ def _legend(ax: "Axes", series: Sequence[Series]) -> None:
 
 
 def _taller(ax: "Axes", inches: float) -> "Figure":
-    """The figure, made taller by what else it has to hold, so that the axes keep their height and
-    their name fits."""
+    """The figure, made taller, so that the axes keep their height when a legend is added."""
     figure: Any = ax.get_figure(root=True)
     figure.set_figheight(figure.get_figheight() + max(inches, 0.0))
     return figure
 
 
-def _folded(text: str, width: int = 44) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(text, width)[:3])
-
-
 @contextlib.contextmanager
 def _sheet(name: str) -> Iterator[tuple["Figure", "Axes"]]:
-    """A figure with one pair of axes, drawn in the ink that `_svg` replaces. No setting outlives
-    it."""
+    """A figure with one pair of axes, drawn in the colour that `_svg` replaces. Settings are
+    restored at the end."""
     import matplotlib as mpl  # slow to import
     from matplotlib.figure import Figure
 
@@ -367,22 +345,14 @@ def _sheet(name: str) -> Iterator[tuple["Figure", "Axes"]]:
         "text.parse_math": False,
     }
     with mpl.rc_context(settings), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore",
-            message="Glyph .* "
-            # the browser's font has it
-            "missing",
-            category=UserWarning,
-        )
+        # the browser's font has these glyphs
+        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
         figure = Figure(figsize=_SIZE, layout="constrained")
         yield figure, figure.subplots()
 
 
 def _svg(figure: "Figure", name: str, about: str) -> str:
-    """The figure as an `<svg>` element: transparent, with ids of its own, no outside names, and the
-    page's ink."""
-    import io
-
+    """The figure as a transparent `<svg>` element with unique ids and the page's text colour."""
     out = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(out, format="svg", transparent=True, metadata=nothing)

@@ -1,5 +1,8 @@
-"""The points of a sweep as rows, read from the store alone: no point's objects are built, so a
-report needs neither the modules that a spec names nor a network's training."""
+"""The points of a sweep as rows, read from the store only.
+
+No objects of points are made, so a report needs neither the modules that a spec names nor a trained
+network.
+"""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -11,7 +14,7 @@ import numpy as np
 from levysde.sweeps.store import Store
 
 T = TypeVar("T")
-# what says how a run is made, and not what is run
+# settings that change how a run is made, but not its subject
 _NOT_SWEPT_FOR = {"seed", "training_seed", "num", "lanes", "dt"}
 _LONGEST = 40  # letters of a word where points are named
 _BOOKKEEPING = {"done", "failure", "seed", "warnings", "run_warnings", "summary"}
@@ -22,9 +25,9 @@ class AxisColumn:
     """One axis as it is stored.
 
     Attributes:
-        name: of the coordinate.
-        setting: the path of the setting that it changes.
-        labels: its values, numbers or words, in the spec's order.
+        name: name of the coordinate.
+        setting: path of the setting that it changes.
+        labels: its values, numbers or strings, in the spec's order.
     """
 
     name: str
@@ -37,7 +40,7 @@ class AxisColumn:
 
     @property
     def is_physical(self) -> bool:
-        """Whether the axis is numeric and changes what is run: seeds, steps and numbers of
+        """Whether the axis is numeric and changes the problem. Seeds, steps and numbers of
         trajectories do not."""
         return self.is_numeric and self.setting.rsplit(".", 1)[-1] not in _NOT_SWEPT_FOR
 
@@ -45,20 +48,25 @@ class AxisColumn:
     def varies(self) -> bool:
         return len(set(self.labels)) > 1
 
+    @property
+    def can_be_fitted(self) -> bool:
+        """Whether the values are positive numbers, at least two of them different."""
+        return self.is_numeric and self.varies and min(self.labels) > 0
+
 
 @dataclass(frozen=True)
 class Row:
     """One point.
 
     Attributes:
-        index: its place in the store.
+        index: its index in the store.
         at: its value on each axis, by the axis's name.
         state: "done", "failed" or "to run".
-        numbers: its scalars by name; those of a point that is to run are NaN.
+        numbers: its scalars by name; NaN if the point has not been run.
         words: its stored texts by name.
         warnings: caveats of the ratio.
         message: why it failed, else "".
-        seed: of its noise.
+        seed: seed of its noise.
     """
 
     index: tuple[int, ...]
@@ -71,7 +79,7 @@ class Row:
     seed: int
 
     def get(self, name: str) -> float:
-        """The scalar of this name, NaN where there is none."""
+        """The scalar of this name, NaN if there is none."""
         return self.numbers.get(name, np.nan)
 
 
@@ -83,8 +91,7 @@ class SweepTable:
         axes: in the spec's order.
         rows: in the order of the points.
         quantities: units and long name of each scalar, by its name.
-        walked: whether the axes are walked together (`[list]`), so that each row has its own place
-            on each of them.
+        walked: whether the axes are those of a [list], so that each row has its own value on each.
     """
 
     axes: tuple[AxisColumn, ...]
@@ -99,12 +106,17 @@ class SweepTable:
     def axis(self, name: str) -> AxisColumn:
         return next(axis for axis in self.axes if axis.name == name)
 
+    def place(self, row: Row) -> str:
+        """A row's values on the axes that vary, as text."""
+        return words_of(row.at, [axis.name for axis in self.axes if axis.varies]) or words_of(
+            row.at
+        )
+
 
 def read_table(store: Store) -> SweepTable:
-    """Read every point's scalars. One small file a point and scalar is read, so a thousand points
-    take about a second."""
+    """Read every point's scalars. A thousand points take about a second."""
     arrays, spec = store.arrays, store.spec
-    # in the store's order, which that of the spec's text need not be
+    # in the store's order, which can differ from the order in the text of the spec
     dims = arrays["done"].metadata.dimension_names
     names = [name.replace(".", "_") for name in spec.list] or list(dims)
     axes = tuple(_axis(name, arrays[name]) for name in names)
@@ -136,7 +148,7 @@ def read_table(store: Store) -> SweepTable:
 
 
 def kinds_of(warnings: Iterable[tuple[T, Sequence[str]]]) -> list[list[tuple[T, str]]]:
-    """The warnings of each row, those that differ in their numbers alone together."""
+    """The warnings of all rows; those that differ only in their numbers are grouped."""
     kinds: dict[str, list[tuple[T, str]]] = {}
     for row, texts in warnings:
         for text in texts:
@@ -145,7 +157,7 @@ def kinds_of(warnings: Iterable[tuple[T, Sequence[str]]]) -> list[list[tuple[T, 
 
 
 def words_of(at: dict[str, Any], names: Sequence[str] | None = None) -> str:
-    """A place in words, `alpha = 1.5, epsilon = 0.1`; of all axes, or of those named."""
+    """A point as text, `alpha = 1.5, epsilon = 0.1`; with all axes, or those in `names`."""
     return ", ".join(
         f"{name} = {shortened(number(value), _LONGEST)}"
         for name, value in at.items()
@@ -154,12 +166,12 @@ def words_of(at: dict[str, Any], names: Sequence[str] | None = None) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """A text of at most `most` letters; an empty one as two quotation marks, so that it is seen."""
+    """A text of at most `most` letters; an empty one becomes two quotation marks."""
     return (text if len(text) <= most else text[: most - 1] + "…") or '""'
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """A value as it is shown: `digits` significant digits, words as they are, nothing for NaN."""
+    """A value as text: numbers with `digits` significant digits, a dash for NaN."""
     if isinstance(value, str | bool) or not isinstance(value, int | float | np.number):
         return str(value)
     if np.isnan(value):
@@ -180,8 +192,7 @@ def _axis(name: str, array: Any) -> AxisColumn:
 
 
 def _scalars(store: Store) -> tuple[dict[str, Any], dict[str, Any], dict[str, tuple[str, str]]]:
-    """Numbers and words that are one a point, whole, and the units and long names of the
-    numbers."""
+    """The numbers and texts of which a point has one, and units and long names of the numbers."""
     arrays = store.arrays
     numbers, words, about = {}, {}, {}
     if store.quantities:
@@ -206,7 +217,7 @@ def _scalars(store: Store) -> tuple[dict[str, Any], dict[str, Any], dict[str, tu
 def _texts(
     arrays: dict[str, Any], name: str, where: set[tuple[int, ...]], shape: tuple[int, ...]
 ) -> np.ndarray:
-    """The texts of the points in `where`; the rest, which have none, are not read."""
+    """The texts of the points in `where`; the others have none and are not read."""
     texts = np.full(shape, "", dtype=object)
     if name in arrays and arrays[name].shape == shape:
         for index in where:

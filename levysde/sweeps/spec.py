@@ -11,8 +11,8 @@
     alpha = [1.2, 1.5, 1.8]
     epsilon = { low = 0.05, high = 0.5, num = 4, spacing = "log" }
 
-An axis is named by the path of a setting ("driver.alpha") or by its last word where no other has
-it. A setting may refer to another: `dt = { of = "epsilon", times = 0.1, power = 1.0 }`.
+An axis is named by the path of a setting ("driver.alpha"), or by the last part of the path if it is
+unique. A setting may refer to another: `dt = { of = "epsilon", times = 0.1, power = 1.0 }`.
 """
 
 import json
@@ -20,6 +20,7 @@ import math
 import os
 import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,8 +38,7 @@ _LONGEST = 500
 
 
 class SpecError(ValueError):
-    """A spec that cannot be run; the message names the field, and does not repeat a page that was
-    typed there."""
+    """A spec that cannot be run. The message names the field; long lines are cut."""
 
     def __init__(self, message: str):
         super().__init__(
@@ -59,9 +59,8 @@ class Range(Model):
 
     def values(self) -> list[float]:
         space = np.geomspace if self.spacing == "log" else np.linspace
-        return [
-            float(f"{v:.12g}") for v in space(self.low, self.high, self.num)
-        ]  # names, and so seeds, outlive last digits
+        # rounded, so that the names and seeds of points do not depend on the last digits
+        return [float(f"{v:.12g}") for v in space(self.low, self.high, self.num)]
 
 
 class Reference(Model):
@@ -76,15 +75,15 @@ class Spec(Model):
     """A sweep.
 
     Attributes:
-        title: for the report.
+        title: title of the report.
         experiment: a registered name, or "module:Class" of an `Experiment`.
-        seed: 0 to 2^63 - 1, of the whole sweep.
-        coupled: whether all points share their noise; else each has a seed of its own, a hash of
-            the seed and the point.
+        seed: seed of the whole sweep, 0 to 2^63 - 1.
+        coupled: whether all points share their noise. Otherwise the seed of a point is a hash of
+            `seed` and the point's name.
         run: settings of the experiment.
-        grid: axes of which every combination is a point.
-        list: axes of one length, whose first values are a point, whose second values are another,
-            and so on.
+        grid: axes; every combination of their values is a point.
+        list: axes of equal length; their first values are a point, their second values the next
+            point, and so on.
     """
 
     title: str = ""
@@ -96,8 +95,8 @@ class Spec(Model):
     list: dict[str, Any] = Field(default_factory=dict)
 
     def canonical(self) -> str:
-        """The spec as JSON, the same for the same sweep; axes keep their order, which is that of
-        the store's dimensions."""
+        """The spec as JSON, the same text for the same sweep. Axes keep their order, which is that
+        of the store's dimensions."""
         table = self.model_dump()
         table["run"] = json.loads(json.dumps(table["run"], sort_keys=True))
         return json.dumps(table)
@@ -107,14 +106,13 @@ def read_spec(path: Arg[PathLike]) -> Spec:
     """The spec in a TOML file.
 
     Args:
-        path: of the file; or "main-job", the specification of that name that ships with levysde.
+        path: path of the file; or "main-job", a specification that ships with levysde.
 
     Returns:
         A `Spec`.
 
     Raises:
-        SpecError: a ValueError: a file that cannot be read, is not TOML, or has a field that is
-            wrong.
+        SpecError: (a ValueError) a file that cannot be read, is not TOML, or has a wrong field.
     """
     if not isinstance(path, str | os.PathLike):
         raise SpecError(
@@ -151,15 +149,15 @@ def as_spec(table: Arg[Any]) -> Spec:
     if bool(spec.grid) == bool(spec.list):
         found = "both" if spec.grid else "neither"
         raise SpecError(
-            "a sweep has its axes in [grid] (every combination) or in [list] (walked together), "
+            "a sweep has its axes in [grid] (every combination) or in [list] (value by value), "
             f"not in {found}. For example [grid] and below it alpha = [1.2, 1.5]."
         )
     return spec
 
 
 def validated(model: type[Any], table: Any, path: tuple[str, ...]) -> Any:
-    """`model` filled from `table`, or a SpecError that names each fault by its path, and the
-    nearest right name."""
+    """`model` filled from `table`. Raises a SpecError that names the path of each fault, and the
+    nearest valid name."""
     try:
         return model.model_validate(table)
     except ValidationError as error:
@@ -183,8 +181,8 @@ def _fault(model: type[Any], fault: Any, path: tuple[str, ...]) -> str:
 
 
 def _check_leaves(value: Any, path: tuple[str, ...]) -> None:
-    """Raises SpecError for what TOML can say and no setting means: NaN, infinity, dates; and for
-    too deep nesting."""
+    """Raise SpecError for values that TOML has but no setting takes (NaN, infinity, dates), and for
+    deep nesting."""
     where = ".".join(path) or "the spec"
     if len(path) > _DEEPEST:
         raise SpecError(f"{where[:80]}...: tables nest deeper than {_DEEPEST}.")
@@ -217,6 +215,25 @@ def as_toml(spec: dict[str, Any]) -> str:
             *(f"{_key(k)} = {_toml(v)}" for k, v in spec[section].items()),
         ]
     return "\n".join(lines) + "\n"
+
+
+def setting_lines(value: Any, swept: Iterable[str], path: str = "") -> list[tuple[str, str]]:
+    """Settings as lines of path and value, without those that an axis sets (`swept`)."""
+    if path in swept:
+        return []
+    if isinstance(value, dict) and "of" in value:
+        text = f"{value.get('times', 1.0):g} × {value['of']}"
+        power = value.get("power", 1.0)
+        return [(path, text if power == 1 else f"{text}^{power:g}")]
+    if isinstance(value, dict):
+        return [
+            line
+            for key, inner in value.items()
+            for line in setting_lines(
+                inner, swept, path if key == "name" and path else f"{path}.{key}".lstrip(".")
+            )
+        ]
+    return [(path, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))]
 
 
 def _toml(value: Any) -> str:

@@ -1,11 +1,11 @@
-"""The result store: one zarr v3 group that `xarray.open_zarr` reads, laid out whole before any
-point is run.
+"""The result store: one zarr v3 group that `xarray.open_zarr` reads. It is created before any point
+is run.
 
-Every array has the sweep's axes as its first dimensions and one chunk a point, so that workers
-never touch each other's files. A point is finished when its chunk of `done` exists, which is
-written last; it has failed when its chunk of `failure` does. Both are seen by listing names,
-without reading. Numbers that are one float a point share the array `summary`, along `quantity`: a
-file each would cost more than a short point.
+Every array has the sweep's axes as its first dimensions and one chunk per point, so that workers
+never write to the same file. A point is finished if its chunk of `done` exists, which is written
+last; it has failed if its chunk of `failure` exists. Listing the names of files shows both. Numbers
+of which a point has one float share the array `summary`, along `quantity`, because a file for each
+would cost more than a short point.
 """
 
 import contextlib
@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
+import zarr
 
 from levysde import errors
 from levysde.sweeps.experiment import Variable
@@ -33,17 +35,17 @@ from levysde.sweeps.spec import Spec, as_spec
 from levysde.tables import Table, Tabled
 
 FORMAT = 1
-_LAYING_OUT = "laying-out"  # there while a layout is being moved to its place
+_LAYING_OUT = "laying-out"  # a file that exists while a new store is moved to its place
 _BLOCK = 4096  # bytes that a small file takes on a disk
 _SAFETY = 0.95  # of the free disk that a sweep may plan to fill
 
 
 class StoreError(ValueError):
-    """What is at the place is no store of this sweep."""
+    """The place holds something other than a store of this sweep."""
 
 
 class Store(Tabled):
-    """A store that has been laid out, open for reading and for writing its points."""
+    """An existing store, open for reading and for writing points."""
 
     def __init__(self, place: Place, group: Any):
         self.place = place
@@ -70,7 +72,7 @@ class Store(Tabled):
         *,
         failed: bool = False,
     ) -> None:
-        """Store a point and mark it done, last; `failed` says that it had failed before."""
+        """Store a point and then mark it as done; `failed` says whether it had failed before."""
         with self.place.reached():
             self._write_columns(index, columns, how)
             if failed:
@@ -80,7 +82,7 @@ class Store(Tabled):
     def fail(
         self, index: tuple[int, ...], message: str, columns: dict[str, Any], how: dict[str, Any]
     ) -> None:
-        """Store why a point failed, with what it has yielded."""
+        """Store why a point failed, and the columns that it has."""
         with self.place.reached():
             self._write_columns(index, columns, how)
             self.arrays["failure"][index] = message
@@ -88,19 +90,16 @@ class Store(Tabled):
     def _write_columns(
         self, index: tuple[int, ...], columns: dict[str, Any], how: dict[str, Any]
     ) -> None:
-        columns = dict(columns)
-        summary = np.array([columns.pop(name, np.nan) for name in self.quantities], float)
         if self.quantities:
-            self.arrays["summary"][index] = summary
-        for name, values in columns.items():
-            array = self.arrays[name]
-            if array.ndim == len(index):
-                array[index] = values
-            else:
-                values = np.asarray(values)
+            numbers = [columns.get(name, np.nan) for name in self.quantities]
+            self.arrays["summary"][index] = np.array(numbers, float)
+        for name in [name for name in columns if name not in self.quantities]:
+            array, values = self.arrays[name], columns[name]
+            if array.ndim > len(index):
                 whole = np.full(array.shape[len(index) :], array.fill_value, array.dtype)
-                whole[tuple(slice(0, n) for n in values.shape)] = values
-                array[index] = whole
+                whole[tuple(slice(0, n) for n in np.shape(values))] = values
+                values = whole
+            array[index] = values
         self.group["log/how"][index] = json.dumps(how)
 
     def how(self) -> dict[tuple[int, ...], dict[str, Any]]:
@@ -111,14 +110,19 @@ class Store(Tabled):
         }
 
     def _table(self) -> Table:
-        shape = " x ".join(map(str, self.shape))
-        rows = [("at", self.place.url), ("shape", shape), ("arrays", ", ".join(self.arrays))]
-        return Table(f"Store: {self.attributes['title']}", rows)
+        return Table(
+            f"Store: {self.attributes['title']}",
+            [
+                ("at", self.place.url),
+                ("shape", " x ".join(map(str, self.shape))),
+                ("arrays", ", ".join(self.arrays)),
+            ],
+        )
 
 
 def lay_out(plan: Plan, place: Place, device: str) -> Store:
-    """Make the store of a plan, or open the one that is there. Raises StoreError for anything else
-    that is there."""
+    """Create the store of a plan, or open it if it exists. Raises StoreError if the place holds
+    something else."""
     if exists(place):
         store = open_store(place)
         _check_same(store, plan)
@@ -137,8 +141,8 @@ def lay_out(plan: Plan, place: Place, device: str) -> Store:
 
 
 def _settle(fresh: Path, target: Path) -> None:
-    """Move a layout to its place, where other shards may wait already; what makes it a store comes
-    last."""
+    """Move a new store to its place, where other shards may wait already. The file that makes it a
+    store comes last."""
     marker = target / ".run" / _LAYING_OUT
     marker.touch()
     for name in os.listdir(target):
@@ -150,7 +154,7 @@ def _settle(fresh: Path, target: Path) -> None:
 
 
 def check_place(plan: Plan, place: Place) -> None:
-    """Raises StoreError for a place that holds anything but this sweep, or has no room for it.
+    """Raise StoreError if the place holds something other than this sweep, or has no room for it.
     Nothing is written."""
     if exists(place):
         _check_same(open_store(place), plan)
@@ -161,12 +165,12 @@ def check_place(plan: Plan, place: Place) -> None:
 
 
 def exists(place: Place) -> bool:
-    """Whether a store has been laid out there. Raises StoreError where something else is."""
+    """Whether the place holds a complete store. Raises StoreError if it holds something else."""
     if place.is_local and os.path.isfile(place.root):
         raise StoreError(f"{place.url} is a file. Give a folder.")
     head = place.read("zarr.json")
     if head is None:
-        others = [name for name in _names(place) if name != ".run"]
+        others = [name for name in place.entries() if name != ".run"]
         if others and place.read(".run", _LAYING_OUT) is None:
             raise StoreError(
                 f"{place.url} is there already and is no sweep's store (it holds "
@@ -177,9 +181,7 @@ def exists(place: Place) -> bool:
 
 
 def open_store(place: Place) -> Store:
-    """The store at a place. Raises StoreError when there is none, or one of another version."""
-    import zarr  # slow to import
-
+    """The store at a place. Raises StoreError if there is none, or one of another version."""
     head = place.read("zarr.json")
     if head is None:
         raise StoreError(
@@ -187,18 +189,8 @@ def open_store(place: Place) -> Store:
             f"--out {place.url}"
         )
     if not _attributes(head, place).get("levysde_complete"):
-        raise StoreError(
-            f"the sweep at {place.url} has not been laid out to the end. Start it again."
-        )
+        raise StoreError(f"the sweep at {place.url} is incomplete. Start it again.")
     return Store(place, zarr.open_group(place.url, mode="r+", use_consolidated=True))
-
-
-def _names(place: Place) -> list[str]:
-    try:
-        found = [str(entry).rstrip("/") for entry in place.fs.ls(place.root, detail=False)]
-    except FileNotFoundError:
-        return []
-    return [entry.rsplit("/", 1)[-1] for entry in found if entry != place.root]
 
 
 def _attributes(head: bytes, place: Place) -> dict[str, Any]:
@@ -218,11 +210,8 @@ def _attributes(head: bytes, place: Place) -> dict[str, Any]:
 
 
 def _make(plan: Plan, url: str, variables: tuple[Variable, ...], device: str) -> None:
-    """Coordinates by xarray, then the arrays, empty, by zarr, whose chunks xarray would have to
-    write."""
-    import xarray as xr
-    import zarr
-
+    """Write coordinates by xarray, then empty arrays by zarr, since xarray would write their
+    chunks."""
     shape, dims = plan.shape, plan.dims
     scalars = [v for v in variables if v.dtype == "float64" and not v.dims]
     coordinates: dict[str, Any] = {}
@@ -331,38 +320,34 @@ def _flat(value: Any, path: str = "") -> dict[str, str]:
 
 
 def disk_bytes(plan: Plan, variables: tuple[Variable, ...]) -> int:
-    """What the store will take at most, uncompressed, in whole blocks of files."""
+    """Upper bound of the store's size on disk: uncompressed, in whole blocks of files."""
     scalars = sum(v.dtype == "float64" and not v.dims for v in variables)
     files = [v.nbytes for v in variables if v.dtype != "float64" or v.dims] + [8 * scalars, 1, 400]
     return len(plan.points) * sum(-(-size // _BLOCK) * _BLOCK for size in files)
 
 
 def _check_disk(plan: Plan, place: Place, variables: tuple[Variable, ...]) -> None:
-    folder = Path(place.root).absolute()
-    while not folder.exists():
-        folder = folder.parent
+    folder = place.existing_folder()
     errors.writable("out", folder / "levysde.probe")
-    need, free = disk_bytes(plan, variables), shutil.disk_usage(folder).free
+    need, free = disk_bytes(plan, variables), place.free_bytes()
     if need > _SAFETY * free:
         raise StoreError(
             f"{len(plan.points):,} points take up to {need / 1e9:.3g} GB, and {folder} has "
             f"{free / 1e9:.3g} GB free. Make an axis shorter, lower num, or give another folder."
         )
-    files = len(plan.points) * (len(variables) + 3)
-    spare = os.statvfs(folder).f_favail
+    files, spare = len(plan.points) * (len(variables) + 3), os.statvfs(folder).f_favail
     if 0 < spare < files:
         raise StoreError(
-            f"{len(plan.points):,} points take {files:,} files, and {folder} has room "
-            f"for {spare:,}."
+            f"{len(plan.points):,} points take {files:,} files, and {folder} has room for "
+            f"{spare:,}."
         )
 
 
 def _chunks(place: Place, array: str) -> set[tuple[int, ...]]:
-    """Indices of the chunks of an array that exist."""
-    names = place.files(array, "c")
+    """Indices of the existing chunks of an array."""
     return {
         tuple(int(k) for k in name.split("/"))
-        for name in names
+        for name in place.files(array, "c")
         if name.replace("/", "").isdecimal()
     }
 
@@ -377,8 +362,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit of the source tree that runs, with a mark when it has been edited; "" for an
-    installed package."""
+    """The git commit of the source tree, marked if it has edits; "" for an installed package."""
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return ""
@@ -400,8 +384,8 @@ def commit() -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings that consolidated metadata is no part of zarr v3 yet, and that `.run` is
-    none of its arrays."""
+    """Ignore the warnings that consolidated metadata is not part of zarr v3 yet, and that `.run` is
+    not an array."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
         warnings.filterwarnings("ignore", message=r"Object at \.run", category=UserWarning)

@@ -1,13 +1,13 @@
-"""A finished, or half-finished, sweep as one labelled data set, with its results, laws and
-comparisons."""
+"""A sweep as one labelled data set, with its results, laws, comparisons and fits."""
 
 import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import xarray as xr
 
 from levysde import errors
 from levysde.analysis import Comparison, compare
@@ -18,24 +18,20 @@ from levysde.sweeps.fits import (
     LEAST_POINTS,
     ScalingFit,
     fit_line,
-    fitted_axes,
     lines_along,
     log_mean_covariance,
 )
 from levysde.sweeps.place import Place
 from levysde.sweeps.plan import Plan, Point, make_plan
-from levysde.sweeps.rows import read_table
+from levysde.sweeps.rows import SweepTable, read_table
 from levysde.sweeps.store import Store, open_store
 from levysde.tables import Table, Tabled
 from levysde.theory import exact_exit
 from levysde.types import Arg, Integer, Number, PathLike
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 
 def open_sweep(path: Arg[PathLike]) -> "Sweep":
-    """The sweep at a folder or URL; nothing is run, and it may be running elsewhere.
+    """Open the sweep at a folder or URL. Nothing is run; it may be running elsewhere.
 
     Args:
         path: folder or URL of its store.
@@ -44,8 +40,8 @@ def open_sweep(path: Arg[PathLike]) -> "Sweep":
         A `Sweep`.
 
     Raises:
-        TypeError: something else than a path.
-        StoreError: a ValueError: there is none, or one of another version.
+        TypeError: `path` is not a path.
+        StoreError: (a ValueError) there is no sweep, or one of another version.
         ImportError: the extra `sweep`, or that of the URL, is not installed.
     """
     return Sweep(
@@ -54,14 +50,16 @@ def open_sweep(path: Arg[PathLike]) -> "Sweep":
 
 
 class Sweep(Tabled):
-    """A sweep's data and what they mean. `at` names a point by the values of its axes, for example
-    `{"alpha": 1.5, "epsilon": 0.1}`; axes of one value may be left out.
+    """The data of a sweep, finished or not, and its results, laws and comparisons.
+
+    `at` names a point by the values of its axes, for example `{"alpha": 1.5, "epsilon": 0.1}`. Axes
+    with a single value may be left out.
 
     Args:
-        store: the arrays on disk; `open_sweep` finds them.
+        store: the `Store` that `open_sweep` finds.
 
     Raises:
-        TypeError: something else than a `Store`.
+        TypeError: `store` is not a `Store`.
     """
 
     def __init__(self, store: Arg[Store]):
@@ -74,11 +72,9 @@ class Sweep(Tabled):
         return make_plan(self.store.spec, Path(folder) if folder else None)
 
     @property
-    def data(self) -> "xr.Dataset":
-        """Everything as one `xarray.Dataset`, read lazily, with one variable for each number of a
+    def data(self) -> xr.Dataset:
+        """All data as one `xarray.Dataset`, read lazily, with one variable for each number of a
         point."""
-        import xarray as xr
-
         frame = xr.open_zarr(self.store.place.url, chunks=None)
         for name in frame.coords:
             if isinstance(frame[name].dtype, np.dtypes.StringDType):
@@ -98,10 +94,6 @@ class Sweep(Tabled):
             for name, units, words in about
             if name not in frame.coords  # an axis of that name says the same
         }
-        columns = {
-            name: column.drop_vars([c for c in column.coords if str(c).startswith("quantity")])
-            for name, column in columns.items()
-        }
         return frame.drop_dims("quantity").assign(columns)
 
     @property
@@ -118,8 +110,7 @@ class Sweep(Tabled):
         return {p.id: str(texts[p.index]) for p in self.plan.points if p.index in failed}
 
     def point(self, at: Arg[Mapping[str, Any]]) -> Point:
-        """The one point with these values. Raises ValueError, with the values there are, for none
-        or several."""
+        """The point with these values. Raises ValueError if there is none or several."""
         if not isinstance(at, Mapping):
             raise TypeError(f'at must be a dict, not {at!r}. For example {{"alpha": 1.5}}.')
         axes = {axis.name: axis for axis in self.plan.axes}
@@ -143,14 +134,14 @@ class Sweep(Tabled):
         return axis.labels[k]
 
     def values(self, point: Point) -> dict[str, Any]:
-        """The values of the axes at a point, by which `result`, `law` and `compare` know it."""
+        """The values of the axes at a point, as `result`, `law` and `compare` take them."""
         return {axis.name: self._label(point, axis) for axis in self.plan.axes}
 
     def estimate(self, point: Point, name: str) -> Interval:
-        """A number of a point that is stored with its interval: the columns `name`, `name_low` and
+        """A number of a point with its interval, from the columns `name`, `name_low` and
         `name_high`.
 
-        Raises ValueError when the point is not finished, or has no such columns.
+        Raises ValueError if the point is not finished, or has no such columns.
         """
         columns = self.columns(point)
         ends = [name, f"{name}_low", f"{name}_high"]
@@ -163,7 +154,7 @@ class Sweep(Tabled):
         return Interval(*(float(columns[end]) for end in ends))
 
     def columns(self, point: Point) -> dict[str, Any]:
-        """The stored columns of a point. Raises ValueError when it is not finished."""
+        """The stored columns of a point. Raises ValueError if it is not finished."""
         if point.index not in self.store.finished():
             raise ValueError(
                 f"the point {point.id} is not finished. Type the command of the sweep again."
@@ -183,20 +174,20 @@ class Sweep(Tabled):
         return {v.name for v in variables} & set(self.store.arrays) - set(self.store.quantities)
 
     def result(self, at: Arg[Mapping[str, Any]]) -> Any:
-        """What the point's run returned: for escapes an `EscapeResult`, bit for bit, without its
-        speed."""
+        """What the point's run returned: for escapes an `EscapeResult`, bit for bit, but without
+        its speed."""
         point = self.point(at)
         return self.plan.experiment.outcome(point.settings, self.columns(point), Job(point.seed))
 
     def law(self, at: Arg[Mapping[str, Any]]) -> Any:
-        """The law of the point: for escapes an `EscapeLaw`, None where there is none."""
+        """The law of the point: for escapes an `EscapeLaw`, None if there is none."""
         return self.plan.experiment.law(self.point(at).settings)
 
     def compare(self, at: Arg[Mapping[str, Any]], *, exact: Arg[bool] = False) -> Comparison:
-        """The point's result against its law; with `exact` also against the exact mean, in one
-        dimension.
+        """Compare the point's result with its law; with `exact`, also with the exact mean (in one
+        dimension).
 
-        Raises ValueError where the point has no law, and what `compare` and `exact_exit` raise.
+        Raises ValueError if the point has no law, and what `compare` and `exact_exit` raise.
         """
         law = self.law(at)
         if law is None:
@@ -222,24 +213,19 @@ class Sweep(Tabled):
         form: Arg[Literal["power", "exponential"]] = "power",
         confidence: Arg[Number] = 0.95,
     ) -> tuple[ScalingFit, ...]:
-        """Straight lines through log(mean escape time) along an axis, by default along every one
-        that changes what is run; see `scaling_fits`."""
+        """Scaling laws along an axis, or along every axis; see `scaling_fits`."""
         return scaling_fits(self, axis, quantity, form=form, confidence=confidence)
 
     def to_parquet(self, path: Arg[PathLike]) -> None:
-        """Write the numbers of all points, one row a point, for tools that read tables. The rows of
-        trajectories stay here.
+        """Write the numbers of all points as a parquet table, one row per point. Rows of single
+        trajectories are not written.
 
-        Raises ValueError for a path that cannot be written, ImportError without pyarrow.
+        Raises ValueError for a path that cannot be written.
         """
         if not isinstance(path, str | os.PathLike):
             raise ValueError(f'path must be a file, not {path!r}. For example "points.parquet".')
         frame = self.data
         narrow = frame.drop_dims([d for d in frame.dims if d not in self.plan.dims])
-        try:
-            import pyarrow  # noqa: F401
-        except ImportError:
-            raise errors.missing_extra("pyarrow", "sweep", "export to parquet") from None
         narrow.to_dataframe().reset_index().to_parquet(errors.writable("path", path))
 
     def _table(self) -> Table:
@@ -268,20 +254,20 @@ def scaling_fits(
     """Fit every line of at least three finished points along an axis.
 
     Args:
-        sweep: with columns `mean_time` and `escapes`; it may be unfinished.
-        axis: an axis of positive numbers; by default every one that changes what is run.
-        quantity: "mean_time", or "ratio", the mean over the law's.
+        sweep: a `Sweep` with columns `mean_time` and `escapes`; it may be unfinished.
+        axis: an axis of positive numbers; by default every axis that changes the problem, not only
+            seeds, steps or numbers of trajectories.
+        quantity: "mean_time", or "ratio", the mean over the law's mean.
         form: "power" or "exponential".
         confidence: coverage of the intervals.
-        resamples, seed: of the bootstrap, where points share their noise.
+        resamples, seed: of the bootstrap, if the points share their noise.
 
     Returns:
-        A fit for each line, those of one axis after those of another. Empty where no line has three
-        points.
+        A fit for each line, one axis after the other; empty if no line has three points.
 
     Raises:
-        TypeError, ValueError: bad arguments; an axis that does not exist, or is not of positive
-            numbers; no escape times.
+        TypeError, ValueError: bad arguments; an axis that does not exist or has other values than
+            positive numbers; a sweep without escape times.
     """
     errors.choice("quantity", quantity, ("mean_time", "ratio"))
     errors.choice("form", form, ("power", "exponential"))
@@ -289,7 +275,7 @@ def scaling_fits(
     resamples = errors.integer("resamples", resamples, "resamples=500", low=20)
     store = errors.instance("sweep", sweep, Sweep, "open_sweep(folder)").store
     table = read_table(store)
-    axes = fitted_axes(table, axis)
+    axes = _fitted_axes(table, axis)
     covariance = log_mean_covariance(store, table, resamples, errors.seed(seed))
     return tuple(
         fit
@@ -297,6 +283,28 @@ def scaling_fits(
         for line in lines_along(table, name, covariance, LEAST_POINTS)
         if (fit := fit_line(line, name, quantity, form, confidence, store.spec.coupled)) is not None
     )
+
+
+def _fitted_axes(table: SweepTable, x: Any) -> list[str]:
+    """The axes to fit along: x, or every one that changes the problem."""
+    names = [axis.name for axis in table.axes]
+    if not {"mean_time", "escapes"} <= set(table.quantities):
+        raise ValueError(
+            "the sweep has no columns mean_time and escapes, which a fit needs. Fit the arrays of "
+            "sweep.data instead."
+        )
+    if x is None:
+        return [axis.name for axis in table.axes if axis.is_physical and axis.can_be_fitted]
+    if not isinstance(x, str) or x not in names:
+        raise ValueError(
+            f"axis must be one of the sweep, {' or '.join(map(repr, names))}, not {x!r}."
+        )
+    if not table.axis(x).can_be_fitted:
+        shown = ", ".join(map(str, table.axis(x).labels[:5]))
+        raise ValueError(
+            f"axis = {x!r} must be an axis of different positive numbers; its values are {shown}."
+        )
+    return [x]
 
 
 def _is(label: Any, value: Any) -> bool:

@@ -125,31 +125,38 @@ class Law(Protocol):
     @property
     def name(self) -> str:
         """What the law is called."""
+        ...
 
     @property
     def unit(self) -> str:
         """Of time."""
+        ...
 
     @property
     def mean(self) -> float:
         """Mean escape time; inf where float64 ends."""
+        ...
 
     @property
     def log_rate(self) -> float:
         """Natural logarithm of the rate."""
+        ...
 
     @property
     def assumptions(self) -> tuple[str, ...]:
         """When the law holds."""
+        ...
 
     def interval(self, confidence: float = 0.95) -> Estimate:
         """The mean, with the error of its computation: the error of the law itself is not in it."""
+        ...
 
     def conditions(
         self, ratio: Estimate, dt: float | None, start: tuple[float, ...] | None
     ) -> Conditions:
         """How a run of step `dt` from `start` whose mean is `ratio` times the law's stands to the
         law."""
+        ...
 
 
 class Answers:
@@ -181,8 +188,9 @@ class Answers:
         """How a run of step `dt` from `start` whose mean is `ratio` times the law's stands to the
         law."""
         own = self.start
-        known = own is not None and start is not None and len(start) == 1
-        if not known or abs(start[0] - own) <= _SAME_START * (1 + abs(own)):
+        if own is None or start is None or len(start) != 1:
+            return Conditions()
+        if abs(start[0] - own) <= _SAME_START * (1 + abs(own)):
             return Conditions()
         return Conditions(
             warnings=(

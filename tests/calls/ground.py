@@ -22,5 +22,5 @@ def exempt() -> Iterator[Exempt]:
     ):
         for name, value in vars(module).items():
             known = inspect.isclass(value) or inspect.isfunction(value)
-            if known and not name.startswith("_") and value.__module__ == module.__name__:
+            if known and not name.startswith("_") and value.__module__.startswith(module.__name__):
                 yield Exempt(value, reason)

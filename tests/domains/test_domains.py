@@ -18,7 +18,7 @@ from test_docstrings import CALLS, why_incomplete
 
 import levysde as ls
 from levysde.domains import entry_distance
-from levysde.escape.by_lanes import is_lane_invariant
+from levysde.interfaces import is_lane_invariant
 from levysde.protocols import Domain, Landscape
 from levysde.theory import boundary_shift
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import brentq
 
 import levysde as ls
-from levysde.dynamics import adaptive
+from levysde.dynamics import adam as adam_file
 from levysde.theory import escape_law, jump_response
 
 pytestmark = pytest.mark.slow
@@ -101,7 +101,7 @@ def test_default_rates(float64):
             ls.RMSProp(well(), stable(), **arguments).forgetting_rate, -np.log(0.9) / ETA
         )
         np.testing.assert_allclose(
-            ls.AdamW(well(), stable(), **arguments).adam.rates, -np.log([0.9, 0.999]) / ETA
+            ls.AdamW(well(), stable(), **arguments).rates, -np.log([0.9, 0.999]) / ETA
         )
 
 
@@ -181,7 +181,7 @@ def test_adamw_follows_its_minimum_as_the_decay_grows(monkeypatch):
     assert centre[0] < -0.99
     assert centre[3] < -1e-3
     assert abs(centre[4]) < 1e-6
-    monkeypatch.setattr(adaptive, "_newton", lambda adam, weight_decay, x: x)
+    monkeypatch.setattr(adam_file, "_newton", lambda adam, weight_decay, x: x)
     with pytest.raises(ValueError, match="weight_decay = 3 leaves no stable fixed point"):
         ls.AdamW(landscape, stable(), weight_decay=3.0, **arguments)
 

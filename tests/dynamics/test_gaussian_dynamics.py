@@ -12,7 +12,7 @@ from scipy.linalg import expm, solve_continuous_lyapunov, solve_discrete_lyapuno
 from statistical import assert_mean
 
 import levysde as ls
-from levysde.escape.by_lanes import is_lane_invariant
+from levysde.interfaces import is_lane_invariant
 from levysde.noise.state_covariance import absolute_root
 
 MATRIX = np.array([[2.0, 0.5], [0.5, 1.0]])
@@ -927,7 +927,7 @@ def test_weak_orders_of_momentum_on_a_quartic_loss(float64):
         ),
         (
             lambda: ls.minibatch_state_scale(3, 5, 2, ls.Brownian(), batch_size=2),
-            "must be a function of x, not 3",
+            "must be a function, not 3",
         ),
         (
             lambda: ls.minibatch_state_scale(lambda x: x, 5, 2, ls.Brownian(), batch_size=2),

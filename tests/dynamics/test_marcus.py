@@ -12,7 +12,7 @@ from scipy import integrate
 from statistical import assert_close, assert_mean
 
 import levysde as ls
-from levysde.escape.by_lanes import is_lane_invariant
+from levysde.interfaces import is_lane_invariant
 from levysde.noise import levy_constant
 from levysde.theory import escape_law
 

@@ -16,8 +16,8 @@ from statistical import assert_mean
 import levysde as ls
 from levysde import theory
 from levysde.errors import PrecisionWarning
-from levysde.escape.precision import precision, widened
-from levysde.parts import check_derived
+from levysde.escape.precision import precision
+from levysde.parts import check_derived, in_float64
 
 FAR = 100.0  # where float32 has the spacing 7.6e-6
 SPACING = float(np.spacing(np.float32(FAR)))
@@ -91,8 +91,8 @@ def test_noise_carries_a_drift_below_the_spacing(name):
         0, 2**32, (2**16, kernel.words_per_step), dtype=np.uint32
     )
     short = one_step(kernel, x, words)
-    with jax.enable_x64(True):
-        exact = one_step(jax.tree.map(widened, kernel), np.asarray(x, np.float64), words)
+    with in_float64(kernel) as precise:
+        exact = one_step(precise, np.asarray(x, np.float64), words)
     drift = float(np.median(exact - x))
     assert 0.02 * SPACING < abs(drift) < 0.5 * SPACING
     jumped = np.abs(exact - x) > 1  # rounded by more than the spacing at x

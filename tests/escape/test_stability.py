@@ -15,8 +15,8 @@ import pytest
 from statistical import assert_close
 
 import levysde as ls
+from levysde.escape.preflight import domain_size, stability
 from levysde.escape.skeleton import step_bias
-from levysde.escape.stability import domain_size, stability
 from levysde.protocols import Kernel, Landscape
 from levysde.theory import exact_exit
 

@@ -13,7 +13,7 @@ from statistical import assert_close, assert_mean
 
 import levysde as ls
 from levysde.errors import AccuracyWarning
-from levysde.escape.by_lanes import is_lane_invariant
+from levysde.interfaces import is_lane_invariant
 from levysde.kernels.bridge import _first_passage, crossing
 from levysde.noise import levy_constant, small_jump_shift, small_jump_variance
 from levysde.noise.boundary import _replaced

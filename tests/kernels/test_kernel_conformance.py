@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import levysde as ls
-from levysde.escape.by_lanes import is_lane_invariant
+from levysde.interfaces import is_lane_invariant
 from levysde.protocols import Kernel
 
 WELL = ls.Quadratic(hessian=jnp.diag(jnp.array([1.0, 2.0])))

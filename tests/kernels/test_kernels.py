@@ -16,9 +16,9 @@ from scipy.linalg import eigh_tridiagonal, expm, solve_continuous_lyapunov
 from statistical import assert_mean
 
 import levysde as ls
-from levysde.escape.by_lanes import is_lane_invariant
+from levysde.interfaces import is_lane_invariant
+from levysde.kernels.euler import tamed
 from levysde.kernels.ou import _phi1, _phi2
-from levysde.kernels.tamed import tamed
 
 DENSE = np.array([[2.0, 0.5], [0.5, 1.0]])
 AXES = np.linalg.eigh(DENSE)[1]

@@ -11,7 +11,7 @@ from scipy import integrate, stats
 from statistical import assert_close, assert_mean
 
 import levysde as ls
-from levysde.escape.by_lanes import is_lane_invariant
+from levysde.interfaces import is_lane_invariant
 from levysde.kernels import LinearRegressionSGD
 from levysde.random import normals, split_uint64, step_words, trajectory_key
 from levysde.theory import kesten_index

@@ -20,7 +20,6 @@ from levysde.kernels.minibatches import (
     next_of_epoch,
     ordered,
     subset,
-    with_replacement,
 )
 from levysde.random import below, split_uint64, step_words, trajectory_key
 from levysde.theory import sgd_covariance
@@ -177,11 +176,7 @@ def test_the_noise_of_a_batch_has_the_covariance_that_its_sampling_gives(samplin
     rows = np.asarray(net.example_gradients(net.minimum), np.float64)
     rows = rows - rows.mean(0)
     n = len(rows)
-    draw = (
-        (lambda w: subset(w, size, n))
-        if sampling == "independent"
-        else (lambda w: with_replacement(w, n))
-    )
+    draw = (lambda w: subset(w, size, n)) if sampling == "independent" else (lambda w: below(w, n))
     index = np.asarray(columns(draw, drawn(4, lanes, 0, 2 if sampling == "independent" else size)))
     noise = rows[index].mean(0)  # (lanes, d)
     share = (n - size) / (n - 1) if sampling == "independent" else 1.0
@@ -247,9 +242,7 @@ def test_iterations_are_those_of_optax(name, sampling):
         if sampling == "epochs":
             index, order = next_of_epoch(words, size, n, order)
         else:
-            index = (
-                subset(words, size, n) if sampling == "independent" else with_replacement(words, n)
-            )
+            index = subset(words, size, n) if sampling == "independent" else below(words, n)
         updates, state = OPTIMIZERS[name].update(gradient(params, index), state, params)
         params = optax.apply_updates(params, updates)
         flat = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(params)])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import levysde as ls
-from levysde.escape.by_lanes import is_lane_invariant
+from levysde.interfaces import is_lane_invariant
 from levysde.landscapes.function import check_minimum
 from levysde.protocols import Landscape
 

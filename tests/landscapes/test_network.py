@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import levysde as ls
-from levysde.escape.by_lanes import is_lane_invariant
+from levysde.interfaces import is_lane_invariant
 from levysde.landscapes import NetworkLandscape, digits_mlp, from_network
 
 DECAY = 0.3

@@ -11,7 +11,7 @@ from statistical import assert_mean
 
 import levysde as ls
 from levysde import noise
-from levysde.escape.by_lanes import is_lane_invariant
+from levysde.interfaces import is_lane_invariant
 from levysde.protocols import Driver
 
 EXTREMES = np.array([0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF], np.uint32)

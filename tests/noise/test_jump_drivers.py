@@ -373,7 +373,7 @@ BAD = [
     ),
     (lambda: ls.TruncatedComponents(1.999, 1.0).check_step(0.1), "too long"),
     (lambda: ls.CompoundPoisson(0.0, JUMP), "intensity must be positive"),
-    (lambda: ls.CompoundPoisson(1.0, 3.0), "jump must be a function of words"),
+    (lambda: ls.CompoundPoisson(1.0, 3.0), "jump must be a function, not 3.0"),
     (lambda: ls.CompoundPoisson(1.0, lambda w: jnp.ones(1)), "words_per_jump is missing"),
     (
         lambda: ls.CompoundPoisson(1.0, lambda w: jnp.ones(1), words_per_jump=-2),

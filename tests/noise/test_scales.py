@@ -11,7 +11,7 @@ import pytest
 from statistical import assert_close, assert_mean
 
 import levysde as ls
-from levysde.escape.by_lanes import is_lane_invariant
+from levysde.interfaces import is_lane_invariant
 from levysde.noise import DenseScale, DiagonalScale, ScalarScale, as_scale, unit_variance
 from levysde.protocols import Scale
 from levysde.theory import escape_law
@@ -371,7 +371,7 @@ B, S = ls.Brownian(), ls.StableComponents(alpha=1.5)
             r"trace_share must lie in \(0, 1\], not "
             r"1.5",
         ),
-        (lambda: ls.StateScale(1.0, dim=2), "fn must be a function of x, not 1.0"),
+        (lambda: ls.StateScale(1.0, dim=2), "fn must be a function, not 1.0"),
         (lambda: ls.StateScale(lambda x: x, dim=0), "dim must be at least 1"),
         (
             lambda: ls.StateScale(lambda x: x[:1], dim=3),
@@ -383,7 +383,7 @@ B, S = ls.Brownian(), ls.StableComponents(alpha=1.5)
         (lambda: ls.StateScale(lambda x: x > 0, dim=3), "must return a real number.*bool"),
         (
             lambda: ls.StateScale(lambda x: x @ jnp.ones(2), dim=3),
-            r"fn\(x\) fails for x of shape "
+            r"fn\(x\) fails for arguments of shape "
             r"\(3,\)",
         ),
         (
@@ -422,9 +422,9 @@ B, S = ls.Brownian(), ls.StableComponents(alpha=1.5)
         ),
         (
             lambda: jax.jit(lambda a: unit_variance(ls.StableIsotropic(alpha=a)))(1.5),
-            "numbers are traced",
+            "driver is traced",
         ),
-        (lambda: jax.jit(lambda a: a * unit_variance(B))(1.5), "numbers are traced"),
+        (lambda: jax.jit(lambda a: a * unit_variance(B))(1.5), "driver is traced"),
         (lambda: unit_variance(B, 0), "dim must be at least 1"),
         (lambda: ls.hessian_aligned(3, B, batch_size=8), "landscape must be a Landscape, not 3"),
         (lambda: ls.hessian_aligned(WELL, B, batch_size=0), "batch_size must be at least 1"),

@@ -507,7 +507,7 @@ def test_traced_numbers_are_let_through_and_refused_on_the_host():
     words = jnp.zeros(2, jnp.uint32)
     jax.jit(lambda df: StudentT(df, df).increment(words, 2, jnp.asarray(0.1)))(2.0)
     jax.jit(lambda w: GaussianMixture(w, w, 0.1).exponent(jnp.ones(2)))(jnp.array([0.5, 0.5]))
-    with pytest.raises(TypeError, match="df or dt is traced"):
+    with pytest.raises(TypeError, match="StudentT is traced"):
         jax.jit(lambda df: StudentT(df, 0.1).levy_rays(2, 8, 0).total())(2.0)
-    with pytest.raises(TypeError, match="a factor is traced"):
+    with pytest.raises(TypeError, match="DriverSum is traced"):
         jax.jit(lambda c: DriverSum((StableComponents(1.5), c)).levy_rays(2, 8, 0).total())(2.0)

@@ -21,7 +21,7 @@ from papers.zhou2020.problems import (
 from statistical import assert_close
 
 from levysde.dynamics import Adam
-from levysde.escape.by_lanes import is_lane_invariant
+from levysde.interfaces import is_lane_invariant
 from levysde.noise import StableComponents, levy_constant
 from levysde.stats import Estimate
 from levysde.studies import run_study

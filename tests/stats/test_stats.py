@@ -4,8 +4,7 @@ simulation."""
 import numpy as np
 import pandas
 import pytest
-from scipy import optimize
-from scipy import stats as scipy_stats
+from scipy import optimize, stats as scipy_stats
 from statistical import SIGMAS, assert_close, assert_mean
 
 import levysde as ls

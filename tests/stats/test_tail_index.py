@@ -6,8 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from scipy import integrate, special
-from scipy import stats as scipy_stats
+from scipy import integrate, special, stats as scipy_stats
 from scipy.signal import lfilter
 from statistical import SIGMAS, assert_close, assert_mean
 

@@ -275,7 +275,7 @@ def test_a_study_runs_from_its_folder_and_other_processes_find_its_modules(elsew
     code = f"""
 import sys
 from levysde.sweeps import open_sweep, run_sweep
-from levysde.sweeps.ray_map import _run_numbered
+from levysde.sweeps.engines import _run_numbered
 sweep = open_sweep({str(store)!r})
 assert not sweep.failures
 here = str(sweep.plan.folder)
@@ -329,7 +329,7 @@ def test_a_folder_that_is_no_package_is_refused(elsewhere):
 
 
 def test_references_are_names_that_other_processes_find():
-    assert reference(Study) == "levysde.studies.study:Study"
+    assert reference(Study) == "levysde.studies.run:Study"
     assert reference(tiny) == f"{__name__}:tiny"
     with pytest.raises(ValueError, match="part must be defined at the top level of a module"):
         reference(lambda x: x)

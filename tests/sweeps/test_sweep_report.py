@@ -15,10 +15,10 @@ from levysde.sweeps import (
     Model,
     Variable,
     driver,
+    engines,
     open_sweep,
     report,
     report_figures,
-    run_point,
     run_sweep,
     scaling_fits,
 )
@@ -525,7 +525,7 @@ def test_long_tables_are_cut_and_say_so(tmp_path, monkeypatch):
 def test_points_run_elsewhere_are_named(tmp_path, monkeypatch):
     sweep_of(tmp_path / "s")
     (tmp_path / "s" / "done" / "c" / "3").unlink()
-    for module in (driver, run_point):
+    for module in (driver, engines):
         monkeypatch.setattr(module, "versions", lambda: {"levysde": "9.9"})
         monkeypatch.setattr(module, "device_name", lambda: "tpu v9")
     text = re.sub(r"\s+", " ", page_of(sweep_of(tmp_path / "s")).text)

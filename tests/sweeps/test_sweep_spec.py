@@ -167,7 +167,7 @@ MALFORMED = [
     ),
     (spec(grid={}), "[grid]", "neither"),
     (spec(list={"alpha": [1.2]}), "[grid]", "both"),
-    (spec(grid=None, list={"alpha": [1.2], "epsilon": [0.1, 0.2]}), "list", "one length"),
+    (spec(grid=None, list={"alpha": [1.2], "epsilon": [0.1, 0.2]}), "list", "same length"),
     (spec(grid=None, list={"alpha": [1.2, 1.2]}), "list", "two points"),
     (
         spec(run__kernel__dt={"of": "max_time"}, run__max_time={"of": "dt"}),

@@ -38,8 +38,7 @@ from ..figures import COLOURS, look, new_figure, points, shared_legend
 from ..numbers import by_factor
 from .ladders import Ladder, Z, ladder, rows, slope
 from .noise import frozen_noise, switches
-from .white import CURVATURE, DEPTH, MINIMUM, SADDLE
-from .white import TOP as TANG_TOP
+from .white import CURVATURE, DEPTH, MINIMUM, SADDLE, TOP as TANG_TOP
 
 BARRIER, LOW, TOP = 0.025, 0.2, 0.1  # dL, H_a, |H_b|
 FRACTIONS = (0.25, 0.5, 0.75)

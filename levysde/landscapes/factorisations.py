@@ -1,4 +1,6 @@
-"""A deep linear network as a loss of its weights.
+"""Factorisations of a matrix as losses: a deep linear network, and matrix sensing.
+
+A deep linear network as a loss of its weights:
 
     F(x) = |W_L ... W_1 - T|^2 / 2 + weight_decay |x|^2 / 2      (Frobenius norms; x holds W_1, ...,
         W_L, each row by row)
@@ -23,7 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.landscapes.smooth import Smooth
+from levysde.landscapes.wells import Smooth
 from levysde.protocols import Point, Scalar
 from levysde.types import Arg, Integer, Number, Numbers
 
@@ -87,12 +89,7 @@ class DeepLinear(Smooth):
                 "target must not be zero: it has no singular value to learn. For "
                 "example jnp.eye(2)."
             )
-        self.weight_decay = errors.finite("weight_decay", weight_decay, shape=())
-        if float(self.weight_decay) < 0:
-            raise ValueError(
-                f"weight_decay must not be negative, but is {float(self.weight_decay):g}. Give 0 "
-                "or more."
-            )
+        self.weight_decay = errors.nonnegative("weight_decay", weight_decay)
         self.dim = sum(a * b for a, b in zip(self.widths[1:], self.widths[:-1], strict=True))
         for name, value in self._derived().items():
             setattr(self, name, value)
@@ -143,7 +140,6 @@ def _widths(widths: Arg[Sequence[Integer]]) -> tuple[int, ...]:
 def _balanced(
     widths: tuple[int, ...], target: np.ndarray, decay: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The minimum and the saddles, flat, in float64."""
     left, singular, right = np.linalg.svd(target)
     depth, rank = len(widths) - 1, min(widths)
     singular = np.where(singular > 1e-12 * singular[0], singular, 0)
@@ -189,3 +185,65 @@ def _factors(s: float, depth: int, decay: float) -> tuple[float, float]:
     large = root_scalar(slope, bracket=(turn, s ** (1 / depth)), xtol=1e-15).root
     better = (large**depth - s) ** 2 + decay * depth * large**2 < s**2
     return (large, small) if better else (0.0, small)
+
+
+class MatrixSensing(Smooth):
+    """`F(U) = 1/(4m) sum_i (<A_i, U U'> - y_i)^2`: recover `U U'` from m random symmetric Gaussian
+    measurements `y_i = <A_i, truth truth'>`. `x` is U row by row, `d = num_rows * rank`.
+
+    The marked minimum is the truth, of loss 0; so is the truth times any rotation, hence zero
+    eigenvalues for `rank > 1`.
+
+    Args:
+        num_rows: rows of U.
+        rank: columns of U, at most `num_rows`.
+        measurements: m; from about `3 num_rows rank` on there are no other minima.
+        seed: of the truth (columns of length about 1) and the measurements.
+
+    Raises:
+        ValueError, TypeError: an argument out of range.
+
+    Source:
+        Ge, Jin, Zheng, ICML 2017.
+    """
+
+    sensors: Array
+    readings: Array
+    minimum: Array
+    rank: int = eqx.field(static=True)
+    dim: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        num_rows: Arg[Integer] = 5,
+        *,
+        rank: Arg[Integer] = 1,
+        measurements: Arg[Integer] = 30,
+        seed: Arg[Integer] = 0,
+    ):
+        size = errors.integer("num_rows", num_rows)
+        self.rank = errors.integer("rank", rank, high=size)
+        measurements = errors.integer("measurements", measurements)
+        rng = np.random.default_rng(errors.seed(seed))
+        truth = rng.normal(size=(size, self.rank)) / np.sqrt(size)
+        raw = rng.normal(size=(measurements, size, size))
+        sensors = (raw + raw.transpose(0, 2, 1)) / 2
+        self.sensors = jnp.asarray(sensors, dtype=float)
+        self.readings = jnp.asarray(np.einsum("mij,ik,jk->m", sensors, truth, truth), dtype=float)
+        self.minimum = jnp.asarray(truth.ravel(), dtype=float)
+        self.dim = size * self.rank
+
+    def _arguments(self) -> dict:
+        size, measurements = self.dim // self.rank, self.sensors.shape[0]
+        return {
+            "num_rows": size,
+            "rank": self.rank,
+            "measurements": measurements,
+            "sensors": self.sensors,
+        }
+
+    def value(self, x: Point) -> Scalar:
+        u = x.reshape(-1, self.rank)
+        square = jnp.sum(u[:, None, :] * u[None, :, :], 2)
+        error = jnp.sum(self.sensors * square[None, :, :], (1, 2)) - self.readings
+        return jnp.sum(error * error) / (4 * self.readings.shape[0])

@@ -1,4 +1,9 @@
-"""Escapes of the real optimiser from the basin, where a stated time is enough for them."""
+"""Escape times of the optimiser: by the law for SGD and ADAM, and simulated if time allows.
+
+The escape law is `rate = epsilon^a T_nu m(W)`; one iteration is eta of SDE time. The loss held up
+by the noise is tr(HV)/2, V the stationary covariance: with a preconditioner P,
+`PHV + VHP = eta P C_B P` to first order in eta, so that `tr(HV) = eta tr(P C_B) / 2`; momentum
+does not change it."""
 
 import time
 from math import ceil, floor, log10
@@ -15,10 +20,72 @@ from levysde.domains import Sublevel
 from levysde.escape import Status, simulate_escape, simulate_paths
 from levysde.kernels import OptimizerKernel
 from levysde.landscapes import NetworkLandscape
-from levysde.networks.diagnosis import SimulatedEscape
+from levysde.networks.basin_measure import BasinMeasure
+from levysde.networks.diagnose_input import Request
+from levysde.networks.diagnosis import PredictedEscape, SimulatedEscape
 from levysde.networks.example_blocks import GIB, compiled
+from levysde.networks.gradient_covariance import Alignment
 from levysde.networks.noise_tails import batch_rows
+from levysde.noise import StableComponents, StableIsotropic, total_tail
 from levysde.random import LAST_STEP
+
+DRIVERS = {"components": StableComponents, "isotropic": StableIsotropic}
+
+
+def predicted_escapes(
+    request: Request, measures: dict[str, BasinMeasure], alpha: float
+) -> dict[str, PredictedEscape]:
+    if request.learning_rate is None or request.optimizer not in ("sgd", "adam"):
+        return {}
+    eta = request.learning_rate
+    epsilon = eta ** ((alpha - 1) / alpha)
+    total = total_tail(DRIVERS[request.stable_noise](alpha), request.landscape.dim)
+    found = {}
+    for name, measure in measures.items():
+        rates = [
+            epsilon**alpha * total * m
+            for m in (measure.measure.value, measure.measure.low, measure.measure.high)
+        ]
+        means = [1 / (rate * eta) if rate > 0 else np.inf for rate in rates]
+        estimate = type(measure.measure)(means[0], means[2], means[1], request.confidence)
+        found[name] = PredictedEscape(estimate, rates[0], rates[0] * measure.relaxation, epsilon)
+    return found
+
+
+def expected_iterations(request: Request, predictions: dict[str, PredictedEscape]) -> float:
+    law = predictions.get(request.optimizer)
+    return float("nan") if law is None else law.mean.value
+
+
+def held_up(request: Request, aligned: Alignment, variance: np.ndarray, factor: float) -> float:
+    """The mean loss that the optimiser's own noise adds near the point, `variance` the diagonal of
+    C_B; NaN where it has no formula, or no learning rate."""
+    if request.optimizer == "adam" and request.learning_rate is not None:
+        return adam_lift(request.learning_rate, variance, request.delta)
+    if request.optimizer == "sgd":
+        return lifted(request.learning_rate, aligned, float(variance.sum()), factor)
+    return float("nan")
+
+
+def adam_lift(learning_rate: float, variance: np.ndarray, delta: float) -> float:
+    """`eta tr(P C_B) / 4` with the preconditioner at rest, `P = 1 / (sqrt(v) + delta)`, v the
+    diagonal of C_B."""
+    return float(learning_rate / 4 * np.sum(variance / (np.sqrt(variance) + delta)))
+
+
+def lifted(learning_rate: float | None, aligned: Alignment, trace: float, factor: float) -> float:
+    """The mean loss that SGD's noise adds in a quadratic, `eta/2 sum_j c_j / (2 - eta lambda_j)`,
+    from the trace of `C_B = factor C1` and the sharpest directions; curvature is neglected in the
+    others. It is the stationary covariance `HS + SH - eta HSH = eta C_B` in the eigenvectors of H
+    (Liu, Ziyin, Ueda, ICML 2021)."""
+    if learning_rate is None:
+        return float("nan")
+    left = 2 - learning_rate * aligned.curvature
+    if (left <= 0).any():
+        return float("inf")
+    sharp = factor * aligned.noise
+    return float(learning_rate / 2 * (np.sum(sharp / left) + max(trace - sharp.sum(), 0.0) / 2))
+
 
 _FEWEST = 50  # iterations that must be affordable
 _LONGEST = 20  # expected means after which a trajectory is censored
@@ -35,8 +102,8 @@ def _iteration(net: NetworkLandscape, x: Array, index: Array) -> tuple[Array, Ar
 
 
 def cost_of_iteration(landscape: NetworkLandscape, batch_size: int) -> tuple[float, int]:
-    """Seconds and bytes of one loss over all data, which the exit test is, with one gradient over a
-    batch."""
+    """Seconds and bytes of one iteration: the loss over all data (the exit test) and a batch
+    gradient."""
     index = jnp.arange(batch_size)
     program, needs = compiled(_iteration, landscape, landscape.minimum, index)
     jax.block_until_ready(program(landscape, landscape.minimum, index))
@@ -49,8 +116,7 @@ def cost_of_iteration(landscape: NetworkLandscape, batch_size: int) -> tuple[flo
 
 
 def settled(kernel: OptimizerKernel, seed: int) -> OptimizerKernel:
-    """ADAM with its averages as they are in the minimum: it has seen minibatches there, without
-    moving."""
+    """ADAM whose averages have seen minibatches at the minimum, without moving."""
     network: Any = kernel.landscape
     numbers: Any = kernel.numbers
     transformation = optax.adam(**numbers)
@@ -74,20 +140,23 @@ def settled(kernel: OptimizerKernel, seed: int) -> OptimizerKernel:
 
 
 def simulate(
-    landscape: NetworkLandscape,
-    kernel: OptimizerKernel | None,
-    height: float,
-    expected: float,
-    num: int,
-    budget: float,
-    memory: int,
-    seed: int,
-    confidence: float,
+    request: Request, height: float, expected: float, memory: int, seed: int
 ) -> tuple[SimulatedEscape | None, str, float]:
-    """Escapes, or None and why they were left out; and the loss that the noise holds up, NaN where
-    it was not measured, which is where there is a prediction. `expected` is the predicted mean in
-    iterations, NaN when unknown."""
-    nan = float("nan")
+    """Simulate escapes from the basin.
+
+    Args:
+        request: what `diagnose` was asked.
+        height: of the basin.
+        expected: the predicted mean in iterations, NaN if unknown.
+        memory: bytes that the programs may take.
+        seed: of the trajectories.
+
+    Returns:
+        The escapes, or None and why they were left out; and the loss that the noise holds up, NaN
+        where it was not measured, which is where there is a prediction.
+    """
+    landscape, kernel = request.landscape, request.kernel
+    num, budget, nan = request.num_escapes, request.time_budget, float("nan")
     if not num:
         return None, "num_escapes=0", nan
     if kernel is None:
@@ -114,10 +183,9 @@ def simulate(
     lift = nan if np.isfinite(expected) else measured_lift(kernel, min(steps, _LIFTED), seed)
 
     def run(count: int, seed: int, limit: int) -> Any:
-        domain = Sublevel(landscape, height=height)
         return simulate_escape(
             kernel,
-            domain,
+            Sublevel(landscape, height=height),
             landscape.minimum,
             num=count,
             seed=seed,
@@ -143,11 +211,14 @@ def simulate(
             return None, reason, lift
         expected = mean if exits else float("inf")
     longest = int(min(affordable, max(_FEWEST, _LONGEST * expected)))
-    return _summary(run(num, seed, longest), num, longest, confidence), "", lift
+    result = run(num, seed, longest)
+    used = (result.status == Status.EXITED) | (result.status == Status.CENSORED)
+    mean = stats.mean_time(result.time[used], result.exited[used], confidence=request.confidence)
+    return SimulatedEscape(mean, int(result.exited.sum()), num, longest, result), "", lift
 
 
 def measured_lift(kernel: OptimizerKernel, steps: int, seed: int) -> float:
-    """The mean loss over that of the minimum in the second half of `steps` iterations from there,
+    """Mean rise of the loss above the minimum in the second half of `steps` iterations from there,
     without a basin."""
     network: Any = kernel.landscape
     paths = simulate_paths(
@@ -171,14 +242,8 @@ def measured_lift(kernel: OptimizerKernel, steps: int, seed: int) -> float:
 
 
 def _rounded_up(seconds: float) -> str:
-    """To two digits: timings vary, and what is typed must be enough."""
+    """A time rounded up to two digits, since timings vary."""
     unit = 10.0 ** (floor(log10(seconds)) - 1)
     return np.format_float_positional(
         ceil(seconds / unit) * unit, precision=2, fractional=False, trim="-"
     )
-
-
-def _summary(result: Any, num: int, longest: int, confidence: float) -> SimulatedEscape:
-    used = (result.status == Status.EXITED) | (result.status == Status.CENSORED)
-    mean = stats.mean_time(result.time[used], result.exited[used], confidence=confidence)
-    return SimulatedEscape(mean, int(result.exited.sum()), num, longest, result)
