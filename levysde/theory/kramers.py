@@ -351,7 +351,7 @@ def _saddles(
     for saddle in passes:
         if not saddle.loss > low.loss:
             raise ValueError(
-                f"the saddle at {point.point} lies no higher than the minimum at "
+                f"the saddle at {saddle.point} lies no higher than the minimum at "
                 f"{low.point}. Give the lower minimum."
             )
     return passes
