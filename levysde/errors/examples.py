@@ -108,7 +108,6 @@ EXAMPLES = {
     "radius": "1.0",
     "rank": "1",
     "rates": "(100.0, 1.0)",
-    "reflecting": "0.0",
     "resamples": "200",
     "right": "0.5",
     "saddle_curvature": "-1.0",
