@@ -79,7 +79,51 @@ class AdamState(NamedTuple):
     count: Array
 
 
-class Adam(Preconditioned):
+class AdamEquation(Preconditioned):
+    """What ADAM and ADAMW share: the averages, and a step."""
+
+    rates: Array
+    noise_in: str = eqx.field(static=True)
+
+    def init(self, x0: Point) -> AdamState:
+        if not self.bias_correction:
+            return self.settled(x0)
+        return AdamState(x0, jnp.zeros_like(x0), jnp.zeros_like(x0), jnp.zeros((), jnp.uint32))
+
+    def settled(self, x: Point) -> AdamState:
+        gradient = self.landscape.gradient(x)
+        return AdamState(x, gradient, self.mean_square(gradient), self._settled_count())
+
+    def moving(self, x: Point) -> AdamState:
+        state = self.settled(x)
+        extra = self.noise_in_average(self.rates[0], x) if self.noise_in == "average" else 0
+        return state._replace(m=state.m + extra)
+
+    def advance(
+        self, state: AdamState, dt: Scalar, increment: NoiseVector
+    ) -> tuple[AdamState, Point]:
+        gradient = self.landscape.gradient(state.x)
+        noise = self.epsilon * self.scale.apply(increment, state.x)
+        batch = gradient - noise / dt
+        square = self.squared_gradient(gradient, batch)
+        gain = -jnp.expm1(-self.rates * dt)
+        m = state.m + gain[0] * ((batch if self.noise_in == "average" else gradient) - state.m)
+        v = state.v + gain[1] * (square - state.v)
+        mu = omega = jnp.ones_like(dt)
+        count = state.count + jnp.uint32(1)
+        if self.bias_correction:
+            mu, omega = bias_corrections(self.rates, dt, count)
+        push = -dt * mu * m if self.noise_in == "average" else noise - dt * mu * m
+        return AdamState(state.x, m, v, count), push / (jnp.sqrt(omega * v) + self.delta)
+
+    @property
+    def response(self) -> str:
+        """Raises ValueError with `square="sampled"`."""
+        law = super().response
+        return "flow" if self.noise_in == "average" else law
+
+
+class Adam(AdamEquation):
     """ADAM's SDE with Q frozen by its own v (Zhou et al. 2020, eq. 5; see the top of the file).
 
     There is no escape law with `square="sampled"` (asking for it raises ValueError).
@@ -112,9 +156,6 @@ class Adam(Preconditioned):
         Zhou et al., NeurIPS 2020, eq. 5; with `noise_in="average"` Malladi et al., NeurIPS 2022,
         and Compagnoni et al., ICLR 2025, as the top of the file says.
     """
-
-    rates: Array
-    noise_in: str = eqx.field(static=True)
 
     def __init__(
         self,
@@ -156,45 +197,8 @@ class Adam(Preconditioned):
                 f"rates must be positive, not {rates!r}. For example rates=(100.0, 1.0)."
             )
 
-    def init(self, x0: Point) -> AdamState:
-        if not self.bias_correction:
-            return self.settled(x0)
-        return AdamState(x0, jnp.zeros_like(x0), jnp.zeros_like(x0), jnp.zeros((), jnp.uint32))
 
-    def settled(self, x: Point) -> AdamState:
-        gradient = self.landscape.gradient(x)
-        return AdamState(x, gradient, self.mean_square(gradient), self._settled_count())
-
-    def moving(self, x: Point) -> AdamState:
-        state = self.settled(x)
-        extra = self.noise_in_average(self.rates[0], x) if self.noise_in == "average" else 0
-        return state._replace(m=state.m + extra)
-
-    def advance(
-        self, state: AdamState, dt: Scalar, increment: NoiseVector
-    ) -> tuple[AdamState, Point]:
-        gradient = self.landscape.gradient(state.x)
-        noise = self.epsilon * self.scale.apply(increment, state.x)
-        batch = gradient - noise / dt
-        square = self.squared_gradient(gradient, batch)
-        gain = -jnp.expm1(-self.rates * dt)
-        m = state.m + gain[0] * ((batch if self.noise_in == "average" else gradient) - state.m)
-        v = state.v + gain[1] * (square - state.v)
-        mu = omega = jnp.ones_like(dt)
-        count = state.count + jnp.uint32(1)
-        if self.bias_correction:
-            mu, omega = bias_corrections(self.rates, dt, count)
-        push = -dt * mu * m if self.noise_in == "average" else noise - dt * mu * m
-        return AdamState(state.x, m, v, count), push / (jnp.sqrt(omega * v) + self.delta)
-
-    @property
-    def response(self) -> str:
-        """Raises ValueError with `square="sampled"`."""
-        law = super().response
-        return "flow" if self.noise_in == "average" else law
-
-
-class AdamW(Adam):
+class AdamW(AdamEquation):
     """ADAM's SDE with decoupled weight decay (see the top of the file).
 
     The attractor is found from the landscape's minimum by Newton steps, in stages of the decay,
@@ -294,24 +298,24 @@ class AdamW(Adam):
         return _jacobian(self, self.weight_decay, self.attractor)
 
 
-def _root(adam: Adam, gradient: Point) -> Point:
+def _root(adam: AdamEquation, gradient: Point) -> Point:
     """`sqrt(v)` where v follows, `sqrt(grad F^2 + diag C_B)` or `sqrt(diag C_B)`; differentiable
     where it is 0 (the gradient is 0 there too, and Q does not change)."""
     square = adam.mean_square(gradient)
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
-def _preconditioner(adam: Adam, x: Point) -> Point:
+def _preconditioner(adam: AdamEquation, x: Point) -> Point:
     return _root(adam, adam.landscape.gradient(x)) + adam.delta
 
 
-def _balance(adam: Adam, weight_decay: Scalar, x: Point) -> Point:
+def _balance(adam: AdamEquation, weight_decay: Scalar, x: Point) -> Point:
     """`grad F + lambda Q x`: the drift times Q, which has its zeros and does not saturate where it
     is steep."""
     return adam.landscape.gradient(x) + weight_decay * _preconditioner(adam, x) * x
 
 
-def _jacobian(adam: Adam, weight_decay: Scalar, x: Point) -> Float[Array, "d d"]:
+def _jacobian(adam: AdamEquation, weight_decay: Scalar, x: Point) -> Float[Array, "d d"]:
     gradient = adam.landscape.gradient(x)
     root = _root(adam, gradient)
     q = root + adam.delta
@@ -322,7 +326,7 @@ def _jacobian(adam: Adam, weight_decay: Scalar, x: Point) -> Float[Array, "d d"]
 
 
 @eqx.filter_jit
-def _newton(adam: Adam, weight_decay: Scalar, x: Point) -> Point:
+def _newton(adam: AdamEquation, weight_decay: Scalar, x: Point) -> Point:
     import optimistix as optx  # slow to import
 
     tiny = float(jnp.finfo(x.dtype).eps)
@@ -331,7 +335,7 @@ def _newton(adam: Adam, weight_decay: Scalar, x: Point) -> Point:
     return optx.root_find(balance, solver, x, max_steps=_NEWTON_STEPS, throw=False).value
 
 
-def _fixed_point(adam: Adam, weight_decay: Scalar) -> Point:
+def _fixed_point(adam: AdamEquation, weight_decay: Scalar) -> Point:
     """The stable zero of the drift into which the minimum moves as the decay grows from 0, by
     Newton steps at each stage."""
     x = minimum = adam.landscape.minimum
