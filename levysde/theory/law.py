@@ -203,7 +203,7 @@ class Answers:
 def differs(ratio: Estimate) -> bool:
     """Whether a ratio of means is away from 1 by more than 10%, and by more than its interval."""
     closeness = min(ratio.value, 1 / ratio.value if ratio.value else inf)
-    return closeness < _QUIET and not ratio.low <= 1 <= ratio.high
+    return bool(closeness < _QUIET and not ratio.low <= 1 <= ratio.high)
 
 
 class Exponential(Answers):

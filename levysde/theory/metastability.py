@@ -188,7 +188,7 @@ def _points(
             f"{name} must have shape (n, {landscape.dim}), not {guesses.shape}. Type "
             f"{name}=landscape.{name}."
         )
-    why = ("a minimum has none", "a chain's saddles have one: they are of index one")[index]
+    why = ("a minimum has none", "a saddle of a chain has one")[index]
     return distinct_points(landscape, name, guesses, index, why)
 
 

@@ -414,9 +414,9 @@ def test_bad_wells_on_a_line(change, kind, message):
         (
             {"saddles": THREE.minima[:1]},
             ValueError,
-            "has 0 negative eigenvalues; a chain's saddles have one",
+            "has 0 negative eigenvalues: a saddle of a chain has one",
         ),
-        ({"minima": THREE.saddles}, ValueError, "has 1 negative eigenvalues; a minimum has none"),
+        ({"minima": THREE.saddles}, ValueError, "has 1 negative eigenvalues: a minimum has none"),
         ({"saddles": jnp.zeros(1)}, ValueError, r"saddles must have shape \(n, 1\)"),
         ({"connects": [(0, 1)]}, ValueError, "two numbers of minima for each of the 2 saddles"),
         ({"connects": [(0, 1), (1, 3)]}, ValueError, "numbered from 0 to 2"),
