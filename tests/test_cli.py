@@ -252,9 +252,9 @@ def test_a_point_that_fails_ends_the_command_with_its_message(tmp_path, monkeypa
 def test_the_options_are_those_of_the_settings():
     """Defaults are declared by the model and the shipped specification; the help repeats them."""
     shown = " ".join(run("--help").output.replace("│", " ").split())
-    for name in ("landscape", "noise", "alpha", "num"):
+    for name in ("landscape", "stable_noise", "alpha", "num"):
         assert re.search(
-            rf"--{name} .*?Default: "
+            rf"--{name.replace('_', '-')} .*?Default: "
             rf"{MainJobSettings.model_fields[name].default}\.",
             shown,
         ), name

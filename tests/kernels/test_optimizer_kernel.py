@@ -494,7 +494,7 @@ def test_accumulated_gradients_move_every_few_iterations(period):
         (
             lambda: ls.OptimizerKernel(optax.sgd(0.1), WELL),
             ValueError,
-            "exactly one of batch_size and noise",
+            "exactly one of batch_size and driver",
         ),
         (
             lambda: ls.OptimizerKernel(optax.sgd(0.1), WELL, 3),
@@ -519,7 +519,7 @@ def test_accumulated_gradients_move_every_few_iterations(period):
         (
             lambda: ls.OptimizerKernel(0.1, WELL, driver=STABLE),
             TypeError,
-            "optax GradientTransformation",
+            "must be a GradientTransformation",
         ),
         (
             lambda: ls.OptimizerKernel("sdg", WELL, driver=STABLE),

@@ -414,7 +414,7 @@ def test_gaussian_noise_has_no_jumps(driver):
 @pytest.mark.parametrize("driver", STABLE)
 @pytest.mark.parametrize("alpha", [0, -1.5, 2.001, np.nan, np.inf, 1e-60])
 def test_alpha_outside_its_range_is_refused(driver, alpha):
-    with pytest.raises(ValueError, match=r"alpha.*(Type|Rescale)"):
+    with pytest.raises(ValueError, match=r"alpha.*(For example|Rescale)"):
         driver(alpha)
 
 

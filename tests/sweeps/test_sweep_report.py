@@ -359,8 +359,8 @@ def test_points_of_few_escapes_are_left_out(tmp_path):
 def test_fits_say_what_is_wrong(tmp_path):
     sweep = sweep_of(tmp_path / "s", grid={"epsilon": EPSILONS[:3], "word": ["a", "b"]})
     for arguments, words in [
-        ({"x": "alpha"}, "must be an axis of the sweep, 'epsilon' or 'word', not 'alpha'"),
-        ({"x": "word"}, "different positive numbers; its values are a, b"),
+        ({"axis": "alpha"}, "axis must be one of the sweep, 'epsilon' or 'word', not 'alpha'"),
+        ({"axis": "word"}, "different positive numbers; its values are a, b"),
         ({"quantity": "shape"}, 'quantity must be "mean_time" or "ratio"'),
         ({"form": "linear"}, 'form must be "power" or "exponential"'),
     ]:

@@ -229,7 +229,7 @@ def test_bad_input(change, kind, message):
         "learning_rate": 0.1,
     } | change
     with pytest.raises(kind, match=message):
-        sgd_covariance(arguments.pop("hessian"), arguments.pop("noise"), **arguments)
+        sgd_covariance(arguments.pop("hessian"), arguments.pop("gradient_covariance"), **arguments)
 
 
 def test_traced_input_is_refused():
