@@ -309,7 +309,7 @@ def test_sampled_measure_is_right_and_knows_its_error():
         )
     values = np.array([f.measure.value for f in found])
     assert_mean(values, masses.mean(), 0.03, "m(W)")
-    covered = np.mean([f.value.low <= masses.mean() <= f.value.high for f in found])
+    covered = np.mean([f.measure.low <= masses.mean() <= f.measure.high for f in found])
     assert_close(covered, np.sqrt(0.95 * 0.05 / repeats), 0.95, 0.06, "coverage")
     # plain sampling of as many coordinates has the variance of the masses over count
     gain = masses.var() / count / values.var(ddof=1)
