@@ -26,7 +26,7 @@ DRIVERS: dict[str, tuple[Callable[[], ls.protocols.Driver], int, float]] = {
     "skewed below 1": (lambda: ls.SkewedComponents(0.7, [1.0, -0.4]), 2, 0.5),
     "skewed at 1": (lambda: ls.SkewedComponents(1.0, 0.9), 1, 0.25),
     "skewed near 1": (lambda: ls.SkewedComponents(1.0001, 0.9, "S0"), 1, 0.25),
-    "tempered": (lambda: ls.TemperedComponents(1.5, 1.0, tries=8), 2, 0.08),
+    "tempered": (lambda: ls.TemperedComponents(1.5, 1.0, tries=8), 2, 0.07),
     "tempered isotropic": (lambda: ls.TemperedIsotropic(0.8, 2.0, tries=12), 3, 0.3),
     "truncated": (lambda: ls.TruncatedComponents(1.5, 2.0), 2, 1e-3),
     "truncated isotropic": (lambda: ls.TruncatedIsotropic(0.7, 2.0), 3, 1e-3),

@@ -55,7 +55,7 @@ def test_increments_have_the_law_of_the_exponent(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DRIVERS)
 def test_increments_have_the_law_of_the_exponent_to_a_percent(name):
-    has_the_law_of_its_exponent(name, 400_000, (0.3, 0.6, 1.0), 0.01)
+    has_the_law_of_its_exponent(name, 400_000, (0.3, 0.6, 1.0), 0.006)
 
 
 @pytest.mark.slow
@@ -70,7 +70,8 @@ def test_draws_of_extreme_words_are_finite_typed_and_compile_once(name, dtype):
     assert drawn.shape == (dim, corners.shape[1])
     assert drawn.dtype == dtype
     assert np.isfinite(np.asarray(drawn)).all()
-    assert driver.index.shape == ()
+    if name != "sum":  # of two indices, which it refuses to name
+        assert driver.index.shape == ()
 
 
 @pytest.mark.parametrize("name", DRIVERS)
@@ -94,14 +95,13 @@ def test_the_bits_of_a_draw_do_not_depend_on_the_lanes(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DRIVERS)
 def test_every_driver_escapes_and_its_law_is_finite_or_refused(name):
-    """Noise without jumps has no escape law by jumps, and a walk of given steps has none at all."""
+    """Noise with light tails has no escape law by jumps."""
     make, dim, dt = DRIVERS[name]
     driver = make()
-    step = dt if driver.check_step is not Driver.check_step else 1e-3
     dynamics = ls.SGD(ls.Quadratic(hessian=jnp.ones(dim)), driver, epsilon=0.9)
     ball = ls.Ball(radius=1.0, center=jnp.zeros(dim))
     result = ls.simulate_escape(
-        ls.EulerMaruyama(dynamics, dt=step),
+        ls.EulerMaruyama(dynamics, dt=dt),
         ball,
         jnp.zeros(dim),
         num=32,
@@ -111,7 +111,7 @@ def test_every_driver_escapes_and_its_law_is_finite_or_refused(name):
         throw=False,
     )
     assert result.num == 32
-    if name in ("Brownian", "measured rows"):
+    if name in ("Brownian", "measured rows", "mixture"):
         with pytest.raises(ValueError, match="jump"):
             ls.escape_law(dynamics, ball, check=False)
         return
