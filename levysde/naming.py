@@ -14,8 +14,42 @@ from difflib import get_close_matches
 from types import FunctionType
 from typing import Any, TypeVar
 
-# names that mean the same thing in other libraries or papers
+# names that mean the same thing; the first that a callable has is the one meant
 _SYNONYMS = (
+    # names of version 0.1.0
+    ("forgetting_rate", "rate"),
+    ("noise_in", "noise"),
+    ("stable_noise", "noise"),
+    ("label_noise", "noise"),
+    ("gradient_covariance", "noise"),
+    ("exact_sampler", "exact"),
+    ("equation_order", "order"),
+    ("degree", "order"),
+    ("hessian_factor", "sharpness"),
+    ("sharp_curvature", "sharpness"),
+    ("loss_factor", "height"),
+    ("distance", "width"),
+    ("distances", "widths"),
+    ("words_per_jump", "words"),
+    ("margin", "delta"),
+    ("std", "scale"),
+    ("smallest_jump", "scale"),
+    ("num_rows", "size"),
+    ("num_values", "size"),
+    ("checkpoint_every", "every"),
+    ("duration", "time"),
+    ("statistic", "value"),
+    ("low_rank_factor", "factor"),
+    ("flat_curvature", "flatness"),
+    ("fraction", "share"),
+    ("axis", "x"),
+    ("quantity", "y"),
+    ("amount", "units"),
+    ("outcome", "measured"),
+    ("verdict_words", "words"),
+    ("deviation", "margin"),
+    ("tables", "data"),
+    # other libraries and papers
     ("learning_rate", "lr", "eta", "step_size", "stepsize", "rate", "gamma"),
     ("driver", "noise", "levy", "process"),
     ("seed", "key", "rng", "random_state", "prng", "rng_key"),

@@ -247,9 +247,9 @@ class Kernel(Part):
         """How many random words a step consumes."""
 
     @property
+    @abstractmethod
     def words_per_init(self) -> int:
-        """How many random words a start consumes; none unless a class says otherwise."""
-        return 0
+        """How many random words a start consumes, 0 for none."""
 
     @abstractmethod
     def init(self, x0: Point, words: Words) -> State:

@@ -2,8 +2,10 @@
 
 import inspect
 import pickle
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
@@ -231,3 +233,27 @@ def test_a_noise_level_that_fills_the_basin_says_so():
         "of the basin's height, 0.5. Trajectories leave at once. Take a smaller epsilon" in warning
     )
     assert case.at_noise(epsilon=0.1).hardly_a_basin(0) == ""
+
+
+def renamed() -> list[tuple[str, str, str]]:
+    """The rows of the changelog's table of renamed arguments: (callable, old name, new name)."""
+    page = (Path(__file__).parents[1] / "CHANGELOG.md").read_text()
+    table = page.split("| class or function | before | now |")[1].split("\n\n")[0]
+    rows = []
+    for line in table.splitlines()[2:]:
+        targets, old, new = (re.findall(r"`([\w.]+)`", cell) for cell in line.split("|")[1:4])
+        rows += [(t, a, b) for t in targets for a, b in zip(old, new, strict=False)]
+    return [row for row in rows if row[0] not in NO_CALLS]
+
+
+# named in the table, and no callable with the argument
+NO_CALLS = ("plots.ratio_ladder", "networks.polish", "studies.Verdict")
+ROOM = {"Checkpoint": ls.escape, "ScalarScale": ls.noise, "Sweep.fit": ls.sweeps}
+
+
+@pytest.mark.parametrize(("target", "old", "new"), renamed())
+def test_a_former_name_is_answered_with_the_present_one(target, old, new):
+    found = ROOM.get(target, ls)
+    for part in target.split("."):
+        found = getattr(found, part, None) or getattr(ls.sweeps, part)
+    assert meant(old, list(inspect.signature(found).parameters)) == new

@@ -329,6 +329,12 @@ def last_jumps(
         )
     window = 1 if window is None else errors.integer("window", window, high=10**6)
     exits = exits_of(result, kernel.dim)
+    attractor = errors.concrete("kernel", kernel.dynamics.attractor)
+    if not bool(domain.contains(attractor)):
+        raise ValueError(
+            f"the attractor {np.asarray(attractor)} of the dynamics lies outside the domain, so "
+            "the reach of a jump from it is not defined. Mark the minimum that the runs started at."
+        )
     num = len(exits.ids)
     pad = (
         np.arange(2 ** (num - 1).bit_length()) % num

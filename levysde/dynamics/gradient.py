@@ -99,7 +99,7 @@ def _check_gradient(structure: Any, kinds: tuple, dim: int) -> None:
         return jax.tree.unflatten(structure, leaves).gradient(x)
 
     example = "gradient = jax.grad(value)"
-    what = f"an array of shape ({dim},) for x of that shape"
+    what = f"a real array of shape ({dim},) for x of that shape"
     errors.outcome(f"{name}.gradient", gradient, x, example=example, shape=(dim,), what=what)
 
 

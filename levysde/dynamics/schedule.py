@@ -29,7 +29,7 @@ class ScheduledState(NamedTuple):
 
 
 class Scheduled(WholeStep):
-    """`dynamics` with every displacement multiplied by a schedule (see the head of this file).
+    """`dynamics` with every displacement multiplied by a schedule (see the top of this file).
 
     A rate of escape exists for a constant only: `escape_law` of another schedule raises ValueError.
 

@@ -327,7 +327,7 @@ def seed(value: Any) -> int:
 
 def stability_index(value: Any) -> Array:
     """The stability index alpha, in (0, 2]."""
-    alpha = positive("alpha", value, "alpha=1.5")
+    alpha = positive("alpha", value)
     if not is_traced(alpha) and float(np.asarray(value)) > 2:
         raise ValueError(
             f"alpha must lie in (0, 2], not {shown(value)}: no stable law has an index above 2. "

@@ -332,7 +332,7 @@ def join_shards(results: Arg[Sequence[EscapeResult]]) -> EscapeResult:
     if len(twice):
         raise ValueError(f"trajectory {twice[0]} is in two of the shards. Give each shard once.")
     owner = made.argmax(0)
-    columns = _columns(first)
+    columns = {name: column.copy() for name, column in _columns(first).items()}
     for i, other in enumerate(results[1:], 1):
         for name, column in _columns(other).items():
             shape = (-1, *[1] * (column.ndim - 1))

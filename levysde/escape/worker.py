@@ -276,12 +276,18 @@ def outcome(kernel: Kernel, elapsed: Callable, ends: Records) -> dict[str, np.nd
 def _overflowed(kernel: Kernel, ends: Records) -> np.ndarray:
     """Whether a number of the state that was finite at the start is so no longer, for each end: an
     average that has overflowed may hold the position still, inside for ever."""
-    # whole numbers are finite
-    finite = [np.isfinite(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(ends.state)]
+    finite = [_finite(leaf) for leaf in jax.tree.leaves(ends.state)]
     if all(part.all() for part in finite):
         return np.zeros(len(ends.standing), bool)
     words = jnp.zeros(kernel.words_per_init, jnp.uint32)
     start = jax.tree.leaves(kernel.init(jnp.zeros_like(ends.before[0]), words))
-    begun = [np.isfinite(np.asarray(leaf, np.float64)) for leaf in start]
+    begun = [_finite(leaf) for leaf in start]
     lost = [(~now & well) for now, well in zip(finite, begun, strict=True)]
     return np.any([part.reshape(len(part), -1).any(1) for part in lost], axis=0)
+
+
+def _finite(leaf: Any) -> np.ndarray:
+    """Which numbers of an array are finite. Integers are, and so are keys and flags."""
+    array = np.asarray(leaf)
+    inexact = np.issubdtype(array.dtype, np.inexact) or array.dtype.kind == "V"
+    return np.isfinite(array) if inexact else np.ones(array.shape, bool)

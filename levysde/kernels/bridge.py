@@ -115,6 +115,19 @@ class Bridged(Stepper):
         return self.kernel.dt  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
+    def unit(self) -> str:
+        """Of time."""
+        return self.kernel.unit
+
+    @property
+    def dim(self) -> int:
+        """d, the length of the position."""
+        return self.kernel.dim
+
+    def noise_directions(self) -> Array:
+        return self.kernel.noise_directions()
+
+    @property
     def words_per_step(self) -> int:
         return self.kernel.words_per_step + WORDS
 

@@ -44,6 +44,10 @@ class Stepper(Kernel):
         """d, the length of the position."""
         return self.dynamics.landscape.dim
 
+    @property
+    def words_per_init(self) -> int:
+        return 0
+
     def noise_directions(self) -> Float[Array, "m d"]:
         jumps = jax.vmap(self.dynamics.jump)(jnp.eye(self.dynamics.noise_dim))
         return jnp.concatenate([jumps, -jumps])

@@ -69,6 +69,10 @@ class LinearRegressionSGD(Kernel):
         self.unit = "iterations"
 
     @property
+    def words_per_init(self) -> int:
+        return 0
+
+    @property
     def words_per_step(self) -> int:
         return 2 * math.ceil(self.batch_size * (self.dim + 1) / 2)
 

@@ -139,7 +139,7 @@ def _classifier(
 
 
 def _data(
-    dataset: str, known: tuple[str, ...], caller: str, weight_decay: Arg[Number]
+    dataset: Arg[str], known: tuple[str, ...], caller: str, weight_decay: Arg[Number]
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Standardised features and labels of a data set out of those `known`, and the weight decay."""
     if not isinstance(dataset, str) or dataset not in known:

@@ -66,7 +66,8 @@ def from_function(
     minimum = errors.finite(
         "minimum", errors.concrete("minimum", minimum), f"minimum=jnp.zeros({dim})", (dim,)
     )
-    errors.outcome("fn(x)", fn, minimum, example=example, what="one real number")
+    what = "one real number (sum or average what it returns)"
+    errors.outcome("fn(x)", fn, minimum, example=example, what=what)
     landscape = FunctionLandscape(fn=fn, minimum=minimum, dim=dim)
     for name in ("gradient", "hessian"):
         errors.outcome(f"the {name} of fn(x)", getattr(landscape, name), minimum, example=example)

@@ -1,4 +1,4 @@
-"""Training a network with minibatches, and refinement what comes out to a strict minimum in
+"""Training a network with minibatches, and refining what comes out to a strict minimum in
 float64."""
 
 from dataclasses import dataclass, field

@@ -287,7 +287,12 @@ def covariance_root(
         Elementary.
     """
     errors.choice("negative", negative, ("refuse", "absolute"))
-    example = f"{errors.word('name', name).removeprefix('the ').lower()}=jnp.eye(2)"
+    if not isinstance(name, str):
+        raise TypeError(
+            f"name must be what the covariance is called, not {errors.shown(name)}. For example "
+            'name="covariance".'
+        )
+    example = f"{name.removeprefix('the ').lower()}=jnp.eye(2)"
     # in float64: its root may fit into float32 where it does not
     matrix = errors.reals(name, value, example)
     if matrix.ndim > 2 or not matrix.size or len(set(matrix.shape)) > 1:

@@ -253,7 +253,7 @@ class CompoundPoisson(Driver):
 
 def _jump_dim(jump: Callable, words: int) -> int:
     """How many coordinates `jump` has, or a TypeError when it does not return a real vector."""
-    example = f"words_per_jump={words} for a jump of {words} random words"
+    example = f"a function of {words} words, or another words_per_jump than {words}"
     given = jax.ShapeDtypeStruct((words,), jnp.uint32)
     out = errors.outcome("jump(words)", jump, given, example=example)
     if len(getattr(out, "shape", ())) != 1 or not jnp.issubdtype(out.dtype, jnp.floating):

@@ -152,7 +152,8 @@ class SkewedComponents(Driver):
             )
         if not errors.is_traced(self.skewness) and np.any(np.abs(np.asarray(skewness, float)) > 1):
             raise ValueError(
-                f"skewness must lie in [-1, 1], not {skewness!r}. For example skewness=0.5."
+                f"skewness must lie in [-1, 1], not {skewness!r}. For example skewness=0.5; "
+                "skewness=0 is symmetric."
             )
         self.parameterization = errors.choice("parameterization", parameterization, ("S1", "S0"))
         known = not (errors.is_traced(self.alpha) or errors.is_traced(self.skewness))

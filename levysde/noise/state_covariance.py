@@ -102,7 +102,7 @@ def minibatch_state_scale(
     example = "network.example_gradients of a landscape made by from_network"
     errors.function("example_gradients", example_gradients, example)
     x = jax.ShapeDtypeStruct((dim,), jnp.zeros(0).dtype)
-    shape, what = (n, dim), f"an array of shape (n, dim) = ({n}, {dim}), one row an example"
+    shape, what = (n, dim), f"a real array of shape (n, dim) = ({n}, {dim}), one row an example"
     errors.outcome(
         "example_gradients(x)", example_gradients, x, example=example, shape=shape, what=what
     )

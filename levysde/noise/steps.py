@@ -171,12 +171,14 @@ class GaussianMixture(_StepDriver):
                 "weights and scales must be two lists of one length, not of shapes "
                 f"{weights.shape} and {scales.shape}. For example {example}."
             )
-        if not (errors.is_traced(weights) or errors.is_traced(scales)):
-            p, sizes = np.asarray(weights), np.asarray(scales)
+        if not errors.is_traced(weights):
+            p = np.asarray(weights)
             if (p <= 0).any() or abs(float(p.sum()) - 1) > 1e-5:
                 raise ValueError(
                     f"weights must be positive with sum 1, not {p!r}. For example {example}."
                 )
+        if not errors.is_traced(scales):
+            sizes = np.asarray(scales)
             if (sizes < 0).any() or not sizes.any():
                 raise ValueError(
                     f"scales must not be negative, nor zero throughout, but are {sizes!r}. For "

@@ -143,7 +143,7 @@ def hurst_dfa(
 def fractional_gaussian_noise(
     num_values: Arg[Integer], hurst: Arg[Number], *, seed: Arg[Integer] = 0
 ) -> np.ndarray:
-    """`size` values of fractional Gaussian noise of unit variance, exact in law, shape `(size,)`.
+    """`num_values` values of fractional Gaussian noise of unit variance, exact in law.
 
     Args:
         num_values: n, at least 2.
@@ -159,7 +159,6 @@ def fractional_gaussian_noise(
     Source:
         circulant embedding: Davies, Harte, Biometrika 74 (1987).
     """
-
     n = errors.integer("num_values", num_values, low=2, high=2**31 - 1)
     h = errors.fraction("hurst", hurst)
     rng = np.random.default_rng(errors.seed(seed))
@@ -183,7 +182,7 @@ def _sample(x: Arg[Numbers]) -> np.ndarray:
 def _windows(size: int, smallest: Arg[Integer], least: int) -> list[int]:
     """Window lengths, evenly spaced in the logarithm, from `smallest` to a piece."""
     piece = size // _PIECES
-    smallest = errors.integer("smallest", smallest, low=least)
+    smallest = errors.integer("smallest", smallest, f"smallest={max(16, least)}", low=least)
     if 2 * smallest > piece:
         raise ValueError(
             f"{size} values in {_PIECES} pieces leave windows of at most {piece}, and smallest = "

@@ -66,7 +66,7 @@ def block_log_moment_index(
 
     Args:
         x: the sample in its order, shape `(n,)`, or `(n, d)` for vectors, whose Euclidean norms
-            stand for `|X|` and `|Y|` (see `levysde.stats.vectors`); any unit.
+            stand for `|X|` and `|Y|` (see `levysde.stats.projections`); any unit.
         block: K, 2 or more; by default the whole part of `sqrt(n)`. Values after the last whole
             block are left out.
         confidence: coverage of the interval, in (0, 1); 0.95 by default.

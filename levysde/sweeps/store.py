@@ -34,7 +34,7 @@ from levysde.sweeps.plan import Plan
 from levysde.sweeps.spec import Spec, as_spec
 from levysde.tables import Table, Tabled
 
-FORMAT = 1
+FORMAT = 2
 _LAYING_OUT = "laying-out"  # a file that exists while a new store is moved to its place
 _BLOCK = 4096  # bytes that a small file takes on a disk
 _SAFETY = 0.95  # of the free disk that a sweep may plan to fill

@@ -160,7 +160,9 @@ class MetastableChain(Tabled):
             errors.integer(name, value, f"{name}=0", low=0, high=self.num - 1)
             for name, value in (("i", i), ("j", j))
         )
-        return float(self.mean_transitions[start, end])
+        self._check_joined("mean time between two wells")
+        with np.errstate(over="ignore"):
+            return float(np.exp(self._log_times_to(end)[start]))
 
     def occupation(self, t: Arg[Numbers], start: Arg[Numbers | Integer]) -> np.ndarray:
         """Probability of each well at times `t`, a number or `(T,)`: `(n,)` or `(T, n)`.

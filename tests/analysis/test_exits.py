@@ -415,3 +415,12 @@ def test_averaged_noise_is_refused_without_a_window(stable):
         exit_directions(stable, WELL, law=dataclasses.replace(law, response="flow"))
     with pytest.raises(ValueError, match="3 dimensions, the Hessian 2"):
         exit_directions(stable, WELL, law=dataclasses.replace(law, ray_direction=np.ones((4, 3))))
+
+
+def test_last_jumps_need_the_attractor_inside():
+    dynamics = ls.SGD(ls.DoubleWell(dim=1), ls.StableComponents(alpha=1.5), epsilon=0.5)
+    right = ls.Predicate(lambda x: x[0] > 0, dim=1)  # the marked minimum is at -1
+    kernel = ls.EulerMaruyama(dynamics, 0.01)
+    result = ls.simulate_escape(kernel, right, jnp.ones(1), num=8, seed=0, max_time=1e3)
+    with pytest.raises(ValueError, match=r"attractor .* lies outside the domain"):
+        ls.last_jumps(result, kernel, right)

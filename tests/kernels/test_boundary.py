@@ -494,3 +494,22 @@ def test_numbers_of_the_new_kernels_are_leaves():
         kernel = ls.JumpAdapted(dynamics, dt=0.05, cutoff=cutoff, domain=unit_ball(2))
         look(kernel, _state(kernel))
     assert len(traces) == 1
+
+
+class Seconds(ls.EulerMaruyama):
+    """A stepper with a unit and directions of its own."""
+
+    @property
+    def unit(self):
+        return "seconds"
+
+    def noise_directions(self):
+        return jnp.array([[3.0]])
+
+
+def test_a_bridge_keeps_what_the_kernel_says_of_itself():
+    dynamics = ls.SGD(ls.Quadratic(hessian=jnp.eye(1)), ls.Brownian(), epsilon=0.5)
+    ball = ls.Ball(radius=1.0, center=jnp.zeros(1))
+    kernel = ls.Bridged(Seconds(dynamics, 0.01), ball)
+    assert kernel.unit == "seconds"
+    np.testing.assert_array_equal(kernel.noise_directions(), [[3.0]])

@@ -13,7 +13,13 @@ from scipy import special, stats
 from statistical import assert_mean
 
 from levysde.escape.block import jit as engine_jit
-from levysde.noise import Brownian, StableComponents, StableIsotropic, levy_constant
+from levysde.noise import (
+    Brownian,
+    GaussianMixture,
+    StableComponents,
+    StableIsotropic,
+    levy_constant,
+)
 from levysde.random import split_uint64, step_words, trajectory_key
 
 ALPHAS = [0.3, 0.5, 1.0, 1.2, 1.5, 1.8, 1.9, 1.99, 2.0]
@@ -422,3 +428,10 @@ def test_alpha_outside_its_range_is_refused(driver, alpha):
 def test_alpha_of_the_wrong_kind_is_refused(alpha):
     with pytest.raises((TypeError, ValueError), match=r"alpha must be.*For example alpha=1.5"):
         StableComponents(alpha)
+
+
+def test_numbers_of_a_mixture_are_checked_although_others_are_traced():
+    with pytest.raises(ValueError, match="weights must be positive with sum 1"):
+        jax.vmap(lambda s: GaussianMixture([0.9, 0.9], s, 0.1).weights)(jnp.ones((1, 2)))
+    with pytest.raises(ValueError, match="scales must not be negative"):
+        jax.vmap(lambda w: GaussianMixture(w, [1.0, -10.0], 0.1).scales)(jnp.array([[0.9, 0.1]]))

@@ -300,7 +300,7 @@ def test_what_is_no_store_is_refused(tmp_path, small):
     head = json.loads((old / "zarr.json").read_text())
     head["attributes"]["levysde_sweep"] = 0
     (old / "zarr.json").write_text(json.dumps(head))
-    with pytest.raises(StoreError, match="version 0; this levysde writes version 1"):
+    with pytest.raises(StoreError, match="version 0; this levysde writes version 2"):
         open_sweep(old)
 
 

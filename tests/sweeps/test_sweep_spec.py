@@ -309,3 +309,10 @@ def test_dates_and_deep_nesting_are_refused(tmp_path):
         inner = inner["a"]
     with pytest.raises(SpecError, match="deeper"):
         make_plan(spec(run=deep))
+
+
+def test_the_seed_of_the_check_of_a_law_is_that_of_the_documented_runs():
+    """Recorded with the names of version 0.1.0."""
+    from levysde.sweeps.main_job import MainJobSettings, check_seed
+
+    assert check_seed(0, MainJobSettings(predicted_steps=30.0)) == 17983840582453161002
