@@ -75,7 +75,7 @@ MISTAKES = {  # what is typed, and what the last lines must say
     "ball)": "ValueError: Brownian motion has no jumps",
     "ls.compare(kernel, ball)": "TypeError: result must be an EscapeResult",
     "ls.SGD(Mine(jnp.ones(2), 2), noise, "
-    "epsilon=0.1)": "TypeError: Mine.gradient must return an array of shape (2,)",
+    "epsilon=0.1)": "TypeError: Mine.gradient must return a real array of shape (2,)",
     "ls.SGD(Mine(jnp.ones(5), 2), noise, "
     "epsilon=0.1)": "TypeError: Mine.gradient fails for arguments of shape (2,)",
     "ls.SGD(Mine(jnp.tanh, 2), noise, epsilon=0.1)": "which is no array",
