@@ -131,7 +131,7 @@ def algebra() -> Iterator[Check]:
         rate(wells, landscape=ls.Quadratic(hessian=jnp.ones(1))),
         expected,
         1e-5,
-        "q_ij summed, closed form",
+        "closed form, sum of the rates into the two wells",
     )
     lens = ls.Intersection(
         ls.Ball(radius=1.0, center=jnp.array([2.0, 0.0])),
@@ -281,8 +281,8 @@ def inner() -> Iterator[Check]:
     found, expected = (np.asarray(jax.jit(jax.vmap(d.contains))(x)) for d in (probed, exact))
     yield Check(
         "Inner",
-        "share of 100,000 points where `Inner` of a sublevel set, found by probing, disagrees with "
-        "the exact distance for the same ellipsoid",
+        "share of 100,000 points where `Inner` of a sublevel set, found by a search in many "
+        "directions, differs from the exact inner set of the same ellipsoid",
         share_wrong(found, expected),
         0.0,
         1e-4,
@@ -292,12 +292,12 @@ def inner() -> Iterator[Check]:
     away = jnp.stack([jnp.cos(0.05), jnp.sin(0.05)])
     yield Check(
         "Inner",
-        "radius of `Inner` of a disc given as a `Predicate`, in a direction between two probe "
-        "directions",
+        "radius of `Inner` of a disc given as a `Predicate`, in a direction between two "
+        "directions of the search",
         float(circle.ray_distance(jnp.zeros(2), away)),
         0.8,
         1e-3,
-        "closed form; probes err outwards",
+        "closed form; the search finds the exact set or a larger one",
     )
 
 

@@ -72,7 +72,7 @@ def _algorithms() -> Iterator[Check]:
         ),
     ]
     for part, what, make, optimiser in cases:
-        quantity = f"{what}: largest difference to the algorithm, 200 noisy steps"
+        quantity = f"{what}: largest difference from the algorithm in 200 noisy steps"
         with jax_enable_x64(True):
             difference = _difference(make, optimiser)
         yield Check(part, quantity, difference, 0.0, 1e-12, "optax, same noise")

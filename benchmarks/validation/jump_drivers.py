@@ -162,7 +162,8 @@ def tails() -> Iterator[Check]:
                 measured,
                 1e-8,
                 0.01,
-                "asymptotic tail C_a (1 ± beta) / a x^-a; the value enumerates random words",
+                "asymptotic tail C_a (1 ± beta) / a x^-a; the value is computed by enumerating "
+                "random words",
             )
 
 

@@ -78,7 +78,7 @@ def student_t() -> Iterator[Check]:
             t_tail(df, dim, 1e-8),
             1e-8,
             0.01,
-            "F distribution; the value enumerates random words",
+            "F distribution; the value is computed by enumerating random words",
         )
     for df, dim in ((0.5, 3), (3.0, 5), (30.0, 3)):
         x = draw(ls.StudentT(df, dt=1.0), dim, 1.0)
