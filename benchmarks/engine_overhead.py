@@ -40,7 +40,7 @@ def run(
 
 
 def pace(result: ls.EscapeResult) -> float:
-    """Nanoseconds a living step, compilation apart."""
+    """Nanoseconds a living step, without compilation."""
     return 1e9 / result.info.steps_per_second
 
 

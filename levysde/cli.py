@@ -190,7 +190,7 @@ def sweep(
                 "command again to resume.",
             )
     typer.echo(
-        f"{tally.done} points run, {tally.failed} failed, {tally.skipped} there already, in "
+        f"{tally.done} points run, {tally.failed} failed, {tally.skipped} already done, in "
         f"{tally.seconds:.3g} s: {out}\n"
         f"Look at it: levysde report {out}"
     )

@@ -120,7 +120,6 @@ EXAMPLES = {
     "single": "np.abs(x).reshape(count, block)",
     "skewness": "0.5",
     "small_margin": "0.3",
-    "smallest": "16",
     "smallest_jump": "1.0",
     "smoothing": "0.1",
     "stable": "1.5",

@@ -78,7 +78,7 @@ class SweepEstimate(Tabled):
         rest = "" if self.asked == len(self.plan.points) else f", from {self.asked} of the points"
         missed = self.kinds - len(self.speeds)
         rest += f"; {missed} kinds of points were not tried" if missed else ""
-        return f"{about} {duration(self.seconds)} by one process here, compilation apart{rest}"
+        return f"{about} {duration(self.seconds)} by one process here, without compilation{rest}"
 
 
 def estimate(plan: Arg[Plan], place: Arg[Place]) -> SweepEstimate:

@@ -173,7 +173,7 @@ def exists(place: Place) -> bool:
         others = [name for name in place.entries() if name != ".run"]
         if others and place.read(".run", _LAYING_OUT) is None:
             raise StoreError(
-                f"{place.url} is there already and is no sweep's store (it holds "
+                f"{place.url} already exists and is no sweep's store (it holds "
                 f"{', '.join(sorted(others)[:3])}). Give a new folder."
             )
         return False

@@ -77,8 +77,8 @@ def law_error(
         num: escapes or forced jumps; as many as `seconds` allow by default: 500 to 4096, or 1000 to
             4000.
         seed: an integer, 0 to 2^64 - 1.
-        seconds: about how long it may take, compilation apart; it decides the method and `num` by a
-            short measurement of the speed, so give both to have the same numbers again.
+        seconds: about how long it may take, without compilation; it decides the method and `num`
+            by a short measurement of the speed, so give both to have the same numbers again.
         progress: True shows a bar.
 
     Returns:
