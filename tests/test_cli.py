@@ -31,6 +31,7 @@ def run(*arguments):
     return runner.invoke(app, ["escape", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_quadratic_run(tmp_path):
     out = tmp_path / "made" / "here"
     done = run("--landscape", "quadratic", "--num", 400, "--seed", 3, "--out", out)
@@ -75,6 +76,7 @@ def test_quadratic_run(tmp_path):
     assert "--num: 400 in the store, 401 in the spec" in other.output
 
 
+@pytest.mark.slow
 def test_own_ladder_and_basin(tmp_path):
     arguments = [
         "--landscape",
@@ -194,6 +196,7 @@ def test_unknown_names_are_refused():
     assert "double-well" in refused.output
 
 
+@pytest.mark.slow
 def test_interrupted_and_typed_again(tmp_path, monkeypatch):
     """An interrupted command resumes; the numbers are those of an uninterrupted one."""
     from levysde.sweeps import escapes

@@ -58,6 +58,7 @@ class NearlyEqual(doctest.OutputChecker):
         return math.isclose(want, got, rel_tol=0.05, abs_tol=1e-3)
 
 
+@pytest.mark.slow_cases("howto/basin.md", "howto/noise.md", "howto/trust.md", "start.md")
 @pytest.mark.parametrize("page", PAGES)
 def test_the_examples_of_a_page_print_what_it_says(page):
     text = (DOCS / page).read_text()
@@ -84,6 +85,7 @@ def test_numbers_may_differ_by_a_few_percent_and_words_not(want, got, same):
     assert NearlyEqual().check_output(want, got, 0) is same
 
 
+@pytest.mark.slow
 def test_the_study_of_the_page_on_claims_runs(tmp_path, monkeypatch):
     """The folder that the page shows, by the command that it shows."""
     monkeypatch.chdir(tmp_path)

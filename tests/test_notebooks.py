@@ -58,6 +58,7 @@ def test_it_survives_the_way_to_ipynb_and_back(name):
     assert versions.sub("", back) == versions.sub("", text)
 
 
+@pytest.mark.slow_cases(but=("1_first_escape",))
 @pytest.mark.parametrize("name", NAMES)
 def test_it_runs(name, quick):
     notebook = run(as_ipynb(name))

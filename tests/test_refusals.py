@@ -175,6 +175,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_run_in_a_forked_process_is_refused_and_not_waited_for(tmp_path):
     (tmp_path / "pool.py").write_text(FORKED)
     said = {}
@@ -192,6 +193,7 @@ def test_a_run_in_a_forked_process_is_refused_and_not_waited_for(tmp_path):
     assert said["spawn"] == "True"
 
 
+@pytest.mark.slow
 def test_a_sweep_without_its_extra_names_it():
     """zarr is hidden, as where levysde is installed without extras."""
     code = (

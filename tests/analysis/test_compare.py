@@ -50,8 +50,8 @@ def test_numbers_of_a_clean_comparison():
     assert "warning" not in repr(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [np.inf, 100.0])
-@pytest.mark.slow_cases("100.0")
 def test_coverage(cut):
     """The ratio's interval covers the truth as often as it says, with and without censoring."""
     reference, runs = law(), 400
@@ -274,6 +274,7 @@ ONE = ls.Ball(radius=1.0, center=jnp.zeros(1))
 BOWL = ls.Quadratic(hessian=jnp.eye(1))
 
 
+@pytest.mark.slow
 def test_exact_exit_is_the_equation_of_the_dynamics():
     """Amplitude, scale, kind of driver, Gaussian part, interval and start all arrive."""
     flat = ls.Quadratic(hessian=1e-12 * jnp.eye(1))
@@ -371,6 +372,7 @@ def test_exact_exit_refuses_what_it_does_not_know(dynamics, domain, options, kin
         exact_exit(dynamics, domain, **options)
 
 
+@pytest.mark.slow
 def test_a_real_run_agrees_with_its_law():
     """The whole chain: a well, its noise, thousands of escapes; the law is 5% high at epsilon =
     0.1, as it should be."""
@@ -450,6 +452,7 @@ def test_a_custom_law_is_checked():
     assert wide.high > 1.1 * narrow.high  # the mean may be half of the law's
 
 
+@pytest.mark.slow
 def test_an_exact_mean_for_another_start_is_told():
     """From 0.9 the mean is 1.77 times as short; the law said nothing."""
     flow = ls.SGD(ls.Quadratic(hessian=jnp.eye(1)), ls.StableComponents(alpha=1.5), epsilon=0.5)

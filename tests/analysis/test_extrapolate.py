@@ -29,6 +29,7 @@ def test_fit_is_exact_without_noise():
     assert "not tested" in repr(two)
 
 
+@pytest.mark.slow
 def test_intervals_cover_and_the_fit_test_is_fair():
     rng = np.random.default_rng(0)
     found = [fitted(2 + 0.3 * STEPS**0.5 + ERRORS * rng.normal(size=3)) for _ in range(4000)]
@@ -45,6 +46,7 @@ def test_a_wrong_order_is_noticed():
     assert "do not follow" in found.warnings[0]
 
 
+@pytest.mark.slow
 def test_brownian_exit_by_euler_alone():
     """Three coarse steps; their means are 9 to 18% late, the limit is right."""
     ball, flat = ls.Ball(radius=1.0, center=jnp.zeros(1)), ls.Quadratic(hessian=jnp.zeros((1, 1)))
@@ -89,6 +91,7 @@ def test_default_orders():
     assert _order([(ls.EulerMaruyama(light, dt=0.1), ls.Shifted(ball, light, dt=0.01))]) == 1
 
 
+@pytest.mark.slow
 def test_another_mean_and_bad_input():
     box, flat = (
         ls.Box(lower=-jnp.ones(1), upper=jnp.array([0.5])),

@@ -88,6 +88,7 @@ def test_a_wrong_ray_distance_is_told(factor, wrap):
     assert "ray_distance of Disc disagrees with contains along 2 of 2 rays" in doubt
 
 
+@pytest.mark.slow
 def test_a_wrong_ray_distance_is_told_by_the_law_and_by_the_engine():
     with pytest.warns(
         AccuracyWarning, match="ray_distance of Disc disagrees with contains along 4 of 4 rays"
@@ -108,6 +109,7 @@ def test_a_wrong_ray_distance_is_told_by_the_law_and_by_the_engine():
     assert ls.escape_law(sgd(2), Disc(), check=False).geometry_warnings == ()  # quiet
 
 
+@pytest.mark.slow_cases("Basin", "Component", "Inner")
 @pytest.mark.parametrize("name", CASES)
 def test_own_domains_raise_no_doubt(name):
     directions, start = (

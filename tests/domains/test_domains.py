@@ -45,8 +45,8 @@ def test_every_domain_is_in_the_suite():
     assert {c.__name__ for c in final_classes(Domain)} == set(CASES)
 
 
+@pytest.mark.slow_cases("Basin", "Ball", "Component", "Inner")
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.slow_cases("Basin")
 def test_conformance(name):
     conforms(CASES[name], STARTS.get(name, jnp.zeros(2)), SLACK.get(name, 1e-4))
 
@@ -159,6 +159,7 @@ def test_box_labels_and_open_sides():
     assert box.label(jnp.array([0.9, -5.0])) == 3  # furthest outside
 
 
+@pytest.mark.slow
 def test_quadratic_sublevel_is_the_ellipsoid():
     hessian = np.array([[2.0, 0.5], [0.5, 1.0]])
     v = np.random.default_rng(1).normal(size=(50, 2))
@@ -196,6 +197,7 @@ def shapes(dim, rng):
     yield polytope, lambda x: ((offsets - normals @ x) / size).min()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("dim", [1, 2, 5])
 def test_chords_end_on_the_boundary(dim):
@@ -231,6 +233,7 @@ def test_chords_end_on_the_boundary(dim):
     assert missed > 5 or dim == 1
 
 
+@pytest.mark.slow_cases("2")
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("dim", [1, 2])
 def test_distance_is_that_of_the_nearest_way_out(dim):
@@ -250,6 +253,7 @@ def test_distance_is_that_of_the_nearest_way_out(dim):
         np.testing.assert_allclose(many(shape.margin, x), many(nearest, x), rtol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_distance_in_an_ellipsoid_of_five_dimensions():
     """Against a minimisation over its surface, `center + root u`, u on the sphere."""
@@ -354,6 +358,7 @@ def test_first_listed_wins():
     assert not ls.Intersection(one, sets).convex
 
 
+@pytest.mark.slow
 def test_first_entry():
     """Into shapes, their intersection and their complement by formula; into others by search, to
     the same numbers."""
@@ -400,6 +405,7 @@ def right_exit(alpha, x):
     return 2 ** (1 - alpha) * gamma(alpha) / gamma(alpha / 2) ** 2 * weight
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [1.5, 2.0])
 def test_which_side_is_entered_first(alpha):
     """Driftless noise in (-2, 1): the share of labels, the boundary moved out by the skeleton's

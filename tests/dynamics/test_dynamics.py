@@ -24,6 +24,7 @@ WELLS = {
 }
 
 
+@pytest.mark.slow_cases("function")
 @pytest.mark.parametrize("name", WELLS)
 def test_landscape(name):
     well = WELLS[name]
@@ -176,6 +177,16 @@ def test_dynamics_conformance(name):
     assert is_lane_invariant(dynamics.step, state, dt, y)
 
 
+@pytest.mark.slow_cases(
+    "Adam",
+    "Adam, noise alone",
+    "Adam, noise averaged",
+    "AdamW",
+    "Momentum",
+    "Momentum, second order",
+    "SGD",
+    "Underdamped",
+)
 @pytest.mark.parametrize("name", DYNAMICS)
 def test_dynamics_in_the_engine(name):
     """It runs; one that remembers has the same bits whatever the layout."""

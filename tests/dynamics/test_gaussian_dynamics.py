@@ -95,6 +95,7 @@ def test_root_of_two_dimensions_where_eigenvalues_meet_or_vanish(matrix, dtype):
     )
 
 
+@pytest.mark.slow
 def test_hessian_scale_agrees_with_the_frozen_one(float64):
     loss, x = bent(2), jnp.zeros(2)
     frozen = ls.hessian_aligned(loss, ls.Brownian(), batch_size=4)
@@ -437,6 +438,7 @@ def chebyshev(num, half):
     return half * t, d / half, interpolate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("points", [pytest.param(40, marks=pytest.mark.slow), 60])
 def test_weak_orders_of_the_equations_of_sgd_on_a_quartic_loss(points, float64):
     """E x and E x^2 from x = 1 at time 1: the algorithm's Markov operator by Gauss-Hermite,
@@ -593,6 +595,7 @@ def test_second_order_momentum_diffuses_as_the_algorithm(float64):
     np.testing.assert_allclose(slopes(errors)[-1], [3, 2], atol=0.15)
 
 
+@pytest.mark.slow
 def test_modified_is_its_formula(float64):
     """Derivatives by differences of the loss itself; the flow of its gradient is a step to third
     order."""
@@ -765,6 +768,7 @@ def test_adamw_attractor_with_noise_alone(float64):
     np.testing.assert_allclose(dynamics.preconditioner, np.diag(q), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSProp"])
 def test_laws_with_noise_alone(name):
     """A heavy-tailed law of noise at once is the same for both averages; of a sampled square there

@@ -52,6 +52,7 @@ def reference():
     )
 
 
+@pytest.mark.slow_cases("1000-32-1", "256-32-1")
 @pytest.mark.parametrize("devices", [1, 2, 4])
 @pytest.mark.parametrize(
     ("lanes", "chunk"),
@@ -91,6 +92,7 @@ def test_a_narrower_block_for_the_last_trajectories_does_not_change_a_bit(refere
     assert set(widths) == {64, 16}
 
 
+@pytest.mark.slow
 def test_adaptive_layout_and_adam():
     well = ls.Quadratic(hessian=jnp.array([[1.0, 0.3], [0.3, 2.0]]))
     adam = ls.Adam(
@@ -150,6 +152,7 @@ def test_a_trajectory_is_a_pure_function_of_seed_and_id(reference):
         np.testing.assert_allclose(x, last[trajectory], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_driver_whose_words_depend_on_its_numbers_runs():
     """The jumps of a compound Poisson process are looked at to count their words, which wants
     numbers and not their shapes."""
@@ -161,6 +164,7 @@ def test_a_driver_whose_words_depend_on_its_numbers_runs():
     assert run.exited.all()
 
 
+@pytest.mark.slow
 def test_more_trajectories_extend_a_run(reference):
     more = ls.simulate_escape(kernel(), ball(), jnp.zeros(2), num=2000, seed=7, max_time=3.0)
     np.testing.assert_array_equal(more.steps[:1500], reference.steps)
@@ -170,6 +174,7 @@ def test_more_trajectories_extend_a_run(reference):
     assert not np.array_equal(other.steps, reference.steps)
 
 
+@pytest.mark.slow
 def test_one_start_a_trajectory():
     starts = np.random.default_rng(0).uniform(-0.5, 0.5, (300, 2))
     run = ls.simulate_escape(kernel(), ball(), starts, num=300, seed=0, max_steps=1)
@@ -219,6 +224,7 @@ def test_compiled_once_for_all_block_sizes():
     assert again.info.compile_seconds == 0
 
 
+@pytest.mark.slow
 def test_nan_is_told_apart_from_an_exit():
     def fn(x):
         return jnp.sum(x * x) * jnp.where(x[0] > 0.3, jnp.nan, 1.0)
@@ -295,6 +301,7 @@ def job(num, **more):
     return ls.simulate_escape(stepper, ball(), jnp.zeros(2), num=num, seed=5, **more)
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_and_resumed(tmp_path):
     """SIGKILL at 4 random moments; what is resumed in the end equals an undisturbed run in every
     bit."""
@@ -325,6 +332,7 @@ def exits_in(path):
         return int((file["row_status"] == ls.Status.EXITED).sum())
 
 
+@pytest.mark.slow
 def test_runs_leave_nothing_behind(tmp_path):
     """Arrays, threads and open files are as many after the seventh run as after the third; each run
     has its own seed."""
@@ -343,6 +351,7 @@ def test_runs_leave_nothing_behind(tmp_path):
     assert counts[6] == counts[2]
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_rows_and_is_prompt(tmp_path):
     path = tmp_path / "run.npz"
     process = start_script(tmp_path, path, 300_000)
@@ -427,6 +436,7 @@ def test_lanes_are_refilled_within_a_call():
         assert_same(runs[0], other)
 
 
+@pytest.mark.slow
 def test_only_the_exit_test_of_the_steps_ends_a_lane():
     """Another program may round the same test otherwise: a lane on the edge must neither stay for
     ever nor end early."""

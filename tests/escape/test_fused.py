@@ -124,14 +124,15 @@ class Words(Kernel):
         return jnp.ones((1, 1))
 
 
+@pytest.mark.slow
 def test_words_are_the_same_bits():
     lanes = block(Words())
     _, words = interpreted((Words(), Everywhere(1)), lanes, 38).state
     np.testing.assert_array_equal(words, step_words(lanes.key, jnp.full(LANES, 37, jnp.uint32), 5))
 
 
+@pytest.mark.slow_cases("ADAM", "isotropic", "Marcus")
 @pytest.mark.parametrize("name", RUN)
-@pytest.mark.slow_cases("ADAM", "isotropic")
 def test_same_exits_as_the_loop(name):
     kernel, domain = RUN[name]()
     lanes = block(kernel)
@@ -146,6 +147,7 @@ def test_same_exits_as_the_loop(name):
     np.testing.assert_array_equal(run.key, lanes.key)
 
 
+@pytest.mark.slow
 def test_limit_idle_lanes_and_odd_numbers_of_lanes():
     kernel, domain = RUN["components"]()
     lanes = block(kernel, 48)
@@ -158,6 +160,7 @@ def test_limit_idle_lanes_and_odd_numbers_of_lanes():
     np.testing.assert_array_equal(run.step, expected.step)
 
 
+@pytest.mark.slow
 def test_float64(float64):
     kernel, domain = RUN["components"]()
     lanes = block(kernel)
@@ -179,6 +182,7 @@ def test_compiles_to_one_gpu_kernel(name):
     assert lowered((kernel, domain), block(kernel)).count("xla.gpu.triton") == 1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_written_out_keeps_the_loop():
     images, labels = jnp.ones((64, 8)), jnp.zeros(64, int)
 
@@ -213,6 +217,7 @@ def escape():
     return ls.simulate_escape(kernel, domain, jnp.zeros(2), num=300, seed=3, lanes=64, devices=1)
 
 
+@pytest.mark.slow
 def test_the_engine_runs_on_the_kernel(kernels_on_cpu):
     kernels_on_cpu.setattr(
         worker, "fused_or_looped", functools.partial(fused.advance, interpret=True)

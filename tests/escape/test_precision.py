@@ -115,6 +115,12 @@ EXITS = {
 }
 
 
+@pytest.mark.slow_cases(
+    but=(
+        "driver0-0.26-SGD",
+        "driver1-0.15-SGD",
+    )
+)
 @pytest.mark.parametrize("name", EXITS)
 @pytest.mark.parametrize(
     ("driver", "epsilon"), [(ls.Brownian(), 0.26), (ls.StableComponents(alpha=1.8), 0.15)]
@@ -140,6 +146,7 @@ def test_friction_below_the_spacing_of_one():
     assert_mean(change, -start * 1.5e-7, 0.05, "change of the velocity")
 
 
+@pytest.mark.slow
 def test_waits_of_many_steps_are_counted():
     """A large jump that is due after 1e7 steps comes after so many: a float that loses dt at every
     step would drift."""
@@ -291,6 +298,7 @@ FINE = {
 }
 
 
+@pytest.mark.slow_cases("many dimensions")
 @pytest.mark.parametrize("name", FINE)
 def test_comfortable_settings_are_silent(name):
     kernel, domain = FINE[name]()
@@ -375,6 +383,7 @@ def test_a_start_that_is_rounded_to_the_boundary():
         ls.simulate_escape(kernel, domain, [1.3], num=16, seed=0)
 
 
+@pytest.mark.slow
 def test_a_replaced_alpha_is_the_alpha_that_is_drawn():
     stale = eqx.tree_at(lambda d: d.alpha, ls.StableComponents(alpha=1.8), jnp.asarray(1.2))
     words = jnp.asarray(np.random.default_rng(0).integers(0, 2**32, (100_000, 2), dtype=np.uint32))
@@ -490,6 +499,7 @@ def test_student_exponents_at_high_frequencies():
             assert found == pytest.approx(expected, rel=2e-5), (df, k)
 
 
+@pytest.mark.slow
 def test_a_gradient_that_cancels_is_named():
     """A polynomial about k = 500 written out: float32 leaves after 5.2 instead of 12.9."""
     k = 500.0

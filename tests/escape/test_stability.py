@@ -90,6 +90,7 @@ class Runaway(Kernel):
         return jnp.ones((1, 1))
 
 
+@pytest.mark.slow
 def test_infinite_inside_an_unbounded_domain_is_nonfinite():
     # -inf satisfies x < 0
     result = ls.simulate_escape(
@@ -116,6 +117,7 @@ def test_an_average_that_overflows_inside_is_nonfinite():
     assert (short.status == ls.Status.CENSORED).all()
 
 
+@pytest.mark.slow
 def test_the_largest_draw_is_an_exit():
     # alpha = 0.1: draws of any size, up to the cap of 1e30
     kernel = ls.EulerMaruyama(ls.SGD(STIFF, ls.StableComponents(alpha=0.1), epsilon=1.0), dt=1e-3)
@@ -125,6 +127,7 @@ def test_the_largest_draw_is_an_exit():
     assert np.abs(result.first_outside).max() > 1e20
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_nan_outside_is_outside():
     loss = ls.from_function(lambda x: jnp.sum(x * x) / 2, dim=1, minimum=jnp.zeros(1))
     inside = ls.Predicate(lambda x: jnp.log(1 - x[0] * x[0]) > -5, dim=1)  # NaN for |x| > 1
@@ -155,6 +158,7 @@ def is_unstable(kernel, domain=DISC) -> bool:
     return any(isinstance(found, ls.StabilityWarning) for found in stability(kernel, domain))
 
 
+@pytest.mark.slow_cases("heun")
 @pytest.mark.parametrize("name", DYNAMICS)
 def test_the_limit_of_each_stepper_is_found(name):
     assert [is_unstable(DYNAMICS[name](LIMIT * f)) for f in (0.1, 0.98, 1.02, 10)] == [
@@ -185,6 +189,7 @@ def test_the_limit_of_momentum_is_its_own():
         assert is_unstable(kernel(dt)) == (dt * curvature * w > 2 * (2 - w)), dt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", [3, 300])
 def test_underdamped_and_large_states(dim):
     well = ls.Quadratic(hessian=jnp.diag(jnp.linspace(1.0, 100.0, dim)))
@@ -252,6 +257,7 @@ def test_a_coarse_step_is_noted_without_a_warning():
 # --- how late or early Gaussian exits come
 
 
+@pytest.mark.slow_cases("early", "late")
 @pytest.mark.parametrize(
     ("noise", "dt", "bridge", "relative"),
     [(0.5, 0.01, False, 0.03), (0.7, 0.05, False, 0.05), (0.5, 0.1, True, 0.08)],
@@ -271,6 +277,7 @@ def test_the_estimated_bias_is_the_measured_one(noise, dt, bridge, relative):
     assert abs(estimate - measured) < 5 * error + relative, (estimate, measured)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", [ls.EulerMaruyama, ls.TamedEuler])
 def test_no_bias_is_estimated_where_the_step_misses_the_curvature(kernel):
     """x^6/6 + x^2/2, noise 3, radius 2.2: at dt = 0.01 Euler's exits were said to be 6% early, and
@@ -304,6 +311,7 @@ def test_no_bias_is_estimated_where_none_is_left():
 # --- during the run
 
 
+@pytest.mark.slow_cases("places")
 @pytest.mark.parametrize("record", ["places", "times"])
 def test_overshoots_of_the_drift_are_counted(record):
     kernel = ls.EulerMaruyama(ls.SGD(ls.DoubleWell(), STABLE, epsilon=0.1), dt=0.005)
@@ -319,6 +327,7 @@ def test_overshoots_of_the_drift_are_counted(record):
         assert (result.last_inside[result.overshot, 0] < -6).all()
 
 
+@pytest.mark.slow
 def test_few_overshoots_are_no_warning():
     kernel = ls.TamedEuler(ls.SGD(ls.DoubleWell(), STABLE, epsilon=0.1), dt=0.005)
     result = ls.simulate_escape(kernel, LEFT, -jnp.ones(1), num=2000, seed=0)
@@ -326,6 +335,7 @@ def test_few_overshoots_are_no_warning():
     assert result.warnings == ()
 
 
+@pytest.mark.slow
 def test_a_superlinear_drift_is_reported_and_the_tamed_step_is_right():
     dynamics = quartic()
     wrong = ls.simulate_escape(
@@ -344,6 +354,7 @@ def test_a_superlinear_drift_is_reported_and_the_tamed_step_is_right():
     assert_close(right.time.mean(), right.time.std() / np.sqrt(1000), exact.mean, 0.2, "tamed")
 
 
+@pytest.mark.slow
 def test_overshoots_do_not_depend_on_the_layout_or_a_restart(tmp_path):
     kernel = ls.EulerMaruyama(ls.SGD(ls.DoubleWell(), STABLE, epsilon=0.1), dt=0.005)
     run = lambda **how: ls.simulate_escape(kernel, LEFT, -jnp.ones(1), num=400, seed=1, **how)  # noqa: E731
@@ -392,6 +403,7 @@ print(ls.compare(run, ls.escape_law(stable, ball)).exits)
 """
 
 
+@pytest.mark.slow
 def test_strict_promotion_of_dtypes():
     settings = os.environ | {"JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(

@@ -57,6 +57,7 @@ def unit_ball(dim):
     return ls.Ball(radius=1.0, center=jnp.zeros(dim))
 
 
+@pytest.mark.slow_cases("Sublevel")
 @pytest.mark.parametrize("name", DOMAINS)
 def test_faces(name):
     """From points near the boundary, on both sides, the nearest face is where the ray along its
@@ -113,6 +114,7 @@ def skeleton_mean(alpha: float, dt: float, radius: float) -> float:
     return float(linalg.solve_toeplitz(column, np.full(cells, dt))[cells // 2])
 
 
+@pytest.mark.slow
 def test_the_shift_raises_the_order_from_one_over_alpha_to_one():
     """Without simulation: the exact mean of the walk against Getoor's, the radius as it is and
     shifted, at three steps."""
@@ -166,6 +168,7 @@ def test_small_jumps_made_gaussian(alpha):
     assert small_jump_shift(space, 1) == pytest.approx(small_jump_shift(line, 5), rel=1e-9)
 
 
+@pytest.mark.slow_cases("0.5-0.8")
 @pytest.mark.parametrize(("a", "b"), [(0.5, 0.8), (1.0, -0.3), (0.2, 0.01), (2.0, 1.0)])
 def test_first_passage_of_a_bridge(a, b):
     """The draw of tau against its density, integrated: mean and variance, with s = h = 1."""
@@ -201,6 +204,7 @@ def test_crossing_probability():
     assert (np.abs(np.asarray(found.place))[left].max(1) < 1.1).all()
 
 
+@pytest.mark.slow
 def test_no_crossing_far_from_the_boundary():
     """The largest word rounds to a uniform of 1, and an open side is infinitely far: neither is a
     crossing."""
@@ -321,6 +325,7 @@ def _jump_adapted(noise, alpha, dim, shift, num):
     return ls.simulate_escape(kernel, domain, jnp.zeros(dim), num=num, seed=9).time / exact
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("noise", "alpha", "dim"),
     JUMPS[:1] + [pytest.param(*case, marks=pytest.mark.slow) for case in JUMPS[1:]],
@@ -344,6 +349,7 @@ def test_jump_adapted_exits_without_the_shift_are_early(noise, alpha, dim):
     assert time.mean() - 1 < 0.3 * alpha * share
 
 
+@pytest.mark.slow
 def test_jump_adapted_parts():
     """Sizes, directions and times of the large jumps, and the clock."""
     dynamics = free(2, ls.StableIsotropic(1.5), epsilon=0.5)
@@ -389,8 +395,8 @@ def test_jump_adapted_parts():
         assert_mean((jumps[:, i] > 0).astype(float), 1 / 6, 0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bridge", "jump", "shift"])
-@pytest.mark.slow_cases("jump", "shift")
 def test_any_layout_gives_the_same_bits(kind):
     ball = unit_ball(2)
     dynamics = free(2) if kind == "bridge" else free(2, ls.StableComponents(1.5))

@@ -220,8 +220,8 @@ def test_conventions(float64):
     np.testing.assert_allclose(means["marcus"], eps**2 * s * slope / 2, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Euler", "Heun", "ShARK", "ReversibleHeun"])
-@pytest.mark.slow_cases("Heun", "ReversibleHeun")
 def test_solvers_in_the_engine(name):
     well = ls.DoubleWell(barrier=0.5, dim=2)
     kernel = ls.DiffraxKernel(getattr(diffrax, name)(), ls.Langevin(well, diffusion=0.2), dt=0.05)
@@ -319,6 +319,7 @@ def solved(path, flow, x, steps, dt0, controller):
     ).ys[:steps]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "driver",
     [ls.Brownian(), STABLE, ls.StableIsotropic(alpha=1.2)],
@@ -363,6 +364,7 @@ def test_a_step_that_floats_do_not_hold():
         jax.block_until_ready(solved(path, flow, x, 10, 0.004, constant))
 
 
+@pytest.mark.slow
 def test_increments_add_up(float64):
     path = ls.LevyPath(STABLE, 3, dt=0.25, seed=1, trajectory=5)
     assert isinstance(path, diffrax.AbstractPath)

@@ -276,6 +276,7 @@ def weak_errors(make, observable, steps):
 OBSERVABLES = {"mean": lambda x: x, "square": lambda x: x**2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mean", pytest.param("square", marks=pytest.mark.slow)])
 def test_weak_orders_on_a_double_well(name, float64):
     observable, steps = OBSERVABLES[name], [1 / 64, 1 / 128, 1 / 256]
@@ -305,6 +306,7 @@ def test_phi_functions():
             np.testing.assert_allclose(phi(np.array(z)), expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_noiseless_splitting_is_of_second_order(float64):
     """In two dimensions, with an H that is not diagonal, against an adaptive solver."""
     well = ls.from_function(
@@ -332,6 +334,7 @@ def test_noiseless_splitting_is_of_second_order(float64):
 QUARTIC = ls.from_function(lambda x: jnp.sum(x**4) / 4, dim=2, minimum=jnp.zeros(2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "dynamics",
     [
@@ -342,7 +345,6 @@ QUARTIC = ls.from_function(lambda x: jnp.sum(x**4) / 4, dim=2, minimum=jnp.zeros
     ],
     ids=["gaussian", "components", "isotropic"],
 )
-@pytest.mark.slow_cases("isotropic")
 def test_tamed_stays_where_euler_explodes(dynamics):
     run = {"num": 64, "seed": 3, "every": 50, "max_steps": 200, "throw": False}
     start = jnp.array([3.0, -2.0])
@@ -357,6 +359,7 @@ def test_tamed_stays_where_euler_explodes(dynamics):
         assert np.abs(tamed.positions).max() < 50
 
 
+@pytest.mark.slow
 def test_tamed_from_far():
     """A start that Euler throws further out at each step comes in by less than one a step."""
     kernel = ls.TamedEuler(ls.Langevin(QUARTIC, diffusion=1e-6), dt=0.1)
@@ -378,6 +381,7 @@ def test_a_force_beyond_the_float_range_points_back():
     assert np.isfinite(kernel.advance(jnp.zeros(2), x)).all()
 
 
+@pytest.mark.slow_cases("ito")
 @pytest.mark.parametrize("convention", ["ito", "marcus"])
 def test_tamed_differs_from_euler_by_dt_squared(convention, float64):
     scale = ls.StateScale(lambda x: 1 + x**2, dim=2)
@@ -404,6 +408,7 @@ def kernels(driver, epsilon=0.5, dt=0.05):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["exact", "split", "tamed"])
 @pytest.mark.parametrize("driver", [ls.Brownian(), COMPONENTS], ids=["brownian", "components"])
 def test_kernels_in_the_engine(name, driver):
@@ -495,6 +500,7 @@ def test_what_is_refused(make, message):
         make()
 
 
+@pytest.mark.slow
 def test_diffrax_is_imported_late():
     code = (
         "import sys, levysde as ls\n"

@@ -157,6 +157,7 @@ def test_an_epoch_walks_through_every_example_once_in_any_order():
         assert_mean(together, 1 / (n * (n - 1)), 0.5, "two places")
 
 
+@pytest.mark.slow
 def test_an_epoch_leaves_out_what_makes_no_batch():
     state, seen = first_epoch(10), []
     for k in range(8):
@@ -170,6 +171,7 @@ def test_an_epoch_leaves_out_what_makes_no_batch():
         assert len({*first.tolist(), *second.tolist()}) == 8
 
 
+@pytest.mark.slow_cases("independent")
 @pytest.mark.parametrize("sampling", ["independent", "replacement"])
 def test_the_noise_of_a_batch_has_the_covariance_that_its_sampling_gives(sampling):
     net, size, lanes = network(), 6, 60_000
@@ -210,18 +212,12 @@ OPTIMIZERS = {
 COUSINS = ("sgd", "Nesterov", "RMSProp", "AdamW", "schedule")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sampling", ["independent", pytest.param("replacement", marks=pytest.mark.slow), "epochs"]
 )
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in COUSINS)) for n in OPTIMIZERS]
-)
-@pytest.mark.slow_cases(
-    "adam-epochs",
-    "heavy ball-epochs",
-    "heavy ball-independent",
-    "layers apart-epochs",
-    "layers apart-independent",
 )
 def test_iterations_are_those_of_optax(name, sampling):
     net, size, num = network(), 5, 30
@@ -251,6 +247,7 @@ def test_iterations_are_those_of_optax(name, sampling):
         )
 
 
+@pytest.mark.slow
 def test_the_whole_data_as_a_batch_is_gradient_descent():
     net = network()
     kernel = ls.OptimizerKernel("sgd", net, batch_size=24, hyperparameters={"learning_rate": 0.1})
@@ -276,6 +273,7 @@ def test_sgd_under_a_driver_makes_the_steps_of_its_sde():
     assert ratio.value == pytest.approx(1, rel=0.01)
 
 
+@pytest.mark.slow
 def test_two_optimisers_from_one_seed_see_the_same_noise():
     kernels = [
         ls.OptimizerKernel(t, WELL, driver=STABLE)
@@ -317,6 +315,7 @@ def test_heavy_ball_rests_with_the_exact_covariance():
         )
 
 
+@pytest.mark.slow
 def test_hidden_keys_are_drawn_for_each_trajectory():
     kernel = ls.OptimizerKernel(optax.noisy_sgd(0.01, key=7), WELL, driver=STABLE, scale=1e-6)
     assert kernel.words_per_init == 2
@@ -326,6 +325,7 @@ def test_hidden_keys_are_drawn_for_each_trajectory():
     assert len(np.unique(ends[:, 0])) == 50
 
 
+@pytest.mark.slow
 def test_iterations_between_looks():
     """Ten iterations a step are the same iterations, seen at every tenth."""
     net = network()
@@ -344,6 +344,7 @@ def test_iterations_between_looks():
     assert result.info.unit == "iterations"
 
 
+@pytest.mark.slow
 def test_a_state_to_start_with():
     settled = optax.tree.set(
         optax.adam(0.01).init(jnp.zeros(2)), nu=jnp.array([4.0, 9.0]), count=jnp.int32(10**6)
@@ -365,6 +366,7 @@ def test_a_state_to_start_with():
     assert (np.abs(first) < 0.1 * np.abs(other)).mean() > 0.7
 
 
+@pytest.mark.slow
 def test_bits_depend_on_no_layout():
     net = network()
     kernel = ls.OptimizerKernel(optax.adam(0.03), net, batch_size=4)
@@ -397,6 +399,7 @@ def test_another_learning_rate_compiles_nothing(monkeypatch):
     assert kernels[0].name == "OptimizerKernel(adam, batches of 4, independent)"
 
 
+@pytest.mark.slow
 def test_a_result_names_how_its_minibatches_were_drawn():
     """And `compare` warns of two that were drawn differently, and of epochs against noise that is
     drawn anew."""
@@ -652,7 +655,7 @@ def test_bad_input_is_refused_in_words(make, kind, words):
 # --- noise as it was measured ---
 
 
-@pytest.mark.slow_cases("float64")
+@pytest.mark.slow
 def test_empirical_steps_are_means_of_rows(dtype):
     net, size = network(), 5
     rows = np.asarray(net.example_gradients(net.minimum), np.float64)

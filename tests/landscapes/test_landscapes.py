@@ -73,6 +73,7 @@ def test_conformance(name):
     np.testing.assert_allclose(lanes, jax.jit(jax.vmap(well.value))(points), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow_cases("MuellerBrown", "StyblinskiTang")
 @pytest.mark.parametrize(
     "name", ["StyblinskiTang", "Rastrigin", "MuellerBrown", "WellChain", "DoubleWell"]
 )
@@ -88,6 +89,7 @@ def test_minima_and_saddles(name):
             assert (eigenvalues < 0).sum() == negative, (x, eigenvalues)
 
 
+@pytest.mark.slow
 def test_known_values():
     tang = ls.StyblinskiTang(2)
     # the published minimum a dimension
@@ -114,6 +116,7 @@ def test_known_values():
     np.testing.assert_allclose(ripples.minima[1], [0.994959, 0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_chain_is_what_its_numbers_say():
     chain = SYNTHETIC["WellChain"]
     first = jnp.stack([chain.minima, chain.minima])[0]
@@ -153,6 +156,7 @@ def test_asymmetric_valley_has_its_two_curvatures():
     assert valley.value(jnp.array([-1.0, 0.0])) > 4 * valley.value(jnp.array([1.0, 0.0]))
 
 
+@pytest.mark.slow
 def test_deep_linear_minimum_is_the_best_factorisation():
     well = SYNTHETIC["DeepLinear"]
     layers = [np.asarray(layer, float) for layer in well.layers(well.minimum)]
@@ -238,6 +242,7 @@ def test_softmax_regression_agrees_with_scikit_learn():
     np.testing.assert_allclose(found, other.fit(wide, np.asarray(well.targets)).coef_.T, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_convolutional_network_is_the_written_out_sum():
     well = ls.digits_cnn(channels=2, num_images=20, weight_decay=0.01)
     assert well.dim == 210
@@ -270,8 +275,19 @@ def test_the_gradient_of_a_function_is_that_of_reverse_mode(dim):
     np.testing.assert_allclose(well.gradient(x), jax.grad(fn)(x), rtol=2e-6)
 
 
+@pytest.mark.slow_cases(
+    "DeepLinear",
+    "MatrixSensing",
+    "MuellerBrown",
+    "WellChain",
+    "AsymmetricValley",
+    "DoubleWell",
+    "Modified",
+    "Rastrigin",
+    "Rescaled",
+    "StyblinskiTang",
+)
 @pytest.mark.parametrize("name", [*SYNTHETIC])
-@pytest.mark.slow_cases("DeepLinear", "MatrixSensing", "MuellerBrown", "WellChain")
 def test_it_can_be_escaped_from(name):
     well = SYNTHETIC[name]
     dynamics = ls.SGD(well, ls.StableComponents(alpha=1.5), epsilon=0.5)

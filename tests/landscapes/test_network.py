@@ -61,6 +61,7 @@ def test_value_is_the_mean_loss_plus_weight_decay(float64):
     assert float(network.value(jnp.asarray(x))) == pytest.approx(by_hand(x), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_derivatives_equal_differences(float64):
     network = from_network(hinge_free, *parts(), weight_decay=DECAY)
     x = np.random.default_rng(2).normal(size=network.dim)
@@ -73,6 +74,7 @@ def test_derivatives_equal_differences(float64):
     np.testing.assert_allclose(hessian, hessian.T, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_example_gradients_average_to_the_gradient():
     # more examples than one chunk of the map
     network = from_network(hinge_free, *parts(600), weight_decay=DECAY)
@@ -96,6 +98,7 @@ def test_flat_vector_and_tree_are_the_same_numbers(network):
         np.testing.assert_array_equal(got, np.asarray(given, np.float32))
 
 
+@pytest.mark.slow
 def test_lanes_last_gives_the_gradient_of_each_lane():
     network = digits_mlp(hidden=3, num_images=20)
     assert not is_lane_invariant(network.gradient, network.minimum)
@@ -136,6 +139,7 @@ def test_an_extreme_jump_leaves_a_loss_that_is_not_below_any_level():
         assert not bool(far < 1e6)
 
 
+@pytest.mark.slow
 def test_digits_are_balanced_scaled_and_seeded():
     network = digits_mlp()
     assert network.dim == 64 * 8 + 8 + 8 * 10 + 10
@@ -160,6 +164,7 @@ def batched(params, images, labels):
     return (params["out"][0] @ hidden + params["out"][1] - labels) ** 2
 
 
+@pytest.mark.slow
 def test_a_batched_loss_is_the_same_landscape(network):
     both = from_network(batched, *parts(), weight_decay=DECAY, batched=True)
     x, index = jnp.linspace(-1, 1, network.dim), jnp.array([2, 5])
@@ -201,6 +206,7 @@ def square(model, row, target):
     return (model(row) - target) ** 2
 
 
+@pytest.mark.slow
 def test_an_equinox_model_is_taken_as_it_is():
     """The same landscape as that of its arrays alone, with the loss that puts the model together
     again."""

@@ -153,6 +153,7 @@ def test_lanczos_to_the_end_is_the_whole_spectral_measure():
     assert (v @ v) * np.sum(weights / nodes) == pytest.approx(inverse, rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_products_in_uneven_blocks_are_those_of_the_dense_matrices(network: NetworkLandscape):
     with in_float64(network) as net:
@@ -384,6 +385,7 @@ def test_total_tail_is_that_of_the_rays():
 # --- the whole
 
 
+@pytest.mark.slow
 def test_report_of_a_small_network_is_exact(network: NetworkLandscape, report: ls.Diagnosis):
     with in_float64(network) as net:
         x = net.minimum
@@ -424,6 +426,7 @@ def test_loss_held_up_by_the_noise_is_that_of_discrete_sgd():
     assert lifted(0.7, known, 0.06, 0.1) == np.inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_measure_and_times_are_those_of_the_escape_law(
     network: NetworkLandscape, report: ls.Diagnosis, name: str
@@ -453,6 +456,7 @@ def test_measure_and_times_are_those_of_the_escape_law(
     assert predicted.epsilon == pytest.approx(law.epsilon, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_descent_left_is_that_of_the_quadratic():
     features = np.random.default_rng(0).normal(size=(40, 3))
     net = from_network(
@@ -501,6 +505,7 @@ def test_settle_brings_the_point_to_its_minimum(network: NetworkLandscape):
     assert found.measures
 
 
+@pytest.mark.slow
 def test_scale_and_index_of_planted_layers():
     """Batches of one: the noise is the data, here one Gaussian layer and one of index 1.3."""
     rng = np.random.default_rng(2)
@@ -590,6 +595,7 @@ def escapes(network: NetworkLandscape, num: int) -> ls.Diagnosis:
     return found
 
 
+@pytest.mark.slow
 def test_the_real_optimiser_is_simulated_from_the_point(network: NetworkLandscape):
     found = escapes(network, 20)
     assert found.measured
@@ -645,6 +651,7 @@ def test_what_cannot_be_afforded_is_left_out_and_said(network: NetworkLandscape)
     assert any("no escape law is known for this optimiser" in warning for warning in found.warnings)
 
 
+@pytest.mark.slow
 def test_an_optimiser_without_a_law_is_simulated_and_not_predicted(network: NetworkLandscape):
     """The law of SGD at the same number says 3.4 million iterations, and left such runs out."""
     adam = optax.adam(0.2)
@@ -690,6 +697,7 @@ def test_a_law_that_is_far_too_long_does_not_stop_the_simulation(
     )
 
 
+@pytest.mark.slow
 def test_a_pilot_without_exits_says_how_long_escapes_take_at_least(network: NetworkLandscape):
     momentum = optax.sgd(1e-3, momentum=0.5)
     found = quick(network, optimizer=momentum, num_escapes=100, time_budget=5.0, basin_height=1.0)
@@ -771,6 +779,7 @@ def test_loss_held_up_by_adam_is_that_of_its_stationary_covariance():
     assert adam_lift(eta, np.diag(c), delta) == pytest.approx(np.trace(h @ v) / 2, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_a_basin_that_the_noise_fills_is_hardly_one(network: NetworkLandscape):
     """ADAM of learning rate 0.01 holds the loss up by 0.0026, by formula and by a run."""
     kernel = ls.OptimizerKernel("adam", network, 10, hyperparameters={"learning_rate": 0.01})
@@ -819,6 +828,7 @@ def test_advice_does_not_repeat_what_was_given(network: NetworkLandscape):
     assert not any("settle=1000" in w or "add weight_decay" in w for w in tried.warnings)
 
 
+@pytest.mark.slow
 def test_a_kink_is_named_where_the_loss_does_not_fall_as_its_gradient_says():
     model = eqx.nn.MLP(IN, "scalar", 8, 1, key=jax.random.key(0))
     x, y = data()

@@ -52,6 +52,7 @@ def test_drawn_batches_have_that_variance_and_the_gaussian_scale():
         assert 1.9 < index.median.value < 2.1
 
 
+@pytest.mark.slow
 def test_planted_stable_noise_is_recovered():
     """Single examples as batches: the noise is the data, less their mean."""
     from levysde.noise.stable import stable
@@ -115,6 +116,7 @@ def test_a_pixel_lit_in_one_image_breaks_no_estimator():
     assert noise.variance[2] == pytest.approx(features[:, 2].var() / 10 * 190 / 199, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_digits_have_dark_pixels_without_noise():
     network = digits_mlp(hidden=2, num_images=50)
     noise = measure_gradient_noise(network, batch_size=10, num_batches=400)

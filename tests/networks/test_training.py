@@ -41,6 +41,7 @@ def test_full_batches_are_gradient_descent():
     np.testing.assert_allclose(x, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_batches_follow_the_seed_and_walk_through_all_examples():
     network, *_ = regression()
 
@@ -69,6 +70,7 @@ def test_refine_solves_a_ridge_regression_in_float64():
     assert minimum.distance == pytest.approx(np.linalg.norm(solution))
 
 
+@pytest.mark.slow
 def test_refine_certifies_a_trained_network_and_restores_float32():
     network = digits_mlp(hidden=3, num_images=50, weight_decay=0.03)
     x = train(network, "sgd", seed=0, learning_rate=0.1, batch_size=10, epochs=200)
@@ -102,6 +104,7 @@ def test_refine_leaves_a_saddle_downhill():
     )
 
 
+@pytest.mark.slow
 def test_refine_refuses_a_saddle_a_flat_minimum_and_a_loss_without_one():
     with pytest.raises(ValueError, match=r"not a strict minimum.*eigenvalues run from -4"):
         refine(DoubleWell(), np.zeros(1))  # the gradient vanishes, so nothing pushes

@@ -46,8 +46,16 @@ def has_the_law_of_its_exponent(name: str, lanes: int, sizes: tuple[float, ...],
         )
 
 
+@pytest.mark.slow_cases(
+    *VARIANTS,
+    "mixture",
+    "skewed",
+    "tempered",
+    "tempered isotropic",
+    "truncated",
+    "truncated isotropic",
+)
 @pytest.mark.parametrize("name", DRIVERS)
-@pytest.mark.slow_cases(*VARIANTS)
 def test_increments_have_the_law_of_the_exponent(name):
     has_the_law_of_its_exponent(name, 50_000, (0.5,), 0.05)
 
@@ -74,8 +82,10 @@ def test_draws_of_extreme_words_are_finite_typed_and_compile_once(name, dtype):
         assert driver.index.shape == ()
 
 
+@pytest.mark.slow_cases(
+    *VARIANTS, "poisson", "tempered", "tempered isotropic", "truncated isotropic"
+)
 @pytest.mark.parametrize("name", DRIVERS)
-@pytest.mark.slow_cases(*VARIANTS)
 def test_the_bits_of_a_draw_do_not_depend_on_the_lanes(name):
     make, dim, dt = DRIVERS[name]
     driver = make()

@@ -274,6 +274,7 @@ def test_each_pole_word_gives_its_own_draw(alpha, components):
 # --- the same bits for any number of lanes, and no compilation for another alpha ---
 
 
+@pytest.mark.slow_cases("driver3-2", "driver4-3")
 @pytest.mark.parametrize(
     ("driver", "dim"),
     [

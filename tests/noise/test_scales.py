@@ -306,6 +306,7 @@ def test_a_basin_that_low_rank_noise_does_not_leave():
         escape_law(sgd, slab, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["low-rank", "state, factors", "state, tall"])
 def test_adam_takes_scales(case):
     scale, driver = made(case), ls.StableComponents(alpha=1.5)

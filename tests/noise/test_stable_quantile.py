@@ -79,6 +79,7 @@ def test_drawn_sizes_have_the_probability_of_their_word(alpha, dtype):
     )
 
 
+@pytest.mark.slow
 def test_the_whole_fitted_range_is_reached():
     worst = 0.0
     for alpha in np.linspace(*FITTED, 26):

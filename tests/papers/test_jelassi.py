@@ -132,6 +132,7 @@ def keys(count: int) -> jax.Array:
     return jax.vmap(jax.random.key)(jnp.arange(count, dtype=jnp.uint32))
 
 
+@pytest.mark.slow
 def test_momentum_is_the_average_of_gradients(float64):
     landscape = cubic_patches(patch_data(20, dim=6, seed=1), filters=3, init_scale=0.3, seed=2)
     at = jnp.array([1, 2, 7, 7, 30])
@@ -170,6 +171,7 @@ def test_minibatches_take_every_example_once_an_epoch():
     assert len(np.unique(path[:, 0], axis=0)) > 1  # each run has its own order
 
 
+@pytest.mark.slow
 def test_a_grid_compiles_nothing_new(monkeypatch):
     traced = []
     build = training._optimiser
@@ -197,12 +199,14 @@ def tiny(**changes) -> PatchSettings:
     return PatchSettings(**(small | changes))
 
 
+@pytest.mark.slow
 def test_more_runs_keep_the_first():
     assert run_seeds(7, 5)[:3] == run_seeds(7, 3)
     two, three = (np.asarray(Patches().run(tiny(runs=n), Job(3))["signal"]) for n in (2, 3))
     np.testing.assert_allclose(three[:2], two, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_measured_errors_are_those_of_new_examples():
     settings = PatchSettings(
         runs=2, gamma=0.9, steps=200, records=2, test_points=8000, small_margin=0.3
@@ -559,6 +563,7 @@ TINY = {"runs": 3, "examples": 20, "records": 4, "steps": 12}
 PATCH = {"dim": 6, "filters": 3, "test_points": 40}
 
 
+@pytest.mark.slow_cases(but=("digits",))
 @pytest.mark.parametrize("section", STUDY.sections, ids=lambda section: section.name)
 def test_a_section_runs_end_to_end_and_goes_on_where_it_stopped(section, tmp_path, monkeypatch):
     def sweeps(quick: bool) -> dict:

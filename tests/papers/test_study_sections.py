@@ -32,10 +32,8 @@ def with_few(section: Section) -> Section:
     return dataclasses.replace(section, sweeps=sweeps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "section"), SECTIONS, ids=[f"{n}-{s.name}" for n, s in SECTIONS])
-@pytest.mark.slow_cases(
-    "xie2021", "zhou2020-law", "zhou2020-scaling", "zhou2020-basins", "zhou2020-ordering"
-)
 def test_a_section_comes_to_its_verdicts(name, section, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # means of a dozen censored times

@@ -107,6 +107,7 @@ def test_a_stretched_network_is_a_network(network):
     np.testing.assert_allclose(twice.minimum, sharp.minimum, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_minibatches_of_a_stretched_network_in_the_optimiser(network):
     """The stretched network at eta / k takes the steps of the plain one at eta, divided by sqrt(k),
     from the same words."""
@@ -297,6 +298,7 @@ def test_estimates_combine():
     assert both.high - both.value == pytest.approx(101**-0.5)
 
 
+@pytest.mark.slow
 def test_ladder_and_slope_are_those_of_the_sweep(tmp_path):
     run = {
         "landscape": {"name": "Quadratic", "hessian": [1.0]},

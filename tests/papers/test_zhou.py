@@ -87,6 +87,7 @@ def test_the_line_through_basins():
     assert rank < -0.95
 
 
+@pytest.mark.slow
 def test_the_map_is_the_closed_form_and_its_second_reading_has_no_units():
     rows = ordering.ratio_map()
     h, delta = curvatures(ordering.DIM, 10.0), ADAM["delta"]

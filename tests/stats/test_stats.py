@@ -59,8 +59,8 @@ def test_mean_is_the_inverse_of_the_rate():
     assert 0 < never.low < np.inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [np.inf, 1.0])
-@pytest.mark.slow_cases("inf")
 def test_coverage_of_rate_and_ratio(cut):
     """Uncensored intervals cover 95% exactly; censored ones at least that, and not all."""
     rng = np.random.default_rng(1)
@@ -230,8 +230,8 @@ def test_shape_against_scipy_and_the_likelihood(cut):
     assert found.statistic**2 == pytest.approx(2 * (top - profile(1.0)), rel=0.25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num", "cut"), [(30, np.inf), (100, 0.5)])
-@pytest.mark.slow_cases("100-0.5")
 def test_size_is_right(num, cut):
     """At 5% the test rejects 5% of exponential samples, and the interval covers 95%."""
     rng = np.random.default_rng(5)

@@ -255,6 +255,7 @@ def write_study(folder: Path, init: str = OWN, rate: str = RATE) -> None:
     (folder / "rate.py").write_text(rate)
 
 
+@pytest.mark.slow
 def test_a_study_runs_from_its_folder_and_other_processes_find_its_modules(elsewhere):
     """The store holds where the modules are: a shard, a Ray worker and a reader need nothing
     else."""

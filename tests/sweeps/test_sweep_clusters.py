@@ -37,6 +37,7 @@ def workers_of(process: int) -> list[psutil.Process]:
     return [p for p in below if "ray::_run_numbered" in " ".join(p.cmdline())]
 
 
+@pytest.mark.slow
 def test_ray_makes_the_same_store_although_a_worker_is_killed(undisturbed, tmp_path):
     out = tmp_path / "out"
     process = start(long_spec(), str(out), engine="ray", workers=2)
@@ -170,6 +171,7 @@ def data_objects(url: str) -> dict[str, bytes]:
     return {name: place.read(name) or b"" for name in sorted(names)}
 
 
+@pytest.mark.slow
 def test_a_bucket_holds_the_same_data_and_a_killed_driver_goes_on(bucket, undisturbed):
     url = f"{bucket}/long"
     process = start(long_spec(), url)
@@ -190,6 +192,7 @@ def test_a_bucket_holds_the_same_data_and_a_killed_driver_goes_on(bucket, undist
     assert open_sweep(url).compare({"alpha": 1.5}).num == 600
 
 
+@pytest.mark.slow
 def test_two_drivers_on_a_bucket(bucket):
     url = f"{bucket}/busy"
     with Place(url).locked((0, 1)):

@@ -120,6 +120,7 @@ def test_shards_that_start_together_lay_out_one_store(small, tmp_path):
     assert data_files(tmp_path / "parts") == data_files(small)
 
 
+@pytest.mark.slow
 def test_points_that_differ_only_in_numbers_compile_once(tmp_path, caplog):
     import jax
 
@@ -147,6 +148,7 @@ def wait_for(condition: Any, seconds: float = 240.0) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_inside_its_point(undisturbed, tmp_path):
     out = tmp_path / "killed"
     process = start(long_spec(), str(out))
@@ -218,6 +220,7 @@ def nan_folder(tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_failing_point_is_recorded_and_stops_no_other(nan_folder):
     out = nan_folder / "out"
     tally = run_sweep(NAN, out, folder=nan_folder)
@@ -382,6 +385,7 @@ def test_places_are_kept_when_asked_for(tmp_path):
     assert (np.linalg.norm(result.first_outside, axis=1) >= 1).all()
 
 
+@pytest.mark.slow
 def test_the_main_job_is_an_experiment_too(tmp_path):
     table = {
         "experiment": "main-job",
@@ -395,6 +399,7 @@ def test_the_main_job_is_an_experiment_too(tmp_path):
     assert sweep.compare({"optimizer": "adam"}).num == 64
 
 
+@pytest.mark.slow
 def test_status_counts_what_is_done_while_it_runs(tmp_path):
     out = tmp_path / "running"
     process = start(long_spec(), str(out))
@@ -410,6 +415,7 @@ def test_status_counts_what_is_done_while_it_runs(tmp_path):
         process.communicate()
 
 
+@pytest.mark.slow
 def test_the_commands_end_to_end(tmp_path):
     runner = CliRunner()
     (tmp_path / "sweep.toml").write_text(

@@ -39,6 +39,7 @@ def well(driver, epsilon, dt, num, dim=1, radius=1.0, **options):
     )
 
 
+@pytest.mark.slow_cases(but=("StableComponents-0.02-0.82314",))
 @pytest.mark.parametrize(
     ("dt", "exact"), [(0.04, 0.86615), (0.02, 0.82314), (0.01, 0.79652), (0.005, 0.77993)]
 )
@@ -149,6 +150,7 @@ def test_exponential_shape_comes_before_the_mean():
         assert_close(values.mean(), influence.std() / np.sqrt(len(t)), exact, 0.05)
 
 
+@pytest.mark.slow
 def test_box_survival_is_a_product():
     """Components noise in a diagonal well on a box: the coordinates are independent, so survival
     multiplies."""

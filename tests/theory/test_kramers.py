@@ -88,6 +88,7 @@ def test_barriers_beyond_float64():
     assert "barriers over D" in repr(law)
 
 
+@pytest.mark.slow
 def test_stationary_points_of_a_known_surface():
     """Mueller and Brown's saddle between the two lower minima, from their paper's figures to four
     digits."""

@@ -23,6 +23,7 @@ def ou(alpha, epsilon):
     return dynamics, ls.escape_law(dynamics, BALL, check=False)
 
 
+@pytest.mark.slow_cases("forced")
 @pytest.mark.parametrize("method", ["direct", "forced"])
 def test_the_error_is_that_of_the_exact_mean(method):
     """At alpha = 1.5, epsilon = 0.2 the law is 15% too long."""
@@ -35,6 +36,7 @@ def test_the_error_is_that_of_the_exact_mean(method):
     assert "shorter than the law's" in found.warning
 
 
+@pytest.mark.slow
 def test_rare_escapes_cost_no_more():
     """Direct simulation of one escape takes 8e5 steps here, and the law is right within 0.1%."""
     _, law = ou(1.5, 1e-3)
@@ -45,6 +47,7 @@ def test_rare_escapes_cost_no_more():
     assert found.warning == ""
 
 
+@pytest.mark.slow
 def test_landings_where_the_flow_is_slow():
     """A double well: most of the error is of jumps that land inside near the saddle and leave
     later."""
@@ -57,6 +60,7 @@ def test_landings_where_the_flow_is_slow():
     assert_close(found.ratio.value, standard_error, exact, 0.2)
 
 
+@pytest.mark.slow
 def test_escape_law_checks_itself_and_says_so():
     dynamics = ls.SGD(WELL, ls.StableComponents(alpha=1.9), epsilon=0.2)
     with pytest.warns(ls.AccuracyWarning, match="estimated to be 2[0-9]% shorter than the law's"):
@@ -115,6 +119,7 @@ def test_strata_share_the_measure():
     np.testing.assert_allclose(parts.cutoff, 0.5 / 0.2)
 
 
+@pytest.mark.slow_cases("cutoff0")
 @pytest.mark.parametrize("cutoff", [jnp.asarray(2.0), jnp.array([2.0, 3.0])])
 def test_a_cut_driver_has_no_long_increments(cutoff):
     driver = Cut(ls.StableComponents(alpha=1.2), cutoff)
@@ -125,6 +130,7 @@ def test_a_cut_driver_has_no_long_increments(cutoff):
     assert (size > 0.9 * np.asarray(cutoff)).any()
 
 
+@pytest.mark.slow
 def test_a_gaussian_part_that_escapes_by_itself_is_not_overlooked():
     """The Brownian part alone leaves 28 times as often as the jumps, too rarely to be seen beside
     forced jumps."""
@@ -134,6 +140,7 @@ def test_a_gaussian_part_that_escapes_by_itself_is_not_overlooked():
     assert "exits by small noise alone were not seen" in found.warning
 
 
+@pytest.mark.slow
 def test_the_step_is_short_enough_for_a_rotation_and_for_the_driver():
     """Euler's step makes a rotation (eigenvalues 1 +- 5i) fall more slowly. Tempered drivers want
     short steps."""
@@ -164,6 +171,7 @@ def test_the_step_is_short_enough_for_a_rotation_and_for_the_driver():
     assert 0.6 < found.ratio.value < 1
 
 
+@pytest.mark.slow
 def test_a_flat_minimum_and_a_driver_of_one_step_are_no_crash():
     flat = ls.from_function(lambda x: jnp.sum(x**4), dim=1, minimum=jnp.zeros(1))
     flow = ls.SGD(flat, ls.StableComponents(alpha=1.5), epsilon=0.3)

@@ -93,6 +93,7 @@ def test_thin_layers_are_counted_or_within_the_error(outside):
     assert not law.star_shaped
 
 
+@pytest.mark.slow
 def test_shells_made_of_shapes_are_exact():
     """Balls within balls, slabs and their complements in one, two and three dimensions; the same
     set as a predicate."""
@@ -169,6 +170,7 @@ def other_side(dim, radius=0.3):
     return ls.ExitSets(ls.Ball(radius=radius, center=jnp.zeros(dim).at[0].set(-LEFT)))
 
 
+@pytest.mark.slow_cases("StableIsotropic-2")
 @pytest.mark.parametrize("dim", [1, 2])
 @pytest.mark.parametrize("driver", [ls.StableComponents, ls.StableIsotropic])
 def test_a_landing_that_the_flow_carries_out_is_an_escape(dim, driver):
@@ -187,6 +189,7 @@ def test_a_landing_that_the_flow_carries_out_is_an_escape(dim, driver):
     assert law.with_epsilon(0.02).rate == pytest.approx(again.rate, rel=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dynamics", "domain"),
     [(valleys(1, 0.03), other_side(1)), (unit(0.05), line(((1, 1.2), (3, np.inf))))],
@@ -219,6 +222,7 @@ def test_a_start_in_another_basin_is_told():
     assert warning in found.warnings
 
 
+@pytest.mark.slow
 def test_what_lands_with_another_attractor_is_told():
     """A sublevel set of two parts: a jump into the other is inside, and does not come back."""
     dynamics = valleys(1)
@@ -257,6 +261,7 @@ def test_a_domain_that_its_gradient_flow_keeps_is_not_searched_again():
 # why there is no law
 
 
+@pytest.mark.slow
 def test_a_jump_that_is_too_short_is_told_from_an_unbounded_basin():
     ball = ls.Ball(radius=1.0, center=jnp.zeros(1))
     for cutoff, jumps in ((2.4, 2), (1.5, 3)):

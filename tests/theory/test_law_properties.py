@@ -79,6 +79,7 @@ def shapes(c, center, matrix):
 # scaling
 
 
+@pytest.mark.slow_cases("StableComponents")
 @DRIVERS
 @given(alpha=alphas, small=st.floats(1e-3, 0.1), ratio=st.floats(1.1, 30.0), center=points)
 def test_the_rate_is_a_power_of_the_amplitude(driver, alpha, small, ratio, center):
@@ -91,6 +92,7 @@ def test_the_rate_is_a_power_of_the_amplitude(driver, alpha, small, ratio, cente
     assert first.with_epsilon(small * ratio).rate == pytest.approx(second.rate, rel=ROUNDING)
 
 
+@pytest.mark.slow
 @DRIVERS
 @given(
     alpha=alphas,
@@ -109,6 +111,7 @@ def test_the_measure_of_a_dilated_basin(driver, alpha, c, center, matrix, shape)
     assert stretched.rate == pytest.approx(first.rate, rel=ROUNDING)
 
 
+@pytest.mark.slow_cases("StableComponents")
 @DRIVERS
 @given(alpha=alphas, change=changes, scale=changes, matrix=changes, center=points, minimum=points)
 def test_any_linear_change_of_coordinates(driver, alpha, change, scale, matrix, center, minimum):
@@ -127,6 +130,7 @@ def test_any_linear_change_of_coordinates(driver, alpha, change, scale, matrix, 
     np.testing.assert_allclose(second.ray_distance, first.ray_distance, rtol=ROUNDING)
 
 
+@pytest.mark.slow_cases("StableComponents")
 @DRIVERS
 @given(alpha=alphas, angle=angles, scale=changes, matrix=changes, k=st.floats(0.2, 5.0))
 def test_turned_with_its_curvature_all_is_the_same(driver, alpha, angle, scale, matrix, k):
@@ -157,6 +161,7 @@ def test_isotropic_noise_has_no_axes(alpha, angle, scale):
     assert second.rate == pytest.approx(first.rate, rel=ROUNDING)
 
 
+@pytest.mark.slow
 @given(
     alpha=alphas,
     scale=changes,
@@ -175,6 +180,7 @@ def test_components_may_be_renamed_and_mirrored(alpha, scale, matrix, swap, one,
     assert second.rate == pytest.approx(first.rate, rel=ROUNDING)
 
 
+@pytest.mark.slow
 @given(alpha=alphas)
 def test_components_have_axes(alpha):
     """A square turned by 45 degrees reaches sqrt(2) along the axes where it reached 1, so that
@@ -199,6 +205,7 @@ def test_components_have_axes(alpha):
 # order
 
 
+@pytest.mark.slow
 @DRIVERS
 @given(alpha=alphas, scale=changes, center=points, more=st.floats(1.01, 2.0))
 def test_a_larger_basin_is_left_more_slowly(driver, alpha, scale, center, more):

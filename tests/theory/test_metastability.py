@@ -194,6 +194,7 @@ def test_exact_mean_first_passage_is_approached(landscape, drift, noises, order,
     assert np.abs(excess[-1]).max() < most
 
 
+@pytest.mark.slow
 def test_four_wells_and_detailed_balance():
     four = ls.WellChain(
         [-2.0, -1.2, 0.0, 0.9, 2.0, 2.6, 3.5],

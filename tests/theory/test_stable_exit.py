@@ -138,6 +138,7 @@ def test_the_mean_jumps_where_the_drift_points_inwards_below_index_one():
     assert above[0] / above[1] == pytest.approx(100**0.75, rel=0.01)
 
 
+@pytest.mark.slow_cases("1.05")
 @pytest.mark.parametrize("alpha", [0.3, 0.5, 0.8, 0.95, 1.0, 1.05, 1.2, 1.5, 1.8, 1.9])
 def test_small_noise(alpha):
     """The layers at the ends are down to 1e-57 thin; the mean times the rate of single jumps is

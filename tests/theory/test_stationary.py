@@ -114,6 +114,7 @@ def test_it_is_refused_just_where_the_algorithm_is_unstable(mu, nesterov, most):
     assert abs(w) > 1e3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("momentum", "nesterov", "eta"), [(None, False, 0.75), (0.8, False, 1.4), (0.8, True, 0.5)]
 )

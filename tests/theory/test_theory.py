@@ -192,6 +192,7 @@ def test_isotropic_against_counting_jumps(dim):
     )
 
 
+@pytest.mark.slow
 def test_rate_error_is_the_error():
     """Over many seeds the rate scatters as its own standard error says (an anisotropic wall, where
     it is large)."""
@@ -271,6 +272,7 @@ def test_two_wells_in_one_dimension(alpha):
     assert not law.star_shaped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hole", [False, True])
 def test_island_and_hole_in_two_dimensions(hole):
     """A disc with an island beyond it, or with a hole in it: the density integrated over the small
@@ -307,6 +309,7 @@ def test_island_and_hole_in_two_dimensions(hole):
     assert abs(disc / (1.5**-alpha * isotropic_tail(alpha, 2))) > 0.02
 
 
+@pytest.mark.slow
 def test_convex_and_searched_basins_agree():
     """The same ball by formula, as a sublevel set and as a predicate."""
     dynamics = sgd(ls.StableIsotropic, diagonal=(1.0, 1.0))
@@ -346,6 +349,7 @@ def bent(diagonal):
     )
 
 
+@pytest.mark.slow
 def test_an_attractor_that_is_no_minimum_is_told():
     assert escape_law(sgd(), ball(), check=False).warnings == ()
     many = tuple(np.linspace(0.1, 7.0, 249))
@@ -366,6 +370,7 @@ def test_an_attractor_that_is_no_minimum_is_told():
     assert "eigenvalue -0.3" in along.warnings[0]
 
 
+@pytest.mark.slow
 def test_an_untrained_network_is_told():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 3)), rng.normal(size=40)
