@@ -47,6 +47,7 @@ from .domains import (
     half_space as half_space,
 )
 from .dynamics import (
+    SDE as SDE,
     SGD as SGD,
     Adam as Adam,
     AdamW as AdamW,
@@ -80,6 +81,7 @@ from .kernels import (
     LinearRegressionSGD as LinearRegressionSGD,
     OptimizerKernel as OptimizerKernel,
     OrnsteinUhlenbeck as OrnsteinUhlenbeck,
+    Reflected as Reflected,
     TamedEuler as TamedEuler,
 )
 from .landscapes import (

@@ -120,7 +120,7 @@ def escape_law(
     errors.flag("progress", progress)
     step = None if dt is None else errors.positive("dt", dt)
     errors.flag("follow", follow)
-    driver, dim = dynamics.driver, dynamics.landscape.dim
+    driver, dim = dynamics.driver, dynamics.dim
     measure = Rays(_ray_sets(driver, dynamics.noise_dim, num_rays, seed))
     sets = measure.sets
     check_derived((dynamics, domain))

@@ -22,7 +22,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from levysde import errors, stats
-from levysde.dynamics import SGD
+from levysde.dynamics import FirstOrder
 from levysde.escape import Status, progress_bar, simulate_escape, without_preflight
 from levysde.kernels import EulerMaruyama, TamedEuler
 from levysde.landscapes import Quadratic
@@ -133,8 +133,9 @@ def law_error(
 def _stepper(dynamics: Dynamics, dt: float) -> Stepper:
     """The stepper of the simulation: no long jump may be followed by a step of the drift that
     overshoots the basin. Its step is `dt`, halved until the driver can make increments over it."""
-    curved = isinstance(dynamics, SGD) and not isinstance(dynamics.landscape, Quadratic)
-    kind = TamedEuler if curved and dynamics.landscape.dim <= _TAMED else EulerMaruyama
+    quadratic = isinstance(getattr(dynamics, "landscape", None), Quadratic)
+    curved = isinstance(dynamics, FirstOrder) and not quadratic
+    kind = TamedEuler if curved and dynamics.dim <= _TAMED else EulerMaruyama
     for _ in range(_HALVINGS):
         try:
             dynamics.driver.check_step(dt)
@@ -156,7 +157,7 @@ def _step(law: EscapeLaw, coarse: float = 1.0) -> float:
 def _speed_of_flow(law: EscapeLaw) -> float:
     """The largest `|l|^2 / Re l` of the eigenvalues of the flow: a step of Euler makes a rotation
     fall more slowly by that."""
-    if law.dynamics is None or law.dynamics.landscape.dim > _EIGENVALUES:
+    if law.dynamics is None or law.dynamics.dim > _EIGENVALUES:
         return law.stiffness
     values = np.linalg.eigvals(np.asarray(linearisation(law.dynamics), float))
     falling = values[values.real > 0]
