@@ -331,8 +331,8 @@ def pulled_back(dynamics: Dynamics, x: Point, normals: Float[Array, "k d"]) -> F
 
 
 def check_boundary(domain: Arg[Domain], dynamics: Arg[Dynamics]) -> tuple[Domain, Dynamics]:
-    """A domain with faces and a gradient flow whose noise moves the position at once, or an
-    error."""
+    """A domain with faces and an equation of first order whose noise moves the position at once,
+    or an error."""
     domain = as_domain(domain, "Ball(radius=1.0, center=jnp.zeros(2))")
     if not isinstance(dynamics, FirstOrder) or dynamics.response != "linear":
         raise TypeError(

@@ -50,7 +50,7 @@ class SDE(FirstOrder):
     epsilon: Array
     scale: Scale
     dim: int = eqx.field(static=True)
-    place: Array | None
+    _attractor: Array | None
 
     def __init__(
         self,
@@ -73,11 +73,11 @@ class SDE(FirstOrder):
         self.driver = driver
         self.epsilon = errors.positive("epsilon", epsilon)
         self.scale = as_scale(scale, self.dim)
-        self.place = None
+        self._attractor = None
         if attractor is not None:
             example = f"attractor=jnp.zeros({self.dim})"
             place = errors.finite("attractor", attractor, example, (self.dim,))
-            self.place = place if errors.is_traced((place, self.drift)) else self._zero(place)
+            self._attractor = place if errors.is_traced((place, self.drift)) else self._zero(place)
 
     def _zero(self, place: Array) -> Array:
         """The zero of the drift next to `place`, or a ValueError."""
@@ -111,20 +111,20 @@ class SDE(FirstOrder):
 
     def _arguments(self) -> dict[str, Any]:
         names = ("drift", "driver", "dim", "scale", "epsilon")
-        return {name: getattr(self, name) for name in names} | {"attractor": self.place}
+        return {name: getattr(self, name) for name in names} | {"attractor": self._attractor}
 
     @property
     def has_attractor(self) -> bool:
-        return self.place is not None
+        return self._attractor is not None
 
     @property
     def attractor(self) -> Point:
-        if self.place is None:
+        if self._attractor is None:
             raise ValueError(
                 "this SDE was given no attractor, which is needed here. Type SDE(drift, driver, "
                 f"dim={self.dim}, attractor=...) with a stable point of the drift."
             )
-        return self.place
+        return self._attractor
 
     def force(self, x: Point) -> Point:
         return -jnp.asarray(self.drift(x))

@@ -130,8 +130,9 @@ def _places(kernel: Kernel, domain: Domain, start: np.ndarray) -> tuple[np.ndarr
     bool `(n, d)`. Every domain has the same number of points, so that nothing compiles again; the
     start stands for a missing one."""
     dynamics = getattr(kernel, "dynamics", None)
-    rested = isinstance(dynamics, Dynamics) and dynamics.has_attractor
-    rest = np.asarray(dynamics.attractor, start.dtype) if rested else start
+    rest = start
+    if isinstance(dynamics, Dynamics) and dynamics.has_attractor:
+        rest = np.asarray(dynamics.attractor, start.dtype)
     rest = rest if np.isfinite(rest).all() and bool(domain.contains(jnp.asarray(rest))) else start
     points = [start, rest, (start + rest) / 2]
     moved = [np.zeros(len(start), bool), np.zeros(len(start), bool), start != rest]

@@ -41,7 +41,7 @@ _EXAMPLE = "DiffraxKernel(diffrax.Heun(), Langevin(well, diffusion=0.1), dt=0.01
 
 
 class DiffraxKernel(FixedStep):
-    """Steps a gradient flow under Gaussian noise by a solver of diffrax.
+    """Steps an equation of first order under Gaussian noise by a solver of diffrax.
 
     The strong and weak orders are the solver's; for noise that does not depend on the position
     `ShARK` and `SRA1` have strong order 1.5 and `Heun` weak order 2. The noise is that of the
@@ -53,7 +53,7 @@ class DiffraxKernel(FixedStep):
             `ItoMilstein`) where the scale depends on the position and is read as Ito; a
             Stratonovich solver where it is read as Marcus, which for Brownian noise is
             Stratonovich; either where it does not depend on the position.
-        dynamics: `SGD` with `Brownian` noise, or `Langevin`.
+        dynamics: `SGD` or `SDE` with `Brownian` noise, or `Langevin`.
         dt: the step, positive, in SDE time.
 
     Raises:

@@ -50,7 +50,7 @@ _SAME = 1e-5
 
 
 class OrnsteinUhlenbeck(FixedStep):
-    """Steps a gradient flow with its linear part at the minimum solved exactly.
+    """Steps an equation of first order with its linear part at the attractor solved exactly.
 
     Exact in law for a `Quadratic` whatever dt is. Elsewhere a step takes two gradients and is of
     weak order 2 for Gaussian noise; it gains where the loss is close to a quadratic around the
