@@ -132,6 +132,7 @@ from .noise import (
     minibatch_state_scale as minibatch_state_scale,
     trace_matched as trace_matched,
 )
+from .results import load as load
 from .sweeps import open_sweep as open_sweep
 from .theory import (
     EscapeLaw as EscapeLaw,

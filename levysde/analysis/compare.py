@@ -9,8 +9,9 @@ import numpy as np
 
 from levysde import errors, stats
 from levysde.escape import EscapeResult, Status
+from levysde.results import Result
 from levysde.stats import Estimate, Exponentiality
-from levysde.tables import Table, Tabled
+from levysde.tables import Table
 from levysde.theory import Conditions, Law, LawError, MetastableChain
 from levysde.types import Arg, Number
 
@@ -18,7 +19,7 @@ _FEW_EXITS = 100
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison(Tabled):
+class Comparison(Result):
     """A measured escape time against a reference.
 
     Attributes:

@@ -16,7 +16,8 @@ import numpy as np
 from levysde import errors
 from levysde.escape import Status, simulate_escape
 from levysde.protocols import Dynamics
-from levysde.tables import Table, Tabled
+from levysde.results import Result
+from levysde.tables import Table
 from levysde.types import Arg, Integer, Number, Numbers
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _SMALLEST_SHARE = 1e-3
 
 
 @dataclass(frozen=True, repr=False)
-class Starts(Tabled):
+class Starts(Result):
     """Positions of trajectories that had not left by `duration`.
 
     Attributes:

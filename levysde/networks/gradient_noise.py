@@ -25,13 +25,14 @@ from levysde import errors
 from levysde.errors import AccuracyWarning
 from levysde.landscapes import NetworkLandscape
 from levysde.networks.training import check_network
+from levysde.results import Result
 from levysde.stats import (
     Estimate,
     block_log_moment_index,
     characteristic_function_fit,
     stable_scale,
 )
-from levysde.tables import Table, Tabled, spread
+from levysde.tables import Table, spread
 from levysde.types import Arg, Integer, Number, Numbers
 
 _POOLED = 20_000  # standardised values that the pooled estimates look at
@@ -42,7 +43,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, repr=False)
-class TailIndex(Tabled):
+class TailIndex(Result):
     """Tail index of the noise over coordinates, by one estimator.
 
     Attributes:
@@ -74,7 +75,7 @@ class TailIndex(Tabled):
 
 
 @dataclass(frozen=True, repr=False)
-class GradientNoise(Tabled):
+class GradientNoise(Result):
     """Minibatch gradient noise at a point.
 
     Attributes:

@@ -14,14 +14,15 @@ from jaxtyping import Array
 from levysde import errors
 from levysde.landscapes import NetworkLandscape, in_float64
 from levysde.protocols import Landscape
-from levysde.tables import Table, Tabled
+from levysde.results import Result
+from levysde.tables import Table
 from levysde.types import Arg, Integer, Number, Numbers
 
 _OPTIMIZERS = {"sgd": optax.sgd, "adam": optax.adam}
 
 
 @dataclass(frozen=True, repr=False)
-class Minimum(Tabled):
+class Minimum(Result):
     """A strict local minimum, computed in float64.
 
     Attributes:

@@ -34,8 +34,9 @@ import scipy
 from scipy.special import ndtri
 
 from levysde import errors
+from levysde.results import Result
 from levysde.stats.samples import Estimate, sample, sizes
-from levysde.tables import Table, Tabled, spread
+from levysde.tables import Table, spread
 from levysde.types import Arg, Integer, Number, Numbers
 
 _ROUNDING = 1e-12  # a spread below this share of the estimate is none
@@ -221,7 +222,7 @@ def _politis_white(x: np.ndarray, kind: str) -> float:
 
 
 @dataclass(frozen=True, repr=False)
-class DirectionalIndex(Tabled):
+class DirectionalIndex(Result):
     """The index along several directions of one sample, as `per_coordinate` and `projections` give
     it.
 

@@ -16,13 +16,14 @@ import scipy
 from scipy.special import chdtri, expit, gammaincinv, stdtrit
 
 from levysde import errors
+from levysde.results import Result
 from levysde.stats.samples import Estimate
-from levysde.tables import Table, Tabled
+from levysde.tables import Table
 from levysde.types import Arg, Number, Numbers
 
 
 @dataclass(frozen=True, repr=False)
-class SurvivalCurve(Tabled):
+class SurvivalCurve(Result):
     """Kaplan-Meier estimate of `P(escape time > t)`, a step function continuous from the right, as
     `kaplan_meier` gives it.
 

@@ -17,8 +17,9 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from levysde import errors
+from levysde.results import Result
 from levysde.stats.samples import Estimate, repeated, sample, sizes, warned
-from levysde.tables import Table, Tabled
+from levysde.tables import Table
 from levysde.types import Arg, Integer, Number, Numbers
 
 _ROUNDING = 1e-9  # a standard error below it is none
@@ -26,7 +27,7 @@ _FAR = 4  # standard errors above 2 at which an index is no chance
 
 
 @dataclass(frozen=True, repr=False)
-class StableFit(Tabled):
+class StableFit(Result):
     """Index and scale of a symmetric stable law, as `characteristic_function_fit` gives them.
 
     Attributes:
