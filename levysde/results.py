@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas
     import xarray
 
-FORMAT = 1
+_FORMAT = 1
 _DESCRIPTION = "description"
 _PLAIN = (bool, int, float, str, type(None))
 
@@ -49,7 +49,7 @@ class Result(Tabled):
         """
         place = errors.writable("path", path)
         arrays: dict[str, np.ndarray] = {}
-        description = {"format": FORMAT, "result": _packed(self, arrays)}
+        description = {"format": _FORMAT, "result": _packed(self, arrays)}
         arrays[_DESCRIPTION] = np.asarray(json.dumps(description))
         made = place.parent / f".{place.name}.{os.getpid()}.part"
         try:
@@ -128,7 +128,7 @@ def load(path: Arg[PathLike]) -> Any:
         raise TypeError(f'path must be a path, not {errors.shown(path)}. For example "run.npz".')
     place = Path(path).expanduser()
     if not place.is_file():
-        raise ValueError(f"there is no file {str(path)!r}. Give one that result.save(path) wrote.")
+        raise ValueError(f"path = {str(path)!r} is no file. Give one that result.save(path) wrote.")
     try:
         # np.load leaves a damaged file open that it was given by name
         with open(place, "rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -137,12 +137,12 @@ def load(path: Arg[PathLike]) -> Any:
         written = description["format"]
     except (ValueError, OSError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{str(path)!r} is no result that save wrote, or is damaged "
+            f"path = {str(path)!r} is no result that save wrote, or is damaged "
             f"({errors.described(error)}). Save the result again."
         ) from None
-    if written != FORMAT:
+    if written != _FORMAT:
         raise ValueError(
-            f"{str(path)!r} has format {written}, and this version reads {FORMAT}. Read it with "
+            f"{str(path)!r} has format {written}, and this version reads {_FORMAT}. Read it with "
             "the version of levysde that wrote it."
         )
     return _unpacked(description["result"], arrays)

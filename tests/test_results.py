@@ -151,7 +151,7 @@ def test_what_is_missing_is_named(package, law, monkeypatch):
 
 
 def test_bad_files(law, tmp_path):
-    with pytest.raises(ValueError, match="there is no file"):
+    with pytest.raises(ValueError, match="is no file"):
         ls.load(tmp_path / "none.npz")
     with pytest.raises(TypeError, match="path must be a path"):
         ls.load(3)

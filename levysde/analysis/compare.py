@@ -46,6 +46,7 @@ class Comparison(Result):
             do.
         law_error: how far the law is from its own problem's mean, where `escape_law` checked it;
             else None.
+        log_rank: test of equal laws of the two times, against a run; else None.
     """
 
     mean: Estimate
@@ -65,6 +66,7 @@ class Comparison(Result):
     name: str
     warnings: tuple[str, ...]
     law_error: LawError | None = None
+    log_rank: stats.LogRank | None = None
 
     def _table(self) -> Table:
         test = self.exponentiality
@@ -79,6 +81,7 @@ class Comparison(Result):
                 "Weibull shape, 1 if exponential",
                 f"{test.shape}  (p = {test.p_value:.2g})" if test else "too few exits",
             ),
+            *([("log-rank test of equal laws", f"{self.log_rank}")] if self.log_rank else []),
             ("exits", f"{self.exits} of {self.num}, {self.censored_share:.1%} censored"),
         ]
         if np.isfinite(self.regime):
@@ -191,6 +194,7 @@ def compare(
         unit=unit,
         name=other.name,
         law_error=held.law_error,
+        log_rank=other.test(time, exited),
         warnings=(
             *_about_run(result, "run"),
             *_about_shape(test, other.is_exact),
@@ -233,6 +237,9 @@ class _Run:
         self, ratio: Estimate, dt: float | None, start: tuple[float, ...] | None
     ) -> Conditions:
         return Conditions(warnings=tuple(_about_run(self.result, "reference run")))
+
+    def test(self, time: np.ndarray, exited: np.ndarray) -> stats.LogRank | None:
+        return stats.log_rank(time, exited, *_rows(self.result, "reference"))
 
 
 class _Theory:
@@ -284,6 +291,9 @@ class _Theory:
                 "Conditions()."
             )
         return held
+
+    def test(self, time: np.ndarray, exited: np.ndarray) -> stats.LogRank | None:
+        return None
 
 
 def _side(name: str, reference: Any, start: tuple[float, ...] | None) -> _Run | _Theory:

@@ -30,9 +30,11 @@ from levysde.stats.mcculloch import (
 )
 from levysde.stats.samples import Estimate as Estimate
 from levysde.stats.survival import (
+    LogRank as LogRank,
     SurvivalCurve as SurvivalCurve,
     escape_rate as escape_rate,
     kaplan_meier as kaplan_meier,
+    log_rank as log_rank,
     mean_ratio as mean_ratio,
     mean_time as mean_time,
     restricted_mean as restricted_mean,

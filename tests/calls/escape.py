@@ -8,7 +8,13 @@ import levysde as ls
 from calls.ground import exempt
 from calls.small import ball, folder, kernel, result
 from calls.table import Call, Exempt
-from levysde import escape
+from levysde import escape, results
+
+
+def saved() -> str:
+    path = f"{folder()}/result.npz"
+    result().save(path)
+    return path
 
 
 def calls() -> Iterator[Call | Exempt]:
@@ -115,4 +121,6 @@ def calls() -> Iterator[Call | Exempt]:
     for received in (escape.EscapeResult, escape.Paths, escape.RunInfo):
         yield Exempt(received, "users only receive it")
     yield Exempt(escape.Status, "an enumeration")
+    yield Call(ls.load, lambda: {"path": saved()}, host=True)
+    yield Exempt(results.Result, "the base of results, without a constructor of its own")
     yield from exempt()
