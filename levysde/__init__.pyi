@@ -70,6 +70,7 @@ from .escape import (
     Paths as Paths,
     Status as Status,
     join_shards as join_shards,
+    sample_paths as sample_paths,
     simulate_escape as simulate_escape,
     simulate_paths as simulate_paths,
 )

@@ -5,6 +5,7 @@ A file is a NumPy archive (`.npz`) without pickles: the arrays, and a descriptio
 the class and says where each array belongs. Equations, domains and functions are not kept.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -191,10 +192,11 @@ def _unpacked(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if "dict" in value:
         return {_unpacked(k, arrays): _unpacked(v, arrays) for k, v in value["dict"]}
     module, name = value["class"].split(":")
-    made = None
+    made: Any = None
     if module.split(".")[0] == __name__.split(".")[0]:
-        made = getattr(importlib.import_module(module), name, None)
-    if not (isinstance(made, type) and issubclass(made, Tabled)):
+        with contextlib.suppress(ImportError):
+            made = getattr(importlib.import_module(module), name, None)
+    if not (isinstance(made, type) and issubclass(made, Tabled) and is_dataclass(made)):
         raise ValueError(
             f"the file holds a {name} of {module}, which this version of levysde does not have. "
             "Read it with the version that wrote it."

@@ -167,6 +167,7 @@ def test_bad_files(law, tmp_path):
         ({"format": 9}, "has format 9, and this version reads 1"),
         ({"result": {"class": "os:system", "fields": {}}}, "holds a system of os"),
         ({"result": {"class": "levysde.escape:Nothing", "fields": {}}}, "holds a Nothing"),
+        ({"result": {"class": "levysde.gone:Nothing", "fields": {}}}, "holds a Nothing"),
     ):
         description = np.asarray(json.dumps({"format": 1, "result": None} | change))
         np.savez(tmp_path / "made.npz", description=description)

@@ -20,7 +20,7 @@ from levysde.protocols import Domain, Kernel
 from levysde.results import Result
 from levysde.stats import Estimate
 from levysde.tables import Table
-from levysde.types import Arg, Integer, Number, Numbers
+from levysde.types import Arg, Integer, Number, Numbers, Seed
 
 _MISFIT = 1e-3  # below this chance the levels do not follow the order
 
@@ -73,7 +73,7 @@ def extrapolate_escape(
     *,
     steps: Arg[Numbers],
     num: Arg[Integer | Sequence[Integer]],
-    seed: Arg[Integer],
+    seed: Arg[Seed],
     order: Arg[Number | None] = None,
     statistic: Arg[Callable[[EscapeResult], Any] | None] = None,
     confidence: Arg[Number] = 0.95,

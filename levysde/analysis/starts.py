@@ -18,7 +18,7 @@ from levysde.escape import Status, simulate_escape
 from levysde.protocols import Dynamics
 from levysde.results import Result
 from levysde.tables import Table
-from levysde.types import Arg, Integer, Number, Numbers
+from levysde.types import Arg, Integer, Number, Numbers, Seed
 
 if TYPE_CHECKING:
     from levysde.protocols import Domain, Kernel
@@ -60,7 +60,7 @@ def quasi_stationary_starts(
     x0: Arg[Numbers],
     *,
     num: Arg[Integer],
-    seed: Arg[Integer],
+    seed: Arg[Seed],
     duration: Arg[Number],
 ) -> Starts:
     """`num` positions of independent trajectories from `x0` that are still inside after `duration`.

@@ -34,7 +34,7 @@ from levysde.escape.block import (
 from levysde.escape.engine import describe
 from levysde.escape.fused import FUSED, compiles, fused_or_looped
 from levysde.escape.preflight import preflight
-from levysde.escape.request import check_process, layout, starting_points, steps_until
+from levysde.escape.request import check_host, check_process, layout, starting_points, steps_until
 from levysde.escape.result import Status
 from levysde.escape.worker import outcome
 from levysde.interfaces import runs_by_lanes
@@ -42,7 +42,7 @@ from levysde.protocols import Domain, Kernel, Point, Scalar, Truth
 from levysde.random import LAST_STEP, split_uint64, trajectory_key
 from levysde.results import Result
 from levysde.tables import Table
-from levysde.types import Arg, Integer, Number, Numbers
+from levysde.types import Arg, Integer, Number, Numbers, Seed
 
 _CALL_SECONDS = 0.1  # a call lasts about this long, so that Ctrl-C is prompt
 _LOOKS = 64  # looks a call
@@ -143,7 +143,7 @@ def simulate_paths(
     kernel: Arg[Kernel],
     x0: Arg[Numbers],
     *,
-    seed: Arg[Integer],
+    seed: Arg[Seed],
     num: Arg[Integer | None] = None,
     ids: Arg[Numbers | None] = None,
     times: Arg[Numbers | None] = None,
@@ -187,13 +187,9 @@ def simulate_paths(
         NonFiniteError: see `throw`; its `result` holds the paths.
     """
     check_process()
-    errors.concrete(
-        "kernel", errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)")
-    )
-    errors.concrete(
-        "domain",
-        errors.instance("domain", domain, Domain | None, "Ball(radius=1.0, center=jnp.zeros(2))"),
-    )
+    check_host(kernel, domain)
+    errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)")
+    errors.instance("domain", domain, Domain | None, "Ball(radius=1.0, center=jnp.zeros(2))")
     words = errors.seed(seed)
     errors.flag("throw", throw)
     ids = _ids(num, ids)

@@ -33,7 +33,7 @@ from levysde.stats import (
     stable_scale,
 )
 from levysde.tables import Table, spread
-from levysde.types import Arg, Integer, Number, Numbers
+from levysde.types import Arg, Integer, Number, Numbers, Seed
 
 _POOLED = 20_000  # standardised values that the pooled estimates look at
 # share of examples that need different values: a pixel lit in few images gives noise of few values
@@ -121,7 +121,7 @@ def measure_gradient_noise(
     *,
     batch_size: Arg[Integer] = 30,
     num_batches: Arg[Integer] = 2000,
-    seed: Arg[Integer] = 0,
+    seed: Arg[Seed] = 0,
     alpha: Arg[Number] = 1.5,
 ) -> GradientNoise:
     """Measure scale, variance and tail index of minibatch gradient noise in each coordinate.

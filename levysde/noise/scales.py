@@ -245,7 +245,7 @@ def as_scale(
     if isinstance(value, Scale):
         _check_fit(value, dim, example)
         return value
-    if callable(value):
+    if callable(value) and not isinstance(value, type):
         return StateScale(value, dim=dim)
     array = errors.finite("scale", 1.0 if value is None else value, example)
     classes = {(): ScalarScale, (dim,): DiagonalScale, (dim, dim): DenseScale}

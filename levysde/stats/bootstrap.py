@@ -37,7 +37,7 @@ from levysde import errors
 from levysde.results import Result
 from levysde.stats.samples import Estimate, sample, sizes
 from levysde.tables import Table, spread
-from levysde.types import Arg, Integer, Number, Numbers
+from levysde.types import Arg, Integer, Number, Numbers, Seed
 
 _ROUNDING = 1e-12  # a spread below this share of the estimate is none
 Estimator = Callable[[np.ndarray], Any]  # to a number, an `Estimate`, or a fit whose `alpha` is one
@@ -115,7 +115,7 @@ def block_bootstrap(
     block: Arg[Integer | None] = None,
     kind: Arg[Literal["moving", "stationary"]] = "moving",
     resamples: Arg[Integer] = 200,
-    seed: Arg[Integer] = 0,
+    seed: Arg[Seed] = 0,
     confidence: Arg[Number] = 0.95,
 ) -> Estimate:
     """Any estimator with an interval that allows for dependence over a block's length.
@@ -280,7 +280,7 @@ def projections(
     x: Arg[Numbers],
     *,
     directions: Arg[Integer] = 50,
-    seed: Arg[Integer] = 0,
+    seed: Arg[Seed] = 0,
 ) -> DirectionalIndex:
     """`estimator` on projections of `x` on independent, uniform directions.
 

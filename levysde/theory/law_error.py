@@ -33,7 +33,7 @@ from levysde.theory.exit_conditions import linearisation
 from levysde.theory.forced_jumps import ForcedJumps, Restless, Stepper, steps_of
 from levysde.theory.law import LawError
 from levysde.theory.stable_law import EscapeLaw
-from levysde.types import Arg, Integer, Number
+from levysde.types import Arg, Integer, Number, Seed
 
 _CONFIDENCE = 0.95
 _Z = float(ndtri((1 + _CONFIDENCE) / 2))
@@ -61,7 +61,7 @@ def law_error(
     dt: Arg[Number | None] = None,
     method: Arg[Literal["auto", "direct", "forced"]] = "auto",
     num: Arg[Integer | None] = None,
-    seed: Arg[Integer] = 0,
+    seed: Arg[Seed] = 0,
     seconds: Arg[Number] = 15.0,
     progress: Arg[bool] = False,
 ) -> LawError:

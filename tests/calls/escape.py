@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import jax
 import jax.numpy as jnp
 
 import levysde as ls
@@ -102,6 +103,10 @@ def calls() -> Iterator[Call | Exempt]:
             "on_save": lambda path: None,
         },
         host=True,
+    )
+    yield Call(
+        ls.sample_paths,
+        lambda: {"kernel": kernel(), "x0": jnp.zeros(2), "key": jax.random.PRNGKey(0), "steps": 3},
     )
     yield Call(escape.join_shards, lambda: {"results": [result()]})
     # None is this process's

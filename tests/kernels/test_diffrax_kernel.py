@@ -285,7 +285,7 @@ def state_dependent(convention):
             "ShARK cannot step",
         ),
         (lambda: ls.DiffraxKernel(diffrax.Euler(), langevin(), 0.0), "dt must be positive"),
-        (lambda: ls.DiffraxKernel(diffrax.Euler(), 3, 0.1), "steps a gradient flow"),
+        (lambda: ls.DiffraxKernel(diffrax.Euler(), 3, 0.1), "steps an equation of first order"),
         (lambda: ls.LevyPath(3, 2, dt=0.1, seed=0), "driver must be a Driver"),
         (lambda: ls.LevyPath(STABLE, 0, dt=0.1, seed=0), "dim must be"),
         (lambda: ls.LevyPath(STABLE, 2, dt=0.0, seed=0), "dt must be positive"),
