@@ -24,17 +24,16 @@ from levysde.stats.hurst import (
     hurst_dfa as hurst_dfa,
     hurst_rs as hurst_rs,
 )
+from levysde.stats.log_rank import LogRank as LogRank, log_rank as log_rank
 from levysde.stats.mcculloch import (
     SkewedStableFit as SkewedStableFit,
     mcculloch as mcculloch,
 )
 from levysde.stats.samples import Estimate as Estimate
 from levysde.stats.survival import (
-    LogRank as LogRank,
     SurvivalCurve as SurvivalCurve,
     escape_rate as escape_rate,
     kaplan_meier as kaplan_meier,
-    log_rank as log_rank,
     mean_ratio as mean_ratio,
     mean_time as mean_time,
     restricted_mean as restricted_mean,
