@@ -130,6 +130,7 @@ from .noise import (
     minibatch_state_scale as minibatch_state_scale,
     trace_matched as trace_matched,
 )
+from .stats import read_noise as read_noise
 from .sweeps import open_sweep as open_sweep
 from .theory import (
     EscapeLaw as EscapeLaw,
