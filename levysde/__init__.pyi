@@ -134,6 +134,7 @@ from .noise import (
     trace_matched as trace_matched,
 )
 from .results import load as load
+from .stats import read_noise as read_noise
 from .sweeps import open_sweep as open_sweep
 from .theory import (
     EscapeLaw as EscapeLaw,

@@ -138,6 +138,53 @@ def escape(
 
 
 @app.command()
+def noise(
+    file: Annotated[
+        str,
+        typer.Argument(help="Gradient noise of successive steps: .npz, .npy, .csv or .parquet."),
+    ],
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="Look at this column or array only. May be repeated."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="The figure to write: the tails of up to four series.")
+    ] = Path("noise.png"),
+) -> None:
+    """Say which class of noise a file holds, and which escape law follows.
+
+    The file holds values, norms or vectors, one for each step, for example the export of an
+    experiment tracker. Prints the class, the fitted laws and the driver to type for each series.
+    """
+    with _reported():
+        from matplotlib.figure import Figure
+
+        from levysde import errors, plots
+        from levysde.stats import read_noise
+
+        page = errors.writable("out", out)
+        log = read_noise(file)
+        typer.echo(repr(log))
+        found = {}
+        for series in name or log.names:
+            found[series] = log.classify(series)
+            typer.echo(f"\n{series}\n{found[series]!r}")
+        shown = list(found.items())[:4]
+        rows, columns = -(-len(shown) // 2), min(2, len(shown))
+        figure = Figure(figsize=(6 * columns, 5 * rows), layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+        for (series, result), ax in zip(shown, panels, strict=False):
+            plots.noise(result, ax=ax, label=series)
+        for ax in panels[len(shown) :]:
+            ax.remove()
+        try:
+            figure.savefig(page, dpi=150)
+        except ValueError as error:  # an ending that matplotlib does not know
+            _quit(2, f"out = {str(page)!r} cannot be drawn: {error}")
+        typer.echo(f"\nfigure: {page}")
+
+
+@app.command()
 def sweep(
     spec: Annotated[str, typer.Argument(help="The TOML file that says what to run, or main-job.")],
     out: Annotated[str, typer.Option(help="Folder or URL (s3://, gs://) of the result store.")],

@@ -184,6 +184,51 @@ def test_a_wrong_command_is_told_what_is_wrong(command, message, tmp_path, monke
     assert not (tmp_path / "o").exists()
 
 
+def test_noise_prints_the_class_and_draws_the_tails(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    np.savez("log.npz", step=np.arange(1500), g=rng.standard_t(3, (1500, 3)), short=rng.random(90))
+    done = runner.invoke(app, ["noise", "log.npz"])
+    assert done.exit_code == 0, done.output
+    for words in (
+        "g      1,500 vectors of 3",
+        "NoiseClass: heavy-tailed, not stable",
+        "ls.SGD(landscape, ls.StudentT(df=",
+        "NoiseClass: too short to tell",
+        "figure: noise.png",
+    ):
+        assert words in done.output
+    assert (tmp_path / "noise.png").read_bytes().startswith(b"\x89PNG")
+    one = runner.invoke(app, "noise log.npz --name short --out deep/one.pdf".split())
+    assert one.exit_code == 0, one.output
+    assert "StudentT" not in one.output
+    assert (tmp_path / "deep" / "one.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("noise none.npz", "path = 'none.npz': there is no such file. Check the path."),
+        ("noise log.txt", "has the ending '.txt'; .npz, .npy, .csv, .parquet can be read."),
+        ("noise empty.csv", "cannot be read: it is empty, 0 bytes."),
+        ("noise text.csv", "it has name (text, such as 'a')"),
+        ("noise log.npy --name other", "name must be one of the series of log.npy, not 'other'"),
+        ("noise log.npy --out text.csv/a.png", "cannot be written"),
+        ("noise log.npy --out noise.doc", "out = 'noise.doc' cannot be drawn"),
+    ],
+)
+def test_noise_refuses_in_one_sentence(command, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "log.txt").write_text("1")
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "text.csv").write_text("name\na\n")
+    np.save("log.npy", np.random.default_rng(0).normal(size=90))
+    refused = runner.invoke(app, command.split())
+    assert refused.exit_code == 2
+    assert message in " ".join(refused.output.split())
+    assert "Traceback" not in refused.output
+
+
 def test_version():
     said = runner.invoke(app, ["--version"])
     assert said.exit_code == 0

@@ -320,31 +320,35 @@ def function(name: str, value: Any, example: str = "") -> Any:
     return value
 
 
-def key(value: Any) -> Any:
-    """One key of `jax.random`, of the type that `jax.random.key` or `PRNGKey` makes."""
-    if isinstance(value, jax.Array):
-        typed = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
-        old = value.dtype == jnp.uint32 and value.shape in ((2,), (4,))
-        if (typed and value.shape == ()) or old:
-            return value
-        kind = f"keys of shape {value.shape}" if typed else f"{value.dtype} of shape {value.shape}"
-    else:
-        kind = shown(value)
-    raise TypeError(
-        f"key must be one key of jax.random, not {kind}. For example jax.random.key(0); map over "
-        "several by jax.vmap."
+def _is_key(value: Any) -> bool:
+    """Whether a value is keys of `jax.random`, of either type and any shape."""
+    return isinstance(value, jax.Array) and (
+        bool(jnp.issubdtype(value.dtype, jax.dtypes.prng_key))
+        or (value.dtype == jnp.uint32 and value.ndim > 0)
     )
+
+
+def random_key(value: Any) -> Any:
+    """One key of `jax.random`, from a seed: a key, which may be traced, or an integer."""
+    if not _is_key(value):
+        number = integer("seed", value, "seed=0", low=0, high=2**64 - 1)
+        words = np.array([number >> 32, number & 0xFFFFFFFF], np.uint32)
+        return jax.random.wrap_key_data(jnp.asarray(words), impl="threefry2x32")
+    typed = value.dtype != jnp.uint32
+    if value.shape not in ([()] if typed else [(2,), (4,)]):
+        raise ValueError(
+            f"seed must be an integer or one key of jax.random, not {value.dtype} of shape "
+            f"{value.shape}. Map over several keys by jax.vmap."
+        )
+    return value
 
 
 def seed(value: Any) -> int:
     """A seed: an integer of at most 64 bits, hashed whole, or a key of `jax.random` of 64 bits."""
-    if not isinstance(value, jax.Array) or not jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-        if not (isinstance(value, jax.Array) and value.dtype == jnp.uint32 and value.ndim == 1):
-            return integer("seed", value, "seed=0", low=0, high=2**64 - 1)
-    data = key(concrete("seed", value))
-    if jnp.issubdtype(data.dtype, jax.dtypes.prng_key):
-        data = jax.random.key_data(data)
-    words = np.asarray(data).tolist()
+    if not _is_key(value):
+        return integer("seed", value, "seed=0", low=0, high=2**64 - 1)
+    key = random_key(concrete("seed", value))
+    words = np.asarray(key if key.dtype == jnp.uint32 else jax.random.key_data(key)).tolist()
     if len(words) != 2:
         raise ValueError(
             f"seed is a key of {32 * len(words)} bits, and a seed has 64. Give a key of the "

@@ -33,7 +33,7 @@ def check_host(*parts: Any) -> None:
         raise TypeError(
             "a simulation runs on the host, which ends each trajectory at its own step, not inside "
             "jit, vmap or grad. Call it outside, once a setting; inside, "
-            "sample_paths(kernel, x0, key, steps) makes paths of a fixed number of steps."
+            "sample_paths(kernel, x0, seed=key, num_steps=100) makes paths of a fixed length."
         )
 
 

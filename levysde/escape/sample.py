@@ -6,37 +6,39 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.protocols import Kernel, State
-from levysde.types import Arg, Integer, Numbers
+from levysde.types import Arg, Integer, Numbers, Seed
 
 
 def sample_paths(
-    kernel: Arg[Kernel], x0: Arg[Numbers], key: Arg[jax.Array], steps: Arg[Integer]
+    kernel: Arg[Kernel], x0: Arg[Numbers], *, seed: Arg[Seed], num_steps: Arg[Integer]
 ) -> Float[Array, "n d"]:
-    """One path of `steps` steps, under `jit`, `vmap` and `grad`.
+    """One path of `num_steps` steps, under `jit`, `vmap` and `grad`.
 
-    A pure function of its arguments: map it over keys for many paths, over starts, or over the
-    numbers of the kernel, and differentiate it with respect to them along the path. Nothing ends a
-    path, and nothing is looked at before it: escapes, checks, restarts and thousands of
-    trajectories are the work of `simulate_escape`, which other random words reach.
+    A pure function of its arguments: map it over keys of `jax.random` for many paths, over starts,
+    or over the numbers of the kernel, and differentiate it with respect to them along the path.
+    Nothing ends a path, and no check is made before it: for escapes, checks, restarts and thousands
+    of trajectories there is `simulate_escape`, whose random words are others.
 
     Args:
         kernel: what moves, for example `EulerMaruyama(dynamics, dt=1e-2)`.
         x0: the start, shape `(d,)`.
-        key: a key of `jax.random`.
-        steps: number of steps n, 1 or more, no traced number.
+        seed: a key of `jax.random`, which may be traced, or an integer, 0 to 2^64 - 1.
+        num_steps: number of steps n, 1 or more, no traced number.
 
     Returns:
         The positions, the start first, shape `(n + 1, d)`.
 
     Raises:
         TypeError, ValueError: something that is no `Kernel`, a start of another shape, something
-            that is no single key, or a bad number of steps.
+            that is no seed, or a bad number of steps.
+
+    Source:
+        This package: the steps of the kernel, from words of `jax.random`.
     """
     errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-2)")
     start = errors.finite("x0", x0, f"x0=jnp.zeros({kernel.dim})", (kernel.dim,))
-    errors.key(key)
-    count = errors.integer("steps", steps, "steps=100", high=2**31 - 1)
-    first, rest = jax.random.split(key)
+    count = errors.integer("num_steps", num_steps, "num_steps=100", high=2**31 - 1)
+    first, rest = jax.random.split(errors.random_key(seed))
     state = kernel.init(start, jax.random.bits(first, (kernel.words_per_init,), jnp.uint32))
 
     def step(state: State, key: Array) -> tuple[State, Array]:

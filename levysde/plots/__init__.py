@@ -12,6 +12,7 @@ from levysde.plots.diagnosis import (
 )
 from levysde.plots.escape import hill as hill, ratios as ratios, survival as survival
 from levysde.plots.landscape import landscape as landscape
+from levysde.plots.noise import noise as noise
 from levysde.plots.paths import (
     exit_directions as exit_directions,
     exit_places as exit_places,

@@ -1,4 +1,4 @@
-"""Estimates from exit times and noise samples, each with its interval. numpy and scipy only."""
+"""Estimates from exit times and noise samples, each with its interval; noise read from files."""
 
 from levysde.naming import answer_wrong_calls as _answer_wrong_calls
 from levysde.stats.bootstrap import (
@@ -29,6 +29,9 @@ from levysde.stats.mcculloch import (
     SkewedStableFit as SkewedStableFit,
     mcculloch as mcculloch,
 )
+from levysde.stats.noise_class import NoiseClass as NoiseClass, noise_class as noise_class
+from levysde.stats.noise_files import NoiseLog as NoiseLog, read_noise as read_noise
+from levysde.stats.noise_fits import NoiseFit as NoiseFit
 from levysde.stats.samples import Estimate as Estimate
 from levysde.stats.survival import (
     SurvivalCurve as SurvivalCurve,

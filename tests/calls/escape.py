@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import jax
 import jax.numpy as jnp
 
 import levysde as ls
@@ -106,7 +105,7 @@ def calls() -> Iterator[Call | Exempt]:
     )
     yield Call(
         ls.sample_paths,
-        lambda: {"kernel": kernel(), "x0": jnp.zeros(2), "key": jax.random.PRNGKey(0), "steps": 3},
+        lambda: {"kernel": kernel(), "x0": jnp.zeros(2), "seed": 0, "num_steps": 3},
     )
     yield Call(escape.join_shards, lambda: {"results": [result()]})
     # None is this process's

@@ -114,6 +114,15 @@ def calls() -> Iterator[Call | Exempt]:
         },
         host=True,
     )
+    yield Call(
+        plots.noise,
+        lambda: {
+            "found": stats.noise_class(np.sin(np.arange(90.0) ** 2)),
+            "label": "noise",
+            **look(),
+        },
+        host=True,
+    )
     yield Call(plots.diagnosis, lambda: {"report": diagnosis()}, cheap=False, host=True)
     parts: tuple[Callable[..., Axes], ...] = (
         *(

@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 
+from calls.small import folder
 from calls.table import Call, Exempt
 from levysde import stats
 
@@ -24,6 +25,13 @@ def vectors() -> np.ndarray:
 def times() -> Mapping[str, np.ndarray]:
     """Twelve exit times, the last two censored."""
     return {"time": np.append(np.arange(1.0, 11.0), [10.0, 10.0]), "exited": np.arange(12) < 10}
+
+
+@cache
+def written_noise() -> str:
+    path = folder() / "noise.npz"
+    np.savez(path, noise=noise())
+    return str(path)
 
 
 def median(x: np.ndarray) -> float:
@@ -79,6 +87,8 @@ def of_noise() -> Iterator[Call]:
         host=True,
         cheap=False,
     )
+    yield Call(stats.noise_class, lambda: {"x": noise(), "norms": False}, host=True)
+    yield Call(stats.read_noise, lambda: {"path": written_noise()}, host=True)
     yield Call(stats.per_coordinate, lambda: {"estimator": median, "x": vectors()}, host=True)
     yield Call(
         stats.projections,
@@ -124,9 +134,12 @@ def calls() -> Iterator[Call | Exempt]:
         stats.HillCurve,
         stats.HillFit,
         stats.LogRank,
+        stats.NoiseClass,
+        stats.NoiseFit,
         stats.SkewedStableFit,
         stats.StableFit,
         stats.SurvivalCurve,
         stats.TailReport,
     ):
         yield Exempt(received, "a result, which functions give, without methods that take anything")
+    yield Exempt(stats.NoiseLog, "users only receive it; `classify` has tests of its own")

@@ -23,7 +23,11 @@ def test_many_keys_have_the_law_of_the_equation():
     """An Ornstein-Uhlenbeck step of Euler: variance `e^2 dt (1 - r^2n) / (1 - r^2)`."""
     keys = jax.random.split(jax.random.key(0), 20_000)
     paths = jax.jit(
-        jax.vmap(lambda key: ls.sample_paths(kernel(0.5, ls.Brownian()), jnp.zeros(2), key, 8))
+        jax.vmap(
+            lambda key: ls.sample_paths(
+                kernel(0.5, ls.Brownian()), jnp.zeros(2), seed=key, num_steps=8
+            )
+        )
     )(keys)
     assert paths.shape == (20_000, 9, 2)
     ratio = 0.9**2
@@ -37,7 +41,7 @@ def test_the_derivative_along_a_path_is_the_difference(float64):
     key = jax.random.key(3)
 
     def end(epsilon, start):
-        return jnp.sum(ls.sample_paths(kernel(epsilon), start, key, 20)[-1] ** 2)
+        return jnp.sum(ls.sample_paths(kernel(epsilon), start, seed=key, num_steps=20)[-1] ** 2)
 
     at, start = jnp.asarray(0.3), jnp.array([0.5, -0.2])
     slope, slopes = jax.jit(jax.grad(end, (0, 1)))(at, start)
@@ -51,7 +55,7 @@ def test_the_derivative_along_a_path_is_the_difference(float64):
 def test_a_kernel_with_words_at_its_start():
     stable = ls.SGD(WELL, ls.StableComponents(alpha=1.5), epsilon=0.2)
     adapted = ls.JumpAdapted(stable, dt=0.1, cutoff=0.5)
-    path = ls.sample_paths(adapted, jnp.zeros(2), jax.random.PRNGKey(1), 5)
+    path = ls.sample_paths(adapted, jnp.zeros(2), seed=jax.random.PRNGKey(1), num_steps=5)
     assert np.isfinite(path).all()
     assert (path[0] == 0).all()
 
@@ -67,24 +71,32 @@ def test_a_key_is_the_seed_of_its_bits(key):
 
 
 def test_the_engine_inside_a_transformation_names_what_is_made_for_it():
-    with pytest.raises(TypeError, match=r"sample_paths\(kernel, x0, key, steps\)"):
+    with pytest.raises(TypeError, match=r"sample_paths\(kernel, x0, seed=key"):
         jax.jit(lambda: ls.simulate_escape(kernel(), BALL, jnp.zeros(2), num=9, seed=0).time)()
+
+
+def sample(**changes):
+    arguments = {"kernel": kernel(), "x0": jnp.zeros(2), "seed": 0, "num_steps": 3} | changes
+    return ls.sample_paths(**arguments)
+
+
+def test_an_integer_is_the_key_of_its_bits():
+    assert (sample(seed=7) == sample(seed=jax.random.key(7))).all()
+    assert np.isfinite(sample(seed=2**64 - 1)).all()
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ls.sample_paths(kernel(), jnp.zeros(3), jax.random.key(0), 3), "x0 must have"),
-        (lambda: ls.sample_paths(kernel(), jnp.zeros(2), 0, 3), "key must be one key"),
+        (lambda: sample(x0=jnp.zeros(3)), "x0 must have"),
+        (lambda: sample(seed=0.5), "seed must be an integer"),
+        (lambda: sample(seed=jnp.zeros(2)), "seed must be an integer"),
         (
-            lambda: ls.sample_paths(
-                kernel(), jnp.zeros(2), jax.random.split(jax.random.key(0), 3), 3
-            ),
-            r"keys of shape \(3,\).*jax\.vmap",
+            lambda: sample(seed=jax.random.split(jax.random.key(0), 3)),
+            r"one key of jax.random, not key.* of shape \(3,\).*jax\.vmap",
         ),
-        (lambda: ls.sample_paths(kernel(), jnp.zeros(2), jnp.zeros(2), 3), "key must be one key"),
-        (lambda: ls.sample_paths(kernel(), jnp.zeros(2), jax.random.key(0), 0), "steps must be"),
-        (lambda: ls.sample_paths(WELL, jnp.zeros(2), jax.random.key(0), 3), "kernel must be"),
+        (lambda: sample(num_steps=0), "num_steps must be"),
+        (lambda: sample(kernel=WELL), "kernel must be"),
         (
             lambda: ls.simulate_paths(
                 kernel(),
@@ -105,7 +117,7 @@ def test_the_engine_inside_a_transformation_names_what_is_made_for_it():
                 max_steps=2,
                 seed=jax.random.split(jax.random.key(0), 2),
             ),
-            r"keys of shape \(2,\)",
+            r"one key of jax.random, not key.* of shape \(2,\)",
         ),
     ],
 )

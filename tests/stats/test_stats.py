@@ -158,7 +158,8 @@ def test_restricted_mean_under_random_censoring():
 @pytest.mark.parametrize(
     ("time", "exited", "error", "message"),
     [
-        ([1.0, 2.0], [1, 0], TypeError, "booleans"),
+        ([1.0, 2.0], [2, 0], ValueError, "true or false"),
+        ([1.0, 2.0], ["yes", "no"], TypeError, "booleans"),
         ([1.0, 2.0], [True], ValueError, "one shape"),
         ([], np.zeros(0, bool), ValueError, "at least 1"),
         (
