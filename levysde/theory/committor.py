@@ -240,8 +240,10 @@ def _in_plane(problem: _Problem, cells: int) -> Committor:
     shared = slice(_COARSER // 2, None, _COARSER)
     # at least of first order in the cells, the finer error is at most this share of the difference
     error = float(np.abs(fine[shared, shared] - coarse).max()) / (_COARSER - 1)
-    for q, ok in ((fine, free), (fine.T, free.T)):  # a jump between points that both grids miss
-        bends = np.abs(np.diff(q, 2, axis=0))[ok[:-2] & ok[1:-1] & ok[2:]]
+    # a jump between two points may be missed by both grids; the layer beside a set is resolved
+    for q, ok in ((fine, free), (fine.T, free.T)):
+        apart = np.lib.stride_tricks.sliding_window_view(ok, 5, axis=0).all(-1)
+        bends = np.abs(np.diff(q[1:-1], 2, axis=0))[apart]
         error = max(error, _BENT * float(bends.max(initial=0)))
     return Committor(axes, fine, error)
 
