@@ -22,7 +22,8 @@ def __getattr__(name: str) -> object:
 
 # what others call it, or what one looks for: where it is here
 _CONCEPTS = {
-    "SDE Equation Process Dynamics": "an equation: SGD, Momentum, Adam, Langevin or Underdamped",
+    "Equation Process Dynamics "
+    "DriftDiffusion": "an equation: SDE, SGD, Momentum, Adam, Langevin or Underdamped",
     "AlphaStable Stable Levy LevyStable LevyNoise "
     "StableNoise": "noise: StableComponents or StableIsotropic",
     "Gaussian GaussianNoise Normal Wiener BrownianMotion WhiteNoise": "Brownian",

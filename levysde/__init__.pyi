@@ -47,6 +47,7 @@ from .domains import (
     half_space as half_space,
 )
 from .dynamics import (
+    SDE as SDE,
     SGD as SGD,
     Adam as Adam,
     AdamW as AdamW,
@@ -69,6 +70,7 @@ from .escape import (
     Paths as Paths,
     Status as Status,
     join_shards as join_shards,
+    sample_paths as sample_paths,
     simulate_escape as simulate_escape,
     simulate_paths as simulate_paths,
 )
@@ -80,6 +82,7 @@ from .kernels import (
     LinearRegressionSGD as LinearRegressionSGD,
     OptimizerKernel as OptimizerKernel,
     OrnsteinUhlenbeck as OrnsteinUhlenbeck,
+    Reflected as Reflected,
     TamedEuler as TamedEuler,
 )
 from .landscapes import (
@@ -130,6 +133,7 @@ from .noise import (
     minibatch_state_scale as minibatch_state_scale,
     trace_matched as trace_matched,
 )
+from .results import load as load
 from .sweeps import open_sweep as open_sweep
 from .theory import (
     EscapeLaw as EscapeLaw,

@@ -170,12 +170,17 @@ class Domain(Part):
 
 
 class Dynamics(Part):
-    """A stochastic differential equation around a landscape, in SDE time."""
+    """A stochastic differential equation, in SDE time."""
 
-    landscape: eqx.AbstractVar[Landscape]
+    dim: eqx.AbstractVar[int]  # d, the length of the position
     driver: eqx.AbstractVar[Driver]
     epsilon: eqx.AbstractVar[Array]  # noise amplitude
     scale: eqx.AbstractVar[Scale]
+
+    @abstractmethod
+    def force(self, x: Point) -> Point:
+        """What pulls the position back at `x`, shape `(d,)`: the gradient of the loss, or minus the
+        drift of an equation that is given by its drift."""
 
     @abstractmethod
     def init(self, x0: Point) -> State:
@@ -207,7 +212,12 @@ class Dynamics(Part):
     @property
     @abstractmethod
     def attractor(self) -> Point:
-        """The stable point of the noiseless flow."""
+        """The stable point of the noiseless flow. Raises ValueError where none is known."""
+
+    @property
+    def has_attractor(self) -> bool:
+        """Whether a stable point is known."""
+        return True
 
     @abstractmethod
     def jump(self, y: NoiseVector) -> Point:
@@ -231,7 +241,7 @@ class Dynamics(Part):
     @property
     def noise_dim(self) -> int:
         """Number of the driver's coordinates."""
-        return self.scale.noise_dim(self.landscape.dim)
+        return self.scale.noise_dim(self.dim)
 
 
 class Kernel(Part):

@@ -32,6 +32,7 @@ class SupportsArray(Protocol):
 
 
 Integer = int | np.integer
+Seed = Integer | SupportsArray  # a key of `jax.random` too
 Number = SupportsFloat  # int, float, NumPy scalar, 0-d array; no str, complex or list
 Numbers = (
     SupportsArray

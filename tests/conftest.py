@@ -66,6 +66,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         )
         if mark and (case.startswith(mark.args) if mark.args else case not in mark.kwargs["but"]):
             item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("nightly"):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

@@ -58,7 +58,9 @@ class NearlyEqual(doctest.OutputChecker):
         return math.isclose(want, got, rel_tol=0.05, abs_tol=1e-3)
 
 
-@pytest.mark.slow_cases("howto/basin.md", "howto/noise.md", "howto/trust.md", "start.md")
+@pytest.mark.slow_cases(
+    "howto/basin.md", "howto/noise.md", "howto/sde.md", "howto/trust.md", "start.md"
+)
 @pytest.mark.parametrize("page", PAGES)
 def test_the_examples_of_a_page_print_what_it_says(page):
     text = (DOCS / page).read_text()

@@ -33,6 +33,7 @@ FLOORS = {
     "stats": 3,
     "interfaces": 2,
     "protocols": 1,
+    "results": 1,
     "errors": 0,
     "naming": 0,
     "parts": 0,
@@ -47,6 +48,7 @@ MODULES = {
     "naming",
     "parts",
     "random",
+    "results",
     "tables",
     "types",
 }  # single files; the others are folders

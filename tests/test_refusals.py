@@ -91,7 +91,7 @@ def test_a_call_that_does_not_fit_is_answered_with_one_that_does(call, message):
 @pytest.mark.parametrize(
     ("name", "answer"),
     [
-        ("SDE", "Use an equation: SGD, Momentum"),
+        ("Process", "Use an equation: SDE, SGD, Momentum"),
         ("AlphaStable", "StableComponents or StableIsotropic"),
         ("Potential", "a landscape: Quadratic"),
         ("Euler", "EulerMaruyama"),

@@ -18,7 +18,7 @@ SAYS = {  # what stands beside each floor
     "dynamics": "the equations; the engine",
     "noise": "losses, drivers and scales, estimators",
     "interfaces": "checks of custom parts",
-    "protocols": "what joins the parts",
+    "protocols": "what joins the parts; files, tables",
     "errors": "checks, types, printing",
 }
 WIDTH, HEIGHT, GAP, LEFT, ACROSS = 760, 34, 16, 40, 436

@@ -35,6 +35,7 @@ ROOMS = {
     "protocols": "Protocols",
     "errors": "Errors",
     "random": "Random words",
+    "results": "Results in files and tables",
 }
 
 

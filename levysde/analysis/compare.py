@@ -9,8 +9,9 @@ import numpy as np
 
 from levysde import errors, stats
 from levysde.escape import EscapeResult, Status
+from levysde.results import Result
 from levysde.stats import Estimate, Exponentiality
-from levysde.tables import Table, Tabled
+from levysde.tables import Table
 from levysde.theory import Conditions, Law, LawError, MetastableChain
 from levysde.types import Arg, Number
 
@@ -18,7 +19,7 @@ _FEW_EXITS = 100
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison(Tabled):
+class Comparison(Result):
     """A measured escape time against a reference.
 
     Attributes:
@@ -45,6 +46,7 @@ class Comparison(Tabled):
             do.
         law_error: how far the law is from its own problem's mean, where `escape_law` checked it;
             else None.
+        log_rank: test of equal laws of the two times, against a run; else None.
     """
 
     mean: Estimate
@@ -64,6 +66,7 @@ class Comparison(Tabled):
     name: str
     warnings: tuple[str, ...]
     law_error: LawError | None = None
+    log_rank: stats.LogRank | None = None
 
     def _table(self) -> Table:
         test = self.exponentiality
@@ -78,6 +81,7 @@ class Comparison(Tabled):
                 "Weibull shape, 1 if exponential",
                 f"{test.shape}  (p = {test.p_value:.2g})" if test else "too few exits",
             ),
+            *([("log-rank test of equal laws", f"{self.log_rank}")] if self.log_rank else []),
             ("exits", f"{self.exits} of {self.num}, {self.censored_share:.1%} censored"),
         ]
         if np.isfinite(self.regime):
@@ -190,6 +194,7 @@ def compare(
         unit=unit,
         name=other.name,
         law_error=held.law_error,
+        log_rank=other.test(time, exited),
         warnings=(
             *_about_run(result, "run"),
             *_about_shape(test, other.is_exact),
@@ -232,6 +237,9 @@ class _Run:
         self, ratio: Estimate, dt: float | None, start: tuple[float, ...] | None
     ) -> Conditions:
         return Conditions(warnings=tuple(_about_run(self.result, "reference run")))
+
+    def test(self, time: np.ndarray, exited: np.ndarray) -> stats.LogRank | None:
+        return stats.log_rank(time, exited, *_rows(self.result, "reference"))
 
 
 class _Theory:
@@ -283,6 +291,9 @@ class _Theory:
                 "Conditions()."
             )
         return held
+
+    def test(self, time: np.ndarray, exited: np.ndarray) -> stats.LogRank | None:
+        return None
 
 
 def _side(name: str, reference: Any, start: tuple[float, ...] | None) -> _Run | _Theory:

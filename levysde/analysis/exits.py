@@ -30,8 +30,9 @@ from levysde.interfaces import check_interfaces
 from levysde.kernels import EulerMaruyama
 from levysde.protocols import Domain, Landscape
 from levysde.random import split_uint64, step_words, trajectory_key
+from levysde.results import Result
 from levysde.stats import Estimate
-from levysde.tables import Grid, Table, Tabled, spread
+from levysde.tables import Grid, Table, spread
 from levysde.theory import EscapeLaw
 from levysde.types import Arg, Integer, Number, Numbers
 
@@ -88,7 +89,7 @@ def bounded_mean(total: float, num: int, confidence: float) -> Estimate:
 
 
 @dataclass(frozen=True, repr=False)
-class ExitDirections(Tabled):
+class ExitDirections(Result):
     """Along which eigenvectors of the Hessian trajectories left.
 
     Attributes:
@@ -235,7 +236,7 @@ def _predicted(law: Arg[EscapeLaw], vectors: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, repr=False)
-class LastJumps(Tabled):
+class LastJumps(Result):
     """The noise in the step in which each trajectory left.
 
     Attributes:

@@ -17,15 +17,16 @@ from levysde.domains import Shifted
 from levysde.escape import EscapeResult, Status, simulate_escape
 from levysde.kernels import EulerMaruyama
 from levysde.protocols import Domain, Kernel
+from levysde.results import Result
 from levysde.stats import Estimate
-from levysde.tables import Table, Tabled
-from levysde.types import Arg, Integer, Number, Numbers
+from levysde.tables import Table
+from levysde.types import Arg, Integer, Number, Numbers, Seed
 
 _MISFIT = 1e-3  # below this chance the levels do not follow the order
 
 
 @dataclass(frozen=True, repr=False)
-class Extrapolation(Tabled):
+class Extrapolation(Result):
     """A mean with the error of its step taken away.
 
     Attributes:
@@ -72,7 +73,7 @@ def extrapolate_escape(
     *,
     steps: Arg[Numbers],
     num: Arg[Integer | Sequence[Integer]],
-    seed: Arg[Integer],
+    seed: Arg[Seed],
     order: Arg[Number | None] = None,
     statistic: Arg[Callable[[EscapeResult], Any] | None] = None,
     confidence: Arg[Number] = 0.95,

@@ -19,8 +19,9 @@ from jaxtyping import Array
 from levysde import errors
 from levysde.analysis.exits import bounded_mean, exits_of
 from levysde.protocols import Landscape
+from levysde.results import Result
 from levysde.stats import Estimate
-from levysde.tables import Grid, Table, Tabled
+from levysde.tables import Grid, Table
 from levysde.types import Arg, Integer, Number, Numbers
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _NEAR = 0.1  # a landing belongs to a minimum within this share of the distance 
 
 
 @dataclass(frozen=True, repr=False)
-class Landings(Tabled):
+class Landings(Result):
     """The minima that gradient descent reaches after trajectories left.
 
     Attributes:

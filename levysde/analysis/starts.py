@@ -16,8 +16,9 @@ import numpy as np
 from levysde import errors
 from levysde.escape import Status, simulate_escape
 from levysde.protocols import Dynamics
-from levysde.tables import Table, Tabled
-from levysde.types import Arg, Integer, Number, Numbers
+from levysde.results import Result
+from levysde.tables import Table
+from levysde.types import Arg, Integer, Number, Numbers, Seed
 
 if TYPE_CHECKING:
     from levysde.protocols import Domain, Kernel
@@ -28,7 +29,7 @@ _SMALLEST_SHARE = 1e-3
 
 
 @dataclass(frozen=True, repr=False)
-class Starts(Tabled):
+class Starts(Result):
     """Positions of trajectories that had not left by `duration`.
 
     Attributes:
@@ -59,7 +60,7 @@ def quasi_stationary_starts(
     x0: Arg[Numbers],
     *,
     num: Arg[Integer],
-    seed: Arg[Integer],
+    seed: Arg[Seed],
     duration: Arg[Number],
 ) -> Starts:
     """`num` positions of independent trajectories from `x0` that are still inside after `duration`.

@@ -19,7 +19,7 @@ from levysde import errors
 from levysde.domains.algebra import Intersection, OfDomain
 from levysde.domains.implicit import Searched
 from levysde.domains.shapes import ConvexShape, as_domain
-from levysde.dynamics import SGD, Langevin
+from levysde.dynamics import FirstOrder
 from levysde.noise import (
     Brownian,
     StableComponents,
@@ -207,7 +207,7 @@ class Shifted(OfDomain, Searched):
     Args:
         domain: with a formula for its boundary: Ball, Box, Ellipsoid, HalfSpaces, Sublevel,
             Intersection.
-        dynamics: `SGD` (Ito) or `Langevin`, with Brownian or stable noise.
+        dynamics: `SGD` (Ito), `Langevin` or `SDE`, with Brownian or stable noise.
         dt: the step, positive, in SDE time; or
         cutoff: that of `JumpAdapted`, positive, in units of the driver.
 
@@ -249,6 +249,8 @@ class Shifted(OfDomain, Searched):
             else errors.positive("dt", dt)
         )
         self.size = self._derived()["size"]
+        if not self.dynamics.has_attractor:
+            return
         left = self.contains(self.dynamics.attractor)
         if not errors.is_traced(left) and not bool(left):
             raise ValueError(
@@ -329,14 +331,14 @@ def pulled_back(dynamics: Dynamics, x: Point, normals: Float[Array, "k d"]) -> F
 
 
 def check_boundary(domain: Arg[Domain], dynamics: Arg[Dynamics]) -> tuple[Domain, Dynamics]:
-    """A domain with faces and a gradient flow whose noise moves the position at once, or an
-    error."""
+    """A domain with faces and an equation of first order whose noise moves the position at once,
+    or an error."""
     domain = as_domain(domain, "Ball(radius=1.0, center=jnp.zeros(2))")
-    if not isinstance(dynamics, SGD | Langevin) or dynamics.response != "linear":
+    if not isinstance(dynamics, FirstOrder) or dynamics.response != "linear":
         raise TypeError(
-            "dynamics must be SGD (Ito) or Langevin, whose noise moves the position at once, not "
-            f"{type(dynamics).__name__}. For others simulate with EulerMaruyama and extrapolate "
-            "over dt."
+            "dynamics must be SGD (Ito), Langevin or SDE, whose noise moves the position at once, "
+            f"not {type(dynamics).__name__}. For others simulate with EulerMaruyama and "
+            "extrapolate over dt."
         )
     if not isinstance(dynamics.driver, Brownian | StableComponents | StableIsotropic):
         raise TypeError(
@@ -344,10 +346,10 @@ def check_boundary(domain: Arg[Domain], dynamics: Arg[Dynamics]) -> tuple[Domain
             f"{type(dynamics.driver).__name__}: for others no constant is known. Extrapolate over "
             "dt."
         )
-    if domain.dim != dynamics.landscape.dim:
+    if domain.dim != dynamics.dim:
         raise ValueError(
             f"the domain takes points of {domain.dim} dimensions, the dynamics move in "
-            f"{dynamics.landscape.dim}. Make them one."
+            f"{dynamics.dim}. Make them one."
         )
     jax.eval_shape(domain.faces, jax.ShapeDtypeStruct((domain.dim,), jnp.zeros(0).dtype))
     return domain, dynamics

@@ -172,7 +172,8 @@ class Adam(AdamEquation):
         bias_correction: Arg[bool] = False,
         noise_in: Arg[Literal["position", "average"]] = "position",
     ):
-        super().__init__(
+        Preconditioned.__init__(
+            self,
             landscape,
             driver,
             epsilon,

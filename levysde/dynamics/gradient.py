@@ -75,16 +75,21 @@ def check_parts(landscape: Arg[Landscape], driver: Arg[Driver]) -> None:
         "Quadratic(hessian=jnp.eye(2)); make your own loss into one with levysde.from_function",
     )
     errors.instance("driver", driver, Driver, "StableComponents(alpha=1.5)")
+    check_arrays(landscape)
     leaves, structure = jax.tree.flatten(landscape)
-    for leaf in leaves:
-        if not eqx.is_array_like(leaf):
-            raise TypeError(
-                f"{type(landscape).__name__} holds {errors.shown(leaf)}, which is no array. Mark "
-                "its field as static, or take the arrays out by equinox.partition."
-            )
     _check_gradient(
         structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves), landscape.dim
     )
+
+
+def check_arrays(part: Any) -> None:
+    """Raises TypeError where a part holds something that is neither static nor an array."""
+    for leaf in jax.tree.leaves(part):
+        if not eqx.is_array_like(leaf):
+            raise TypeError(
+                f"{type(part).__name__} holds {errors.shown(leaf)}, which is no array. Mark "
+                "its field as static, or take the arrays out by equinox.partition."
+            )
 
 
 @functools.lru_cache(maxsize=256)
@@ -138,13 +143,20 @@ class Descent(WholeStep):
     scale: Scale
 
     @property
+    def dim(self) -> int:
+        """d, the length of the position."""
+        return self.landscape.dim
+
+    @property
     def attractor(self) -> Point:
         return self.landscape.minimum
 
+    def force(self, x: Point) -> Point:
+        return self.landscape.gradient(x)
 
-class _GradientFlow(Descent):
-    """What SGD and Langevin share: `d th = -grad F(th) dt + epsilon S dL`, the state being the
-    position."""
+
+class FirstOrder(WholeStep):
+    """`d x = -force(x) dt + epsilon S(x) dL`, the state being the position."""
 
     def init(self, x0: Point) -> Point:
         return x0
@@ -154,7 +166,7 @@ class _GradientFlow(Descent):
         return self.epsilon * self.scale.apply(y, x)
 
     def advance(self, state: Point, dt: Scalar, increment: NoiseVector) -> tuple[Point, Point]:
-        return state, self.kick(increment, state) - dt * self.landscape.gradient(state)
+        return state, self.kick(increment, state) - dt * self.force(state)
 
     def position(self, state: Point) -> Point:
         return state
@@ -164,6 +176,10 @@ class _GradientFlow(Descent):
 
     def jump(self, y: NoiseVector) -> Point:
         return self.epsilon * self.scale.apply(y, self.attractor)
+
+
+class _GradientFlow(Descent, FirstOrder):
+    """What SGD and Langevin share: the force is the gradient of a loss."""
 
     def linearisation(self) -> Float[Array, "d d"]:
         return self.landscape.hessian(self.attractor)

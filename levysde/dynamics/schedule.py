@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.dynamics.gradient import WholeStep
-from levysde.protocols import Driver, Dynamics, Landscape, NoiseVector, Point, Scalar, Scale, State
+from levysde.protocols import Driver, Dynamics, NoiseVector, Point, Scalar, Scale, State
 from levysde.types import Arg, Number
 
 
@@ -84,9 +84,16 @@ class Scheduled(WholeStep):
         errors.outcome("schedule", schedule, at, example="lambda t: 1 / (1 + t)", what=what)
 
     @property
-    def landscape(self) -> Landscape:
-        """The loss F of the base."""
-        return self.dynamics.landscape
+    def dim(self) -> int:
+        """d, the length of the position."""
+        return self.dynamics.dim
+
+    @property
+    def has_attractor(self) -> bool:
+        return self.dynamics.has_attractor
+
+    def force(self, x: Point) -> Point:
+        return self.dynamics.force(x)
 
     @property
     def driver(self) -> Driver:

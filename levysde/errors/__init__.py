@@ -12,6 +12,7 @@ from levysde.errors.checks import (
     instance as instance,
     integer as integer,
     is_traced as is_traced,
+    key as key,
     missing_extra as missing_extra,
     nonnegative as nonnegative,
     numeric as numeric,

@@ -320,9 +320,37 @@ def function(name: str, value: Any, example: str = "") -> Any:
     return value
 
 
+def key(value: Any) -> Any:
+    """One key of `jax.random`, of the type that `jax.random.key` or `PRNGKey` makes."""
+    if isinstance(value, jax.Array):
+        typed = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+        old = value.dtype == jnp.uint32 and value.shape in ((2,), (4,))
+        if (typed and value.shape == ()) or old:
+            return value
+        kind = f"keys of shape {value.shape}" if typed else f"{value.dtype} of shape {value.shape}"
+    else:
+        kind = shown(value)
+    raise TypeError(
+        f"key must be one key of jax.random, not {kind}. For example jax.random.key(0); map over "
+        "several by jax.vmap."
+    )
+
+
 def seed(value: Any) -> int:
-    """A seed: an integer of at most 64 bits, hashed whole."""
-    return integer("seed", value, "seed=0", low=0, high=2**64 - 1)
+    """A seed: an integer of at most 64 bits, hashed whole, or a key of `jax.random` of 64 bits."""
+    if not isinstance(value, jax.Array) or not jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        if not (isinstance(value, jax.Array) and value.dtype == jnp.uint32 and value.ndim == 1):
+            return integer("seed", value, "seed=0", low=0, high=2**64 - 1)
+    data = key(concrete("seed", value))
+    if jnp.issubdtype(data.dtype, jax.dtypes.prng_key):
+        data = jax.random.key_data(data)
+    words = np.asarray(data).tolist()
+    if len(words) != 2:
+        raise ValueError(
+            f"seed is a key of {32 * len(words)} bits, and a seed has 64. Give a key of the "
+            "implementation threefry2x32, as jax.random.key(0) makes by default, or an integer."
+        )
+    return words[0] << 32 | words[1]
 
 
 def stability_index(value: Any) -> Array:

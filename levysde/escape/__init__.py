@@ -17,6 +17,7 @@ from levysde.escape.result import (
     check_places as check_places,
     join_shards as join_shards,
 )
+from levysde.escape.sample import sample_paths as sample_paths
 from levysde.naming import answer_wrong_calls as _answer_wrong_calls
 
 _answer_wrong_calls(globals())

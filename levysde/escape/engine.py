@@ -34,7 +34,7 @@ from levysde.escape.result import (
 )
 from levysde.escape.worker import Worker
 from levysde.protocols import Domain, Kernel
-from levysde.types import Arg, Integer, Number, Numbers, PathLike
+from levysde.types import Arg, Integer, Number, Numbers, PathLike, Seed
 
 _POLL_SECONDS = 0.05
 _SAVE_SHARE = 0.05  # of the time may go into saving
@@ -46,7 +46,7 @@ def simulate_escape(
     x0: Arg[Numbers],
     *,
     num: Arg[Integer],
-    seed: Arg[Integer],
+    seed: Arg[Seed],
     max_time: Arg[Number | None] = None,
     max_steps: Arg[Integer | None] = None,
     lanes: Arg[Integer | None] = None,

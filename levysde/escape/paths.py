@@ -34,14 +34,15 @@ from levysde.escape.block import (
 from levysde.escape.engine import describe
 from levysde.escape.fused import FUSED, compiles, fused_or_looped
 from levysde.escape.preflight import preflight
-from levysde.escape.request import check_process, layout, starting_points, steps_until
+from levysde.escape.request import check_host, check_process, layout, starting_points, steps_until
 from levysde.escape.result import Status
 from levysde.escape.worker import outcome
 from levysde.interfaces import runs_by_lanes
 from levysde.protocols import Domain, Kernel, Point, Scalar, Truth
 from levysde.random import LAST_STEP, split_uint64, trajectory_key
-from levysde.tables import Table, Tabled
-from levysde.types import Arg, Integer, Number, Numbers
+from levysde.results import Result
+from levysde.tables import Table
+from levysde.types import Arg, Integer, Number, Numbers, Seed
 
 _CALL_SECONDS = 0.1  # a call lasts about this long, so that Ctrl-C is prompt
 _LOOKS = 64  # looks a call
@@ -49,7 +50,7 @@ _LAST_ID = 2**64 - 1
 
 
 @dataclass(frozen=True, repr=False)
-class Paths(Tabled):
+class Paths(Result):
     """Trajectories at chosen times. A path that has left the domain stays at its first point
     outside.
 
@@ -96,6 +97,32 @@ class Paths(Tabled):
         """Whether each path was still inside at each chosen time; bool, shape `(num, T)`."""
         return ~self.exited[:, None] | (self.steps[None, :] < self.end_step[:, None])
 
+    def _columns(self) -> dict[str, Any]:
+        shape = self.positions.shape[:2]
+        places = self.positions.reshape(-1, self.dim)
+        return {
+            "trajectory": np.repeat(self.ids, shape[1]),
+            "time": np.tile(self.times, shape[0]),
+            "step": np.tile(self.steps, shape[0]),
+            "inside": self.inside.ravel(),
+        } | {f"x_{i}": column for i, column in enumerate(places.T)}
+
+    def _variables(self) -> dict[str, Any]:
+        one = ("end_time", "end_step", "exited", "label", "status")
+        return {
+            "trajectory": ("trajectory", self.ids),
+            "time": ("time", self.times, {"units": self.unit}),
+            "step": ("time", self.steps),
+            "positions": (("trajectory", "time", "coordinate"), self.positions),
+            "inside": (("trajectory", "time"), self.inside),
+            "last_inside": (("trajectory", "coordinate"), self.last_inside),
+            "first_outside": (("trajectory", "coordinate"), self.first_outside),
+        } | {name: ("trajectory", getattr(self, name)) for name in one}
+
+    def _about(self) -> dict[str, Any]:
+        about = {name: getattr(self, name) for name in ("unit", "seed", "kernel")}
+        return super()._about() | about | ({"domain": self.domain} if self.domain else {})
+
     def _table(self) -> Table:
         left = f", {int(self.exited.sum())} left {self.domain}" if self.domain is not None else ""
         bad = int(np.sum(self.status == Status.NONFINITE))
@@ -116,7 +143,7 @@ def simulate_paths(
     kernel: Arg[Kernel],
     x0: Arg[Numbers],
     *,
-    seed: Arg[Integer],
+    seed: Arg[Seed],
     num: Arg[Integer | None] = None,
     ids: Arg[Numbers | None] = None,
     times: Arg[Numbers | None] = None,
@@ -160,13 +187,9 @@ def simulate_paths(
         NonFiniteError: see `throw`; its `result` holds the paths.
     """
     check_process()
-    errors.concrete(
-        "kernel", errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)")
-    )
-    errors.concrete(
-        "domain",
-        errors.instance("domain", domain, Domain | None, "Ball(radius=1.0, center=jnp.zeros(2))"),
-    )
+    check_host(kernel, domain)
+    errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)")
+    errors.instance("domain", domain, Domain | None, "Ball(radius=1.0, center=jnp.zeros(2))")
     words = errors.seed(seed)
     errors.flag("throw", throw)
     ids = _ids(num, ids)

@@ -91,13 +91,14 @@ def precision(kernel: Kernel, domain: Domain, starts: np.ndarray) -> list[Precis
 
 
 def _gradient(kernel: Kernel, places: np.ndarray) -> list[PrecisionWarning]:
-    """A warning where rounding changes the gradient of the loss, compared with float64."""
-    landscape = getattr(getattr(kernel, "dynamics", None), "landscape", None)
-    if landscape is None or not len(places) or _size(landscape) > _WIDENED:
+    """A warning where rounding changes the gradient of the loss, or the drift, compared with
+    float64."""
+    dynamics = getattr(kernel, "dynamics", None)
+    if not isinstance(dynamics, Dynamics) or not len(places) or _size(dynamics) > _WIDENED:
         return []
-    here = np.asarray(_slopes(landscape, jnp.asarray(places)), np.float64)
+    here = np.asarray(_slopes(dynamics, jnp.asarray(places)), np.float64)
     try:
-        with in_float64((landscape, places)) as (precise, at):
+        with in_float64((dynamics, places)) as (precise, at):
             wide = np.asarray(_slopes(precise, at))
     except Exception:  # custom functions may hold float32 arrays or accept no others
         return []
@@ -106,20 +107,22 @@ def _gradient(kernel: Kernel, places: np.ndarray) -> list[PrecisionWarning]:
     lost, size = np.abs(here - wide).max(), np.abs(wide).max()
     if lost <= _LOST * size:
         return []
+    loss = getattr(dynamics, "landscape", None)
+    name = "the drift" if loss is None else f"the gradient of {type(loss).__name__}"
     return [
         PrecisionWarning(
-            f"rounding changes the gradient of {type(landscape).__name__} by up to {lost:.2g}, "
+            f"rounding changes {name} by up to {lost:.2g}, "
             f"where its size is {size:.2g} (at {len(places)} places between the start and the "
-            f"boundary, {places.dtype} beside float64). Write the loss in terms of the distance "
-            "from its minimum, or switch JAX to float64 with "
+            f"boundary, {places.dtype} beside float64). Write it in terms of the distance from the "
+            "minimum, or switch JAX to float64 with "
             'jax.config.update("jax_enable_x64", True).'
         )
     ]
 
 
 @eqx.filter_jit
-def _slopes(landscape: Any, places: Array) -> Array:
-    return jax.vmap(landscape.gradient)(places)
+def _slopes(dynamics: Dynamics, places: Array) -> Array:
+    return jax.vmap(dynamics.force)(places)
 
 
 def _places(kernel: Kernel, domain: Domain, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +130,9 @@ def _places(kernel: Kernel, domain: Domain, start: np.ndarray) -> tuple[np.ndarr
     bool `(n, d)`. Every domain has the same number of points, so that nothing compiles again; the
     start stands for a missing one."""
     dynamics = getattr(kernel, "dynamics", None)
-    rest = start if dynamics is None else np.asarray(dynamics.attractor, start.dtype)
+    rest = start
+    if isinstance(dynamics, Dynamics) and dynamics.has_attractor:
+        rest = np.asarray(dynamics.attractor, start.dtype)
     rest = rest if np.isfinite(rest).all() and bool(domain.contains(jnp.asarray(rest))) else start
     points = [start, rest, (start + rest) / 2]
     moved = [np.zeros(len(start), bool), np.zeros(len(start), bool), start != rest]

@@ -97,8 +97,9 @@ def domain_size(kernel: Kernel, domain: Domain, starts: np.ndarray) -> float:
     directions = kernel.noise_directions()
     most = int(np.clip(_RAY_NUMBERS // kernel.dim, 8, _RAYS))
     directions = directions[:: max(1, len(directions) // most)]
-    start, rest = jnp.atleast_2d(starts)[0], dynamics.attractor
-    origin = rest if bool(domain.contains(rest)) else start
+    origin = jnp.atleast_2d(starts)[0]
+    if dynamics.has_attractor and bool(domain.contains(dynamics.attractor)):
+        origin = dynamics.attractor
     lengths = np.linalg.norm(np.asarray(directions, np.float64), axis=1)
     ways = np.asarray(ray_distances(domain, origin, directions))
     return float(np.min(ways[lengths > 0] * lengths[lengths > 0], initial=np.inf))
@@ -114,7 +115,7 @@ def stability(kernel: Kernel, domain: Domain) -> list[StabilityWarning | str]:
     flow itself grows by, away from a saddle, does not count.
     """
     dynamics = flow_of(kernel)
-    if dynamics is None:
+    if dynamics is None or not dynamics.has_attractor:
         return []
     dt, name = float(kernel.dt), type(kernel).__name__  # pyright: ignore[reportAttributeAccessIssue]
     try:
@@ -209,7 +210,7 @@ def _stiffest(
     """As `_whole`, along the direction of the largest curvature alone, for each vector of the state
     (position, averages)."""
     x = dynamics.attractor
-    bend = lambda v: jax.jvp(dynamics.landscape.gradient, (x,), (v,))[1]  # noqa: E731
+    bend = lambda v: jax.jvp(dynamics.force, (x,), (v,))[1]  # noqa: E731
     unit = lambda v: v / jnp.maximum(jnp.linalg.norm(v), jnp.finfo(v.dtype).tiny)  # noqa: E731
     start = unit(jax.random.normal(jax.random.key(0), x.shape, x.dtype))
     top = jax.lax.fori_loop(0, _POWERS, lambda _, v: unit(bend(v)), start)

@@ -18,13 +18,23 @@ from levysde.interfaces import check_interfaces, ray_distances, runs_by_lanes
 from levysde.parts import in_float64
 from levysde.protocols import Domain, Kernel
 from levysde.random import LAST_STEP
-from levysde.types import Arg, Integer, Number, Numbers
+from levysde.types import Arg, Integer, Number, Numbers, Seed
 
 # numbers in a block's state, its lanes, blocks of a worker
 _BLOCK_NUMBERS, _WIDEST, _BLOCKS = 4096, 64, 2
 _DRAIN = 16  # minimum mean number of trajectories per lane
 
 _run_here, _run_before_fork = False, False
+
+
+def check_host(*parts: Any) -> None:
+    """Raises TypeError inside a transformation of JAX."""
+    if errors.is_traced(jnp.zeros(())) or any(map(errors.is_traced, jax.tree.leaves(parts))):
+        raise TypeError(
+            "a simulation runs on the host, which ends each trajectory at its own step, not inside "
+            "jit, vmap or grad. Call it outside, once a setting; inside, "
+            "sample_paths(kernel, x0, key, steps) makes paths of a fixed number of steps."
+        )
 
 
 def check_process() -> None:
@@ -76,19 +86,16 @@ def checked_run(
     domain: Arg[Domain],
     x0: Arg[Numbers],
     num: Arg[Integer],
-    seed: Arg[Integer],
+    seed: Arg[Seed],
     max_time: Arg[Number | None],
     max_steps: Arg[Integer | None],
     lanes: Arg[Integer | None],
     chunk: Arg[Integer | None],
     devices: Arg[Integer | None],
 ) -> Run:
-    errors.concrete(
-        "kernel", errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)")
-    )
-    errors.concrete(
-        "domain", errors.instance("domain", domain, Domain, "Ball(radius=1.0, center=jnp.zeros(2))")
-    )
+    check_host(kernel, domain)
+    errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)")
+    errors.instance("domain", domain, Domain, "Ball(radius=1.0, center=jnp.zeros(2))")
     num = errors.integer("num", num, "num=10_000")
     seed = errors.seed(seed)
     places = _devices(devices)
@@ -145,11 +152,6 @@ def _contained(domain: Domain, points: Array) -> Array:
 
 def starting_points(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.ndarray:
     errors.concrete("x0", x0)
-    if errors.is_traced(jnp.zeros(())):
-        raise TypeError(
-            "a simulation runs on the host, not inside jit, vmap or grad. Call it "
-            "outside, once a setting."
-        )
     example = f"jnp.zeros({kernel.dim})"
     starts = np.asarray(errors.finite("x0", x0, example))
     if starts.shape not in ((kernel.dim,), (num, kernel.dim)):

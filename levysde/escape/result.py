@@ -9,15 +9,19 @@ bit (on one jax version, backend and type of device).
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import numpy as np
 
 from levysde import errors
+from levysde.results import Result
 from levysde.stats import mean_time
-from levysde.tables import Table, Tabled
+from levysde.tables import Table
 from levysde.types import Arg
+
+if TYPE_CHECKING:
+    import pandas
 
 SAMPLINGS = {
     "independent": "independent: different examples, drawn anew each iteration",
@@ -31,6 +35,7 @@ _KEPT_START = 1000  # dimensions up to which the start is kept
 _SAME = ("kernel", "domain", "unit", "dt", "seed", "num", "versions")
 _SUMS, _LONGEST = ("workers", "lane_steps", "live_steps"), ("seconds", "compile_seconds")
 _FEW_OVERSHOTS = 0.01  # of the exits
+_FEW = 16  # dimensions up to which a table of rows has the places
 
 
 class Status(enum.IntEnum):
@@ -53,7 +58,7 @@ class Status(enum.IntEnum):
 
 
 @dataclass(frozen=True, repr=False)
-class RunInfo(Tabled):
+class RunInfo(Result):
     """How a result was made.
 
     Attributes:
@@ -131,7 +136,7 @@ class RunInfo(Tabled):
 
 
 @dataclass(frozen=True, repr=False)
-class EscapeResult(Tabled):
+class EscapeResult(Result):
     """Escape times and places, indexed by trajectory id.
 
     Attributes:
@@ -208,6 +213,51 @@ class EscapeResult(Tabled):
             if self.count(s)
         ]
         return Table("EscapeResult", rows, [*self.warnings, *lost])
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """One row a trajectory, numbered by `trajectory`.
+
+        Returns:
+            Columns `time` (in `attrs["unit"]`), `exited`, `label`, `steps`, `status` (as a word)
+            and `overshot`; up to 16 dimensions also `last_inside_0`, ... and `first_outside_0`, ...
+            `to_dataset` has the places in any dimension.
+
+        Raises:
+            ImportError: pandas is missing.
+        """
+        return super().to_dataframe().set_index("trajectory")
+
+    def _columns(self) -> dict[str, Any]:
+        places = {}
+        for name in ("last_inside", "first_outside") if self.last_inside.shape[1] <= _FEW else ():
+            places |= {f"{name}_{i}": column for i, column in enumerate(getattr(self, name).T)}
+        words = np.asarray([status.name.lower() for status in Status])
+        by_trajectory = ("time", "exited", "label", "steps", "overshot")
+        return (
+            {"trajectory": np.arange(self.num)}
+            | {name: getattr(self, name) for name in by_trajectory}
+            | {"status": words[self.status]}
+            | places
+        )
+
+    def _variables(self) -> dict[str, Any]:
+        columns = self._columns()
+        units = {"time": {"units": self.info.unit}}
+        found: dict[str, Any] = {
+            name: ("trajectory", columns[name], units.get(name, {}))
+            for name in columns
+            if not name.startswith(("last_inside", "first_outside"))
+        }
+        for name in ("last_inside", "first_outside"):
+            found[name] = (("trajectory", "coordinate"), getattr(self, name))
+        return found
+
+    def _about(self) -> dict[str, Any]:
+        info = {field.name: getattr(self.info, field.name) for field in fields(self.info)}
+        versions = {f"version_{name}": v for name, v in info.pop("versions").items()}
+        warned = {"warnings": "\n".join(self.warnings)}
+        given = {name: value for name, value in info.items() if value is not None}
+        return super()._about() | given | versions | warned
 
     def _mean(self) -> str:
         ended = (self.status == Status.EXITED) | (self.status == Status.CENSORED)

@@ -60,23 +60,21 @@ def step_bias(
     variance = np.sum((normals @ columns.T) ** 2, 1) / 2  # both signs of a column are there
     on_grid = kernel.exits_on_grid and not getattr(domain, "made_for_steps", False)
     shift = _SHIFT * np.sqrt(variance * dt) if on_grid else np.zeros(len(variance))
-    ways, losses, slopes, drifts = (
+    ways, slopes, drifts = (
         np.asarray(a, np.float64)
         for a in _along(kernel, dynamics, domain, *map(jnp.asarray, (normals, shift)))
     )
-    usable = np.isfinite(ways) & np.isfinite(losses + slopes + drifts).all(1)
+    usable = np.isfinite(ways) & np.isfinite(slopes + drifts).all(1)
     if not usable.any():
         return 0.0, 0.0
-    ways, losses, slopes, drifts, variance, shift = (
-        a[usable] for a in (ways, losses, slopes, drifts, variance, shift)
+    ways, slopes, drifts, variance, shift = (
+        a[usable] for a in (ways, slopes, drifts, variance, shift)
     )
     grid = np.linspace(-1, 1, 2 * _POINTS + 1) * (ways + shift)[:, None]
     curvature = np.diff(slopes) / np.diff(grid)
     fine = dt * np.abs(curvature).max(1, keepdims=True) < _FINE
     lost = slopes + np.where(fine, -slopes, drifts / dt)  # of the slope, by the step
-    area = np.cumsum(
-        np.pad((lost[:, 1:] + lost[:, :-1]) / 2 * np.diff(grid), ((0, 0), (1, 0))), axis=1
-    )
+    losses, area = (_integral(a, grid) for a in (slopes, lost))
     area -= area[:, _POINTS : _POINTS + 1]
     height = 2 * (losses - losses.min(1, keepdims=True)) / variance[:, None]
     stepped = height - inexact * (2 * area + dt * (slopes - lost) ** 2 / 2) / variance[:, None]
@@ -141,25 +139,27 @@ def _along(
     domain: Domain,
     normals: Float[Array, "m d"],
     shift: Float[Array, " m"],
-) -> tuple[Float[Array, " m"], Float[Array, "m n"], Float[Array, "m n"], Float[Array, "m n"]]:
-    """The length of each way, and the loss, its slope and the drift of a step along it, on a grid
+) -> tuple[Float[Array, " m"], Float[Array, "m n"], Float[Array, "m n"]]:
+    """The length of each way, and the slope of the loss and the drift of a step along it, on a grid
     from its end on one side to that on the other."""
     x = dynamics.attractor
     ways = jax.vmap(lambda v: domain.ray_distance(x, v))(normals)
     share = jnp.linspace(-1, 1, 2 * _POINTS + 1)
 
-    def one(way: Array, normal: Array) -> tuple[Array, Array, Array]:
+    def one(way: Array, normal: Array) -> tuple[Array, Array]:
         points = x[None] + (share * way)[:, None] * normal[None]
-        slope = lambda y: jnp.sum(dynamics.landscape.gradient(y) * normal)  # noqa: E731
+        slope = lambda y: jnp.sum(dynamics.force(y) * normal)  # noqa: E731
         drift = lambda y: jnp.sum(kernel.drift_step(y) * normal)  # noqa: E731
-        return (
-            jax.vmap(dynamics.landscape.value)(points),
-            jax.vmap(slope)(points),
-            jax.vmap(drift)(points),
-        )
+        return jax.vmap(slope)(points), jax.vmap(drift)(points)
 
     finite = jnp.where(jnp.isfinite(ways), ways, 1)
     return ways, *jax.vmap(one)(finite + shift, normals)
+
+
+def _integral(values: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """From the beginning of each row, by trapezia."""
+    pieces = (values[:, 1:] + values[:, :-1]) / 2 * np.diff(grid)
+    return np.pad(np.cumsum(pieces, axis=1), ((0, 0), (1, 0)))
 
 
 def _log_time(height: np.ndarray, grid: np.ndarray, end: np.ndarray) -> np.ndarray:

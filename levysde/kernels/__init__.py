@@ -6,6 +6,7 @@ from levysde.kernels.bridge import Bridged as Bridged, JumpAdapted as JumpAdapte
 from levysde.kernels.euler import EulerMaruyama as EulerMaruyama, TamedEuler as TamedEuler
 from levysde.kernels.optimizer import OptimizerKernel as OptimizerKernel
 from levysde.kernels.ou import OrnsteinUhlenbeck as OrnsteinUhlenbeck
+from levysde.kernels.reflect import Reflected as Reflected
 from levysde.kernels.regression import LinearRegressionSGD as LinearRegressionSGD
 from levysde.naming import answer_wrong_calls as _answer_wrong_calls
 

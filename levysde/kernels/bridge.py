@@ -33,8 +33,9 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.domains import check_boundary, pulled_back
-from levysde.dynamics import SGD
+from levysde.dynamics import FirstOrder
 from levysde.kernels.euler import Stepper
+from levysde.kernels.reflect import OfKernel
 from levysde.noise import Brownian, StableComponents, StableIsotropic, small_jump_variance
 from levysde.protocols import Domain, Dynamics, Kernel, Point, State, Truth, Words
 from levysde.random import exponential, log2, normals, unit_pair
@@ -65,14 +66,14 @@ class BridgedState(NamedTuple):
     early: Array
 
 
-class Bridged(Stepper):
+class Bridged(OfKernel):
     """A Gaussian kernel that also detects exits from `domain` between two steps, and their times.
     Escape times then have weak order 1 in dt instead of 1/2.
 
     Args:
-        kernel: a stepper of `SGD` (Ito) with `Brownian` noise, or of `Langevin`: `EulerMaruyama`,
-            or `OrnsteinUhlenbeck`, whose drift has no error near the minimum, so that hardly any is
-            left.
+        kernel: a stepper of `SGD` (Ito) or `SDE` with `Brownian` noise, or of `Langevin`:
+            `EulerMaruyama`, or `OrnsteinUhlenbeck`, whose drift has no error near the minimum, so
+            that hardly any is left.
         domain: the one that `simulate_escape` gets, with a formula for its boundary (see
             `Domain.faces`).
 
@@ -105,35 +106,8 @@ class Bridged(Stepper):
         self.kernel = kernel
 
     @property
-    def dynamics(self) -> Dynamics:
-        """The SDE that is stepped."""
-        return self.kernel.dynamics  # pyright: ignore[reportAttributeAccessIssue]
-
-    @property
-    def dt(self) -> Array:
-        """The step, in SDE time."""
-        return self.kernel.dt  # pyright: ignore[reportAttributeAccessIssue]
-
-    @property
-    def unit(self) -> str:
-        """Of time."""
-        return self.kernel.unit
-
-    @property
-    def dim(self) -> int:
-        """d, the length of the position."""
-        return self.kernel.dim
-
-    def noise_directions(self) -> Array:
-        return self.kernel.noise_directions()
-
-    @property
     def words_per_step(self) -> int:
         return self.kernel.words_per_step + WORDS
-
-    @property
-    def words_per_init(self) -> int:
-        return self.kernel.words_per_init
 
     def init(self, x0: Point, words: Words) -> BridgedState:
         base = self.kernel.init(x0, words)
@@ -167,9 +141,6 @@ class Bridged(Stepper):
 
     def elapsed(self, state: Any, steps: Any) -> Any:
         return self.kernel.elapsed(state.base, steps) - np.asarray(state.early, np.float64)
-
-    def steps_within(self, time: float) -> int:
-        return self.kernel.steps_within(time)
 
 
 def crossing(
@@ -244,7 +215,7 @@ class JumpAdapted(Stepper):
     file).
 
     Args:
-        dynamics: `SGD` (Ito) with `StableComponents` or `StableIsotropic`.
+        dynamics: `SGD` (Ito) or `SDE` with `StableComponents` or `StableIsotropic`.
         dt: longest step, positive, in SDE time: what the flow and the Gaussian part need.
         cutoff: c, positive, in units of the driver: a jump moves the position by epsilon S times
             its size, so let `epsilon * cutoff` be well below the size of the domain.
@@ -259,7 +230,7 @@ class JumpAdapted(Stepper):
         Asmussen, Rosinski, J. Appl. Probab. 38, 2001.
     """
 
-    dynamics: SGD
+    dynamics: FirstOrder
     dt: Array
     cutoff: Array
     rate: Array
@@ -274,9 +245,9 @@ class JumpAdapted(Stepper):
         cutoff: Arg[Number],
         domain: Arg[Domain | None] = None,
     ):
-        if not isinstance(dynamics, SGD) or dynamics.response != "linear":
+        if not isinstance(dynamics, FirstOrder) or dynamics.response != "linear":
             raise TypeError(
-                f"dynamics must be SGD (Ito), not {type(dynamics).__name__}. For example "
+                f"dynamics must be SGD (Ito) or SDE, not {type(dynamics).__name__}. For example "
                 "JumpAdapted(SGD(well, StableComponents(alpha=1.5), epsilon=0.1), dt=0.01, "
                 "cutoff=0.5)."
             )
@@ -326,8 +297,8 @@ class JumpAdapted(Stepper):
         h = jnp.where(lands, state.rest, self.dt)
         gaussian = jnp.sqrt(self.variance * h) * normals(words[3 : 3 + even], m, dtype)
         noise = dynamics.kick(gaussian, x)
-        middle = x + (noise - h * dynamics.landscape.gradient(x)) / 2
-        move = noise - h * dynamics.landscape.gradient(middle)
+        middle = x + (noise - h * dynamics.force(x)) / 2
+        move = noise - h * dynamics.force(middle)
         after = x + move
         jump = self._jump(words[2], words[1], words[3 + even :], m)
         landed = jnp.where(lands, x + (move + dynamics.kick(jump, after)), after)
@@ -354,7 +325,7 @@ class JumpAdapted(Stepper):
         return jnp.where(jnp.arange(m, dtype=jnp.uint32) == axis, length * sign, 0)
 
     def noiseless(self, state: JumpAdaptedState) -> JumpAdaptedState:
-        gradient = self.dynamics.landscape.gradient
+        gradient = self.dynamics.force
         return state._replace(
             x=state.x - self.dt * gradient(state.x - self.dt * gradient(state.x) / 2)
         )
@@ -374,7 +345,7 @@ class JumpAdapted(Stepper):
         return max(1, math.ceil(time / float(self.dt) + jumps + 6 * math.sqrt(jumps) + 20))
 
 
-def _jumps(dynamics: SGD, cutoff: Array) -> tuple[Array, Array]:
+def _jumps(dynamics: FirstOrder, cutoff: Array) -> tuple[Array, Array]:
     """The variance of the jumps below the cutoff and the rate of those above."""
     driver: Any = dynamics.driver
     a, dim = float(driver.alpha), dynamics.noise_dim

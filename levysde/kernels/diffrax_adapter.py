@@ -28,8 +28,8 @@ from diffrax import (
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.dynamics import SGD, Langevin
-from levysde.kernels.euler import FixedStep, gradient_flow
+from levysde.dynamics import FirstOrder
+from levysde.kernels.euler import FixedStep, first_order
 from levysde.noise import STATE_FREE, Brownian, DiagonalScale, ScalarScale, StateScale
 from levysde.protocols import Dynamics, Point, State, Words, matvec
 from levysde.random import normals
@@ -41,7 +41,7 @@ _EXAMPLE = "DiffraxKernel(diffrax.Heun(), Langevin(well, diffusion=0.1), dt=0.01
 
 
 class DiffraxKernel(FixedStep):
-    """Steps a gradient flow under Gaussian noise by a solver of diffrax.
+    """Steps an equation of first order under Gaussian noise by a solver of diffrax.
 
     The strong and weak orders are the solver's; for noise that does not depend on the position
     `ShARK` and `SRA1` have strong order 1.5 and `Heun` weak order 2. The noise is that of the
@@ -53,7 +53,7 @@ class DiffraxKernel(FixedStep):
             `ItoMilstein`) where the scale depends on the position and is read as Ito; a
             Stratonovich solver where it is read as Marcus, which for Brownian noise is
             Stratonovich; either where it does not depend on the position.
-        dynamics: `SGD` with `Brownian` noise, or `Langevin`.
+        dynamics: `SGD` or `SDE` with `Brownian` noise, or `Langevin`.
         dt: the step, positive, in SDE time.
 
     Raises:
@@ -68,14 +68,14 @@ class DiffraxKernel(FixedStep):
 
     # diffrax.AbstractSolver; a class with a metaclass that checkers of types do not follow
     solver: Any
-    dynamics: SGD | Langevin
+    dynamics: FirstOrder
     dt: Array
     level: int = eqx.field(static=True)  # of _AREAS
 
     def __init__(
         self, solver: Arg[diffrax.AbstractSolver], dynamics: Arg[Dynamics], dt: Arg[Number]
     ):
-        self.dynamics = gradient_flow("DiffraxKernel", dynamics)
+        self.dynamics = first_order("DiffraxKernel", dynamics)
         if not isinstance(self.dynamics.driver, Brownian):
             raise TypeError(
                 "diffrax's SDE solvers are made for Brownian motion, and "
@@ -142,9 +142,9 @@ class DiffraxKernel(FixedStep):
         return diffrax.MultiTerm(diffrax.ODETerm(_drift), _Noise(start, increment))
 
 
-def _drift(t: Any, moved: Point, args: tuple[SGD | Langevin, Point]) -> Point:
+def _drift(t: Any, moved: Point, args: tuple[FirstOrder, Point]) -> Point:
     flow, x = args
-    return -flow.landscape.gradient(x + moved)
+    return -flow.force(x + moved)
 
 
 class _Noise(diffrax.AbstractTerm):
@@ -154,7 +154,7 @@ class _Noise(diffrax.AbstractTerm):
     start: Array
     increment: AbstractBrownianIncrement
 
-    def vf(self, t: Any, y: Point, args: tuple[SGD | Langevin, Point]) -> Array:
+    def vf(self, t: Any, y: Point, args: tuple[FirstOrder, Point]) -> Array:
         flow, x = args
         scale, size, at = flow.scale, flow.noise_dim, x + y
         if _is_diagonal(scale, at):
@@ -176,7 +176,7 @@ def _is_diagonal(scale: Any, x: Point) -> bool:
     return isinstance(scale, ScalarScale | DiagonalScale)
 
 
-def _checked_solver(solver: Arg[diffrax.AbstractSolver], flow: SGD | Langevin) -> Any:
+def _checked_solver(solver: Arg[diffrax.AbstractSolver], flow: FirstOrder) -> Any:
     errors.instance("solver", solver, diffrax.AbstractSolver, _EXAMPLE)
     name = type(solver).__name__
     if isinstance(solver, diffrax.AbstractImplicitSolver):

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.dynamics import SGD, Langevin
+from levysde.dynamics import FirstOrder
 from levysde.protocols import Dynamics, Kernel, NoiseVector, Point, Scalar, State, Words
 from levysde.types import Arg, Number
 
@@ -42,14 +42,18 @@ class Stepper(Kernel):
     @property
     def dim(self) -> int:
         """d, the length of the position."""
-        return self.dynamics.landscape.dim
+        return self.dynamics.dim
 
     @property
     def words_per_init(self) -> int:
         return 0
 
     def noise_directions(self) -> Float[Array, "m d"]:
-        jumps = jax.vmap(self.dynamics.jump)(jnp.eye(self.dynamics.noise_dim))
+        axes = jnp.eye(self.dynamics.noise_dim)
+        if not self.dynamics.has_attractor:  # then any direction of the space
+            axes = jnp.eye(self.dim)
+            return jnp.concatenate([axes, -axes])
+        jumps = jax.vmap(self.dynamics.jump)(axes)
         return jnp.concatenate([jumps, -jumps])
 
 
@@ -128,7 +132,7 @@ class EulerMaruyama(FixedStep):
 
 
 class TamedEuler(FixedStep):
-    """The tamed Euler scheme for a gradient flow with any driver and scale.
+    """The tamed Euler scheme for an equation of first order with any driver and scale.
 
     Weak order 1, as Euler-Maruyama, and stable where that explodes: F growing faster than `|x|^2`,
     far starts, heavy tails. After a jump of length r it needs about r steps to come back, whatever
@@ -136,7 +140,7 @@ class TamedEuler(FixedStep):
     than `r dt` are to be trusted.
 
     Args:
-        dynamics: `SGD` or `Langevin`.
+        dynamics: `SGD`, `Langevin` or `SDE`.
         dt: the step, positive, in SDE time.
 
     Raises:
@@ -147,15 +151,15 @@ class TamedEuler(FixedStep):
         Hutzenthaler, Jentzen, Kloeden, Ann. Appl. Probab. 22, 2012.
     """
 
-    dynamics: SGD | Langevin
+    dynamics: FirstOrder
     dt: Array
 
     def __init__(self, dynamics: Arg[Dynamics], dt: Arg[Number]):
-        self.dynamics = gradient_flow("TamedEuler", dynamics)
+        self.dynamics = first_order("TamedEuler", dynamics)
         self.dt = _checked_dt(self.dynamics, dt)
 
     def advance(self, noise: NoiseVector, state: Point) -> Point:
-        drift = tamed(self.dynamics.landscape.gradient(state), self.dt)
+        drift = tamed(self.dynamics.force(state), self.dt)
         return state + (self.dynamics.kick(noise, state) - drift)
 
 
@@ -166,13 +170,14 @@ def _checked_dt(dynamics: Dynamics, dt: Arg[Number]) -> Array:
     return length
 
 
-def gradient_flow(kernel: str, dynamics: Arg[Dynamics]) -> SGD | Langevin:
-    """`dynamics`, or a TypeError that names the kernel: it needs `d th = -grad F dt + noise` with
-    the position as its state."""
-    if not isinstance(dynamics, SGD | Langevin):
+def first_order(kernel: str, dynamics: Arg[Dynamics]) -> FirstOrder:
+    """`dynamics`, or a TypeError that names the kernel: it needs `dx = b(x) dt + noise` with the
+    position as its state."""
+    if not isinstance(dynamics, FirstOrder):
         kind = type(dynamics).__name__ if isinstance(dynamics, Dynamics) else repr(dynamics)
         raise TypeError(
-            f"{kernel} steps a gradient flow, SGD(...) or Langevin(...), not {kind}. "
+            f"{kernel} steps an equation of first order, SGD(...), Langevin(...) or SDE(...), not "
+            f"{kind}. "
             "Any Dynamics can be stepped by EulerMaruyama(dynamics, dt=1e-3)."
         )
     return dynamics

@@ -34,12 +34,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
+from scipy.linalg import expm
 
 from levysde import errors
-from levysde.dynamics import SGD, Langevin
-from levysde.kernels.euler import FixedStep, gradient_flow
-from levysde.landscapes import Quadratic, in_float64
+from levysde.dynamics import FirstOrder
+from levysde.kernels.euler import FixedStep, first_order
+from levysde.landscapes import Quadratic
 from levysde.noise import STATE_FREE, Brownian, StableComponents, StableIsotropic
+from levysde.parts import in_float64
 from levysde.protocols import Dynamics, NoiseVector, Point, Words, matvec
 from levysde.types import Arg, Number
 
@@ -48,7 +50,7 @@ _SAME = 1e-5
 
 
 class OrnsteinUhlenbeck(FixedStep):
-    """Steps a gradient flow with its linear part at the minimum solved exactly.
+    """Steps an equation of first order with its linear part at the attractor solved exactly.
 
     Exact in law for a `Quadratic` whatever dt is. Elsewhere a step takes two gradients and is of
     weak order 2 for Gaussian noise; it gains where the loss is close to a quadratic around the
@@ -58,9 +60,10 @@ class OrnsteinUhlenbeck(FixedStep):
     kernel; they are array leaves, so that other numbers compile nothing new.
 
     Args:
-        dynamics: `SGD` or `Langevin` whose scale does not depend on the position, with `Brownian`
-            noise and any H and S; with `StableComponents`, where the columns of S are eigenvectors
-            of H (both diagonal, for example); or with `StableIsotropic`, where they all have one
+        dynamics: `SGD`, `Langevin`, or an `SDE` with an attractor, whose scale does not depend on
+            the position, with `Brownian` noise and any H and S; with `StableComponents`, where the
+            columns of S are eigenvectors of H (both diagonal, for example); or with
+            `StableIsotropic`, where they all have one
             curvature (`H = h I`).
         dt: the step, positive, in SDE time.
 
@@ -73,7 +76,7 @@ class OrnsteinUhlenbeck(FixedStep):
         2002, ETD2RK (the rest).
     """
 
-    dynamics: SGD | Langevin
+    dynamics: FirstOrder
     dt: Array
     drift: Array  # dt phi1(H dt); (d,) where H is diagonal, else (d, d)
     mixing: Array  # xi = mixing times the driver's increment over `time`; (d,), or (d, m)
@@ -83,7 +86,7 @@ class OrnsteinUhlenbeck(FixedStep):
 
     def __init__(self, dynamics: Arg[Dynamics], dt: Arg[Number]):
         errors.concrete("dt", dt)  # the law of the noise is computed on the host
-        flow = gradient_flow("OrnsteinUhlenbeck", dynamics)
+        flow = first_order("OrnsteinUhlenbeck", dynamics)
         if not isinstance(flow.scale, STATE_FREE):
             raise TypeError(
                 "OrnsteinUhlenbeck solves the linear part exactly, for which "
@@ -104,14 +107,12 @@ class OrnsteinUhlenbeck(FixedStep):
     def _derived(self) -> dict[str, Any]:
         step, hessian = float(self.dt), _hessian(self.dynamics)
         mixing, time = _noise_law(self.dynamics, hessian, step)
-        linear = isinstance(self.dynamics.landscape, Quadratic)
+        linear = isinstance(getattr(self.dynamics, "landscape", None), Quadratic)
         return {
             "mixing": _leaf(mixing),
             "time": _leaf(time),
-            "drift": _leaf(step * _function(_phi1, hessian * step)),
-            "rest": None
-            if linear
-            else (_leaf(hessian), _leaf(step * _function(_phi2, hessian * step))),
+            "drift": _leaf(step * _phi(1, hessian * step)),
+            "rest": None if linear else (_leaf(hessian), _leaf(step * _phi(2, hessian * step))),
         }
 
     @property
@@ -129,13 +130,13 @@ class OrnsteinUhlenbeck(FixedStep):
 
     def advance(self, noise: Point, state: Point) -> Point:
         """The step with `xi = noise`."""
-        x, gradient = state, self.dynamics.landscape.gradient
-        force = gradient(x)
+        x, force_at = state, self.dynamics.force
+        force = force_at(x)
         move = noise - _product(self.drift, force)
         if self.rest is None:
             return x + move
         hessian, weight = self.rest
-        change = gradient(x + move) - force - _product(hessian, move)
+        change = force_at(x + move) - force - _product(hessian, move)
         return x + (move - _product(weight, change))
 
 
@@ -143,14 +144,15 @@ def _product(matrix: Array, vector: NoiseVector) -> Point:
     return matrix * vector if matrix.ndim == 1 else matvec(matrix, vector)
 
 
-def _hessian(flow: SGD | Langevin) -> np.ndarray:
-    """H at the minimum, float64, symmetric."""
-    with in_float64(flow.landscape) as precise:
-        matrix = np.asarray(precise.hessian(precise.minimum), np.float64)
-    return (matrix + matrix.T) / 2
+def _hessian(flow: FirstOrder) -> np.ndarray:
+    """H at the attractor, float64; symmetric but for a drift that turns."""
+    with in_float64(flow) as precise:
+        matrix = np.asarray(precise.linearisation(), np.float64)
+    turns = np.abs(matrix - matrix.T).max() > _SAME * np.abs(matrix).max()
+    return matrix if turns and not hasattr(flow, "landscape") else (matrix + matrix.T) / 2
 
 
-def _noise_law(flow: SGD | Langevin, hessian: np.ndarray, dt: float) -> tuple[np.ndarray, float]:
+def _noise_law(flow: FirstOrder, hessian: np.ndarray, dt: float) -> tuple[np.ndarray, float]:
     """xi as a matrix times the driver's increment over a time. Float64."""
     identity = jnp.eye(flow.noise_dim)
     unit = np.asarray(
@@ -158,16 +160,22 @@ def _noise_law(flow: SGD | Langevin, hessian: np.ndarray, dt: float) -> tuple[np
     )
     scale = float(flow.epsilon) * unit
     if isinstance(flow.driver, Brownian):
+        if not _symmetric(hessian):
+            # Van Loan, IEEE Trans. Automat. Control 23, 1978: the integral of the covariance
+            zero = np.zeros_like(hessian)
+            whole = expm(dt * np.block([[hessian, scale @ scale.T], [zero, -hessian.T]]))
+            size = len(hessian)
+            return _root(whole[size:, size:].T @ whole[:size, size:]), 1.0
         curvatures, axes = np.linalg.eigh(hessian)
         q = axes.T @ scale @ scale.T @ axes
         covariance = axes @ (q * dt * _phi1((curvatures[:, None] + curvatures) * dt)) @ axes.T
-        return _function(lambda size: np.sqrt(np.maximum(size, 0)), covariance), 1.0
+        return _root(covariance), 1.0
     alpha = float(flow.driver.index)
     times = dt * _phi1(alpha * _column_curvatures(flow, hessian, scale) * dt)
     return scale * (times / times.max()) ** (1 / alpha), times.max()
 
 
-def _column_curvatures(flow: SGD | Langevin, hessian: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def _column_curvatures(flow: FirstOrder, hessian: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """h_j of `H S_j = h_j S_j`, shape `(m,)`; ValueError where there is none, or they differ and
     may not."""
     sizes = np.sum(scale**2, 0)
@@ -195,6 +203,27 @@ def _column_curvatures(flow: SGD | Langevin, hessian: np.ndarray, scale: np.ndar
     curvatures = np.full(scale.shape[1], found[0])  # a column of zeros may take any
     curvatures[used] = found
     return curvatures
+
+
+def _symmetric(matrix: np.ndarray) -> bool:
+    return np.array_equal(matrix, matrix.T)
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    return _function(lambda size: np.sqrt(np.maximum(size, 0)), covariance)
+
+
+def _phi(order: int, matrix: np.ndarray) -> np.ndarray:
+    """phi1 or phi2 of a matrix."""
+    if _symmetric(matrix):
+        return _function((_phi1, _phi2)[order - 1], matrix)
+    # the upper right block of the exponential of a larger matrix (Saad, SIAM J. Numer. Anal. 29,
+    # 1992)
+    size = len(matrix)
+    large = np.zeros((size * (order + 1),) * 2)
+    large[:size, :size] = -matrix
+    large[: size * order, size:] += np.eye(size * order)
+    return expm(large)[:size, -size:]
 
 
 def _phi1(z: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from levysde import errors
 from levysde.landscapes.network import NetworkLandscape, from_network
-from levysde.types import Arg, Integer, Number
+from levysde.types import Arg, Integer, Number, Seed
 
 _DATA = {"breast_cancer": 2, "iris": 3, "wine": 3, "digits": 10}  # classes
 _CLASSES = 10
@@ -81,7 +81,7 @@ def fully_connected(
     depth: Arg[Integer] = 2,
     width: Arg[Integer] = 6,
     weight_decay: Arg[Number] = 0.01,
-    seed: Arg[Integer] = 0,
+    seed: Arg[Seed] = 0,
 ) -> NetworkLandscape:
     """A fully connected tanh network with softmax cross-entropy on one of the data sets.
 
@@ -214,7 +214,7 @@ def digits_mlp(
     hidden: Arg[Integer] = 8,
     num_images: Arg[Integer] = 300,
     weight_decay: Arg[Number] = 0.02,
-    seed: Arg[Integer] = 0,
+    seed: Arg[Seed] = 0,
 ) -> NetworkLandscape:
     """A one-hidden-layer tanh network with softmax cross-entropy (nats) on handwritten digits: 8x8
     images, pixels in [0, 1].
@@ -255,7 +255,7 @@ def digits_cnn(
     channels: Arg[Integer] = 4,
     num_images: Arg[Integer] = 300,
     weight_decay: Arg[Number] = 0.02,
-    seed: Arg[Integer] = 0,
+    seed: Arg[Seed] = 0,
 ) -> NetworkLandscape:
     """A small convolutional network on the same images: 3x3 filters, tanh, means over 2x2 patches,
     cross-entropy (nats).
@@ -314,7 +314,7 @@ def _cnn_losses(params: Any, images: Array, labels: Array) -> Array:
 
 
 def _sample(
-    num_images: Arg[Integer], seed: Arg[Integer]
+    num_images: Arg[Integer], seed: Arg[Seed]
 ) -> tuple[np.random.Generator, np.ndarray, np.ndarray]:
     """The generator after drawing the images, pixels in [0, 1], labels."""
     num_images = errors.integer("num_images", num_images, low=10, high=10 * _SMALLEST_CLASS)

@@ -27,7 +27,7 @@ from jaxtyping import Array, Float
 from levysde import errors
 from levysde.landscapes.wells import Smooth
 from levysde.protocols import Point, Scalar
-from levysde.types import Arg, Integer, Number, Numbers
+from levysde.types import Arg, Integer, Number, Numbers, Seed
 
 
 class DeepLinear(Smooth):
@@ -219,7 +219,7 @@ class MatrixSensing(Smooth):
         *,
         rank: Arg[Integer] = 1,
         measurements: Arg[Integer] = 30,
-        seed: Arg[Integer] = 0,
+        seed: Arg[Seed] = 0,
     ):
         size = errors.integer("num_rows", num_rows)
         self.rank = errors.integer("rank", rank, high=size)

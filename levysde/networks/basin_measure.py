@@ -32,8 +32,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from levysde.networks.curvature import student_estimate
+from levysde.results import Result
 from levysde.stats import Estimate
-from levysde.tables import Table, Tabled
+from levysde.tables import Table
 
 # of the guessed length: finer beyond it, where the basin may come back
 _GRID = np.array(
@@ -68,7 +69,7 @@ class RayCrossings:
 
 
 @dataclass(frozen=True, repr=False)
-class BasinMeasure(Tabled):
+class BasinMeasure(Result):
     """m(W) of one optimiser, with `m(|y| >= 1) = 1`.
 
     Attributes:

@@ -23,8 +23,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from levysde.results import Result
 from levysde.stats import Estimate
-from levysde.tables import Table, Tabled, listed
+from levysde.tables import Table, listed
 
 DENSE = 256  # dimensions up to which matrices are formed
 _TOLERANCE = 1e-4  # of an eigenvalue, relative to the largest
@@ -35,7 +36,7 @@ Product = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, repr=False)
-class Spectrum(Tabled):
+class Spectrum(Result):
     """Eigenvalues of a symmetric matrix that may be known by its products only.
 
     Attributes:

@@ -45,7 +45,7 @@ from levysde.networks.escapes import (
 from levysde.networks.gradient_covariance import GradientCovariance, alignment, gradient_covariance
 from levysde.networks.noise_tails import NoiseTails, measure_tails, sampled_coordinates
 from levysde.networks.products import Products, descent_left
-from levysde.types import Arg, Integer, Number
+from levysde.types import Arg, Integer, Number, Seed
 
 if TYPE_CHECKING:
     import optax
@@ -80,7 +80,7 @@ def diagnose(
     memory_budget: Arg[Number] = 4.0,
     time_budget: Arg[Number] = 120.0,
     confidence: Arg[Number] = 0.95,
-    seed: Arg[Integer] = 0,
+    seed: Arg[Seed] = 0,
 ) -> Diagnosis:
     """Measure a network's gradient noise and curvature at a point, and how its optimiser escapes
     from the basin around it.

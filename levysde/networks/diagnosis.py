@@ -12,12 +12,13 @@ from levysde.networks.basin_measure import BasinMeasure
 from levysde.networks.curvature import Spectrum
 from levysde.networks.gradient_covariance import Alignment, GradientCovariance
 from levysde.networks.noise_tails import NoiseTails
+from levysde.results import Result
 from levysde.stats import Estimate
-from levysde.tables import Heading, Table, Tabled
+from levysde.tables import Heading, Table
 
 
 @dataclass(frozen=True, repr=False)
-class PredictedEscape(Tabled):
+class PredictedEscape(Result):
     """The escape law of one optimiser at the given learning rate.
 
     Attributes:
@@ -45,7 +46,7 @@ class PredictedEscape(Tabled):
 
 
 @dataclass(frozen=True, repr=False)
-class SimulatedEscape(Tabled):
+class SimulatedEscape(Result):
     """Escapes of the real optimiser, on minibatches of the data.
 
     Attributes:
@@ -72,7 +73,7 @@ class SimulatedEscape(Tabled):
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Diagnosis(Tabled):
+class Diagnosis(Result):
     """Noise, curvature, basin and escape times of a network at one point. Prints as a table;
     `plots.diagnosis` draws it.
 

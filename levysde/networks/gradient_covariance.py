@@ -31,15 +31,16 @@ from levysde.networks.curvature import (
     random_sums,
     top_eigenpairs,
 )
+from levysde.results import Result
 from levysde.stats import Estimate
-from levysde.tables import Table, Tabled, listed
+from levysde.tables import Table, listed
 
 _PROBES = 16  # sign vectors for tr C1^2 beyond the largest eigenvalues
 _ROUNDING = 1e-6  # eigenvalues below this share of the largest are none
 
 
 @dataclass(frozen=True, repr=False)
-class GradientCovariance(Tabled):
+class GradientCovariance(Result):
     """C1 in low rank.
 
     Attributes:
@@ -93,7 +94,7 @@ class GradientCovariance(Tabled):
 
 
 @dataclass(frozen=True, repr=False)
-class Alignment(Tabled):
+class Alignment(Result):
     """How C1 lies to the Hessian (see the top of this file).
 
     Attributes:

@@ -25,14 +25,15 @@ from levysde import errors
 from levysde.errors import AccuracyWarning
 from levysde.landscapes import NetworkLandscape
 from levysde.networks.training import check_network
+from levysde.results import Result
 from levysde.stats import (
     Estimate,
     block_log_moment_index,
     characteristic_function_fit,
     stable_scale,
 )
-from levysde.tables import Table, Tabled, spread
-from levysde.types import Arg, Integer, Number, Numbers
+from levysde.tables import Table, spread
+from levysde.types import Arg, Integer, Number, Numbers, Seed
 
 _POOLED = 20_000  # standardised values that the pooled estimates look at
 # share of examples that need different values: a pixel lit in few images gives noise of few values
@@ -42,7 +43,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, repr=False)
-class TailIndex(Tabled):
+class TailIndex(Result):
     """Tail index of the noise over coordinates, by one estimator.
 
     Attributes:
@@ -74,7 +75,7 @@ class TailIndex(Tabled):
 
 
 @dataclass(frozen=True, repr=False)
-class GradientNoise(Tabled):
+class GradientNoise(Result):
     """Minibatch gradient noise at a point.
 
     Attributes:
@@ -120,7 +121,7 @@ def measure_gradient_noise(
     *,
     batch_size: Arg[Integer] = 30,
     num_batches: Arg[Integer] = 2000,
-    seed: Arg[Integer] = 0,
+    seed: Arg[Seed] = 0,
     alpha: Arg[Number] = 1.5,
 ) -> GradientNoise:
     """Measure scale, variance and tail index of minibatch gradient noise in each coordinate.

@@ -28,8 +28,9 @@ from levysde.errors import AccuracyWarning
 from levysde.landscapes import NetworkLandscape
 from levysde.networks.example_blocks import batch_noise, compiled
 from levysde.networks.gradient_noise import VARIED, TailIndex, median_estimate, tail_indices
+from levysde.results import Result
 from levysde.stats import Estimate, hill, index_of_growth
-from levysde.tables import Table, Tabled
+from levysde.tables import Table
 
 # coordinates looked at in all, and at least of each layer where there is room
 MOST_SAMPLED, _FEWEST = 1500, 8
@@ -39,7 +40,7 @@ _NOTHING = Estimate(float("nan"), float("nan"), float("nan"))
 
 
 @dataclass(frozen=True, repr=False)
-class LayerTail(Tabled):
+class LayerTail(Result):
     """The noise in one leaf of the parameter tree.
 
     Attributes:
@@ -73,7 +74,7 @@ class LayerTail(Tabled):
 
 
 @dataclass(frozen=True, repr=False)
-class NoiseTails(Tabled):
+class NoiseTails(Result):
     """Tail indices and scale of minibatch noise.
 
     Attributes:

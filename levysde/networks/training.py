@@ -14,14 +14,15 @@ from jaxtyping import Array
 from levysde import errors
 from levysde.landscapes import NetworkLandscape, in_float64
 from levysde.protocols import Landscape
-from levysde.tables import Table, Tabled
-from levysde.types import Arg, Integer, Number, Numbers
+from levysde.results import Result
+from levysde.tables import Table
+from levysde.types import Arg, Integer, Number, Numbers, Seed
 
 _OPTIMIZERS = {"sgd": optax.sgd, "adam": optax.adam}
 
 
 @dataclass(frozen=True, repr=False)
-class Minimum(Tabled):
+class Minimum(Result):
     """A strict local minimum, computed in float64.
 
     Attributes:
@@ -61,7 +62,7 @@ def train(
     landscape: Arg[NetworkLandscape],
     optimizer: Arg[Literal["sgd", "adam"]] = "sgd",
     *,
-    seed: Arg[Integer] = 0,
+    seed: Arg[Seed] = 0,
     learning_rate: Arg[Number] = 0.1,
     batch_size: Arg[Integer] = 30,
     epochs: Arg[Integer] = 1000,

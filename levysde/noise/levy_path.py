@@ -16,7 +16,7 @@ from jaxtyping import Array
 from levysde import errors
 from levysde.protocols import Driver, Point
 from levysde.random import LAST_STEP, lane_words, split_uint64, trajectory_key
-from levysde.types import Arg, Integer, Number
+from levysde.types import Arg, Integer, Number, Seed
 
 _OFF = 0.1  # of a step: how far rounding may carry a time off the grid
 
@@ -63,7 +63,7 @@ class LevyPath(diffrax.AbstractPath):
         dim: Arg[Integer],
         *,
         dt: Arg[Number],
-        seed: Arg[Integer],
+        seed: Arg[Seed],
         trajectory: Arg[Integer | Array] = 0,
     ):
         self.driver = errors.instance("driver", driver, Driver, "StableComponents(alpha=1.5)")

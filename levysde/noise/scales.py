@@ -219,16 +219,19 @@ def _finite_matrix(name: str, value: Arg[Numbers], example: str) -> Array:
     return matrix
 
 
-def as_scale(value: Arg[Scale | Numbers | None], dim: Arg[Integer]) -> Scale:
+def as_scale(
+    value: Arg[Scale | Numbers | Callable[[Array], Array] | None], dim: Arg[Integer]
+) -> Scale:
     """A `Scale` from what arguments named `scale` may be.
 
     Args:
-        value: None (identity), a number, a vector `(d,)` of factors, a matrix `(d, d)`, or a
-            `Scale`, which is checked and handed back.
+        value: None (identity), a number, a vector `(d,)` of factors, a matrix `(d, d)`, a function
+            of the position as `StateScale` takes it, or a `Scale`, which is checked and handed
+            back.
         dim: d, the dimension of the position.
 
     Returns:
-        A `ScalarScale`, `DiagonalScale` or `DenseScale`, or the `Scale` given.
+        A `ScalarScale`, `DiagonalScale`, `DenseScale` or `StateScale`, or the `Scale` given.
 
     Raises:
         ValueError, TypeError: a value that is none of these, does not fit, is not finite, or is
@@ -242,6 +245,8 @@ def as_scale(value: Arg[Scale | Numbers | None], dim: Arg[Integer]) -> Scale:
     if isinstance(value, Scale):
         _check_fit(value, dim, example)
         return value
+    if callable(value) and not isinstance(value, type):
+        return StateScale(value, dim=dim)
     array = errors.finite("scale", 1.0 if value is None else value, example)
     classes = {(): ScalarScale, (dim,): DiagonalScale, (dim, dim): DenseScale}
     if array.shape not in classes:

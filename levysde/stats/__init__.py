@@ -24,6 +24,7 @@ from levysde.stats.hurst import (
     hurst_dfa as hurst_dfa,
     hurst_rs as hurst_rs,
 )
+from levysde.stats.log_rank import LogRank as LogRank, log_rank as log_rank
 from levysde.stats.mcculloch import (
     SkewedStableFit as SkewedStableFit,
     mcculloch as mcculloch,

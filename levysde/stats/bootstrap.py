@@ -34,9 +34,10 @@ import scipy
 from scipy.special import ndtri
 
 from levysde import errors
+from levysde.results import Result
 from levysde.stats.samples import Estimate, sample, sizes
-from levysde.tables import Table, Tabled, spread
-from levysde.types import Arg, Integer, Number, Numbers
+from levysde.tables import Table, spread
+from levysde.types import Arg, Integer, Number, Numbers, Seed
 
 _ROUNDING = 1e-12  # a spread below this share of the estimate is none
 Estimator = Callable[[np.ndarray], Any]  # to a number, an `Estimate`, or a fit whose `alpha` is one
@@ -114,7 +115,7 @@ def block_bootstrap(
     block: Arg[Integer | None] = None,
     kind: Arg[Literal["moving", "stationary"]] = "moving",
     resamples: Arg[Integer] = 200,
-    seed: Arg[Integer] = 0,
+    seed: Arg[Seed] = 0,
     confidence: Arg[Number] = 0.95,
 ) -> Estimate:
     """Any estimator with an interval that allows for dependence over a block's length.
@@ -221,7 +222,7 @@ def _politis_white(x: np.ndarray, kind: str) -> float:
 
 
 @dataclass(frozen=True, repr=False)
-class DirectionalIndex(Tabled):
+class DirectionalIndex(Result):
     """The index along several directions of one sample, as `per_coordinate` and `projections` give
     it.
 
@@ -279,7 +280,7 @@ def projections(
     x: Arg[Numbers],
     *,
     directions: Arg[Integer] = 50,
-    seed: Arg[Integer] = 0,
+    seed: Arg[Seed] = 0,
 ) -> DirectionalIndex:
     """`estimator` on projections of `x` on independent, uniform directions.
 

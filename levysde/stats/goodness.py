@@ -25,14 +25,15 @@ import scipy
 from scipy.special import xlogy
 
 from levysde import errors
+from levysde.results import Result
 from levysde.stats.samples import Estimate
 from levysde.stats.survival import checked, in_unit
-from levysde.tables import Table, Tabled
+from levysde.tables import Table
 from levysde.types import Arg, Number, Numbers
 
 
 @dataclass(frozen=True, repr=False)
-class Exponentiality(Tabled):
+class Exponentiality(Result):
     """How exponential a sample of escape times is, as `exponentiality` gives it.
 
     Attributes:

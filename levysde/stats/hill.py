@@ -24,6 +24,7 @@ import scipy
 from scipy.special import chdtri
 
 from levysde import errors
+from levysde.results import Result
 from levysde.stats.samples import (
     Estimate,
     repeated,
@@ -34,7 +35,7 @@ from levysde.stats.samples import (
     too_many,
     warned,
 )
-from levysde.tables import Table, Tabled, spread
+from levysde.tables import Table, spread
 from levysde.types import Arg, Integer, Number, Numbers
 
 _FEWEST = 10  # values used by the automatic choice
@@ -42,7 +43,7 @@ _REGRESSED = 0.1  # share of the sample over which the drift of the curve is fit
 
 
 @dataclass(frozen=True, repr=False)
-class HillFit(Tabled):
+class HillFit(Result):
     """The tail index from the largest values, as `hill` gives it.
 
     Attributes:
@@ -69,7 +70,7 @@ class HillFit(Tabled):
 
 
 @dataclass(frozen=True, repr=False)
-class HillCurve(Tabled):
+class HillCurve(Result):
     """The Hill estimate against k, for a stability plot (`plots.hill`).
 
     Attributes:

@@ -40,7 +40,7 @@ from scipy.special import gammaln
 
 from levysde import errors
 from levysde.stats.samples import Estimate, sample
-from levysde.types import Arg, Integer, Number, Numbers
+from levysde.types import Arg, Integer, Number, Numbers, Seed
 
 _PIECES = 10
 _LEAST = 500
@@ -141,7 +141,7 @@ def hurst_dfa(
 
 
 def fractional_gaussian_noise(
-    num_values: Arg[Integer], hurst: Arg[Number], *, seed: Arg[Integer] = 0
+    num_values: Arg[Integer], hurst: Arg[Number], *, seed: Arg[Seed] = 0
 ) -> np.ndarray:
     """`num_values` values of fractional Gaussian noise of unit variance, exact in law.
 

@@ -22,15 +22,16 @@ import numpy as np
 import scipy
 
 from levysde import errors
+from levysde.results import Result
 from levysde.stats.samples import Estimate, repeated, sample, stable_table, warned
-from levysde.tables import Table, Tabled
+from levysde.tables import Table
 from levysde.types import Arg, Number, Numbers
 
 _NEARLY_GAUSSIAN = 1.999  # from here on the skewness leaves no trace in the law
 
 
 @dataclass(frozen=True, repr=False)
-class SkewedStableFit(Tabled):
+class SkewedStableFit(Result):
     """Index, skewness, scale and location of a stable law, as `mcculloch` gives them, each with its
     interval.
 

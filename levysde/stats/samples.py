@@ -10,7 +10,8 @@ from importlib.resources import files
 import numpy as np
 
 from levysde import errors
-from levysde.tables import Table, Tabled
+from levysde.results import Result
+from levysde.tables import Table
 from levysde.types import Arg, Numbers
 
 # share of values that occur more than once, far above what rounding to a fine grid leaves
@@ -18,7 +19,7 @@ _MOSTLY = 0.9
 
 
 @dataclass(frozen=True, repr=False)
-class Estimate(Tabled):
+class Estimate(Result):
     """A point estimate and its two-sided confidence interval.
 
     Attributes:

@@ -13,16 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy
-from scipy.special import chdtri, expit, gammaincinv, stdtrit
+from scipy.special import chdtri, expit, gammaincinv, ndtri, stdtrit
 
 from levysde import errors
+from levysde.results import Result
 from levysde.stats.samples import Estimate
-from levysde.tables import Table, Tabled
+from levysde.tables import Table
 from levysde.types import Arg, Number, Numbers
 
 
 @dataclass(frozen=True, repr=False)
-class SurvivalCurve(Tabled):
+class SurvivalCurve(Result):
     """Kaplan-Meier estimate of `P(escape time > t)`, a step function continuous from the right, as
     `kaplan_meier` gives it.
 
@@ -65,13 +66,21 @@ def checked(
     errors.concrete(" or ".join(names), (time, exited))
     time = errors.numeric(names[0], time, "time=result.time").astype(float)
     exited = errors.numeric(
-        names[1], exited, "exited=result.exited", kinds="b", what="an array of booleans"
+        names[1], exited, "exited=result.exited", kinds="bfiu", what="an array of booleans"
     )
     if time.ndim != 1 or time.shape != exited.shape or not time.size:
         raise ValueError(
             f"{names[0]} and {names[1]} must be two arrays of one shape (num,) with num at least "
             f"1, not {time.shape} and {exited.shape}. For example result.time, result.exited."
         )
+    other = ~np.isin(exited, (0, 1))
+    if other.any():
+        raise ValueError(
+            f"{names[1]} must be true or false, or 1 and 0, but "
+            f"{errors.place_of_first(other, 'are not')} ({exited[other][0]}). Leave rows without "
+            "an answer out."
+        )
+    exited = exited.astype(bool)
     bad = ~np.isfinite(time) | (time < 0) | (exited & (time == 0))
     if bad.any():
         raise ValueError(
@@ -82,6 +91,20 @@ def checked(
     if not time.any():
         raise ValueError(f"every {names[0]} is 0: nothing was observed. Give a longer max_time.")
     return time, exited
+
+
+def _entered(entry: Arg[Numbers | None], time: np.ndarray) -> np.ndarray:
+    """When each observation began, float64, `(num,)`."""
+    if entry is None:
+        return np.zeros_like(time)
+    found = errors.reals("entry", entry, "entry=np.zeros(len(time))", time.shape)
+    late = ~((found >= 0) & (found < time))
+    if late.any():
+        raise ValueError(
+            "entry must be at least 0 and below its time, but "
+            f"{errors.place_of_first(late, 'are not')} ({found[late][0]}). Leave those rows out."
+        )
+    return found
 
 
 def in_unit(time: np.ndarray) -> tuple[np.ndarray, int]:
@@ -106,7 +129,11 @@ def _in_range(found: Estimate, exponent: int, what: str) -> Estimate:
 
 
 def escape_rate(
-    time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Number] = 0.95
+    time: Arg[Numbers],
+    exited: Arg[Numbers],
+    *,
+    entry: Arg[Numbers | None] = None,
+    confidence: Arg[Number] = 0.95,
 ) -> Estimate:
     """Exits a unit time, `N / T`, with its chi-square interval; exact for exponential escape times.
 
@@ -117,7 +144,9 @@ def escape_rate(
 
     Args:
         time: escape or censoring times, shape `(num,)`, any unit.
-        exited: whether each is an escape, bool, shape `(num,)`.
+        exited: whether each is an escape, bool or 0 and 1, shape `(num,)`.
+        entry: when the observation of each began, below its `time`, shape `(num,)`; 0 by default.
+            Those that left before they would have been observed are not in the sample.
         confidence: coverage of the interval, in (0, 1); 0.95 by default.
 
     Returns:
@@ -134,7 +163,7 @@ def escape_rate(
         (1953).
     """
     time, exited = checked(time, exited)
-    time, exponent = in_unit(time)
+    time, exponent = in_unit(time - _entered(entry, time))
     return _in_range(_rate(time, exited, confidence), -exponent, "the escape rate")
 
 
@@ -151,7 +180,11 @@ def _rate(time: np.ndarray, exited: np.ndarray, confidence: Arg[Number]) -> Esti
 
 
 def mean_time(
-    time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Number] = 0.95
+    time: Arg[Numbers],
+    exited: Arg[Numbers],
+    *,
+    entry: Arg[Numbers | None] = None,
+    confidence: Arg[Number] = 0.95,
 ) -> Estimate:
     """Mean escape time `T / N` and its interval: the inverse of `escape_rate`.
 
@@ -161,7 +194,9 @@ def mean_time(
 
     Args:
         time: escape or censoring times, shape `(num,)`, any unit.
-        exited: whether each is an escape, bool, shape `(num,)`.
+        exited: whether each is an escape, bool or 0 and 1, shape `(num,)`.
+        entry: when the observation of each began, below its `time`, shape `(num,)`; 0 by default.
+            Those that left before they would have been observed are not in the sample.
         confidence: coverage of the interval, in (0, 1); 0.95 by default.
 
     Returns:
@@ -175,7 +210,7 @@ def mean_time(
         as `escape_rate`: Epstein and Sobel (1953), Cox (1953).
     """
     time, exited = checked(time, exited)
-    time, exponent = in_unit(time)
+    time, exponent = in_unit(time - _entered(entry, time))
     rate = _rate(time, exited, confidence)
     value, low, high = (1 / r if r > 0 else np.inf for r in (rate.value, rate.high, rate.low))
     return _in_range(Estimate(value, low, high, rate.confidence), exponent, "the mean")
@@ -197,7 +232,7 @@ def mean_ratio(
 
     Args:
         time: escape or censoring times of the first sample, shape `(num,)`, any unit.
-        exited: whether each is an escape, bool, shape `(num,)`.
+        exited: whether each is an escape, bool or 0 and 1, shape `(num,)`.
         other_time: those of the other sample, shape `(num2,)`, in the same unit.
         other_exited: whether each of these is an escape, bool, shape `(num2,)`.
         confidence: coverage of the interval, in (0, 1); 0.95 by default.
@@ -228,9 +263,13 @@ def mean_ratio(
 
 
 def kaplan_meier(
-    time: Arg[Numbers], exited: Arg[Numbers], *, confidence: Arg[Number] = 0.95
+    time: Arg[Numbers],
+    exited: Arg[Numbers],
+    *,
+    entry: Arg[Numbers | None] = None,
+    confidence: Arg[Number] = 0.95,
 ) -> SurvivalCurve:
-    """The survival curve and its pointwise band (log-log Greenwood), by `scipy.stats.ecdf`.
+    """The survival curve and its pointwise band (log-log Greenwood).
 
     Greenwood's variance is 0 before the first exit and where nobody is left. There the band is
     exact (Clopper and Pearson): of n at risk none left, so the survival is at least
@@ -240,7 +279,9 @@ def kaplan_meier(
 
     Args:
         time: escape or censoring times, shape `(num,)`, any unit.
-        exited: whether each is an escape, bool, shape `(num,)`.
+        exited: whether each is an escape, bool or 0 and 1, shape `(num,)`.
+        entry: when the observation of each began, below its `time`, shape `(num,)`; 0 by default.
+            Those that left before they would have been observed are not in the sample.
         confidence: pointwise coverage of the band, in (0, 1); 0.95 by default.
 
     Returns:
@@ -255,16 +296,25 @@ def kaplan_meier(
 
     time, exited = checked(time, exited)
     confidence = errors.fraction("confidence", confidence)
-    curve = scipy.stats.ecdf(
-        scipy.stats.CensoredData(uncensored=time[exited], right=time[~exited])
-    ).sf
-    survival = np.asarray(curve.probabilities)
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        # the formula has no value where the curve is 0 or 1
-        warnings.simplefilter("ignore", RuntimeWarning)
-        band = curve.confidence_interval(confidence, method="log-log")
-    low, high = np.array(band.low.probabilities), np.array(band.high.probabilities)
-    at_risk = time.size - np.searchsorted(np.sort(time), curve.quantiles)
+    began = _entered(entry, time)
+    order, counts = np.unique(time, return_counts=True)
+    exits = np.bincount(np.searchsorted(order, time[exited]), minlength=order.size)
+    at_risk = time.size - np.concatenate([[0], np.cumsum(counts)[:-1]])
+    if entry is not None:
+        at_risk = at_risk - (time.size - np.searchsorted(np.sort(began), order))
+    survival = np.cumprod(1 - exits / at_risk)
+    if (survival[:-1] == 0).any():
+        end = order[np.argmax(survival == 0)]
+        warnings.warn(
+            f"at {end:.6g} all that were at risk had left, before the others entered: the curve "
+            "is 0 from there on. Leave out the rows that end there or before.",
+            errors.AccuracyWarning,
+            stacklevel=3,
+        )
+    with np.errstate(all="ignore"):  # the formula has no value where the curve is 0 or 1
+        spread = np.sqrt(np.cumsum(exits / (at_risk * (at_risk - exits)))) / np.log(survival)
+        power = np.exp(ndtri((1 + confidence) / 2) * spread)
+        low, high = survival ** (1 / power), survival**power
     # lower end for a probability after as many successes in a row
     every = ((1 - confidence) / 2) ** (1 / at_risk)
     flat, empty = survival == 1, survival == 0
@@ -273,7 +323,7 @@ def kaplan_meier(
         0.0,
         np.minimum(1 - every[empty], high[~empty][-1] if (~empty).any() else 1.0),
     )
-    return SurvivalCurve(np.asarray(curve.quantiles), survival, low, high, confidence)
+    return SurvivalCurve(order, survival, low, high, confidence)
 
 
 def restricted_mean(
@@ -305,7 +355,7 @@ def restricted_mean(
 
     Args:
         time: escape or censoring times, shape `(num,)`, any unit.
-        exited: whether each is an escape, bool, shape `(num,)`.
+        exited: whether each is an escape, bool or 0 and 1, shape `(num,)`.
         horizon: up to where times count, positive, in the unit of `time`; by default the largest
             time.
         confidence: coverage of the interval, in (0, 1); 0.95 by default.

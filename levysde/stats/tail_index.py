@@ -17,15 +17,17 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from levysde import errors
+from levysde.results import Result
 from levysde.stats.samples import Estimate, repeated, sample, sizes, warned
-from levysde.tables import Table, Tabled
+from levysde.tables import Table
 from levysde.types import Arg, Integer, Number, Numbers
 
 _ROUNDING = 1e-9  # a standard error below it is none
+_FAR = 4  # standard errors above 2 at which an index is no chance
 
 
 @dataclass(frozen=True, repr=False)
-class StableFit(Tabled):
+class StableFit(Result):
     """Index and scale of a symmetric stable law, as `characteristic_function_fit` gives them.
 
     Attributes:
@@ -62,7 +64,7 @@ def block_log_moment_index(
     scales below the truth (a Gaussian scale mixture reads 1.17), and nothing holds the result under
     2: sums of light-tailed but dependent values can read above it. Subtract the mean first when it
     is not zero. An `AccuracyWarning` is issued where x is not centred at 0, where its values
-    repeat, and where the interval lies above 2.
+    repeat, and where the estimate is above 2 by over four standard errors.
 
     Args:
         x: the sample in its order, shape `(n,)`, or `(n, d)` for vectors, whose Euclidean norms
@@ -198,8 +200,8 @@ def characteristic_function_fit(
 
     Returns:
         The index and the scale, in the unit of `x`. No stable law has an index above 2, so an
-        estimate above 2 whose interval contains 2 is reported as 2. Where the interval lies above
-        2, the values are no stable sample (for example integers or bounded values), and an
+        estimate above 2 by chance is reported as 2. One that is above 2 by over four standard
+        errors belongs to no stable sample (for example to integers or bounded values), and an
         `AccuracyWarning` says so. Values that repeat get a warning too.
 
     Raises:
@@ -255,15 +257,19 @@ def characteristic_function_fit(
     scale, factor = float(unit), float(np.exp(stdtrit(count - 1, (1 + confidence) / 2) * error[1]))
     low, high = _likely(float(alpha), reach)
     index = Estimate(float(alpha), low, high, confidence)
-    if low <= 2:
-        index = Estimate(min(float(alpha), 2.0), low, min(high, 2.0), confidence)
-    found = warned([*repeated(x), *_above_two(index)])
+    above = _above_two(index)
+    if not above:
+        value, low, high = (min(float(end), 2.0) for end in (alpha, low, high))
+        index = Estimate(value, low, high, confidence)
+    found = warned([*repeated(x), *above])
     return StableFit(index, Estimate(scale, scale / factor, scale * factor, confidence), found)
 
 
 def _above_two(alpha: Estimate) -> list[str]:
-    """A caveat for an index that no stable law has."""
-    if alpha.low <= 2:
+    """A caveat for an index that no stable law has. By four standard errors: that of a Gaussian
+    sample is as often above 2 as below."""
+    error = (alpha.value - alpha.low) / ndtri((1 + alpha.confidence) / 2)
+    if alpha.value - 2 <= _FAR * error:
         return []
     return [
         f"alpha = {alpha} lies above 2, where no stable law is: x is discrete, bounded or "

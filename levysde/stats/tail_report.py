@@ -39,12 +39,13 @@ import scipy
 
 from levysde import errors
 from levysde.errors import AccuracyWarning
+from levysde.results import Result
 from levysde.stats.bootstrap import autocovariance, normal_scores
 from levysde.stats.hill import hill, hill_on_stable
 from levysde.stats.mcculloch import mcculloch
 from levysde.stats.samples import Estimate, repeated, sample, ties
 from levysde.stats.tail_index import block_log_moment_index, characteristic_function_fit
-from levysde.tables import Grid, Table, Tabled
+from levysde.tables import Grid, Table
 from levysde.types import Arg, Number, Numbers
 
 LAGS = 20
@@ -55,7 +56,7 @@ _LEAST = 1000
 
 
 @dataclass(frozen=True, repr=False)
-class TailFinding(Tabled):
+class TailFinding(Result):
     """One check of a `TailReport`.
 
     Attributes:
@@ -81,7 +82,7 @@ class TailFinding(Tabled):
 
 
 @dataclass(frozen=True, repr=False)
-class TailReport(Tabled):
+class TailReport(Result):
     """Every estimate of the index, and whether the sample is one to which they apply. Prints as a
     table.
 

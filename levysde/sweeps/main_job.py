@@ -196,7 +196,7 @@ class Case:
             throw=False,
         )
         late = paths.positions[:, paths.steps >= steps / 2].reshape(-1, paths.dim)
-        landscape = self.dynamics.landscape
+        landscape = self.dynamics.landscape  # pyright: ignore[reportAttributeAccessIssue]
         losses = _losses(landscape, jnp.asarray(late, landscape.minimum.dtype))
         raised = float(np.nanmedian(np.asarray(losses, float))) - self.minimum.loss
         if not raised > _HARDLY * self.height:

@@ -27,7 +27,7 @@ from levysde.sweeps.rows import SweepTable, read_table
 from levysde.sweeps.store import Store, open_store
 from levysde.tables import Table, Tabled
 from levysde.theory import exact_exit
-from levysde.types import Arg, Integer, Number, PathLike
+from levysde.types import Arg, Integer, Number, PathLike, Seed
 
 
 def open_sweep(path: Arg[PathLike]) -> "Sweep":
@@ -249,7 +249,7 @@ def scaling_fits(
     form: Arg[Literal["power", "exponential"]] = "power",
     confidence: Arg[Number] = 0.95,
     resamples: Arg[Integer] = 500,
-    seed: Arg[Integer] = 0,
+    seed: Arg[Seed] = 0,
 ) -> tuple[ScalingFit, ...]:
     """Fit every line of at least three finished points along an axis.
 

@@ -23,11 +23,11 @@ from jaxtyping import Array, Float
 from scipy.special import poch
 
 from levysde import errors
-from levysde.dynamics import SGD, Langevin
+from levysde.dynamics import FirstOrder
 from levysde.interfaces import check_domain
-from levysde.landscapes import in_float64
 from levysde.noise import STATE_FREE, Brownian, DriverSum, StableComponents, StableIsotropic
-from levysde.protocols import Domain, Driver, Dynamics, Landscape
+from levysde.parts import in_float64
+from levysde.protocols import Domain, Driver, Dynamics
 from levysde.theory.first_passage import FirstPassage, first_passage
 from levysde.theory.stable_exit import StableExit, stable_exit
 from levysde.types import Arg, Integer, Number, Numbers
@@ -40,10 +40,12 @@ def exact_exit(
     holds the start.
 
     Args:
-        dynamics: `SGD` or `Langevin` in one dimension, driven by stable noise, Brownian motion, or
-            a `DriverSum` of them, with a scale that does not depend on the position.
+        dynamics: `SGD` (Ito), `Langevin` or `SDE` in one dimension, driven by stable noise,
+            Brownian motion, or a `DriverSum` of them. With jumps the scale must not depend on the
+            position.
         domain: a convex set in one dimension; with jumps, bounded.
-        start: where the path starts, `(1,)`; the attractor by default.
+        start: where the path starts, `(1,)`; the attractor by default. An `SDE` without one needs
+            it.
 
     Returns:
         What `stable_exit` gives where there are jumps, else what `first_passage` gives; times are
@@ -60,23 +62,24 @@ def exact_exit(
         15).
     """
     errors.concrete("dynamics, domain or start", (dynamics, domain, start))
-    if not isinstance(dynamics, SGD | Langevin):
+    if not isinstance(dynamics, FirstOrder) or dynamics.response != "linear":
         raise TypeError(
-            "dynamics must be SGD or Langevin, whose state is one number, not "
+            "dynamics must be SGD (Ito), Langevin or SDE, whose state is one number, not "
             f"{errors.shown(dynamics)}. Simulate instead."
         )
     errors.instance("domain", domain, Domain, "Ball(radius=1.0, center=jnp.zeros(1))")
     check_domain(domain)
-    if dynamics.landscape.dim != 1 or domain.dim != 1:
+    if dynamics.dim != 1 or domain.dim != 1:
         raise ValueError(
-            f"exact_exit is one-dimensional; the dynamics have d = {dynamics.landscape.dim} and "
+            f"exact_exit is one-dimensional; the dynamics have d = {dynamics.dim} and "
             f"the domain d = {domain.dim}. For a radial well in a ball type stable_ball_exit(...)."
         )
     if not domain.convex:
         raise ValueError(
             f"{type(domain).__name__} is not known to be an interval. Give a Ball or a Box."
         )
-    alpha, epsilon, diffusion = _noise(dynamics)
+    alpha, jumps, diffusion = _noise(dynamics)
+    factor = _factor(dynamics) if jumps else 1.0
     place = (
         dynamics.attractor
         if start is None
@@ -88,14 +91,17 @@ def exact_exit(
     low, high = (
         x + side * float(domain.ray_distance(place, jnp.full_like(place, side))) for side in (-1, 1)
     )
-    with in_float64(dynamics.landscape) as landscape:
+    with in_float64(dynamics) as precise:
 
         def drift(z: np.ndarray) -> np.ndarray:
-            return -np.asarray(_gradients(landscape, jnp.asarray(z)[:, None]))[:, 0]
+            return -np.asarray(_forces(precise, jnp.asarray(z)[:, None]))[:, 0]
 
-        if epsilon == 0:
+        def spread(z: np.ndarray) -> np.ndarray:
+            return diffusion * np.asarray(_squares(precise, jnp.asarray(z)[:, None]))
+
+        if not jumps:
             lower, upper = (None if np.isinf(end) else end for end in (low, high))
-            found = first_passage(drift, diffusion, start=x, lower=lower, upper=upper)
+            found = first_passage(drift, spread, start=x, lower=lower, upper=upper)
             return replace(found, start=x)
         if not np.isfinite([low, high]).all():
             raise ValueError(
@@ -103,27 +109,46 @@ def exact_exit(
                 "Bound it, far out."
             )
         exit_ = stable_exit(
-            drift, alpha=alpha, epsilon=epsilon, start=x, lower=low, upper=high, diffusion=diffusion
+            drift,
+            alpha=alpha,
+            epsilon=jumps * factor,
+            start=x,
+            lower=low,
+            upper=high,
+            diffusion=diffusion * factor**2,
         )
         return replace(exit_, start=x)
 
 
 @eqx.filter_jit
-def _gradients(landscape: Landscape, points: Float[Array, "n d"]) -> Float[Array, "n d"]:
-    """One program for each n, shared by all landscapes of a kind."""
-    return jax.vmap(landscape.gradient)(points)
+def _forces(dynamics: FirstOrder, points: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    """One program for each n, shared by all dynamics of a kind."""
+    return jax.vmap(dynamics.force)(points)
+
+
+@eqx.filter_jit
+def _squares(dynamics: FirstOrder, points: Float[Array, "n d"]) -> Float[Array, " n"]:
+    """The sum over the noise of the squares of its scales, at each point."""
+    axes = jnp.eye(dynamics.noise_dim, dtype=points.dtype)
+    at = lambda x: jax.vmap(lambda y: dynamics.scale.apply(y, x))(axes)  # noqa: E731
+    return jnp.sum(jax.vmap(at)(points) ** 2, (1, 2))
+
+
+def _factor(dynamics: FirstOrder) -> float:
+    """The number that the scale is."""
+    scale = dynamics.scale
+    if not isinstance(scale, STATE_FREE) or dynamics.noise_dim != 1:
+        raise ValueError(
+            f"the scale {type(scale).__name__} is no number: with jumps exact_exit needs noise of "
+            "one coordinate that does not depend on the position. Give a number, or simulate "
+            "instead."
+        )
+    return abs(float(scale.apply(jnp.ones(1), jnp.zeros(1))[0]))
 
 
 def _noise(dynamics: Any) -> tuple[float, float, float]:
-    """Stability index, amplitude (0 without jumps) and D of the noise."""
-    scale, driver = dynamics.scale, dynamics.driver
-    if not isinstance(scale, STATE_FREE) or dynamics.noise_dim != 1:
-        raise ValueError(
-            f"the scale {type(scale).__name__} is no number: exact_exit needs noise of one "
-            "coordinate that does not depend on the position. Give a number, or call stable_exit "
-            "or first_passage, which takes D(x)."
-        )
-    factor = float(dynamics.epsilon) * float(scale.apply(jnp.ones(1), jnp.zeros(1))[0])
+    """Stability index, amplitude (0 without jumps) and D of the noise, where the scale is 1."""
+    driver, factor = dynamics.driver, float(dynamics.epsilon)
     parts: list[tuple[Driver, float]] = [(driver, factor)]
     if isinstance(driver, DriverSum):
         parts = [

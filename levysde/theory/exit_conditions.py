@@ -97,7 +97,7 @@ def thinnest(found: Crossings) -> float:
 
 def may_follow(response: Response) -> bool:
     """Whether the flow after a landing can be followed."""
-    return response.dynamics.response != "flow" and response.dynamics.landscape.dim <= _LARGEST
+    return response.dynamics.response != "flow" and response.dynamics.dim <= _LARGEST
 
 
 def survey(
@@ -107,10 +107,11 @@ def survey(
     dynamics, domain = response.dynamics, response.domain
     if dynamics.response == "flow":
         return UNSEEN
-    if dynamics.landscape.dim > _LARGEST:
+    if dynamics.dim > _LARGEST:
         return UNSEEN._replace(why=f"the flow is not followed beyond {_LARGEST} dimensions")
-    few, stays = dynamics.landscape.dim <= FEW, keeps(dynamics, domain)
-    known = stays and (not few or dynamics.landscape.convex or isinstance(domain, Basin))
+    few, stays = dynamics.dim <= FEW, keeps(dynamics, domain)
+    convex = getattr(getattr(dynamics, "landscape", None), "convex", False)
+    known = stays and (not few or convex or isinstance(domain, Basin))
     finite = np.isfinite(found.distance)
     moving = np.flatnonzero(np.abs(jumps).max(1) > 0)
     if known or not finite.any() or not len(moving):

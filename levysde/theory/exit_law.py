@@ -51,7 +51,7 @@ from levysde.theory.exit_response import Looker, Response, response_of
 from levysde.theory.jump_strata import Rays
 from levysde.theory.law_error import law_error
 from levysde.theory.stable_law import EscapeLaw
-from levysde.types import Arg, Integer, Number
+from levysde.types import Arg, Integer, Number, Seed
 
 _REPLICATES = 8  # independent sets of quasi-random directions, for the rate's standard error
 
@@ -62,7 +62,7 @@ def escape_law(
     *,
     normalization: Arg[Literal["true", "printed"]] = "true",
     num_rays: Arg[Integer] = 4096,
-    seed: Arg[Integer] = 0,
+    seed: Arg[Seed] = 0,
     dt: Arg[Number | None] = None,
     follow: Arg[bool] = True,
     check: Arg[bool] = True,
@@ -120,7 +120,7 @@ def escape_law(
     errors.flag("progress", progress)
     step = None if dt is None else errors.positive("dt", dt)
     errors.flag("follow", follow)
-    driver, dim = dynamics.driver, dynamics.landscape.dim
+    driver, dim = dynamics.driver, dynamics.dim
     measure = Rays(_ray_sets(driver, dynamics.noise_dim, num_rays, seed))
     sets = measure.sets
     check_derived((dynamics, domain))
@@ -226,9 +226,7 @@ def _as_printed(
     return printed, error * printed / rate
 
 
-def _ray_sets(
-    driver: Driver, dim: int, num_rays: Arg[Integer], seed: Arg[Integer]
-) -> list[LevyRays]:
+def _ray_sets(driver: Driver, dim: int, num_rays: Arg[Integer], seed: Arg[Seed]) -> list[LevyRays]:
     """One set of rays where they are exact, else independent sets of equal size."""
     num_rays = errors.integer("num_rays", num_rays, "num_rays=4096", low=8 * _REPLICATES)
     each = num_rays // _REPLICATES

@@ -206,7 +206,7 @@ class Looker:
     def __init__(self, response: Response, directions: Array):
         self.response, self.directions = response, directions
         self.landing = replace(response, follows=False)
-        self.chunk = CHUNK if response.dynamics.landscape.dim <= FEW else _NETWORK_CHUNK
+        self.chunk = CHUNK if response.dynamics.dim <= FEW else _NETWORK_CHUNK
 
     def __call__(self, ray: np.ndarray, radius: np.ndarray) -> np.ndarray:
         """Whether the jump `radius_i v_(ray_i)` stays, for arrays of one shape."""
@@ -290,7 +290,7 @@ def _growth(response: Response) -> Float[Array, "n n"]:
 def check_growth(response: Response) -> None:
     """Raises ValueError when the flow at this dt grows: then every jump, however small, would seem
     to leave."""
-    if response.dynamics.landscape.dim > _LARGEST_FLOW:
+    if response.dynamics.dim > _LARGEST_FLOW:
         return
     jacobian = np.asarray(_growth(response), float)
     if not np.isfinite(jacobian).all():  # a root of v at 0

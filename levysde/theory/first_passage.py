@@ -23,7 +23,8 @@ import numpy as np
 import scipy
 
 from levysde import errors
-from levysde.tables import Table, Tabled, from_log
+from levysde.results import Result
+from levysde.tables import Table, from_log
 from levysde.theory.law import Answers
 from levysde.types import Arg, Number
 
@@ -37,7 +38,7 @@ _VANISHING = 1e-6, 1e-12
 
 
 @dataclass(frozen=True, repr=False)
-class FirstPassage(Tabled, Answers):
+class FirstPassage(Result, Answers):
     """When and where a path first leaves an interval, as `first_passage` gives it.
 
     Attributes:

@@ -29,7 +29,8 @@ import scipy
 from levysde import errors
 from levysde.landscapes import in_float64
 from levysde.protocols import Landscape
-from levysde.tables import Table, Tabled, from_log, listed
+from levysde.results import Result
+from levysde.tables import Table, from_log, listed
 from levysde.theory.law import Exponential
 from levysde.types import Arg, Integer, Number, Numbers
 
@@ -49,7 +50,7 @@ _WEAK_FRICTION = 3.0  # energy lost per turn, in units of D
 
 
 @dataclass(frozen=True, repr=False)
-class StationaryPoint(Tabled):
+class StationaryPoint(Result):
     """A point where the gradient vanishes, in float64, as `stationary_point` gives it.
 
     Attributes:
@@ -83,7 +84,7 @@ class StationaryPoint(Tabled):
 
 
 @dataclass(frozen=True, repr=False)
-class KramersLaw(Tabled, Exponential):
+class KramersLaw(Result, Exponential):
     """Exponential escape over saddles, as `kramers_law` gives it.
 
     Attributes:

@@ -8,8 +8,9 @@ from typing import ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from levysde import errors
+from levysde.results import Result
 from levysde.stats import Estimate
-from levysde.tables import Table, Tabled
+from levysde.tables import Table
 from levysde.types import Arg, Number, Numbers
 
 _QUIET = 0.9  # a mean between this and its inverse times the law's is not warned of
@@ -17,7 +18,7 @@ _SAME_START = 1e-5  # relative difference of two starts that are one
 
 
 @dataclass(frozen=True, repr=False)
-class LawError(Tabled):
+class LawError(Result):
     """The mean escape time at the noise of a law, over the law's mean, as simulated.
 
     Attributes:
@@ -79,7 +80,7 @@ class LawError(Tabled):
 
 
 @dataclass(frozen=True, repr=False)
-class Conditions(Tabled):
+class Conditions(Result):
     """How a run stands to a law.
 
     Attributes:

@@ -22,7 +22,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from levysde import errors, stats
-from levysde.dynamics import SGD
+from levysde.dynamics import FirstOrder
 from levysde.escape import Status, progress_bar, simulate_escape, without_preflight
 from levysde.kernels import EulerMaruyama, TamedEuler
 from levysde.landscapes import Quadratic
@@ -33,7 +33,7 @@ from levysde.theory.exit_conditions import linearisation
 from levysde.theory.forced_jumps import ForcedJumps, Restless, Stepper, steps_of
 from levysde.theory.law import LawError
 from levysde.theory.stable_law import EscapeLaw
-from levysde.types import Arg, Integer, Number
+from levysde.types import Arg, Integer, Number, Seed
 
 _CONFIDENCE = 0.95
 _Z = float(ndtri((1 + _CONFIDENCE) / 2))
@@ -61,7 +61,7 @@ def law_error(
     dt: Arg[Number | None] = None,
     method: Arg[Literal["auto", "direct", "forced"]] = "auto",
     num: Arg[Integer | None] = None,
-    seed: Arg[Integer] = 0,
+    seed: Arg[Seed] = 0,
     seconds: Arg[Number] = 15.0,
     progress: Arg[bool] = False,
 ) -> LawError:
@@ -133,8 +133,9 @@ def law_error(
 def _stepper(dynamics: Dynamics, dt: float) -> Stepper:
     """The stepper of the simulation: no long jump may be followed by a step of the drift that
     overshoots the basin. Its step is `dt`, halved until the driver can make increments over it."""
-    curved = isinstance(dynamics, SGD) and not isinstance(dynamics.landscape, Quadratic)
-    kind = TamedEuler if curved and dynamics.landscape.dim <= _TAMED else EulerMaruyama
+    quadratic = isinstance(getattr(dynamics, "landscape", None), Quadratic)
+    curved = isinstance(dynamics, FirstOrder) and not quadratic
+    kind = TamedEuler if curved and dynamics.dim <= _TAMED else EulerMaruyama
     for _ in range(_HALVINGS):
         try:
             dynamics.driver.check_step(dt)
@@ -156,7 +157,7 @@ def _step(law: EscapeLaw, coarse: float = 1.0) -> float:
 def _speed_of_flow(law: EscapeLaw) -> float:
     """The largest `|l|^2 / Re l` of the eigenvalues of the flow: a step of Euler makes a rotation
     fall more slowly by that."""
-    if law.dynamics is None or law.dynamics.landscape.dim > _EIGENVALUES:
+    if law.dynamics is None or law.dynamics.dim > _EIGENVALUES:
         return law.stiffness
     values = np.linalg.eigvals(np.asarray(linearisation(law.dynamics), float))
     falling = values[values.real > 0]

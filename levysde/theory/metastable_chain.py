@@ -14,7 +14,8 @@ import numpy as np
 import scipy
 
 from levysde import errors
-from levysde.tables import Table, Tabled, from_log, listed
+from levysde.results import Result
+from levysde.tables import Table, from_log, listed
 from levysde.theory.law import Answers
 from levysde.types import Arg, Integer, Numbers
 
@@ -23,7 +24,7 @@ _QUICK = 64  # wells of a chain whose long run is worked out to be printed
 
 
 @dataclass(frozen=True, repr=False)
-class Residence(Tabled, Answers):
+class Residence(Result, Answers):
     """The stay in one well of a chain, as `MetastableChain.from_start` gives it.
 
     Attributes:
@@ -51,7 +52,7 @@ class Residence(Tabled, Answers):
 
 
 @dataclass(frozen=True, repr=False)
-class MetastableChain(Tabled):
+class MetastableChain(Result):
     """A continuous-time Markov chain on n wells, as `stable_chain` and `gaussian_chain` give it.
 
     Attributes:

@@ -37,7 +37,8 @@ from typing import Literal
 import numpy as np
 
 from levysde import errors
-from levysde.tables import Table, Tabled, from_log, listed
+from levysde.results import Result
+from levysde.tables import Table, from_log, listed
 from levysde.theory.law import Exponential
 from levysde.types import Arg, Number
 
@@ -46,7 +47,7 @@ _OPTIMIZERS = ("sgd", "heavy ball", "averaged momentum", "adam")
 
 
 @dataclass(frozen=True, repr=False)
-class MinibatchLaw(Tabled, Exponential):
+class MinibatchLaw(Result, Exponential):
     """Exponential escape of SGD, as `xie_law` and `combined_law` give it.
 
     Attributes:

@@ -28,7 +28,8 @@ import scipy
 from levysde import errors
 from levysde.domains import Ball, Box, Ellipsoid, HalfSpaces, Intersection
 from levysde.protocols import Domain
-from levysde.tables import Table, Tabled, listed
+from levysde.results import Result
+from levysde.tables import Table, listed
 from levysde.theory.stationary import covariance
 from levysde.types import Arg, Numbers
 
@@ -37,7 +38,7 @@ _RANK = 1e-12
 
 
 @dataclass(frozen=True, repr=False)
-class QuasiPotential(Tabled):
+class QuasiPotential(Result):
     """The quasi-potential of a linear flow, as `quasi_potential` gives it.
 
     Attributes:

@@ -26,7 +26,8 @@ import numpy as np
 from scipy.special import gammaln, roots_jacobi
 
 from levysde import errors
-from levysde.tables import Table, Tabled
+from levysde.results import Result
+from levysde.tables import Table
 from levysde.theory.first_passage import as_values
 from levysde.theory.graded_exit import solve_interval
 from levysde.theory.law import Answers
@@ -41,7 +42,7 @@ _SHORTEST = 1e-6  # lives, beside the longest, that a survival curve has
 
 
 @dataclass(frozen=True, repr=False)
-class StableExit(Tabled, Answers):
+class StableExit(Result, Answers):
     """When and where a path first leaves an interval or a ball, as `stable_exit` and
     `stable_ball_exit` give it.
 

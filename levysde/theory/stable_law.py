@@ -15,8 +15,9 @@ from scipy.special import ndtri
 from levysde import errors
 from levysde.noise import boundary_shift
 from levysde.protocols import Domain, Dynamics, LevyRays
+from levysde.results import Result
 from levysde.stats import Estimate
-from levysde.tables import Table, Tabled
+from levysde.tables import Table
 from levysde.theory.exit_conditions import about_attractor, about_start, jumps_along
 from levysde.theory.exit_response import response_of
 from levysde.theory.law import Conditions, Exponential, LawError, differs
@@ -29,7 +30,7 @@ SAMPLER_FLOOR = 1e-8  # the samplers are right to 1% down to this chance of a dr
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class EscapeLaw(Tabled, Exponential):
+class EscapeLaw(Result, Exponential):
     """The exponential law of the escape time, in SDE time, as `escape_law` gives it.
 
     Attributes:

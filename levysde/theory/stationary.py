@@ -54,7 +54,8 @@ import numpy as np
 import scipy
 
 from levysde import errors
-from levysde.tables import Table, Tabled, listed
+from levysde.results import Result
+from levysde.tables import Table, listed
 from levysde.types import Arg, Integer, Number, Numbers
 
 _LARGEST = 128.0  # above it the tail is out of reach of any sample, and of the quadrature's nodes
@@ -63,7 +64,7 @@ _DROP = 50.0  # integrals end where the integrand is e^-50 of its largest value
 
 
 @dataclass(frozen=True, repr=False)
-class StationaryCovariance(Tabled):
+class StationaryCovariance(Result):
     """Second moments in the stationary law of SGD, as `sgd_covariance` gives them; means are 0, w
     measured from the minimum.
 

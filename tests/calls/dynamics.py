@@ -28,6 +28,18 @@ def calls() -> Iterator[Call | Exempt]:
         dynamics.SGD,
         lambda: PARTS | STEPS | {"scale": marcus(), "convention": "marcus", "marcus_steps": 64},
     )
+    yield Call(
+        dynamics.SDE,
+        lambda: {
+            "drift": lambda x: -x,
+            "driver": PARTS["driver"],
+            "dim": 2,
+            "scale": jnp.ones(2),
+            "epsilon": 0.1,
+            "attractor": jnp.zeros(2),
+        },
+    )
+    yield Exempt(dynamics.FirstOrder, "an abstract class, which has no constructor of its own")
     for diffusion in (0.1, jnp.ones(2), jnp.eye(2)):
         langevin = {"landscape": PARTS["landscape"], "diffusion": diffusion}
         yield Call(dynamics.Langevin, lambda langevin=langevin: langevin)

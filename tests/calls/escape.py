@@ -2,13 +2,20 @@
 
 from collections.abc import Iterator
 
+import jax
 import jax.numpy as jnp
 
 import levysde as ls
 from calls.ground import exempt
 from calls.small import ball, folder, kernel, result
 from calls.table import Call, Exempt
-from levysde import escape
+from levysde import escape, results
+
+
+def saved() -> str:
+    path = f"{folder()}/result.npz"
+    result().save(path)
+    return path
 
 
 def calls() -> Iterator[Call | Exempt]:
@@ -97,6 +104,10 @@ def calls() -> Iterator[Call | Exempt]:
         },
         host=True,
     )
+    yield Call(
+        ls.sample_paths,
+        lambda: {"kernel": kernel(), "x0": jnp.zeros(2), "key": jax.random.PRNGKey(0), "steps": 3},
+    )
     yield Call(escape.join_shards, lambda: {"results": [result()]})
     # None is this process's
     yield Call(escape.as_shard, lambda: {"shard": "0/2"}, fine={"shard": ("none",)})
@@ -115,4 +126,6 @@ def calls() -> Iterator[Call | Exempt]:
     for received in (escape.EscapeResult, escape.Paths, escape.RunInfo):
         yield Exempt(received, "users only receive it")
     yield Exempt(escape.Status, "an enumeration")
+    yield Call(ls.load, lambda: {"path": saved()}, host=True)
+    yield Exempt(results.Result, "the base of results, without a constructor of its own")
     yield from exempt()

@@ -25,6 +25,10 @@ def calls() -> Iterator[Call | Exempt]:
         lambda: {"kernel": kernels.EulerMaruyama(GAUSSIAN, dt=0.01), "domain": BALL},
     )
     yield Call(
+        kernels.Reflected,
+        lambda: {"kernel": kernels.EulerMaruyama(GAUSSIAN, dt=0.01), "domain": BALL},
+    )
+    yield Call(
         kernels.JumpAdapted, lambda: {"dynamics": STABLE, "dt": 0.01, "cutoff": 0.5, "domain": BALL}
     )
     yield Call(

@@ -31,19 +31,18 @@ def median(x: np.ndarray) -> float:
 
 
 def of_times() -> Iterator[Call]:
-    for estimator in (stats.escape_rate, stats.mean_time, stats.kaplan_meier, stats.exponentiality):
-        yield Call(estimator, lambda: {**times(), "confidence": 0.9}, host=True)
+    yield Call(stats.exponentiality, lambda: {**times(), "confidence": 0.9}, host=True)
+    for estimator in (stats.escape_rate, stats.mean_time, stats.kaplan_meier):
+        late = {"entry": np.full(12, 0.5), "confidence": 0.9}
+        yield Call(estimator, lambda late=late: {**times(), **late}, host=True)
+    other = {"other_time": times()["time"], "other_exited": times()["exited"]}
+    yield Call(stats.log_rank, lambda: {**times(), **other}, host=True)
     yield Call(
         stats.restricted_mean, lambda: {**times(), "horizon": 5.0, "confidence": 0.9}, host=True
     )
     yield Call(
         stats.mean_ratio,
-        lambda: {
-            **times(),
-            "other_time": times()["time"],
-            "other_exited": times()["exited"],
-            "confidence": 0.9,
-        },
+        lambda: {**times(), **other, "confidence": 0.9},
         host=True,
     )
 
@@ -124,6 +123,7 @@ def calls() -> Iterator[Call | Exempt]:
         stats.TailFinding,
         stats.HillCurve,
         stats.HillFit,
+        stats.LogRank,
         stats.SkewedStableFit,
         stats.StableFit,
         stats.SurvivalCurve,

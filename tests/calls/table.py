@@ -24,7 +24,7 @@ ROOMS = (
     "studies",
 )
 # modules whose public names are what they define themselves
-OPEN = ("protocols", "errors", "random")
+OPEN = ("protocols", "errors", "random", "results")
 
 
 @dataclass(frozen=True)

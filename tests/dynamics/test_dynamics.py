@@ -9,7 +9,7 @@ import pytest
 
 import levysde as ls
 from levysde.interfaces import is_lane_invariant
-from levysde.protocols import Dynamics
+from levysde.protocols import Dynamics, matvec
 
 jax_enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
 
@@ -67,6 +67,13 @@ def test_library_matmuls_are_noticed():
     assert not is_lane_invariant(stepper.step, words, well.minimum)
 
 
+class Pull(eqx.Module):
+    matrix: jax.Array
+
+    def __call__(self, x):
+        return -matvec(self.matrix, x)
+
+
 def dynamics_of(name, driver, epsilon=0.2):
     well = ls.Quadratic(hessian=np.array([[2.0, 0.5], [0.5, 1.0]]))  # in the precision at hand
     common = {"epsilon": epsilon, "scale": jnp.array([1.0, 0.5])}
@@ -104,6 +111,8 @@ def dynamics_of(name, driver, epsilon=0.2):
             return ls.Momentum(
                 well, driver, forgetting_rate=300.0, averaged=True, nesterov=True, **common
             )
+        case "SDE":
+            return ls.SDE(Pull(well.matrix), driver, dim=2, attractor=jnp.zeros(2), **common)
         case "Scheduled":
             return ls.Scheduled(dynamics_of("SGD", driver, epsilon), 0.7)
         case "Underdamped":
@@ -123,6 +132,7 @@ DYNAMICS = [
     "RMSProp",
 ]
 DYNAMICS += [
+    "SDE",
     "Scheduled",
     "Underdamped",
     "Momentum, second order",

@@ -336,7 +336,7 @@ def test_with_epsilon():
         ),
         (
             lambda: ls.Momentum(well(), stable(0.9), epsilon=0.1),
-            r"stand for no learning rate.*Give rate=1.0 with averaged",
+            r"stand for no learning rate.*Give forgetting_rate=1.0 with averaged",
         ),
         (
             lambda: ls.Momentum(well(), stable(0.9), epsilon=0.1, forgetting_rate=1.0),

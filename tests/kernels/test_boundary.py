@@ -479,7 +479,7 @@ def test_bad_input():
         ls.Shifted(ball, free(2, ls.TruncatedComponents(1.5, cutoff=2.0)), dt=0.1)
     with pytest.raises(TypeError, match="for Brownian motion type Bridged"):
         ls.JumpAdapted(free(2, ls.Brownian()), dt=0.1, cutoff=0.1)
-    with pytest.raises(TypeError, match="must be SGD"):
+    with pytest.raises(TypeError, match="the driver must be Stable"):
         ls.JumpAdapted(brownian, dt=0.1, cutoff=0.1)
     with pytest.raises(ValueError, match="cutoff must be positive"):
         ls.JumpAdapted(stable, dt=0.1, cutoff=-1)

@@ -28,6 +28,7 @@ KERNELS = {
         hyperparameters={"learning_rate": 0.02},
         iteration_time=0.02,
     ),
+    "Reflected": ls.Reflected(ls.EulerMaruyama(STABLE, dt=0.02), BALL),
     "OrnsteinUhlenbeck": ls.OrnsteinUhlenbeck(STABLE, dt=0.02),
     "TamedEuler": ls.TamedEuler(STABLE, dt=0.02),
 }

@@ -446,7 +446,7 @@ EULER = "EulerMaruyama"
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ls.OrnsteinUhlenbeck(3, dt=0.1), "steps a gradient flow.*not 3"),
+        (lambda: ls.OrnsteinUhlenbeck(3, dt=0.1), "steps an equation of first order.*not 3"),
         (
             lambda: ls.OrnsteinUhlenbeck(
                 ls.Momentum(QUARTIC, ls.Brownian(), epsilon=1.0, forgetting_rate=1.0), dt=0.1

@@ -294,7 +294,7 @@ def test_other_numbers_compile_nothing_and_steps_count():
         (
             lambda: LinearRegressionSGD(2, 0.1, 1, label_noise=-1.0),
             ValueError,
-            "label_noise is a standard deviation",
+            "label_noise must not be negative",
         ),
         (
             lambda: LinearRegressionSGD(2, 0.1, 1, label_noise=np.nan),

@@ -208,17 +208,13 @@ OPTIMIZERS = {
     "layers apart": mine(0.02),
     "schedule": optax.adam(optax.cosine_decay_schedule(0.02, 50)),
 }
-# of those that the default run looks at
-COUSINS = ("sgd", "Nesterov", "RMSProp", "AdamW", "schedule")
+# every optimiser, and every way to draw the batches
+DRAWN = [(name, "epochs") for name in OPTIMIZERS]
+DRAWN += [(n, s) for n in ("adam", "layers apart") for s in ("independent", "replacement")]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "sampling", ["independent", pytest.param("replacement", marks=pytest.mark.slow), "epochs"]
-)
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in COUSINS)) for n in OPTIMIZERS]
-)
+@pytest.mark.parametrize(("name", "sampling"), DRAWN)
 def test_iterations_are_those_of_optax(name, sampling):
     net, size, num = network(), 5, 30
     kernel = ls.OptimizerKernel(OPTIMIZERS[name], net, batch_size=size, sampling=sampling)

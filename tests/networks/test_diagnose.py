@@ -364,7 +364,7 @@ def test_isotropic_measure_by_double_sampling():
         found.append(isotropic_measure(masses[:100], predicted, np.ones(100), 0.0, 0.95))
     values = np.array([f.measure.value for f in found])
     assert_mean(values, exact, 0.02, "m(W)")
-    covered = np.mean([f.value.low <= exact <= f.value.high for f in found])
+    covered = np.mean([f.measure.low <= exact <= f.measure.high for f in found])
     assert_close(covered, np.sqrt(0.95 * 0.05 / 300), 0.95, 0.07, "coverage")
     assert np.median([f.reduction for f in found]) > 1.5
 

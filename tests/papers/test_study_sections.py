@@ -32,7 +32,7 @@ def with_few(section: Section) -> Section:
     return dataclasses.replace(section, sweeps=sweeps)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(("name", "section"), SECTIONS, ids=[f"{n}-{s.name}" for n, s in SECTIONS])
 def test_a_section_comes_to_its_verdicts(name, section, tmp_path):
     with warnings.catch_warnings():

@@ -522,7 +522,7 @@ def test_every_claim_is_fixed_beforehand():
     assert all(claim.predicted and claim.fails_if and claim.where for claim in claims)
 
 
-@pytest.mark.slow  # every object of every spec is made
+@pytest.mark.nightly  # every object of every spec is made
 @pytest.mark.parametrize("section", [white, styblinski, prefactor, optimizers, selection])
 @pytest.mark.parametrize("quick", [True, False])
 def test_specs_can_be_run(section, quick):
@@ -545,7 +545,7 @@ def test_a_ladder_takes_the_same_settings_on_each_axis():
         np.testing.assert_allclose(ratios[1:], [ratios[0]] * 2)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_study_end_to_end_on_a_small_spec(tmp_path, monkeypatch):
     """One section with a tenth of its runs: verdicts, figure, data, and again from the store."""
 

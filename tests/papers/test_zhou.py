@@ -200,7 +200,7 @@ def test_a_clipped_variance():
     assert model.clipped_variance(3.0) == pytest.approx(expected, rel=0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("section", [s.name for s in STUDY.sections if s.name != "law"])
 def test_every_section_runs_quickly_to_its_verdicts(section, tmp_path):
     verdicts = run_study(STUDY, tmp_path / "out", quick=True, sections=[section])

@@ -125,8 +125,8 @@ def test_stable_noise_reads_a_half_or_one_over_alpha():
         (lambda x: stats.hurst_rs(x, smallest=60), ValueError, "type smallest=25"),
         (lambda x: stats.hurst_rs(x, confidence=2), ValueError, "confidence"),
         (lambda x: stats.hurst_dfa(np.where(x > 0, np.nan, x)), ValueError, "finite"),
-        (lambda x: stats.hurst_dfa(x, -1), ValueError, "order"),
-        (lambda x: stats.hurst_dfa(x, 1.0), TypeError, "order"),
+        (lambda x: stats.hurst_dfa(x, -1), ValueError, "degree"),
+        (lambda x: stats.hurst_dfa(x, 1.0), TypeError, "degree"),
         (lambda x: stats.hurst_dfa(x, 4, smallest=10), ValueError, "smallest must be at least 11"),
         (lambda x: stats.hurst_dfa(x, moment=0), ValueError, "moment"),
         (
@@ -135,8 +135,8 @@ def test_stable_noise_reads_a_half_or_one_over_alpha():
             "moment must lie between",
         ),  # read as H = 0 once
         (lambda x: stats.hurst_dfa(np.append(np.zeros(500), x[:500])), ValueError, "no spread"),
-        (lambda x: stats.fractional_gaussian_noise(1, 0.5), ValueError, "size"),
-        (lambda x: stats.fractional_gaussian_noise(100.0, 0.5), TypeError, "size"),
+        (lambda x: stats.fractional_gaussian_noise(1, 0.5), ValueError, "num_values"),
+        (lambda x: stats.fractional_gaussian_noise(100.0, 0.5), TypeError, "num_values"),
         (lambda x: stats.fractional_gaussian_noise(100, 1), ValueError, "hurst"),
         (lambda x: stats.fractional_gaussian_noise(100, "half"), TypeError, "hurst"),
         (lambda x: stats.fractional_gaussian_noise(100, 0.5, seed=1.5), TypeError, "seed"),

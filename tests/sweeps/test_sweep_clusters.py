@@ -37,7 +37,7 @@ def workers_of(process: int) -> list[psutil.Process]:
     return [p for p in below if "ray::_run_numbered" in " ".join(p.cmdline())]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_ray_makes_the_same_store_although_a_worker_is_killed(undisturbed, tmp_path):
     out = tmp_path / "out"
     process = start(long_spec(), str(out), engine="ray", workers=2)
@@ -54,7 +54,7 @@ def test_ray_makes_the_same_store_although_a_worker_is_killed(undisturbed, tmp_p
     assert data_files(out) == undisturbed
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_killed_ray_driver_leaves_a_store_that_goes_on(undisturbed, tmp_path):
     out = tmp_path / "out"
     process = start(long_spec(), str(out), engine="ray", workers=2)
@@ -76,7 +76,7 @@ def test_a_killed_ray_driver_leaves_a_store_that_goes_on(undisturbed, tmp_path):
     assert data_files(out) == undisturbed
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.filterwarnings(
     r"ignore:os.fork\(\) was "
     r"called:RuntimeWarning"
@@ -103,7 +103,7 @@ def test_a_node_that_goes_leaves_its_points_to_others(undisturbed, tmp_path, mon
     assert data_files(out) == undisturbed
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_point_that_takes_its_worker_down_has_failed_and_stops_no_other(tmp_path):
     (tmp_path / "deadly.py").write_text(
         "import os, sys\nfrom levysde.sweeps import EscapeRun\n\n"

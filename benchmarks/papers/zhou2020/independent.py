@@ -64,6 +64,13 @@ class IndependentSquare(Dynamics):
         )
         self.scale = self.adam.scale
 
+    @property
+    def dim(self) -> int:
+        return self.landscape.dim
+
+    def force(self, x: Point) -> Point:
+        return self.landscape.gradient(x)
+
     def init(self, x0: Point):
         return self.adam.init(x0)
 

@@ -1,0 +1,133 @@
+"""Any first-order equation: a drift, a driver and a scale, without a loss."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from levysde import errors
+from levysde.dynamics.gradient import FirstOrder, check_arrays
+from levysde.noise import as_scale
+from levysde.parts import as_module
+from levysde.protocols import Driver, Point, Scale
+from levysde.types import Arg, Integer, Number, Numbers
+
+_CLOSE = 1e-3  # how far the drift's zero may be from the attractor, as a share of its size or of 1
+_UNSTABLE = 1e-5  # growth rate of a deviation, as a share of the largest rate, that is rounding
+
+
+class SDE(FirstOrder):
+    """`dX = b(X) dt + epsilon S(X) dL` for any drift b, which need not be a gradient.
+
+    Args:
+        drift: b, a function of the position `(d,)` that returns `(d,)`, written with jax.numpy: a
+            plain function, or an `equinox.Module`, whose numbers may then be swept without
+            compiling anew.
+        driver: the law of L.
+        dim: d, the number of coordinates.
+        scale: S: a number, `(d,)`, `(d, d)`, a function of the position, or a `Scale`; the identity
+            by default. One that depends on the position is read as Ito: S is taken before the jump.
+        epsilon: noise amplitude, positive.
+        attractor: a stable point of `dx/dt = b(x)`, shape `(d,)`, or None. Escape laws need it, and
+            the checks of step and precision before a run look there. Near a stable point the exact
+            zero of b is taken.
+
+    Raises:
+        ValueError, TypeError: a drift that fails, returns another shape or complex numbers, or is
+            not finite at the attractor; an attractor at which the drift is not zero, or from which
+            deviations grow; an amplitude out of range, a bad scale.
+
+    Source:
+        Elementary.
+    """
+
+    drift: Callable
+    driver: Driver
+    epsilon: Array
+    scale: Scale
+    dim: int = eqx.field(static=True)
+    _attractor: Array | None
+
+    def __init__(
+        self,
+        drift: Arg[Callable[[Array], Array]],
+        driver: Arg[Driver],
+        *,
+        dim: Arg[Integer],
+        scale: Arg[Scale | Numbers | Callable[[Array], Array] | None] = None,
+        epsilon: Arg[Number] = 1.0,
+        attractor: Arg[Numbers | None] = None,
+    ):
+        self.dim = errors.integer("dim", dim)
+        self.drift = as_module(errors.function("drift", drift))
+        check_arrays(self.drift)
+        errors.instance("driver", driver, Driver, "StableComponents(alpha=1.5)")
+        x = jax.ShapeDtypeStruct((self.dim,), jnp.result_type(float))
+        what = f"a real array of shape ({self.dim},) for x of that shape"
+        example = f"lambda x: -x, with dim={self.dim} the length of x"
+        errors.outcome("drift(x)", self.drift, x, example=example, shape=(self.dim,), what=what)
+        self.driver = driver
+        self.epsilon = errors.positive("epsilon", epsilon)
+        self.scale = as_scale(scale, self.dim)
+        self._attractor = None
+        if attractor is not None:
+            example = f"attractor=jnp.zeros({self.dim})"
+            place = errors.finite("attractor", attractor, example, (self.dim,))
+            self._attractor = place if errors.is_traced((place, self.drift)) else self._zero(place)
+
+    def _zero(self, place: Array) -> Array:
+        """The zero of the drift next to `place`, or a ValueError."""
+        value, slope = (
+            np.asarray(a, np.float64) for a in (self.drift(place), jax.jacfwd(self.drift)(place))
+        )
+        at = f"at the attractor {np.asarray(place)}"
+        if not (np.isfinite(value).all() and np.isfinite(slope).all()):
+            raise ValueError(
+                f"the drift is {value} {at}, its derivative {slope.tolist()}: both must be finite. "
+                "Change the drift there, or leave attractor out."
+            )
+        rates = np.linalg.eigvals(slope)
+        if rates.real.max() > _UNSTABLE * np.abs(rates).max():
+            raise ValueError(
+                f"a deviation {at} grows at the rate {rates.real.max():.3g} without noise, so it "
+                "is no attractor. Give a stable point, or leave attractor out."
+            )
+        step = np.linalg.lstsq(slope, value, rcond=None)[0]
+        size = max(1.0, float(np.abs(np.asarray(place)).max()))
+        if np.abs(step).max() > _CLOSE * size or np.abs(slope @ step - value).max() > _CLOSE * (
+            np.abs(slope).max() * size
+        ):
+            raise ValueError(
+                f"the drift is {value} {at}, not zero. Give the point where it vanishes, or leave "
+                "attractor out."
+            )
+        near = place - jnp.asarray(step, place.dtype)
+        better = np.abs(np.asarray(self.drift(near))).max() < np.abs(value).max()
+        return near if better else place
+
+    def _arguments(self) -> dict[str, Any]:
+        names = ("drift", "driver", "dim", "scale", "epsilon")
+        return {name: getattr(self, name) for name in names} | {"attractor": self._attractor}
+
+    @property
+    def has_attractor(self) -> bool:
+        return self._attractor is not None
+
+    @property
+    def attractor(self) -> Point:
+        if self._attractor is None:
+            raise ValueError(
+                "this SDE was given no attractor, which is needed here. Type SDE(drift, driver, "
+                f"dim={self.dim}, attractor=...) with a stable point of the drift."
+            )
+        return self._attractor
+
+    def force(self, x: Point) -> Point:
+        return -jnp.asarray(self.drift(x))
+
+    def linearisation(self) -> Float[Array, "d d"]:
+        return jax.jacfwd(self.force)(self.attractor)
