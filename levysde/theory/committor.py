@@ -33,7 +33,8 @@ from levysde import errors
 from levysde.interfaces import check_domain
 from levysde.parts import in_float64
 from levysde.protocols import Domain
-from levysde.tables import Table, Tabled
+from levysde.results import Result
+from levysde.tables import Table
 from levysde.theory.coefficients import (
     Diffusion,
     PointFunction,
@@ -52,7 +53,7 @@ _ROUNDING = 1e-6  # largest error of the two probabilities' sum
 
 
 @dataclass(frozen=True, repr=False)
-class Committor(Tabled):
+class Committor(Result):
     """The probability to reach the destination before the source, as `committor` gives it.
 
     Attributes:

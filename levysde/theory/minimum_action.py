@@ -26,7 +26,8 @@ from levysde import errors
 from levysde.interfaces import check_domain, ray_distances
 from levysde.parts import in_float64
 from levysde.protocols import Domain
-from levysde.tables import Table, Tabled, listed
+from levysde.results import Result
+from levysde.tables import Table, listed
 from levysde.theory.action_path import ActionProblem, lengths, normals, settle
 from levysde.theory.coefficients import (
     Diffusion,
@@ -53,7 +54,7 @@ _CUTS = 5  # times a path is cut where it leaves the domain before its end
 
 
 @dataclass(frozen=True, repr=False)
-class MinimumAction(Tabled):
+class MinimumAction(Result):
     """The least action of a path and the path, as `minimum_action` gives them.
 
     Attributes:
