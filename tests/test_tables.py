@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from calls import small
 from scipy.stats import chi2
 from sweeping import SPEC
 from test_imports import public_names
@@ -285,6 +286,8 @@ EXAMPLES = [
     theory.FirstPassage(np.inf, np.inf, 1000.0, 0.5, 1e-9),
     theory.StableExit(2.0, 8.0, NAN, 1e-6, ()),
     theory.QuasiPotential(np.eye(2), np.eye(2), np.zeros(2), np.eye(2)),
+    small.action(),
+    theory.Committor((np.arange(3.0), np.arange(3.0)), np.eye(3), 1e-3),
     theory.StationaryCovariance(np.eye(20), np.eye(20), np.zeros((20, 20))),
     theory.JumpResponse(1.2, 0.1),
     theory.LawError(E, "forced", 1000, 0.01, 0, 10_000, 0.1),

@@ -14,6 +14,7 @@ from levysde.plots.escape import hill as hill, ratios as ratios, survival as sur
 from levysde.plots.landscape import landscape as landscape
 from levysde.plots.noise import noise as noise
 from levysde.plots.paths import (
+    action_paths as action_paths,
     exit_directions as exit_directions,
     exit_places as exit_places,
     paths as paths,

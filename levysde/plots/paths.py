@@ -1,4 +1,5 @@
-"""Trajectories, in a plane of two coordinates or as one coordinate against time, and exit places.
+"""Trajectories, in a plane of two coordinates or as one coordinate against time, exit places, and
+paths of least action.
 
 The legend counts what lies beyond the axes' limits.
 """
@@ -23,6 +24,7 @@ from levysde.plots.style import (
     limits,
     outside,
 )
+from levysde.theory import MinimumAction
 from levysde.types import Arg, Integer, Numbers
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 # how series are found again
 _PATH, _PLACES, _SHARES = "levysde: path", "levysde: places", "levysde: shares"
+_ACTION = "levysde: action"
 _NAMED = 6  # largest number of paths with a name each
 _JOINED = 100  # largest number of exits whose last step is drawn
 _TICKED = 12  # largest number of eigenvalues that are written as ticks
@@ -226,6 +229,64 @@ def _steps(ax: "Axes", before: np.ndarray, after: np.ndarray, look: dict) -> Non
         list(np.stack([before, after], 1)), colors=[colour], linewidths=0.5, alpha=0.5, zorder=2
     )
     ax.add_collection(lines, autolim=False)
+
+
+def action_paths(
+    action: Arg[MinimumAction],
+    *,
+    ax: "Axes | None" = None,
+    coordinates: Arg[Sequence[Integer]] = (0, 1),
+    label: Arg[str] = "least action",
+    artist: Arg[dict[str, Any] | None] = None,
+) -> "Axes":
+    """Draw the path of least action, with a dot at the attractor and a cross at its end, and other
+    local minima of the action as dotted lines.
+
+    Args:
+        action: a `MinimumAction`, from `theory.minimum_action`.
+        ax: axes to draw on, for example those of `plots.landscape`, whose limits are kept; a new
+            figure by default.
+        coordinates: the two that span the plane.
+        label: its name in the legend, to which the action is added.
+        artist: keywords for the lines, as for `Axes.plot`.
+
+    Returns:
+        The axes.
+
+    Raises:
+        TypeError, ValueError: arguments of another kind, a coordinate that does not exist.
+    """
+    errors.instance("action", action, MinimumAction, "theory.minimum_action(...)")
+    chosen = chosen_coordinates(coordinates, action.path.shape[1])
+    if len(chosen) != 2:
+        raise ValueError(
+            f"paths of least action need two coordinates, not {coordinates!r}. For example "
+            "coordinates=(0, 1)."
+        )
+    ax = axes(ax, artist, label=label)
+    lines = action.paths[:, :, list(chosen)]
+    if not is_framed(ax):
+        frame(ax, limits(lines[..., 0], 0.15), limits(lines[..., 1], 0.15))
+    number = len(
+        {line.get_gid() for line in ax.lines if (line.get_gid() or "").startswith(_ACTION)}
+    )
+    for i, (line, value) in enumerate(zip(lines, action.actions, strict=True)):
+        drawn(
+            ax.plot,
+            *line.T,
+            artist=artist,
+            color=COLOURS[number % len(COLOURS)],
+            linewidth=0.9 if i else 1.8,
+            linestyle=":" if i else "-",
+            zorder=2.5,
+            gid=f"{_ACTION} {number}",
+            label=None if i else f"{label}, V = {value:.4g}",
+        )
+    ax.plot(*lines[0, 0], "o", color=ink(ax), markersize=5, zorder=3)
+    ax.plot(*lines[0, -1], "x", color=ink(ax), markersize=6, zorder=3)
+    ax.set(xlabel=f"$x_{{{chosen[0]}}}$", ylabel=f"$x_{{{chosen[1]}}}$")
+    legend(ax)
+    return ax
 
 
 def exit_directions(

@@ -2,6 +2,10 @@
 
 from levysde.naming import answer_wrong_calls as _answer_wrong_calls
 from levysde.noise import boundary_shift as boundary_shift
+from levysde.theory.committor import (
+    Committor as Committor,
+    committor as committor,
+)
 from levysde.theory.exact_exit import (
     brownian_mean_exit as brownian_mean_exit,
     exact_exit as exact_exit,
@@ -38,6 +42,10 @@ from levysde.theory.minibatch import (
     combined_law as combined_law,
     optimizer_exponent as optimizer_exponent,
     xie_law as xie_law,
+)
+from levysde.theory.minimum_action import (
+    MinimumAction as MinimumAction,
+    minimum_action as minimum_action,
 )
 from levysde.theory.quasi_potential import (
     QuasiPotential as QuasiPotential,

@@ -250,15 +250,11 @@ def _solved(
     edges = np.concatenate(
         [np.linspace(low, x, left + 1), np.linspace(x, high, panels - left + 1)[1:]]
     )
-    nodes, weights, cumulative = _rule()
-    half = np.diff(edges)[:, None] / 2
-    z = (edges[:-1, None] + edges[1:, None]) / 2 + half * nodes
+    half, z = panel_points(edges)
     diffusion = as_values("diffusion", d, z)
-    ratio = as_values("drift", b, z) / diffusion
-    reached = np.concatenate([[0.0], np.cumsum(half[:, 0] * (ratio @ weights))[:-1]])
-    psi = -(reached[:, None] + half * (ratio @ cumulative.T))
+    psi = log_scale(as_values("drift", b, z) / diffusion, half)
     log_speed = -psi - np.log(diffusion)
-    up, down, up_at, down_at = _integrals(psi, half)
+    up, down, up_at, down_at = log_integrals(psi, half)
     whole, log_upper = up_at[-1], up_at[left] - up_at[-1]
     if not all(exits):
         whole = log_upper = 0.0
@@ -268,8 +264,8 @@ def _solved(
         )
     log_f, found = np.zeros_like(z), []
     for _ in range(2):
-        before, _, before_at, _ = _integrals(up + log_speed + log_f, half)
-        _, after, _, after_at = _integrals(down + log_speed + log_f, half)
+        before, _, before_at, _ = log_integrals(up + log_speed + log_f, half)
+        _, after, _, after_at = log_integrals(down + log_speed + log_f, half)
         found.append(
             np.logaddexp(down_at[left] + before_at[left], up_at[left] + after_at[left]) - whole
         )
@@ -277,7 +273,20 @@ def _solved(
     return np.array([*found, log_upper])
 
 
-def _integrals(
+def panel_points(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Half the width of each panel, `(panels, 1)`, and its points, `(panels, points)`."""
+    half = np.diff(edges)[:, None] / 2
+    return half, (edges[:-1, None] + edges[1:, None]) / 2 + half * _rule()[0]
+
+
+def log_scale(ratio: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """`psi = -int b / D` from the first edge to each point, from `b / D` at the points."""
+    _, weights, cumulative = _rule()
+    reached = np.concatenate([[0.0], np.cumsum(half[:, 0] * (ratio @ weights))[:-1]])
+    return -(reached[:, None] + half * (ratio @ cumulative.T))
+
+
+def log_integrals(
     log_f: np.ndarray, half: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Logarithms of the integrals of e^log_f from the lower end to each point, and from each point

@@ -183,7 +183,7 @@ def quasi_potential(
             f"the flow -J x is not stable: J has an eigenvalue of real part {slowest:.3g}, which "
             "must be positive. Linearise at a minimum; the sign is that of a Hessian."
         )
-    d = _diffusion(diffusion, dim)
+    d = diffusion_matrix(diffusion, dim)
     c = (
         np.zeros(dim)
         if center is None
@@ -195,7 +195,9 @@ def quasi_potential(
     return QuasiPotential(j, d, c, covariance)
 
 
-def _diffusion(value: Arg[Numbers], dim: int) -> np.ndarray:
+def diffusion_matrix(value: Arg[Numbers], dim: int) -> np.ndarray:
+    """D as a matrix `(dim, dim)` without negative eigenvalues, from a number, a diagonal or a
+    matrix."""
     d = errors.reals("diffusion", value, f"diffusion=jnp.eye({dim})")
     if d.ndim < 2:
         if d.shape not in ((), (dim,)):

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from calls.small import ball, diagnosis, kernel, law, paths, result
+from calls.small import action, ball, diagnosis, kernel, law, paths, result
 from calls.table import Call, Exempt
 from levysde import plots, stats
 
@@ -74,6 +74,12 @@ def calls() -> Iterator[Call | Exempt]:
             "label": "SGD",
             "artist": {"edgecolors": "red"},
         },
+        host=True,
+        fine={"coordinates": ("none",)},  # the first two
+    )
+    yield Call(
+        plots.action_paths,
+        lambda: {"action": action(), "coordinates": (0, 1), "label": "least action", **look()},
         host=True,
         fine={"coordinates": ("none",)},  # the first two
     )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import levysde as ls
-from levysde import networks
+from levysde import networks, theory
 
 
 @cache
@@ -47,6 +47,13 @@ def paths() -> ls.Paths:
     return ls.simulate_paths(
         kernel(), jnp.zeros(2), num=2, seed=0, every=10, max_steps=40, domain=ball()
     )
+
+
+@cache
+def action() -> theory.MinimumAction:
+    """Two paths of four segments, made by hand."""
+    paths = np.stack([np.linspace([0.0, 0.0], [1.0, side], 5) for side in (1.0, -1.0)])
+    return theory.MinimumAction(0.5, 1e-3, paths[0], np.array([0.5, 0.6]), paths, 3, 2, ("far",))
 
 
 def squared(params: jnp.ndarray, features: jnp.ndarray, target: jnp.ndarray) -> jnp.ndarray:

@@ -33,6 +33,10 @@ def pull(x: np.ndarray) -> np.ndarray:
     return -x
 
 
+def negated(x: jnp.ndarray) -> jnp.ndarray:
+    return -x
+
+
 def path() -> Mapping[str, Any]:
     return {
         "barrier": 1.0,
@@ -96,6 +100,42 @@ def exact_values() -> Iterator[Call]:
             "dim": 2,
             "start": 0.1,
             "radius": 1.0,
+        },
+        host=True,
+        cheap=False,
+    )
+
+
+def transitions() -> Iterator[Call]:
+    path = {
+        "drift": negated,
+        "diffusion": 0.5,
+        "start": jnp.zeros(2),
+        "num_segments": 128,
+        "num_starts": 2,
+    }
+    yield Call(
+        theory.minimum_action,
+        lambda: {**path, "end": jnp.ones(2), "domain": None},
+        host=True,
+        cheap=False,
+    )
+    yield Call(
+        theory.minimum_action,
+        lambda: {**path, "end": None, "domain": ls.Ball(radius=1.0, center=jnp.zeros(2))},
+        host=True,
+        cheap=False,
+    )
+    yield Call(
+        theory.committor,
+        lambda: {
+            "drift": negated,
+            "diffusion": 0.5,
+            "source": ls.half_space(normal=[1.0, 0.0], offset=-0.5),
+            "destination": ls.half_space(normal=[-1.0, 0.0], offset=-0.5),
+            "lower": -jnp.ones(2),
+            "upper": jnp.ones(2),
+            "num_cells": 30,
         },
         host=True,
         cheap=False,
@@ -235,6 +275,9 @@ def asked_of_results() -> Iterator[Call]:
     chain = theory.stable_chain([-1.0, 1.0], [0.0], alpha=1.5, epsilon=0.1)
     yield Call(chain.mean_transition, lambda: {"i": 0, "j": 1}, host=True)
     yield Call(chain.occupation, lambda: {"t": 1.0, "start": 0}, host=True, fine={"t": ANY_SHAPE})
+    axis = np.linspace(-1, 1, 5)
+    chances = theory.Committor((axis, axis), np.full((5, 5), 0.5), 1e-3)
+    yield Call(chances.value, lambda: {"x": jnp.ones(2)}, host=True, fine={"x": ANY_SHAPE})
     potential = theory.quasi_potential(np.eye(2))
     yield Call(potential.value, lambda: {"x": jnp.ones(2)}, host=True, fine={"x": ANY_SHAPE})
     yield Call(
@@ -252,9 +295,11 @@ def asked_of_results() -> Iterator[Call]:
 
 def calls() -> Iterator[Call | Exempt]:
     yield from exact_values()
+    yield from transitions()
     yield from laws()
     yield from asked_of_results()
     for received in (
+        theory.Committor,
         theory.EscapeLaw,
         theory.FirstPassage,
         theory.JumpResponse,
@@ -262,6 +307,7 @@ def calls() -> Iterator[Call | Exempt]:
         theory.LawError,
         theory.MetastableChain,
         theory.MinibatchLaw,
+        theory.MinimumAction,
         theory.QuasiPotential,
         theory.Residence,
         theory.Conditions,
