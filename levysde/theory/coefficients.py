@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
+from levysde.interfaces import check_domain
 from levysde.parts import in_float64
 from levysde.protocols import Domain
 from levysde.theory.quasi_potential import diffusion_matrix
@@ -113,6 +114,17 @@ def coefficients_at(
 def linearised(drift: Any, x: Array) -> tuple[Array, Array]:
     """b `(d,)` at one point and its Jacobian `(d, d)`."""
     return drift(x), jax.jacfwd(drift)(x)
+
+
+def check_set(name: str, domain: Arg[Domain], dim: int) -> None:
+    """Raises unless `domain` is a set of points of `dim` coordinates, without traced numbers."""
+    errors.instance(name, domain, Domain, f"{name}=Ball(radius=1.0, center=jnp.zeros({dim}))")
+    errors.concrete(name, domain)
+    check_domain(domain)
+    if domain.dim != dim:
+        raise ValueError(
+            f"{name} has {domain.dim} dimensions, but a point has {dim}. Give one with as many."
+        )
 
 
 @eqx.filter_jit

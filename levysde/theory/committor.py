@@ -30,7 +30,6 @@ import numpy as np
 import scipy
 
 from levysde import errors
-from levysde.interfaces import check_domain
 from levysde.parts import in_float64
 from levysde.protocols import Domain
 from levysde.results import Result
@@ -39,6 +38,7 @@ from levysde.theory.coefficients import (
     Diffusion,
     PointFunction,
     check_coefficients,
+    check_set,
     coefficients_at,
     inside,
 )
@@ -144,14 +144,8 @@ def committor(
         )
     if not (ends[0] < ends[1]).all():
         raise ValueError(f"lower must be below upper, not {ends[0]} and {ends[1]}. Swap them.")
-    for name, domain in (("source", source), ("destination", destination)):
-        errors.instance(name, domain, Domain, f"{name}=Ball(radius=0.1, center=jnp.zeros({dim}))")
-        errors.concrete(name, domain)
-        check_domain(domain)
-        if domain.dim != dim:
-            raise ValueError(
-                f"{name} has {domain.dim} dimensions, but lower has {dim}. Give one alike."
-            )
+    check_set("source", source, dim)
+    check_set("destination", destination, dim)
     cells = errors.integer("num_cells", num_cells, low=30, high=3000)
     cells = _COARSER * -(-cells // _COARSER)
     b, d = check_coefficients(drift, diffusion, dim)

@@ -23,7 +23,7 @@ import numpy as np
 import scipy
 
 from levysde import errors
-from levysde.interfaces import check_domain, ray_distances
+from levysde.interfaces import ray_distances
 from levysde.parts import in_float64
 from levysde.protocols import Domain
 from levysde.results import Result
@@ -33,6 +33,7 @@ from levysde.theory.coefficients import (
     Diffusion,
     PointFunction,
     check_coefficients,
+    check_set,
     coefficients_at,
     inside,
     linearised,
@@ -186,13 +187,7 @@ def _checked_ends(
                 f"end = {target} is the start, and the action of no path is 0. Give another end."
             )
         return place, target
-    errors.instance("domain", domain, Domain, "Ball(radius=1.0, center=jnp.zeros(2))")
-    errors.concrete("domain", domain)
-    check_domain(domain)
-    if domain.dim != len(place):
-        raise ValueError(
-            f"domain has {domain.dim} dimensions, but start has {len(place)}. Give one alike."
-        )
+    check_set("domain", domain, len(place))
     if not bool(domain.contains(jnp.asarray(place))):
         raise ValueError(f"start = {place} is not inside {domain!r}. Give a domain around it.")
     return place, None

@@ -246,7 +246,7 @@ def test_value_is_interpolated():
         (
             {"source": ls.Ball(radius=1.0, center=np.zeros(3))},
             ValueError,
-            "source has 3 dimensions, but lower has 2",
+            "source has 3 dimensions, but a point has 2. Give",
         ),
         ({"destination": 1.0}, TypeError, "destination must be a Domain"),
         ({"lower": [3.0, -3.0]}, ValueError, "lower must be below upper"),

@@ -367,7 +367,7 @@ def test_the_figure_shows_the_paths():
         (
             {"end": None, "domain": ls.Ball(radius=1.0, center=np.zeros(3))},
             ValueError,
-            "domain has 3 dimensions, but start has 2",
+            "domain has 3 dimensions, but a point has 2. Give",
         ),
         ({"end": None, "domain": 1.0}, TypeError, "domain must be a Domain"),
         (
