@@ -45,7 +45,7 @@ class Result(Tabled):
             path: the file, usually `.npz`. One that exists is replaced.
 
         Raises:
-            TypeError: no path.
+            TypeError: no path; a result that would be nothing without such a part.
             ValueError: a file that cannot be written.
         """
         place = errors.writable("path", path)
@@ -160,6 +160,14 @@ def _packed(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return {"array": name, "number": isinstance(value, np.generic)}
     if isinstance(value, Tabled) and is_dataclass(value):
         kept = [f.name for f in fields(value) if f.init and _is_kept(value, f.name)]
+        for field in fields(value):
+            needed = field.default is MISSING and field.default_factory is MISSING
+            if field.init and needed and field.name not in kept:
+                raise TypeError(
+                    f"{type(value).__name__} cannot be saved: its {field.name} is "
+                    f"{errors.shown(getattr(value, field.name))}, no number, word or array. Save "
+                    "the results that it holds."
+                )
         return {
             "class": f"{type(value).__module__}:{type(value).__name__}",
             "fields": {name: _packed(getattr(value, name), arrays) for name in kept},
@@ -202,17 +210,7 @@ def _unpacked(value: Any, arrays: dict[str, np.ndarray]) -> Any:
             "Read it with the version that wrote it."
         )
     given = {name: _unpacked(item, arrays) for name, item in value["fields"].items()}
-    known = {field.name for field in fields(made)}
-    missing = {
-        field.name: None
-        for field in fields(made)
-        if field.name not in given and _has_no_default(field)
-    }
-    return made(**{name: item for name, item in given.items() if name in known}, **missing)
-
-
-def _has_no_default(field: Any) -> bool:
-    return field.default is MISSING and field.default_factory is MISSING
+    return made(**given)
 
 
 def _values(result: Any) -> list[tuple[str, Any]]:

@@ -77,13 +77,15 @@ class SDE(FirstOrder):
         if attractor is not None:
             example = f"attractor=jnp.zeros({self.dim})"
             place = errors.finite("attractor", attractor, example, (self.dim,))
-            self._attractor = place if errors.is_traced((place, self.drift)) else self._zero(place)
+            self._attractor = self._zero(place)
 
     def _zero(self, place: Array) -> Array:
-        """The zero of the drift next to `place`, or a ValueError."""
-        value, slope = (
-            np.asarray(a, np.float64) for a in (self.drift(place), jax.jacfwd(self.drift)(place))
-        )
+        """The zero of the drift next to `place`, or a ValueError; where JAX traces one of the two,
+        `place` as it is."""
+        found = self.drift(place), jax.jacfwd(self.drift)(place)
+        if any(map(errors.is_traced, found)):
+            return place
+        value, slope = (np.asarray(a, np.float64) for a in found)
         at = f"at the attractor {np.asarray(place)}"
         if not (np.isfinite(value).all() and np.isfinite(slope).all()):
             raise ValueError(

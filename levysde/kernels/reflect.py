@@ -65,7 +65,8 @@ class Reflected(OfKernel):
     """A kernel whose trajectories are reflected where they would leave `domain`.
 
     The domain of the wall is not the one that is escaped from: that is given to
-    `simulate_escape`, and is to end somewhere inside the wall.
+    `simulate_escape`, and is to end somewhere inside the wall. A trajectory that starts behind the
+    wall is NaN.
 
     Args:
         kernel: `EulerMaruyama`, `TamedEuler` or `OrnsteinUhlenbeck` of an equation of first order.
@@ -109,7 +110,11 @@ class Reflected(OfKernel):
         self.kernel = kernel
 
     def init(self, x0: Point, words: Words) -> State:
-        return self.kernel.init(x0, words)
+        # behind the wall nothing would bring it back: NaN, which a run tells
+        gap, _ = self.domain.faces(x0)
+        rounding = 8 * jnp.finfo(x0.dtype).eps * (1 + jnp.max(jnp.abs(x0)))
+        start = self.kernel.init(x0, words)
+        return jnp.where(jnp.all(gap >= -rounding), start, jnp.nan)
 
     def settled(self, x: Point) -> State:
         return self.kernel.settled(x)

@@ -135,6 +135,17 @@ def test_without_an_attractor_it_runs_and_laws_say_what_is_missing():
     assert np.isfinite(paths.positions).all()
 
 
+def test_a_traced_drift_is_taken_as_it_is(float64):
+    def end(strength):
+        sde = ls.SDE(lambda x: -strength * x, ls.Brownian(), dim=1, attractor=jnp.zeros(1))
+        kernel = ls.EulerMaruyama(sde, dt=0.1)
+        return ls.sample_paths(kernel, jnp.ones(1), seed=0, num_steps=5)[-1, 0]
+
+    h = 1e-6
+    difference = (end(1.0 + h) - end(1.0 - h)) / (2 * h)
+    np.testing.assert_allclose(jax.jit(jax.grad(end))(1.0), difference, rtol=1e-7)
+
+
 def test_numbers_of_a_module_compile_nothing_new():
     class Pull(eqx.Module):
         strength: jax.Array

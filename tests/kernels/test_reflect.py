@@ -60,6 +60,14 @@ def test_no_jump_passes_the_wall(wall):
     assert radius.mean() > 0.3
 
 
+def test_a_start_behind_the_wall_is_told():
+    kernel = ls.Reflected(ls.EulerMaruyama(DRIFTLESS, dt=0.1), WALL)
+    with pytest.raises(ls.NonFiniteError):
+        ls.simulate_escape(kernel, DOMAIN, jnp.array([-0.5]), num=4, seed=1, max_time=1.0)
+    on_it = ls.simulate_escape(kernel, DOMAIN, jnp.zeros(1), num=4, seed=1, max_time=100.0)
+    assert on_it.exited.all()
+
+
 def test_bad_input():
     well = ls.Quadratic(hessian=jnp.eye(1))
     moving = ls.EulerMaruyama(ls.Underdamped(well, diffusion=0.1, friction=1.0), dt=0.1)
