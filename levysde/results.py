@@ -159,7 +159,7 @@ def _packed(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         arrays[name] = array
         return {"array": name, "number": isinstance(value, np.generic)}
     if isinstance(value, Tabled) and is_dataclass(value):
-        kept = [f.name for f in fields(value) if f.init and _is_kept(value, f.name)]
+        kept = [f.name for f in fields(value) if f.init and _is_kept(getattr(value, f.name))]
         for field in fields(value):
             needed = field.default is MISSING and field.default_factory is MISSING
             if field.init and needed and field.name not in kept:
@@ -180,12 +180,13 @@ def _packed(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     return value if isinstance(value, _PLAIN) else None
 
 
-def _is_kept(result: Any, name: str) -> bool:
-    """Whether a field is numbers, words and results of this package throughout; those that are not
-    take their defaults."""
-    leaves = jax.tree.leaves(getattr(result, name), is_leaf=lambda item: isinstance(item, Tabled))
-    known = (*_PLAIN, np.generic, np.ndarray, jax.Array, Tabled)
-    return all(isinstance(leaf, known) for leaf in leaves)
+def _is_kept(value: Any) -> bool:
+    """Whether a value is numbers, words and results of this package throughout."""
+    if isinstance(value, dict):
+        return all(map(_is_kept, (*value, *value.values())))
+    if isinstance(value, tuple | list):
+        return all(map(_is_kept, value))
+    return isinstance(value, (*_PLAIN, np.generic, np.ndarray, jax.Array, Tabled))
 
 
 def _unpacked(value: Any, arrays: dict[str, np.ndarray]) -> Any:

@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import re
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +24,7 @@ from levysde.networks.gradient_covariance import Alignment, GradientCovariance
 from levysde.networks.gradient_noise import TailIndex
 from levysde.networks.noise_tails import LayerTail, NoiseTails
 from levysde.noise import scales
+from levysde.results import Result, load
 from levysde.stats import Estimate
 from levysde.sweeps.fits import EndRatio
 from levysde.sweeps.store import lay_out
@@ -259,7 +259,7 @@ EXAMPLES = [
     noise(norms=True, scale=NAN, driver="ls.StableIsotropic(alpha=1.5)", dim=1),
     noise(name="too short to tell", fits=(), driver="", scale=NAN, dim=1, warnings=()),
     stats.NoiseLog(
-        Path("a/noise.npz"), {"g": np.ones((5, 2)), "norm": np.ones(5)}, np.arange(5), ("odd",)
+        "a/noise.npz", {"g": np.ones((5, 2)), "norm": np.ones(5)}, np.arange(5), ("odd",)
     ),
     law(),
     law(rate=0.0, star_shaped=False, alpha=NAN, normalization="printed"),
@@ -740,3 +740,15 @@ def test_no_part_has_a_layout_of_its_own(interface):
     parts = [cls for cls in below(interface) if cls.__module__.startswith("levysde.")]
     assert len(parts) >= 5
     assert {cls.__repr__ for cls in parts} == {protocols.Part.__repr__}
+
+
+def test_every_result_comes_back_from_a_file_or_says_why_not(tmp_path):
+    for example in [example for example in EXAMPLES if isinstance(example, Result)]:
+        if isinstance(example, networks.Diagnosis):
+            with pytest.raises(TypeError, match="cannot be saved: its landscape is"):
+                example.save(tmp_path / "saved.npz")
+            continue
+        example.save(tmp_path / "saved.npz")
+        loaded = load(tmp_path / "saved.npz")
+        assert loaded == example
+        assert repr(loaded) == repr(example)

@@ -46,7 +46,7 @@ class NoiseLog(Result):
         warnings: what was left out, and why.
     """
 
-    path: Path
+    path: str
     values: Arrays = field(repr=False)
     steps: np.ndarray | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
@@ -74,8 +74,8 @@ class NoiseLog(Result):
             name = self.names[0]
         if name not in self.values:
             raise ValueError(
-                f"name must be one of the series of {self.path.name}, not {errors.shown(name)}: "
-                f'{_several(self.names)}. For example name="{self.names[0]}".'
+                f"name must be one of the series of {Path(self.path).name}, not "
+                f'{errors.shown(name)}: {_several(self.names)}. For example name="{self.names[0]}".'
             )
         x = self.values[name]
         good = _finite(x)
@@ -93,7 +93,7 @@ class NoiseLog(Result):
         ]
         if self.steps is not None:
             rows.append(("steps", f"{self.steps[0]:g} to {self.steps[-1]:g}"))
-        return Table(f"NoiseLog: {self.path.name}", rows, self.warnings)
+        return Table(f"NoiseLog: {Path(self.path).name}", rows, self.warnings)
 
 
 def read_noise(path: Arg[PathLike]) -> NoiseLog:
@@ -177,7 +177,7 @@ def _log(file: Path, arrays: Arrays) -> NoiseLog:
             "the steps do not increase everywhere: the file may hold several runs, whose rows "
             "follow each other. Give one run."
         )
-    return NoiseLog(file, values, steps, tuple(notes))
+    return NoiseLog(str(file), values, steps, tuple(notes))
 
 
 def _kind(x: np.ndarray) -> str:
