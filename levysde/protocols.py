@@ -287,6 +287,10 @@ class Kernel(Part):
         """Directions in which the noise pushes, enough to see whether any of them leaves a
         domain."""
 
+    def admits(self, x: Point) -> Truth:
+        """Whether a trajectory may start at `x`; by default anywhere."""
+        return jnp.ones((), bool)
+
     @property
     def exits_on_grid(self) -> bool:
         """Whether an exit between the times of two steps is missed; False for a kernel that notices

@@ -16,7 +16,8 @@ from levysde.parts import as_module
 from levysde.protocols import Driver, Point, Scale
 from levysde.types import Arg, Integer, Number, Numbers
 
-_CLOSE = 1e-3  # how far the drift's zero may be from the attractor, as a share of its size or of 1
+_CLOSE = 1e-3  # how far the drift's zero may be from each coordinate of the attractor, as a share
+_NEWTON = 10  # steps to it
 _UNSTABLE = 1e-5  # growth rate of a deviation, as a share of the largest rate, that is rounding
 
 
@@ -33,8 +34,8 @@ class SDE(FirstOrder):
             by default. One that depends on the position is read as Ito: S is taken before the jump.
         epsilon: noise amplitude, positive.
         attractor: a stable point of `dx/dt = b(x)`, shape `(d,)`, or None. Escape laws need it, and
-            the checks of step and precision before a run look there. Near a stable point the exact
-            zero of b is taken.
+            the checks of step and precision before a run look there. Each coordinate may be
+            rounded to three digits: the zero of b next to it is taken.
 
     Raises:
         ValueError, TypeError: a drift that fails, returns another shape or complex numbers, or is
@@ -85,31 +86,55 @@ class SDE(FirstOrder):
         found = self.drift(place), jax.jacfwd(self.drift)(place)
         if any(map(errors.is_traced, found)):
             return place
-        value, slope = (np.asarray(a, np.float64) for a in found)
-        at = f"at the attractor {np.asarray(place)}"
-        if not (np.isfinite(value).all() and np.isfinite(slope).all()):
-            raise ValueError(
-                f"the drift is {value} {at}, its derivative {slope.tolist()}: both must be finite. "
-                "Change the drift there, or leave attractor out."
-            )
-        rates = np.linalg.eigvals(slope)
-        if rates.real.max() > _UNSTABLE * np.abs(rates).max():
-            raise ValueError(
-                f"a deviation {at} grows at the rate {rates.real.max():.3g} without noise, so it "
-                "is no attractor. Give a stable point, or leave attractor out."
-            )
-        step = np.linalg.lstsq(slope, value, rcond=None)[0]
-        size = max(1.0, float(np.abs(np.asarray(place)).max()))
-        if np.abs(step).max() > _CLOSE * size or np.abs(slope @ step - value).max() > _CLOSE * (
-            np.abs(slope).max() * size
+        z = np.asarray(place, np.float64)
+        rounding = 8 * float(jnp.finfo(place.dtype).eps) * np.abs(z).max()
+        for _ in range(_NEWTON):
+            value, slope = (np.asarray(a, np.float64) for a in found)
+            if not (np.isfinite(value).all() and np.isfinite(slope).all()):
+                raise ValueError(
+                    f"at the attractor {z} the drift is {value}, its derivative {slope.tolist()}: "
+                    "both must be finite. Change the drift there, or leave attractor out."
+                )
+            step = np.linalg.lstsq(slope, value, rcond=None)[0]
+            z = z - step
+            if (np.abs(step) <= rounding).all():
+                break
+            at = jnp.asarray(z, place.dtype)
+            found = self.drift(at), jax.jacfwd(self.drift)(at)
+        moved = np.abs(z - np.asarray(place, np.float64))
+        noise = 64 * float(jnp.finfo(place.dtype).eps) * np.abs(slope).max() * np.abs(z).max()
+        lost = np.abs(slope @ step - value).max() > 1e-3 * np.abs(value).max() + noise
+        if (
+            lost
+            or (np.abs(step) > rounding).any()
+            or (moved > _CLOSE * np.abs(np.asarray(place)) + rounding).any()
         ):
+            near = "" if lost or not np.isfinite(z).all() else f", and vanishes near {z}"
             raise ValueError(
-                f"the drift is {value} {at}, not zero. Give the point where it vanishes, or leave "
+                f"the drift is {np.asarray(self.drift(place))} at the attractor "
+                f"{np.asarray(place)}, not zero{near}. Give the point where it vanishes, or leave "
                 "attractor out."
             )
-        near = place - jnp.asarray(step, place.dtype)
-        better = np.abs(np.asarray(self.drift(near))).max() < np.abs(value).max()
-        return near if better else place
+        self._check_stable(z, slope, place.dtype)
+        return jnp.asarray(z, place.dtype)
+
+    def _check_stable(self, z: np.ndarray, slope: np.ndarray, dtype: Any) -> None:
+        """Raises ValueError where a small deviation grows: by the derivative, or beyond it where
+        that is zero along a direction."""
+        rates, ways = np.linalg.eig(slope)
+        largest, fastest = np.abs(rates).max(), rates.real.max()
+        grows = fastest > _UNSTABLE * largest
+        size = _CLOSE * (np.abs(z).max() or 1.0)
+        for way in np.real(ways[:, np.abs(rates) <= _UNSTABLE * largest]).T:
+            for side in (-size, size):
+                push = np.asarray(self.drift(jnp.asarray(z + side * way, dtype)), np.float64)
+                grows |= side * push @ way > _UNSTABLE * largest * size**2
+        if grows:
+            raise ValueError(
+                f"a deviation from the attractor {z} grows without noise"
+                f"{f' at the rate {fastest:.3g}' if fastest > 0 else ''}, so it is not stable. "
+                "Give a stable point, or leave attractor out."
+            )
 
     def _arguments(self) -> dict[str, Any]:
         names = ("drift", "driver", "dim", "scale", "epsilon")

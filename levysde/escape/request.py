@@ -150,6 +150,11 @@ def _contained(domain: Domain, points: Array) -> Array:
     return jax.vmap(domain.contains)(points)
 
 
+@eqx.filter_jit
+def _admitted(kernel: Kernel, points: Array) -> Array:
+    return jax.vmap(kernel.admits)(points)
+
+
 def starting_points(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.ndarray:
     errors.concrete("x0", x0)
     example = f"jnp.zeros({kernel.dim})"
@@ -165,6 +170,13 @@ def starting_points(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.nda
             f"{kernel.dim}. Make them one."
         )
     check_interfaces(kernel, domain)
+    anywhere = type(kernel).admits is Kernel.admits  # as for almost all, and nothing to compile
+    kept = np.ones(1, bool) if anywhere else np.asarray(_admitted(kernel, jnp.atleast_2d(starts)))
+    if not kept.all():
+        raise ValueError(
+            f"x0 = {np.atleast_2d(starts)[np.argmin(kept)]} lies behind the wall of "
+            f"{type(kernel).__name__}, where nothing can start. Start in front of it."
+        )
     inside = np.asarray(_contained(domain, jnp.atleast_2d(starts)))
     if not inside.all():
         row = int(np.flatnonzero(~inside)[0])

@@ -161,11 +161,7 @@ def _noise_law(flow: FirstOrder, hessian: np.ndarray, dt: float) -> tuple[np.nda
     scale = float(flow.epsilon) * unit
     if isinstance(flow.driver, Brownian):
         if not _symmetric(hessian):
-            # Van Loan, IEEE Trans. Automat. Control 23, 1978: the integral of the covariance
-            zero = np.zeros_like(hessian)
-            whole = expm(dt * np.block([[hessian, scale @ scale.T], [zero, -hessian.T]]))
-            size = len(hessian)
-            return _root(whole[size:, size:].T @ whole[:size, size:]), 1.0
+            return _root(_covariance(hessian, scale @ scale.T, dt)), 1.0
         curvatures, axes = np.linalg.eigh(hessian)
         q = axes.T @ scale @ scale.T @ axes
         covariance = axes @ (q * dt * _phi1((curvatures[:, None] + curvatures) * dt)) @ axes.T
@@ -203,6 +199,22 @@ def _column_curvatures(flow: FirstOrder, hessian: np.ndarray, scale: np.ndarray)
     curvatures = np.full(scale.shape[1], found[0])  # a column of zeros may take any
     curvatures[used] = found
     return curvatures
+
+
+def _covariance(hessian: np.ndarray, q: np.ndarray, dt: float) -> np.ndarray:
+    """`integral_0^dt e^(-H s) Q e^(-H' s) ds` (Van Loan, IEEE Trans. Automat. Control 23,
+    1978), over a part of the time in which no exponential grows large, doubled as often as
+    needed."""
+    size, zero = len(hessian), np.zeros_like(hessian)
+    doublings = max(0, int(np.ceil(np.log2(max(np.linalg.norm(hessian, 2) * dt, 1.0)))))
+    part = dt / 2**doublings
+    whole = expm(part * np.block([[hessian, q], [zero, -hessian.T]]))
+    decay = whole[size:, size:].T
+    found = decay @ whole[:size, size:]
+    for _ in range(doublings):
+        found = found + decay @ found @ decay.T
+        decay = decay @ decay
+    return found
 
 
 def _symmetric(matrix: np.ndarray) -> bool:

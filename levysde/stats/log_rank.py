@@ -47,7 +47,8 @@ def log_rank(
         other_exited: whether each of these is an escape, bool or 0 and 1, shape `(num2,)`.
 
     Returns:
-        The statistic and its p-value; NaN where neither sample has an exit.
+        The statistic and its p-value; NaN where nothing can be told: no exits, or none while others
+        remain.
 
     Raises:
         ValueError, TypeError: as `escape_rate`.
@@ -58,7 +59,8 @@ def log_rank(
     samples = checked(time, exited), checked(other_time, other_exited, "other_")
     if not any(left.any() for _, left in samples):
         return LogRank(np.nan, np.nan)
-    found = scipy.stats.logrank(
-        *(scipy.stats.CensoredData(uncensored=t[left], right=t[~left]) for t, left in samples)
-    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = scipy.stats.logrank(
+            *(scipy.stats.CensoredData(uncensored=t[left], right=t[~left]) for t, left in samples)
+        )
     return LogRank(float(found.statistic), float(found.pvalue))

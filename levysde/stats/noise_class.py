@@ -365,6 +365,9 @@ def _decided(
         return "too short to tell", f"{few}, worth {of.worth:,.0f} independent values", fits, []
     # what is clipped or a norm says less, so that the simplest law is taken if it is near the best
     simple = STABLE if of.clipped else GAUSSIAN if of.norms else ""
+    # without a variance a Student t adds up to stable noise, and at 1 degree of freedom is Cauchy
+    if fits[0].name == STUDENT and fits[0].parameters["df"] < 2:
+        simple = STABLE
     near = [fit for fit in fits if fit.name == simple]
     if near and near[0].evidence > fits[0].evidence - _MARGIN:
         fits = (near[0], *(fit for fit in fits if fit is not near[0]))

@@ -41,6 +41,12 @@ class SurvivalCurve(Result):
     high: np.ndarray
     confidence: float
 
+    def _columns(self) -> dict[str, np.ndarray]:
+        return {name: getattr(self, name) for name in ("time", "survival", "low", "high")}
+
+    def _about(self) -> dict[str, object]:
+        return super()._about() | {"confidence": self.confidence}
+
     def _table(self) -> Table:
         below = np.flatnonzero(self.survival <= 0.5)
         end = (

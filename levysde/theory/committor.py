@@ -59,7 +59,8 @@ class Committor(Result):
     Attributes:
         axes: coordinates of the grid, one vector for each dimension.
         values: q on the grid, `(n,)` or `(n, n)`, indexed in the order of `axes`.
-        error: estimated error of `values`, the largest on the grid.
+        error: estimated error of `values`, the largest on the grid; on a line also of `value`
+            between its points.
     """
 
     axes: tuple[np.ndarray, ...]
@@ -107,7 +108,8 @@ def committor(
     """The probability that a path of `dX = b(X) dt + sqrt(2 D(X)) dW` (Ito) reaches one set before
     another, from each point of a grid in one or two dimensions.
 
-    On a line the values are exact up to `error`. In the plane, the error is estimated from a grid
+    On a line the values on the grid are found by quadrature, and `error` is mostly that of the
+    straight lines between them. In the plane, the error is estimated from a grid
     with a third of the cells along each side, and from how much the values bend between cells.
     Paths are reflected at the box.
 
@@ -213,9 +215,16 @@ def _on_line(problem: _Problem, cells: int) -> Committor:
         free, sets = nodes[[first, end - 1], None], nodes[beside, None]
         walls = free[:, 0] + problem.crossing(free, sets) * (sets - free)[:, 0]
         panels = np.concatenate([walls[:1], nodes[first:end], walls[1:]])
+        problem.coefficients(panels[:, None])  # the quadrature looks between them
         finer = np.sort(np.concatenate([panels, (panels[1:] + panels[:-1]) / 2]))
-        share = _scale_share(problem, finer)[::2][1:-1]
-        error = max(error, float(np.abs(share - _scale_share(problem, panels)[1:-1]).max()))
+        fine = _scale_share(problem, finer)
+        share = fine[::2][1:-1]
+        bends = np.abs(fine[1::2] - (fine[:-1:2] + fine[2::2]) / 2)[1:-1]
+        error = max(
+            error,
+            float(np.abs(share - _scale_share(problem, panels)[1:-1]).max()),
+            float(bends.max(initial=0)),  # of the straight line of `value`
+        )
         left, right = values[beside]
         values[first:end] = left + (right - left) * share
     return Committor((nodes,), values, error)

@@ -146,6 +146,56 @@ def test_a_traced_drift_is_taken_as_it_is(float64):
     np.testing.assert_allclose(jax.jit(jax.grad(end))(1.0), difference, rtol=1e-7)
 
 
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
+def test_a_rough_attractor_is_refused_in_every_unit(unit):
+    def drift(x):
+        return x - x**3 / unit**2
+
+    with pytest.raises(ValueError, match="not zero, and vanishes near"):
+        ls.SDE(drift, ls.Brownian(), dim=1, attractor=[0.8 * unit])
+    near = ls.SDE(drift, ls.Brownian(), dim=1, attractor=[0.9995 * unit])
+    np.testing.assert_allclose(near.attractor, unit, rtol=1e-6)
+
+
+def test_a_large_coordinate_does_not_hide_another():
+    def drift(x):
+        return jnp.stack([1000 - x[0], x[1] - x[1] ** 3])
+
+    with pytest.raises(ValueError, match="not zero"):
+        ls.SDE(drift, ls.Brownian(), dim=2, attractor=[1000.0, 0.7])
+    assert ls.SDE(drift, ls.Brownian(), dim=2, attractor=[1000.0, 1.0]).has_attractor
+
+
+@pytest.mark.parametrize("drift", [lambda x: x**3, lambda x: -(x**2)])
+def test_what_grows_beyond_the_derivative_is_not_stable(drift):
+    with pytest.raises(ValueError, match="grows without noise"):
+        ls.SDE(drift, ls.Brownian(), dim=1, attractor=[0.0])
+
+
+def test_a_flat_attractor_is_one():
+    assert ls.SDE(lambda x: -(x**3), ls.Brownian(), dim=1, attractor=[0.0]).has_attractor
+
+
+@pytest.mark.parametrize(
+    ("matrix", "dt"),
+    [([[1.0, 2.0], [-2.0, 1.0]], 1000.0), ([[300.0, 0.0], [30.0, 1.0]], 1.0)],
+)
+def test_a_long_exact_step_of_a_drift_that_turns_is_finite(matrix, dt, float64):
+    matrix = jnp.array(matrix)
+    kernel = OrnsteinUhlenbeck(linear(ls.Brownian(), 0.7, matrix), dt=dt)
+    covariance = quad_vec(
+        lambda s: 0.49 * expm(-s * np.asarray(matrix)) @ expm(-s * np.asarray(matrix)).T,
+        0,
+        min(dt, 60.0),
+        epsabs=1e-12,
+        limit=20_000,
+    )[0]
+    found = (
+        kernel.mixing @ kernel.mixing.T if kernel.mixing.ndim == 2 else jnp.diag(kernel.mixing**2)
+    )
+    np.testing.assert_allclose(found, covariance, rtol=1e-7, atol=1e-12)
+
+
 def test_numbers_of_a_module_compile_nothing_new():
     class Pull(eqx.Module):
         strength: jax.Array
@@ -176,11 +226,11 @@ def test_the_attractor_is_the_exact_zero(float64):
         (lambda: ls.SDE(-1.0, ls.Brownian(), dim=2), "drift must be a function"),
         (lambda: ls.SDE(ls.Brownian(), lambda x: -x, dim=2), "driver|drift"),
         (lambda: linear(attractor=[1.0, 0.0]), "the drift is .* not zero"),
-        (lambda: linear(matrix=-TURNING), "grows at the rate 0.75"),
+        (lambda: linear(matrix=-TURNING), "grows without noise at the rate 0.75"),
         (lambda: linear(attractor=[0.0]), r"attractor must have shape \(2,\)"),
         (
             lambda: ls.SDE(lambda x: x / x, ls.Brownian(), dim=1, attractor=[0.0]),
-            "the drift is .*nan.* must be finite",
+            "the drift is .*nan.*must be finite",
         ),
         (lambda: linear(scale=lambda x: jnp.ones((3, 1))), "2 factors, or a matrix of 2 rows"),
         (lambda: linear(epsilon=0.0), "epsilon must be positive"),

@@ -60,10 +60,27 @@ def test_no_jump_passes_the_wall(wall):
     assert radius.mean() > 0.3
 
 
+@pytest.mark.parametrize("name", ["ball", "box"])
+def test_a_long_jump_is_reflected_as_often_as_needed(name, float64):
+    walls = {
+        "ball": ls.Ball(radius=1.5, center=jnp.array([0.5])),
+        "box": ls.Box(lower=[-1.0], upper=[2.0]),
+    }
+    still = ls.SDE(jnp.zeros_like, ls.Brownian(), dim=1)
+    kernel = ls.Reflected(ls.EulerMaruyama(still, dt=0.1), walls[name])
+    for jump in (-1000.3, -2.9, 0.4, 1.8, 5.2, 31.7, 1e6 + 0.25):
+        expected = 0.1 + jump
+        while not -1 <= expected <= 2:
+            expected = 4 - expected if expected > 2 else -2 - expected
+        found = kernel._back(jnp.array([0.1]), jnp.array([0.1 + jump]))
+        np.testing.assert_allclose(found, [expected], atol=1e-9)
+
+
 def test_a_start_behind_the_wall_is_told():
     kernel = ls.Reflected(ls.EulerMaruyama(DRIFTLESS, dt=0.1), WALL)
-    with pytest.raises(ls.NonFiniteError):
+    with pytest.raises(ValueError, match=r"x0 = .* lies behind the wall of Reflected"):
         ls.simulate_escape(kernel, DOMAIN, jnp.array([-0.5]), num=4, seed=1, max_time=1.0)
+    assert np.isnan(ls.sample_paths(kernel, jnp.array([-0.5]), seed=0, num_steps=2)[1:]).all()
     on_it = ls.simulate_escape(kernel, DOMAIN, jnp.zeros(1), num=4, seed=1, max_time=100.0)
     assert on_it.exited.all()
 

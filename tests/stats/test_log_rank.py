@@ -112,3 +112,7 @@ def test_events_as_numbers():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call(np.array([1.0, 2.0, 3.0]))
+
+
+def test_all_at_one_time_tell_nothing():
+    assert np.isnan(stats.log_rank([5.0, 5.0], [1, 1], [5.0], [1]).p_value)
