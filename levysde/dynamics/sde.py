@@ -83,24 +83,16 @@ class SDE(FirstOrder):
     def _zero(self, place: Array) -> Array:
         """The zero of the drift next to `place`, or a ValueError; where JAX traces one of the two,
         `place` as it is."""
-        found = self.drift(place), jax.jacfwd(self.drift)(place)
-        if any(map(errors.is_traced, found)):
+        if any(map(errors.is_traced, (place, self.drift(place)))):
             return place
         z = np.asarray(place, np.float64)
         rounding = 8 * float(jnp.finfo(place.dtype).eps) * np.abs(z).max()
+        value, slope, step = self._newton(z, place.dtype)
         for _ in range(_NEWTON):
-            value, slope = (np.asarray(a, np.float64) for a in found)
-            if not (np.isfinite(value).all() and np.isfinite(slope).all()):
-                raise ValueError(
-                    f"at the attractor {z} the drift is {value}, its derivative {slope.tolist()}: "
-                    "both must be finite. Change the drift there, or leave attractor out."
-                )
-            step = np.linalg.lstsq(slope, value, rcond=None)[0]
             z = z - step
             if (np.abs(step) <= rounding).all():
                 break
-            at = jnp.asarray(z, place.dtype)
-            found = self.drift(at), jax.jacfwd(self.drift)(at)
+            value, slope, step = self._newton(z, place.dtype)
         moved = np.abs(z - np.asarray(place, np.float64))
         noise = 64 * float(jnp.finfo(place.dtype).eps) * np.abs(slope).max() * np.abs(z).max()
         lost = np.abs(slope @ step - value).max() > 1e-3 * np.abs(value).max() + noise
@@ -118,11 +110,23 @@ class SDE(FirstOrder):
         self._check_stable(z, slope, place.dtype)
         return jnp.asarray(z, place.dtype)
 
+    def _newton(self, z: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Drift, its derivative and Newton's step at `z`. Raises where one is not finite."""
+        at = jnp.asarray(z, dtype)
+        value = np.asarray(self.drift(at), np.float64)
+        slope = np.asarray(jax.jacfwd(self.drift)(at), np.float64)
+        if not (np.isfinite(value).all() and np.isfinite(slope).all()):
+            raise ValueError(
+                f"at the attractor {z} the drift is {value}, its derivative {slope.tolist()}: "
+                "both must be finite. Change the drift there, or leave attractor out."
+            )
+        return value, slope, np.linalg.lstsq(slope, value, rcond=None)[0]
+
     def _check_stable(self, z: np.ndarray, slope: np.ndarray, dtype: Any) -> None:
         """Raises ValueError where a small deviation grows: by the derivative, or beyond it where
         that is zero along a direction."""
         rates, ways = np.linalg.eig(slope)
-        largest, fastest = np.abs(rates).max(), rates.real.max()
+        largest, fastest = np.abs(rates).max(), np.real(rates).max()
         grows = fastest > _UNSTABLE * largest
         size = _CLOSE * (np.abs(z).max() or 1.0)
         for way in np.real(ways[:, np.abs(rates) <= _UNSTABLE * largest]).T:

@@ -10,6 +10,7 @@ Statist. Assoc. 53 (1958).
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy
@@ -44,7 +45,7 @@ class SurvivalCurve(Result):
     def _columns(self) -> dict[str, np.ndarray]:
         return {name: getattr(self, name) for name in ("time", "survival", "low", "high")}
 
-    def _about(self) -> dict[str, object]:
+    def _about(self) -> dict[str, Any]:
         return super()._about() | {"confidence": self.confidence}
 
     def _table(self) -> Table:
