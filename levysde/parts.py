@@ -1,9 +1,12 @@
 """What the parts of a run have in common: how they print, and that their numbers belong
 together."""
 
+import functools
 import inspect
+import operator
 import re
 import textwrap
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -50,7 +53,74 @@ class Function(Part):
     fn: Callable = eqx.field(static=True)
 
     def __call__(self, *arguments: Any) -> Any:
-        return self.fn(*arguments)
+        return own_arrays(self.fn)(*arguments)
+
+
+def own_arrays(fn: Callable) -> Callable:
+    """The function with copies of the NumPy arrays among its defaults, in its closure and its
+    module, and of those of other plain functions there.
+
+    JAX 0.10 keeps a NumPy array that a program uses in the precision of its first use for as long
+    as that program lives: a function that ran in float32 would fail in float64, or compute there
+    with numbers rounded to float32. A copy has no first use."""
+    inner = fn
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    return _Copies(getattr(inner, "__globals__", {})).of(fn)
+
+
+class _Copies:
+    def __init__(self, module: dict[str, Any]) -> None:
+        self._module = module
+        self._made: dict[int, Any] = {}
+
+    def of(self, value: Any) -> Any:
+        """A copy of an array, or of what holds one; other values as they are."""
+        if isinstance(value, np.ndarray):
+            return np.array(value)
+        if isinstance(value, functools.partial):
+            return functools.partial(
+                self.of(value.func), *map(self.of, value.args), **self.of(value.keywords)
+            )
+        if isinstance(value, types.CellType):
+            return self._cell(value)
+        if type(value) in (tuple, list, dict):
+            arrays = any(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(value))
+            return jax.tree.map(self.of, value) if arrays else value
+        if not isinstance(value, types.FunctionType):
+            return value
+        if id(value) not in self._made:
+            self._made[id(value)] = value  # for a function that calls itself
+            self._made[id(value)] = self._function(value)
+        return self._made[id(value)]
+
+    def _function(self, fn: types.FunctionType) -> types.FunctionType:
+        names = _names(fn.__code__) if fn.__globals__ is self._module else ()
+        used = {name: self._module[name] for name in names if name in self._module}
+        held = *used.values(), *(fn.__closure__ or ()), fn.__defaults__, fn.__kwdefaults__
+        new = list(map(self.of, held))
+        if all(map(operator.is_, new, held)):
+            return fn
+        *taken, defaults, keywords = new
+        scope = fn.__globals__ | dict(zip(used, taken, strict=False))
+        closure = tuple(taken[len(used) :])
+        copy = types.FunctionType(fn.__code__, scope, fn.__name__, defaults, closure)
+        copy.__kwdefaults__ = keywords
+        return copy
+
+    def _cell(self, cell: types.CellType) -> types.CellType:
+        try:
+            held = cell.cell_contents
+        except ValueError:  # empty
+            return cell
+        new = self.of(held)
+        return cell if new is held else types.CellType(new)
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """Names in a function's code, and in the functions made inside it."""
+    inner = (const for const in code.co_consts if isinstance(const, types.CodeType))
+    return set(code.co_names).union(*map(_names, inner))
 
 
 def as_module(fn: Callable) -> Any:

@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.domains.shapes import bisected, quadratic_distance
+from levysde.parts import own_arrays
 from levysde.protocols import Domain, Landscape, Point, Scalar, Truth
 from levysde.types import Arg, Integer, Number
 
@@ -136,7 +137,7 @@ class Predicate(Searched):
         self.inside = inside
 
     def contains(self, x: Point) -> Truth:
-        return self.inside(x) & jnp.all(x == x)
+        return own_arrays(self.inside)(x) & jnp.all(x == x)
 
 
 def search_ray(contains: Callable[[Array], Array], x: Point, v: Point) -> Scalar:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.dynamics.gradient import WholeStep
+from levysde.parts import own_arrays
 from levysde.protocols import Driver, Dynamics, NoiseVector, Point, Scalar, Scale, State
 from levysde.types import Arg, Number
 
@@ -168,4 +169,4 @@ class Scheduled(WholeStep):
         if self.factor is not None or self.schedule is None:
             return jnp.asarray(self.factor)
         at = count.astype(jnp.int32) if self.clock == "steps" else count.astype(dt.dtype) * dt
-        return jnp.asarray(self.schedule(at), dt.dtype)
+        return jnp.asarray(own_arrays(self.schedule)(at), dt.dtype)

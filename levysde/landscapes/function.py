@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from levysde import errors
 from levysde.landscapes.wells import Smooth
+from levysde.parts import own_arrays
 from levysde.protocols import Landscape, Point, Scalar
 from levysde.types import Arg, Integer, Numbers
 
@@ -33,7 +34,7 @@ class FunctionLandscape(Smooth):
     dim: int = eqx.field(static=True)
 
     def value(self, x: Point) -> Scalar:
-        return self.fn(x)
+        return own_arrays(self.fn)(x)
 
 
 def from_function(

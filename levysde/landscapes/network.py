@@ -29,6 +29,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from levysde import errors
+from levysde.parts import own_arrays
 from levysde.protocols import Landscape, Point, Scalar
 from levysde.types import Arg, Number, Numbers
 
@@ -54,7 +55,7 @@ class OnModel:
         return eqx.combine(arrays, self.rest)
 
     def __call__(self, arrays: Any, inputs: Any, targets: Any) -> Any:
-        return self.loss(self.whole(arrays), inputs, targets)
+        return own_arrays(self.loss)(self.whole(arrays), inputs, targets)
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -218,7 +219,8 @@ class NetworkLandscape(Landscape):
         return self._tree_losses(self.arrays(self._stretched(x)), inputs, targets)
 
     def _tree_losses(self, params: Any, inputs: Array, targets: Array) -> Float[Array, " n"]:
-        loss = self.loss if self.batched else jax.vmap(self.loss, (None, 0, 0))
+        loss = own_arrays(self.loss)
+        loss = loss if self.batched else jax.vmap(loss, (None, 0, 0))
         return loss(params, inputs, targets)
 
     def _mean_loss(self, x: Point, inputs: Array, targets: Array) -> Scalar:

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.parts import Part, as_module
+from levysde.parts import Part, as_module, own_arrays
 from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
 from levysde.random import normals, unit_pair
 from levysde.types import Arg, Integer, Number
@@ -204,7 +204,7 @@ class CompoundPoisson(Driver):
                 "the exponent of CompoundPoisson needs the characteristic function of a jump, and "
                 "this jump has none. Type CompoundPoisson(..., characteristic=lambda k: ...)."
             )
-        return self.intensity * (1 - phi(k))
+        return self.intensity * (1 - own_arrays(phi)(k))
 
     def check_step(self, dt: float) -> None:
         from scipy.special import gammainc, gammaincinv  # slow to import

@@ -3,6 +3,7 @@
 `sqrt(2 D)` is any matrix R with `R R' = 2 D`; the noise is read in the Ito convention.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.interfaces import check_domain
-from levysde.parts import in_float64
+from levysde.parts import as_module, in_float64
 from levysde.protocols import Domain
 from levysde.theory.quasi_potential import diffusion_matrix
 from levysde.types import Arg, Numbers
@@ -31,14 +32,12 @@ def check_coefficients(
     errors.function("drift", drift, example := "drift=lambda x: -x")
     what = f"a real array of shape ({dim},) for a point of that shape"
     x = jax.ShapeDtypeStruct((dim,), np.float64)
-    b = _in_float64("drift", drift, x, example)
-    with jax.enable_x64(True):
+    with in_float64(_anew(drift)) as b:
         errors.outcome("drift", b, x, example=example, shape=(dim,), what=what)
         if not callable(diffusion):
             return b, jnp.asarray(diffusion_matrix(diffusion, dim))
     errors.function("diffusion", diffusion, example := "diffusion=lambda x: 1 + x[0] ** 2")
-    d = _in_float64("diffusion", diffusion, x, example)
-    with jax.enable_x64(True):
+    with in_float64(_anew(diffusion)) as d:
         found = errors.outcome("diffusion", d, x, example=example)
     if getattr(found, "shape", None) not in ((), (dim,), (dim, dim)):
         raise ValueError(
@@ -48,26 +47,9 @@ def check_coefficients(
     return b, d
 
 
-def _in_float64(name: str, fn: Callable, x: jax.ShapeDtypeStruct, example: str) -> Any:
-    """A function as a program of its own, traced now in float64, with copies of the arrays that it
-    uses. JAX 0.10 gives a NumPy array the precision of its first use by a program that is alive:
-    a function that was run in float32 would fail in float64, and one traced here would fail
-    later in float32."""
-
-    def copied(leaf: Any) -> Any:
-        if not eqx.is_array(leaf):
-            return leaf
-        kept = isinstance(leaf, jax.Array) or not np.issubdtype(leaf.dtype, np.floating)
-        return jnp.asarray(np.array(leaf, None if kept else np.float64))
-
-    with in_float64(fn) as precise:
-        try:
-            # a function without a closure would not be traced
-            program = eqx.filter_closure_convert(lambda point: precise(point), x)
-        except Exception:  # with the message that says how it fails
-            errors.outcome(name, precise, x, example=example)
-            raise
-        return jax.tree.map(copied, program)
+def _anew(fn: Callable) -> Any:
+    """A function as a module that was never traced: what it takes from outside may have changed."""
+    return as_module(fn if isinstance(fn, eqx.Module) else functools.partial(fn))
 
 
 def matrix_at(diffusion: Callable[..., Any] | Array, x: Array) -> Array:
