@@ -56,6 +56,24 @@ class LevyRays:
         return f"LevyRays(directions={directions}, weights={weights}, index={self.index:g})"
 
 
+@dataclass(frozen=True, repr=False, eq=False)
+class TracedRays:
+    """`LevyRays` as functions of JAX, for numbers of the driver that JAX traces. Only the
+    directions depend on the seed.
+
+    Attributes:
+        directions: unit vectors, shape `(m, d)`, never traced. Where weights differ, the second
+            half are the opposites of the first.
+        weights: shape `(m,)`.
+        log_tail: `log_tail(r)[i]` is the logarithm of `nu_i((r_i, inf))`, per unit time, for finite
+            r of shape `(m,)`.
+    """
+
+    directions: np.ndarray
+    weights: Array
+    log_tail: Callable[[Array], Array]
+
+
 class Driver(Part):
     """The law of the driving noise L: `E exp(i <k, L_t>) = exp(-t * exponent(k))`."""
 
@@ -85,6 +103,15 @@ class Driver(Part):
         """The Lévy measure in `dim` dimensions: exact for atoms; else about `num` quasi-random
         directions drawn from `seed`. Raises ValueError, naming the driver, when it has no jumps or
         no escape law of jumps."""
+
+    def traced_rays(self, dim: int, num: int, seed: int) -> TracedRays:
+        """The same as functions of JAX, for `theory.log_rate`. Raises TypeError where a class has
+        none."""
+        self.levy_rays(dim, num, seed)  # says where there are no jumps
+        raise TypeError(
+            f"the Lévy measure of {type(self).__name__} is not known as a function of JAX. Write "
+            f"{type(self).__name__}.traced_rays, or use theory.escape_law, which needs none."
+        )
 
     def check_step(self, dt: float) -> None:
         """Raises ValueError when the driver cannot make increments over `dt`; by default it can."""

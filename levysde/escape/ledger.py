@@ -18,6 +18,7 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,7 +85,7 @@ class Ledger:
     rows: Rows
     shard: tuple[int, int] = (0, 1)  # this one, of so many: this shard takes every n-th id
     flight: Flight | None = None  # resumed lanes, handed out before new ids
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: AbstractContextManager = field(default_factory=threading.Lock)
     stop: threading.Event = field(default_factory=threading.Event)
     finished: int = 0
     lane_steps: int = 0

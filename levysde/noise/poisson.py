@@ -19,11 +19,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import gammaincc
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.parts import Part, as_module, own_arrays
-from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
+from levysde.noise.stable import isotropic_rays, traced_isotropic
+from levysde.parts import Part, as_module, in_float64, own_arrays
+from levysde.protocols import Driver, LevyRays, Point, Scalar, TracedRays, Words
 from levysde.random import normals, unit_pair
 from levysde.types import Arg, Integer, Number
 
@@ -60,6 +62,10 @@ class GaussianJump(Part):
 
     def __call__(self, words: Words) -> Point:
         return self.std * normals(words, self.dim, self.std.dtype)
+
+    def log_tail(self, r: Array) -> Array:
+        """Logarithm of `P(|Y| > r)`; the direction of a jump is uniform."""
+        return jnp.log(gammaincc(self.dim / 2, (r / self.std) ** 2 / 2))
 
     def characteristic(self, k: Point) -> Scalar:
         """`exp(-std^2 |k|^2 / 2)`, for k of shape `(dim,)`."""
@@ -99,6 +105,10 @@ class ParetoJump(Part):
         """Random words that a jump consumes."""
         return 1 + 2 * ((self.dim + 1) // 2)
 
+    def log_tail(self, r: Array) -> Array:
+        """Logarithm of `P(|Y| > r)`; the direction of a jump is uniform."""
+        return self.alpha * jnp.minimum(jnp.log(self.smallest_jump / r), 0)
+
     def __call__(self, words: Words) -> Point:
         dtype = self.alpha.dtype
         direction = normals(words[1:], self.dim, dtype)
@@ -114,8 +124,9 @@ class ParetoJump(Part):
 class CompoundPoisson(Driver):
     """Jumps of a given law at `intensity` per unit time. See the top of the file.
 
-    The escape law takes the jumps as they are: `num_rays` of them are drawn, and its `rate_error`
-    says how well they fix the rate, so ask for more when few jumps leave. It is no power of epsilon
+    The escape law of a jump with a `log_tail`, as `GaussianJump` and `ParetoJump` have, is exact up
+    to the directions. Of other jumps, `num_rays` are drawn; its `rate_error` says how well they fix
+    the rate, so ask for more when few jumps leave. It is no power of epsilon
     (`index` is 2, so `learning_rate` means `epsilon = sqrt(learning_rate)`). It counts single
     jumps: right where jumps are heavy-tailed, or rare against relaxation. Light and frequent ones
     leave together, and far sooner: Gaussian jumps in OU with curvature 1 at intensity 2, epsilon
@@ -222,13 +233,16 @@ class CompoundPoisson(Driver):
             )
 
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
-        """Jumps drawn by quasi-random words, at least `num` of them (a power of two): each is a ray
-        that carries its share of the intensity, at the jump's own size. Raises ValueError for a
-        jump that is not finite."""
+        """Exact for a jump of uniform direction with a `log_tail`. Else jumps drawn by quasi-random
+        words, at least `num` of them (a power of two): each is a ray that carries its share of the
+        intensity, at the jump's own size. Raises ValueError for a jump that is not finite."""
         from scipy.stats import qmc  # slow to import
 
         errors.concrete("CompoundPoisson", self)
         self.words_per_step(dim)
+        if hasattr(self.jump, "log_tail"):
+            beyond = _host_tail(self.jump)
+            return isotropic_rays(dim, num, seed, beyond, math.nan, float(self.intensity))
         rng = np.random.default_rng(seed)
         power = max(1, math.ceil(math.log2(max(num, 2))))
         points = qmc.Sobol(self.words_per_jump, rng=rng).random_base2(power)
@@ -249,6 +263,33 @@ class CompoundPoisson(Driver):
             return (sizes[i] > np.asarray(r, dtype=float)).astype(float)
 
         return LevyRays(directions, weights, tail, math.nan)
+
+    def traced_rays(self, dim: int, num: int, seed: int) -> TracedRays:
+        """Raises TypeError for a jump without `log_tail`: drawn jumps would have no derivatives."""
+        self.words_per_step(dim)
+        log_tail = getattr(self.jump, "log_tail", None)
+        if log_tail is None:
+            raise TypeError(
+                f"the jump {errors.shown(self.jump)} has no `log_tail(r)`, the logarithm of "
+                "P(|Y| > r) of jumps of uniform direction. Add it as GaussianJump has it, or use "
+                "theory.escape_law, which draws jumps."
+            )
+        return traced_isotropic(dim, num, seed, lambda r: jnp.log(self.intensity) + log_tail(r))
+
+
+def _host_tail(jump: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """`P(|Y| > r)` in float64, as `LevyRays` has it."""
+    with in_float64(jump) as precise:
+        log_tail = eqx.filter_jit(precise.log_tail)
+
+    def tail(r: np.ndarray, _: np.ndarray) -> np.ndarray:
+        flat = np.ravel(np.asarray(r, dtype=float))
+        room = 1 << max(len(flat) - 1, 0).bit_length()  # few shapes, each compiled once
+        with jax.enable_x64(True):
+            padded = jnp.asarray(np.concatenate([flat, np.ones(room - len(flat))]))
+            return np.exp(np.asarray(log_tail(padded)))[: len(flat)].reshape(np.shape(r))
+
+    return tail
 
 
 def _jump_dim(jump: Callable, words: int) -> int:

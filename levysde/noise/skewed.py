@@ -34,8 +34,16 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, UInt
 
 from levysde import errors
-from levysde.noise.stable import component_rays, levy_constant, power_tail, require_jumps
-from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
+from levysde.noise.stable import (
+    component_rays,
+    levy_constant,
+    log_levy_constant,
+    power_tail,
+    require_jumps,
+    traced_components,
+    traced_index,
+)
+from levysde.protocols import Driver, LevyRays, Point, Scalar, TracedRays, Words
 from levysde.random import exp2, exponential, half_pair, log2, sinpi
 from levysde.types import Arg, Number, Numbers
 
@@ -207,3 +215,8 @@ class SkewedComponents(Driver):
         beta = np.asarray(self.skewness, dtype=float)
         tail = power_tail(alpha, levy_constant(alpha) / alpha)
         return component_rays(dim, tail, alpha, 1 + beta, 1 - beta)
+
+    def traced_rays(self, dim: int, num: int = 0, seed: int = 0) -> TracedRays:
+        alpha, beta = traced_index(self), self.skewness
+        at_one = log_levy_constant(alpha) - jnp.log(alpha)
+        return traced_components(dim, lambda r: at_one - alpha * jnp.log(r), 1 + beta, 1 - beta)

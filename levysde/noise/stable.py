@@ -19,11 +19,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, UInt
 
 from levysde import errors
 from levysde.noise.quantile import FITTED, fit_quantile
-from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
+from levysde.protocols import Driver, LevyRays, Point, Scalar, TracedRays, Words
 from levysde.random import (
     U32,
     exp2,
@@ -126,6 +127,13 @@ def require_jumps(driver: Any) -> float:
     return alpha
 
 
+def traced_index(driver: Any) -> Scalar:
+    """The driver's alpha, which JAX may trace; a ValueError at 2."""
+    if not errors.is_traced(driver.alpha):
+        require_jumps(driver)
+    return driver.alpha
+
+
 def total_tail(driver: Arg["StableComponents | StableIsotropic"], dim: Arg[Integer]) -> float:
     """`T_nu = nu(|y| >= 1)` of a stable driver, without its rays: `2 d C_a / a` for components,
     `2^a Gamma((d+a)/2) / (Gamma(d/2) Gamma(1-a/2))` for isotropic noise.
@@ -151,6 +159,25 @@ def total_tail(driver: Arg["StableComponents | StableIsotropic"], dim: Arg[Integ
     if isinstance(driver, StableIsotropic):
         return _isotropic_tail(alpha, dim)
     return 2 * dim * levy_constant(alpha) / alpha
+
+
+def log_levy_constant(alpha: Scalar) -> Scalar:
+    """Logarithm of `levy_constant`, for an alpha below 2 that JAX may trace."""
+    sine = jnp.sin(jnp.pi / 2 * jnp.minimum(alpha, 2 - alpha))
+    return gammaln(1 + alpha) + jnp.log(sine / jnp.pi)
+
+
+def traced_components(dim: int, log_tail: Callable, up: Any = 1.0, down: Any = 1.0) -> TracedRays:
+    """The `2 dim` half-axes, with these weights of those upwards and downwards."""
+    axes, ones = np.eye(dim), np.ones(dim)
+    weights = jnp.concatenate([up * ones, down * ones])
+    return TracedRays(np.concatenate([axes, -axes]), weights, log_tail)
+
+
+def traced_isotropic(dim: int, num: int, seed: int, log_tail: Callable) -> TracedRays:
+    """The directions of `isotropic_rays`; `log_tail` is that of all together."""
+    directions = _sphere(dim, num, seed)
+    return TracedRays(directions, jnp.full(len(directions), 1 / len(directions)), log_tail)
 
 
 def power_tail(alpha: float, factor: float = 1.0) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
@@ -252,6 +279,11 @@ class StableComponents(Driver):
         alpha = require_jumps(self)
         return component_rays(dim, power_tail(alpha, levy_constant(alpha) / alpha), alpha)
 
+    def traced_rays(self, dim: int, num: int = 0, seed: int = 0) -> TracedRays:
+        alpha = traced_index(self)
+        at_one = log_levy_constant(alpha) - jnp.log(alpha)
+        return traced_components(dim, lambda r: at_one - alpha * jnp.log(r))
+
 
 class StableIsotropic(Driver):
     """The rotation-invariant stable driver: `E exp(i <k, L_t>) = exp(-t |k|^alpha)`; jumps in every
@@ -297,6 +329,16 @@ class StableIsotropic(Driver):
         alpha = require_jumps(self)
         total = _isotropic_tail(alpha, dim)
         return isotropic_rays(dim, num, seed, power_tail(alpha), alpha, total)
+
+    def traced_rays(self, dim: int, num: int, seed: int) -> TracedRays:
+        alpha = traced_index(self)
+        at_one = (
+            alpha * np.log(2)
+            + gammaln((dim + alpha) / 2)
+            - gammaln(dim / 2)
+            - gammaln(1 - alpha / 2)
+        )
+        return traced_isotropic(dim, num, seed, lambda r: at_one - alpha * jnp.log(r))
 
 
 def _isotropic_tail(alpha: float, dim: int) -> float:

@@ -28,17 +28,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import gammaincc, gammaln
 from jaxtyping import Array, Complex
 
 from levysde import errors
-from levysde.noise.stable import isotropic_rays
-from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
+from levysde.noise.stable import isotropic_rays, traced_isotropic
+from levysde.protocols import Driver, LevyRays, Point, Scalar, TracedRays, Words
 from levysde.random import below, exp2, exponential, half_pair, normals, sinpi
 from levysde.types import Arg, Integer, Number, Numbers
 
 _LOG2_CAP = float(np.log2(1e30))  # of a draw, so that the state stays finite
 _HALF_LOG2_E = float(np.log2(np.e) / 2)
 _NODES = 4096  # of the quadrature over log(W / df) in the exponent
+_TAIL_NODES = 513  # of that in the tail, which falls off at both ends
 _WRITTEN_OUT = 32  # pairs
 
 
@@ -137,6 +139,22 @@ class StudentT(_StepDriver):
             return betainc(df / 2, dim / 2, df / (df + np.asarray(r, dtype=float) ** 2 / dt)) / dt
 
         return isotropic_rays(dim, num, seed, tail, float("nan"))
+
+    def traced_rays(self, dim: int, num: int, seed: int) -> TracedRays:
+        half, dt = self.df / 2, self.dt
+
+        def log_tail(r: Array) -> Array:
+            # a normal of variance dt / W, the mean of W's gamma law 1: over u = log W
+            scaled = jnp.log(2 * dt) - 2 * jnp.log(r[:, None])
+            low = jnp.minimum(scaled, 0) - 45 / half
+            high = jnp.minimum(scaled + np.log(60 + dim), jnp.log1p(60 / half))
+            u = low + (high - low) * jnp.linspace(0, 1, _TAIL_NODES)[None]
+            above = gammaincc(dim / 2, jnp.exp(u - scaled))
+            total = jnp.sum(above * jnp.exp(half * (u - jnp.exp(u) - scaled)), 1)
+            size = half * (jnp.log(half) + scaled[:, 0]) - gammaln(half) - jnp.log(dt)
+            return size + jnp.log(total * (high - low)[:, 0] / (_TAIL_NODES - 1))
+
+        return traced_isotropic(dim, num, seed, log_tail)
 
 
 class GaussianMixture(_StepDriver):

@@ -5,6 +5,7 @@ L = sum_j c_j L_j,   exponent(k) = sum_j exponent_j(c_j k),   nu(W) = sum_j nu_j
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
+from levysde.protocols import Driver, LevyRays, Point, Scalar, TracedRays, Words
 from levysde.types import Arg, Number
 
 _EXAMPLE = "DriverSum((Brownian(), 0.5), StableComponents(alpha=1.5))"
@@ -79,18 +80,9 @@ class DriverSum(Driver):
         """The rays of every part that has a Lévy measure, about `num` for each; parts without one
         are passed over (at small noise they make no escape). Raises ValueError when no part has
         one."""
-        seeds = np.random.SeedSequence(seed).generate_state(len(self.drivers))
         errors.concrete("DriverSum", self)
-        found, refusals = [], []
-        for driver, factor, own in zip(self.drivers, self.factors, seeds, strict=True):
-            try:
-                found.append((driver.levy_rays(dim, num, int(own)), float(factor)))
-            except ValueError as error:
-                refusals.append(f"{type(driver).__name__}: {error}")
-        if not found:
-            raise ValueError(
-                "no driver of this DriverSum has an escape law of jumps. " + " ".join(refusals)
-            )
+        parts = self._jumping(seed, lambda driver, own: driver.levy_rays(dim, num, own))
+        found = [(rays, float(factor)) for rays, factor in parts]
         indices = {rays.index for rays, _ in found}
         return LevyRays(
             np.concatenate([np.sign(factor) * rays.directions for rays, factor in found]),
@@ -99,9 +91,44 @@ class DriverSum(Driver):
             indices.pop() if len(indices) == 1 else float("nan"),
         )
 
+    def traced_rays(self, dim: int, num: int, seed: int) -> TracedRays:
+        found = self._jumping(seed, lambda driver, own: driver.traced_rays(dim, num, own))
+        ends = np.cumsum([len(rays.weights) for rays, _ in found])[:-1]
+
+        def log_tail(r: Array) -> Array:
+            parts = zip(found, jnp.split(r, ends), strict=True)
+            return jnp.concatenate([rays.log_tail(mine / jnp.abs(c)) for (rays, c), mine in parts])
+
+        return TracedRays(
+            np.concatenate([rays.directions for rays, _ in found]),
+            jnp.concatenate([_turned(rays.weights, factor) for rays, factor in found]),
+            log_tail,
+        )
+
+    def _jumping(self, seed: int, rays_of: Callable[[Driver, int], Any]) -> list[tuple[Any, Array]]:
+        """Rays and factor of every part that has a Lévy measure, each with a seed of its own."""
+        seeds = np.random.SeedSequence(seed).generate_state(len(self.drivers)).tolist()
+        found, refusals = [], []
+        for driver, factor, own in zip(self.drivers, self.factors, seeds, strict=True):
+            try:
+                found.append((rays_of(driver, own), factor))
+            except ValueError as error:
+                refusals.append(f"{type(driver).__name__}: {error}")
+        if not found:
+            raise ValueError(
+                "no driver of this DriverSum has an escape law of jumps. " + " ".join(refusals)
+            )
+        return found
+
     def check_step(self, dt: float) -> None:
         for driver in self.drivers:
             driver.check_step(dt)
+
+
+def _turned(weights: Array, factor: Array) -> Array:
+    """The weights of rays of `traced_rays` times a factor: those of the opposite directions where
+    it is negative."""
+    return jnp.where(factor > 0, weights, jnp.roll(weights, len(weights) // 2))
 
 
 def _pair(number: int, part: Any) -> tuple[Driver, Array]:

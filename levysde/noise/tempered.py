@@ -26,6 +26,7 @@ from typing import ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import gammaincc, gammaln
 from jaxtyping import Array, Float
 
 from levysde import errors
@@ -34,8 +35,11 @@ from levysde.noise.stable import (
     isotropic_rays,
     log2_positive_stable,
     require_jumps,
+    traced_components,
+    traced_index,
+    traced_isotropic,
 )
-from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
+from levysde.protocols import Driver, LevyRays, Point, Scalar, TracedRays, Words
 from levysde.random import exp2, exponential, normals
 from levysde.types import Arg, Integer, Number
 
@@ -104,6 +108,16 @@ def relativistic_tail(r: np.ndarray, alpha: float, length: float, dim: int) -> n
     return out.reshape(np.shape(r))
 
 
+def log_relativistic_tail(r: Array, alpha: Scalar, length: Scalar, dim: int) -> Array:
+    """Logarithm of `relativistic_tail`, with numbers that JAX may trace; of shape `(m,)`."""
+    x = r[:, None] / length
+    reach = jnp.log(2 * (60 + 2 * x + dim) / x)
+    s = x / 2 * jnp.exp(jnp.linspace(-1, 1, _NODES)[None] * reach)
+    values = gammaincc(dim / 2, x * x / (4 * s)) * jnp.exp(-s) * s ** (-alpha / 2)
+    factor = jnp.log(alpha / 2) - gammaln(1 - alpha / 2) - alpha * jnp.log(length)
+    return factor + jnp.log(jnp.sum(values, 1) * reach[:, 0] * 2 / (_NODES - 1))
+
+
 class _Tempered(Driver):
     """What the two laws share: `sqrt(2V) G`, with one V for each coordinate, or for all of them."""
 
@@ -142,6 +156,16 @@ class _Tempered(Driver):
             return isotropic_rays(dim, num, seed, tail, math.nan)
         half = lambda r, _: relativistic_tail(r, alpha, length, 1) / 2  # noqa: E731
         return component_rays(dim, half, math.nan)
+
+    def traced_rays(self, dim: int, num: int = 256, seed: int = 0) -> TracedRays:
+        alpha, length = traced_index(self), self.length
+        if self.joint:
+            return traced_isotropic(
+                dim, num, seed, lambda r: log_relativistic_tail(r, alpha, length, dim)
+            )
+        return traced_components(
+            dim, lambda r: log_relativistic_tail(r, alpha, length, 1) - np.log(2)
+        )
 
     def check_step(self, dt: float) -> None:
         if errors.is_traced(self.alpha) or errors.is_traced(self.length):

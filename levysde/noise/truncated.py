@@ -30,7 +30,7 @@ from jaxtyping import Array, Float
 from levysde import errors
 from levysde.noise.stable import StableComponents, StableIsotropic, levy_constant
 from levysde.noise.tempered import EXHAUSTED, check_tries
-from levysde.protocols import Driver, LevyRays, Point, Scalar, Words
+from levysde.protocols import Driver, LevyRays, Point, Scalar, TracedRays, Words
 from levysde.types import Arg, Integer, Number
 
 _SIZES, _ANGLES = 256, 64  # nodes of the quadratures over a jump's size and angle
@@ -98,6 +98,16 @@ class _Truncated(Driver):
             return np.where(r < longest, beyond, 0.0)
 
         return LevyRays(rays.directions, rays.weights, tail, math.nan)
+
+    def traced_rays(self, dim: int, num: int = 256, seed: int = 0) -> TracedRays:
+        rays, longest = self.free.traced_rays(dim, num, seed), self.cutoff
+
+        def log_tail(r: Array) -> Array:
+            beyond, inside = rays.log_tail(jnp.full(r.shape, longest)), r < longest
+            near = rays.log_tail(jnp.where(inside, r, longest / 2))
+            return jnp.where(inside, near + jnp.log(-jnp.expm1(beyond - near)), -jnp.inf)
+
+        return TracedRays(rays.directions, rays.weights, log_tail)
 
 
 class TruncatedComponents(_Truncated):

@@ -222,7 +222,11 @@ def _csv(file: Path) -> Arrays:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pandas.errors.ParserWarning)  # of rows that are cut
             frame = pandas.read_csv(
-                file, header=0 if headed else None, index_col=False, low_memory=False
+                file,
+                header=0 if headed else None,
+                index_col=False,
+                low_memory=False,
+                float_precision="round_trip",
             )
     except pandas.errors.ParserError as error:
         found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))

@@ -29,6 +29,7 @@ from levysde.theory.law import (
     LawError as LawError,
 )
 from levysde.theory.law_error import law_error as law_error
+from levysde.theory.log_rate import log_rate as log_rate
 from levysde.theory.metastability import (
     gaussian_chain as gaussian_chain,
     stable_chain as stable_chain,

@@ -228,13 +228,18 @@ def _as_printed(
 
 def _ray_sets(driver: Driver, dim: int, num_rays: Arg[Integer], seed: Arg[Seed]) -> list[LevyRays]:
     """One set of rays where they are exact, else independent sets of equal size."""
-    num_rays = errors.integer("num_rays", num_rays, "num_rays=4096", low=8 * _REPLICATES)
-    each = num_rays // _REPLICATES
-    seeds = np.random.SeedSequence(errors.seed(seed)).generate_state(_REPLICATES).tolist()
+    each, seeds = replicates(num_rays, seed)
     first, second = (driver.levy_rays(dim, each, s) for s in seeds[:2])
     if _same(first, second):
         return [first]
     return [first, second, *(driver.levy_rays(dim, each, s) for s in seeds[2:])]
+
+
+def replicates(num_rays: Arg[Integer], seed: Arg[Seed]) -> tuple[int, list[int]]:
+    """The number of directions in a set, and the seed of each set."""
+    num_rays = errors.integer("num_rays", num_rays, "num_rays=4096", low=8 * _REPLICATES)
+    seeds = np.random.SeedSequence(errors.seed(seed)).generate_state(_REPLICATES)
+    return num_rays // _REPLICATES, seeds.tolist()
 
 
 def _same(first: LevyRays, second: LevyRays) -> bool:
