@@ -19,7 +19,7 @@ place of `T_nu epsilon^a`, gives `1/(d C_a)` of the rate for d independent SaS(1
 
 import warnings
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, overload
 
 import jax.numpy as jnp
 import numpy as np
@@ -50,16 +50,18 @@ from levysde.theory.exit_rays import Crossings, crossings
 from levysde.theory.exit_response import Looker, Response, response_of
 from levysde.theory.jump_strata import Rays
 from levysde.theory.law_error import law_error
-from levysde.theory.stable_law import EscapeLaw
-from levysde.types import Arg, Integer, Number, Seed
+from levysde.theory.stable_law import EscapeLaw, with_amplitude
+from levysde.types import Arg, Integer, Number, Numbers, Seed
 
 _REPLICATES = 8  # independent sets of quasi-random directions, for the rate's standard error
 
 
+@overload
 def escape_law(
     dynamics: Arg[Dynamics],
     domain: Arg[Domain],
     *,
+    epsilon: None = None,
     normalization: Arg[Literal["true", "printed"]] = "true",
     num_rays: Arg[Integer] = 4096,
     seed: Arg[Seed] = 0,
@@ -67,7 +69,38 @@ def escape_law(
     follow: Arg[bool] = True,
     check: Arg[bool] = True,
     progress: Arg[bool] = False,
-) -> EscapeLaw:
+) -> EscapeLaw: ...
+
+
+@overload
+def escape_law(
+    dynamics: Arg[Dynamics],
+    domain: Arg[Domain],
+    *,
+    epsilon: Arg[Numbers],
+    normalization: Arg[Literal["true", "printed"]] = "true",
+    num_rays: Arg[Integer] = 4096,
+    seed: Arg[Seed] = 0,
+    dt: Arg[Number | None] = None,
+    follow: Arg[bool] = True,
+    check: Arg[bool] = True,
+    progress: Arg[bool] = False,
+) -> tuple[EscapeLaw, ...]: ...
+
+
+def escape_law(
+    dynamics: Arg[Dynamics],
+    domain: Arg[Domain],
+    *,
+    epsilon: Arg[Numbers | None] = None,
+    normalization: Arg[Literal["true", "printed"]] = "true",
+    num_rays: Arg[Integer] = 4096,
+    seed: Arg[Seed] = 0,
+    dt: Arg[Number | None] = None,
+    follow: Arg[bool] = True,
+    check: Arg[bool] = True,
+    progress: Arg[bool] = False,
+) -> EscapeLaw | tuple[EscapeLaw, ...]:
     """The escape law of `dynamics` from `domain` by single jumps, exact as the noise amplitude
     falls.
 
@@ -79,6 +112,8 @@ def escape_law(
     Args:
         dynamics: an SDE whose driver has a Lévy measure; its attractor must lie inside `domain`.
         domain: the basin.
+        epsilon: noise amplitudes in place of that of `dynamics`, shape `(n,)`: the laws are those
+            of `dynamics` made with each of them.
         normalization: "true", or "printed" for `(2/a) epsilon^a m(W)`, with the closed form of
             Theta that Zhou et al. print (p. 7), for comparison.
         num_rays: directions for isotropic noise, 64 or more, rounded to 8 sets of a power of two;
@@ -96,19 +131,19 @@ def escape_law(
         progress: True shows a bar for the check.
 
     Returns:
-        The law, with its conditions.
+        The law, with its conditions; with `epsilon`, one law for each amplitude, in its order.
 
     Raises:
         ValueError, TypeError: a driver without jumps (alpha = 2, Brownian) or without an escape law
-            of jumps, an attractor outside the domain, a basin unbounded along every noise ray
-            (infinite mean), an unknown normalization, a bad `num_rays` or `seed`, no `dt` where one
-            is needed.
+            of jumps, an `epsilon` that is no vector of positive numbers, an attractor outside the
+            domain, a basin unbounded along every noise ray (infinite mean), an unknown
+            normalization, a bad `num_rays` or `seed`, no `dt` where one is needed.
 
     Source:
         Pavlyukevich, Stochastics and Dynamics 11 (2011); Zhou, Feng, Ma, Xiong, Hoi, E, NeurIPS
         2020, Theorem 1.
     """
-    errors.concrete("dynamics, domain or dt", (dynamics, domain, dt))
+    errors.concrete("dynamics, domain, epsilon or dt", (dynamics, domain, epsilon, dt))
     if not isinstance(dynamics, Dynamics) or not isinstance(domain, Domain):
         raise TypeError(
             f"escape_law takes a dynamics and a domain, not {type(dynamics).__name__} and "
@@ -120,6 +155,35 @@ def escape_law(
     errors.flag("progress", progress)
     step = None if dt is None else errors.positive("dt", dt)
     errors.flag("follow", follow)
+    if epsilon is None:
+        given = [dynamics]
+    else:
+        amplitudes = errors.reals("epsilon", epsilon, "epsilon=[0.1, 0.05]")
+        if amplitudes.ndim != 1 or not (amplitudes > 0).all():
+            raise ValueError(
+                f"epsilon must be a vector of positive numbers, not {errors.shown(epsilon)}. For "
+                "example epsilon=[0.1, 0.05]. One amplitude is that of the dynamics."
+            )
+        given = [with_amplitude(dynamics, each) for each in amplitudes]
+    laws = tuple(
+        _law(each, domain, normalization, num_rays, seed, step, follow, check, progress)
+        for each in given
+    )
+    return laws[0] if epsilon is None else laws
+
+
+def _law(
+    dynamics: Dynamics,
+    domain: Domain,
+    normalization: str,
+    num_rays: Arg[Integer],
+    seed: Arg[Seed],
+    step: Array | None,
+    follow: bool,
+    check: bool,
+    progress: bool,
+) -> EscapeLaw:
+    """The law at the amplitude of `dynamics`."""
     driver, dim = dynamics.driver, dynamics.dim
     measure = Rays(_ray_sets(driver, dynamics.noise_dim, num_rays, seed))
     sets = measure.sets
@@ -142,7 +206,7 @@ def escape_law(
         )
     doubts = ray_doubts(domain, dynamics.attractor, jumps)
     for doubt in doubts:
-        warnings.warn(doubt, errors.AccuracyWarning, stacklevel=3)  # past the wrapper of names
+        warnings.warn(doubt, errors.AccuracyWarning, stacklevel=4)  # past the wrapper of names
     found, seen, carried = _counted(response, directions, jumps, measure, follow)
     leaving = found.sign * measure.mass(found.ray, found.radius)
     parts = np.maximum(np.bincount(found.ray, leaving, minlength=len(directions)), 0)
@@ -194,7 +258,7 @@ def escape_law(
         return law
     error = law_error(law, progress=progress)
     if error.warning:
-        warnings.warn(error.warning, errors.AccuracyWarning, stacklevel=3)
+        warnings.warn(error.warning, errors.AccuracyWarning, stacklevel=4)
     return replace(law, error=error)
 
 

@@ -151,8 +151,7 @@ class EscapeLaw(Result, Exponential):
         factor = ratio**self.alpha
         dynamics = self.dynamics
         if dynamics is not None:
-            amplitude = jnp.asarray(epsilon, dynamics.epsilon.dtype)
-            dynamics = eqx.tree_at(_amplitude, dynamics, amplitude)
+            dynamics = with_amplitude(dynamics, epsilon)
         return replace(
             self,
             dynamics=dynamics,
@@ -331,6 +330,11 @@ class EscapeLaw(Result, Exponential):
             ],
             self.warnings,
         )
+
+
+def with_amplitude(dynamics: Dynamics, epsilon: Any) -> Dynamics:
+    """The same dynamics at another noise amplitude."""
+    return eqx.tree_at(_amplitude, dynamics, jnp.asarray(epsilon, dynamics.epsilon.dtype))
 
 
 def _amplitude(dynamics: Dynamics) -> Any:

@@ -148,6 +148,7 @@ def laws() -> Iterator[Call]:
         lambda: {
             "dynamics": sgd(),
             "domain": ball(),
+            "epsilon": [0.1, 0.2],
             "normalization": "true",
             "num_rays": 64,
             "seed": 0,
@@ -158,6 +159,10 @@ def laws() -> Iterator[Call]:
         },
         host=True,
         fine={"check": ("flag",)},
+    )
+    yield Call(
+        theory.log_rate,
+        lambda: {"dynamics": sgd(), "domain": ball(), "num_rays": 64, "seed": 0},
     )
     yield Call(
         theory.law_error,

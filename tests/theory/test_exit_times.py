@@ -170,3 +170,24 @@ def test_box_survival_is_a_product():
     assert counts.sum() == run.num
     for share in counts / run.num:  # four faces alike
         assert_close(share, np.sqrt(0.25 * 0.75 / run.num), 0.25, 0.03)
+
+
+def test_laws_at_several_amplitudes_are_those_of_dynamics_made_with_them():
+    def dynamics(epsilon):
+        return ls.SGD(
+            ls.Quadratic(hessian=jnp.eye(2)), ls.TemperedIsotropic(1.5, 2.0), epsilon=epsilon
+        )
+
+    ball = ls.Ball(radius=1.0, center=jnp.zeros(2))
+    laws = ls.escape_law(dynamics(0.3), ball, epsilon=[0.1, 0.2], num_rays=64, check=False)
+
+    for law, epsilon in zip(laws, (0.1, 0.2), strict=True):
+        assert law == ls.escape_law(dynamics(epsilon), ball, num_rays=64, check=False)
+
+
+@pytest.mark.parametrize("epsilon", [0.1, [], [0.1, -0.2], [[0.1]], [0.1, float("nan")]])
+def test_bad_amplitudes_are_refused(epsilon):
+    sgd = ls.SGD(ls.Quadratic(hessian=jnp.eye(1)), ls.StableComponents(alpha=1.5), epsilon=0.1)
+
+    with pytest.raises(ValueError, match="epsilon"):
+        ls.escape_law(sgd, ls.Ball(radius=1.0, center=jnp.zeros(1)), epsilon=epsilon)
