@@ -225,6 +225,19 @@ def _clean(jaxpr: Any) -> bool:
 
 
 @eqx.filter_jit
+def noise_directions(kernel: Kernel) -> Array:
+    """Those of a kernel, as one program: each operation by itself is compiled anew."""
+    return kernel.noise_directions()
+
+
+@eqx.filter_jit
+def contained(domain: Domain, points: Float[Array, "n d"]) -> Array:
+    """Which of the points a domain contains. One program: run operation by operation, a domain
+    that follows a flow compiles it again at each call."""
+    return jax.vmap(domain.contains)(points)
+
+
+@eqx.filter_jit
 def ray_distances(domain: Domain, x: Array, directions: Array) -> Array:
     """How far each direction goes before it leaves the domain, in units of its length. One program:
     a search along rays is compiled anew each time where it is run operation by operation."""

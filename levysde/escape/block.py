@@ -304,14 +304,15 @@ def empty_stack(kernel: Kernel, blocks: int, width: int, dtype: Any) -> Block:
     x = jax.ShapeDtypeStruct((kernel.dim,), dtype)
     words = jax.ShapeDtypeStruct((kernel.words_per_init,), jnp.uint32)
     state = jax.eval_shape(kernel.init, x, words)
-    zeros = jax.tree.map(lambda leaf: jnp.zeros((blocks, *leaf.shape, width), leaf.dtype), state)
-    return Block(
+    zeros = jax.tree.map(lambda leaf: np.zeros((blocks, *leaf.shape, width), leaf.dtype), state)
+    stack = Block(
         state=zeros,
-        before=jnp.zeros((blocks, kernel.dim, width), dtype),
-        step=jnp.full((blocks, width), IDLE, jnp.uint32),
-        key=jnp.zeros((blocks, 2, width), jnp.uint32),
-        slot=jnp.full((blocks, width), -1, jnp.int32),
+        before=np.zeros((blocks, kernel.dim, width), dtype),
+        step=np.full((blocks, width), IDLE, np.uint32),
+        key=np.zeros((blocks, 2, width), np.uint32),
+        slot=np.full((blocks, width), -1, np.int32),
     )
+    return jax.tree.map(jnp.asarray, stack)  # nothing to compile
 
 
 def empty_queue(starts: np.ndarray, places: int) -> Queue:

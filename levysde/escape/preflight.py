@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from levysde.errors import AccuracyWarning, StabilityWarning
 from levysde.escape.precision import precision
 from levysde.escape.skeleton import bias_notes, jump_notes, step_bias
-from levysde.interfaces import ray_distances, ray_doubts
+from levysde.interfaces import contained, noise_directions, ray_distances, ray_doubts
 from levysde.parts import check_derived
 from levysde.protocols import Domain, Dynamics, Kernel, Point, State
 
@@ -65,7 +65,7 @@ def preflight(kernel: Kernel, domain: Domain, starts: np.ndarray) -> tuple[str, 
     if not is_looked_at():
         return ()
     check_derived((kernel, domain))
-    start, directions = jnp.atleast_2d(starts)[0], np.asarray(kernel.noise_directions())
+    start, directions = jnp.atleast_2d(starts)[0], np.asarray(noise_directions(kernel))
     found: list[AccuracyWarning | str] = [
         *stability(kernel, domain),
         *precision(kernel, domain, starts),
@@ -94,11 +94,11 @@ def domain_size(kernel: Kernel, domain: Domain, starts: np.ndarray) -> float:
     dynamics = flow_of(kernel)
     if dynamics is None:
         return np.inf
-    directions = kernel.noise_directions()
+    directions = noise_directions(kernel)
     most = int(np.clip(_RAY_NUMBERS // kernel.dim, 8, _RAYS))
     directions = directions[:: max(1, len(directions) // most)]
-    origin = jnp.atleast_2d(starts)[0]
-    if dynamics.has_attractor and bool(domain.contains(dynamics.attractor)):
+    origin = jnp.asarray(np.atleast_2d(starts)[0])
+    if dynamics.has_attractor and bool(contained(domain, dynamics.attractor[None]).all()):
         origin = dynamics.attractor
     lengths = np.linalg.norm(np.asarray(directions, np.float64), axis=1)
     ways = np.asarray(ray_distances(domain, origin, directions))

@@ -14,7 +14,13 @@ from jaxtyping import Array
 from levysde import errors
 from levysde.escape.block import SMALLEST
 from levysde.escape.preflight import domain_size, is_looked_at
-from levysde.interfaces import check_interfaces, ray_distances, runs_by_lanes
+from levysde.interfaces import (
+    check_interfaces,
+    contained,
+    noise_directions,
+    ray_distances,
+    runs_by_lanes,
+)
 from levysde.parts import in_float64
 from levysde.protocols import Domain, Kernel
 from levysde.random import LAST_STEP
@@ -109,7 +115,7 @@ def checked_run(
     starts = starting_points(kernel, domain, x0, num)
     if max_time is None and max_steps is None:
         x = jnp.atleast_2d(starts)[0]
-        if not np.isfinite(ray_distances(domain, x, kernel.noise_directions())).any():
+        if not np.isfinite(ray_distances(domain, x, noise_directions(kernel))).any():
             raise ValueError(
                 "the domain is unbounded along every direction in which the noise pushes, so the "
                 "mean escape time is infinite. Bound the domain, or give max_time to censor."
@@ -144,13 +150,6 @@ def steps_until(
 
 
 @eqx.filter_jit
-def _contained(domain: Domain, points: Array) -> Array:
-    """In one program: run operation by operation, a domain that follows a flow compiles it again at
-    each call."""
-    return jax.vmap(domain.contains)(points)
-
-
-@eqx.filter_jit
 def _admitted(kernel: Kernel, points: Array) -> Array:
     return jax.vmap(kernel.admits)(points)
 
@@ -177,7 +176,7 @@ def starting_points(kernel: Kernel, domain: Domain, x0: Any, num: int) -> np.nda
             f"x0 = {np.atleast_2d(starts)[np.argmin(kept)]} lies behind the wall of "
             f"{type(kernel).__name__}, where nothing can start. Start in front of it."
         )
-    inside = np.asarray(_contained(domain, jnp.atleast_2d(starts)))
+    inside = np.asarray(contained(domain, jnp.atleast_2d(starts)))
     if not inside.all():
         row = int(np.flatnonzero(~inside)[0])
         which = f"x0[{row}] = {starts[row]}" if starts.ndim == 2 else f"x0 = {starts}"

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from levysde.interfaces import contained, noise_directions, ray_distances
 from levysde.noise import STATE_FREE, Brownian, StableComponents, StableIsotropic, boundary_shift
 from levysde.protocols import Domain, Dynamics, Kernel
 
@@ -91,7 +92,7 @@ def step_bias(
 
 def _ways_out(kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
     """Some unit directions of the noise, and the displacements of its unit jumps, both signs."""
-    columns = np.asarray(kernel.noise_directions(), np.float64)
+    columns = np.asarray(noise_directions(kernel), np.float64)
     sizes = np.linalg.norm(columns, axis=1)
     normals = columns[sizes > 0] / sizes[sizes > 0, None]
     return normals[:: max(1, len(columns) // _RAYS)], columns
@@ -109,13 +110,14 @@ def jump_notes(kernel: Kernel, domain: Domain, dynamics: Dynamics, dt: float) ->
     if not known or not isinstance(dynamics.scale, STATE_FREE) or dynamics.response != "linear":
         return []
     alpha, fixed = float(driver.alpha), getattr(domain, "made_for_steps", False)
-    if alpha <= 1 or not kernel.exits_on_grid or fixed or not domain.contains(dynamics.attractor):
+    inside = contained(domain, dynamics.attractor[None]).all()
+    if alpha <= 1 or not kernel.exits_on_grid or fixed or not inside:
         return []
     normals, columns = _ways_out(kernel)
     power = alpha if isinstance(driver, StableComponents) else 2.0
     scale = (np.sum(np.abs(normals @ columns.T) ** power, 1) / 2) ** (1 / power)  # both signs
-    ray = lambda v: domain.ray_distance(dynamics.attractor, v)  # noqa: E731
-    ways = np.asarray(jax.vmap(ray)(jnp.asarray(normals, dynamics.attractor.dtype)), np.float64)
+    directions = jnp.asarray(normals, dynamics.attractor.dtype)
+    ways = np.asarray(ray_distances(domain, dynamics.attractor, directions), np.float64)
     share = (scale / ways) ** alpha
     if not share.sum() > 0:
         return []

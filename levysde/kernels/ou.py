@@ -33,8 +33,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array
-from scipy.linalg import expm
 
 from levysde import errors
 from levysde.dynamics import FirstOrder
@@ -208,7 +208,7 @@ def _covariance(hessian: np.ndarray, q: np.ndarray, dt: float) -> np.ndarray:
     size, zero = len(hessian), np.zeros_like(hessian)
     doublings = max(0, int(np.ceil(np.log2(max(np.linalg.norm(hessian, 2) * dt, 1.0)))))
     part = dt / 2**doublings
-    whole = expm(part * np.block([[hessian, q], [zero, -hessian.T]]))
+    whole = scipy.linalg.expm(part * np.block([[hessian, q], [zero, -hessian.T]]))
     decay = whole[size:, size:].T
     found = decay @ whole[:size, size:]
     for _ in range(doublings):
@@ -235,7 +235,7 @@ def _phi(order: int, matrix: np.ndarray) -> np.ndarray:
     large = np.zeros((size * (order + 1),) * 2)
     large[:size, :size] = -matrix
     large[: size * order, size:] += np.eye(size * order)
-    return expm(large)[:size, -size:]
+    return scipy.linalg.expm(large)[:size, -size:]
 
 
 def _phi1(z: np.ndarray) -> np.ndarray:

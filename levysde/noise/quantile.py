@@ -118,9 +118,12 @@ def _fit(t: np.ndarray, ratio: np.ndarray, degree: int) -> tuple[float, np.ndarr
 
 def _powers(part: np.ndarray) -> np.ndarray:
     """A Chebyshev series in `2 t - 1` as powers of t."""
-    line = np.polynomial.Polynomial([-1.0, 2.0])
-    coefficients = np.polynomial.Polynomial(np.polynomial.chebyshev.cheb2poly(part))(line).coef
-    return np.pad(coefficients, (0, len(part) - len(coefficients)))
+    coefficients = np.polynomial.chebyshev.cheb2poly(part)
+    found = coefficients[-1:]
+    for coefficient in coefficients[-2::-1]:  # Horner's scheme in 2 t - 1
+        found = np.convolve(found, [-1.0, 2.0])
+        found[0] += coefficient
+    return np.pad(found, (0, len(part) - len(found)))
 
 
 def _rounding(powers: np.ndarray, t: np.ndarray) -> float:

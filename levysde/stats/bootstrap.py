@@ -31,7 +31,6 @@ from typing import Any, Literal
 
 import numpy as np
 import scipy
-from scipy.special import ndtri
 
 from levysde import errors
 from levysde.results import Result
@@ -64,7 +63,7 @@ def reading(found: Any) -> float:
 def normal_scores(x: np.ndarray) -> np.ndarray:
     """Values replaced by normal quantiles of their ranks: moments and autocovariances exist
     whatever the law."""
-    return ndtri((scipy.stats.rankdata(x) - 0.5) / x.size)
+    return scipy.special.ndtri((scipy.stats.rankdata(x) - 0.5) / x.size)
 
 
 def autocovariance(x: np.ndarray, lags: int) -> np.ndarray:

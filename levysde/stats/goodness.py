@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy
-from scipy.special import xlogy
 
 from levysde import errors
 from levysde.results import Result
@@ -97,12 +96,14 @@ def exponentiality(
     z = scaled * exits / scaled.sum()
     # of a z that may underflow
     log_z = np.log(time[exited]) - exponent * np.log(2) + np.log(exits / scaled.sum())
-    cross = xlogy(z, z).sum()
+    cross = scipy.special.xlogy(z, z).sum()
     score = exits + log_z.sum() - cross
-    variance = exits + (xlogy(z, z) ** 2 / np.where(z > 0, z, 1)).sum() - cross**2 / exits
+    variance = (
+        exits + (scipy.special.xlogy(z, z) ** 2 / np.where(z > 0, z, 1)).sum() - cross**2 / exits
+    )
     statistic = float(score / np.sqrt(variance))
     return Exponentiality(
-        _shape(time, exited, confidence), statistic, float(2 * scipy.stats.norm.sf(abs(statistic)))
+        _shape(time, exited, confidence), statistic, float(2 * scipy.special.ndtr(-abs(statistic)))
     )
 
 
@@ -123,7 +124,7 @@ def _shape(time: np.ndarray, exited: np.ndarray, confidence: float) -> Estimate:
 
     below, above = _bracket(slope, 1.0)
     best = scipy.optimize.root_scalar(slope, bracket=(below, above), xtol=1e-12).root
-    floor = likelihood(best) - scipy.stats.chi2.ppf(confidence, 1) / 2
+    floor = likelihood(best) - scipy.special.chdtri(1, 1 - confidence) / 2
     ends = []
     for factor in (0.5, 2.0):
         outer = best * factor

@@ -21,7 +21,6 @@ from functools import cache
 
 import numpy as np
 import scipy
-from scipy.special import chdtri
 
 from levysde import errors
 from levysde.results import Result
@@ -278,7 +277,9 @@ def _interval(k: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]
     """Factors of the estimate at both ends."""
 
     tail = (1 - confidence) / 2
-    return chdtri(2 * k, 1 - tail) / (2 * k), chdtri(2 * k, tail) / (2 * k)
+    return scipy.special.chdtri(2 * k, 1 - tail) / (2 * k), scipy.special.chdtri(2 * k, tail) / (
+        2 * k
+    )
 
 
 def _choice(inverse: np.ndarray) -> int:

@@ -36,7 +36,6 @@ from collections.abc import Callable
 
 import numpy as np
 import scipy
-from scipy.special import gammaln
 
 from levysde import errors
 from levysde.stats.samples import Estimate, sample
@@ -225,7 +224,7 @@ def _anis_lloyd(window: int) -> float:
     s = window
     i = np.arange(1, s)
     return float(
-        np.exp(gammaln((s - 1) / 2) - gammaln(s / 2))
+        np.exp(scipy.special.gammaln((s - 1) / 2) - scipy.special.gammaln(s / 2))
         / np.sqrt(np.pi)
         * np.sum(np.sqrt((s - i) / i))
     )

@@ -30,7 +30,6 @@ from functools import lru_cache
 
 import numpy as np
 import scipy
-from scipy.special import betaln, expit, gammaln
 
 from levysde.results import Result
 from levysde.tables import Table
@@ -124,7 +123,12 @@ class _Family:
 
 def _log_chi(z: np.ndarray, k: float) -> np.ndarray:
     """Log density of log chi_k."""
-    return (1 - k / 2) * np.log(2) + k * z - np.exp(np.minimum(2 * z, 700)) / 2 - gammaln(k / 2)
+    return (
+        (1 - k / 2) * np.log(2)
+        + k * z
+        - np.exp(np.minimum(2 * z, 700)) / 2
+        - scipy.special.gammaln(k / 2)
+    )
 
 
 def _gaussian(k: float) -> LogDensity:
@@ -133,12 +137,15 @@ def _gaussian(k: float) -> LogDensity:
 
 def _student(k: float, log_df: float) -> LogDensity:
     df = np.exp(min(log_df, 15.0))
-    constant = np.log(2) - k / 2 * np.log(df) - betaln(k / 2, df / 2)
+    constant = np.log(2) - k / 2 * np.log(df) - scipy.special.betaln(k / 2, df / 2)
     return lambda z: constant + k * z - (k + df) / 2 * np.logaddexp(0, 2 * z - np.log(df))
 
 
 def _two(k: float, logit: float, log_ratio: float) -> LogDensity:
-    weight, shift = np.clip(expit(logit), 1e-9, 1 - 1e-9), np.exp(min(log_ratio, _WIDEST))
+    weight, shift = (
+        np.clip(scipy.special.expit(logit), 1e-9, 1 - 1e-9),
+        np.exp(min(log_ratio, _WIDEST)),
+    )
     return lambda z: np.logaddexp(
         np.log1p(-weight) + _log_chi(z, k), np.log(weight) + _log_chi(z - shift, k)
     )
@@ -168,11 +175,11 @@ def _stable_grid(k: float, alpha: float) -> tuple[float, float, np.ndarray]:
     step, b = 0.0128 / max(1.0, np.sqrt(k) / 20), alpha / 2
     # A = a(u) / E^((1-b)/b), u uniform on (0, pi), E exponential; large A come from u near pi
     q, v = np.linspace(-50, 12, 160), np.linspace(-34, 4, 250)
-    left, u = expit(q), np.pi * expit(-q)  # left = 1 - u / pi
+    left, u = scipy.special.expit(q), np.pi * scipy.special.expit(-q)  # left = 1 - u / pi
     log_a = b * np.log(np.sin(b * u)) + (1 - b) * np.log(np.sin((1 - b) * u))
     log_a = (log_a - np.log(np.sin(np.pi * np.minimum(left, 1 - left)))) / b
     sizes = (np.log(2) + log_a[:, None] - (1 - b) / b * v) / 2
-    mass = (left * expit(-q))[:, None] * np.exp(v - np.exp(v))
+    mass = (left * scipy.special.expit(-q))[:, None] * np.exp(v - np.exp(v))
     low = np.floor(sizes.min() / step) - 1
     place = (sizes.ravel() / step) - low
     cell = place.astype(int)
@@ -194,7 +201,7 @@ def _shifted_gaussian(floor: float) -> Callable[..., LogDensity]:
     `floor`; `middle` is about the median of log r."""
 
     def made(middle: float, k: float, logit: float) -> LogDensity:
-        log_a = 2 * floor + np.log(expit(min(logit, 5.0)))
+        log_a = 2 * floor + np.log(scipy.special.expit(min(logit, 5.0)))
         log_scale = middle - _log_middle(k) + _log_rest(log_a, middle) / 2
 
         def log_density(y: np.ndarray) -> np.ndarray:
@@ -233,7 +240,7 @@ _FAMILIES = (
             (p, np.log(q * wide)) for p, q in ((-0.8, 0.5), (-3.0, 1.2), (0.0, 0.8))
         ),
         _two,
-        lambda p, q: {"weight": expit(p), "ratio": np.exp(np.exp(min(q, _WIDEST)))},
+        lambda p, q: {"weight": scipy.special.expit(p), "ratio": np.exp(np.exp(min(q, _WIDEST)))},
     ),
     _Family(
         LOGNORMAL,

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import scipy
-from scipy.special import chdtri, expit, gammaincinv, ndtri, stdtrit
 
 from levysde import errors
 from levysde.results import Result
@@ -182,7 +181,10 @@ def _rate(time: np.ndarray, exited: np.ndarray, confidence: Arg[Number]) -> Esti
         return Estimate(0.0, 0.0, -np.log1p(-confidence) / at_risk, confidence)
     tail = (1 - confidence) / 2
     above = 2 * exits if exited.all() else 2 * exits + 2
-    low, high = 2 * gammaincinv(exits, tail) / (2 * at_risk), chdtri(above, tail) / (2 * at_risk)
+    low, high = (
+        2 * scipy.special.gammaincinv(exits, tail) / (2 * at_risk),
+        scipy.special.chdtri(above, tail) / (2 * at_risk),
+    )
     return Estimate(exits / at_risk, float(low), float(high), confidence)
 
 
@@ -320,7 +322,7 @@ def kaplan_meier(
         )
     with np.errstate(all="ignore"):  # the formula has no value where the curve is 0 or 1
         spread = np.sqrt(np.cumsum(exits / (at_risk * (at_risk - exits)))) / np.log(survival)
-        power = np.exp(ndtri((1 + confidence) / 2) * spread)
+        power = np.exp(scipy.special.ndtri((1 + confidence) / 2) * spread)
         low, high = survival ** (1 / power), survival**power
     # lower end for a probability after as many successes in a row
     every = ((1 - confidence) / 2) ** (1 / at_risk)
@@ -411,6 +413,13 @@ def restricted_mean(
         seen = tail ** (1 / num)
         low, high = seen * share, 1 - seen * lost
     else:
-        half = stdtrit(num - 1, 1 - tail) * np.sqrt(terms.sum() * num / (num - 1)) / (share * lost)
-        low, high = expit(np.log(share / lost) - half), expit(np.log(share / lost) + half)
+        half = (
+            scipy.special.stdtrit(num - 1, 1 - tail)
+            * np.sqrt(terms.sum() * num / (num - 1))
+            / (share * lost)
+        )
+        low, high = (
+            scipy.special.expit(np.log(share / lost) - half),
+            scipy.special.expit(np.log(share / lost) + half),
+        )
     return Estimate(horizon * share, float(horizon * low), float(horizon * high), confidence)

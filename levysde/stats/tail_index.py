@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+import scipy
 
 from levysde import errors
 from levysde.results import Result
@@ -167,7 +167,7 @@ def index_of_growth(
             f"the {count} blocks of single and summed, {block} values of x in each, all grow "
             "alike, which leaves no interval. Give a sample of random values."
         )
-    half = float(stdtrit(count - 1, (1 + confidence) / 2)) * error
+    half = float(scipy.special.stdtrit(count - 1, (1 + confidence) / 2)) * error
     high = 1 / (inverse - half) if half < inverse else np.inf
     return Estimate(1 / inverse, 1 / (inverse + half), high, confidence)
 
@@ -252,9 +252,12 @@ def characteristic_function_fit(
         else _line(log_k, _cosines(scaled, values.size)[1], phi)[2][0].std() / np.sqrt(values.size)
     )
     reach = float(
-        ndtri((1 + confidence) / 2) * error[0] / alone / np.sqrt(values.size)
+        scipy.special.ndtri((1 + confidence) / 2) * error[0] / alone / np.sqrt(values.size)
     )  # in standard errors of one value
-    scale, factor = float(unit), float(np.exp(stdtrit(count - 1, (1 + confidence) / 2) * error[1]))
+    scale, factor = (
+        float(unit),
+        float(np.exp(scipy.special.stdtrit(count - 1, (1 + confidence) / 2) * error[1])),
+    )
     low, high = _likely(float(alpha), reach)
     index = Estimate(float(alpha), low, high, confidence)
     above = _above_two(index)
@@ -268,7 +271,7 @@ def characteristic_function_fit(
 def _above_two(alpha: Estimate) -> list[str]:
     """A caveat for an index that no stable law has. By four standard errors: that of a Gaussian
     sample is as often above 2 as below."""
-    error = (alpha.value - alpha.low) / ndtri((1 + alpha.confidence) / 2)
+    error = (alpha.value - alpha.low) / scipy.special.ndtri((1 + alpha.confidence) / 2)
     if alpha.value - 2 <= _FAR * error:
         return []
     return [

@@ -64,7 +64,7 @@ def keeps(dynamics: Dynamics, domain: Domain) -> bool:
     loss = dynamics.landscape
     if isinstance(domain, Basin | Component | Sublevel):
         return domain.landscape is loss or bool(eqx.tree_equal(domain.landscape, loss))
-    centred = isinstance(domain, Ball) and bool((domain.center == loss.minimum).all())
+    centred = isinstance(domain, Ball) and np.array_equal(domain.center, loss.minimum)
     return loss.convex and (centred or (domain.convex and domain.dim == 1))
 
 
@@ -177,12 +177,11 @@ def about_start(
     attractor."""
     dynamics = response.dynamics
     x = jnp.asarray(start, response.dt.dtype)
+    apart = np.max(np.abs(np.asarray(x) - np.asarray(dynamics.attractor)))
     if not may_follow(response) or not np.isfinite(distance).any():
         return ()
     follow = following(response, jumps, distance)
-    if float(jnp.max(jnp.abs(x - dynamics.attractor))) <= float(follow.near) or not bool(
-        response.domain.contains(x)
-    ):
+    if apart <= float(follow.near) or not bool(response.domain.contains(x)):
         return ()
     end = int(_end_from(follow, x))
     if end not in (LEFT, ELSEWHERE):
