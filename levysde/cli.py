@@ -1,7 +1,10 @@
 """The `levysde` command: thin calls of public functions."""
 
 import contextlib
+import hashlib
 import logging
+import os
+import platform
 import re
 import sys
 import time
@@ -47,6 +50,32 @@ def root(
 ) -> None:
     """Escape times of stochastic optimisers under Gaussian and alpha-stable noise, simulated and
     compared with theory."""
+    _keep_programs()
+
+
+def _keep_programs() -> None:
+    """Lets JAX keep compiled programs for the next command, in a folder of the user's cache. An
+    own JAX_COMPILATION_CACHE_DIR is used as it is; set to nothing, it keeps none."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    # a program made for another processor may crash, and JAX's key does not name the processor
+    try:
+        processor = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+        flags = re.findall(r"^(?:flags|Features|model name)\s*:.*", processor, re.MULTILINE)
+    except OSError:
+        flags = []
+    about = repr((flags or platform.processor(), platform.machine()))
+    name = f"programs-{hashlib.sha256(about.encode()).hexdigest()[:16]}"
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(home) / "levysde" / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # no place to write
+        return
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    # on CPUs, XLA reports preferences of its own compiler as features that the processor lacks
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @app.command()

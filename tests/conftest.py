@@ -30,7 +30,9 @@ for option, setting in CACHE.items():
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 # A process that reads a program while another still writes it warns, and compiles it itself.
 HALF_WRITTEN = "ignore:Error reading persistent compilation cache entry:UserWarning"
-os.environ["PYTHONWARNINGS"] = HALF_WRITTEN
+os.environ["PYTHONWARNINGS"] = ",".join(
+    filter(None, (os.environ.get("PYTHONWARNINGS"), HALF_WRITTEN))
+)
 
 gc.freeze()  # what is imported stays
 # JAX keeps millions of objects, and to look through them all takes a second

@@ -1,6 +1,7 @@
 """The command: what it prints, what it leaves behind, how it refuses."""
 
 import json
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -330,3 +331,23 @@ def test_a_warning_of_several_rows_says_whose_numbers_it_shows():
         "warning (sgd 0.2, sgd 0.1; numbers of the last): shape 1.3",
         "warning (sgd 0.2): alone",
     ]
+
+
+def test_compiled_programs_are_kept_for_the_next_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+
+    runner.invoke(app, ["noise", "no such file"])
+
+    (folder,) = (tmp_path / "levysde").iterdir()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(folder)
+
+
+def test_an_own_folder_for_programs_is_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
+
+    runner.invoke(app, ["noise", "no such file"])
+
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == ""
+    assert not list(tmp_path.iterdir())
