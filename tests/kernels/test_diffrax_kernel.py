@@ -51,7 +51,7 @@ FLOWS = {
 @pytest.mark.parametrize("name", FLOWS)
 def test_its_euler_is_ours(name):
     flow, x = FLOWS[name](), jnp.array([0.7, -0.4])
-    ours, theirs = ls.EulerMaruyama(flow, dt=0.05), ls.DiffraxKernel(diffrax.Euler(), flow, dt=0.05)
+    ours, theirs = ls.EulerMaruyama(flow, dt=0.05), ls.DiffraxKernel(flow, diffrax.Euler(), dt=0.05)
     assert ours.words_per_step == theirs.words_per_step
     words = np.random.default_rng(4).integers(
         2**32, size=(100, 8, ours.words_per_step), dtype=np.uint32
@@ -78,7 +78,7 @@ ORDERS |= {"ShARK": 2, "SRA1": 2, "SPaRK": 2, "GeneralShARK": 2, "SlowRK": 2}
 
 def one_step(name, dt):
     """`x' = a x + b.(W, H)` of a solver on `dx = -x dt + dW`: a, b."""
-    kernel = ls.DiffraxKernel(getattr(diffrax, name)(), langevin(1, diffusion=0.5), dt=dt)
+    kernel = ls.DiffraxKernel(langevin(1, diffusion=0.5), getattr(diffrax, name)(), dt=dt)
     unit = [jnp.eye(kernel.level + 1)[:, i : i + 1] for i in range(kernel.level + 1)]
     still = [jnp.zeros(1)] * len(unit)
 
@@ -153,7 +153,7 @@ def test_shark_beats_euler_on_a_double_well(float64):
     for level in range(finest, min(levels) - 1, -1):
         if level in (*levels, finest):
             for name in ("ShARK", "Euler"):
-                kernel = ls.DiffraxKernel(getattr(diffrax, name)(), flow, dt=2.0**-level)
+                kernel = ls.DiffraxKernel(flow, getattr(diffrax, name)(), dt=2.0**-level)
                 parts = [jnp.asarray(part) for part in noise[: kernel.level + 1]]
 
                 def path(*noise, kernel=kernel):
@@ -183,7 +183,7 @@ def test_noise_has_its_law():
     """Variances dt, dt/12, dt/720, and no correlation: W, H, K are each from words of their own."""
     dt = 0.3
     for solver, count in ((diffrax.Euler(), 1), (diffrax.ShARK(), 2), (_AsksForAll(), 3)):
-        kernel = ls.DiffraxKernel(solver, langevin(), dt=dt)
+        kernel = ls.DiffraxKernel(langevin(), solver, dt=dt)
         assert kernel.words_per_step == 2 * count
         words = np.random.default_rng(3).integers(2**32, size=(50_000, 2 * count), dtype=np.uint32)
         parts = [np.asarray(part, float) for part in jax.jit(jax.vmap(kernel.noise))(words)]
@@ -208,7 +208,7 @@ def test_conventions(float64):
     means = {}
     for convention, solver in (("ito", diffrax.ItoMilstein()), ("marcus", diffrax.Heun())):
         flow = ls.SGD(flat, ls.Brownian(), epsilon=eps, scale=scale, convention=convention)
-        kernel = ls.DiffraxKernel(solver, flow, dt=dt)
+        kernel = ls.DiffraxKernel(flow, solver, dt=dt)
         state = kernel.init(x, jnp.zeros(0, jnp.uint32))
         step = jax.jit(
             lambda noise, kernel=kernel, state=state: kernel.advance([noise], state)[0][0]
@@ -224,7 +224,7 @@ def test_conventions(float64):
 @pytest.mark.parametrize("name", ["Euler", "Heun", "ShARK"])
 def test_solvers_in_the_engine(name):
     well = ls.DoubleWell(barrier=0.5, dim=2)
-    kernel = ls.DiffraxKernel(getattr(diffrax, name)(), ls.Langevin(well, diffusion=0.2), dt=0.05)
+    kernel = ls.DiffraxKernel(ls.Langevin(well, diffusion=0.2), getattr(diffrax, name)(), dt=0.05)
     basin = ls.Ball(radius=0.8, center=well.minimum)
     runs = [
         ls.simulate_escape(
@@ -235,7 +235,7 @@ def test_solvers_in_the_engine(name):
     assert runs[0].exited.mean() > 0.5
     for field in ("time", "exited", "last_inside", "first_outside", "steps", "status"):
         np.testing.assert_array_equal(getattr(runs[0], field), getattr(runs[1], field))
-    other = ls.DiffraxKernel(getattr(diffrax, name)(), ls.Langevin(well, diffusion=0.3), dt=0.02)
+    other = ls.DiffraxKernel(ls.Langevin(well, diffusion=0.3), getattr(diffrax, name)(), dt=0.02)
     assert jax.tree.structure(other) == jax.tree.structure(kernel)
 
 
@@ -243,7 +243,7 @@ def test_solvers_in_the_engine(name):
 def test_a_solver_whose_second_state_drifts_away_is_told():
     """ReversibleHeun keeps two states, whose difference grows at every decaying flow."""
     well = ls.DoubleWell(barrier=0.5, dim=2)
-    kernel = ls.DiffraxKernel(diffrax.ReversibleHeun(), ls.Langevin(well, diffusion=0.2), dt=0.05)
+    kernel = ls.DiffraxKernel(ls.Langevin(well, diffusion=0.2), diffrax.ReversibleHeun(), dt=0.05)
     basin = ls.Ball(radius=0.8, center=well.minimum)
     with pytest.warns(ls.StabilityWarning, match=r"multiplies a deviation from it by 1\.2"):
         ls.simulate_escape(kernel, basin, well.minimum, num=4, seed=1, max_time=1.0)
@@ -259,33 +259,36 @@ def state_dependent(convention):
     [
         (
             lambda: ls.DiffraxKernel(
-                diffrax.Euler(), ls.SGD(quadratic(), STABLE, epsilon=0.1), 0.1
+                ls.SGD(quadratic(), STABLE, epsilon=0.1), diffrax.Euler(), dt=0.1
             ),
             "no Brownian path",
         ),
-        (lambda: ls.DiffraxKernel(diffrax.Euler, langevin(), 0.1), "must be an AbstractSolver"),
-        (lambda: ls.DiffraxKernel("Euler", langevin(), 0.1), "must be an AbstractSolver"),
-        (lambda: ls.DiffraxKernel(diffrax.Tsit5(), langevin(), 0.1), "Tsit5 is no solver"),
-        (lambda: ls.DiffraxKernel(diffrax.QUICSORT(), langevin(), 0.1), "QUICSORT is no solver"),
-        (lambda: ls.DiffraxKernel(diffrax.Kvaerno3(), langevin(), 0.1), "Kvaerno3 is implicit"),
+        (lambda: ls.DiffraxKernel(langevin(), diffrax.Euler, dt=0.1), "must be an AbstractSolver"),
+        (lambda: ls.DiffraxKernel(langevin(), "Euler", dt=0.1), "must be an AbstractSolver"),
+        (lambda: ls.DiffraxKernel(langevin(), diffrax.Tsit5(), dt=0.1), "Tsit5 is no solver"),
+        (lambda: ls.DiffraxKernel(langevin(), diffrax.QUICSORT(), dt=0.1), "QUICSORT is no solver"),
+        (lambda: ls.DiffraxKernel(langevin(), diffrax.Kvaerno3(), dt=0.1), "Kvaerno3 is implicit"),
         (
-            lambda: ls.DiffraxKernel(diffrax.HalfSolver(diffrax.Heun()), langevin(), 0.1),
+            lambda: ls.DiffraxKernel(langevin(), diffrax.HalfSolver(diffrax.Heun()), dt=0.1),
             "a part of its step",
         ),
         (
-            lambda: ls.DiffraxKernel(diffrax.Heun(), state_dependent("ito"), 0.1),
+            lambda: ls.DiffraxKernel(state_dependent("ito"), diffrax.Heun(), dt=0.1),
             'convention="marcus"',
         ),
         (
-            lambda: ls.DiffraxKernel(diffrax.Euler(), state_dependent("marcus"), 0.1),
+            lambda: ls.DiffraxKernel(state_dependent("marcus"), diffrax.Euler(), dt=0.1),
             'convention="ito"',
         ),
         (
-            lambda: ls.DiffraxKernel(diffrax.ShARK(), state_dependent("marcus"), 0.1),
+            lambda: ls.DiffraxKernel(state_dependent("marcus"), diffrax.ShARK(), dt=0.1),
             "ShARK cannot step",
         ),
-        (lambda: ls.DiffraxKernel(diffrax.Euler(), langevin(), 0.0), "dt must be positive"),
-        (lambda: ls.DiffraxKernel(diffrax.Euler(), 3, 0.1), "steps an equation of first order"),
+        (lambda: ls.DiffraxKernel(langevin(), diffrax.Euler(), dt=0.0), "dt must be positive"),
+        (
+            lambda: ls.DiffraxKernel(3, diffrax.Euler(), dt=0.1),
+            "terms must be SGD, Langevin or SDE",
+        ),
         (lambda: ls.LevyPath(3, 2, dt=0.1, seed=0), "driver must be a Driver"),
         (lambda: ls.LevyPath(STABLE, 0, dt=0.1, seed=0), "dim must be"),
         (lambda: ls.LevyPath(STABLE, 2, dt=0.0, seed=0), "dt must be positive"),
