@@ -263,7 +263,7 @@ def _fields(terms: diffrax.MultiTerm) -> tuple[Callable, Callable, tuple[int, ..
 def _check_leaves(*fields: Field) -> None:
     for field in fields:
         for leaf in (*field.arrays, *field.rest[0]):
-            known = eqx.is_inexact_array_like(leaf) and not errors.is_traced(leaf)
+            known = not errors.is_traced(leaf) and eqx.is_inexact_array_like(leaf)
             if known and np.isnan(np.asarray(leaf)).any():
                 raise ValueError(
                     f"args, or a function of terms, holds NaN: {errors.shown(leaf)}. What is "
