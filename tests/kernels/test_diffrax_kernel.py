@@ -6,8 +6,10 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import lineax
 import numpy as np
 import pytest
+from calls.noise import DRIVERS
 from scipy.integrate import quad
 from statistical import assert_mean
 
@@ -289,6 +291,13 @@ def state_dependent(convention):
             lambda: ls.DiffraxKernel(3, diffrax.Euler(), dt=0.1),
             "terms must be SGD, Langevin or SDE",
         ),
+        (
+            lambda: ls.Reflected(
+                ls.DiffraxKernel(langevin(), diffrax.Euler(), dt=0.1),
+                ls.Ball(radius=1.0, center=jnp.zeros(2)),
+            ),
+            "DiffraxKernel may keep more than the position",
+        ),
         (lambda: ls.LevyPath(3, 2, dt=0.1, seed=0), "driver must be a Driver"),
         (lambda: ls.LevyPath(STABLE, 0, dt=0.1, seed=0), "dim must be"),
         (lambda: ls.LevyPath(STABLE, 2, dt=0.0, seed=0), "dt must be positive"),
@@ -351,6 +360,37 @@ def test_diffeqsolve_makes_our_trajectories(driver):
 
     theirs = jax.jit(jax.vmap(solve))(jnp.arange(4))
     np.testing.assert_allclose(theirs, ours.positions[:, 1:], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DRIVERS)
+def test_every_driver_has_a_path(name):
+    """In `diffeqsolve` under vmap, jit and grad, the steps of the engine."""
+    make, dim, dt = DRIVERS[name]
+    driver, steps, x = make(), 12, jnp.ones(dim)
+
+    def end(epsilon, trajectory):
+        path = ls.LevyPath(driver, dim, dt=dt, seed=7, trajectory=trajectory)
+        terms = diffrax.MultiTerm(
+            diffrax.ODETerm(lambda t, y, args: -0.1 * y),
+            diffrax.ControlTerm(
+                lambda t, y, args: lineax.DiagonalLinearOperator(args * jnp.ones(dim)), path
+            ),
+        )
+        end = steps * path.dt
+        solution = diffrax.diffeqsolve(
+            terms, diffrax.Euler(), 0.0, end, path.dt, x, args=epsilon, max_steps=steps + 1
+        )
+        return jnp.sum(solution.ys), solution.ys[0]
+
+    ends = jax.value_and_grad(end, has_aux=True)
+    (_, theirs), slopes = jax.jit(jax.vmap(ends, (None, 0)))(0.3, jnp.arange(4))
+    kernel = ls.EulerMaruyama(ls.SDE(lambda x: -0.1 * x, driver, dim=dim, epsilon=0.3), dt=dt)
+    paths = ls.simulate_paths(kernel, x, ids=range(4), seed=7, every=1, max_steps=steps)
+    ours = paths.positions[:, -1]
+    np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-5)
+    still = float((1 - 0.1 * dt) ** steps)  # linear in epsilon, so the slope is known
+    np.testing.assert_allclose(slopes, (ours - still).sum(1) / 0.3, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow
