@@ -393,6 +393,30 @@ def test_every_driver_has_a_path(name):
     np.testing.assert_allclose(slopes, (ours - still).sum(1) / 0.3, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["components", "truncated"])
+def test_a_driver_made_inside_jit_makes_the_same_draws(name):
+    make, dim, dt = DRIVERS[name]
+
+    def increment():
+        return ls.LevyPath(make(), dim, dt=dt, seed=1).evaluate(0.0, dt)
+
+    np.testing.assert_allclose(jax.jit(increment)(), increment(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ls.LevyPath(ls.StudentT(df=3.0, dt=0.1), 2, dt=0.2, seed=0),
+        lambda: ls.LevyPath(ls.TemperedComponents(1.5, 1e-3), 2, dt=0.2, seed=0),
+        lambda: ls.LevyPath(ls.TruncatedComponents(1.5, 1e-3), 2, dt=0.2, seed=0),
+        lambda: ls.EulerMaruyama(ls.SDE(lambda x: -x, ls.StudentT(df=3.0, dt=0.1), dim=2), dt=0.2),
+    ],
+)
+def test_a_step_that_a_driver_does_not_have_is_refused_inside_jit(make):
+    with pytest.raises(ValueError, match=r"dt = 0\.2"):
+        jax.eval_shape(lambda: (make(), jnp.zeros(()))[1])
+
+
 @pytest.mark.slow
 def test_a_step_that_floats_do_not_hold():
     """At dt = 0.01 the times of diffrax are off the grid by rounding, which is let pass; another
