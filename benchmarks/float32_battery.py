@@ -121,7 +121,7 @@ CASES: dict[str, tuple[Callable, int]] = {
     "OrnsteinUhlenbeck": (lambda c, dt: ls.OrnsteinUhlenbeck(flow(c), dt=dt), 1),
     "JumpAdapted": (lambda c, dt: ls.JumpAdapted(stable_flow(c), dt=dt, cutoff=0.05), 1),
     "Bridged": (lambda c, dt: ls.Bridged(ls.EulerMaruyama(flow(c), dt=dt), ball(c)), 1),
-    "DiffraxKernel, Heun": (lambda c, dt: ls.DiffraxKernel(diffrax.Heun(), flow(c), dt=dt), 1),
+    "DiffraxKernel, Heun": (lambda c, dt: ls.DiffraxKernel(flow(c), diffrax.Heun(), dt=dt), 1),
     "OptimizerKernel, sgd": (optimizer, 1),
 }
 

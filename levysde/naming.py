@@ -85,6 +85,7 @@ _SYNONYMS = (
     ("domain", "basin", "region", "set"),
     ("kernel", "integrator", "stepper", "solver", "dynamics"),
     ("dynamics", "sde", "equation", "process"),
+    ("terms", "dynamics", "sde", "equation"),
     ("transformation", "optimizer", "optimiser", "optim"),
     ("optimizer", "optimiser", "transformation"),
     ("hyperparameters", "params", "options", "kwargs"),

@@ -29,37 +29,57 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.dynamics import FirstOrder
+from levysde.kernels.diffrax_terms import EXAMPLE, DiffraxSDE, dynamics_of
 from levysde.kernels.euler import FixedStep, first_order
 from levysde.noise import STATE_FREE, Brownian, DiagonalScale, ScalarScale, StateScale
 from levysde.protocols import Dynamics, Point, State, Words, matvec
 from levysde.random import normals
-from levysde.types import Arg, Number
+from levysde.types import Arg, Integer, Number, Numbers
 
 _AREAS = (BrownianIncrement, SpaceTimeLevyArea, SpaceTimeTimeLevyArea)
 _VARIANCES = (1.0, 1 / 12, 1 / 720)  # of W, H, K over h
-_EXAMPLE = "DiffraxKernel(diffrax.Heun(), Langevin(well, diffusion=0.1), dt=0.01)"
+_EXAMPLE = "DiffraxKernel(Langevin(well, diffusion=0.1), diffrax.Heun(), dt=0.01)"
 
 
 class DiffraxKernel(FixedStep):
     """Steps an equation of first order under Gaussian noise by a solver of diffrax.
 
+    The equation is one of this package, or diffrax's own terms, as `diffrax.diffeqsolve` takes
+    them. Of the control only the shape is used: the noise is that of the engine, made from the
+    random bits of (seed, trajectory, step). `diffrax.Euler` makes the same paths as
+    `EulerMaruyama`, up to rounding, since both need the same bits.
+
     The strong and weak orders are the solver's; for noise that does not depend on the position
-    `ShARK` and `SRA1` have strong order 1.5 and `Heun` weak order 2. The noise is that of the
-    engine: `diffrax.Euler` makes the same paths as `EulerMaruyama`, up to rounding, since both need
-    the same words.
+    `ShARK` and `SRA1` have strong order 1.5 and `Heun` weak order 2.
+
+    With terms, f and g may read the time t, which is 0 at the start of each trajectory. If neither
+    does, the attribute `dynamics` is an `SDE` (for a Stratonovich solver only if g does not read
+    the position), to which laws and `exact_exit` apply.
 
     Args:
-        solver: an explicit diffrax solver for SDEs, as `diffrax.Heun()`. An Ito solver (`Euler`,
-            `ItoMilstein`) where the scale depends on the position and is read as Ito; a
+        terms: `SGD` or `SDE` with `Brownian` noise, or `Langevin`; or
+            `diffrax.MultiTerm(diffrax.ODETerm(f), diffrax.ControlTerm(g, control))`, with functions
+            `f(t, y, args)` and `g(t, y, args)` of a vector y of shape `(d,)`, and a Brownian path
+            of diffrax of shape `(m,)` or `()`. g returns a matrix of shape `(d, m)`, a linear
+            operator of lineax, `(d,)` for a control of shape `()`, or `(d,)` for one of shape
+            `(d,)`, which is then a diagonal (and which diffrax refuses).
+        solver: an explicit diffrax solver for SDEs, as `diffrax.Heun()`. Terms are read as Ito by
+            an Ito solver (`Euler`, `ItoMilstein`), else as Stratonovich. For dynamics of this
+            package whose scale depends on the position: an Ito solver where it is read as Ito; a
             Stratonovich solver where it is read as Marcus, which for Brownian noise is
-            Stratonovich; either where it does not depend on the position.
-        dynamics: `SGD` or `SDE` with `Brownian` noise, or `Langevin`.
+            Stratonovich.
         dt: the step, positive, in SDE time.
+        dim: d, the length of y; needed with diffrax's terms.
+        args: what f and g get as their third argument, with diffrax's terms. Another array of the
+            same shape compiles nothing anew.
+        attractor: with diffrax's terms that do not read t, as for `SDE`.
 
     Raises:
-        TypeError: other drivers (Lévy noise has no Brownian path), other dynamics, or a solver that
-            is no explicit SDE solver for them.
-        ValueError: a bad `dt`, or a solver of the other convention.
+        TypeError: other drivers (Lévy noise has no Brownian path), other dynamics or terms, a field
+            that fails or returns another shape, a control that is no Brownian path, or a solver
+            that is no explicit SDE solver for them.
+        ValueError: a bad `dt` or attractor, a solver of the other convention, NaN in `args`, `dim`,
+            `args` or `attractor` beside dynamics that are no terms.
 
     Source:
         Kidger, "On neural differential equations", PhD thesis, Oxford 2021 (diffrax); the areas
@@ -68,25 +88,40 @@ class DiffraxKernel(FixedStep):
 
     # diffrax.AbstractSolver; a class with a metaclass that checkers of types do not follow
     solver: Any
-    dynamics: FirstOrder
+    dynamics: FirstOrder | DiffraxSDE
     dt: Array
     level: int = eqx.field(static=True)  # of _AREAS
 
     def __init__(
-        self, solver: Arg[diffrax.AbstractSolver], dynamics: Arg[Dynamics], dt: Arg[Number]
+        self,
+        terms: Arg[Dynamics | diffrax.MultiTerm],
+        solver: Arg[diffrax.AbstractSolver],
+        *,
+        dt: Arg[Number],
+        dim: Arg[Integer | None] = None,
+        args: Arg[Any] = None,
+        attractor: Arg[Numbers | None] = None,
     ):
-        self.dynamics = first_order("DiffraxKernel", dynamics)
-        if not isinstance(self.dynamics.driver, Brownian):
-            raise TypeError(
-                "diffrax's SDE solvers are made for Brownian motion, and "
-                f"{type(self.dynamics.driver).__name__} noise has no Brownian path. Type "
-                "EulerMaruyama(dynamics, dt=1e-3) instead."
-            )
-        self.solver = _checked_solver(solver, self.dynamics)
+        if isinstance(terms, diffrax.MultiTerm):
+            self.solver, ito = _checked_solver(solver)
+            self.dynamics = dynamics_of(terms, ito=ito, dim=dim, args=args, attractor=attractor)
+        else:
+            self.dynamics = _gaussian(terms)
+            given = {"dim": dim, "args": args, "attractor": attractor}
+            for name in (name for name, value in given.items() if value is not None):
+                raise ValueError(
+                    f"{name} = {errors.shown(given[name])} belongs to diffrax's terms, and "
+                    f"{type(terms).__name__} has its own. Leave {name} out."
+                )
+            self.solver, ito = _checked_solver(solver)
+            _check_convention(solver, ito, self.dynamics)
         self.dt = errors.positive("dt", dt, "dt=0.01")
         least = getattr(self.solver, "minimal_levy_area", AbstractBrownianIncrement)
         self.level = next(i for i, area in enumerate(_AREAS) if issubclass(area, least))
         _check_runs(self)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"terms": self.dynamics, "solver": self.solver, "dt": self.dt}
 
     @property
     def words_per_step(self) -> int:
@@ -99,10 +134,11 @@ class DiffraxKernel(FixedStep):
     def init(self, x0: Point, words: Words) -> State:
         still = [jnp.zeros(self.dynamics.noise_dim, x0.dtype)] * (self.level + 1)
         start = jnp.zeros_like(self.dt)
-        own = self.solver.init(
-            self._terms(still, start), start, self.dt, jnp.zeros_like(x0), (self.dynamics, x0)
-        )
-        return x0, jax.tree.map(jnp.asarray, own)
+        moving = self.dynamics, jnp.zeros_like(x0), start
+        own = self.solver.init(self._terms(still, start), start, self.dt, x0, moving)
+        timed = isinstance(self.dynamics, DiffraxSDE) and self.dynamics.reads_time
+        count = jnp.zeros((), jnp.uint32) if timed else None
+        return x0, jax.tree.map(jnp.asarray, own), count
 
     def settled(self, x: Point) -> State:
         return self.init(x, jnp.zeros(self.words_per_init, jnp.uint32))
@@ -127,24 +163,36 @@ class DiffraxKernel(FixedStep):
 
     def advance(self, noise: list[Array], state: State) -> State:
         """The solver's step with these W, H and K. It steps the displacement from x, not x itself,
-        so that all parts of the step are summed before x is added."""
-        x, own = state
+        so that all parts of the step are summed before x is added; but x itself if the solver keeps
+        positions of its own. It steps from time 0, so that the length of a step is not rounded to
+        the spacing of late times."""
+        x, own, count = state
         start, jumped = jnp.zeros_like(self.dt), jnp.zeros((), bool)
-        terms = self._terms(noise, start)
-        moving = self.dynamics, x
-        moved, _, _, after, _ = self.solver.step(
-            terms, start, self.dt, jnp.zeros_like(x), moving, own, jumped
-        )
-        return x + moved, jax.tree.map(lambda leaf, old: jnp.asarray(leaf, old.dtype), after, own)
+        terms, still = self._terms(noise, start), jnp.zeros_like(x)
+        time = start if count is None else count.astype(self.dt.dtype) * self.dt
+        origin, y = (still, x) if jax.tree.leaves(own) else (x, still)
+        moving = self.dynamics, origin, time
+        new, _, _, after, _ = self.solver.step(terms, start, self.dt, y, moving, own, jumped)
+        own = jax.tree.map(lambda leaf, old: jnp.asarray(leaf, old.dtype), after, own)
+        return origin + new, own, None if count is None else count + jnp.uint32(1)
 
     def _terms(self, noise: list[Array], start: Array) -> diffrax.MultiTerm:
         increment = _AREAS[self.level](self.dt, *noise)
         return diffrax.MultiTerm(diffrax.ODETerm(_drift), _Noise(start, increment))
 
 
-def _drift(t: Any, moved: Point, args: tuple[FirstOrder, Point]) -> Point:
-    flow, x = args
-    return -flow.force(x + moved)
+_Moving = tuple[FirstOrder | DiffraxSDE, Point, Array]  # the equation, and where and when it is
+
+
+def _at(t: Any, moved: Point, moving: _Moving) -> tuple[FirstOrder, Point]:
+    """The equation at the solver's time t of the step, and the position."""
+    flow, x, time = moving
+    return flow.at(time + t) if isinstance(flow, DiffraxSDE) else flow, x + moved
+
+
+def _drift(t: Any, moved: Point, args: _Moving) -> Point:
+    flow, x = _at(t, moved, args)
+    return -flow.force(x)
 
 
 class _Noise(diffrax.AbstractTerm):
@@ -154,12 +202,15 @@ class _Noise(diffrax.AbstractTerm):
     start: Array
     increment: AbstractBrownianIncrement
 
-    def vf(self, t: Any, y: Point, args: tuple[FirstOrder, Point]) -> Array:
-        flow, x = args
-        scale, size, at = flow.scale, flow.noise_dim, x + y
-        if _is_diagonal(scale, at):
-            return flow.epsilon * scale.apply(jnp.ones(size, at.dtype), at)
-        return flow.epsilon * jax.vmap(scale.apply, (0, None), 1)(jnp.eye(size, dtype=at.dtype), at)
+    def vf(self, t: Any, y: Point, args: _Moving) -> Array:
+        flow, x = _at(t, y, args)
+        scale, size = flow.scale, flow.noise_dim
+        if isinstance(scale, StateScale):
+            factor = jnp.asarray(scale.fn(x))
+            return flow.epsilon * (factor if factor.ndim else jnp.broadcast_to(factor, x.shape))
+        if isinstance(scale, ScalarScale | DiagonalScale):
+            return flow.epsilon * scale.apply(jnp.ones(size, x.dtype), x)
+        return flow.epsilon * jax.vmap(scale.apply, (0, None), 1)(jnp.eye(size, dtype=x.dtype), x)
 
     def contr(self, t0: Any, t1: Any, use_levy: bool = False) -> Any:
         if t0 is not self.start or t1 is not self.increment.dt:
@@ -170,13 +221,24 @@ class _Noise(diffrax.AbstractTerm):
         return vf * control if vf.ndim == 1 else matvec(vf, control)
 
 
-def _is_diagonal(scale: Any, x: Point) -> bool:
-    if isinstance(scale, StateScale):
-        return jax.eval_shape(scale.fn, x).ndim < 2
-    return isinstance(scale, ScalarScale | DiagonalScale)
+def _gaussian(dynamics: Arg[Dynamics]) -> FirstOrder:
+    if not isinstance(dynamics, Dynamics):
+        raise TypeError(
+            "terms must be SGD, Langevin or SDE, or diffrax.MultiTerm of one ODETerm and one "
+            f"ControlTerm, not {errors.shown(dynamics)}. For example {_EXAMPLE}, or {EXAMPLE}."
+        )
+    flow = first_order("DiffraxKernel", dynamics)
+    if not isinstance(flow.driver, Brownian):
+        raise TypeError(
+            "diffrax's SDE solvers are made for Brownian motion, and "
+            f"{type(flow.driver).__name__} noise has no Brownian path. Type "
+            "EulerMaruyama(dynamics, dt=1e-3) instead."
+        )
+    return flow
 
 
-def _checked_solver(solver: Arg[diffrax.AbstractSolver], flow: FirstOrder) -> Any:
+def _checked_solver(solver: Arg[diffrax.AbstractSolver]) -> tuple[Any, bool]:
+    """The solver, and whether it is one of Ito equations, else of Stratonovich's."""
     errors.instance("solver", solver, diffrax.AbstractSolver, _EXAMPLE)
     name = type(solver).__name__
     if isinstance(solver, diffrax.AbstractImplicitSolver):
@@ -187,22 +249,22 @@ def _checked_solver(solver: Arg[diffrax.AbstractSolver], flow: FirstOrder) -> An
     )
     if isinstance(solver, diffrax.AbstractFosterLangevinSRK) or not (ito or stratonovich):
         raise TypeError(
-            f"{name} is no solver for dx = -grad F dt + epsilon S dW: diffrax says of it neither "
-            "Ito nor Stratonovich, or it is made for other equations. For example "
-            f"{_EXAMPLE}."
+            f"{name} is no solver for dX = f dt + g dW: diffrax says of it neither Ito nor "
+            f"Stratonovich, or it is made for other equations. For example {_EXAMPLE}."
         )
-    if isinstance(flow.scale, STATE_FREE):
-        return solver
+    return solver, ito
+
+
+def _check_convention(solver: Any, ito: bool, flow: FirstOrder) -> None:
     read = getattr(flow, "convention", "ito")
-    if (read == "ito") != ito:
+    if not isinstance(flow.scale, STATE_FREE) and (read == "ito") != ito:
         raise ValueError(
-            f"{name} solves the {'Ito' if ito else 'Stratonovich'} equation, but the scale depends "
-            "on the position and the "
+            f"{type(solver).__name__} solves the {'Ito' if ito else 'Stratonovich'} equation, but "
+            "the scale depends on the position and the "
             f'dynamics read it as {read}. Type SGD(..., convention="{"ito" if ito else "marcus"}") '
             f"or take {'diffrax.Heun()' if ito else 'diffrax.ItoMilstein()'}; Marcus is "
             "Stratonovich for Brownian noise."
         )
-    return solver
 
 
 def _check_runs(kernel: DiffraxKernel) -> None:

@@ -165,7 +165,7 @@ class TamedEuler(FixedStep):
 
 def _checked_dt(dynamics: Dynamics, dt: Arg[Number]) -> Array:
     length = errors.positive("dt", dt)
-    if not errors.is_traced(length):
+    if not errors.is_traced(dt):  # length is traced inside jit, where dt may be a number
         dynamics.driver.check_step(float(np.asarray(dt)))
     return length
 

@@ -133,11 +133,10 @@ class Reflected(OfKernel):
             )
         jax.eval_shape(domain.faces, jax.ShapeDtypeStruct((domain.dim,), jnp.result_type(float)))
         x = jax.ShapeDtypeStruct((kernel.dim,), jnp.result_type(float))
-        state = jax.tree.leaves(jax.eval_shape(kernel.settled, x))
-        if len(state) != 1:
+        if not isinstance(jax.eval_shape(kernel.settled, x), jax.ShapeDtypeStruct):
             raise TypeError(
-                f"{type(kernel).__name__} keeps more than the position from step to step, which a "
-                "wall does not reflect. Type Reflected(EulerMaruyama(dynamics, dt=1e-2), domain)."
+                f"{type(kernel).__name__} may keep more than the position from step to step, which "
+                "a wall does not reflect. Type Reflected(EulerMaruyama(dynamics, dt=1e-2), domain)."
             )
         self.kernel = kernel
 

@@ -69,7 +69,7 @@ class LevyPath(diffrax.AbstractPath):
         self.driver = errors.instance("driver", driver, Driver, "StableComponents(alpha=1.5)")
         self.dim = errors.integer("dim", dim)
         self.dt = errors.positive("dt", dt)
-        if not errors.is_traced(self.dt):
+        if not errors.is_traced(dt):  # self.dt is traced inside jit, where dt may be a number
             driver.check_step(float(np.asarray(dt)))
         self.key = _key(errors.seed(seed), trajectory)
 

@@ -240,8 +240,11 @@ class StableComponents(Driver):
     fitted: Array | None  # the alpha that they belong to
 
     def __init__(self, alpha: Arg[Number], *, exact_sampler: Arg[bool] = False):
-        self.alpha = errors.stability_index(alpha)
-        self.ratio = None if errors.flag("exact_sampler", exact_sampler) else _fitted(self.alpha)[1]
+        exact = errors.flag("exact_sampler", exact_sampler)
+        # a plain number stays one inside jit, so that the draws are those of a driver made outside
+        with jax.ensure_compile_time_eval():
+            self.alpha = errors.stability_index(alpha)
+            self.ratio = None if exact else _fitted(self.alpha)[1]
         self.fitted = None if self.ratio is None else self.alpha
 
     def _arguments(self) -> dict[str, Array | bool]:

@@ -66,6 +66,12 @@ class _StepDriver(Driver):
         )
 
 
+def _own_step(dt: Arg[Number], example: str = "") -> Array:
+    # a plain number stays one inside jit, where it is compared with the step that is made
+    with jax.ensure_compile_time_eval():
+        return errors.positive("dt", dt, example)
+
+
 class StudentT(_StepDriver):
     """Multivariate Student-t steps: rotation-invariant, unit scale matrix (variance `df/(df-2)` a
     coordinate, where df > 2). See the top of the file.
@@ -89,7 +95,7 @@ class StudentT(_StepDriver):
 
     def __init__(self, df: Arg[Number], dt: Arg[Number]):
         self.df = errors.positive("df", df)
-        self.dt = errors.positive("dt", dt)
+        self.dt = _own_step(dt)
 
     def words_per_step(self, dim: int) -> int:
         return 2 * ((dim + 1) // 2)
@@ -204,7 +210,7 @@ class GaussianMixture(_StepDriver):
                 )
         order = jnp.argsort(weights)
         self.weights, self.scales = (weights / jnp.sum(weights))[order], scales[order]
-        self.dt = errors.positive("dt", dt)
+        self.dt = _own_step(dt)
 
     def words_per_step(self, dim: int) -> int:
         return 1 + 2 * ((dim + 1) // 2)
@@ -280,7 +286,7 @@ class EmpiricalSteps(_StepDriver):
                 "of each example."
             )
         self.batch_size = errors.integer("batch_size", batch_size, "batch_size=30")
-        self.dt = errors.positive("dt", dt, "dt=1.0")
+        self.dt = _own_step(dt, "dt=1.0")
 
     def words_per_step(self, dim: int) -> int:
         self._check_dim(dim)

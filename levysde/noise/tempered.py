@@ -24,6 +24,7 @@ import math
 from typing import ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaincc, gammaln
@@ -128,8 +129,10 @@ class _Tempered(Driver):
     tries: int = eqx.field(static=True)
 
     def __init__(self, alpha: Arg[Number], length: Arg[Number], tries: Arg[Integer] = 4):
-        self.alpha = errors.stability_index(alpha)
-        self.length = errors.positive("length", length)
+        # plain numbers stay such inside jit, where `check_step` looks at them
+        with jax.ensure_compile_time_eval():
+            self.alpha = errors.stability_index(alpha)
+            self.length = errors.positive("length", length)
         self.tries = errors.integer("tries", tries, "tries=4", high=64)
 
     @property

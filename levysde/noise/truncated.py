@@ -48,14 +48,16 @@ class _Truncated(Driver):
     tries: int = eqx.field(static=True)
 
     def __init__(self, alpha: Arg[Number], cutoff: Arg[Number], tries: Arg[Integer] = 3):
-        index = errors.stability_index(alpha)
+        # plain numbers stay such inside jit, where `check_step` looks at them
+        with jax.ensure_compile_time_eval():
+            index = errors.stability_index(alpha)
+            self.cutoff = errors.positive("cutoff", cutoff, "cutoff=5.0")
         if not errors.is_traced(index) and float(index) == 2:
             raise ValueError(
                 "alpha = 2 is Gaussian and has no jumps to cut off. For example alpha=1.5, or use "
                 "Brownian()."
             )
         self.free = self.stable(index)
-        self.cutoff = errors.positive("cutoff", cutoff, "cutoff=5.0")
         self.tries = errors.integer("tries", tries, high=64)
 
     @property

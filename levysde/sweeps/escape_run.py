@@ -79,7 +79,7 @@ class EscapeProblem:
             known["driver"] = build("driver", settings.driver, known)
         self.landscape: Landscape = known["landscape"]
         self.dynamics: Dynamics = build("dynamics", settings.dynamics, known)
-        known["dynamics"] = self.dynamics
+        known["dynamics"] = known["terms"] = self.dynamics
         self.domain: Domain = build("domain", settings.domain, known)
         known["domain"] = self.domain
         self.kernel: Kernel = build("kernel", settings.kernel, known)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import diffrax
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -31,8 +32,21 @@ def calls() -> Iterator[Call | Exempt]:
     yield Call(
         kernels.JumpAdapted, lambda: {"dynamics": STABLE, "dt": 0.01, "cutoff": 0.5, "domain": BALL}
     )
+    own = {"dim": None, "args": None, "attractor": None}
     yield Call(
-        kernels.DiffraxKernel, lambda: {"solver": diffrax.Heun(), "dynamics": GAUSSIAN, "dt": 0.01}
+        kernels.DiffraxKernel,
+        lambda: own | {"terms": GAUSSIAN, "solver": diffrax.Heun(), "dt": 0.01},
+    )
+    yield Call(
+        kernels.DiffraxKernel,
+        lambda: {
+            "terms": terms(),
+            "solver": diffrax.Heun(),
+            "dt": 0.01,
+            "dim": 2,
+            "args": {"rate": jnp.ones(2)},
+            "attractor": jnp.zeros(2),
+        },
     )
     regression = {
         "dim": 2,
@@ -43,6 +57,14 @@ def calls() -> Iterator[Call | Exempt]:
     }
     yield Call(kernels.LinearRegressionSGD, lambda: regression)
     yield from optimizers()
+
+
+def terms() -> diffrax.MultiTerm:
+    path = diffrax.UnsafeBrownianPath(shape=(2,), key=jax.random.key(0))
+    return diffrax.MultiTerm(
+        diffrax.ODETerm(lambda t, y, args: -args["rate"] * y),
+        diffrax.ControlTerm(lambda t, y, args: 0.1 * jnp.eye(2), path),
+    )
 
 
 def optimizers() -> Iterator[Call]:

@@ -1,8 +1,10 @@
 """Landscapes, dynamics and Euler-Maruyama against closed forms and against the real algorithms."""
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import lineax
 import numpy as np
 import optax
 import pytest
@@ -74,6 +76,14 @@ class Pull(eqx.Module):
         return -matvec(self.matrix, x)
 
 
+def pull(t, y, args):
+    return -matvec(args[0], y)
+
+
+def spread(t, y, args):
+    return lineax.DiagonalLinearOperator(args[1] + 0.01 * y**2)
+
+
 def dynamics_of(name, driver, epsilon=0.2):
     well = ls.Quadratic(hessian=np.array([[2.0, 0.5], [0.5, 1.0]]))  # in the precision at hand
     common = {"epsilon": epsilon, "scale": jnp.array([1.0, 0.5])}
@@ -113,6 +123,12 @@ def dynamics_of(name, driver, epsilon=0.2):
             )
         case "SDE":
             return ls.SDE(Pull(well.matrix), driver, dim=2, attractor=jnp.zeros(2), **common)
+        case "DiffraxSDE":
+            path = diffrax.UnsafeBrownianPath(shape=(2,), key=jax.random.key(0))
+            terms = diffrax.MultiTerm(diffrax.ODETerm(pull), diffrax.ControlTerm(spread, path))
+            args = well.matrix, 3 * epsilon * jnp.array([1.0, 0.5])
+            rest = {"args": args, "attractor": jnp.zeros(2)}
+            return ls.DiffraxKernel(terms, diffrax.Heun(), dt=0.1, dim=2, **rest).dynamics
         case "Scheduled":
             return ls.Scheduled(dynamics_of("SGD", driver, epsilon), 0.7)
         case "Underdamped":
@@ -133,6 +149,7 @@ DYNAMICS = [
 ]
 DYNAMICS += [
     "SDE",
+    "DiffraxSDE",
     "Scheduled",
     "Underdamped",
     "Momentum, second order",

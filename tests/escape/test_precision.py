@@ -68,9 +68,9 @@ WHOLE = {
         ls.SGD(well(), ls.StableComponents(alpha=1.5), epsilon=0.2), dt=DT, cutoff=0.1
     ),
     "Bridged": lambda: ls.Bridged(euler(flow()), ball(radius=10.0)),
-    "Diffrax, Euler": lambda: ls.DiffraxKernel(diffrax.Euler(), flow(), dt=DT),
-    "Diffrax, Heun": lambda: ls.DiffraxKernel(diffrax.Heun(), flow(), dt=DT),
-    "Diffrax, ShARK": lambda: ls.DiffraxKernel(diffrax.ShARK(), flow(), dt=DT),
+    "Diffrax, Euler": lambda: ls.DiffraxKernel(flow(), diffrax.Euler(), dt=DT),
+    "Diffrax, Heun": lambda: ls.DiffraxKernel(flow(), diffrax.Heun(), dt=DT),
+    "Diffrax, ShARK": lambda: ls.DiffraxKernel(flow(), diffrax.ShARK(), dt=DT),
     "OptimizerKernel": lambda: ls.OptimizerKernel(
         optax.sgd(DT), well(), driver=ls.Brownian(), scale=0.02 / DT**0.5, iteration_time=DT
     ),

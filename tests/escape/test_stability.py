@@ -147,7 +147,7 @@ DYNAMICS = {
     "bridged": lambda dt: ls.Bridged(
         ls.EulerMaruyama(ls.SGD(STIFF, ls.Brownian(), epsilon=0.1), dt=dt), DISC
     ),
-    "heun": lambda dt: ls.DiffraxKernel(diffrax.Heun(), ls.Langevin(STIFF, diffusion=0.1), dt=dt),
+    "heun": lambda dt: ls.DiffraxKernel(ls.Langevin(STIFF, diffusion=0.1), diffrax.Heun(), dt=dt),
     "isotropic": lambda dt: ls.EulerMaruyama(
         ls.SGD(STIFF, ls.StableIsotropic(alpha=1.2), epsilon=0.1), dt=dt
     ),

@@ -6,8 +6,10 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import lineax
 import numpy as np
 import pytest
+from calls.noise import DRIVERS
 from scipy.integrate import quad
 from statistical import assert_mean
 
@@ -51,7 +53,7 @@ FLOWS = {
 @pytest.mark.parametrize("name", FLOWS)
 def test_its_euler_is_ours(name):
     flow, x = FLOWS[name](), jnp.array([0.7, -0.4])
-    ours, theirs = ls.EulerMaruyama(flow, dt=0.05), ls.DiffraxKernel(diffrax.Euler(), flow, dt=0.05)
+    ours, theirs = ls.EulerMaruyama(flow, dt=0.05), ls.DiffraxKernel(flow, diffrax.Euler(), dt=0.05)
     assert ours.words_per_step == theirs.words_per_step
     words = np.random.default_rng(4).integers(
         2**32, size=(100, 8, ours.words_per_step), dtype=np.uint32
@@ -78,7 +80,7 @@ ORDERS |= {"ShARK": 2, "SRA1": 2, "SPaRK": 2, "GeneralShARK": 2, "SlowRK": 2}
 
 def one_step(name, dt):
     """`x' = a x + b.(W, H)` of a solver on `dx = -x dt + dW`: a, b."""
-    kernel = ls.DiffraxKernel(getattr(diffrax, name)(), langevin(1, diffusion=0.5), dt=dt)
+    kernel = ls.DiffraxKernel(langevin(1, diffusion=0.5), getattr(diffrax, name)(), dt=dt)
     unit = [jnp.eye(kernel.level + 1)[:, i : i + 1] for i in range(kernel.level + 1)]
     still = [jnp.zeros(1)] * len(unit)
 
@@ -153,7 +155,7 @@ def test_shark_beats_euler_on_a_double_well(float64):
     for level in range(finest, min(levels) - 1, -1):
         if level in (*levels, finest):
             for name in ("ShARK", "Euler"):
-                kernel = ls.DiffraxKernel(getattr(diffrax, name)(), flow, dt=2.0**-level)
+                kernel = ls.DiffraxKernel(flow, getattr(diffrax, name)(), dt=2.0**-level)
                 parts = [jnp.asarray(part) for part in noise[: kernel.level + 1]]
 
                 def path(*noise, kernel=kernel):
@@ -183,7 +185,7 @@ def test_noise_has_its_law():
     """Variances dt, dt/12, dt/720, and no correlation: W, H, K are each from words of their own."""
     dt = 0.3
     for solver, count in ((diffrax.Euler(), 1), (diffrax.ShARK(), 2), (_AsksForAll(), 3)):
-        kernel = ls.DiffraxKernel(solver, langevin(), dt=dt)
+        kernel = ls.DiffraxKernel(langevin(), solver, dt=dt)
         assert kernel.words_per_step == 2 * count
         words = np.random.default_rng(3).integers(2**32, size=(50_000, 2 * count), dtype=np.uint32)
         parts = [np.asarray(part, float) for part in jax.jit(jax.vmap(kernel.noise))(words)]
@@ -208,7 +210,7 @@ def test_conventions(float64):
     means = {}
     for convention, solver in (("ito", diffrax.ItoMilstein()), ("marcus", diffrax.Heun())):
         flow = ls.SGD(flat, ls.Brownian(), epsilon=eps, scale=scale, convention=convention)
-        kernel = ls.DiffraxKernel(solver, flow, dt=dt)
+        kernel = ls.DiffraxKernel(flow, solver, dt=dt)
         state = kernel.init(x, jnp.zeros(0, jnp.uint32))
         step = jax.jit(
             lambda noise, kernel=kernel, state=state: kernel.advance([noise], state)[0][0]
@@ -224,7 +226,7 @@ def test_conventions(float64):
 @pytest.mark.parametrize("name", ["Euler", "Heun", "ShARK"])
 def test_solvers_in_the_engine(name):
     well = ls.DoubleWell(barrier=0.5, dim=2)
-    kernel = ls.DiffraxKernel(getattr(diffrax, name)(), ls.Langevin(well, diffusion=0.2), dt=0.05)
+    kernel = ls.DiffraxKernel(ls.Langevin(well, diffusion=0.2), getattr(diffrax, name)(), dt=0.05)
     basin = ls.Ball(radius=0.8, center=well.minimum)
     runs = [
         ls.simulate_escape(
@@ -235,7 +237,7 @@ def test_solvers_in_the_engine(name):
     assert runs[0].exited.mean() > 0.5
     for field in ("time", "exited", "last_inside", "first_outside", "steps", "status"):
         np.testing.assert_array_equal(getattr(runs[0], field), getattr(runs[1], field))
-    other = ls.DiffraxKernel(getattr(diffrax, name)(), ls.Langevin(well, diffusion=0.3), dt=0.02)
+    other = ls.DiffraxKernel(ls.Langevin(well, diffusion=0.3), getattr(diffrax, name)(), dt=0.02)
     assert jax.tree.structure(other) == jax.tree.structure(kernel)
 
 
@@ -243,7 +245,7 @@ def test_solvers_in_the_engine(name):
 def test_a_solver_whose_second_state_drifts_away_is_told():
     """ReversibleHeun keeps two states, whose difference grows at every decaying flow."""
     well = ls.DoubleWell(barrier=0.5, dim=2)
-    kernel = ls.DiffraxKernel(diffrax.ReversibleHeun(), ls.Langevin(well, diffusion=0.2), dt=0.05)
+    kernel = ls.DiffraxKernel(ls.Langevin(well, diffusion=0.2), diffrax.ReversibleHeun(), dt=0.05)
     basin = ls.Ball(radius=0.8, center=well.minimum)
     with pytest.warns(ls.StabilityWarning, match=r"multiplies a deviation from it by 1\.2"):
         ls.simulate_escape(kernel, basin, well.minimum, num=4, seed=1, max_time=1.0)
@@ -259,33 +261,43 @@ def state_dependent(convention):
     [
         (
             lambda: ls.DiffraxKernel(
-                diffrax.Euler(), ls.SGD(quadratic(), STABLE, epsilon=0.1), 0.1
+                ls.SGD(quadratic(), STABLE, epsilon=0.1), diffrax.Euler(), dt=0.1
             ),
             "no Brownian path",
         ),
-        (lambda: ls.DiffraxKernel(diffrax.Euler, langevin(), 0.1), "must be an AbstractSolver"),
-        (lambda: ls.DiffraxKernel("Euler", langevin(), 0.1), "must be an AbstractSolver"),
-        (lambda: ls.DiffraxKernel(diffrax.Tsit5(), langevin(), 0.1), "Tsit5 is no solver"),
-        (lambda: ls.DiffraxKernel(diffrax.QUICSORT(), langevin(), 0.1), "QUICSORT is no solver"),
-        (lambda: ls.DiffraxKernel(diffrax.Kvaerno3(), langevin(), 0.1), "Kvaerno3 is implicit"),
+        (lambda: ls.DiffraxKernel(langevin(), diffrax.Euler, dt=0.1), "must be an AbstractSolver"),
+        (lambda: ls.DiffraxKernel(langevin(), "Euler", dt=0.1), "must be an AbstractSolver"),
+        (lambda: ls.DiffraxKernel(langevin(), diffrax.Tsit5(), dt=0.1), "Tsit5 is no solver"),
+        (lambda: ls.DiffraxKernel(langevin(), diffrax.QUICSORT(), dt=0.1), "QUICSORT is no solver"),
+        (lambda: ls.DiffraxKernel(langevin(), diffrax.Kvaerno3(), dt=0.1), "Kvaerno3 is implicit"),
         (
-            lambda: ls.DiffraxKernel(diffrax.HalfSolver(diffrax.Heun()), langevin(), 0.1),
+            lambda: ls.DiffraxKernel(langevin(), diffrax.HalfSolver(diffrax.Heun()), dt=0.1),
             "a part of its step",
         ),
         (
-            lambda: ls.DiffraxKernel(diffrax.Heun(), state_dependent("ito"), 0.1),
+            lambda: ls.DiffraxKernel(state_dependent("ito"), diffrax.Heun(), dt=0.1),
             'convention="marcus"',
         ),
         (
-            lambda: ls.DiffraxKernel(diffrax.Euler(), state_dependent("marcus"), 0.1),
+            lambda: ls.DiffraxKernel(state_dependent("marcus"), diffrax.Euler(), dt=0.1),
             'convention="ito"',
         ),
         (
-            lambda: ls.DiffraxKernel(diffrax.ShARK(), state_dependent("marcus"), 0.1),
+            lambda: ls.DiffraxKernel(state_dependent("marcus"), diffrax.ShARK(), dt=0.1),
             "ShARK cannot step",
         ),
-        (lambda: ls.DiffraxKernel(diffrax.Euler(), langevin(), 0.0), "dt must be positive"),
-        (lambda: ls.DiffraxKernel(diffrax.Euler(), 3, 0.1), "steps an equation of first order"),
+        (lambda: ls.DiffraxKernel(langevin(), diffrax.Euler(), dt=0.0), "dt must be positive"),
+        (
+            lambda: ls.DiffraxKernel(3, diffrax.Euler(), dt=0.1),
+            "terms must be SGD, Langevin or SDE",
+        ),
+        (
+            lambda: ls.Reflected(
+                ls.DiffraxKernel(langevin(), diffrax.Euler(), dt=0.1),
+                ls.Ball(radius=1.0, center=jnp.zeros(2)),
+            ),
+            "DiffraxKernel may keep more than the position",
+        ),
         (lambda: ls.LevyPath(3, 2, dt=0.1, seed=0), "driver must be a Driver"),
         (lambda: ls.LevyPath(STABLE, 0, dt=0.1, seed=0), "dim must be"),
         (lambda: ls.LevyPath(STABLE, 2, dt=0.0, seed=0), "dt must be positive"),
@@ -348,6 +360,61 @@ def test_diffeqsolve_makes_our_trajectories(driver):
 
     theirs = jax.jit(jax.vmap(solve))(jnp.arange(4))
     np.testing.assert_allclose(theirs, ours.positions[:, 1:], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DRIVERS)
+def test_every_driver_has_a_path(name):
+    """In `diffeqsolve` under vmap, jit and grad, the steps of the engine."""
+    make, dim, dt = DRIVERS[name]
+    driver, steps, x = make(), 12, jnp.ones(dim)
+
+    def end(epsilon, trajectory):
+        path = ls.LevyPath(driver, dim, dt=dt, seed=7, trajectory=trajectory)
+        terms = diffrax.MultiTerm(
+            diffrax.ODETerm(lambda t, y, args: -0.1 * y),
+            diffrax.ControlTerm(
+                lambda t, y, args: lineax.DiagonalLinearOperator(args * jnp.ones(dim)), path
+            ),
+        )
+        end = steps * path.dt
+        solution = diffrax.diffeqsolve(
+            terms, diffrax.Euler(), 0.0, end, path.dt, x, args=epsilon, max_steps=steps + 1
+        )
+        return jnp.sum(solution.ys), solution.ys[0]
+
+    ends = jax.value_and_grad(end, has_aux=True)
+    (_, theirs), slopes = jax.jit(jax.vmap(ends, (None, 0)))(0.3, jnp.arange(4))
+    kernel = ls.EulerMaruyama(ls.SDE(lambda x: -0.1 * x, driver, dim=dim, epsilon=0.3), dt=dt)
+    paths = ls.simulate_paths(kernel, x, ids=range(4), seed=7, every=1, max_steps=steps)
+    ours = paths.positions[:, -1]
+    np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-5)
+    still = float((1 - 0.1 * dt) ** steps)  # linear in epsilon, so the slope is known
+    np.testing.assert_allclose(slopes, (ours - still).sum(1) / 0.3, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["components", "truncated"])
+def test_a_driver_made_inside_jit_makes_the_same_draws(name):
+    make, dim, dt = DRIVERS[name]
+
+    def increment():
+        return ls.LevyPath(make(), dim, dt=dt, seed=1).evaluate(0.0, dt)
+
+    np.testing.assert_allclose(jax.jit(increment)(), increment(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ls.LevyPath(ls.StudentT(df=3.0, dt=0.1), 2, dt=0.2, seed=0),
+        lambda: ls.LevyPath(ls.TemperedComponents(1.5, 1e-3), 2, dt=0.2, seed=0),
+        lambda: ls.LevyPath(ls.TruncatedComponents(1.5, 1e-3), 2, dt=0.2, seed=0),
+        lambda: ls.EulerMaruyama(ls.SDE(lambda x: -x, ls.StudentT(df=3.0, dt=0.1), dim=2), dt=0.2),
+    ],
+)
+def test_a_step_that_a_driver_does_not_have_is_refused_inside_jit(make):
+    with pytest.raises(ValueError, match=r"dt = 0\.2"):
+        jax.eval_shape(lambda: (make(), jnp.zeros(()))[1])
 
 
 @pytest.mark.slow
