@@ -35,8 +35,8 @@ def run(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     ).execute()
 
 
-def test_there_are_five_in_order():
-    assert [name[:2] for name in NAMES] == ["1_", "2_", "3_", "4_", "5_"]
+def test_there_are_six_in_order():
+    assert [name[:2] for name in NAMES] == ["1_", "2_", "3_", "4_", "5_", "6_"]
     assert not list(FOLDER.glob("*.ipynb"))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -55,6 +55,18 @@ class NoiseLog(Result):
     def names(self) -> tuple[str, ...]:
         """Names of the series, in the order of the file."""
         return tuple(self.values)
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        found = {} if self.steps is None else {"step": self.steps}
+        for name, series in self.values.items():
+            if series.ndim == 1:
+                found[name] = series
+            else:
+                found |= {f"{name}_{i}": column for i, column in enumerate(series.T)}
+        return found
+
+    def _about(self) -> dict[str, Any]:
+        return super()._about() | {"path": self.path}
 
     def classify(self, name: str | None = None, *, norms: bool | None = None) -> NoiseClass:
         """The class of a series, as `noise_class` finds it; steps without a number are left out.
@@ -222,11 +234,7 @@ def _csv(file: Path) -> Arrays:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pandas.errors.ParserWarning)  # of rows that are cut
             frame = pandas.read_csv(
-                file,
-                header=0 if headed else None,
-                index_col=False,
-                low_memory=False,
-                float_precision="round_trip",
+                file, header=0 if headed else None, index_col=False, low_memory=False
             )
     except pandas.errors.ParserError as error:
         found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
