@@ -185,11 +185,10 @@ print(f"loss {network.value(network.minimum):.3f} before, after: {type(trained).
 # %%
 epochs = [0, 10, 40, 100]
 checkpoints = [model]
-for before, after in zip(epochs, epochs[1:]):
+for number in np.diff(epochs):
     there = ls.from_network(loss, checkpoints[-1], inputs, targets, weight_decay=0.01)
-    checkpoints.append(
-        ls.networks.train(there, learning_rate=0.3, batch_size=24, epochs=after - before)
-    )
+    later = ls.networks.train(there, learning_rate=0.3, batch_size=24, epochs=int(number))
+    checkpoints.append(later)
 
 # %%
 track = ls.networks.track(
