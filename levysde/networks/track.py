@@ -16,7 +16,7 @@ et al., arXiv 2207.14484).
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import equinox as eqx
@@ -245,9 +245,10 @@ def track(
         if "param" not in str(error):
             raise
         raise type(error)(f"{error}\nHere params is checkpoints[0].") from None
+    net = request.landscape
     points = [
-        flattened(request.landscape, f"checkpoints[{i}]", params)
-        for i, params in enumerate(checkpoints)
+        errors.reals(name, flattened(net, name, params), _EXAMPLE, (net.dim,))
+        for name, params in ((f"checkpoints[{i}]", saved) for i, saved in enumerate(checkpoints))
     ]
     rows: list[_Row] = []
     try:
@@ -308,7 +309,7 @@ class _Row:
     basin: Basin | None = None
     law: PredictedEscape | None = None
     no_basin: str = ""
-    failure: Exception | None = field(default=None)
+    failure: Exception | None = None
 
 
 def _measured(request: Request, point: Any) -> _Row:
@@ -411,9 +412,10 @@ def _warnings(request: Request, times: np.ndarray, rows: list[_Row]) -> list[str
         if row.failure is not None
     ]
 
-    def say(applies: list[bool], text: str) -> None:
-        if any(applies):
-            found.append(f"at {_named(times[np.array(applies)])} {text}")
+    def say(applies: Callable[[_Row], Any], text: str) -> None:
+        here = np.array([bool(applies(row)) for row in rows])
+        if here.any():
+            found.append(f"at {_named(times[here])} {text}")
 
     if request.optimizer == "optax":
         found.append("no escape law is known for this optimiser, so no times are predicted.")
@@ -422,50 +424,47 @@ def _warnings(request: Request, times: np.ndarray, rows: list[_Row]) -> list[str
             "no learning rate was given, so no times are predicted. Type learning_rate=..."
         )
     say(
-        [row.noise == _TOO_SHORT for row in rows],
+        lambda row: row.noise == _TOO_SHORT,
         f"there are too few minibatches to tell the class of the noise. Type num_batches={_ENOUGH} "
         "or more.",
     )
     say(
-        [row.silent > 0 for row in rows],
+        lambda row: row.silent,
         f"up to {max(row.silent for row in rows):,} of {request.landscape.dim:,} coordinates have "
         "no gradient noise, and the preconditioned sharpness is that of the others.",
     )
     say(
-        [row.basin is not None and not row.basin.measures for row in rows],
+        lambda row: row.basin and not row.basin.measures,
         "the point is not near a minimum: the loss would still fall by more than the basin's "
         "height, so there is no basin to leave. Train longer, or give a larger basin_height.",
     )
     for reason in dict.fromkeys(row.no_basin for row in rows if row.no_basin):
-        say([row.no_basin == reason for row in rows], f"no escape time was predicted: {reason}")
-    known = [row for row in rows if row.law is not None]
-    if known and request.alpha is None:
-        say(
-            [row.law is not None and row.tail_index.value > GAUSSIAN for row in rows],
-            "the noise reads as Gaussian, and the predicted escape by jumps of a stable law is "
-            "hardly what minibatches of finite data do. Simulate escapes, with diagnose.",
-        )
+        say(lambda row, reason=reason: row.no_basin == reason, f"no time was predicted: {reason}")
     say(
-        [row.law is not None and row.law.regime > SLOWEST for row in rows],
+        lambda row: row.law and request.alpha is None and row.tail_index.value > GAUSSIAN,
+        "the noise reads as Gaussian, and the predicted escape by jumps of a stable law is hardly "
+        "what minibatches of finite data do. Simulate escapes, with diagnose.",
+    )
+    say(
+        lambda row: row.law and row.law.regime > SLOWEST,
         f"the rate over relaxation is above {SLOWEST}: escape is not rare, as the law assumes. "
         "Lower the learning rate, or raise basin_height.",
     )
     say(
-        [row.law is not None and np.isinf(row.law.mean.value) for row in rows],
+        lambda row: row.law and np.isinf(row.law.mean.value),
         "no ray left the basin, so the predicted escape time is infinite. Add weight_decay to "
         "bound the basin.",
     )
     say(
-        [row.basin is not None and row.basin.kink for row in rows],
+        lambda row: row.basin and row.basin.kink,
         "the loss has a kink at the point, as of ReLU: the Hessian does not describe it there.",
     )
-    if request.optimizer == "sgd" and request.learning_rate is not None:
-        rate = request.learning_rate
-        say(
-            [row.sharpness * rate > 2 for row in rows],
-            "learning_rate times the sharpness is above 2: plain SGD is unstable there without any "
-            "noise, and the law does not apply.",
-        )
+    rate = request.learning_rate if request.optimizer == "sgd" else None
+    say(
+        lambda row: rate is not None and row.sharpness * rate > 2,
+        "learning_rate times the sharpness is above 2: plain SGD is unstable there without any "
+        "noise, and the law does not apply.",
+    )
     return found
 
 
