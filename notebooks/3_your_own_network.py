@@ -18,8 +18,8 @@
 # (stochastic differential equation) models the optimiser.
 #
 # The network is a few lines of JAX, and small enough that everything runs in a minute or two on
-# two cores. Any pytree of parameters works: nested dicts, tuples, or the arrays of an equinox
-# model.
+# two cores. Any pytree of parameters works: nested dicts, tuples, or the parameters of a model of
+# flax, haiku or equinox.
 
 # %%
 import os
@@ -76,10 +76,10 @@ print(f"{network.dim} parameters, {network.num_examples} examples")
 # %% [markdown]
 # ## Find a minimum and verify it
 #
-# `train` runs minibatch SGD with optax. It ends *near* a minimum and keeps fluctuating. `refine`
-# refines the point in double precision with L-BFGS and Newton steps. It checks the gradient and
-# the smallest eigenvalue of the Hessian, and raises an error if the point is not a strict
-# minimum.
+# `train` runs minibatch SGD with optax, or any optax transformation, and returns parameters like
+# those that you gave. It ends *near* a minimum and keeps fluctuating. `refine` refines the point in
+# double precision with L-BFGS and Newton steps. It checks the gradient and the smallest eigenvalue
+# of the Hessian, and raises an error if the point is not a strict minimum.
 
 # %%
 trained = ls.networks.train(network, "sgd", learning_rate=0.3, batch_size=30, epochs=300, seed=0)

@@ -173,17 +173,23 @@ def check_update(kernel: Any) -> None:
     except Exception as error:
         raise failed(error) from None
     wanted, found = (jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (params, updates))
-    if wanted != found:
+    if not _alike(wanted, found):
         raise TypeError(
             f"the optimiser returns updates of shape {found} for parameters of shape {wanted}. "
             "Its update must return one number for each parameter."
         )
     old, new = (jax.tree.map(lambda leaf: leaf.shape, state) for state in (before, after))
-    if old != new:
+    if not _alike(old, new):
         raise TypeError(
             f"the optimiser's state changes its shape in a step, from {old} to {new}. Keep it "
             "constant."
         )
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two trees of shapes are the same. Leaves are compared by themselves: a tree may hold
+    models that are equal to themselves only."""
+    return jax.tree.flatten(one) == jax.tree.flatten(other)
 
 
 def _states(state: Any) -> list[str]:

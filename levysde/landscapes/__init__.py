@@ -34,6 +34,7 @@ from levysde.landscapes.modified import (
 from levysde.landscapes.network import (
     NetworkLandscape as NetworkLandscape,
     flat_vector_hint as flat_vector_hint,
+    flattened as flattened,
     from_network as from_network,
     model_parameters as model_parameters,
 )

@@ -6,9 +6,10 @@
 `jax.tree.leaves`, end to end. The weight decay makes minima strict: it adds `weight_decay` to every
 eigenvalue of the Hessian.
 
-In a parameter tree that holds an `equinox.Module` the parameters are the floating-point arrays, as
-in `equinox.filter_grad`. Activation functions, sizes and integer arrays stay as they are and are
-put back before the loss is called.
+In a parameter tree that holds an `equinox.Module` or random keys the parameters are the
+floating-point arrays, as in `equinox.filter_grad`; of the variables of flax.nnx they are each
+`nnx.Param`. Activation functions, sizes, integer arrays and batch statistics stay as they are and
+are put back before the loss is called.
 
 `value` and `gradient` at one `x` in one jitted program share the forward pass.
 
@@ -82,24 +83,109 @@ def model_parameters(loss: Callable, params: Any) -> tuple[Callable, Any]:
     Source:
         `equinox.partition` and `equinox.combine`.
     """
-    is_model = lambda node: isinstance(node, eqx.Module)  # noqa: E731
-    models = any(map(is_model, jax.tree.leaves(params, is_leaf=is_model)))
-    trained = eqx.is_inexact_array if models else lambda leaf: not callable(leaf)
-    arrays, rest = eqx.partition(params, trained)
+    arrays, rest = _partition(params)
     return (OnModel(loss, rest), arrays) if jax.tree.leaves(rest) else (loss, params)
 
 
+def _partition(params: Any) -> tuple[Any, Any]:
+    """The trained arrays, and all else: two trees like `params`, each with None for what the other
+    holds."""
+
+    def is_model(node: Any) -> bool:
+        return isinstance(node, eqx.Module) or _is_fixed(node)
+
+    nodes = jax.tree.leaves(params, is_leaf=is_model)
+    whole = any(is_model(node) or _is_key(node) for node in nodes)
+    trained = eqx.is_inexact_array if whole else lambda leaf: not callable(leaf)
+    kept = []
+    for node in jax.tree.leaves(params, is_leaf=_is_fixed):
+        kept += [False] * len(jax.tree.leaves(node)) if _is_fixed(node) else [trained(node)]
+    leaves, structure = jax.tree.flatten(params)
+    arrays = [leaf if keep else None for leaf, keep in zip(leaves, kept, strict=True)]
+    rest = [None if keep else leaf for leaf, keep in zip(leaves, kept, strict=True)]
+    return jax.tree.unflatten(structure, arrays), jax.tree.unflatten(structure, rest)
+
+
+def _is_fixed(node: Any) -> bool:
+    """Whether a node is a variable of flax.nnx and no parameter: a batch statistic, or the state of
+    a random stream. Known by name, because flax may be missing."""
+    kinds = type(node).__mro__
+    names = [kind.__name__ for kind in kinds if kind.__module__.startswith("flax.nnx.")]
+    return "Variable" in names and "Param" not in names
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
 def flat_vector_hint(params: Any) -> str:
-    """What to do where a loss fails because it got the flat vector of `train` in place of its
-    parameters; else ""."""
+    """What to do where a loss fails because it got a flat vector in place of its parameters; else
+    ""."""
     shape = getattr(params, "shape", None)
     if shape is None or len(shape) != 1:
         return ""
     return (
-        f"\nparams is one flat vector of {shape[0]} numbers. If it comes from networks.train, "
-        "networks.refine or "
-        "network.minimum, give network.unflatten(params)."
+        f"\nparams is one flat vector of {shape[0]} numbers. If it comes from "
+        "networks.refine or network.minimum, give network.unflatten(params)."
     )
+
+
+def flattened(landscape: "NetworkLandscape", name: str, params: Any) -> Any:
+    """The numbers of a tree of parameters end to end, unchecked and in their own precision; a
+    vector is handed back.
+
+    Args:
+        landscape: the network whose parameters they are.
+        name: the argument's, for messages.
+        params: a flat vector, or a tree like the one that `from_network` was given.
+
+    Raises:
+        TypeError, ValueError: another tree, an array of another shape, or a model that differs in
+            what is not trained.
+
+    Source:
+        Elementary.
+    """
+    numbers, alone = jax.tree.leaves(params), jax.tree_util.treedef_is_leaf(landscape.treedef)
+    fits = alone and np.shape(params) == landscape.shapes[0]
+    if not numbers or (jax.tree_util.all_leaves([params]) and not fits):
+        return params
+    arrays, rest = _partition(params)
+    held = jax.tree_util.tree_leaves_with_path(arrays)
+    if jax.tree.structure(arrays) != landscape.treedef:
+        if isinstance(params, tuple | list) and not any(map(np.ndim, numbers)):
+            return params
+        raise TypeError(
+            f"{name} is another tree than the parameters of this network: "
+            f"{_first_difference(landscape, held)}. Give a tree like the one that from_network was "
+            f"given, or a flat vector of shape ({landscape.dim},)."
+        )
+    for (path, leaf), shape in zip(held, landscape.shapes, strict=True):
+        if np.shape(leaf) != shape:
+            raise ValueError(
+                f"{name}{jax.tree_util.keystr(path)} must have shape {shape}, not "
+                f"{np.shape(leaf)}. Give a tree like the one that from_network was given."
+            )
+    mine = landscape.loss.rest if isinstance(landscape.loss, OnModel) else None
+    if not eqx.tree_equal(jax.tree.leaves(rest), jax.tree.leaves(mine)):
+        raise ValueError(
+            f"{name} differs from what from_network was given in something that is not trained, "
+            "for example in a batch statistic or an activation function. Make the landscape with "
+            f"this {name}, or keep in the tree only what is trained."
+        )
+    parts = [errors.unmasked(name, leaf) for _, leaf in held]
+    joined = jnp if any(map(errors.is_traced, parts)) else np
+    return joined.concatenate([joined.ravel(part) for part in parts])
+
+
+def _first_difference(landscape: "NetworkLandscape", held: list) -> str:
+    own = jax.tree_util.tree_leaves_with_path(landscape.arrays(landscape.minimum))
+    wanted, found = ([jax.tree_util.keystr(path) for path, _ in leaves] for leaves in (own, held))
+    for path in wanted:
+        if path not in found:
+            return f"{path} is missing"
+    more = [path for path in found if path not in wanted]
+    return f"{more[0]} is not among them" if more else "its containers are of other kinds"
 
 
 class NetworkLandscape(Landscape):
@@ -145,6 +231,15 @@ class NetworkLandscape(Landscape):
         included, in the dtype of `x`."""
         arrays = self.arrays(x)
         return self.loss.whole(arrays) if isinstance(self.loss, OnModel) else arrays
+
+    def flatten(self, params: Arg[Any]) -> Point:
+        """The flat vector, shape `(d,)`, of parameters in a tree like the one that `from_network`
+        was given: the inverse of `unflatten`. A flat vector is handed back.
+
+        Raises TypeError or ValueError for another tree, or numbers that are not finite.
+        """
+        vector = flattened(self, "params", params)
+        return errors.finite("params", vector, f"params=jnp.zeros({self.dim})", (self.dim,))
 
     def arrays(self, x: Point) -> Any:
         """The tree of the arrays of the flat vector `x`: `unflatten` without what is not trained,
@@ -202,13 +297,15 @@ class NetworkLandscape(Landscape):
         decay = self.weight_decay if self.stretch is None else self.weight_decay * self.stretch**2
         return rows + (decay * x)[None, :]
 
-    def at(self, x: Arg[Numbers]) -> "NetworkLandscape":
-        """This landscape with its minimum marked at `x`, shape `(d,)`.
+    def at(self, x: Arg[Any]) -> "NetworkLandscape":
+        """This landscape with its minimum marked at `x`: a tree of parameters, as from
+        `levysde.networks.train`, or a flat vector of shape `(d,)`.
 
-        Raises TypeError or ValueError for a wrong shape, or a loss or gradient that is not finite
-        there. It is not checked whether x is a minimum: `levysde.networks.refine` finds one and
-        checks it.
+        Raises TypeError or ValueError for another tree or shape, or a loss or gradient that is not
+        finite there. It is not checked whether x is a minimum: `levysde.networks.refine` finds one
+        and checks it.
         """
+        x = flattened(self, "x", x)
         x = errors.finite("x", x, f"x=jnp.zeros({self.dim})", (self.dim,))
         moved = eqx.tree_at(lambda landscape: landscape.minimum, self, x)
         if not errors.is_traced(x):

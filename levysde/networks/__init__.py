@@ -12,6 +12,7 @@ from levysde.networks.gradient_noise import (
     GradientNoise as GradientNoise,
     measure_gradient_noise as measure_gradient_noise,
 )
+from levysde.networks.track import Track as Track, track as track
 from levysde.networks.training import Minimum as Minimum, refine as refine, train as train
 
 _answer_wrong_calls(globals())

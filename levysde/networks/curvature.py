@@ -117,6 +117,19 @@ def spectrum(
     )
 
 
+def largest_eigenvalue(product: Product, dim: int, count: int, seed: int) -> float:
+    """The first of `spectrum(...).largest`, without the rest."""
+    if dim <= DENSE:
+        return float(spectrum(product, dim, 1, 0, seed, 0.95).largest[0])
+    values, _ = top_eigenpairs(product, dim, count, np.random.default_rng(seed))
+    if not values.size:
+        raise ValueError(
+            "the largest eigenvalue did not converge: products with the Hessian are too inexact. "
+            'Switch JAX to float64 with jax.config.update("jax_enable_x64", True).'
+        )
+    return float(values[0])
+
+
 def _decomposed(matrix: np.ndarray, count: int, confidence: float) -> Spectrum:
     matrix = (matrix + matrix.T) / 2
     values, vectors = np.linalg.eigh(matrix)

@@ -16,44 +16,22 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import jax
 import numpy as np
 
-from levysde import errors
-from levysde.landscapes import NetworkLandscape, in_float64
-from levysde.networks.basin_measure import BasinMeasure
-from levysde.networks.basins import measure_basins
-from levysde.networks.curvature import DENSE, Spectrum, spectrum
-from levysde.networks.diagnose_input import (
-    Request,
-    as_landscape,
-    as_optimizer,
-    below_two,
-    check_height,
-    held_bytes,
-    program_limit,
-)
+from levysde.landscapes import in_float64
+from levysde.networks.curvature import DENSE, spectrum
+from levysde.networks.diagnose_input import Request, as_optimizer, as_request
 from levysde.networks.diagnosis import Diagnosis
 from levysde.networks.diagnosis_warnings import find_warnings
-from levysde.networks.escapes import (
-    DRIVERS,
-    expected_iterations,
-    held_up,
-    predicted_escapes,
-    simulate,
-)
-from levysde.networks.gradient_covariance import GradientCovariance, alignment, gradient_covariance
-from levysde.networks.noise_tails import NoiseTails, measure_tails, sampled_coordinates
-from levysde.networks.products import Products, descent_left
+from levysde.networks.escapes import expected_iterations, held_up, predicted_escapes, simulate
+from levysde.networks.gradient_covariance import alignment, gradient_covariance
+from levysde.networks.point_measures import measure_basin, measure_noise
+from levysde.networks.products import Products
 from levysde.types import Arg, Integer, Number, Seed
 
 if TYPE_CHECKING:
     import optax
 
-# a coordinate has no noise if its gradients differ by less than this share of their size
-_ROUNDING = 1e-6
-_HIGHEST_ALPHA, _LOWEST_ALPHA = 1.95, 0.5  # a measured index is clipped to this range
-_SHARE = 0.1  # of the standard deviation of the losses: the basin's height
 _NO_BASIN = "the point is not near a minimum, so there is no basin to leave (see the warnings)"
 
 
@@ -95,8 +73,8 @@ def diagnose(
         network = ls.from_network(loss_fn, params, images / 16, labels, weight_decay=0.01)
         trained = ls.networks.train(network, learning_rate=0.3, batch_size=1797, epochs=500)
         report = ls.diagnose(
-            loss_fn, network.unflatten(trained), (images / 16, labels), batch_size=32,
-            learning_rate=0.1, weight_decay=0.01, settle=1000,
+            loss_fn, trained, (images / 16, labels), batch_size=32, learning_rate=0.1,
+            weight_decay=0.01, settle=1000,
         )
         print(report)  # a table; ls.plots.diagnosis(report) draws it
 
@@ -152,62 +130,32 @@ def diagnose(
             loss that mixes examples or is not finite, no noise at all, a model that needs more than
             the memory budget, numbers out of range.
     """
-    rate = None if learning_rate is None else errors.positive_real("learning_rate", learning_rate)
-    small = errors.positive_real("delta", delta)
-    batches = errors.integer("num_batches", num_batches, low=400)
-    count = errors.integer("num_eigenvalues", num_eigenvalues)
-    settle = errors.integer("settle", settle, low=0)
-    budget = errors.positive_real("memory_budget", memory_budget)
-    numbers = {
-        "alpha": None if alpha is None else below_two(alpha),
-        "stable_noise": errors.choice("stable_noise", stable_noise, tuple(DRIVERS)),
-        "height": None
-        if basin_height is None
-        else errors.positive_real("basin_height", basin_height),
-        "num_probes": errors.integer("num_probes", num_probes, low=4),
-        "num_rays": errors.integer("num_rays", num_rays, low=16),
-        "num_escapes": errors.integer("num_escapes", num_escapes, low=0),
-        "time_budget": errors.positive_real("time_budget", time_budget),
-        "confidence": errors.fraction("confidence", confidence),
-        "seed": errors.seed(seed),
-    }
-    errors.concrete("weight_decay", weight_decay)
-    errors.concrete("params", params)
-    errors.concrete("data", data)
-    batch = errors.integer("batch_size", batch_size, "batch_size=32")
-    size = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))
-    # before anything is computed
-    program_limit(held_bytes(size, 1, count, batches), budget, size, count)
-    landscape, layers = as_landscape(loss_fn, params, data, weight_decay, batched)
-    n = landscape.num_examples
-    if n < 2:
-        raise ValueError("one example has no minibatch noise. Give more data.")
-    if batch >= n:
-        raise ValueError(
-            f"batch_size = {batch}, but there are {n} examples: a batch of all of them has no "
-            f"noise, and none is larger. Type batch_size={max(1, min(32, n // 2))} or less than "
-            f"{n}."
-        )
-    name, kernel, rate = as_optimizer(optimizer, landscape, rate, batch, small)
-    if settle:
-        limit = program_limit(held_bytes(size, n, count, batches), budget, size, count)
-        landscape = _settled(landscape, settle, limit)
-        name, kernel, rate = as_optimizer(optimizer, landscape, rate, batch, small)
-    request = Request(
-        landscape=landscape,
-        layers=layers,
-        optimizer=name,
-        kernel=kernel,
-        learning_rate=rate,
-        batch_size=batch,
-        delta=small,
-        num_batches=batches,
-        num_eigenvalues=count,
-        memory_budget=budget,
+    request = as_request(
+        loss_fn,
+        params,
+        data,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        batched=batched,
+        alpha=alpha,
+        stable_noise=stable_noise,
+        basin_height=basin_height,
         settle=settle,
-        weight_decay=float(landscape.weight_decay),
-        **numbers,
+        delta=delta,
+        num_batches=num_batches,
+        num_eigenvalues=num_eigenvalues,
+        num_probes=num_probes,
+        num_rays=num_rays,
+        num_escapes=num_escapes,
+        memory_budget=memory_budget,
+        time_budget=time_budget,
+        confidence=confidence,
+        seed=seed,
     )
+    if request.settle:
+        request = _settled(request, optimizer)
     return _run(request)
 
 
@@ -226,10 +174,7 @@ class _Clock:
 
 def _run(request: Request) -> Diagnosis:
     clock, landscape = _Clock(), request.landscape
-    held = held_bytes(
-        landscape.dim, landscape.num_examples, request.num_eigenvalues, request.num_batches
-    )
-    limit = program_limit(held, request.memory_budget, landscape.dim, request.num_eigenvalues)
+    held, limit = request.memory()
     seeds = [int(s) for s in np.random.SeedSequence(request.seed).generate_state(7)]
     wide = landscape.dim <= DENSE
     precise: Any
@@ -246,7 +191,16 @@ def _run(request: Request) -> Diagnosis:
                 request.confidence,
             )
         with clock.part("noise"):
-            covariance, tails = _noise(request, model, seeds)
+            noise = measure_noise(request, model, seeds[1])
+            covariance = gradient_covariance(
+                model.covariance,
+                noise.variance,
+                model.gradient,
+                landscape.num_examples,
+                request.num_eigenvalues,
+                seeds[2],
+                request.confidence,
+            )
             aligned = alignment(
                 hessian,
                 covariance,
@@ -256,44 +210,35 @@ def _run(request: Request) -> Diagnosis:
                 seeds[3],
                 request.confidence,
             )
-        descent, kink = descent_left(model, hessian.largest[0])
-        loss_spread = float(model.losses.std())
-        height = _SHARE * loss_spread if request.height is None else request.height
-        check_height(height, model.loss)
-        alpha = request.alpha if request.alpha is not None else _measured(tails)
-        variance = covariance.variance * covariance.batch_factor(request.batch_size)
-        measures = {}
-        if descent < height:
-            with clock.part("basin"):
-                measures = _measures(
-                    request, model, hessian, tails, variance, alpha, height, seeds[4]
-                )
-    predictions = predicted_escapes(request, measures, alpha)
+        with clock.part("basin"):
+            basin = measure_basin(request, model, hessian, noise, seeds[4])
+    predictions = predicted_escapes(request, basin.measures, basin.alpha)
     with clock.part("escapes"):
-        if measures:
+        if basin.measures:
             expected = expected_iterations(request, predictions)
-            simulated, left_out, lift = simulate(request, height, expected, limit, seeds[5])
+            simulated, left_out, lift = simulate(request, basin.height, expected, limit, seeds[5])
         else:
             simulated, left_out, lift = None, _NO_BASIN, float("nan")
-    known = held_up(request, aligned, variance, covariance.batch_factor(request.batch_size))
+    factor = covariance.batch_factor(request.batch_size)
+    known = held_up(request, aligned, noise.batch_variance, factor)
     report = Diagnosis(
         landscape=landscape,
         layers=request.layers,
         loss=model.loss,
-        loss_spread=loss_spread,
+        loss_spread=basin.loss_spread,
         gradient_norm=float(np.linalg.norm(model.slope)),
-        descent=descent,
+        descent=basin.descent,
         hessian=hessian,
         covariance=covariance,
         alignment=aligned,
-        tails=tails,
-        kink=kink,
+        tails=noise.tails,
+        kink=basin.kink,
         excess=lift if np.isnan(known) else known,
-        alpha=alpha,
+        alpha=basin.alpha,
         measured=request.alpha is None,
         stable_noise=request.stable_noise,
-        height=height,
-        measures=measures,
+        height=basin.height,
+        measures=basin.measures,
         predictions=predictions,
         simulated=simulated,
         left_out=left_out,
@@ -308,85 +253,15 @@ def _run(request: Request) -> Diagnosis:
     return replace(report, warnings=find_warnings(report, request))
 
 
-def _measures(
-    request: Request,
-    model: Products,
-    hessian: Spectrum,
-    tails: NoiseTails,
-    variance: np.ndarray,
-    alpha: float,
-    height: float,
-    seed: int,
-) -> dict[str, BasinMeasure]:
-    """m(W) for both optimisers; `variance` is the diagonal of C_B."""
-    scale = tails.scale(alpha)
-    divisors = {"sgd": np.ones(model.dim), "adam": np.sqrt(variance) + request.delta}
-    return measure_basins(
-        model,
-        {name: scale / divisor for name, divisor in divisors.items()},
-        divisors,
-        hessian.diagonal,
-        height=height,
-        alpha=alpha,
-        stable_noise=request.stable_noise,
-        num_rays=request.num_rays,
-        seed=seed,
-        confidence=request.confidence,
-    )
-
-
-def _noise(
-    request: Request, model: Products, seeds: list[int]
-) -> tuple[GradientCovariance, NoiseTails]:
-    rng = np.random.default_rng(seeds[1])
-    coordinates = sampled_coordinates(model.landscape, rng)
-    variance, largest, columns = model.moments(coordinates)
-    bad = ~np.isfinite(variance)
-    if bad.any():
-        where = errors.place_of_first(bad, "of the gradient are affected")
-        raise ValueError(
-            f"the gradient of some example is not finite at params: {where}. Give another point."
-        )
-    variance = np.where(np.sqrt(variance) <= _ROUNDING * largest, 0.0, variance)
-    if not variance.any():
-        raise ValueError(
-            "no coordinate has any gradient noise at params: all examples have the same gradient "
-            "there. Give data that differ."
-        )
-    covariance = gradient_covariance(
-        model.covariance,
-        variance,
-        model.gradient,
-        model.landscape.num_examples,
-        request.num_eigenvalues,
-        seeds[2],
-        request.confidence,
-    )
-    tails = measure_tails(
-        model.landscape,
-        np.asarray(model.x),
-        model.gradient,
-        tuple(name for name, _ in request.layers),
-        variance,
-        columns,
-        coordinates,
-        request.batch_size,
-        request.num_batches,
-        rng,
-    )
-    return covariance, tails
-
-
-def _settled(landscape: NetworkLandscape, steps: int, limit: int) -> NetworkLandscape:
-    """The landscape with its point moved by L-BFGS."""
+def _settled(request: Request, optimizer: Any) -> Request:
+    """The request at a point that is moved by L-BFGS."""
+    _, limit = request.memory()
+    net = request.landscape
     precise: Any
-    with in_float64(landscape) if landscape.dim <= DENSE else nullcontext(landscape) as precise:
-        x, _ = Products(precise, limit).descend(steps)
-    return landscape.at(x)
-
-
-def _measured(tails: NoiseTails) -> float:
-    """The median index over coordinates, clipped to where the law has one; the highest where none
-    could be read."""
-    found = tails.characteristic_function.median.value
-    return float(np.clip(np.nan_to_num(found, nan=_HIGHEST_ALPHA), _LOWEST_ALPHA, _HIGHEST_ALPHA))
+    with in_float64(net) if net.dim <= DENSE else nullcontext(net) as precise:
+        x, _ = Products(precise, limit).descend(request.settle)
+    net = net.at(x)
+    _, kernel, _ = as_optimizer(
+        optimizer, net, request.learning_rate, request.batch_size, request.delta
+    )
+    return replace(request, landscape=net, kernel=kernel)

@@ -15,9 +15,10 @@ from levysde.landscapes import NetworkLandscape, flat_vector_hint, from_network,
 from levysde.networks.curvature import krylov_bytes
 from levysde.networks.example_blocks import GIB
 from levysde.networks.noise_tails import MOST_SAMPLED
-from levysde.types import Arg, Number
+from levysde.types import Arg, Integer, Number, Seed
 
 OPTIMIZERS = ("sgd", "adam")
+STABLE_NOISES = ("components", "isotropic")
 _CALL = (
     "diagnose(loss_fn, params, (inputs, targets), batch_size=30) with loss_fn(params, input, "
     "target) -> one number"
@@ -56,6 +57,98 @@ class Request:
     seed: int
     settle: int
     weight_decay: float
+
+    @property
+    def predicts(self) -> bool:
+        """Whether there is a law of the escape time for this optimiser and learning rate."""
+        return self.learning_rate is not None and self.optimizer in OPTIMIZERS
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes that are held, and bytes that programs may take. Raises ValueError for too small a
+        budget."""
+        net, count = self.landscape, self.num_eigenvalues
+        held = held_bytes(net.dim, net.num_examples, count, self.num_batches)
+        return held, program_limit(held, self.memory_budget, net.dim, count)
+
+
+def as_request(
+    loss_fn: Arg[Callable[..., Any] | None],
+    params: Arg[Any],
+    data: Arg[Any],
+    *,
+    batch_size: Arg[Integer],
+    optimizer: Arg[Literal["sgd", "adam"] | optax.GradientTransformation],
+    learning_rate: Arg[Number | None],
+    weight_decay: Arg[Number],
+    batched: Arg[bool],
+    alpha: Arg[Number | None],
+    basin_height: Arg[Number | None],
+    delta: Arg[Number],
+    num_batches: Arg[Integer],
+    memory_budget: Arg[Number],
+    confidence: Arg[Number],
+    seed: Arg[Seed],
+    stable_noise: Arg[str] = "components",
+    settle: Arg[Integer] = 0,
+    num_eigenvalues: Arg[Integer] = 10,
+    num_probes: Arg[Integer] = 64,
+    num_rays: Arg[Integer] = 256,
+    num_escapes: Arg[Integer] = 0,
+    time_budget: Arg[Number] = 120.0,
+) -> Request:
+    """The checked arguments of `diagnose`. Raises as it does."""
+    rate = None if learning_rate is None else errors.positive_real("learning_rate", learning_rate)
+    small = errors.positive_real("delta", delta)
+    batches = errors.integer("num_batches", num_batches, low=400)
+    count = errors.integer("num_eigenvalues", num_eigenvalues)
+    settle = errors.integer("settle", settle, low=0)
+    budget = errors.positive_real("memory_budget", memory_budget)
+    numbers = {
+        "alpha": None if alpha is None else below_two(alpha),
+        "stable_noise": errors.choice("stable_noise", stable_noise, STABLE_NOISES),
+        "height": None
+        if basin_height is None
+        else errors.positive_real("basin_height", basin_height),
+        "num_probes": errors.integer("num_probes", num_probes, low=4),
+        "num_rays": errors.integer("num_rays", num_rays, low=16),
+        "num_escapes": errors.integer("num_escapes", num_escapes, low=0),
+        "time_budget": errors.positive_real("time_budget", time_budget),
+        "confidence": errors.fraction("confidence", confidence),
+        "seed": errors.seed(seed),
+    }
+    errors.concrete("weight_decay", weight_decay)
+    errors.concrete("params", params)
+    errors.concrete("data", data)
+    batch = errors.integer("batch_size", batch_size, "batch_size=32")
+    size = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))
+    # before anything is computed
+    program_limit(held_bytes(size, 1, count, batches), budget, size, count)
+    landscape, layers = as_landscape(loss_fn, params, data, weight_decay, batched)
+    n = landscape.num_examples
+    if n < 2:
+        raise ValueError("one example has no minibatch noise. Give more data.")
+    if batch >= n:
+        raise ValueError(
+            f"batch_size = {batch}, but there are {n} examples: a batch of all of them has no "
+            f"noise, and none is larger. Type batch_size={max(1, min(32, n // 2))} or less than "
+            f"{n}."
+        )
+    name, kernel, rate = as_optimizer(optimizer, landscape, rate, batch, small)
+    return Request(
+        landscape=landscape,
+        layers=layers,
+        optimizer=name,
+        kernel=kernel,
+        learning_rate=rate,
+        batch_size=batch,
+        delta=small,
+        num_batches=batches,
+        num_eigenvalues=count,
+        memory_budget=budget,
+        settle=settle,
+        weight_decay=float(landscape.weight_decay),
+        **numbers,
+    )
 
 
 def as_landscape(

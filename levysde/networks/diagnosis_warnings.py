@@ -6,10 +6,10 @@ import numpy as np
 from levysde.networks.diagnose_input import Request
 from levysde.networks.diagnosis import Diagnosis
 
-_GAUSSIAN = 1.9
+GAUSSIAN = 1.9
 _DESCENT = 0.01  # of the basin's height
 _NEGATIVE = 1e-5  # of the largest eigenvalue: above the rounding of float32
-_SLOWEST = 0.1  # rate over relaxation
+SLOWEST = 0.1  # rate over relaxation
 _FEWEST_ITERATIONS = 10
 _WIDE = 0.5  # half-width of the interval of m(W) over its value
 _FULL = 0.2  # of the basin's height: the loss held up by the noise
@@ -84,7 +84,7 @@ def _about_noise(r: Diagnosis) -> list[str]:
             "no coordinate's noise takes values enough to read a tail index, and alpha = "
             f"{r.alpha:g} is assumed. Give alpha=..."
         ]
-    if index.value > _GAUSSIAN and r.measured:
+    if index.value > GAUSSIAN and r.measured:
         return [
             f"the noise reads as Gaussian (median index {index}): a stable law has no jumps at 2, "
             f"and the law at alpha = {r.alpha:.3g} ascribes escapes to jumps that minibatches of "
@@ -155,9 +155,9 @@ def _about_escape(r: Diagnosis, request: Request) -> list[str]:
                 f"the law predicts escape within {law.mean.value:.2g} iterations, faster than an "
                 "optimiser's steps resolve. Lower the learning rate, or raise basin_height."
             )
-        elif law.regime > _SLOWEST:
+        elif law.regime > SLOWEST:
             found.append(
-                f"the rate over relaxation is {law.regime:.3g}, above {_SLOWEST}: escape is not "
+                f"the rate over relaxation is {law.regime:.3g}, above {SLOWEST}: escape is not "
                 "rare, and the law is a limit for rare escape. Lower the learning rate, or raise "
                 "basin_height."
             )

@@ -29,7 +29,7 @@ from levysde.networks.noise_tails import batch_rows
 from levysde.noise import StableComponents, StableIsotropic, total_tail
 from levysde.random import LAST_STEP
 
-DRIVERS = {"components": StableComponents, "isotropic": StableIsotropic}
+_DRIVERS = {"components": StableComponents, "isotropic": StableIsotropic}
 
 
 def predicted_escapes(
@@ -39,7 +39,7 @@ def predicted_escapes(
         return {}
     eta = request.learning_rate
     epsilon = eta ** ((alpha - 1) / alpha)
-    total = total_tail(DRIVERS[request.stable_noise](alpha), request.landscape.dim)
+    total = total_tail(_DRIVERS[request.stable_noise](alpha), request.landscape.dim)
     found = {}
     for name, measure in measures.items():
         rates = [

@@ -208,6 +208,19 @@ def batch_noise(
     return total, logs, moved, values, sizes
 
 
+def batch_curvature(
+    landscape: NetworkLandscape, x: Point, index: Int[Array, "k b"]
+) -> Float[Array, "k 2"]:
+    """`g' H g` and `g' g` for each of k minibatches, g the gradient and H the Hessian of its own
+    mean loss, weight decay included."""
+
+    def one(i: Array) -> Array:
+        gradient, along = jax.linearize(lambda x: landscape.batch_gradient(x, i), x)
+        return jnp.stack([jnp.sum(gradient * along(gradient)), jnp.sum(gradient * gradient)])
+
+    return jax.lax.map(one, index)
+
+
 def example_curvature(
     blocks: Blocks, x: Point, mean: Point, i: Int[Array, ""]
 ) -> tuple[Point, Scalar]:

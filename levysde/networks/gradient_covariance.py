@@ -39,6 +39,11 @@ _PROBES = 16  # sign vectors for tr C1^2 beyond the largest eigenvalues
 _ROUNDING = 1e-6  # eigenvalues below this share of the largest are none
 
 
+def batch_factor(num_examples: int, batch_size: int) -> float:
+    """`C_B / C1` for batches of different examples."""
+    return (num_examples - batch_size) / ((num_examples - 1) * batch_size)
+
+
 @dataclass(frozen=True, repr=False)
 class GradientCovariance(Result):
     """C1 in low rank.
@@ -75,8 +80,7 @@ class GradientCovariance(Result):
 
     def batch_factor(self, batch_size: int) -> float:
         """`C_B / C1` for batches of different examples."""
-        n = self.num_examples
-        return (n - batch_size) / ((n - 1) * batch_size)
+        return batch_factor(self.num_examples, batch_size)
 
     def _table(self) -> Table:
         return Table("GradientCovariance", [("examples", f"{self.num_examples:,}"), *self._rows()])

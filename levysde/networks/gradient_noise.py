@@ -23,7 +23,7 @@ from jaxtyping import Array
 
 from levysde import errors
 from levysde.errors import AccuracyWarning
-from levysde.landscapes import NetworkLandscape
+from levysde.landscapes import NetworkLandscape, flattened
 from levysde.networks.training import check_network
 from levysde.results import Result
 from levysde.stats import (
@@ -33,7 +33,7 @@ from levysde.stats import (
     stable_scale,
 )
 from levysde.tables import Table, spread
-from levysde.types import Arg, Integer, Number, Numbers, Seed
+from levysde.types import Arg, Integer, Number, Seed
 
 _POOLED = 20_000  # standardised values that the pooled estimates look at
 # share of examples that need different values: a pixel lit in few images gives noise of few values
@@ -117,7 +117,7 @@ class GradientNoise(Result):
 
 def measure_gradient_noise(
     landscape: Arg[NetworkLandscape],
-    x: Arg[Numbers | None] = None,
+    x: Arg[Any] = None,
     *,
     batch_size: Arg[Integer] = 30,
     num_batches: Arg[Integer] = 2000,
@@ -128,7 +128,7 @@ def measure_gradient_noise(
 
     Args:
         landscape: a network on data.
-        x: the point, shape `(d,)`; the landscape's minimum by default.
+        x: the point, shape `(d,)` or a tree of parameters; the landscape's minimum by default.
         batch_size: examples in a batch, drawn without replacement; less than their number.
         num_batches: batches to draw, at least 400.
         seed: seed of the batches and of the bootstraps.
@@ -145,7 +145,9 @@ def measure_gradient_noise(
     x = (
         landscape.minimum
         if x is None
-        else errors.finite("x", errors.concrete("x", x), example, (landscape.dim,))
+        else errors.finite(
+            "x", flattened(landscape, "x", errors.concrete("x", x)), example, (landscape.dim,)
+        )
     )
     n = landscape.num_examples
     if n < 2:

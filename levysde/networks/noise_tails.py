@@ -169,8 +169,11 @@ def measure_tails(
     batch_size: int,
     num_batches: int,
     rng: np.random.Generator,
-) -> NoiseTails:
-    """`variance` is the diagonal of C1, 0 where there is no noise; `columns` the examples'
+) -> tuple[NoiseTails, np.ndarray]:
+    """Tail indices and scale, and the noise of each minibatch in the sampled coordinates that have
+    enough different values for an index (in all with noise where none has), `(num_batches, k)`.
+
+    `variance` is the diagonal of C1, 0 where there is no noise; `columns` the examples'
     deviations, `(n, m)`."""
     block = max(2, int(np.sqrt(num_batches)))
     dtype = landscape.minimum.dtype
@@ -200,7 +203,8 @@ def measure_tails(
     whole = np.sqrt(squares.sum(2))
     with np.errstate(invalid="ignore"):
         mean_log = np.where(moves > 0, logs / np.where(moves > 0, moves, 1), np.nan)
-    return NoiseTails(
+    varied = np.isfinite(cf.per_coordinate)
+    found = NoiseTails(
         coordinates=coordinates,
         characteristic_function=cf,
         block_log_moment=blm,
@@ -212,6 +216,7 @@ def measure_tails(
         num_batches=whole.size,
         batch_size=batch_size,
     )
+    return found, noise[:, varied if varied.any() else live[coordinates]]
 
 
 def _indices(

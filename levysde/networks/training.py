@@ -2,7 +2,7 @@
 float64."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -12,11 +12,12 @@ import optax
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.landscapes import NetworkLandscape, in_float64
+from levysde.kernels import OptimizerKernel
+from levysde.landscapes import NetworkLandscape, flattened, in_float64
 from levysde.protocols import Landscape
 from levysde.results import Result
 from levysde.tables import Table
-from levysde.types import Arg, Integer, Number, Numbers, Seed
+from levysde.types import Arg, Integer, Number, Seed
 
 _OPTIMIZERS = {"sgd": optax.sgd, "adam": optax.adam}
 
@@ -60,14 +61,18 @@ class Minimum(Result):
 
 def train(
     landscape: Arg[NetworkLandscape],
-    optimizer: Arg[Literal["sgd", "adam"]] = "sgd",
+    optimizer: Arg["Literal['sgd', 'adam'] | optax.GradientTransformation"] = "sgd",
     *,
     seed: Arg[Seed] = 0,
-    learning_rate: Arg[Number] = 0.1,
+    learning_rate: Arg[Number | None] = None,
     batch_size: Arg[Integer] = 30,
     epochs: Arg[Integer] = 1000,
-) -> Array:
+) -> Any:
     """Train by real minibatches (optax) from the landscape's marked point.
+
+        network = ls.from_network(loss, params, inputs, targets, weight_decay=0.01)
+        schedule = optax.cosine_decay_schedule(0.3, decay_steps=2000)
+        params = ls.networks.train(network, optax.sgd(schedule, momentum=0.9), batch_size=32)
 
     Each epoch walks through the examples once in a new random order, in batches without
     replacement; the examples left over when `batch_size` does not divide their number are left out
@@ -75,64 +80,102 @@ def train(
 
     Args:
         landscape: a network on data.
-        optimizer: "sgd", or "adam" (betas 0.9 and 0.999).
+        optimizer: "sgd", "adam" (betas 0.9 and 0.999), or an optax `GradientTransformation` with
+            its own learning rate or schedule. A schedule counts steps, of which an epoch has
+            `n // batch_size`. Parameters reach it in the tree that `from_network` was given.
         seed: seed of the batches.
-        learning_rate: learning rate of the optimiser; ADAM needs about a tenth of SGD's.
+        learning_rate: learning rate of an optimiser given by name, 0.1 by default; ADAM needs about
+            a tenth of SGD's.
         batch_size: examples per step, at most all of them.
         epochs: number of passes through the data.
 
     Returns:
-        The last parameters, `(d,)`.
+        The last parameters, in the tree that `from_network` was given (a whole model if it was
+        given one). `landscape.at`, `refine` and `diagnose` take them as they are, and
+        `landscape.flatten` makes the flat vector.
 
     Raises:
-        TypeError, ValueError: an argument outside its range, or a run that diverged.
+        TypeError, ValueError: an argument outside its range, an optimiser that needs more than one
+            gradient per step, or a run that diverged.
     """
     check_network(landscape)
-    errors.choice("optimizer", optimizer, tuple(_OPTIMIZERS))
-    errors.concrete("learning_rate", learning_rate)
     n = landscape.num_examples
-    rate = errors.positive("learning_rate", learning_rate)
+    if learning_rate is not None:
+        errors.positive("learning_rate", errors.concrete("learning_rate", learning_rate))
     batch_size = errors.integer("batch_size", batch_size, f"batch_size={min(30, n)}", high=n)
     epochs = errors.integer("epochs", epochs)
     seeds = np.random.SeedSequence(errors.seed(seed)).generate_state(1)
-    x, loss = _run_epochs(landscape, optimizer, batch_size, epochs, rate, jax.random.key(seeds[0]))
+    made = _as_transformation(optimizer, landscape, learning_rate, batch_size)
+    rate = jnp.asarray(0.1 if learning_rate is None else learning_rate, dtype=float)
+    x, loss = _run_epochs(landscape, made, batch_size, epochs, rate, jax.random.key(seeds[0]))
     if not np.isfinite(np.asarray(x)).all() or not np.isfinite(float(loss)):
+        if not isinstance(made, str):
+            raise ValueError(
+                "training diverged: the optimizer left the float range. Give one with a smaller "
+                "learning rate."
+            )
         raise ValueError(
             f"training diverged: {optimizer} with learning_rate = {float(rate):g} left the float "
             f"range. Type a smaller one, for example learning_rate={float(rate) / 10:g}."
         )
-    return x
+    return landscape.unflatten(x)
+
+
+def _as_transformation(
+    optimizer: Any, landscape: NetworkLandscape, learning_rate: Any, batch_size: int
+) -> str | optax.GradientTransformation:
+    """The optimiser's name, or the transformation if it runs on these parameters."""
+    if isinstance(optimizer, str):
+        return errors.choice("optimizer", optimizer, tuple(_OPTIMIZERS))
+    if not isinstance(optimizer, optax.GradientTransformation | optax.MultiSteps):
+        raise TypeError(
+            'optimizer must be "sgd", "adam" or an optax GradientTransformation, not '
+            f"{errors.shown(optimizer)}. For example optimizer=optax.sgd(0.1, momentum=0.9)."
+        )
+    if learning_rate is not None:
+        raise ValueError(
+            f"learning_rate = {errors.shown(learning_rate)}, but an optax transformation has its "
+            "own. Leave learning_rate out."
+        )
+    # which checks that it takes one gradient per step, and keeps a state of arrays
+    return OptimizerKernel(optimizer, landscape, batch_size).transformation
 
 
 @eqx.filter_jit
 def _run_epochs(
     landscape: NetworkLandscape,
-    optimizer: str,
+    optimizer: str | optax.GradientTransformation,
     batch_size: int,
     epochs: int,
     rate: Array,
     key: Array,
 ):
-    transformation = _OPTIMIZERS[optimizer](rate)
+    named = isinstance(optimizer, str)
+    made: Any = _OPTIMIZERS[optimizer](rate) if named else optimizer
+    # SGD and ADAM treat all coordinates alike and need no tree
+    tree = (lambda x: x) if named else landscape.arrays
     steps = landscape.num_examples // batch_size
 
     def batch(carry, index):
         x, state = carry
-        update, state = transformation.update(landscape.batch_gradient(x, index), state, x)
-        return (x + update, state), None
+        update, new = made.update(tree(landscape.batch_gradient(x, index)), state, tree(x))
+        moved = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(update)])
+        # a state may come back in another precision
+        state = jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), new, state)
+        return (x + moved.astype(x.dtype), state), None
 
     def epoch(carry, key):
         order = jax.random.permutation(key, landscape.num_examples)
         return jax.lax.scan(batch, carry, order[: steps * batch_size].reshape(steps, batch_size))
 
-    start = (landscape.minimum, transformation.init(landscape.minimum))
-    (x, _), _ = jax.lax.scan(epoch, start, jax.random.split(key, epochs))
+    state = jax.tree.map(jnp.asarray, made.init(tree(landscape.minimum)))
+    (x, _), _ = jax.lax.scan(epoch, (landscape.minimum, state), jax.random.split(key, epochs))
     return x, landscape.value(x)
 
 
 def refine(
     landscape: Arg[Landscape],
-    x: Arg[Numbers],
+    x: Arg[Any],
     *,
     tolerance: Arg[Number] = 1e-8,
     max_steps: Arg[Integer] = 500,
@@ -146,7 +189,8 @@ def refine(
 
     Args:
         landscape: any landscape; a copy with its numbers in float64 is used.
-        x: where to start, shape `(d,)`; best the end of a training run.
+        x: where to start, best the end of a training run: shape `(d,)`, or for a network also a
+            tree of parameters, as `train` returns it.
         tolerance: the gradient norm to reach.
         max_steps: Newton steps, each with one Hessian of `d^2` numbers; L-BFGS may take 20 times as
             many.
@@ -155,13 +199,16 @@ def refine(
         A `Minimum`, with its certificate.
 
     Raises:
-        TypeError, ValueError: `x` of wrong shape or not finite; a gradient norm above `tolerance`
+        TypeError, ValueError: `x` of wrong shape or tree, or not finite; a gradient norm above
+            `tolerance`
             at the end, or a smallest eigenvalue that is not positive (then the point is a saddle,
             or the minimum is flat).
     """
     errors.instance("landscape", landscape, Landscape, "digits_mlp()")
     tolerance = errors.positive_real("tolerance", tolerance, "tolerance=1e-8")
     max_steps = errors.integer("max_steps", max_steps, "max_steps=500", high=10**6)
+    if isinstance(landscape, NetworkLandscape):
+        x = flattened(landscape, "x", errors.concrete("x", x))
     start = errors.reals("x", x, f"x=jnp.zeros({landscape.dim})", (landscape.dim,))
     with in_float64(landscape) as precise:
         return _descend(precise, start, tolerance, max_steps)

@@ -20,5 +20,6 @@ from levysde.plots.paths import (
     paths as paths,
 )
 from levysde.plots.style import COLOURS as COLOURS, MARKERS as MARKERS
+from levysde.plots.track import track as track
 
 _answer_wrong_calls(globals())

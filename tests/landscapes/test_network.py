@@ -229,7 +229,10 @@ def test_an_equinox_model_is_taken_as_it_is():
     assert isinstance(back, eqx.nn.MLP)
     assert eqx.tree_equal(back, model)
     trained = ls.networks.train(whole, epochs=2, batch_size=3)
-    np.testing.assert_array_equal(trained, ls.networks.train(apart, epochs=2, batch_size=3))
+    assert isinstance(trained, eqx.nn.MLP)
+    trained = whole.flatten(trained)
+    same = ls.networks.train(apart, epochs=2, batch_size=3)
+    np.testing.assert_array_equal(trained, apart.flatten(same))
     steps = []
     for landscape in (whole, apart):
         kernel = ls.OptimizerKernel(optax.adam(0.01), landscape, 3)
@@ -270,13 +273,124 @@ def test_functions_and_integers_beside_the_weights_are_not_parameters():
 
 
 def test_a_flat_vector_is_told_to_be_unflattened(network):
-    trained = ls.networks.train(network, epochs=1, batch_size=3)
     with pytest.raises(
         TypeError,
         match=r"one flat vector of 11 numbers.*give "
         r"network.unflatten\(params\)",
     ):
-        from_network(hinge_free, trained, *parts()[1:])
+        from_network(hinge_free, network.minimum, *parts()[1:])
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class Frozen:
+    """A dictionary that is a tree of its own kind, like flax's FrozenDict."""
+
+    def __init__(self, held):
+        self.held = held
+
+    def __getitem__(self, name):
+        return self.held[name]
+
+    def tree_flatten_with_keys(self):
+        names = sorted(self.held)
+        return [(jax.tree_util.DictKey(n), self.held[n]) for n in names], tuple(names)
+
+    @classmethod
+    def tree_unflatten(cls, names, leaves):
+        return cls(dict(zip(names, leaves, strict=True)))
+
+
+TREES = {
+    "nested": (hinge_free, lambda: parts()[0]),
+    "function": (
+        lambda p, x, y: (p["act"](p["a"]["w"] @ x) - y) ** 2,
+        lambda: {"a": {"w": np.ones(3)}, "act": jnp.tanh},
+    ),
+    "registered": (
+        lambda p, x, y: (p["w"] @ x + p["b"] - y) ** 2,
+        lambda: Frozen({"w": np.ones(3), "b": np.zeros(())}),
+    ),
+    "matrix": (lambda p, x, y: ((x @ p)[0] - y) ** 2, lambda: np.ones((3, 1))),
+    "vector": (lambda p, x, y: (x @ p - y) ** 2, lambda: np.ones(3)),
+    "numbers": (lambda p, x, y: (p[0] * x[0] + p[1] - y) ** 2, lambda: [1.0, 2.0]),
+    "model": (lambda p, x, y: square(p, x, y), lambda: mlp()),
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_tree_is_taken_wherever_a_point_is(name):
+    loss, make = TREES[name]
+    tree = make()
+    network = from_network(loss, tree, *parts()[1:])
+    moved = jax.tree.map(lambda leaf: leaf if callable(leaf) else 2 * leaf, tree)
+    vector = 2 * network.minimum
+    np.testing.assert_array_equal(network.flatten(moved), vector)
+    np.testing.assert_array_equal(network.flatten(vector), vector)
+    np.testing.assert_array_equal(network.flatten(network.unflatten(vector)), vector)
+    assert jax.tree.structure(network.unflatten(vector)) == jax.tree.structure(tree)
+    for x in (moved, vector, list(np.asarray(vector))):
+        np.testing.assert_array_equal(network.at(x).minimum, vector)
+    noise = [
+        ls.networks.measure_gradient_noise(network, x, batch_size=3, num_batches=400)
+        for x in (moved, vector)
+    ]
+    assert noise[0] == noise[1]
+
+
+def test_a_tree_in_float64_keeps_its_digits(network):
+    ridge = from_network(hinge_free, *parts(), weight_decay=DECAY)
+    start = parts()[0]
+    found = ls.networks.refine(ridge, start)
+    exact = np.concatenate([start["b"], start["out"][0], [start["out"][1]], start["w"].ravel()])
+    assert found.distance == float(np.linalg.norm(found.point - exact))
+
+
+def test_a_traced_tree_becomes_a_traced_vector(network):
+    tree = parts()[0]
+    inside = jax.jit(lambda t: network.at(t).minimum)(tree)
+    np.testing.assert_array_equal(inside, network.minimum)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"w": None}, TypeError, r"x is another tree.*: \['w'\] is missing.*shape \(11,\)"),
+        ({"more": np.ones(2)}, TypeError, r"x is another tree.*\['more'\] is not among them"),
+        ({"out": (np.ones(2), 1.0)}, TypeError, "its containers are of other kinds"),
+        ({"w": np.ones((2, 3))}, ValueError, r"x\['w'\] must have shape \(3, 2\), not \(2, 3\)"),
+        ({"b": np.array([0, np.nan])}, ValueError, "x must be finite"),
+        ({"b": np.array(["a", "b"])}, TypeError, "x must be a number or an array"),
+        ({"b": np.ma.masked_array([1.0, 2.0], [1, 0])}, ValueError, "x holds masked values"),
+    ],
+)
+def test_a_wrong_tree_is_told_what_is_wrong(network, change, error, message):
+    tree = parts()[0] | change
+    for call in (network.at, lambda x: ls.networks.refine(network, x)):
+        with pytest.raises(error, match=message):
+            call(tree)
+    with pytest.raises(error, match=message.replace("x", "params", 1)):
+        network.flatten(tree)
+
+
+def test_a_model_that_differs_in_what_is_not_trained_is_refused():
+    tree = {"w": np.ones(3), "act": jnp.tanh}
+    network = from_network(lambda p, x, y: (p["act"](p["w"] @ x) - y) ** 2, tree, *parts()[1:])
+    network.at(tree)
+    with pytest.raises(ValueError, match=r"x differs .* not trained"):
+        network.at(tree | {"act": jnp.sin})
+    whole = from_network(square, mlp(), *parts()[1:])
+    with pytest.raises(ValueError, match=r"x differs .* not trained"):
+        whole.at(eqx.tree_at(lambda net: net.activation, mlp(), jnp.tanh))
+
+
+def test_random_keys_and_counts_beside_the_weights_are_not_parameters():
+    """As in the state of a model of flax.nnx with dropout."""
+    tree = {"w": np.ones(3), "key": jax.random.key(0), "count": jnp.uint32(4)}
+    network = from_network(lambda p, x, y: (p["w"] @ x - y) ** 2, tree, *parts()[1:])
+    assert network.dim == 3
+    back = network.unflatten(network.minimum)
+    assert back["count"].dtype == jnp.uint32
+    assert network.at(back).dim == 3
 
 
 BAD = [

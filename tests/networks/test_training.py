@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from levysde.errors import AccuracyWarning
@@ -57,6 +58,56 @@ def test_batches_follow_the_seed_and_walk_through_all_examples():
     np.testing.assert_allclose(run(0), full, atol=0.1 * np.abs(full).max())
 
 
+@pytest.mark.parametrize(("name", "same"), [("sgd", optax.sgd(0.05)), ("adam", optax.adam(0.05))])
+def test_a_transformation_trains_as_the_optimizer_of_its_name(name, same):
+    network, *_ = regression()
+    arguments = {"seed": 3, "batch_size": 16, "epochs": 4}
+    named = train(network, name, learning_rate=0.05, **arguments)
+    np.testing.assert_allclose(train(network, same, **arguments), named, rtol=1e-5, atol=1e-7)
+
+
+def test_a_schedule_counts_steps():
+    """Two epochs of two steps: the learning rate is 0 from the third step on."""
+    network, *_ = regression()
+    schedule = optax.piecewise_constant_schedule(0.1, {2: 0.0})
+    two = train(network, optax.sgd(schedule), batch_size=32, epochs=2)
+    assert np.abs(two).max() > 1e-3
+    by_hand = optax.GradientTransformation(
+        lambda params: jnp.zeros((), jnp.int32),
+        lambda g, count, params: (jax.tree.map(lambda x: -0.1 * (count < 2) * x, g), count + 1),
+    )
+    same = train(network, by_hand, batch_size=32, epochs=2)
+    np.testing.assert_allclose(two, same, rtol=1e-6)
+
+
+def test_a_transformation_sees_the_tree_and_trains_a_part_of_it():
+    def loss(params, features, target):
+        return (jnp.sum(features * params["w"]) + params["b"] - target) ** 2 / 2
+
+    rng = np.random.default_rng(0)
+    start = {"w": np.zeros(2), "b": np.ones(())}
+    network = from_network(loss, start, rng.normal(size=(12, 2)), rng.normal(size=12))
+    frozen = optax.multi_transform(
+        {"train": optax.sgd(0.1), "keep": optax.set_to_zero()}, {"w": "train", "b": "keep"}
+    )
+    found = train(network, frozen, batch_size=4, epochs=3)
+    assert set(found) == {"w", "b"}
+    assert found["b"] == 1.0
+    assert np.abs(found["w"]).min() > 1e-3
+    assert refine(network, found).gradient_norm < 1e-8
+
+
+def test_a_hidden_key_and_a_low_precision_state_are_kept():
+    network, *_ = regression()
+    for made in (
+        optax.noisy_sgd(0.01, key=jax.random.key(1)),
+        optax.sgd(0.01, momentum=0.9, accumulator_dtype=jnp.bfloat16),
+    ):
+        found = train(network, made, batch_size=16, epochs=2)
+        assert found.dtype == jnp.float32
+        assert np.isfinite(found).all()
+
+
 def test_refine_solves_a_ridge_regression_in_float64():
     network, solution, hessian = regression()
     minimum = refine(network, np.zeros(4))
@@ -75,6 +126,7 @@ def test_refine_certifies_a_trained_network_and_restores_float32():
     network = digits_mlp(hidden=3, num_images=50, weight_decay=0.03)
     x = train(network, "sgd", seed=0, learning_rate=0.1, batch_size=10, epochs=200)
     minimum = refine(network, x)
+    x = network.flatten(x)
     assert minimum.point.dtype == np.float64
     assert minimum.gradient_norm < 1e-8
     assert minimum.smallest_eigenvalue > 0
@@ -137,6 +189,8 @@ def test_bad_training_input_is_told_what_to_type():
     network, *_ = regression()
     for arguments, message in [
         ({"optimizer": "rmsprop"}, '"sgd" or "adam"'),
+        ({"optimizer": optax.sgd(0.1), "learning_rate": 0.1}, "has its own. Leave learning_rate"),
+        ({"optimizer": optax.sgd(1e4)}, "diverged: the optimizer.*smaller learning rate"),
         ({"learning_rate": -1.0}, "learning_rate must be positive"),
         ({"batch_size": 65}, "batch_size must be from 1 to 64"),
         ({"epochs": 0}, "epochs must be at least 1"),
@@ -144,6 +198,14 @@ def test_bad_training_input_is_told_what_to_type():
     ]:
         with pytest.raises(ValueError, match=message):
             train(network, **({"epochs": 50} | arguments))
+    for optimizer, message in [
+        (optax.sgd, "must be .* an optax GradientTransformation"),
+        (optax.MultiSteps(optax.sgd(0.1), 2), "gradient_transformation"),
+        (optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1)), "two gradients of the same batch"),
+        (optax.polyak_sgd(), "no loss or function of the loss"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            train(network, optimizer, epochs=1)
     with pytest.raises(TypeError, match="must be a network on data"):
         train(DoubleWell(), "sgd")
     with pytest.raises(ValueError, match="shape"):
