@@ -108,7 +108,7 @@ print(f"d log rate / d radius at radius 2: {slope:.4f} (exact: -1.5 / 2)")
 # %%
 sharp = ls.DoubleWell(barrier=0.6, distance=1.0)
 flat = ls.DoubleWell(barrier=0.9, distance=2.0)
-start = 0.25 * 0.8 ** jnp.arange(10.0)  # learning rates, each for 1000 iterations
+start = 0.3 * 0.9 ** jnp.arange(10.0)  # learning rates, each for 1000 iterations
 
 
 def escapes(well, rates):
@@ -193,7 +193,7 @@ for number in np.diff(epochs):
 # %%
 track = ls.networks.track(
     loss, checkpoints, (inputs, targets), iterations=[10 * epoch for epoch in epochs],
-    batch_size=24, learning_rate=0.3, weight_decay=0.01, num_batches=400,
+    batch_size=24, learning_rate=0.3, weight_decay=0.01, num_batches=5000,
 )  # fmt: skip
 track
 
