@@ -162,7 +162,13 @@ def laws() -> Iterator[Call]:
     )
     yield Call(
         theory.log_rate,
-        lambda: {"dynamics": sgd(), "domain": ball(), "num_rays": 64, "seed": 0},
+        lambda: {
+            "dynamics": sgd(),
+            "domain": ball(),
+            "saddles": None,
+            "num_rays": 64,
+            "seed": 0,
+        },
     )
     yield Call(
         theory.law_error,
