@@ -72,7 +72,8 @@ class DiffraxKernel(FixedStep):
         dim: d, the length of y; needed with diffrax's terms.
         args: what f and g get as their third argument, with diffrax's terms. Another array of the
             same shape compiles nothing anew.
-        attractor: with diffrax's terms that do not read t, as for `SDE`.
+        attractor: a stable point of the drift, shape `(d,)`, as for `SDE`; only with diffrax's
+            terms that do not read t.
 
     Raises:
         TypeError: other drivers (Lévy noise has no Brownian path), other dynamics or terms, a field
