@@ -108,12 +108,12 @@ class DiffraxKernel(FixedStep):
             self.dynamics = dynamics_of(terms, ito=ito, dim=dim, args=args, attractor=attractor)
         else:
             self.dynamics = _gaussian(terms)
-            given = {"dim": dim, "args": args, "attractor": attractor}
-            for name in (name for name, value in given.items() if value is not None):
-                raise ValueError(
-                    f"{name} = {errors.shown(given[name])} belongs to diffrax's terms, and "
-                    f"{type(terms).__name__} has its own. Leave {name} out."
-                )
+            for name, value in {"dim": dim, "args": args, "attractor": attractor}.items():
+                if value is not None:
+                    raise ValueError(
+                        f"{name} = {errors.shown(value)} belongs to diffrax's terms, and "
+                        f"{type(terms).__name__} has its own. Leave {name} out."
+                    )
             self.solver, ito = _checked_solver(solver)
             _check_convention(solver, ito, self.dynamics)
         self.dt = errors.positive("dt", dt, "dt=0.01")
