@@ -72,7 +72,8 @@ class DiffraxKernel(FixedStep):
         dim: d, the length of y; needed with diffrax's terms.
         args: what f and g get as their third argument, with diffrax's terms. Another array of the
             same shape compiles nothing anew.
-        attractor: with diffrax's terms that do not read t, as for `SDE`.
+        attractor: a stable point of the drift, shape `(d,)`, as for `SDE`; only with diffrax's
+            terms that do not read t.
 
     Raises:
         TypeError: other drivers (Lévy noise has no Brownian path), other dynamics or terms, a field
@@ -107,12 +108,12 @@ class DiffraxKernel(FixedStep):
             self.dynamics = dynamics_of(terms, ito=ito, dim=dim, args=args, attractor=attractor)
         else:
             self.dynamics = _gaussian(terms)
-            given = {"dim": dim, "args": args, "attractor": attractor}
-            for name in (name for name, value in given.items() if value is not None):
-                raise ValueError(
-                    f"{name} = {errors.shown(given[name])} belongs to diffrax's terms, and "
-                    f"{type(terms).__name__} has its own. Leave {name} out."
-                )
+            for name, value in {"dim": dim, "args": args, "attractor": attractor}.items():
+                if value is not None:
+                    raise ValueError(
+                        f"{name} = {errors.shown(value)} belongs to diffrax's terms, and "
+                        f"{type(terms).__name__} has its own. Leave {name} out."
+                    )
             self.solver, ito = _checked_solver(solver)
             _check_convention(solver, ito, self.dynamics)
         self.dt = errors.positive("dt", dt, "dt=0.01")

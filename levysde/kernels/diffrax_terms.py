@@ -93,6 +93,9 @@ class DiffraxSDE(Dynamics):
     reads_time: bool = eqx.field(static=True)
     stratonovich: bool = eqx.field(static=True)
 
+    def __init__(self, equation: SDE, *, reads_time: bool, stratonovich: bool):
+        self.equation, self.reads_time, self.stratonovich = equation, reads_time, stratonovich
+
     @property
     def dim(self) -> int:
         """d, the length of the position."""
@@ -223,7 +226,7 @@ def dynamics_of(
     equation = SDE(drift, Brownian(), dim=dim, scale=scale, attractor=attractor)
     stratonovich = reads_position and not ito
     if reads_time or stratonovich:
-        return DiffraxSDE(equation, reads_time, stratonovich)
+        return DiffraxSDE(equation, reads_time=reads_time, stratonovich=stratonovich)
     return equation
 
 

@@ -66,7 +66,7 @@ FIELDS = {  # name -> diffusion, shape of the control
 }
 ADDITIVE = ("ShARK", "SRA1", "SEA")  # their noise must not depend on y
 GENERAL = ("Euler", "Heun", "EulerHeun", "Midpoint", "ItoMilstein", "StratonovichMilstein")
-GENERAL += ("ReversibleHeun", "SlowRK", "SPaRK", "GeneralShARK")
+GENERAL += ("Ralston", "ReversibleHeun", "SlowRK", "SPaRK", "GeneralShARK")
 
 
 class Given(diffrax.AbstractBrownianPath):
