@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.parts import as_module
+from levysde.parts import as_module, traced
 from levysde.protocols import NoiseVector, Point, Scale, matvec
 from levysde.types import Arg, Integer, Number, Numbers
 
@@ -176,7 +176,7 @@ class StateScale(Scale):
         law = as_module(errors.function("fn", fn, example))
         self.fn = law
         x = jax.ShapeDtypeStruct((self.dim,), jnp.zeros(0).dtype)
-        out = errors.outcome("fn(x)", lambda x: jnp.asarray(law(x)), x, example=example)
+        out = errors.outcome("fn(x)", lambda x: jnp.asarray(traced(law)(x)), x, example=example)
         shape = out.shape
         matrix = len(shape) == 2 and shape[0] == self.dim and shape[1] > 0
         fits = matrix or shape in ((), (self.dim,))
