@@ -70,7 +70,9 @@ class SDE(FirstOrder):
         x = jax.ShapeDtypeStruct((self.dim,), jnp.result_type(float))
         what = f"a real array of shape ({self.dim},) for x of that shape"
         example = f"lambda x: -x, with dim={self.dim} the length of x"
-        errors.outcome("drift(x)", traced(self.drift), x, example=example, shape=(self.dim,), what=what)
+        errors.outcome(
+            "drift(x)", traced(self.drift), x, example=example, shape=(self.dim,), what=what
+        )
         self.driver = driver
         self.epsilon = errors.positive("epsilon", epsilon)
         self.scale = as_scale(scale, self.dim)

@@ -246,7 +246,10 @@ def as_scale(
         _check_fit(value, dim, example)
         return value
     if callable(value) and not isinstance(value, type):
-        return StateScale(value, dim=dim)
+        try:
+            return StateScale(value, dim=dim)
+        except TypeError as error:
+            raise TypeError(f"scale: {error}") from None
     array = errors.finite("scale", 1.0 if value is None else value, example)
     classes = {(): ScalarScale, (dim,): DiagonalScale, (dim, dim): DenseScale}
     if array.shape not in classes:
