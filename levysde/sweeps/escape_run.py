@@ -87,8 +87,8 @@ class EscapeProblem:
         if settings.start is None and not self.dynamics.has_attractor:
             start = f"start = {[0.0] * self.dynamics.dim}"
             raise SpecError(
-                f"run.start: the dynamics has no attractor to start at. For example {start}, or give "
-                "the dynamics its attractor."
+                "run.start: the dynamics has no attractor to start at. For example "
+                f"{start}, or give the dynamics its attractor."
             )
         self.start = (
             self.dynamics.attractor

@@ -157,8 +157,7 @@ def _imported(where: str, name: str) -> Callable[..., Any]:
     if ":" not in name:
         raise SpecError(
             f'{where}: {name!r} is not of the form "module:function". For example '
-            f'"my_drifts:{name if name.isidentifier() else "drift"}", with my_drifts.py next to the '
-            "specification."
+            '"my_drifts:drift", with my_drifts.py next to the specification.'
         )
     try:
         found = imported(name)

@@ -108,6 +108,7 @@ def escape_law(
         Pavlyukevich, Stochastics and Dynamics 11 (2011); Zhou, Feng, Ma, Xiong, Hoi, E, NeurIPS
         2020, Theorem 1.
     """
+    errors.check_process()
     errors.concrete("dynamics, domain or dt", (dynamics, domain, dt))
     if not isinstance(dynamics, Dynamics) or not isinstance(domain, Domain):
         raise TypeError(
