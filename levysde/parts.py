@@ -52,8 +52,27 @@ class Function(Part):
 
     fn: Callable = eqx.field(static=True)
 
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        return own_arrays(self.fn)(*arguments, **keywords)
+
+
+class Bound(Part):
+    """A function with its keyword arguments. The `numbers`, arrays and parts, are arguments of a
+    compiled program, so that other values compile nothing new; the `constants` belong to it."""
+
+    fn: Callable
+    numbers: dict[str, Any]
+    constants: tuple[tuple[str, Any], ...] = eqx.field(static=True)
+
     def __call__(self, *arguments: Any) -> Any:
-        return own_arrays(self.fn)(*arguments)
+        return self.fn(*arguments, **self.numbers, **dict(self.constants))
+
+
+def traced(module: Callable) -> Callable:
+    """`module` as a run calls it, with its arrays traced: one that looks at their values fails."""
+    arrays, rest = eqx.partition(module, eqx.is_array)
+    inner = jax.jit(lambda arrays, *arguments: eqx.combine(arrays, rest)(*arguments))
+    return functools.partial(inner, arrays)
 
 
 def own_arrays(fn: Callable) -> Callable:

@@ -152,13 +152,13 @@ def test_every_public_name_answers(call):
 
 FORKED = """
 import multiprocessing, sys, warnings
-import jax.numpy as jnp, levysde as ls
+import levysde as ls, numpy as np
 
 def run(eps):
-    dynamics = ls.SGD(ls.Quadratic(hessian=jnp.eye(1)), ls.StableComponents(alpha=1.5), epsilon=eps)
-    interval = ls.Box(lower=-jnp.ones(1), upper=jnp.ones(1))
+    dynamics = ls.SGD(ls.Quadratic(hessian=np.eye(1)), ls.StableComponents(alpha=1.5), epsilon=eps)
+    interval = ls.Box(lower=-np.ones(1), upper=np.ones(1))
     kernel = ls.EulerMaruyama(dynamics, dt=1e-2)
-    return float(ls.simulate_escape(kernel, interval, jnp.zeros(1), num=16, seed=0).time.mean())
+    return float(ls.simulate_escape(kernel, interval, np.zeros(1), num=16, seed=0).time.mean())
 
 def guarded(eps):
     try:
@@ -167,7 +167,8 @@ def guarded(eps):
         return str(error)
 
 if __name__ == "__main__":
-    own = run(0.5)
+    # after a run, or after no more than a part has been made
+    own = run(0.5) if sys.argv[2] == "run" else ls.Quadratic(hessian=np.eye(1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # JAX warns of the fork itself
         with multiprocessing.get_context(sys.argv[1]).Pool(1) as pool:
@@ -180,18 +181,19 @@ if __name__ == "__main__":
 def test_a_run_in_a_forked_process_is_refused_and_not_waited_for(tmp_path):
     (tmp_path / "pool.py").write_text(FORKED)
     said = {}
-    for how in ("fork", "spawn"):
+    for how, used in (("fork", "run"), ("fork", "part"), ("spawn", "run")):
         done = subprocess.run(
-            [sys.executable, "pool.py", how],
+            [sys.executable, "pool.py", how, used],
             capture_output=True,
             text=True,
             check=True,
             cwd=tmp_path,
             timeout=200,
         )
-        said[how] = done.stdout.strip()
-    assert 'Start new processes instead: multiprocessing.get_context("spawn")' in said["fork"]
-    assert said["spawn"] == "True"
+        said[how, used] = done.stdout.strip()
+    for used in ("run", "part"):
+        assert 'instead: multiprocessing.get_context("spawn")' in said["fork", used]
+    assert said["spawn", "run"] == "True"
 
 
 @pytest.mark.slow

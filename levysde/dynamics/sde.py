@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from levysde import errors
 from levysde.dynamics.gradient import FirstOrder, check_arrays
 from levysde.noise import as_scale
-from levysde.parts import as_module
+from levysde.parts import as_module, traced
 from levysde.protocols import Driver, Point, Scale
 from levysde.types import Arg, Integer, Number, Numbers
 
@@ -70,7 +70,9 @@ class SDE(FirstOrder):
         x = jax.ShapeDtypeStruct((self.dim,), jnp.result_type(float))
         what = f"a real array of shape ({self.dim},) for x of that shape"
         example = f"lambda x: -x, with dim={self.dim} the length of x"
-        errors.outcome("drift(x)", self.drift, x, example=example, shape=(self.dim,), what=what)
+        errors.outcome(
+            "drift(x)", traced(self.drift), x, example=example, shape=(self.dim,), what=what
+        )
         self.driver = driver
         self.epsilon = errors.positive("epsilon", epsilon)
         self.scale = as_scale(scale, self.dim)

@@ -40,3 +40,4 @@ from levysde.errors.exceptions import (
     PrecisionWarning as PrecisionWarning,
     StabilityWarning as StabilityWarning,
 )
+from levysde.errors.processes import check_process as check_process

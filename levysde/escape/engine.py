@@ -23,7 +23,7 @@ from typing import Any, Literal
 from levysde import errors
 from levysde.escape.ledger import Checkpoint, Ledger, Rows, Saver, saver
 from levysde.escape.preflight import preflight
-from levysde.escape.request import Run, check_process, checked_run
+from levysde.escape.request import Run, checked_run
 from levysde.escape.result import (
     EscapeResult,
     RunInfo,
@@ -93,13 +93,13 @@ def simulate_escape(
     Raises:
         TypeError, ValueError: bad input, before anything is compiled; a call inside jit, vmap or
             grad.
-        RuntimeError: in a process forked from one that had run something, where JAX would wait for
+        RuntimeError: in a process forked from one that had used JAX, where a run would wait for
             ever.
         NonFiniteError: see `throw`; its `result` holds all rows.
         Interrupted: Ctrl-C; its `result` holds the finished rows, and the checkpoint, if any, has
             been saved.
     """
-    check_process()
+    errors.check_process()
     run = checked_run(kernel, domain, x0, num, seed, max_time, max_steps, lanes, chunk, devices)
     places = errors.choice("record", record, ("places", "times")) == "places"
     errors.flag("throw", throw)

@@ -34,7 +34,7 @@ from levysde.escape.block import (
 from levysde.escape.engine import describe
 from levysde.escape.fused import FUSED, compiles, fused_or_looped
 from levysde.escape.preflight import preflight
-from levysde.escape.request import check_host, check_process, layout, starting_points, steps_until
+from levysde.escape.request import check_host, layout, starting_points, steps_until
 from levysde.escape.result import Status
 from levysde.escape.worker import outcome
 from levysde.interfaces import runs_by_lanes
@@ -182,11 +182,11 @@ def simulate_paths(
     Raises:
         TypeError, ValueError: bad input, before anything is compiled; a kernel whose clock differs
             from path to path; a call inside jit, vmap or grad.
-        RuntimeError: in a process forked from one that had run something, where JAX would wait for
+        RuntimeError: in a process forked from one that had used JAX, where a run would wait for
             ever.
         NonFiniteError: see `throw`; its `result` holds the paths.
     """
-    check_process()
+    errors.check_process()
     check_host(kernel, domain)
     errors.instance("kernel", kernel, Kernel, "EulerMaruyama(dynamics, dt=1e-3)")
     errors.instance("domain", domain, Domain | None, "Ball(radius=1.0, center=jnp.zeros(2))")

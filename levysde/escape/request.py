@@ -30,8 +30,6 @@ from levysde.types import Arg, Integer, Number, Numbers, Seed
 _BLOCK_NUMBERS, _WIDEST, _BLOCKS = 4096, 64, 2
 _DRAIN = 16  # minimum mean number of trajectories per lane
 
-_run_here, _run_before_fork = False, False
-
 
 def check_host(*parts: Any) -> None:
     """Raises TypeError inside a transformation of JAX."""
@@ -41,30 +39,6 @@ def check_host(*parts: Any) -> None:
             "jit, vmap or grad. Call it outside, once a setting; inside, "
             "sample_paths(kernel, x0, seed=key, num_steps=100) makes paths of a fixed length."
         )
-
-
-def check_process() -> None:
-    """Notes that this process runs something, and raises RuntimeError where it was forked from one
-    that had: a forked process gets a copy of the locks that JAX's threads held, and no thread that
-    would release them, so a run would wait for ever."""
-    global _run_here
-    if _run_before_fork:
-        raise RuntimeError(
-            "this process was forked from one in which JAX had started its threads, and a run "
-            "here would wait for ever. Start new "
-            'processes instead: multiprocessing.get_context("spawn").Pool(...), with the function '
-            "at the top level of a file."
-        )
-    _run_here = True
-
-
-def _after_fork() -> None:
-    global _run_before_fork
-    _run_before_fork = _run_here
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 @dataclass(frozen=True)

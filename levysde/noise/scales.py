@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.parts import as_module
+from levysde.parts import as_module, traced
 from levysde.protocols import NoiseVector, Point, Scale, matvec
 from levysde.types import Arg, Integer, Number, Numbers
 
@@ -176,7 +176,7 @@ class StateScale(Scale):
         law = as_module(errors.function("fn", fn, example))
         self.fn = law
         x = jax.ShapeDtypeStruct((self.dim,), jnp.zeros(0).dtype)
-        out = errors.outcome("fn(x)", lambda x: jnp.asarray(law(x)), x, example=example)
+        out = errors.outcome("fn(x)", lambda x: jnp.asarray(traced(law)(x)), x, example=example)
         shape = out.shape
         matrix = len(shape) == 2 and shape[0] == self.dim and shape[1] > 0
         fits = matrix or shape in ((), (self.dim,))
@@ -246,7 +246,10 @@ def as_scale(
         _check_fit(value, dim, example)
         return value
     if callable(value) and not isinstance(value, type):
-        return StateScale(value, dim=dim)
+        try:
+            return StateScale(value, dim=dim)
+        except TypeError as error:
+            raise TypeError(f"scale: {error}") from None
     array = errors.finite("scale", 1.0 if value is None else value, example)
     classes = {(): ScalarScale, (dim,): DiagonalScale, (dim, dim): DenseScale}
     if array.shape not in classes:

@@ -35,8 +35,8 @@ class EscapeSettings(Model):
     """One escape run.
 
     Attributes:
-        landscape, driver, dynamics, domain, kernel: library objects by name; leave `driver` out if
-            the dynamics has none.
+        landscape, driver, dynamics, domain, kernel: library objects by name; leave `landscape` and
+            `driver` out if the dynamics has none.
         num: number of trajectories.
         training: for a network, how its minimum is found.
         start: start of the trajectories; the attractor by default.
@@ -47,7 +47,7 @@ class EscapeSettings(Model):
             accelerators (networks only).
     """
 
-    landscape: NamedPart
+    landscape: NamedPart | None = None
     driver: NamedPart | None = None
     dynamics: NamedPart
     domain: NamedPart
@@ -66,23 +66,30 @@ class EscapeProblem:
     """The objects of one point, made from its settings; the law is computed at its first use."""
 
     def __init__(self, settings: EscapeSettings):
-        known: dict[str, Any] = {
-            "landscape": _trained(
+        known: dict[str, Any] = {}
+        if settings.landscape is not None:
+            known["landscape"] = _trained(
                 settings.landscape.model_dump_json(),
                 "" if settings.training is None else settings.training.model_dump_json(),
             )
-        }
+        elif settings.training is not None:
+            raise SpecError("run.training: there is no landscape to train. Leave out training.")
         if "dt" in settings.kernel.arguments:
             # the law of Student's t steps belongs to one step length
             known["dt"] = settings.kernel.arguments["dt"]
         if settings.driver is not None:
             known["driver"] = build("driver", settings.driver, known)
-        self.landscape: Landscape = known["landscape"]
         self.dynamics: Dynamics = build("dynamics", settings.dynamics, known)
         known["dynamics"] = known["terms"] = self.dynamics
         self.domain: Domain = build("domain", settings.domain, known)
         known["domain"] = self.domain
         self.kernel: Kernel = build("kernel", settings.kernel, known)
+        if settings.start is None and not self.dynamics.has_attractor:
+            start = f"start = {[0.0] * self.dynamics.dim}"
+            raise SpecError(
+                "run.start: the dynamics has no attractor to start at. For example "
+                f"{start}, or give the dynamics its attractor."
+            )
         self.start = (
             self.dynamics.attractor
             if settings.start is None
@@ -117,10 +124,9 @@ class EscapeRun(EscapeExperiment):
 
     def check(self, settings: EscapeSettings) -> None:
         problem = self.problem(settings)
-        if settings.start is not None and len(settings.start) != problem.landscape.dim:
-            raise SpecError(
-                f"run.start: must have {problem.landscape.dim} numbers, not {len(settings.start)}."
-            )
+        dim = problem.dynamics.dim
+        if settings.start is not None and len(settings.start) != dim:
+            raise SpecError(f"run.start: must have {dim} numbers, not {len(settings.start)}.")
         if not bool(problem.domain.contains(problem.start)):
             raise SpecError(
                 f"run.start: {np.asarray(problem.start)} lies outside the domain. Start inside it."
@@ -144,8 +150,10 @@ class EscapeRun(EscapeExperiment):
         dim = 0
         if any(point.record == "places" for point in points):
             # of the points of one landscape, one is made
-            distinct = {point.landscape.model_dump_json(): point for point in points}.values()
-            dim = max(self.problem(point).landscape.dim for point in distinct)
+            distinct = {
+                (point.landscape or point.dynamics).model_dump_json(): point for point in points
+            }.values()
+            dim = max(self.problem(point).dynamics.dim for point in distinct)
         return columns_of(
             max(point.num for point in points), dim, self.problem(points[0]).kernel.unit
         )
@@ -174,7 +182,7 @@ class EscapeRun(EscapeExperiment):
         return Work(settings.num * float(min(bound, steps)), is_bound=False)
 
     def problem(self, settings: EscapeSettings) -> EscapeProblem:
-        """The objects of a point: landscape, dynamics, domain, kernel, start, law."""
+        """The objects of a point: dynamics, domain, kernel, start, law."""
         return _problem(settings.model_dump_json())
 
 

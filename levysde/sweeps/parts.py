@@ -3,7 +3,9 @@
 
 Names and arguments are those of the Python API; `module:function` names a custom part. Required
 arguments that are other parts (`landscape`, `driver`, `dynamics`, `domain`) are filled in if they
-are not given, and the centre of a ball or an ellipsoid is the attractor.
+are not given, and the centre of a ball or an ellipsoid is the attractor. A drift or a scale may be
+a function of the position: `drift = "module:function"`, or with keyword arguments
+`drift = { name = "module:function", mu = 3.0 }`.
 """
 
 import functools
@@ -14,7 +16,8 @@ from typing import Any
 import numpy as np
 from pydantic import ConfigDict, create_model
 
-from levysde import domains, dynamics, kernels, landscapes, noise
+from levysde import domains, dynamics, errors, kernels, landscapes, noise
+from levysde.parts import Bound, as_module
 from levysde.protocols import Domain, Driver, Dynamics, Kernel, Landscape
 from levysde.sweeps.experiment import Model, imported, nearest
 from levysde.sweeps.spec import SpecError, validated
@@ -26,6 +29,7 @@ ROLES: dict[str, tuple[type, tuple[Any, ...]]] = {
     "domain": (Domain, (domains, kernels)),
     "kernel": (Kernel, (kernels,)),
 }
+_OF_POSITION = ("drift", "scale")  # arguments that may be functions of the position
 
 
 class NamedPart(Model):
@@ -58,19 +62,17 @@ def _made(
     validated(_signature(maker), arguments, tuple(where.split(".")))
     given = {}
     for key, value in arguments.items():
-        if isinstance(value, dict) and "name" in value:
-            rest = {k: v for k, v in value.items() if k != "name"}
-            value = _made(f"{where}.{key}", None, str(value["name"]), rest, known)
-        given[key] = value
+        given[key] = _argument(f"{where}.{key}", key, value, known)
     positional = []
     for key, parameter in inspect.signature(maker).parameters.items():
         needed = parameter.default is inspect.Parameter.empty and key not in given
         if needed and key in known:
             given[key] = known[key]
-        elif needed and key == "center" and "dynamics" in known:
+        elif needed and key == "center" and has_attractor(known):
             given[key] = known["dynamics"].attractor
         elif needed:
-            raise SpecError(f"{where}.{key}: {name} needs this field.")
+            place = f"run.{key}" if key in ROLES else f"{where}.{key}"
+            raise SpecError(f"{place}: {name} needs this field.")
         if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
             positional.append(given.pop(key))
     try:
@@ -78,6 +80,53 @@ def _made(
             return maker(*positional, **{key: _value(value) for key, value in given.items()})
     except (ValueError, TypeError, ImportError) as error:
         raise SpecError(f"{where}: {error}") from None
+
+
+def has_attractor(known: dict[str, Any]) -> bool:
+    """Whether the dynamics has been made and knows its attractor."""
+    return "dynamics" in known and known["dynamics"].has_attractor
+
+
+def _argument(where: str, key: str, value: Any, known: dict[str, Any]) -> Any:
+    """An argument of a part: a table with a name is a part, or a function of the position."""
+    if key in _OF_POSITION and isinstance(value, str):
+        return _imported(where, value)
+    if not isinstance(value, dict) or "name" not in value:
+        return value
+    name, rest = str(value["name"]), {k: v for k, v in value.items() if k != "name"}
+    if key in _OF_POSITION and ":" in name:
+        fn = _imported(f"{where}.name", name)
+        first = next(iter(inspect.signature(fn).parameters.values()), None)
+        if (
+            not inspect.isclass(fn)
+            and first is not None
+            and first.default is inspect.Parameter.empty
+            and first.name not in rest | known
+        ):
+            return _bound(where, name, fn, rest, known)
+    return _made(where, None, name, rest, known)
+
+
+def _bound(
+    where: str, name: str, fn: Callable[..., Any], arguments: dict[str, Any], known: dict[str, Any]
+) -> Bound:
+    """A function of the position with its other arguments. Those that have no default must be
+    given."""
+    validated(_signature(fn), arguments, tuple(where.split(".")))
+    for key, parameter in list(inspect.signature(fn).parameters.items())[1:]:
+        if parameter.default is inspect.Parameter.empty and key not in arguments:
+            raise SpecError(f"{where}.{key}: {name} needs this field.")
+    numbers, constants = {}, {}
+    for key, value in arguments.items():
+        value = _value(_argument(f"{where}.{key}", key, value, known))
+        if isinstance(value, float | np.ndarray):
+            try:
+                numbers[key] = errors.finite(key, value, f"{key} = 1.0")
+            except (ValueError, TypeError) as error:
+                raise SpecError(f"{where}: {error}") from None
+        else:
+            (constants if isinstance(value, int | str | tuple) else numbers)[key] = value
+    return Bound(as_module(fn), numbers, tuple(constants.items()))
 
 
 def _value(value: Any) -> Any:
@@ -93,15 +142,7 @@ def _value(value: Any) -> Any:
 
 def _maker(where: str, role: str | None, name: str) -> Callable[..., Any]:
     if ":" in name:
-        try:
-            found = imported(name)
-        except ValueError as error:
-            raise SpecError(f"{where}.name: {error}") from None
-        if not callable(found):
-            raise SpecError(
-                f"{where}.name: {name!r} is {type(found).__name__}, not a function or class."
-            )
-        return found
+        return _imported(f"{where}.name", name)
     maker = _known(name)
     if maker is None or not _fits(role, name, maker):
         fault = (
@@ -109,6 +150,22 @@ def _maker(where: str, role: str | None, name: str) -> Callable[..., Any]:
         )
         raise SpecError(f"{where}.name: {fault}.{nearest(name, _names(role))}")
     return maker
+
+
+def _imported(where: str, name: str) -> Callable[..., Any]:
+    """The function or class that `module:name` names."""
+    if ":" not in name:
+        raise SpecError(
+            f'{where}: {name!r} is not of the form "module:function". For example '
+            '"my_drifts:drift", with my_drifts.py next to the specification.'
+        )
+    try:
+        found = imported(name)
+    except ValueError as error:
+        raise SpecError(f"{where}: {error}") from None
+    if not callable(found):
+        raise SpecError(f"{where}: {name!r} is {type(found).__name__}, not a function or class.")
+    return found
 
 
 _MODULES = (landscapes, noise, domains, dynamics, kernels)

@@ -143,6 +143,7 @@ def escape_law(
         Pavlyukevich, Stochastics and Dynamics 11 (2011); Zhou, Feng, Ma, Xiong, Hoi, E, NeurIPS
         2020, Theorem 1.
     """
+    errors.check_process()
     errors.concrete("dynamics, domain, epsilon or dt", (dynamics, domain, epsilon, dt))
     if not isinstance(dynamics, Dynamics) or not isinstance(domain, Domain):
         raise TypeError(
