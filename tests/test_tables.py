@@ -219,6 +219,21 @@ MEASURE = BasinMeasure(
 PREDICTED = networks.PredictedEscape(E, 0.1, 0.02, 0.3)
 SIMULATED = networks.SimulatedEscape(E, 3, 4, 1000, run([1, 2, 3, 10], [1, 1, 1, 2]))
 MINIMUM = networks.Minimum(np.zeros(2), 0.1, 1e-16, 0.01, 3.0, np.eye(2), 0.5)
+NOTHING = Estimate(NAN, NAN, NAN)
+TRACK = networks.Track(
+    iteration=np.array([0, 10_000]),
+    loss=np.array([2.3, NAN]),
+    noise=("heavy-tailed, not stable", ""),
+    tail_index=(E, NOTHING),
+    sharpness=np.array([12.3, NAN]),
+    batch_sharpness=(E, NOTHING),
+    preconditioned_sharpness=np.array([12345.6, NAN]),
+    escape=(E, NOTHING),
+    optimizer="sgd",
+    learning_rate=0.1,
+    batch_size=32,
+    warnings=("at iteration 10,000 not everything was measured: <b>",),
+)
 NOISE = networks.GradientNoise(
     np.array([0.1, 0.0, 0.3]), 1.5, np.ones(3), INDEX, INDEX, 1, 30, 2000
 )
@@ -332,6 +347,8 @@ EXAMPLES = [
     INDEX,
     NOISE,
     MINIMUM,
+    TRACK,
+    dataclasses.replace(TRACK, optimizer="optax", learning_rate=None),
     analysis.ExitDirections(
         np.arange(12.0),
         np.eye(12),

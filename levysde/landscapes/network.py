@@ -146,9 +146,9 @@ def flattened(landscape: "NetworkLandscape", name: str, params: Any) -> Any:
     Source:
         Elementary.
     """
-    numbers, alone = jax.tree.leaves(params), jax.tree_util.treedef_is_leaf(landscape.treedef)
-    fits = alone and np.shape(params) == landscape.shapes[0]
-    if not numbers or (jax.tree_util.all_leaves([params]) and not fits):
+    numbers, alone = jax.tree.leaves(params), jax.tree_util.all_leaves([params])
+    one = alone and jax.tree_util.treedef_is_leaf(landscape.treedef)
+    if not numbers or (alone and not (one and np.shape(params) == landscape.shapes[0])):
         return params
     arrays, rest = _partition(params)
     held = jax.tree_util.tree_leaves_with_path(arrays)

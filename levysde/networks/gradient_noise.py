@@ -35,6 +35,7 @@ from levysde.stats import (
 from levysde.tables import Table, spread
 from levysde.types import Arg, Integer, Number, Seed
 
+_NOTHING = Estimate(np.nan, np.nan, np.nan)
 _POOLED = 20_000  # standardised values that the pooled estimates look at
 # share of examples that need different values: a pixel lit in few images gives noise of few values
 VARIED = 0.1
@@ -205,7 +206,8 @@ def _stable_scale(noise: np.ndarray, alpha: float) -> np.ndarray:
     """As `stable_scale`, without the zeros of batches that have no noise in a coordinate."""
     scale = np.empty(noise.shape[1])
     whole = noise.all(0)
-    scale[whole] = stable_scale(noise[:, whole], alpha)
+    if whole.any():
+        scale[whole] = stable_scale(noise[:, whole], alpha)
     for j in np.flatnonzero(~whole):
         column = noise[:, j]
         scale[j] = stable_scale(column[column != 0], alpha) if column.any() else 0.0
@@ -221,18 +223,21 @@ def tail_indices(
     columns have enough different values for an estimate.
     """
     block, cf = np.full(live.size, np.nan), np.full(live.size, np.nan)
-    nothing = Estimate(np.nan, np.nan, np.nan)
     if not varied.any():
-        return TailIndex(nothing, nothing, block), TailIndex(nothing, nothing, cf)
+        return TailIndex(_NOTHING, _NOTHING, block), TailIndex(_NOTHING, _NOTHING, cf)
     where = np.flatnonzero(live)[varied]
     noise = noise[:, varied]
-    block[where] = [_or_nan(lambda c=c: block_log_moment_index(c).value) for c in noise.T]
-    cf[where] = [_or_nan(lambda c=c: characteristic_function_fit(c).alpha.value) for c in noise.T]
+    block[where] = [_or_nothing(lambda c=c: block_log_moment_index(c)).value for c in noise.T]
+    cf[where] = [
+        _or_nothing(lambda c=c: characteristic_function_fit(c).alpha).value for c in noise.T
+    ]
     # one coordinate after the other, so that the sums of neighbours stay within one
     columns = rng.permutation(noise.shape[1])[: max(1, _POOLED // noise.shape[0])]
-    pooled = (noise[:, columns] / np.median(np.abs(noise[:, columns]), axis=0)).T.ravel()
-    growth = _quietly(lambda: block_log_moment_index(pooled, block=int(np.sqrt(noise.shape[0]))))
-    fit = _quietly(lambda: characteristic_function_fit(pooled).alpha)
+    middle = np.median(np.abs(noise[:, columns]), axis=0)
+    # noise of few values may be 0 in half of the batches
+    pooled = (noise[:, columns[middle > 0]] / middle[middle > 0]).T.ravel()
+    growth = _or_nothing(lambda: block_log_moment_index(pooled, block=int(np.sqrt(len(noise)))))
+    fit = _or_nothing(lambda: characteristic_function_fit(pooled).alpha)
     return TailIndex(growth, median_estimate(block, rng), block), TailIndex(
         fit, median_estimate(cf, rng), cf
     )
@@ -243,7 +248,7 @@ def median_estimate(values: np.ndarray, rng: np.random.Generator) -> Estimate:
     them."""
     known = values[np.isfinite(values)]
     if not known.size:
-        return Estimate(np.nan, np.nan, np.nan)
+        return _NOTHING
     if known.size < 6:
         return Estimate(float(np.median(known)), 0.0, np.inf)
     draws = np.median(known[rng.integers(known.size, size=(1000, known.size))], axis=1)
@@ -251,15 +256,11 @@ def median_estimate(values: np.ndarray, rng: np.random.Generator) -> Estimate:
     return Estimate(float(np.median(known)), float(low), float(high))
 
 
-def _or_nan(estimate: Callable[[], float]) -> float:
+def _or_nothing(estimate: Callable[[], Estimate]) -> Estimate:
     """An estimate without its warnings, NaN if the estimator raises ValueError."""
     try:
-        return _quietly(estimate)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AccuracyWarning)
+            return estimate()
     except ValueError:
-        return np.nan
-
-
-def _quietly(measure: Callable[[], Any]) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AccuracyWarning)
-        return measure()
+        return _NOTHING

@@ -65,7 +65,7 @@ def measure_noise(request: Request, model: Products, seed: int) -> BatchNoise:
 
 
 @dataclass(frozen=True)
-class Basin:
+class LossBasin:
     """The fields of the same names of a `Diagnosis`."""
 
     descent: float
@@ -78,7 +78,7 @@ class Basin:
 
 def measure_basin(
     request: Request, model: Products, hessian: Spectrum, noise: BatchNoise, seed: int
-) -> Basin:
+) -> LossBasin:
     """The basin around the point of `model`, and m(W) for both optimisers, none where the point is
     not near a minimum. Raises ValueError for a height that cannot be chosen or is lost in
     rounding."""
@@ -106,7 +106,7 @@ def measure_basin(
             seed=seed,
             confidence=request.confidence,
         )
-    return Basin(descent, kink, spread, height, alpha, measures)
+    return LossBasin(descent, kink, spread, height, alpha, measures)
 
 
 def _measured(tails: NoiseTails) -> float:

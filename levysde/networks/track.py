@@ -33,7 +33,7 @@ from levysde.networks.diagnosis_warnings import GAUSSIAN, SLOWEST
 from levysde.networks.escapes import predicted_escapes
 from levysde.networks.example_blocks import batch_curvature, compiled
 from levysde.networks.noise_tails import batch_rows
-from levysde.networks.point_measures import Basin, BatchNoise, measure_basin, measure_noise
+from levysde.networks.point_measures import LossBasin, BatchNoise, measure_basin, measure_noise
 from levysde.networks.products import Products
 from levysde.results import Result
 from levysde.stats import Estimate
@@ -306,7 +306,7 @@ class _Row:
     batch_sharpness: Estimate = _NOTHING
     preconditioned_sharpness: float = _NAN
     silent: int = 0
-    basin: Basin | None = None
+    basin: LossBasin | None = None
     law: PredictedEscape | None = None
     no_basin: str = ""
     failure: Exception | None = None

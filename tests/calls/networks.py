@@ -17,6 +17,7 @@ def calls() -> Iterator[Call | Exempt]:
         networks.SimulatedEscape,
         networks.GradientNoise,
         networks.Minimum,
+        networks.Track,
     ):
         yield Exempt(kind, "users only receive it")
     yield Call(
@@ -48,6 +49,29 @@ def calls() -> Iterator[Call | Exempt]:
         cheap=False,
         host=True,
         fine={"params": ("list",)},  # is another tree of parameters, which the loss does not take
+    )
+    yield Call(
+        networks.track,
+        lambda: {
+            "loss_fn": squared,
+            "checkpoints": [np.zeros(2), np.asarray(network().minimum)],
+            "data": regression(),
+            "batch_size": 2,
+            "iterations": np.array([0, 10]),
+            "optimizer": "sgd",
+            "learning_rate": 0.1,
+            "weight_decay": 0.1,
+            "batched": False,
+            "alpha": 1.5,
+            "basin_height": 0.1,
+            "delta": 1e-8,
+            "num_batches": 400,
+            "memory_budget": 1.0,
+            "confidence": 0.95,
+            "seed": 0,
+        },
+        cheap=False,
+        host=True,
     )
     yield Call(
         networks.measure_gradient_noise,

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from calls.small import action, ball, diagnosis, kernel, law, paths, result
+from calls.small import action, ball, diagnosis, kernel, law, paths, result, track
 from calls.table import Call, Exempt
 from levysde import plots, stats
 
@@ -130,6 +130,12 @@ def calls() -> Iterator[Call | Exempt]:
         host=True,
     )
     yield Call(plots.diagnosis, lambda: {"report": diagnosis()}, cheap=False, host=True)
+    yield Call(
+        plots.track,
+        lambda: {"found": track(), "artist": {"linewidth": 1.0}},
+        cheap=False,
+        host=True,
+    )
     parts: tuple[Callable[..., Axes], ...] = (
         *(
             plots.hessian_spectrum,

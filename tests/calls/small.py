@@ -76,6 +76,21 @@ def network() -> ls.landscapes.NetworkLandscape:
 
 
 @cache
+def track() -> networks.Track:
+    """Two checkpoints, the second at the minimum."""
+    return networks.track(
+        squared,
+        [np.zeros(2), np.asarray(network().minimum)],
+        regression(),
+        batch_size=2,
+        iterations=[0, 10],
+        learning_rate=0.1,
+        weight_decay=0.1,
+        num_batches=400,
+    )
+
+
+@cache
 def diagnosis() -> ls.Diagnosis:
     return ls.diagnose(
         squared,

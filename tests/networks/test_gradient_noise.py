@@ -139,3 +139,12 @@ def test_bad_input_is_told_what_to_type():
         measure_gradient_noise(DoubleWell())
     with pytest.raises(ValueError, match="no coordinate has any gradient noise"):
         measure_gradient_noise(planted(np.ones((20, 2))), batch_size=5)
+
+
+def test_noise_of_few_values_has_no_pooled_index():
+    """Minibatches of two from examples whose gradients are 1 and -1: half of them have no noise."""
+    signs = np.repeat([1.0, -1.0], 10)
+    network = from_network(lambda p, x, y: p[0] * x, np.ones(1), signs, signs, weight_decay=1.0)
+    found = measure_gradient_noise(network, batch_size=2, num_batches=400)
+    assert np.isnan(found.block_log_moment.pooled.value)
+    assert found.variance[0] == pytest.approx(1 / 2 * 18 / 19)

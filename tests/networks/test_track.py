@@ -216,9 +216,9 @@ def test_no_escape_time_says_why():
         learning_rate=0.1, basin_height=0.5
     )
     assert "learning_rate times the sharpness is above 2" in of(learning_rate=5.0)
-    signs = np.repeat([[1.0], [-1.0]], 4, axis=0)
-    same = track(apart, [np.zeros(1)], signs, learning_rate=0.1, **QUICK | {"batch_size": 3})
-    assert any("no time was predicted: all examples have the same" in w for w in same.warnings)
+    rows = np.random.default_rng(0).normal(size=(40, 2))
+    flat = track(lambda p, row: p @ row, [np.zeros(2)], rows, learning_rate=0.1, **QUICK)
+    assert any("no time was predicted: all examples have the same" in w for w in flat.warnings)
 
 
 def test_a_track_is_kept_and_turned_into_a_table(found, tmp_path):
