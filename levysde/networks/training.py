@@ -138,7 +138,9 @@ def _as_transformation(
             "own. Leave learning_rate out."
         )
     # which checks that it takes one gradient per step, and keeps a state of arrays
-    return OptimizerKernel(optimizer, landscape, batch_size).transformation
+    made: Any = optimizer
+    kernel = OptimizerKernel(made, landscape, batch_size)
+    return kernel.transformation
 
 
 @eqx.filter_jit

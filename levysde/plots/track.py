@@ -44,6 +44,7 @@ def track(found: Arg[networks.Track], *, artist: Arg[dict[str, Any] | None] = No
     """
     errors.instance("found", found, networks.Track, "plots.track(networks.track(...))")
     import matplotlib.pyplot as plt  # slow to import
+    from matplotlib.ticker import MaxNLocator
 
     figure, parts = plt.subplots(2, 2, layout="constrained", figsize=(10, 7), sharex=True)
     # the two with a legend below them come last
@@ -68,7 +69,7 @@ def track(found: Arg[networks.Track], *, artist: Arg[dict[str, Any] | None] = No
         loss.set_xscale("symlog", linthresh=first)  # the axes share it
         loss.set_xlim(-0.2 * first if found.iteration[0] == 0 else first / 1.3, 1.3 * last)
     else:
-        loss.xaxis.get_major_locator().set_params(integer=True)
+        loss.xaxis.set_major_locator(MaxNLocator(integer=True))
     rate = "" if found.learning_rate is None else f", learning rate {found.learning_rate:g}"
     name = found.optimizer if found.optimizer == "optax" else found.optimizer.upper()
     figure.suptitle(f"{name}{rate}, batches of {found.batch_size}")

@@ -49,7 +49,7 @@ def check_coefficients(
 
 def _anew(fn: Callable) -> Any:
     """A function as a module that was never traced: what it takes from outside may have changed."""
-    return as_module(fn if isinstance(fn, eqx.Module) else functools.partial(fn))
+    return fn if isinstance(fn, eqx.Module) else as_module(functools.partial(fn))
 
 
 def matrix_at(diffusion: Callable[..., Any] | Array, x: Array) -> Array:

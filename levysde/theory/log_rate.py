@@ -95,7 +95,8 @@ def log_rate(
             f"saddles are for Brownian noise, and {type(dynamics.driver).__name__} noise leaves by "
             f"jumps. Give a domain instead. For example {_EXAMPLE}."
         )
-    domain = errors.instance("domain", domain, Domain, _EXAMPLE)
+    errors.instance("domain", domain, Domain, _EXAMPLE)
+    assert isinstance(domain, Domain)  # for the type checker
     check_domain(domain)
     if domain.dim != dynamics.dim:
         raise ValueError(
