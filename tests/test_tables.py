@@ -4,6 +4,7 @@ type them."""
 import ast
 import copy
 import dataclasses
+import pickle
 import re
 import xml.etree.ElementTree as ET
 
@@ -457,6 +458,13 @@ def test_text_and_html_hold_the_same_words(example):
     for part in ("<script", "<style", "class=", "background", "url("):
         assert part not in html
     assert set(re.findall(r"color:(\w+)", html)) <= {"inherit"}  # those of the page, light or dark
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=identity)
+def test_a_result_comes_back_from_another_process(example):
+    if isinstance(example, networks.Diagnosis | studies.Section | studies.Study):
+        pytest.skip("holds a function of the user, here a lambda")
+    assert pickle.loads(pickle.dumps(example)) == example
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=identity)

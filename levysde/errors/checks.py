@@ -18,6 +18,7 @@ from jax.core import Tracer
 from jaxtyping import Array
 
 from levysde.errors.examples import EXAMPLES
+from levysde.errors.processes import check_process
 
 Word = TypeVar("Word", bound=str)
 
@@ -141,6 +142,7 @@ def as_array(name: str, value: Any, example: str = "") -> Array:
     """`value` as a strongly typed float array, or an error that names the argument."""
     if is_traced(value):
         return value
+    check_process()  # in a forked process the next line may wait for ever
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite
         return jnp.asarray(numeric(name, value, example), dtype=float)
 

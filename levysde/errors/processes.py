@@ -13,7 +13,7 @@ def check_process() -> None:
     global _run_here
     if _forked_in_use:
         raise RuntimeError(
-            "this process was forked from one in which JAX had started its threads, and a run "
+            "this process was forked from one in which JAX had started its threads, and JAX "
             "here would wait for ever. Start new "
             'processes instead: multiprocessing.get_context("spawn").Pool(...), with the function '
             "at the top level of a file."

@@ -10,6 +10,7 @@ Nothing is compensated: jumps of nonzero mean push. A step makes at most `max_ju
 `check_step` keeps the chance of more, P(N > max_jumps), below 1e-9, and what is beyond is left out.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -258,10 +259,7 @@ class CompoundPoisson(Driver):
         unit = jumps / np.where(sizes > 0, sizes, 1)[:, None]
         directions = np.where(sizes[:, None] > 0, unit, np.eye(dim)[0])
         weights = np.full(len(sizes), float(self.intensity) / len(sizes))
-
-        def tail(r: np.ndarray, i: np.ndarray) -> np.ndarray:
-            return (sizes[i] > np.asarray(r, dtype=float)).astype(float)
-
+        tail = functools.partial(_size_tail, sizes)
         return LevyRays(directions, weights, tail, math.nan)
 
     def traced_rays(self, dim: int, num: int, seed: int) -> TracedRays:
@@ -275,6 +273,10 @@ class CompoundPoisson(Driver):
                 "theory.escape_law, which draws jumps."
             )
         return traced_isotropic(dim, num, seed, lambda r: jnp.log(self.intensity) + log_tail(r))
+
+
+def _size_tail(sizes: np.ndarray, r: np.ndarray, i: np.ndarray) -> np.ndarray:
+    return (sizes[i] > np.asarray(r, dtype=float)).astype(float)
 
 
 def _host_tail(jump: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

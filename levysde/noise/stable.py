@@ -12,6 +12,7 @@ logarithm too (at alpha = 0.1 and dt = 1e-3 it is 1e-30 and would underflow), an
 capped at 1e30, so that the state stays finite.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -182,7 +183,11 @@ def traced_isotropic(dim: int, num: int, seed: int, log_tail: Callable) -> Trace
 
 def power_tail(alpha: float, factor: float = 1.0) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """`r^-alpha` times `factor`, the same along every ray."""
-    return lambda r, _: factor * np.asarray(r, dtype=float) ** -alpha
+    return functools.partial(_power_tail, alpha, factor)  # which pickle takes, unlike a closure
+
+
+def _power_tail(alpha: float, factor: float, r: np.ndarray, _: np.ndarray) -> np.ndarray:
+    return factor * np.asarray(r, dtype=float) ** -alpha
 
 
 def component_rays(

@@ -22,6 +22,7 @@ pairs before it, with `q = df + sum |pair|^2`, the k-th pair (k = 0, 1, ...) is 
                                                      exponentials.
 """
 
+import functools
 import itertools
 
 import equinox as eqx
@@ -42,6 +43,12 @@ _HALF_LOG2_E = float(np.log2(np.e) / 2)
 _NODES = 4096  # of the quadrature over log(W / df) in the exponent
 _TAIL_NODES = 513  # of that in the tail, which falls off at both ends
 _WRITTEN_OUT = 32  # pairs
+
+
+def _student_tail(df: float, dt: float, dim: int, r: np.ndarray, _: np.ndarray) -> np.ndarray:
+    from scipy.special import betainc  # slow to import
+
+    return betainc(df / 2, dim / 2, df / (df + np.asarray(r, dtype=float) ** 2 / dt)) / dt
 
 
 class _StepDriver(Driver):
@@ -136,14 +143,9 @@ class StudentT(_StepDriver):
     def levy_rays(self, dim: int, num: int, seed: int) -> LevyRays:
         """The law of one increment over dt, per unit time: `|xi|^2/d` has the F law of (d, df). No
         power: index NaN."""
-        from scipy.special import betainc  # slow to import
-
         errors.concrete("StudentT", self)
         df, dt = float(self.df), float(self.dt)
-
-        def tail(r: np.ndarray, _: np.ndarray) -> np.ndarray:
-            return betainc(df / 2, dim / 2, df / (df + np.asarray(r, dtype=float) ** 2 / dt)) / dt
-
+        tail = functools.partial(_student_tail, df, dt, dim)
         return isotropic_rays(dim, num, seed, tail, float("nan"))
 
     def traced_rays(self, dim: int, num: int, seed: int) -> TracedRays:

@@ -150,15 +150,15 @@ def _pair(number: int, part: Any) -> tuple[Driver, Array]:
 def _joined_tail(parts: list[tuple[LevyRays, float]]):
     """`tail(r, i)` of rays numbered through all parts: under a factor c a ray reaches r where the
     part's own reaches r/|c|."""
+    return functools.partial(_tail_of_parts, parts)
+
+
+def _tail_of_parts(parts: list[tuple[LevyRays, float]], r: np.ndarray, i: np.ndarray) -> np.ndarray:
     ends = np.cumsum([len(rays.weights) for rays, _ in parts])
-
-    def tail(r: np.ndarray, i: np.ndarray) -> np.ndarray:
-        r, i = np.broadcast_arrays(np.asarray(r, dtype=float), i)
-        mass, start = np.empty(r.shape), 0
-        for (rays, factor), end in zip(parts, ends, strict=True):
-            mine = (i >= start) & (i < end)
-            mass[mine] = rays.tail(r[mine] / abs(factor), i[mine] - start)
-            start = end
-        return mass
-
-    return tail
+    r, i = np.broadcast_arrays(np.asarray(r, dtype=float), i)
+    mass, start = np.empty(r.shape), 0
+    for (rays, factor), end in zip(parts, ends, strict=True):
+        mine = (i >= start) & (i < end)
+        mass[mine] = rays.tail(r[mine] / abs(factor), i[mine] - start)
+        start = end
+    return mass

@@ -20,6 +20,7 @@ large jump arises. `check_step` keeps the chance of that, `(1 - exp(-dt m^a))^tr
 Lévy measure: a mixture of normals, with
 `nu(|y| > r) = int P(|N(0, 2s I)| > r) (a/2)/Gamma(1-a/2) s^(-1-a/2) exp(-m^2 s) ds`."""
 
+import functools
 import math
 from typing import ClassVar
 
@@ -119,6 +120,14 @@ def log_relativistic_tail(r: Array, alpha: Scalar, length: Scalar, dim: int) -> 
     return factor + jnp.log(jnp.sum(values, 1) * reach[:, 0] * 2 / (_NODES - 1))
 
 
+def _tail(alpha: float, length: float, dim: int, r: np.ndarray, _: np.ndarray) -> np.ndarray:
+    return relativistic_tail(r, alpha, length, dim)
+
+
+def _half_tail(alpha: float, length: float, r: np.ndarray, _: np.ndarray) -> np.ndarray:
+    return relativistic_tail(r, alpha, length, 1) / 2
+
+
 class _Tempered(Driver):
     """What the two laws share: `sqrt(2V) G`, with one V for each coordinate, or for all of them."""
 
@@ -155,9 +164,9 @@ class _Tempered(Driver):
         """As those of the stable driver of the same directions."""
         alpha, length = require_jumps(self), float(self.length)
         if self.joint:
-            tail = lambda r, _: relativistic_tail(r, alpha, length, dim)  # noqa: E731
+            tail = functools.partial(_tail, alpha, length, dim)
             return isotropic_rays(dim, num, seed, tail, math.nan)
-        half = lambda r, _: relativistic_tail(r, alpha, length, 1) / 2  # noqa: E731
+        half = functools.partial(_half_tail, alpha, length)
         return component_rays(dim, half, math.nan)
 
     def traced_rays(self, dim: int, num: int = 256, seed: int = 0) -> TracedRays:

@@ -18,6 +18,7 @@ less at larger k): an error of order dt. The tries are fixed; where all fail the
 1e-3.
 """
 
+import functools
 import math
 from typing import ClassVar
 
@@ -36,6 +37,12 @@ from levysde.types import Arg, Integer, Number
 _SIZES, _ANGLES = 256, 64  # nodes of the quadratures over a jump's size and angle
 # |k| cutoff up to which they resolve the oscillation; beyond, expansions in its inverse take over
 _RESOLVED = 60.0
+
+
+def _cut_tail(rays: LevyRays, longest: float, r: np.ndarray, i: np.ndarray) -> np.ndarray:
+    r = np.asarray(r, dtype=float)
+    beyond = rays.tail(np.minimum(r, longest), i) - rays.tail(np.full(r.shape, longest), i)
+    return np.where(r < longest, beyond, 0.0)
 
 
 class _Truncated(Driver):
@@ -93,12 +100,7 @@ class _Truncated(Driver):
         """Those of the stable driver, their tails cut."""
         errors.concrete(type(self).__name__, self)
         rays, longest = self.free.levy_rays(dim, num, seed), float(self.cutoff)
-
-        def tail(r: np.ndarray, i: np.ndarray) -> np.ndarray:
-            r = np.asarray(r, dtype=float)
-            beyond = rays.tail(np.minimum(r, longest), i) - rays.tail(np.full(r.shape, longest), i)
-            return np.where(r < longest, beyond, 0.0)
-
+        tail = functools.partial(_cut_tail, rays, longest)
         return LevyRays(rays.directions, rays.weights, tail, math.nan)
 
     def traced_rays(self, dim: int, num: int = 256, seed: int = 0) -> TracedRays:
