@@ -101,9 +101,6 @@ def test_the_jumps_of_a_driver_can_be_sent(name):
         rays = make().levy_rays(dim, 16, 0)
     except (ValueError, TypeError) as error:
         pytest.skip(f"has none: {error}")
-    if "_host_tail" in repr(rays.tail):
-        assert "cannot be pickled either" in PAGE
-        return
     copy, i = pickle.loads(pickle.dumps(rays)), np.arange(len(rays.weights))
     for r in (0.1, 1.0, 7.0):
         radii = np.full(len(i), r)

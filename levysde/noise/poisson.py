@@ -242,7 +242,7 @@ class CompoundPoisson(Driver):
         errors.concrete("CompoundPoisson", self)
         self.words_per_step(dim)
         if hasattr(self.jump, "log_tail"):
-            beyond = _host_tail(self.jump)
+            beyond = functools.partial(_tail_of, self.jump)
             return isotropic_rays(dim, num, seed, beyond, math.nan, float(self.intensity))
         rng = np.random.default_rng(seed)
         power = max(1, math.ceil(math.log2(max(num, 2))))
@@ -279,19 +279,16 @@ def _size_tail(sizes: np.ndarray, r: np.ndarray, i: np.ndarray) -> np.ndarray:
     return (sizes[i] > np.asarray(r, dtype=float)).astype(float)
 
 
-def _host_tail(jump: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+_log_tail = eqx.filter_jit(lambda jump, r: jump.log_tail(r))
+
+
+def _tail_of(jump: Any, r: np.ndarray, _: np.ndarray) -> np.ndarray:
     """`P(|Y| > r)` in float64, as `LevyRays` has it."""
+    flat = np.ravel(np.asarray(r, dtype=float))
+    room = 1 << max(len(flat) - 1, 0).bit_length()  # few shapes, each compiled once
     with in_float64(jump) as precise:
-        log_tail = eqx.filter_jit(precise.log_tail)
-
-    def tail(r: np.ndarray, _: np.ndarray) -> np.ndarray:
-        flat = np.ravel(np.asarray(r, dtype=float))
-        room = 1 << max(len(flat) - 1, 0).bit_length()  # few shapes, each compiled once
-        with jax.enable_x64(True):
-            padded = jnp.asarray(np.concatenate([flat, np.ones(room - len(flat))]))
-            return np.exp(np.asarray(log_tail(padded)))[: len(flat)].reshape(np.shape(r))
-
-    return tail
+        padded = jnp.asarray(np.concatenate([flat, np.ones(room - len(flat))]))
+        return np.exp(np.asarray(_log_tail(precise, padded)))[: len(flat)].reshape(np.shape(r))
 
 
 def _jump_dim(jump: Callable, words: int) -> int:
