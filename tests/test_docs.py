@@ -59,7 +59,12 @@ class NearlyEqual(doctest.OutputChecker):
 
 
 @pytest.mark.slow_cases(
-    "howto/basin.md", "howto/noise.md", "howto/sde.md", "howto/trust.md", "start.md"
+    "howto/basin.md",
+    "howto/network.md",
+    "howto/noise.md",
+    "howto/sde.md",
+    "howto/trust.md",
+    "start.md",
 )
 @pytest.mark.parametrize("page", PAGES)
 def test_the_examples_of_a_page_print_what_it_says(page):

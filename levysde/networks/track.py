@@ -33,7 +33,7 @@ from levysde.networks.diagnosis_warnings import GAUSSIAN, SLOWEST
 from levysde.networks.escapes import predicted_escapes
 from levysde.networks.example_blocks import batch_curvature, compiled
 from levysde.networks.noise_tails import batch_rows
-from levysde.networks.point_measures import LossBasin, BatchNoise, measure_basin, measure_noise
+from levysde.networks.point_measures import BatchNoise, LossBasin, measure_basin, measure_noise
 from levysde.networks.products import Products
 from levysde.results import Result
 from levysde.stats import Estimate
