@@ -226,10 +226,19 @@ class NetworkLandscape(Landscape):
         """n, the number of examples."""
         return self.inputs.shape[0]
 
-    def unflatten(self, x: Point) -> Any:
-        """The parameters of the flat vector `x` as they were given to `from_network`, whole models
-        included, in the dtype of `x`."""
-        arrays = self.arrays(x)
+    def unflatten(self, x: Arg[Numbers]) -> Any:
+        """The parameters of the flat vector `x`, shape `(d,)`, as they were given to
+        `from_network`, whole models included, in the dtype of `x`.
+
+        Raises TypeError or ValueError for something else than a vector of this shape.
+        """
+        example = f"x=jnp.zeros({self.dim})"
+        vector: Any = x if errors.is_traced(x) else jnp.asarray(errors.numeric("x", x, example))
+        if vector.shape != (self.dim,):
+            raise ValueError(
+                f"x must have shape ({self.dim},), not {vector.shape}. For example {example}."
+            )
+        arrays = self.arrays(vector)
         return self.loss.whole(arrays) if isinstance(self.loss, OnModel) else arrays
 
     def flatten(self, params: Arg[Any]) -> Point:

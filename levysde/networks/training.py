@@ -123,13 +123,15 @@ def train(
 
 def _as_transformation(
     optimizer: Any, landscape: NetworkLandscape, learning_rate: Any, batch_size: int
-) -> str | optax.GradientTransformation:
+) -> Any:
     """The optimiser's name, or the transformation if it runs on these parameters."""
-    if isinstance(optimizer, str):
-        return errors.choice("optimizer", optimizer, tuple(_OPTIMIZERS))
+    named = isinstance(optimizer, str)
+    if named and optimizer in _OPTIMIZERS:
+        return optimizer
+    transformation: Any = optimizer
     if not isinstance(optimizer, optax.GradientTransformation | optax.MultiSteps):
-        raise TypeError(
-            'optimizer must be "sgd", "adam" or an optax GradientTransformation, not '
+        raise (ValueError if named else TypeError)(
+            'optimizer must be "sgd" or "adam" or an optax GradientTransformation, not '
             f"{errors.shown(optimizer)}. For example optimizer=optax.sgd(0.1, momentum=0.9)."
         )
     if learning_rate is not None:
@@ -138,9 +140,13 @@ def _as_transformation(
             "own. Leave learning_rate out."
         )
     # which checks that it takes one gradient per step, and keeps a state of arrays
+<<<<<<< HEAD
     made: Any = optimizer
     kernel = OptimizerKernel(made, landscape, batch_size)
     return kernel.transformation
+=======
+    return OptimizerKernel(transformation, landscape, batch_size).transformation
+>>>>>>> h-b
 
 
 @eqx.filter_jit

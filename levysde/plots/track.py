@@ -61,10 +61,9 @@ def track(found: Arg[networks.Track], *, artist: Arg[dict[str, Any] | None] = No
         escape.text(0.5, 0.5, "no escape times: see the warnings", fontsize="small", **where)
         escape.set_yticks([])
     escape.set(ylabel="predicted mean escape time\n(iterations)")
-    first = found.iteration[found.iteration > 0].min(initial=np.iinfo(np.int64).max)
     for ax in (sharpness, tail):
         ax.set(xlabel="iteration")
-    last = found.iteration[-1]
+    first, last = found.iteration[found.iteration > 0][:1].sum(), found.iteration[-1]
     if last > _WIDE * first:
         loss.set_xscale("symlog", linthresh=first)  # the axes share it
         loss.set_xlim(-0.2 * first if found.iteration[0] == 0 else first / 1.3, 1.3 * last)
@@ -85,16 +84,21 @@ def _line(
     **look: Any,
 ) -> None:
     """Numbers, or estimates with their intervals, against the iteration."""
-    ends: Any = None
-    if not isinstance(values, np.ndarray):
-        value, low, high = (
-            np.array([getattr(e, end) for e in values]) for end in ("value", "low", "high")
+    spread: Any = None
+    if isinstance(values, np.ndarray):
+        values = _finite(values)
+    else:
+        values, low, high = (
+            _finite(np.array([getattr(e, end) for e in values])) for end in ("value", "low", "high")
         )
-        spread = np.stack([value - low, high - value])
-        values, ends = value, np.where(np.isfinite(spread), np.abs(spread), 0.0)
-    values = np.where(np.isfinite(values), values, np.nan)
+        ends = np.abs([values - low, high - values])
+        spread = np.where(np.isnan(ends).any(0), 0.0, ends)  # one without an end has no bar
     given = {"color": COLOURS[series], "marker": MARKERS[series], "markersize": 5, "capsize": 2}
-    drawn(ax.errorbar, found.iteration, values, yerr=ends, artist=artist, **given | look)
+    drawn(ax.errorbar, found.iteration, values, yerr=spread, artist=artist, **given | look)
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _sharpness(ax: "Axes", found: networks.Track, artist: Any) -> None:

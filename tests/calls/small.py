@@ -5,6 +5,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -54,6 +55,25 @@ def action() -> theory.MinimumAction:
     """Two paths of four segments, made by hand."""
     paths = np.stack([np.linspace([0.0, 0.0], [1.0, side], 5) for side in (1.0, -1.0)])
     return theory.MinimumAction(0.5, 1e-3, paths[0], np.array([0.5, 0.6]), paths, 3, 2, ("far",))
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class Frozen:
+    """A dictionary that is a tree of its own kind, like flax's FrozenDict."""
+
+    def __init__(self, held):
+        self.held = held
+
+    def __getitem__(self, name):
+        return self.held[name]
+
+    def tree_flatten_with_keys(self):
+        names = sorted(self.held)
+        return [(jax.tree_util.DictKey(n), self.held[n]) for n in names], tuple(names)
+
+    @classmethod
+    def tree_unflatten(cls, names, leaves):
+        return cls(dict(zip(names, leaves, strict=True)))
 
 
 def squared(params: jnp.ndarray, features: jnp.ndarray, target: jnp.ndarray) -> jnp.ndarray:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from calls.small import Frozen
 
 import levysde as ls
 from levysde.interfaces import is_lane_invariant
@@ -281,25 +282,6 @@ def test_a_flat_vector_is_told_to_be_unflattened(network):
         from_network(hinge_free, network.minimum, *parts()[1:])
 
 
-@jax.tree_util.register_pytree_with_keys_class
-class Frozen:
-    """A dictionary that is a tree of its own kind, like flax's FrozenDict."""
-
-    def __init__(self, held):
-        self.held = held
-
-    def __getitem__(self, name):
-        return self.held[name]
-
-    def tree_flatten_with_keys(self):
-        names = sorted(self.held)
-        return [(jax.tree_util.DictKey(n), self.held[n]) for n in names], tuple(names)
-
-    @classmethod
-    def tree_unflatten(cls, names, leaves):
-        return cls(dict(zip(names, leaves, strict=True)))
-
-
 TREES = {
     "nested": (hinge_free, lambda: parts()[0]),
     "function": (
@@ -442,6 +424,15 @@ def test_a_mark_of_wrong_shape_or_nan_is_refused(network):
         network.at(np.zeros(10))
     with pytest.raises(ValueError, match="must be finite"):
         network.at(np.full(11, np.nan))
+
+
+def test_a_vector_of_numpy_becomes_a_tree(network):
+    tree = network.unflatten(np.arange(11.0))
+    np.testing.assert_array_equal(network.flatten(tree), np.arange(11))
+    with pytest.raises(ValueError, match=r"x must have shape \(11,\), not \(10,\)"):
+        network.unflatten(np.zeros(10))
+    with pytest.raises(TypeError, match="x must be a number or an array"):
+        network.unflatten("weights")
 
 
 @pytest.mark.parametrize(

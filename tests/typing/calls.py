@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 import levysde as ls
-from levysde import analysis, noise, plots, stats, sweeps, theory
+from levysde import analysis, networks, noise, plots, stats, sweeps, theory
 
 WELL = ls.Quadratic(hessian=jnp.eye(2))
 STABLE = ls.StableComponents(1.5)
@@ -21,7 +21,12 @@ KERNEL = ls.EulerMaruyama(FLOW, 0.01)
 BALL = ls.Ball(radius=1.0, center=jnp.zeros(2))
 RUN = ls.simulate_escape(KERNEL, BALL, jnp.zeros(2), num=4, seed=0)
 LAW = ls.escape_law(FLOW, BALL)
+NET = ls.from_network(lambda w, x, y: w * x - y, 1.0, np.ones(3), np.ones(3))
 TIMES, LEFT = np.ones(9), np.ones(9, bool)
+
+
+def squared(params: jax.Array, x: jax.Array) -> jax.Array:
+    return jnp.sum((params - x) ** 2)
 
 
 def loss(x: jax.Array) -> jax.Array:
@@ -94,6 +99,10 @@ def right() -> None:
     plots.survival(RUN, LAW, artist={"color": "red"})  # right
     sweeps.run_sweep("sweep.toml", Path("out"), progress=True)  # right
     analysis.exit_directions(RUN, WELL)  # right
+    networks.train(NET, optax.sgd(optax.constant_schedule(0.1)), batch_size=2)  # right
+    networks.train(NET, "adam", learning_rate=0.01)  # right
+    networks.refine(NET, {"w": np.ones(2)})  # right
+    networks.track(squared, [np.ones(2)], np.ones(3), batch_size=1, iterations=[0])  # right
 
 
 def wrong() -> None:
@@ -142,6 +151,12 @@ def wrong() -> None:
     ls.EulerMaruyama(FLOW, step=0.01)  # wrong
     ls.OptimizerKernel(0.1, WELL)  # wrong
     ls.OptimizerKernel(optax.sgd(0.1), WELL, driver=0.5)  # wrong
+    networks.train(NET, "rmsprop")  # wrong
+    networks.train(NET, optax.sgd)  # wrong
+    networks.train(NET, "sgd", 0.1)  # wrong
+    networks.track(squared, {"w": 1.0}, np.ones(3))  # wrong
+    networks.track(squared, [np.ones(2)], np.ones(3), batch_size=1, steps=[0])  # wrong
+    plots.track(RUN)  # wrong
     ls.simulate_escape(FLOW, BALL, jnp.zeros(2), num=4, seed=0)  # wrong
     ls.simulate_escape(KERNEL, KERNEL, jnp.zeros(2), num=4, seed=0)  # wrong
     ls.simulate_escape(KERNEL, BALL, jnp.zeros(2), num=4.0, seed=0)  # wrong
