@@ -140,13 +140,7 @@ def _as_transformation(
             "own. Leave learning_rate out."
         )
     # which checks that it takes one gradient per step, and keeps a state of arrays
-<<<<<<< HEAD
-    made: Any = optimizer
-    kernel = OptimizerKernel(made, landscape, batch_size)
-    return kernel.transformation
-=======
     return OptimizerKernel(transformation, landscape, batch_size).transformation
->>>>>>> h-b
 
 
 @eqx.filter_jit
