@@ -112,7 +112,8 @@ noise
 # `diagnose` does the above and more for networks of up to about 100,000 parameters. It reports
 # the noise, the curvature, how the two are aligned, the basin, and predicted and simulated
 # escapes. It takes the loss and the data, not the landscape. The *basin* is the region where the
-# loss is less than `basin_height` above the minimum.
+# loss is less than `basin_height` above the minimum. `ls.networks.track` makes a table of several
+# checkpoints of a training run.
 
 # %%
 report = ls.diagnose(
