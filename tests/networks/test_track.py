@@ -49,7 +49,7 @@ def found() -> ls.networks.Track:
         learning_rate=0.1,
         delta=DELTA,
         basin_height=10.0,
-        **QUICK | {"num_batches": 4000},
+        **QUICK | {"num_batches": 2000},
     )
 
 
