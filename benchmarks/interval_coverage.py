@@ -38,6 +38,7 @@ SAME = {  # functions whose intervals are those of others
     "law_error": "mean_time, or forced jumps, whose coverage is in the battery of the law",
     "index_of_growth": "block_log_moment_index",
     "tail_report": "the estimators that it calls",
+    "track": "those of diagnose and tail_report; of batch sharpness, Student's for a mean",
 }
 CENSORED = 0.3
 ROOT = Path(__file__).resolve().parents[1]
