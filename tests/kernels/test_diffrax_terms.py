@@ -60,7 +60,7 @@ FIELDS = {  # name -> diffusion, shape of the control
     "one noise, of t": (lambda t, y, args: jnp.array([0.5, 0.1]) * jnp.cos(t), ()),
     "diagonal of y": (lambda t, y, args: lineax.DiagonalLinearOperator(0.5 + jnp.sin(y)), (2,)),
     "operator of t and y": (
-        lambda t, y, args: 0.5 * lineax.MatrixLinearOperator(jnp.asarray(WIDE) * (1 + t * y[0])),
+        lambda t, y, args: lineax.MatrixLinearOperator(jnp.asarray(WIDE) * (1 + t * y[0])),
         (3,),
     ),
 }
@@ -136,7 +136,7 @@ FORMS = {
         ls.LowRankScale(np.asarray(WIDE)),
     ),
     "diagonal": (
-        lambda t, y, args: lineax.DiagonalLinearOperator(jnp.array([0.5, 0.2])),
+        lambda t, y, args: 0.5 * lineax.DiagonalLinearOperator(jnp.array([1.0, 0.4])),
         (2,),
         jnp.array([0.5, 0.2]),
     ),
