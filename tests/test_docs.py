@@ -61,6 +61,7 @@ class NearlyEqual(doctest.OutputChecker):
 @pytest.mark.slow_cases(
     "howto/basin.md",
     "howto/diffrax.md",
+    "howto/law.md",
     "howto/network.md",
     "howto/noise.md",
     "howto/sde.md",
