@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -95,23 +95,26 @@ class _Copies:
 
     def of(self, value: Any) -> Any:
         """A copy of an array, or of what holds one; other values as they are."""
-        if isinstance(value, np.ndarray):
+        if type(value) is np.ndarray:  # a subclass, as with a mask, would not be one afterwards
             return np.array(value)
-        if isinstance(value, functools.partial):
-            return functools.partial(
-                self.of(value.func), *map(self.of, value.args), **self.of(value.keywords)
-            )
-        if isinstance(value, types.CellType):
-            return self._cell(value)
-        if type(value) in (tuple, list, dict):
-            arrays = any(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(value))
-            return jax.tree.map(self.of, value) if arrays else value
-        if not isinstance(value, types.FunctionType):
+        make = self._makers.get(type(value))
+        if make is None:
             return value
         if id(value) not in self._made:
-            self._made[id(value)] = value  # for a function that calls itself
-            self._made[id(value)] = self._function(value)
+            self._made[id(value)] = value  # for what holds itself
+            self._made[id(value)] = make(self, value)
         return self._made[id(value)]
+
+    def _partial(self, fn: functools.partial) -> functools.partial:
+        return functools.partial(self.of(fn.func), *self.of(fn.args), **self.of(fn.keywords))
+
+    def _items(self, value: Any) -> Any:
+        new = list(map(self.of, value))
+        return value if all(map(operator.is_, new, value)) else type(value)(new)
+
+    def _values(self, value: dict) -> dict:
+        new = {key: self.of(item) for key, item in value.items()}
+        return value if all(new[key] is value[key] for key in value) else new
 
     def _function(self, fn: types.FunctionType) -> types.FunctionType:
         names = _names(fn.__code__) if fn.__globals__ is self._module else ()
@@ -125,6 +128,7 @@ class _Copies:
         closure = tuple(taken[len(used) :])
         copy = types.FunctionType(fn.__code__, scope, fn.__name__, defaults, closure)
         copy.__kwdefaults__ = keywords
+        copy.__dict__ |= fn.__dict__
         return copy
 
     def _cell(self, cell: types.CellType) -> types.CellType:
@@ -134,6 +138,15 @@ class _Copies:
             return cell
         new = self.of(held)
         return cell if new is held else types.CellType(new)
+
+    _makers: ClassVar[dict[type, Callable]] = {
+        functools.partial: _partial,
+        tuple: _items,
+        list: _items,
+        dict: _values,
+        types.FunctionType: _function,
+        types.CellType: _cell,
+    }
 
 
 def _names(code: types.CodeType) -> set[str]:

@@ -159,3 +159,24 @@ def test_an_empty_cell_stays_empty_until_it_is_filled():
     later = np.eye(2)
 
     np.testing.assert_array_equal(copy(np.ones(2)), [1.0, 1.0])
+
+
+def test_a_masked_array_is_not_taken_for_a_plain_one():
+    masked = np.ma.masked_array([1.0, 2.0], mask=[False, True])
+
+    with pytest.raises((TypeError, ValueError), match="mask"):
+        _sde(lambda x: -masked * x)
+
+
+def test_containers_of_any_kind_are_left_as_they_are():
+    mixed = {1: np.eye(2), "a": None, (2, 3): [np.ones(2)]}
+    loop = [np.eye(2)]
+    loop.append(loop)
+
+    def drift(x):
+        assert list(mixed) == [1, "a", (2, 3)]
+        assert drift.name == "kept"
+        return mixed[1] @ x + mixed[2, 3][0] + loop[0] @ x
+
+    drift.name = "kept"
+    np.testing.assert_array_equal(own_arrays(drift)(np.ones(2)), [3.0, 3.0])
