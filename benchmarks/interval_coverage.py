@@ -38,7 +38,6 @@ SAME = {  # functions whose intervals are those of others
     "law_error": "mean_time, or forced jumps, whose coverage is in the battery of the law",
     "index_of_growth": "block_log_moment_index",
     "tail_report": "the estimators that it calls",
-    "track": "those of diagnose and tail_report; of batch sharpness, Student's for a mean",
 }
 CENSORED = 0.3
 ROOT = Path(__file__).resolve().parents[1]
@@ -318,6 +317,12 @@ def trace(rng: np.random.Generator, probes: int) -> dict[str, Interval]:
     return {"trace by sign vectors": of(found, float(np.trace(_SYMMETRIC)))}
 
 
+def ratio(rng: np.random.Generator, n: int) -> dict[str, Interval]:
+    hessian, g = np.array([1.0, 2.0, 4.0, 20.0]), rng.standard_t(5, size=(n, 4))
+    found = curvature.ratio_of_means((g**2) @ hessian, (g**2).sum(1), 0.95)
+    return {"batch sharpness": of(found, float(hessian.mean()))}
+
+
 def of_analysis() -> Iterator[Cell]:
     for function, law, draw in (
         (analysis.landing_sharpness, "binomial", shares),
@@ -330,6 +335,8 @@ def of_analysis() -> Iterator[Cell]:
         for n in (20, 100):
             yield Cell(function, law, n, "none", partial(draw, n=n))
     yield Cell(networks.diagnose, "100 x 100 matrix", 16, "none", partial(trace, probes=16))
+    for n in (400, 2000):  # the fewest minibatches, and the default
+        yield Cell(networks.track, "Student t(5)", n, "none", partial(ratio, n=n))
 
 
 def cells() -> list[Cell]:

@@ -79,6 +79,18 @@ def float64() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def clean_canvas() -> Iterator[None]:
+    """Draws into memory, and closes the figures of the test."""
+    import matplotlib.pyplot as plt  # slow to import
+
+    before = plt.get_backend()
+    plt.switch_backend("Agg")
+    yield
+    plt.close("all")
+    plt.switch_backend(before)
+
+
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request: pytest.FixtureRequest) -> Iterator[type]:
     """Runs the test once in each precision, with JAX set to it."""

@@ -33,9 +33,11 @@ from levysde.landscapes.modified import (
 )
 from levysde.landscapes.network import (
     NetworkLandscape as NetworkLandscape,
-    flat_vector_hint as flat_vector_hint,
     flattened as flattened,
     from_network as from_network,
+)
+from levysde.landscapes.trees import (
+    flat_vector_hint as flat_vector_hint,
     model_parameters as model_parameters,
 )
 from levysde.landscapes.wells import DoubleWell as DoubleWell, Quadratic as Quadratic

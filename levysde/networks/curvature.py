@@ -257,3 +257,13 @@ def student_estimate(value: float, error: float, freedom: int, confidence: float
 
     half = float(t.isf((1 - confidence) / 2, freedom)) * error
     return Estimate(value, value - half, value + half, confidence)
+
+
+def ratio_of_means(above: np.ndarray, below: np.ndarray, confidence: float) -> Estimate:
+    """Of pairs of numbers, with its error by the delta method; NaN where all below are 0."""
+    if not below.any():
+        return Estimate(float("nan"), float("nan"), float("nan"), confidence)
+    value = float(above.mean() / below.mean())
+    left = above - value * below
+    error = float(left.std(ddof=1) / below.mean() / np.sqrt(left.size))
+    return student_estimate(value, error, left.size - 1, confidence)

@@ -26,7 +26,7 @@ import numpy as np
 
 from levysde import errors, stats
 from levysde.landscapes import flattened, in_float64
-from levysde.networks.curvature import DENSE, largest_eigenvalue, spectrum, student_estimate
+from levysde.networks.curvature import DENSE, largest_eigenvalue, ratio_of_means, spectrum
 from levysde.networks.diagnose_input import Request, as_request
 from levysde.networks.diagnosis import PredictedEscape
 from levysde.networks.diagnosis_warnings import GAUSSIAN, SLOWEST
@@ -355,7 +355,6 @@ def _fill(row: _Row, request: Request) -> None:
 
 
 def _batch_sharpness(request: Request, model: Products, seed: int) -> Estimate:
-    """A ratio of two means over minibatches; its error by the delta method."""
     rng = np.random.default_rng(seed)
     net, block = model.landscape, max(2, int(np.sqrt(request.num_batches)))
     found = []
@@ -364,12 +363,7 @@ def _batch_sharpness(request: Request, model: Products, seed: int) -> Estimate:
         program, _ = compiled(batch_curvature, net, model.x, index)
         found.append(np.asarray(program(net, model.x, index), float))
     curved, squares = np.concatenate(found).T
-    if not squares.any():
-        return _NOTHING
-    value = float(curved.mean() / squares.mean())
-    left = curved - value * squares
-    error = float(left.std(ddof=1) / squares.mean() / np.sqrt(left.size))
-    return student_estimate(value, error, left.size - 1, request.confidence)
+    return ratio_of_means(curved, squares, request.confidence)
 
 
 def _preconditioned(request: Request, model: Products, noise: BatchNoise, seed: int) -> float:
@@ -442,8 +436,9 @@ def _warnings(request: Request, times: np.ndarray, rows: list[_Row]) -> list[str
         say(lambda row, reason=reason: row.no_basin == reason, f"no time was predicted: {reason}")
     say(
         lambda row: row.law and request.alpha is None and row.tail_index.value > GAUSSIAN,
-        "the noise reads as Gaussian, and the predicted escape by jumps of a stable law is hardly "
-        "what minibatches of finite data do. Simulate escapes, with diagnose.",
+        f"the tail index is above {GAUSSIAN:g}, so the noise is hardly stable, and the predicted "
+        "escape by jumps of a stable law is hardly what minibatches of finite data do. Simulate "
+        "escapes, with diagnose.",
     )
     say(
         lambda row: row.law and row.law.regime > SLOWEST,

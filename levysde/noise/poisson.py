@@ -24,7 +24,7 @@ from jax.scipy.special import gammaincc
 from jaxtyping import Array
 
 from levysde import errors
-from levysde.noise.stable import isotropic_rays, traced_isotropic
+from levysde.noise.rays import isotropic_rays, traced_isotropic
 from levysde.parts import Part, as_module, in_float64, own_arrays
 from levysde.protocols import Driver, LevyRays, Point, Scalar, TracedRays, Words
 from levysde.random import normals, unit_pair

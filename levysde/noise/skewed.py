@@ -34,15 +34,8 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, UInt
 
 from levysde import errors
-from levysde.noise.stable import (
-    component_rays,
-    levy_constant,
-    log_levy_constant,
-    power_tail,
-    require_jumps,
-    traced_components,
-    traced_index,
-)
+from levysde.noise.rays import component_rays, power_tail, traced_components
+from levysde.noise.stable import levy_constant, log_levy_constant, require_jumps, traced_index
 from levysde.protocols import Driver, LevyRays, Point, Scalar, TracedRays, Words
 from levysde.random import exp2, exponential, half_pair, log2, sinpi
 from levysde.types import Arg, Number, Numbers

@@ -33,7 +33,7 @@ from jax.scipy.special import gammaincc, gammaln
 from jaxtyping import Array, Complex
 
 from levysde import errors
-from levysde.noise.stable import isotropic_rays, traced_isotropic
+from levysde.noise.rays import isotropic_rays, traced_isotropic
 from levysde.protocols import Driver, LevyRays, Point, Scalar, TracedRays, Words
 from levysde.random import below, exp2, exponential, half_pair, normals, sinpi
 from levysde.types import Arg, Integer, Number, Numbers

@@ -32,15 +32,8 @@ from jax.scipy.special import gammaincc, gammaln
 from jaxtyping import Array, Float
 
 from levysde import errors
-from levysde.noise.stable import (
-    component_rays,
-    isotropic_rays,
-    log2_positive_stable,
-    require_jumps,
-    traced_components,
-    traced_index,
-    traced_isotropic,
-)
+from levysde.noise.rays import component_rays, isotropic_rays, traced_components, traced_isotropic
+from levysde.noise.stable import log2_positive_stable, require_jumps, traced_index
 from levysde.protocols import Driver, LevyRays, Point, Scalar, TracedRays, Words
 from levysde.random import exp2, exponential, normals
 from levysde.types import Arg, Integer, Number

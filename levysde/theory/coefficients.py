@@ -107,9 +107,3 @@ def check_set(name: str, domain: Arg[Domain], dim: int) -> None:
         raise ValueError(
             f"{name} has {domain.dim} dimensions, but a point has {dim}. Give one with as many."
         )
-
-
-@eqx.filter_jit
-def inside(domain: Domain, x: Array) -> Array:
-    """Which of the points `(n, d)` a domain contains."""
-    return jax.vmap(domain.contains)(x)

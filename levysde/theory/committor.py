@@ -30,6 +30,7 @@ import numpy as np
 import scipy
 
 from levysde import errors
+from levysde.interfaces import contained
 from levysde.parts import in_float64
 from levysde.protocols import Domain
 from levysde.results import Result
@@ -40,7 +41,6 @@ from levysde.theory.coefficients import (
     check_coefficients,
     check_set,
     coefficients_at,
-    inside,
 )
 from levysde.theory.first_passage import log_integrals, log_scale, panel_points
 from levysde.types import Arg, Integer, Numbers
@@ -177,7 +177,7 @@ class _Problem:
 
     def held(self, x: np.ndarray) -> np.ndarray:
         """0 between the sets, 1 in the source, 2 in the destination."""
-        within = [np.asarray(inside(domain, jnp.asarray(x))) for domain in self.sets]
+        within = [np.asarray(contained(domain, jnp.asarray(x))) for domain in self.sets]
         if (both := within[0] & within[1]).any():
             raise ValueError(
                 f"source and destination overlap, for example at {x[both][0]}. Give disjoint sets."
@@ -197,7 +197,7 @@ class _Problem:
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
             x = jnp.asarray(free + middle[:, None] * (held - free))
-            within = np.logical_or(*(np.asarray(inside(domain, x)) for domain in self.sets))
+            within = np.logical_or(*(np.asarray(contained(domain, x)) for domain in self.sets))
             low, high = np.where(within, low, middle), np.where(within, middle, high)
         return np.maximum(high, 1e-6)
 

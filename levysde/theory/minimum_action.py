@@ -23,7 +23,7 @@ import numpy as np
 import scipy
 
 from levysde import errors
-from levysde.interfaces import ray_distances
+from levysde.interfaces import contained, ray_distances
 from levysde.parts import in_float64
 from levysde.protocols import Domain
 from levysde.results import Result
@@ -35,7 +35,6 @@ from levysde.theory.coefficients import (
     check_coefficients,
     check_set,
     coefficients_at,
-    inside,
     linearised,
 )
 from levysde.types import Arg, Integer, Numbers
@@ -266,7 +265,7 @@ def _rays(problem: ActionProblem, num: int) -> tuple[list[np.ndarray], list[str]
         if np.isfinite(costs[i]) and all(rays[i] @ rays[j] < _APART for j in chosen):
             chosen.append(int(i))
     behind = start + (np.linspace(1.02, 3, 50)[:, None, None] * ends).reshape(-1, dim)
-    hidden = not domain.convex and bool(np.any(inside(domain, jnp.asarray(behind))))
+    hidden = not domain.convex and bool(np.any(contained(domain, jnp.asarray(behind))))
     note = (
         "parts of the domain are hidden from start behind other parts of its boundary: exits there "
         "were not searched. Give end=... there, and compare the actions."
@@ -279,7 +278,7 @@ def _first_outside(problem: ActionProblem, path: np.ndarray) -> int:
     last = len(path) - 1
     if problem.domain is None:
         return last
-    within = np.asarray(inside(problem.domain, jnp.asarray(path)))
+    within = np.asarray(contained(problem.domain, jnp.asarray(path)))
     # near its end a path may touch the boundary
     outside = np.flatnonzero(~within[: int(0.98 * last)])
     return int(outside[0]) if len(outside) else last

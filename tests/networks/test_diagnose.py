@@ -4,7 +4,6 @@ law."""
 import dataclasses
 import importlib
 import re
-from collections.abc import Iterator
 
 import equinox as eqx
 import jax
@@ -88,13 +87,7 @@ def report(network: NetworkLandscape) -> ls.Diagnosis:
     )
 
 
-@pytest.fixture(autouse=True)
-def _clean_canvas() -> Iterator[None]:
-    before = mpl.get_backend()
-    plt.switch_backend("Agg")
-    yield
-    plt.close("all")
-    plt.switch_backend(before)
+pytestmark = pytest.mark.usefixtures("clean_canvas")
 
 
 def dense(net: NetworkLandscape, x: jax.Array) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Figures draw the numbers they are given, on the axes they are given, and nothing else."""
 
-from collections.abc import Iterator
-
 import jax.numpy as jnp
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -11,15 +9,6 @@ from made_runs import exponential, law, run
 from matplotlib.colors import to_hex, to_rgb
 
 from levysde import plots, stats
-
-
-@pytest.fixture(autouse=True)
-def _clean_canvas() -> Iterator[None]:
-    before = mpl.get_backend()
-    plt.switch_backend("Agg")
-    yield
-    plt.close("all")
-    plt.switch_backend(before)
 
 
 def test_survival_draws_the_estimate_its_band_and_the_law():

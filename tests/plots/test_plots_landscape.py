@@ -17,15 +17,6 @@ WELL = ls.DoubleWell(dim=2)
 BOUNDS = ((-2.2, 2.2), (-1.8, 1.8))
 
 
-@pytest.fixture(autouse=True)
-def _clean_canvas():
-    before = mpl.get_backend()
-    plt.switch_backend("Agg")
-    yield
-    plt.close("all")
-    plt.switch_backend(before)
-
-
 def ball():
     return ls.Ball(radius=1.0, center=WELL.minimum)
 

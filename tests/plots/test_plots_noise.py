@@ -1,22 +1,11 @@
 """The figure of noise draws the measured tail and the fitted laws."""
 
-from collections.abc import Iterator
-
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from levysde import plots, stats
-
-
-@pytest.fixture(autouse=True)
-def _clean_canvas() -> Iterator[None]:
-    before = mpl.get_backend()
-    plt.switch_backend("Agg")
-    yield
-    plt.close("all")
-    plt.switch_backend(before)
 
 
 @pytest.fixture(scope="module")

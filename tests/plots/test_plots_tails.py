@@ -1,8 +1,6 @@
 """The stability plot draws the curve it is given, the k chosen, and the exact reading of a stable
 law."""
 
-from collections.abc import Iterator
-
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,15 +8,6 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 
 from levysde import plots, stats
-
-
-@pytest.fixture(autouse=True)
-def _clean_canvas() -> Iterator[None]:
-    before = mpl.get_backend()
-    plt.switch_backend("Agg")
-    yield
-    plt.close("all")
-    plt.switch_backend(before)
 
 
 def curve(seed=0):

@@ -1,10 +1,8 @@
 """The figure of a training run draws the numbers of its table."""
 
 import dataclasses
-from collections.abc import Iterator
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -12,15 +10,6 @@ from levysde import networks, plots
 from levysde.stats import Estimate
 
 NAN = float("nan")
-
-
-@pytest.fixture(autouse=True)
-def _clean_canvas() -> Iterator[None]:
-    before = mpl.get_backend()
-    plt.switch_backend("Agg")
-    yield
-    plt.close("all")
-    plt.switch_backend(before)
 
 
 def estimates(*values: float) -> tuple[Estimate, ...]:
